@@ -1,0 +1,1 @@
+"""The contract of a DashboardRefresh: its models, and the CRD made from them."""

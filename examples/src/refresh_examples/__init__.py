@@ -1,0 +1,1 @@
+"""Stand-ins for what a user brings: source data, a warehouse, a dashboard API."""

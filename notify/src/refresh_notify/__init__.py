@@ -1,0 +1,1 @@
+"""Tells people by Slack and e-mail how a run ended."""

@@ -1,0 +1,1 @@
+"""Keeps CronJobs equal to the DashboardRefreshes they come from."""
