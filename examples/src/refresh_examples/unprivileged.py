@@ -1,0 +1,54 @@
+"""Running a program as someone who is not root: who that is, where they may go, and the command that does it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Account:
+    """The user that a program runs as; `drop` says that we are root and become that user."""
+
+    uid: int
+    gid: int
+    drop: bool
+
+    def command(self, *arguments: str) -> list[str]:
+        """The command line that runs `arguments` as this user and, on Linux, ends it with its parent."""
+        setpriv = shutil.which("setpriv")
+        if setpriv is None:
+            if self.drop:
+                raise RuntimeError("root needs the program setpriv (Debian package util-linux) to run PostgreSQL")
+            return list(arguments)
+        who = [f"--reuid={self.uid}", f"--regid={self.gid}", "--clear-groups"] if self.drop else []
+        return [setpriv, *who, "--pdeathsig=INT", *arguments]
+
+    def give(self, path: Path) -> None:
+        """Make the path this user's own, if it is ours to give."""
+        if self.drop:
+            os.chown(path, self.uid, self.gid)
+
+
+def account_for(euid: int) -> Account:
+    """Oneself, or `nobody` for root."""
+    if euid != 0:
+        return Account(euid, os.getegid(), drop=False)
+    nobody = pwd.getpwnam("nobody")
+    return Account(nobody.pw_uid, nobody.pw_gid, drop=True)
+
+
+def can_enter(folder: Path, account: Account) -> bool:
+    """Whether the folder and all above it let the account pass, by their mode bits."""
+    if not account.drop:
+        return True
+    return all(_passable(part, account) for part in [folder.resolve(), *folder.resolve().parents])
+
+
+def _passable(folder: Path, account: Account) -> bool:
+    status = folder.stat()
+    bit = 0o100 if status.st_uid == account.uid else 0o010 if status.st_gid == account.gid else 0o001
+    return bool(status.st_mode & bit)

@@ -1,0 +1,64 @@
+"""The embedded PostgreSQL starts, stops, comes back where it was, and guards its password."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError, remove
+from support.postgres import Database
+
+
+def test_what_was_written_is_there_after_a_restart_on_the_same_port(tmp_path: Path) -> None:
+    """A stopped server refuses connections; started again it answers on its port with its data."""
+    folder = tmp_path / "warehouse"
+    with EmbeddedPostgres.start(folder) as server:
+        port = server.port
+        with psycopg.connect(server.dsn) as connection:
+            connection.execute("create table t as select 42 as answer")
+        server.stop()
+        with pytest.raises(psycopg.OperationalError, match="refused"):
+            psycopg.connect(server.dsn)
+        server.start_again()
+        with psycopg.connect(server.dsn) as connection:
+            assert connection.execute("select answer from t").fetchone() == (42,)
+        assert server.port == port
+    remove(folder)
+    assert not folder.exists()
+
+
+def test_a_wrong_password_is_refused(postgres: EmbeddedPostgres) -> None:
+    """The server checks passwords, so that tests of a bad Secret mean something."""
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(postgres.dsn, password="not it")
+
+
+def test_a_folder_in_use_is_refused_with_the_servers_own_words(tmp_path: Path) -> None:
+    """A second server on the same data says why it can't start, and the first one lives on."""
+    folder = tmp_path / "warehouse"
+    with EmbeddedPostgres.start(folder) as first:
+        with pytest.raises(EmbeddedPostgresError, match="lock file"):
+            EmbeddedPostgres.start(folder)
+        assert first.pid
+    remove(folder)
+
+
+def test_the_password_is_not_in_the_servers_representation(postgres: EmbeddedPostgres) -> None:
+    """A server that shows up in a traceback or log tells no secret."""
+    assert postgres.access.password not in repr(postgres)
+
+
+def test_fresh_databases_know_nothing_of_each_other(fresh_database: Database) -> None:
+    """Each test has its own empty database on the shared server."""
+    assert fresh_database.rows("select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
+    fresh_database.run("create table public.mine (a int)")
+
+
+def test_user_and_database_are_those_asked_for(tmp_path: Path) -> None:
+    """The superuser and the database carry the given names."""
+    access = Access(user="dbt", password="x", database="dwh")
+    with EmbeddedPostgres.start(tmp_path / "w", access) as server, psycopg.connect(server.dsn) as connection:
+        assert connection.execute("select current_user, current_database()").fetchone() == ("dbt", "dwh")
+    remove(tmp_path / "w")

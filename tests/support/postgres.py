@@ -1,0 +1,80 @@
+"""Fixtures with a real PostgreSQL: one server a session, one quick database a test."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from refresh_examples.embedded import Access, EmbeddedPostgres, remove
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the session's server."""
+
+    server: EmbeddedPostgres
+    name: str
+
+    @property
+    def dsn(self) -> str:
+        """The connection string, password included."""
+        return self.server.dsn_of(self.name)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The access as libpq's environment variables."""
+        return {**self.server.env, "PGDATABASE": self.name}
+
+    def connect(self) -> psycopg.Connection:
+        """A new connection in autocommit mode; the caller closes it."""
+        return psycopg.connect(self.dsn, autocommit=True)
+
+    def run(self, statement: str) -> None:
+        """Execute SQL text, several statements at will."""
+        with self.connect() as connection:
+            connection.execute(statement.encode())
+
+    def rows(self, query: str) -> list[tuple[object, ...]]:
+        """All rows of a query."""
+        with self.connect() as connection:
+            return list(connection.execute(query.encode()).fetchall())
+
+
+def create_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> Database:
+    """A new database, a copy of the template."""
+    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+        statement = sql.SQL("create database {} template {}")
+        connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
+    return Database(server, name)
+
+
+def drop_database(database: Database) -> None:
+    """Gone, whoever is connected."""
+    with psycopg.connect(database.server.dsn_of("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name)))
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The session's server; its password has the characters that break badly quoted connection strings."""
+    folder: Path = tmp_path_factory.mktemp("postgres")
+    with EmbeddedPostgres.start(folder, Access(password="p%40:/'\"$")) as server:
+        yield server
+    remove(folder)
+
+
+@pytest.fixture
+def fresh_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """An empty database of this test's own."""
+    database = create_database(postgres, f"essai_{next(_numbers)}")
+    yield database
+    drop_database(database)
