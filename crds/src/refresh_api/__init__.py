@@ -1,1 +1,1 @@
-"""The contract of a DashboardRefresh: its models, and the CRD made from them."""
+"""The contract of a DashboardRefresh: what users write, what they read, what a pod is told. Knows pydantic only."""

@@ -1,0 +1,114 @@
+"""The CustomResourceDefinition, made from the models: a structural schema with defaults, CEL rules, printer columns and descriptions."""
+
+from typing import Final
+
+from pydantic import BaseModel, JsonValue
+
+from refresh_api.names import GROUP, KIND, NAME_MAX_LENGTH, PLURAL, SHORT_NAMES, SINGULAR, VERSION
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import RefreshStatus
+from refresh_api.values import rule
+
+Schema = dict[str, JsonValue]
+
+# name, type, JSONPath, description, priority (0: always shown, 1: with -o wide)
+_COLUMNS: Final = (
+    ("Result", "string", ".status.lastRun.outcome", "How the last finished run ended.", 0),
+    ("Marts", "string", ".status.lastRun.marts", "Valid marts of all.", 0),
+    ("Last-Run", "date", ".status.lastRun.completionTime", "How long ago it ended.", 0),
+    ("Duration", "string", ".status.lastRun.duration", "How long it took.", 0),
+    ("Next", "string", ".status.next", "When the next scheduled run starts, in the refresh's zone.", 0),
+    ("Phase", "string", ".status.phase", "Scheduled, Running, Suspended, Stalled or Blocked.", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "How long ago the refresh was created.", 0),
+    ("Step", "string", ".status.run.step", "The step under way.", 1),
+    ("Schedule", "string", ".spec.schedule", "When runs start.", 1),
+    ("Zone", "string", ".spec.timeZone", "Zone of the schedule.", 1),
+    ("Suspended", "boolean", ".spec.suspend", "Whether scheduled runs are off.", 1),
+    ("Reason", "string", ".status.lastRun.reason", "Why the last finished run ended as it did.", 1),
+    ("Message", "string", ".status.message", "The refresh in one line.", 1),
+)
+
+
+def custom_resource_definition() -> Schema:
+    """Return the CRD as a plain object, ready to be written as YAML."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "names": {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": SINGULAR, "shortNames": list(SHORT_NAMES)},
+            "scope": "Namespaced",
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path, "description": says, **({"priority": priority} if priority else {})}
+                        for name, kind, path, says, priority in _COLUMNS
+                    ],
+                    "schema": {"openAPIV3Schema": _resource_schema()},
+                }
+            ],
+        },
+    }
+
+
+def _resource_schema() -> Schema:
+    return {
+        "description": "Keeps dashboards fresh: builds dbt models in PostgreSQL on a schedule, tests and validates them, "
+        "and has the dashboards' API reload.",
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": [
+            rule(
+                f"self.metadata.name.size() <= {NAME_MAX_LENGTH}",
+                f"metadata.name: at most {NAME_MAX_LENGTH} characters, as in a CronJob's name",
+            )
+        ],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": structural(RefreshSpec),
+            "status": structural(RefreshStatus),
+        },
+    }
+
+
+def structural(model: type[BaseModel]) -> Schema:
+    """Return a model's JSON schema in Kubernetes' structural form: no references, no titles, optional instead of null."""
+    schema = model.model_json_schema(by_alias=True)
+    definitions = schema.pop("$defs", {})
+    return _inlined(schema, definitions)
+
+
+def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
+    merged: Schema = dict(schema)
+    reference = merged.pop("$ref", None)
+    if isinstance(reference, str):
+        # What the field says (description, default) goes before what its model says.
+        merged = {**_inlined(definitions[reference.rsplit("/", 1)[1]], definitions), **merged}
+    if "x-kubernetes-int-or-string" not in merged and isinstance(options := merged.pop("anyOf", None), list):
+        (present,) = [option for option in options if isinstance(option, dict) and option.get("type") != "null"]
+        merged = {**_inlined(present, definitions), **merged}
+    merged.pop("title", None)
+    if merged.get("default", ...) in (None, [], {}):
+        del merged["default"]
+    _open_object(merged)
+    if isinstance(properties := merged.get("properties"), dict):
+        merged["properties"] = {name: _inlined(value, definitions) for name, value in properties.items() if isinstance(value, dict)}
+    if isinstance(items := merged.get("items"), dict):
+        merged["items"] = _inlined(items, definitions)
+    return merged
+
+
+def _open_object(schema: Schema) -> None:
+    """Rewrite `additionalProperties`, which Kubernetes forbids beside properties: unknown fields are refused by strict validation there."""
+    extra = schema.pop("additionalProperties", None)
+    if schema.get("type") == "object" and "properties" not in schema and extra is not None:
+        schema["x-kubernetes-preserve-unknown-fields"] = True
+        if "maxProperties" in schema:
+            del schema["maxProperties"]

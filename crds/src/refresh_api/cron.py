@@ -1,0 +1,148 @@
+"""Cron lines as Kubernetes reads them: five fields, names, `?` for `*`, Sunday is 0, day-of-month or day-of-week when both are restricted.
+
+Kubernetes vendors github.com/robfig/cron v3; its documented rules are followed here,
+since a next run that differs from the controller's would be a lie.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+_MONTHS: Final = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
+_WEEKDAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
+
+HORIZON: Final = timedelta(days=366 * 5)
+"""How far a next run is looked for: the parser of Kubernetes gives up after five years, too."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one field of a cron line may hold."""
+
+    name: str
+    low: int
+    high: int
+    names: dict[str, int]
+
+
+FIELDS: Final = (
+    Field("minute", 0, 59, {}),
+    Field("hour", 0, 23, {}),
+    Field("day of month", 1, 31, {}),
+    Field("month", 1, 12, _MONTHS),
+    Field("day of week", 0, 6, _WEEKDAYS),
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A parsed cron line in its zone."""
+
+    minutes: tuple[int, ...]
+    hours: tuple[int, ...]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    any_day: bool
+    any_weekday: bool
+    zone: ZoneInfo
+
+    def matches(self, day: date) -> bool:
+        """Return whether runs start on that day."""
+        if day.month not in self.months:
+            return False
+        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return in_month and in_week if self.any_day or self.any_weekday else in_month or in_week
+
+    def after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the starts after `moment` in order, in the schedule's zone; ends after HORIZON.
+
+        A wall time that the spring night skips does not start; one that the autumn night has twice starts twice,
+        as the CronJob controller does it.
+        """
+        first = moment.astimezone(self.zone).date() - timedelta(days=1)
+        for offset in range(HORIZON.days):
+            day = first + timedelta(days=offset)
+            if self.matches(day):
+                yield from (start for start in self._starts(day) if start > moment)
+
+    def _starts(self, day: date) -> list[datetime]:
+        found = set()
+        for hour in self.hours:
+            for minute in self.minutes:
+                for fold in (0, 1):
+                    instant = datetime.combine(day, time(hour, minute, fold=fold), self.zone).astimezone(UTC)
+                    wall = instant.astimezone(self.zone)
+                    if (wall.hour, wall.minute) == (hour, minute):
+                        found.add(instant)
+        return [instant.astimezone(self.zone) for instant in sorted(found)]
+
+
+def parse(line: str, zone: str = "Etc/UTC") -> Schedule:
+    """Return the schedule of a cron line; ValueError says which field is wrong, LookupError that there is no such zone."""
+    parts = line.split()
+    if len(parts) != len(FIELDS):
+        raise ValueError(f"a schedule has five fields (minute, hour, day of month, month, day of week), {line!r} has {len(parts)}")
+    sets = [_values(part, field) for part, field in zip(parts, FIELDS, strict=True)]
+    schedule = Schedule(
+        minutes=tuple(sorted(sets[0])),
+        hours=tuple(sorted(sets[1])),
+        days=sets[2],
+        months=sets[3],
+        weekdays=sets[4],
+        any_day=_unrestricted(parts[2]),
+        any_weekday=_unrestricted(parts[4]),
+        zone=zone_of(zone),
+    )
+    if not any(schedule.matches(date(2024, 1, 1) + timedelta(days=offset)) for offset in range(HORIZON.days)):
+        raise ValueError(f"{line!r} never comes: there is no such day in any year")
+    return schedule
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Return the zone of an IANA name; LookupError if there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise LookupError(f"there is no time zone {name!r}; write an IANA name like Europe/Paris") from None
+
+
+def _unrestricted(text: str) -> bool:
+    """Whether a field leaves the choice to the other day field: one of its items is a star without a step (a step of 1 counts as none)."""
+    spans = (item.partition("/") for item in text.split(","))
+    return any(span in {"*", "?"} and (not step or int(step) == 1) for span, _, step in spans)
+
+
+def _values(text: str, field: Field) -> frozenset[int]:
+    return frozenset(value for item in text.split(",") for value in _item(item, field))
+
+
+def _item(item: str, field: Field) -> range:
+    span, _, step_text = item.partition("/")
+    low_text, dash, high_text = span.partition("-")
+    step = _number(step_text, field, item) if "/" in item else 1
+    if step == 0:
+        raise ValueError(f"{field.name}: the step of {item!r} must be at least 1")
+    if low_text in {"*", "?"} and not dash:
+        low, high = field.low, field.high
+    else:
+        low = _value(low_text, field, item)
+        high = _value(high_text, field, item) if dash else (field.high if "/" in item else low)
+    if low > high:
+        raise ValueError(f"{field.name}: {item!r} begins after its end")
+    if low < field.low or high > field.high:
+        raise ValueError(f"{field.name}: {item!r} is not between {field.low} and {field.high}")
+    return range(low, high + 1, step)
+
+
+def _value(text: str, field: Field, item: str) -> int:
+    named = field.names.get(text.lower())
+    return named if named is not None else _number(text, field, item)
+
+
+def _number(text: str, field: Field, item: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{field.name}: {item!r} is not understood")
+    return int(text)

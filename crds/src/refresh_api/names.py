@@ -1,0 +1,45 @@
+"""The words that both sides of the contract use: group, kind, annotations, environment and paths."""
+
+from typing import Final
+
+GROUP: Final = "dashboards.sigeti.io"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "DashboardRefresh"
+PLURAL: Final = "dashboardrefreshes"
+SINGULAR: Final = "dashboardrefresh"
+SHORT_NAMES: Final = ("dr",)
+
+NAME_MAX_LENGTH: Final = 52
+"""Characters in a refresh's name: a CronJob's limit, which leaves room for the suffix of its Jobs."""
+
+# On the refresh, by its users.
+REQUESTED_AT: Final = f"{GROUP}/requestedAt"
+"""Annotation that asks for one run now: any new value is a new request."""
+
+# On what belongs to a refresh, by the operator.
+REFRESH_LABEL: Final = f"{GROUP}/refresh"
+"""Label with the refresh's name on its CronJob, Jobs, pods and permissions."""
+TOKEN_ANNOTATION: Final = f"{GROUP}/token"
+"""Annotation on a Job: the request (REQUESTED_AT) that it answers."""
+GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
+"""Annotation on a Job: the generation of the refresh that its order was made from."""
+
+# The two writers of a refresh's status: server-side apply field managers.
+OPERATOR_FIELD_MANAGER: Final = "refresh-operator"
+RUNNER_FIELD_MANAGER: Final = "refresh-runner"
+
+# What the operator puts into a run's pod, and the runner reads.
+ORDER_ENV: Final = "REFRESH_ORDER"
+"""The Order, as JSON."""
+RUN_ID_ENV: Final = "RUN_ID"
+"""The Job's name."""
+RUN_FAILURES_ENV: Final = "RUN_FAILURES"
+"""How many attempts of this run failed before (the pod's annotation batch.kubernetes.io/job-index-failure-count)."""
+POD_NAME_ENV: Final = "POD_NAME"
+RUN_URL_TEMPLATE_ENV: Final = "RUN_URL_TEMPLATE"
+"""Link to a run for notifications; {namespace}, {name} and {run} are filled in."""
+API_BASE_URL_ENV: Final = "API_BASE_URL"
+SECRETS_PATH: Final = "/run/refresh/secrets"
+"""Folder in the pod with one folder per Secret and one file per key."""
+TERMINATION_LOG_PATH: Final = "/dev/termination-log"

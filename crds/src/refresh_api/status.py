@@ -1,0 +1,277 @@
+"""What users read: the status of a DashboardRefresh, in two disjoint shares with one writer each.
+
+The runner owns `run`, all else is the operator's. Server-side apply drops what a manager leaves out,
+so each writer always sends its whole share.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+from pydantic import Field, JsonValue, StringConstraints
+
+from refresh_api.model import Model, Time
+
+HISTORY_LENGTH: Final = 10
+MESSAGE_LENGTH: Final = 2000
+"""Characters in a message; longer ones are cut by `clip`."""
+
+Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
+
+
+def clip(text: str, length: int = MESSAGE_LENGTH) -> str:
+    """Return the text in at most `length` characters; what is cut shows as an ellipsis."""
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+class Outcome(StrEnum):
+    """How a run ended."""
+
+    SUCCEEDED = "Succeeded"
+    WARNED = "Warned"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class Reason(StrEnum):
+    """Why a run ended as it did: reasons of the condition LastRunSucceeded, a stable contract."""
+
+    SUCCEEDED = "Succeeded"
+    SUCCEEDED_WITH_WARNINGS = "SucceededWithWarnings"
+    # Told by the runner.
+    INVALID_ORDER = "InvalidOrder"
+    INVALID_PROJECT = "InvalidProject"
+    LAYER_FAILED = "LayerFailed"
+    TESTS_FAILED = "TestsFailed"
+    VALIDATION_FAILED = "ValidationFailed"
+    WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    INTERRUPTED = "Interrupted"
+    LOCK_HELD = "LockHeld"
+    LOCK_LOST = "LockLost"
+    RUNNER_ERROR = "RunnerError"
+    # Concluded by the operator, of runs that ended without a report.
+    START_TIMEOUT = "StartTimeout"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    UNSCHEDULABLE = "Unschedulable"
+    OOM_KILLED = "OOMKilled"
+    EVICTED = "Evicted"
+    JOB_DELETED = "JobDeleted"
+    RUNNER_LOST = "RunnerLost"
+
+
+class RunPhase(StrEnum):
+    """Where a run is, as its runner sees it."""
+
+    WAITING = "Waiting"
+    """For the warehouse, which another run holds."""
+    RUNNING = "Running"
+    RETRYING = "Retrying"
+    """This attempt failed, another one follows."""
+    INTERRUPTED = "Interrupted"
+    """This attempt was ended from outside; another one follows, at no cost."""
+    FINISHED = "Finished"
+
+
+class StepState(StrEnum):
+    """Where a step is."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    WARNED = "Warned"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+
+
+class Verdict(StrEnum):
+    """What the validation says of a mart."""
+
+    VALID = "VALID"
+    WARNING = "WARNING"
+    FAILED = "FAILED"
+
+
+class Trigger(StrEnum):
+    """What started a run."""
+
+    SCHEDULED = "Scheduled"
+    REQUESTED = "Requested"
+    """By the annotation requestedAt."""
+    MANUAL = "Manual"
+    """By `kubectl create job --from=cronjob/…`."""
+    LOCAL = "Local"
+    """By the runner's command line."""
+
+
+class StepStatus(Model):
+    """One step of a run."""
+
+    name: str = Field(description="Name of the step: a layer's, tests, validation or cache.")
+    state: StepState = Field(default=StepState.PENDING, description="Pending, Running, Succeeded, Warned, Failed or Skipped.")
+    tries: int = Field(default=0, ge=0, description="How often the step was tried in this attempt.")
+    start_time: Time | None = Field(default=None, description="When its first try started.")
+    duration: str | None = Field(default=None, description="How long it took, all tries together.")
+    message: Message | None = Field(default=None, description="What happened, or why it was skipped.")
+
+
+class NullShare(Model):
+    """The share of NULL in one key column."""
+
+    column: str = Field(description="Name of the key column.")
+    share: str = Field(description="Share of rows with NULL, as a percentage.")
+
+
+class MartStatus(Model):
+    """What the validation found in one mart."""
+
+    relation: str = Field(description="Table as schema.name.")
+    verdict: Verdict = Field(description="VALID, WARNING or FAILED.")
+    rows: int | None = Field(default=None, ge=0, description="Number of rows; unset where the table could not be read.")
+    null_shares: list[NullShare] = Field(default_factory=list, max_length=16, description="Share of NULL in each key column.")
+    message: Message | None = Field(default=None, description="Why the verdict is not VALID.")
+
+
+class TestCounts(Model):
+    """What dbt's tests said."""
+
+    passed: int = Field(default=0, ge=0, description="Tests that passed.")
+    warned: int = Field(default=0, ge=0, description="Tests that warned by their own severity.")
+    failed: int = Field(default=0, ge=0, description="Tests that failed, or could not be run.")
+    failures: list[str] = Field(default_factory=list, max_length=20, description="Names of the first failed tests.")
+
+
+class EndpointStatus(Model):
+    """What one endpoint of the API answered."""
+
+    path: str = Field(description="Path of the endpoint.")
+    state: StepState = Field(description="Succeeded or Warned.")
+    message: Message | None = Field(default=None, description="What it answered, where that was not 200.")
+
+
+class NotificationStatus(Model):
+    """Whether one channel could be told."""
+
+    channel: str = Field(description="The Slack channel, or the recipients.")
+    sent: bool = Field(description="Whether the message was accepted.")
+    message: Message | None = Field(default=None, description="Why it was not.")
+
+
+class Run(Model):
+    """The run as its runner sees it: the runner's share of the status."""
+
+    id: str = Field(description="The run: name of its Job.")
+    generation: int = Field(ge=0, description="Generation of the refresh that this run was ordered by.")
+    phase: RunPhase = Field(description="Waiting, Running, Retrying, Interrupted or Finished.")
+    attempt: int = Field(ge=1, description="Which attempt this is.")
+    attempts: int = Field(ge=1, description="How many attempts the run may take.")
+    pod: str | None = Field(default=None, description="The pod of this attempt.")
+    step: str | None = Field(default=None, description="The step under way, for example 3/6 marts.")
+    start_time: Time = Field(description="When this attempt started.")
+    heartbeat_time: Time = Field(description="When the runner last wrote.")
+    completion_time: Time | None = Field(default=None, description="When the attempt ended.")
+    outcome: Outcome | None = Field(default=None, description="How the run ended: Succeeded, Warned, Failed or Skipped.")
+    reason: Reason | None = Field(default=None, description="Why, in one word.")
+    message: Message | None = Field(default=None, description="Why, in a sentence.")
+    marts: str | None = Field(default=None, description="Valid marts of all, for example 4/4.")
+    steps: list[StepStatus] = Field(default_factory=list, max_length=24, description="The steps, in order.")
+    validation: list[MartStatus] = Field(default_factory=list, max_length=64, description="A verdict a mart.")
+    tests: TestCounts | None = Field(default=None, description="What dbt's tests said.")
+    endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="What the API answered.")
+    notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Who was told.")
+
+
+class FinishedRun(Model):
+    """One finished run, as the operator keeps it."""
+
+    id: str = Field(description="The run: name of its Job.")
+    trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
+    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
+    outcome: Outcome = Field(description="Succeeded, Warned, Failed or Skipped.")
+    reason: Reason = Field(description="Why, in one word.")
+    message: Message | None = Field(default=None, description="Why, in a sentence.")
+    marts: str | None = Field(default=None, description="Valid marts of all, for example 4/4.")
+    attempts: int = Field(default=1, ge=0, description="How many attempts it took.")
+    start_time: Time | None = Field(default=None, description="When the run started.")
+    completion_time: Time = Field(description="When the run ended.")
+    duration: str | None = Field(default=None, description="How long it took.")
+
+
+class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(Model):
+    """A conclusion of the operator, in the form that Kubernetes' own objects use."""
+
+    type: str = Field(description="Ready, Reconciling, Stalled, Running or LastRunSucceeded.")
+    status: ConditionStatus = Field(description="True, False or Unknown.")
+    reason: str = Field(min_length=1, max_length=64, description="Why, in one word.")
+    message: Message = Field(default="", description="Why, in a sentence, and what to do.")
+    last_transition_time: Time = Field(description="When the status last changed.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the refresh that this speaks of.")
+
+
+class Phase(StrEnum):
+    """The refresh in one word."""
+
+    SCHEDULED = "Scheduled"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    STALLED = "Stalled"
+    """It needs a change by its users."""
+    BLOCKED = "Blocked"
+    """Something outside the refresh is missing; it heals by itself once that is there."""
+
+
+_CONDITION_LIST: dict[str, JsonValue] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+
+
+class OperatorShare(Model):
+    """The operator's share of the status."""
+
+    observed_generation: int = Field(default=-1, description="Generation that the operator last acted on; -1 before the first time.")
+    phase: Phase | None = Field(default=None, description="Scheduled, Running, Suspended, Stalled or Blocked.")
+    message: Message | None = Field(default=None, description="The refresh in one line, and what to do.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        max_length=8,
+        json_schema_extra=_CONDITION_LIST,
+        description="Ready, Reconciling and Stalled speak of the configuration; Running and LastRunSucceeded of the runs.",
+    )
+    next_run: Time | None = Field(default=None, description="When the next scheduled run starts.")
+    next: str | None = Field(default=None, description="The same, short, in the refresh's zone.")
+    last_handled_request_at: str | None = Field(
+        default=None, description="The last value of the annotation requestedAt that was answered by a run."
+    )
+    last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
+    last_success_time: Time | None = Field(default=None, description="When the last successful run ended.")
+    consecutive_failures: int = Field(default=0, ge=0, description="Failed runs since the last successful one.")
+    history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
+
+
+class RunnerShare(Model):
+    """The runner's share of the status."""
+
+    run: Run | None = Field(default=None, description="The current run, or else the last one, as its runner saw it.")
+
+
+class RefreshStatus(OperatorShare, RunnerShare):
+    """What happened, and what is happening now."""
+
+
+class LastWords(Model):
+    """What a runner leaves in its pod's termination message: the evidence, should its status not have arrived."""
+
+    id: str
+    attempt: int
+    phase: RunPhase
+    outcome: Outcome | None = None
+    reason: Reason | None = None
+    message: Annotated[str, StringConstraints(max_length=1000)] | None = None
+    marts: str | None = None
+    step: str | None = None
+    notified: bool = False
