@@ -1,0 +1,116 @@
+"""The cluster's programs, built from upstream's Go modules once a version and kept in the cache of all checkouts."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.embedded.toolchain import go_toolchain
+from cluster.errors import ClusterError
+from cluster.waiting import tail
+
+KUBERNETES = "1.35.4"
+HELM = "4.3.1"
+_MODULES = Path(__file__).resolve().parent
+_BUILD_LIMIT = 1800.0  # seconds
+_KUBE_COMMANDS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program and how it is built."""
+
+    name: str
+    module: Path
+    package: str
+    expectation: str
+    version_flags: tuple[str, ...] = ()
+
+    def key(self) -> str:
+        """A hash of all that the program is made of."""
+        digest = hashlib.sha256(" ".join([self.package, platform.machine(), *self.version_flags]).encode())
+        for file in sorted([*self.module.glob("*.go"), self.module / "go.mod", self.module / "go.sum"]):
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+def _kubernetes_version() -> tuple[str, ...]:
+    major, minor, _ = KUBERNETES.split(".")
+    place = "k8s.io/component-base/version"
+    # kubectl refuses to work with a version that it can't read
+    return (f"-X {place}.gitVersion=v{KUBERNETES}", f"-X {place}.gitMajor={major}", f"-X {place}.gitMinor={minor}")
+
+
+KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version())
+COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
+HELM_PROGRAM = Program(
+    "helm", _MODULES / "helm", "helm.sh/helm/v4/cmd/helm", "about 3 minutes", (f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",)
+)
+
+
+def build(program: Program, cache: Path) -> Path:
+    """The built program in `cache`; builds it when it is not there yet. Two builders at once: the second waits."""
+    place = cache / "bin" / f"{program.name}-{program.key()}"
+    if place.exists():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{program.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            _compile(program, place, cache)
+    return place
+
+
+def _compile(program: Program, place: Path, cache: Path) -> None:
+    go = go_toolchain(cache)
+    print(f"cluster: building {program.name} from upstream's Go modules, once ({program.expectation})", flush=True)
+    started = time.monotonic()
+    draft, log = place.with_suffix(".draft"), cache / f"{program.name}-build.log"
+    flags = " ".join(["-s", "-w", *program.version_flags])
+    # buildvcs: the modules lie in our git checkout, whose state is none of the program's
+    command = [str(go), "build", "-buildvcs=false", "-ldflags", flags, "-o", str(draft), program.package]
+    with log.open("w") as output:
+        try:
+            done = subprocess.run(
+                command,
+                cwd=program.module,
+                env={**os.environ, "GOTOOLCHAIN": "local"},
+                stdout=output,
+                stderr=output,
+                timeout=_BUILD_LIMIT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"building {program.name} took more than {_BUILD_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
+    if done.returncode != 0:
+        raise ClusterError(
+            f"building {program.name} failed\n{tail(log)}",
+            "Go's module proxy must be reachable (GOPROXY); what was fetched is kept, so try again",
+        )
+    draft.replace(place)
+    print(f"cluster: {program.name} built in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
+    """Put `kubectl` (and `helm`) into `folder`, for the PATH of a person; the programs go by the name they are called by."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _link(folder / "kubectl", kube)
+    if helm:
+        _link(folder / "helm", helm)
+
+
+def kube_command(kube: Path, component: str, arguments: Sequence[str]) -> list[str]:
+    """The command line of one component of the `kube` program."""
+    assert component in _KUBE_COMMANDS, component
+    return [str(kube), component, *arguments]
+
+
+def _link(link: Path, target: Path) -> None:
+    draft = link.with_name(f".{link.name}.{os.getpid()}")
+    draft.symlink_to(target)
+    draft.replace(link)

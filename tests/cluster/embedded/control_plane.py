@@ -1,0 +1,225 @@
+"""A real API server with its controllers and no node: no privileges, loopback only, several side by side, up in seconds."""
+
+import datetime
+import fcntl
+import json
+import shutil
+import signal
+import socket
+import ssl
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.embedded import components
+from cluster.embedded.binaries import kube_command
+from cluster.embedded.components import Plane
+from cluster.embedded.pki import Authority, write_token_keys
+from cluster.errors import ClusterError
+from cluster.processes import Processes
+from cluster.waiting import wait_until
+
+_ARGUMENTS: dict[str, Callable[[Plane], list[str]]] = {
+    "etcd": components.etcd,
+    "kube-apiserver": components.apiserver,
+    "kube-controller-manager": components.controller_manager,
+}
+_START_LIMIT = 60.0  # seconds, for each component; 3 s in all is usual
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports on 127.0.0.1 that a control plane was given, and the process it belongs to (0: nobody's, it stays)."""
+
+    api: int
+    etcd: int
+    etcd_peer: int
+    owner: int = 0
+
+
+class ControlPlane:
+    """etcd, kube-apiserver and kube-controller-manager with their state in `home`."""
+
+    def __init__(self, home: Path, kube: Path) -> None:
+        self.home = home
+        self.kube = kube
+        self.processes = Processes(home / "processes", home / "logs")
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig; there once `up` has returned."""
+        return self.home / "kubeconfig"
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names that `stop_component` and its like take, in the order of starting."""
+        return tuple(_ARGUMENTS)
+
+    def up(self, *, owner: int = 0) -> None:
+        """Make it run and answer. One that does already is left alone; a dead one's remains are cleared away first.
+
+        `owner` is the process whose end makes this control plane an orphan, see `remove_orphans`.
+        """
+        with locked(self.home):
+            if self.alive():
+                return
+            self._end()
+            for attempt in (1, 2, 3):
+                try:
+                    self._start(owner)
+                except ClusterError as error:
+                    self._end()
+                    # a port that was free when it was looked for may be taken when it is needed
+                    if attempt == 3 or "address already in use" not in str(error):
+                        raise
+                else:
+                    return
+
+    def alive(self) -> bool:
+        """Whether every component runs and the API server answers."""
+        return all(self.processes.alive(name) for name in _ARGUMENTS) and answers(self.kubeconfig, "/readyz")
+
+    def down(self) -> None:
+        """End all processes and remove the state; fine when there is nothing, or half of it."""
+        with locked(self.home):
+            self._end()
+        self.home.with_suffix(".lock").unlink(missing_ok=True)
+
+    def stop_component(self, name: str) -> None:
+        """End one component, as a crash would; its data stay."""
+        self.processes.stop(name, grace=0)
+
+    def pause_component(self, name: str) -> None:
+        """Freeze one component: its sockets accept and nothing answers."""
+        self.processes.signal(name, signal.SIGSTOP)
+
+    def start_component(self, name: str) -> None:
+        """Make a stopped or frozen component run again and wait until it answers."""
+        if self.processes.alive(name):
+            self.processes.signal(name, signal.SIGCONT)
+        else:
+            plane = self._plane(self._ports())
+            self.processes.start(name, kube_command(self.kube, name, _ARGUMENTS[name](plane)))
+        self._await_component(name)
+
+    def _start(self, owner: int) -> None:
+        api, etcd, etcd_peer = free_ports(3)
+        ports = Ports(api, etcd, etcd_peer, owner)
+        plane = self._plane(ports)
+        self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        (self.home / "ports.json").write_text(json.dumps(asdict(ports)))
+        write_credentials(plane, ("127.0.0.1", "localhost", plane.first_service_address, *SERVICE_NAMES))
+        write_kubeconfig(self.kubeconfig, plane.pki, f"https://127.0.0.1:{ports.api}", self.home.name)
+        write_kubeconfig(plane.pki / "internal.kubeconfig", plane.pki, f"https://127.0.0.1:{ports.api}", self.home.name)
+        for name, arguments in _ARGUMENTS.items():
+            self.processes.start(name, kube_command(self.kube, name, arguments(plane)))
+            if name == "kube-apiserver":
+                self._await_component(name)
+        self._await_component("kube-controller-manager")
+
+    def _await_component(self, name: str) -> None:
+        # etcd is ready when the API server that needs it is; the controllers when they have made the first thing a pod needs
+        path = "/api/v1/namespaces/default/serviceaccounts/default" if name == "kube-controller-manager" else "/readyz"
+        if name == "etcd" and not self.processes.alive("kube-apiserver"):
+            return
+
+        def ready() -> bool:
+            if not self.processes.alive(name):
+                raise ClusterError(f"{name} ended at once\n{self.processes.evidence(name)}")
+            return answers(self.kubeconfig, path)
+
+        wait_until(
+            ready, f"{name} ready", _START_LIMIT, lambda: "\n".join(self.processes.evidence(each) for each in ("etcd", name)), pause=0.05
+        )
+
+    def _plane(self, ports: Ports) -> Plane:
+        return Plane(
+            address="127.0.0.1",
+            bind="127.0.0.1",
+            api_port=ports.api,
+            etcd_port=ports.etcd,
+            etcd_peer_port=ports.etcd_peer,
+            pki=self.home / "pki",
+            data=self.home / "data",
+            service_cidr="10.96.0.0/24",
+            has_nodes=False,
+        )
+
+    def _ports(self) -> Ports:
+        try:
+            return Ports(**json.loads((self.home / "ports.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError) as error:
+            raise ClusterError(f"no control plane in {self.home}") from error
+
+    def _end(self) -> None:
+        for name in self.processes.names():
+            self.processes.stop(name, grace=0)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
+
+
+def write_credentials(plane: Plane, hosts: Sequence[str]) -> None:
+    """All certificates and keys of a control plane whose API server is reached under `hosts`."""
+    authority = Authority(plane.pki, datetime.datetime.now(datetime.UTC))
+    authority.issue("apiserver", "kube-apiserver", hosts=hosts)
+    authority.issue("admin", "admin", group="system:masters")
+    write_token_keys(plane.pki)
+
+
+def write_kubeconfig(file: Path, pki: Path, server: str, context: str, user: str = "admin") -> None:
+    """A kubeconfig for `user`, whose certificate lies in `pki`, readable by its owner only."""
+    content = components.kubeconfig(
+        server, user, (pki / "ca.crt").read_bytes(), (pki / f"{user}.crt").read_bytes(), (pki / f"{user}.key").read_bytes(), context
+    )
+    file.touch(mode=0o600)
+    file.write_text(content)
+
+
+def answers(kubeconfig: Path, path: str) -> bool:
+    """Whether the API server answers a GET on `path` with success within two seconds."""
+    try:
+        cluster = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]
+        pki = kubeconfig.parent / "pki"
+        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        context.load_cert_chain(str(pki / "admin.crt"), str(pki / "admin.key"))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+        with opener.open(cluster["server"] + path, timeout=2) as response:
+            return bool(response.status == 200)
+    except (OSError, ValueError, LookupError):
+        return False
+
+
+def free_ports(count: int) -> tuple[int, ...]:
+    """Ports on 127.0.0.1 that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return tuple(int(each.getsockname()[1]) for each in sockets)
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@contextmanager
+def locked(home: Path) -> Iterator[None]:
+    """One command at a time for each cluster; the second waits."""
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def remove_orphans(clusters: Path, kube: Path) -> None:
+    """Take down the control planes below `clusters` whose owner has ended, for example a test run that was killed."""
+    for file in clusters.glob("*/ports.json"):
+        plane = ControlPlane(file.parent, kube)
+        owner = plane._ports().owner
+        if owner and not psutil.pid_exists(owner):
+            plane.down()

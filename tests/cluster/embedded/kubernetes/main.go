@@ -1,0 +1,73 @@
+// One binary that holds the upstream Kubernetes components, kubectl, etcd, and the two small things the node needs beside them.
+// It answers to the name it is called by (a symlink) or to its first argument.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
+	controllers "k8s.io/kubernetes/cmd/kube-controller-manager/app"
+	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
+	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
+	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+)
+
+var upstream = map[string]func() *cobra.Command{
+	"kube-apiserver":          apiserver.NewAPIServerCommand,
+	"kube-controller-manager": controllers.NewControllerManagerCommand,
+	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
+	"kube-proxy":              proxy.NewProxyCommand,
+	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+}
+
+// What runs under a name without a command line of its own.
+var ours = map[string]func(arguments []string) error{
+	"etcd":      func([]string) error { etcdmain.Main(os.Args); return nil },
+	"node-init": reap,
+	"relay":     relay,
+}
+
+func main() {
+	os.Args[0] = filepath.Base(os.Args[0])
+	if !known(os.Args[0]) {
+		os.Args = os.Args[1:]
+	}
+	if len(os.Args) == 0 || !known(os.Args[0]) {
+		fmt.Fprintln(os.Stderr, "name a component as the first argument, or call this by its name:", names())
+		os.Exit(2)
+	}
+	if run, found := ours[os.Args[0]]; found {
+		if err := run(os.Args[1:]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(cli.Run(upstream[os.Args[0]]()))
+}
+
+func known(name string) bool {
+	return upstream[name] != nil || ours[name] != nil
+}
+
+func names() []string {
+	var all []string
+	for name := range upstream {
+		all = append(all, name)
+	}
+	for name := range ours {
+		all = append(all, name)
+	}
+	return all
+}

@@ -1,0 +1,126 @@
+"""Processes that outlive the command which started them: known by id and start time, so that no other is ever ended."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.errors import ClusterError
+from cluster.waiting import tail
+
+_SAME_START = 2.0  # seconds; the start time is computed from the boot time, which a clock correction moves a little
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One started process, as it is written to disk."""
+
+    name: str
+    pid: int
+    started: float
+
+    def process(self) -> psutil.Process | None:
+        """The live process, or None when it has ended, also if its id belongs to another by now."""
+        with suppress(ChildProcessError):  # our own child stays a zombie until it is collected
+            os.waitpid(self.pid, os.WNOHANG)
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > _SAME_START:
+                return None
+        except psutil.NoSuchProcess:
+            return None
+        return process
+
+
+class Processes:
+    """The processes of one cluster; records in `folder`, one log a process in `logs`."""
+
+    def __init__(self, folder: Path, logs: Path) -> None:
+        self.folder = folder
+        self.logs = logs
+
+    def names(self) -> list[str]:
+        """Every process that was started and not stopped since, alive or not."""
+        return sorted(file.stem for file in self.folder.glob("*.json"))
+
+    def find(self, name: str) -> Recorded | None:
+        """The record of a process, or None."""
+        try:
+            return Recorded(**json.loads((self.folder / f"{name}.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):  # a record that was half written when everything died
+            return None
+
+    def alive(self, name: str) -> bool:
+        """Whether the process runs."""
+        recorded = self.find(name)
+        return recorded is not None and recorded.process() is not None
+
+    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None, hand_over: int | None = None) -> Recorded:
+        """Start a process in a session of its own; `hand_over` is a file descriptor that it finds as number 3."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        log = os.open(self.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        files: list[tuple[int, int, int]] = [
+            (os.POSIX_SPAWN_DUP2, nothing, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ]
+        if hand_over is not None:
+            files.append((os.POSIX_SPAWN_DUP2, hand_over, 3))
+        try:
+            pid = os.posix_spawnp(argv[0], list(argv), dict(environment or os.environ), file_actions=files, setsid=True)
+        except FileNotFoundError as error:
+            raise ClusterError(f"{argv[0]} is not there, {name} can't start") from error
+        finally:
+            os.close(log)
+            os.close(nothing)
+        recorded = Recorded(name, pid, psutil.Process(pid).create_time())
+        self.record(recorded)
+        return recorded
+
+    def record(self, recorded: Recorded) -> None:
+        """Write a process down, whole or not at all."""
+        draft = self.folder / f".{recorded.name}"
+        draft.write_text(json.dumps(asdict(recorded)))
+        draft.replace(self.folder / f"{recorded.name}.json")
+
+    def stop(self, name: str, grace: float = 10.0) -> None:
+        """End a process, by force after `grace` seconds, and forget it; one that is gone already is fine."""
+        recorded = self.find(name)
+        process = recorded.process() if recorded else None
+        if process:
+            _end(process, recorded, grace)
+        (self.folder / f"{name}.json").unlink(missing_ok=True)
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal, for example SIGSTOP to make a component slow."""
+        recorded = self.find(name)
+        process = recorded.process() if recorded else None
+        if process is None:
+            raise ClusterError(f"{name} does not run")
+        process.send_signal(number)
+
+    def evidence(self, name: str) -> str:
+        """For messages: whether the process runs, and its last words."""
+        return f"  {name} {'runs' if self.alive(name) else 'HAS ENDED'}\n{tail(self.logs / f'{name}.log')}"
+
+
+def _end(process: psutil.Process, recorded: Recorded | None, grace: float) -> None:
+    steps = [(signal.SIGTERM, grace), (signal.SIGKILL, 10.0)] if grace > 0 else [(signal.SIGKILL, 10.0)]
+    for number, patience in steps:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGCONT)
+            process.send_signal(number)
+        end = time.monotonic() + patience
+        while time.monotonic() < end:
+            if recorded is None or recorded.process() is None:
+                return
+            time.sleep(0.02)
+    raise ClusterError(f"process {process.pid} does not end, not even by SIGKILL", "look at it with `ps`, then run this again")

@@ -1,0 +1,24 @@
+"""Fixture with a real API server and its controllers: one a session (and pytest-xdist worker), gone when the session ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from cluster.embedded.binaries import KUBE, build
+from cluster.embedded.control_plane import ControlPlane, remove_orphans
+from cluster.paths import paths_of
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    """A running control plane without nodes; `control_plane.kubeconfig` is the way in."""
+    paths = paths_of(os.environ)
+    kube = build(KUBE, paths.cache)
+    remove_orphans(paths.clusters, kube)
+    plane = ControlPlane(paths.clusters / f"tests-{os.getpid()}", kube)
+    plane.up(owner=os.getpid())
+    yield plane
+    plane.down()
