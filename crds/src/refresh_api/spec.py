@@ -108,8 +108,8 @@ class OnHeld(StrEnum):
     FAIL = "Fail"
 
 
-class NotifyOn(StrEnum):
-    """When people are told."""
+class NotifyWhen(StrEnum):
+    """When people are told. (The field is `when`, not `on`: YAML 1.1 reads the key `on` as a boolean, and so does kubectl.)"""
 
     FAILED = "Failed"
 
@@ -259,8 +259,8 @@ class Notification(Model):
 
     slack: Slack | None = Field(default=None, description="Tell a Slack channel.")
     email: EmailTo | None = Field(default=None, description="Send mail.")
-    on: list[NotifyOn] = Field(
-        default_factory=lambda: [NotifyOn.FAILED], min_length=1, max_length=1, description="When: Failed (every run that failed)."
+    when: list[NotifyWhen] = Field(
+        default_factory=lambda: [NotifyWhen.FAILED], min_length=1, max_length=1, description="When: Failed (every run that failed)."
     )
 
     @model_validator(mode="after")

@@ -33,7 +33,7 @@ _QUANTITY_SAYS = "write a quantity like 250m, 2, 512Mi or 4Gi"
 
 def duration(text: str) -> timedelta:
     """Return a duration such as `90s`, `15m` or `1h30m`; ValueError unless it is between a second and LONGEST."""
-    match = _DURATION.match(text)
+    match = _DURATION.fullmatch(text)
     hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
     length = timedelta(hours=hours, minutes=minutes, seconds=seconds)
     if not timedelta(seconds=1) <= length <= LONGEST:
@@ -53,14 +53,14 @@ def duration_text(length: timedelta) -> str:
 
 def share(text: str) -> Decimal:
     """Return a percentage such as `10%` as an exact share between 0 and 1; ValueError for anything else."""
-    if not _PERCENTAGE.match(text):
+    if not _PERCENTAGE.fullmatch(text):
         raise ValueError(_PERCENTAGE_SAYS)
     return Decimal(text[:-1]) / 100
 
 
 def quantity(text: str) -> Decimal:
     """Return a Kubernetes quantity such as `250m` or `4Gi` in its base unit (cores, bytes); ValueError for anything else."""
-    match = _QUANTITY.match(text)
+    match = _QUANTITY.fullmatch(text)
     if not match:
         raise ValueError(_QUANTITY_SAYS)
     number, unit = match.groups()

@@ -1,0 +1,44 @@
+"""The generated CRD: committed as generated, structural, with a description for every field a user writes or reads."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from refresh_api.crd import structural
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import OperatorShare, RefreshStatus, RunnerShare
+
+ROOT = Path(__file__).parents[3]
+
+
+def fields(schema: dict, path: str = "") -> list[tuple[str, dict]]:
+    found = [(path, schema)] if path else []
+    for name, value in schema.get("properties", {}).items():
+        found += fields(value, f"{path}.{name}")
+    return found + (fields(schema["items"], f"{path}[]") if "properties" in schema.get("items", {}) else [])
+
+
+def test_the_generated_files_are_committed_as_generated():
+    """Byte for byte, the chart's copy too."""
+    check = subprocess.run([sys.executable, ROOT / "scripts" / "generate.py", "--check"], capture_output=True, text=True, check=False)
+    assert check.returncode == 0, check.stderr
+
+
+def test_the_two_writers_share_no_field():
+    """Server-side apply would let them fight over it."""
+    assert not OperatorShare.model_fields.keys() & RunnerShare.model_fields.keys()
+
+
+@pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])
+def test_every_field_is_described(model):
+    """`kubectl explain` has something to say."""
+    assert [path for path, schema in fields(structural(model)) if not schema.get("description")] == []
+
+
+@pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])
+def test_the_schema_is_structural(model):
+    """Kubernetes forbids references, alternatives and additionalProperties beside properties."""
+    forbidden = {"$ref", "$defs", "additionalProperties", "oneOf", "allOf", "const", "title"}
+    assert [path for path, schema in fields(structural(model)) if forbidden & schema.keys()] == []

@@ -1,0 +1,68 @@
+"""Cron lines, read as Kubernetes reads them. The expected starts were computed with the parser that Kubernetes vendors."""
+
+from datetime import UTC, datetime
+from itertools import islice
+
+import pytest
+
+from refresh_api import cron
+
+
+def starts(line: str, after: str, zone: str = "Etc/UTC", count: int = 3) -> list[str]:
+    moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    return [start.astimezone(UTC).strftime("%m-%d %H:%M") for start in islice(cron.parse(line, zone).after(moment), count)]
+
+
+@pytest.mark.parametrize(
+    ("line", "after", "expected"),
+    [
+        ("30 2,5,8,11,14,17,20,23 * * *", "2026-11-23 23:30", ["11-24 02:30", "11-24 05:30", "11-24 08:30"]),
+        ("*/10 * * * *", "2026-11-23 12:00", ["11-23 12:10", "11-23 12:20", "11-23 12:30"]),
+        ("0 0 29 2 *", "2026-01-01 00:00", ["02-29 00:00"]),
+        ("0 0 13 * fri", "2026-11-01 00:00", ["11-06 00:00", "11-13 00:00", "11-20 00:00"]),
+        ("0 0 */2 * 1", "2026-11-01 00:00", ["11-02 00:00", "11-03 00:00", "11-05 00:00"]),
+        ("0 0 ? * 1", "2026-11-01 00:00", ["11-02 00:00", "11-09 00:00", "11-16 00:00"]),
+        ("5/20 1 1 JAN *", "2026-06-01 00:00", ["01-01 01:05", "01-01 01:25", "01-01 01:45"]),
+    ],
+)
+def test_the_starts_are_those_of_the_controller(line, after, expected):
+    """Lists, steps, names, `?`, and day-of-month or day-of-week."""
+    assert starts(line, after, count=len(expected)) == expected
+
+
+def test_the_spring_night_skips_a_start():
+    """02:30 does not exist in Paris on 29 March 2026."""
+    assert starts("30 2 * * *", "2026-03-27 12:00", "Europe/Paris") == ["03-28 01:30", "03-30 00:30", "03-31 00:30"]
+
+
+def test_the_autumn_night_starts_twice():
+    """02:30 comes twice in Paris on 25 October 2026, and the controller fires both times."""
+    assert starts("30 2 * * *", "2026-10-24 12:00", "Europe/Paris") == ["10-25 00:30", "10-25 01:30", "10-26 01:30"]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("* * * *", "five fields"),
+        ("61 * * * *", "minute: '61' is not between 0 and 59"),
+        ("* 24 * * *", "hour: '24'"),
+        ("* * 0 * *", "day of month: '0'"),
+        ("* * * 13 *", "month: '13'"),
+        ("* * * * 7", "day of week: '7' is not between 0 and 6"),
+        ("*/0 * * * *", "the step of"),
+        ("9-3 * * * *", "begins after its end"),
+        ("x * * * *", "'x' is not understood"),
+        ("0 0 30 2 *", "never comes"),
+    ],
+)
+def test_a_bad_line_is_refused_by_the_name_of_its_field(line, says):
+    """The person who wrote it finds the place."""
+    with pytest.raises(ValueError, match=says):
+        cron.parse(line)
+
+
+@pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "Europe/Pari"])
+def test_an_unknown_zone_is_refused(zone):
+    """The answer names it."""
+    with pytest.raises(LookupError, match="there is no time zone"):
+        cron.parse("* * * * *", zone)
