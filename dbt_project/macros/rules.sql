@@ -1,0 +1,52 @@
+{# The date for which facts and marts speak, as a SQL literal. #}
+{% macro as_of() -%}
+    {%- set day = var('as_of', run_started_at.strftime('%Y-%m-%d')) | string -%}
+    {%- do modules.datetime.date.fromisoformat(day) -%}
+    date '{{ day }}'
+{%- endmacro %}
+
+{# True unless the event is dated after as_of; an event without a date counts as happened. #}
+{% macro has_happened(day) -%}
+    coalesce({{ day }} <= {{ as_of() }}, true)
+{%- endmacro %}
+
+{# The lines of a source's journal that hold: of each id the latest, unless that one withdraws the record. #}
+{% macro current_lines(relation, id) -%}
+    select latest.*
+    from (
+        select distinct on ({{ id }}) *
+        from {{ relation }}
+        order by {{ id }}, updated_at desc, numero_ligne desc
+    ) as latest
+    where latest.deleted_at is null
+{%- endmacro %}
+
+{# A code as it should have been typed. #}
+{% macro tidy(code) -%}
+    nullif(lower(trim({{ code }})), '')
+{%- endmacro %}
+
+{# A key made of several columns, which stays unique where some are null. #}
+{% macro surrogate_key(columns) -%}
+    md5(
+        {%- for column in columns %}
+        coalesce({{ column }}::text, '~'){% if not loop.last %} || '|' ||{% endif %}
+        {%- endfor %}
+    )
+{%- endmacro %}
+
+{# A share between 0 and 1, rounded to four places; null where there is nothing to take a share of. #}
+{% macro share(part, whole) -%}
+    round(({{ part }})::numeric / nullif({{ whole }}, 0), 4)
+{%- endmacro %}
+
+{# The age band of a receivable by its days past due. #}
+{% macro age_band(days) -%}
+    case
+        when {{ days }} <= 30 then '0-30'
+        when {{ days }} <= 60 then '31-60'
+        when {{ days }} <= 90 then '61-90'
+        when {{ days }} <= 180 then '91-180'
+        when {{ days }} > 180 then 'plus de 180'
+    end
+{%- endmacro %}

@@ -1,0 +1,17 @@
+{# Nothing was lost or counted twice: a column adds up to the same here as in another relation. #}
+{% test totals_match(model, column, other, other_column) %}
+with here as (
+    select coalesce(sum({{ column }}), 0) as total
+    from {{ model }}
+),
+
+there as (
+    select coalesce(sum({{ other_column }}), 0) as total
+    from {{ other }}
+)
+
+select here.total, there.total as expected
+from here
+cross join there
+where here.total <> there.total
+{% endtest %}
