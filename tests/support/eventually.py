@@ -1,0 +1,30 @@
+"""Wait for a truth, within bounds, and say what was there instead when it does not come."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class NotYet(AssertionError):
+    """The truth did not come in time."""
+
+
+def eventually(check: Callable[[], T], within: float, context: Callable[[], str] | None = None, every: float = 0.1) -> T:
+    """Return what `check` returns once it holds: once it neither raises AssertionError nor returns None or False.
+
+    `within` and `every` are seconds. After `within` NotYet is raised, with the last answer and what `context` tells (describe, events, logs).
+    """
+    end = time.monotonic() + within
+    while True:
+        try:
+            answer = check()
+            last: object = answer
+        except AssertionError as error:
+            answer, last = None, error
+        if last is answer and answer is not None and answer is not False:
+            return answer
+        if time.monotonic() >= end:
+            raise NotYet(f"not within {within} s; last: {last}\n{context() if context else ''}") from None
+        time.sleep(every)
