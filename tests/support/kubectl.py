@@ -43,7 +43,7 @@ class Kubectl:
             return self("apply", "-f", str(manifest))
         return self("apply", "-f", "-", stdin=manifest)
 
-    def json(self, *args: str) -> Any:  # noqa: ANN401 (whatever the API server answers)
+    def json(self, *args: str) -> Any:
         """`kubectl get … -o json`, read."""
         return json.loads(self("get", *args, "-o", "json"))
 
