@@ -24,6 +24,8 @@ TOKEN_ANNOTATION: Final = f"{GROUP}/token"
 """Annotation on a Job: the request (REQUESTED_AT) that it answers."""
 GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
 """Annotation on a Job: the generation of the refresh that its order was made from."""
+UID_ANNOTATION: Final = f"{GROUP}/uid"
+"""Annotation on a Job: the uid of its refresh; tells the runs of a deleted refresh from those of its namesake."""
 
 # The two writers of a refresh's status: server-side apply field managers.
 OPERATOR_FIELD_MANAGER: Final = "refresh-operator"

@@ -196,6 +196,15 @@ class FinishedRun(Model):
     duration: str | None = Field(default=None, description="How long it took.")
 
 
+class ActiveRun(Model):
+    """One run under way: its Job has not ended."""
+
+    id: str = Field(description="The run: name of its Job.")
+    trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
+    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
+    start_time: Time = Field(description="When its Job was made.")
+
+
 class ConditionStatus(StrEnum):
     """Whether a condition holds."""
 
@@ -247,6 +256,7 @@ class OperatorShare(Model):
     last_handled_request_at: str | None = Field(
         default=None, description="The last value of the annotation requestedAt that was answered by a run."
     )
+    active: list[ActiveRun] = Field(default_factory=list, max_length=20, description="The runs under way, oldest first.")
     last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
     last_success_time: Time | None = Field(default=None, description="When the last successful run ended.")
     consecutive_failures: int = Field(default=0, ge=0, description="Failed runs since the last successful one.")
