@@ -152,7 +152,7 @@ class EmbeddedPostgres:
                 start_new_session=True,
             )
         try:
-            self._wait_until_it_answers(log)
+            self._wait_until_it_answers(log, data)
             self._ensure_database()
         except BaseException:
             self.stop("immediate")
@@ -201,18 +201,24 @@ class EmbeddedPostgres:
             password=self.access.password,
         )
 
-    def _wait_until_it_answers(self, log: Path, within: float = 60.0) -> None:
+    def _wait_until_it_answers(self, log: Path, data: Path, within: float = 60.0) -> None:
         deadline = time.monotonic() + within
         while True:
             try:
-                self._connect().close()
-                return
+                if self._answering() == str(data):
+                    return
+                reason = "another server answers there"
             except psycopg.OperationalError as error:
-                if self.pid is None or time.monotonic() > deadline:
-                    raise EmbeddedPostgresError(
-                        f"PostgreSQL in {self.folder} does not answer on port {self.port}: {error}\n{_tail(log)}"
-                    ) from error
-                time.sleep(0.02)
+                reason = str(error)
+            if self.pid is None or time.monotonic() > deadline:
+                raise EmbeddedPostgresError(f"PostgreSQL in {self.folder} does not run on port {self.port}: {reason}\n{_tail(log)}")
+            time.sleep(0.02)
+
+    def _answering(self) -> str:
+        """The data folder of the server that answers on our port."""
+        with self._connect() as connection:
+            (folder,) = connection.execute("show data_directory").fetchone() or ("",)
+            return str(folder)
 
     def _ensure_database(self) -> None:
         with self._connect() as connection:

@@ -1,0 +1,115 @@
+"""The command `refresh-examples`: a warehouse, its source data, the dashboards' API, an inbox for notifications."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+from types import FrameType
+
+import psycopg
+import uvicorn
+
+from refresh_examples import dashboard_api, inbox
+from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError
+from refresh_examples.load import load
+from refresh_examples.sources import Sources
+
+
+def main() -> int:
+    """Run the command line; its exit code."""
+    arguments = _parser().parse_args()
+    try:
+        code: int = arguments.run(arguments)
+    except (EmbeddedPostgresError, psycopg.OperationalError) as error:
+        sys.exit(f"refresh-examples: {error}")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="refresh-examples", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    warehouse = commands.add_parser("warehouse", help="run a PostgreSQL until told to stop; PGUSER, PGPASSWORD, PGDATABASE name the access")
+    warehouse.add_argument("--folder", type=Path, required=True, help="where its data live; made at the first start")
+    warehouse.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
+    warehouse.add_argument("--port", type=int, default=int(os.environ.get("PGPORT", "5432")), help="default: PGPORT or 5432")
+    warehouse.add_argument("--password-file", type=Path, help="read the password here rather than from PGPASSWORD")
+    warehouse.set_defaults(run=_warehouse)
+
+    loading = commands.add_parser("load", help="fill the schema sigeti with generated data; PG* variables name the database")
+    loading.add_argument("--rows", type=int, default=10_000, help="records of each main table (default: %(default)s)")
+    loading.add_argument("--seed", type=int, default=1, help="the same seed makes the same data (default: %(default)s)")
+    loading.add_argument("--as-of", type=date.fromisoformat, help="the day up to which things happened (default: today, UTC)")
+    loading.add_argument("--wait", type=float, default=0, help="seconds to wait for the database (default: %(default)s)")
+    loading.set_defaults(run=_load)
+
+    api = commands.add_parser("api", help="serve the dashboards' summaries; PG* variables name the database")
+    api.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
+    api.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    api.set_defaults(run=_api)
+
+    messages = commands.add_parser("inbox", help="take webhooks and mail, and list them at /messages")
+    messages.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
+    messages.add_argument("--http-port", type=int, default=8080, help="default: %(default)s")
+    messages.add_argument("--smtp-port", type=int, default=8025, help="default: %(default)s")
+    messages.set_defaults(run=_inbox)
+    return parser
+
+
+def _warehouse(arguments: argparse.Namespace) -> int:
+    password = arguments.password_file.read_text().strip() if arguments.password_file else os.environ.get("PGPASSWORD")
+    if not password:
+        sys.exit("refresh-examples warehouse: set PGPASSWORD or --password-file")
+    access = Access(os.environ.get("PGUSER", "refresh"), password, os.environ.get("PGDATABASE", "warehouse"))
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    with EmbeddedPostgres.start(arguments.folder, access, listen=arguments.listen, port=arguments.port, durable=True) as server:
+        print(f"PostgreSQL listens on {arguments.listen}:{server.port}, database {access.database}", flush=True)
+        return server.wait()
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    sources = Sources(arguments.rows, arguments.seed, arguments.as_of or datetime.now(UTC).date())
+    started = time.monotonic()
+    with _connect_within(arguments.wait) as connection:
+        counts = load(connection, sources)
+    for table, count in counts.items():
+        print(f"sigeti.{table}: {count} lines")
+    print(f"loaded in {time.monotonic() - started:.1f} s, as of {sources.as_of}, seed {sources.seed}")
+    return 0
+
+
+def _connect_within(seconds: float) -> psycopg.Connection:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return psycopg.connect(autocommit=True, connect_timeout=5)
+        except psycopg.OperationalError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _api(arguments: argparse.Namespace) -> int:
+    application = dashboard_api.application(dashboard_api.connect_by_environment, time.monotonic)
+    uvicorn.run(application, host=arguments.listen, port=arguments.port, log_level="warning", access_log=False)
+    return 0
+
+
+def _inbox(arguments: argparse.Namespace) -> int:
+    asyncio.run(inbox.serve(arguments.listen, arguments.http_port, arguments.smtp_port))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

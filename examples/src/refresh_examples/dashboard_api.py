@@ -1,0 +1,85 @@
+"""The dashboards' API: one cached summary a dashboard. It stands for the user's own in the demo and the tests.
+
+A summary is kept for five minutes in this process; a request with `Cache-Control: no-cache` has it made anew, which
+is what a refresh's cache step asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from threading import Lock
+
+import psycopg
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from refresh_examples.summaries import DASHBOARDS, Dashboard, Summary, summary_of
+
+LIFETIME = 300.0
+"""Seconds for which a summary is kept."""
+
+Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    summary: Summary
+    made: float
+
+
+class Endpoint:
+    """One dashboard's endpoint with its cache; one request at a time makes the summary, the others wait for it."""
+
+    def __init__(self, dashboard: Dashboard, connect: Connect, clock: Clock) -> None:
+        self._dashboard = dashboard
+        self._connect = connect
+        self._clock = clock
+        self._lock = Lock()
+        self._kept: _Kept | None = None
+
+    def answer(self, request: Request) -> JSONResponse:
+        """The summary; 503 with a reason while the warehouse or the mart is not there, and nothing is kept then."""
+        afresh = "no-cache" in request.headers.get("cache-control", "")
+        try:
+            kept, hit = self._summary(afresh)
+        except psycopg.errors.UndefinedTable:
+            mart = f"{self._dashboard.schema}.{self._dashboard.mart}"
+            return _unavailable(f"{mart} does not exist yet", "run the refresh that builds it")
+        except psycopg.Error as error:
+            return _unavailable("the warehouse does not answer", type(error).__name__)
+        age = max(0, int(self._clock() - kept.made))
+        return JSONResponse(kept.summary, headers={"X-Cache": "HIT" if hit else "MISS", "Age": str(age)})
+
+    def _summary(self, afresh: bool) -> tuple[_Kept, bool]:
+        with self._lock:
+            if self._kept and not afresh and self._clock() - self._kept.made < LIFETIME:
+                return self._kept, True
+            with self._connect() as connection:
+                self._kept = _Kept(summary_of(self._dashboard, connection), self._clock())
+            return self._kept, False
+
+
+def application(connect: Connect, clock: Clock) -> Starlette:
+    """The API's four summaries and `/health`, which answers as long as the process lives."""
+    routes = [
+        Route(f"/api/{dashboard.name}/summary", Endpoint(dashboard, connect, clock).answer, methods=["GET"]) for dashboard in DASHBOARDS
+    ]
+    return Starlette(routes=[*routes, Route("/health", _health, methods=["GET"])])
+
+
+def connect_by_environment() -> psycopg.Connection:
+    """A connection by the variables PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short limits."""
+    return psycopg.connect(connect_timeout=5, application_name="dashboard-api", options="-c statement_timeout=20s")
+
+
+def _health(_request: Request) -> JSONResponse:
+    return JSONResponse({"status": "ok"})
+
+
+def _unavailable(error: str, hint: str) -> JSONResponse:
+    return JSONResponse({"error": error, "hint": hint}, status_code=503, headers={"Retry-After": "30"})

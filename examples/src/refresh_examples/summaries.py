@@ -1,0 +1,112 @@
+"""What a dashboard's summary holds, read from its mart in one consistent look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+Number = int | float | str | None
+Row = Mapping[str, Number]
+Summary = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """A dashboard: its mart, the measures that add up, and the ways in which it breaks them down."""
+
+    name: str
+    schema: str
+    mart: str
+    measures: Sequence[str]
+    breakdowns: Mapping[str, Sequence[str]]
+
+
+_BY_ZONE_AND_PERIOD = {"by_zone": ("zone_id", "nom_zone", "region"), "by_period": ("annee", "mois")}
+
+DASHBOARDS = (
+    Dashboard(
+        "implantation-suivi",
+        "dwh_marts_operationnel",
+        "mart_implantation_suivi",
+        (
+            "nb_demandes",
+            "nb_en_attente",
+            "nb_accordees",
+            "nb_refusees",
+            "nb_attributions",
+            "nb_mises_en_exploitation",
+            "superficie_demandee_m2",
+            "superficie_attribuee_m2",
+            "superficie_en_exploitation_m2",
+        ),
+        _BY_ZONE_AND_PERIOD,
+    ),
+    Dashboard(
+        "indemnisations",
+        "dwh_marts_operationnel",
+        "mart_indemnisations",
+        ("nb_dossiers", "montant_du", "montant_paye", "montant_restant", "nb_soldes", "nb_partiels", "nb_impayes"),
+        _BY_ZONE_AND_PERIOD,
+    ),
+    Dashboard(
+        "emplois-crees",
+        "dwh_marts_operationnel",
+        "mart_emplois_crees",
+        ("nb_declarations", "nb_prevus", "nb_crees", "nb_crees_cdi", "nb_crees_cdd", "nb_crees_interim", "nb_crees_femmes"),
+        _BY_ZONE_AND_PERIOD,
+    ),
+    Dashboard(
+        "creances-agees",
+        "dwh_marts_financier",
+        "mart_creances_agees",
+        ("nb_factures", "montant_encours", "montant_non_echu", "montant_crediteur", "montant_net"),
+        {"by_age": ("ordre_tranche", "tranche_anciennete"), "by_risk": ("niveau_risque",)},
+    ),
+)
+
+
+def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> Summary:
+    """The totals, the number of rows and the breakdowns, all of the same moment.
+
+    Raises psycopg.errors.UndefinedTable while the mart has not been built.
+    """
+    with connection.transaction():
+        connection.execute("set transaction isolation level repeatable read read only")
+        total, *_ = _grouped(dashboard, (), connection)
+        breakdowns = {name: _grouped(dashboard, columns, connection) for name, columns in dashboard.breakdowns.items()}
+    return {
+        "dashboard": dashboard.name,
+        "mart": f"{dashboard.schema}.{dashboard.mart}",
+        "rows": total["rows"],
+        "totals": {measure: total[measure] for measure in dashboard.measures},
+        **breakdowns,
+    }
+
+
+def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.Connection) -> list[Row]:
+    names = [sql.Identifier(column) for column in columns]
+    sums = [sql.SQL("coalesce(sum({0}), 0) as {0}").format(sql.Identifier(measure)) for measure in dashboard.measures]
+    query = sql.SQL("select {} from {}").format(
+        sql.SQL(", ").join([*names, sql.SQL("count(*) as rows"), *sums]), sql.Identifier(dashboard.schema, dashboard.mart)
+    )
+    if names:
+        query += sql.SQL(" group by {0} order by {0}").format(sql.SQL(", ").join(names))
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(query)]
+
+
+def _plain(value: object) -> Number:
+    """A database value as JSON knows it; sums of whole numbers stay whole."""
+    if isinstance(value, Decimal):
+        return int(value) if value.as_tuple().exponent == 0 else float(value)
+    if isinstance(value, date):
+        return value.isoformat()
+    if value is None or isinstance(value, int | float | str):
+        return value
+    raise TypeError(f"a summary has no place for {type(value).__name__}")
