@@ -30,11 +30,12 @@ class Program:
     package: str
     expectation: str
     version_flags: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
 
     def key(self) -> str:
         """A hash of all that the program is made of."""
         digest = hashlib.sha256(" ".join([self.package, platform.machine(), *self.version_flags]).encode())
-        for file in sorted([*self.module.glob("*.go"), self.module / "go.mod", self.module / "go.sum"]):
+        for file in sorted([*self.module.glob("*.go"), *self.module.glob("go.*")]):
             digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
 
@@ -48,6 +49,7 @@ def _kubernetes_version() -> tuple[str, ...]:
 
 KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version())
 COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
+PAUSE = Program("pause", _MODULES / "pause", ".", "a second", environment=(("CGO_ENABLED", "0"),))
 HELM_PROGRAM = Program(
     "helm", _MODULES / "helm", "helm.sh/helm/v4/cmd/helm", "about 3 minutes", (f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",)
 )
@@ -79,7 +81,7 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
             done = subprocess.run(
                 command,
                 cwd=program.module,
-                env={**os.environ, "GOTOOLCHAIN": "local"},
+                env={**os.environ, "GOTOOLCHAIN": "local", **dict(program.environment)},
                 stdout=output,
                 stderr=output,
                 timeout=_BUILD_LIMIT,

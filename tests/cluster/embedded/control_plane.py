@@ -4,7 +4,6 @@ import datetime
 import fcntl
 import json
 import shutil
-import signal
 import socket
 import ssl
 import urllib.request
@@ -19,16 +18,21 @@ from cluster.embedded import components
 from cluster.embedded.binaries import kube_command
 from cluster.embedded.components import Plane
 from cluster.embedded.pki import Authority, write_token_keys
+from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
 from cluster.processes import Processes
-from cluster.waiting import wait_until
 
 _ARGUMENTS: dict[str, Callable[[Plane], list[str]]] = {
     "etcd": components.etcd,
     "kube-apiserver": components.apiserver,
     "kube-controller-manager": components.controller_manager,
 }
-_START_LIMIT = 60.0  # seconds, for each component; 3 s in all is usual
+COMPONENTS = tuple(_ARGUMENTS)  # what `stop_component` and its like take, in the order of starting
+READY = {
+    "kube-apiserver": "/readyz",
+    # the controllers are ready when they have made the first thing that a pod needs
+    "kube-controller-manager": "/api/v1/namespaces/default/serviceaccounts/default",
+}
 
 
 @dataclass(frozen=True)
@@ -54,11 +58,6 @@ class ControlPlane:
         """The administrator's kubeconfig; there once `up` has returned."""
         return self.home / "kubeconfig"
 
-    @property
-    def components(self) -> tuple[str, ...]:
-        """The names that `stop_component` and its like take, in the order of starting."""
-        return tuple(_ARGUMENTS)
-
     def up(self, *, owner: int = 0) -> None:
         """Make it run and answer. One that does already is left alone; a dead one's remains are cleared away first.
 
@@ -81,7 +80,7 @@ class ControlPlane:
 
     def alive(self) -> bool:
         """Whether every component runs and the API server answers."""
-        return all(self.processes.alive(name) for name in _ARGUMENTS) and answers(self.kubeconfig, "/readyz")
+        return all(self.processes.alive(name) for name in COMPONENTS) and answers(self.kubeconfig, "/readyz")
 
     def down(self) -> None:
         """End all processes and remove the state; fine when there is nothing, or half of it."""
@@ -91,20 +90,15 @@ class ControlPlane:
 
     def stop_component(self, name: str) -> None:
         """End one component, as a crash would; its data stay."""
-        self.processes.stop(name, grace=0)
+        self._components().stop(name)
 
     def pause_component(self, name: str) -> None:
         """Freeze one component: its sockets accept and nothing answers."""
-        self.processes.signal(name, signal.SIGSTOP)
+        self._components().pause(name)
 
     def start_component(self, name: str) -> None:
         """Make a stopped or frozen component run again and wait until it answers."""
-        if self.processes.alive(name):
-            self.processes.signal(name, signal.SIGCONT)
-        else:
-            plane = self._plane(self._ports())
-            self.processes.start(name, kube_command(self.kube, name, _ARGUMENTS[name](plane)))
-        self._await_component(name)
+        self._components().start(name)
 
     def _start(self, owner: int) -> None:
         api, etcd, etcd_peer = free_ports(3)
@@ -115,26 +109,20 @@ class ControlPlane:
         write_credentials(plane, ("127.0.0.1", "localhost", plane.first_service_address, *SERVICE_NAMES))
         write_kubeconfig(self.kubeconfig, plane.pki, f"https://127.0.0.1:{ports.api}", self.home.name)
         write_kubeconfig(plane.pki / "internal.kubeconfig", plane.pki, f"https://127.0.0.1:{ports.api}", self.home.name)
-        for name, arguments in _ARGUMENTS.items():
-            self.processes.start(name, kube_command(self.kube, name, arguments(plane)))
-            if name == "kube-apiserver":
-                self._await_component(name)
-        self._await_component("kube-controller-manager")
+        self._components().ensure()
 
-    def _await_component(self, name: str) -> None:
-        # etcd is ready when the API server that needs it is; the controllers when they have made the first thing a pod needs
-        path = "/api/v1/namespaces/default/serviceaccounts/default" if name == "kube-controller-manager" else "/readyz"
-        if name == "etcd" and not self.processes.alive("kube-apiserver"):
-            return
+    def _components(self) -> Components:
+        return Components(self.processes, [self._component(name) for name in COMPONENTS])
+
+    def _component(self, name: str) -> Component:
+        def start() -> None:
+            self.processes.start(name, kube_command(self.kube, name, _ARGUMENTS[name](self._plane(self._ports()))))
 
         def ready() -> bool:
-            if not self.processes.alive(name):
-                raise ClusterError(f"{name} ended at once\n{self.processes.evidence(name)}")
-            return answers(self.kubeconfig, path)
+            # etcd is ready when the API server is that needs it
+            return name == "etcd" or answers(self.kubeconfig, READY[name])
 
-        wait_until(
-            ready, f"{name} ready", _START_LIMIT, lambda: "\n".join(self.processes.evidence(each) for each in ("etcd", name)), pause=0.05
-        )
+        return Component(name, start, ready)
 
     def _plane(self, ports: Ports) -> Plane:
         return Plane(
@@ -164,12 +152,13 @@ class ControlPlane:
 SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local")
 
 
-def write_credentials(plane: Plane, hosts: Sequence[str]) -> None:
-    """All certificates and keys of a control plane whose API server is reached under `hosts`."""
+def write_credentials(plane: Plane, hosts: Sequence[str]) -> Authority:
+    """All certificates and keys of a control plane whose API server is reached under `hosts`; returns what signed them."""
     authority = Authority(plane.pki, datetime.datetime.now(datetime.UTC))
     authority.issue("apiserver", "kube-apiserver", hosts=hosts)
     authority.issue("admin", "admin", group="system:masters")
     write_token_keys(plane.pki)
+    return authority
 
 
 def write_kubeconfig(file: Path, pki: Path, server: str, context: str, user: str = "admin") -> None:

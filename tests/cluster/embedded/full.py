@@ -1,0 +1,254 @@
+"""A whole one-node Kubernetes: control plane, kubelet, containerd, kube-proxy and DNS, in namespaces of its own. Needs root."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from cluster.embedded import components, node_files
+from cluster.embedded.components import Plane
+from cluster.embedded.control_plane import READY, SERVICE_NAMES, answers, free_ports, locked, write_credentials, write_kubeconfig
+from cluster.embedded.node import Node
+from cluster.embedded.node_files import ADDRESS, CONTAINERD_SOCKET, NodeSettings
+from cluster.embedded.supervised import Component, Components
+from cluster.errors import ClusterError
+from cluster.processes import Processes
+
+_NODE_READY = "/api/v1/nodes/node"
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The built programs that a node needs."""
+
+    kube: Path
+    coredns: Path
+    pause: Path
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A port on 127.0.0.1 of the host that leads to a Service."""
+
+    port: int
+    target: str
+
+
+class EmbeddedCluster:
+    """One cluster with its state in `home`; several live side by side, also of several checkouts."""
+
+    def __init__(self, home: Path, programs: Programs) -> None:
+        self.home = home
+        self._programs = programs
+        self.processes = Processes(home / "processes", home / "logs")
+        self.node = Node(home, cgroup_of(home), self.processes)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The administrator's kubeconfig; it works from any shell of the host once `up` has returned."""
+        return self.home / "kubeconfig"
+
+    def up(self) -> None:
+        """Make it run and answer. What runs already stays; when the node itself is gone its remains are cleared away first."""
+        with locked(self.home):
+            if not self.node.alive():
+                self._end()
+                self._prepare()
+                self.node.start(self._programs.kube, self._programs.coredns)
+            self._components().ensure()
+
+    def alive(self) -> bool:
+        """Whether every component runs and the API server answers."""
+        return self.node.alive() and self._components().alive() and answers(self.kubeconfig, "/readyz")
+
+    def down(self) -> None:
+        """End everything and remove the state; fine when there is nothing, or half of it."""
+        with locked(self.home):
+            self._end()
+        self.home.with_suffix(".lock").unlink(missing_ok=True)
+
+    def load_image(self, archive: Path) -> None:
+        """Make the images of an archive (docker or OCI) known to the node."""
+        with archive.open("rb") as file:
+            self.node.run([*_CTR, "images", "import", "--snapshotter", self._settings().snapshotter, "-"], stdin=file.fileno(), limit=300.0)
+
+    def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
+        """Lead a port on 127.0.0.1 of the host to a Service; returns the port. Stays until `down`; again gives the same."""
+        target = f"{service}.{namespace}.svc.cluster.local:{port}"
+        with locked(self.home):
+            known = self._exposed()
+            for name, each in known.items():
+                if each.target == target and host_port in (0, each.port):
+                    if not self.processes.alive(name):
+                        self._start_relay(name, each)
+                    return each.port
+            chosen = Exposed(host_port or free_ports(1)[0], target)
+            name = f"relay-{chosen.port}"
+            self._start_relay(name, chosen)
+            self._remember({**known, name: chosen})
+        return chosen.port
+
+    def stop_component(self, name: str) -> None:
+        """End one component, as a crash would; its data stay."""
+        self._components().stop(name)
+
+    def pause_component(self, name: str) -> None:
+        """Freeze one component: its sockets accept and nothing answers."""
+        self._components().pause(name)
+
+    def start_component(self, name: str) -> None:
+        """Make a stopped or frozen component run again and wait until it answers."""
+        self._components().start(name)
+
+    def _prepare(self) -> None:
+        self.home.mkdir(parents=True, mode=0o700)
+        settings = NodeSettings(cgroup_of(self.home), _snapshotter(self.home), cni_plugins())
+        api = Exposed(free_ports(1)[0], f"{ADDRESS}:6443")
+        self._remember({_API_RELAY: api})
+        files = {
+            "settings.json": json.dumps(vars(settings)),
+            "address": ADDRESS,
+            "resolv.conf": f"nameserver {ADDRESS}\nsearch cluster.local\n",
+            "kubelet.json": node_files.kubelet_config(settings),
+            "containerd.toml": node_files.containerd_config(settings),
+            "Corefile": node_files.dns_config(),
+            "cni/10-pods.conflist": node_files.network_config(),
+        }
+        for path, content in files.items():
+            (self.home / path).parent.mkdir(exist_ok=True)
+            (self.home / path).write_text(content)
+        (self.home / "pause.tar").write_bytes(node_files.image_archive(node_files.PAUSE_IMAGE, self._programs.pause.read_bytes()))
+        plane = _plane(self.home / "pki")
+        authority = write_credentials(plane, ("127.0.0.1", "localhost", ADDRESS, plane.first_service_address, *SERVICE_NAMES))
+        authority.issue("kubelet", "system:node:node", group="system:nodes", hosts=("node", ADDRESS))
+        write_kubeconfig(self.kubeconfig, plane.pki, f"https://127.0.0.1:{api.port}", self.home.name)
+        write_kubeconfig(plane.pki / "internal.kubeconfig", plane.pki, f"https://{ADDRESS}:6443", self.home.name)
+        write_kubeconfig(plane.pki / "kubelet.kubeconfig", plane.pki, f"https://{ADDRESS}:6443", self.home.name, user="kubelet")
+
+    def _components(self) -> Components:
+        plane = _plane(Path("/node/pki"))
+        commands: dict[str, tuple[list[str], Callable[[], bool]]] = {
+            "etcd": (components.etcd(plane), lambda: True),
+            "kube-apiserver": (components.apiserver(plane), lambda: self._answers(READY["kube-apiserver"])),
+            "kube-controller-manager": (components.controller_manager(plane), lambda: self._answers(READY["kube-controller-manager"])),
+            "kube-scheduler": (components.scheduler(plane), lambda: True),
+            "kube-proxy": (node_files.kube_proxy(), lambda: True),
+            "kubelet": (node_files.kubelet(), self._node_is_ready),
+        }
+        members = [self._program(name, ["/programs/kube", name, *argv], ready) for name, (argv, ready) in commands.items()]
+        relays = [self._relay(name, exposed) for name, exposed in self._exposed().items()]
+        containerd = self._program("containerd", ["containerd", "--config", "/node/containerd.toml"], self._images_are_loaded)
+        dns = self._program("coredns", ["/programs/coredns", "-conf", "/node/Corefile"], self._dns_answers)
+        # kubelet last: it wants all the others
+        etcd, *others, kubelet = members
+        return Components(self.processes, [containerd, *relays, etcd, *others, dns, kubelet])
+
+    def _program(self, name: str, command: list[str], ready: Callable[[], bool]) -> Component:
+        return Component(name, lambda: self.node.start_component(name, command), ready)
+
+    def _relay(self, name: str, exposed: Exposed) -> Component:
+        return Component(name, lambda: self._start_relay(name, exposed), lambda: True)
+
+    def _start_relay(self, name: str, exposed: Exposed) -> None:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind(("127.0.0.1", exposed.port))
+            except OSError as error:
+                raise ClusterError(
+                    f"port {exposed.port} on 127.0.0.1 is taken: {error}", "end what listens there, or choose another port"
+                ) from error
+            listener.listen(128)
+            self.node.start_component(name, ["/programs/kube", "relay", exposed.target], hand_over=listener.fileno())
+
+    def _answers(self, path: str) -> bool:
+        return answers(self.kubeconfig, path)
+
+    def _node_is_ready(self) -> bool:
+        template = '{{range .status.conditions}}{{if eq .type "Ready"}}{{.status}}{{end}}{{end}}'
+        kubectl = [
+            "/programs/kube",
+            "kubectl",
+            "--kubeconfig=/node/pki/internal.kubeconfig",
+            "get",
+            "node",
+            "node",
+            f"--template={template}",
+        ]
+        return self._answers(_NODE_READY) and self.node.run(kubectl, limit=10.0).strip() == "True"
+
+    def _images_are_loaded(self) -> bool:
+        if not self.node.succeeds([*_CTR, "version"]):
+            return False
+        if node_files.PAUSE_IMAGE not in self.node.run([*_CTR, "images", "list", "--quiet"]):
+            self.load_image(self.home / "pause.tar")
+        return True
+
+    def _dns_answers(self) -> bool:
+        return self.node.succeeds(
+            ["/bin/bash", "-c", f"exec 3<>/dev/tcp/{ADDRESS}/8181; printf 'GET /ready HTTP/1.0\\r\\n\\r\\n' >&3; grep -q '200 OK' <&3"]
+        )
+
+    def _settings(self) -> NodeSettings:
+        return NodeSettings(**json.loads((self.home / "settings.json").read_text()))
+
+    def _exposed(self) -> dict[str, Exposed]:
+        try:
+            return {name: Exposed(**each) for name, each in json.loads((self.home / "exposed.json").read_text()).items()}
+        except FileNotFoundError as error:
+            raise ClusterError(f"no cluster in {self.home}", "bring it up first") from error
+
+    def _remember(self, exposed: Mapping[str, Exposed]) -> None:
+        (self.home / "exposed.json").write_text(json.dumps({name: vars(each) for name, each in exposed.items()}))
+
+    def _end(self) -> None:
+        self.node.kill()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+_API_RELAY = "relay-api"
+_CTR = ("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io")
+
+
+def cgroup_of(home: Path) -> str:
+    """The name of a cluster's control groups, from the one thing that no other cluster has: its folder."""
+    return f"refresh-{sha256(str(home).encode()).hexdigest()[:10]}"
+
+
+def cni_plugins() -> str:
+    """The folder of the network plugins, which distributions put in different places."""
+    for folder in ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"):
+        if (Path(folder) / "ptp").exists():
+            return folder
+    raise ClusterError("the CNI plugins are missing", "apt-get install containernetworking-plugins")
+
+
+def _snapshotter(home: Path) -> str:
+    """overlayfs where the file system below `home` can carry it, else plain copies."""
+    trial = home / "trial"
+    for name in ("lower", "upper", "work", "merged"):
+        (trial / name).mkdir(parents=True)
+    options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
+    mount = ["unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", f"{trial}/merged"]
+    works = subprocess.run(mount, capture_output=True, check=False, env=dict(os.environ)).returncode == 0
+    shutil.rmtree(trial)
+    return "overlayfs" if works else "native"
+
+
+def _plane(pki: Path) -> Plane:
+    return Plane(
+        address=ADDRESS,
+        bind="0.0.0.0",
+        api_port=6443,
+        etcd_port=2379,
+        etcd_peer_port=2380,
+        pki=pki,
+        data=Path("/var/lib"),
+        service_cidr=node_files.SERVICE_CIDR,
+        has_nodes=True,
+    )

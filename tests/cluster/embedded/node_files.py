@@ -1,0 +1,139 @@
+"""The command lines and configuration files of what a node runs beside the control plane; pure, paths as the node sees them."""
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass
+from hashlib import sha256
+
+ADDRESS = "10.77.0.2"
+POD_CIDR = "10.78.0.0/24"
+SERVICE_CIDR = "10.96.0.0/16"
+PAUSE_IMAGE = "localhost/pause:1"
+CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """What differs from one machine, or cluster, to the next."""
+
+    cgroup: str
+    snapshotter: str
+    cni_plugins: str
+
+
+def kubelet_config(settings: NodeSettings) -> str:
+    """The kubelet's configuration: cgroups of the cluster's own, no image collection (images can't be pulled again)."""
+    return json.dumps(
+        {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "failCgroupV1": False,
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{settings.cgroup}",
+            "failSwapOn": False,
+            "oomScoreAdj": 0,
+            "authentication": {"anonymous": {"enabled": False}, "x509": {"clientCAFile": "/node/pki/ca.crt"}, "webhook": {"enabled": True}},
+            "authorization": {"mode": "Webhook"},
+            "tlsCertFile": "/node/pki/kubelet.crt",
+            "tlsPrivateKeyFile": "/node/pki/kubelet.key",
+            "containerRuntimeEndpoint": f"unix://{CONTAINERD_SOCKET}",
+            "resolvConf": "/etc/resolv.conf",
+            "clusterDNS": [ADDRESS],
+            "clusterDomain": "cluster.local",
+            "imageGCHighThresholdPercent": 100,
+            "imageGCLowThresholdPercent": 99,
+            "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+            "volumePluginDir": "/var/lib/kubelet/volume-plugins",
+        },
+        indent=1,
+    )
+
+
+def containerd_config(settings: NodeSettings) -> str:
+    """containerd's configuration (version 2, which containerd 2 reads too)."""
+    return f"""version = 2
+root = "/var/lib/containerd"
+state = "/run/containerd"
+[grpc]
+  address = "{CONTAINERD_SOCKET}"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{PAUSE_IMAGE}"
+  restrict_oom_score_adj = true   # without CAP_SYS_RESOURCE a lower score can't be set
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    snapshotter = "{settings.snapshotter}"
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "{settings.cni_plugins}"
+    conf_dir = "/node/cni"
+"""
+
+
+def network_config() -> str:
+    """The pods' network: a routed pair of interfaces each, so that no bridge and no bridge filter is needed."""
+    addresses = {"type": "host-local", "ranges": [[{"subnet": POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni"}
+    plugins = [{"type": "ptp", "ipam": addresses}, {"type": "portmap", "capabilities": {"portMappings": True}}]
+    return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}, indent=1)
+
+
+def dns_config() -> str:
+    """CoreDNS answers for the cluster and for nothing else."""
+    return f""".:53 {{
+ bind {ADDRESS}
+ ready {ADDRESS}:8181
+ errors
+ cache 5
+ kubernetes cluster.local in-addr.arpa {{
+  kubeconfig /node/pki/internal.kubeconfig
+ }}
+}}
+"""
+
+
+def kubelet() -> list[str]:
+    """The kubelet's command line."""
+    return [
+        "--config=/node/kubelet.json",
+        "--kubeconfig=/node/pki/kubelet.kubeconfig",
+        "--hostname-override=node",
+        f"--node-ip={ADDRESS}",
+        "--root-dir=/var/lib/kubelet",
+    ]
+
+
+def kube_proxy() -> list[str]:
+    """kube-proxy's command line; it leaves the machine's connection tracking as it is."""
+    return [
+        "--kubeconfig=/node/pki/internal.kubeconfig",
+        "--hostname-override=node",
+        f"--cluster-cidr={POD_CIDR}",
+        "--proxy-mode=iptables",
+        "--conntrack-max-per-core=0",
+        "--conntrack-tcp-timeout-established=0s",
+        "--conntrack-tcp-timeout-close-wait=0s",
+        "--oom-score-adj=0",
+    ]
+
+
+def image_archive(name: str, program: bytes) -> bytes:
+    """A loadable image (docker-archive) of one static program."""
+    layer = _tar({"program": (program, 0o755)})
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Entrypoint": ["/program"]},
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(layer).hexdigest()}"]},
+        }
+    ).encode()
+    manifest = json.dumps([{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]).encode()
+    return _tar({"config.json": (config, 0o644), "layer.tar": (layer, 0o644), "manifest.json": (manifest, 0o644)})
+
+
+def _tar(files: dict[str, tuple[bytes, int]]) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path, (content, mode) in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()

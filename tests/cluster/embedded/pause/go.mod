@@ -1,0 +1,3 @@
+module refresh-cluster-pause
+
+go 1.26.0
