@@ -1,0 +1,108 @@
+"""The whole product on a real cluster: from nothing to two refreshes that ran, and what to type next."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.select import Cluster, choose
+from support.kubectl import Kubectl, KubectlError
+from support.stage import SAMPLES, Stage
+
+ROWS = int(os.environ.get("ROWS", "10000"))
+SEED = int(os.environ.get("SEED", "7"))
+API_PORT = int(os.environ.get("API_PORT", "8000"))
+MAIN, PHASE2 = "main-pipeline", "phase2-dashboards-refresh"
+QUERIES = (
+    "SELECT * FROM dbt_refresh_log WHERE run_date >= NOW() - INTERVAL '24 hours' ORDER BY run_date DESC",
+    "SELECT * FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1",
+    "SELECT COUNT(*) FROM dwh_marts_operationnel.mart_implantation_suivi",
+)
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Tell what happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
+
+
+def show(title: str, text: str) -> None:
+    """Print a command and what it answered."""
+    print(f"\n$ {title}\n{text.rstrip()}", flush=True)
+
+
+def watch(stage: Stage, refresh: str, token: str) -> str:
+    """Ask for a run and print its steps as they happen; return the run's outcome."""
+    stage.request_run(refresh, token)
+    say(f"{refresh}: asked for a run (annotation requestedAt={token})")
+    seen: set[tuple[str, str]] = set()
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        job, status = stage.job_of(refresh, token), stage.status(refresh)
+        run = status.get("run", {})
+        for number, step in enumerate(run.get("steps", []) if run.get("id") == job else [], 1):
+            key = (step["name"], step["state"])
+            if step["state"] != "Pending" and key not in seen:
+                seen.add(key)
+                say(f"{refresh}: {number}/{len(run['steps'])} {step['name']:<11} {step['state']:<9} {step.get('duration') or ''}")
+        done = next((finished for finished in status.get("history", []) if finished["id"] == job), None)
+        if done:
+            say(f"{refresh}: {done['outcome']} after {done.get('duration')}: {done.get('message', '')}")
+            return str(done["outcome"])
+        time.sleep(0.3)
+    raise KubectlError(f"{refresh}: no end within 300 s\n{stage.story(refresh)}")
+
+
+def present(stage: Stage, cluster: Cluster) -> None:
+    """Show what a user reads, and what to type next."""
+    show("kubectl get dashboardrefresh", stage.kubectl("get", "dashboardrefresh"))
+    steps = "{range .status.run.steps[*]}{.name}{'\\t'}{.state}{'\\t'}{.duration}{'\\n'}{end}"
+    show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", stage.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
+    for query in QUERIES:
+        show(query, stage.psql(query))
+    address = cluster.expose("dashboard-api", API_PORT)
+    folder = Path(stage.kubectl.program).parent
+    print(f"""
+The cluster stays up. Next:
+
+  export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:$PATH
+  kubectl get dashboardrefresh -w
+  kubectl annotate dr {PHASE2} --overwrite dashboards.sigeti.io/requestedAt=$(date +%s)
+  kubectl describe dr {PHASE2}
+  kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
+  curl {address}/api/implantation-suivi/summary
+  make clean        # leaves nothing behind
+""")
+
+
+def main() -> int:
+    """Run the demo; exit 1 with the reason where it fails."""
+    cluster = choose("demo", say=say)
+    cluster.up()
+    cluster.load_images()
+    stage = Stage(Kubectl(cluster.kubeconfig, program=str(cluster.kubectl)), helm=str(cluster.helm))
+    say("warehouse, dashboard API and inbox (their pods start)")
+    stage.bring_warehouse_and_api()
+    if "t" not in stage.psql("select to_regclass('sigeti.factures') is not null", "-At"):
+        say(f"source data: {ROWS:,} rows a source (seed {SEED})")
+        stage.load(ROWS, SEED, datetime.now(UTC).date().isoformat())
+    say("helm install: the operator")
+    stage.install_operator()
+    for sample in ("main", "phase2"):
+        say(stage.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
+    token = f"demo-{int(time.time())}"
+    outcomes = [watch(stage, refresh, token) for refresh in (MAIN, PHASE2)]
+    present(stage, cluster)
+    return 0 if set(outcomes) <= {"Succeeded", "Warned"} else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ClusterError, KubectlError) as error:
+        print(f"demo: {error}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,76 @@
+"""One real cluster for all end-to-end tests, with the images built from the Dockerfile and the operator from its chart."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+import yaml
+
+from cluster.select import choose
+from support.kubectl import Kubectl
+from support.stage import SAMPLES, Stage
+
+AS_OF = "2026-06-30"
+ROWS = 2000
+SEED = 11
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The cluster; it goes down with the session unless KEEP_CLUSTER is set (then the next session finds it warm)."""
+    chosen = choose("test", say=lambda text: print(text, flush=True))
+    chosen.up()
+    chosen.load_images()
+    yield chosen
+    if not os.environ.get("KEEP_CLUSTER"):
+        chosen.down()
+
+
+@pytest.fixture(scope="session")
+def stage(cluster) -> Iterator[Stage]:
+    """Warehouse with source data, API, inbox and operator, in a namespace of their own at the `restricted` level."""
+    kubectl = Kubectl(cluster.kubeconfig, program=str(cluster.kubectl))
+    namespace = "refresh-e2e"
+    kubectl.attempt("delete", "namespace", namespace, "--wait=true", timeout=120)
+    kubectl("create", "namespace", namespace)
+    kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+    stage = Stage(kubectl.within(namespace), helm=str(cluster.helm))
+    stage.bring_warehouse_and_api()
+    stage.load(ROWS, SEED, AS_OF)
+    stage.install_operator()
+    stage.kubectl.apply(sample("main", name="main"))
+    stage.request_run("main", "first")
+    assert stage.finished("main", "first")["outcome"] == "Succeeded", stage.story("main")
+    yield stage
+    stage.uninstall_operator()
+    kubectl("delete", "namespace", namespace, "--wait=true", timeout=120)
+
+
+def sample(which: str, name: str, **spec: object) -> str:
+    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec."""
+    manifest = yaml.safe_load((SAMPLES / f"{which}.yaml").read_text())
+    manifest["metadata"]["name"] = name
+    manifest["spec"] |= {"schedule": "0 0 1 1 *", "dbt": {"threads": 2, "vars": {"as_of": AS_OF}}, **spec}
+    return yaml.safe_dump(manifest)
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def phase2(stage: Stage) -> Iterator[Callable[..., str]]:
+    """Applies a phase 2 refresh with changes to its spec and returns its name; deleted when the test ends."""
+    applied: list[str] = []
+
+    def apply(**spec: object) -> str:
+        name = f"phase2-{next(_numbers)}"
+        stage.kubectl.apply(sample("phase2", name, **spec))
+        applied.append(name)
+        return name
+
+    yield apply
+    for name in applied:
+        stage.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")

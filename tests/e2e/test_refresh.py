@@ -1,0 +1,111 @@
+"""A refresh on a real cluster: applied with kubectl, run in a real pod against a real PostgreSQL, read with kubectl."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from e2e.conftest import AS_OF, ROWS, SEED
+from refresh_examples.truth import marts_of
+from support.eventually import eventually
+
+ENDPOINTS = ("implantation-suivi", "indemnisations", "emplois-crees", "creances-agees")
+
+
+def conditions(status: dict) -> dict[str, tuple[str, str]]:
+    return {condition["type"]: (condition["status"], condition["reason"]) for condition in status["conditions"]}
+
+
+def step_states(status: dict) -> dict[str, str]:
+    return {step["name"]: step["state"] for step in status["run"]["steps"]}
+
+
+@pytest.fixture
+def broken_source(stage):
+    """A source without one of its columns, so that a staging model fails; whole again afterwards."""
+    stage.psql("alter table sigeti.indemnisations rename column montant_du to montant_disparu")
+    yield "montant_du"
+    stage.psql("alter table sigeti.indemnisations rename column montant_disparu to montant_du")
+
+
+def test_a_first_run_refreshes_the_dashboards(stage, phase2):
+    """4/4, six steps, a log row, four endpoints with the new numbers."""
+    name = phase2()
+    before = {end: stage.summary(end) for end in ENDPOINTS}
+    stage.request_run(name, "first")
+    done = stage.finished(name, "first")
+    status = stage.status(name)
+    assert (done["outcome"], done["marts"], done["trigger"]) == ("Succeeded", "4/4", "Requested"), done
+    assert list(step_states(status).values()) == ["Succeeded"] * 6
+    assert conditions(status)["Ready"] == ("True", "Scheduled")
+    assert conditions(status)["LastRunSucceeded"] == ("True", "Succeeded")
+    row = json.loads(stage.psql(f"select row_to_json(l) from dbt_refresh_log l where run_id = '{done['id']}'", "-At"))
+    assert (row["success"], row["models_updated"], row["notes"]) == (True, 4, "Phase 2 refresh - 4/4 marts validated")
+    after = {end: stage.summary(end) for end in ENDPOINTS}
+    assert all(after[end]["rows"] > 0 for end in ENDPOINTS), (before, after)
+
+
+def test_a_broken_model_fails_the_run_and_tells_everybody(stage, phase2, broken_source):
+    """The model's own error on the resource, later steps skipped, both notifications, Ready untouched."""
+    name = phase2()
+    stage.request_run(name, "broken")
+    done = stage.finished(name, "broken")
+    status = stage.status(name)
+    assert (done["outcome"], done["reason"]) == ("Failed", "LayerFailed"), done
+    assert "stg_indemnisations" in done["message"]
+    assert broken_source in done["message"]
+    assert step_states(status) == {"staging": "Failed", **dict.fromkeys(["facts", "marts", "tests", "validation", "cache"], "Skipped")}
+    assert conditions(status)["LastRunSucceeded"] == ("False", "LayerFailed")
+    assert conditions(status)["Ready"][0] == "True"
+    assert stage.psql(f"select success from dbt_refresh_log where run_id = '{done['id']}'", "-At").strip() == "f"
+    told = [message for message in stage.inbox() if done["id"] in message["text"]]
+    assert {message["channel"] for message in told} == {"slack", "email"}
+
+
+def test_an_api_that_is_away_is_a_warning(stage, phase2):
+    """The data are new all the same."""
+    name = phase2()
+    stage.kubectl("scale", "deployment/dashboard-api", "--replicas=0")
+    stage.kubectl("wait", "--for=delete", "pod", "-l", "app=dashboard-api", "--timeout=60s")
+    try:
+        stage.request_run(name, "no-api")
+        done = stage.finished(name, "no-api")
+    finally:
+        stage.kubectl("scale", "deployment/dashboard-api", "--replicas=1")
+        stage.kubectl("rollout", "status", "deployment/dashboard-api")
+    assert (done["outcome"], done["reason"], done["marts"]) == ("Warned", "SucceededWithWarnings", "4/4"), done
+    assert step_states(stage.status(name))["cache"] == "Warned"
+
+
+def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(stage, phase2):
+    """The same token for none; a new one for one more."""
+    name = phase2()
+    stage.request_run(name, "once")
+    first = stage.finished(name, "once")
+    stage.kubectl("rollout", "restart", "deployment/dashboard-refresh")
+    stage.kubectl("rollout", "status", "deployment/dashboard-refresh", "--timeout=90s", timeout=120)
+    stage.kubectl("annotate", "dashboardrefresh", name, "--overwrite", "dashboards.sigeti.io/requestedAt=once", "note=touched")
+    stage.request_run(name, "twice")
+    second = stage.finished(name, "twice")
+    assert [run["id"] for run in stage.status(name)["history"]] == [second["id"], first["id"]]
+
+
+def test_a_deleted_refresh_leaves_nothing(stage, phase2):
+    """CronJob, Jobs, pods and permissions go with it."""
+    name = phase2()
+    stage.request_run(name, "last")
+    stage.finished(name, "last")
+    label = f"dashboards.sigeti.io/refresh={name}"
+    kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
+    assert len(stage.kubectl.names(kinds, "-l", label)) >= 6
+    stage.kubectl("delete", "dashboardrefresh", name)
+    eventually(lambda: stage.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: stage.kubectl.story("pods"))
+
+
+def test_the_marts_equal_the_truth(stage, phase2):
+    """Cell by cell, against a computation apart from the SQL; the control: another date's truth differs."""
+    name = phase2()
+    stage.request_run(name, "truth")
+    assert stage.finished(name, "truth")["outcome"] == "Succeeded"
+    stage.assert_truth(marts_of, rows=ROWS, seed=SEED, as_of=AS_OF)

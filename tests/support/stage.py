@@ -1,0 +1,161 @@
+"""What a user brings, set up in a cluster: warehouse, source data, dashboard API, inbox, and the operator from its chart."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.eventually import eventually
+from support.kubectl import Kubectl
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples" / "deploy"
+SAMPLES = ROOT / "deploy" / "samples"
+CHART = ROOT / "deploy" / "helm"
+RELEASE = "dashboard-refresh"
+DEV_VALUES = (
+    "operator.image.repository=refresh-operator",
+    "operator.image.tag=dev",
+    "runner.image.repository=refresh-runner",
+    "runner.image.tag=dev",
+)
+"""Chart values that use the images built here, which are loaded and never pulled."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One namespace of a cluster, with everything that a refresh needs around it."""
+
+    kubectl: Kubectl
+    helm: str = "helm"
+
+    def bring_warehouse_and_api(self) -> None:
+        """Apply warehouse, API and inbox, and wait until they answer."""
+        for name in ("warehouse", "dashboard-api", "inbox"):
+            self.kubectl.apply(EXAMPLES / f"{name}.yaml")
+        for name in ("warehouse", "inbox", "dashboard-api"):
+            self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=150)
+
+    def load(self, rows: int, seed: int, as_of: str) -> None:
+        """Fill the sources with generated records, anew."""
+        command = ["refresh-examples", "load", f"--rows={rows}", f"--seed={seed}", f"--as-of={as_of}"]
+        self.kubectl("exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", *command, timeout=300)
+
+    def psql(self, statement: str, *options: str) -> str:
+        """Return what psql prints for a statement, run in the warehouse's pod."""
+        command = ["refresh-examples", "psql", "-v", "ON_ERROR_STOP=1", *options, "-c", statement]
+        return self.kubectl("exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", *command, timeout=300)
+
+    def install_operator(self, *values: str) -> None:
+        """`helm upgrade --install` the chart, with the images built here; `values` as after --set."""
+        sets = [word for value in (*DEV_VALUES, *values) for word in ("--set", value)]
+        command = [
+            self.helm,
+            f"--kubeconfig={self.kubectl.kubeconfig}",
+            f"--namespace={self.kubectl.namespace}",
+            *["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=120s"],
+            *sets,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
+        assert done.returncode == 0, f"helm: {done.stderr}\n{self.kubectl.story('pods')}"
+
+    def uninstall_operator(self) -> None:
+        """`helm uninstall`."""
+        command = [
+            self.helm,
+            f"--kubeconfig={self.kubectl.kubeconfig}",
+            f"--namespace={self.kubectl.namespace}",
+            "uninstall",
+            RELEASE,
+            "--wait",
+        ]
+        subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+
+    def request_run(self, refresh: str, token: str) -> None:
+        """Ask for one run, as users do."""
+        self.kubectl("annotate", "--overwrite", "dashboardrefresh", refresh, f"dashboards.sigeti.io/requestedAt={token}")
+
+    def status(self, refresh: str) -> dict:
+        """The refresh's status, as it is now."""
+        return self.kubectl.json("dashboardrefresh", refresh).get("status", {})
+
+    def finished(self, refresh: str, token: str, within: float = 180) -> dict:
+        """Wait for the run that the token asked for to be over; return its entry in the history."""
+        job = eventually(lambda: self.job_of(refresh, token), within=60, context=lambda: self.story(refresh))
+        return self.concluded(refresh, job, within)
+
+    def concluded(self, refresh: str, job: str, within: float = 180) -> dict:
+        """Wait until the operator has concluded the run of that Job; return its entry in the history."""
+
+        def entry() -> dict | None:
+            return next((run for run in self.status(refresh).get("history", []) if run["id"] == job), None)
+
+        return eventually(entry, within=within, every=0.3, context=lambda: self.story(refresh))
+
+    def summary(self, dashboard: str) -> dict:
+        """What the dashboard API answers for one of the four dashboards."""
+        return json.loads(self._proxy("dashboard-api:8000", f"api/{dashboard}/summary"))
+
+    @contextmanager
+    def warehouse_away(self) -> Iterator[None]:
+        """Nobody answers at the warehouse's address until the block is left; its data stay."""
+        self._route("warehouse", "nobody")
+        try:
+            yield
+        finally:
+            self._route("warehouse", "warehouse")
+
+    def _route(self, service: str, app: str) -> None:
+        """Send a Service to the pods of an app, and wait until its endpoints say so."""
+        self.kubectl("patch", "service", service, "-p", json.dumps({"spec": {"selector": {"app": app}}}))
+        label = f"kubernetes.io/service-name={service}"
+
+        def addresses() -> int:
+            slices = self.kubectl.json("endpointslices", "-l", label)["items"]
+            return sum(len(one.get("endpoints") or []) for one in slices)
+
+        eventually(lambda: (addresses() > 0) == (app == service), within=20)
+
+    @contextmanager
+    def locked(self, *relations: str, seconds: int = 120) -> Iterator[None]:
+        """Hold tables or views so that nobody can read or rebuild them, until the block is left."""
+        names = ", ".join(relations)
+        statement = f"begin; lock table {names} in access exclusive mode; select pg_sleep({seconds})"
+        command = [
+            self.kubectl.program,
+            f"--kubeconfig={self.kubectl.kubeconfig}",
+            "-n",
+            self.kubectl.namespace,
+            "exec",
+            "deployment/warehouse",
+        ]
+        command += ["--", "env", "PGHOST=127.0.0.1", "PGAPPNAME=holder", "refresh-examples", "psql", "-c", statement]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as holder:
+            held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = to_regclass('{}')"
+            eventually(lambda: self.psql(held.format(relations[0]), "-At").strip() == "1", within=20)
+            yield
+            self.psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holder'", "-At")
+            holder.wait(timeout=20)
+
+    def inbox(self) -> list[dict]:
+        """The messages that came by Slack and mail, oldest first."""
+        return json.loads(self._proxy("inbox:http", "messages"))
+
+    def _proxy(self, service: str, path: str) -> str:
+        return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.kubectl.namespace}/services/{service}/proxy/{path}")
+
+    def job_of(self, refresh: str, token: str) -> str | None:
+        """Name of the Job that answers the token, once there is one."""
+        jobs = self.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={refresh}")["items"]
+        found = [job for job in jobs if job["metadata"].get("annotations", {}).get("dashboards.sigeti.io/token") == token]
+        return found[0]["metadata"]["name"] if found else None
+
+    def story(self, refresh: str) -> str:
+        """What a person would look at when a refresh does not do what it should."""
+        logs = self.kubectl.attempt("logs", "--tail=40", "-l", f"dashboards.sigeti.io/refresh={refresh}", "--all-containers").stdout
+        operator = self.kubectl.attempt("logs", "--tail=40", f"deployment/{RELEASE}").stdout
+        return f"{self.kubectl.story(f'dashboardrefresh/{refresh}')}\n--- runner\n{logs}\n--- operator\n{operator}"
