@@ -1,0 +1,77 @@
+"""The rules that several marts share, said in Python: which line of a journal stands, what has happened, how to round."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from decimal import ROUND_HALF_UP, Decimal
+from hashlib import md5
+from typing import TypeVar
+
+from refresh_examples.records import Demande, Emploi, Entreprise, Facture, Indemnisation, Paiement, Zone
+
+Value = int | Decimal | str | date | None
+Row = Mapping[str, Value]
+Key = tuple[Value, ...]
+Mart = Mapping[Key, Row]
+Period = tuple[int | None, int | None]
+
+Line = TypeVar("Line", Zone, Entreprise, Demande, Indemnisation, Emploi, Facture, Paiement)
+
+CENT = Decimal("0.01")
+
+
+def standing(lines: Iterable[Line]) -> list[Line]:
+    """The records that stand: of each id the line that came last, unless it withdraws the record.
+
+    Last is by the source's clock, and by arrival where that says the same.
+    """
+    last: dict[object, Line] = {}
+    for line in lines:
+        held = last.get(line[0])
+        if held is None or (line.updated_at, line.numero_ligne) > (held.updated_at, held.numero_ligne):
+            last[line[0]] = line
+    return [line for line in last.values() if line.deleted_at is None]
+
+
+def happened(day: date | None, as_of: date) -> bool:
+    """Whether something of that day has happened; what has no date has."""
+    return day is None or day <= as_of
+
+
+def known(day: date | None, as_of: date) -> date | None:
+    """The day, unless it is still to come."""
+    return day if day is not None and day <= as_of else None
+
+
+def period(day: date | None) -> Period:
+    """Year and month."""
+    return (day.year, day.month) if day else (None, None)
+
+
+def tidied(word: str | None) -> str | None:
+    """A code without blanks, in small letters."""
+    return (word or "").strip().lower() or None
+
+
+def days(start: date | None, end: date | None) -> int | None:
+    """Days between two dates, where both are known."""
+    return (end - start).days if start and end else None
+
+
+def mean(values: Sequence[int]) -> Decimal | None:
+    """The mean with two places, None of nothing."""
+    return (Decimal(sum(values)) / len(values)).quantize(CENT, ROUND_HALF_UP) if values else None
+
+
+def share(part: int | Decimal | None, whole: int | Decimal | None) -> Decimal | None:
+    """A part of a whole with four places, None where there is no whole."""
+    if part is None or not whole:
+        return None
+    return (Decimal(part) / Decimal(whole)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
+
+
+def key_of(*parts: Value) -> str:
+    """The surrogate key of a mart's row."""
+    text = "|".join("~" if part is None else str(part) for part in parts)
+    return md5(text.encode(), usedforsecurity=False).hexdigest()
