@@ -1,4 +1,4 @@
-"""Write the generated files: the CRD and its copy in the chart. `--check` compares instead, byte for byte."""
+"""Write what is generated: the CRD and its copy in the chart, the README's table of facts. `--check` compares instead, byte for byte."""
 
 import sys
 from pathlib import Path
@@ -21,10 +21,28 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def between(text: str, name: str, content: str) -> str:
+    """Return the text with what stands between the marks `name:begin` and `name:end` replaced."""
+    head, begin, rest = text.partition(f"<!-- {name}:begin")
+    mark, _, rest = rest.partition("-->\n")
+    _, end, tail = rest.partition(f"<!-- {name}:end")
+    return f"{head}{begin}{mark}-->\n{content}{end}{tail}"
+
+
+def facts() -> str:
+    """Return the table of the old flow's facts."""
+    lines = ["| then | now | shown by |", "|---|---|---|"]
+    for fact in yaml.safe_load((ROOT / "tests" / "parity.yaml").read_text()):
+        path, _, function = fact["test"].partition("::")
+        lines.append(f"| {fact['fact']} | {fact['now']} | [{function.removeprefix('test_').replace('_', ' ')}]({path}) |")
+    return "\n".join(lines) + "\n"
+
+
 def generated() -> dict[Path, str]:
     """Return each generated file's path, from the root, with its content."""
     crd = HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
-    return {Path("crds/dashboardrefreshes.yaml"): crd, Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd}
+    readme = between((ROOT / "README.md").read_text(), "parity", facts())
+    return {Path("crds/dashboardrefreshes.yaml"): crd, Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd, Path("README.md"): readme}
 
 
 def main() -> int:

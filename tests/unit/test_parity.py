@@ -1,0 +1,117 @@
+"""What the Prefect flow did is done here: the samples say the same, and every fact of the old flow has a test that shows it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+
+import yaml
+
+from refresh_api import cron
+from refresh_api.order import Manifest
+from refresh_api.spec import OnFailure
+
+ROOT = Path(__file__).parents[2]
+
+
+def manifest(name: str) -> Manifest:
+    return Manifest.model_validate(yaml.safe_load((ROOT / "deploy" / "samples" / f"{name}.yaml").read_text()))
+
+
+PHASE2, MAIN = manifest("phase2"), manifest("main")
+MARTS = ["mart_implantation_suivi", "mart_indemnisations", "mart_emplois_crees", "mart_creances_agees"]
+
+
+def test_every_fact_names_a_test_that_exists():
+    """By file and function, so that a renamed test is noticed."""
+    facts = yaml.safe_load((ROOT / "tests" / "parity.yaml").read_text())
+    missing = []
+    for fact in facts:
+        path, _, function = fact["test"].partition("::")
+        source = (ROOT / path).read_text() if (ROOT / path).is_file() else ""
+        if not re.search(rf"def {re.escape(function)}\(", source) or not function:
+            missing.append(f"{fact['fact']}: {fact['test']}")
+    assert not missing, "\n".join(missing)
+
+
+def test_the_layers_build_the_models_of_the_old_flow():
+    """Three staging models, four facts, four marts, in this order."""
+    assert {layer.name: layer.select for layer in PHASE2.spec.layers} == {
+        "staging": ["stg_implantations", "stg_indemnisations", "stg_emplois_crees"],
+        "facts": ["fait_implantations", "fait_indemnisations", "fait_emplois_crees", "fait_factures"],
+        "marts": MARTS,
+    }
+
+
+def test_the_steps_keep_their_limits():
+    """120 seconds and one retry, the tests too; failing tests warn."""
+    tests = PHASE2.spec.tests
+    assert tests is not None
+    assert {(step.timeout, step.retries) for step in (*PHASE2.spec.layers, tests)} == {("120s", 1)}
+    assert (tests.select, tests.on_failure) == (["tag:P2"], OnFailure.WARN)
+
+
+def test_the_marts_are_validated_by_their_keys():
+    """Three by zone and month, the receivables by age and risk, each in its schema."""
+    validation = PHASE2.spec.validation
+    assert validation is not None
+    by_month = ["zone_id", "annee", "mois"]
+    assert {mart.relation: mart.keys for mart in validation.marts} == {
+        "dwh_marts_operationnel.mart_implantation_suivi": by_month,
+        "dwh_marts_operationnel.mart_indemnisations": by_month,
+        "dwh_marts_operationnel.mart_emplois_crees": by_month,
+        "dwh_marts_financier.mart_creances_agees": ["tranche_anciennete", "niveau_risque"],
+    }
+    assert validation.max_null_share == "10%"
+
+
+def test_the_cache_step_calls_the_four_endpoints():
+    """Each has 30 seconds."""
+    cache = PHASE2.spec.cache
+    assert cache is not None
+    assert cache.timeout == "30s"
+    assert cache.endpoints == [
+        f"/api/{name}/summary" for name in ("implantation-suivi", "indemnisations", "emplois-crees", "creances-agees")
+    ]
+
+
+def test_phase2_runs_eight_times_a_day():
+    """At half past two, five, eight and so on, in UTC."""
+    assert (PHASE2.metadata.name, PHASE2.spec.schedule, PHASE2.spec.time_zone) == (
+        "phase2-dashboards-refresh",
+        "30 2,5,8,11,14,17,20,23 * * *",
+        "Etc/UTC",
+    )
+    midnight = datetime(2026, 11, 23, tzinfo=UTC)
+    runs = list(takewhile(lambda start: start < midnight + timedelta(days=1), cron.parse(PHASE2.spec.schedule).after(midnight)))
+    assert len(runs) == 8
+
+
+def test_main_runs_every_ten_minutes_without_p2():
+    """All models that are not tagged P2, then their tests."""
+    tests = MAIN.spec.tests
+    assert tests is not None
+    assert MAIN.spec.schedule == "*/10 * * * *"
+    assert [layer.exclude for layer in MAIN.spec.layers] == [["tag:P2"]]
+    assert tests.exclude == ["tag:P2"]
+
+
+def test_the_marts_stand_where_they_stood():
+    """By folder and tag."""
+    models = ROOT / "dbt_project" / "models" / "marts"
+    folders = {path.stem: path.parent.name for path in models.rglob("mart_*.sql") if path.stem in MARTS}
+    assert folders == {**dict.fromkeys(MARTS[:3], "operationnel"), MARTS[3]: "financier"}
+
+
+def test_the_labels_are_kept():
+    """So that `-l production` finds it."""
+    labels = yaml.safe_load((ROOT / "deploy" / "samples" / "phase2.yaml").read_text())["metadata"]["labels"]
+    assert labels == dict.fromkeys(["phase2", "dashboards", "nouveaux-marts", "production"], "true")
+
+
+def test_the_run_keeps_its_limits():
+    """Processors, memory, disk, threads, time and retries."""
+    spec = PHASE2.spec
+    limits = spec.resources.limits
+    assert (limits.cpu, limits.memory, limits.ephemeral_storage) == ("2", "4Gi", "10Gi")
+    assert (spec.dbt.threads, spec.timeout, spec.retries) == (8, "15m", 2)
