@@ -1,0 +1,30 @@
+"""`refresh-operator`: the only place that reads the environment and the clock."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from refresh_operator import logs
+from refresh_operator.errors import SettingsError
+from refresh_operator.settings import settings_from
+from refresh_operator.wiring import serve
+
+
+def main() -> int:
+    """Run until SIGTERM; exit code 2 when a setting is wrong."""
+    try:
+        settings = settings_from(os.environ)
+    except SettingsError as error:
+        print(f"refresh-operator: {error}", file=sys.stderr)
+        return 2
+    logs.configure(settings.log_level)
+    in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
+    kubeconfig = None if in_cluster else Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+    asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0), kubeconfig))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Make the cluster match one refresh; the operator's one loop, whatever set it off."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from refresh_operator.agenda import Agenda
+from refresh_operator.cluster import Cluster
+from refresh_operator.decide import decide
+from refresh_operator.drift import Difference
+from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound
+from refresh_operator.logs import about
+from refresh_operator.names import Ref
+from refresh_operator.settings import Settings
+from refresh_operator.share import Problem, not_ready
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """What a convergence works with."""
+
+    cluster: Cluster
+    settings: Settings
+    clock: Callable[[], datetime]
+    """The time, to the second."""
+    agenda: Agenda
+    tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
+    """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""
+
+
+async def look(ref: Ref, services: Services) -> None:
+    """Converge one refresh, and plan the next look at it. Raises nothing: what fails is tried again later."""
+    with about(ref):
+        try:
+            again = await converge(ref, services)
+        except (Conflict, NotFound) as error:
+            log.info("somebody was faster, looking again: %s", error)
+            services.agenda.failed(ref)
+        except ApiError as error:
+            log.warning("looking again later: %s", error)
+            services.agenda.failed(ref)
+        except Exception:
+            log.exception("this is a fault of the operator; looking again later")
+            services.agenda.failed(ref)
+        else:
+            services.agenda.succeeded(ref)
+            if again is not None:
+                services.agenda.add(ref, again)
+
+
+async def converge(ref: Ref, services: Services) -> timedelta | None:
+    """Make the cluster match one refresh; return after what time it is to be looked at again, None if it is gone."""
+    refresh = await services.cluster.refresh(ref)
+    if refresh is None:
+        services.tolerated.pop(ref, None)
+        return None
+    now = services.clock()
+    try:
+        world = await services.cluster.observe(refresh)
+        decision = decide(world, services.settings, now, services.tolerated.get(ref, frozenset()))
+        returned = await services.cluster.apply(refresh, decision, now)
+    except Forbidden as error:
+        problem = Problem("Forbidden", f"the operator lacks a permission: {error}", stalled=False)
+        share = not_ready(refresh, problem, now)
+        if share != refresh.share:
+            await services.cluster.write(refresh, share)
+        return services.settings.recheck
+    services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
+    return decision.again

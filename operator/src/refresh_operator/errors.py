@@ -1,0 +1,48 @@
+"""What can go wrong between the operator and the API server.
+
+OperatorError
+ ├─ SettingsError          the operator was started wrongly
+ └─ ApiError               the API server said no
+     ├─ NotFound           404
+     ├─ Conflict           409: somebody was faster; observe afresh
+     ├─ Forbidden          403: a permission is missing
+     └─ Unavailable        429, 5xx, no answer: try again later
+"""
+
+
+class OperatorError(Exception):
+    """Base of all errors that the operator raises itself."""
+
+
+class SettingsError(OperatorError):
+    """A setting is missing or wrong; the message names the environment variable."""
+
+
+class ApiError(OperatorError):
+    """An answer of the API server that is not the one hoped for; the message is the server's own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class NotFound(ApiError):  # noqa: N818 - named as Kubernetes names it
+    """There is no such object."""
+
+
+class Conflict(ApiError):  # noqa: N818
+    """The object is there already, or was changed since it was read."""
+
+
+class Forbidden(ApiError):  # noqa: N818
+    """The operator's ServiceAccount lacks a permission."""
+
+
+class Unavailable(ApiError):  # noqa: N818
+    """The server is away or overloaded."""
+
+
+def api_error(status: int, message: str) -> ApiError:
+    """Return the error that an HTTP status stands for."""
+    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 429: Unavailable}
+    return kinds.get(status, Unavailable if status >= 500 or status == 0 else ApiError)(status, message)

@@ -1,0 +1,235 @@
+"""The runs of a refresh: which are under way, which have ended since it was last looked, and how those ended; pure.
+
+What a run's own report says goes before everything else: `status.run`, or else the last words in its pod's termination message.
+Runs that ended without one are concluded from what Kubernetes knows of the pod and the Job.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from pydantic import ValidationError
+
+from refresh_api.names import GENERATION_ANNOTATION, TOKEN_ANNOTATION
+from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, LastWords, Outcome, Reason, Run, RunPhase, Trigger, clip
+from refresh_api.values import duration_text
+from refresh_operator.desired import HISTORY_LIMIT
+from refresh_operator.world import Job, Pod, World
+
+_BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
+_BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
+_SIGKILL: Final = 137
+_ACTIVE_MAX: Final = 20
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that ended since it was last looked."""
+
+    run: FinishedRun
+    told: bool
+    """Whether the runner reported, and so told people itself where it should."""
+    to_delete: bool = False
+    """Whether its Job still waits for a pod and is given up."""
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How a run ended."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str = ""
+    marts: str | None = None
+    attempts: int = 1
+    told: bool = False
+
+
+def trigger_of(job: Job) -> Trigger:
+    """Return what started a Job."""
+    if TOKEN_ANNOTATION in job.metadata.annotations:
+        return Trigger.REQUESTED
+    return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
+
+
+def active_runs(world: World, ended: tuple[Ended, ...]) -> list[ActiveRun]:
+    """Return the runs whose Job has not ended and was not given up, oldest first."""
+    over = {each.run.id for each in ended} | {run.id for run in world.refresh.share.history}
+    jobs = [job for job in world.jobs if not job.end and job.metadata.name not in over]
+    runs = [
+        ActiveRun(
+            id=job.metadata.name,
+            trigger=trigger_of(job),
+            generation=_generation(job),
+            start_time=job.metadata.creation_timestamp,
+        )
+        for job in jobs
+    ]
+    return sorted(runs, key=lambda run: (run.start_time, run.id))[:_ACTIVE_MAX]
+
+
+def ended_runs(world: World, start_timeout: timedelta, now: datetime) -> tuple[Ended, ...]:
+    """Return the runs that ended and are not in the history yet, in the order of their ends."""
+    history = world.refresh.share.history
+    known = {run.id for run in history}
+    # Jobs outlive their entry in a full history: what is older than all of it was there before
+    horizon = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
+    ended = [*_finished(world), *_given_up(world, start_timeout, now), *_vanished(world, now)]
+    new = [each for each in ended if each.run.id not in known and (horizon is None or each.run.completion_time > horizon)]
+    return tuple(sorted(new, key=lambda each: (each.run.completion_time, each.run.id)))
+
+
+def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
+    """Return why a run's newest pod has not started; None once it has, or while there is nothing to say."""
+    if not pods:
+        return Reason.START_TIMEOUT, "no pod was made: see the events of the Job"
+    pod = pods[-1]
+    if pod.status.phase != "Pending":
+        return None
+    waiting = pod.state.waiting
+    if waiting and waiting.reason in _BAD_IMAGE:
+        return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
+    unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
+    if unscheduled:
+        return Reason.UNSCHEDULABLE, unscheduled[0].message
+    return Reason.START_TIMEOUT, f"{waiting.reason}: {waiting.message}".rstrip(
+        ": "
+    ) if waiting else f"pod {pod.metadata.name} does not start"
+
+
+def _finished(world: World) -> list[Ended]:
+    return [_entry(world, job, job.end.last_transition_time) for job in world.jobs if job.end and job.end.last_transition_time]
+
+
+def _entry(world: World, job: Job, end: datetime) -> Ended:
+    conclusion = _report(world, job) or _conclusion(job, world.pods_of(job.metadata.name))
+    return Ended(_finished_run(job, conclusion, end), conclusion.told)
+
+
+def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRun:
+    # Both times are the API server's: the nodes' clocks may differ from it, and from each other
+    start = job.status.start_time or job.metadata.creation_timestamp
+    return FinishedRun(
+        id=job.metadata.name,
+        trigger=trigger_of(job),
+        generation=_generation(job),
+        outcome=conclusion.outcome,
+        reason=conclusion.reason,
+        message=clip(conclusion.message) or None,
+        marts=conclusion.marts,
+        attempts=conclusion.attempts,
+        start_time=start,
+        completion_time=end,
+        duration=duration_text(end - start),
+    )
+
+
+def _report(world: World, job: Job) -> Conclusion | None:
+    """What the runner itself says, in its status or its last words."""
+    run = world.refresh.run
+    words = [each for pod in reversed(world.pods_of(job.metadata.name)) if (each := _last_words(pod))]
+    if run and run.id == job.metadata.name and (conclusion := _told(run)):
+        return replace(conclusion, told=conclusion.told or any(each.notified for each in words))
+    for each in words:
+        if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
+            return Conclusion(each.outcome, each.reason, each.message or "", each.marts, each.attempt, told=each.notified)
+    return None
+
+
+def _told(run: Run) -> Conclusion | None:
+    if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
+        return None
+    return Conclusion(run.outcome, run.reason, run.message or "", run.marts, run.attempt, told=bool(run.notifications))
+
+
+def _conclusion(job: Job, pods: list[Pod]) -> Conclusion:
+    """What Kubernetes knows of a run that left no report."""
+    attempts = max(1, len(pods))
+    if job.end and job.end.type == "Complete":
+        return Conclusion(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
+    pod = pods[-1] if pods else None
+    if job.end and job.end.reason == "DeadlineExceeded":
+        reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together took longer than they may"
+    elif pod is None:
+        reason, message = Reason.RUNNER_LOST, f"the run's pod is gone: {job.end.message if job.end else ''}".rstrip(": ")
+    else:
+        reason, message = _pod_conclusion(pod)
+    return Conclusion(Outcome.FAILED, reason, message, attempts=attempts)
+
+
+def _pod_conclusion(pod: Pod) -> tuple[Reason, str]:
+    status, terminated, words = pod.status, pod.state.terminated, _last_words(pod)
+    step = f" in step {words.step}" if words and words.step else ""
+    if status.reason == "Evicted":
+        return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
+    if status.reason == "DeadlineExceeded":
+        return Reason.DEADLINE_EXCEEDED, f"the attempt took longer than spec.timeout{step} and was ended"
+    if terminated and terminated.reason == "OOMKilled":
+        return Reason.OOM_KILLED, "the runner used more memory than it may: raise spec.resources.limits.memory, or lower spec.dbt.threads"
+    if words and words.reason:
+        return words.reason, words.message or ""
+    if terminated and terminated.exit_code == _SIGKILL:
+        return Reason.RUNNER_LOST, f"the runner was killed{step} (exit code {_SIGKILL}) and left no report"
+    code = f" with exit code {terminated.exit_code}" if terminated else ""
+    return Reason.RUNNER_LOST, f"the runner ended{code} and left no report"
+
+
+def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[Ended]:
+    """Jobs whose pod did not start in time."""
+    given_up = []
+    for job in world.jobs:
+        pods = world.pods_of(job.metadata.name)
+        since = pods[-1].metadata.creation_timestamp if pods else job.metadata.creation_timestamp
+        problem = start_problem(pods)
+        if job.end or job.metadata.deletion_timestamp or problem is None or now < since + start_timeout:
+            continue
+        reason, message = problem
+        text = f"the run's pod did not start within {duration_text(start_timeout)}: {message}"
+        conclusion = Conclusion(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
+        given_up.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
+    return given_up
+
+
+def _vanished(world: World, now: datetime) -> list[Ended]:
+    """Runs that were under way when last looked, and whose Job is gone."""
+    there = {job.metadata.name for job in world.jobs}
+    return [each for run in world.refresh.share.active if run.id not in there and (each := _gone(world, run, now))]
+
+
+def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
+    """A run without its Job: what it reported; else deleted by hand, unless its Job ended unseen and was cleared away since."""
+    seen = world.refresh.run
+    conclusion = _told(seen) if seen and seen.id == run.id else None
+    end = seen.completion_time if seen and conclusion and seen.completion_time else now
+    if conclusion is None:
+        newer = [job.end.type for job in world.jobs if job.end and job.metadata.creation_timestamp > run.start_time]
+        if max(newer.count("Complete"), newer.count("Failed")) >= HISTORY_LIMIT:
+            return None
+        conclusion = Conclusion(Outcome.FAILED, Reason.JOB_DELETED, f"the Job {run.id} was deleted while it ran")
+    finished = FinishedRun(
+        id=run.id,
+        trigger=run.trigger,
+        generation=run.generation,
+        outcome=conclusion.outcome,
+        reason=conclusion.reason,
+        message=conclusion.message or None,
+        marts=conclusion.marts,
+        attempts=conclusion.attempts,
+        start_time=run.start_time,
+        completion_time=end,
+        duration=duration_text(end - run.start_time),
+    )
+    return Ended(finished, conclusion.told)
+
+
+def _generation(job: Job) -> int | None:
+    text = job.metadata.annotations.get(GENERATION_ANNOTATION, "")
+    return int(text) if text.isdigit() else None
+
+
+def _last_words(pod: Pod) -> LastWords | None:
+    terminated = pod.state.terminated
+    try:
+        return LastWords.model_validate_json(terminated.message) if terminated and terminated.message else None
+    except ValidationError:
+        return None

@@ -1,0 +1,62 @@
+"""What the operator is told at its start, by its chart's environment variables; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from refresh_api.values import duration
+from refresh_operator.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One operator's settings; fixed while it runs."""
+
+    namespaces: tuple[str, ...]
+    """Namespaces to watch; none: the whole cluster."""
+    runner_image: str
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    run_url_template: str = ""
+    """Link to a run for notifications, with {namespace}, {name} and {run}; empty: there is none."""
+    resync: timedelta = timedelta(minutes=5)
+    """After this time everything is looked at, whatever the events said."""
+    recheck: timedelta = timedelta(seconds=15)
+    """After this time a refresh is looked at again that waits for something which is not watched, such as a Secret."""
+    health_endpoint: str = ""
+    """Where the probes are answered, for example http://0.0.0.0:8080/healthz; empty: nowhere."""
+    log_level: str = "INFO"
+
+
+def settings_from(environment: Mapping[str, str]) -> Settings:
+    """Return the settings; SettingsError names the variable that is missing or wrong."""
+    clusterwide = environment.get("WATCH_CLUSTER_WIDE", "false") == "true"
+    namespaces = _words(environment.get("WATCH_NAMESPACES", ""))
+    if not clusterwide and not namespaces:
+        raise SettingsError("WATCH_NAMESPACES: name the namespaces to watch, or set WATCH_CLUSTER_WIDE=true")
+    if not environment.get("RUNNER_IMAGE"):
+        raise SettingsError("RUNNER_IMAGE: name the image that runs start")
+    return Settings(
+        namespaces=() if clusterwide else namespaces,
+        runner_image=environment["RUNNER_IMAGE"],
+        image_pull_policy=environment.get("RUNNER_IMAGE_PULL_POLICY", "") or Settings.image_pull_policy,
+        image_pull_secrets=_words(environment.get("RUNNER_IMAGE_PULL_SECRETS", "")),
+        run_url_template=environment.get("RUN_URL_TEMPLATE", ""),
+        resync=_duration(environment, "RESYNC", Settings.resync),
+        recheck=_duration(environment, "RECHECK", Settings.recheck),
+        health_endpoint=environment.get("HEALTH_ENDPOINT", ""),
+        log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word for word in text.replace(",", " ").split() if word)
+
+
+def _duration(environment: Mapping[str, str], name: str, default: timedelta) -> timedelta:
+    if not environment.get(name):
+        return default
+    try:
+        return duration(environment[name])
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None

@@ -1,0 +1,217 @@
+"""What was seen of one refresh and all that belongs to it: JSON of the API server, parsed once; pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic.alias_generators import to_camel
+
+from refresh_api.names import REQUESTED_AT
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import OperatorShare, Run, RunnerShare
+from refresh_operator.names import Ref
+
+Json = dict[str, JsonValue]
+"""An object as the API server sends it."""
+
+JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
+_SPEC_REASONS: Final = {"schedule": "InvalidSchedule", "timeZone": "InvalidTimeZone"}
+
+
+class Seen(BaseModel):
+    """A part of an object of Kubernetes: only the fields that are read here."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+
+
+class OwnerReference(Seen):
+    """Who an object belongs to."""
+
+    uid: str
+    controller: bool = False
+
+
+class Metadata(Seen):
+    """An object's metadata."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    owner_references: tuple[OwnerReference, ...] = ()
+    creation_timestamp: AwareDatetime
+    deletion_timestamp: AwareDatetime | None = None
+
+
+class SeenCondition(Seen):
+    """A condition of a Job or pod."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    last_transition_time: AwareDatetime | None = None
+
+
+class JobStatus(Seen):
+    """What the Job controller says."""
+
+    start_time: AwareDatetime | None = None
+    completion_time: AwareDatetime | None = None
+    conditions: tuple[SeenCondition, ...] = ()
+
+
+class Job(Seen):
+    """One run's Job."""
+
+    metadata: Metadata
+    status: JobStatus = JobStatus()
+
+    @property
+    def end(self) -> SeenCondition | None:
+        """The condition that ended the Job: Complete or Failed; None while it is under way."""
+        return next((each for each in self.status.conditions if each.type in ("Complete", "Failed") and each.status == "True"), None)
+
+
+class Terminated(Seen):
+    """How a container ended."""
+
+    exit_code: int
+    reason: str = ""
+    message: str = ""
+
+
+class Waiting(Seen):
+    """Why a container has not started."""
+
+    reason: str = ""
+    message: str = ""
+
+
+class ContainerState(Seen):
+    """One of these is set."""
+
+    waiting: Waiting | None = None
+    terminated: Terminated | None = None
+
+
+class ContainerStatus(Seen):
+    """A container in a pod."""
+
+    state: ContainerState = ContainerState()
+
+
+class PodStatus(Seen):
+    """What the kubelet and the scheduler say."""
+
+    phase: str = "Pending"
+    reason: str = ""
+    message: str = ""
+    conditions: tuple[SeenCondition, ...] = ()
+    container_statuses: tuple[ContainerStatus, ...] = ()
+
+
+class Pod(Seen):
+    """One attempt's pod."""
+
+    metadata: Metadata
+    status: PodStatus = PodStatus()
+
+    @property
+    def state(self) -> ContainerState:
+        """The state of its only container."""
+        return self.status.container_statuses[0].state if self.status.container_statuses else ContainerState()
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """A spec that passed the API server's schema and still can't be: which field, and why."""
+
+    reason: str
+    path: str
+    says: str
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """A DashboardRefresh: its spec, or what is wrong with it, and its status by writers."""
+
+    metadata: Metadata
+    spec: RefreshSpec | Invalid
+    share: OperatorShare
+    run: Run | None
+
+    @property
+    def ref(self) -> Ref:
+        """Which refresh this is."""
+        return Ref(self.metadata.namespace, self.metadata.name)
+
+    @property
+    def token(self) -> str | None:
+        """The latest request for a run, if it was not answered yet."""
+        token = self.metadata.annotations.get(REQUESTED_AT)
+        return token if token and token != self.share.last_handled_request_at else None
+
+
+@dataclass(frozen=True)
+class World:
+    """One refresh and all that belongs to it, at one moment."""
+
+    refresh: Refresh
+    objects: Mapping[str, Json] = field(default_factory=dict)
+    """What is there under the names of our objects, by kind: CronJob, ServiceAccount, Role, RoleBinding."""
+    jobs: tuple[Job, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    missing: tuple[str, ...] = ()
+    """What the warehouse's Secret lacks, in words; empty when all is there."""
+
+    def pods_of(self, job: str) -> list[Pod]:
+        """The pods of one Job, oldest first."""
+        pods = [pod for pod in self.pods if pod.metadata.labels.get(JOB_NAME_LABEL) == job]
+        return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
+
+
+class _Resource(Seen):
+    metadata: Metadata
+    spec: Json = {}
+    status: Json = {}
+
+
+def refresh_of(raw: Json) -> Refresh:
+    """Return the refresh that the API server sent; whatever its users wrote is no error here."""
+    resource = _Resource.model_validate(raw)
+    return Refresh(resource.metadata, _spec(resource.spec), _share(resource.status), _run(resource.status))
+
+
+def _spec(spec: Json) -> RefreshSpec | Invalid:
+    try:
+        return RefreshSpec.model_validate(spec)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+    path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    field_name = str(first["loc"][0]) if first["loc"] else ""
+    return Invalid(_SPEC_REASONS.get(field_name, "InvalidSpec"), path, first["msg"].removeprefix("Value error, "))
+
+
+def _share(status: Json) -> OperatorShare:
+    """Our own share. A field that an older or newer operator wrote in another form is forgotten rather than fatal."""
+    known = {info.alias or name for name, info in OperatorShare.model_fields.items()}
+    readable: Json = {}
+    for name in known & status.keys():
+        try:
+            OperatorShare.model_validate({name: status[name]})
+        except ValidationError:
+            continue
+        readable[name] = status[name]
+    return OperatorShare.model_validate(readable)
+
+
+def _run(status: Json) -> Run | None:
+    try:
+        return RunnerShare.model_validate({"run": status.get("run")}).run
+    except ValidationError:
+        return None
