@@ -1,0 +1,83 @@
+"""A base image where no registry can be reached: a minimal Debian with Python, used in the place of python:3.13-slim."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.waiting import tail
+
+_SUITE = "trixie"  # its python3 is 3.13
+_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata")
+_LIMIT = 900.0  # seconds
+# what a container never reads
+_LEFT_OUT = (
+    "usr/share/doc",
+    "usr/share/man",
+    "usr/share/locale",
+    "usr/share/info",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+    "var/log",
+    "var/cache/debconf",
+)
+
+
+def base_key() -> str:
+    """A hash of what the base is made of."""
+    return hashlib.sha256(" ".join([_SUITE, *_PACKAGES, *_LEFT_OUT]).encode()).hexdigest()[:12]
+
+
+def base_archive(cache: Path) -> Path:
+    """The base's root file system as a tar, from `cache` or made by debootstrap (root, about a minute)."""
+    archive = cache / f"base-{_SUITE}-{base_key()}.tar"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "base.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not archive.exists():
+            _bootstrap(archive, cache)
+    return archive
+
+
+def _bootstrap(archive: Path, cache: Path) -> None:
+    mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+    print(
+        f"cluster: making the base image, once: Debian {_SUITE} with Python (about a minute; DEBIAN_MIRROR names another mirror)",
+        flush=True,
+    )
+    started = time.monotonic()
+    root, log = cache / f"base.{os.getpid()}", cache / "base.log"
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root), mirror]
+    try:
+        with log.open("w") as output:
+            # a mount namespace of its own: what debootstrap mounts is gone when it ends, also if it is killed
+            done = subprocess.run(["unshare", "--mount", *command], stdout=output, stderr=output, timeout=_LIMIT, check=False)
+        if done.returncode != 0:
+            raise ClusterError(
+                f"debootstrap failed\n{tail(log)}",
+                "apt-get install debootstrap debian-archive-keyring; set DEBIAN_MIRROR if deb.debian.org can't be reached",
+            )
+        for path in _LEFT_OUT:
+            shutil.rmtree(root / path, ignore_errors=True)
+            (root / path).mkdir(parents=True)
+        draft = archive.with_suffix(".draft")
+        tar = [
+            "tar",
+            "--create",
+            f"--file={draft}",
+            f"--directory={root}",
+            "--numeric-owner",
+            "--exclude=./dev/*",
+            "--exclude=./proc/*",
+            "--exclude=./sys/*",
+            ".",
+        ]
+        subprocess.run(tar, check=True, timeout=_LIMIT)
+        draft.replace(archive)
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+    print(f"cluster: base image made in {time.monotonic() - started:.0f} s", flush=True)

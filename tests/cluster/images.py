@@ -1,0 +1,125 @@
+"""The three images, built when their sources changed and found again when they did not."""
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from cluster.errors import ClusterError
+from cluster.mirror import Mirror, mirror_of, parse_pip_config
+from cluster.paths import Paths
+from cluster.waiting import tail
+
+BUILD_LIMIT = 1200.0  # seconds
+_IGNORED = {"__pycache__", "build", "dist", "target", "logs"}
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image: its name, its Dockerfile (and target in it), and the sources whose change makes it another image."""
+
+    name: str
+    dockerfile: str
+    target: str
+    sources: tuple[str, ...]
+
+    def tag(self, checkout: Path, base: str) -> str:
+        """A tag that says what is inside: a hash of the sources and the base."""
+        digest = hashlib.sha256(base.encode())
+        for file in _files(checkout, [self.dockerfile, "requirements/build.txt", *self.sources]):
+            digest.update(str(file.relative_to(checkout)).encode())
+            digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+OPERATOR = Image("refresh-operator", "Dockerfile", "operator", ("requirements/operator.txt", "crds", "notify", "operator"))
+RUNNER = Image("refresh-runner", "Dockerfile", "runner", ("requirements/runner.txt", "crds", "notify", "runner", "dbt_project"))
+EXAMPLES = Image("refresh-examples", "examples/Dockerfile", "", ("requirements/examples.txt", "examples"))
+IMAGES = (OPERATOR, RUNNER, EXAMPLES)
+
+
+class Builder(Protocol):
+    """What turns a Dockerfile into an image: buildah or docker."""
+
+    def base(self) -> str:
+        """What images are built on; a change of it makes all images others."""
+
+    def has(self, image: Image, tag: str) -> bool:
+        """Whether the image is there already."""
+
+    def build(self, image: Image, tag: str, mirror: Mirror, secrets: list[str], log: Path) -> None:
+        """Build it; raise with the log's last lines when that fails."""
+
+
+def build_images(paths: Paths, builder: Builder) -> dict[str, str]:
+    """Build what changed; the references of all images by name, which are also written to `.state/images/images.json`."""
+    paths.images.mkdir(parents=True, exist_ok=True)
+    with (paths.images / "build.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        references = {image.name: _build(image, paths, builder) for image in IMAGES}
+        (paths.images / "images.json").write_text(json.dumps(references, indent=1))
+    return references
+
+
+def references(paths: Paths) -> dict[str, str]:
+    """The references of the images that were built last."""
+    try:
+        return {str(name): str(reference) for name, reference in json.loads((paths.images / "images.json").read_text()).items()}
+    except FileNotFoundError as error:
+        raise ClusterError("no images were built yet", "python -m cluster build-images") from error
+
+
+def run_build(command: list[str], log: Path, name: str) -> None:
+    """Run one builder's command with its output in `log`."""
+    with log.open("w") as output:
+        try:
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_LIMIT, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"building {name} took more than {BUILD_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
+    if done.returncode != 0:
+        raise ClusterError(f"building {name} failed\n{tail(log, 25)}", f"the whole log is {log}")
+
+
+def _build(image: Image, paths: Paths, builder: Builder) -> str:
+    tag = image.tag(paths.checkout, builder.base())
+    if not builder.has(image, tag):
+        print(f"cluster: building the image {image.name} (about a minute when its requirements changed)", flush=True)
+        started = time.monotonic()
+        with _secrets() as (mirror, secrets):
+            builder.build(image, tag, mirror, secrets, paths.images / f"{image.name}.log")
+        print(f"cluster: {image.name}:{tag} built in {time.monotonic() - started:.0f} s", flush=True)
+    return f"{image.name}:{tag}"
+
+
+@contextmanager
+def _secrets() -> Iterator[tuple[Mirror, list[str]]]:
+    listing = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, timeout=60, check=False
+    ).stdout
+    mirror = mirror_of(parse_pip_config(listing), os.environ)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "pip.conf"
+        file.write_text(mirror.pip_conf)
+        yield mirror, [f"id=pip_conf,src={file}", *([f"id=ca,src={mirror.ca}"] if mirror.ca else [])]
+
+
+def _files(checkout: Path, sources: Iterable[str]) -> list[Path]:
+    found: list[Path] = []
+    for source in sources:
+        place = checkout / source
+        below = place.rglob("*") if place.is_dir() else [place]
+        found += [file for file in below if file.is_file() and not _is_left_out(file.relative_to(checkout))]
+    return sorted(found)
+
+
+def _is_left_out(path: Path) -> bool:
+    return path.suffix == ".pyc" or any(part in _IGNORED or part.endswith(".egg-info") for part in path.parts)
