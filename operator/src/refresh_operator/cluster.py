@@ -89,7 +89,7 @@ class Cluster:
             await self._api.delete(JOBS.path(namespace, job))
             log.info("deleted the Job %s, which was given up", job)
         for note in decision.notes:
-            await self._post(refresh, note, now)
+            await self.post(refresh, note, now)
         return returned
 
     async def write(self, refresh: Refresh, share: OperatorShare) -> None:
@@ -134,7 +134,8 @@ class Cluster:
         found = await self._api.get(PODS.path(refresh.ref.namespace), {"labelSelector": f"{names.REFRESH_LABEL}={refresh.ref.name}"})
         return tuple(Pod.model_validate(item) for item in _items(found))
 
-    async def _post(self, refresh: Refresh, note: Note, now: datetime) -> None:
+    async def post(self, refresh: Refresh, note: Note, now: datetime) -> None:
+        """Post an event on a refresh, once."""
         meta = refresh.metadata
         moment = time_text(now)
         key = note.key or moment

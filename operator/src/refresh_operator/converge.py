@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 
 from refresh_operator.agenda import Agenda
 from refresh_operator.cluster import Cluster
-from refresh_operator.decide import decide
+from refresh_operator.decide import Decision, decide
 from refresh_operator.drift import Difference
 from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound
 from refresh_operator.logs import about
 from refresh_operator.names import Ref
 from refresh_operator.settings import Settings
 from refresh_operator.share import Problem, not_ready
+from refresh_operator.tell import tell
+from refresh_operator.world import Invalid, Refresh
 
 log = logging.getLogger(__name__)
 
@@ -68,5 +70,15 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
         if share != refresh.share:
             await services.cluster.write(refresh, share)
         return services.settings.recheck
+    await _tell(refresh, decision, services)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
     return decision.again
+
+
+async def _tell(refresh: Refresh, decision: Decision, services: Services) -> None:
+    """Tell people after the status is written: should the operator end in between, they are told never rather than twice."""
+    if isinstance(refresh.spec, Invalid):
+        return
+    for ended in decision.tell:
+        for note in await tell(services.cluster, refresh, refresh.spec, ended.run, services.settings.run_url_template):
+            await services.cluster.post(refresh, note, services.clock())

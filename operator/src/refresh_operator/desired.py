@@ -11,12 +11,12 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
-from refresh_api.order import ExitCode, Order, RefreshRef
+from refresh_api.order import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
 from refresh_operator.settings import Settings
-from refresh_operator.world import JOB_NAME_LABEL, Json, Metadata, Refresh
+from refresh_operator.world import Json, Metadata, Refresh
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
 """A slot that could not start is made up for within this time. Always set: a CronJob without it stops for good after 100 missed slots."""
@@ -26,9 +26,6 @@ REPORT_TIME: Final = timedelta(seconds=60)
 """What a pod may last beyond the runner's own deadline, so that the runner can report."""
 BACK_OFF: Final = timedelta(minutes=6)
 """Longest pause before another attempt that the Job controller makes."""
-RUNNER_UID: Final = 65532
-
-
 HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
 """Annotation on what the operator keeps: a hash of what it should be. It tells a change by hand from a change of what is wanted."""
 
@@ -154,7 +151,7 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> Json:
         },
         "template": {
             "metadata": {"labels": _labels(refresh), "annotations": {"kubectl.kubernetes.io/default-container": "runner"}},
-            "spec": _pod(refresh, spec, settings, attempt),
+            "spec": pod_spec(refresh, spec, settings, attempt),
         },
     }
 
@@ -162,102 +159,6 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> Json:
 def _on_exit(action: str, *codes: ExitCode) -> Json:
     values: list[JsonValue] = [int(code) for code in codes]
     return {"action": action, "onExitCodes": {"containerName": "runner", "operator": "In", "values": values}}
-
-
-def _pod(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta) -> Json:
-    account = permissions_name(refresh.metadata.name)
-    secrets = _secrets(spec)
-    volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
-    scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
-    pod: Json = {
-        "serviceAccountName": account,
-        "serviceAccount": account,
-        "automountServiceAccountToken": True,
-        "restartPolicy": "Never",
-        "activeDeadlineSeconds": _seconds(attempt),
-        "terminationGracePeriodSeconds": 30,
-        "dnsPolicy": "ClusterFirst",
-        "schedulerName": "default-scheduler",
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": RUNNER_UID,
-            "runAsGroup": RUNNER_UID,
-            "fsGroup": RUNNER_UID,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
-        "containers": [_container(refresh, spec, settings, list(secrets))],
-        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
-    }
-    if settings.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return pod
-
-
-def _container(refresh: Refresh, spec: RefreshSpec, settings: Settings, secrets: list[str]) -> Json:
-    mounts: list[JsonValue] = [
-        {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
-    ]
-    return {
-        "name": "runner",
-        "image": settings.runner_image,
-        "imagePullPolicy": settings.image_pull_policy,
-        "args": ["run"],
-        "env": _environment(refresh, spec, settings),
-        "resources": spec.resources.model_dump(mode="json", by_alias=True, exclude_none=True),
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-        "terminationMessagePath": api.TERMINATION_LOG_PATH,
-        "terminationMessagePolicy": "File",
-        # /tmp is the pod's own
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
-    }
-
-
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:
-    meta = refresh.metadata
-    order = Order(refresh=RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid), generation=meta.generation, spec=spec)
-    environment: list[JsonValue] = [
-        _literal(api.ORDER_ENV, order.model_dump_json(by_alias=True)),
-        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
-        _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
-        _from_pod(api.POD_NAME_ENV, "metadata.name"),
-        _from_pod("POD_NAMESPACE", "metadata.namespace"),
-    ]
-    if spec.cache:
-        environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
-    if settings.run_url_template:
-        environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
-    return environment
-
-
-def _literal(name: str, value: str) -> Json:
-    """A variable with just this value: Kubernetes would replace $(…) in it, and reads $$ as $."""
-    return {"name": name, "value": value.replace("$", "$$")}
-
-
-def _from_pod(name: str, path: str) -> Json:
-    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
-
-
-def _secrets(spec: RefreshSpec) -> dict[str, Json]:
-    """The volume source of each Secret, by its name. Without the warehouse's no run can start; any other may be missing."""
-    needed = spec.warehouse.secret_ref.name
-    keys: dict[str, set[str] | None] = {needed: None}
-    for notification in spec.notifications:
-        if notification.email:
-            keys[notification.email.smtp_secret_ref.name] = None
-        if notification.slack:
-            ref = notification.slack.webhook_secret_ref
-            known = keys.get(ref.name, set())
-            keys[ref.name] = None if known is None else known | {ref.key}
-    sources: dict[str, Json] = {}
-    for name, wanted in keys.items():
-        source: Json = {"secretName": name, "defaultMode": 0o440}
-        if wanted is not None:
-            source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
-        if name != needed:
-            source["optional"] = True
-        sources[name] = source
-    return sources
 
 
 def _seconds(length: timedelta) -> int:

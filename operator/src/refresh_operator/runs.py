@@ -80,7 +80,7 @@ def ended_runs(world: World, start_timeout: timedelta, now: datetime) -> tuple[E
 
 
 def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
-    """Return why a run's newest pod has not started; None once it has, or while there is nothing to say."""
+    """Return why a run's newest pod has not started, as far as is known; None once it has."""
     if not pods:
         return Reason.START_TIMEOUT, "no pod was made: see the events of the Job"
     pod = pods[-1]
@@ -184,7 +184,7 @@ def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[End
         if job.end or job.metadata.deletion_timestamp or problem is None or now < since + start_timeout:
             continue
         reason, message = problem
-        text = f"the run's pod did not start within {duration_text(start_timeout)}: {message}"
+        text = f"the run's pod did not start within {duration_text(start_timeout)}: {message}".rstrip(": ")
         conclusion = Conclusion(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
         given_up.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
     return given_up

@@ -192,9 +192,9 @@ def _progress(world: World, run: ActiveRun) -> tuple[str, str]:
     there = any(job.metadata.name == run.id for job in world.jobs)
     problem = start_problem(world.pods_of(run.id)) if there else None
     told = seen if seen and seen.id == run.id else None
-    if problem and problem[1]:
+    if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        return "Starting", f"{attempt}its pod has not started: {_line(problem[1])}"
+        return "Starting", f"{attempt}its pod has not started: {_line(problem[1])}" if problem[1] else f"{attempt}its pod is starting"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
         return told.phase.value, f"attempt {told.attempt}/{told.attempts}: {_why(told)}; another one follows"
     if told and told.phase is RunPhase.WAITING:

@@ -1,0 +1,130 @@
+"""The pod of a run: its order, its Secrets, its limits; pure.
+
+What the API server would fill in by default is written out, so that anything else found in an object is a change by somebody.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from pydantic import JsonValue
+
+from refresh_api import names as api
+from refresh_api.order import Order, RefreshRef
+from refresh_api.spec import RefreshSpec, Resources
+from refresh_api.values import quantity
+from refresh_operator.names import permissions_name
+from refresh_operator.settings import Settings
+from refresh_operator.world import JOB_NAME_LABEL, Json, Refresh
+
+DISK_REQUEST: Final = "256Mi"
+"""Local disk that a pod asks for unless its refresh says so."""
+RUNNER_UID: Final = 65532
+
+
+def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta) -> Json:
+    """The spec of a run's pod, which may last as long as one attempt: restricted, and with nothing to read but its order and its Secrets."""
+    account = permissions_name(refresh.metadata.name)
+    secrets = _secrets(spec)
+    volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
+    scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
+    pod: Json = {
+        "serviceAccountName": account,
+        "serviceAccount": account,
+        "automountServiceAccountToken": True,
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": int(attempt.total_seconds()),
+        "terminationGracePeriodSeconds": 30,
+        "dnsPolicy": "ClusterFirst",
+        "schedulerName": "default-scheduler",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": RUNNER_UID,
+            "runAsGroup": RUNNER_UID,
+            "fsGroup": RUNNER_UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(refresh, spec, settings, list(secrets))],
+        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
+    }
+    if settings.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
+    return pod
+
+
+def _container(refresh: Refresh, spec: RefreshSpec, settings: Settings, secrets: list[str]) -> Json:
+    mounts: list[JsonValue] = [
+        {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
+    ]
+    return {
+        "name": "runner",
+        "image": settings.runner_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": ["run"],
+        "env": _environment(refresh, spec, settings),
+        "resources": _resources(spec.resources),
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "terminationMessagePath": api.TERMINATION_LOG_PATH,
+        "terminationMessagePolicy": "File",
+        # /tmp is the pod's own
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+    }
+
+
+def _resources(resources: Resources) -> Json:
+    wanted: Json = {
+        "requests": resources.requests.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "limits": resources.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+    disk = resources.limits.ephemeral_storage
+    if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
+        # else Kubernetes would ask for the whole limit, and many a node could not take the pod
+        requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
+    return wanted
+
+
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:
+    meta = refresh.metadata
+    order = Order(refresh=RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid), generation=meta.generation, spec=spec)
+    environment: list[JsonValue] = [
+        _literal(api.ORDER_ENV, order.model_dump_json(by_alias=True)),
+        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
+        _from_pod(api.POD_NAME_ENV, "metadata.name"),
+        _from_pod("POD_NAMESPACE", "metadata.namespace"),
+    ]
+    if spec.cache:
+        environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
+    if settings.run_url_template:
+        environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
+    return environment
+
+
+def _literal(name: str, value: str) -> Json:
+    """A variable with just this value: Kubernetes would replace $(…) in it, and reads $$ as $."""
+    return {"name": name, "value": value.replace("$", "$$")}
+
+
+def _from_pod(name: str, path: str) -> Json:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _secrets(spec: RefreshSpec) -> dict[str, Json]:
+    """The volume source of each Secret, by its name. Without the warehouse's no run can start; any other may be missing."""
+    needed = spec.warehouse.secret_ref.name
+    keys: dict[str, set[str] | None] = {needed: None}
+    for notification in spec.notifications:
+        if notification.email:
+            keys[notification.email.smtp_secret_ref.name] = None
+        if notification.slack:
+            ref = notification.slack.webhook_secret_ref
+            known = keys.get(ref.name, set())
+            keys[ref.name] = None if known is None else known | {ref.key}
+    sources: dict[str, Json] = {}
+    for name, wanted in keys.items():
+        source: Json = {"secretName": name, "defaultMode": 0o440}
+        if wanted is not None:
+            source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
+        if name != needed:
+            source["optional"] = True
+        sources[name] = source
+    return sources

@@ -1,0 +1,38 @@
+"""Tells people of failed runs that ended without a report; the runner tells of all others itself."""
+
+import asyncio
+import logging
+
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import FinishedRun
+from refresh_notify import FailedRun, notify, secrets_needed
+from refresh_operator.cluster import Cluster
+from refresh_operator.notes import Note
+from refresh_operator.world import Refresh
+
+log = logging.getLogger(__name__)
+
+
+async def tell(cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: FinishedRun, link_template: str) -> tuple[Note, ...]:
+    """Send one failed run to every channel of its refresh; return an event for each channel that did not take it."""
+    contents = {name: await cluster.secret(refresh.ref.namespace, name) for name in secrets_needed(spec.notifications)}
+    failed = FailedRun(
+        refresh=refresh.ref.name,
+        namespace=refresh.ref.namespace,
+        title=spec.title or refresh.ref.name,
+        run=run.id,
+        reason=run.reason.value,
+        message=run.message or "",
+        attempts=run.attempts,
+        marts=run.marts,
+        link_template=link_template,
+    )
+    secrets = {name: content for name, content in contents.items() if content is not None}
+    # the senders wait for their servers: not in the loop that everything else runs in
+    answers = await asyncio.to_thread(notify, spec.notifications, secrets, failed)
+    log.info("told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody")
+    return tuple(
+        Note("NotificationFailed", f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
+        for answer in answers
+        if not answer.sent
+    )
