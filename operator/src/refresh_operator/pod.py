@@ -22,7 +22,7 @@ RUNNER_UID: Final = 65532
 
 
 def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta) -> Json:
-    """The spec of a run's pod, which may last as long as one attempt: restricted, and with nothing to read but its order and its Secrets."""
+    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets."""
     account = permissions_name(refresh.metadata.name)
     secrets = _secrets(spec)
     volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
