@@ -1,4 +1,4 @@
-"""Write what is generated: the CRD and its copy in the chart, the README's table of facts. `--check` compares instead, byte for byte."""
+"""Write what is generated: the CRD, the chart's copies of it and of the samples, the README's facts. `--check` compares instead, byte for byte."""
 
 import sys
 from pathlib import Path
@@ -42,7 +42,14 @@ def generated() -> dict[Path, str]:
     """Return each generated file's path, from the root, with its content."""
     crd = HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
     readme = between((ROOT / "README.md").read_text(), "parity", facts())
-    return {Path("crds/dashboardrefreshes.yaml"): crd, Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd, Path("README.md"): readme}
+    # Helm reads nothing outside of its chart
+    samples = {Path(f"deploy/helm/files/{name}.yaml"): (ROOT / f"deploy/samples/{name}.yaml").read_text() for name in ("main", "phase2")}
+    return {
+        Path("crds/dashboardrefreshes.yaml"): crd,
+        Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd,
+        Path("README.md"): readme,
+        **samples,
+    }
 
 
 def main() -> int:
