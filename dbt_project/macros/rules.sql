@@ -1,10 +1,3 @@
-{# The date for which facts and marts speak, as a SQL literal. #}
-{% macro as_of() -%}
-    {%- set day = var('as_of', run_started_at.strftime('%Y-%m-%d')) | string -%}
-    {%- do modules.datetime.date.fromisoformat(day) -%}
-    date '{{ day }}'
-{%- endmacro %}
-
 {# True unless the event is dated after as_of; an event without a date counts as happened. #}
 {% macro has_happened(day) -%}
     coalesce({{ day }} <= {{ as_of() }}, true)

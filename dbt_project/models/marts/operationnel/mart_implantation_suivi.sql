@@ -12,19 +12,20 @@ with evenements as (
         faits.statut,
         faits.decision,
         evenement.delai_jours
-    from {{ ref('fait_implantations') }} as faits
-    cross join lateral (
-        values
-        ('demande', true, faits.date_demande, null),
-        ('decision', faits.decision is not null, faits.date_decision, faits.delai_decision_jours),
-        ('attribution', faits.date_attribution is not null, faits.date_attribution, faits.delai_attribution_jours),
-        (
-            'exploitation',
-            faits.date_mise_en_exploitation is not null,
-            faits.date_mise_en_exploitation,
-            faits.delai_exploitation_jours
-        )
-    ) as evenement (genre, survenu, jour, delai_jours)
+    from
+        {{ ref('fait_implantations') }} as faits,
+        lateral (
+            values
+            ('demande', true, faits.date_demande, null),
+            ('decision', faits.decision is not null, faits.date_decision, faits.delai_decision_jours),
+            ('attribution', faits.date_attribution is not null, faits.date_attribution, faits.delai_attribution_jours),
+            (
+                'exploitation',
+                faits.date_mise_en_exploitation is not null,
+                faits.date_mise_en_exploitation,
+                faits.delai_exploitation_jours
+            )
+        ) as evenement (genre, survenu, jour, delai_jours)
     where evenement.survenu
 ),
 
@@ -53,8 +54,8 @@ cumuls as (
     select
         mois.*,
         case
-            when zone_id is not null and annee is not null
-                then sum(superficie_attribuee_m2) over (partition by zone_id order by annee, mois)
+            when mois.zone_id is not null and mois.annee is not null
+                then sum(mois.superficie_attribuee_m2) over (partition by mois.zone_id order by mois.annee, mois.mois)
         end as superficie_attribuee_cumulee_m2
     from mois
 )

@@ -1,0 +1,58 @@
+"""The generator of source data is deterministic and makes what it promises at every size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import date
+
+import pytest
+
+from refresh_examples.records import TABLES
+from refresh_examples.sources import Sources
+
+DAY = date(2026, 6, 30)
+
+
+def test_the_same_seed_makes_the_same_lines() -> None:
+    """Twice the same, and another seed something else."""
+    first, again, other = ({name: list(make()) for name, make in Sources(200, seed, DAY).tables().items()} for seed in (1, 1, 2))
+    assert first == again
+    assert all(first[name] != other[name] for name in first)
+
+
+def test_every_table_is_generated() -> None:
+    """The generator knows all source tables, in the order of their definition."""
+    assert list(Sources(10, 1, DAY).tables()) == list(TABLES)
+
+
+@pytest.mark.parametrize("rows", [1, 10, 100, 1000])
+def test_every_record_is_there(rows: int) -> None:
+    """Each main table has as many records as asked for, whatever number of lines they take."""
+    sources = Sources(rows, 1, DAY)
+    assert {line.demande_id for line in sources.demandes()} == set(range(1, rows + 1))
+    assert {line.facture_id for line in sources.factures()} == set(range(1, rows + 1))
+
+
+@pytest.mark.parametrize("rows", [100, 1000, 5000])
+def test_few_records_have_no_zone_or_date(rows: int) -> None:
+    """About three in a hundred have no zone and one no date, by number and not by luck."""
+    lines = {line.emploi_id: line for line in Sources(rows, 7, DAY).emplois()}
+    assert 0.02 <= sum(line.zone_id is None for line in lines.values()) / rows <= 0.04
+    assert 0.005 <= sum(line.date_declaration is None for line in lines.values()) / rows <= 0.02
+
+
+def test_lines_are_numbered_by_arrival() -> None:
+    """The number of a line is its place in the journal, so that of two equally late lines one came last."""
+    numbers = [line.numero_ligne for line in Sources(500, 1, DAY).indemnisations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_some_records_are_paid_in_parts_some_never_some_too_much() -> None:
+    """Payments against invoices show every case that receivables have to deal with."""
+    sources = Sources(2000, 1, DAY)
+    payments = Counter(line.facture_id for line in sources.paiements())
+    invoices = {line.facture_id: line.montant_ttc for line in sources.factures()}
+    assert any(count > 1 for count in payments.values())
+    assert any(number not in payments for number in invoices)
+    assert any(number not in invoices for number in payments)
+    assert any(amount < 0 for amount in invoices.values())
