@@ -1,4 +1,4 @@
-"""Write what is generated: the CRD, the chart's copies of it and of the samples, the README's facts. `--check` compares instead, byte for byte."""
+"""Write what is generated: the CRD, the chart's copies of it and of the samples, the README's facts. `--check` compares instead."""
 
 import sys
 from pathlib import Path
