@@ -1,1 +1,9 @@
-"""Tells people by Slack and e-mail how a run ended."""
+"""Tells people how a run ended; used by the runner, and by the operator for runs that ended without a report.
+
+Everything here is synchronous and bounded in time: `notify` never raises for a channel that fails.
+"""
+
+from refresh_notify.message import FailedRun, Message, message_for
+from refresh_notify.notify import notify, secrets_needed
+
+__all__ = ["FailedRun", "Message", "message_for", "notify", "secrets_needed"]

@@ -1,0 +1,62 @@
+"""The command line; the only place that reads the environment, the clock and randomness."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+from refresh_runner.journal import Clock
+
+_STARTED = time.monotonic()
+
+IMAGE_PROJECT = Path("/app/dbt_project")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command that the arguments name and return its exit code."""
+    chosen = _parser().parse_args(arguments)
+    if chosen.command == "lint":
+        from refresh_runner.lint import lint
+
+        return lint(chosen.file, chosen.project, chosen.secrets, sys.stdout)
+    from refresh_runner.command import Surroundings, run_command
+
+    surroundings = Surroundings(
+        variables=dict(os.environ),
+        clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),
+        jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads tries, guards nothing
+        output=sys.stdout,
+    )
+    return run_command(chosen.file, chosen.project, chosen.secrets, surroundings)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser(
+        "run",
+        help="run a refresh: the order that the pod carries, or a file",
+        epilog="Without --secrets, the warehouse is the one that PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD name.",
+    )
+    run.add_argument("file", nargs="?", type=Path, help="a DashboardRefresh as YAML; the pod's order unless given")
+    lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
+    lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
+    for command in (run, lint):
+        command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
+        command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
+    return parser
+
+
+def _default_project() -> Path:
+    """Return the project of a checkout that we stand in, else the image's."""
+    here = Path("dbt_project")
+    return here if here.is_dir() else IMAGE_PROJECT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Carrying out a plan: the warehouse's lock, what must be true before the first step, then the steps in order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from refresh_api.status import MartStatus, Reason, Verdict
+from refresh_api.values import duration_text
+from refresh_runner import cache, lock
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.interrupts import Cause, Interrupts, StoppedError
+from refresh_runner.journal import Clock, Journal
+from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
+from refresh_runner.steps import (
+    Node,
+    NodeResult,
+    NodeState,
+    StepResult,
+    cache_result,
+    layer_result,
+    mart_status,
+    skipped,
+    tests_result,
+    unfinished,
+    validation_result,
+)
+from refresh_runner.warehouse import Warehouse
+
+log = logging.getLogger(__name__)
+
+_GRACE: Final = timedelta(seconds=1)
+"""PostgreSQL's own time-out comes first by this, since its error names the model."""
+_RETRY_PAUSE: Final = 1.0
+_TIMED_OUT: Final = "57014"
+
+Execute = Callable[[Sequence[Node], timedelta], tuple[NodeResult, ...]]
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The doors, and what else a run needs from outside."""
+
+    dbt: Dbt
+    warehouse: Warehouse
+    clock: Clock
+    interrupts: Interrupts
+    jitter: Callable[[], float]
+    """A number around 1, another one each time."""
+
+
+class Execution:
+    """One attempt under way; `step` is the one that it is at."""
+
+    def __init__(self, plan: Plan, tools: Tools, journal: Journal) -> None:
+        self.step: str | None = None
+        self._plan = plan
+        self._tools = tools
+        self._journal = journal
+        self._nodes: dict[str, tuple[Node, ...]] = {}
+
+    def time_left(self) -> timedelta:
+        """Return what is left of the attempt's time."""
+        return max(self._plan.timeout - timedelta(seconds=self._tools.clock.elapsed()), timedelta(0))
+
+    def carry_out(self, may_speak: Callable[[], None]) -> None:
+        """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
+        tools = self._tools
+        connection = tools.warehouse.connect()
+        lock.acquire(tools.warehouse, self._plan.lock, tools.clock, self._journal.waiting)
+        may_speak()
+        self._journal.running()
+        with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):
+            tools.warehouse.end_own_sessions()
+            tools.warehouse.prepare_log()
+            self._look_ahead()
+            for step in self._plan.steps:
+                self._take(step)
+
+    def clean_up(self) -> None:
+        """End what dbt left running in the warehouse, if it can be reached."""
+        with suppress(RunFailedError):
+            self._tools.warehouse.end_own_sessions()
+
+    def _look_ahead(self) -> None:
+        """Find what each step selects, and what it needs that is not there, before anything is changed."""
+        self._tools.dbt.parse()
+        ours: list[Node] = []
+        for step in self._plan.steps:
+            try:
+                if isinstance(step, LayerStep):
+                    self._nodes[step.name] = self._tools.dbt.models(step.selection)
+                    ours += self._nodes[step.name]
+                    self._check_upstream(step, ours)
+                elif isinstance(step, TestsStep):
+                    self._nodes[step.name] = self._tools.dbt.tests(step.selection)
+            except RunFailedError as error:
+                raise RunFailedError(error.failure, step.name) from error
+
+    def _check_upstream(self, step: LayerStep, ours: Sequence[Node]) -> None:
+        upstream = self._tools.dbt.upstream(self._nodes[step.name], ours)
+        missing = self._tools.warehouse.missing((model.schema, model.table) for model in upstream)
+        for model in upstream:
+            if (model.schema, model.table) in missing:
+                what = f"run `{model.built_by}` once, the refresh that builds it" if model.built_by else "add it to a layer before"
+                message = f"{model.needed_by} needs {model.schema}.{model.table}, which is not in the warehouse: {what}"
+                raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self._plan.label(step.name)}: {message}", hint=what))
+
+    def _take(self, step: Step) -> None:
+        if blocker := self._blocker(step):
+            self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
+            return
+        self.step = step.name
+        result = self._result(step)
+        self._journal.ended(step.name, result)
+        self.step = None
+
+    def _blocker(self, step: Step) -> str | None:
+        """Return the failed step that keeps this one from starting; failed tests leave the marts there to be validated."""
+        ignored = "tests" if isinstance(step, ValidationStep) else None
+        return next((name for name, result in self._journal.results.items() if result.failure and name != ignored), None)
+
+    def _result(self, step: Step) -> StepResult:
+        label = self._plan.label(step.name)
+        match step:
+            case LayerStep():
+                return layer_result(self._tried(step, self._tools.dbt.run), label)
+            case TestsStep():
+                return tests_result(step, self._tried(step, self._tools.dbt.test), label)
+            case ValidationStep():
+                self._journal.started(step.name, 1)
+                return validation_result(step, self._verdicts(step), label)
+            case CacheStep():
+                self._journal.started(step.name, 1)
+                clock = self._tools.clock
+                return cache_result(list(cache.warm(step, clock.elapsed, self._plan.timeout.total_seconds())))
+
+    def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
+        """Execute the step's nodes, and again those whose error can pass; return the last result of each."""
+        found: dict[str, NodeResult] = {}
+        pending = self._nodes[step.name]
+        for attempt in range(1, step.retries + 2):
+            self._journal.started(step.name, attempt)
+            found |= {result.node.id: result for result in self._try(step, pending, execute)}
+            pending = unfinished(found.values())
+            if not pending or attempt > step.retries:
+                break
+            log.warning("%s tried again: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
+            self._tools.clock.sleep(_RETRY_PAUSE * self._tools.jitter())
+        return tuple(found.values())
+
+    def _try(self, step: LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
+        limit = min(step.timeout, self.time_left())
+        try:
+            with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
+                return execute(nodes, limit)
+        except StoppedError as stop:
+            if stop.cause is not Cause.STEP_TIMEOUT:
+                raise
+            self.clean_up()
+            message = f"not done within {duration_text(limit)}"
+            return tuple(NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT) for node in nodes)
+
+    def _verdicts(self, step: ValidationStep) -> list[MartStatus]:
+        found = []
+        for check in step.marts:
+            status = mart_status(check, self._tools.warehouse.count(check, self.time_left()), step.max_null_share)
+            level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING
+            log.log(level, "%s %s: %s", status.relation, status.verdict, status.message or f"{status.rows} rows")
+            found.append(status)
+        return found

@@ -1,0 +1,148 @@
+"""`refresh-runner run`: puts the pieces of one attempt together."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+from refresh_api.names import (
+    API_BASE_URL_ENV,
+    POD_NAME_ENV,
+    RUN_FAILURES_ENV,
+    RUN_ID_ENV,
+    RUN_URL_TEMPLATE_ENV,
+    SECRETS_PATH,
+    TERMINATION_LOG_PATH,
+)
+from refresh_api.order import ExitCode
+from refresh_api.status import Reason
+from refresh_notify import secrets_needed
+from refresh_runner import access as accesses
+from refresh_runner.access import Access
+from refresh_runner.attempt import Tools
+from refresh_runner.audience import Audience, Stage, refused
+from refresh_runner.cluster import ApiServer, StatusWriter
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import Failure
+from refresh_runner.interrupts import Interrupts
+from refresh_runner.journal import Clock, Journal
+from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.plan import Attempt, Plan, plan_for
+from refresh_runner.report import report_of
+from refresh_runner.run import run
+from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.warehouse import Warehouse
+
+_dbt_log = logging.getLogger("dbt")
+_LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a run is given by the process that it is: all of it, so that a test can give something else."""
+
+    variables: Mapping[str, str]
+    clock: Clock
+    jitter: Callable[[], float]
+    output: TextIO
+    termination_log: Path = Path(TERMINATION_LOG_PATH)
+
+
+def run_command(file: Path | None, project: Path, secrets: Path | None, around: Surroundings) -> int:
+    """Run the file's refresh, or the pod's order; return the exit code."""
+    Dbt.preload()
+    variables = around.variables
+    try:
+        order = order_of_file(file) if file else order_of_pod(variables)
+    except InvalidOrderError as error:
+        around.output.write(f"the order is invalid: {error}\n")
+        if file:
+            return ExitCode.USAGE
+        attempt = _attempt_of_pod(variables, 0)
+        refused(str(error), attempt.run_id, attempt.number, around.termination_log)
+        return ExitCode.FAILED
+    if file:
+        attempt = Attempt(f"{order.refresh.name}-local-{around.clock.now():%Y%m%d%H%M%S%f}")
+    else:
+        attempt = _attempt_of_pod(variables, order.spec.retries)
+    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
+    setting = _Setting(
+        plan=plan_for(order, attempt, today, variables.get(API_BASE_URL_ENV) or None),
+        folder=SecretFolder(secrets if secrets or file else Path(SECRETS_PATH)),
+        project=project,
+        in_pod=not file,
+    )
+    return _run(setting, around)
+
+
+def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
+    failures = variables.get(RUN_FAILURES_ENV, "")
+    number = int(failures) + 1 if failures.isdigit() else 1
+    return Attempt(variables.get(RUN_ID_ENV) or "unknown", number, max(retries + 1, number), variables.get(POD_NAME_ENV))
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is to be run, with what."""
+
+    plan: Plan
+    folder: SecretFolder
+    project: Path
+    in_pod: bool
+
+    def secrets(self) -> dict[str, dict[str, str]]:
+        spec = self.plan.order.spec
+        names = [spec.warehouse.secret_ref.name, *secrets_needed(spec.notifications)]
+        return {name: keys for name in names if (keys := self.folder.all_of(name))}
+
+    def access(self, variables: Mapping[str, str]) -> Access:
+        if self.folder.root is None:
+            return accesses.from_variables(variables)
+        return accesses.from_secret(self.plan.order.spec.warehouse.secret_ref.name, self.folder)
+
+
+def _run(setting: _Setting, around: Surroundings) -> int:
+    plan, interrupts = setting.plan, Interrupts()
+    secrets = setting.secrets()
+    redact = Redactor([*secret_values(secrets), around.variables.get("PGPASSWORD", "")])
+    with interrupts.installed(), ExitStack() as stack:
+        audience = Audience(_stage(setting, around, redact, secrets), stack)
+        journal = Journal(plan, around.clock, [audience.watch])
+        try:
+            access = setting.access(around.variables)
+        except (SecretMissingError, ValueError) as error:
+            report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
+            audience.may_speak()
+            journal.concluded(report)
+        else:
+            workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
+            warehouse = Warehouse(access, plan.attempt.run_id, around.clock)
+            stack.callback(warehouse.close)
+            dbt = Dbt(setting.project.absolute(), workdir, access, plan.dbt, warehouse.application_name, _log_dbt)
+            report = run(plan, Tools(dbt, warehouse, around.clock, interrupts, around.jitter), journal, audience.may_speak)
+        audience.told(report, journal)
+    return report.exit_code
+
+
+def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: dict[str, dict[str, str]]) -> Stage:
+    server = ApiServer.of_pod(around.variables) if setting.in_pod else None
+    return Stage(
+        plan=setting.plan,
+        redact=redact,
+        output=around.output,
+        in_pod=setting.in_pod,
+        status=StatusWriter(server, setting.plan.order.refresh, redact, around.clock.now) if server else None,
+        termination_log=around.termination_log,
+        secrets=secrets,
+        link_template=around.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+    )
+
+
+def _log_dbt(level: str, line: str) -> None:
+    _dbt_log.log(_LEVELS.get(level, logging.INFO), line)

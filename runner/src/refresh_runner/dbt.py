@@ -1,0 +1,226 @@
+"""The door to dbt: one process, one parse, our own profile; results as plain values.
+
+dbt is imported on first use, since that takes a second which `preload` lets overlap with the connection to the warehouse.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from refresh_api.status import Reason
+from refresh_runner.access import Access
+from refresh_runner.dbt_results import Lines, OnLine, SqlStates, error_text, node_results
+from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.plan import DbtSettings, Selection
+from refresh_runner.steps import Node, NodeResult
+
+if TYPE_CHECKING:
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+
+PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
+"""The prefix has dbt keep the value out of its logs."""
+
+_QUIET: Final = (
+    *("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
+    *("--no-send-anonymous-usage-stats", "--no-version-check", "--no-write-json", "--cache-selected-only"),
+    # Without this an empty selection is a success.
+    *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
+)
+_CONNECT_TIMEOUT: Final = 10
+_KEEPALIVES_IDLE: Final = 60
+_CONNECT_RETRIES: Final = 3
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A model that a selected one reads and that this refresh does not build."""
+
+    needed_by: str
+    schema: str
+    table: str
+    built_by: str | None
+
+
+class Dbt:
+    """One project on one warehouse. Not for threads, as dbtRunner is not."""
+
+    def __init__(self, project: Path, workdir: Path, access: Access, settings: DbtSettings, application_name: str, on_line: OnLine) -> None:
+        self._project = project
+        self._workdir = workdir
+        self._access = access
+        self._settings = settings
+        self._application_name = application_name
+        self._on_line = on_line
+        self._manifest: Manifest | None = None
+        self._sqlstates = SqlStates()
+
+    @staticmethod
+    def preload() -> threading.Thread:
+        """Begin to import dbt; the thread ends when it is there."""
+        thread = threading.Thread(target=_import_dbt, name="import-dbt", daemon=True)
+        thread.start()
+        return thread
+
+    def parse(self) -> None:
+        """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
+        self._write_profile()
+        self._take_over_parsed()
+        outcome = self._invoke(["parse"])
+        from dbt.contracts.graph.manifest import Manifest
+
+        if not isinstance(outcome.result, Manifest):
+            raise _project_error(error_text(outcome.exception))
+        self._manifest = outcome.result
+
+    def models(self, selection: Selection) -> tuple[Node, ...]:
+        """Return the models that a selection takes; RunFailedError if one of its selectors takes none."""
+        return self._nodes(selection, "model")
+
+    def tests(self, selection: Selection) -> tuple[Node, ...]:
+        """Return the data tests that a selection takes; RunFailedError if one of its selectors takes none."""
+        return self._nodes(selection, "test")
+
+    def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
+        """Return what the models read that is no source and not among those that the refresh has built by then."""
+        manifest, ours = self._parsed(), {model.id for model in built}
+        found = {}
+        for model in models:
+            for parent_id in manifest.nodes[model.id].depends_on_nodes:
+                parent = manifest.nodes.get(parent_id)
+                if parent is None or parent_id in ours or parent.config.materialized == "ephemeral":
+                    continue
+                built_by = parent.config.meta.get("built_by")
+                found[parent_id] = Upstream(model.name, parent.schema, parent.alias, str(built_by) if built_by else None)
+        return list(found.values())
+
+    def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+        """Build the models; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
+        return self._execute("run", nodes, limit)
+
+    def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+        """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
+        return self._execute("test", nodes, limit)
+
+    def _nodes(self, selection: Selection, kind: str) -> tuple[Node, ...]:
+        exclude = ["--exclude", *selection.exclude] if selection.exclude else []
+        keys = ["--resource-type", kind, "--output", "json", "--output-keys", "unique_id"]
+        outcome = self._invoke(["list", *keys, "--select", *selection.select, *exclude])
+        if not isinstance(outcome.result, list):
+            raise _project_error(error_text(outcome.exception))
+        if not outcome.result:
+            raise _project_error(f"{' '.join(selection.select)} selects no {kind} of the dbt project")
+        manifest = self._parsed()
+        ids = [json.loads(line)["unique_id"] for line in outcome.result]
+        return tuple(Node(id_, manifest.nodes[id_].name, "fqn:" + ".".join(manifest.nodes[id_].fqn)) for id_ in ids)
+
+    def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+        self._sqlstates.clear()
+        with self._variables(_timeouts(limit)):
+            outcome = self._invoke([command, "--select", *(node.selector for node in nodes)])
+        return node_results(nodes, outcome, self._sqlstates)
+
+    def _invoke(self, command: list[str]) -> dbtRunnerResult:
+        _import_dbt()
+        from dbt.cli.main import dbtRunner
+
+        places = [
+            *("--project-dir", str(self._project), "--profiles-dir", str(self._workdir)),
+            *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
+            *("--vars", json.dumps(dict(self._settings.variables))),
+        ]
+        with Lines(self._on_line) as lines, self._variables({}), self._sqlstates.recorded():
+            outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])
+        if isinstance(outcome.exception, KeyboardInterrupt):
+            raise outcome.exception
+        return outcome
+
+    def _parsed(self) -> Manifest:
+        if self._manifest is None:
+            raise RuntimeError("parse first")
+        return self._manifest
+
+    @contextmanager
+    def _variables(self, further: Mapping[str, str]) -> Iterator[None]:
+        """Set what dbt and libpq take from the environment alone; all as it was afterwards."""
+        ours = {PASSWORD_VARIABLE: self._access.password, "PGAPPNAME": self._application_name, **further}
+        before = {name: os.environ.get(name) for name in ours}
+        os.environ.update(ours)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    os.environ.pop(name, None)
+                else:
+                    os.environ[name] = value
+
+    def _write_profile(self) -> None:
+        """Write the profile that the project names; the password stays in the environment."""
+        access, settings = self._access, self._settings
+        output = {
+            "type": "postgres",
+            "host": access.host,
+            "port": access.port,
+            "dbname": access.dbname,
+            "user": access.user,
+            "password": f"{{{{ env_var('{PASSWORD_VARIABLE}') }}}}",
+            "sslmode": access.sslmode,
+            "schema": settings.schema,
+            "threads": settings.threads,
+            "connect_timeout": _CONNECT_TIMEOUT,
+            "keepalives_idle": _KEEPALIVES_IDLE,
+            "retries": _CONNECT_RETRIES,
+            # Empty, so that PGAPPNAME counts: the name changes with every run, and a changed profile makes dbt parse anew.
+            "application_name": "",
+        }
+        if access.sslrootcert:
+            output["sslrootcert"] = str(access.sslrootcert)
+        profile = {profile_name(self._project): {"target": settings.target, "outputs": {settings.target: output}}}
+        self._workdir.mkdir(parents=True, exist_ok=True)
+        (self._workdir / "profiles.yml").write_text(yaml.safe_dump(profile))
+
+    def _take_over_parsed(self) -> None:
+        """Copy what an image's build parsed to where dbt looks for it; dbt itself checks that it still holds."""
+        parsed = self._project / "target" / "partial_parse.msgpack"
+        if parsed.is_file():
+            target = self._workdir / "target"
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(parsed, target / parsed.name)
+
+
+def profile_name(project: Path) -> str:
+    """Return the profile that a dbt project names; RunFailedError if there is no such project."""
+    try:
+        content = yaml.safe_load((project / "dbt_project.yml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise _project_error(f"there is no dbt project in {project}: {error}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("profile"), str):
+        raise _project_error(f"dbt_project.yml in {project} names no profile")
+    return str(content["profile"])
+
+
+def _project_error(message: str) -> RunFailedError:
+    return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint="refresh-runner lint FILE shows the same without a database"))
+
+
+def _timeouts(limit: timedelta) -> dict[str, str]:
+    """Return libpq's options; waiting for a lock ends before the statement does, so that the error names the lock."""
+    milliseconds = max(int(limit.total_seconds() * 1000), 1000)
+    return {"PGOPTIONS": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}"}
+
+
+def _import_dbt() -> None:
+    import dbt.adapters.postgres
+    import dbt.cli.main  # noqa: F401 - the import is the point

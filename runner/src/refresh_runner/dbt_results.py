@@ -1,0 +1,156 @@
+"""What dbt says, as plain values: its lines, its results, and the SQLSTATE that it drops on the way."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
+
+from refresh_runner.failures import CONNECTION_LOST
+from refresh_runner.steps import Node, NodeResult, NodeState
+
+if TYPE_CHECKING:
+    from dbt.adapters.contracts.connection import Connection
+    from dbt.artifacts.schemas.results import NodeStatus
+    from dbt.cli.main import dbtRunnerResult
+    from dbt_common.events.base_types import EventMsg
+
+OnLine = Callable[[str, str], None]
+"""Takes a level (debug, info, warn, error) and a line."""
+
+_STATES: Final = {
+    "success": NodeState.OK,
+    "pass": NodeState.OK,
+    "no-op": NodeState.OK,
+    "warn": NodeState.WARNED,
+    "fail": NodeState.FAILED,
+    "skipped": NodeState.SKIPPED,
+}
+
+
+class Lines:
+    """Carries dbt's lines from its worker threads, where nothing may raise or wait, to ours."""
+
+    def __init__(self, on_line: OnLine) -> None:
+        self._on_line = on_line
+        self._queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._hand_on, name="dbt-lines", daemon=True)
+
+    def take(self, event: EventMsg) -> None:
+        """Take an event of dbt."""
+        level, line = str(event.info.level), str(getattr(event.info, "msg", "")).strip()
+        if level != "debug" and line:
+            self._queue.put((level, line))
+
+    def _hand_on(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._on_line(*item)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._queue.put(None)
+        self._thread.join()
+
+
+class SqlStates:
+    """Remembers the SQLSTATE of each connection's last error; dbt keeps only the text, in the server's language."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, str] = {}
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()
+
+    def of(self, connection: str) -> str | None:
+        """Return what went wrong on a connection; dbt names it by the node that uses it."""
+        return self._found.get(connection)
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Listen to dbt's connections while inside: its one place that translates the driver's errors, and the one that connects."""
+        import psycopg2
+        from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
+
+        before = {name: vars(Manager)[name] for name in ("exception_handler", "open")}
+
+        @contextmanager
+        def exception_handler(manager: Manager, sql: str) -> Iterator[None]:
+            try:
+                with before["exception_handler"](manager, sql):
+                    yield
+            except Exception as error:
+                if isinstance(error.__cause__, psycopg2.Error):
+                    self._found[str(manager.get_thread_connection().name)] = _sqlstate(error.__cause__)
+                raise
+
+        def open_(manager: type[Manager], connection: Connection) -> Connection:
+            try:
+                opened: Connection = before["open"].__func__(manager, connection)
+            except Exception:
+                self._found[str(connection.name)] = CONNECTION_LOST
+                raise
+            return opened
+
+        _set(Manager, {"exception_handler": exception_handler, "open": classmethod(open_)})
+        try:
+            yield
+        finally:
+            _set(Manager, before)
+
+    def any(self) -> str | None:
+        """Return the SQLSTATE of whichever connection failed, for errors that belong to no node."""
+        return next(iter(self._found.values()), None)
+
+
+def _set(owner: type, attributes: Mapping[str, object]) -> None:
+    for name, value in attributes.items():
+        setattr(owner, name, value)
+
+
+def _sqlstate(error: object) -> str:
+    import psycopg2
+
+    code = getattr(error, "pgcode", None)
+    if code:
+        return str(code)
+    lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return CONNECTION_LOST if lost else "XX000"
+
+
+def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlStates) -> tuple[NodeResult, ...]:
+    """Return a result for every node that should have run; one that dbt left out is broken."""
+    found = {}
+    if (executed := getattr(outcome.result, "results", None)) is not None:
+        for result in executed:
+            state = _state(result.status)
+            message = _cleaned(result.message or "") if state is not NodeState.OK else ""
+            found[result.node.unique_id] = (state, message, result.execution_time)
+    otherwise = error_text(outcome.exception) if outcome.exception else "dbt did not run it"
+    results = []
+    for node in nodes:
+        state, message, seconds = found.get(node.id, (NodeState.BROKEN, otherwise, 0.0))
+        sqlstate = sqlstates.of(node.id) if node.id in found else sqlstates.any()
+        results.append(NodeResult(node, state, message, sqlstate, seconds))
+    return tuple(results)
+
+
+def _state(status: NodeStatus | str) -> NodeState:
+    return _STATES.get(str(status), NodeState.BROKEN)
+
+
+def error_text(error: BaseException | None) -> str:
+    """Return what is wrong, as one line."""
+    return _cleaned(str(error)) if error and str(error) else type(error).__name__
+
+
+def _cleaned(message: str) -> str:
+    """Return dbt's message on one line, without the places of files that nobody else can see."""
+    lines = [line.strip() for line in message.splitlines()]
+    return " ".join(line for line in lines if line and not line.startswith(("compiled code at", "> in macro", "> called by")))

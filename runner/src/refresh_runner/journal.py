@@ -1,0 +1,99 @@
+"""The run as it unfolds: the one value that the status, the terminal and the report are made from."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from refresh_api.status import NotificationStatus, Run, RunPhase, StepState, StepStatus, clip
+from refresh_api.values import duration_text
+from refresh_runner.plan import Plan
+from refresh_runner.report import Report
+from refresh_runner.steps import StepResult
+
+Listener = Callable[[Run], None]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Where time comes from: `now` is aware, `elapsed` counts seconds since the process started, `sleep` takes seconds."""
+
+    now: Callable[[], datetime]
+    elapsed: Callable[[], float]
+    sleep: Callable[[float], None]
+
+
+class Journal:
+    """Keeps the current `Run` and tells its listeners of every change."""
+
+    def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener]) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._listeners = listeners
+        self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
+        now = clock.now()
+        self.results: dict[str, StepResult] = {}
+        self.run = Run(
+            id=plan.attempt.run_id,
+            generation=plan.order.generation,
+            phase=RunPhase.RUNNING,
+            attempt=plan.attempt.number,
+            attempts=plan.attempt.of,
+            pod=plan.attempt.pod,
+            start_time=now,
+            heartbeat_time=now,
+            steps=list(self._steps.values()),
+        )
+
+    def waiting(self, message: str) -> None:
+        """The warehouse is held by another run."""
+        self._change(phase=RunPhase.WAITING, message=clip(message))
+
+    def running(self) -> None:
+        """The warehouse is ours."""
+        self._change(phase=RunPhase.RUNNING, message=None)
+
+    def started(self, name: str, attempt: int) -> None:
+        """A step's try begins."""
+        before = self._steps[name]
+        self._steps[name] = before.model_copy(
+            update={"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
+        )
+        self._change(step=self._plan.label(name))
+
+    def ended(self, name: str, result: StepResult) -> None:
+        """A step is over, or was skipped."""
+        self.results[name] = result
+        before = self._steps[name]
+        took = self._clock.now() - before.start_time if before.start_time else None
+        self._steps[name] = before.model_copy(
+            update={"state": result.state, "duration": duration_text(took) if took else None, "message": clip(result.message) or None}
+        )
+        found = {
+            "validation": list(result.validation) or self.run.validation,
+            "tests": result.tests or self.run.tests,
+            "endpoints": list(result.endpoints) or self.run.endpoints,
+        }
+        self._change(**found)
+
+    def concluded(self, report: Report) -> None:
+        """The attempt is over; the step under way stays named unless all went well."""
+        failed = report.outcome is None or report.is_failed
+        self._change(
+            phase=report.phase,
+            completion_time=self._clock.now(),
+            outcome=report.outcome,
+            reason=report.reason,
+            message=clip(report.message),
+            marts=report.marts,
+            step=self.run.step if failed else None,
+        )
+
+    def notified(self, sent: Sequence[NotificationStatus]) -> None:
+        """People were told, or could not be."""
+        self._change(notifications=list(sent))
+
+    def _change(self, **fields: object) -> None:
+        fields = {**fields, "steps": list(self._steps.values()), "heartbeat_time": self._clock.now()}
+        self.run = self.run.model_copy(update=fields)
+        for listener in self._listeners:
+            listener(self.run)

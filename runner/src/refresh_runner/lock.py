@@ -1,0 +1,87 @@
+"""One writer a warehouse: a session advisory lock in PostgreSQL, which excludes pods, laptops and other clusters alike."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psycopg
+
+from refresh_api.spec import OnHeld
+from refresh_api.status import Reason
+from refresh_api.values import duration_text
+from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.journal import Clock
+from refresh_runner.plan import LockPolicy
+from refresh_runner.warehouse import Warehouse
+
+NAMESPACE: Final = 0x53494754
+"""First key of the lock; others that use advisory locks in this database choose their own."""
+WAREHOUSE_KEY: Final = 1
+_POLL: Final = 1.0
+_PING: Final = 5.0
+"""Seconds between signs of life on the lock's connection."""
+
+
+def holder(connection: psycopg.Connection) -> str:
+    """Return who holds the warehouse, by the name of its session; `another session` if that can't be seen."""
+    row = connection.execute(
+        "select a.application_name from pg_locks l join pg_stat_activity a using (pid)"
+        " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s"
+        " and l.database = (select oid from pg_database where datname = current_database())",
+        (NAMESPACE, WAREHOUSE_KEY),
+    ).fetchone()
+    return str(row[0]) if row and row[0] else "another session"
+
+
+def acquire(warehouse: Warehouse, policy: LockPolicy, clock: Clock, waiting: Callable[[str], None]) -> None:
+    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless the policy is Fail."""
+    deadline = clock.elapsed() + policy.wait.total_seconds()
+    told = ""
+    with warehouse.session() as connection:
+        while not _try(connection):
+            held_by = holder(connection)
+            if held_by == warehouse.application_name:
+                # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
+                warehouse.end_own_sessions()
+            elif policy.on_held is not OnHeld.WAIT:
+                raise RunFailedError(_held(f"{held_by} holds the warehouse", policy))
+            elif clock.elapsed() >= deadline:
+                raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(policy.wait)}", policy))
+            elif told != held_by:
+                told = held_by
+                waiting(f"waiting for {held_by}, which holds the warehouse")
+            clock.sleep(min(_POLL, max(deadline - clock.elapsed(), 0)))
+
+
+@contextmanager
+def kept(connection: psycopg.Connection, lost: Callable[[], None]) -> Iterator[None]:
+    """Notice while inside when the lock's connection is gone, also while nobody uses it: then call `lost` once."""
+    done = threading.Event()
+
+    def keep() -> None:
+        while not done.wait(_PING):
+            try:
+                connection.execute("select 1")
+            except psycopg.Error:
+                if not done.is_set() and connection.closed:
+                    lost()
+                    return
+
+    thread = threading.Thread(target=keep, name="lock-keeper", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+
+
+def _try(connection: psycopg.Connection) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY)).fetchone()
+    return bool(row and row[0])
+
+
+def _held(message: str, policy: LockPolicy) -> Failure:
+    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", gives_way=policy.on_held is not OnHeld.FAIL)

@@ -1,0 +1,79 @@
+"""Orders, read from where they come: a file that a person wrote, or a pod's environment; every problem is named with its field."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+
+from refresh_api.names import KIND, ORDER_ENV
+from refresh_api.order import Manifest, Order
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with an order."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """Field and message, on one line."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidOrderError(ValueError):
+    """An order that can't be carried out, with all that is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def order_of_file(path: Path) -> Order:
+    """Return the order of a DashboardRefresh file; InvalidOrderError names every problem in it."""
+    return manifest_of(document_of(path)).order()
+
+
+def document_of(path: Path) -> object:
+    """Return the one YAML document of a file; InvalidOrderError if it can't be read as one."""
+    try:
+        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+    except OSError as error:
+        raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidOrderError([Problem("", f"{path} is no YAML: {' '.join(str(error).split())}")]) from error
+    if len(documents) != 1:
+        raise InvalidOrderError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
+    return documents[0]
+
+
+def manifest_of(document: object) -> Manifest:
+    """Return the refresh that a document states; InvalidOrderError names every problem in it."""
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise InvalidOrderError(_problems(error)) from error
+
+
+def order_of_pod(variables: Mapping[str, str]) -> Order:
+    """Return the order that the operator gave the pod; InvalidOrderError if there is none or it is not understood."""
+    text = variables.get(ORDER_ENV)
+    if not text:
+        raise InvalidOrderError([Problem(ORDER_ENV, "is not set: outside a pod, name a file")])
+    try:
+        return Order.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidOrderError(_problems(error)) from error
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    found = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ""
+        for part in detail["loc"]:
+            field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+        message = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+        found.append(Problem(field, "is missing" if detail["type"] == "missing" else message))
+    return found

@@ -1,0 +1,185 @@
+"""What a run will do, in order: made from the order alone, before anything is touched."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from decimal import Decimal
+
+from pydantic import JsonValue
+
+from refresh_api.order import Order
+from refresh_api.spec import OnFailure, OnHeld, RefreshSpec
+from refresh_api.values import duration, share
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which nodes dbt takes."""
+
+    select: tuple[str, ...]
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LayerStep:
+    """Build models."""
+
+    name: str
+    selection: Selection
+    timeout: timedelta
+    retries: int
+
+
+@dataclass(frozen=True)
+class TestsStep:
+    """Run dbt's tests."""
+
+    selection: Selection
+    timeout: timedelta
+    retries: int
+    on_failure: OnFailure
+    name: str = "tests"
+
+
+@dataclass(frozen=True)
+class MartCheck:
+    """A mart to count, and the columns in which NULLs are counted."""
+
+    schema: str
+    table: str
+    keys: tuple[str, ...]
+
+    @property
+    def relation(self) -> str:
+        """The table as schema.name."""
+        return f"{self.schema}.{self.table}"
+
+
+@dataclass(frozen=True)
+class ValidationStep:
+    """Give each mart a verdict."""
+
+    marts: tuple[MartCheck, ...]
+    max_null_share: Decimal
+    name: str = "validation"
+
+
+@dataclass(frozen=True)
+class CacheStep:
+    """Have the dashboards' API rebuild its cache."""
+
+    base_url: str
+    endpoints: tuple[str, ...]
+    timeout: timedelta
+    name: str = "cache"
+
+
+Step = LayerStep | TestsStep | ValidationStep | CacheStep
+
+
+@dataclass(frozen=True)
+class LockPolicy:
+    """What to do when another run holds the warehouse."""
+
+    on_held: OnHeld
+    wait: timedelta
+
+
+@dataclass(frozen=True)
+class DbtSettings:
+    """How dbt is called."""
+
+    threads: int
+    target: str
+    schema: str
+    variables: Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Which try of which run this is."""
+
+    run_id: str
+    number: int = 1
+    of: int = 1
+    pod: str | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """No further attempt follows."""
+        return self.number >= self.of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered things to do in one attempt."""
+
+    order: Order
+    attempt: Attempt
+    steps: tuple[Step, ...]
+    timeout: timedelta
+    lock: LockPolicy
+    dbt: DbtSettings
+
+    @property
+    def mart_count(self) -> int:
+        """How many marts the run answers for."""
+        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep))
+
+    def label(self, name: str) -> str:
+        """Return a step as people count it, for example `3/6 marts`."""
+        number = next(number for number, step in enumerate(self.steps, 1) if step.name == name)
+        return f"{number}/{len(self.steps)} {name}"
+
+
+def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None = None) -> Plan:
+    """Return the plan of an order.
+
+    `today` is the run's date in the schedule's zone; `base_url`, where given, goes before the order's.
+    """
+    spec = order.spec
+    return Plan(
+        order=order,
+        attempt=attempt,
+        steps=(*_layers(spec), *_tests(spec), *_validation(spec), *_cache(spec, base_url)),
+        timeout=duration(spec.timeout),
+        lock=LockPolicy(spec.lock.on_held, duration(spec.lock.wait)),
+        dbt=DbtSettings(
+            threads=spec.dbt.threads,
+            target=spec.dbt.target,
+            schema=spec.dbt.target_schema,
+            variables={"as_of": today.isoformat(), **spec.dbt.vars},
+        ),
+    )
+
+
+def _layers(spec: RefreshSpec) -> list[LayerStep]:
+    return [
+        LayerStep(layer.name, Selection(tuple(layer.select), tuple(layer.exclude)), duration(layer.timeout), layer.retries)
+        for layer in spec.layers
+    ]
+
+
+def _tests(spec: RefreshSpec) -> list[TestsStep]:
+    tests = spec.tests
+    if tests is None:
+        return []
+    return [TestsStep(Selection(tuple(tests.select), tuple(tests.exclude)), duration(tests.timeout), tests.retries, tests.on_failure)]
+
+
+def _validation(spec: RefreshSpec) -> list[ValidationStep]:
+    validation = spec.validation
+    if validation is None:
+        return []
+    marts = []
+    for mart in validation.marts:
+        schema, _, table = mart.relation.partition(".")
+        marts.append(MartCheck(schema, table, tuple(mart.keys)))
+    return [ValidationStep(tuple(marts), share(validation.max_null_share))]
+
+
+def _cache(spec: RefreshSpec, base_url: str | None) -> list[CacheStep]:
+    cache = spec.cache
+    if cache is None:
+        return []
+    return [CacheStep((base_url or cache.base_url).rstrip("/"), tuple(cache.endpoints), duration(cache.timeout))]

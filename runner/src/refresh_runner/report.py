@@ -1,0 +1,115 @@
+"""What a run amounts to: the one table from what happened to outcome, exit code and log row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, Reason, RunPhase, StepState, Verdict, clip
+from refresh_runner.failures import Failure
+from refresh_runner.plan import LayerStep, Plan
+from refresh_runner.steps import StepResult
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """What dbt_refresh_log keeps of a finished run."""
+
+    success: bool
+    models_updated: int
+    notes: str
+    refresh: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one attempt did, and what follows from it."""
+
+    phase: RunPhase
+    outcome: Outcome | None
+    """Unset while the run goes on in another attempt."""
+    reason: Reason
+    message: str
+    hint: str
+    marts: str | None
+    """Valid marts of all; unset where nothing can be said."""
+    exit_code: ExitCode
+    entry: LogEntry | None
+    """The log's row; unset for attempts that another one follows, and where no row can be written."""
+
+    @property
+    def is_failed(self) -> bool:
+        """The run is over and failed: people are told."""
+        return self.outcome is Outcome.FAILED
+
+    def without_row(self, why: str) -> Self:
+        """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
+        message = clip(f"{self.message}; {why}")
+        if self.is_failed:
+            return replace(self, message=message)
+        return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
+
+
+def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None) -> Report:
+    """Conclude an attempt from its steps' results, and from what ended it otherwise."""
+    found = failure or next((result.failure for result in results.values() if result.failure), None)
+    if found is None:
+        return _succeeded(plan, results)
+    if found.gives_way:
+        return _report(plan, results, found, RunPhase.FINISHED, Outcome.SKIPPED, ExitCode.OK)
+    if found.reason is Reason.INTERRUPTED:
+        return _report(plan, results, found, RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
+    if found.passing and not plan.attempt.is_last:
+        return _report(plan, results, found, RunPhase.RETRYING, None, ExitCode.RETRY)
+    return _report(plan, results, found, RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
+
+
+def _succeeded(plan: Plan, results: Mapping[str, StepResult]) -> Report:
+    warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
+    valid = _marts(plan, results)
+    if warned:
+        outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, clip("; ".join(warned))
+    else:
+        outcome, reason = Outcome.SUCCEEDED, Reason.SUCCEEDED
+        message = ", ".join(result.message for result in results.values() if result.message)
+    entry = _entry(plan, results, success=True)
+    return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
+
+
+def _report(
+    plan: Plan, results: Mapping[str, StepResult], failure: Failure, phase: RunPhase, outcome: Outcome | None, code: ExitCode
+) -> Report:
+    unreachable = failure.reason is Reason.WAREHOUSE_UNREACHABLE
+    silent = unreachable or failure.gives_way or (failure.reason is Reason.LOCK_HELD)
+    return Report(
+        phase=phase,
+        outcome=outcome,
+        reason=failure.reason,
+        message=clip(failure.message),
+        hint=failure.hint,
+        marts=None if silent else _marts(plan, results),
+        exit_code=code,
+        entry=_entry(plan, results, success=False) if outcome is Outcome.FAILED and not unreachable else None,
+    )
+
+
+def _entry(plan: Plan, results: Mapping[str, StepResult], *, success: bool) -> LogEntry:
+    layers = [results.get(step.name) for step in plan.steps if isinstance(step, LayerStep)]
+    built = sum(layer.built for layer in layers if layer)
+    complete = all(layer is not None and layer.state is StepState.SUCCEEDED for layer in layers)
+    if plan.mart_count:
+        # Marts are live as soon as they are built, so the last layer decides, not the verdicts.
+        updated = plan.mart_count if complete else 0
+        notes = f"{_marts(plan, results)} marts validated"
+    else:
+        updated = built
+        notes = f"{built} models built"
+    return LogEntry(success, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
+
+
+def _marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:
+    if not plan.mart_count:
+        return None
+    verdicts = [mart.verdict for result in results.values() for mart in result.validation]
+    return f"{verdicts.count(Verdict.VALID)}/{plan.mart_count}"

@@ -1,0 +1,88 @@
+"""One attempt of a run, from the lock to the log: the order of things, and what happens when one of them fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from refresh_api.status import Reason
+from refresh_api.values import duration_text
+from refresh_runner.attempt import Execution, Tools
+from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.interrupts import Cause, StoppedError
+from refresh_runner.journal import Journal
+from refresh_runner.plan import Plan
+from refresh_runner.report import Report, report_of
+from refresh_runner.steps import StepResult, skipped
+
+log = logging.getLogger(__name__)
+
+
+def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None] = lambda: None) -> Report:
+    """Do what is planned and return what came of it; never raises for what can happen to a run.
+
+    `may_speak` is called once the run may write the refresh's status: it holds the warehouse, or can't reach it.
+    """
+    failure = _failure_of(plan, tools, journal, may_speak)
+    if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
+        may_speak()
+    _skip_rest(journal, plan, failure)
+    report = report_of(plan, journal.results, failure)
+    journal.concluded(report)
+    return _logged(report, tools, journal)
+
+
+def _failure_of(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None]) -> Failure | None:
+    """Carry the plan out; return what ended it before its last step."""
+    attempt = Execution(plan, tools, journal)
+    try:
+        with tools.interrupts.within(attempt.time_left(), Cause.DEADLINE), tools.interrupts.open():
+            attempt.carry_out(may_speak)
+    except RunFailedError as error:
+        return _ended(journal, error.step or attempt.step, error.failure)
+    except StoppedError as stop:
+        attempt.clean_up()
+        return _ended(journal, attempt.step, _stopped(plan, stop.cause, attempt.step))
+    except Exception as error:
+        log.exception("the runner itself failed")
+        attempt.clean_up()
+        failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="an error of the runner: its log says more")
+        return _ended(journal, attempt.step, failure)
+    return None
+
+
+def _ended(journal: Journal, step: str | None, failure: Failure) -> Failure:
+    if step is not None:
+        journal.ended(step, StepResult.failed(failure))
+    return failure
+
+
+def _stopped(plan: Plan, cause: Cause, step: str | None) -> Failure:
+    where = f"during {plan.label(step)}" if step else "before its first step"
+    match cause:
+        case Cause.TERMINATED:
+            return Failure(Reason.INTERRUPTED, f"ended from outside {where}")
+        case Cause.LOCK_LOST:
+            return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", passing=True)
+        case Cause.DEADLINE | Cause.STEP_TIMEOUT:
+            message = f"not done within {duration_text(plan.timeout)}: ended {where}"
+            return Failure(Reason.DEADLINE_EXCEEDED, message, passing=True, hint="raise spec.timeout, or look at what that step waits for")
+
+
+def _skip_rest(journal: Journal, plan: Plan, failure: Failure | None) -> None:
+    for step in plan.steps:
+        if step.name not in journal.results:
+            journal.ended(step.name, skipped(f"not started: {failure.message}" if failure else "not started"))
+
+
+def _logged(report: Report, tools: Tools, journal: Journal) -> Report:
+    """Write the log's row; a run that could not is no clean success."""
+    if report.entry is None:
+        return report
+    try:
+        tools.warehouse.log(report.entry)
+    except RunFailedError as error:
+        log.error(error.failure.message)
+        report = report.without_row(error.failure.message)
+        journal.concluded(report)
+    return report

@@ -1,0 +1,182 @@
+"""What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Decimal
+from enum import Enum
+from typing import Self
+
+from refresh_api.spec import OnFailure
+from refresh_api.status import EndpointStatus, MartStatus, NullShare, Reason, StepState, TestCounts, Verdict, clip
+from refresh_runner.failures import Failure, may_pass
+from refresh_runner.plan import MartCheck, TestsStep, ValidationStep
+
+_LISTED = 20
+"""Failures that a status or message lists by name."""
+
+
+class NodeState(Enum):
+    """How dbt's work on one node ended."""
+
+    OK = "ok"
+    WARNED = "warned"
+    FAILED = "failed"
+    """A test found something."""
+    BROKEN = "broken"
+    """It could not be run."""
+    SKIPPED = "skipped"
+    """Something before it is broken."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One model or test of the project."""
+
+    id: str
+    name: str
+    selector: str
+    """Selects this node alone."""
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node."""
+
+    node: Node
+    state: NodeState
+    message: str = ""
+    sqlstate: str | None = None
+    seconds: float = 0.0
+
+    @property
+    def passing(self) -> bool:
+        """The error is one that can be gone at the next try."""
+        return self.state is NodeState.BROKEN and may_pass(self.sqlstate)
+
+
+@dataclass(frozen=True)
+class MartCounts:
+    """What one scan of a mart counted; an error says why it could not be scanned."""
+
+    rows: int = 0
+    nulls: Mapping[str, int] | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of one step."""
+
+    state: StepState
+    message: str = ""
+    failure: Failure | None = None
+    built: int = 0
+    """Models built."""
+    validation: tuple[MartStatus, ...] = ()
+    tests: TestCounts | None = None
+    endpoints: tuple[EndpointStatus, ...] = ()
+
+    @classmethod
+    def failed(cls, failure: Failure) -> Self:
+        """Return the result of a step that something ended."""
+        return cls(StepState.FAILED, clip(failure.message), failure)
+
+
+def skipped(why: str) -> StepResult:
+    """Return the result of a step that was not started."""
+    return StepResult(StepState.SKIPPED, clip(why))
+
+
+def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
+    """Return the nodes to try again: none unless every broken one can pass at the next try."""
+    results = tuple(results)
+    broken = [result for result in results if result.state is NodeState.BROKEN]
+    if not broken or not all(result.passing for result in broken):
+        return ()
+    return tuple(result.node for result in results if result.state in {NodeState.BROKEN, NodeState.SKIPPED})
+
+
+def layer_result(results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude a layer from its models' results."""
+    broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
+    built = sum(result.state in {NodeState.OK, NodeState.WARNED} for result in results)
+    if not broken:
+        return StepResult(StepState.SUCCEEDED, f"{_counted(built, 'model')} built", built=built)
+    message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
+    passing = all(result.passing for result in broken)
+    hint = "look at the warehouse: the error is one that can pass" if passing else f"correct {broken[0].node.name} in the dbt project"
+    failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
+    return StepResult(StepState.FAILED, clip(message), failure, built=built)
+
+
+def tests_result(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
+    failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
+    warned = [result for result in results if result.state is NodeState.WARNED]
+    counts = TestCounts(
+        passed=len(results) - len(failed) - len(warned),
+        warned=len(warned),
+        failed=len(failed),
+        failures=[result.node.name for result in failed[:_LISTED]],
+    )
+    details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_LISTED])
+    if not failed:
+        state = StepState.WARNED if warned else StepState.SUCCEEDED
+        return StepResult(state, clip(details) or f"{_counted(counts.passed, 'test')} passed", tests=counts)
+    message = clip(f"{len(failed)} of {_counted(len(results), 'test')} failed: {details}")
+    if step.on_failure is OnFailure.WARN:
+        return StepResult(StepState.WARNED, message, tests=counts)
+    failure = Failure(
+        Reason.TESTS_FAILED,
+        f"{label}: {message}",
+        passing=all(result.passing for result in failed),
+        hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
+    )
+    return StepResult(StepState.FAILED, message, failure, tests=counts)
+
+
+def mart_status(check: MartCheck, counts: MartCounts, max_null_share: Decimal) -> MartStatus:
+    """Return a mart's verdict: FAILED without table or rows, WARNING where a key's share of NULL is at the limit or above it."""
+    if counts.error is not None:
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=clip(counts.error))
+    if counts.rows == 0:
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=0, message="it has no rows")
+    nulls = counts.nulls or {}
+    shares = [NullShare(column=key, share=_percentage(nulls[key], counts.rows)) for key in check.keys]
+    # Integers and decimals: a tenth is no exact float, and exactly 10 % is a WARNING. A limit of 0% allows no NULL, yet none is fine.
+    over = [key for key in check.keys if nulls[key] and nulls[key] >= max_null_share * counts.rows]
+    verdict = Verdict.WARNING if over else Verdict.VALID
+    message = ", ".join(f"{key} is NULL in {_percentage(nulls[key], counts.rows)} of the rows" for key in over) or None
+    return MartStatus(relation=check.relation, verdict=verdict, rows=counts.rows, null_shares=shares, message=message)
+
+
+def validation_result(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
+    """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
+    bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
+    valid = len(marts) - len(bad)
+    message = clip("; ".join(f"{mart.relation} {mart.verdict}: {mart.message}" for mart in bad))
+    if any(mart.verdict is Verdict.FAILED for mart in bad):
+        failure = Failure(Reason.VALIDATION_FAILED, f"{label}: {message}", hint="look at the mart and at the sources that it is built from")
+        return StepResult(StepState.FAILED, message, failure, validation=tuple(marts))
+    if bad:
+        return StepResult(StepState.WARNED, message, validation=tuple(marts))
+    return StepResult(StepState.SUCCEEDED, f"{valid}/{len(step.marts)} marts valid", validation=tuple(marts))
+
+
+def cache_result(endpoints: Sequence[EndpointStatus]) -> StepResult:
+    """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns."""
+    warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
+    if warned:
+        message = clip("; ".join(f"{endpoint.path}: {endpoint.message}" for endpoint in warned))
+        return StepResult(StepState.WARNED, message, endpoints=tuple(endpoints))
+    return StepResult(StepState.SUCCEEDED, f"{_counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _percentage(part: int, whole: int) -> str:
+    """Return a share with two decimals at most, rounded down: 9.999 % must not read as the 10 % that it stays under."""
+    exact = (Decimal(part) * 100 / whole).quantize(Decimal("0.01"), rounding=ROUND_FLOOR)
+    return f"{exact.normalize():f}%"
