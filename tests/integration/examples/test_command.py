@@ -1,0 +1,93 @@
+"""The command `refresh-examples` as scripts and pods call it: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import psycopg.conninfo
+
+from refresh_examples.embedded import EmbeddedPostgres, remove
+from support.eventually import eventually
+
+COMMAND = [sys.executable, "-m", "refresh_examples"]
+
+
+@contextmanager
+def warehouse(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """A warehouse process that listens, and the environment to reach it."""
+    with EmbeddedPostgres.start(folder / "probe") as probe:
+        access = probe.env
+    remove(folder / "probe")
+    environment = {**os.environ, **access, "PGPASSWORD": "p%40:/'\"$"}
+    process = subprocess.Popen(
+        [*COMMAND, "warehouse", "--folder", str(folder / "data")], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert "listens on" in process.stdout.readline()
+        yield process, environment
+    finally:
+        process.kill()
+        process.communicate()
+        remove(folder / "data")
+
+
+def dsn(environment: dict[str, str]) -> str:
+    """The connection string for an environment."""
+    names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
+    return psycopg.conninfo.make_conninfo(**{name: environment[variable] for name, variable in names.items()})
+
+
+def answers(environment: dict[str, str]) -> bool:
+    """Whether a server takes the connection."""
+    try:
+        psycopg.connect(dsn(environment), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
+    """`load` fills it by the PG* variables; SIGTERM ends server and process cleanly."""
+    with warehouse(tmp_path) as (process, environment):
+        load = [*COMMAND, "load", "--rows", "50", "--as-of", "2026-06-30", "--wait", "10"]
+        done = subprocess.run(load, env=environment, capture_output=True, text=True, check=True)
+        assert "as of 2026-06-30, seed 1" in done.stdout
+        with psycopg.connect(dsn(environment)) as connection:
+            assert connection.execute("select count(distinct facture_id) from sigeti.factures").fetchone() == (50,)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+        assert not answers(environment)
+
+
+def test_a_killed_parent_takes_the_server_with_it(tmp_path: Path) -> None:
+    """Not even SIGKILL leaves a PostgreSQL behind."""
+    with warehouse(tmp_path) as (process, environment):
+        assert answers(environment)
+        process.kill()
+        eventually(lambda: not answers(environment), within=20)
+
+
+def test_a_warehouse_without_a_password_is_refused(tmp_path: Path) -> None:
+    """It says which variable is missing and starts nothing."""
+    environment = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
+    command = [*COMMAND, "warehouse", "--folder", str(tmp_path / "data")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "refresh-examples warehouse: set PGPASSWORD or --password-file\n")
+    assert not (tmp_path / "data").exists()
+
+
+def test_loading_into_nothing_says_so_in_a_line(tmp_path: Path) -> None:
+    """No traceback, and no password in what is said."""
+    environment = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "u", "PGPASSWORD": "secret", "PGDATABASE": "d"}
+    done = subprocess.run([*COMMAND, "load"], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("refresh-examples: connection failed")
+    assert "secret" not in done.stderr
