@@ -8,6 +8,7 @@ from cluster.base_image import base_archive, base_key
 from cluster.errors import ClusterError
 from cluster.images import Image, run_build
 from cluster.mirror import Mirror
+from cluster.overlay import can_overlay
 from cluster.paths import Paths
 
 _LATEST = "dev"  # the tag that manifests name beside the exact one
@@ -125,15 +126,3 @@ def _driver(store: Path) -> str:
             return driver
     store.mkdir(parents=True, exist_ok=True)
     return "overlay" if can_overlay(store) else "vfs"
-
-
-def can_overlay(folder: Path) -> bool:
-    """Whether an overlay can be mounted on files below `folder`; tried, since no file system tells."""
-    trial = folder / "overlay-trial"
-    for name in ("lower", "upper", "work", "merged"):
-        (trial / name).mkdir(parents=True, exist_ok=True)
-    options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
-    mount = ["unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", f"{trial}/merged"]
-    works = subprocess.run(mount, capture_output=True, check=False, timeout=30).returncode == 0
-    shutil.rmtree(trial)
-    return works

@@ -99,6 +99,13 @@ class Processes:
             _end(process, recorded, grace)
         (self.folder / f"{name}.json").unlink(missing_ok=True)
 
+    def stop_group(self, name: str) -> None:
+        """End a process and all of its session at once, and forget it."""
+        recorded = self.find(name)
+        if recorded and recorded.process():
+            os.killpg(recorded.pid, signal.SIGKILL)
+        self.stop(name, grace=0)
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal, for example SIGSTOP to make a component slow."""
         recorded = self.find(name)

@@ -49,7 +49,8 @@ def _kubernetes_version() -> tuple[str, ...]:
 
 KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version())
 COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
-PAUSE = Program("pause", _MODULES / "pause", ".", "a second", environment=(("CGO_ENABLED", "0"),))
+NODE = Program("node", _MODULES / "inside", ".", "a second", environment=(("CGO_ENABLED", "0"),))
+KIND = Program("kind", _MODULES / "kind", "sigs.k8s.io/kind", "half a minute")
 HELM_PROGRAM = Program(
     "helm", _MODULES / "helm", "helm.sh/helm/v4/cmd/helm", "about 3 minutes", (f"-X helm.sh/helm/v4/internal/version.version=v{HELM}",)
 )

@@ -1,10 +1,8 @@
 """A whole one-node Kubernetes: control plane, kubelet, containerd, kube-proxy and DNS, in namespaces of its own. Needs root."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -17,6 +15,7 @@ from cluster.embedded.node import Node
 from cluster.embedded.node_files import ADDRESS, CONTAINERD_SOCKET, NodeSettings
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
+from cluster.overlay import can_overlay
 from cluster.processes import Processes
 
 _NODE_READY = "/api/v1/nodes/node"
@@ -28,7 +27,7 @@ class Programs:
 
     kube: Path
     coredns: Path
-    pause: Path
+    node: Path
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,8 @@ class Exposed:
 class EmbeddedCluster:
     """One cluster with its state in `home`; several live side by side, also of several checkouts."""
 
-    def __init__(self, home: Path, programs: Programs) -> None:
+    def __init__(self, home: Path) -> None:
         self.home = home
-        self._programs = programs
         self.processes = Processes(home / "processes", home / "logs")
         self.node = Node(home, cgroup_of(home), self.processes)
 
@@ -53,13 +51,13 @@ class EmbeddedCluster:
         """The administrator's kubeconfig; it works from any shell of the host once `up` has returned."""
         return self.home / "kubeconfig"
 
-    def up(self) -> None:
+    def up(self, programs: Programs) -> None:
         """Make it run and answer. What runs already stays; when the node itself is gone its remains are cleared away first."""
         with locked(self.home):
             if not self.node.alive():
                 self._end()
-                self._prepare()
-                self.node.start(self._programs.kube, self._programs.coredns)
+                self._prepare(programs)
+                self.node.start(programs.kube, programs.coredns, programs.node)
             self._components().ensure()
 
     def alive(self) -> bool:
@@ -76,6 +74,14 @@ class EmbeddedCluster:
         """Make the images of an archive (docker or OCI) known to the node."""
         with archive.open("rb") as file:
             self.node.run([*_CTR, "images", "import", "--snapshotter", self._settings().snapshotter, "-"], stdin=file.fileno(), limit=300.0)
+
+    def images(self) -> set[str]:
+        """The names of all images that the node knows."""
+        return set(self.node.run([*_CTR, "images", "list", "--quiet"]).split())
+
+    def tag_image(self, name: str, alias: str) -> None:
+        """Give an image a second name, which may have been another image's."""
+        self.node.run([*_CTR, "images", "tag", "--force", name, alias])
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
         """Lead a port on 127.0.0.1 of the host to a Service; returns the port. Stays until `down`; again gives the same."""
@@ -105,9 +111,9 @@ class EmbeddedCluster:
         """Make a stopped or frozen component run again and wait until it answers."""
         self._components().start(name)
 
-    def _prepare(self) -> None:
+    def _prepare(self, programs: Programs) -> None:
         self.home.mkdir(parents=True, mode=0o700)
-        settings = NodeSettings(cgroup_of(self.home), _snapshotter(self.home), cni_plugins())
+        settings = NodeSettings(cgroup_of(self.home), "overlayfs" if can_overlay(self.home) else "native", cni_plugins())
         api = Exposed(free_ports(1)[0], f"{ADDRESS}:6443")
         self._remember({_API_RELAY: api})
         files = {
@@ -122,7 +128,7 @@ class EmbeddedCluster:
         for path, content in files.items():
             (self.home / path).parent.mkdir(exist_ok=True)
             (self.home / path).write_text(content)
-        (self.home / "pause.tar").write_bytes(node_files.image_archive(node_files.PAUSE_IMAGE, self._programs.pause.read_bytes()))
+        (self.home / "pause.tar").write_bytes(node_files.image_archive(node_files.PAUSE_IMAGE, programs.node.read_bytes()))
         plane = _plane(self.home / "pki")
         authority = write_credentials(plane, ("127.0.0.1", "localhost", ADDRESS, plane.first_service_address, *SERVICE_NAMES))
         authority.issue("kubelet", "system:node:node", group="system:nodes", hosts=("node", ADDRESS))
@@ -164,7 +170,7 @@ class EmbeddedCluster:
                     f"port {exposed.port} on 127.0.0.1 is taken: {error}", "end what listens there, or choose another port"
                 ) from error
             listener.listen(128)
-            self.node.start_component(name, ["/programs/kube", "relay", exposed.target], hand_over=listener.fileno())
+            self.node.start_component(name, ["/programs/node", "relay", exposed.target], hand_over=listener.fileno())
 
     def _answers(self, path: str) -> bool:
         return answers(self.kubeconfig, path)
@@ -185,7 +191,7 @@ class EmbeddedCluster:
     def _images_are_loaded(self) -> bool:
         if not self.node.succeeds([*_CTR, "version"]):
             return False
-        if node_files.PAUSE_IMAGE not in self.node.run([*_CTR, "images", "list", "--quiet"]):
+        if node_files.PAUSE_IMAGE not in self.images():
             self.load_image(self.home / "pause.tar")
         return True
 
@@ -226,18 +232,6 @@ def cni_plugins() -> str:
         if (Path(folder) / "ptp").exists():
             return folder
     raise ClusterError("the CNI plugins are missing", "apt-get install containernetworking-plugins")
-
-
-def _snapshotter(home: Path) -> str:
-    """overlayfs where the file system below `home` can carry it, else plain copies."""
-    trial = home / "trial"
-    for name in ("lower", "upper", "work", "merged"):
-        (trial / name).mkdir(parents=True)
-    options = f"lowerdir={trial}/lower,upperdir={trial}/upper,workdir={trial}/work"
-    mount = ["unshare", "--mount", "mount", "-t", "overlay", "-o", options, "overlay", f"{trial}/merged"]
-    works = subprocess.run(mount, capture_output=True, check=False, env=dict(os.environ)).returncode == 0
-    shutil.rmtree(trial)
-    return "overlayfs" if works else "native"
 
 
 def _plane(pki: Path) -> Plane:

@@ -1,9 +1,9 @@
 #!/bin/sh
 # Makes the node's own view of the machine and becomes its process 1. Runs in fresh mount, network and process namespaces:
 # when that process is killed, every process, mount, interface and rule of the node is gone with it, whatever happened before.
-# Usage: node-root.sh HOME KUBE COREDNS   (the cluster's folder, the two programs)
+# Usage: node-root.sh HOME KUBE COREDNS NODE   (the cluster's folder, the three programs)
 set -eu
-home=$1 kube=$2 coredns=$3
+home=$1 kube=$2 coredns=$3 node=$4
 root=$home/root
 mkdir -p "$root" "$home/var/log" "$home/var/lib" "$home/tmp"
 mount -t tmpfs -o mode=755 node "$root"
@@ -37,11 +37,10 @@ done
 mount --bind "$home" node
 mount --bind "$home/var" var
 mount --bind "$home/tmp" tmp
-for each in "$kube" "$coredns"; do touch "programs/${each##*/}"; done
-mount --bind "$kube" "programs/${kube##*/}"
-mount --bind "$coredns" "programs/${coredns##*/}"
-ln -s "${kube##*/}" programs/kube
-ln -s "${coredns##*/}" programs/coredns
+bind() { touch "programs/$2"; mount --bind "$1" "programs/$2"; }
+bind "$kube" kube
+bind "$coredns" coredns
+bind "$node" node
 ln -s /run var/run 2>/dev/null || true
 pivot_root . old
 cd /
@@ -57,4 +56,4 @@ ip link set nowhere up
 ip link set nowhere-end up
 ip route add default dev nowhere src "$(cat /node/address)"
 echo 1 > /proc/sys/net/ipv4/ip_forward
-exec /programs/kube node-init
+exec /programs/node init

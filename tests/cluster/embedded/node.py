@@ -29,13 +29,11 @@ class Node:
         """Whether the namespaces exist."""
         return self._processes.alive(_INIT)
 
-    def start(self, kube: Path, coredns: Path) -> None:
+    def start(self, kube: Path, coredns: Path, node: Path) -> None:
         """Make the control groups and the namespaces; the node's root file system is ready after it."""
         cgroups.create(self.cgroup)
-        ready = self.home / "ready"
-        ready.unlink(missing_ok=True)
         command = ["unshare", "--mount", "--net", "--pid", "--fork", "--propagation", "slave", "/bin/sh", str(_SCRIPT)]
-        self._start_inner(_INIT, [*command, str(self.home), str(kube), str(coredns)])
+        self._start_inner(_INIT, [*command, str(self.home), str(kube), str(coredns), str(node)])
         wait_until(self._is_set_up, "the node's namespaces", 15.0, lambda: self._processes.evidence(_INIT))
 
     def start_component(self, name: str, command: Sequence[str], hand_over: int | None = None) -> None:
@@ -80,7 +78,7 @@ class Node:
         if process is None:
             raise ClusterError(f"the node's namespaces can't be made\n{self._processes.evidence(_INIT)}")
         try:
-            return "node-init" in process.cmdline()
+            return process.cmdline() == ["/programs/node", "init"]
         except psutil.Error:
             return False
 

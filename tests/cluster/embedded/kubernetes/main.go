@@ -1,4 +1,4 @@
-// One binary that holds the upstream Kubernetes components, kubectl, etcd, and the two small things the node needs beside them.
+// One binary that holds the upstream Kubernetes components, kubectl and etcd.
 // It answers to the name it is called by (a symlink) or to its first argument.
 package main
 
@@ -31,13 +31,6 @@ var upstream = map[string]func() *cobra.Command{
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
 }
 
-// What runs under a name without a command line of its own.
-var ours = map[string]func(arguments []string) error{
-	"etcd":      func([]string) error { etcdmain.Main(os.Args); return nil },
-	"node-init": reap,
-	"relay":     relay,
-}
-
 func main() {
 	os.Args[0] = filepath.Base(os.Args[0])
 	if !known(os.Args[0]) {
@@ -47,26 +40,20 @@ func main() {
 		fmt.Fprintln(os.Stderr, "name a component as the first argument, or call this by its name:", names())
 		os.Exit(2)
 	}
-	if run, found := ours[os.Args[0]]; found {
-		if err := run(os.Args[1:]); err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[0], err)
-			os.Exit(1)
-		}
+	if os.Args[0] == "etcd" {
+		etcdmain.Main(os.Args)
 		return
 	}
 	os.Exit(cli.Run(upstream[os.Args[0]]()))
 }
 
 func known(name string) bool {
-	return upstream[name] != nil || ours[name] != nil
+	return name == "etcd" || upstream[name] != nil
 }
 
 func names() []string {
-	var all []string
+	all := []string{"etcd"}
 	for name := range upstream {
-		all = append(all, name)
-	}
-	for name := range ours {
 		all = append(all, name)
 	}
 	return all

@@ -1,0 +1,163 @@
+"""The command `python -m cluster`: a Kubernetes for demo and tests, its programs and its images."""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from cluster.builders import Buildah, Docker
+from cluster.embedded.binaries import KUBE, build, link_tools
+from cluster.embedded.control_plane import ControlPlane
+from cluster.embedded.full import EmbeddedCluster
+from cluster.errors import ClusterError
+from cluster.images import build_images
+from cluster.kind import KindCluster, tools
+from cluster.local import LocalCluster, build_programs
+from cluster.paths import Paths, paths_of
+from cluster.preflight import checks, ensure, lines, look, without
+from cluster.seam import Cluster, chosen_kind, cluster_of, docker_answers
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 1 after a message on standard error when it can't be done."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _run(options, paths_of(os.environ))
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    named = argparse.ArgumentParser(add_help=False)
+    named.add_argument("--name", default="demo", help="which of this checkout's clusters (default: demo)")
+    named.add_argument("--control-plane", action="store_true", help="without a node: no privileges, up in seconds, no pods")
+    commands.add_parser("preflight", parents=[named], help="what this machine can run, and what is missing")
+    commands.add_parser("build", parents=[named], help="build the programs (minutes, once)")
+    commands.add_parser("build-images", help="build the three images where their sources changed")
+    for command, text in (
+        ("up", "start it"),
+        ("down", "end and remove it"),
+        ("status", "whether it runs"),
+        ("load", "build the images and load them"),
+    ):
+        commands.add_parser(command, parents=[named], help=text)
+    expose = commands.add_parser("expose", parents=[named], help="lead a port of 127.0.0.1 to a Service")
+    expose.add_argument("service")
+    expose.add_argument("port", type=int)
+    expose.add_argument("--namespace", default="default")
+    expose.add_argument("--host-port", type=int, default=0)
+    execute = commands.add_parser("exec", parents=[named], help="run a command inside the embedded node")
+    execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    commands.add_parser("clean", help="every cluster of this checkout down, images and state gone")
+    return parser
+
+
+def _run(options: argparse.Namespace, paths: Paths) -> int:
+    match options.command:
+        case "preflight":
+            return _preflight(paths, control_plane=options.control_plane)
+        case "build":
+            _build(paths, control_plane=options.control_plane)
+        case "build-images":
+            for reference in build_images(paths, _builder(paths)).values():
+                print(reference)
+        case "clean":
+            clean(paths)
+        case "exec":
+            words = options.words[1:] if options.words[:1] == ["--"] else options.words
+            command = EmbeddedCluster(paths.clusters / options.name).node.entering(words or ["/bin/bash"])
+            os.execvp(command[0], command)
+        case _ if options.control_plane:
+            return _on_plane(options, paths)
+        case _:
+            return _on_cluster(options, cluster_of(options.name, paths=paths), paths)
+    return 0
+
+
+def _on_cluster(options: argparse.Namespace, cluster: Cluster, paths: Paths) -> int:
+    match options.command:
+        case "up":
+            cluster.up()
+            _say_how(cluster.kubeconfig, paths)
+        case "down":
+            cluster.down()
+        case "load":
+            for reference in cluster.load().values():
+                print(reference)
+        case "expose":
+            print(f"http://127.0.0.1:{cluster.expose(options.service, options.namespace, options.port, options.host_port)}")
+        case "status":
+            alive = cluster.alive()
+            print(f"{options.name} ({cluster.kind}): {'runs' if alive else 'does not run'}")
+            return 0 if alive else 1
+    return 0
+
+
+def _on_plane(options: argparse.Namespace, paths: Paths) -> int:
+    ensure(paths, "control-plane")
+    plane = ControlPlane(paths.clusters / options.name, build(KUBE, paths.cache))
+    match options.command:
+        case "up":
+            link_tools(paths.tools, plane.kube)
+            plane.up()
+            _say_how(plane.kubeconfig, paths)
+        case "down":
+            plane.down()
+        case "status":
+            print(f"{options.name} (control plane): {'runs' if plane.alive() else 'does not run'}")
+            return 0 if plane.alive() else 1
+        case _:
+            raise ClusterError(f"a control plane without a node can't {options.command}", "leave out --control-plane")
+    return 0
+
+
+def _preflight(paths: Paths, *, control_plane: bool) -> int:
+    docker = docker_answers()
+    kind = "control-plane" if control_plane else chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker)
+    found = checks(look(paths, docker=docker), kind)
+    print("\n".join([f"preflight: {kind}", *lines(found)]))
+    if all(check.fine or not check.needed for check in found):
+        return 0
+    print(f"  → {without()}")
+    return 1
+
+
+def _build(paths: Paths, *, control_plane: bool) -> None:
+    if control_plane:
+        link_tools(paths.tools, build(KUBE, paths.cache))
+    elif chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) == "embedded":
+        build_programs(paths)
+    else:
+        tools(paths)
+
+
+def _builder(paths: Paths) -> Buildah | Docker:
+    if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) == "embedded":
+        ensure(paths, "embedded")
+        return Buildah(paths)
+    return Docker()
+
+
+def _say_how(kubeconfig: Path, paths: Paths) -> None:
+    print(f"export KUBECONFIG={kubeconfig} PATH={paths.tools}:$PATH")
+
+
+def clean(paths: Paths) -> None:
+    """Every cluster of this checkout is down after it, and its images and state are gone; the cache of all checkouts stays."""
+    for home in [each for each in paths.clusters.glob("*") if each.is_dir()]:
+        print(f"cluster: removing {home.name}", flush=True)
+        if (home / "kind.log").exists():
+            KindCluster(paths, home.name).down()
+        else:
+            LocalCluster(paths, home.name).down()  # ends a control plane's processes just as well
+    for folder in (paths.clusters, paths.images, paths.tools):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

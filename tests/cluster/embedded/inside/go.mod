@@ -1,0 +1,3 @@
+module refresh-cluster-node
+
+go 1.26.0

@@ -1,3 +1,0 @@
-module refresh-cluster-pause
-
-go 1.26.0

@@ -1,0 +1,101 @@
+"""A kind cluster, where a Docker engine answers. Written from kind's documentation; no machine of this project could run it."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from cluster.builders import Docker
+from cluster.embedded.binaries import HELM_PROGRAM, KIND, KUBE, build, link_tools
+from cluster.embedded.control_plane import locked
+from cluster.embedded.full import cgroup_of
+from cluster.errors import ClusterError
+from cluster.forwards import Forwards
+from cluster.images import build_images
+from cluster.paths import Paths
+from cluster.waiting import tail
+
+_UP_LIMIT = 600.0  # seconds; the node's image is pulled the first time
+_LOAD_LIMIT = 300.0
+
+
+class KindCluster:
+    """One kind cluster of this checkout; its name has a hash of the checkout's path in it."""
+
+    kind = "kind"
+
+    def __init__(self, paths: Paths, name: str) -> None:
+        self._paths = paths
+        self.home = paths.clusters / name
+        self.name = cgroup_of(self.home)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The way in."""
+        return self.home / "kubeconfig"
+
+    def up(self) -> None:
+        """Create it, or leave it as it is."""
+        with locked(self.home):
+            if self.alive():
+                return
+            self.home.mkdir(parents=True, exist_ok=True)
+            tools(self._paths)
+            self._kind("delete", "cluster", f"--name={self.name}")  # a dead one's remains
+            print("cluster: creating a kind cluster (a minute; the node's image is pulled the first time)", flush=True)
+            self._kind("create", "cluster", f"--name={self.name}", f"--kubeconfig={self.kubeconfig}", "--wait=180s")
+
+    def alive(self) -> bool:
+        """Whether it answers."""
+        return self.kubeconfig.exists() and reachable(str(self._paths.tools / "kubectl"), self.kubeconfig)
+
+    def load(self) -> dict[str, str]:
+        """Build the images where they changed and hand them to the node."""
+        references = build_images(self._paths, Docker())
+        for reference in references.values():
+            self._kind("load", "docker-image", reference, f"{reference.partition(':')[0]}:dev", f"--name={self.name}", limit=_LOAD_LIMIT)
+        return references
+
+    def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
+        """Lead a port of this machine to a Service."""
+        return Forwards(self.home, str(self._paths.tools / "kubectl")).open(self.kubeconfig, service, namespace, port, host_port)
+
+    def down(self) -> None:
+        """Delete it."""
+        if not self.home.exists():
+            return
+        with locked(self.home):
+            Forwards(self.home, "kubectl").close()
+            self._kind("delete", "cluster", f"--name={self.name}")
+            shutil.rmtree(self.home)
+        self.home.with_suffix(".lock").unlink(missing_ok=True)
+
+    def _kind(self, *arguments: str, limit: float = _UP_LIMIT) -> None:
+        program = shutil.which("kind") or str(build(KIND, self._paths.cache))
+        log = self.home / "kind.log"
+        with log.open("a") as output:
+            try:
+                done = subprocess.run([program, *arguments], stdout=output, stderr=output, timeout=limit, check=False)
+            except subprocess.TimeoutExpired as error:
+                raise ClusterError(f"kind {arguments[0]} took more than {limit:.0f} s\n{tail(log)}") from error
+        if done.returncode != 0:
+            raise ClusterError(
+                f"kind {arguments[0]} failed\n{tail(log)}",
+                "see that `docker info` answers and has room; REFRESH_CLUSTER chooses another kind of cluster",
+            )
+
+
+def tools(paths: Paths) -> None:
+    """Put `kubectl` and `helm` into the tools' folder: the machine's own where it has them, else built."""
+    kubectl, helm = shutil.which("kubectl"), shutil.which("helm")
+    link_tools(
+        paths.tools, Path(kubectl) if kubectl else build(KUBE, paths.cache), Path(helm) if helm else build(HELM_PROGRAM, paths.cache)
+    )
+
+
+def reachable(kubectl: str, kubeconfig: Path) -> bool:
+    """Whether the API server behind a kubeconfig answers within five seconds."""
+    command = [kubectl, f"--kubeconfig={kubeconfig}", "--request-timeout=5s", "get", "--raw=/readyz"]
+    try:
+        return subprocess.run(command, capture_output=True, timeout=15, check=False).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False

@@ -1,0 +1,65 @@
+"""The embedded cluster behind the seam: programs built, Debian packages there, images in archives."""
+
+from pathlib import Path
+
+from cluster.builders import Buildah
+from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KUBE, NODE, build, link_tools
+from cluster.embedded.full import EmbeddedCluster, Programs
+from cluster.images import IMAGES, build_images
+from cluster.paths import Paths
+from cluster.preflight import ensure
+
+
+class LocalCluster:
+    """One embedded cluster of this checkout."""
+
+    kind = "embedded"
+
+    def __init__(self, paths: Paths, name: str) -> None:
+        self._paths = paths
+        self.cluster = EmbeddedCluster(paths.clusters / name)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The way in."""
+        return self.cluster.kubeconfig
+
+    def up(self) -> None:
+        """Make it run; builds what it is made of first, once a machine."""
+        if self.cluster.alive():
+            return
+        ensure(self._paths, "embedded")
+        self.cluster.up(build_programs(self._paths))
+
+    def alive(self) -> bool:
+        """Whether it answers."""
+        return self.cluster.alive()
+
+    def load(self) -> dict[str, str]:
+        """Build the images where they changed and import those that the node does not have."""
+        ensure(self._paths, "embedded")
+        builder = Buildah(self._paths)
+        references = build_images(self._paths, builder)
+        present = self.cluster.images()
+        for image in IMAGES:
+            reference = references[image.name]
+            if f"docker.io/library/{reference}" not in present:
+                self.cluster.load_image(builder.archive(image, reference.partition(":")[2]))
+                self.cluster.tag_image(f"docker.io/library/{reference}", f"docker.io/library/{image.name}:dev")
+        return references
+
+    def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
+        """Lead a port of this machine to a Service."""
+        return self.cluster.expose(service, namespace, port, host_port)
+
+    def down(self) -> None:
+        """End and remove it."""
+        self.cluster.down()
+
+
+def build_programs(paths: Paths) -> Programs:
+    """All programs that a node needs, and `kubectl` and `helm` for a person's PATH; minutes the first time, then nothing."""
+    kube = build(KUBE, paths.cache)
+    programs = Programs(kube, build(COREDNS, paths.cache), build(NODE, paths.cache))
+    link_tools(paths.tools, kube, build(HELM_PROGRAM, paths.cache))
+    return programs

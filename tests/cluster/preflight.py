@@ -1,0 +1,201 @@
+"""Two seconds of looking before minutes of building: what is missing, how to get it, and what works without it."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from cluster.embedded.cgroups import is_v2
+from cluster.embedded.toolchain import NEEDED, installed_go
+from cluster.errors import ClusterError
+from cluster.paths import Paths
+
+# program → Debian package
+PACKAGES = {
+    "buildah": "buildah",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "debootstrap": "debootstrap",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "ptp": "containernetworking-plugins",
+    "runc": "runc",
+    "unshare": "util-linux",
+}
+_CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
+_DISK_GB = 12.0  # new: Go's build cache 3, modules 1, programs 0.5, image store 2, archives 1, a cluster 2
+_MEMORY_GB = 3.0
+_CNI_FOLDERS = ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What was found on this machine."""
+
+    system: str
+    root: bool
+    capabilities: int
+    cgroup: str  # "v1", "v2", or "" when none can be written
+    disk_gb: float
+    memory_gb: float
+    go: tuple[int, int] | None
+    missing: tuple[str, ...]  # Debian packages
+    apt: bool
+    docker: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the answer: fine, or what to do about it."""
+
+    name: str
+    fine: bool
+    found: str
+    remedy: str = ""
+    needed: bool = True
+
+
+def checks(machine: Machine, kind: str) -> list[Check]:
+    """The verdicts for a kind of cluster (embedded, control-plane, kind, existing)."""
+    disk = Check(
+        "disk",
+        machine.disk_gb >= _DISK_GB,
+        f"{machine.disk_gb:.0f} GB free",
+        f"a new machine needs {_DISK_GB:.0f} GB, later runs less",
+        needed=False,
+    )
+    memory = Check(
+        "memory", machine.memory_gb >= _MEMORY_GB, f"{machine.memory_gb:.1f} GB available", f"{_MEMORY_GB:.0f} GB are needed", needed=False
+    )
+    go = Check(
+        "Go",
+        bool(machine.go and machine.go >= NEEDED),
+        _go_text(machine),
+        f"{NEEDED[0]}.{NEEDED[1]} or newer; fetched from PyPI",
+        needed=False,
+    )
+    if kind == "kind":
+        return [
+            Check("Docker", machine.docker, "answers" if machine.docker else "does not answer", "start it, or REFRESH_CLUSTER=embedded"),
+            disk,
+            memory,
+        ]
+    if kind == "existing":
+        return []
+    linux = Check("Linux", machine.system == "Linux", machine.system, "on other systems use Docker (kind) or a cluster of your own")
+    if kind == "control-plane":
+        return [linux, disk, memory, go]
+    return [linux, *_privileges(machine), disk, memory, go, _packages(machine)]
+
+
+def _privileges(machine: Machine) -> list[Check]:
+    lacking = [name for name, bit in _CAPABILITIES.items() if not machine.capabilities >> bit & 1]
+    return [
+        Check("root", machine.root, "yes" if machine.root else "no", "run as root, or use Docker (kind)"),
+        Check(
+            "capabilities",
+            not lacking,
+            "all" if not lacking else f"without {', '.join(lacking)}",
+            "run on the machine itself, or in a privileged container",
+        ),
+        Check("cgroups", bool(machine.cgroup), machine.cgroup or "not writable", "/sys/fs/cgroup must be writable"),
+    ]
+
+
+def _packages(machine: Machine) -> Check:
+    if not machine.missing:
+        return Check("packages", True, "all there")
+    command = f"apt-get install {' '.join(machine.missing)}"
+    by_itself = machine.apt and machine.root
+    remedy = f"installed when needed: {command}" if by_itself else f"install them, on Debian: {command}"
+    return Check("packages", False, f"missing: {', '.join(machine.missing)}", remedy, needed=not by_itself)
+
+
+def _go_text(machine: Machine) -> str:
+    return f"{machine.go[0]}.{machine.go[1]}" if machine.go else "not installed"
+
+
+def look(paths: Paths, *, docker: bool) -> Machine:
+    """Look at this machine."""
+    status = Path("/proc/self/status")
+    effective = (
+        next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")), "0") if status.exists() else "0"
+    )
+    own_go = installed_go()
+    return Machine(
+        system=platform.system(),
+        root=os.geteuid() == 0,
+        capabilities=int(effective, 16),
+        cgroup=_cgroup(),
+        disk_gb=min(shutil.disk_usage(_existing(place)).free for place in (paths.state, paths.cache)) / 1e9,
+        memory_gb=psutil.virtual_memory().available / 1e9,
+        go=own_go[1] if own_go else None,
+        missing=missing_packages(),
+        apt=shutil.which("apt-get") is not None,
+        docker=docker,
+    )
+
+
+def missing_packages() -> tuple[str, ...]:
+    """The Debian packages whose programs are not on this machine."""
+    found = {name for name in PACKAGES if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")}
+    if any((Path(folder) / "ptp").exists() for folder in _CNI_FOLDERS):
+        found.add("ptp")
+    return tuple(sorted({package for name, package in PACKAGES.items() if name not in found}))
+
+
+def ensure(paths: Paths, kind: str) -> None:
+    """Install what can be installed; raise with every other thing that is missing."""
+    found = checks(look(paths, docker=False), kind)
+    lacking = [check for check in found if check.needed and not check.fine]
+    if lacking:
+        raise ClusterError("\n".join(["this machine can't run the embedded cluster:", *lines(lacking)]), without())
+    if kind == "embedded" and (packages := missing_packages()):
+        _install(packages)
+
+
+def lines(found: Iterable[Check]) -> list[str]:
+    """The verdicts as text, one line each."""
+    return [
+        f"  {_sign(check)} {check.name}: {check.found}{'' if check.fine or not check.remedy else f' – {check.remedy}'}" for check in found
+    ]
+
+
+def without() -> str:
+    """What works where the whole cluster does not."""
+    alone = "`make run` (one refresh, no Kubernetes) and `python -m cluster up --control-plane`"
+    return f"without it: {alone} need no privileges"
+
+
+def _sign(check: Check) -> str:
+    return "✓" if check.fine else ("✗" if check.needed else "!")
+
+
+def _install(packages: tuple[str, ...]) -> None:
+    print(f"cluster: installing Debian packages: {', '.join(packages)}", flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-qq", "--yes", "--no-install-recommends", *packages]):
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=600, check=False
+        )
+        if done.returncode != 0:
+            raise ClusterError(f"{' '.join(command)} failed: {done.stderr.strip()[-500:]}", "install the packages by hand")
+
+
+def _cgroup() -> str:
+    mounts = Path("/proc/mounts")
+    if not mounts.exists() or not os.access("/sys/fs/cgroup", os.W_OK):
+        return ""
+    return "v2" if is_v2(mounts.read_text()) else "v1"
+
+
+def _existing(place: Path) -> Path:
+    while not place.exists():
+        place = place.parent
+    return place
