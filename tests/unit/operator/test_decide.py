@@ -1,0 +1,233 @@
+"""What the operator changes, from what it saw."""
+
+import copy
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from refresh_operator.decide import decide
+from refresh_operator.names import token_job_name
+from refresh_operator.world import refresh_of
+from support.worlds import NOW, SETTINGS, UID, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
+
+
+def kinds(items):
+    return [item["kind"] for item in items]
+
+
+def test_a_new_refresh_gets_permissions_and_a_cronjob():
+    """In this order, so that no run starts without its permissions."""
+    decision = decided(world(refresh(), objects={}))
+    assert kinds(decision.create) == ["ServiceAccount", "Role", "RoleBinding", "CronJob"]
+    assert [note.reason for note in decision.notes] == ["Scheduled"]
+
+
+def test_at_rest_there_is_nothing_to_do():
+    """What was decided once and written is not written again."""
+    first = decided(world(refresh()))
+    again = decided(world(refresh(share=first.share)), NOW + timedelta(minutes=1))
+    assert (again.create, again.replace, again.start, again.share, again.notes) == ((), (), None, None, ())
+
+
+def test_ready_speaks_of_the_configuration():
+    """True and Scheduled once all is there; a failed run leaves it so."""
+    share = settled(world(refresh(), (job("r1", "Failed"),)))
+    assert condition(share, "Ready")[:2] == ("True", "Scheduled")
+    assert condition(share, "LastRunSucceeded")[:2] == ("False", "RunnerLost")
+
+
+def test_the_generation_is_acknowledged():
+    """Also for an invalid spec: what was understood is what was observed."""
+    assert settled(world(refresh(generation=4))).observed_generation == 4
+    assert settled(world(refresh(generation=5, schedule="0 0 30 2 *"))).observed_generation == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "says"),
+    [
+        ({"schedule": "0 0 30 2 *"}, "InvalidSchedule", "spec.schedule: '0 0 30 2 *' never comes"),
+        ({"timeZone": "Mars/Olympus"}, "InvalidTimeZone", "spec.timeZone: there is no time zone 'Mars/Olympus'"),
+        ({"layers": []}, "InvalidSpec", "spec.layers: "),
+        ({"timeout": "soon"}, "InvalidSpec", "spec.timeout: write a duration"),
+    ],
+)
+def test_an_invalid_spec_is_a_decision_that_names_the_field(changes, reason, says):
+    """Stalled, with the path; nothing is made or changed, and the next generation is judged anew."""
+    decision = decided(world(refresh(**changes), objects={}))
+    assert decision.share is not None
+    assert condition(decision.share, "Ready")[:2] == ("False", reason)
+    assert condition(decision.share, "Stalled")[0] == "True"
+    assert decision.share.message.startswith(says)
+    assert (decision.create, decision.share.phase, decision.share.next) == ((), "Stalled", None)
+    fixed = settled(world(refresh(share=decision.share, generation=2)))
+    assert condition(fixed, "Ready")[:2] == ("True", "Scheduled")
+    assert condition(fixed, "Stalled")[0] == "False"
+
+
+def test_suspend_is_acknowledged():
+    """Phase, reason and no next run; the CronJob is not touched twice."""
+    share = settled(world(refresh(suspend=True)))
+    assert (share.phase, share.next_run, share.next) == ("Suspended", None, None)
+    assert condition(share, "Ready")[:2] == ("True", "Suspended")
+
+
+@pytest.mark.parametrize(("schedule", "shown"), [("30 14 * * *", "Tue 14:30"), ("0 6 * * 1", "Mon 06:00"), ("0 0 1 12 *", "2026-12-01")])
+def test_the_next_run_is_short(schedule, shown):
+    """A weekday within a week, else the date; in the refresh's zone."""
+    assert settled(world(refresh(schedule=schedule))).next == shown
+
+
+def test_the_next_run_is_in_the_refreshs_zone():
+    """The instant is the schedule's, whatever the operator's own zone."""
+    share = settled(world(refresh(schedule="30 14 * * *", timeZone="Asia/Tokyo")))
+    assert (share.next, share.next_run.isoformat()) == ("Wed 14:30", "2026-03-04T14:30:00+09:00")
+
+
+def test_the_next_look_comes_when_the_next_run_is_due():
+    """Or else NEXT would stay behind."""
+    assert decided(world(refresh(schedule="1 * * * *"))).again == timedelta(seconds=61)
+
+
+def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
+    """The event tells what was changed; additions count as well as changes."""
+    objects = kept(refresh())
+    objects["CronJob"] = copy.deepcopy(objects["CronJob"])
+    objects["CronJob"]["spec"]["schedule"] = "* * * * *"
+    objects["CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"]["nodeSelector"] = {"a": "b"}
+    decision = decided(world(refresh(), objects=objects))
+    (replacement,) = decision.replace
+    assert replacement.item["spec"]["schedule"] == "30 2,5,8,11,14,17,20,23 * * *"
+    assert replacement.item["metadata"]["resourceVersion"] == "7"
+    (note,) = [note for note in decision.notes if note.reason == "DriftCorrected"]
+    assert "spec.schedule" in note.message
+    assert "nodeSelector" in note.message
+
+
+def test_an_edit_of_the_spec_is_no_drift():
+    """The CronJob follows, and nobody is accused."""
+    before = refresh()
+    decision = decided(world(refresh(generation=2, schedule="0 6 * * *"), objects=kept(before)))
+    assert len(decision.replace) == 1
+    assert "DriftCorrected" not in [note.reason for note in decision.notes]
+
+
+@pytest.mark.parametrize(
+    ("changes", "forgets"),
+    [({"schedule": "0 6 * * *"}, True), ({"timeZone": "Europe/Paris"}, True), ({"timeout": "9m"}, False), ({"suspend": True}, True)],
+)
+def test_a_change_of_the_slots_forgets_those_that_passed(changes, forgets):
+    """So that an edit never sets off a run by itself; a change of anything else keeps a slot that is due."""
+    (replacement,) = decided(world(refresh(generation=2, **changes), objects=kept(refresh()))).replace
+    assert replacement.forget_slots is forgets
+
+
+def test_what_others_note_on_our_objects_stays():
+    """Labels and annotations of others are no drift, and survive a repair."""
+    objects = kept(refresh())
+    objects["CronJob"] = copy.deepcopy(objects["CronJob"])
+    objects["CronJob"]["metadata"]["annotations"]["team"] = "blue"
+    assert decided(world(refresh(), objects=objects)).replace == ()
+    objects["CronJob"]["spec"]["suspend"] = True
+    (replacement,) = decided(world(refresh(), objects=objects)).replace
+    assert replacement.item["metadata"]["annotations"]["team"] == "blue"
+
+
+def test_what_an_admission_webhook_insists_on_is_not_fought():
+    """A difference that came back at once is tolerated; any other one is still put right."""
+    objects = kept(refresh())
+    objects["CronJob"] = copy.deepcopy(objects["CronJob"])
+    objects["CronJob"]["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] = 60
+    found = decided(world(refresh(), objects=objects)).replace[0].differences
+    assert decide(world(refresh(), objects=objects), SETTINGS, NOW, frozenset(found)).replace == ()
+    objects["CronJob"]["spec"]["suspend"] = True
+    assert len(decide(world(refresh(), objects=objects), SETTINGS, NOW, frozenset(found)).replace) == 1
+
+
+@pytest.mark.parametrize("kind", ["CronJob", "Role", "ServiceAccount"])
+def test_a_foreign_object_of_our_name_is_refused(kind):
+    """It is left as it is, and the refresh says so."""
+    objects = kept(refresh())
+    objects[kind] = {"kind": kind, "metadata": {"name": "phase2", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
+    decision = decided(world(refresh(), objects=objects))
+    assert decision.replace == ()
+    assert condition(decision.share, "Ready")[:2] == ("False", "CronJobConflict")
+    assert kind in decision.share.message
+
+
+def test_a_missing_secret_is_named_and_looked_for_again():
+    """Blocked, not stalled: it heals by itself."""
+    decision = decided(world(refresh(), missing=("the Secret warehouse has no key password",)))
+    assert condition(decision.share, "Ready")[:2] == ("False", "SecretNotFound")
+    assert condition(decision.share, "Stalled")[0] == "False"
+    assert decision.share.phase == "Blocked"
+    assert decision.again == SETTINGS.recheck
+
+
+def test_a_request_makes_one_job():
+    """Acknowledged once the Job is seen; the same token then asks for nothing."""
+    first = decided(world(refresh(token="now")))
+    assert first.start["metadata"]["name"] == token_job_name("phase2", UID, "now")
+    assert first.share.last_handled_request_at is None
+    seen = world(refresh(share=first.share, token="now"), (job(token_job_name("phase2", UID, "now"), minutes=0, token="now"),))
+    second = decided(seen)
+    assert (second.start, second.share.last_handled_request_at) == (None, "now")
+    third = decided(world(refresh(share=second.share, token="now")))
+    assert third.start is None
+
+
+def test_a_request_whose_job_is_in_the_history_is_not_run_again():
+    """Also when the acknowledgement was lost and the Job has gone since."""
+    name = token_job_name("phase2", UID, "now")
+    share = settled(world(refresh(), (job(name, "Complete", token="now"),))).model_copy(update={"last_handled_request_at": None})
+    decision = decided(world(refresh(share=share, token="now")))
+    assert (decision.start, decision.share.last_handled_request_at) == (None, "now")
+
+
+def test_a_request_waits_for_the_run_under_way():
+    """And says so; it starts once that has ended."""
+    running = job("r1", minutes=-1)
+    waiting = decided(world(refresh(token="now"), (running,)))
+    assert waiting.start is None
+    assert "the request now waits" in condition(waiting.share, "Running")[2]
+    done = decided(world(refresh(share=waiting.share, token="now"), (job("r1", "Complete"),)))
+    assert done.start is not None
+
+
+def test_a_request_works_while_suspended():
+    """Suspend is about the schedule."""
+    assert decided(world(refresh(token="now", suspend=True))).start is not None
+
+
+@pytest.mark.parametrize("changes", [{"missing": ("no Secret",)}, {"objects": {}}])
+def test_a_request_waits_until_the_refresh_can_run(changes):
+    """Without the Secret or the CronJob the Job could only fail."""
+    assert decided(world(refresh(token="now"), **changes)).start is None
+
+
+def test_a_deleted_refresh_is_left_to_the_garbage_collector():
+    """Nothing is made for it any more."""
+    seen = refresh()
+    gone = seen.metadata.model_copy(update={"deletion_timestamp": NOW})
+    decision = decided(world(type(seen)(gone, seen.spec, seen.share, seen.run), objects={}))
+    assert (decision.create, decision.share) == ((), None)
+
+
+def test_each_run_is_told_as_an_event_once():
+    """Started and ended, with the reason."""
+    first = decided(world(refresh(), (job("r1", minutes=-1),), (pod("r1", phase="Running"),)))
+    assert [note.reason for note in first.notes if note.key == "r1"] == ["RunStarted"]
+    second = decided(world(refresh(share=first.share, run=report("r1")), (job("r1", "Complete"),)))
+    assert [note.reason for note in second.notes] == ["RunSucceeded"]
+    assert decided(world(refresh(share=second.share, run=report("r1")), (job("r1", "Complete"),))).notes == ()
+
+
+def test_an_unreadable_status_of_another_version_is_no_obstacle():
+    """What can't be read is forgotten, the rest is kept."""
+    raw: Any = {
+        "metadata": {"name": "phase2", "namespace": "default", "uid": UID, "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": sample_spec(),
+        "status": {"phase": "Dreaming", "lastHandledRequestAt": "t", "run": {"id": 1}, "future": True},
+    }
+    seen = refresh_of(raw)
+    assert (seen.share.phase, seen.share.last_handled_request_at, seen.run) == (None, "t", None)

@@ -1,0 +1,178 @@
+"""The objects that should be."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from refresh_api.order import Order
+from refresh_api.spec import RefreshSpec
+from refresh_operator.decide import decide
+from refresh_operator.desired import cronjob, kept_objects, permissions, token_job
+from refresh_operator.names import cronjob_name, permissions_name, token_job_name
+from refresh_operator.settings import Settings
+from refresh_operator.world import Metadata, Refresh
+from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world
+
+
+def spec_of(**changes) -> tuple[Refresh, RefreshSpec]:
+    seen = refresh(**changes)
+    assert isinstance(seen.spec, RefreshSpec)
+    return seen, seen.spec
+
+
+def cronjob_of(settings: Settings = SETTINGS, **changes) -> Any:
+    return cronjob(*spec_of(**changes), settings)["spec"]
+
+
+def job_of(**changes) -> Any:
+    return cronjob_of(**changes)["jobTemplate"]["spec"]
+
+
+def pod_of(**changes) -> Any:
+    return job_of(**changes)["template"]["spec"]
+
+
+def environment(pod):
+    return {each["name"]: each for each in pod["containers"][0]["env"]}
+
+
+def test_the_cronjob_has_the_refreshs_schedule():
+    """Schedule, zone and suspend are the user's; Forbid and a starting deadline are always set."""
+    made = cronjob_of(schedule="0 6 * * *", timeZone="Europe/Paris", suspend=True)
+    assert (made["schedule"], made["timeZone"], made["suspend"]) == ("0 6 * * *", "Europe/Paris", True)
+    assert made["concurrencyPolicy"] == "Forbid"
+    assert made["startingDeadlineSeconds"] > 0
+
+
+def test_the_pod_carries_its_order():
+    """The order in the environment reads back as the spec, its generation and its refresh."""
+    order = Order.model_validate_json(environment(pod_of(generation=7))["REFRESH_ORDER"]["value"])
+    assert (order.generation, order.spec) == (7, refresh().spec)
+    assert (order.refresh.name, order.refresh.namespace, order.refresh.uid) == ("phase2", "default", UID)
+
+
+def test_nothing_in_the_order_is_expanded_by_kubernetes():
+    """A dbt variable that reads like a reference to an environment variable stays as it is: each $ is doubled."""
+    value = environment(pod_of(dbt={"vars": {"a": "$(POD_NAME) $$ $x"}}))["REFRESH_ORDER"]["value"]
+    assert "$$(POD_NAME) $$$$ $$x" in value
+
+
+def test_a_null_in_dbts_variables_survives():
+    """null is a value of a dbt variable, not a missing one."""
+    order = Order.model_validate_json(environment(pod_of(dbt={"vars": {"a": None}}))["REFRESH_ORDER"]["value"])
+    assert order.spec.dbt.vars == {"a": None}
+
+
+def test_the_pod_is_restricted():
+    """The level `restricted` of Pod Security, a read-only root and a bounded /tmp."""
+    pod = pod_of()
+    container = pod["containers"][0]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["volumes"][0] == {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}
+
+
+def test_each_secret_is_mounted_once_and_only_the_warehouses_is_needed():
+    """Slack's Secret gives one key, the warehouse's all; a missing channel must not keep the pod from starting."""
+    pod = pod_of()
+    sources = {volume["secret"]["secretName"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+    mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+    assert mounts == {"/tmp"} | {f"/run/refresh/secrets/{name}" for name in ("warehouse", "slack", "smtp")}
+    assert {name: source.get("optional", False) for name, source in sources.items()} == {"warehouse": False, "slack": True, "smtp": True}
+    assert sources["slack"]["items"] == [{"key": "url", "path": "url"}]
+
+
+def test_one_secret_for_everything_is_mounted_whole():
+    """A Secret that holds the warehouse and a webhook is one volume, and needed."""
+    slack = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "warehouse", "key": "url"}}}
+    volumes = [volume["secret"] for volume in pod_of(notifications=[slack])["volumes"] if "secret" in volume]
+    assert volumes == [{"secretName": "warehouse", "defaultMode": 0o440}]
+
+
+def test_deadlines_leave_room_for_the_runners_report():
+    """The pod lasts a minute longer than the runner's own deadline; the Job as long as all its attempts and pauses."""
+    job = job_of(timeout="10m", retries=1, startTimeout="5m")
+    assert job["template"]["spec"]["activeDeadlineSeconds"] == 660
+    assert job["activeDeadlineSeconds"] >= 2 * 660 + 300
+    assert job["backoffLimitPerIndex"] == 1
+
+
+def test_exit_codes_decide_what_an_attempt_costs():
+    """1 and 2 fail the Job, 143 and a drained node cost nothing; all others count."""
+    rules = job_of()["podFailurePolicy"]["rules"]
+    codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
+    assert codes == {"FailJob": [1, 2], "Ignore": [143]}
+    assert rules[-1] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+
+
+def test_local_disk_is_limited_without_being_asked_for():
+    """Kubernetes would ask for the whole limit of 10Gi, and many a node could not take the pod."""
+    resources = pod_of()["containers"][0]["resources"]
+    assert resources["limits"]["ephemeral-storage"] == "10Gi"
+    assert resources["requests"] == {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
+
+
+def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
+    """One rule, one verb, one resource name."""
+    _, role, binding = permissions(refresh())
+    assert role["rules"] == [
+        {"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "resourceNames": ["phase2"], "verbs": ["patch"]}
+    ]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "phase2-runner", "namespace": "default"}]
+
+
+def test_everything_belongs_to_the_refresh():
+    """So that it goes with it; without a finalizer, and without blocking the deletion."""
+    for item in kept(refresh()).values():
+        (owner,) = item["metadata"]["ownerReferences"]
+        assert (owner["uid"], owner["blockOwnerDeletion"]) == (UID, False), item["kind"]
+
+
+def test_a_requested_job_has_two_owners():
+    """The CronJob keeps its history; thanks to the refresh it outlives a CronJob that is deleted by hand."""
+    seen, spec = spec_of()
+    meta = Metadata.model_validate(kept(seen)["CronJob"]["metadata"])
+    made: Any = token_job(seen, spec, SETTINGS, meta, "now")["metadata"]
+    assert [(owner["kind"], owner["controller"]) for owner in made["ownerReferences"]] == [("CronJob", True), ("DashboardRefresh", False)]
+
+
+@pytest.mark.parametrize("length", [1, 50, 51, 52])
+def test_names_leave_room_for_what_kubernetes_appends(length):
+    """A Job's pod is named after it with "-0" for its host, in 63 characters."""
+    name = "a" * length
+    assert len(token_job_name(name, UID, "token")) + len("-0") <= 63
+    assert len(cronjob_name(name)) <= 50
+    assert permissions_name(name).startswith(cronjob_name(name))
+
+
+def test_long_names_that_begin_alike_stay_apart():
+    """The hash tells them apart; the token's tells requests apart, and resources of the same name."""
+    assert cronjob_name("a" * 51) != cronjob_name("a" * 52)
+    assert len({token_job_name("a", UID, "1"), token_job_name("a", UID, "2"), token_job_name("a", "other", "1")}) == 3
+
+
+def test_settings_of_the_chart_reach_the_pod():
+    """Image, pull secrets and the link's template."""
+    settings = Settings(
+        namespaces=(), runner_image="r:2", image_pull_policy="Always", image_pull_secrets=("a", "b"), run_url_template="http://x/{run}"
+    )
+    pod = pod_of(settings=settings)
+    assert (pod["containers"][0]["image"], pod["containers"][0]["imagePullPolicy"]) == ("r:2", "Always")
+    assert pod["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
+    assert environment(pod)["RUN_URL_TEMPLATE"]["value"] == "http://x/{run}"
+
+
+def test_the_same_spec_gives_the_same_objects():
+    """Byte for byte, or the operator would never come to rest."""
+    one, other = (json.dumps(kept_objects(*spec_of(), SETTINGS)) for _ in range(2))
+    assert one == other
+    assert decide(world(refresh()), SETTINGS, NOW).replace == ()
+    assert decide(world(refresh()), SETTINGS, NOW).again <= timedelta(minutes=5)
+    assert sample_spec()["schedule"] in one
