@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.select import Cluster, choose
-from support.kubectl import Kubectl, KubectlError
+from cluster.seam import Cluster, cluster_of
+from support.kubectl import KubectlError
 from support.stage import SAMPLES, Stage
 
 ROWS = int(os.environ.get("ROWS", "10000"))
@@ -64,7 +64,7 @@ def present(stage: Stage, cluster: Cluster) -> None:
     show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", stage.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
     for query in QUERIES:
         show(query, stage.psql(query))
-    address = cluster.expose("dashboard-api", API_PORT)
+    port = cluster.expose("dashboard-api", stage.kubectl.namespace, 8000, API_PORT)
     folder = Path(stage.kubectl.program).parent
     print(f"""
 The cluster stays up. Next:
@@ -74,17 +74,18 @@ The cluster stays up. Next:
   kubectl annotate dr {PHASE2} --overwrite dashboards.sigeti.io/requestedAt=$(date +%s)
   kubectl describe dr {PHASE2}
   kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
-  curl {address}/api/implantation-suivi/summary
+  curl http://127.0.0.1:{port}/api/implantation-suivi/summary
   make clean        # leaves nothing behind
 """)
 
 
 def main() -> int:
     """Run the demo; exit 1 with the reason where it fails."""
-    cluster = choose("demo", say=say)
+    cluster = cluster_of("demo")
+    say(f"the cluster ({cluster.kind})")
     cluster.up()
-    cluster.load_images()
-    stage = Stage(Kubectl(cluster.kubeconfig, program=str(cluster.kubectl)), helm=str(cluster.helm))
+    say("the images, built from the Dockerfile where their sources changed")
+    stage = Stage.of(cluster)
     say("warehouse, dashboard API and inbox (their pods start)")
     stage.bring_warehouse_and_api()
     if "t" not in stage.psql("select to_regclass('sigeti.factures') is not null", "-At"):

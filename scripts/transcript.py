@@ -6,11 +6,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from cluster.select import choose
+from cluster.seam import cluster_of
 from demo import PHASE2
 from generate import between
 from support.eventually import eventually
-from support.kubectl import Kubectl
 from support.stage import Stage
 
 README = Path(__file__).resolve().parent.parent / "README.md"
@@ -42,8 +41,7 @@ class Transcript:
 
 def main() -> None:
     """Run once well and once with a source column renamed, then put the column back and run once more."""
-    cluster = choose("demo", say=print)
-    stage = Stage(Kubectl(cluster.kubeconfig, program=str(cluster.kubectl)), helm=str(cluster.helm))
+    stage = Stage.of(cluster_of("demo"))
     transcript = Transcript(stage)
     stamp = int(time.time())
     transcript.ask(f"good-{stamp}")

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from cluster.select import choose
-from support.kubectl import Kubectl
+from cluster.seam import cluster_of
 from support.stage import SAMPLES, Stage
 
 AS_OF = "2026-06-30"
@@ -21,9 +20,8 @@ SEED = 11
 @pytest.fixture(scope="session")
 def cluster():
     """The cluster; it goes down with the session unless KEEP_CLUSTER is set (then the next session finds it warm)."""
-    chosen = choose("test", say=lambda text: print(text, flush=True))
+    chosen = cluster_of("test")
     chosen.up()
-    chosen.load_images()
     yield chosen
     if not os.environ.get("KEEP_CLUSTER"):
         chosen.down()
@@ -32,12 +30,12 @@ def cluster():
 @pytest.fixture(scope="session")
 def stage(cluster) -> Iterator[Stage]:
     """Warehouse with source data, API, inbox and operator, in a namespace of their own at the `restricted` level."""
-    kubectl = Kubectl(cluster.kubeconfig, program=str(cluster.kubectl))
     namespace = "refresh-e2e"
+    stage = Stage.of(cluster, namespace)
+    kubectl = stage.kubectl.within("default")
     kubectl.attempt("delete", "namespace", namespace, "--wait=true", timeout=120)
     kubectl("create", "namespace", namespace)
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    stage = Stage(kubectl.within(namespace), helm=str(cluster.helm))
     stage.bring_warehouse_and_api()
     stage.load(ROWS, SEED, AS_OF)
     stage.install_operator()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from support.eventually import eventually
-from support.stage import DEV_VALUES
 
 PASSWORD = "p%40:/'\"$"
 
@@ -56,7 +55,7 @@ def missing_image(stage):
     """An operator that was told an image that is nowhere; right again afterwards."""
     stage.install_operator("runner.image.tag=missing")
     yield
-    stage.install_operator(*DEV_VALUES)
+    stage.install_operator()
 
 
 @pytest.mark.usefixtures("missing_image")
@@ -67,7 +66,7 @@ def test_an_image_that_cannot_be_pulled_is_named(stage, phase2):
     done = stage.finished(name, "no-image")
     assert (done["outcome"], done["reason"]) == ("Failed", "ImagePullFailed"), done
     assert "missing" in done["message"]
-    stage.install_operator(*DEV_VALUES)
+    stage.install_operator()
     recovers(stage, name)
 
 

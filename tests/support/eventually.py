@@ -11,7 +11,7 @@ class NotYet(AssertionError):  # noqa: N818 (reads as what it says: not yet)
     """The truth did not come in time."""
 
 
-def eventually(check: Callable[[], T], within: float, context: Callable[[], str] | None = None, every: float = 0.1) -> T:
+def eventually(check: Callable[[], T | None], within: float, context: Callable[[], str] | None = None, every: float = 0.1) -> T:
     """Return what `check` returns once it holds: when it neither raises AssertionError nor returns None or False.
 
     `within` and `every` are seconds. After `within`, NotYet is raised with the last answer and what `context` tells (describe, logs).

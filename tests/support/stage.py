@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
+from typing import Any, Self
 
+from cluster.paths import paths_of
+from cluster.seam import Cluster
 from support.eventually import eventually
 from support.kubectl import Kubectl
 
@@ -17,13 +22,6 @@ EXAMPLES = ROOT / "examples" / "deploy"
 SAMPLES = ROOT / "deploy" / "samples"
 CHART = ROOT / "deploy" / "helm"
 RELEASE = "dashboard-refresh"
-DEV_VALUES = (
-    "operator.image.repository=refresh-operator",
-    "operator.image.tag=dev",
-    "runner.image.repository=refresh-runner",
-    "runner.image.tag=dev",
-)
-"""Chart values that use the images built here, which are loaded and never pulled."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +29,22 @@ class Stage:
     """One namespace of a cluster, with everything that a refresh needs around it."""
 
     kubectl: Kubectl
-    helm: str = "helm"
+    helm: str
+    images: Mapping[str, str]
+    """References of the three images, by name: refresh-operator, refresh-runner, refresh-examples."""
+
+    @classmethod
+    def of(cls, cluster: Cluster, namespace: str = "default") -> Self:
+        """The stage in a namespace of a running cluster, with the images that are built from this checkout."""
+        tools = paths_of(os.environ).tools
+        kubectl = Kubectl(cluster.kubeconfig, namespace, str(tools / "kubectl"))
+        return cls(kubectl, str(tools / "helm"), cluster.load())
 
     def bring_warehouse_and_api(self) -> None:
         """Apply warehouse, API and inbox, and wait until they answer."""
         for name in ("warehouse", "dashboard-api", "inbox"):
-            self.kubectl.apply(EXAMPLES / f"{name}.yaml")
+            manifest = (EXAMPLES / f"{name}.yaml").read_text()
+            self.kubectl.apply(manifest.replace("refresh-examples:dev", self.images["refresh-examples"]))
         for name in ("warehouse", "inbox", "dashboard-api"):
             self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=150)
 
@@ -50,9 +58,16 @@ class Stage:
         command = ["refresh-examples", "psql", "-v", "ON_ERROR_STOP=1", *options, "-c", statement]
         return self.kubectl("exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", *command, timeout=300)
 
+    def rows(self, relation: str) -> list[dict[str, Any]]:
+        """All rows of a relation, numbers exact, dates as ISO text."""
+        lines = self.psql(f"select row_to_json(r) from {relation} r", "-At").splitlines()
+        return [json.loads(line, parse_float=Decimal) for line in lines]
+
     def install_operator(self, *values: str) -> None:
         """`helm upgrade --install` the chart, with the images built here; `values` as after --set."""
-        sets = [word for value in (*DEV_VALUES, *values) for word in ("--set", value)]
+        repositories = {part: self.images[f"refresh-{part}"].rsplit(":", 1) for part in ("operator", "runner")}
+        images = [f"{part}.image.repository={repository},{part}.image.tag={tag}" for part, (repository, tag) in repositories.items()]
+        sets = [word for value in (*images, *values) for word in ("--set", value)]
         command = [
             self.helm,
             f"--kubeconfig={self.kubectl.kubeconfig}",
@@ -79,26 +94,28 @@ class Stage:
         """Ask for one run, as users do."""
         self.kubectl("annotate", "--overwrite", "dashboardrefresh", refresh, f"dashboards.sigeti.io/requestedAt={token}")
 
-    def status(self, refresh: str) -> dict:
+    def status(self, refresh: str) -> dict[str, Any]:
         """The refresh's status, as it is now."""
-        return self.kubectl.json("dashboardrefresh", refresh).get("status", {})
+        status: dict[str, Any] = self.kubectl.json("dashboardrefresh", refresh).get("status", {})
+        return status
 
-    def finished(self, refresh: str, token: str, within: float = 180) -> dict:
+    def finished(self, refresh: str, token: str, within: float = 180) -> dict[str, Any]:
         """Wait for the run that the token asked for to be over; return its entry in the history."""
         job = eventually(lambda: self.job_of(refresh, token), within=60, context=lambda: self.story(refresh))
         return self.concluded(refresh, job, within)
 
-    def concluded(self, refresh: str, job: str, within: float = 180) -> dict:
+    def concluded(self, refresh: str, job: str, within: float = 180) -> dict[str, Any]:
         """Wait until the operator has concluded the run of that Job; return its entry in the history."""
 
-        def entry() -> dict | None:
+        def entry() -> dict[str, Any] | None:
             return next((run for run in self.status(refresh).get("history", []) if run["id"] == job), None)
 
         return eventually(entry, within=within, every=0.3, context=lambda: self.story(refresh))
 
-    def summary(self, dashboard: str) -> dict:
+    def summary(self, dashboard: str) -> dict[str, Any]:
         """What the dashboard API answers for one of the four dashboards."""
-        return json.loads(self._proxy("dashboard-api:8000", f"api/{dashboard}/summary"))
+        answer: dict[str, Any] = json.loads(self._proxy("dashboard-api:8000", f"api/{dashboard}/summary"))
+        return answer
 
     @contextmanager
     def warehouse_away(self) -> Iterator[None]:
@@ -141,9 +158,10 @@ class Stage:
             self.psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holder'", "-At")
             holder.wait(timeout=20)
 
-    def inbox(self) -> list[dict]:
+    def inbox(self) -> list[dict[str, Any]]:
         """The messages that came by Slack and mail, oldest first."""
-        return json.loads(self._proxy("inbox:http", "messages"))
+        messages: list[dict[str, Any]] = json.loads(self._proxy("inbox:http", "messages"))
+        return messages
 
     def _proxy(self, service: str, path: str) -> str:
         return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.kubectl.namespace}/services/{service}/proxy/{path}")
