@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "lint":
         from refresh_runner.lint import lint
 
-        return lint(chosen.file, chosen.project, chosen.secrets, sys.stdout)
+        return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
     from refresh_runner.command import Surroundings, run_command
 
     surroundings = Surroundings(

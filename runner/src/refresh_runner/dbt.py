@@ -105,6 +105,11 @@ class Dbt:
                 found[parent_id] = Upstream(model.name, parent.schema, parent.alias, str(built_by) if built_by else None)
         return list(found.values())
 
+    def columns(self) -> dict[str, frozenset[str]]:
+        """Return the described columns of each model, by schema.name."""
+        models = (node for node in self._parsed().nodes.values() if str(node.resource_type) == "model")
+        return {f"{model.schema}.{model.alias}": frozenset(model.columns) for model in models}
+
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Build the models; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
         return self._execute("run", nodes, limit)
@@ -140,7 +145,9 @@ class Dbt:
             *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
             *("--vars", json.dumps(dict(self._settings.variables))),
         ]
-        with Lines(self._on_line) as lines, self._variables({}), self._sqlstates.recorded():
+        # What parsing and listing print is of no use to anyone but for warnings.
+        least = "info" if command[0] in {"run", "test"} else "warn"
+        with Lines(self._on_line, least) as lines, self._variables({}), self._sqlstates.recorded():
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
             raise outcome.exception

@@ -31,18 +31,24 @@ _STATES: Final = {
 }
 
 
+_LEVELS: Final = ("info", "warn", "error")
+_NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine"})
+"""Lines that every command repeats."""
+
+
 class Lines:
     """Carries dbt's lines from its worker threads, where nothing may raise or wait, to ours."""
 
-    def __init__(self, on_line: OnLine) -> None:
+    def __init__(self, on_line: OnLine, least: str) -> None:
         self._on_line = on_line
+        self._levels = _LEVELS[_LEVELS.index(least) :]
         self._queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._hand_on, name="dbt-lines", daemon=True)
 
     def take(self, event: EventMsg) -> None:
         """Take an event of dbt."""
         level, line = str(event.info.level), str(getattr(event.info, "msg", "")).strip()
-        if level != "debug" and line:
+        if level in self._levels and line and event.info.name not in _NOISE:
             self._queue.put((level, line))
 
     def _hand_on(self) -> None:

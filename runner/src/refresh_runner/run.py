@@ -70,9 +70,11 @@ def _stopped(plan: Plan, cause: Cause, step: str | None) -> Failure:
 
 
 def _skip_rest(journal: Journal, plan: Plan, failure: Failure | None) -> None:
+    culprit = next((plan.label(name) + " failed" for name, result in journal.results.items() if result.failure), None)
+    why = culprit or (failure.message if failure else "")
     for step in plan.steps:
         if step.name not in journal.results:
-            journal.ended(step.name, skipped(f"not started: {failure.message}" if failure else "not started"))
+            journal.ended(step.name, skipped(f"not started: {why}"))
 
 
 def _logged(report: Report, tools: Tools, journal: Journal) -> Report:

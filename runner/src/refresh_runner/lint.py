@@ -1,0 +1,131 @@
+"""`refresh-runner lint`: is this refresh right? One line a check, without a database or a cluster."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from refresh_api import cron
+from refresh_api.order import ExitCode, Order
+from refresh_runner.access import Access, missing_keys
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import RunFailedError
+from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
+from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
+from refresh_runner.secrets import SecretFolder
+from refresh_runner.steps import Node
+
+_NOWHERE: Final = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - never connected to
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    passed: bool
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """Sign, field and message on one line."""
+        return f"{'✓' if self.passed else '✗'} {self.field + ': ' if self.field else ''}{self.message}"
+
+
+def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
+    """Say what is right and wrong with a file's refresh; OK if nothing is wrong, else FAILED."""
+    passed = True
+    for check in _checks(file, project, secrets, now):
+        say(check)
+        passed = passed and check.passed
+    return ExitCode.OK if passed else ExitCode.FAILED
+
+
+def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> Iterator[Check]:
+    try:
+        document = document_of(file)
+        yield Check(True, "", f"{file} is YAML")
+        order = manifest_of(document).order()
+    except InvalidOrderError as error:
+        yield from (Check(False, problem.field, problem.message) for problem in error.problems)
+        return
+    yield Check(True, "spec", "every field is known and well-formed")
+    start = next(cron.parse(order.spec.schedule, order.spec.time_zone).after(now), None)
+    yield Check(start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "there is no next run")
+    if secrets is not None:
+        yield from _secret_checks(order, SecretFolder(secrets))
+    yield from _project_checks(plan_for(order, Attempt("lint"), now.date()), project)
+
+
+def _secret_checks(order: Order, folder: SecretFolder) -> Iterator[Check]:
+    name = order.spec.warehouse.secret_ref.name
+    yield _has("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
+    for number, notification in enumerate(order.spec.notifications):
+        field = f"spec.notifications[{number}]"
+        if notification.slack:
+            reference = notification.slack.webhook_secret_ref
+            yield _has(f"{field}.slack.webhookSecretRef", reference.name, _lacking(folder, reference.name, [reference.key]))
+        if notification.email:
+            name = notification.email.smtp_secret_ref.name
+            yield _has(f"{field}.email.smtpSecretRef", name, _lacking(folder, name, ["host", "from"]))
+
+
+def _lacking(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:
+    there = folder.all_of(name)
+    return [key for key in keys if not there.get(key)]
+
+
+def _has(field: str, name: str, lacking: Sequence[str]) -> Check:
+    return Check(not lacking, field, f"the Secret {name!r} lacks {', '.join(lacking)}" if lacking else f"the Secret {name!r} has its keys")
+
+
+def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
+    with tempfile.TemporaryDirectory(prefix="refresh-lint-") as workdir:
+        dbt = Dbt(project.absolute(), Path(workdir), _NOWHERE, plan.dbt, "lint", lambda _level, _line: None)
+        try:
+            dbt.parse()
+        except RunFailedError as error:
+            yield Check(False, "dbt project", error.failure.message)
+            return
+        yield Check(True, "dbt project", f"{project} can be parsed")
+        built: list[Node] = []
+        for field, step in _selecting(plan):
+            try:
+                nodes = dbt.models(step.selection) if isinstance(step, LayerStep) else dbt.tests(step.selection)
+            except RunFailedError as error:
+                yield Check(False, field, error.failure.message)
+                continue
+            if isinstance(step, TestsStep):
+                yield Check(True, field, f"selects {len(nodes)} tests")
+                continue
+            built += nodes
+            others = sorted({f"{need.schema}.{need.table}" for need in dbt.upstream(nodes, built)})
+            needs = f"; another refresh must have built {', '.join(others)}" if others else ""
+            yield Check(True, field, f"selects {len(nodes)} models{needs}")
+        yield from _mart_checks(plan, dbt.columns())
+
+
+def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, LayerStep):
+            yield f"spec.layers[{number}].select ({step.name})", step
+        elif isinstance(step, TestsStep):
+            yield "spec.tests.select", step
+
+
+def _mart_checks(plan: Plan, columns: dict[str, frozenset[str]]) -> Iterator[Check]:
+    checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
+    for number, mart in enumerate(checks):
+        field = f"spec.validation.marts[{number}]"
+        if mart.relation not in columns:
+            yield Check(False, f"{field}.relation", f"no model of the dbt project is {mart.relation}")
+            continue
+        unknown = [key for key in mart.keys if key not in columns[mart.relation]]
+        # A model without described columns can't be judged without a database.
+        if unknown and columns[mart.relation]:
+            yield Check(False, f"{field}.keys", f"{mart.relation} has no column {', '.join(unknown)}")
+        else:
+            yield Check(True, field, f"{mart.relation} is a model with its keys")
