@@ -4,10 +4,28 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help setup lock generate check unit
+.PHONY: help demo run compare lint test unit clean setup lock generate transcript check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## a cluster, a warehouse, an API, two refreshes that run (20 minutes on a new machine, then a minute)
+	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
+
+run: setup ## one refresh without Kubernetes, on a PostgreSQL from a wheel (ROWS=10000)
+	@$(PYTHON) scripts/run.py
+
+compare: setup ## the old way and ours on the same data, side by side (ROWS=10000)
+	@$(PYTHON) scripts/compare.py
+
+lint: setup ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
+	@.venv/bin/refresh-runner lint $(or $(FILE),$(error name a file: make lint FILE=deploy/samples/phase2.yaml)) --project dbt_project
+
+test: setup ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
+	@scripts/test
+
+clean: ## leave nothing behind: no process, mount, network namespace, container, image store
+	@scripts/clean
 
 setup: ## the development environment in .venv (quick when nothing changed)
 	@scripts/setup
@@ -17,6 +35,9 @@ lock: setup ## lock the dependencies anew, with hashes
 
 generate: setup ## the generated files: CRD, its copy in the chart
 	@$(PYTHON) scripts/generate.py
+
+transcript: setup ## the README's transcript, from the demo's cluster (after make demo)
+	@$(PYTHON) scripts/transcript.py
 
 check: setup ## format, lint, types, import rules
 	@scripts/check

@@ -95,14 +95,23 @@ def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
         (present,) = [option for option in options if isinstance(option, dict) and option.get("type") != "null"]
         merged = {**_inlined(present, definitions), **merged}
     merged.pop("title", None)
-    if merged.get("default", ...) in (None, [], {}):
-        del merged["default"]
+    if "default" in merged:
+        merged["default"] = _without_nulls(merged["default"])
+        if merged["default"] in (None, [], {}):
+            del merged["default"]
     _open_object(merged)
     if isinstance(properties := merged.get("properties"), dict):
         merged["properties"] = {name: _inlined(value, definitions) for name, value in properties.items() if isinstance(value, dict)}
     if isinstance(items := merged.get("items"), dict):
         merged["items"] = _inlined(items, definitions)
     return merged
+
+
+def _without_nulls(value: JsonValue) -> JsonValue:
+    """Return a default without what it leaves open: an absent field is no null to Kubernetes."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(one) for key, one in value.items() if one is not None}
+    return value
 
 
 def _open_object(schema: Schema) -> None:

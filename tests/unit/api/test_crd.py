@@ -42,3 +42,12 @@ def test_the_schema_is_structural(model):
     """Kubernetes forbids references, alternatives and additionalProperties beside properties."""
     forbidden = {"$ref", "$defs", "additionalProperties", "oneOf", "allOf", "const", "title"}
     assert [path for path, schema in fields(structural(model)) if forbidden & schema.keys()] == []
+
+
+def test_no_default_holds_a_null():
+    """The API server would refuse every refresh that leaves the field to its default."""
+
+    def nulls(value: object) -> bool:
+        return value is None or (isinstance(value, dict) and any(map(nulls, value.values())))
+
+    assert [path for path, schema in fields(structural(RefreshSpec)) if "default" in schema and nulls(schema["default"])] == []
