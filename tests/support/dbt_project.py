@@ -47,7 +47,8 @@ class Dbt:
     def invoke(self, database: Database, *arguments: str, variables: Mapping[str, str] | None = None) -> dbtRunnerResult:
         """Run one dbt command on a database; quiet unless it fails, and a failure is left to the caller to judge."""
         options = ["--project-dir", str(self.project), "--profiles-dir", str(self.place)]
-        options += ["--target-path", str(self.place / "target"), "--log-path", str(self.place / "logs")]
+        # dbt parses anew whenever the database changes; with a target of its own each is parsed once.
+        options += ["--target-path", str(self.place / database.name), "--log-path", str(self.place / "logs")]
         if variables:
             options += ["--vars", json.dumps(dict(variables))]
         with _environment(database.env):

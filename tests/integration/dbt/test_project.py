@@ -44,7 +44,8 @@ KEYS = {
 @pytest.fixture(scope="module")
 def manifest(dbt: Dbt, refreshed: Refresh) -> Manifest:
     """The project, parsed with every warning an error."""
-    done = dbt.invoke(refreshed(3, 60, LAST).database, "parse", "--warn-error", "--no-partial-parse")
+    as_of = {"as_of": LAST.isoformat()}
+    done = dbt.invoke(refreshed(3, 60, LAST).database, "parse", "--warn-error", "--no-partial-parse", variables=as_of)
     assert isinstance(done.result, Manifest), done.exception
     return done.result
 
@@ -128,7 +129,8 @@ def test_all_data_tests_pass_on_generated_data(dbt: Dbt, refreshed: Refresh, see
 
 def test_unit_tests_pass(dbt: Dbt, refreshed: Refresh) -> None:
     """The trickier rules hold at their borders."""
-    ran = dbt.succeed(refreshed(3, 60, LAST).database, "test", "--select", "test_type:unit")
+    as_of = {"as_of": LAST.isoformat()}
+    ran = dbt.succeed(refreshed(3, 60, LAST).database, "test", "--select", "test_type:unit", variables=as_of)
     assert len(ran) >= 12
 
 
