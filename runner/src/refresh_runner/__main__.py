@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
         from refresh_runner.lint import lint
 
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
-    from refresh_runner.command import Surroundings, run_command
+    from refresh_runner.command import Places, Surroundings, run_command
 
     surroundings = Surroundings(
         variables=dict(os.environ),
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads tries, guards nothing
         output=sys.stdout,
     )
-    return run_command(chosen.file, chosen.project, chosen.secrets, surroundings)
+    return run_command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir), surroundings)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Without --secrets, the warehouse is the one that PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD name.",
     )
     run.add_argument("file", nargs="?", type=Path, help="a DashboardRefresh as YAML; the pod's order unless given")
+    run.add_argument("--workdir", type=Path, help="where dbt's files stay, so that it parses quicker next time; else a temporary folder")
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     for command in (run, lint):

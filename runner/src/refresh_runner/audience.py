@@ -57,6 +57,8 @@ class Audience:
             self._table = shown.enter_context(LiveTable(Console(file=output), plan.order.title, stage.redact))
         else:
             log_to(output, PlainLines(stage.redact))
+            # A line a model and test is for those who look for something; a person reads the steps.
+            logging.getLogger("dbt").setLevel(logging.WARNING)
 
     def watch(self, run: Run) -> None:
         """Take a newer run."""

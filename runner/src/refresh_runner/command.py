@@ -54,10 +54,22 @@ class Surroundings:
     termination_log: Path = Path(TERMINATION_LOG_PATH)
 
 
-def run_command(file: Path | None, project: Path, secrets: Path | None, around: Surroundings) -> int:
+@dataclass(frozen=True)
+class Places:
+    """Where things are, as the command line says."""
+
+    file: Path | None
+    """A refresh as YAML; the pod's order unless given."""
+    project: Path
+    secrets: Path | None = None
+    workdir: Path | None = None
+    """Where dbt's files stay; a temporary folder unless given."""
+
+
+def run_command(places: Places, around: Surroundings) -> int:
     """Run the file's refresh, or the pod's order; return the exit code."""
     Dbt.preload()
-    variables = around.variables
+    variables, file = around.variables, places.file
     try:
         order = order_of_file(file) if file else order_of_pod(variables)
     except InvalidOrderError as error:
@@ -74,8 +86,8 @@ def run_command(file: Path | None, project: Path, secrets: Path | None, around: 
     today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
     setting = _Setting(
         plan=plan_for(order, attempt, today, variables.get(API_BASE_URL_ENV) or None),
-        folder=SecretFolder(secrets if secrets or file else Path(SECRETS_PATH)),
-        project=project,
+        folder=SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH)),
+        places=places,
         in_pod=not file,
     )
     return _run(setting, around)
@@ -93,7 +105,7 @@ class _Setting:
 
     plan: Plan
     folder: SecretFolder
-    project: Path
+    places: Places
     in_pod: bool
 
     def secrets(self) -> dict[str, dict[str, str]]:
@@ -121,10 +133,10 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             audience.may_speak()
             journal.concluded(report)
         else:
-            workdir = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
+            workdir = setting.places.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
             warehouse = Warehouse(access, plan.attempt.run_id, around.clock)
             stack.callback(warehouse.close)
-            dbt = Dbt(setting.project.absolute(), workdir, access, plan.dbt, warehouse.application_name, _log_dbt)
+            dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
             report = run(plan, Tools(dbt, warehouse, around.clock, interrupts, around.jitter), journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code

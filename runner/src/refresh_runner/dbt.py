@@ -201,8 +201,8 @@ class Dbt:
     def _take_over_parsed(self) -> None:
         """Copy what an image's build parsed to where dbt looks for it; dbt itself checks that it still holds."""
         parsed = self._project / "target" / "partial_parse.msgpack"
-        if parsed.is_file():
-            target = self._workdir / "target"
+        target = self._workdir / "target"
+        if parsed.is_file() and not (target / parsed.name).exists():
             target.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(parsed, target / parsed.name)
 

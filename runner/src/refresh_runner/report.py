@@ -72,7 +72,9 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult]) -> Report:
         outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, clip("; ".join(warned))
     else:
         outcome, reason = Outcome.SUCCEEDED, Reason.SUCCEEDED
-        message = ", ".join(result.message for result in results.values() if result.message)
+        built = sum(result.built for result in results.values())
+        further = [result.message for result in results.values() if result.message and not result.built]
+        message = ", ".join([f"{built} models built", *further])
     entry = _entry(plan, results, success=True)
     return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
 

@@ -167,7 +167,10 @@ def cache_result(endpoints: Sequence[EndpointStatus]) -> StepResult:
     """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns."""
     warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
     if warned:
-        message = clip("; ".join(f"{endpoint.path}: {endpoint.message}" for endpoint in warned))
+        by_cause: dict[str, list[str]] = {}
+        for endpoint in warned:
+            by_cause.setdefault(endpoint.message or "", []).append(endpoint.path)
+        message = clip("; ".join(f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()))
         return StepResult(StepState.WARNED, message, endpoints=tuple(endpoints))
     return StepResult(StepState.SUCCEEDED, f"{_counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 

@@ -50,7 +50,7 @@ class LiveTable:
         if run.validation:
             marts = Table(box=None, pad_edge=False)
             for heading in ("", "Mart", "Verdict", "Rows", "NULL in keys"):
-                marts.add_column(heading, justify="right" if heading == "Rows" else "left")
+                marts.add_column(heading, justify="right" if heading == "Rows" else "left", overflow="fold")
             for mart in run.validation:
                 marts.add_row(*_mart_row(mart))
             parts += [Text(), marts]

@@ -1,0 +1,71 @@
+"""`make run`: one refresh without Kubernetes, on a PostgreSQL from a wheel with generated data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import psycopg
+
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+
+ROWS = int(os.environ.get("ROWS", "10000"))
+STATE = ROOT / ".state" / "run"
+LOG = "SELECT refresh_id, run_date, success, models_updated, notes FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1"
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Tell what happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
+
+
+def refresh(sample: str, env: dict[str, str]) -> int:
+    """Run a sample by the runner's command; return its exit code."""
+    command = runner("run", str(SAMPLES / sample), "--project", str(ROOT / "dbt_project"), "--workdir", str(STATE / "dbt"))
+    return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False).returncode
+
+
+def is_built(dsn: str) -> bool:
+    """Return whether the main pipeline has run once."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select to_regclass('dwh_staging.stg_factures')").fetchone()
+        return bool(row and row[0])
+
+
+def show(dsn: str, query: str) -> None:
+    """Print a query and its rows."""
+    print(f"\n=> {query}")
+    with psycopg.connect(dsn) as connection:
+        for row in connection.execute(query.encode()).fetchall():
+            print("   " + " | ".join(str(value) for value in row))
+
+
+def main() -> int:
+    """Run the phase 2 refresh once; return the runner's exit code."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    say(f"PostgreSQL starts in {STATE.relative_to(ROOT)} (a few seconds when it is new)")
+    with warehouse(STATE) as server:
+        if fill(server.dsn, ROWS):
+            say(f"generated sources: {ROWS} records a table")
+        with dashboard_api(server.env) as address:
+            env = {**server.env, "API_BASE_URL": address}
+            if not is_built(server.dsn):
+                say("main: builds what phase 2 stands on; only in a new warehouse")
+                if code := refresh("main.yaml", env):
+                    return code
+            say("phase 2: six steps")
+            code = refresh("phase2.yaml", env)
+            show(server.dsn, LOG)
+            show(server.dsn, "SELECT COUNT(*) FROM dwh_marts_operationnel.mart_implantation_suivi")
+            # Not at once, as for a server that is thrown away: its next start would skip numbers of the log.
+            server.stop("fast")
+    say("done; PostgreSQL stopped, its data stay")
+    print("\nNext: make run again (quicker), ROWS=100000 make run, make lint FILE=deploy/samples/phase2.yaml, make compare, make demo")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What a refresh needs outside of a cluster: a warehouse with generated sources, the dashboards' API, the runner's command."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+
+from refresh_examples.embedded import Access, EmbeddedPostgres
+from refresh_examples.load import load
+from refresh_examples.sources import Sources
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "deploy" / "samples"
+SEED = 7
+
+
+def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
+    """Start the embedded PostgreSQL on a folder; the port of the last start is taken again where it is free."""
+    noted = folder / "port"
+    wanted = int(noted.read_text()) if noted.exists() else port
+    server = EmbeddedPostgres.start(folder / "postgres", Access(), port=wanted if wanted and _is_free(wanted) else 0)
+    noted.write_text(str(server.port))
+    return server
+
+
+def fill(dsn: str, rows: int) -> bool:
+    """Give a database generated sources of that size; return whether it had to be done, or were there already."""
+    wanted = f"{rows} rows, seed {SEED}"
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("create schema if not exists sigeti")
+        row = connection.execute("select obj_description('sigeti'::regnamespace)").fetchone()
+        if row and row[0] == wanted:
+            return False
+        load(connection, Sources(rows, SEED, datetime.now(UTC).date()))
+        connection.execute(psycopg.sql.SQL("comment on schema sigeti is {}").format(wanted))
+    return True
+
+
+@contextmanager
+def dashboard_api(env: Mapping[str, str]) -> Iterator[str]:
+    """Serve the dashboards' API on the warehouse that PG* variables name; gives its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "refresh_examples", "api", "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, **env}, cwd=ROOT)
+    try:
+        address = f"http://127.0.0.1:{port}"
+        _wait_for(f"{address}/health", process)
+        yield address
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def runner(*arguments: str) -> list[str]:
+    """Return the command line of the runner."""
+    return [sys.executable, "-m", "refresh_runner", *arguments]
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
+
+
+def _wait_for(address: str, process: subprocess.Popen[bytes], within: float = 30.0) -> None:
+    end = time.monotonic() + within
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            httpx.get(address, timeout=1, trust_env=False)
+            return
+        except httpx.HTTPError:
+            time.sleep(0.05)
+    raise RuntimeError(f"nothing answers at {address} within {within} s")
