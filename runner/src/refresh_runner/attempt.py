@@ -22,13 +22,13 @@ from refresh_runner.steps import (
     NodeResult,
     NodeState,
     StepResult,
-    cache_result,
-    layer_result,
+    after_cache,
+    after_layer,
+    after_tests,
+    after_validation,
     mart_status,
     skipped,
-    tests_result,
     unfinished,
-    validation_result,
 )
 from refresh_runner.warehouse import Warehouse
 
@@ -129,16 +129,16 @@ class Execution:
         label = self._plan.label(step.name)
         match step:
             case LayerStep():
-                return layer_result(self._tried(step, self._tools.dbt.run), label)
+                return after_layer(self._tried(step, self._tools.dbt.run), label)
             case TestsStep():
-                return tests_result(step, self._tried(step, self._tools.dbt.test), label)
+                return after_tests(step, self._tried(step, self._tools.dbt.test), label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
-                return validation_result(step, self._verdicts(step), label)
+                return after_validation(step, self._verdicts(step), label)
             case CacheStep():
                 self._journal.started(step.name, 1)
                 clock = self._tools.clock
-                return cache_result(list(cache.warm(step, clock.elapsed, self._plan.timeout.total_seconds())))
+                return after_cache(list(cache.warm(step, clock.elapsed, self._plan.timeout.total_seconds())))
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each."""

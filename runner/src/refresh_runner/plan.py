@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from typing import ClassVar
 
 from pydantic import JsonValue
 
@@ -34,6 +35,8 @@ class LayerStep:
 class TestsStep:
     """Run dbt's tests."""
 
+    __test__: ClassVar = False
+    """For pytest, which takes a class of this name for tests of its own."""
     selection: Selection
     timeout: timedelta
     retries: int

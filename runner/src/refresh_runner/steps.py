@@ -96,7 +96,7 @@ def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
     return tuple(result.node for result in results if result.state in {NodeState.BROKEN, NodeState.SKIPPED})
 
 
-def layer_result(results: Sequence[NodeResult], label: str) -> StepResult:
+def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude a layer from its models' results."""
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
     built = sum(result.state in {NodeState.OK, NodeState.WARNED} for result in results)
@@ -109,7 +109,7 @@ def layer_result(results: Sequence[NodeResult], label: str) -> StepResult:
     return StepResult(StepState.FAILED, clip(message), failure, built=built)
 
 
-def tests_result(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
+def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
     failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     warned = [result for result in results if result.state is NodeState.WARNED]
@@ -150,7 +150,7 @@ def mart_status(check: MartCheck, counts: MartCounts, max_null_share: Decimal) -
     return MartStatus(relation=check.relation, verdict=verdict, rows=counts.rows, null_shares=shares, message=message)
 
 
-def validation_result(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
+def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
     """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
     bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
     valid = len(marts) - len(bad)
@@ -163,7 +163,7 @@ def validation_result(step: ValidationStep, marts: Sequence[MartStatus], label: 
     return StepResult(StepState.SUCCEEDED, f"{valid}/{len(step.marts)} marts valid", validation=tuple(marts))
 
 
-def cache_result(endpoints: Sequence[EndpointStatus]) -> StepResult:
+def after_cache(endpoints: Sequence[EndpointStatus]) -> StepResult:
     """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns."""
     warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
     if warned:

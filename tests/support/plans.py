@@ -1,0 +1,22 @@
+"""Orders and plans of the samples, for tests of what a run decides."""
+
+from datetime import date
+from pathlib import Path
+
+from refresh_api.order import Order
+from refresh_runner.orders import order_of_file
+from refresh_runner.plan import Attempt, Plan, plan_for
+
+SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
+TODAY = date(2026, 11, 23)
+LAST = Attempt("phase2-1", number=3, of=3)
+
+
+def order(name: str = "phase2") -> Order:
+    """Return a sample's order."""
+    return order_of_file(SAMPLES / f"{name}.yaml")
+
+
+def plan(attempt: Attempt = LAST, name: str = "phase2") -> Plan:
+    """Return a sample's plan."""
+    return plan_for(order(name), attempt, TODAY)

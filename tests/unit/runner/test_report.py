@@ -1,0 +1,182 @@
+"""What a run amounts to, by the table of outcomes; and what each step's findings mean."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.spec import OnFailure
+from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
+from refresh_runner.failures import Failure
+from refresh_runner.plan import Attempt, LayerStep, TestsStep, ValidationStep
+from refresh_runner.report import Report, report_of
+from refresh_runner.steps import Node, NodeResult, NodeState, StepResult, after_cache, after_layer, after_tests, after_validation
+from support.plans import plan
+
+
+def step(kind):
+    return next(step for step in plan().steps if isinstance(step, kind))
+
+
+def node(name: str) -> Node:
+    return Node(f"model.sigeti.{name}", name, f"fqn:sigeti.{name}")
+
+
+def ok(*names: str) -> list[NodeResult]:
+    return [NodeResult(node(name), NodeState.OK) for name in names]
+
+
+def marts(*verdicts: Verdict) -> StepResult:
+    found = [MartStatus(relation=f"a.m{number}", verdict=verdict, message=None) for number, verdict in enumerate(verdicts)]
+    return after_validation(step(ValidationStep), found, "5/6 validation")
+
+
+def endpoints(state: StepState) -> StepResult:
+    return after_cache([EndpointStatus(path="/a", state=state, message="answered 500")])
+
+
+def checks(state: NodeState, on_failure: OnFailure = OnFailure.WARN) -> StepResult:
+    return after_tests(replace(step(TestsStep), on_failure=on_failure), [NodeResult(node("t"), state, "Got 3 results")], "4/6 tests")
+
+
+def layers() -> dict[str, StepResult]:
+    return {name: after_layer(ok("a", "b"), f"x {name}") for name in ("staging", "facts", "marts")}
+
+
+WELL = {
+    **layers(),
+    "tests": checks(NodeState.OK),
+    "validation": marts(*[Verdict.VALID] * 4),
+    "cache": endpoints(StepState.SUCCEEDED),
+}
+BROKEN = after_layer([NodeResult(node("m"), NodeState.BROKEN, 'column "x" does not exist', "42703")], "3/6 marts")
+SKIPPED = StepResult(StepState.SKIPPED)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    results: dict[str, StepResult]
+    failure: Failure | None
+    outcome: Outcome
+    reason: Reason
+    success: bool | None
+    marts: str | None
+    code: ExitCode = ExitCode.OK
+
+
+UNREACHABLE = Failure(Reason.WAREHOUSE_UNREACHABLE, "no route", passing=True)
+TABLE = {
+    "all well": Case(WELL, None, Outcome.SUCCEEDED, Reason.SUCCEEDED, True, "4/4"),
+    "a P2 test fails, Warn": Case(
+        WELL | {"tests": checks(NodeState.FAILED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+    ),
+    "a test errors, Warn": Case(
+        WELL | {"tests": checks(NodeState.BROKEN)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+    ),
+    "a test warns by its severity, Fail": Case(
+        WELL | {"tests": checks(NodeState.WARNED, OnFailure.FAIL)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+    ),
+    "a test fails, Fail": Case(
+        WELL | {"tests": checks(NodeState.FAILED, OnFailure.FAIL), "cache": SKIPPED},
+        None,
+        Outcome.FAILED,
+        Reason.TESTS_FAILED,
+        False,
+        "4/4",
+        ExitCode.FAILED,
+    ),
+    "a mart WARNING": Case(
+        WELL | {"validation": marts(Verdict.VALID, Verdict.WARNING, Verdict.VALID, Verdict.VALID)},
+        None,
+        Outcome.WARNED,
+        Reason.SUCCEEDED_WITH_WARNINGS,
+        True,
+        "3/4",
+    ),
+    "a mart FAILED": Case(
+        WELL | {"validation": marts(Verdict.VALID, Verdict.FAILED, Verdict.VALID, Verdict.VALID), "cache": SKIPPED},
+        None,
+        Outcome.FAILED,
+        Reason.VALIDATION_FAILED,
+        False,
+        "3/4",
+        ExitCode.FAILED,
+    ),
+    "a layer fails": Case(
+        layers() | {"marts": BROKEN, "tests": SKIPPED, "validation": SKIPPED, "cache": SKIPPED},
+        None,
+        Outcome.FAILED,
+        Reason.LAYER_FAILED,
+        False,
+        "0/4",
+        ExitCode.FAILED,
+    ),
+    "the API is away": Case(
+        WELL | {"cache": endpoints(StepState.WARNED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+    ),
+    "the warehouse is away": Case({}, UNREACHABLE, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE, None, None, ExitCode.FAILED),
+    "the lock is held too long": Case({}, Failure(Reason.LOCK_HELD, "held", gives_way=True), Outcome.SKIPPED, Reason.LOCK_HELD, None, None),
+    "the lock is held, Fail": Case({}, Failure(Reason.LOCK_HELD, "held"), Outcome.FAILED, Reason.LOCK_HELD, False, None, ExitCode.FAILED),
+}
+
+
+@pytest.mark.parametrize("case", TABLE.values(), ids=TABLE.keys())
+def test_the_table_of_outcomes(case: Case):
+    """Outcome, reason, log row, valid marts and exit code, line by line."""
+    report = report_of(plan(), case.results, case.failure)
+    assert (report.phase, report.outcome, report.reason) == (RunPhase.FINISHED, case.outcome, case.reason)
+    assert (report.entry.success if report.entry else None) == case.success
+    assert (report.marts, report.exit_code) == (case.marts, case.code)
+
+
+def test_the_notes_are_those_of_the_old_flow():
+    """Word by word, since people search for them."""
+    report = report_of(plan(), WELL, None)
+    assert report.entry is not None
+    assert report.entry.notes == "Phase 2 refresh - 4/4 marts validated"
+    assert (report.entry.models_updated, report.entry.run_id, report.entry.refresh) == (4, "phase2-1", "phase2-dashboards-refresh")
+
+
+def test_a_run_without_validation_counts_its_models():
+    """The main pipeline validates nothing, yet its row says something."""
+    report = report_of(plan(name="main"), {"models": after_layer(ok("a", "b", "c"), "1/2 models")}, None)
+    assert report.entry is not None
+    assert (report.entry.notes, report.entry.models_updated, report.marts) == ("Main refresh - 3 models built", 3, None)
+
+
+def attempted(number: int, failure: Failure) -> Report:
+    return report_of(plan(Attempt("phase2-1", number, of=3)), {}, failure)
+
+
+def test_a_failure_that_can_pass_is_tried_again_until_the_last_attempt():
+    """Until then nobody is told and no row is written."""
+    first, last = attempted(1, UNREACHABLE), attempted(3, UNREACHABLE)
+    assert (first.phase, first.outcome, first.entry, first.exit_code) == (RunPhase.RETRYING, None, None, ExitCode.RETRY)
+    assert (last.phase, last.outcome, last.exit_code) == (RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
+
+
+def test_a_failure_that_stays_is_final_at_once():
+    """A broken model is as broken a minute later."""
+    assert attempted(1, Failure(Reason.LAYER_FAILED, "broken")).exit_code is ExitCode.FAILED
+
+
+def test_an_interrupted_attempt_costs_nothing():
+    """Another one follows, also after the last."""
+    report = attempted(3, Failure(Reason.INTERRUPTED, "ended from outside"))
+    assert (report.phase, report.outcome, report.entry, report.exit_code) == (RunPhase.INTERRUPTED, None, None, ExitCode.INTERRUPTED)
+
+
+def test_a_success_without_its_row_is_a_warning():
+    """The marts are fine, but the log does not say so."""
+    report = report_of(plan(), WELL, None).without_row("dbt_refresh_log can't be written")
+    assert (report.outcome, report.exit_code) == (Outcome.WARNED, ExitCode.OK)
+    assert "dbt_refresh_log can't be written" in report.message
+
+
+def test_a_failed_layer_names_step_model_and_error():
+    """What the person who is woken needs first."""
+    assert BROKEN.failure is not None
+    assert BROKEN.failure.message == '3/6 marts: m: column "x" does not exist'
+    assert step(LayerStep).name == "staging"
