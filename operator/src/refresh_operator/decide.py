@@ -133,10 +133,10 @@ def _drift_notes(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Repl
     """Notes on what was changed by hand; a change of what is wanted is none."""
     notes = []
     if refresh.share.observed_generation >= 0:
-        notes = [drift_note(item, _metadata(item).name, ()) for item in create]
+        notes = [drift_note(item, ()) for item in create]
     for each in replace:
         if all(found.path != f"metadata.annotations.{HASH_ANNOTATION}" for found in each.differences):
-            notes.append(drift_note(each.item, _metadata(each.item).name, each.differences))
+            notes.append(drift_note(each.item, each.differences))
     return tuple(notes)
 
 

@@ -41,8 +41,10 @@ def notes_of(before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ..
     return (*notes, *_readiness_notes(before, after, now))
 
 
-def drift_note(item: Json, name: str, found: tuple[Difference, ...]) -> Note:
+def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
     """Return the event that tells of a repaired object; without differences it was missing."""
+    metadata = item["metadata"]
+    name = metadata["name"] if isinstance(metadata, dict) else ""
     fields = ", ".join(each.path for each in found)
     what = f"changed by hand, put right: {fields}" if found else "deleted by hand, made again"
     return Note("DriftCorrected", clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)

@@ -22,7 +22,9 @@ _SPEC_REASONS: Final = {"schedule": "InvalidSchedule", "timeZone": "InvalidTimeZ
 class Seen(BaseModel):
     """A part of an object of Kubernetes: only the fields that are read here."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, hide_input_in_errors=True
+    )
 
 
 class OwnerReference(Seen):

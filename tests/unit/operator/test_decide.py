@@ -104,6 +104,16 @@ def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
     assert "nodeSelector" in note.message
 
 
+@pytest.mark.parametrize("kind", ["CronJob", "ServiceAccount", "Role", "RoleBinding"])
+def test_what_was_deleted_by_hand_is_made_again(kind):
+    """And an event tells so, which it does not for a new refresh."""
+    share = settled(world(refresh()))
+    objects = {name: item for name, item in kept(refresh()).items() if name != kind}
+    decision = decided(world(refresh(share=share), objects=objects))
+    assert kinds(decision.create) == [kind]
+    assert [(note.reason, kind in note.message) for note in decision.notes] == [("DriftCorrected", True)]
+
+
 def test_an_edit_of_the_spec_is_no_drift():
     """The CronJob follows, and nobody is accused."""
     before = refresh()

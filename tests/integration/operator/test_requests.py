@@ -1,0 +1,86 @@
+"""Run now: a token asks for exactly one run; on a real API server."""
+
+import signal
+
+import pytest
+
+
+def test_a_token_makes_one_run_and_the_same_token_none(shared_place):
+    """Acknowledged in the status; touching the refresh again changes nothing, a new token makes one more."""
+    shared_place.refresh("token", token="one")
+    job = shared_place.run_of("token")
+    shared_place.until(lambda: shared_place.status("token").get("lastHandledRequestAt") == "one", 10, "token")
+    shared_place.end(job)
+    assert shared_place.concluded("token", job)["trigger"] == "Requested"
+    shared_place.request("token", "one")
+    shared_place.edit("token", title="Once more")
+    shared_place.until(lambda: shared_place.status("token")["observedGeneration"] == 2, 10, "token")
+    assert len(shared_place.jobs("token")) == 1
+    shared_place.request("token", "two")
+    shared_place.until(lambda: len(shared_place.jobs("token")) == 2, 10, "token")
+
+
+def test_a_request_works_while_suspended(shared_place):
+    """Suspend is about the schedule."""
+    shared_place.refresh("asleep", suspend=True, token="one")
+    assert shared_place.run_of("asleep")
+
+
+def test_a_request_waits_for_the_run_under_way(shared_place):
+    """It starts once that has ended, and the status says what it waits for."""
+    shared_place.refresh("waiting", token="one")
+    first = shared_place.run_of("waiting")
+    shared_place.play(first, "Running", {"running": {}})
+    shared_place.request("waiting", "two")
+
+    def told() -> bool:
+        return any("two" in each["message"] for each in shared_place.status("waiting")["conditions"] if each["type"] == "Running")
+
+    shared_place.until(told, 10, "waiting")
+    assert len(shared_place.jobs("waiting")) == 1
+    shared_place.end(first)
+    shared_place.until(lambda: shared_place.status("waiting").get("lastHandledRequestAt") == "two", 15, "waiting")
+    assert len(shared_place.jobs("waiting")) == 2
+
+
+@pytest.mark.parametrize("ended", [True, False], ids=["its run has ended", "its run is under way"])
+def test_a_token_is_not_run_again_by_a_restarted_operator(own_place, ended):
+    """Killed, not stopped; the control: the new operator answers a new token."""
+    own_place.start()
+    own_place.refresh("restart", token="one")
+    job = own_place.run_of("restart")
+    if ended:
+        own_place.end(job)
+        own_place.concluded("restart", job)
+    own_place.stop(signal.SIGKILL)
+    own_place.edit("restart", title="Touched")
+    own_place.start()
+    own_place.until(lambda: own_place.status("restart")["observedGeneration"] == 2, 20, "restart")
+    assert [each["metadata"]["name"] for each in own_place.jobs("restart")] == [job]
+    if not ended:
+        own_place.end(job)
+    own_place.request("restart", "two")
+    own_place.until(lambda: len(own_place.jobs("restart")) == 2, 20, "restart")
+
+
+def test_a_token_whose_acknowledgement_was_lost_is_not_run_again(own_place):
+    """The operator died between making the Job and saying so: the Job's name gives it away."""
+    own_place.start()
+    own_place.refresh("lost", token="one")
+    job = own_place.run_of("lost")
+    own_place.until(lambda: own_place.status("lost").get("lastHandledRequestAt") == "one", 10, "lost")
+    own_place.stop(signal.SIGKILL)
+    own_place.api.patch(own_place.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
+    assert own_place.status("lost") == {}
+    own_place.start()
+    own_place.until(lambda: own_place.status("lost").get("lastHandledRequestAt") == "one", 20, "lost")
+    assert [each["metadata"]["name"] for each in own_place.jobs("lost")] == [job]
+
+
+def test_a_job_made_by_kubectl_counts_as_a_run(shared_place):
+    """kubectl create job --from=cronjob is how people have always done it."""
+    shared_place.refresh("by-kubectl")
+    shared_place.ready("by-kubectl")
+    shared_place.kubectl("create", "job", "by-hand", "--from=cronjob/by-kubectl")
+    shared_place.end("by-hand")
+    assert shared_place.concluded("by-kubectl", "by-hand")["trigger"] == "Manual"

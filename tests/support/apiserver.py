@@ -1,0 +1,92 @@
+"""The API server for tests: what a kubelet or a hand would do, quicker than by kubectl."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Json = dict[str, Any]
+_GROUPS = {
+    "dashboardrefreshes": "apis/dashboards.sigeti.io/v1alpha1",
+    "cronjobs": "apis/batch/v1",
+    "jobs": "apis/batch/v1",
+    "roles": "apis/rbac.authorization.k8s.io/v1",
+    "rolebindings": "apis/rbac.authorization.k8s.io/v1",
+    "clusterroles": "apis/rbac.authorization.k8s.io/v1",
+    "clusterrolebindings": "apis/rbac.authorization.k8s.io/v1",
+    "deployments": "apis/apps/v1",
+    "customresourcedefinitions": "apis/apiextensions.k8s.io/v1",
+}
+
+
+class ApiServer:
+    """A connection as the administrator of a kubeconfig."""
+
+    def __init__(self, kubeconfig: Path, folder: Path) -> None:
+        config = json.loads(kubeconfig.read_text())
+        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        self.server: str = cluster["server"]
+        self.authority: str = cluster["certificate-authority-data"]
+        context = ssl.create_default_context(cadata=base64.b64decode(self.authority).decode())
+        pair = folder / "admin.pem"
+        pair.write_bytes(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+        context.load_cert_chain(pair)
+        self._http = httpx.Client(base_url=self.server, verify=context, trust_env=False, timeout=20)
+
+    def close(self) -> None:
+        """End the connection."""
+        self._http.close()
+
+    def get(self, namespace: str, plural: str, name: str = "", labels: str = "") -> Json | None:
+        """One object, or a list; None if there is none."""
+        answer = self._http.get(self._path(namespace, plural, name), params={"labelSelector": labels} if labels else {})
+        if answer.status_code == 404:
+            return None
+        return self._read(answer)
+
+    def items(self, namespace: str, plural: str, labels: str = "") -> list[Json]:
+        """All objects of a kind."""
+        return list((self.get(namespace, plural, labels=labels) or {})["items"])
+
+    def create(self, namespace: str, plural: str, body: Json) -> Json:
+        """Make an object; an unknown field is an error."""
+        return self._read(self._http.post(self._path(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
+
+    def patch(self, namespace: str, plural: str, name: str, body: Json, status: bool = False) -> Json:
+        """Merge into an object, or into its status."""
+        path = self._path(namespace, plural, name) + ("/status" if status else "")
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return self._read(self._http.patch(path, content=json.dumps(body), headers=headers))
+
+    def apply_status(self, namespace: str, name: str, body: Json, manager: str) -> Json:
+        """Server-side apply of a share of a refresh's status."""
+        path = self._path(namespace, "dashboardrefreshes", name) + "/status"
+        params = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
+        return self._read(
+            self._http.patch(path, content=json.dumps(body), params=params, headers={"Content-Type": "application/apply-patch+yaml"})
+        )
+
+    def delete(self, namespace: str, plural: str, name: str, propagation: str = "Background") -> None:
+        """Delete an object; one that is gone is fine."""
+        self._http.delete(self._path(namespace, plural, name), params={"propagationPolicy": propagation})
+
+    def text(self, path: str) -> str:
+        """A raw answer, for example of /metrics."""
+        return self._http.get(path).text
+
+    @staticmethod
+    def _path(namespace: str, plural: str, name: str = "") -> str:
+        prefix = _GROUPS.get(plural, "api/v1")
+        parts = [prefix, *(["namespaces", namespace] if namespace else []), plural, name]
+        return "/" + "/".join(part for part in parts if part)
+
+    @staticmethod
+    def _read(answer: httpx.Response) -> Json:
+        body: Json = answer.json()
+        assert answer.is_success, f"{answer.request.method} {answer.request.url.path}: {body.get('message', body)}"
+        return body

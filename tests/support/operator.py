@@ -1,0 +1,84 @@
+"""Fixtures with the operator on a real control plane."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.embedded.binaries import HELM_PROGRAM, build, link_tools
+from cluster.embedded.control_plane import ControlPlane
+from cluster.paths import paths_of
+from support.apiserver import ApiServer
+from support.eventually import eventually
+from support.kubectl import Kubectl
+from support.place import Place
+from support.worlds import ROOT
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The helm program."""
+    return build(HELM_PROGRAM, paths_of(os.environ).cache)
+
+
+@pytest.fixture(scope="session")
+def api(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    """The administrator's connection to the control plane."""
+    connection = ApiServer(control_plane.kubeconfig, tmp_path_factory.mktemp("admin"))
+    yield connection
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def kubectl(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Kubectl:
+    """The administrator's kubectl."""
+    tools = tmp_path_factory.mktemp("tools")
+    link_tools(tools, control_plane.kube)
+    return Kubectl(control_plane.kubeconfig, program=str(tools / "kubectl"))
+
+
+@pytest.fixture(scope="session")
+def contract(kubectl: Kubectl) -> Kubectl:
+    """kubectl on a control plane that serves DashboardRefreshes."""
+    kubectl("apply", "-f", str(ROOT / "crds"))
+    kubectl("wait", "--for=condition=Established", "crd/dashboardrefreshes.dashboards.sigeti.io", "--timeout=20s")
+    eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=10)
+    return kubectl
+
+
+@pytest.fixture(scope="session")
+def places(contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
+    """Makes places of their own, each with a prepared namespace; their operators end with the session."""
+    home, made = tmp_path_factory.mktemp("places"), []
+
+    def place(**settings: str) -> Place:
+        new = Place(api, contract.within(f"place-{next(_numbers)}"), helm, home, settings)
+        new.prepare()
+        made.append(new)
+        return new
+
+    yield place
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_place(places: Callable[..., Place]) -> Place:
+    """A place whose operator runs all the time; each test has refreshes of its own in it."""
+    place = places()
+    place.start()
+    return place
+
+
+@pytest.fixture
+def own_place(places: Callable[..., Place]) -> Iterator[Place]:
+    """A place of one test, whose operator the test starts and stops."""
+    place = places()
+    yield place
+    place.stop()
