@@ -11,6 +11,7 @@ from cluster.mirror import Mirror
 from cluster.overlay import can_overlay
 from cluster.paths import Paths
 
+_KEPT = 3  # archives of an image, since another command may be about to load one that is no longer the newest
 _LATEST = "dev"  # the tag that manifests name beside the exact one
 
 
@@ -64,9 +65,10 @@ class Buildah:
         name = f"docker.io/library/{image.name}"
         push = self._buildah("push", "--quiet", f"{name}:{tag}", f"docker-archive:{draft}:{name}:{tag}")
         run_build(push, log, image.name)
-        for old in self._paths.images.glob(f"{image.name}-*.tar"):
-            old.unlink()
         draft.replace(self.archive(image, tag))
+        archives = sorted(self._paths.images.glob(f"{image.name}-*.tar"), key=lambda each: each.stat().st_mtime)
+        for old in archives[:-_KEPT]:
+            old.unlink()
 
     def _make_base(self, log: Path) -> None:
         present = subprocess.run(self._buildah("images", "--quiet", self._base), capture_output=True, check=False, timeout=60)

@@ -1,0 +1,118 @@
+"""Which kind of cluster is used, and what the machine must have for it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cluster.errors import ClusterError
+from cluster.existing import image_references
+from cluster.preflight import Check, Machine, checks, lines
+from cluster.seam import chosen_kind, cluster_of
+
+GOOD = Machine(
+    system="Linux",
+    root=True,
+    capabilities=(1 << 41) - 1,
+    cgroup="v1",
+    disk_gb=50,
+    memory_gb=8,
+    go=(1, 26),
+    missing=(),
+    apt=True,
+    docker=False,
+)
+
+
+def verdict(machine: Machine, name: str, kind: str = "embedded") -> Check:
+    """The one check of that name."""
+    return next(check for check in checks(machine, kind) if check.name == name)
+
+
+def stops(machine: Machine, kind: str = "embedded") -> list[str]:
+    """The names of the checks that stop this kind of cluster."""
+    return [check.name for check in checks(machine, kind) if check.needed and not check.fine]
+
+
+@pytest.mark.parametrize(
+    ("wish", "docker", "kind"),
+    [("", False, "embedded"), ("", True, "kind"), ("embedded", True, "embedded"), ("existing", False, "existing")],
+)
+def test_a_wish_wins_over_what_the_machine_offers(wish: str, docker: bool, kind: str) -> None:
+    """REFRESH_CLUSTER, then Docker, then the embedded cluster."""
+    assert chosen_kind(wish, docker=docker) == kind
+
+
+def test_an_unknown_wish_names_the_known_ones() -> None:
+    """A typing error does not silently give another cluster."""
+    with pytest.raises(ClusterError, match="embedded, kind, existing"):
+        chosen_kind("knid", docker=True)
+
+
+@pytest.mark.parametrize("name", ["../demo", "a/b", "", "x" * 31])
+def test_a_name_that_could_leave_the_state_folder_is_refused(name: str) -> None:
+    """Names become folders."""
+    with pytest.raises(ClusterError, match="no good name"):
+        cluster_of(name, {"REFRESH_CLUSTER": "embedded", "HOME": "/"})
+
+
+def test_a_machine_that_has_all_is_fine() -> None:
+    """The positive control of the checks below."""
+    assert all(check.fine for check in checks(GOOD, "embedded"))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"system": "Darwin"}, "Linux"),
+        ({"root": False}, "root"),
+        ({"capabilities": ((1 << 41) - 1) & ~(1 << 21)}, "capabilities"),
+        ({"cgroup": ""}, "cgroups"),
+    ],
+)
+def test_what_the_node_can_not_do_without_stops_it(change: dict[str, object], name: str) -> None:
+    """One thing is missing, and it alone is named."""
+    assert stops(replace(GOOD, **change)) == [name]  # type: ignore[arg-type]  # the fields' types differ
+
+
+def test_the_control_plane_alone_needs_no_privileges() -> None:
+    """Neither root, capabilities, cgroups nor packages stop it."""
+    poor = replace(GOOD, root=False, capabilities=0, cgroup="", missing=("runc",), apt=False)
+    assert stops(poor, "control-plane") == []
+
+
+def test_missing_packages_stop_only_a_machine_that_can_not_install_them() -> None:
+    """With apt-get they are installed; without it the message says which."""
+    assert stops(replace(GOOD, missing=("runc",))) == []
+    assert stops(replace(GOOD, missing=("runc",), apt=False)) == ["packages"]
+    assert "apt-get install runc" in verdict(replace(GOOD, missing=("runc",), apt=False), "packages").remedy
+
+
+@pytest.mark.parametrize(("go", "fine"), [(None, False), ((1, 25), False), ((1, 26), True), ((2, 0), True)])
+def test_an_old_go_only_means_that_a_new_one_is_fetched(go: tuple[int, int] | None, fine: bool) -> None:
+    """It never stops anything."""
+    check = verdict(replace(GOOD, go=go), "Go")
+    assert check.fine is fine
+    assert not check.needed
+
+
+def test_a_line_says_what_was_found_and_what_to_do() -> None:
+    """The remedy comes with what is missing only."""
+    assert lines([Check("root", False, "no", "run as root"), Check("memory", True, "8 GB", "more")]) == [
+        "  ✗ root: no – run as root",
+        "  ✓ memory: 8 GB",
+    ]
+
+
+def test_an_existing_cluster_wants_all_images_named() -> None:
+    """The message names the variables that are not set."""
+    with pytest.raises(ClusterError, match="REFRESH_IMAGE_RUNNER, REFRESH_IMAGE_EXAMPLES not set"):
+        image_references({"REFRESH_IMAGE_OPERATOR": "registry/operator:1"})
+
+
+def test_nothing_of_an_unbuilt_cluster_is_touched_by_asking_for_it(tmp_path: Path) -> None:
+    """A name alone makes no folder."""
+    from cluster.paths import paths_of
+
+    cluster_of("demo", {"REFRESH_CLUSTER": "embedded"}, paths_of({"XDG_CACHE_HOME": str(tmp_path / "cache")}, tmp_path))
+    assert list(tmp_path.iterdir()) == []
