@@ -147,7 +147,7 @@ def test_a_job_deleted_by_hand(shared_place):
     """Recorded as such, and the next run works."""
     job = requested(shared_place, "deleted")
     shared_place.play(job, "Running", {"running": {}})
-    shared_place.until(lambda: shared_place.status("deleted").get("active"), 10, "deleted")
+    shared_place.until(lambda: bool(shared_place.status("deleted").get("active")), 10, "deleted")
     shared_place.api.delete(shared_place.namespace, "jobs", job)
     assert shared_place.concluded("deleted", job)["reason"] == "JobDeleted"
     shared_place.request("deleted", "two")

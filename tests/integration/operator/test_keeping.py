@@ -50,8 +50,8 @@ def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(shared
         return spec["schedule"] == "0 0 1 1 *" and not spec["suspend"] and "nodeSelector" not in str(spec)
 
     shared_place.until(right, 10, "drift")
-    told = shared_place.until(lambda: [text for reason, text in shared_place.events("drift") if reason == "DriftCorrected"], 5, "drift")
-    assert all(field in told[0] for field in ("spec.schedule", "spec.suspend", "nodeSelector"))
+    told = shared_place.until(lambda: dict(shared_place.events("drift")).get("DriftCorrected"), 5, "drift")
+    assert all(field in told for field in ("spec.schedule", "spec.suspend", "nodeSelector"))
 
 
 def test_whatever_is_deleted_by_hand_is_back(shared_place):

@@ -1,0 +1,117 @@
+"""Scheduled runs, fired by the real CronJob controller: with the operator away, and not by an edit or a resume.
+
+One minute is waited for, once: all tests look at what it brought.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+
+from support.eventually import eventually
+from support.place import Place
+
+MARGIN = timedelta(seconds=15)
+"""What the preparations may take."""
+
+
+@dataclass
+class Minute:
+    """What is there after a slot has come: one place with the operator, one where it was killed before."""
+
+    awake: Place
+    alone: Place
+
+
+def bare_cronjob(place: Place, name: str, schedule: str, suspend: bool) -> None:
+    """A CronJob that nobody keeps: shows what the controller makes of the same change."""
+    template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
+    spec = {"schedule": schedule, "suspend": suspend, "startingDeadlineSeconds": 300, "jobTemplate": template}
+    body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
+    place.api.create(place.namespace, "cronjobs", body)
+
+
+def jobs_of_cronjob(place: Place, name: str) -> list[str]:
+    """The Jobs that a CronJob owns."""
+    jobs = place.api.items(place.namespace, "jobs")
+    return [job["metadata"]["name"] for job in jobs if any(owner["name"] == name for owner in job["metadata"].get("ownerReferences", []))]
+
+
+def fired(place: Place, name: str) -> bool:
+    """Whether a CronJob has made a Job."""
+    return jobs_of_cronjob(place, name) != []
+
+
+def coming_minute() -> datetime:
+    """The next full minute that leaves time for the preparations."""
+    return (datetime.now(UTC) + MARGIN + timedelta(minutes=1)).replace(second=0, microsecond=0)
+
+
+@pytest.fixture(scope="module")
+def minute(places) -> Minute:
+    """The slot has come, and what was suspended or scheduled otherwise over it has been changed since."""
+    awake, alone = places(), places()
+    for place in (awake, alone):
+        place.start()
+    slot = coming_minute()
+    this_minute = f"{slot.minute} {slot.hour} * * *"
+    alone.refresh("lonely", schedule=this_minute)
+    awake.refresh("punctual", schedule=this_minute)
+    awake.refresh("suspended", schedule=this_minute, suspend=True)
+    awake.refresh("edited")
+    bare_cronjob(awake, "bare-suspended", this_minute, suspend=True)
+    bare_cronjob(awake, "bare-edited", "0 0 1 1 *", suspend=False)
+    alone.ready("lonely")
+    for name in ("punctual", "suspended", "edited"):
+        awake.ready(name)
+    alone.stop()
+    assert datetime.now(UTC) < slot, "the preparations took too long"
+    time.sleep((slot - datetime.now(UTC)).total_seconds())
+    eventually(partial(fired, awake, "punctual"), within=20, context=lambda: awake.story("punctual"))
+    awake.edit("suspended", suspend=False)
+    awake.edit("edited", schedule=this_minute)
+    awake.until(lambda: awake.cronjob("suspended")["spec"]["suspend"] is False, 10, "suspended")
+    awake.until(lambda: awake.cronjob("edited")["spec"]["schedule"] == this_minute, 10, "edited")
+    awake.api.patch(awake.namespace, "cronjobs", "bare-suspended", {"spec": {"suspend": False}})
+    awake.api.patch(awake.namespace, "cronjobs", "bare-edited", {"spec": {"schedule": this_minute}})
+    for name in ("edited", "bare-edited"):
+        # the controller finds the slots of an edited schedule when it looks at the CronJob next, for whatever reason
+        awake.api.patch(awake.namespace, "cronjobs", name, {"metadata": {"annotations": {"note": "touched"}}})
+    for name in ("bare-suspended", "bare-edited"):
+        eventually(partial(fired, awake, name), within=20, context=awake.kubectl.story)
+    return Minute(awake, alone)
+
+
+@pytest.mark.parametrize("change", ["suspended", "edited"])
+def test_a_resume_or_edit_sets_off_no_run_of_a_slot_that_has_passed(minute, change):
+    """The control: the same change of a CronJob that nobody keeps did set one off, and a refresh that was due fired."""
+    assert fired(minute.awake, f"bare-{change}")
+    assert fired(minute.awake, "punctual")
+    assert not fired(minute.awake, change)
+    assert minute.awake.status(change).get("history", []) == []
+
+
+def test_a_scheduled_run_is_recognised(minute):
+    """Trigger Scheduled, and the next run is the next day's."""
+    (job,) = jobs_of_cronjob(minute.awake, "punctual")
+    minute.awake.end(job)
+    assert minute.awake.concluded("punctual", job)["trigger"] == "Scheduled"
+    next_run = datetime.fromisoformat(minute.awake.status("punctual")["nextRun"])
+    assert timedelta(hours=23) < next_run - datetime.now(UTC) < timedelta(hours=24)
+
+
+def test_a_slot_comes_while_the_operator_is_away(minute):
+    """The run happens and reports; the operator then tells of it, once, and makes no other."""
+    alone = minute.alone
+    (job,) = jobs_of_cronjob(alone, "lonely")
+    alone.report("lonely", job)
+    alone.end(job)
+    assert alone.status("lonely").get("history", []) == []
+    alone.start()
+    run = alone.concluded("lonely", job)
+    assert (run["outcome"], run["trigger"], run["marts"]) == ("Succeeded", "Scheduled", "4/4")
+    assert [each["id"] for each in alone.status("lonely")["history"]] == [job]
+    assert [each["metadata"]["name"] for each in alone.jobs("lonely")] == [job]
+    assert [reason for reason, _ in alone.events("lonely")].count("RunSucceeded") == 1

@@ -1,0 +1,100 @@
+"""When refreshes are looked at."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from refresh_operator.agenda import Agenda
+from refresh_operator.names import Ref
+
+A, B = Ref("n", "a"), Ref("n", "b")
+
+
+async def worked(agenda: Agenda, look: Callable[[Ref], Awaitable[None]], until: Callable[[], bool]) -> None:
+    """Work until a truth holds, for five seconds at most."""
+    work = asyncio.create_task(agenda.work(look))
+    async with asyncio.timeout(5):
+        while not until():
+            await asyncio.sleep(0)
+    work.cancel()
+    await asyncio.gather(work, return_exceptions=True)
+
+
+async def test_events_of_one_refresh_count_once():
+    """A burst is one look."""
+    agenda, seen = Agenda(), []
+
+    async def look(ref: Ref) -> None:
+        seen.append(ref)
+
+    for _ in range(20):
+        agenda.add(A)
+    agenda.add(B)
+    await worked(agenda, look, lambda: len(seen) >= 2)
+    assert sorted(seen, key=str) == [A, B]
+
+
+async def test_a_refresh_is_looked_at_by_one_worker_at_a_time():
+    """An event during a look is answered by another look after it, not beside it."""
+    agenda, at_once, most, looks = Agenda(), 0, 0, 0
+
+    async def look(ref: Ref) -> None:
+        nonlocal at_once, most, looks
+        at_once, looks = at_once + 1, looks + 1
+        most = max(most, at_once)
+        if looks < 3:
+            agenda.add(ref)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        at_once -= 1
+
+    agenda.add(A)
+    await worked(agenda, look, lambda: looks == 3 and at_once == 0)
+    assert most == 1
+
+
+async def test_others_go_on_while_one_takes_long():
+    """A refresh whose look hangs delays no other."""
+    agenda, seen = Agenda(), []
+
+    async def look(ref: Ref) -> None:
+        if ref == A:
+            await asyncio.Event().wait()
+        seen.append(ref)
+
+    agenda.add(A)
+    agenda.add(B)
+    await worked(agenda, look, lambda: B in seen)
+    assert seen == [B]
+
+
+async def test_an_earlier_time_wins():
+    """An event goes before a planned look; a later plan does not push an earlier one back."""
+    agenda, seen = Agenda(), []
+
+    async def look(ref: Ref) -> None:
+        seen.append(ref)
+
+    agenda.add(A, timedelta(hours=1))
+    agenda.add(A)
+    agenda.add(A, timedelta(hours=2))
+    await worked(agenda, look, lambda: bool(seen))
+    assert seen == [A]
+
+
+def test_failures_wait_longer_and_longer_until_a_success():
+    """Half a second, one, two … at most a minute; a success starts over."""
+    pauses: list[float] = []
+
+    class Noted(Agenda):
+        def add(self, ref: Ref, after: timedelta = timedelta(0)) -> None:
+            assert ref == A
+            pauses.append(after.total_seconds())
+
+    agenda = Noted()
+    for _ in range(10):
+        agenda.failed(A)
+    agenda.succeeded(A)
+    agenda.failed(A)
+    assert pauses[:4] == [0.5, 1, 2, 4]
+    assert pauses[-2:] == [60, 0.5]
