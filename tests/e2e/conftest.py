@@ -43,8 +43,9 @@ def stage(cluster) -> Iterator[Stage]:
     stage.request_run("main", "first")
     assert stage.finished("main", "first")["outcome"] == "Succeeded", stage.story("main")
     yield stage
-    stage.uninstall_operator()
-    kubectl("delete", "namespace", namespace, "--wait=true", timeout=120)
+    if not os.environ.get("KEEP_CLUSTER"):
+        stage.uninstall_operator()
+        kubectl("delete", "namespace", namespace, "--wait=true", timeout=120)
 
 
 def sample(which: str, name: str, **spec: object) -> str:
