@@ -1,0 +1,175 @@
+"""The chart on a real API server: lint, install, upgrade, uninstall; what it renders, and what its operator may do."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support.eventually import eventually
+from support.worlds import ROOT
+
+CHART = ROOT / "deploy/helm"
+KINDS = "deployments,serviceaccounts,roles,rolebindings"
+
+
+class Helm:
+    """The helm program on one control plane."""
+
+    def __init__(self, program: Path, kubeconfig: Path) -> None:
+        self._start = [str(program), f"--kubeconfig={kubeconfig}"]
+
+    def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """How a command ended."""
+        return subprocess.run([*self._start, *words], capture_output=True, text=True, timeout=90, check=False)
+
+    def __call__(self, *words: str) -> str:
+        """What a command prints."""
+        done = self.attempt(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def rendered(self, *sets: str, values: Any = None) -> list[dict]:
+        """All objects of `helm template`."""
+        options = [word for each in sets for word in ("--set", each)]
+        if values is not None:
+            options += ["--set-json", json.dumps(values)]
+        return [each for each in yaml.safe_load_all(self("template", "r", str(CHART), "-n", "ns", *options)) if each]
+
+
+@pytest.fixture(scope="module")
+def run_helm(helm, control_plane) -> Helm:
+    """helm, on the control plane of the tests."""
+    return Helm(helm, control_plane.kubeconfig)
+
+
+def of_kind(objects: list[dict], kind: str) -> dict[str, dict]:
+    return {each["metadata"]["name"]: each for each in objects if each["kind"] == kind}
+
+
+def test_lint_is_strict_and_silent(run_helm):
+    """Also with every value that the schema knows set to something else."""
+    full = ["--set", "refreshes.main.enabled=true,refreshes.phase2.enabled=true,watch.clusterWide=true,imagePullSecrets={a}"]
+    for words in ([], full):
+        assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), *words)
+
+
+def test_users_choose_main_phase2_or_both(run_helm):
+    """By refreshes.main.enabled and refreshes.phase2.enabled; neither by default."""
+    main, phase2 = "refreshes.main.enabled=true", "refreshes.phase2.enabled=true"
+    chosen = {sets: set(of_kind(run_helm.rendered(*sets), "DashboardRefresh")) for sets in ((), (main,), (phase2,), (main, phase2))}
+    assert chosen == {
+        (): set(),
+        (main,): {"main-pipeline"},
+        (phase2,): {"phase2-dashboards-refresh"},
+        (main, phase2): {"main-pipeline", "phase2-dashboards-refresh"},
+    }
+
+
+@pytest.mark.parametrize("name", ["main", "phase2"])
+def test_the_refreshes_are_those_of_the_samples(run_helm, name):
+    """Field by field; the labels are there, too, so that `-l production` finds them."""
+    sample = yaml.safe_load((ROOT / f"deploy/samples/{name}.yaml").read_text())
+    (rendered,) = of_kind(run_helm.rendered(f"refreshes.{name}.enabled=true"), "DashboardRefresh").values()
+    assert rendered["spec"] == {**sample["spec"], "suspend": False}
+    assert sample["metadata"]["labels"].items() <= rendered["metadata"]["labels"].items()
+
+
+def test_values_are_laid_over_the_samples(run_helm):
+    """Secret, API, notifications, suspend, and any field of the spec."""
+    sets = (
+        "refreshes.phase2.enabled=true",
+        "refreshes.phase2.suspend=true",
+        "warehouse.secretName=pg",
+        "dashboardApi.baseUrl=http://api:1",
+    )
+    values = {"notifications": [], "refreshes": {"phase2": {"enabled": True, "suspend": True, "spec": {"dbt": {"threads": 2}}}}}
+    spec = of_kind(run_helm.rendered(*sets, values=values), "DashboardRefresh")["phase2-dashboards-refresh"]["spec"]
+    assert (spec["warehouse"]["secretRef"]["name"], spec["cache"]["baseUrl"], spec["suspend"]) == ("pg", "http://api:1", True)
+    assert (spec["notifications"], spec["dbt"]) == ([], {"threads": 2})
+    assert len(spec["cache"]["endpoints"]) == 4
+
+
+@pytest.mark.parametrize(
+    "bad", ["refreshes.main.enabeld=true", "watch.clusterWide=perhaps", "links.runUrl=nowhere", "runner.image.repository="]
+)
+def test_a_wrong_value_is_refused(run_helm, bad):
+    """By the values' schema, before anything is applied; the control is that the chart renders without it."""
+    assert run_helm.rendered()
+    assert run_helm.attempt("template", "r", str(CHART), "--set", bad).returncode != 0
+
+
+def test_the_operator_runs_restricted(run_helm):
+    """The level `restricted` of Pod Security, and a read-only root."""
+    pod = of_kind(run_helm.rendered(), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_cluster_wide_is_a_choice(run_helm):
+    """A Role by default; by value a ClusterRole with the same rules."""
+    small, wide = run_helm.rendered(), run_helm.rendered("watch.clusterWide=true")
+    (role,) = of_kind(small, "Role").values()
+    (cluster_role,) = of_kind(wide, "ClusterRole").values()
+    assert (of_kind(small, "ClusterRole"), of_kind(wide, "Role")) == ({}, {})
+    assert role["rules"] == cluster_role["rules"]
+
+
+def test_secrets_are_read_by_name_only(run_helm):
+    """No list and no watch: nobody gets all of them from the operator's token in one go."""
+    (role,) = of_kind(run_helm.rendered(), "Role").values()
+    assert [rule["verbs"] for rule in role["rules"] if "secrets" in rule["resources"]] == [["get"]]
+    assert "*" not in str(role["rules"])
+
+
+def test_install_upgrade_uninstall(run_helm, contract):
+    """The release comes with its refreshes, follows its values, and goes without a trace; only the CRD stays."""
+    namespace = "chart-life"
+    kubectl = contract.within(namespace)
+    enabled = ["--set", "refreshes.phase2.enabled=true"]
+    run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace", *enabled)
+    assert kubectl.names("dr") == ["dashboardrefresh.dashboards.sigeti.io/phase2-dashboards-refresh"]
+    assert len(kubectl.names(KINDS, "-l", "app.kubernetes.io/instance=r")) == 4
+    run_helm("upgrade", "r", str(CHART), "-n", namespace, *enabled, "--set", "refreshes.main.enabled=true,refreshes.phase2.suspend=true")
+    suspended = {each["metadata"]["name"]: each["spec"]["suspend"] for each in kubectl.json("dr")["items"]}
+    assert suspended == {"main-pipeline": False, "phase2-dashboards-refresh": True}
+    run_helm("uninstall", "r", "-n", namespace, "--wait")
+    eventually(lambda: kubectl.names(f"{KINDS},dr", "-l", "app.kubernetes.io/managed-by=Helm") == [], within=20)
+    assert contract.names("crd")
+
+
+def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
+    """As the API server sees them: `kubectl auth can-i`."""
+    namespace = "chart-rights"
+    run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace")
+    account = f"system:serviceaccount:{namespace}:r-dashboard-refresh"
+
+    def can(*words: str, where: str = namespace) -> bool:
+        return contract.within(where).attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
+
+    status = "--subresource=status"
+    allowed = [
+        f"patch dashboardrefreshes {status}",
+        f"patch cronjobs {status}",
+        "create cronjobs",
+        "update roles",
+        "delete jobs",
+        "get secrets",
+        "create events",
+    ]
+    forbidden = [
+        "list secrets",
+        "patch dashboardrefreshes",
+        "delete cronjobs",
+        "create pods",
+        "get configmaps",
+        "create pods --subresource=exec",
+    ]
+    assert [each for each in allowed if not can(*each.split())] == []
+    assert [each for each in forbidden if can(*each.split())] == []
+    assert not can("get", "secrets", where="default")

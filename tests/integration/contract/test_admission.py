@@ -1,0 +1,130 @@
+"""The API server itself judges what users write: good ones are taken, bad ones refused in words that a person understands."""
+
+import copy
+import json
+
+import pytest
+import yaml
+
+from support.worlds import ROOT
+
+SAMPLES = sorted((ROOT / "deploy/samples").glob("*.yaml"))
+
+
+def manifest(**changes):
+    """The phase 2 sample with changes to its spec; None takes a field away."""
+    whole = yaml.safe_load((ROOT / "deploy/samples/phase2.yaml").read_text())
+    spec = {**whole["spec"], **changes}
+    return {**whole, "spec": {key: value for key, value in spec.items() if value is not None}}
+
+
+def named(name: str):
+    whole = copy.deepcopy(manifest())
+    whole["metadata"]["name"] = name
+    return whole
+
+
+def layer(**changes):
+    return {"name": "staging", "select": ["stg_implantations"], **changes}
+
+
+SLACK = {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}
+MAIL = {"to": ["a@b.example"], "smtpSecretRef": {"name": "smtp"}}
+MART = {"relation": "dwh_marts_operationnel.mart_implantation_suivi", "keys": ["zone_id"]}
+
+BAD = {
+    "an unknown field": (manifest(scheduel="* * * * *"), 'unknown field "spec.scheduel"'),
+    "an unknown field deep inside": (manifest(cache={"endpoints": ["/a"], "timeot": "1s"}), 'unknown field "spec.cache.timeot"'),
+    "no schedule": (manifest(schedule=None), "spec.schedule: Required value"),
+    "a cron line of four fields": (manifest(schedule="30 2 * *"), "write a cron line of five fields"),
+    "a minute that does not exist": (manifest(schedule="60 2 * * *"), "write a cron line of five fields"),
+    "a zone within the cron line": (manifest(schedule="TZ=Europe/Paris 30 2 * * *"), "write a cron line of five fields"),
+    "an unknown zone": (manifest(timeZone="Europe/Pariss"), "Pariss"),
+    "the local zone": (manifest(timeZone="Local"), "write the IANA name of a time zone"),
+    "a duration in words": (manifest(timeout="15 minutes"), "write a duration like 90s"),
+    "a duration of nothing": (manifest(timeout="0s"), "between 1s and 168h"),
+    "a duration in days": (manifest(startTimeout="2d"), "write a duration like 90s"),
+    "a percentage without its sign": (manifest(validation={"maxNullShare": "10", "marts": [MART]}), "write a percentage like 10%"),
+    "more than the whole": (manifest(validation={"maxNullShare": "110%", "marts": [MART]}), "between 0% and 100%"),
+    "a quantity in words": (manifest(resources={"limits": {"memory": "4 GB"}}), "write a quantity like 250m"),
+    "a request above its limit": (
+        manifest(resources={"requests": {"cpu": "3"}, "limits": {"cpu": "2"}}),
+        "requests.cpu must not exceed limits.cpu",
+    ),
+    "no layers": (manifest(layers=[]), "spec.layers"),
+    "a layer that selects nothing": (manifest(layers=[layer(select=[])]), "spec.layers[0].select"),
+    "an option among the selectors": (manifest(layers=[layer(select=["--full-refresh"])]), "never an option"),
+    "two layers of one name": (manifest(layers=[layer(), layer()]), 'Duplicate value: {"name":"staging"}'),
+    "a layer with the name of another step": (manifest(layers=[layer(name="cache")]), "names of other steps"),
+    "a mart listed twice": (manifest(validation={"marts": [MART, MART]}), "Duplicate value"),
+    "a mart without its schema": (manifest(validation={"marts": [{"relation": "mart", "keys": []}]}), "write a table as schema.name"),
+    "too many retries": (manifest(retries=11), "spec.retries"),
+    "an endpoint without its slash": (manifest(cache={"endpoints": ["api/x"]}), "write a path that begins with a slash"),
+    "an address without a scheme": (
+        manifest(cache={"baseUrl": "dashboard-api:8000", "endpoints": ["/a"]}),
+        "begins with http:// or https://",
+    ),
+    "two channels in one": (manifest(notifications=[{"slack": SLACK, "email": MAIL}]), "name exactly one of slack and email"),
+    "no channel": (manifest(notifications=[{"when": ["Failed"]}]), "name exactly one of slack and email"),
+    "no mail address": (manifest(notifications=[{"email": {**MAIL, "to": ["everybody"]}}]), "write one mail address"),
+    "an unknown policy": (manifest(tests={"select": ["tag:P2"], "onFailure": "Ignore"}), 'supported values: "Warn", "Fail"'),
+    "a name of 53 characters": (named("n" * 53), "at most 52 characters"),
+}
+
+GOOD = {
+    "only what is needed": {
+        "apiVersion": "dashboards.sigeti.io/v1alpha1",
+        "kind": "DashboardRefresh",
+        "metadata": {"name": "small"},
+        "spec": {"schedule": "0 6 * * MON-FRI", "warehouse": {"secretRef": {"name": "w"}}, "layers": [layer()]},
+    },
+    "the phase 2 sample": manifest(),
+    "a name of 52 characters": named("n" * 52),
+    "a zone with three parts": manifest(timeZone="America/Argentina/Buenos_Aires"),
+    "whole numbers as quantities": manifest(resources={"requests": {"cpu": 1}, "limits": {"cpu": 2, "memory": "4Gi"}}),
+    "an hour and a half": manifest(timeout="1h30m"),
+    "no notifications": manifest(notifications=None),
+}
+
+
+def applied(contract, whole) -> tuple[bool, str]:
+    """Whether `kubectl apply` is let in, and what it says; nothing is kept."""
+    done = contract.attempt("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(whole))
+    return done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("whole", "says"), BAD.values(), ids=BAD.keys())
+def test_a_bad_one_is_refused_in_words(contract, whole, says):
+    """`kubectl apply` names the field, or says what to write instead."""
+    taken, words = applied(contract, whole)
+    assert not taken
+    assert says in words
+
+
+@pytest.mark.parametrize("whole", GOOD.values(), ids=GOOD.keys())
+def test_a_good_one_is_taken(contract, whole):
+    """The control of all refusals: the same way lets these in."""
+    taken, words = applied(contract, whole)
+    assert taken, words
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=[file.stem for file in SAMPLES])
+def test_the_samples_are_taken_as_they_are(contract, file):
+    """As the README says: kubectl apply -f."""
+    assert applied(contract, yaml.safe_load(file.read_text()))[0]
+
+
+def test_defaults_are_filled_in(contract):
+    """`kubectl get -o yaml` shows what a short resource comes to."""
+    done = contract("apply", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(GOOD["only what is needed"]))
+    spec = json.loads(done)["spec"]
+    assert (spec["timeZone"], spec["timeout"], spec["retries"], spec["suspend"]) == ("Etc/UTC", "15m", 2, False)
+    assert spec["layers"][0]["timeout"] == "120s"
+    assert spec["dbt"]["threads"] == 8
+
+
+def test_two_messages_come_at_once(contract):
+    """Whoever has made two mistakes learns of both."""
+    _, words = applied(contract, manifest(schedule="bad", timeout="soon"))
+    assert "spec.schedule" in words
+    assert "spec.timeout" in words
