@@ -54,10 +54,11 @@ class EmbeddedCluster:
     def up(self, programs: Programs) -> None:
         """Make it run and answer. What runs already stays; when the node itself is gone its remains are cleared away first."""
         with locked(self.home):
-            if not self.node.alive():
-                self._end()
-                self._prepare(programs)
-                self.node.start(programs.kube, programs.coredns, programs.node)
+            if self.node.alive() and self._heal():
+                return
+            self._end()
+            self._prepare(programs)
+            self.node.start(programs.kube, programs.coredns, programs.node)
             self._components().ensure()
 
     def alive(self) -> bool:
@@ -110,6 +111,16 @@ class EmbeddedCluster:
     def start_component(self, name: str) -> None:
         """Make a stopped or frozen component run again and wait until it answers."""
         self._components().start(name)
+
+    def _heal(self) -> bool:
+        """Start what does not run; False when the node turns out to be ending just now."""
+        try:
+            self._components().ensure()
+        except ClusterError:
+            if self.node.ends(within=2.0):
+                return False
+            raise
+        return True
 
     def _prepare(self, programs: Programs) -> None:
         self.home.mkdir(parents=True, mode=0o700)

@@ -29,6 +29,15 @@ class Node:
         """Whether the namespaces exist."""
         return self._processes.alive(_INIT)
 
+    def ends(self, within: float) -> bool:
+        """Whether the namespaces are gone now or within so many seconds; they outlive the killing of process 1 a little."""
+        end = time.monotonic() + within
+        while self.alive():
+            if time.monotonic() > end:
+                return False
+            time.sleep(0.05)
+        return True
+
     def start(self, kube: Path, coredns: Path, node: Path) -> None:
         """Make the control groups and the namespaces; the node's root file system is ready after it."""
         cgroups.create(self.cgroup)
