@@ -47,5 +47,6 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # at this level kopf tells of every event that it hands on
-    logging.getLogger("kopf").setLevel(max(logging.getLevelName(level), logging.WARNING))
+    # kopf tells at INFO of every event that it hands on, httpx of every address: a webhook's is a secret
+    for name in ("kopf", "httpx", "httpcore"):
+        logging.getLogger(name).setLevel(max(logging.getLevelName(level), logging.WARNING))
