@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from cluster.embedded.binaries import KUBE, build
-from cluster.embedded.control_plane import ControlPlane, answers, remove_orphans
+from cluster.embedded.control_plane import COMPONENTS, ControlPlane, answers, remove_orphans
 from cluster.paths import paths_of
 
 
@@ -64,10 +64,10 @@ def test_a_component_stops_and_comes_back_with_its_data(plane: ControlPlane) -> 
     """A stopped API server does not answer; started again it does, with what was written before."""
     plane.up()
     kubectl(plane, "create", "namespace", "kept")
-    for name in plane.components:
+    for name in COMPONENTS:
         plane.stop_component(name)
     assert not answers(plane.kubeconfig, "/readyz")
-    for name in plane.components:
+    for name in COMPONENTS:
         plane.start_component(name)
     assert plane.alive()
     assert "kept" in kubectl(plane, "get", "namespaces")
