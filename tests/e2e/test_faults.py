@@ -30,7 +30,7 @@ def test_a_warehouse_that_is_away_is_tried_again_and_then_named(stage, phase2):
 
 def test_a_run_over_its_deadline_names_the_step(stage, phase2):
     """A locked source holds the staging layer until the run's time is over."""
-    name = phase2(retries=0, timeout="15s")
+    name = phase2(retries=0, timeout="30s")
     with stage.locked("sigeti.indemnisations", "dwh_staging.stg_indemnisations"):
         stage.request_run(name, "slow")
         done = stage.finished(name, "slow")
