@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+from refresh_api.names import TERMINATION_LOG_PATH
 from refresh_runner.journal import Clock
 
 _STARTED = time.monotonic()
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),
         jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads tries, guards nothing
         output=sys.stdout,
+        termination_log=chosen.termination_log,
     )
     return run_command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir), surroundings)
 
@@ -45,6 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("file", nargs="?", type=Path, help="a DashboardRefresh as YAML; the pod's order unless given")
     run.add_argument("--workdir", type=Path, help="where dbt's files stay, so that it parses quicker next time; else a temporary folder")
+    run.add_argument(
+        "--termination-log", type=Path, default=Path(TERMINATION_LOG_PATH), help="where a pod leaves its last words (%(default)s)"
+    )
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     for command in (run, lint):

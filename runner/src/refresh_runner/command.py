@@ -18,7 +18,6 @@ from refresh_api.names import (
     RUN_ID_ENV,
     RUN_URL_TEMPLATE_ENV,
     SECRETS_PATH,
-    TERMINATION_LOG_PATH,
 )
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason
@@ -51,7 +50,7 @@ class Surroundings:
     clock: Clock
     jitter: Callable[[], float]
     output: TextIO
-    termination_log: Path = Path(TERMINATION_LOG_PATH)
+    termination_log: Path
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ import yaml
 
 from refresh_api.status import Reason
 from refresh_runner.access import Access
+from refresh_runner.dbt_quick import selected, spare_stack_walks
 from refresh_runner.dbt_results import Lines, OnLine, SqlStates, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -119,16 +120,13 @@ class Dbt:
         return self._execute("test", nodes, limit)
 
     def _nodes(self, selection: Selection, kind: str) -> tuple[Node, ...]:
-        exclude = ["--exclude", *selection.exclude] if selection.exclude else []
-        keys = ["--resource-type", kind, "--output", "json", "--output-keys", "unique_id"]
-        outcome = self._invoke(["list", *keys, "--select", *selection.select, *exclude])
-        if not isinstance(outcome.result, list):
-            raise _project_error(error_text(outcome.exception))
-        if not outcome.result:
+        try:
+            found = selected(self._parsed(), selection, kind)
+        except Exception as error:  # whatever dbt makes of a selector that is wrong
+            raise _project_error(error_text(error)) from error
+        if not found:
             raise _project_error(f"{' '.join(selection.select)} selects no {kind} of the dbt project")
-        manifest = self._parsed()
-        ids = [json.loads(line)["unique_id"] for line in outcome.result]
-        return tuple(Node(id_, manifest.nodes[id_].name, "fqn:" + ".".join(manifest.nodes[id_].fqn)) for id_ in ids)
+        return found
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         self._sqlstates.clear()
@@ -231,3 +229,5 @@ def _timeouts(limit: timedelta) -> dict[str, str]:
 def _import_dbt() -> None:
     import dbt.adapters.postgres
     import dbt.cli.main  # noqa: F401 - the import is the point
+
+    spare_stack_walks()

@@ -1,0 +1,188 @@
+"""What comes of a run, on a real PostgreSQL by the real dbt: each fault beside the run that shows it is the fault's doing."""
+
+from refresh_api.status import Outcome, Reason, RunPhase
+from support.runs import Bench
+from support.webserver import WebServer
+
+WELL = (True, 2, "Petit refresh - 2/2 marts validated")
+
+
+def words(ran) -> tuple[object, ...]:
+    return ran.words.phase, ran.words.outcome, ran.words.reason, ran.words.marts
+
+
+def states(ran) -> dict[str, str]:
+    """Return each step's last state, by the log."""
+    found = {}
+    for message in (line["message"] for line in ran.lines if line["logger"].startswith("refresh_runner")):
+        label, _, rest = message.partition(" ")
+        if "/" in label and label[0].isdigit():
+            name, state = rest.split()[:2]
+            found[name] = state.rstrip(":")
+    return found
+
+
+def test_a_run_does_its_six_steps(bench: Bench, api: WebServer):
+    """Models, tests, verdicts, calls past the API's cache, one row."""
+    ran = bench.run()
+    assert ran.code == 0, ran.output
+    assert words(ran) == (RunPhase.FINISHED, Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert states(ran) == dict.fromkeys(["staging", "facts", "marts", "tests", "validation", "cache"], "Succeeded")
+    assert [(asked.path, asked.headers["Cache-Control"]) for asked in api.asked] == [("/a", "no-cache"), ("/b", "no-cache")]
+    assert bench.log_rows() == [(*WELL, "petit", f"petit-{bench.runs}")]
+
+
+def test_a_broken_model_fails_the_run(bench: Bench, api: WebServer):
+    """The model and its error are named, nothing after it is started, nobody calls the API, the row says so."""
+    bench.database.run("alter table src.lignes rename column mois to autre")
+    ran = bench.run()
+    assert ran.code == 1
+    assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.LAYER_FAILED, "0/2")
+    assert ran.words is not None
+    assert "1/6 staging: stg_lignes: " in (ran.words.message or "")
+    assert 'column "mois" does not exist' in (ran.words.message or "")
+    later = ["facts", "marts", "tests", "validation", "cache"]
+    assert states(ran) == {"staging": "Failed", **dict.fromkeys(later, "Skipped")}
+    assert "not started: 1/6 staging failed" in ran.messages
+    assert api.asked == []
+    assert bench.log_rows() == [(False, 0, "Petit refresh - 0/2 marts validated", "petit", f"petit-{bench.runs}")]
+    bench.database.run("alter table src.lignes rename column autre to mois")
+    assert bench.run().code == 0
+
+
+def test_a_failing_test_warns(bench: Bench, api: WebServer):
+    """It is counted and named; the run goes on to the cache."""
+    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = bench.run()
+    assert ran.code == 0
+    assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
+    assert states(ran)["tests"] == "Warned"
+    assert "1 of 3 tests failed: unique_mart_a_id" in ran.messages
+    assert api.paths() == ["/a", "/b"]
+    assert bench.log_rows()[0][:3] == WELL
+
+
+def test_a_failing_test_fails_the_run_where_it_should(bench: Bench, api: WebServer):
+    """With onFailure: Fail; the marts get their verdicts all the same, the API is not called."""
+    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    assert ran.code == 1
+    assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED, "2/2")
+    assert (states(ran)["validation"], states(ran)["cache"]) == ("Succeeded", "Skipped")
+    assert api.asked == []
+    assert bench.log_rows()[0][:3] == (False, 2, "Petit refresh - 2/2 marts validated")
+
+
+def test_a_test_of_severity_warn_only_warns(bench: Bench):
+    """Also where failed tests fail the run: mart_b's test is one, and alone in finding something."""
+    only_b = {"select": ["mart_b"], "onFailure": "Fail"}
+    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = bench.run(bench.spec(tests=only_b))
+    assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
+    assert "unique_mart_b_id" in ran.messages
+
+
+def test_a_test_that_cannot_run_counts_as_failed(bench: Bench):
+    """Its table is gone, as with bad SQL."""
+    spec = bench.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
+    ran = bench.run(spec)
+    assert words(ran)[1:3] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+    assert "2 of 2 tests failed" in ran.messages
+
+
+def null_share(bench: Bench, rows: int, nulls: int):
+    bench.database.run(
+        f"truncate src.lignes; insert into src.lignes select n, case when n > {nulls} then n end, 1 from generate_series(1, {rows}) n"
+    )
+    return bench.run()
+
+
+def test_nulls_in_a_key_warn_from_ten_percent_on(bench: Bench):
+    """12 % and exactly 10 % do, 9.99 % does not."""
+    many, exact, fewer = null_share(bench, 100, 12), null_share(bench, 10_000, 1_000), null_share(bench, 10_000, 999)
+    assert words(many)[1:] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "1/2")
+    assert "zone is NULL in 12% of the rows" in many.messages
+    assert words(exact)[1:] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "1/2")
+    assert words(fewer)[1:] == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert [row[:3] for row in bench.log_rows()] == [(True, 2, "Petit refresh - 1/2 marts validated")] * 2 + [WELL]
+
+
+def test_an_empty_mart_fails_the_run(bench: Bench, api: WebServer):
+    """The API is not asked to load it."""
+    bench.database.run("truncate src.lignes")
+    ran = bench.run()
+    assert ran.code == 1
+    assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.VALIDATION_FAILED, "0/2")
+    assert "dwh_marts.mart_a FAILED: it has no rows" in ran.messages
+    assert states(ran)["cache"] == "Skipped"
+    assert api.asked == []
+
+
+def test_a_missing_mart_fails_the_run(bench: Bench):
+    """The other one keeps its verdict."""
+    marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_marts.absent"}]
+    ran = bench.run(bench.spec(validation={"marts": marts}))
+    assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
+    assert "dwh_marts.absent FAILED: there is no such table" in ran.messages
+
+
+def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Bench, api: WebServer):
+    """One answers 500, one never ends; the run succeeds."""
+    api.statuses["/a"] = 500
+    api.slow.add("/b")
+    ran = bench.run()
+    assert ran.code == 0
+    assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
+    assert "/a: answered 500" in ran.messages
+    assert "/b: no whole answer within" in ran.messages
+    assert bench.log_rows()[0][:3] == WELL
+
+
+def test_an_api_that_is_away_is_a_warning(bench: Bench):
+    """Nobody listens at its address, which the variable names."""
+    ran = bench.run(API_BASE_URL="http://127.0.0.1:9")
+    assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
+    assert "http://127.0.0.1:9 can't be reached" in ran.messages
+
+
+def test_a_model_of_another_refresh_that_is_not_there_is_named(bench: Bench):
+    """With the refresh that builds it; nothing is built before."""
+    spec = bench.spec(layers=[{"name": "staging", "select": ["stg_lignes"]}, {"name": "facts", "select": ["fait_autres"]}])
+    ran = bench.run(spec)
+    assert (ran.code, words(ran)[2]) == (1, Reason.LAYER_FAILED)
+    assert ran.words is not None
+    assert "2/5 facts: fait_autres needs dwh_staging.stg_autres, which is not in the warehouse: run `main` once" in (
+        ran.words.message or ""
+    )
+    assert states(ran)["staging"] == "Skipped"
+    bench.database.run("create schema if not exists dwh_staging; create table dwh_staging.stg_autres (id integer)")
+    assert words(bench.run(spec))[2] is Reason.VALIDATION_FAILED
+
+
+def test_a_selection_of_nothing_is_an_error(bench: Bench):
+    """dbt itself would call it a success."""
+    ran = bench.run(bench.spec(layers=[{"name": "staging", "select": ["stg_lignes", "tag:nothing"]}]))
+    assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
+    assert "tag:nothing" in ran.messages
+
+
+def test_dbts_own_lines_are_in_the_log(bench: Bench):
+    """As JSON, with refresh, run and step."""
+    ran = bench.run()
+    line = next(line for line in ran.lines if "OK created sql table model dwh_marts.mart_a" in line["message"])
+    assert (line["refresh"], line["run"], line["step"], line["logger"]) == ("essai/petit", f"petit-{bench.runs}", "3/6 marts", "dbt")
+
+
+def test_the_same_run_has_one_row(bench: Bench):
+    """Should its pod have died between the row and its report, the next attempt writes none."""
+    bench.run(RUN_ID="petit-once")
+    bench.run(RUN_ID="petit-once")
+    assert [row[4] for row in bench.log_rows()] == ["petit-once"]
+
+
+def test_an_order_that_is_not_understood_is_final(bench: Bench):
+    """And says so in the last words."""
+    ran = bench.run(REFRESH_ORDER='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
+    assert ran.code == 1
+    assert words(ran)[:3] == (RunPhase.FINISHED, Outcome.FAILED, Reason.INVALID_ORDER)
+    assert "spec.schedule: is missing" in ran.output

@@ -1,0 +1,206 @@
+"""Runs of a small project on a real PostgreSQL, as in a pod: order by environment, secrets in folders, last words in a file."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
+from refresh_api.order import Order, RefreshRef
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import LastWords
+from refresh_runner.command import Places, Surroundings, run_command
+from refresh_runner.journal import Clock
+from support.postgres import Database
+
+Json = dict[str, Any]
+
+_MODELS = {
+    "staging/stg_lignes": ("materialized='view', schema='dwh_staging'", "select id, zone, nap, mois from {{ source('src', 'lignes') }}"),
+    "facts/fait_lignes": ("schema='dwh_facts'", "select id, zone, mois, pg_sleep(nap)::text as nap from {{ ref('stg_lignes') }}"),
+    "facts/fait_jours": ("schema='dwh_facts'", "select id, mois from {{ ref('stg_lignes') }}"),
+    "marts/mart_a": ("schema='dwh_marts'", "select id, zone, mois from {{ ref('fait_lignes') }}"),
+    "marts/mart_b": ("schema='dwh_marts'", "select id, mois from {{ ref('fait_jours') }}"),
+    "other/stg_autres": ("schema='dwh_staging', tags=['P1'], meta={'built_by': 'main'}", "select 1 as id"),
+    "other/fait_autres": ("schema='dwh_facts'", "select id from {{ ref('stg_autres') }}"),
+}
+_PROJECT = """
+name: petit
+version: "1.0.0"
+config-version: 2
+profile: petit
+macro-paths: [macros]
+models: {petit: {+materialized: table, +tags: [P2]}}
+"""
+_PROPERTIES = """
+sources: [{name: src, schema: src, tables: [{name: lignes}]}]
+models:
+  - name: mart_a
+    columns: [{name: id, data_tests: [unique, not_null]}, {name: zone}, {name: mois}]
+  - name: mart_b
+    columns: [{name: id, data_tests: [{unique: {config: {severity: warn}}}]}, {name: mois}]
+"""
+_SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
+SOURCES = """
+drop schema if exists src, dwh_staging, dwh_facts, dwh_marts cascade;
+drop table if exists dbt_refresh_log;
+create schema src;
+create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
+insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n;
+"""
+
+
+def write_project(folder: Path) -> Path:
+    """Write a small dbt project: a view, two facts, two marts, three tests, and a model of another refresh."""
+    for name, text in {
+        "dbt_project.yml": _PROJECT,
+        "macros/generate_schema_name.sql": _SCHEMA_NAME,
+        "models/properties.yml": _PROPERTIES,
+        **{f"models/{name}.sql": f"{{{{ config({config}) }}}}\n{query}\n" for name, (config, query) in _MODELS.items()},
+    }.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What one run left behind."""
+
+    code: int
+    output: str
+    words: LastWords | None
+
+    @property
+    def lines(self) -> list[Json]:
+        """The log, line by line."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+    @property
+    def messages(self) -> str:
+        """The log's messages."""
+        return "\n".join(line["message"] for line in self.lines)
+
+
+@dataclass
+class Bench:
+    """A place to run small refreshes in: everything that a pod has but its image."""
+
+    place: Path
+    project: Path
+    database: Database
+    api: str
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict)
+    runs: int = 0
+
+    def reset(self) -> None:
+        """Make sources and warehouse as they were, whatever a test did to them."""
+        self.database.run(SOURCES)
+        access = self.database.env
+        self.secrets = {
+            "warehouse": {
+                "host": access["PGHOST"],
+                "port": access["PGPORT"],
+                "dbname": access["PGDATABASE"],
+                "user": access["PGUSER"],
+                "password": access["PGPASSWORD"],
+            }
+        }
+
+    def spec(self, **changes: object) -> Json:
+        """Return a refresh's spec: three layers, tests, validation of two marts, two endpoints."""
+        return {
+            "title": "Petit",
+            "schedule": "0 * * * *",
+            "warehouse": {"secretRef": {"name": "warehouse"}},
+            "layers": [
+                {"name": "staging", "select": ["stg_lignes"]},
+                {"name": "facts", "select": ["fait_lignes", "fait_jours"]},
+                {"name": "marts", "select": ["mart_a", "mart_b"]},
+            ],
+            "tests": {"select": ["tag:P2"]},
+            "validation": {
+                "marts": [
+                    {"relation": "dwh_marts.mart_a", "keys": ["zone", "mois"]},
+                    {"relation": "dwh_marts.mart_b", "keys": ["mois"]},
+                ]
+            },
+            "cache": {"baseUrl": self.api, "endpoints": ["/a", "/b"], "timeout": "2s"},
+            **changes,
+        }
+
+    def variables(self, spec: Json, failures: int = 0, **further: str) -> dict[str, str]:
+        """Return a pod's environment."""
+        self.runs += 1
+        order = Order(refresh=RefreshRef(name="petit", namespace="essai"), generation=3, spec=RefreshSpec.model_validate(spec))
+        fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
+        return {ORDER_ENV: order.model_dump_json(by_alias=True), **fixed, **further}
+
+    def run(self, spec: Json | None = None, failures: int = 0, **further: str) -> Ran:
+        """Run one attempt in this process."""
+        output, started = io.StringIO(), time.monotonic()
+        around = Surroundings(
+            variables=self.variables(spec or self.spec(), failures, **further),
+            clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
+            jitter=lambda: 0.1,
+            output=output,
+            termination_log=self._words(),
+        )
+        code = run_command(Places(None, self.project, self._mounted(), self.place / "workdir"), around)
+        return self._ran(code, output.getvalue())
+
+    def start(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:
+        """Start one attempt in a process of its own, for what ends processes."""
+        words = self._words()
+        places = ["--project", str(self.project), "--secrets", str(self._mounted()), "--workdir", str(self.place / "workdir")]
+        command = [sys.executable, "-m", "refresh_runner", "run", *places, "--termination-log", str(words)]
+        env = {**os.environ, **self.variables(spec, failures, **further)}
+        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def finish(self, process: subprocess.Popen[str], within: float = 30) -> Ran:
+        """Wait for a started attempt."""
+        try:
+            output, _ = process.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return self._ran(process.returncode, output)
+
+    def log_rows(self) -> list[tuple[object, ...]]:
+        """Return the log: success, models updated, notes, refresh, run."""
+        query = "select success, models_updated, notes, refresh, run_id from dbt_refresh_log order by refresh_id"
+        return self.database.rows(query)
+
+    def queries(self, text: str) -> list[tuple[object, ...]]:
+        """Return the running queries that hold a text."""
+        query = (
+            "select pid, application_name from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
+            f" and query like '%{text}%' and query not like '%pg_stat_activity%'"
+        )
+        return self.database.rows(query)
+
+    def _mounted(self) -> Path:
+        root = self.place / "secrets"
+        for name, keys in self.secrets.items():
+            (root / name).mkdir(parents=True, exist_ok=True)
+            for key, value in keys.items():
+                (root / name / key).write_text(value)
+        return root
+
+    def _words(self) -> Path:
+        path = self.place / "termination-log"
+        path.write_bytes(b"")
+        return path
+
+    def _ran(self, code: int, output: str) -> Ran:
+        text = (self.place / "termination-log").read_text()
+        return Ran(code, output, LastWords.model_validate_json(text) if text else None)
