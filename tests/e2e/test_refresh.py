@@ -19,6 +19,10 @@ MARTS = {
     "mart_emplois_crees": ("dwh_marts_operationnel", _BY_MONTH),
     "mart_creances_agees": ("dwh_marts_financier", ("tranche_anciennete", "niveau_risque")),
 }
+QUERIES_ON_THE_LOG = (
+    "SELECT * FROM dbt_refresh_log WHERE run_date >= NOW() - INTERVAL '24 hours' ORDER BY run_date DESC",
+    "SELECT * FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1",
+)
 ENDPOINTS = ("implantation-suivi", "indemnisations", "emplois-crees", "creances-agees")
 
 
@@ -50,8 +54,10 @@ def test_a_first_run_refreshes_the_dashboards(stage, phase2):
     assert conditions(status)["LastRunSucceeded"] == ("True", "Succeeded")
     row = json.loads(stage.psql(f"select row_to_json(l) from dbt_refresh_log l where run_id = '{done['id']}'", "-At"))
     assert (row["success"], row["models_updated"], row["notes"]) == (True, 4, "Phase 2 refresh - 4/4 marts validated")
+    assert [done["id"] in stage.psql(query, "-At") for query in QUERIES_ON_THE_LOG] == [True, True]
     for endpoint, (mart, (schema, _)) in zip(ENDPOINTS, MARTS.items(), strict=True):
-        assert stage.summary(endpoint)["rows"] == len(stage.rows(f"{schema}.{mart}")) > 0
+        rows = int(stage.psql(f"SELECT COUNT(*) FROM {schema}.{mart}", "-At"))
+        assert stage.summary(endpoint)["rows"] == rows > 0
 
 
 def test_a_broken_model_fails_the_run_and_tells_everybody(stage, phase2, broken_source):
