@@ -3,6 +3,7 @@
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ class Machine:
     missing: tuple[str, ...]  # Debian packages
     apt: bool
     docker: bool
+    port: int  # the one on 127.0.0.1 that the demo shows the dashboard API on
+    port_free: bool  # or ours already
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def checks(machine: Machine, kind: str) -> list[Check]:
     linux = Check("Linux", machine.system == "Linux", machine.system, "on other systems use Docker (kind) or a cluster of your own")
     if kind == "control-plane":
         return [linux, disk, memory, go]
-    return [linux, *_privileges(machine), disk, memory, go, _packages(machine)]
+    return [linux, *_privileges(machine), disk, memory, port, go, _packages(machine)]
 
 
 def _privileges(machine: Machine) -> list[Check]:
@@ -128,6 +131,7 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")), "0") if status.exists() else "0"
     )
     own_go = installed_go()
+    port = int(os.environ.get("API_PORT") or 8000)
     return Machine(
         system=platform.system(),
         root=os.geteuid() == 0,
@@ -139,6 +143,8 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         missing=missing_packages(),
         apt=shutil.which("apt-get") is not None,
         docker=docker,
+        port=port,
+        port_free=_is_free(port) or _is_ours(port, paths),
     )
 
 
@@ -193,6 +199,20 @@ def _cgroup() -> str:
     if not mounts.exists() or not os.access("/sys/fs/cgroup", os.W_OK):
         return ""
     return "v2" if is_v2(mounts.read_text()) else "v1"
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _is_ours(port: int, paths: Paths) -> bool:
+    return any((home / "processes" / f"relay-{port}.json").exists() for home in paths.clusters.glob("*"))
 
 
 def _existing(place: Path) -> Path:

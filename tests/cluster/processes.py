@@ -61,7 +61,7 @@ class Processes:
         recorded = self.find(name)
         return recorded is not None and recorded.process() is not None
 
-    def start(self, name: str, argv: Sequence[str], environment: Mapping[str, str] | None = None, hand_over: int | None = None) -> Recorded:
+    def start(self, name: str, argv: Sequence[str], hand_over: int | None = None) -> Recorded:
         """Start a process in a session of its own; `hand_over` is a file descriptor that it finds as number 3."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ class Processes:
         if hand_over is not None:
             files.append((os.POSIX_SPAWN_DUP2, hand_over, 3))
         try:
-            pid = os.posix_spawnp(argv[0], list(argv), dict(environment or os.environ), file_actions=files, setsid=True)
+            pid = os.posix_spawnp(argv[0], list(argv), environment_of_programs(os.environ), file_actions=files, setsid=True)
         except FileNotFoundError as error:
             raise ClusterError(f"{argv[0]} is not there, {name} can't start") from error
         finally:
@@ -117,6 +117,12 @@ class Processes:
     def evidence(self, name: str) -> str:
         """For messages: whether the process runs, and its last words."""
         return f"  {name} {'runs' if self.alive(name) else 'HAS ENDED'}\n{tail(self.logs / f'{name}.log')}"
+
+
+def environment_of_programs(ours: Mapping[str, str]) -> dict[str, str]:
+    """The environment that a cluster's programs start with: no proxy between its parts, and the administrator's programs found."""
+    kept = {name: value for name, value in ours.items() if not name.lower().endswith("_proxy")}
+    return {**kept, "PATH": f"{ours.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"}
 
 
 def _end(process: psutil.Process, recorded: Recorded | None, grace: float) -> None:

@@ -1,5 +1,6 @@
 """The namespaces that hold a node: processes, network and mounts that all end when their process 1 is killed."""
 
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -9,7 +10,7 @@ import psutil
 
 from cluster.embedded import cgroups
 from cluster.errors import ClusterError
-from cluster.processes import Processes, Recorded
+from cluster.processes import Processes, Recorded, environment_of_programs
 from cluster.waiting import wait_until
 
 _SCRIPT = Path(__file__).with_name("node-root.sh")
@@ -60,7 +61,13 @@ class Node:
     def run(self, command: Sequence[str], stdin: int | None = None, limit: float = 60.0) -> str:
         """What a command inside the node prints; raises with its errors when it fails."""
         done = subprocess.run(
-            self.entering(command), stdin=stdin or subprocess.DEVNULL, capture_output=True, text=True, timeout=limit, check=False
+            self.entering(command),
+            env=environment_of_programs(os.environ),
+            stdin=stdin or subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+            check=False,
         )
         if done.returncode != 0:
             raise ClusterError(f"{' '.join(command)} failed in the node: {done.stderr.strip() or done.stdout.strip()}")

@@ -21,6 +21,8 @@ GOOD = Machine(
     missing=(),
     apt=True,
     docker=False,
+    port=8000,
+    port_free=True,
 )
 
 
@@ -86,6 +88,12 @@ def test_missing_packages_stop_only_a_machine_that_can_not_install_them() -> Non
     assert stops(replace(GOOD, missing=("runc",))) == []
     assert stops(replace(GOOD, missing=("runc",), apt=False)) == ["packages"]
     assert "apt-get install runc" in verdict(replace(GOOD, missing=("runc",), apt=False), "packages").remedy
+
+
+def test_a_taken_port_is_said_before_the_demo_starts_and_how_to_name_another() -> None:
+    """It stops nothing, since tests don't need it."""
+    check = verdict(replace(GOOD, port_free=False), "port")
+    assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT names another")
 
 
 @pytest.mark.parametrize(("go", "fine"), [(None, False), ((1, 25), False), ((1, 26), True), ((2, 0), True)])

@@ -21,6 +21,7 @@ from cluster.embedded.toolchain import version_of
 from cluster.images import RUNNER
 from cluster.mirror import mirror_of, parse_pip_config
 from cluster.paths import paths_of
+from cluster.processes import environment_of_programs
 
 V1 = "tmpfs /sys/fs/cgroup tmpfs rw 0 0\ncgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
 V2 = "proc /proc proc rw 0 0\ncgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n"
@@ -130,3 +131,9 @@ def test_state_is_the_checkout_s_and_the_cache_is_everybody_s() -> None:
     one, other = (paths_of({"XDG_CACHE_HOME": "/cache"}, Path(checkout)) for checkout in ("/a", "/b"))
     assert one.cache == other.cache == Path("/cache/dashboard-refresh")
     assert one.clusters != other.clusters
+
+
+def test_no_proxy_comes_between_the_parts_of_a_cluster() -> None:
+    """A company's proxy would be asked for the API server's address; and kube-proxy's iptables is in sbin."""
+    environment = environment_of_programs({"HTTPS_PROXY": "http://proxy", "no_proxy": "x", "HOME": "/root", "PATH": "/usr/bin"})
+    assert environment == {"HOME": "/root", "PATH": "/usr/bin:/usr/local/sbin:/usr/sbin:/sbin"}
