@@ -83,14 +83,14 @@ def checks(machine: Machine, kind: str) -> list[Check]:
         f"{NEEDED[0]}.{NEEDED[1]} or newer; fetched from PyPI",
         needed=False,
     )
+    port = Check(
+        "port", machine.port_free, f"{machine.port} {'free' if machine.port_free else 'taken'}", "API_PORT names another", needed=False
+    )
     if kind == "kind":
-        return [
-            Check("Docker", machine.docker, "answers" if machine.docker else "does not answer", "start it, or REFRESH_CLUSTER=embedded"),
-            disk,
-            memory,
-        ]
+        answer = "answers" if machine.docker else "does not answer"
+        return [Check("Docker", machine.docker, answer, "start it, or REFRESH_CLUSTER=embedded"), disk, memory, port]
     if kind == "existing":
-        return []
+        return [port]
     linux = Check("Linux", machine.system == "Linux", machine.system, "on other systems use Docker (kind) or a cluster of your own")
     if kind == "control-plane":
         return [linux, disk, memory, go]
