@@ -54,12 +54,12 @@ def contract(kubectl: Kubectl) -> Kubectl:
 
 @pytest.fixture(scope="session")
 def places(contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
-    """Makes places of their own, each with a prepared namespace; their operators end with the session."""
+    """Makes places from chart values and the operator's settings, each with a prepared namespace; their operators end with the session."""
     home, made = tmp_path_factory.mktemp("places"), []
 
-    def place(**settings: str) -> Place:
+    def place(*values: str, **settings: str) -> Place:
         new = Place(api, contract.within(f"place-{next(_numbers)}"), helm, home, settings)
-        new.prepare()
+        new.prepare(*values)
         made.append(new)
         return new
 

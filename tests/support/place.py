@@ -43,11 +43,12 @@ class Place:
         """What the operator wrote, over all its lives."""
         return self.home / f"{self.namespace}.log"
 
-    def prepare(self) -> None:
-        """Make the namespace with a warehouse's Secret, and the operator's permissions from the chart."""
+    def prepare(self, *values: str) -> None:
+        """Make the namespace with a warehouse's Secret, and the operator's permissions from the chart with these values."""
         self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
         self.secret("warehouse", WAREHOUSE)
         command = [str(self.helm), "template", "op", str(ROOT / "deploy/helm"), "-n", self.namespace, "-s", "templates/rbac.yaml"]
+        command += [word for value in values for word in ("--set", value)]
         self.kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
         token = self.kubectl("create", "token", "op-dashboard-refresh", "--duration=1h").strip()
         config = json.loads(self.kubectl.kubeconfig.read_text())
@@ -59,7 +60,7 @@ class Place:
         environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.home / f"{self.namespace}.kubeconfig"),
-            "WATCH_NAMESPACES": self.namespace,
+            "WATCH_NAMESPACES": "" if "WATCH_CLUSTER_WIDE" in self.settings else self.namespace,
             "RUNNER_IMAGE": "refresh-runner:test",
             "RECHECK": "2s",
             **self.settings,

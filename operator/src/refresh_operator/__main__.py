@@ -1,19 +1,20 @@
 """`refresh-operator`: the only place that reads the environment and the clock."""
 
 import asyncio
+import logging
 import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_operator import logs
-from refresh_operator.errors import SettingsError
+from refresh_operator.errors import OperatorError, SettingsError
 from refresh_operator.settings import settings_from
 from refresh_operator.wiring import serve
 
 
 def main() -> int:
-    """Run until SIGTERM; exit code 2 when a setting is wrong."""
+    """Run until SIGTERM; exit code 2 when a setting is wrong, 1 when the operator can't go on and is to be started anew."""
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:
@@ -22,7 +23,11 @@ def main() -> int:
     logs.configure(settings.log_level)
     in_cluster = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBECONFIG" not in os.environ
     kubeconfig = None if in_cluster else Path(os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-    asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0), kubeconfig))
+    try:
+        asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0), kubeconfig))
+    except OperatorError as error:
+        logging.getLogger(__name__).error("%s", error)
+        return 1
     return 0
 
 

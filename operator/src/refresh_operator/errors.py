@@ -2,6 +2,7 @@
 
 OperatorError
  ├─ SettingsError          the operator was started wrongly
+ ├─ ContractMissing        the CRD is not there
  └─ ApiError               the API server said no
      ├─ NotFound           404
      ├─ Conflict           409: somebody was faster; observe afresh
@@ -16,6 +17,10 @@ class OperatorError(Exception):
 
 class SettingsError(OperatorError):
     """A setting is missing or wrong; the message names the environment variable."""
+
+
+class ContractMissing(OperatorError):  # noqa: N818 - named as what it is
+    """The API server knows no DashboardRefreshes; nothing can be kept until it does."""
 
 
 class ApiError(OperatorError):

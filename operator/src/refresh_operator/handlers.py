@@ -1,5 +1,6 @@
 """What kopf watches for us. An event only says which refresh to look at; all else is observed afresh."""
 
+from datetime import timedelta
 from typing import Final
 
 import kopf
@@ -17,6 +18,8 @@ BELONGINGS: Final = (
     ("rbac.authorization.k8s.io", "v1", "rolebindings"),
 )
 """What belongs to refreshes, and is told by the label with the refresh's name."""
+SETTLE: Final = timedelta(milliseconds=100)
+"""What comes of one change comes in several events: a Job, its pod, their states. They are answered together."""
 
 
 def registry_of(agenda: Agenda) -> kopf.OperatorRegistry:
@@ -29,7 +32,7 @@ def registry_of(agenda: Agenda) -> kopf.OperatorRegistry:
 
     async def belonging_changed(namespace: str | None, labels: kopf.Labels, **_: object) -> None:
         if refresh := labels.get(REFRESH_LABEL):
-            agenda.add(Ref(namespace or "", refresh))
+            agenda.add(Ref(namespace or "", refresh), SETTLE)
 
     for group, version, plural in BELONGINGS:
         kopf.on.event(group, version, plural, registry=registry, id=f"{plural}_changed")(belonging_changed)

@@ -13,7 +13,7 @@ from refresh_operator.agenda import Agenda
 from refresh_operator.api import Api
 from refresh_operator.cluster import Cluster
 from refresh_operator.converge import Services, look
-from refresh_operator.errors import ApiError
+from refresh_operator.errors import ApiError, ContractMissing, NotFound
 from refresh_operator.handlers import kopf_settings, registry_of
 from refresh_operator.settings import Settings
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
-    """Keep refreshes until the process is told to end."""
+    """Keep refreshes until the process is told to end; ContractMissing where the CRD is not there, also later."""
     api = await Api.connect(kubeconfig)
     agenda = Agenda()
     services = Services(Cluster(api), settings, clock, agenda)
@@ -59,6 +59,9 @@ async def resync(services: Services) -> None:
         for namespace in services.settings.namespaces or ("",):
             try:
                 refs = await services.cluster.refreshes(namespace)
+            except NotFound as error:
+                # the watches would wait for it in silence, and for good
+                raise ContractMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
             except ApiError as error:
                 log.warning("can't list the refreshes: %s", error)
                 continue

@@ -1,0 +1,45 @@
+"""The operator as a process: it says whether it lives, ends when told, and watches what it is told to watch."""
+
+import json
+
+import httpx
+import pytest
+
+from support.laptop import free_port
+
+
+def test_it_answers_its_probes_and_ends_quickly(own_place):
+    """200 while it lives; exit code 0 well within the pod's grace period; every line of its log is JSON."""
+    endpoint = f"http://127.0.0.1:{free_port()}/healthz"
+    own_place.settings = {"HEALTH_ENDPOINT": endpoint}
+    own_place.start()
+
+    def alive() -> bool:
+        try:
+            return httpx.get(endpoint, trust_env=False).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    own_place.until(alive, 20)
+    own_place.refresh("lines")
+    own_place.ready("lines")
+    assert own_place.stop() == 0
+    lines = [json.loads(line) for line in own_place.log.read_text().splitlines()]
+    assert {line["refresh"] for line in lines if "refresh" in line} == {"lines"}
+    assert not alive()
+
+
+@pytest.mark.parametrize("wide", [False, True], ids=["its own namespace", "the whole cluster"])
+def test_it_watches_what_it_is_told(places, wide):
+    """A refresh in another namespace is kept by a cluster-wide operator only; its own is kept by both."""
+    own = places("watch.clusterWide=true", WATCH_CLUSTER_WIDE="true") if wide else places()
+    other = places()
+    own.start()
+    other.refresh("there")
+    own.refresh("here")
+    own.ready("here")
+    if wide:
+        other.ready("there")
+    else:
+        assert other.cronjob("there") is None
+    own.stop()
