@@ -28,7 +28,7 @@ class Transcript:
         path = f"{folder}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = {"KUBECONFIG": str(self.stage.kubectl.kubeconfig), "PATH": path}
         done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=True)
-        self.lines += [f"$ {command}    # {comment}", done.stdout.rstrip(), ""]
+        self.lines += [f"$ {command}    # {comment}", done.stdout.rstrip().expandtabs(12), ""]
 
     def ask(self, token: str) -> None:
         """Ask for a run."""
