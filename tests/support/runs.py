@@ -134,7 +134,7 @@ class Bench:
                     {"relation": "dwh_marts.mart_b", "keys": ["mois"]},
                 ]
             },
-            "cache": {"baseUrl": self.api, "endpoints": ["/a", "/b"], "timeout": "2s"},
+            "cache": {"baseUrl": self.api, "endpoints": ["/a", "/b"]},
             **changes,
         }
 

@@ -164,7 +164,11 @@ class Execution:
                 raise
             self.clean_up()
             message = f"not done within {duration_text(limit)}"
-            return tuple(NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT) for node in nodes)
+            done = self._tools.dbt.done
+            return tuple(
+                NodeResult(node, NodeState.OK) if node.id in done else NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT)
+                for node in nodes
+            )
 
     def _verdicts(self, step: ValidationStep) -> list[MartStatus]:
         found = []

@@ -62,8 +62,7 @@ class Audience:
 
     def watch(self, run: Run) -> None:
         """Take a newer run."""
-        if self._run is None or self._run.step != run.step or self._run.steps != run.steps:
-            self._log_steps(run)
+        self._log_changes(run)
         self._run = run
         if self._table:
             self._table.show(run)
@@ -90,7 +89,9 @@ class Audience:
         if self._stage.status:
             self._stage.status.finish(_LAST_WRITE)
 
-    def _log_steps(self, run: Run) -> None:
+    def _log_changes(self, run: Run) -> None:
+        if run.phase is RunPhase.WAITING and run.message:
+            log.info(run.message)
         before = {step.name: step.state for step in self._run.steps} if self._run else {}
         for number, step in enumerate(run.steps, 1):
             if before.get(step.name, "Pending") != step.state:

@@ -66,6 +66,8 @@ class Dbt:
         self._on_line = on_line
         self._manifest: Manifest | None = None
         self._sqlstates = SqlStates()
+        self.done: set[str] = set()
+        """Ids of the nodes that the last command brought to a good end, also where it was stopped."""
 
     @staticmethod
     def preload() -> threading.Thread:
@@ -146,6 +148,7 @@ class Dbt:
         # What parsing and listing print is of no use to anyone but for warnings.
         least = "info" if command[0] in {"run", "test"} else "warn"
         with Lines(self._on_line, least) as lines, self._variables({}), self._sqlstates.recorded():
+            self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
             raise outcome.exception

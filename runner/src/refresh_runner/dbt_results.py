@@ -32,8 +32,8 @@ _STATES: Final = {
 
 
 _LEVELS: Final = ("info", "warn", "error")
-_NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine"})
-"""Lines that every command repeats."""
+_NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine", "MainStackTrace"})
+"""Lines that every command repeats, and the traces of its being stopped."""
 
 
 class Lines:
@@ -42,11 +42,15 @@ class Lines:
     def __init__(self, on_line: OnLine, least: str) -> None:
         self._on_line = on_line
         self._levels = _LEVELS[_LEVELS.index(least) :]
+        self.done: set[str] = set()
+        """Ids of the nodes that ended well so far: all that is known of a command that was stopped."""
         self._queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._hand_on, name="dbt-lines", daemon=True)
 
     def take(self, event: EventMsg) -> None:
         """Take an event of dbt."""
+        if event.info.name == "NodeFinished" and event.data.node_info.node_status in {"success", "pass"}:
+            self.done.add(event.data.node_info.unique_id)
         level, line = str(event.info.level), str(getattr(event.info, "msg", "")).strip()
         if level in self._levels and line and event.info.name not in _NOISE:
             self._queue.put((level, line))

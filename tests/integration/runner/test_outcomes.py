@@ -130,7 +130,7 @@ def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Ben
     """One answers 500, one never ends; the run succeeds."""
     api.statuses["/a"] = 500
     api.slow.add("/b")
-    ran = bench.run()
+    ran = bench.run(bench.spec(cache={"baseUrl": api.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "/a: answered 500" in ran.messages

@@ -1,0 +1,222 @@
+"""What a run does when something outside goes wrong; each test asserts first that the fault hit."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, Reason, RunPhase
+from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
+from support.eventually import eventually
+from support.laptop import free_port
+from support.runs import Bench, Ran
+
+# A layer whose model sleeps as long as the source says, and no more.
+SLOW = {
+    "tests": None,
+    "validation": None,
+    "cache": None,
+    "layers": [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "retries": 0}],
+}
+NAP = "pg_sleep"
+
+
+def asleep(bench: Bench, seconds: float) -> None:
+    """Have the facts sleep, once for all rows."""
+    bench.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something beside what is inside; its error is raised afterwards."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    thread.join(30)
+    if errors:
+        raise errors[0]
+
+
+def sleeping(bench: Bench) -> list[tuple[object, ...]]:
+    """Return our sleeping queries, once there is one."""
+    return eventually(lambda: bench.queries(NAP) or None, within=30)
+
+
+def told(ran: Ran) -> tuple[object, ...]:
+    assert ran.words is not None, ran.output
+    return ran.code, ran.words.phase, ran.words.outcome, ran.words.reason
+
+
+def message(ran: Ran) -> str:
+    assert ran.words is not None, ran.output
+    return ran.words.message or ""
+
+
+def test_a_warehouse_that_is_away_is_tried_by_every_attempt(bench: Bench):
+    """The first ones end with another to follow, the last one with the failure; the password is in none of them."""
+    password = bench.secrets["warehouse"]["password"]
+    bench.secrets["warehouse"]["port"] = str(free_port())
+    first, last = bench.run(), bench.run(failures=2)
+    assert told(first) == (ExitCode.RETRY, RunPhase.RETRYING, None, Reason.WAREHOUSE_UNREACHABLE)
+    assert told(last) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
+    assert "Connection refused" in message(last) or "refused" in message(last)
+    assert password not in first.output + last.output
+
+
+def test_a_wrong_password_is_not_shown(bench: Bench):
+    """PostgreSQL's answer is."""
+    bench.secrets["warehouse"]["password"] = "q%40:/'\"$"
+    ran = bench.run(failures=2)
+    assert told(ran)[3] is Reason.WAREHOUSE_UNREACHABLE
+    assert "password authentication failed" in message(ran)
+    assert "q%40" not in ran.output
+    assert "q%40" not in message(ran)
+
+
+def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(bench: Bench):
+    """The query ran, as pg_stat_activity shows, and does so no more."""
+    assert bench.run(bench.spec(**SLOW)).code == 0
+    asleep(bench, 60)
+    seen: list[tuple[object, ...]] = []
+    with meanwhile(lambda: seen.extend(sleeping(bench))):
+        ran = bench.run(bench.spec(**SLOW, timeout="12s"), failures=2)
+    assert [name for _, name in seen] == [f"petit-{bench.runs}"]
+    assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.DEADLINE_EXCEEDED)
+    assert message(ran) == "not done within 12s: ended during 1/1 facts"
+    assert bench.queries(NAP) == []
+    assert [row[0] for row in bench.log_rows()] == [True, False]
+
+
+def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(bench: Bench):
+    """PostgreSQL itself ends the statement, so that the error names it."""
+    asleep(bench, 60)
+    layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "timeout": "4s", "retries": 1}]
+    ran = bench.run(bench.spec(**{**SLOW, "layers": layers}), failures=2)
+    assert told(ran)[2:] == (Outcome.FAILED, Reason.LAYER_FAILED)
+    assert "fait_lignes: Database Error" in message(ran)
+    assert "canceling statement due to statement timeout" in message(ran)
+    assert "fait_lignes tried again: " in ran.messages
+    asleep(bench, 0)
+    assert bench.run(bench.spec(**{**SLOW, "layers": layers})).code == 0
+
+
+def test_a_lost_connection_costs_one_more_try_of_that_model(bench: Bench):
+    """The backend that builds the model is ended; the next try finds the sleep gone and succeeds."""
+    asleep(bench, 60)
+    ended: list[object] = []
+
+    def end_it() -> None:
+        (pid, _), *_ = sleeping(bench)
+        bench.database.run("update src.lignes set nap = 0")
+        ended.extend(bench.database.rows(f"select pg_terminate_backend({pid})"))
+
+    layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes", "fait_jours"], "retries": 1}]
+    with meanwhile(end_it):
+        ran = bench.run(bench.spec(**{**SLOW, "layers": layers}))
+    assert ended == [(True,)]
+    assert told(ran)[0] == 0, ran.output
+    assert "fait_lignes tried again: " in ran.messages
+    assert ran.messages.count("OK created sql table model dwh_facts.fait_jours") == 1
+
+
+def test_sigterm_ends_query_lock_and_run_within_seconds(bench: Bench):
+    """As a drained node does it: exit code 143, the step named, no row, since another attempt follows."""
+    asleep(bench, 60)
+    process = bench.start(bench.spec(**SLOW))
+    sleeping(bench)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    ran = bench.finish(process)
+    assert time.monotonic() - started < 10
+    assert told(ran) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED)
+    assert message(ran) == "ended from outside during 1/1 facts"
+    assert bench.queries(NAP) == []
+    assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
+    assert bench.log_rows() == []
+
+
+@contextmanager
+def held(bench: Bench, name: str = "other-run") -> Iterator[psycopg.Connection]:
+    """Hold the warehouse, as another run would."""
+    with psycopg.connect(bench.database.dsn, autocommit=True, application_name=name) as connection:
+        connection.execute("select pg_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY))
+        yield connection
+
+
+def test_a_held_warehouse_is_left_alone_by_skip(bench: Bench):
+    """The holder is named; no model is built, no row written, nothing failed."""
+    with held(bench):
+        ran = bench.run(bench.spec(lock={"onHeld": "Skip"}))
+    assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
+    assert message(ran) == "other-run holds the warehouse"
+    assert bench.database.rows("select to_regclass('dwh_marts.mart_a'), to_regclass('dbt_refresh_log')") == [(None, None)]
+    assert bench.run(bench.spec(lock={"onHeld": "Skip"})).code == 0
+
+
+def test_a_held_warehouse_fails_a_run_that_says_so(bench: Bench):
+    """Finally: its users asked not to wait."""
+    with held(bench):
+        ran = bench.run(bench.spec(lock={"onHeld": "Fail"}))
+    assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.LOCK_HELD)
+
+
+def test_a_run_waits_for_the_warehouse(bench: Bench):
+    """Until it is free, and says for whom."""
+    with held(bench) as connection, meanwhile(lambda: _freed_once_waited_for(bench, connection)):
+        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "60s"}))
+    assert ran.code == 0, ran.output
+    assert "waiting for other-run, which holds the warehouse" in ran.messages
+
+
+def _freed_once_waited_for(bench: Bench, connection: psycopg.Connection) -> None:
+    waiting = "select 1 from pg_stat_activity where application_name like 'petit-%'"
+    eventually(lambda: bench.database.rows(waiting) or None, within=30)
+    time.sleep(1.5)  # the run polls once a second; it must have been refused at least once more
+    connection.close()
+
+
+def test_a_run_that_waited_too_long_gives_way(bench: Bench):
+    """It is skipped, not failed: the other run keeps the dashboards fresh."""
+    with held(bench):
+        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "1s"}))
+    assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
+    assert message(ran) == "other-run held the warehouse for more than 1s"
+
+
+def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(bench: Bench):
+    """Its session is ended: it has our run's name."""
+    with held(bench, name="petit-again") as connection:
+        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "30s"}), RUN_ID="petit-again")
+        assert ran.code == 0, ran.output
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("select 1")
+
+
+def test_a_lost_lock_stops_the_run(bench: Bench):
+    """Somebody else may hold the warehouse now; another attempt follows."""
+    asleep(bench, 60)
+
+    def lose_it() -> None:
+        sleeping(bench)
+        query = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
+        assert bench.database.rows(query) == [(True,)]
+
+    with meanwhile(lose_it):
+        ran = bench.run(bench.spec(**SLOW))
+    assert told(ran) == (ExitCode.RETRY, RunPhase.RETRYING, None, Reason.LOCK_LOST)
+    assert bench.queries(NAP) == []
