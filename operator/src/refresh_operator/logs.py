@@ -47,6 +47,6 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # kopf tells at INFO of every event that it hands on, httpx of every address: a webhook's is a secret
-    for name in ("kopf", "httpx", "httpcore"):
+    # told at INFO: by kopf each event that it hands on, by aiohttp each probe, by httpx each address, and a webhook's is a secret
+    for name in ("kopf", "httpx", "httpcore", "aiohttp.access"):
         logging.getLogger(name).setLevel(max(logging.getLevelName(level), logging.WARNING))
