@@ -14,7 +14,7 @@ import psutil
 from cluster.errors import ClusterError
 from cluster.waiting import tail
 
-_SAME_START = 2.0  # seconds; the start time is computed from the boot time, which a clock correction moves a little
+_SAME_START = 2.0  # seconds; psutil computes the start time from the boot time, which a clock correction moves
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Recorded:
 
     name: str
     pid: int
-    started: float
+    started: float  # seconds since 1970
+    ticks: int = 0  # the kernel's own count since boot, which no clock correction moves; 0 on systems that don't tell
 
     def process(self) -> psutil.Process | None:
         """The live process, or None when it has ended, also if its id belongs to another by now."""
@@ -31,11 +32,12 @@ class Recorded:
             os.waitpid(self.pid, os.WNOHANG)
         try:
             process = psutil.Process(self.pid)
-            if process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - self.started) > _SAME_START:
+            if process.status() == psutil.STATUS_ZOMBIE:
                 return None
+            same = ticks_of(self.pid) == self.ticks if self.ticks else abs(process.create_time() - self.started) < _SAME_START
         except psutil.NoSuchProcess:
             return None
-        return process
+        return process if same else None
 
 
 class Processes:
@@ -81,7 +83,7 @@ class Processes:
         finally:
             os.close(log)
             os.close(nothing)
-        recorded = Recorded(name, pid, psutil.Process(pid).create_time())
+        recorded = Recorded(name, pid, psutil.Process(pid).create_time(), ticks_of(pid))
         self.record(recorded)
         return recorded
 
@@ -117,6 +119,15 @@ class Processes:
     def evidence(self, name: str) -> str:
         """For messages: whether the process runs, and its last words."""
         return f"  {name} {'runs' if self.alive(name) else 'HAS ENDED'}\n{tail(self.logs / f'{name}.log')}"
+
+
+def ticks_of(pid: int) -> int:
+    """When a process started, in clock ticks since boot; 0 when there is no such process, or no /proc."""
+    try:
+        # the second field is the program's name in brackets, which may have blanks and brackets in it
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def environment_of_programs(ours: Mapping[str, str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ import psutil
 
 from cluster.embedded import cgroups
 from cluster.errors import ClusterError
-from cluster.processes import Processes, Recorded, environment_of_programs
+from cluster.processes import Processes, Recorded, environment_of_programs, ticks_of
 from cluster.waiting import wait_until
 
 _SCRIPT = Path(__file__).with_name("node-root.sh")
@@ -108,7 +108,7 @@ class Node:
                 raise ClusterError(f"{name} can't start\n{self._processes.evidence(name)}")
             children = process.children()
             if children:
-                self._processes.record(Recorded(name, children[0].pid, children[0].create_time()))
+                self._processes.record(Recorded(name, children[0].pid, children[0].create_time(), ticks_of(children[0].pid)))
                 return
             time.sleep(0.01)
         raise ClusterError(f"{name} can't start\n{self._processes.evidence(name)}")

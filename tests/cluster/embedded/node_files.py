@@ -59,6 +59,7 @@ state = "/run/containerd"
   address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{PAUSE_IMAGE}"
+  disable_apparmor = true         # its profiles would be loaded into the machine's kernel, and stay
   restrict_oom_score_adj = true   # without CAP_SYS_RESOURCE a lower score can't be set
   [plugins."io.containerd.grpc.v1.cri".containerd]
     snapshotter = "{settings.snapshotter}"
