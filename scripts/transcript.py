@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from pathlib import Path
@@ -26,7 +27,7 @@ class Transcript:
         """Run a command line in a shell with the demo's kubectl and keep what it prints."""
         folder = Path(self.stage.kubectl.program).parent
         path = f"{folder}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        environment = {"KUBECONFIG": str(self.stage.kubectl.kubeconfig), "PATH": path}
+        environment = os.environ | {"KUBECONFIG": str(self.stage.kubectl.kubeconfig), "PATH": path}
         done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, timeout=60, check=True)
         self.lines += [f"$ {command}    # {comment}", done.stdout.rstrip().expandtabs(12), ""]
 
