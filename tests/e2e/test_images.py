@@ -1,0 +1,123 @@
+"""The images as they are: no root, bytecode compiled, no dependency too many, and nothing of the machine that built them."""
+
+import json
+import os
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from cluster.builders import Buildah
+from cluster.images import EXAMPLES, IMAGES, OPERATOR, RUNNER, Image, build_images
+from cluster.paths import paths_of
+from cluster.seam import chosen_kind, docker_answers
+
+if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) != "embedded":
+    pytest.skip("these tests read the archives that buildah makes, and this machine uses another kind of cluster", allow_module_level=True)
+
+PATHS = paths_of(os.environ)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What an image's archive says and holds."""
+
+    config: dict[str, object]
+    files: frozenset[str]
+    small: dict[str, bytes]
+    """The contents of all files below 4 kB outside of the packages."""
+
+    def packages(self) -> set[str]:
+        """The names below site-packages."""
+        return {
+            name.split("/site-packages/")[1].split("/")[0]
+            for name in self.files
+            if "/opt/venv/" in f"/{name}" and "/site-packages/" in name
+        }
+
+
+def contents(archive: Path) -> Contents:
+    """Read an image's archive."""
+    files: set[str] = set()
+    small: dict[str, bytes] = {}
+    with tarfile.open(archive) as outer:
+        manifest = json.loads(member(outer, "manifest.json"))[0]
+        for layer in manifest["Layers"]:
+            with tarfile.open(fileobj=outer.extractfile(layer)) as inner:
+                for entry in inner:
+                    files.add(entry.name.removeprefix("./"))
+                    if entry.isfile() and entry.size < 4096 and "site-packages" not in entry.name:
+                        small[entry.name] = member(inner, entry.name)
+        config = json.loads(member(outer, manifest["Config"]))
+    return Contents(config["config"], frozenset(files), small)
+
+
+def member(archive: tarfile.TarFile, name: str) -> bytes:
+    """One file of an archive."""
+    file = archive.extractfile(name)
+    assert file
+    return file.read()
+
+
+@pytest.fixture(scope="module")
+def images() -> dict[str, Contents]:
+    """All images by name."""
+    builder = Buildah(PATHS)
+    references = build_images(PATHS, builder)
+    return {image.name: contents(builder.archive(image, references[image.name].partition(":")[2])) for image in IMAGES}
+
+
+@pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
+def test_an_image_runs_its_program_and_not_as_root(images: dict[str, Contents], image: Image) -> None:
+    """A `restricted` namespace takes it."""
+    config = images[image.name].config
+    assert config["User"] == "65532:65532"
+    assert config["Entrypoint"] == [f"/usr/local/bin/{image.name}"]
+    assert f"usr/local/bin/{image.name}" in images[image.name].files
+
+
+def test_neither_product_image_has_the_other_s_dependencies(images: dict[str, Contents]) -> None:
+    """No dbt beside the operator, no kopf beside the runner; each has its own, and no image has pip."""
+    assert {"kopf"} <= images[OPERATOR.name].packages()
+    assert not {"dbt", "psycopg"} & images[OPERATOR.name].packages()
+    assert {"dbt", "psycopg"} <= images[RUNNER.name].packages()
+    assert not {"kopf", "kubernetes"} & images[RUNNER.name].packages()
+    assert not [name for image in IMAGES for name in images[image.name].packages() if name == "pip"]
+
+
+@pytest.mark.parametrize("image", [OPERATOR, RUNNER], ids=lambda image: image.name)
+def test_our_modules_and_the_third_parties_are_compiled(images: dict[str, Contents], image: Image) -> None:
+    """On a read-only root file system they would be compiled at every start."""
+    files = images[image.name].files
+    sources = [name for name in files if name.endswith(".py") and name.startswith(("opt/venv/lib", "opt/refresh"))]
+    compiled = {name for name in files if name.endswith(".pyc")}
+    lacking = [name for name in sources if not any(bytecode(name, version) in compiled for version in ("311", "312", "313", "314"))]
+    assert len(sources) > 500
+    # dbt's templates of new projects are no modules
+    assert [name for name in lacking if "/include/" not in name] == []
+
+
+def bytecode(source: str, version: str) -> str:
+    """Where Python looks for a module's bytecode."""
+    path = Path(source)
+    return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{version}.pyc")
+
+
+def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str, Contents]) -> None:
+    """The parsed project is there, its logs and targets are not."""
+    files = images[RUNNER.name].files
+    assert {"app/dbt_project/dbt_project.yml", "app/dbt_project/target/partial_parse.msgpack"} <= files
+    assert [
+        name for name in files if name.startswith("app/dbt_project/target/") and not name.endswith(("target/", "partial_parse.msgpack"))
+    ] == []
+
+
+@pytest.mark.parametrize("image", [OPERATOR, RUNNER, EXAMPLES], ids=lambda image: image.name)
+def test_no_layer_keeps_the_package_mirror_s_settings(images: dict[str, Contents], image: Image) -> None:
+    """Neither pip's configuration nor the certificate bundle of the build, nor a proxy in the environment."""
+    found = images[image.name]
+    assert [name for name in found.files if name.startswith("run/secrets/") or name.endswith("pip.conf")] == []
+    assert found.small
+    assert [name for name, content in found.small.items() if b"index-url" in content or b"/run/secrets/ca" in content] == []
+    assert "proxy" not in json.dumps(found.config).lower()
