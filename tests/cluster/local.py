@@ -1,10 +1,14 @@
 """The embedded cluster behind the seam: programs built, Debian packages there, images in archives."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cluster.builders import Buildah
-from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KUBE, NODE, build, link_tools
+from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KUBE, NODE, build, link_tools, place_of
 from cluster.embedded.full import EmbeddedCluster, Programs
+from cluster.errors import ClusterError
 from cluster.images import IMAGES, build_images
 from cluster.paths import Paths
 from cluster.preflight import ensure
@@ -29,7 +33,8 @@ class LocalCluster:
         if self.cluster.alive():
             return
         ensure(self._paths, "embedded")
-        self.cluster.up(build_programs(self._paths))
+        with _images_beside(self._paths):
+            self.cluster.up(build_programs(self._paths))
 
     def alive(self) -> bool:
         """Whether it answers."""
@@ -55,6 +60,22 @@ class LocalCluster:
     def down(self) -> None:
         """End and remove it."""
         self.cluster.down()
+
+
+@contextmanager
+def _images_beside(paths: Paths) -> Iterator[None]:
+    """On a new machine, build the images while the programs are built: half of either is waiting for downloads."""
+    if place_of(KUBE, paths.cache).exists():
+        yield
+        return
+
+    def build_them() -> None:
+        with suppress(ClusterError):  # `load` builds them again and says what is wrong
+            build_images(paths, Buildah(paths))
+
+    with ThreadPoolExecutor(1) as beside:
+        beside.submit(build_them)
+        yield
 
 
 def build_programs(paths: Paths) -> Programs:

@@ -56,9 +56,14 @@ HELM_PROGRAM = Program(
 )
 
 
+def place_of(program: Program, cache: Path) -> Path:
+    """Where the built program is, or will be."""
+    return cache / "bin" / f"{program.name}-{program.key()}"
+
+
 def build(program: Program, cache: Path) -> Path:
     """The built program in `cache`; builds it when it is not there yet. Two builders at once: the second waits."""
-    place = cache / "bin" / f"{program.name}-{program.key()}"
+    place = place_of(program, cache)
     if place.exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
