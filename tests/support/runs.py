@@ -58,6 +58,10 @@ insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n
 """
 
 
+REF = RefreshRef(name="petit", namespace="essai")
+NO_ACCOUNT = Path("/nowhere")
+
+
 def write_project(folder: Path) -> Path:
     """Write a small dbt project: a view, two facts, two marts, three tests, and a model of another refresh."""
     for name, text in {
@@ -101,10 +105,13 @@ class Bench:
     api: str
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
     runs: int = 0
+    ref: RefreshRef = field(default_factory=lambda: REF)
+    account: Path = NO_ACCOUNT
 
     def reset(self) -> None:
         """Make sources and warehouse as they were, whatever a test did to them."""
         self.database.run(SOURCES)
+        self.ref, self.account = REF, NO_ACCOUNT
         access = self.database.env
         self.secrets = {
             "warehouse": {
@@ -141,7 +148,7 @@ class Bench:
     def variables(self, spec: Json, failures: int = 0, **further: str) -> dict[str, str]:
         """Return a pod's environment."""
         self.runs += 1
-        order = Order(refresh=RefreshRef(name="petit", namespace="essai"), generation=3, spec=RefreshSpec.model_validate(spec))
+        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec))
         fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
         return {ORDER_ENV: order.model_dump_json(by_alias=True), **fixed, **further}
 
@@ -154,6 +161,7 @@ class Bench:
             jitter=lambda: 0.1,
             output=output,
             termination_log=self._words(),
+            account=self.account,
         )
         code = run_command(Places(None, self.project, self._mounted(), self.place / "workdir"), around)
         return self._ran(code, output.getvalue())

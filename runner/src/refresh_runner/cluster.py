@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HEARTBEAT: Final = 15.0
+"""Seconds between two signs of life."""
 _TIMEOUT: Final = 10.0
 _PAUSE: Final = 1.0
 """Seconds between two writes at least, and after one that failed."""
@@ -39,7 +41,7 @@ class ApiServer:
     account: Path
 
     @classmethod
-    def of_pod(cls, variables: Mapping[str, str], account: Path = ACCOUNT_PATH) -> ApiServer | None:
+    def of_pod(cls, variables: Mapping[str, str], account: Path) -> ApiServer | None:
         """Return the API server of the cluster that we run in; None outside of one."""
         host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
         if not host or not (account / "token").is_file():
@@ -50,15 +52,19 @@ class ApiServer:
 class StatusWriter:
     """Keeps `status.run` of one refresh equal to the latest run that it was offered, once it may speak."""
 
-    def __init__(self, server: ApiServer, ref: RefreshRef, redact: Redactor, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, server: ApiServer, ref: RefreshRef, redact: Redactor, now: Callable[[], datetime], heartbeat: float = HEARTBEAT
+    ) -> None:
         self._server = server
         self._ref = ref
         self._redact = redact
         self._now = now
+        self._heartbeat = heartbeat
         self._latest: Run | None = None
         self._version = 0
         self._written = 0
         self._may_speak = False
+        self._is_ours = False
         self._over = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="status", daemon=True)
@@ -87,7 +93,13 @@ class StatusWriter:
             return self._written == self._version
 
     def _write_all(self) -> None:
-        with httpx.Client(timeout=_TIMEOUT, verify=str(self._server.account / "ca.crt"), trust_env=False) as client:
+        try:
+            trusted = ssl.create_default_context(cafile=self._server.account / "ca.crt")
+        except OSError as error:
+            log.warning("no status will be written: the service account's ca.crt can't be used: %s", error)
+            self._give_up()
+            return
+        with httpx.Client(timeout=_TIMEOUT, verify=trusted, trust_env=False) as client:
             while (item := self._next()) is not None:
                 version, run = item
                 if self._write(client, run):
@@ -97,46 +109,72 @@ class StatusWriter:
                 else:
                     time.sleep(_PAUSE)
 
+    def _give_up(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
     def _next(self) -> tuple[int, Run] | None:
         """Wait for something to write: a newer run, or the time for a sign of life."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or (self._may_speak and self._written != self._version), HEARTBEAT)
+            self._changed.wait_for(lambda: self._over or (self._may_speak and self._written != self._version), self._heartbeat)
             while not self._over and not (self._may_speak and self._latest):
-                self._changed.wait(HEARTBEAT)
+                self._changed.wait(self._heartbeat)
             if self._over or self._latest is None:
                 return None
             return self._version, self._latest.model_copy(update={"heartbeat_time": self._now()})
 
     def _write(self, client: httpx.Client, run: Run) -> bool:
-        """Apply the whole share once; return whether this version needs no further try."""
-        ref = self._ref
-        metadata = {"name": ref.name, "namespace": ref.namespace, **({"uid": ref.uid} if ref.uid else {})}
-        share = RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True)
-        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": share}
-        path = f"/apis/{GROUP}/{VERSION}/namespaces/{ref.namespace}/{PLURAL}/{ref.name}/status"
+        """Apply the whole share once; return whether this version needs no further try.
+
+        The API server ignores a uid that does not fit in a write of the status, so a dry run asks first whose refresh it is.
+        """
         try:
-            answer = client.patch(
-                self._server.url + path,
-                params={"fieldManager": RUNNER_FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"},
-                headers={
-                    "Authorization": f"Bearer {(self._server.account / 'token').read_text().strip()}",
-                    "Content-Type": "application/apply-patch+yaml",
-                },
-                content=self._redact(json.dumps(body, ensure_ascii=False)),
-            )
+            if not self._is_ours:
+                answer = self._apply(client, run, dry_run=True)
+                if not answer.is_success:
+                    return self._is_settled(answer)
+                if self._belongs_to_another(answer):
+                    return True
+                self._is_ours = True
+            answer = self._apply(client, run)
         except (httpx.HTTPError, OSError) as error:
             log.warning("the status can't be written now: %s", error or type(error).__name__)
             return False
+        if answer.is_success:
+            self._belongs_to_another(answer)
         return self._is_settled(answer)
+
+    def _apply(self, client: httpx.Client, run: Run, *, dry_run: bool = False) -> httpx.Response:
+        ref = self._ref
+        share = RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True)
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ref.name, "namespace": ref.namespace}, "status": share}
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{ref.namespace}/{PLURAL}/{ref.name}/status"
+        options = {"fieldManager": RUNNER_FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        return client.patch(
+            self._server.url + path,
+            params={**options, "dryRun": "All"} if dry_run else options,
+            headers={
+                "Authorization": f"Bearer {(self._server.account / 'token').read_text().strip()}",
+                "Content-Type": "application/apply-patch+yaml",
+            },
+            content=self._redact(json.dumps(body, ensure_ascii=False)),
+        )
+
+    def _belongs_to_another(self, answer: httpx.Response) -> bool:
+        """Return whether the refresh of this name is not the one that ordered the run; then nothing more is written."""
+        uid = answer.json()["metadata"]["uid"]
+        if self._ref.uid in (None, uid):
+            return False
+        log.warning("%s was deleted and made anew: its status is not ours", self._ref.name)
+        self._give_up()
+        return True
 
     def _is_settled(self, answer: httpx.Response) -> bool:
         if answer.is_success:
             return True
         log.warning("the status was refused with %s: %s", answer.status_code, answer.text[:500])
-        if answer.status_code in {httpx.codes.NOT_FOUND, httpx.codes.CONFLICT}:
-            # The refresh is gone, or another one has its name: there is nobody left to report to.
-            with self._changed:
-                self._over = True
-                self._changed.notify_all()
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            self._give_up()
             return True
-        return answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code not in {401, 403, 429}
+        return answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code not in {401, 403, 409, 429}

@@ -26,7 +26,7 @@ from refresh_runner import access as accesses
 from refresh_runner.access import Access
 from refresh_runner.attempt import Tools
 from refresh_runner.audience import Audience, Stage, refused
-from refresh_runner.cluster import ApiServer, StatusWriter
+from refresh_runner.cluster import ACCOUNT_PATH, ApiServer, StatusWriter
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure
 from refresh_runner.interrupts import Interrupts
@@ -51,6 +51,8 @@ class Surroundings:
     jitter: Callable[[], float]
     output: TextIO
     termination_log: Path
+    account: Path = ACCOUNT_PATH
+    """Where a pod finds its service account's token."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
 
 
 def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: dict[str, dict[str, str]]) -> Stage:
-    server = ApiServer.of_pod(around.variables) if setting.in_pod else None
+    server = ApiServer.of_pod(around.variables, around.account) if setting.in_pod else None
     return Stage(
         plan=setting.plan,
         redact=redact,

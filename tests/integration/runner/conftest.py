@@ -11,7 +11,7 @@ from support.webserver import WebServer
 
 
 @pytest.fixture
-def api() -> Iterator[WebServer]:
+def web() -> Iterator[WebServer]:
     """An API that answers 200."""
     with WebServer() as server:
         yield server
@@ -25,8 +25,8 @@ def small_bench(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFac
 
 
 @pytest.fixture
-def bench(small_bench: Bench, api: WebServer) -> Bench:
+def bench(small_bench: Bench, web: WebServer) -> Bench:
     """The same, as new."""
     small_bench.reset()
-    small_bench.api = api.url
+    small_bench.api = web.url
     return small_bench

@@ -22,17 +22,17 @@ def states(ran) -> dict[str, str]:
     return found
 
 
-def test_a_run_does_its_six_steps(bench: Bench, api: WebServer):
+def test_a_run_does_its_six_steps(bench: Bench, web: WebServer):
     """Models, tests, verdicts, calls past the API's cache, one row."""
     ran = bench.run()
     assert ran.code == 0, ran.output
     assert words(ran) == (RunPhase.FINISHED, Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     assert states(ran) == dict.fromkeys(["staging", "facts", "marts", "tests", "validation", "cache"], "Succeeded")
-    assert [(asked.path, asked.headers["Cache-Control"]) for asked in api.asked] == [("/a", "no-cache"), ("/b", "no-cache")]
+    assert [(asked.path, asked.headers["Cache-Control"]) for asked in web.asked] == [("/a", "no-cache"), ("/b", "no-cache")]
     assert bench.log_rows() == [(*WELL, "petit", f"petit-{bench.runs}")]
 
 
-def test_a_broken_model_fails_the_run(bench: Bench, api: WebServer):
+def test_a_broken_model_fails_the_run(bench: Bench, web: WebServer):
     """The model and its error are named, nothing after it is started, nobody calls the API, the row says so."""
     bench.database.run("alter table src.lignes rename column mois to autre")
     ran = bench.run()
@@ -44,13 +44,13 @@ def test_a_broken_model_fails_the_run(bench: Bench, api: WebServer):
     later = ["facts", "marts", "tests", "validation", "cache"]
     assert states(ran) == {"staging": "Failed", **dict.fromkeys(later, "Skipped")}
     assert "not started: 1/6 staging failed" in ran.messages
-    assert api.asked == []
+    assert web.asked == []
     assert bench.log_rows() == [(False, 0, "Petit refresh - 0/2 marts validated", "petit", f"petit-{bench.runs}")]
     bench.database.run("alter table src.lignes rename column autre to mois")
     assert bench.run().code == 0
 
 
-def test_a_failing_test_warns(bench: Bench, api: WebServer):
+def test_a_failing_test_warns(bench: Bench, web: WebServer):
     """It is counted and named; the run goes on to the cache."""
     bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = bench.run()
@@ -58,18 +58,18 @@ def test_a_failing_test_warns(bench: Bench, api: WebServer):
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert states(ran)["tests"] == "Warned"
     assert "1 of 3 tests failed: unique_mart_a_id" in ran.messages
-    assert api.paths() == ["/a", "/b"]
+    assert web.paths() == ["/a", "/b"]
     assert bench.log_rows()[0][:3] == WELL
 
 
-def test_a_failing_test_fails_the_run_where_it_should(bench: Bench, api: WebServer):
+def test_a_failing_test_fails_the_run_where_it_should(bench: Bench, web: WebServer):
     """With onFailure: Fail; the marts get their verdicts all the same, the API is not called."""
     bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
     assert ran.code == 1
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED, "2/2")
     assert (states(ran)["validation"], states(ran)["cache"]) == ("Succeeded", "Skipped")
-    assert api.asked == []
+    assert web.asked == []
     assert bench.log_rows()[0][:3] == (False, 2, "Petit refresh - 2/2 marts validated")
 
 
@@ -107,7 +107,7 @@ def test_nulls_in_a_key_warn_from_ten_percent_on(bench: Bench):
     assert [row[:3] for row in bench.log_rows()] == [(True, 2, "Petit refresh - 1/2 marts validated")] * 2 + [WELL]
 
 
-def test_an_empty_mart_fails_the_run(bench: Bench, api: WebServer):
+def test_an_empty_mart_fails_the_run(bench: Bench, web: WebServer):
     """The API is not asked to load it."""
     bench.database.run("truncate src.lignes")
     ran = bench.run()
@@ -115,7 +115,7 @@ def test_an_empty_mart_fails_the_run(bench: Bench, api: WebServer):
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.VALIDATION_FAILED, "0/2")
     assert "dwh_marts.mart_a FAILED: it has no rows" in ran.messages
     assert states(ran)["cache"] == "Skipped"
-    assert api.asked == []
+    assert web.asked == []
 
 
 def test_a_missing_mart_fails_the_run(bench: Bench):
@@ -126,11 +126,11 @@ def test_a_missing_mart_fails_the_run(bench: Bench):
     assert "dwh_marts.absent FAILED: there is no such table" in ran.messages
 
 
-def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Bench, api: WebServer):
+def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Bench, web: WebServer):
     """One answers 500, one never ends; the run succeeds."""
-    api.statuses["/a"] = 500
-    api.slow.add("/b")
-    ran = bench.run(bench.spec(cache={"baseUrl": api.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
+    web.statuses["/a"] = 500
+    web.slow.add("/b")
+    ran = bench.run(bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "/a: answered 500" in ran.messages

@@ -1,0 +1,200 @@
+"""The runner's share of the status, on a real API server, with no more than a run's permissions."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from refresh_api.order import RefreshRef
+from refresh_api.status import Run, RunPhase
+from refresh_runner.cluster import ApiServer, StatusWriter
+from refresh_runner.secrets import Redactor
+from support.eventually import eventually
+from support.kubectl import Kubectl
+from support.laptop import free_port
+from support.runs import Bench, Json
+
+_numbers = itertools.count(1)
+PASSWORD = "p%40:/'\"$"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A refresh on the API server, and what its pods are given."""
+
+    kubectl: Kubectl
+    ref: RefreshRef
+    server: ApiServer
+
+    def status(self) -> Json:
+        """Return its status as it is now."""
+        found: Json = json.loads(self.kubectl("get", "dr", self.ref.name, "-o", "json"))
+        status: Json = found.get("status", {})
+        return status
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the variables by which a pod finds the API server."""
+        address = urlsplit(self.server.url)
+        return {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
+
+
+@pytest.fixture
+def home(contract: Kubectl, bench: Bench, tmp_path: Path) -> Home:
+    """A namespace with a refresh, and a service account that may patch its status."""
+    kubectl = contract.within(f"run-{next(_numbers)}")
+    kubectl("create", "namespace", kubectl.namespace)
+    rule = {
+        "apiGroups": ["dashboards.sigeti.io"],
+        "resources": ["dashboardrefreshes/status"],
+        "resourceNames": ["petit"],
+        "verbs": ["patch"],
+    }
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "petit"}
+    subject = {"kind": "ServiceAccount", "name": "petit", "namespace": kubectl.namespace}
+    objects: list[Json] = [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "petit"}},
+        {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "petit"}, "rules": [rule]},
+        {
+            "apiVersion": "rbac.authorization.k8s.io/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": "petit"},
+            "roleRef": role,
+            "subjects": [subject],
+        },
+        {
+            "apiVersion": "dashboards.sigeti.io/v1alpha1",
+            "kind": "DashboardRefresh",
+            "metadata": {"name": "petit"},
+            "spec": bench.spec(),
+        },
+    ]
+    for each in objects:
+        kubectl.apply(json.dumps(each))
+    config = json.loads(kubectl.kubeconfig.read_text())["clusters"][0]["cluster"]
+    (tmp_path / "ca.crt").write_bytes(base64.b64decode(config["certificate-authority-data"]))
+    (tmp_path / "token").write_text(kubectl("create", "token", "petit"))
+    uid = kubectl("get", "dr", "petit", "-o", "jsonpath={.metadata.uid}").strip()
+    ref = RefreshRef(name="petit", namespace=kubectl.namespace, uid=uid)
+    return Home(kubectl, ref, ApiServer(config["server"], tmp_path))
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def a_run(**changes: object) -> Run:
+    run = Run(id="petit-1", generation=1, phase=RunPhase.RUNNING, attempt=1, attempts=3, start_time=now(), heartbeat_time=now())
+    return run.model_copy(update=changes)
+
+
+def writer(home: Home, ref: RefreshRef | None = None, heartbeat: float = 60) -> StatusWriter:
+    return StatusWriter(home.server, ref or home.ref, Redactor([PASSWORD]), now, heartbeat)
+
+
+def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
+    """Two writers, one status; what a later run does not have is gone."""
+    operators = {"status": {"message": "the operator's"}}
+    home.kubectl("patch", "dr", "petit", "--subresource=status", "--type=merge", "-p", json.dumps(operators))
+    status = writer(home)
+    status.may_speak()
+    status.offer(a_run(step="1/6 staging", message="underway"))
+    eventually(lambda: home.status()["run"]["step"] == "1/6 staging", within=10)
+    status.offer(a_run(phase=RunPhase.FINISHED))
+    assert status.finish(10)
+    found = home.status()
+    assert (found["message"], found["run"]["phase"], found["run"].get("step"), found["run"].get("message")) == (
+        "the operator's",
+        "Finished",
+        None,
+        None,
+    )
+
+
+def test_a_run_that_may_not_speak_writes_nothing(home: Home):
+    """Another run of the refresh may be the one that the status shows."""
+    status = writer(home)
+    status.offer(a_run())
+    assert not status.finish(1)
+    assert "run" not in home.status()
+
+
+def test_a_recreated_refresh_is_not_written(home: Home):
+    """It has our name, but it is another one."""
+    ref = home.ref.model_copy(update={"uid": "00000000-0000-0000-0000-000000000000"})
+    status = writer(home, ref)
+    status.may_speak()
+    status.offer(a_run())
+    status.finish(5)
+    assert "run" not in home.status()
+
+
+def test_signs_of_life_come_without_news(home: Home):
+    """While one step takes long."""
+    status = writer(home, heartbeat=0.5)
+    status.may_speak()
+    status.offer(a_run(heartbeat_time=datetime(2026, 1, 1, tzinfo=UTC)))
+    eventually(lambda: home.status()["run"]["heartbeatTime"] > "2026-01-02", within=10)
+    first = home.status()["run"]["heartbeatTime"]
+    eventually(lambda: home.status()["run"]["heartbeatTime"] > first, within=10)
+    status.finish(5)
+
+
+def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
+    """In whatever form it is quoted."""
+    status = writer(home)
+    status.may_speak()
+    status.offer(a_run(message=f"connection to postgresql://u:{PASSWORD}@db failed: {PASSWORD!r}"))
+    assert status.finish(10)
+    message = home.status()["run"]["message"]
+    assert "***" in message
+    assert "p%40" not in message
+
+
+def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
+    """Offering returns at once, and the end is waited for within bounds."""
+    status = StatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
+    status.may_speak()
+    started = time.monotonic()
+    for number in range(100):
+        status.offer(a_run(step=f"{number}/100"))
+    assert time.monotonic() - started < 0.5
+    assert not status.finish(1)
+    assert time.monotonic() - started < 3
+
+
+def test_a_run_reports_itself_to_its_refresh(home: Home, bench: Bench):
+    """Steps, verdicts, tests and endpoints, as people read them."""
+    bench.ref, bench.account = home.ref, home.server.account
+    ran = bench.run(None, 0, **home.variables)
+    assert ran.code == 0, ran.output
+    run = home.status()["run"]
+    assert (run["phase"], run["outcome"], run["reason"], run["marts"]) == ("Finished", "Succeeded", "Succeeded", "2/2")
+    assert [(step["name"], step["state"]) for step in run["steps"]] == [
+        (name, "Succeeded") for name in ("staging", "facts", "marts", "tests", "validation", "cache")
+    ]
+    assert [(mart["relation"], mart["verdict"], mart["rows"]) for mart in run["validation"]] == [
+        ("dwh_marts.mart_a", "VALID", 100),
+        ("dwh_marts.mart_b", "VALID", 100),
+    ]
+    assert (run["tests"]["passed"], run["attempt"], run["attempts"], run["generation"]) == (3, 1, 3, 3)
+    assert [endpoint["state"] for endpoint in run["endpoints"]] == ["Succeeded", "Succeeded"]
+
+
+def test_a_run_goes_on_without_an_api_server(home: Home, bench: Bench):
+    """Its last words and the log's row tell the result."""
+    bench.ref, bench.account = home.ref, home.server.account
+    ran = bench.run(KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(free_port()))
+    assert ran.code == 0
+    assert "the status can't be written now" in ran.messages
+    assert ran.words is not None
+    assert ran.words.marts == "2/2"
+    assert bench.log_rows()[0][0] is True
