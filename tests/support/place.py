@@ -132,6 +132,12 @@ class Place:
         """Wait for a truth; what is to be seen of the refresh `of` is told if it does not come."""
         return eventually(check, within=within, context=lambda: self.story(of))
 
+    def told(self, name: str, *reasons: str) -> None:
+        """Wait until each of these events was posted, and see that it was once: they follow the status that they speak of."""
+        self.until(lambda: set(reasons) <= {reason for reason, _ in self.events(name)}, 5, name)
+        posted = [reason for reason, _ in self.events(name)]
+        assert [posted.count(reason) for reason in reasons] == [1] * len(reasons)
+
     def run_of(self, name: str, within: float = 15) -> str:
         """Wait for a refresh's only unfinished Job, and return its name."""
 

@@ -112,7 +112,7 @@ def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(shared_place):
     shared_place.until(lambda: shared_place.condition("foreign", "Ready") == ("False", "CronJobConflict"), 10, "foreign")
     assert shared_place.condition("foreign", "Stalled")[0] == "True"
     assert shared_place.cronjob("foreign")["metadata"]["resourceVersion"] == foreign["metadata"]["resourceVersion"]
-    assert "CronJobConflict" in [reason for reason, _ in shared_place.events("foreign")]
+    shared_place.told("foreign", "CronJobConflict")
     shared_place.api.delete(shared_place.namespace, "cronjobs", "foreign")
     shared_place.ready("foreign")
     assert shared_place.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
