@@ -1,0 +1,249 @@
+"""`make compare`: the old way and ours on the same data, until both marts are shown to be equal; times side by side.
+
+The old way is what the Prefect flow's tasks did, without Prefect itself: four dbt commands one after the other, a query a check,
+a call an endpoint, one insert. Both have bytecode compiled, the same threads, and dbt's parsed project from the run before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+import httpx
+import psycopg
+import yaml
+from psycopg import sql
+
+from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
+from refresh_api.order import Manifest, Order
+from refresh_examples.embedded import EmbeddedPostgres
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+
+ROWS = int(os.environ.get("ROWS", "10000"))
+RUNS = int(os.environ.get("RUNS", "3"))
+STATE = ROOT / ".state" / "compare"
+PROJECT = ROOT / "dbt_project"
+_started = time.monotonic()
+
+LOG_TABLE = """
+    create table if not exists dbt_refresh_log (
+        refresh_id serial primary key, run_date timestamptz default now(), success boolean, models_updated integer, notes text
+    )"""
+PROFILE = {
+    "type": "postgres",
+    "host": "{{ env_var('PGHOST') }}",
+    "port": "{{ env_var('PGPORT') | int }}",
+    "user": "{{ env_var('PGUSER') }}",
+    "password": "{{ env_var('PGPASSWORD') }}",
+    "dbname": "{{ env_var('PGDATABASE') }}",
+    "schema": "dwh",
+    "threads": 8,
+}
+
+
+@dataclass
+class Timing:
+    """Seconds of one run, by step."""
+
+    steps: dict[str, float] = field(default_factory=dict)
+    total: float = 0.0
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is inside."""
+        began = time.monotonic()
+        yield
+        self.steps[name] = time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two: its database, its API."""
+
+    name: str
+    dsn: str
+    env: dict[str, str]
+    api: str
+
+
+def say(text: str) -> None:
+    """Tell what happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
+
+
+def checked(command: list[str], env: dict[str, str]) -> str:
+    """Run a command that must succeed; return what it printed."""
+    done = subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"compare: {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def old_way(side: Side, order: Order) -> Timing:
+    """Refresh as the old flow did; return how long it took."""
+    timing, began = Timing(), time.monotonic()
+    for layer in order.spec.layers:
+        with timing.step(layer.name):
+            dbt(side, "run", "--select", *layer.select)
+    with timing.step("tests"):
+        dbt(side, "test", "--select", "tag:P2")
+    with timing.step("validation"):
+        valid = sum(old_check(side.dsn, mart.relation, mart.keys) for mart in order.spec.validation.marts) if order.spec.validation else 0
+    with timing.step("cache"):
+        for endpoint in order.spec.cache.endpoints if order.spec.cache else []:
+            httpx.get(side.api + endpoint, timeout=30, trust_env=False).raise_for_status()
+    with timing.step("log"), psycopg.connect(side.dsn) as connection:
+        connection.execute(LOG_TABLE)
+        notes = f"Phase 2 refresh - {valid}/4 marts validated"
+        connection.execute("insert into dbt_refresh_log (success, models_updated, notes) values (true, 4, %s)", [notes])
+    timing.total = time.monotonic() - began
+    return timing
+
+
+def dbt(side: Side, command: str, *arguments: str) -> None:
+    """Run one dbt command as a process of its own."""
+    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(STATE), "--target-path", str(STATE / "target"), "--log-path", str(STATE)]
+    checked([str(Path(sys.executable).with_name("dbt")), command, *arguments, *places], side.env)
+
+
+def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
+    """Count a mart and the NULLs of its keys, by a query each."""
+    table = sql.Identifier(*relation.split("."))
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
+        count = rows[0] if rows else 0
+        nulls = []
+        for key in keys:
+            query = sql.SQL("select count(*) from {} where {} is null").format(table, sql.Identifier(key))
+            row = connection.execute(query).fetchone()
+            nulls.append(row[0] if row else 0)
+    return count > 0 and all(null * 10 < count for null in nulls)
+
+
+def our_way(side: Side, order: Order, number: int) -> Timing:
+    """Refresh by the runner, as a pod does it; return how long it took, its steps by its own log."""
+    secrets = STATE / "secrets" / "warehouse"
+    secrets.mkdir(parents=True, exist_ok=True)
+    for key, variable in {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}.items():
+        (secrets / key).write_text(side.env[variable])
+    env = {ORDER_ENV: order.model_dump_json(by_alias=True), RUN_ID_ENV: f"compare-{number}", API_BASE_URL_ENV: side.api}
+    places = [
+        "--project",
+        str(PROJECT),
+        "--secrets",
+        str(secrets.parent),
+        "--workdir",
+        str(STATE / "ours"),
+        "--termination-log",
+        os.devnull,
+    ]
+    began = time.monotonic()
+    output = checked(runner("run", *places), env)
+    timing = Timing(total=time.monotonic() - began)
+    begun: dict[str, datetime] = {}
+    for line in map(json.loads, output.splitlines()):
+        label, _, state = line["message"].partition(" ")
+        name, _, state = state.partition(" ")
+        if "/" in label and state.startswith("Running"):
+            begun[name] = datetime.fromisoformat(line["time"])
+        elif "/" in label and name in begun and state.startswith(("Succeeded", "Warned")):
+            timing.steps[name] = (datetime.fromisoformat(line["time"]) - begun[name]).total_seconds()
+    return timing
+
+
+def differing_rows(ours: str, theirs: str, relation: str) -> int:
+    """Return how many rows of a mart the two databases do not have in common, by EXCEPT both ways."""
+    schema, name = relation.split(".")
+    with psycopg.connect(ours) as here, psycopg.connect(theirs) as there:
+        here.execute(sql.SQL("create temp table theirs (like {})").format(sql.Identifier(schema, name)))
+        with (
+            there.cursor().copy(sql.SQL("copy {} to stdout (format binary)").format(sql.Identifier(schema, name))) as source,
+            here.cursor().copy("copy theirs from stdin (format binary)") as target,
+        ):
+            for block in source:
+                target.write(block)
+        query = sql.SQL(
+            "select count(*) from ((table {0} except all table theirs) union all (table theirs except all table {0})) as differing"
+        )
+        row = here.execute(query.format(sql.Identifier(schema, name))).fetchone()
+        return int(row[0]) if row else 0
+
+
+def prepared(server: EmbeddedPostgres) -> dict[str, str]:
+    """Make two databases with the same sources and the main pipeline built; return their connection strings."""
+    say(f"generated sources: {ROWS} records a table, and the main pipeline on them")
+    fill(server.dsn, ROWS)
+    places = ["--project", str(PROJECT), "--workdir", str(STATE / "main")]
+    checked(runner("run", str(SAMPLES / "main.yaml"), *places), server.env)
+    for name in ("old", "ours"):
+        with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+            connection.execute(
+                sql.SQL("create database {} template {}").format(sql.Identifier(name), sql.Identifier(server.access.database))
+            )
+    return {name: server.dsn_of(name) for name in ("old", "ours")}
+
+
+def table(old: list[Timing], ours: list[Timing]) -> None:
+    """Print the medians side by side."""
+    names = list(dict.fromkeys([*old[0].steps, *ours[0].steps]))
+    print(f"\n{'step':<12}{'old way':>10}{'ours':>10}   seconds, median of {len(old)}")
+    for name in names:
+        print(f"{name:<12}{median(old, name):>10}{median(ours, name):>10}")
+    totals = [statistics.median(timing.total for timing in side) for side in (old, ours)]
+    print(f"{'all':<12}{totals[0]:>10.2f}{totals[1]:>10.2f}   ours takes {totals[1] / totals[0]:.2f} of the old way's time")
+
+
+def median(timings: list[Timing], name: str) -> str:
+    """Return a step's median as text; a dash where there is no such step."""
+    found = [timing.steps[name] for timing in timings if name in timing.steps]
+    return f"{statistics.median(found):.2f}" if found else "-"
+
+
+def main() -> int:
+    """Refresh both ways and compare; return 1 if a mart differs."""
+    STATE.mkdir(parents=True, exist_ok=True)
+    (STATE / "profiles.yml").write_text(yaml.safe_dump({"warehouse": {"target": "prod", "outputs": {"prod": PROFILE}}}))
+    order = Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).order()
+    relations = [mart.relation for mart in order.spec.validation.marts] if order.spec.validation else []
+    say(f"PostgreSQL starts in {STATE.relative_to(ROOT)}")
+    with ExitStack() as stack:
+        server = stack.enter_context(warehouse(STATE))
+        dsn = prepared(server)
+        envs = {name: {**server.env, "PGDATABASE": name} for name in dsn}
+        sides = {name: Side(name, dsn[name], envs[name], stack.enter_context(dashboard_api(envs[name]))) for name in dsn}
+        old, ours = [], []
+        # One run of each to warm up: neither pays for the first parse or the cold cache.
+        for number in range(RUNS + 1):
+            say(f"run {number} of {RUNS}: the old way, then ours" if number else "once to warm up: the old way, then ours")
+            timings = old_way(sides["old"], order), our_way(sides["ours"], order, number)
+            if number:
+                old.append(timings[0])
+                ours.append(timings[1])
+        table(old, ours)
+        print("\nThe last row of each log:")
+        for name in sides:
+            with psycopg.connect(dsn[name]) as connection:
+                row = connection.execute(
+                    "select success, models_updated, notes from dbt_refresh_log order by run_date desc limit 1"
+                ).fetchone()
+                print(f"  {name:<5} {row}")
+        differing = {relation: differing_rows(dsn["ours"], dsn["old"], relation) for relation in relations}
+        print("\nMarts, row by row (EXCEPT both ways):")
+        for relation, count in differing.items():
+            print(f"  {'✓ equal' if not count else f'✗ {count} rows differ'}  {relation}")
+        server.stop("fast")
+    return 1 if any(differing.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
