@@ -50,6 +50,7 @@ class Warehouse:
         self.application_name = application_name[:63]
         self._clock = clock
         self._connection: psycopg.Connection | None = None
+        self._has_log = False
 
     def connect(self) -> psycopg.Connection:
         """Return the open connection, made by a few tries if there is none; WarehouseUnreachable says why there is none."""
@@ -110,27 +111,30 @@ class Warehouse:
 
     def prepare_log(self) -> None:
         """The log's table is there afterwards, with today's columns."""
-        connection = self.connect()
-        try:
-            with connection.transaction():
-                connection.execute(sql.SQL("set local statement_timeout = {}").format(_LOG_TIMEOUT))
-                connection.execute("select pg_advisory_xact_lock(%s)", [_LOG_TABLE_LOCK])
-                for statement in _LOG_TABLE:
-                    connection.execute(statement)
-        except psycopg.Error as error:
-            raise RunFailedError(_log_failure(error)) from error
+        with self._log_transaction() as connection:
+            connection.execute("select pg_advisory_xact_lock(%s)", [_LOG_TABLE_LOCK])
+            for statement in _LOG_TABLE:
+                connection.execute(statement)
+        self._has_log = True
 
     def log(self, entry: LogEntry) -> None:
         """The run has its row in the log afterwards, however often this is called."""
+        if not self._has_log:
+            self.prepare_log()
+        with self._log_transaction() as connection:
+            connection.execute(
+                "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
+                " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do nothing",
+                (entry.success, entry.models_updated, entry.notes, entry.refresh, entry.run_id),
+            )
+
+    @contextmanager
+    def _log_transaction(self) -> Iterator[psycopg.Connection]:
         connection = self.connect()
         try:
             with connection.transaction():
                 connection.execute(sql.SQL("set local statement_timeout = {}").format(_LOG_TIMEOUT))
-                connection.execute(
-                    "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
-                    " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do nothing",
-                    (entry.success, entry.models_updated, entry.notes, entry.refresh, entry.run_id),
-                )
+                yield connection
         except psycopg.Error as error:
             raise RunFailedError(_log_failure(error)) from error
 

@@ -1,0 +1,133 @@
+"""Who is told of a failed run, and what nobody is told: secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import quote, quote_plus
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from support.laptop import free_port
+from support.runs import Bench, Json
+from support.webserver import WebServer
+
+PASSWORD = "p%40:/'\"$"
+FORMS = [
+    PASSWORD,
+    repr(PASSWORD)[1:-1],
+    json.dumps(PASSWORD)[1:-1],
+    quote(PASSWORD, safe=""),
+    quote_plus(PASSWORD),
+    "T000/B000/hook-secret",
+]
+NOTIFICATIONS = [
+    {"slack": {"channel": "#phase2-alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}},
+    {"email": {"to": ["admin@sigeti.local"], "smtpSecretRef": {"name": "smtp"}}},
+]
+
+
+@dataclass
+class Told:
+    """What came in by mail and by webhook."""
+
+    slack: WebServer
+    mails: list[Envelope]
+
+    def texts(self) -> list[str]:
+        """Return every message."""
+        return [asked.body for asked in self.slack.asked] + [str(mail.content) for mail in self.mails]
+
+
+@pytest.fixture
+def told(bench: Bench) -> Iterator[Told]:
+    """A webhook and a mail server that really listen, their Secrets mounted."""
+    mails: list[Envelope] = []
+
+    class Handler:
+        async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (the library's name)
+            mails.append(envelope)
+            return "250 OK"
+
+    controller = Controller(Handler(), hostname="127.0.0.1", port=free_port())
+    controller.start()
+    with WebServer() as slack:
+        bench.secrets["slack"] = {"url": f"{slack.url}/T000/B000/hook-secret"}
+        bench.secrets["smtp"] = {"host": "127.0.0.1", "port": str(controller.port), "from": "refresh@sigeti.local", "security": "none"}
+        yield Told(slack, mails)
+    controller.stop()
+
+
+def spec(bench: Bench) -> Json:
+    return bench.spec(notifications=NOTIFICATIONS)
+
+
+def test_a_failed_run_tells_slack_and_mail(bench: Bench, told: Told):
+    """Step, model and error; a good run before told nobody."""
+    assert bench.run(spec(bench)).code == 0
+    assert told.texts() == []
+    bench.database.run("alter table src.lignes rename column mois to autre")
+    ran = bench.run(spec(bench))
+    assert len(told.slack.asked) == len(told.mails) == 1
+    for text in told.texts():
+        assert "1/6 staging" in text
+        assert "stg_lignes" in text
+        assert "does not exist" in text
+        assert f"logs job/petit-{bench.runs}" in text
+    assert ran.words is not None
+    assert ran.words.notified
+
+
+def test_the_link_is_made_from_the_template(bench: Bench, told: Told):
+    """In place of the commands."""
+    bench.database.run("truncate src.lignes")
+    bench.run(spec(bench), RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
+    for text in told.texts():
+        assert f"https://runs.example/essai/petit/petit-{bench.runs}" in text
+
+
+def test_an_attempt_that_another_one_follows_tells_nobody(bench: Bench, told: Told):
+    """The last one does."""
+    bench.secrets["warehouse"]["port"] = str(free_port())
+    assert bench.run(spec(bench)).code == 75
+    assert told.texts() == []
+    assert bench.run(spec(bench), failures=2).code == 1
+    assert len(told.texts()) == 2
+
+
+def test_a_channel_that_is_away_does_not_change_the_result(bench: Bench, told: Told):
+    """It is in the log; the other one is told."""
+    told.slack.statuses["/T000/B000/hook-secret"] = 500
+    bench.database.run("truncate src.lignes")
+    ran = bench.run(spec(bench))
+    assert ran.code == 1
+    assert "#phase2-alerts could not be told: Slack answered 500" in ran.messages
+    assert len(told.mails) == 1
+
+
+@pytest.mark.parametrize("fault", ["none", "warehouse away", "wrong port for slack", "broken model"])
+def test_no_secret_is_in_anything_that_leaves_the_runner(bench: Bench, told: Told, fault: str):
+    """Neither in its output and errors, nor in its last words, messages, files and log rows; the password works, though."""
+    if fault == "warehouse away":
+        bench.secrets["warehouse"]["port"] = str(free_port())
+    elif fault == "wrong port for slack":
+        bench.secrets["slack"]["url"] = f"http://127.0.0.1:{free_port()}/T000/B000/hook-secret"
+        bench.database.run("truncate src.lignes")
+    elif fault == "broken model":
+        # Its error quotes the password, as that of a careless model might.
+        fails = "raise exception 'can''t log in with %', $p$" + PASSWORD + "$p$;"
+        bench.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
+        bench.database.run(
+            "alter table src.lignes rename to vraies; create view src.lignes as select id, zone, src.zut() as mois, nap from src.vraies"
+        )
+    ran = bench.finish(bench.start(spec(bench), failures=2), within=60)
+    assert ran.code == (0 if fault == "none" else 1), ran.output
+    kept = [
+        path.read_text(errors="replace") for path in (bench.place / "workdir").rglob("*") if path.is_file() and path.suffix != ".msgpack"
+    ]
+    rows = [] if fault == "warehouse away" else [str(bench.log_rows())]
+    left = "\n".join([ran.output, (bench.place / "termination-log").read_text(), *told.texts(), *kept, *rows])
+    assert [form for form in FORMS if form in left] == []
