@@ -12,6 +12,7 @@ from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.full import EmbeddedCluster
 from cluster.errors import ClusterError
+from cluster.forwards import Forwards
 from cluster.images import build_images
 from cluster.kind import KindCluster, tools
 from cluster.local import LocalCluster, build_programs
@@ -151,6 +152,7 @@ def clean(paths: Paths) -> None:
     """Every cluster of this checkout is down after it, and its images and state are gone; the cache of all checkouts stays."""
     for home in [each for each in paths.clusters.glob("*") if each.is_dir()]:
         print(f"cluster: removing {home.name}", flush=True)
+        Forwards(home, "kubectl").close()
         if (home / "kind.log").exists():
             KindCluster(paths, home.name).down()
         else:

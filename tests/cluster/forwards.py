@@ -42,7 +42,8 @@ class Forwards:
     def close(self) -> None:
         """End all."""
         for name in self._processes.names():
-            self._processes.stop_group(name)
+            if name.startswith("forward-"):
+                self._processes.stop_group(name)
 
 
 def _takes(port: int) -> bool:
