@@ -1,35 +1,67 @@
-"""The live table shows what a person looks for: each step's sign, each mart's verdict in its colour."""
+"""What a person at a terminal sees."""
 
 from datetime import UTC, datetime
-from io import StringIO
 
-import pytest
 from rich.console import Console
 
-from refresh_api.status import MartStatus, Run, RunPhase, Verdict
+from refresh_api.status import MartStatus, NullShare, Outcome, Reason, Run, RunPhase, StepState, StepStatus, Verdict
 from refresh_runner.secrets import Redactor
 from refresh_runner.terminal import LiveTable
 
-NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
-GREEN, ORANGE, RED = "\x1b[32m", "\x1b[38;5;214m", "\x1b[31m"
-
-
-def shown(verdict: Verdict) -> str:
-    mart = MartStatus(relation="dwh.mart_essai", verdict=verdict, rows=1200)
-    run = Run(
-        id="essai", generation=1, phase=RunPhase.RUNNING, attempt=1, attempts=1, start_time=NOW, heartbeat_time=NOW, validation=[mart]
-    )
-    console = Console(file=StringIO(), force_terminal=True, color_system="256", width=120)
-    with console.capture() as capture:
-        console.print(LiveTable(console, "Essai", Redactor(())).rendered(run))
-    return next(line for line in capture.get().splitlines() if "mart_essai" in line)
-
-
-@pytest.mark.parametrize(
-    ("verdict", "sign", "colour"), [(Verdict.VALID, "✓", GREEN), (Verdict.WARNING, "⚠", ORANGE), (Verdict.FAILED, "✗", RED)]
+NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
+RUN = Run(
+    id="phase2-local",
+    generation=0,
+    phase=RunPhase.FINISHED,
+    attempt=1,
+    attempts=1,
+    start_time=NOW,
+    heartbeat_time=NOW,
+    outcome=Outcome.FAILED,
+    reason=Reason.VALIDATION_FAILED,
+    message="mart_c has no rows, says p%40ss",
+    marts="1/3",
+    steps=[StepStatus(name="marts", state=StepState.SUCCEEDED, tries=2, duration="3s"), StepStatus(name="cache", state=StepState.SKIPPED)],
+    validation=[
+        MartStatus(relation="a.mart_a", verdict=Verdict.VALID, rows=1234, null_shares=[NullShare(column="mois", share="0%")]),
+        MartStatus(relation="a.mart_b", verdict=Verdict.WARNING, rows=10),
+        MartStatus(relation="a.mart_c", verdict=Verdict.FAILED, message="it has no rows"),
+    ],
 )
-def test_a_verdict_shows_its_sign_and_colour(verdict, sign, colour):
-    """Green, orange and red, as in the old flow."""
-    line = shown(verdict)
-    assert f"{colour}{sign}" in line
-    assert f"{colour}{verdict}" in line
+
+
+def shown(colour: bool) -> list[str]:
+    console = Console(width=120, force_terminal=colour, color_system="truecolor" if colour else None, record=False)
+    table = LiveTable(console, "Phase 2", Redactor(["p%40ss"]))
+    with console.capture() as capture:
+        console.print(table.rendered(RUN))
+    return capture.get().splitlines()
+
+
+def line(lines: list[str], text: str) -> str:
+    return next(line for line in lines if text in line)
+
+
+def test_verdicts_have_their_signs_and_colours():
+    """VALID ✓ green, WARNING ⚠ orange, FAILED ✗ red."""
+    plain, coloured = shown(colour=False), shown(colour=True)
+    for mart, sign, word in (("mart_a", "✓", "VALID"), ("mart_b", "⚠", "WARNING"), ("mart_c", "✗", "FAILED")):
+        assert sign in line(plain, mart)
+        assert word in line(plain, mart)
+    green, orange, red = "\x1b[32m✓", "\x1b[38;5;214m⚠", "\x1b[31m✗"
+    assert green in line(coloured, "mart_a")
+    assert orange in line(coloured, "mart_b")
+    assert red in line(coloured, "mart_c")
+
+
+def test_steps_are_counted_and_tries_shown():
+    """As they stand in the status."""
+    lines = shown(colour=False)
+    assert "✓  1/2 marts (try 2)" in line(lines, "1/2")
+    assert "-  2/2 cache" in line(lines, "2/2")
+
+
+def test_the_conclusion_is_there_and_no_secret():
+    """Outcome, reason and marts at the end."""
+    conclusion = shown(colour=False)[-1]
+    assert conclusion.startswith("Failed (ValidationFailed) 1/3  mart_c has no rows, says ***")
