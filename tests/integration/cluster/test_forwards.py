@@ -12,7 +12,6 @@ from cluster.processes import Processes
 LISTENER = """#!{python}
 import http.server, sys
 port = int(sys.argv[-1].split(":")[0])
-http.server.HTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler).handle_request()
 http.server.HTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler).serve_forever()
 """
 
