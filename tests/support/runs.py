@@ -7,11 +7,16 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import psycopg
 
 from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
 from refresh_api.order import Order, RefreshRef
@@ -19,6 +24,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
 from refresh_runner.command import Places, Surroundings, run_command
 from refresh_runner.journal import Clock
+from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
 from support.postgres import Database
 
 Json = dict[str, Any]
@@ -212,3 +218,30 @@ class Bench:
     def _ran(self, code: int, output: str) -> Ran:
         text = (self.place / "termination-log").read_text()
         return Ran(code, output, LastWords.model_validate_json(text) if text else None)
+
+
+@contextmanager
+def meanwhile(act: Callable[[], object]) -> Iterator[None]:
+    """Do something beside what is inside; its error is raised afterwards."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    yield
+    thread.join(30)
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def held(bench: Bench, name: str = "other-run") -> Iterator[psycopg.Connection]:
+    """Hold the warehouse, as another run would."""
+    with psycopg.connect(bench.database.dsn, autocommit=True, application_name=name) as connection:
+        connection.execute("select pg_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY))
+        yield connection

@@ -72,7 +72,13 @@ class Execution:
         """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
         tools = self._tools
         connection = tools.warehouse.connect()
-        lock.acquire(tools.warehouse, self._plan.lock, tools.clock, self._journal.waiting)
+
+        def waiting(message: str, alone: bool) -> None:
+            if alone:
+                may_speak()
+            self._journal.waiting(message)
+
+        lock.acquire(tools.warehouse, self._plan, tools.clock, waiting)
         may_speak()
         self._journal.running()
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):

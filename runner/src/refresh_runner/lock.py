@@ -6,21 +6,26 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
+from zlib import crc32
 
 import psycopg
 
+from refresh_api.order import RefreshRef
 from refresh_api.spec import OnHeld
 from refresh_api.status import Reason
 from refresh_api.values import duration_text
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.journal import Clock
-from refresh_runner.plan import LockPolicy
+from refresh_runner.plan import LockPolicy, Plan
 from refresh_runner.warehouse import Warehouse
 
 NAMESPACE: Final = 0x53494754
 """First key of the lock; others that use advisory locks in this database choose their own."""
 WAREHOUSE_KEY: Final = 1
+REFRESH_NAMESPACE: Final = NAMESPACE + 1
+"""First key of the locks by which runs of one refresh know of each other; the second one is made from its name."""
 _POLL: Final = 1.0
+_SHORTEST_POLL: Final = 0.1
 _PING: Final = 5.0
 """Seconds between signs of life on the lock's connection."""
 
@@ -36,12 +41,16 @@ def holder(connection: psycopg.Connection) -> str:
     return str(row[0]) if row and row[0] else "another session"
 
 
-def acquire(warehouse: Warehouse, policy: LockPolicy, clock: Clock, waiting: Callable[[str], None]) -> None:
-    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless the policy is Fail."""
+def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[str, bool], None]) -> None:
+    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless the policy is Fail.
+
+    `waiting` is told for whom we wait, and whether no other run of this refresh is there: then the status may show that we wait.
+    """
+    policy = plan.lock
     deadline = clock.elapsed() + policy.wait.total_seconds()
     told = ""
     with warehouse.session() as connection:
-        while not _try(connection):
+        while not _try(connection, NAMESPACE, WAREHOUSE_KEY):
             held_by = holder(connection)
             if held_by == warehouse.application_name:
                 # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
@@ -52,8 +61,15 @@ def acquire(warehouse: Warehouse, policy: LockPolicy, clock: Clock, waiting: Cal
                 raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(policy.wait)}", policy))
             elif told != held_by:
                 told = held_by
-                waiting(f"waiting for {held_by}, which holds the warehouse")
-            clock.sleep(min(_POLL, max(deadline - clock.elapsed(), 0)))
+                waiting(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, plan.order.refresh))
+            clock.sleep(min(_POLL, max(deadline - clock.elapsed(), _SHORTEST_POLL)))
+        _is_alone(connection, plan.order.refresh)
+
+
+def _is_alone(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
+    """Return whether no other run of the refresh is at work or waits here; until this session ends, none is alone but it."""
+    key = crc32(f"{refresh.namespace}/{refresh.name}".encode()) - 2**31
+    return _try(connection, REFRESH_NAMESPACE, key)
 
 
 @contextmanager
@@ -78,8 +94,8 @@ def kept(connection: psycopg.Connection, lost: Callable[[], None]) -> Iterator[N
         done.set()
 
 
-def _try(connection: psycopg.Connection) -> bool:
-    row = connection.execute("select pg_try_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY)).fetchone()
+def _try(connection: psycopg.Connection, namespace: int, key: int) -> bool:
+    row = connection.execute("select pg_try_advisory_lock(%s::integer, %s::integer)", (namespace, key)).fetchone()
     return bool(row and row[0])
 
 

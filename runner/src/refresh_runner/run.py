@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None] = lambda: None) -> Report:
     """Do what is planned and return what came of it; never raises for what can happen to a run.
 
-    `may_speak` is called once the run may write the refresh's status: it holds the warehouse, or can't reach it.
+    `may_speak` is called once the run may write the refresh's status: it holds the warehouse, can't reach it, or is the only run
+    of its refresh that waits for it.
     """
     failure = _failure_of(plan, tools, journal, may_speak)
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 import psycopg
 import pytest
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
+from refresh_runner.lock import NAMESPACE
 from support.eventually import eventually
 from support.laptop import free_port
-from support.runs import Bench, Ran
+from support.runs import Bench, Ran, held, meanwhile
 
 # A layer whose model sleeps as long as the source says, and no more.
 SLOW = {
@@ -31,25 +28,6 @@ NAP = "pg_sleep"
 def asleep(bench: Bench, seconds: float) -> None:
     """Have the facts sleep, once for all rows."""
     bench.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
-
-
-@contextmanager
-def meanwhile(act: Callable[[], object]) -> Iterator[None]:
-    """Do something beside what is inside; its error is raised afterwards."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            act()
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    yield
-    thread.join(30)
-    if errors:
-        raise errors[0]
 
 
 def sleeping(bench: Bench) -> list[tuple[object, ...]]:
@@ -148,14 +126,6 @@ def test_sigterm_ends_query_lock_and_run_within_seconds(bench: Bench):
     assert bench.queries(NAP) == []
     assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
     assert bench.log_rows() == []
-
-
-@contextmanager
-def held(bench: Bench, name: str = "other-run") -> Iterator[psycopg.Connection]:
-    """Hold the warehouse, as another run would."""
-    with psycopg.connect(bench.database.dsn, autocommit=True, application_name=name) as connection:
-        connection.execute("select pg_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY))
-        yield connection
 
 
 def test_a_held_warehouse_is_left_alone_by_skip(bench: Bench):

@@ -10,17 +10,20 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
+from zlib import crc32
 
+import psycopg
 import pytest
 
 from refresh_api.order import RefreshRef
-from refresh_api.status import Run, RunPhase
+from refresh_api.status import Reason, Run, RunPhase
 from refresh_runner.cluster import ApiServer, StatusWriter
+from refresh_runner.lock import REFRESH_NAMESPACE
 from refresh_runner.secrets import Redactor
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.laptop import free_port
-from support.runs import Bench, Json
+from support.runs import Bench, Json, held, meanwhile
 
 _numbers = itertools.count(1)
 PASSWORD = "p%40:/'\"$"
@@ -198,3 +201,28 @@ def test_a_run_goes_on_without_an_api_server(home: Home, bench: Bench):
     assert ran.words is not None
     assert ran.words.marts == "2/2"
     assert bench.log_rows()[0][0] is True
+
+
+def test_a_run_that_waits_for_another_refresh_says_so(home: Home, bench: Bench):
+    """It is the only one of its own; who looks at the status need not ask why nothing happens."""
+    bench.ref, bench.account = home.ref, home.server.account
+
+    def look(connection: psycopg.Connection) -> None:
+        run = eventually(lambda: home.status().get("run"), within=30)
+        assert (run["phase"], run["message"]) == ("Waiting", "waiting for other-run, which holds the warehouse")
+        connection.close()
+
+    with held(bench) as connection, meanwhile(lambda: look(connection)):
+        assert bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "60s"}), 0, **home.variables).code == 0
+
+
+def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, bench: Bench):
+    """The status belongs to the other one."""
+    bench.ref, bench.account = home.ref, home.server.account
+    with held(bench) as connection:
+        key = crc32(f"{home.ref.namespace}/{home.ref.name}".encode()) - 2**31
+        connection.execute("select pg_advisory_lock(%s, %s)", (REFRESH_NAMESPACE, key))
+        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "2s"}), 0, **home.variables)
+    assert ran.words is not None
+    assert ran.words.reason is Reason.LOCK_HELD
+    assert "run" not in home.status()

@@ -42,7 +42,7 @@ def line(lines: list[str], text: str) -> str:
     return next(line for line in lines if text in line)
 
 
-def test_verdicts_have_their_signs_and_colours():
+def test_a_verdict_shows_its_sign_and_colour():
     """VALID ✓ green, WARNING ⚠ orange, FAILED ✗ red."""
     plain, coloured = shown(colour=False), shown(colour=True)
     for mart, sign, word in (("mart_a", "✓", "VALID"), ("mart_b", "⚠", "WARNING"), ("mart_c", "✗", "FAILED")):
