@@ -23,6 +23,7 @@ from refresh_api.order import Order, RefreshRef
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
 from refresh_runner.command import Places, Surroundings, run_command
+from refresh_runner.interrupts import Interrupts
 from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
 from support.postgres import Database
@@ -160,16 +161,18 @@ class Bench:
 
     def run(self, spec: Json | None = None, failures: int = 0, **further: str) -> Ran:
         """Run one attempt in this process."""
-        output, started = io.StringIO(), time.monotonic()
+        output, started, interrupts = io.StringIO(), time.monotonic(), Interrupts()
         around = Surroundings(
             variables=self.variables(spec or self.spec(), failures, **further),
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
             jitter=lambda: 0.1,
             output=output,
+            interrupts=interrupts,
             termination_log=self._words(),
             account=self.account,
         )
-        code = run_command(Places(None, self.project, self._mounted(), self.place / "workdir"), around)
+        with interrupts.installed():
+            code = run_command(Places(None, self.project, self._mounted(), self.place / "workdir"), around)
         return self._ran(code, output.getvalue())
 
     def start(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_api.names import TERMINATION_LOG_PATH
-from refresh_runner.journal import Clock
+from refresh_runner.interrupts import Interrupts
 
 _STARTED = time.monotonic()
 
@@ -25,13 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
         from refresh_runner.lint import lint
 
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
+    with (interrupts := Interrupts()).installed():
+        return _run(chosen, interrupts)
+
+
+def _run(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_runner.command import Places, Surroundings, run_command
+    from refresh_runner.journal import Clock
 
     surroundings = Surroundings(
         variables=dict(os.environ),
         clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),
         jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads tries, guards nothing
         output=sys.stdout,
+        interrupts=interrupts,
         termination_log=chosen.termination_log,
     )
     return run_command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir), surroundings)

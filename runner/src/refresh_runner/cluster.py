@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+from pydantic import JsonValue
 
 from refresh_api.names import API_VERSION, GROUP, KIND, PLURAL, RUNNER_FIELD_MANAGER, VERSION
 from refresh_api.order import RefreshRef
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HEARTBEAT: Final = 15.0
 """Seconds between two signs of life."""
+_TEXTS: Final = frozenset({"message", "failures"})
+"""Fields of the status that hold what others said."""
 _TIMEOUT: Final = 10.0
 _PAUSE: Final = 1.0
 """Seconds between two writes at least, and after one that failed."""
@@ -147,7 +150,7 @@ class StatusWriter:
 
     def _apply(self, client: httpx.Client, run: Run, *, dry_run: bool = False) -> httpx.Response:
         ref = self._ref
-        share = RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True)
+        share = self._without_secrets(RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True))
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ref.name, "namespace": ref.namespace}, "status": share}
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{ref.namespace}/{PLURAL}/{ref.name}/status"
         options = {"fieldManager": RUNNER_FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
@@ -158,8 +161,16 @@ class StatusWriter:
                 "Authorization": f"Bearer {(self._server.account / 'token').read_text().strip()}",
                 "Content-Type": "application/apply-patch+yaml",
             },
-            content=self._redact(json.dumps(body, ensure_ascii=False)),
+            content=json.dumps(body, ensure_ascii=False),
         )
+
+    def _without_secrets(self, value: JsonValue, text: bool = False) -> JsonValue:
+        """Mask secrets in free texts alone: a weak password may be a word of the contract."""
+        if isinstance(value, dict):
+            return {key: self._without_secrets(inner, text=key in _TEXTS) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._without_secrets(inner, text) for inner in value]
+        return self._redact(value) if text and isinstance(value, str) else value
 
     def _belongs_to_another(self, answer: httpx.Response) -> bool:
         """Return whether the refresh of this name is not the one that ordered the run; then nothing more is written."""

@@ -50,6 +50,8 @@ class Surroundings:
     clock: Clock
     jitter: Callable[[], float]
     output: TextIO
+    interrupts: Interrupts
+    """Installed already: as a container's first process, we would not hear a SIGTERM without a handler."""
     termination_log: Path
     account: Path = ACCOUNT_PATH
     """Where a pod finds its service account's token."""
@@ -121,10 +123,10 @@ class _Setting:
 
 
 def _run(setting: _Setting, around: Surroundings) -> int:
-    plan, interrupts = setting.plan, Interrupts()
+    plan = setting.plan
     secrets = setting.secrets()
     redact = Redactor([*secret_values(secrets), around.variables.get("PGPASSWORD", "")])
-    with interrupts.installed(), ExitStack() as stack:
+    with ExitStack() as stack:
         audience = Audience(_stage(setting, around, redact, secrets), stack)
         journal = Journal(plan, around.clock, [audience.watch])
         try:
@@ -138,7 +140,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             warehouse = Warehouse(access, plan.attempt.run_id, around.clock)
             stack.callback(warehouse.close)
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
-            report = run(plan, Tools(dbt, warehouse, around.clock, interrupts, around.jitter), journal, audience.may_speak)
+            report = run(plan, Tools(dbt, warehouse, around.clock, around.interrupts, around.jitter), journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code
 

@@ -162,6 +162,16 @@ def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
     assert "p%40" not in message
 
 
+def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
+    """Somebody's is `Running`, and the refresh's name is no better."""
+    status = StatusWriter(home.server, home.ref, Redactor(["Running", "petit"]), now)
+    status.may_speak()
+    status.offer(a_run(message="Running as petit"))
+    assert status.finish(10)
+    run = home.status()["run"]
+    assert (run["id"], run["phase"], run["message"]) == ("petit-1", "Running", "*** as ***")
+
+
 def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
     """Offering returns at once, and the end is waited for within bounds."""
     status = StatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
