@@ -9,7 +9,8 @@ import yaml
 
 from refresh_api import cron
 from refresh_api.order import Manifest
-from refresh_api.spec import Layer, OnFailure, Tests
+from refresh_api.spec import Layer, OnFailure
+from refresh_api.spec import Tests as TestsStep
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def test_the_steps_keep_their_limits():
     """120 seconds and one retry, the tests too; failing tests warn."""
     tests = PHASE2.spec.tests
     assert tests is not None
-    steps: list[Layer | Tests] = [*PHASE2.spec.layers, tests]
+    steps: list[Layer | TestsStep] = [*PHASE2.spec.layers, tests]
     assert {(step.timeout, step.retries) for step in steps} == {("120s", 1)}
     assert (tests.select, tests.on_failure) == (["tag:P2"], OnFailure.WARN)
 
