@@ -77,7 +77,8 @@ class Audience:
     def told(self, report: Report, journal: Journal) -> None:
         """Everybody knows how it ended, as far as they can be reached."""
         level = logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING
-        log.log(level, "%s (%s): %s", report.outcome or report.phase, report.reason, report.message)
+        ended = str(report.outcome or report.phase)
+        log.log(level, "%s%s: %s", ended, f" ({report.reason})" if report.reason != ended else "", report.message)
         self._leave_last_words(report, journal.run, notified=False)
         if report.is_failed and self._stage.plan.order.spec.notifications:
             sent = notify(self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run))

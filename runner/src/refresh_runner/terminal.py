@@ -41,12 +41,12 @@ class LiveTable:
 
     def rendered(self, run: Run) -> RenderableType:
         """Return the run as a table."""
-        steps = Table(title=f"{self._title} · {run.id}", title_justify="left", box=None, pad_edge=False)
+        steps = Table(box=None, pad_edge=False)
         for heading in ("", "Step", "Took", ""):
             steps.add_column(heading, overflow="fold")
         for number, step in enumerate(run.steps, 1):
             steps.add_row(*self._row(f"{number}/{len(run.steps)} {step.name}", step))
-        parts: list[RenderableType] = [steps]
+        parts: list[RenderableType] = [Text(self._title, "bold").append(f" · {run.id}", "not bold dim"), steps]
         if run.validation:
             marts = Table(box=None, pad_edge=False)
             for heading in ("", "Mart", "Verdict", "Rows", "NULL in keys"):
@@ -66,7 +66,9 @@ class LiveTable:
     def _conclusion(self, run: Run) -> Text:
         colour = {"Succeeded": "green", "Warned": "yellow", "Skipped": "dim"}.get(run.outcome or "", "red")
         marts = f" {run.marts}" if run.marts else ""
-        conclusion = Text(f"{run.outcome or run.phase} ({run.reason}){marts}", f"bold {colour}")
+        ended = run.outcome or run.phase
+        reason = f" ({run.reason})" if run.reason != ended else ""
+        conclusion = Text(f"{ended}{reason}{marts}", f"bold {colour}")
         return conclusion.append(f"  {self._redact(run.message or '')}", "not bold")
 
     def __enter__(self) -> Self:
