@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -23,9 +24,13 @@ def say(text: str) -> None:
 
 
 def refresh(sample: str, env: dict[str, str]) -> int:
-    """Run a sample by the runner's command; return its exit code."""
+    """Run a sample by the runner's command; return its exit code. Ctrl-C reaches the runner, which cleans up before it ends."""
     command = runner("run", str(SAMPLES / sample), "--project", str(ROOT / "dbt_project"), "--workdir", str(STATE / "dbt"))
-    return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False).returncode
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, check=False).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def is_built(dsn: str) -> bool:

@@ -66,7 +66,7 @@ class LiveTable:
     def _conclusion(self, run: Run) -> Text:
         colour = {"Succeeded": "green", "Warned": "yellow", "Skipped": "dim"}.get(run.outcome or "", "red")
         marts = f" {run.marts}" if run.marts else ""
-        ended = run.outcome or run.phase
+        ended = str(run.outcome or run.phase)
         reason = f" ({run.reason})" if run.reason != ended else ""
         conclusion = Text(f"{ended}{reason}{marts}", f"bold {colour}")
         return conclusion.append(f"  {self._redact(run.message or '')}", "not bold")
