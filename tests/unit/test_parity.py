@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from refresh_api import cron
+from refresh_api import spec as contract
 from refresh_api.order import Manifest
-from refresh_api.spec import Layer, OnFailure
-from refresh_api.spec import Tests as TestsStep
+from refresh_api.spec import OnFailure
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,7 +48,7 @@ def test_the_steps_keep_their_limits():
     """120 seconds and one retry, the tests too; failing tests warn."""
     tests = PHASE2.spec.tests
     assert tests is not None
-    steps: list[Layer | TestsStep] = [*PHASE2.spec.layers, tests]
+    steps: list[contract.Layer | contract.Tests] = [*PHASE2.spec.layers, tests]
     assert {(step.timeout, step.retries) for step in steps} == {("120s", 1)}
     assert (tests.select, tests.on_failure) == (["tag:P2"], OnFailure.WARN)
 
