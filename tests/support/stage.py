@@ -138,25 +138,17 @@ class Stage:
         eventually(lambda: (addresses() > 0) == (app == service), within=20)
 
     @contextmanager
-    def locked(self, *relations: str, seconds: int = 120) -> Iterator[None]:
-        """Hold tables or views so that nobody can read or rebuild them, until the block is left."""
-        names = ", ".join(relations)
-        statement = f"begin; lock table {names} in access exclusive mode; select pg_sleep({seconds})"
-        command = [
-            self.kubectl.program,
-            f"--kubeconfig={self.kubectl.kubeconfig}",
-            "-n",
-            self.kubectl.namespace,
-            "exec",
-            "deployment/warehouse",
-        ]
-        command += ["--", "env", "PGHOST=127.0.0.1", "PGAPPNAME=holder", "refresh-examples", "psql", "-c", statement]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as holder:
-            held = "select count(*) from pg_locks where mode = 'AccessExclusiveLock' and granted and relation = to_regclass('{}')"
-            eventually(lambda: self.psql(held.format(relations[0]), "-At").strip() == "1", within=20)
+    def slow(self, table: str, seconds: int) -> Iterator[None]:
+        """Whoever reads the table waits that long, until the block is left; views on it are dropped then."""
+        schema, name = table.split(".")
+        self.psql(
+            f"alter table {table} rename to {name}_lente;"
+            f" create view {table} as select lente.* from {schema}.{name}_lente as lente, (select pg_sleep({seconds})) as attente"
+        )
+        try:
             yield
-            self.psql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'holder'", "-At")
-            holder.wait(timeout=20)
+        finally:
+            self.psql(f"drop view {table} cascade; alter table {schema}.{name}_lente rename to {name}")
 
     def inbox(self) -> list[dict[str, Any]]:
         """The messages that came by Slack and mail, oldest first."""
