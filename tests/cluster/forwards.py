@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from cluster.embedded.control_plane import free_ports
+from cluster.ports import free_ports
 from cluster.processes import Processes
 from cluster.waiting import wait_until
 

@@ -3,7 +3,6 @@
 import os
 import platform
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from cluster.embedded.cgroups import is_v2
 from cluster.embedded.toolchain import NEEDED, installed_go
 from cluster.errors import ClusterError
 from cluster.paths import Paths
+from cluster.ports import is_free
 
 # program → Debian package
 PACKAGES = {
@@ -144,7 +144,7 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         apt=shutil.which("apt-get") is not None,
         docker=docker,
         port=port,
-        port_free=_is_free(port) or _is_ours(port, paths),
+        port_free=is_free(port) or _is_ours(port, paths),
     )
 
 
@@ -199,16 +199,6 @@ def _cgroup() -> str:
     if not mounts.exists() or not os.access("/sys/fs/cgroup", os.W_OK):
         return ""
     return "v2" if is_v2(mounts.read_text()) else "v1"
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as trial:
-        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            trial.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _is_ours(port: int, paths: Paths) -> bool:

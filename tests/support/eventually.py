@@ -23,7 +23,7 @@ def eventually(check: Callable[[], T | None], within: float, context: Callable[[
             last: object = answer
         except AssertionError as error:
             answer, last = None, error
-        if last is answer and answer is not None and answer is not False:
+        if answer is not None and answer is not False:
             return answer
         if time.monotonic() >= end:
             raise NotYet(f"not within {within} s; last: {last}\n{context() if context else ''}") from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg
 
+from cluster.ports import free_port, is_free
 from refresh_examples.embedded import Access, EmbeddedPostgres
 from refresh_examples.load import load
 from refresh_examples.sources import Sources
@@ -30,7 +30,7 @@ def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
     wanted = int(noted.read_text()) if noted.exists() else port
     # Not a word that logs hold: the runner masks it wherever it finds it.
     access = Access(password="kept-on-this-machine")
-    server = EmbeddedPostgres.start(folder / "postgres", access, port=wanted if wanted and _is_free(wanted) else 0)
+    server = EmbeddedPostgres.start(folder / "postgres", access, port=wanted if wanted and is_free(wanted) else 0)
     noted.write_text(str(server.port))
     return server
 
@@ -66,24 +66,6 @@ def dashboard_api(env: Mapping[str, str]) -> Iterator[str]:
 def runner(*arguments: str) -> list[str]:
     """Return the command line of the runner."""
     return [sys.executable, "-m", "refresh_runner", *arguments]
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
 
 
 def _wait_for(address: str, process: subprocess.Popen[bytes], within: float = 30.0) -> None:

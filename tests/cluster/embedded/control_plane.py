@@ -4,7 +4,6 @@ import datetime
 import fcntl
 import json
 import shutil
-import socket
 import ssl
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,7 @@ from cluster.embedded.components import Plane
 from cluster.embedded.pki import Authority, write_token_keys
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
+from cluster.ports import free_ports
 from cluster.processes import Processes
 
 _ARGUMENTS: dict[str, Callable[[Plane], list[str]]] = {
@@ -182,18 +182,6 @@ def answers(kubeconfig: Path, path: str) -> bool:
             return bool(response.status == 200)
     except (OSError, ValueError, LookupError):
         return False
-
-
-def free_ports(count: int) -> tuple[int, ...]:
-    """Ports on 127.0.0.1 that nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return tuple(int(each.getsockname()[1]) for each in sockets)
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from cluster.embedded import components, node_files
 from cluster.embedded.components import Plane
-from cluster.embedded.control_plane import READY, SERVICE_NAMES, answers, free_ports, locked, write_credentials, write_kubeconfig
+from cluster.embedded.control_plane import READY, SERVICE_NAMES, answers, locked, write_credentials, write_kubeconfig
 from cluster.embedded.node import Node
 from cluster.embedded.node_files import ADDRESS, CONTAINERD_SOCKET, NodeSettings
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
 from cluster.overlay import can_overlay
+from cluster.ports import free_ports
 from cluster.processes import Processes
 
 _NODE_READY = "/api/v1/nodes/node"

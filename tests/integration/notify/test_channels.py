@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from cluster.ports import free_port
 from refresh_api.spec import Notification
 from refresh_notify import FailedRun, notify
-from support.laptop import free_port
 from support.webserver import WebServer
 
 FAILED = FailedRun("phase2", "default", "Phase 2", "phase2-1", "LayerFailed", "mart_a: column does not exist", step="3/6 marts")

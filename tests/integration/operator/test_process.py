@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from support.laptop import free_port
+from cluster.ports import free_port
 
 
 def test_it_answers_its_probes_and_ends_quickly(own_place):

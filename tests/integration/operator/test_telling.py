@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.laptop import free_port
+from cluster.ports import free_port
 from support.place import Place
 from support.webserver import WebServer
 

@@ -8,11 +8,11 @@ import time
 import psycopg
 import pytest
 
+from cluster.ports import free_port
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_runner.lock import NAMESPACE
 from support.eventually import eventually
-from support.laptop import free_port
 from support.runs import Bench, Ran, held, meanwhile
 
 # A layer whose model sleeps as long as the source says, and no more.

@@ -11,7 +11,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from support.laptop import free_port
+from cluster.ports import free_port
 from support.runs import Bench, Json
 from support.webserver import WebServer
 

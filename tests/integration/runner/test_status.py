@@ -15,6 +15,7 @@ from zlib import crc32
 import psycopg
 import pytest
 
+from cluster.ports import free_port
 from refresh_api.order import RefreshRef
 from refresh_api.status import Reason, Run, RunPhase
 from refresh_runner.cluster import ApiServer, StatusWriter
@@ -22,7 +23,6 @@ from refresh_runner.lock import REFRESH_NAMESPACE
 from refresh_runner.secrets import Redactor
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.laptop import free_port
 from support.runs import Bench, Json, held, meanwhile
 
 _numbers = itertools.count(1)
