@@ -16,6 +16,8 @@ NAME_MAX_LENGTH: Final = 52
 # On the refresh, by its users.
 REQUESTED_AT: Final = f"{GROUP}/requestedAt"
 """Annotation that asks for one run now: any new value is a new request."""
+RUN_MODE: Final = f"{GROUP}/runMode"
+"""Annotation that says what the requested run does, other than a plain refresh; read together with REQUESTED_AT."""
 
 # On what belongs to a refresh, by the operator.
 REFRESH_LABEL: Final = f"{GROUP}/refresh"

@@ -1,9 +1,11 @@
 """What one pod is told: the order, frozen when its Job was made; and the codes by which it answers."""
 
-from enum import IntEnum
-from typing import Self
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, model_validator
 
 from refresh_api.model import Model
 from refresh_api.names import API_VERSION, KIND
@@ -18,12 +20,61 @@ class RefreshRef(Model):
     uid: str | None = None
 
 
+class ModeKind(StrEnum):
+    """What a run does."""
+
+    REFRESH = "refresh"
+    """All steps, as scheduled runs do."""
+    FULL_REFRESH = "full-refresh"
+    """All steps; incremental models are built anew."""
+    FROM = "from"
+    """The named step and those after it."""
+    ONLY = "only"
+    """The named step alone."""
+    ROLLBACK = "rollback"
+    """Put the previous data back, and publish nothing until somebody resumes."""
+    RESUME = "resume"
+    """All steps; publishing goes on after a roll-back."""
+
+
+@dataclass(frozen=True)
+class RunMode:
+    """What a run does, and at which step where that needs one."""
+
+    kind: ModeKind
+    step: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a mode as users write it: `full-refresh`, `from=marts`; ValueError says what can be written."""
+        kind, equals, step = text.partition("=")
+        stepwise = (ModeKind.FROM, ModeKind.ONLY)
+        if kind not in list(ModeKind) or bool(step) != (kind in stepwise) or (equals and not step):
+            known = ", ".join(f"{each}=STEP" if each in stepwise else each for each in ModeKind)
+            raise ValueError(f"{text!r} is no run mode: write one of {known}")
+        return cls(ModeKind(kind), step)
+
+    def check(self, steps: Sequence[str]) -> None:
+        """Raise ValueError if the refresh has no such step."""
+        if self.step and self.step not in steps:
+            raise ValueError(f"{self}: there is no step {self.step!r}; the steps are {', '.join(steps)}")
+
+    def __str__(self) -> str:
+        """As users write it."""
+        return f"{self.kind}={self.step}" if self.step else self.kind.value
+
+
+def _checked_mode(text: str) -> str:
+    return str(RunMode.parse(text))
+
+
 class Order(Model):
     """One refresh to run, pinned to a generation of its spec."""
 
     refresh: RefreshRef
     generation: int = 0
     spec: RefreshSpec
+    mode: Annotated[str, AfterValidator(_checked_mode)] = ModeKind.REFRESH.value
 
     @property
     def title(self) -> str:

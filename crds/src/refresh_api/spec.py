@@ -339,6 +339,12 @@ class RefreshSpec(Model):
     )
     resources: Resources = Field(default=Resources(), description="What a run's pod asks for and may use.")
 
+    @property
+    def step_names(self) -> list[str]:
+        """Names of the steps that a run has, in order."""
+        own = {"tests": self.tests, "validation": self.validation, "cache": self.cache}
+        return [*(layer.name for layer in self.layers), *(name for name, wanted in own.items() if wanted)]
+
     @model_validator(mode="after")
     def _names_once(self) -> Self:
         doubled = [name for name, count in Counter(layer.name for layer in self.layers).items() if count > 1]
