@@ -59,10 +59,8 @@ ENTRYPOINT ["/usr/local/bin/refresh-operator"]
 FROM runtime AS runner
 COPY --from=runner-packages /opt/venv /opt/venv
 COPY dbt_project /app/dbt_project
-# The runner takes this over when it starts; a project that dbt can't read makes no image. Nothing is connected to.
-RUN echo 'warehouse: {target: prod, outputs: {prod: {type: postgres, host: h, port: 5432, user: u, password: p, dbname: d, schema: s}}}' > profiles.yml \
- && dbt --quiet parse --project-dir /app/dbt_project --profiles-dir . --target-path /app/dbt_project/target --log-path /tmp/logs \
- && find /app/dbt_project/target -type f -not -name partial_parse.msgpack -delete && rm -rf profiles.yml logs .user.yml
 COPY --from=runner-ours /opt/refresh /opt/refresh
+# So that no pod has to read it; a project that dbt can't read makes no image. Nothing is connected to.
+RUN refresh-runner parse --project /app/dbt_project && rm -rf /tmp/*
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/refresh-runner"]

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test unit clean setup lock generate transcript check
+.PHONY: help demo run compare lint test unit clean setup parsed lock generate transcript check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -12,16 +12,16 @@ help: ## this list
 demo: setup ## a cluster, a warehouse, an API, two refreshes that run (20 minutes on a new machine, then a minute)
 	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
 
-run: setup ## one refresh without Kubernetes, on a PostgreSQL from a wheel (ROWS=10000)
+run: parsed ## one refresh without Kubernetes, on a PostgreSQL from a wheel (ROWS=10000)
 	@$(PYTHON) scripts/run.py
 
-compare: setup ## the old way and ours on the same data, side by side (ROWS=10000)
+compare: parsed ## the old way and ours on the same data, side by side (ROWS=10000)
 	@$(PYTHON) scripts/compare.py
 
-lint: setup ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
+lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
 	@.venv/bin/refresh-runner lint $(or $(FILE),$(error name a file: make lint FILE=deploy/samples/phase2.yaml)) --project dbt_project
 
-test: setup ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
+test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
 
 clean: ## leave nothing behind: no process, mount, network namespace, container, image store
@@ -29,6 +29,9 @@ clean: ## leave nothing behind: no process, mount, network namespace, container,
 
 setup: ## the development environment in .venv (quick when nothing changed)
 	@scripts/setup
+
+parsed: setup ## the dbt project, read once for all runs (quick when nothing changed)
+	@.venv/bin/refresh-runner parse --project dbt_project >/dev/null
 
 lock: setup ## lock the dependencies anew, with hashes
 	@scripts/lock

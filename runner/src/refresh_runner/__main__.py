@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         from refresh_runner.lint import lint
 
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
+    if chosen.command == "parse":
+        return _parse(chosen.project)
     with (interrupts := Interrupts()).installed():
         code = _run(chosen, interrupts)
     if arguments is None:
@@ -49,6 +51,15 @@ def _run(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     return run_command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir), surroundings)
 
 
+def _parse(project: Path) -> int:
+    from refresh_api.spec import Dbt
+    from refresh_runner.ahead import read_ahead
+    from refresh_runner.plan import DbtSettings
+
+    usual = Dbt()
+    return read_ahead(project, DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars), print)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -64,8 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
-    for command in (run, lint):
+    parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
+    for command in (run, lint, parse):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
+    for command in (run, lint):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
     return parser
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 import yaml
 
 from refresh_api.status import Reason
+from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.dbt_quick import selected, spare_stack_walks
 from refresh_runner.dbt_results import Lines, OnLine, SqlStates, error_text, node_results
@@ -79,7 +79,11 @@ class Dbt:
     def parse(self) -> None:
         """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
         self._write_profile()
-        self._take_over_parsed()
+        _import_dbt()
+        ahead = parsed.place(self._project, self._settings)
+        if ahead.is_file():
+            self._manifest = parsed.read(ahead, self._access.dbname)
+        # What is at hand already is not read anew; the command then only makes dbt ready.
         outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
 
@@ -97,7 +101,7 @@ class Dbt:
 
     def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
         """Return what the models read that is no source and not among those that the refresh has built by then."""
-        manifest, ours = self._parsed(), {model.id for model in built}
+        manifest, ours = self.manifest, {model.id for model in built}
         found = {}
         for model in models:
             for parent_id in manifest.nodes[model.id].depends_on_nodes:
@@ -110,7 +114,7 @@ class Dbt:
 
     def columns(self) -> dict[str, frozenset[str]]:
         """Return the described columns of each model, by schema.name."""
-        models = (node for node in self._parsed().nodes.values() if str(node.resource_type) == "model")
+        models = (node for node in self.manifest.nodes.values() if str(node.resource_type) == "model")
         return {f"{model.schema}.{model.alias}": frozenset(model.columns) for model in models}
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
@@ -123,7 +127,7 @@ class Dbt:
 
     def _nodes(self, selection: Selection, kind: str) -> tuple[Node, ...]:
         try:
-            found = selected(self._parsed(), selection, kind)
+            found = selected(self.manifest, selection, kind)
         except Exception as error:  # whatever dbt makes of a selector that is wrong
             raise _project_error(error_text(error)) from error
         if not found:
@@ -154,7 +158,9 @@ class Dbt:
             raise outcome.exception
         return outcome
 
-    def _parsed(self) -> Manifest:
+    @property
+    def manifest(self) -> Manifest:
+        """The parsed project, as dbt has it."""
         if self._manifest is None:
             raise RuntimeError("parse first")
         return self._manifest
@@ -198,14 +204,6 @@ class Dbt:
         profile = {profile_name(self._project): {"target": settings.target, "outputs": {settings.target: output}}}
         self._workdir.mkdir(parents=True, exist_ok=True)
         (self._workdir / "profiles.yml").write_text(yaml.safe_dump(profile))
-
-    def _take_over_parsed(self) -> None:
-        """Copy what an image's build parsed to where dbt looks for it; dbt itself checks that it still holds."""
-        parsed = self._project / "target" / "partial_parse.msgpack"
-        target = self._workdir / "target"
-        if parsed.is_file() and not (target / parsed.name).exists():
-            target.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(parsed, target / parsed.name)
 
 
 def profile_name(project: Path) -> str:

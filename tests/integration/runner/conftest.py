@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.ahead import read_ahead
+from refresh_runner.plan import DbtSettings
 from support.postgres import create_database
 from support.runs import Bench, write_project
 from support.webserver import WebServer
@@ -21,7 +23,9 @@ def web() -> Iterator[WebServer]:
 def small_bench(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """One database and one parsed project for all: what dbt knows of it stays valid as long as both are the same."""
     place = tmp_path_factory.mktemp("runs")
-    return Bench(place, write_project(place / "project"), create_database(postgres, "petit"), api="")
+    project = write_project(place / "project")
+    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    return Bench(place, project, create_database(postgres, "petit"), api="")
 
 
 @pytest.fixture

@@ -1,0 +1,53 @@
+"""`refresh-runner parse`: reads the dbt project once, so that no run has to; at the build of an image, or before tests."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from refresh_api.order import ExitCode
+from refresh_runner import parsed
+from refresh_runner.access import Access
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import RunFailedError
+from refresh_runner.plan import DbtSettings
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+_PLACES: Final = (
+    (Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused"), "2000-01-31"),  # noqa: S106
+    (Access(host="elsewhere", port=6543, dbname="another", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
+)
+"""Two warehouses that nobody connects to, and two dates."""
+
+
+def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
+    """Keep the project as it was read, if that holds for every warehouse and date; say what was found. FAILED if dbt can't read it."""
+    path = parsed.place(project, settings)
+    if path.exists():
+        say(f"{project} is read already")
+        return ExitCode.OK
+    try:
+        one, other = (_read(project, settings, access, as_of) for access, as_of in _PLACES)
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}")
+        return ExitCode.FAILED
+    parsed.move(other, _PLACES[0][0].dbname)
+    why = "it reads environment variables" if one.env_vars else parsed.difference(one, other)
+    if why:
+        say(f"{project} can be read, but the result holds for one warehouse or date alone, so every run will read it anew: {why}")
+        return ExitCode.OK
+    parsed.write(path, one)
+    say(f"{project} is read: {len(one.nodes)} nodes, for every warehouse and date")
+    return ExitCode.OK
+
+
+def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> Manifest:
+    further = DbtSettings(settings.threads, settings.target, settings.schema, {**settings.variables, parsed.AS_OF: as_of})
+    with tempfile.TemporaryDirectory(prefix="refresh-parse-") as workdir:
+        dbt = Dbt(project.absolute(), Path(workdir), access, further, "refresh-parse", lambda _level, _line: None)
+        dbt.parse()
+        return dbt.manifest

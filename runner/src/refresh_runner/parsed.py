@@ -1,0 +1,127 @@
+"""A dbt project read ahead: what a parse found is kept, if it was shown to hold for every warehouse and every date.
+
+dbt throws a parsed project away when the connection or a variable has changed, and so reads every project anew in every pod: seconds
+of processor time, for a result that differs in the database's name at most. Whether it does is found out when an image is built: the
+project is read twice, for two warehouses and two dates, and kept if both results are the same but for that name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pickle
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pydantic import JsonValue
+
+from refresh_runner.plan import DbtSettings
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+AS_OF: Final = "as_of"
+"""The one variable that every run gives, another one each day."""
+_NOT_READ: Final = frozenset({"target", "logs", "dbt_internal_packages", ".git", "__pycache__"})
+"""Folders of a project that dbt does not read, or writes itself."""
+_PASSING: Final = frozenset({"created_at", "generated_at", "invocation_id", "invocation_started_at"})
+_EACH_ITS_OWN: Final = frozenset({"metadata", "files", "flat_graph", "state_check", "disabled"})
+"""Parts of a parsed project that speak of the parse, repeat the others, or are not used."""
+
+
+def project_hash(project: Path) -> str:
+    """Return a hash of every file that dbt reads of a project."""
+    found = hashlib.sha256()
+    for path in _files(project):
+        found.update(f"{path.relative_to(project)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
+
+
+def place(project: Path, settings: DbtSettings) -> Path:
+    """Return the file that holds a project as it was read ahead, whether or not it is there; its name says what it holds for."""
+    further = {name: value for name, value in settings.variables.items() if name != AS_OF}
+    held: list[JsonValue] = [
+        *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters")),
+        *(project_hash(project), settings.target, settings.schema, further),
+    ]
+    name = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
+    return project / "target" / f"refresh_{name}.pickle"
+
+
+def write(path: Path, manifest: Manifest) -> None:
+    """Keep a parsed project; earlier ones beside it are removed."""
+    path.parent.mkdir(exist_ok=True)
+    for earlier in path.parent.glob("refresh_*.pickle"):
+        earlier.unlink(missing_ok=True)
+    # Whole and under its name at once: somebody may be reading.
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        # By its parts, since a manifest that is pickled whole loses some.
+        pickle.dump({name: getattr(manifest, name) for name in _parts(manifest)}, file, protocol=pickle.HIGHEST_PROTOCOL)
+    Path(file.name).chmod(0o644)
+    Path(file.name).rename(path)
+
+
+def read(path: Path, database: str) -> Manifest:
+    """Return a kept project as if it had been parsed for this database."""
+    from dbt.contracts.graph.manifest import Manifest
+
+    # Pickled, since dbt's own form takes half a second to read. It lies in the project, whose macros run with the same rights.
+    manifest = Manifest(**pickle.loads(path.read_bytes()))  # noqa: S301
+    move(manifest, database)
+    manifest.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt states no types here
+    return manifest
+
+
+def move(manifest: Manifest, database: str) -> None:
+    """Have every model, test and source of a parsed project stand in this database."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+        if node.relation_name:
+            node.relation_name = node.relation_name.replace(f'"{node.database}".', f'"{database}".', 1)
+        node.database = database
+
+
+def difference(one: Manifest, other: Manifest) -> str | None:
+    """Return the first thing in which two parsed projects differ, as a path; None if they are the same."""
+    return _differing(_plain(one), _plain(other), "")
+
+
+def _plain(manifest: Manifest) -> JsonValue:
+    parts = {name: getattr(manifest, name) for name in _parts(manifest) if name not in _EACH_ITS_OWN}
+    keyed = {name: {str(key): value for key, value in part.items()} for name, part in parts.items()}
+    plain: JsonValue = json.loads(json.dumps(keyed, default=_as_json))
+    return plain
+
+
+def _parts(manifest: Manifest) -> list[str]:
+    return [field.name for field in dataclasses.fields(manifest) if not field.name.startswith("_")]
+
+
+def _as_json(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.name not in _PASSING}
+    if isinstance(value, set | frozenset):
+        return sorted(map(str, value))
+    return str(value)
+
+
+def _differing(one: JsonValue, other: JsonValue, where: str) -> str | None:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in sorted(one.keys() | other.keys()):
+            if found := _differing(one.get(key), other.get(key), f"{where}.{key}"):
+                return found
+        return None
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        return next(
+            (found for number, pair in enumerate(zip(one, other, strict=True)) if (found := _differing(*pair, f"{where}[{number}]"))), None
+        )
+    return None if one == other else where
+
+
+def _files(project: Path) -> Iterator[Path]:
+    for path in sorted(project.rglob("*")):
+        if path.is_file() and not _NOT_READ & set(path.relative_to(project).parts):
+            yield path

@@ -1,0 +1,76 @@
+"""A dbt project that is read once for all runs, and when it is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_runner import parsed
+from refresh_runner.access import Access
+from refresh_runner.ahead import read_ahead
+from refresh_runner.dbt import Dbt
+from refresh_runner.plan import DbtSettings
+from support.runs import write_project
+
+SETTINGS = DbtSettings(8, "prod", "dwh", {})
+ACCESS = Access(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
+
+
+def _parsed(project: Path, workdir: Path, as_of: str) -> Dbt:
+    settings = DbtSettings(2, "prod", "dwh", {"as_of": as_of})
+    dbt = Dbt(project, workdir, ACCESS, settings, "test", lambda _level, _line: None)
+    dbt.parse()
+    return dbt
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project that nothing has read yet."""
+    return write_project(tmp_path_factory.mktemp("parse") / "project")
+
+
+def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_path: Path) -> None:
+    """For another warehouse and date than those it was read for; without the move between databases, both would differ."""
+    anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
+    said: list[str] = []
+    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert "for every warehouse and date" in said[0]
+    assert parsed.place(project, SETTINGS).is_file()
+
+    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
+    assert parsed.difference(anew, ahead) is None
+    assert {node.database for node in ahead.nodes.values()} == {"entrepot"}
+    parsed.move(ahead, "warehouse")
+    assert parsed.difference(anew, ahead) is not None
+
+
+def test_a_changed_project_is_read_anew(project: Path) -> None:
+    """The file's name says what it holds for: another model, variable or target has another one."""
+    before = parsed.place(project, SETTINGS)
+    further = DbtSettings(8, "prod", "dwh", {"zone": 3})
+    assert parsed.place(project, further) != before
+    assert parsed.place(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
+    (project / "models" / "marts" / "mart_c.sql").write_text("select 1 as id")
+    assert parsed.place(project, SETTINGS) != before
+
+
+def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
+    """A model whose configuration holds the date would carry a wrong one: every run reads such a project itself."""
+    project = write_project(tmp_path / "project")
+    model = project / "models" / "marts" / "mart_b.sql"
+    model.write_text("{{ config(meta={'jour': var('as_of', 'none')}) }}\n" + model.read_text())
+    said: list[str] = []
+    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert "every run will read it anew: .nodes.model.petit.mart_b" in said[0]
+    assert not parsed.place(project, SETTINGS).exists()
+
+
+def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
+    """The build of an image ends there."""
+    project = write_project(tmp_path / "project")
+    (project / "models" / "marts" / "mart_b.sql").write_text("select * from {{ ref('nowhere') }}")
+    said: list[str] = []
+    assert read_ahead(project, SETTINGS, said.append) is ExitCode.FAILED
+    assert "nowhere" in said[0]
