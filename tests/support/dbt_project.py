@@ -1,4 +1,4 @@
-"""The dbt project as the tests run it: one dbt process, each database by its own profile."""
+"""The dbt project as the tests run it: one dbt process and one parse, each database by its own profile."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
 
 from support.postgres import Database
 
@@ -29,36 +29,46 @@ warehouse:
       schema: public
       threads: 4
 """
+_QUIET = ("--quiet", "--no-write-json", "--log-level-file", "none", "--cache-selected-only")
 
 
-@dataclass(frozen=True)
 class Dbt:
     """dbt on a project, with its own place for all that it writes."""
 
-    place: Path
-    project: Path = PROJECT
-
-    @classmethod
-    def at(cls, place: Path, project: Path = PROJECT) -> Dbt:
+    def __init__(self, place: Path, project: Path = PROJECT) -> None:
         """Write the profile; dbt can be invoked afterwards."""
         (place / "profiles.yml").write_text(_PROFILE)
-        return cls(place, project)
+        self._place = place
+        self._project = project
+        self._manifest: Manifest | None = None
+
+    def manifest(self, database: Database) -> Manifest:
+        """The project as it is for a database, parsed once with every warning an error."""
+        if self._manifest is None:
+            done = self._invoke(dbtRunner(), database, ["parse", "--warn-error", "--no-partial-parse"])
+            assert isinstance(done.result, Manifest), done.exception
+            self._manifest = done.result
+        # All that a parsed project knows of its database is the name; parsing anew for each would take seconds.
+        for node in [*self._manifest.nodes.values(), *self._manifest.sources.values()]:
+            node.database = database.name
+        return self._manifest
 
     def invoke(self, database: Database, *arguments: str, variables: Mapping[str, str] | None = None) -> dbtRunnerResult:
         """Run one dbt command on a database; quiet unless it fails, and a failure is left to the caller to judge."""
-        options = ["--project-dir", str(self.project), "--profiles-dir", str(self.place)]
-        # dbt parses anew whenever the database changes; with a target of its own each is parsed once.
-        options += ["--target-path", str(self.place / database.name), "--log-path", str(self.place / "logs")]
-        if variables:
-            options += ["--vars", json.dumps(dict(variables))]
-        with _environment(database.env):
-            return dbtRunner().invoke(["--quiet", "--no-write-json", "--log-level-file", "none", *arguments, *options])
+        options = ["--vars", json.dumps(dict(variables))] if variables else []
+        return self._invoke(dbtRunner(self.manifest(database)), database, [*arguments, *options])
 
     def succeed(self, database: Database, *arguments: str, variables: Mapping[str, str] | None = None) -> Sequence[str]:
         """Run one dbt command that must succeed; the ids of the nodes it ran."""
         done = self.invoke(database, *arguments, variables=variables)
         assert done.success, f"dbt {' '.join(arguments)}: {done.exception or failures(done)}"
         return [result.node.unique_id for result in getattr(done.result, "results", [])]
+
+    def _invoke(self, runner: dbtRunner, database: Database, arguments: Sequence[str]) -> dbtRunnerResult:
+        places = ["--project-dir", str(self._project), "--profiles-dir", str(self._place)]
+        places += ["--target-path", str(self._place / "target"), "--log-path", str(self._place / "logs")]
+        with _environment(database.env):
+            return runner.invoke([*_QUIET, *arguments, *places])
 
 
 def failures(done: dbtRunnerResult) -> dict[str, str]:

@@ -29,7 +29,7 @@ class Refreshed:
 def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
     """dbt with its profile, writing outside the project."""
     place: Path = tmp_path_factory.mktemp("dbt")
-    return Dbt.at(place)
+    return Dbt(place)
 
 
 @pytest.fixture(scope="session")
