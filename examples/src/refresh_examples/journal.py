@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
 from random import Random
-from typing import TypeVar
 
-from refresh_examples.records import Demande, Emploi, Facture, Indemnisation, Paiement
+Cells = tuple[int | str | None, ...]
+"""A line as plain numbers and words (see `cells`)."""
 
-L = TypeVar("L", Demande, Indemnisation, Emploi, Facture, Paiement)
+Record = tuple[Cells, int]
+"""What a record says, without number and times, and when the source learned it, in seconds since 1970."""
+
+_HOUR, _DAY = 3_600, 86_400
 
 # Of a hundred records, how many (cumulated) have this history; all others have a single line.
 _DOUBLED, _CORRECTED, _OUT_OF_ORDER, _TIED, _WITHDRAWN, _RESTORED = 0.01, 0.05, 0.06, 0.065, 0.08, 0.083
 
 
-def lines(draw: Random, records: Iterable[L], earlier: Callable[[L], L]) -> Iterator[L]:
+def lines(draw: Random, records: Iterable[Record], earlier: Callable[[Cells], Cells]) -> Iterator[Cells]:
     """Every record's lines, numbered in the order in which they arrived; `earlier` is what a record first said."""
+    luck = draw.random
     number = 0
-    for record in records:
-        for line in _history(draw.random(), record, earlier):
+    for said, known in records:
+        drawn = luck()
+        if drawn >= _RESTORED:
             number += 1
-            yield line._replace(numero_ligne=number)
+            yield (*said, number, known, None)
+            continue
+        for saying, moment, withdrawn in _history(drawn, said, known, earlier):
+            number += 1
+            yield (*saying, number, moment, withdrawn)
 
 
-def _history(luck: float, record: L, earlier: Callable[[L], L]) -> tuple[L, ...]:
-    if luck >= _RESTORED:
-        return (record,)
-    before = record.updated_at - timedelta(days=3)
-    after = record.updated_at + timedelta(hours=5)
+def _history(luck: float, said: Cells, known: int, earlier: Callable[[Cells], Cells]) -> tuple[tuple[Cells, int, int | None], ...]:
+    once = (said, known, None)
+    before, after = known - 3 * _DAY, known + 5 * _HOUR
     if luck < _DOUBLED:
-        return (record, record)
+        return (once, once)
     if luck < _CORRECTED:
-        return (earlier(record)._replace(updated_at=before), record)
+        return ((earlier(said), before, None), once)
     if luck < _OUT_OF_ORDER:
-        return (record, earlier(record)._replace(updated_at=before))
+        return (once, (earlier(said), before, None))
     if luck < _TIED:
-        return (earlier(record), record)
-    withdrawn = record._replace(updated_at=after, deleted_at=after)
+        return ((earlier(said), known, None), once)
+    withdrawn = (said, after, after)
     if luck < _WITHDRAWN:
-        return (record, withdrawn)
-    return (record, withdrawn, record._replace(updated_at=after + timedelta(hours=1)))
+        return (once, withdrawn)
+    return (once, withdrawn, (said, after + _HOUR, None))
