@@ -58,7 +58,7 @@ models:
 _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
 SOURCES = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts cascade;
-drop table if exists dbt_refresh_log;
+drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart;
 create schema src;
 create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
 insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n;

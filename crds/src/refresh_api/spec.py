@@ -270,6 +270,17 @@ class Notification(Model):
         return self
 
 
+class History(Model):
+    """What is kept of past runs in the warehouse."""
+
+    retention_days: int = Field(
+        default=90,
+        ge=1,
+        le=3650,
+        description="Days that dbt_refresh_run and its steps, nodes and marts keep a run of this refresh; dbt_refresh_log keeps them all.",
+    )
+
+
 class ComputeResources(Model):
     """Amounts of CPU, memory and local disk."""
 
@@ -332,6 +343,7 @@ class RefreshSpec(Model):
     validation: Validation | None = Field(default=None, description="The marts to validate after the tests; none unless given.")
     cache: Cache | None = Field(default=None, description="The API to call after the validation; none unless given.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Who is told of failed runs.")
+    history: History = Field(default=History(), description="What is kept of past runs in the warehouse.")
     timeout: Duration = Field(default="15m", description="Longest duration of one attempt (one pod).")
     retries: int = Field(default=2, ge=0, le=10, description="Further attempts after a failed one, where the error is one that can pass.")
     start_timeout: Duration = Field(

@@ -11,11 +11,12 @@ from typing import Final
 
 from refresh_api.status import MartStatus, Reason, Verdict
 from refresh_api.values import duration_text
-from refresh_runner import cache, lock
+from refresh_runner import cache, lock, refresh_log
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
+from refresh_runner.ledger import Ledger
 from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
 from refresh_runner.steps import (
     Node,
@@ -48,6 +49,7 @@ class Tools:
 
     dbt: Dbt
     warehouse: Warehouse
+    ledger: Ledger
     clock: Clock
     interrupts: Interrupts
     jitter: Callable[[], float]
@@ -83,7 +85,8 @@ class Execution:
         self._journal.running()
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):
             tools.warehouse.end_own_sessions()
-            tools.warehouse.prepare_log()
+            refresh_log.prepare(tools.warehouse)
+            tools.ledger.open()
             self._look_ahead()
             for step in self._plan.steps:
                 self._take(step)
@@ -152,7 +155,9 @@ class Execution:
         pending = self._nodes[step.name]
         for attempt in range(1, step.retries + 2):
             self._journal.started(step.name, attempt)
-            found |= {result.node.id: result for result in self._try(step, pending, execute)}
+            results = self._try(step, pending, execute)
+            self._tools.ledger.nodes_tried(step.name, results)
+            found |= {result.node.id: result for result in results}
             pending = unfinished(found.values())
             if not pending or attempt > step.retries:
                 break
@@ -179,7 +184,9 @@ class Execution:
     def _verdicts(self, step: ValidationStep) -> list[MartStatus]:
         found = []
         for check in step.marts:
-            status = mart_status(check, self._tools.warehouse.count(check, self.time_left()), step.max_null_share)
+            counts = self._tools.warehouse.count(check, self.time_left())
+            status = mart_status(check, counts, step.max_null_share)
+            self._tools.ledger.mart_counted(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING
             log.log(level, "%s %s: %s", status.relation, status.verdict, status.message or f"{status.rows} rows")
             found.append(status)

@@ -31,9 +31,11 @@ from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure
 from refresh_runner.interrupts import Interrupts
 from refresh_runner.journal import Clock, Journal
+from refresh_runner.ledger import Ledger
 from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
 from refresh_runner.plan import Attempt, Plan, plan_for
 from refresh_runner.report import report_of
+from refresh_runner.resume import fingerprint_of
 from refresh_runner.run import run
 from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
 from refresh_runner.warehouse import Warehouse
@@ -140,7 +142,10 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             warehouse = Warehouse(access, plan.attempt.run_id, around.clock)
             stack.callback(warehouse.close)
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
-            report = run(plan, Tools(dbt, warehouse, around.clock, around.interrupts, around.jitter), journal, audience.may_speak)
+            ledger = Ledger(warehouse, plan, fingerprint_of(plan, setting.places.project), redact, around.clock.elapsed)
+            journal.listen(ledger.watch)
+            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter)
+            report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code
 

@@ -28,7 +28,7 @@ class Journal:
     def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener]) -> None:
         self._plan = plan
         self._clock = clock
-        self._listeners = listeners
+        self._listeners = list(listeners)
         self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
         now = clock.now()
         self.results: dict[str, StepResult] = {}
@@ -43,6 +43,10 @@ class Journal:
             heartbeat_time=now,
             steps=list(self._steps.values()),
         )
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more of every change from now on."""
+        self._listeners.append(listener)
 
     def waiting(self, message: str) -> None:
         """The warehouse is held by another run."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from refresh_api.status import Reason
 from refresh_api.values import duration_text
+from refresh_runner import refresh_log
 from refresh_runner.attempt import Execution, Tools
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.interrupts import Cause, StoppedError
@@ -16,6 +18,9 @@ from refresh_runner.report import Report, report_of
 from refresh_runner.steps import StepResult, skipped
 
 log = logging.getLogger(__name__)
+
+_LAST_ROWS: Final = 3.0
+"""Seconds for the last rows in the warehouse: a pod that was told to end has thirty in all."""
 
 
 def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None] = lambda: None) -> Report:
@@ -30,7 +35,9 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     _skip_rest(journal, plan, failure)
     report = report_of(plan, journal.results, failure)
     journal.concluded(report)
-    return _logged(report, tools, journal)
+    report = _logged(report, tools, journal)
+    tools.ledger.close(_LAST_ROWS)
+    return report
 
 
 def _failure_of(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None]) -> Failure | None:
@@ -83,7 +90,7 @@ def _logged(report: Report, tools: Tools, journal: Journal) -> Report:
     if report.entry is None:
         return report
     try:
-        tools.warehouse.log(report.entry)
+        refresh_log.write(tools.warehouse, report.entry)
     except RunFailedError as error:
         log.error(error.failure.message)
         report = report.without_row(error.failure.message)

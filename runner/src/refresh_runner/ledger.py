@@ -1,0 +1,229 @@
+"""The run in the warehouse, from start to end: dbt_refresh_run, its steps, nodes and marts.
+
+What happens is written by a thread on a connection of its own, in batches, so that neither the run nor a publish on the lock's
+connection ever waits for it; where it can't be written, the run says so once and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Final
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
+from refresh_runner import ledger_sql as queries
+from refresh_runner.failures import may_pass
+from refresh_runner.plan import Plan
+from refresh_runner.resume import AFRESH, Earlier, earlier_work
+from refresh_runner.steps import MartCounts, NodeResult
+from refresh_runner.tables import LEDGER, MART, NODE, STEP, Table
+from refresh_runner.warehouse import RefusedError, Warehouse, ensure, quick
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT: Final = 15.0
+"""Seconds between two signs of life."""
+_PAUSE: Final = 2.0
+"""Seconds until what could not be written is tried again."""
+
+Row = dict[str, object]
+
+
+class Ledger:
+    """The rows of one run."""
+
+    def __init__(
+        self, warehouse: Warehouse, plan: Plan, fingerprint: str, redact: Callable[[str], str], elapsed: Callable[[], float]
+    ) -> None:
+        self._warehouse = warehouse
+        self._plan = plan
+        self._fingerprint = fingerprint
+        self._redact = redact
+        self._elapsed = elapsed
+        self._started: dict[str, float] = {}
+        self._step = ""
+        self._seen: dict[str, StepStatus] = {}
+        self._run: Row = {}
+        self._rows: dict[tuple[str, object], tuple[Table, Row]] = {}
+        self._is_newer = False
+        self._is_open = False
+        self._is_over = False
+        self._told = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
+
+    def open(self) -> Earlier:
+        """The run has its row, and runs that a dead runner left open are closed; return what earlier attempts have done.
+
+        To be called by who holds the warehouse: then whoever else seems to run does not.
+        """
+        try:
+            with self._warehouse.quick() as connection:
+                ensure(connection, LEDGER)
+                found = self._begin(connection)
+        except RefusedError as error:
+            self._tell(str(error))
+            return AFRESH
+        self._is_open = True
+        self._thread.start()
+        return found
+
+    def watch(self, run: Run) -> None:
+        """Take a newer state of the run."""
+        with self._changed:
+            self._run = {
+                "step": run.step,
+                "phase": run.phase.value,
+                "outcome": run.outcome and run.outcome.value,
+                "reason": run.reason and run.reason.value,
+                "message": self._redacted(run.message),
+                "marts": run.marts,
+                "over": run.phase is RunPhase.FINISHED,
+            }
+            self._is_newer = True
+            for position, step in enumerate(run.steps, 1):
+                self._watch_step(position, step)
+            self._changed.notify_all()
+
+    def node_done(self, node_id: str) -> None:
+        """A node came to a good end; takes no time, since dbt's threads call it."""
+        self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
+
+    def nodes_tried(self, step: str, results: Sequence[NodeResult]) -> None:
+        """A try of a step is over."""
+        for result in results:
+            found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
+            self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
+
+    def mart_counted(self, counts: MartCounts, status: MartStatus) -> None:
+        """A mart has its verdict."""
+        found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
+        self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
+
+    def close(self, within: float) -> None:
+        """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        if self._is_open:
+            self._thread.join(within)
+
+    def _begin(self, connection: psycopg.Connection) -> Earlier:
+        plan, order = self._plan, self._plan.order
+        known = {"run_id": plan.attempt.run_id, "fingerprint": self._fingerprint}
+        connection.execute(queries.CLOSE_LOST, known)
+        row = connection.execute(queries.EARLIER, known).fetchone()
+        found = earlier_work(queries.Found(*row) if row else None, self._fingerprint)
+        connection.execute(
+            queries.BEGIN,
+            {
+                **known,
+                "refresh": order.refresh.name,
+                "namespace": order.refresh.namespace,
+                "generation": order.generation,
+                "mode": order.mode,
+                "attempt": plan.attempt.number,
+                "attempts": plan.attempt.of,
+                "pod": plan.attempt.pod,
+                "resumed": found.is_kept,
+            },
+        )
+        if not found.is_kept:
+            connection.execute(queries.FORGET_NODES, known)
+        return found
+
+    def _watch_step(self, position: int, step: StepStatus) -> None:
+        if self._seen.get(step.name) == step or step.state is StepState.PENDING:
+            return
+        self._seen[step.name] = step
+        if step.state is StepState.RUNNING:
+            self._step = step.name
+            self._started.setdefault(step.name, self._elapsed())
+        took = self._elapsed() - self._started[step.name] if step.name in self._started else None
+        self._put(
+            STEP,
+            {
+                "step": step.name,
+                "position": position,
+                "state": step.state.value,
+                "tries": step.tries,
+                "started_at": step.start_time,
+                "seconds": took if step.state is not StepState.RUNNING else None,
+                "message": self._redacted(step.message),
+            },
+        )
+
+    def _redacted(self, text: str | None) -> str | None:
+        return None if text is None else self._redact(text)
+
+    def _put(self, table: Table, row: Row) -> None:
+        fixed: Row = {"run_id": self._plan.attempt.run_id}
+        if "attempt" in table.columns:
+            fixed["attempt"] = self._plan.attempt.number
+        key = (table.name, row[table.key[-1]])
+        with self._changed:
+            before = self._rows.get(key, (table, {}))[1]
+            self._rows[key] = (table, {**before, **fixed, **row})
+            self._changed.notify_all()
+
+    def _write_all(self) -> None:
+        connection: psycopg.Connection | None = None
+        over = False
+        while not over:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_over or self._rows or self._is_newer, HEARTBEAT)
+                self._is_newer = False
+                rows, self._rows, run, over = self._rows, {}, self._run, self._is_over
+            try:
+                connection = self._written(connection, run, list(rows.values()))
+            except psycopg.Error as error:
+                connection = None
+                if not self._may_go_on(error):
+                    return
+                with self._changed:
+                    self._rows = rows | self._rows
+                    self._changed.wait_for(lambda: self._is_over, _PAUSE)
+        if connection is not None:
+            with suppress(psycopg.Error), connection:
+                self._prune(connection)
+
+    def _written(self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]) -> psycopg.Connection:
+        """Write, over a new connection if the one at hand is gone meanwhile."""
+        if connection is not None:
+            try:
+                self._write(connection, run, rows)
+                return connection
+            except psycopg.OperationalError:
+                if not connection.closed:
+                    raise
+        connection = self._warehouse.another("log")
+        # What is lost in a crash of the server is done again, so nobody needs to wait for its disk.
+        connection.execute("set synchronous_commit = off")
+        self._write(connection, run, rows)
+        return connection
+
+    def _may_go_on(self, error: psycopg.Error) -> bool:
+        self._tell(str(RefusedError(error)))
+        return error.sqlstate is None or may_pass(error.sqlstate)
+
+    def _write(self, connection: psycopg.Connection, run: Row, rows: Sequence[tuple[Table, Row]]) -> None:
+        with connection.pipeline(), quick(connection):
+            for table, row in rows:
+                connection.execute(queries.upsert(table, row), row)
+            connection.execute(queries.BEAT, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
+
+    def _prune(self, connection: psycopg.Connection) -> None:
+        ref = self._plan.order.refresh
+        days = self._plan.order.spec.history.retention_days
+        with quick(connection):
+            connection.execute(queries.PRUNE, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
+
+    def _tell(self, why: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("dbt_refresh_run and its steps, nodes and marts are not up to date: %s", why)

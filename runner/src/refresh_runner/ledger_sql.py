@@ -1,0 +1,73 @@
+"""The statements of the ledger."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from psycopg import sql
+
+from refresh_runner.tables import MART, NODE, Table
+
+CLOSE_LOST: Final = """
+    update dbt_refresh_run set phase = 'Finished', outcome = 'Failed', reason = 'RunnerLost', ended_at = clock_timestamp(),
+        message = 'its runner ended without a word' || coalesce(' during ' || step, '')
+    where ended_at is null and run_id <> %(run_id)s and (phase = 'Running' or heartbeat_at < now() - interval '1 day')"""
+"""Runs between two attempts may go on, so they are given a day."""
+
+EARLIER: Final = """
+    select fingerprint,
+        exists (select from dbt_refresh_run other where other.run_id <> ours.run_id and other.heartbeat_at >= ours.kept_since),
+        array(select node_id from dbt_refresh_node node where node.run_id = ours.run_id and state in ('ok', 'warned'))
+    from dbt_refresh_run ours where run_id = %(run_id)s"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row of EARLIER: what earlier attempts of the run left."""
+
+    fingerprint: str | None
+    others_ran: bool
+    """Another run has held the warehouse since the work began that would be kept."""
+    nodes: list[str]
+
+
+BEGIN: Final = """
+    insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
+        started_at, attempt_started_at, heartbeat_at, kept_since)
+    select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
+        now, now, now, now from clock_timestamp() now
+    on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
+        phase = excluded.phase, fingerprint = excluded.fingerprint, step = null, outcome = null, reason = null, message = null,
+        marts = null, ended_at = null, attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
+        kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
+
+FORGET_NODES: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
+
+BEAT: Final = """
+    update dbt_refresh_run set phase = %(phase)s, step = %(step)s, outcome = %(outcome)s, reason = %(reason)s, message = %(message)s,
+        marts = %(marts)s, heartbeat_at = clock_timestamp(), ended_at = case when %(over)s then coalesce(ended_at, clock_timestamp()) end
+    where run_id = %(run_id)s and pod is not distinct from %(pod)s"""
+
+PRUNE: Final = """
+    delete from dbt_refresh_run where run_id in (
+        select run_id from dbt_refresh_run
+        where namespace = %(namespace)s and refresh = %(refresh)s and started_at < now() - make_interval(days => %(days)s)
+        order by started_at limit 200)"""
+"""A batch at a run's end: small beside what a run writes, and enough to catch up."""
+
+_STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at"}
+
+
+def upsert(table: Table, row: dict[str, object]) -> sql.Composed:
+    """Return the statement by which a row is there with these values, whether or not it was before."""
+    columns = [sql.Identifier(name) for name in row]
+    values: list[sql.Composable] = [sql.Placeholder(name) for name in row]
+    if stamp := _STAMPS.get(table.name):
+        columns.append(sql.Identifier(stamp))
+        values.append(sql.SQL("clock_timestamp()"))
+    return sql.SQL("insert into {} ({}) values ({}) on conflict ({}) do update set {}").format(
+        sql.Identifier(table.name),
+        sql.SQL(", ").join(columns),
+        sql.SQL(", ").join(values),
+        sql.SQL(", ").join(map(sql.Identifier, table.key)),
+        sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
+    )

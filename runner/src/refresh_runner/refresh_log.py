@@ -1,0 +1,41 @@
+"""The table dbt_refresh_log: one row a finished run, as the old flow wrote it and people's queries read it."""
+
+from __future__ import annotations
+
+from refresh_api.status import Reason
+from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.report import LogEntry
+from refresh_runner.tables import LOG
+from refresh_runner.warehouse import RefusedError, Warehouse, ensure
+
+
+def prepare(warehouse: Warehouse) -> None:
+    """The table is there afterwards, with today's columns; RunFailedError says why it can't be."""
+    try:
+        with warehouse.quick() as connection:
+            ensure(connection, [LOG])
+    except RefusedError as error:
+        raise RunFailedError(_failure(error)) from error
+
+
+def write(warehouse: Warehouse, entry: LogEntry) -> None:
+    """The run has its row afterwards, however often this is called; RunFailedError says why it can't have one."""
+    try:
+        with warehouse.quick() as connection:
+            ensure(connection, [LOG])
+            connection.execute(
+                "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
+                " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do nothing",
+                (entry.success, entry.models_updated, entry.notes, entry.refresh, entry.run_id),
+            )
+    except RefusedError as error:
+        raise RunFailedError(_failure(error)) from error
+
+
+def _failure(error: RefusedError) -> Failure:
+    return Failure(
+        Reason.RUNNER_ERROR,
+        f"dbt_refresh_log can't be written: {error}",
+        passing=may_pass(error.sqlstate),
+        hint="the warehouse's user needs to create it in the first schema of its search path, or to insert into it",
+    )

@@ -1,0 +1,72 @@
+"""What a further attempt of a run keeps of the work of earlier ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from refresh_runner.ledger_sql import Found
+from refresh_runner.plan import Plan
+from refresh_runner.steps import Node
+
+_NOT_THE_PROJECT: Final = frozenset({"target", "logs", "dbt_packages", "__pycache__"})
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """Work of earlier attempts."""
+
+    nodes: frozenset[str] = frozenset()
+    """Ids of the nodes that need not be done again, as far as their tables are still there."""
+    why_afresh: str = ""
+    """Why earlier work counts for nothing, where there is some."""
+
+    @property
+    def is_kept(self) -> bool:
+        """This attempt goes on where the last one ended."""
+        return bool(self.nodes)
+
+
+AFRESH: Final = Earlier()
+
+
+def earlier_work(found: Found | None, fingerprint: str) -> Earlier:
+    """Return what can be kept of what earlier attempts left: nothing, once anything is different or anybody else was at work."""
+    if found is None or not found.nodes:
+        return AFRESH
+    if found.fingerprint != fingerprint:
+        return Earlier(why_afresh="the order, the project or the runner has changed since the earlier attempt")
+    if found.others_ran:
+        return Earlier(why_afresh="another run has held the warehouse since the earlier attempt")
+    return Earlier(frozenset(found.nodes))
+
+
+def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Collection[str]) -> frozenset[str]:
+    """Return the nodes that need not be built again: those done in the layers before the first one that has lost a table.
+
+    What is built anew may take down what hangs on it, so nothing after that layer is kept.
+    """
+    kept: set[str] = set()
+    for layer in layers:
+        recorded = {node.id for node in layer if node.id in done}
+        if recorded & set(gone):
+            break
+        kept |= recorded
+    return frozenset(kept)
+
+
+def fingerprint_of(plan: Plan, project: Path) -> str:
+    """Return what two attempts must have in common for one to keep the other's work: order, variables, project, program."""
+    digest = sha256()
+    variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
+    for part in (plan.order.model_dump_json(), repr(variables), version("dbt-core"), version("dbt-postgres")):
+        digest.update(part.encode() + b"\0")
+    for root, pattern in ((project, "*"), (Path(__file__).parent, "*.py")):
+        for path in sorted(root.rglob(pattern)):
+            if path.is_file() and not _NOT_THE_PROJECT.intersection(path.relative_to(root).parts):
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

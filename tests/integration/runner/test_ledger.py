@@ -1,0 +1,107 @@
+"""The run in the warehouse: dbt_refresh_run, its steps, nodes and marts, as they are written by real runs."""
+
+from __future__ import annotations
+
+from support.runs import Bench
+
+TABLES = ("run", "step", "node", "mart")
+
+
+def rows(bench: Bench, columns: str, table: str, order: str) -> list[tuple[object, ...]]:
+    """Return what the last run of the bench left in one of the tables."""
+    query = f"select {columns} from dbt_refresh_{table} where run_id = 'petit-{bench.runs}' order by {order}"
+    return bench.database.rows(query)
+
+
+def test_a_run_is_there_from_start_to_end_with_all_that_it_did(bench: Bench):
+    """Steps in order, a row a model and test, rows and NULLs a mart."""
+    bench.database.run("update src.lignes set zone = null where id <= 5")
+    assert bench.run().code == 0
+    run = rows(bench, "refresh, namespace, generation, phase, outcome, reason, marts, attempt, pod, ended_at >= started_at", "run", "1")
+    assert run == [("petit", "essai", 3, "Finished", "Succeeded", "Succeeded", "2/2", 1, f"petit-{bench.runs}-0", True)]
+    steps = rows(bench, "step, state, tries, seconds >= 0, attempt", "step", "position")
+    assert steps == [(name, "Succeeded", 1, True, 1) for name in ("staging", "facts", "marts", "tests", "validation", "cache")]
+    nodes = rows(bench, "step, node, state, seconds > 0", "node", "step, node")
+    assert nodes[:5] == [
+        ("facts", "fait_jours", "ok", True),
+        ("facts", "fait_lignes", "ok", True),
+        ("marts", "mart_a", "ok", True),
+        ("marts", "mart_b", "ok", True),
+        ("staging", "stg_lignes", "ok", True),
+    ]
+    assert [row[0] for row in nodes[5:]] == ["tests"] * 3
+    assert rows(bench, "relation, rows, nulls, verdict", "mart", "relation") == [
+        ("dwh_marts.mart_a", 100, {"zone": 5, "mois": 0}, "VALID"),
+        ("dwh_marts.mart_b", 100, {"mois": 0}, "VALID"),
+    ]
+
+
+def test_a_failed_run_keeps_what_was_found(bench: Bench):
+    """The verdicts, and what PostgreSQL said of a model, with its SQLSTATE."""
+    bench.database.run("truncate src.lignes")
+    assert bench.run(failures=2).code == 1
+    assert rows(bench, "outcome, reason", "run", "1") == [("Failed", "ValidationFailed")]
+    assert rows(bench, "rows, verdict", "mart", "relation") == [(0, "FAILED")] * 2
+    bench.database.run("alter table src.lignes drop column nap cascade")
+    assert bench.run(failures=2).code == 1
+    (state, sqlstate, message), *_ = rows(bench, "state, sqlstate, message", "node", "ended_at")
+    assert (state, sqlstate) == ("broken", "42703")
+    assert 'column "nap" does not exist' in str(message)
+    assert ("facts", "Skipped") in rows(bench, "step, state", "step", "position")
+
+
+def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(bench: Bench):
+    """Whoever holds the warehouse knows that nobody else is at work; a run between two attempts may go on."""
+    assert bench.run().code == 0
+    bench.database.run(
+        "insert into dbt_refresh_run (run_id, refresh, namespace, generation, mode, attempt, attempts, phase, step, started_at,"
+        " attempt_started_at, heartbeat_at, kept_since)"
+        " select id, 'petit', 'essai', 1, 'refresh', 1, 3, phase, '2/6 facts', at, at, at, at from (values"
+        " ('dead', 'Running', now()), ('between', 'Retrying', now()), ('given-up', 'Interrupted', now() - interval '2 days'))"
+        " as v (id, phase, at)"
+    )
+    assert bench.run().code == 0
+    closed = bench.database.rows("select run_id, phase, outcome, reason, message from dbt_refresh_run where pod is null order by run_id")
+    lost = ("Finished", "Failed", "RunnerLost", "its runner ended without a word during 2/6 facts")
+    assert closed == [("between", "Retrying", None, None, None), ("dead", *lost), ("given-up", *lost)]
+
+
+def test_a_run_goes_on_where_its_tables_can_not_be_written(bench: Bench):
+    """It says so once; the log's row is there."""
+    bench.database.run("create view dbt_refresh_run as select 1 as run_id")
+    try:
+        ran = bench.run()
+    finally:
+        bench.database.run("drop view dbt_refresh_run")
+    assert ran.code == 0, ran.output
+    assert ran.messages.count("dbt_refresh_run and its steps, nodes and marts are not up to date: ") == 1
+    assert [row[0] for row in bench.log_rows()] == [True]
+
+
+def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(bench: Bench):
+    """After spec.history.retentionDays; other refreshes' runs and dbt_refresh_log stay."""
+    for _ in range(3):
+        assert bench.run(bench.spec(tests=None)).code == 0
+    first = bench.runs - 2
+    bench.database.run(
+        "update dbt_refresh_run set started_at = started_at - interval '31 days';"
+        "update dbt_refresh_log set run_date = run_date - interval '9 years';"
+        f"update dbt_refresh_run set refresh = 'another' where run_id = 'petit-{first}'"
+    )
+    assert bench.run(bench.spec(tests=None, history={"retentionDays": 30})).code == 0
+    kept = [(f"petit-{first}",), (f"petit-{bench.runs}",)]
+    for table in TABLES:
+        assert bench.database.rows(f"select distinct run_id from dbt_refresh_{table} order by 1") == kept
+    assert len(bench.log_rows()) == 4
+
+
+def test_tables_of_an_earlier_version_are_completed(bench: Bench):
+    """What is in them stays."""
+    assert bench.run().code == 0
+    bench.database.run("alter table dbt_refresh_run drop column fingerprint, drop column marts; drop index dbt_refresh_run_refresh")
+    assert bench.run().code == 0
+    assert bench.database.rows("select marts, fingerprint is null from dbt_refresh_run order by started_at") == [
+        (None, True),
+        ("2/2", False),
+    ]
+    assert bench.database.rows("select to_regclass('dbt_refresh_run_refresh') is not null") == [(True,)]

@@ -1,0 +1,63 @@
+"""What a further attempt keeps of the work of earlier ones."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from refresh_runner.ledger_sql import Found
+from refresh_runner.resume import AFRESH, earlier_work, fingerprint_of, kept_nodes
+from refresh_runner.steps import Node
+from support.plans import plan
+
+LAYERS = [[Node(id_, id_, id_) for id_ in layer] for layer in ("s", "fg", "mn")]
+FOUND = Found("same", False, ["s", "f"])
+
+
+def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
+    """The order, the project, the program, the warehouse."""
+    assert earlier_work(FOUND, "same").nodes == {"s", "f"}
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (None, ""),
+        (replace(FOUND, nodes=[]), ""),
+        (replace(FOUND, fingerprint="other"), "has changed"),
+        (replace(FOUND, fingerprint=None), "has changed"),
+        (replace(FOUND, others_ran=True), "another run"),
+    ],
+)
+def test_work_is_not_kept_otherwise(found: Found | None, why: str):
+    """And where there was some, it is said why."""
+    work = earlier_work(found, "same")
+    assert work.nodes == AFRESH.nodes
+    assert why in work.why_afresh
+
+
+def test_all_that_is_done_and_still_there_is_kept():
+    """Layers need not be whole."""
+    assert kept_nodes(LAYERS, {"s", "f", "m"}, set()) == {"s", "f", "m"}
+
+
+def test_a_table_that_is_gone_takes_its_layer_and_those_after_it_along():
+    """Building it anew may take down what hangs on it."""
+    assert kept_nodes(LAYERS, {"s", "f", "g", "m"}, {"f"}) == {"s"}
+    assert kept_nodes(LAYERS, {"s", "f", "m"}, {"m"}) == {"s", "f"}
+
+
+def test_the_fingerprint_changes_with_the_order_the_date_and_the_project(tmp_path: Path):
+    """But not with what dbt writes beside it."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "a.sql").write_text("select 1")
+    ours = plan()
+    first = fingerprint_of(ours, tmp_path)
+    (tmp_path / "target").mkdir()
+    (tmp_path / "target" / "manifest.json").write_text("{}")
+    assert fingerprint_of(ours, tmp_path) == first
+    tomorrow = replace(ours, dbt=replace(ours.dbt, variables={"as_of": "2026-11-24"}))
+    edited = replace(ours, order=ours.order.model_copy(update={"generation": 99}))
+    found = {first, fingerprint_of(tomorrow, tmp_path), fingerprint_of(edited, tmp_path)}
+    (tmp_path / "models" / "a.sql").write_text("select 2")
+    assert len(found | {fingerprint_of(ours, tmp_path)}) == 4

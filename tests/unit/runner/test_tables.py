@@ -1,0 +1,26 @@
+"""What has to be executed so that the runner's tables are there."""
+
+from refresh_runner.tables import LEDGER, LOG, RUN, statements
+
+
+def test_nothing_is_done_where_all_is_there():
+    """So that a role needs no right to create once the tables are."""
+    assert all(statements(table, table.parts) == [] for table in (LOG, *LEDGER))
+
+
+def test_a_table_that_is_not_there_is_made_with_its_key_and_indexes():
+    """Each statement may run twice."""
+    for table in (LOG, *LEDGER):
+        made = statements(table, set())
+        assert len(made) == 1 + len(table.indexes)
+        assert all("if not exists" in statement for statement in made)
+        assert "primary key" in made[0]
+
+
+def test_a_column_that_is_missing_is_added_so_that_old_rows_can_have_it():
+    """They have no value for it."""
+    assert statements(RUN, RUN.parts - {("dbt_refresh_run", "phase")}) == [
+        "alter table dbt_refresh_run add column if not exists phase text"
+    ]
+    by_default = statements(LOG, LOG.parts - {("dbt_refresh_log", "run_date")})
+    assert by_default == ["alter table dbt_refresh_log add column if not exists run_date timestamptz not null default now()"]
