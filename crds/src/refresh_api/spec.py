@@ -100,6 +100,13 @@ class OnFailure(StrEnum):
     FAIL = "Fail"
 
 
+class Publish(StrEnum):
+    """When readers see new marts."""
+
+    SWAP = "Swap"
+    DIRECT = "Direct"
+
+
 class OnHeld(StrEnum):
     """What a run does when another one holds the warehouse."""
 
@@ -270,6 +277,14 @@ class Notification(Model):
         return self
 
 
+class Freshness(Model):
+    """How old the data may become."""
+
+    max_staleness: Duration = Field(
+        description="Longest time since the end of the last successful run; beyond it the condition DataFresh is False, reason Stale."
+    )
+
+
 class History(Model):
     """What is kept of past runs in the warehouse."""
 
@@ -341,8 +356,16 @@ class RefreshSpec(Model):
     )
     tests: Tests | None = Field(default=None, description="The tests to run after the layers; none unless given.")
     validation: Validation | None = Field(default=None, description="The marts to validate after the tests; none unless given.")
+    publish: Publish = Field(
+        default=Publish.SWAP,
+        description="Swap: the marts of `validation` that are tables are built beside the live ones, tested and validated there, and then "
+        "made live all at once; a run that fails leaves the live ones as they were. Direct: each is live as soon as it is built.",
+    )
     cache: Cache | None = Field(default=None, description="The API to call after the validation; none unless given.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Who is told of failed runs.")
+    freshness: Freshness | None = Field(
+        default=None, description="How old the data may become, watched by the clock; not at all unless given."
+    )
     history: History = Field(default=History(), description="What is kept of past runs in the warehouse.")
     timeout: Duration = Field(default="15m", description="Longest duration of one attempt (one pod).")
     retries: int = Field(default=2, ge=0, le=10, description="Further attempts after a failed one, where the error is one that can pass.")

@@ -43,6 +43,9 @@ class Reason(StrEnum):
     LAYER_FAILED = "LayerFailed"
     TESTS_FAILED = "TestsFailed"
     VALIDATION_FAILED = "ValidationFailed"
+    PUBLISH_FAILED = "PublishFailed"
+    PUBLISHING_HELD = "PublishingHeld"
+    ROLLED_BACK = "RolledBack"
     WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     INTERRUPTED = "Interrupted"
@@ -57,6 +60,7 @@ class Reason(StrEnum):
     EVICTED = "Evicted"
     JOB_DELETED = "JobDeleted"
     RUNNER_LOST = "RunnerLost"
+    CANCELLED = "Cancelled"
 
 
 class RunPhase(StrEnum):
@@ -101,6 +105,17 @@ class Trigger(StrEnum):
     """By `kubectl create job --from=cronjob/…`."""
     LOCAL = "Local"
     """By the runner's command line."""
+
+
+class MissedReason(StrEnum):
+    """Why no run started at a slot of the schedule."""
+
+    CONTROLLER_DOWN = "ControllerDown"
+    """Kubernetes' CronJob controller made no Job within the starting deadline."""
+    SUSPENDED = "Suspended"
+    PREVIOUS_STILL_RUNNING = "PreviousStillRunning"
+    CLOCK_CHANGE = "ClockChange"
+    """The night in which clocks go forward has no such time."""
 
 
 class StepStatus(Model):
@@ -176,6 +191,9 @@ class Run(Model):
     steps: list[StepStatus] = Field(default_factory=list, max_length=24, description="The steps, in order.")
     validation: list[MartStatus] = Field(default_factory=list, max_length=64, description="A verdict a mart.")
     tests: TestCounts | None = Field(default=None, description="What dbt's tests said.")
+    version: str | None = Field(
+        default=None, description="The data that this run made live, by the run that built it; unset if it made none live."
+    )
     endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="What the API answered.")
     notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Who was told.")
 
@@ -194,6 +212,10 @@ class FinishedRun(Model):
     start_time: Time | None = Field(default=None, description="When the run started.")
     completion_time: Time = Field(description="When the run ended.")
     duration: str | None = Field(default=None, description="How long it took.")
+    mode: str | None = Field(default=None, description="What it did beside a plain refresh: the annotation runMode of its request.")
+    image: str | None = Field(
+        default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
+    )
 
 
 class ActiveRun(Model):
@@ -203,6 +225,7 @@ class ActiveRun(Model):
     trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
     start_time: Time = Field(description="When its Job was made.")
+    mode: str | None = Field(default=None, description="What it does beside a plain refresh: the annotation runMode of its request.")
 
 
 class ConditionStatus(StrEnum):
@@ -216,7 +239,7 @@ class ConditionStatus(StrEnum):
 class Condition(Model):
     """A conclusion of the operator, in the form that Kubernetes' own objects use."""
 
-    type: str = Field(description="Ready, Reconciling, Stalled, Running or LastRunSucceeded.")
+    type: str = Field(description="Ready, Reconciling, Stalled, Running, LastRunSucceeded or DataFresh.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=64, description="Why, in one word.")
     message: Message = Field(default="", description="Why, in a sentence, and what to do.")
@@ -249,17 +272,32 @@ class OperatorShare(Model):
         default_factory=list,
         max_length=8,
         json_schema_extra=_CONDITION_LIST,
-        description="Ready, Reconciling and Stalled speak of the configuration; Running and LastRunSucceeded of the runs.",
+        description="Ready, Reconciling and Stalled speak of the configuration; Running and LastRunSucceeded of the runs; "
+        "DataFresh, where spec.freshness is given, of the data.",
     )
     next_run: Time | None = Field(default=None, description="When the next scheduled run starts.")
     next: str | None = Field(default=None, description="The same, short, in the refresh's zone.")
-    last_handled_request_at: str | None = Field(
-        default=None, description="The last value of the annotation requestedAt that was answered by a run."
+    next_runs: list[str] = Field(
+        default_factory=list, max_length=3, description="When the next three scheduled runs start, in the refresh's zone with its offset."
     )
+    last_handled_request_at: str | None = Field(
+        default=None, description="The last value of the annotation requestedAt that was answered: by a run, or by requestProblem."
+    )
+    request_problem: Message | None = Field(default=None, description="Why the last request started no run; unset where it did.")
+    last_handled_cancel: str | None = Field(default=None, description="The last value of the annotation cancel that was answered.")
     active: list[ActiveRun] = Field(default_factory=list, max_length=20, description="The runs under way, oldest first.")
     last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
     last_success_time: Time | None = Field(default=None, description="When the last successful run ended.")
     consecutive_failures: int = Field(default=0, ge=0, description="Failed runs since the last successful one.")
+    suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are off.")
+    slots_judged_until: Time | None = Field(
+        default=None, description="Every slot of the schedule until then is a run, or was counted in missedRuns."
+    )
+    missed_runs: int = Field(default=0, ge=0, description="Slots of the schedule at which no run started.")
+    last_missed_time: Time | None = Field(default=None, description="The last of them.")
+    last_missed_reason: MissedReason | None = Field(
+        default=None, description="Why it was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
+    )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from refresh_api.status import MartStatus, Reason, Verdict
+import psycopg
+
+from refresh_api.order import ModeKind
+from refresh_api.status import MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
 from refresh_runner import cache, lock, refresh_log
 from refresh_runner.dbt import Dbt
@@ -17,7 +20,9 @@ from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
+from refresh_runner.marts import Marts
 from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
+from refresh_runner.publish import Terms
 from refresh_runner.steps import (
     Node,
     NodeResult,
@@ -65,6 +70,7 @@ class Execution:
         self._tools = tools
         self._journal = journal
         self._nodes: dict[str, tuple[Node, ...]] = {}
+        self._marts: Marts | None = None
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -87,20 +93,32 @@ class Execution:
             tools.warehouse.end_own_sessions()
             refresh_log.prepare(tools.warehouse)
             tools.ledger.open()
-            self._look_ahead()
+            self._marts = Marts(self._plan, connection)
+            self._marts.begin()
+            self._look_ahead(self._marts)
             for step in self._plan.steps:
-                self._take(step)
+                self._take(step, self._marts)
 
     def clean_up(self) -> None:
         """End what dbt left running in the warehouse, if it can be reached."""
         with suppress(RunFailedError):
             self._tools.warehouse.end_own_sessions()
 
-    def _look_ahead(self) -> None:
+    def discard(self) -> None:
+        """Remove the marts that were built and not published, if the warehouse is still ours."""
+        if self._marts:
+            with suppress(psycopg.Error):
+                self._marts.discard()
+
+    def _look_ahead(self, marts: Marts) -> None:
         """Find what each step selects, and what it needs that is not there, before anything is changed."""
+        if all(step.name in self._plan.left_out for step in self._plan.steps if isinstance(step, LayerStep | TestsStep)):
+            return
         self._tools.dbt.parse()
         ours: list[Node] = []
         for step in self._plan.steps:
+            if step.name in self._plan.left_out:
+                continue
             try:
                 if isinstance(step, LayerStep):
                     self._nodes[step.name] = self._tools.dbt.models(step.selection)
@@ -108,6 +126,8 @@ class Execution:
                     self._check_upstream(step, ours)
                 elif isinstance(step, TestsStep):
                     self._nodes[step.name] = self._tools.dbt.tests(step.selection)
+                elif isinstance(step, ValidationStep):
+                    marts.build_beside(self._tools.dbt, ours, step.marts)
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
 
@@ -120,12 +140,15 @@ class Execution:
                 message = f"{model.needed_by} needs {model.schema}.{model.table}, which is not in the warehouse: {what}"
                 raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self._plan.label(step.name)}: {message}", hint=what))
 
-    def _take(self, step: Step) -> None:
+    def _take(self, step: Step, marts: Marts) -> None:
+        if why := self._plan.left_out.get(step.name):
+            self._journal.ended(step.name, skipped(why))
+            return
         if blocker := self._blocker(step):
             self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
             return
         self.step = step.name
-        result = self._result(step)
+        result = self._result(step, marts)
         self._journal.ended(step.name, result)
         self.step = None
 
@@ -134,7 +157,7 @@ class Execution:
         ignored = "tests" if isinstance(step, ValidationStep) else None
         return next((name for name, result in self._journal.results.items() if result.failure and name != ignored), None)
 
-    def _result(self, step: Step) -> StepResult:
+    def _result(self, step: Step, marts: Marts) -> StepResult:
         label = self._plan.label(step.name)
         match step:
             case LayerStep():
@@ -143,7 +166,7 @@ class Execution:
                 return after_tests(step, self._tried(step, self._tools.dbt.test), label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
-                return after_validation(step, self._verdicts(step), label)
+                return self._validated(step, marts)
             case CacheStep():
                 self._journal.started(step.name, 1)
                 clock = self._tools.clock
@@ -181,10 +204,25 @@ class Execution:
                 for node in nodes
             )
 
-    def _verdicts(self, step: ValidationStep) -> list[MartStatus]:
+    def _validated(self, step: ValidationStep, marts: Marts) -> StepResult:
+        """Judge the marts; make them live if nothing speaks against it."""
+        terms = Terms(self.time_left(), self._tools.interrupts.held_off)
+        back = marts.bring_back(terms) if self._plan.mode.kind is ModeKind.ROLLBACK else None
+        result = after_validation(step, self._verdicts(step, marts), self._plan.label(step.name))
+        if back:
+            return replace(result, version=back, message=clip(f"{result.message}; {back} is live again, and publishing is held"))
+        if result.failure or any(earlier.failure for earlier in self._journal.results.values()):
+            return result
+        rows = {mart.relation: mart.rows or 0 for mart in result.validation}
+        try:
+            return replace(result, version=marts.publish(rows, terms))
+        except RunFailedError as error:
+            return replace(result, state=StepState.FAILED, message=clip(error.failure.message), failure=error.failure)
+
+    def _verdicts(self, step: ValidationStep, marts: Marts) -> list[MartStatus]:
         found = []
         for check in step.marts:
-            counts = self._tools.warehouse.count(check, self.time_left())
+            counts = self._tools.warehouse.count(marts.place(check), self.time_left())
             status = mart_status(check, counts, step.max_null_share)
             self._tools.ledger.mart_counted(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING

@@ -20,6 +20,7 @@ import yaml
 from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
+from refresh_runner.catalog import Relation
 from refresh_runner.dbt_quick import selected, spare_stack_walks
 from refresh_runner.dbt_results import Lines, OnLine, SqlStates, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
@@ -52,6 +53,17 @@ class Upstream:
     schema: str
     table: str
     built_by: str | None
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A model that dbt makes anew, as a table, in every run."""
+
+    id: str
+    grants_stated: bool
+    """Whether the project states who may read it."""
+    read_by: Mapping[str, Relation]
+    """Models of the same run that read it, by name, and where they are built."""
 
 
 class Dbt:
@@ -112,6 +124,26 @@ class Dbt:
                 found[parent_id] = Upstream(model.name, parent.schema, parent.alias, str(built_by) if built_by else None)
         return list(found.values())
 
+    def tables(self, models: Sequence[Node]) -> dict[Relation, TableModel]:
+        """Return those of the models that are tables, by where they are built."""
+        ours = [self.manifest.nodes[model.id] for model in models]
+        return {
+            Relation(node.schema, node.alias): TableModel(
+                node.unique_id,
+                bool(node.config.get("grants")),
+                {reader.name: Relation(reader.schema, reader.alias) for reader in ours if node.unique_id in reader.depends_on_nodes},
+            )
+            for node in ours
+            if node.config.materialized == "table"
+        }
+
+    def put(self, table: TableModel, schema: str) -> None:
+        """Have a table built in this schema, and read there by all that refers to it."""
+        node = self.manifest.nodes[table.id]
+        if node.relation_name:
+            node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
+        node.schema = schema
+
     def columns(self) -> dict[str, frozenset[str]]:
         """Return the described columns of each model, by schema.name."""
         models = (node for node in self.manifest.nodes.values() if str(node.resource_type) == "model")
@@ -119,7 +151,7 @@ class Dbt:
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Build the models; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
-        return self._execute("run", nodes, limit)
+        return self._execute("run", nodes, limit, ["--full-refresh"] if self._settings.full_refresh else [])
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
@@ -134,10 +166,10 @@ class Dbt:
             raise _project_error(f"{' '.join(selection.select)} selects no {kind} of the dbt project")
         return found
 
-    def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+    def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
         self._sqlstates.clear()
         with self._variables(_timeouts(limit)):
-            outcome = self._invoke([command, "--select", *(node.selector for node in nodes)])
+            outcome = self._invoke([command, *flags, "--select", *(node.selector for node in nodes)])
         return node_results(nodes, outcome, self._sqlstates)
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:

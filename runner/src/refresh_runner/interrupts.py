@@ -83,6 +83,17 @@ class Interrupts:
             self._is_open = False
 
     @contextmanager
+    def held_off(self) -> Iterator[None]:
+        """Let no stop in while inside; one that arrived meanwhile is raised at the end."""
+        before, self._is_open = self._is_open, False
+        try:
+            yield
+        finally:
+            self._is_open = before
+        if before:
+            self._raise_if_open()
+
+    @contextmanager
     def within(self, limit: timedelta, cause: Cause) -> Iterator[None]:
         """Stop what is inside after `limit`; a deadline lasts, a step's time-out is over once it was raised."""
         timer = threading.Timer(max(limit.total_seconds(), 0), self._time_is_up, [cause])

@@ -75,6 +75,7 @@ class Journal:
         found = {
             "validation": list(result.validation) or self.run.validation,
             "tests": result.tests or self.run.tests,
+            "version": result.version or self.run.version,
             "endpoints": list(result.endpoints) or self.run.endpoints,
         }
         self._change(**found)

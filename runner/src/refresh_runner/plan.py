@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
-from refresh_api.order import Order
-from refresh_api.spec import OnFailure, OnHeld, RefreshSpec
+from refresh_api.order import ModeKind, Order, RunMode
+from refresh_api.spec import OnFailure, OnHeld, Publish, RefreshSpec
 from refresh_api.values import duration, share
 
 
@@ -96,6 +96,8 @@ class DbtSettings:
     target: str
     schema: str
     variables: Mapping[str, JsonValue]
+    full_refresh: bool = False
+    """Whether incremental models are built anew."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,29 @@ class Plan:
     timeout: timedelta
     lock: LockPolicy
     dbt: DbtSettings
+    publish: Publish
+    mode: RunMode
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """The steps that the run's mode leaves out, by name, with the reason."""
+        names = [step.name for step in self.steps]
+        match self.mode.kind:
+            case ModeKind.FROM:
+                out = names[: names.index(self.mode.step)]
+            case ModeKind.ONLY:
+                out = [name for name in names if name != self.mode.step]
+            case ModeKind.ROLLBACK:
+                out = [step.name for step in self.steps if isinstance(step, LayerStep | TestsStep)]
+            case _:
+                out = []
+        return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
+
+    @property
+    def publishes(self) -> bool:
+        """Whether the run builds marts and says of them that they are live."""
+        built = any(isinstance(step, LayerStep) and step.name not in self.left_out for step in self.steps)
+        return built and any(isinstance(step, ValidationStep) and step.name not in self.left_out for step in self.steps)
 
     @property
     def mart_count(self) -> int:
@@ -139,8 +164,10 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
     """Return the plan of an order.
 
     `today` is the run's date in the schedule's zone; `base_url`, where given, goes before the order's.
+    Raises ValueError if the order's mode names a step that the refresh does not have.
     """
-    spec = order.spec
+    spec, mode = order.spec, RunMode.parse(order.mode)
+    mode.check(spec.step_names)
     return Plan(
         order=order,
         attempt=attempt,
@@ -152,7 +179,10 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
             target=spec.dbt.target,
             schema=spec.dbt.target_schema,
             variables={"as_of": today.isoformat(), **spec.dbt.vars},
+            full_refresh=mode.kind is ModeKind.FULL_REFRESH,
         ),
+        publish=spec.publish,
+        mode=mode,
     )
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from refresh_api.order import ExitCode
+from refresh_api.order import ExitCode, ModeKind
+from refresh_api.spec import Publish
 from refresh_api.status import Outcome, Reason, RunPhase, StepState, Verdict, clip
 from refresh_runner.failures import Failure
 from refresh_runner.plan import LayerStep, Plan
@@ -71,10 +72,11 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult]) -> Report:
     if warned:
         outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, clip("; ".join(warned))
     else:
-        outcome, reason = Outcome.SUCCEEDED, Reason.SUCCEEDED
+        outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.mode.kind is ModeKind.ROLLBACK else Reason.SUCCEEDED
         built = sum(result.built for result in results.values())
-        further = [result.message for result in results.values() if result.message and not result.built]
-        message = ", ".join([f"{built} models built", *further])
+        done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
+        further = [result.message for result in done if result.message and not result.built]
+        message = ", ".join([*([f"{built} models built"] if built else []), *further])
     entry = _entry(plan, results, success=True)
     return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
 
@@ -97,17 +99,24 @@ def _report(
 
 
 def _entry(plan: Plan, results: Mapping[str, StepResult], *, success: bool) -> LogEntry:
-    layers = [results.get(step.name) for step in plan.steps if isinstance(step, LayerStep)]
-    built = sum(layer.built for layer in layers if layer)
-    complete = all(layer is not None and layer.state is StepState.SUCCEEDED for layer in layers)
+    built = sum(result.built for result in results.values())
     if plan.mart_count:
-        # Marts are live as soon as they are built, so the last layer decides, not the verdicts.
-        updated = plan.mart_count if complete else 0
+        updated = plan.mart_count if _are_live(plan, results) else 0
         notes = f"{_marts(plan, results)} marts validated"
     else:
         updated = built
         notes = f"{built} models built"
+    if plan.mode.kind is not ModeKind.REFRESH:
+        notes += f" ({plan.mode})"
     return LogEntry(success, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
+
+
+def _are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
+    """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
+    if plan.publish is Publish.SWAP or plan.mode.kind is ModeKind.ROLLBACK:
+        return any(result.version for result in results.values())
+    layers = [results.get(step.name) for step in plan.steps if isinstance(step, LayerStep)]
+    return all(layer is not None and layer.state is StepState.SUCCEEDED for layer in layers)
 
 
 def _marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:

@@ -29,20 +29,22 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     `may_speak` is called once the run may write the refresh's status: it holds the warehouse, can't reach it, or is the only run
     of its refresh that waits for it.
     """
-    failure = _failure_of(plan, tools, journal, may_speak)
+    attempt = Execution(plan, tools, journal)
+    failure = _failure_of(plan, attempt, tools, journal, may_speak)
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
         may_speak()
     _skip_rest(journal, plan, failure)
     report = report_of(plan, journal.results, failure)
+    if report.outcome is not None:
+        attempt.discard()
     journal.concluded(report)
     report = _logged(report, tools, journal)
     tools.ledger.close(_LAST_ROWS)
     return report
 
 
-def _failure_of(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None]) -> Failure | None:
+def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, may_speak: Callable[[], None]) -> Failure | None:
     """Carry the plan out; return what ended it before its last step."""
-    attempt = Execution(plan, tools, journal)
     try:
         with tools.interrupts.within(attempt.time_left(), Cause.DEADLINE), tools.interrupts.open():
             attempt.carry_out(may_speak)

@@ -73,6 +73,8 @@ class StepResult:
     built: int = 0
     """Models built."""
     validation: tuple[MartStatus, ...] = ()
+    version: str | None = None
+    """The data that is live since this step."""
     tests: TestCounts | None = None
     endpoints: tuple[EndpointStatus, ...] = ()
 

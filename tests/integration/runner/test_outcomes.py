@@ -70,7 +70,7 @@ def test_a_failing_test_fails_the_run_where_it_should(bench: Bench, web: WebServ
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED, "2/2")
     assert (states(ran)["validation"], states(ran)["cache"]) == ("Succeeded", "Skipped")
     assert web.asked == []
-    assert bench.log_rows()[0][:3] == (False, 2, "Petit refresh - 2/2 marts validated")
+    assert bench.log_rows()[0][:3] == (False, 0, "Petit refresh - 2/2 marts validated")
 
 
 def test_a_test_of_severity_warn_only_warns(bench: Bench):
@@ -169,7 +169,7 @@ def test_a_selection_of_nothing_is_an_error(bench: Bench):
 def test_dbts_own_lines_are_in_the_log(bench: Bench):
     """As JSON, with refresh, run and step."""
     ran = bench.run()
-    line = next(line for line in ran.lines if "OK created sql table model dwh_marts.mart_a" in line["message"])
+    line = next(line for line in ran.lines if "OK created sql table model dwh_marts__next.mart_a" in line["message"])
     assert (line["refresh"], line["run"], line["step"], line["logger"]) == ("essai/petit", f"petit-{bench.runs}", "3/6 marts", "dbt")
 
 

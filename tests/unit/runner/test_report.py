@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from refresh_api.order import ExitCode
-from refresh_api.spec import OnFailure
+from refresh_api.order import ExitCode, RunMode
+from refresh_api.spec import OnFailure, Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_runner.failures import Failure
 from refresh_runner.plan import Attempt, LayerStep, TestsStep, ValidationStep
@@ -26,9 +26,12 @@ def ok(*names: str) -> list[NodeResult]:
     return [NodeResult(node(name), NodeState.OK) for name in names]
 
 
-def marts(*verdicts: Verdict) -> StepResult:
+def marts(*verdicts: Verdict, version: str | None = "phase2-1") -> StepResult:
     found = [MartStatus(relation=f"a.m{number}", verdict=verdict, message=None) for number, verdict in enumerate(verdicts)]
-    return after_validation(step(ValidationStep), found, "5/6 validation")
+    return replace(after_validation(step(ValidationStep), found, "5/6 validation"), version=version)
+
+
+UNPUBLISHED = marts(*[Verdict.VALID] * 4, version=None)
 
 
 def endpoints(state: StepState) -> StepResult:
@@ -63,29 +66,31 @@ class Case:
     reason: Reason
     success: bool | None
     marts: str | None
+    published: int = 0
+    """Marts that readers see afterwards, if they are swapped."""
     code: ExitCode = ExitCode.OK
 
 
 UNREACHABLE = Failure(Reason.WAREHOUSE_UNREACHABLE, "no route", passing=True)
 TABLE = {
-    "all well": Case(WELL, None, Outcome.SUCCEEDED, Reason.SUCCEEDED, True, "4/4"),
+    "all well": Case(WELL, None, Outcome.SUCCEEDED, Reason.SUCCEEDED, True, "4/4", 4),
     "a P2 test fails, Warn": Case(
-        WELL | {"tests": checks(NodeState.FAILED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+        WELL | {"tests": checks(NodeState.FAILED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "a test errors, Warn": Case(
-        WELL | {"tests": checks(NodeState.BROKEN)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+        WELL | {"tests": checks(NodeState.BROKEN)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "a test warns by its severity, Fail": Case(
-        WELL | {"tests": checks(NodeState.WARNED, OnFailure.FAIL)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+        WELL | {"tests": checks(NodeState.WARNED, OnFailure.FAIL)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "a test fails, Fail": Case(
-        WELL | {"tests": checks(NodeState.FAILED, OnFailure.FAIL), "cache": SKIPPED},
+        WELL | {"tests": checks(NodeState.FAILED, OnFailure.FAIL), "validation": UNPUBLISHED, "cache": SKIPPED},
         None,
         Outcome.FAILED,
         Reason.TESTS_FAILED,
         False,
         "4/4",
-        ExitCode.FAILED,
+        code=ExitCode.FAILED,
     ),
     "a mart WARNING": Case(
         WELL | {"validation": marts(Verdict.VALID, Verdict.WARNING, Verdict.VALID, Verdict.VALID)},
@@ -94,15 +99,16 @@ TABLE = {
         Reason.SUCCEEDED_WITH_WARNINGS,
         True,
         "3/4",
+        4,
     ),
     "a mart FAILED": Case(
-        WELL | {"validation": marts(Verdict.VALID, Verdict.FAILED, Verdict.VALID, Verdict.VALID), "cache": SKIPPED},
+        WELL | {"validation": marts(Verdict.VALID, Verdict.FAILED, Verdict.VALID, Verdict.VALID, version=None), "cache": SKIPPED},
         None,
         Outcome.FAILED,
         Reason.VALIDATION_FAILED,
         False,
         "3/4",
-        ExitCode.FAILED,
+        code=ExitCode.FAILED,
     ),
     "a layer fails": Case(
         layers() | {"marts": BROKEN, "tests": SKIPPED, "validation": SKIPPED, "cache": SKIPPED},
@@ -111,14 +117,16 @@ TABLE = {
         Reason.LAYER_FAILED,
         False,
         "0/4",
-        ExitCode.FAILED,
+        code=ExitCode.FAILED,
     ),
     "the API is away": Case(
-        WELL | {"cache": endpoints(StepState.WARNED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4"
+        WELL | {"cache": endpoints(StepState.WARNED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
-    "the warehouse is away": Case({}, UNREACHABLE, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE, None, None, ExitCode.FAILED),
+    "the warehouse is away": Case({}, UNREACHABLE, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE, None, None, code=ExitCode.FAILED),
     "the lock is held too long": Case({}, Failure(Reason.LOCK_HELD, "held", gives_way=True), Outcome.SKIPPED, Reason.LOCK_HELD, None, None),
-    "the lock is held, Fail": Case({}, Failure(Reason.LOCK_HELD, "held"), Outcome.FAILED, Reason.LOCK_HELD, False, None, ExitCode.FAILED),
+    "the lock is held, Fail": Case(
+        {}, Failure(Reason.LOCK_HELD, "held"), Outcome.FAILED, Reason.LOCK_HELD, False, None, code=ExitCode.FAILED
+    ),
 }
 
 
@@ -128,7 +136,29 @@ def test_the_table_of_outcomes(case: Case):
     report = report_of(plan(), case.results, case.failure)
     assert (report.phase, report.outcome, report.reason) == (RunPhase.FINISHED, case.outcome, case.reason)
     assert (report.entry.success if report.entry else None) == case.success
+    assert (report.entry.models_updated if report.entry else 0) == case.published
     assert (report.marts, report.exit_code) == (case.marts, case.code)
+
+
+def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
+    """As in the old flow: whatever the tests and the validation say afterwards."""
+    direct = replace(plan(), publish=Publish.DIRECT)
+    entry = report_of(direct, TABLE["a test fails, Fail"].results, None).entry
+    assert entry is not None
+    assert (entry.success, entry.models_updated) == (False, 4)
+    broken = report_of(direct, TABLE["a layer fails"].results, None).entry
+    assert broken is not None
+    assert broken.models_updated == 0
+
+
+def test_a_roll_back_says_so():
+    """In its reason and in its row, and the marts that it put back are counted."""
+    back = replace(plan(), mode=RunMode.parse("rollback"))
+    left_out = dict.fromkeys(back.left_out, SKIPPED)
+    report = report_of(back, left_out | {"validation": WELL["validation"], "cache": WELL["cache"]}, None)
+    assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.ROLLED_BACK, "4/4")
+    assert report.entry is not None
+    assert (report.entry.models_updated, report.entry.notes) == (4, "Phase 2 refresh - 4/4 marts validated (rollback)")
 
 
 def test_the_notes_are_those_of_the_old_flow():

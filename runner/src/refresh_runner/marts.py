@@ -1,0 +1,126 @@
+"""The marts of one run: where each is built, and when it becomes what readers see."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import psycopg
+
+from refresh_api.order import ModeKind
+from refresh_api.spec import Publish
+from refresh_api.status import Reason
+from refresh_runner import publish, versions
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.plan import MartCheck, Plan
+from refresh_runner.publish import Live, Mart, NotPublishableError, Terms, beside
+from refresh_runner.steps import Node
+from refresh_runner.warehouse import first_line
+
+log = logging.getLogger(__name__)
+
+_RESUME_HINT: Final = "ask for a run with the mode resume once the data is right"
+
+
+class Marts:
+    """The marts that a run validates. Those that dbt builds as tables in this run are built beside the live ones, if it swaps."""
+
+    def __init__(self, plan: Plan, connection: psycopg.Connection) -> None:
+        """`connection` is the one that holds the warehouse: a run that has lost it can't publish."""
+        self._plan = plan
+        self._connection = connection
+        self._refresh = plan.order.refresh.name
+        self._swapped: dict[Relation, Mart] = {}
+
+    def begin(self) -> None:
+        """Check that something may be published; RunFailedError, which gives way, while a roll-back holds it."""
+        versions.prepare(self._connection)
+        live = versions.current(self._connection, self._refresh)
+        if live is None or live.held_since is None:
+            return
+        if self._plan.mode.kind is ModeKind.RESUME:
+            versions.resume(self._connection, self._refresh)
+        elif self._plan.mode.kind is not ModeKind.ROLLBACK and self._plan.publishes:
+            message = f"publishing is held since the roll-back to {live.name} at {live.held_since:%Y-%m-%d %H:%M %Z}"
+            raise RunFailedError(Failure(Reason.PUBLISHING_HELD, message, hint=_RESUME_HINT, gives_way=True))
+
+    def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
+        """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
+        if self._plan.publish is not Publish.SWAP:
+            return
+        tables = dbt.tables(built)
+        wanted = {Relation(check.schema, check.table) for check in checks}
+        for relation in sorted(wanted & tables.keys()):
+            table = tables[relation]
+            if outside := [name for name, where in table.read_by.items() if where not in wanted & tables.keys()]:
+                message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
+                raise RunFailedError(
+                    Failure(
+                        Reason.INVALID_PROJECT, message, hint=f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
+                    )
+                )
+            dbt.put(table, beside(relation).schema)
+            self._swapped[relation] = Mart(relation, table.grants_stated)
+
+    def place(self, check: MartCheck) -> MartCheck:
+        """Return where a mart is to be validated."""
+        relation = Relation(check.schema, check.table)
+        return replace(check, schema=beside(relation).schema) if relation in self._swapped else check
+
+    def publish(self, rows: Mapping[str, int], terms: Terms) -> str | None:
+        """Make all live; return the version that is live then, None if this run built no mart. RunFailedError if that can't be done.
+
+        `rows` are the rows of each mart by schema.name.
+        """
+        if not self._plan.publishes:
+            return None
+        version = self._plan.attempt.run_id
+
+        def record(live: Live) -> None:
+            versions.record(self._connection, self._refresh, version, live, rows)
+
+        live = self._done(lambda: publish.publish(self._connection, list(self._swapped.values()), record, terms))
+        for relation, written in live.items():
+            log.info("%s is live: %s rows, %s of them written (%s)", relation, written.rows, written.changed, written.way)
+        return version
+
+    def bring_back(self, terms: Terms) -> str:
+        """Put the previous version back and hold publishing; return that version. RunFailedError if there is none."""
+        live = versions.current(self._connection, self._refresh)
+        if live is not None and live.held_since is not None:
+            return live.name
+        if live is None or live.previous is None:
+            message = f"there is no earlier version of {self._refresh} to put back"
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, hint="a version is kept from the second publishing on"))
+        marts = [Mart(Relation(*name.split(".", 1))) for name in live.replaced]
+        self._done(
+            lambda: publish.bring_back(
+                self._connection, marts, lambda _live: versions.record_rollback(self._connection, self._refresh), terms
+            )
+        )
+        return live.previous
+
+    def discard(self) -> None:
+        """Remove what this run built and did not publish."""
+        publish.discard(self._connection, list(self._swapped.values()))
+
+    def _done(self, act: Callable[[], Live]) -> Live:
+        try:
+            return act()
+        except NotPublishableError as error:
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, str(error))) from error
+        except psycopg.errors.LockNotAvailable as error:
+            message = "readers left no gap in which the new marts could take the old ones' place"
+            hint = "a reader keeps a transaction open: select * from pg_stat_activity where state like 'idle in transaction%'"
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
+        except psycopg.Error as error:
+            if self._connection.closed:
+                message = "the connection that holds the warehouse was lost while publishing"
+                raise RunFailedError(Failure(Reason.LOCK_LOST, message, passing=True)) from error
+            message = f"the marts can't be published: {first_line(error)}"
+            hint = "does the warehouse's user own the marts, and may it create schemas?"
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, may_pass(error.sqlstate), hint)) from error

@@ -1,0 +1,278 @@
+"""Making marts live: all of a refresh's at once, in one transaction on the connection that holds the warehouse.
+
+dbt builds the marts beside the live ones, in schemas of their own (`…__next`); there they are tested and validated. Publishing
+then makes the live tables equal to them, row by row where both have the same shape, which takes no lock that a reader would
+notice; else by putting the new table in the old one's place. What was live before is kept (`…__previous`) until the next time.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from refresh_runner.catalog import TABLE, VIEW, Relation, Seen, match_comments, match_grants, seen, views_on
+
+_NEXT: Final = "__next"
+_PREVIOUS: Final = "__previous"
+_LOCK_TIMEOUT: Final = "100ms"
+"""How long readers may be held up by our waiting for them. Under deadlock_timeout (1 s), so that we give way and never a reader."""
+_PAUSE: Final = 0.1
+"""Seconds between two tries to lock, on the average."""
+_COMPARED: Final = 1_000_000
+"""Rows up to which a table is compared rather than moved; a million take some ten seconds."""
+
+
+class Way(StrEnum):
+    """How a mart was made live."""
+
+    ROWS = "Rows"
+    """The rows that differed were written."""
+    MOVE = "Move"
+    """The new table took the old one's place."""
+    NEW = "New"
+    """There was none before."""
+
+
+class NotPublishableError(Exception):
+    """A mart can't be made live without loss: says which, why and what to do. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Mart:
+    """A mart to publish."""
+
+    relation: Relation
+    """Where readers find it."""
+    grants_stated: bool = False
+    """Whether the dbt project states who may read it; else what was granted by hand stays too."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """How one mart was made live."""
+
+    way: Way
+    rows: int
+    """Rows of the mart."""
+    changed: int
+    """Rows that were deleted and written."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How publishing may go on."""
+
+    within: timedelta
+    """Longest duration, waiting for readers included."""
+    uninterrupted: Callable[[], AbstractContextManager[None]]
+    """While inside, no stop from outside is let in: whether a commit happened must be known."""
+
+
+Live = Mapping[Relation, Written]
+
+
+def beside(relation: Relation) -> Relation:
+    """Return where a mart is built before it is published."""
+    return Relation(relation.schema + _NEXT, relation.table)
+
+
+def before(relation: Relation) -> Relation:
+    """Return where a mart's previous generation is kept."""
+    return Relation(relation.schema + _PREVIOUS, relation.table)
+
+
+def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
+    """All marts are live afterwards, or none; `record` is called inside the transaction.
+
+    Raises NotPublishableError, or psycopg.Error: LockNotAvailable if readers leave no gap within the time.
+    """
+    ends = time.monotonic() + terms.within.total_seconds()
+    with _transaction(connection, terms):
+        _make_room(connection, marts)
+        live = _make_live(connection, marts, ends)
+        record(live)
+    for relation, written in live.items():
+        if written.changed:
+            connection.execute(sql.SQL("analyze {}").format(relation.sql))
+    return live
+
+
+def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
+    """Put the marts' previous generation back, all at once; what was live is the previous one then. Raises as `publish` does."""
+    ends = time.monotonic() + terms.within.total_seconds()
+    with _transaction(connection, terms):
+        _make_room(connection, marts)
+        for mart in marts:
+            if seen(connection, before(mart.relation)) is None:
+                raise NotPublishableError(f"there is no previous generation of {mart.relation}")
+            _drop(connection, beside(mart.relation))
+            _change_schema(connection, before(mart.relation), beside(mart.relation).schema)
+        live = _make_live(connection, marts, ends)
+        record(live)
+    return live
+
+
+def discard(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
+    """Nothing that was built beside the live marts is there any more, in whatever state dbt left it."""
+    for mart in marts:
+        place = beside(mart.relation)
+        for name in (place.table, f"{place.table}__dbt_tmp", f"{place.table}__dbt_backup"):
+            _drop(connection, Relation(place.schema, name))
+    _drop_empty(connection, {beside(mart.relation).schema for mart in marts})
+
+
+@contextmanager
+def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]:
+    connection.execute("begin")
+    try:
+        connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(terms.within.total_seconds() * 1000), 1)))
+        yield
+        with terms.uninterrupted():
+            connection.execute("commit")
+    except BaseException:
+        if not connection.closed:
+            connection.rollback()
+        raise
+
+
+def _make_room(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
+    for schema in sorted({mart.relation.schema for mart in marts}):
+        for name in (schema, schema + _NEXT, schema + _PREVIOUS):
+            # Asked first: "if not exists" wants the right to create schemas even where there is nothing to do.
+            if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is None:
+                connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+
+
+def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float) -> Live:
+    there = {mart: seen(connection, mart.relation) for mart in marts}
+    built = {mart: _built(connection, mart) for mart in marts}
+    # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
+    done = {}
+    for mart, live in there.items():
+        if live and _fits(connection, mart, live, built[mart]):
+            done[mart.relation] = _write_rows(connection, mart, live, built[mart])
+    moved = [mart for mart in marts if mart.relation not in done]
+    _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
+    return done | {mart.relation: _move(connection, mart, there[mart], built[mart]) for mart in moved}
+
+
+def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
+    found = seen(connection, beside(mart.relation))
+    if found is None or found.kind != TABLE:
+        raise NotPublishableError(f"{beside(mart.relation)} is not a table: nothing was built that could be published")
+    return found
+
+
+def _fits(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen) -> bool:
+    if live.kind != TABLE or live.shape != built.shape:
+        return False
+    row = connection.execute(
+        sql.SQL("select count(*) from (select from {} limit {}) as counted").format(beside(mart.relation).sql, _COMPARED + 1)
+    ).fetchone()
+    return row is not None and int(row[0]) <= _COMPARED
+
+
+# Rows are compared as text, which every type has; equal ones are told apart by their number.
+_DIFFERING: Final[LiteralString] = """
+    with mine as (select ctid as place, __row::text as whole, row_number() over (partition by __row::text collate "C") as nth
+                  from {this} __row),
+         other as (select __row::text as whole, row_number() over (partition by __row::text collate "C") as nth
+                   from {that} __row)
+    select place from mine
+    where not exists (select from other where other.whole = mine.whole and other.nth = mine.nth)"""
+
+
+def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen) -> Written:
+    """Make the live table equal to what was built, and keep a copy of what it was."""
+    target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in built.shape.columns)
+    _drop(connection, kept)
+    connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, target.sql))
+    connection.execute(sql.SQL("insert into {} table {}").format(kept.sql, target.sql))
+    gone = sql.SQL(_DIFFERING).format(this=target.sql, that=source.sql)
+    changed = connection.execute(sql.SQL("delete from {} where ctid in ({})").format(target.sql, gone)).rowcount
+    new = sql.SQL(_DIFFERING).format(this=source.sql, that=target.sql)
+    insert = sql.SQL("insert into {} ({}) select {} from {} where ctid in ({})").format(target.sql, columns, columns, source.sql, new)
+    changed += connection.execute(insert).rowcount
+    match_comments(connection, built.oid, live.oid)
+    match_grants(connection, built.oid, live.oid, exactly=mart.grants_stated)
+    _drop(connection, source)
+    return Written(Way.ROWS, _count(connection, target), changed)
+
+
+def _lock(connection: psycopg.Connection, relations: Sequence[Relation], ends: float) -> None:
+    """Nobody reads or writes any of the tables until the transaction ends.
+
+    All are locked before any is touched: a reader of two of them would else be in a deadlock with us.
+    """
+    if not relations:
+        return
+    lock = sql.SQL("lock table {} in access exclusive mode").format(sql.SQL(", ").join(relation.sql for relation in relations))
+    connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
+    while True:
+        try:
+            with connection.transaction():
+                connection.execute(lock)
+            break
+        except psycopg.errors.LockNotAvailable:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(_PAUSE * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, guards nothing
+    connection.execute("set local lock_timeout = default")
+
+
+def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen) -> Written:
+    """Put what was built in the live table's place; views that read the old one read the new one."""
+    target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
+    views, attached = views_on(connection, live.oid) if live else ([], [])
+    if attached:
+        raise NotPublishableError(
+            f"{target} changed its columns, constraints or indexes, and another table can't take its place while this hangs on it: "
+            f"{', '.join(attached)}; remove that, or change the table by hand as the model has changed"
+        )
+    _drop(connection, kept)
+    if live and live.kind == TABLE:
+        if not mart.grants_stated:
+            match_grants(connection, live.oid, built.oid, exactly=False)
+        _change_schema(connection, target, kept.schema)
+    elif live and live.kind == VIEW and not views:
+        connection.execute(sql.SQL("drop view {}").format(target.sql))
+    elif live:
+        raise NotPublishableError(f"{target} is there and is not a table: drop it, or publish directly")
+    _change_schema(connection, source, target.schema)
+    for view in views:
+        try:
+            connection.execute(view.statement.encode())
+        except psycopg.Error as error:
+            raise NotPublishableError(f"the view {view.name} reads {target} and can't read what it has become: {error}".strip()) from error
+    rows = _count(connection, target)
+    return Written(Way.MOVE if live else Way.NEW, rows, rows)
+
+
+def _count(connection: psycopg.Connection, relation: Relation) -> int:
+    row = connection.execute(sql.SQL("select count(*) from {}").format(relation.sql)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _change_schema(connection: psycopg.Connection, relation: Relation, schema: str) -> None:
+    connection.execute(sql.SQL("alter table {} set schema {}").format(relation.sql, sql.Identifier(schema)))
+
+
+def _drop(connection: psycopg.Connection, relation: Relation) -> None:
+    connection.execute(sql.SQL("drop table if exists {}").format(relation.sql))
+
+
+def _drop_empty(connection: psycopg.Connection, schemas: set[str]) -> None:
+    for schema in sorted(schemas):
+        left = connection.execute("select from pg_class where relnamespace = to_regnamespace(quote_ident(%s))", [schema]).fetchone()
+        if left is None:
+            connection.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))

@@ -1,0 +1,103 @@
+"""Which data is live: one row a refresh in the warehouse, written in the transaction that makes its marts live.
+
+Whoever reads the marts can read it in the same snapshot, and so prove what it serves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from refresh_runner.publish import Live, Way
+from refresh_runner.tables import DDL_LOCK, Table, statements
+
+TABLE: Final = Table(
+    "dbt_refresh_version",
+    {
+        "refresh": "text primary key",
+        "version": "text not null",
+        "published_at": "timestamptz not null default now()",
+        "marts": "jsonb not null",
+        "previous_version": "text",
+        "previous_published_at": "timestamptz",
+        "previous_marts": "jsonb",
+        "held_since": "timestamptz",
+    },
+)
+
+
+_IN_PLACE: Final = "InPlace"
+
+
+@dataclass(frozen=True)
+class Version:
+    """The data that is live."""
+
+    name: str
+    """The run that built it."""
+    published_at: datetime
+    marts: Mapping[str, Mapping[str, str | int]]
+    """By schema.name: the rows, the run that published it (version), and the way."""
+    previous: str | None
+    """The run whose data was live before; None if there is none."""
+    held_since: datetime | None
+    """When it was put back by a roll-back; nothing is published until somebody resumes."""
+
+    @property
+    def replaced(self) -> list[str]:
+        """The marts, as schema.name, of which this version replaced an earlier one that is kept."""
+        return sorted(name for name, mart in self.marts.items() if mart["version"] == self.name and mart["way"] in (Way.ROWS, Way.MOVE))
+
+
+def prepare(connection: psycopg.Connection) -> None:
+    """The table is there afterwards."""
+    row = connection.execute("select to_regclass(%s)", [TABLE.name]).fetchone()
+    if row and row[0] is None:
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(%s)", [DDL_LOCK])
+            for statement in statements(TABLE, ()):
+                connection.execute(statement.encode())
+
+
+def current(connection: psycopg.Connection, refresh: str) -> Version | None:
+    """Return what is live of a refresh; None before its first publishing."""
+    row = connection.execute(
+        "select version, published_at, marts, previous_version, held_since from dbt_refresh_version where refresh = %s", [refresh]
+    ).fetchone()
+    return Version(*row) if row else None
+
+
+def record(connection: psycopg.Connection, refresh: str, version: str, live: Live, in_place: Mapping[str, int]) -> None:
+    """Note that a version is live; what was live before is the previous one.
+
+    `in_place` are the rows, by schema.name, of marts that are not published but built where they are read.
+    """
+    marts = {name: {"rows": rows, "version": version, "way": _IN_PLACE} for name, rows in in_place.items()}
+    marts |= {str(relation): {"rows": done.rows, "version": version, "way": done.way.value} for relation, done in live.items()}
+    connection.execute(
+        "insert into dbt_refresh_version as v (refresh, version, marts) values (%s, %s, %s)"
+        # A run of some steps leaves the other marts as they were.
+        " on conflict (refresh) do update set version = excluded.version, published_at = now(), marts = v.marts || excluded.marts,"
+        "  previous_version = v.version, previous_published_at = v.published_at, previous_marts = v.marts",
+        (refresh, version, Jsonb(marts)),
+    )
+
+
+def record_rollback(connection: psycopg.Connection, refresh: str) -> None:
+    """Note that the previous version is live again, and that nothing is to be published until somebody resumes."""
+    connection.execute(
+        "update dbt_refresh_version set version = previous_version, published_at = previous_published_at, marts = previous_marts,"
+        "  previous_version = version, previous_published_at = published_at, previous_marts = marts, held_since = now()"
+        " where refresh = %s",
+        [refresh],
+    )
+
+
+def resume(connection: psycopg.Connection, refresh: str) -> None:
+    """Note that publishing may go on."""
+    connection.execute("update dbt_refresh_version set held_since = null where refresh = %s", [refresh])
