@@ -63,6 +63,7 @@ class Place:
             "WATCH_NAMESPACES": "" if "WATCH_CLUSTER_WIDE" in self.settings else self.namespace,
             "RUNNER_IMAGE": "refresh-runner:test",
             "RECHECK": "2s",
+            "LOST_AFTER": "4s",
             **self.settings,
         }
         with self.log.open("ab") as output:
@@ -100,6 +101,11 @@ class Place:
     def request(self, name: str, token: str) -> None:
         """Ask for a run, as users do."""
         self.api.patch(self.namespace, REFRESHES, name, {"metadata": {"annotations": {"dashboards.sigeti.io/requestedAt": token}}})
+
+    def annotate(self, name: str, **values: str) -> None:
+        """Set our annotations on a refresh, as users do."""
+        annotations = {f"dashboards.sigeti.io/{key}": value for key, value in values.items()}
+        self.api.patch(self.namespace, REFRESHES, name, {"metadata": {"annotations": annotations}})
 
     def seen(self, name: str) -> Json:
         """A refresh as it is now."""

@@ -36,7 +36,12 @@ def sample_spec(**changes: Any) -> Json:
 
 
 def refresh(
-    share: OperatorShare | None = None, run: Json | None = None, token: str | None = None, generation: int = 1, **changes: Any
+    share: OperatorShare | None = None,
+    run: Json | None = None,
+    token: str | None = None,
+    generation: int = 1,
+    annotations: dict[str, str] | None = None,
+    **changes: Any,
 ) -> Refresh:
     """A refresh named `phase2`; `share` is what the operator wrote last, `run` what the runner wrote."""
     status: Json = share.model_dump(mode="json", by_alias=True, exclude_none=True) if share else {}
@@ -48,7 +53,7 @@ def refresh(
         "uid": UID,
         "generation": generation,
         "creationTimestamp": at(-600),
-        "annotations": {REQUESTED_AT: token} if token else {},
+        "annotations": {**({REQUESTED_AT: token} if token else {}), **(annotations or {})},
     }
     return refresh_of({"metadata": metadata, "spec": sample_spec(**changes), "status": status})
 

@@ -68,6 +68,39 @@ class Schedule:
             if self.matches(day):
                 yield from (start for start in self._starts(day) if start > moment)
 
+    @property
+    def fixed_hour(self) -> bool:
+        """Whether runs start at certain hours only, so that a night's doubled or missing hour matters."""
+        return len(self.hours) < 24
+
+    def is_repeat(self, moment: datetime) -> bool:
+        """Return whether clocks showed the same time of the same day an hour before, in the night in which they go back.
+
+        Runs at certain hours start once a day, so this one is left out; runs of every hour start in both.
+        """
+        return self.fixed_hour and moment.astimezone(self.zone).fold == 1
+
+    def runs_after(self, moment: datetime) -> Iterator[datetime]:
+        """Yield the starts after `moment` as `after` does, without those that repeat another one."""
+        return (start for start in self.after(moment) if not self.is_repeat(start))
+
+    def gaps(self, first: datetime, last: datetime) -> Iterator[datetime]:
+        """Yield, after `first` until `last`, the moments that runs at certain hours lack in the night in which clocks go forward."""
+        if not self.fixed_hour:
+            return
+        day = first.astimezone(self.zone).date() - timedelta(days=1)
+        while day <= last.astimezone(self.zone).date():
+            if self.matches(day) and self._changes(day):
+                walls = (datetime.combine(day, time(hour, minute), self.zone) for hour in self.hours for minute in self.minutes)
+                missing = (wall.astimezone(UTC) for wall in walls if wall.astimezone(UTC).astimezone(self.zone).time() != wall.time())
+                yield from (moment.astimezone(self.zone) for moment in missing if first < moment <= last)
+            day += timedelta(days=1)
+
+    def _changes(self, day: date) -> bool:
+        """Whether clocks are changed on that day."""
+        begin, end = (datetime.combine(each, time(0), self.zone) for each in (day, day + timedelta(days=1)))
+        return begin.utcoffset() != end.utcoffset()
+
     def _starts(self, day: date) -> list[datetime]:
         found = set()
         for hour in self.hours:

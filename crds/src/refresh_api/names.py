@@ -18,6 +18,8 @@ REQUESTED_AT: Final = f"{GROUP}/requestedAt"
 """Annotation that asks for one run now: any new value is a new request."""
 RUN_MODE: Final = f"{GROUP}/runMode"
 """Annotation that says what the requested run does, other than a plain refresh; read together with REQUESTED_AT."""
+CANCEL: Final = f"{GROUP}/cancel"
+"""Annotation that ends one run: its id, or the request (REQUESTED_AT) that it answers; also takes back a request that still waits."""
 
 # On what belongs to a refresh, by the operator.
 REFRESH_LABEL: Final = f"{GROUP}/refresh"

@@ -4,7 +4,7 @@ import asyncio
 import base64
 import logging
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import JsonValue
@@ -54,7 +54,7 @@ class Cluster:
         raw = await self._find(REFRESHES, ref.namespace, ref.name)
         return refresh_of(raw) if raw else None
 
-    async def observe(self, refresh: Refresh) -> World:
+    async def observe(self, refresh: Refresh, silence: timedelta = timedelta(0)) -> World:
         """All that belongs to a refresh, as it is now."""
         namespace, name = refresh.ref.namespace, refresh.ref.name
         wanted = [(CRONJOBS, cronjob_name(name)), *((kind, permissions_name(name)) for kind in (ACCOUNTS, ROLES, BINDINGS))]
@@ -69,7 +69,7 @@ class Cluster:
         runs = [job for job in runs if job.metadata.annotations.get(names.UID_ANNOTATION) == refresh.metadata.uid]
         known = {run.id for run in refresh.share.history}
         pods = await self._pods(refresh) if any(job.metadata.name not in known or not job.end for job in runs) else ()
-        return World(refresh, objects, tuple(runs), pods, missing)
+        return World(refresh, objects, tuple(runs), pods, silence, missing)
 
     async def apply(self, refresh: Refresh, decision: Decision, now: datetime) -> frozenset[Difference]:
         """Make a decision so; Conflict if somebody was faster. Returns the differences that came back at once: others insist on them."""
@@ -93,12 +93,15 @@ class Cluster:
         return returned
 
     async def write(self, refresh: Refresh, share: OperatorShare) -> None:
-        """Write the operator's share of the status; Conflict if the refresh was deleted and made anew."""
+        """Write the operator's share of the status; Conflict if the refresh was changed since it was read, or made anew.
+
+        The version that was read says so: the API server ignores a uid that does not fit in a write of the status.
+        """
         meta = refresh.metadata
         body: Json = {
             "apiVersion": names.API_VERSION,
             "kind": names.KIND,
-            "metadata": {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid},
+            "metadata": {"name": meta.name, "namespace": meta.namespace, "resourceVersion": meta.resource_version},
             "status": share.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
         await self._api.apply(REFRESHES.path(meta.namespace, meta.name, "status"), body, names.OPERATOR_FIELD_MANAGER)

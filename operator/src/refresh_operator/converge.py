@@ -7,13 +7,15 @@ from datetime import datetime, timedelta
 
 from refresh_operator.agenda import Agenda
 from refresh_operator.cluster import Cluster
+from refresh_operator.conditions import Problem
 from refresh_operator.decide import Decision, decide
 from refresh_operator.drift import Difference
-from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound
+from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Unavailable
+from refresh_operator.heartbeats import Heartbeats
 from refresh_operator.logs import about
 from refresh_operator.names import Ref
 from refresh_operator.settings import Settings
-from refresh_operator.share import Problem, not_ready
+from refresh_operator.share import not_ready
 from refresh_operator.tell import tell
 from refresh_operator.world import Invalid, Refresh
 
@@ -31,6 +33,7 @@ class Services:
     agenda: Agenda
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
     """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""
+    heartbeats: Heartbeats = field(default_factory=Heartbeats)
 
 
 async def look(ref: Ref, services: Services) -> None:
@@ -43,6 +46,8 @@ async def look(ref: Ref, services: Services) -> None:
             services.agenda.failed(ref)
         except ApiError as error:
             log.warning("looking again later: %s", error)
+            if isinstance(error, Unavailable):
+                services.heartbeats.forget()
             services.agenda.failed(ref)
         except Exception:
             log.exception("this is a fault of the operator; looking again later")
@@ -58,10 +63,11 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
     refresh = await services.cluster.refresh(ref)
     if refresh is None:
         services.tolerated.pop(ref, None)
+        services.heartbeats.forget(ref)
         return None
     now = services.clock()
     try:
-        world = await services.cluster.observe(refresh)
+        world = await services.cluster.observe(refresh, services.heartbeats.silence(refresh, now))
         decision = decide(world, services.settings, now, services.tolerated.get(ref, frozenset()))
         returned = await services.cluster.apply(refresh, decision, now)
     except Forbidden as error:

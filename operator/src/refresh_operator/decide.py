@@ -1,18 +1,20 @@
 """What to change, from what was seen: the operator's judgement in one place; pure."""
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from refresh_api.spec import RefreshSpec
-from refresh_api.status import ActiveRun, OperatorShare, Outcome
+from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
-from refresh_operator.desired import HASH_ANNOTATION, kept_objects, token_job
+from refresh_operator.conditions import Problem
+from refresh_operator.desired import HASH_ANNOTATION, kept_objects
 from refresh_operator.drift import Difference, differences, owned_by, replacement
-from refresh_operator.names import token_job_name
 from refresh_operator.notes import Note, drift_note, notes_of
-from refresh_operator.runs import Ended, active_runs, ended_runs
+from refresh_operator.requests import answer_of, cancellation_of
+from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_watched
 from refresh_operator.settings import Settings
-from refresh_operator.share import Problem, share_of
+from refresh_operator.share import Findings, share_of
+from refresh_operator.slots import judge
 from refresh_operator.world import Invalid, Json, Metadata, Refresh, Seen, World
 
 _MOVES_SLOTS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
@@ -55,22 +57,32 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         return Decision()
     spec = None if isinstance(refresh.spec, Invalid) else refresh.spec
     start_timeout = duration(spec.start_timeout) if spec else _START_TIMEOUT
-    problem = _problem(world)
-    ended = ended_runs(world, start_timeout, now)
-    active = active_runs(world, ended)
+    found = _findings(world, settings, start_timeout, now)
     create, replace = _objects(world, kept_objects(refresh, spec, settings), tolerated) if spec else ((), ())
-    start, handled = _request(world, spec, settings, problem, active)
-    share = share_of(world, problem, ended, active, now).model_copy(update={"last_handled_request_at": handled})
+    if any(each.forget_slots for each in replace):
+        # what the new schedule would have had before now was never due
+        found = dataclasses.replace(found, judged=dataclasses.replace(found.judged, until=now))
+    share = share_of(world, found, now)
+    notes = notes_of(refresh.share, share, found.ended, found.judged.missed, now)
     return Decision(
         create=create,
         replace=replace,
-        start=start,
+        start=found.answer.start,
         share=None if share == refresh.share else share,
-        give_up=_to_give_up(world, ended),
-        notes=(*_drift_notes(refresh, create, replace), *notes_of(refresh.share, share, ended, now)),
-        tell=tuple(each for each in ended if spec and spec.notifications and _is_news(each, now)),
-        again=_again(world, problem, share, start_timeout, settings, now),
+        give_up=_to_give_up(world, found.ended),
+        notes=(*_drift_notes(refresh, create, replace), *notes),
+        tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
+        again=_again(world, found, share, start_timeout, settings, now),
     )
+
+
+def _findings(world: World, settings: Settings, start_timeout: timedelta, now: datetime) -> Findings:
+    problem = _problem(world)
+    cancellation = cancellation_of(world, now)
+    ended = ended_runs(world, Patience(start_timeout, settings.lost_after), now, cancellation.ended)
+    active = active_runs(world, ended)
+    answer = answer_of(world, settings, problem, active, cancellation.withdrawn)
+    return Findings(problem, ended, active, answer, cancellation, judge(world, now))
 
 
 def _problem(world: World) -> Problem | None:
@@ -99,24 +111,6 @@ def _objects(world: World, wanted: tuple[Json, ...], tolerated: frozenset[Differ
     return tuple(create), tuple(replace)
 
 
-def _request(
-    world: World, spec: RefreshSpec | None, settings: Settings, problem: Problem | None, active: list[ActiveRun]
-) -> tuple[Json | None, str | None]:
-    """The Job to create for a request, and the last request that is answered by then."""
-    refresh = world.refresh
-    before, token = refresh.share.last_handled_request_at, refresh.token
-    if token is None:
-        return None, before
-    name = token_job_name(refresh.metadata.name, refresh.metadata.uid, token)
-    if any(job.metadata.name == name for job in world.jobs) or any(run.id == name for run in refresh.share.history):
-        return None, token
-    cronjob = world.objects.get("CronJob")
-    if spec is None or problem or active or cronjob is None:
-        return None, before
-    # acknowledged at the next look, which finds the Job: should this one be interrupted, the same Job is made again
-    return token_job(refresh, spec, settings, _metadata(cronjob), token), before
-
-
 def _to_give_up(world: World, ended: tuple[Ended, ...]) -> tuple[str, ...]:
     """Jobs that are recorded as ended and still wait for a pod; also those whose deletion was missed."""
     given_up = {each.run.id for each in ended if each.to_delete} | {run.id for run in world.refresh.share.history}
@@ -140,19 +134,26 @@ def _drift_notes(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Repl
     return tuple(notes)
 
 
-def _again(
-    world: World, problem: Problem | None, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime
-) -> timedelta:
+def _again(world: World, found: Findings, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:
+    """After what time something is due that no event tells."""
+    second = timedelta(seconds=1)
     waits = [settings.resync]
-    if problem:
+    if found.problem:
         waits.append(settings.recheck)
     if share.next_run:
-        waits.append(share.next_run - now + timedelta(seconds=1))
+        waits.append(share.next_run - now + second)
+    if found.judged.next_due:
+        waits.append(found.judged.next_due - now + second)
+    spec = world.refresh.spec
+    if not isinstance(spec, Invalid) and spec.freshness and share.last_success_time:
+        waits.append(share.last_success_time + duration(spec.freshness.max_staleness) - now + second)
     for run in share.active:
         pods = world.pods_of(run.id)
         since = pods[-1].metadata.creation_timestamp if pods else run.start_time
-        waits.append(since + start_timeout - now + timedelta(seconds=1))
-    return max(timedelta(seconds=1), min(wait for wait in waits if wait > timedelta(0)))
+        waits.append(since + start_timeout - now + second)
+        if is_watched(world, run.id):
+            waits.append(settings.lost_after - world.silence + second)
+    return max(second, min(wait for wait in waits if wait > timedelta(0)))
 
 
 class _Object(Seen):

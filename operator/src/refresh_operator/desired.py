@@ -79,6 +79,7 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
 
     It belongs to the CronJob, which keeps its history, and to the refresh, so that it outlives the CronJob.
     """
+    mode = refresh.mode
     controller: Json = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -94,10 +95,10 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
             "name": token_job_name(refresh.metadata.name, refresh.metadata.uid, token),
             "namespace": refresh.metadata.namespace,
             "labels": _labels(refresh),
-            "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token},
+            "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token, **({api.RUN_MODE: mode} if mode else {})},
             "ownerReferences": [controller, {**_owner(refresh), "controller": False}],
         },
-        "spec": _job(refresh, spec, settings),
+        "spec": _job(refresh, spec, settings, mode),
     }
 
 
@@ -132,7 +133,7 @@ def _owner(refresh: Refresh) -> Json:
     }
 
 
-def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> Json:
+def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | None = None) -> Json:
     attempt = duration(spec.timeout) + REPORT_TIME
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * BACK_OFF
     return {
@@ -152,7 +153,7 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> Json:
         },
         "template": {
             "metadata": {"labels": _labels(refresh), "annotations": {"kubectl.kubernetes.io/default-container": "runner"}},
-            "spec": pod_spec(refresh, spec, settings, attempt),
+            "spec": pod_spec(refresh, spec, settings, attempt, mode),
         },
     }
 

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refresh_api.model import time_text
-from refresh_api.status import ConditionStatus, OperatorShare, Outcome, clip
+from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
+from refresh_operator.conditions import condition_of
 from refresh_operator.drift import Difference
 from refresh_operator.runs import Ended
-from refresh_operator.share import condition_of
+from refresh_operator.slots import Missed
 from refresh_operator.world import Json
 
 _RUN_REASONS = {
@@ -16,6 +17,14 @@ _RUN_REASONS = {
     Outcome.FAILED: "RunFailed",
     Outcome.SKIPPED: "RunSkipped",
 }
+_WHY_MISSED = {
+    MissedReason.CONTROLLER_DOWN: "Kubernetes' CronJob controller made no Job in time",
+    MissedReason.SUSPENDED: "scheduled runs are suspended",
+    MissedReason.PREVIOUS_STILL_RUNNING: "the run before was still under way",
+    MissedReason.CLOCK_CHANGE: "clocks go forward, and that night has no such time",
+}
+_MISSED_MAX = 10
+"""Events on missed slots that are posted at one look; more are counted only."""
 _MESSAGE_LENGTH = 1000
 """Characters that Kubernetes takes in an event's message: 1024."""
 
@@ -31,14 +40,42 @@ class Note:
     warning: bool = False
 
 
-def notes_of(before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...], now: datetime) -> tuple[Note, ...]:
+def notes_of(
+    before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...], missed: tuple[Missed, ...], now: datetime
+) -> tuple[Note, ...]:
     """Return the events of the change from one share to the next."""
     known = {run.id for run in before.active}
     notes = [Note("RunStarted", f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
     for run in (each.run for each in ended):
         text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
-        notes.append(Note(_RUN_REASONS[run.outcome], clip(text, _MESSAGE_LENGTH), run.id, warning=run.outcome is Outcome.FAILED))
-    return (*notes, *_readiness_notes(before, after, now))
+        reason = "RunCancelled" if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
+        notes.append(Note(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason == "RunFailed"))
+    for slot in missed[-_MISSED_MAX:]:
+        text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
+        notes.append(Note("RunMissed", text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
+    return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
+
+
+def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...]) -> list[Note]:
+    notes = []
+    token, wanted = after.last_handled_request_at, after.last_handled_cancel
+    if after.request_problem and token and token != before.last_handled_request_at:
+        notes.append(
+            Note("RequestRefused", clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH), token, True)
+        )
+    withdrew = bool(after.request_problem) and token == wanted
+    if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
+        text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
+        notes.append(Note("NothingToCancel", clip(text, _MESSAGE_LENGTH), wanted, True))
+    return notes
+
+
+def _freshness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+    old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
+    if new is None or new.reason == "NeverLoaded" or (old.reason if old else "NeverLoaded") in (new.reason, "NeverLoaded"):
+        return []
+    stale = new.status is not ConditionStatus.TRUE
+    return [Note("DataStale" if stale else "DataFresh", clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale)]
 
 
 def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:

@@ -9,7 +9,7 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
-from refresh_api.order import Order, RefreshRef
+from refresh_api.order import ModeKind, Order, RefreshRef
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import permissions_name
@@ -21,7 +21,7 @@ DISK_REQUEST: Final = "256Mi"
 RUNNER_UID: Final = 65532
 
 
-def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta) -> Json:
+def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, mode: str | None = None) -> Json:
     """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets."""
     account = permissions_name(refresh.metadata.name)
     secrets = _secrets(spec)
@@ -43,7 +43,7 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(refresh, spec, settings, list(secrets))],
+        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, mode))],
         "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
     }
     if settings.image_pull_secrets:
@@ -51,7 +51,7 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
     return pod
 
 
-def _container(refresh: Refresh, spec: RefreshSpec, settings: Settings, secrets: list[str]) -> Json:
+def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], environment: list[JsonValue]) -> Json:
     mounts: list[JsonValue] = [
         {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
     ]
@@ -60,7 +60,7 @@ def _container(refresh: Refresh, spec: RefreshSpec, settings: Settings, secrets:
         "image": settings.runner_image,
         "imagePullPolicy": settings.image_pull_policy,
         "args": ["run"],
-        "env": _environment(refresh, spec, settings),
+        "env": environment,
         "resources": _resources(spec.resources),
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePath": api.TERMINATION_LOG_PATH,
@@ -82,9 +82,10 @@ def _resources(resources: Resources) -> Json:
     return wanted
 
 
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | None) -> list[JsonValue]:
     meta = refresh.metadata
-    order = Order(refresh=RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid), generation=meta.generation, spec=spec)
+    ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
+    order = Order(refresh=ref, generation=meta.generation, spec=spec, mode=mode or ModeKind.REFRESH)
     environment: list[JsonValue] = [
         _literal(api.ORDER_ENV, order.model_dump_json(by_alias=True)),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from refresh_api.names import GENERATION_ANNOTATION, TOKEN_ANNOTATION
+from refresh_api.names import GENERATION_ANNOTATION, RUN_MODE, TOKEN_ANNOTATION
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, LastWords, Outcome, Reason, Run, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
 from refresh_operator.desired import HISTORY_LIMIT
@@ -43,6 +43,17 @@ class Conclusion:
     marts: str | None = None
     attempts: int = 1
     told: bool = False
+    image: str | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a run is waited for."""
+
+    start: timedelta
+    """For its pod to start."""
+    silence: timedelta
+    """For the next sign of life of a runner whose pod claims to run."""
 
 
 def trigger_of(job: Job) -> Trigger:
@@ -62,20 +73,28 @@ def active_runs(world: World, ended: tuple[Ended, ...]) -> list[ActiveRun]:
             trigger=trigger_of(job),
             generation=_generation(job),
             start_time=job.metadata.creation_timestamp,
+            mode=job.metadata.annotations.get(RUN_MODE),
         )
         for job in jobs
     ]
     return sorted(runs, key=lambda run: (run.start_time, run.id))[:_ACTIVE_MAX]
 
 
-def ended_runs(world: World, start_timeout: timedelta, now: datetime) -> tuple[Ended, ...]:
+def ended_runs(world: World, patience: Patience, now: datetime, by_users: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
     """Return the runs that ended and are not in the history yet, in the order of their ends."""
     history = world.refresh.share.history
     known = {run.id for run in history}
     # Jobs outlive their entry in a full history: what is older than all of it was there before
     horizon = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
-    ended = [*_finished(world), *_given_up(world, start_timeout, now), *_vanished(world, now)]
-    new = [each for each in ended if each.run.id not in known and (horizon is None or each.run.completion_time > horizon)]
+    ended = [
+        *by_users,
+        *_finished(world),
+        *_given_up(world, patience.start, now),
+        *_silent(world, patience.silence, now),
+        *_vanished(world, now),
+    ]
+    first = {each.run.id: each for each in reversed(ended)}.values()
+    new = [each for each in first if each.run.id not in known and (horizon is None or each.run.completion_time > horizon)]
     return tuple(sorted(new, key=lambda each: (each.run.completion_time, each.run.id)))
 
 
@@ -102,7 +121,8 @@ def _finished(world: World) -> list[Ended]:
 
 
 def _entry(world: World, job: Job, end: datetime) -> Ended:
-    conclusion = _report(world, job) or _conclusion(job, world.pods_of(job.metadata.name))
+    pods = world.pods_of(job.metadata.name)
+    conclusion = replace(_report(world, job) or _conclusion(job, pods), image=_image(pods))
     return Ended(_finished_run(job, conclusion, end), conclusion.told)
 
 
@@ -121,7 +141,21 @@ def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRu
         start_time=start,
         completion_time=end,
         duration=duration_text(end - start),
+        mode=job.metadata.annotations.get(RUN_MODE),
+        image=conclusion.image,
     )
+
+
+def cancelled(job: Job, pods: list[Pod], now: datetime) -> Ended:
+    """Return the end of a run that its users wanted to end: nobody has to be told of it."""
+    conclusion = Conclusion(
+        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), told=True, image=_image(pods)
+    )
+    return Ended(_finished_run(job, conclusion, now), told=True, to_delete=True)
+
+
+def _image(pods: list[Pod]) -> str | None:
+    return pods[-1].image if pods else None
 
 
 def _report(world: World, job: Job) -> Conclusion | None:
@@ -190,6 +224,27 @@ def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[End
     return given_up
 
 
+def is_watched(world: World, run: str) -> bool:
+    """Return whether a runner should be showing signs of life: it reported from a pod that claims to run."""
+    told, pods = world.refresh.run, world.pods_of(run)
+    running = bool(pods) and pods[-1].status.phase == "Running" and not pods[-1].metadata.deletion_timestamp
+    return running and told is not None and (told.id, told.pod, told.phase) == (run, pods[-1].metadata.name, RunPhase.RUNNING)
+
+
+def _silent(world: World, longest: timedelta, now: datetime) -> list[Ended]:
+    """Runs whose runner shows no sign of life any more, while its pod claims to run."""
+    silent = []
+    for job in world.jobs:
+        if job.end or job.metadata.deletion_timestamp or world.silence < longest or not is_watched(world, job.metadata.name):
+            continue
+        pods = world.pods_of(job.metadata.name)
+        step = f" in step {world.refresh.run.step}" if world.refresh.run and world.refresh.run.step else ""
+        text = f"no sign of life from pod {pods[-1].metadata.name} for {duration_text(world.silence)}{step}; it was ended"
+        conclusion = Conclusion(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=_image(pods))
+        silent.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
+    return silent
+
+
 def _vanished(world: World, now: datetime) -> list[Ended]:
     """Runs that were under way when last looked, and whose Job is gone."""
     there = {job.metadata.name for job in world.jobs}
@@ -218,6 +273,7 @@ def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
         start_time=run.start_time,
         completion_time=end,
         duration=duration_text(end - run.start_time),
+        mode=run.mode,
     )
     return Ended(finished, conclusion.told)
 

@@ -23,6 +23,8 @@ class Settings:
     """After this time everything is looked at, whatever the events said."""
     recheck: timedelta = timedelta(seconds=15)
     """After this time a refresh is looked at again that waits for something which is not watched, such as a Secret."""
+    lost_after: timedelta = timedelta(minutes=3)
+    """A runner that shows no sign of life for so long (it gives one every 15 s) is lost, though its pod claims to run."""
     health_endpoint: str = ""
     """Where the probes are answered, for example http://0.0.0.0:8080/healthz; empty: nowhere."""
     log_level: str = "INFO"
@@ -44,6 +46,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         run_url_template=environment.get("RUN_URL_TEMPLATE", ""),
         resync=_duration(environment, "RESYNC", Settings.resync),
         recheck=_duration(environment, "RECHECK", Settings.recheck),
+        lost_after=_duration(environment, "LOST_AFTER", Settings.lost_after),
         health_endpoint=environment.get("HEALTH_ENDPOINT", ""),
         log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
     )

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import REQUESTED_AT
+from refresh_api.names import CANCEL, REQUESTED_AT, RUN_MODE
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Run, RunnerShare
 from refresh_operator.names import Ref
@@ -104,6 +105,8 @@ class ContainerState(Seen):
 class ContainerStatus(Seen):
     """A container in a pod."""
 
+    image: str = ""
+    image_id: str = Field(default="", alias="imageID")
     state: ContainerState = ContainerState()
 
 
@@ -127,6 +130,12 @@ class Pod(Seen):
     def state(self) -> ContainerState:
         """The state of its only container."""
         return self.status.container_statuses[0].state if self.status.container_statuses else ContainerState()
+
+    @property
+    def image(self) -> str | None:
+        """The image that it ran, with the digest as far as the node knows it."""
+        seen = self.status.container_statuses[0] if self.status.container_statuses else ContainerStatus()
+        return (seen.image_id.removeprefix("docker-pullable://") if "@" in seen.image_id else seen.image) or None
 
 
 @dataclass(frozen=True)
@@ -158,6 +167,17 @@ class Refresh:
         token = self.metadata.annotations.get(REQUESTED_AT)
         return token if token and token != self.share.last_handled_request_at else None
 
+    @property
+    def mode(self) -> str | None:
+        """What the latest request asks for beside a plain refresh, as its users wrote it."""
+        return self.metadata.annotations.get(RUN_MODE) or None
+
+    @property
+    def cancel(self) -> str | None:
+        """The run, or the request, that is to end, if that was not answered yet."""
+        wanted = self.metadata.annotations.get(CANCEL)
+        return wanted if wanted and wanted != self.share.last_handled_cancel else None
+
 
 @dataclass(frozen=True)
 class World:
@@ -168,6 +188,8 @@ class World:
     """What is there under the names of our objects, by kind: CronJob, ServiceAccount, Role, RoleBinding."""
     jobs: tuple[Job, ...] = ()
     pods: tuple[Pod, ...] = ()
+    silence: timedelta = timedelta(0)
+    """How long `status.run` has been showing the same heartbeat, by the operator's own clock."""
     missing: tuple[str, ...] = ()
     """What the warehouse's Secret lacks, in words; empty when all is there."""
 

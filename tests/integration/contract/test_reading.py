@@ -30,7 +30,9 @@ def shown(contract, api):
             "duration": "1h05m",
         }
     )
-    share = OperatorShare.model_validate({"phase": "Suspended", "next": "2026-12-01", "lastRun": run, "history": [run], "message": "fine"})
+    fresh = {"type": "DataFresh", "status": "False", "reason": "NeverLoaded", "lastTransitionTime": at(0)}
+    seen = {"phase": "Suspended", "next": "2026-12-01", "lastRun": run, "history": [run], "message": "fine", "conditions": [fresh]}
+    share = OperatorShare.model_validate(seen)
     status = share.model_dump(mode="json", by_alias=True, exclude_none=True)
     api.apply_status(namespace, NAME, {**whole, "spec": None, "status": status} | {"metadata": {"name": NAME}}, "refresh-operator")
     return contract.within(namespace)
@@ -39,15 +41,15 @@ def shown(contract, api):
 def test_get_answers_everything_in_a_hundred_columns(shown):
     """With the longest values that the columns usually hold."""
     head, line = shown("get", "dashboardrefresh").splitlines()
-    assert head.split() == ["NAME", "RESULT", "MARTS", "LAST-RUN", "DURATION", "NEXT", "PHASE", "AGE"]
-    assert {"Succeeded", "4/4", "1h05m", "2026-12-01", "Suspended"} <= set(line.split())
+    assert head.split() == ["NAME", "RESULT", "MARTS", "LAST-RUN", "DURATION", "NEXT", "PHASE", "FRESH"]
+    assert {"Succeeded", "4/4", "1h05m", "2026-12-01", "Suspended", "False"} <= set(line.split())
     assert max(len(head.rstrip()), len(line.rstrip())) <= 100
 
 
 def test_wide_adds_what_one_looks_up_less_often(shown):
-    """Schedule, zone, suspended, reason, message."""
+    """Age, step, schedule, zone, suspended, reason, message."""
     head = shown("get", "dr", "-o", "wide").splitlines()[0].split()
-    assert head[8:] == ["STEP", "SCHEDULE", "ZONE", "SUSPENDED", "REASON", "MESSAGE"]
+    assert head[8:] == ["AGE", "STEP", "SCHEDULE", "ZONE", "SUSPENDED", "REASON", "MESSAGE"]
 
 
 def test_get_without_a_status_shows_empty_columns(shown):

@@ -197,6 +197,28 @@ def test_both_writers_keep_their_shares(shared_place):
     assert "f:run" not in managers["refresh-operator"]
 
 
+def test_a_status_is_never_written_onto_a_namesake(own_place):
+    """The operator is stopped in its look, the refresh made anew: what it then writes is refused. The control: another look is fine."""
+    own_place.start()
+    old = own_place.refresh("twin")
+    own_place.ready("twin")
+    share = {key: value for key, value in own_place.status("twin").items() if key != "run"}
+    own_place.stop()
+    own_place.api.delete(own_place.namespace, "dashboardrefreshes", "twin")
+    new = own_place.refresh("twin")
+
+    def write(version: str) -> None:
+        metadata = {"name": "twin", "resourceVersion": version}
+        body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": metadata, "status": share}
+        own_place.api.apply_status(own_place.namespace, "twin", body, "refresh-operator")
+
+    with pytest.raises(AssertionError, match="the object has been modified"):
+        write(old["metadata"]["resourceVersion"])
+    assert own_place.status("twin") == {}
+    write(new["metadata"]["resourceVersion"])
+    assert own_place.status("twin") == share
+
+
 def test_a_recreated_refresh_starts_afresh(shared_place):
     """The runs of its namesake are not its own."""
     job = requested(shared_place, "phoenix")

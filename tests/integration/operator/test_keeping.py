@@ -218,3 +218,16 @@ def test_the_operator_writes_nothing_into_the_users_metadata(shared_place):
     ours = {key: value for key, value in seen["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     assert ours == {key: value for key, value in made["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     assert made["spec"]["layers"][0]["name"] == sample_spec()["layers"][0]["name"]
+
+
+def test_stale_data_shows_by_the_clock_alone(shared_place):
+    """Fresh after a run, stale when its time is over though nothing happens; kubectl wait takes both, Ready does not change."""
+    shared_place.refresh("stale", token="one", freshness={"maxStaleness": "3s"})
+    shared_place.until(lambda: shared_place.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
+    job = shared_place.run_of("stale")
+    shared_place.end(job)
+    shared_place.kubectl("wait", "dr/stale", "--for=condition=DataFresh", "--timeout=10s")
+    shared_place.kubectl("wait", "dr/stale", "--for=condition=DataFresh=False", "--timeout=10s")
+    assert shared_place.condition("stale", "DataFresh") == ("False", "Stale")
+    assert shared_place.condition("stale", "Ready") == ("True", "Scheduled")
+    shared_place.told("stale", "DataStale")

@@ -1,6 +1,8 @@
 """Run now: a token asks for exactly one run; on a real API server."""
 
+import json
 import signal
+import time
 
 import pytest
 
@@ -84,3 +86,72 @@ def test_a_job_made_by_kubectl_counts_as_a_run(shared_place):
     shared_place.kubectl("create", "job", "by-hand", "--from=cronjob/by-kubectl")
     shared_place.end("by-hand")
     assert shared_place.concluded("by-kubectl", "by-hand")["trigger"] == "Manual"
+
+
+def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(shared_place):
+    """In words, acknowledged, without a Job; the control: the right one of the same refresh starts one."""
+    shared_place.refresh("mode")
+    shared_place.ready("mode")
+    shared_place.annotate("mode", requestedAt="bad", runMode="from=mart")
+    shared_place.until(lambda: shared_place.status("mode").get("lastHandledRequestAt") == "bad", 10, "mode")
+    assert "there is no step 'mart'" in shared_place.status("mode")["message"]
+    shared_place.told("mode", "RequestRefused")
+    assert shared_place.jobs("mode") == []
+    shared_place.annotate("mode", requestedAt="good", runMode="from=marts")
+    job = shared_place.run_of("mode")
+    environment = shared_place.jobs("mode")[0]["spec"]["template"]["spec"]["containers"][0]["env"]
+    order = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER"))
+    assert order["mode"] == "from=marts"
+    shared_place.end(job)
+    run = shared_place.concluded("mode", job)
+    assert (run["mode"], run["image"]) == ("from=marts", "i")
+    assert "requestProblem" not in shared_place.status("mode")
+
+
+def test_a_cancelled_run_ends_and_the_next_one_starts(shared_place):
+    """Recorded, its Job is gone and its pod is being ended; a token that waits may start, and is not cancelled with it."""
+    shared_place.refresh("cancel", token="one")
+    job = shared_place.run_of("cancel")
+    shared_place.play(job, "Running", {"running": {}})
+    shared_place.request("cancel", "two")
+    shared_place.annotate("cancel", cancel=job)
+    assert shared_place.concluded("cancel", job)["reason"] == "Cancelled"
+    assert shared_place.condition("cancel", "LastRunSucceeded") == ("False", "Cancelled")
+    following = shared_place.until(lambda: [each["metadata"]["name"] for each in shared_place.jobs("cancel")], 10, "cancel")
+    shared_place.until(lambda: job not in [each["metadata"]["name"] for each in shared_place.jobs("cancel")], 10, "cancel")
+    shared_place.until(lambda: shared_place.status("cancel").get("lastHandledRequestAt") == "two", 15, "cancel")
+    assert following
+    assert shared_place.status("cancel")["lastHandledCancel"] == job
+    shared_place.told("cancel", "RunCancelled")
+
+
+def test_of_twenty_requests_in_a_second_the_last_one_runs(shared_place):
+    """Those that it replaced before they started never run."""
+    shared_place.refresh("many", token="t0")
+    first = shared_place.run_of("many")
+    for number in range(1, 20):
+        shared_place.request("many", f"t{number}")
+    shared_place.end(first)
+    shared_place.until(lambda: shared_place.status("many").get("lastHandledRequestAt") == "t19", 15, "many")
+    assert len(shared_place.jobs("many")) <= 2
+
+
+def test_a_runner_that_hangs_is_lost(shared_place):
+    """Its pod runs, its heartbeat stands still; the control: while it beats, the run goes on."""
+    shared_place.refresh("hung", token="one", retries=0)
+    job = shared_place.run_of("hung")
+    shared_place.play(job, "Running", {"running": {}})
+    pod = shared_place.pod_of(job)["metadata"]["name"]
+
+    def beat(second: int) -> None:
+        running = {"phase": "Running", "outcome": None, "reason": None, "completionTime": None, "pod": pod, "step": "3/6 marts"}
+        shared_place.report("hung", job, **running, heartbeatTime=f"2026-03-03T12:03:{second:02}Z")
+
+    for second in range(6):
+        beat(second)
+        assert shared_place.status("hung").get("history", []) == []
+        time.sleep(1)
+    run = shared_place.concluded("hung", job)
+    assert run["reason"] == "RunnerLost"
+    assert "3/6 marts" in run["message"]
+    shared_place.until(lambda: shared_place.jobs("hung") == [], 10, "hung")

@@ -66,3 +66,36 @@ def test_an_unknown_zone_is_refused(zone):
     """The answer names it."""
     with pytest.raises(LookupError, match="there is no time zone"):
         cron.parse("* * * * *", zone)
+
+
+def test_the_second_time_of_the_autumn_night_is_left_out_at_certain_hours():
+    """Paris, 25 October 2026, 02:30 comes twice; the controller's own reading, `after`, has both."""
+    schedule = cron.parse("30 2 * * *", "Europe/Paris")
+    evening = datetime(2026, 10, 24, 12, 0, tzinfo=UTC)
+    assert [each.astimezone(UTC).hour for each in islice(schedule.after(evening), 2)] == [0, 1]
+    first, second = islice(schedule.runs_after(evening), 2)
+    assert (first.isoformat(), second.isoformat()) == ("2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00")
+
+
+def test_runs_of_every_hour_have_both_hours_of_the_autumn_night():
+    """Two hours passed, so two runs are right."""
+    schedule = cron.parse("30 * * * *", "Europe/Paris")
+    starts = islice(schedule.runs_after(datetime(2026, 10, 25, 0, 0, tzinfo=UTC)), 2)
+    assert [each.isoformat() for each in starts] == ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
+
+
+@pytest.mark.parametrize(
+    ("line", "zone", "gaps"),
+    [
+        ("30 2 * * *", "Europe/Paris", ["2026-03-29T01:30:00+00:00"]),
+        ("30 1 * * *", "Europe/Paris", []),
+        ("30 2 * * 1", "Europe/Paris", []),
+        ("*/20 2 * * *", "Etc/UTC", []),
+        ("* * * * *", "Europe/Paris", []),
+    ],
+)
+def test_the_spring_gap_has_the_times_that_clocks_skip(line, zone, gaps):
+    """Of the days on which runs start, at certain hours only."""
+    march = datetime(2026, 3, 1, tzinfo=UTC)
+    found = cron.parse(line, zone).gaps(march, datetime(2026, 4, 1, tzinfo=UTC))
+    assert [each.astimezone(UTC).isoformat() for each in found] == gaps

@@ -256,3 +256,36 @@ def test_an_empty_share_is_the_start():
     share = settled(world(refresh(share=OperatorShare())))
     assert condition(share, "LastRunSucceeded")[:2] == ("Unknown", "NoRunYet")
     assert (share.history, share.last_run, share.consecutive_failures) == ([], None, 0)
+
+
+def silent(minutes: float, pod_name: str = "r1-0-10", phase: str = "Running"):
+    told = report("r1", phase=phase, outcome=None, reason=None, completionTime=None, pod=pod_name, step="3/6 marts")
+    seen = world(refresh(run=told, notifications=NOTIFIED), (job("r1"),), (pod("r1", phase="Running"),), silence=timedelta(minutes=minutes))
+    return decided(seen)
+
+
+NOTIFIED = [{"email": {"to": ["a@b.c"], "smtpSecretRef": {"name": "smtp"}}}]
+
+
+def test_a_runner_that_shows_no_sign_of_life_is_lost():
+    """Though its pod claims to run: recorded with the step, its Job is deleted, people are told."""
+    decision = silent(3)
+    (run,) = decision.share.history
+    assert (run.outcome, run.reason) == ("Failed", "RunnerLost")
+    assert "3/6 marts" in run.message
+    assert (decision.give_up, [each.run.id for each in decision.tell]) == (("r1",), ["r1"])
+
+
+@pytest.mark.parametrize(
+    "alive",
+    [{"minutes": 2.9}, {"minutes": 60, "pod_name": "an-earlier-attempt"}, {"minutes": 60, "phase": "Retrying"}],
+    ids=["within its time", "the next attempt, which has not reported yet", "between two attempts"],
+)
+def test_a_runner_that_owes_no_sign_of_life_is_left_alone(alive):
+    """Silence counts only where a runner said that it runs."""
+    assert (silent(**alive).give_up, silent(**alive).share.history) == ((), [])
+
+
+def test_silence_is_waited_for():
+    """Nothing else would tell."""
+    assert silent(2.5).again == timedelta(seconds=31)

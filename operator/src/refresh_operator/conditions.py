@@ -1,0 +1,152 @@
+"""The conditions of a refresh, and the words that they are told in; pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from refresh_api.model import time_text
+from refresh_api.names import GROUP
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
+from refresh_api.values import duration
+from refresh_operator.names import token_job_name
+from refresh_operator.runs import start_problem
+from refresh_operator.world import Invalid, Refresh, World
+
+GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})
+LINE: Final = 300
+"""Characters of another message within a line of ours."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a refresh is not ready."""
+
+    reason: str
+    message: str
+    stalled: bool
+    """Whether only a change by its users can help; otherwise it heals by itself once what is missing is there."""
+
+
+def condition_of(share: OperatorShare, kind: str) -> Condition | None:
+    """Return one condition of a share."""
+    return next((each for each in share.conditions if each.type == kind), None)
+
+
+def one_line(text: str | None) -> str:
+    """Return a text in one line that is not too long for a line of ours."""
+    return clip(" ".join((text or "").split()), LINE)
+
+
+def conditions(world: World, share: OperatorShare, problem: Problem | None, now: datetime) -> list[Condition]:
+    """Return all conditions as they should be now."""
+    refresh, generation = world.refresh, share.observed_generation
+    reason, message = running(world, share.active)
+    active = ConditionStatus.TRUE if share.active else ConditionStatus.FALSE
+    return [
+        *readiness(refresh, generation, problem, now),
+        _condition(refresh.share, "Running", active, reason, message, generation, now),
+        _last_run_condition(refresh.share, share.history, generation, now),
+        *_freshness(refresh, share, generation, now),
+    ]
+
+
+def readiness(refresh: Refresh, generation: int, problem: Problem | None, now: datetime) -> list[Condition]:
+    """Return the conditions that speak of the configuration."""
+    suspended = isinstance(refresh.spec, RefreshSpec) and refresh.spec.suspend
+    fine = ("Suspended", "no scheduled runs while spec.suspend is true") if suspended else ("Scheduled", "the CronJob is as it should be")
+    reason, message = (problem.reason, problem.message) if problem else fine
+    holds = {
+        "Ready": problem is None,
+        "Reconciling": problem is not None and not problem.stalled,
+        "Stalled": problem is not None and problem.stalled,
+    }
+    return [
+        _condition(
+            refresh.share,
+            kind,
+            ConditionStatus.TRUE if true else ConditionStatus.FALSE,
+            reason if true or kind == "Ready" else f"Not{kind}",
+            message if true or kind == "Ready" else "",
+            generation,
+            now,
+        )
+        for kind, true in holds.items()
+    ]
+
+
+def running(world: World, active: list[ActiveRun]) -> tuple[str, str]:
+    """Return the reason and message of the condition Running."""
+    token = world.refresh.token
+    if not active:
+        return "Idle", ""
+    run = active[0]
+    reason, detail = _progress(world, run)
+    more = f"; {len(active) - 1} more under way" if len(active) > 1 else ""
+    waiting = (
+        f"; the request {one_line(token)} waits for its end" if token and not any(_answers(world, each, token) for each in active) else ""
+    )
+    return reason, f"run {run.id}: {detail}{more}{waiting}"
+
+
+def _answers(world: World, run: ActiveRun, token: str) -> bool:
+    return run.id == token_job_name(world.refresh.metadata.name, world.refresh.metadata.uid, token)
+
+
+def _progress(world: World, run: ActiveRun) -> tuple[str, str]:
+    seen = world.refresh.run
+    there = any(job.metadata.name == run.id for job in world.jobs)
+    problem = start_problem(world.pods_of(run.id)) if there else None
+    told = seen if seen and seen.id == run.id else None
+    if problem:
+        attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
+        return "Starting", f"{attempt}its pod has not started: {one_line(problem[1])}" if problem[1] else f"{attempt}its pod is starting"
+    if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
+        return told.phase.value, f"attempt {told.attempt}/{told.attempts}: {_why(told)}; another one follows"
+    if told and told.phase is RunPhase.WAITING:
+        return "Waiting", one_line(told.message) or "waits for the warehouse"
+    if told:
+        return "Running", f"attempt {told.attempt}/{told.attempts}"
+    return "Running", "started"
+
+
+def _why(run: Run) -> str:
+    return ": ".join(part for part in (run.reason.value if run.reason else "", one_line(run.message)) if part)
+
+
+def _last_run_condition(old: OperatorShare, history: list[FinishedRun], generation: int, now: datetime) -> Condition:
+    judged = next((run for run in history if run.outcome is not Outcome.SKIPPED), None)
+    before = condition_of(old, "LastRunSucceeded")
+    if judged:
+        status = ConditionStatus.TRUE if judged.outcome in GOOD else ConditionStatus.FALSE
+        return _condition(old, "LastRunSucceeded", status, judged.reason.value, one_line(judged.message), generation, now)
+    if before:  # a history of skipped runs only says nothing new
+        return before.model_copy(update={"observed_generation": generation})
+    return _condition(old, "LastRunSucceeded", ConditionStatus.UNKNOWN, "NoRunYet", "no run has ended yet", generation, now)
+
+
+def _freshness(refresh: Refresh, share: OperatorShare, generation: int, now: datetime) -> list[Condition]:
+    """Whether the data is as young as it should be; no condition where nobody said how young."""
+    if isinstance(refresh.spec, Invalid):
+        before = condition_of(refresh.share, "DataFresh")
+        return [before] if before else []
+    if refresh.spec.freshness is None:
+        return []
+    longest, loaded = refresh.spec.freshness.max_staleness, share.last_success_time
+    if loaded is None:
+        reason, message = "NeverLoaded", f"no run has succeeded yet: ask for one with the annotation {GROUP}/requestedAt"
+    elif now - loaded > duration(longest):
+        look = f"kubectl describe -n {refresh.ref.namespace} dashboardrefresh {refresh.ref.name}"
+        reason, message = "Stale", f"the last successful run ended at {time_text(loaded)}, more than {longest} ago; see why: {look}"
+    else:
+        reason, message = "Fresh", f"the last successful run ended at {time_text(loaded)}, at most {longest} ago"
+    status = ConditionStatus.TRUE if reason == "Fresh" else ConditionStatus.FALSE
+    return [_condition(refresh.share, "DataFresh", status, reason, message, generation, now)]
+
+
+def _condition(
+    old: OperatorShare, kind: str, status: ConditionStatus, reason: str, message: str, generation: int, now: datetime
+) -> Condition:
+    before = condition_of(old, kind)
+    since = before.last_transition_time if before and before.status is status else now
+    return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since, observed_generation=generation)

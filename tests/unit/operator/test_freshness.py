@@ -1,0 +1,53 @@
+"""How old the data may become."""
+
+from datetime import timedelta
+
+import pytest
+
+from refresh_api.names import RUN_MODE
+from refresh_api.status import OperatorShare
+from support.worlds import NOW, at, condition, decided, job, refresh, settled, world
+
+OBJECTIVE = {"maxStaleness": "4h"}
+
+
+def loaded(minutes: float | None, **fields) -> OperatorShare:
+    """A share whose last successful run ended at that time."""
+    success = {} if minutes is None else {"lastSuccessTime": at(minutes)}
+    return OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **success, **fields})
+
+
+@pytest.mark.parametrize(
+    ("minutes", "status", "reason"), [(-240, "True", "Fresh"), (-241, "False", "Stale"), (None, "False", "NeverLoaded")]
+)
+def test_the_condition_follows_the_last_successful_run(minutes, status, reason):
+    """Exactly as old as it may be is fresh."""
+    found = condition(settled(world(refresh(loaded(minutes), freshness=OBJECTIVE))), "DataFresh")
+    assert found[:2] == (status, reason)
+    assert found[2]
+
+
+def test_without_an_objective_there_is_no_condition():
+    """Nor does one that was there stay."""
+    with_one = settled(world(refresh(loaded(-1), freshness=OBJECTIVE)))
+    assert "DataFresh" not in [each.type for each in settled(world(refresh(with_one))).conditions]
+
+
+def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
+    """Nothing else has to happen: the operator wakes up for it."""
+    fresh = settled(world(refresh(loaded(-230), freshness=OBJECTIVE)))
+    waiting = decided(world(refresh(fresh, freshness=OBJECTIVE)))
+    assert waiting.again <= timedelta(minutes=10, seconds=1)
+    later = decided(world(refresh(fresh, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
+    assert "DataStale" in [note.reason for note in later.notes]
+    assert decided(world(refresh(later.share, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).notes == ()
+
+
+@pytest.mark.parametrize(("mode", "counts"), [("full-refresh", True), ("from=marts", True), ("only=tests", False), ("rollback", False)])
+def test_only_runs_that_load_make_data_fresh(mode, counts):
+    """Putting old data back is a success, and makes nothing younger."""
+    done = job("phase2-a", "Complete", token="one")
+    annotations = {**done.metadata.annotations, RUN_MODE: mode}
+    done = done.model_copy(update={"metadata": done.metadata.model_copy(update={"annotations": annotations})})
+    after = settled(world(refresh(loaded(-600), freshness=OBJECTIVE), (done,)))
+    assert (condition(after, "DataFresh")[1] == "Fresh") is counts

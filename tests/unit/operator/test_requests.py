@@ -1,0 +1,118 @@
+"""What users ask for by annotation."""
+
+import json
+
+import pytest
+
+from refresh_api.names import CANCEL, RUN_MODE, TOKEN_ANNOTATION
+from refresh_api.status import OperatorShare
+from refresh_operator.names import token_job_name
+from support.worlds import UID, at, decided, job, pod, refresh, settled, world
+
+JOB = token_job_name("phase2", UID, "one")
+
+
+def share(**fields) -> OperatorShare:
+    return OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **fields})
+
+
+def active(name: str) -> dict:
+    return {"id": name, "trigger": "Requested", "startTime": at(-10)}
+
+
+@pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback"])
+def test_a_mode_reaches_the_run(mode):
+    """In the order of its pod, and as an annotation of its Job, from where the history takes it."""
+    start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).start
+    environment = start["spec"]["template"]["spec"]["containers"][0]["env"]
+    order = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER"))
+    assert order["mode"] == mode
+    assert start["metadata"]["annotations"][RUN_MODE] == mode
+
+
+def test_scheduled_runs_have_no_mode():
+    """The annotation belongs to the request beside it."""
+    with_mode = refresh(share(), annotations={RUN_MODE: "full-refresh"})
+    assert decided(world(with_mode)).replace == ()
+
+
+@pytest.mark.parametrize(
+    ("mode", "says"),
+    [("fast", "is no run mode: write one of"), ("from=mart", "there is no step 'mart'; the steps are staging, facts, marts")],
+)
+def test_a_wrong_mode_is_refused_in_words_and_starts_nothing(mode, says):
+    """Acknowledged, so that it is not tried again; the words are in the status, the message and an event."""
+    seen = world(refresh(share(), token="one", annotations={RUN_MODE: mode}))
+    decision = decided(seen)
+    assert decision.start is None
+    assert decision.share.last_handled_request_at == "one"
+    assert says in decision.share.request_problem
+    assert says in decision.share.message
+    assert [note.reason for note in decision.notes if note.warning] == ["RequestRefused"]
+    again = decided(world(refresh(decision.share, token="one", annotations={RUN_MODE: mode})))
+    assert (again.start, again.notes) == (None, ())
+
+
+def test_the_next_good_request_clears_the_refusal():
+    """What was wrong is history by then."""
+    before = share(lastHandledRequestAt="zero", requestProblem="no such step")
+    after = settled(world(refresh(before, token="one"), (job(JOB, token="one"),), (pod(JOB, phase="Running"),)))
+    assert (after.last_handled_request_at, after.request_problem) == ("one", None)
+
+
+@pytest.mark.parametrize("wanted", [JOB, "one"], ids=["by its id", "by its request"])
+def test_a_run_is_cancelled(wanted):
+    """Recorded first, then its Job is deleted; nobody is told, no failure is counted, Ready stays."""
+    seen = world(
+        refresh(share(active=[active(JOB)], lastHandledRequestAt="one"), annotations={CANCEL: wanted}),
+        (job(JOB, token="one"),),
+        (pod(JOB, phase="Running"),),
+    )
+    decision = decided(seen)
+    run = decision.share.last_run
+    assert (run.outcome, run.reason) == ("Failed", "Cancelled")
+    assert (decision.give_up, decision.tell, decision.share.consecutive_failures) == ((JOB,), (), 0)
+    assert decision.share.last_handled_cancel == wanted
+    assert decision.share.active == []
+    assert decision.notes[0].reason == "RunCancelled"
+
+
+def test_other_runs_go_on():
+    """Only the named one ends; without a name of a run nothing does, and an event says so, once."""
+    jobs = (job("phase2-29541200"), job(JOB, token="one"))
+    pods = tuple(pod(each.metadata.name, phase="Running") for each in jobs)
+    first = decided(world(refresh(share(), annotations={CANCEL: JOB}), jobs, pods))
+    assert first.give_up == (JOB,)
+    other = decided(world(refresh(share(), annotations={CANCEL: "typo"}), jobs, pods))
+    assert other.give_up == ()
+    assert "NothingToCancel" in [note.reason for note in other.notes]
+    again = decided(world(refresh(other.share, annotations={CANCEL: "typo"}), jobs, pods))
+    assert again.notes == ()
+
+
+def test_a_request_that_still_waits_is_taken_back():
+    """It never runs, and the status says why; the run under way goes on."""
+    busy = world(
+        refresh(share(active=[active("busy")]), token="one", annotations={CANCEL: "one"}), (job("busy"),), (pod("busy", phase="Running"),)
+    )
+    decision = decided(busy)
+    assert (decision.start, decision.give_up) == (None, ())
+    assert decision.share.last_handled_request_at == "one"
+    assert "taken back" in decision.share.request_problem
+    assert "NothingToCancel" not in [note.reason for note in decision.notes]
+    later = decided(world(refresh(decision.share, token="one", annotations={CANCEL: "one"}), (job("busy", "Complete"),)))
+    assert later.start is None
+
+
+def test_the_history_keeps_mode_generation_and_image():
+    """What the run was pinned to."""
+    done = job(JOB, "Complete", token="one")
+    done = done.model_copy(
+        update={"metadata": done.metadata.model_copy(update={"annotations": {**done.metadata.annotations, RUN_MODE: "only=tests"}})}
+    )
+    ran = pod(JOB, phase="Succeeded", terminated={"exitCode": 0})
+    container = ran.status.container_statuses[0].model_copy(update={"image_id": "registry.example/runner@sha256:ab"})
+    ran = ran.model_copy(update={"status": ran.status.model_copy(update={"container_statuses": (container,)})})
+    assert TOKEN_ANNOTATION in done.metadata.annotations
+    run = settled(world(refresh(share(), token="one"), (done,), (ran,))).last_run
+    assert (run.mode, run.generation, run.image) == ("only=tests", 1, "registry.example/runner@sha256:ab")

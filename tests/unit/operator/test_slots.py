@@ -1,0 +1,118 @@
+"""What became of the slots that have passed."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from refresh_api.status import OperatorShare
+from support.worlds import NOW, Json, at, decided, job, kept, refresh, world
+
+HOURLY: Json = {"schedule": "0 8-12 * * *"}
+
+
+def share(until: str, generation: int = 1, **fields) -> OperatorShare:
+    return OperatorShare.model_validate({"observedGeneration": generation, "slotsJudgedUntil": until, **fields})
+
+
+def scheduled(slot: datetime, end: str | None = "Complete"):
+    return job(f"phase2-{int(slot.timestamp()) // 60}", end, minutes=(slot - NOW).total_seconds() / 60)
+
+
+def missed(seen, now: datetime = NOW):
+    """The slots that are recorded as missed, by their events."""
+    return [(note.key, note.message.rpartition(": ")[2]) for note in decided(seen, now).notes if note.reason == "RunMissed"]
+
+
+def test_a_slot_without_a_run_is_missed_once_its_deadline_is_over():
+    """Counted with its time and reason, told once, and not before a run could still start."""
+    seen = world(refresh(share(at(-30)), **HOURLY))
+    early = decided(seen, NOW + timedelta(minutes=5))
+    assert (early.share.missed_runs, early.again) == (0, timedelta(seconds=11))
+    late = decided(seen, NOW + timedelta(minutes=6))
+    assert (late.share.missed_runs, late.share.last_missed_reason) == (1, "ControllerDown")
+    assert late.share.last_missed_time == NOW
+    again = decided(world(refresh(late.share, **HOURLY)), NOW + timedelta(minutes=6))
+    assert (again.share, again.notes) == (None, ())
+
+
+def test_a_slot_with_a_run_is_not_missed():
+    """Its Job says so, or its entry in the history."""
+    with_job = world(refresh(share(at(-30)), **HOURLY), (scheduled(NOW),))
+    assert missed(with_job, NOW + timedelta(minutes=6)) == []
+    concluded = decided(with_job, NOW + timedelta(minutes=6)).share
+    assert concluded.history[0].trigger == "Scheduled"
+    assert (
+        missed(
+            world(refresh(concluded.model_copy(update={"slots_judged_until": NOW - timedelta(minutes=30)}), **HOURLY)),
+            NOW + timedelta(minutes=6),
+        )
+        == []
+    )
+
+
+def test_the_slots_of_an_outage_are_told_one_by_one():
+    """The controller was away for three of them; the newest ones are told where there are many, all are counted."""
+    seen = world(refresh(share(at(-200)), **HOURLY))
+    assert [key for key, _ in missed(seen, NOW + timedelta(minutes=6))] == [at(-180), at(-120), at(-60), at(0)]
+    many = world(refresh(share(at(-600)), schedule="*/5 * * * *"))
+    assert len(missed(many)) == 10
+    assert decided(many).share.missed_runs == 118
+
+
+def test_a_slot_while_suspended_is_told_as_such():
+    """At once: it can't be made up for."""
+    asleep: Json = {"suspend": True, **HOURLY}
+    seen = world(refresh(share(at(-30), suspendedSince=at(-300)), **asleep))
+    assert decided(seen, NOW + timedelta(seconds=11)).share.last_missed_reason == "Suspended"
+
+
+def test_a_slot_during_a_long_run_is_told_as_such():
+    """Kubernetes starts no second run beside the first."""
+    under_way = {"id": "long", "trigger": "Scheduled", "startTime": at(-65)}
+    seen = world(refresh(share(at(-30), active=[under_way]), **HOURLY), (job("long", minutes=-65),))
+    assert decided(seen, NOW + timedelta(minutes=6)).share.last_missed_reason == "PreviousStillRunning"
+
+
+def test_slots_of_a_new_schedule_before_the_edit_were_never_due():
+    """The old schedule counts until the edit, the new one from then on."""
+    before = refresh(share(at(-300)), schedule="0 0 1 1 *")
+    edited = refresh(share(at(-300)), generation=2, **HOURLY)
+    decision = decided(world(edited, objects=kept(before)))
+    assert (decision.share.missed_runs, decision.share.slots_judged_until) == (0, NOW)
+
+
+def test_an_edit_whose_judgement_was_lost_invents_nothing():
+    """The operator ended between replacing the CronJob and writing the status."""
+    edited = refresh(share(at(-300)), generation=2, **HOURLY)
+    assert decided(world(edited), NOW + timedelta(minutes=6)).share.missed_runs == 0
+
+
+def test_runs_that_were_cleared_away_are_not_called_missed():
+    """After a long time without the operator only the newest Jobs are left."""
+    jobs = tuple(scheduled(NOW - timedelta(minutes=5 * count)) for count in range(5))
+    objects = kept(refresh(schedule="*/5 * * * *"))
+    objects["CronJob"]["status"] = {"lastScheduleTime": at(0)}
+    seen = world(refresh(share(at(-600)), schedule="*/5 * * * *"), jobs, objects=objects)
+    assert decided(seen, NOW + timedelta(seconds=30)).share.missed_runs == 0
+
+
+def test_a_new_refresh_has_missed_nothing():
+    """Its slots count from when it was first seen."""
+    assert decided(world(refresh(**HOURLY))).share.slots_judged_until == NOW
+
+
+@pytest.mark.parametrize(("schedule", "count"), [("30 2 * * *", 1), ("30 * * * *", 0)], ids=["at certain hours", "every hour"])
+def test_the_spring_gap_is_told(schedule, count):
+    """Paris, 29 March 2026: there is no 02:30; a run of every hour lacks none."""
+    morning = datetime(2026, 3, 29, 1, 40, tzinfo=UTC)
+    until = datetime(2026, 3, 29, 0, 45, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    spec: Json = {"schedule": schedule, "timeZone": "Europe/Paris"}
+    decision = decided(world(refresh(share(until), **spec), (scheduled(datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),)), morning)
+    assert [note.key for note in decision.notes if note.reason == "RunMissed"] == ["2026-03-29T01:30:00Z"] * count
+
+
+def test_the_next_three_runs_carry_their_offset():
+    """Across the spring night."""
+    spec: Json = {"schedule": "30 2 * * *", "timeZone": "Europe/Paris"}
+    runs = decided(world(refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).share.next_runs
+    assert runs == ["2026-03-28T02:30+01:00", "2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]
