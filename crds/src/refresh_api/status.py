@@ -50,6 +50,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     INTERRUPTED = "Interrupted"
     LOCK_HELD = "LockHeld"
+    SLOT_REPEATED = "SlotRepeated"
     LOCK_LOST = "LockLost"
     RUNNER_ERROR = "RunnerError"
     # Concluded by the operator, of runs that ended without a report.

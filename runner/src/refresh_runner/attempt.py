@@ -14,7 +14,7 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import cache, lock, refresh_log
+from refresh_runner import cache, lock, refresh_log, slot
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
@@ -79,6 +79,7 @@ class Execution:
     def carry_out(self, may_speak: Callable[[], None]) -> None:
         """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
         tools = self._tools
+        slot.check(self._plan.order, self._plan.attempt.run_id)
         connection = tools.warehouse.connect()
 
         def waiting(message: str, alone: bool) -> None:
