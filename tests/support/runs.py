@@ -57,7 +57,8 @@ models:
 """
 _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
 SOURCES = """
-drop schema if exists src, dwh_staging, dwh_facts, dwh_marts cascade;
+drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
+drop table if exists dbt_refresh_version;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart;
 create schema src;
 create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
@@ -152,18 +153,18 @@ class Bench:
             **changes,
         }
 
-    def variables(self, spec: Json, failures: int = 0, **further: str) -> dict[str, str]:
+    def variables(self, spec: Json, failures: int = 0, mode: str = "refresh", **further: str) -> dict[str, str]:
         """Return a pod's environment."""
         self.runs += 1
-        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec))
+        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode)
         fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
         return {ORDER_ENV: order.model_dump_json(by_alias=True), **fixed, **further}
 
-    def run(self, spec: Json | None = None, failures: int = 0, **further: str) -> Ran:
+    def run(self, spec: Json | None = None, failures: int = 0, mode: str = "refresh", **further: str) -> Ran:
         """Run one attempt in this process."""
         output, started, interrupts = io.StringIO(), time.monotonic(), Interrupts()
         around = Surroundings(
-            variables=self.variables(spec or self.spec(), failures, **further),
+            variables=self.variables(spec or self.spec(), failures, mode, **further),
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
             jitter=lambda: 0.1,
             output=output,

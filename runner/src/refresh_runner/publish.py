@@ -20,6 +20,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_runner.catalog import TABLE, VIEW, Relation, Seen, match_comments, match_grants, seen, views_on
+from refresh_runner.warehouse import first_line
 
 _NEXT: Final = "__next"
 _PREVIOUS: Final = "__previous"
@@ -253,7 +254,8 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
         try:
             connection.execute(view.statement.encode())
         except psycopg.Error as error:
-            raise NotPublishableError(f"the view {view.name} reads {target} and can't read what it has become: {error}".strip()) from error
+            message = f"the view {view.name} reads {target} and can't read what it has become: {first_line(error)}"
+            raise NotPublishableError(f"{message}; change or drop the view") from error
     rows = _count(connection, target)
     return Written(Way.MOVE if live else Way.NEW, rows, rows)
 

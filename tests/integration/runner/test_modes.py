@@ -1,0 +1,121 @@
+"""What a run publishes, and when: swapped or not, whole or in part, put back and held."""
+
+from __future__ import annotations
+
+from refresh_api.status import Outcome, Reason
+from support.runs import Bench, Ran
+from support.webserver import WebServer
+
+VERSION = "select version, previous_version, held_since is not null, (marts -> 'dwh_marts.mart_a' ->> 'rows')::int from dbt_refresh_version"
+
+
+def count(bench: Bench, relation: str = "dwh_marts.mart_a") -> int:
+    return int(str(bench.database.rows(f"select count(*) from {relation}")[0][0]))
+
+
+def grow(bench: Bench, rows: int) -> None:
+    """Have this many lines in the source."""
+    bench.database.run(f"truncate src.lignes; insert into src.lignes select n, n, 1, 0 from generate_series(1, {rows}) n")
+
+
+def outcome(ran: Ran) -> tuple[object, ...]:
+    assert ran.words is not None, ran.output
+    return ran.words.outcome, ran.words.reason, ran.words.marts
+
+
+def is_tidy(bench: Bench) -> bool:
+    """Nothing is left beside the live marts."""
+    return (
+        bench.database.rows("select relname from pg_class c join pg_namespace n on n.oid = relnamespace where nspname like '%\\_\\_next'")
+        == []
+    )
+
+
+def test_a_run_that_fails_after_its_marts_leaves_the_live_ones_as_they_were(bench: Bench, web: WebServer) -> None:
+    """An empty mart is found beside them; with Direct, readers would have seen it."""
+    assert outcome(bench.run()) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    first = f"petit-{bench.runs}"
+    grow(bench, 0)
+    assert outcome(bench.run()) == (Outcome.FAILED, Reason.VALIDATION_FAILED, "0/2")
+    assert (count(bench), bench.log_rows()[-1][:2]) == (100, (False, 0))
+    assert bench.database.rows(VERSION) == [(first, None, False, 100)]
+    assert is_tidy(bench)
+    web.asked.clear()
+
+    assert outcome(bench.run(bench.spec(publish="Direct"))) == (Outcome.FAILED, Reason.VALIDATION_FAILED, "0/2")
+    assert (count(bench), bench.log_rows()[-1][:2]) == (0, (False, 2))
+
+
+def test_a_failing_test_that_should_fail_the_run_publishes_nothing(bench: Bench) -> None:
+    """The tests look at what is not live yet."""
+    bench.run()
+    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    assert outcome(ran)[1] is Reason.TESTS_FAILED
+    assert (count(bench), is_tidy(bench)) == (100, True)
+
+
+def test_the_version_before_is_put_back_and_held_until_somebody_resumes(bench: Bench, web: WebServer) -> None:
+    """Scheduled runs are skipped meanwhile, and say what to do; the API is called after the roll-back."""
+    bench.run()
+    grow(bench, 50)
+    bench.run()
+    one, two = (f"petit-{bench.runs - back}" for back in (1, 0))
+    web.asked.clear()
+
+    back = bench.run(mode="rollback")
+    assert outcome(back) == (Outcome.SUCCEEDED, Reason.ROLLED_BACK, "2/2")
+    assert (count(bench), bench.database.rows(VERSION)) == (100, [(one, two, True, 100)])
+    assert len(web.asked) == 2
+    assert bench.log_rows()[-1][:3] == (True, 2, "Petit refresh - 2/2 marts validated (rollback)")
+
+    again = bench.run(mode="rollback")
+    assert (outcome(again)[0], count(bench)) == (Outcome.SUCCEEDED, 100)
+
+    held = bench.run()
+    assert outcome(held)[:2] == (Outcome.SKIPPED, Reason.PUBLISHING_HELD)
+    assert f"publishing is held since the roll-back to {one}" in held.messages
+
+    assert outcome(bench.run(mode="resume")) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert (count(bench), bench.database.rows(VERSION)) == (50, [(f"petit-{bench.runs}", one, False, 50)])
+
+
+def test_there_is_nothing_to_put_back_after_the_first_version(bench: Bench) -> None:
+    """The run says so and changes nothing."""
+    bench.run()
+    ran = bench.run(mode="rollback")
+    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.PUBLISH_FAILED)
+    assert "there is no earlier version of petit" in ran.messages
+    assert count(bench) == 100
+
+
+def test_a_run_from_a_step_leaves_out_those_before(bench: Bench) -> None:
+    """The facts stay as they were, the marts are built from them and published."""
+    bench.run()
+    grow(bench, 50)
+    ran = bench.run(mode="from=marts")
+    assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert "2/6 facts Skipped: left out by the run's mode from=marts" in ran.messages
+    assert (count(bench), count(bench, "dwh_facts.fait_lignes")) == (100, 100)
+    assert bench.database.rows(VERSION)[0][0] == f"petit-{bench.runs}"
+
+
+def test_a_run_of_one_step_does_only_that(bench: Bench, web: WebServer) -> None:
+    """The API is called; dbt is not even read."""
+    bench.run()
+    web.asked.clear()
+    before = bench.database.rows(VERSION)
+    ran = bench.run(mode="only=cache")
+    assert outcome(ran)[:2] == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+    assert (len(web.asked), bench.database.rows(VERSION)) == (2, before)
+
+
+def test_a_mart_that_others_of_the_run_read_must_be_published_with_them(bench: Bench) -> None:
+    """Else a view would read what is not live, or what is gone; the message says what to do."""
+    spec = bench.spec(
+        layers=[{"name": "all", "select": ["stg_lignes", "fait_lignes", "fait_jours", "mart_a", "mart_b"]}],
+        validation={"marts": [{"relation": "dwh_facts.fait_lignes"}]},
+    )
+    ran = bench.run(spec)
+    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_PROJECT)
+    assert "mart_a reads dwh_facts.fait_lignes" in ran.messages
