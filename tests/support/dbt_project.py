@@ -29,23 +29,26 @@ warehouse:
       schema: public
       threads: 4
 """
+Variables = Mapping[str, str | list[str]]
+
 _QUIET = ("--quiet", "--no-write-json", "--log-level-file", "none", "--cache-selected-only")
 
 
 class Dbt:
     """dbt on a project, with its own place for all that it writes."""
 
-    def __init__(self, place: Path, project: Path = PROJECT) -> None:
-        """Write the profile; dbt can be invoked afterwards."""
+    def __init__(self, place: Path, project: Path = PROJECT, variables: Variables | None = None) -> None:
+        """Write the profile; dbt can be invoked afterwards. `variables` are those that the project is parsed with."""
         (place / "profiles.yml").write_text(_PROFILE)
         self._place = place
         self._project = project
+        self._variables = _variables(variables)
         self._manifest: Manifest | None = None
 
     def manifest(self, database: Database) -> Manifest:
         """The project as it is for a database, parsed once with every warning an error."""
         if self._manifest is None:
-            done = self._invoke(dbtRunner(), database, ["parse", "--warn-error", "--no-partial-parse"])
+            done = self._invoke(dbtRunner(), database, ["parse", "--warn-error", "--no-partial-parse", *self._variables])
             assert isinstance(done.result, Manifest), done.exception
             self._manifest = done.result
         # All that a parsed project knows of its database is the name; parsing anew for each would take seconds.
@@ -53,12 +56,11 @@ class Dbt:
             node.database = database.name
         return self._manifest
 
-    def invoke(self, database: Database, *arguments: str, variables: Mapping[str, str] | None = None) -> dbtRunnerResult:
+    def invoke(self, database: Database, *arguments: str, variables: Variables | None = None) -> dbtRunnerResult:
         """Run one dbt command on a database; quiet unless it fails, and a failure is left to the caller to judge."""
-        options = ["--vars", json.dumps(dict(variables))] if variables else []
-        return self._invoke(dbtRunner(self.manifest(database)), database, [*arguments, *options])
+        return self._invoke(dbtRunner(self.manifest(database)), database, [*arguments, *_variables(variables)])
 
-    def succeed(self, database: Database, *arguments: str, variables: Mapping[str, str] | None = None) -> Sequence[str]:
+    def succeed(self, database: Database, *arguments: str, variables: Variables | None = None) -> Sequence[str]:
         """Run one dbt command that must succeed; the ids of the nodes it ran."""
         done = self.invoke(database, *arguments, variables=variables)
         assert done.success, f"dbt {' '.join(arguments)}: {done.exception or failures(done)}"
@@ -75,6 +77,10 @@ def failures(done: dbtRunnerResult) -> dict[str, str]:
     """By node, what each that did not pass has to say."""
     results = getattr(done.result, "results", [])
     return {result.node.unique_id: f"{result.status}: {result.message}" for result in results if result.status not in {"pass", "success"}}
+
+
+def _variables(variables: Variables | None) -> list[str]:
+    return ["--vars", json.dumps(dict(variables))] if variables else []
 
 
 @contextmanager

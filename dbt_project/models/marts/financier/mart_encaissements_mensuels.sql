@@ -25,12 +25,15 @@ mois as (
 )
 
 select
-    {{ surrogate_key(['zone_id', 'annee', 'mois']) }} as encaissements_mensuels_sk,
-    zone_id,
-    annee,
-    mois,
-    nb_paiements,
-    nb_rejets,
-    montant_encaisse,
-    delai_moyen_jours
+    {{ surrogate_key(['mois.zone_id', 'mois.annee', 'mois.mois']) }} as encaissements_mensuels_sk,
+    mois.zone_id,
+    mois.annee,
+    mois.mois,
+    calendrier.trimestre,
+    calendrier.nom_mois,
+    mois.nb_paiements,
+    mois.nb_rejets,
+    mois.montant_encaisse,
+    mois.delai_moyen_jours
 from mois
+left join {{ ref('dim_calendrier') }} as calendrier on calendrier.jour = make_date(mois.annee, mois.mois, 1)

@@ -16,13 +16,16 @@ with mois as (
 )
 
 select
-    {{ surrogate_key(['zone_id', 'annee', 'mois']) }} as facturation_mensuelle_sk,
-    zone_id,
-    annee,
-    mois,
-    nb_factures,
-    nb_avoirs,
-    montant_facture,
-    montant_avoirs,
-    montant_net
+    {{ surrogate_key(['mois.zone_id', 'mois.annee', 'mois.mois']) }} as facturation_mensuelle_sk,
+    mois.zone_id,
+    mois.annee,
+    mois.mois,
+    calendrier.trimestre,
+    calendrier.nom_mois,
+    mois.nb_factures,
+    mois.nb_avoirs,
+    mois.montant_facture,
+    mois.montant_avoirs,
+    mois.montant_net
 from mois
+left join {{ ref('dim_calendrier') }} as calendrier on calendrier.jour = make_date(mois.annee, mois.mois, 1)

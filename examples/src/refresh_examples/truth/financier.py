@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 
 from refresh_examples.records import Facture, Paiement
-from refresh_examples.truth.rules import Mart, Row, days, happened, key_of, mean, period, share
+from refresh_examples.truth.rules import Mart, Row, days, happened, key_of, mean, named, period, share
 
 Cell = tuple[int | None, int | None, int | None]
 NOTHING = Decimal("0.00")
@@ -123,6 +123,7 @@ def _facturation_row(cell: Cell, amounts: list[Decimal]) -> Row:
         "zone_id": cell[0],
         "annee": cell[1],
         "mois": cell[2],
+        **named(cell[2]),
         "nb_factures": len(invoices),
         "nb_avoirs": len(credits),
         "montant_facture": sum(invoices, NOTHING),
@@ -150,6 +151,7 @@ def _encaissements_row(cell: Cell, payments: list[tuple[Decimal, int | None]]) -
         "zone_id": cell[0],
         "annee": cell[1],
         "mois": cell[2],
+        **named(cell[2]),
         "nb_paiements": sum(amount >= 0 for amount, _ in payments),
         "nb_rejets": sum(amount < 0 for amount, _ in payments),
         "montant_encaisse": sum((amount for amount, _ in payments), NOTHING),

@@ -49,6 +49,16 @@ def period(day: date | None) -> Period:
     return (day.year, day.month) if day else (None, None)
 
 
+_MONTHS = "janvier fevrier mars avril mai juin juillet aout septembre octobre novembre decembre".split()
+
+
+def named(month: int | None) -> Row:
+    """A month's quarter and name."""
+    if month is None:
+        return {"trimestre": None, "nom_mois": None}
+    return {"trimestre": 1 + (month - 1) // 3, "nom_mois": _MONTHS[month - 1]}
+
+
 def tidied(word: str | None) -> str | None:
     """A code without blanks, in small letters."""
     return (word or "").strip().lower() or None

@@ -1,0 +1,15 @@
+{# Fewer rows than `least`, a share from 0 to 1, have no value; a table without rows passes. #}
+{% test null_share_below(model, column_name, least) %}
+with counted as (
+    select
+        count(*) as nb_lignes,
+        count(*) - count({{ column_name }}) as nb_nuls
+    from {{ model }}
+)
+
+select
+    nb_lignes,
+    nb_nuls
+from counted
+where nb_lignes > 0 and nb_nuls >= {{ least }} * nb_lignes
+{% endtest %}
