@@ -16,7 +16,7 @@ from refresh_api.status import MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
 from refresh_runner import cache, lock, refresh_log, slot
 from refresh_runner.dbt import Dbt
-from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.failures import Failure, RunFailedError, pause
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 _GRACE: Final = timedelta(seconds=1)
 """PostgreSQL's own time-out comes first by this, since its error names the model."""
-_RETRY_PAUSE: Final = 1.0
 _TIMED_OUT: Final = "57014"
 
 Execute = Callable[[Sequence[Node], timedelta], tuple[NodeResult, ...]]
@@ -92,6 +91,7 @@ class Execution:
         self._journal.running()
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):
             tools.warehouse.end_own_sessions()
+            tools.dbt.session_settings = tools.warehouse.session_settings
             refresh_log.prepare(tools.warehouse)
             tools.ledger.open()
             self._marts = Marts(self._plan, connection)
@@ -186,7 +186,7 @@ class Execution:
             if not pending or attempt > step.retries:
                 break
             log.warning("%s tried again: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
-            self._tools.clock.sleep(_RETRY_PAUSE * self._tools.jitter())
+            self._tools.clock.sleep(pause(attempt, self._tools.jitter()))
         return tuple(found.values())
 
     def _try(self, step: LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:

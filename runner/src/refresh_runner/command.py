@@ -139,7 +139,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             journal.concluded(report)
         else:
             workdir = setting.places.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
-            warehouse = Warehouse(access, plan.attempt.run_id, around.clock)
+            warehouse = Warehouse(access, plan.attempt.run_id, around.clock, plan.timeout)
             stack.callback(warehouse.close)
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
             ledger = Ledger(warehouse, plan, fingerprint_of(plan, setting.places.project), redact, around.clock.elapsed)

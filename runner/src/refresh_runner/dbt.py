@@ -78,6 +78,8 @@ class Dbt:
         self._on_line = on_line
         self._manifest: Manifest | None = None
         self._sqlstates = SqlStates()
+        self.session_settings: Mapping[str, str] | None = {}
+        """What PostgreSQL is told at the start of each session; None where something between takes nothing."""
         self.done: set[str] = set()
         """Ids of the nodes that the last command brought to a good end, also where it was stopped."""
 
@@ -168,7 +170,7 @@ class Dbt:
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
         self._sqlstates.clear()
-        with self._variables(_timeouts(limit)):
+        with self._variables(_options(self.session_settings, limit)):
             outcome = self._invoke([command, *flags, "--select", *(node.selector for node in nodes)])
         return node_results(nodes, outcome, self._sqlstates)
 
@@ -253,10 +255,13 @@ def _project_error(message: str) -> RunFailedError:
     return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint="refresh-runner lint FILE shows the same without a database"))
 
 
-def _timeouts(limit: timedelta) -> dict[str, str]:
+def _options(session: Mapping[str, str] | None, limit: timedelta) -> dict[str, str]:
     """Return libpq's options; waiting for a lock ends before the statement does, so that the error names the lock."""
+    if session is None:
+        return {}
     milliseconds = max(int(limit.total_seconds() * 1000), 1000)
-    return {"PGOPTIONS": f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds // 2}"}
+    settings = {**session, "statement_timeout": str(milliseconds), "lock_timeout": str(milliseconds // 2)}
+    return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items())}
 
 
 def _import_dbt() -> None:

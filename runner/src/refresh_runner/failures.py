@@ -1,13 +1,35 @@
 """Why a run can't go on: one value for every cause, with whether another try could help."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from refresh_api.status import Reason
 
-_PASSING_CLASSES: Final = ("08", "57P0")
-_PASSING_CODES: Final = frozenset({"40001", "40P01", "55P03", "57014", "53300"})
-"""Serialization, deadlock, lock not available, query cancelled (a time-out), too many connections."""
+PASSING: Final[Mapping[str, str]] = {
+    "08": "connection exceptions",
+    "25P03": "idle in a transaction for too long",
+    "25P04": "the transaction took too long",
+    "40001": "serialization failure",
+    "40003": "nobody knows whether the statement completed",
+    "40P01": "deadlock",
+    # What the failed statement had taken is free again, and others end too; a run that fails for good fails at its last attempt.
+    "53100": "disk full",
+    "53200": "out of memory",
+    "53300": "too many connections",
+    "55P03": "a lock was not available in time",
+    "57014": "cancelled: a time-out, or somebody",
+    "57P01": "shut down by an administrator",
+    "57P02": "ended by another session's crash",
+    "57P03": "starting up or shutting down",
+    "57P05": "idle for too long",
+}
+"""SQLSTATEs, and classes of them, whose cause can be gone at the next try.
+
+Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (who and where we are), 42 and 22 (SQL
+and data), XX (PostgreSQL itself is broken).
+"""
+_LONGEST_PAUSE: Final = 30.0
 
 CONNECTION_LOST: Final = "08006"
 """SQLSTATE that stands for a lost or refused connection where the driver has none."""
@@ -15,7 +37,15 @@ CONNECTION_LOST: Final = "08006"
 
 def may_pass(sqlstate: str | None) -> bool:
     """Return whether an error of PostgreSQL can be gone at the next try; unknown ones are taken to stay."""
-    return sqlstate is not None and (sqlstate in _PASSING_CODES or sqlstate.startswith(_PASSING_CLASSES))
+    return sqlstate is not None and sqlstate.startswith(tuple(PASSING))
+
+
+def pause(tries: int, jitter: float) -> float:
+    """Return the seconds to wait after so many failed tries: twice as long each time, so that what is overloaded recovers.
+
+    `jitter` is a number around 1, another one each time, so that runs that failed together do not come back together.
+    """
+    return min(2.0 ** (tries - 1), _LONGEST_PAUSE) * jitter
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class Ledger:
                 "reason": run.reason and run.reason.value,
                 "message": self._redacted(run.message),
                 "marts": run.marts,
-                "over": run.phase is RunPhase.FINISHED,
+                # Outside of a cluster nobody sends another attempt after an interrupted one.
+                "over": run.phase is RunPhase.FINISHED or (run.phase is RunPhase.INTERRUPTED and run.pod is None),
             }
             self._is_newer = True
             for position, step in enumerate(run.steps, 1):

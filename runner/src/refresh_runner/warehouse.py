@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Final
@@ -12,8 +12,9 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.status import Reason
+from refresh_runner import sessions
 from refresh_runner.access import Access
-from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.failures import Failure, RunFailedError, may_pass, pause
 from refresh_runner.journal import Clock
 from refresh_runner.plan import MartCheck
 from refresh_runner.steps import MartCounts
@@ -21,6 +22,8 @@ from refresh_runner.tables import DDL_LOCK, Table, statements
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3
+_GIVEN_UP: Final = 25
+"""Seconds after which a server that does not even acknowledge what it was sent is taken to be gone."""
 _CANCEL_WAIT: Final = 3.0
 """Seconds that cancelled queries are waited for."""
 _PARTS: Final = """
@@ -45,10 +48,13 @@ class RefusedError(Exception):
 class Warehouse:
     """A session in the warehouse; errors of its connection are RunFailedErrors."""
 
-    def __init__(self, access: Access, application_name: str, clock: Clock) -> None:
+    def __init__(self, access: Access, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
         self.access = access
         self.application_name = application_name[:63]
+        self.session_settings: Mapping[str, str] | None = {}
+        """What the sessions of others that work for this run should be told at their start; None where a pooler takes nothing."""
         self._clock = clock
+        self._longest = longest
         self._connection: psycopg.Connection | None = None
 
     def connect(self) -> psycopg.Connection:
@@ -57,12 +63,12 @@ class Warehouse:
             return self._connection
         for attempt in range(1, _CONNECT_TRIES + 1):
             try:
-                self._connection = self._open(self.application_name)
+                self._connection = self._direct()
                 return self._connection
             except psycopg.OperationalError as error:
                 if attempt == _CONNECT_TRIES:
                     raise RunFailedError(self._unreachable(error)) from error
-                self._clock.sleep(attempt * random.uniform(0.5, 1.5))  # noqa: S311 - spreads tries, guards nothing
+                self._clock.sleep(pause(attempt, random.uniform(0.5, 1.5)))  # noqa: S311 - spreads tries, guards nothing
         raise AssertionError("the last try returns or raises")
 
     @contextmanager
@@ -141,6 +147,20 @@ class Warehouse:
             )
             return len(rows.fetchall())
 
+    def _direct(self) -> psycopg.Connection:
+        """Return a session that is ours alone; WarehouseUnreachable if what answers shares sessions among its clients."""
+        connection = self._open(self.application_name)
+        try:
+            pooled = sessions.is_pooled(connection)
+            if pooled and sessions.is_shared(connection, lambda: self._open(self.application_name)):
+                raise RunFailedError(self._shared())
+            self.session_settings = None if pooled else sessions.watched(connection)
+            connection.execute("select set_config('statement_timeout', %s, false)", [f"{int(self._longest.total_seconds())}s"])
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     def _open(self, application_name: str) -> psycopg.Connection:
         access = self.access
         return psycopg.connect(
@@ -158,6 +178,7 @@ class Warehouse:
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
+            tcp_user_timeout=_GIVEN_UP * 1000,
             autocommit=True,
         )
 
@@ -167,6 +188,13 @@ class Warehouse:
             f"the warehouse {self.access.place} can't be reached: {first_line(error)}",
             passing=True,
             hint="is PostgreSQL up, and are host, user and password in the Secret right?",
+        )
+
+    def _shared(self) -> Failure:
+        return Failure(
+            Reason.WAREHOUSE_UNREACHABLE,
+            f"{self.access.place} is a connection pooler whose clients share sessions: no run can hold the warehouse there",
+            hint="point host and port in the Secret at PostgreSQL itself, or at a pool in session mode",
         )
 
 

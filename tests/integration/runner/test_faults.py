@@ -190,3 +190,18 @@ def test_a_lost_lock_stops_the_run(bench: Bench):
         ran = bench.run(bench.spec(**SLOW))
     assert told(ran) == (ExitCode.RETRY, RunPhase.RETRYING, None, Reason.LOCK_LOST)
     assert bench.queries(NAP) == []
+
+
+def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(bench: Bench):
+    """PostgreSQL looks whether its client is still there; nobody else has to."""
+    asleep(bench, 60)
+    process = bench.start(bench.spec(**SLOW))
+    sleeping(bench)
+    process.kill()
+    started = time.monotonic()
+    process.communicate()
+    eventually(lambda: bench.queries(NAP) == [], within=10)
+    assert time.monotonic() - started < 5
+    assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
+    asleep(bench, 0)
+    assert bench.run(bench.spec(**SLOW)).code == 0

@@ -5,7 +5,6 @@ from decimal import Decimal
 import pytest
 
 from refresh_api.status import Verdict
-from refresh_runner.failures import may_pass
 from refresh_runner.plan import CacheStep, MartCheck, plan_for
 from refresh_runner.steps import MartCounts, Node, NodeResult, NodeState, mart_status, unfinished
 from support.plans import LAST, TODAY, order, plan
@@ -74,18 +73,6 @@ def test_broken_sql_is_not_tried_again():
 def test_a_test_that_found_something_is_not_tried_again():
     """It would find the same."""
     assert unfinished([result("a", NodeState.FAILED)]) == ()
-
-
-@pytest.mark.parametrize("sqlstate", ["08006", "08001", "57P01", "57P03", "40001", "40P01", "55P03", "57014", "53300"])
-def test_these_errors_can_pass(sqlstate: str):
-    """Connections, locks, deadlocks, serialization, time-outs."""
-    assert may_pass(sqlstate)
-
-
-@pytest.mark.parametrize("sqlstate", ["42703", "42P01", "23505", "22012", "53100", None])
-def test_these_errors_stay(sqlstate: str | None):
-    """Broken SQL, broken contracts, a full disk, and whatever nobody knows."""
-    assert not may_pass(sqlstate)
 
 
 def test_phase2_is_six_steps():
