@@ -25,6 +25,9 @@ class WebServer:
 
     statuses: dict[str, int] = field(default_factory=dict)
     slow: set[str] = field(default_factory=set)
+    headers: dict[str, str] = field(default_factory=dict)
+    """Sent with every answer; a test may change them at any time."""
+    body: str = "ok"
     asked: list[Asked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -67,9 +70,10 @@ class WebServer:
                     server._over.wait()
                     return
                 self.send_response(server.statuses.get(self.path, 200))
-                self.send_header("Content-Length", "2")
+                for name, value in {"Content-Length": str(len(server.body)), **server.headers}.items():
+                    self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"ok")
+                self.wfile.write(server.body.encode())
 
             def log_message(self, format: str, *args: object) -> None:
                 """Tests print nothing of their servers."""

@@ -23,6 +23,8 @@ Relation = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*
 Endpoint = Annotated[str, Text(r"^/[^\s]*$", "write a path that begins with a slash", 512)]
 Url = Annotated[str, Text(r"^https?://[^\s/?#]+[^\s]*$", "write an address that begins with http:// or https://", 512)]
 Email = Annotated[str, Text(r"^[^@\s,<>]+@[^@\s,<>]+$", "write one mail address, like name@example.org", 254)]
+HeaderName = Annotated[str, Text(r"^[A-Za-z0-9-]+$", "write the name of a header, like X-Data-Version", 64)]
+JsonPath = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", "write a field, like meta.version", 128)]
 Channel = Annotated[str, Text(r"^[#@][^\s]+$", "write a channel like #alerts or a person like @name", 80)]
 Selector = Annotated[str, Text(r"^[^\s-][^\s]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)]
 
@@ -225,6 +227,25 @@ class Validation(Model):
     marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=_map_list("relation"), description="The marts to validate.")
 
 
+class CacheVersion(Model):
+    """Where the API says which data it serves: in a header or in a field of its JSON answer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [rule("has(self.header) != has(self.field)", "name exactly one of header and field")]
+        }
+    )
+
+    header: HeaderName | None = Field(default=None, description="Name of a header of the answer, for example X-Data-Version.")
+    field: JsonPath | None = Field(default=None, description="Field of the JSON answer, dots between the levels, for example meta.version.")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.header is None) == (self.field is None):
+            raise ValueError("name exactly one of header and field")
+        return self
+
+
 class Cache(Model):
     """The step that calls the dashboards' API so that it rebuilds its cache."""
 
@@ -237,6 +258,14 @@ class Cache(Model):
         max_length=64,
         json_schema_extra=_SET,
         description="Paths that are called with GET; 200 is success, anything else a warning.",
+    )
+    version: CacheVersion | None = Field(
+        default=None,
+        description="Where the API says which data it serves. Each endpoint must then answer, within `timeout`, with the version that is "
+        "live: the run that published it, column version of dbt_refresh_version. Not looked at unless given.",
+    )
+    authorization_secret_ref: SecretKeyRef | None = Field(
+        default=None, description="Secret key with the value of the header Authorization of each call; none is sent unless given."
     )
 
 
@@ -373,6 +402,21 @@ class RefreshSpec(Model):
         default="5m", description="Longest wait for a run's pod to start; after it the run is given up, with the reason."
     )
     resources: Resources = Field(default=Resources(), description="What a run's pod asks for and may use.")
+
+    @property
+    def secret_keys(self) -> dict[str, set[str] | None]:
+        """The Secrets that a run reads, by name, and which of their keys; None for all."""
+        keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
+        single = [self.cache.authorization_secret_ref] if self.cache and self.cache.authorization_secret_ref else []
+        for notification in self.notifications:
+            if notification.email:
+                keys[notification.email.smtp_secret_ref.name] = None
+            if notification.slack:
+                single.append(notification.slack.webhook_secret_ref)
+        for ref in single:
+            known = keys.get(ref.name, set())
+            keys[ref.name] = None if known is None else known | {ref.key}
+        return keys
 
     @property
     def step_names(self) -> list[str]:

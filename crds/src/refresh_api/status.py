@@ -161,6 +161,7 @@ class EndpointStatus(Model):
 
     path: str = Field(description="Path of the endpoint.")
     state: StepState = Field(description="Succeeded or Warned.")
+    version: str | None = Field(default=None, max_length=256, description="The data that it said it serves; unset where it did not.")
     message: Message | None = Field(default=None, description="What it answered, where that was not 200.")
 
 

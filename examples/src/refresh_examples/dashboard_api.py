@@ -29,6 +29,7 @@ Clock = Callable[[], float]
 @dataclass(frozen=True)
 class _Kept:
     summary: Summary
+    version: str | None
     made: float
 
 
@@ -53,14 +54,15 @@ class Endpoint:
         except psycopg.Error as error:
             return _unavailable("the warehouse does not answer", type(error).__name__)
         age = max(0, int(self._clock() - kept.made))
-        return JSONResponse(kept.summary, headers={"X-Cache": "HIT" if hit else "MISS", "Age": str(age)})
+        version = {"X-Data-Version": kept.version} if kept.version else {}
+        return JSONResponse(kept.summary, headers={"X-Cache": "HIT" if hit else "MISS", "Age": str(age), **version})
 
     def _summary(self, afresh: bool) -> tuple[_Kept, bool]:
         with self._lock:
             if self._kept and not afresh and self._clock() - self._kept.made < LIFETIME:
                 return self._kept, True
             with self._connect() as connection:
-                self._kept = _Kept(summary_of(self._dashboard, connection), self._clock())
+                self._kept = _Kept(*summary_of(self._dashboard, connection), self._clock())
             return self._kept, False
 
 

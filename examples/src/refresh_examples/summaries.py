@@ -71,22 +71,36 @@ DASHBOARDS = (
 )
 
 
-def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> Summary:
-    """The totals, the number of rows and the breakdowns, all of the same moment.
+def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> tuple[Summary, str | None]:
+    """The totals, the number of rows and the breakdowns, and the version of the data, all of the same moment.
 
-    Raises psycopg.errors.UndefinedTable while the mart has not been built.
+    The version is the run that published the mart; None where no refresh has. Raises psycopg.errors.UndefinedTable while the mart has
+    not been built.
     """
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
+        version = _version(dashboard, connection)
         total, *_ = _grouped(dashboard, (), connection)
         breakdowns = {name: _grouped(dashboard, columns, connection) for name, columns in dashboard.breakdowns.items()}
-    return {
+    summary = {
         "dashboard": dashboard.name,
         "mart": f"{dashboard.schema}.{dashboard.mart}",
         "rows": total["rows"],
         "totals": {measure: total[measure] for measure in dashboard.measures},
         **breakdowns,
     }
+    return summary, version
+
+
+def _version(dashboard: Dashboard, connection: psycopg.Connection) -> str | None:
+    there = connection.execute("select to_regclass('dbt_refresh_version') is not null").fetchone()
+    if not there or not there[0]:
+        return None
+    row = connection.execute(
+        "select version from dbt_refresh_version where marts ? %s order by published_at desc limit 1",
+        [f"{dashboard.schema}.{dashboard.mart}"],
+    ).fetchone()
+    return str(row[0]) if row else None
 
 
 def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.Connection) -> list[Row]:

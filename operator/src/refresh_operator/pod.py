@@ -112,16 +112,8 @@ def _from_pod(name: str, path: str) -> Json:
 def _secrets(spec: RefreshSpec) -> dict[str, Json]:
     """The volume source of each Secret, by its name. Without the warehouse's no run can start; any other may be missing."""
     needed = spec.warehouse.secret_ref.name
-    keys: dict[str, set[str] | None] = {needed: None}
-    for notification in spec.notifications:
-        if notification.email:
-            keys[notification.email.smtp_secret_ref.name] = None
-        if notification.slack:
-            ref = notification.slack.webhook_secret_ref
-            known = keys.get(ref.name, set())
-            keys[ref.name] = None if known is None else known | {ref.key}
     sources: dict[str, Json] = {}
-    for name, wanted in keys.items():
+    for name, wanted in spec.secret_keys.items():
         source: Json = {"secretName": name, "defaultMode": 0o440}
         if wanted is not None:
             source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -58,6 +58,8 @@ class Tools:
     interrupts: Interrupts
     jitter: Callable[[], float]
     """A number around 1, another one each time."""
+    secrets: Mapping[str, Mapping[str, str]]
+    """The Secrets that the order names, by name and key, as far as they are there."""
 
 
 class Execution:
@@ -170,8 +172,17 @@ class Execution:
                 return self._validated(step, marts)
             case CacheStep():
                 self._journal.started(step.name, 1)
-                clock = self._tools.clock
-                return after_cache(list(cache.warm(step, clock.elapsed, self._plan.timeout.total_seconds())))
+                return after_cache(list(cache.warm(step, self._call(step, marts))))
+
+    def _call(self, step: CacheStep, marts: Marts) -> cache.Call:
+        clock, ends = self._tools.clock, self._plan.timeout.total_seconds()
+        version = marts.live_version() if step.version else None
+        if step.authorization is None:
+            return cache.Call(clock.elapsed, clock.sleep, ends, version)
+        name, key = step.authorization.name, step.authorization.key
+        authorization = self._tools.secrets.get(name, {}).get(key)
+        missing = None if authorization else f"the Secret {name!r} has no key {key!r}"
+        return cache.Call(clock.elapsed, clock.sleep, ends, version, authorization, missing)
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each."""

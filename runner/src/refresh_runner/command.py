@@ -21,7 +21,6 @@ from refresh_api.names import (
 )
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason
-from refresh_notify import secrets_needed
 from refresh_runner import access as accesses
 from refresh_runner.access import Access
 from refresh_runner.attempt import Tools
@@ -115,8 +114,7 @@ class _Setting:
 
     def secrets(self) -> dict[str, dict[str, str]]:
         spec = self.plan.order.spec
-        names = [spec.warehouse.secret_ref.name, *secrets_needed(spec.notifications)]
-        return {name: keys for name in names if (keys := self.folder.all_of(name))}
+        return {name: keys for name in spec.secret_keys if (keys := self.folder.all_of(name))}
 
     def access(self, variables: Mapping[str, str]) -> Access:
         if self.folder.root is None:
@@ -144,7 +142,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
             ledger = Ledger(warehouse, plan, fingerprint_of(plan, setting.places.project), redact, around.clock.elapsed)
             journal.listen(ledger.watch)
-            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter)
+            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets)
             report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code

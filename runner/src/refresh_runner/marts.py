@@ -104,6 +104,11 @@ class Marts:
         )
         return live.previous
 
+    def live_version(self) -> str | None:
+        """Return the version that is live; None before the first publishing."""
+        live = versions.current(self._connection, self._refresh)
+        return live.name if live else None
+
     def discard(self) -> None:
         """Remove what this run built and did not publish."""
         publish.discard(self._connection, list(self._swapped.values()))

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import OnFailure, OnHeld, Publish, RefreshSpec
+from refresh_api.spec import CacheVersion, OnFailure, OnHeld, Publish, RefreshSpec, SecretKeyRef
 from refresh_api.values import duration, share
 
 
@@ -74,6 +74,9 @@ class CacheStep:
     base_url: str
     endpoints: tuple[str, ...]
     timeout: timedelta
+    version: CacheVersion | None = None
+    """Where the API says which data it serves."""
+    authorization: SecretKeyRef | None = None
     name: str = "cache"
 
 
@@ -215,4 +218,12 @@ def _cache(spec: RefreshSpec, base_url: str | None) -> list[CacheStep]:
     cache = spec.cache
     if cache is None:
         return []
-    return [CacheStep((base_url or cache.base_url).rstrip("/"), tuple(cache.endpoints), duration(cache.timeout))]
+    return [
+        CacheStep(
+            base_url=(base_url or cache.base_url).rstrip("/"),
+            endpoints=tuple(cache.endpoints),
+            timeout=duration(cache.timeout),
+            version=cache.version,
+            authorization=cache.authorization_secret_ref,
+        )
+    ]

@@ -67,6 +67,20 @@ async def test_a_summary_adds_up_to_its_mart(served: Served, dashboard: Dashboar
             assert sum(part[measure] for part in said[breakdown]) == pytest.approx(said["totals"][measure])
 
 
+async def test_a_summary_says_which_data_it_serves(served: Served) -> None:
+    """The version that was live when it was made, also while it is kept; before a first publishing there is none."""
+    url = "/api/creances-agees/summary"
+    assert "X-Data-Version" not in (await served.client.get(url)).headers
+    served.database.run("""
+        create table dbt_refresh_version (refresh text, version text, published_at timestamptz, marts jsonb);
+        insert into dbt_refresh_version values ('phase2', 'run-7', now(), '{"dwh_marts_financier.mart_creances_agees": {}}');
+    """)
+    assert (await served.client.get(url, headers=AFRESH)).headers["X-Data-Version"] == "run-7"
+    served.database.run("update dbt_refresh_version set version = 'run-8'")
+    assert (await served.client.get(url)).headers["X-Data-Version"] == "run-7"
+    assert (await served.client.get(url, headers=AFRESH)).headers["X-Data-Version"] == "run-8"
+
+
 async def test_a_summary_is_kept_for_five_minutes(served: Served) -> None:
     """Changed data show once the five minutes are over, not before."""
     url = "/api/creances-agees/summary"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from refresh_api.status import Outcome, Reason
 from support.runs import Bench, Ran
 from support.webserver import WebServer
@@ -108,6 +110,44 @@ def test_a_run_of_one_step_does_only_that(bench: Bench, web: WebServer) -> None:
     ran = bench.run(mode="only=cache")
     assert outcome(ran)[:2] == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
     assert (len(web.asked), bench.database.rows(VERSION)) == (2, before)
+
+
+def cache(web: WebServer, **further: object) -> dict[str, object]:
+    return {"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}
+
+
+def test_each_endpoint_must_serve_what_is_live_where_the_api_says_what_it_serves(bench: Bench, web: WebServer) -> None:
+    """It is asked until it does; one that serves older data, or says nothing, is a warning that names both versions."""
+    spec = bench.spec(cache=cache(web, version={"header": "X-Data-Version"}))
+    web.headers["X-Data-Version"] = f"petit-{bench.runs + 1}"
+    assert outcome(bench.run(spec))[:2] == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+
+    ran = bench.run(spec)
+    assert outcome(ran)[:2] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+    assert f"/a, /b: serves the data of petit-{bench.runs - 1}; petit-{bench.runs} is live" in ran.messages
+    assert len(web.asked) > 6
+
+    web.headers.clear()
+    assert "does not say in the header X-Data-Version which data it serves" in bench.run(spec, mode="only=cache").messages
+    web.body = json.dumps({"meta": {"version": f"petit-{bench.runs - 1}"}})
+    spec = bench.spec(cache=cache(web, version={"field": "meta.version"}))
+    assert outcome(bench.run(spec, mode="only=cache"))[0] is Outcome.SUCCEEDED
+
+
+def test_the_api_may_ask_who_calls(bench: Bench, web: WebServer) -> None:
+    """The header's value comes from a Secret and shows nowhere; without it, nobody is called."""
+    spec = bench.spec(cache=cache(web, authorizationSecretRef={"name": "api", "key": "bearer"}))
+    bench.secrets["api"] = {"bearer": "Bearer tres-secret-42"}
+    ran = bench.run(spec)
+    assert {asked.headers["Authorization"] for asked in web.asked} == {"Bearer tres-secret-42"}
+    assert "tres-secret-42" not in ran.output
+
+    web.asked.clear()
+    bench.secrets["api"] = {"bearer": ""}
+    ran = bench.run(spec, mode="only=cache")
+    assert outcome(ran)[0] is Outcome.WARNED
+    assert "not called: the Secret 'api' has no key 'bearer'" in ran.messages
+    assert web.asked == []
 
 
 def test_a_mart_that_others_of_the_run_read_must_be_published_with_them(bench: Bench) -> None:

@@ -43,10 +43,10 @@ def build(connection: psycopg.Connection, name: str, columns: str = "n as id, 1 
     """)
 
 
-def put_live(connection: psycopg.Connection, *marts: Mart, gen: int = 1, **how: object) -> dict[Mart, Way]:
+def put_live(connection: psycopg.Connection, *marts: Mart, gen: int = 1) -> dict[Mart, Way]:
     """Build marts of a generation and publish them."""
     for mart in marts:
-        build(connection, mart.relation.table, f"n as id, {gen} as gen", **how)
+        build(connection, mart.relation.table, f"n as id, {gen} as gen")
     live = publish(connection, marts, lambda _live: None, TERMS)
     return {mart: live[mart.relation].way for mart in marts}
 
