@@ -23,6 +23,7 @@ from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
 from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
+from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import (
     Node,
     NodeResult,
@@ -71,6 +72,7 @@ class Execution:
         self._tools = tools
         self._journal = journal
         self._nodes: dict[str, tuple[Node, ...]] = {}
+        self._kept: frozenset[str] = frozenset()
         self._marts: Marts | None = None
 
     def time_left(self) -> timedelta:
@@ -95,10 +97,12 @@ class Execution:
             tools.warehouse.end_own_sessions()
             tools.dbt.session_settings = tools.warehouse.session_settings
             refresh_log.prepare(tools.warehouse)
-            tools.ledger.open()
+            earlier = tools.ledger.open()
+            tools.dbt.on_done = tools.ledger.node_done
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
             self._look_ahead(self._marts)
+            self._kept = self._work_of(earlier)
             for step in self._plan.steps:
                 self._take(step, self._marts)
 
@@ -133,6 +137,17 @@ class Execution:
                     marts.build_beside(self._tools.dbt, ours, step.marts)
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
+
+    def _work_of(self, earlier: Earlier) -> frozenset[str]:
+        """Return the models that earlier attempts have built and that need not be built again."""
+        if earlier.why_afresh:
+            log.info("all models are built anew: %s", earlier.why_afresh)
+        if not earlier.nodes:
+            return frozenset()
+        layers = [self._nodes[step.name] for step in self._plan.steps if isinstance(step, LayerStep) and step.name in self._nodes]
+        places = self._tools.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
+        missing = self._tools.warehouse.missing(places.values())
+        return kept_nodes(layers, earlier.nodes, {id_ for id_, place in places.items() if place in missing})
 
     def _check_upstream(self, step: LayerStep, ours: Sequence[Node]) -> None:
         upstream = self._tools.dbt.upstream(self._nodes[step.name], ours)
@@ -186,10 +201,13 @@ class Execution:
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each."""
-        found: dict[str, NodeResult] = {}
-        pending = self._nodes[step.name]
+        nodes = self._nodes[step.name]
+        found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._kept}
+        pending = tuple(node for node in nodes if node.id not in found)
         for attempt in range(1, step.retries + 2):
             self._journal.started(step.name, attempt)
+            if not pending:
+                break
             results = self._try(step, pending, execute)
             self._tools.ledger.nodes_tried(step.name, results)
             found |= {result.node.id: result for result in results}

@@ -22,7 +22,7 @@ from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_quick import selected, spare_stack_walks
-from refresh_runner.dbt_results import Lines, OnLine, SqlStates, error_text, node_results
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
@@ -80,6 +80,7 @@ class Dbt:
         self._sqlstates = SqlStates()
         self.session_settings: Mapping[str, str] | None = {}
         """What PostgreSQL is told at the start of each session; None where something between takes nothing."""
+        self.on_done: OnDone = lambda _id: None
         self.done: set[str] = set()
         """Ids of the nodes that the last command brought to a good end, also where it was stopped."""
 
@@ -139,6 +140,11 @@ class Dbt:
             if node.config.materialized == "table"
         }
 
+    def places(self, models: Sequence[Node]) -> dict[str, tuple[str, str]]:
+        """Return the schema and name of what each model builds in the warehouse, by id."""
+        nodes = (self.manifest.nodes[model.id] for model in models)
+        return {node.unique_id: (node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
+
     def put(self, table: TableModel, schema: str) -> None:
         """Have a table built in this schema, and read there by all that refers to it."""
         node = self.manifest.nodes[table.id]
@@ -185,7 +191,7 @@ class Dbt:
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
         least = "info" if command[0] in {"run", "test"} else "warn"
-        with Lines(self._on_line, least) as lines, self._variables({}), self._sqlstates.recorded():
+        with Lines(self._on_line, least, self.on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):

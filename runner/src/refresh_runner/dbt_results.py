@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 OnLine = Callable[[str, str], None]
 """Takes a level (debug, info, warn, error) and a line."""
+OnDone = Callable[[str], None]
+"""Takes the id of a node whose work is committed; called on dbt's threads, so it neither raises nor waits."""
 
 _STATES: Final = {
     "success": NodeState.OK,
@@ -39,8 +41,9 @@ _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats
 class Lines:
     """Carries dbt's lines from its worker threads, where nothing may raise or wait, to ours."""
 
-    def __init__(self, on_line: OnLine, least: str) -> None:
+    def __init__(self, on_line: OnLine, least: str, on_done: OnDone) -> None:
         self._on_line = on_line
+        self._on_done = on_done
         self._levels = _LEVELS[_LEVELS.index(least) :]
         self.done: set[str] = set()
         """Ids of the nodes that ended well so far: all that is known of a command that was stopped."""
@@ -51,6 +54,7 @@ class Lines:
         """Take an event of dbt."""
         if event.info.name == "NodeFinished" and event.data.node_info.node_status in {"success", "pass"}:
             self.done.add(event.data.node_info.unique_id)
+            self._on_done(event.data.node_info.unique_id)
         level, line = str(event.info.level), str(getattr(event.info, "msg", "")).strip()
         if level in self._levels and line and event.info.name not in _NOISE:
             self._queue.put((level, line))

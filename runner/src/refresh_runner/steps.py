@@ -47,6 +47,8 @@ class NodeResult:
     message: str = ""
     sqlstate: str | None = None
     seconds: float = 0.0
+    kept: bool = False
+    """It was done by an earlier attempt of the run."""
 
     @property
     def passing(self) -> bool:
@@ -103,7 +105,7 @@ def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
     built = sum(result.state in {NodeState.OK, NodeState.WARNED} for result in results)
     if not broken:
-        return StepResult(StepState.SUCCEEDED, f"{_counted(built, 'model')} built", built=built)
+        return StepResult(StepState.SUCCEEDED, _built(built, sum(result.kept for result in results)), built=built)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
     passing = all(result.passing for result in broken)
     hint = "look at the warehouse: the error is one that can pass" if passing else f"correct {broken[0].node.name} in the dbt project"
@@ -175,6 +177,14 @@ def after_cache(endpoints: Sequence[EndpointStatus]) -> StepResult:
         message = clip("; ".join(f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()))
         return StepResult(StepState.WARNED, message, endpoints=tuple(endpoints))
     return StepResult(StepState.SUCCEEDED, f"{_counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
+
+
+def _built(count: int, kept: int) -> str:
+    """Say how many models there are, and who built them."""
+    if not kept:
+        return f"{_counted(count, 'model')} built"
+    by_earlier = "kept from an earlier attempt"
+    return f"{_counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{_counted(kept, 'model')} {by_earlier}"
 
 
 def _counted(count: int, noun: str) -> str:

@@ -1,0 +1,107 @@
+"""A further attempt of a run redoes only what is missing, also after SIGKILL; validation and publishing always follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from refresh_api.order import ExitCode
+from support.eventually import eventually
+from support.runs import Bench, Json, Ran
+
+KEPT = "kept from an earlier attempt"
+
+
+def asleep(bench: Bench, seconds: float) -> None:
+    """Have one of the two facts sleep."""
+    bench.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
+
+
+def built(bench: Bench) -> dict[str, object]:
+    """Return the tables and views that are there, with their identity."""
+    query = """select c.relname, c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
+        where nspname in ('dwh_staging', 'dwh_facts', 'dwh_marts') and relkind in ('r', 'v')"""
+    return {str(name): oid for name, oid in bench.database.rows(query)}
+
+
+def steps(ran: Ran) -> dict[str, str]:
+    """Return what each step said of itself."""
+    said = (line["message"].split(" ", 1)[1].split(" Succeeded: ", 1) for line in ran.lines if " Succeeded: " in line["message"])
+    return dict(said)
+
+
+def spec(bench: Bench, **changes: object) -> Json:
+    """Return a refresh whose facts may take two seconds."""
+    layers = bench.spec()["layers"]
+    layers[1] |= {"timeout": "2s", "retries": 0}
+    return bench.spec(**{"layers": layers, **changes})
+
+
+@pytest.fixture
+def half_done(bench: Bench) -> Json:
+    """A run whose first attempt built all but one fact and the marts; what held it up is gone."""
+    asleep(bench, 60)
+    ours = spec(bench)
+    first = bench.run(ours, RUN_ID="twice")
+    assert first.code == ExitCode.RETRY, first.output
+    assert set(built(bench)) == {"stg_lignes", "fait_jours"}
+    bench.database.run("update src.lignes set nap = 0")
+    return ours
+
+
+def test_only_what_is_missing_is_built(bench: Bench, half_done: Json):
+    """What was there is the same table as before; tests, validation and publishing follow."""
+    before = built(bench)
+    ran = bench.run(half_done, failures=1, RUN_ID="twice")
+    assert ran.code == 0, ran.output
+    after = built(bench)
+    assert {name: after[name] for name in before} == before
+    said = steps(ran)
+    assert (said["staging"], said["facts"], said["marts"]) == (f"1 model {KEPT}", f"1 model built, 1 {KEPT}", "2 models built")
+    assert said["validation"].startswith("2/2 marts valid")
+    assert bench.database.rows("select attempt, outcome, marts from dbt_refresh_run where run_id = 'twice'") == [(2, "Succeeded", "2/2")]
+    by = "select node, attempt from dbt_refresh_node where run_id = 'twice' and step in ('staging', 'facts') order by node"
+    assert bench.database.rows(by) == [("fait_jours", 1), ("fait_lignes", 2), ("stg_lignes", 1)]
+
+
+def test_a_killed_runners_work_is_kept(bench: Bench):
+    """It had no time to say what it has done; the next attempt knows all the same."""
+    asleep(bench, 60)
+    process = bench.start(bench.spec(), RUN_ID="killed")
+    try:
+        done = "select 1 from dbt_refresh_node where run_id = 'killed' and node = 'fait_jours' and state = 'ok'"
+        exists = "select 1 where to_regclass('dbt_refresh_node') is not null"
+        eventually(lambda: bool(bench.queries("pg_sleep")) and bench.database.rows(exists) and bench.database.rows(done), within=30)
+    finally:
+        process.kill()
+        process.communicate()
+    before = built(bench)
+    bench.database.run("update src.lignes set nap = 0")
+    ran = bench.run(RUN_ID="killed")
+    assert ran.code == 0, ran.output
+    assert steps(ran)["facts"] == f"1 model built, 1 {KEPT}"
+    assert built(bench)["fait_jours"] == before["fait_jours"]
+
+
+def test_nothing_is_kept_of_another_order(bench: Bench, half_done: Json):
+    """Whatever is different in it."""
+    ran = bench.run({**half_done, "dbt": {"vars": {"autre": 1}}}, failures=1, RUN_ID="twice")
+    assert ran.code == 0, ran.output
+    assert KEPT not in ran.output
+    assert "all models are built anew: the order, the project or the runner has changed" in ran.messages
+
+
+def test_nothing_is_kept_when_another_run_was_there_in_between(bench: Bench, half_done: Json):
+    """It may have built the same models from other data."""
+    assert bench.run(bench.spec(tests=None, validation=None, cache=None)).code == 0
+    ran = bench.run(half_done, failures=1, RUN_ID="twice")
+    assert ran.code == 0, ran.output
+    assert KEPT not in ran.output
+    assert "all models are built anew: another run has held the warehouse" in ran.messages
+
+
+def test_what_is_no_longer_there_is_built_with_all_after_it(bench: Bench, half_done: Json):
+    """Somebody dropped a table between two attempts."""
+    bench.database.run("drop table dwh_facts.fait_jours")
+    ran = bench.run(half_done, failures=1, RUN_ID="twice")
+    assert ran.code == 0, ran.output
+    assert (steps(ran)["staging"], steps(ran)["facts"]) == (f"1 model {KEPT}", "2 models built")
