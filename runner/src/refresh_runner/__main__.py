@@ -15,7 +15,8 @@ from refresh_runner.interrupts import Interrupts
 
 _STARTED = time.monotonic()
 
-IMAGE_PROJECT = Path("/app/dbt_project")
+IMAGE_PROJECTS = (Path("/app/project"), Path("/app/dbt_project"))
+"""The project of an image made from ours, which need not know what lies in the other one, and ours."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,8 +86,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _default_project() -> Path:
     """Return the project of a checkout that we stand in, else the image's."""
-    here = Path("dbt_project")
-    return here if here.is_dir() else IMAGE_PROJECT
+    return next((place for place in (Path("dbt_project"), *IMAGE_PROJECTS) if place.is_dir()), IMAGE_PROJECTS[-1])
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,7 +21,7 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.dbt_quick import selected, spare_stack_walks
+from refresh_runner.dbt_quick import parents, selected, spare_stack_walks
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -107,21 +107,21 @@ class Dbt:
         self._manifest = outcome.result
 
     def models(self, selection: Selection) -> tuple[Node, ...]:
-        """Return the models that a selection takes; RunFailedError if one of its selectors takes none."""
-        return self._nodes(selection, "model")
+        """Return the models, seeds and snapshots that a selection takes; RunFailedError if one of its selectors takes none."""
+        return self._nodes(selection, ("model", "seed", "snapshot"))
 
     def tests(self, selection: Selection) -> tuple[Node, ...]:
         """Return the data tests that a selection takes; RunFailedError if one of its selectors takes none."""
-        return self._nodes(selection, "test")
+        return self._nodes(selection, ("test",))
 
     def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
         """Return what the models read that is no source and not among those that the refresh has built by then."""
         manifest, ours = self.manifest, {model.id for model in built}
         found = {}
         for model in models:
-            for parent_id in manifest.nodes[model.id].depends_on_nodes:
+            for parent_id in sorted(parents(manifest, manifest.nodes[model.id])):
                 parent = manifest.nodes.get(parent_id)
-                if parent is None or parent_id in ours or parent.config.materialized == "ephemeral":
+                if parent is None or parent_id in ours:
                     continue
                 built_by = parent.config.meta.get("built_by")
                 found[parent_id] = Upstream(model.name, parent.schema, parent.alias, str(built_by) if built_by else None)
@@ -134,7 +134,7 @@ class Dbt:
             Relation(node.schema, node.alias): TableModel(
                 node.unique_id,
                 bool(node.config.get("grants")),
-                {reader.name: Relation(reader.schema, reader.alias) for reader in ours if node.unique_id in reader.depends_on_nodes},
+                {reader.name: Relation(reader.schema, reader.alias) for reader in ours if node.unique_id in parents(self.manifest, reader)},
             )
             for node in ours
             if node.config.materialized == "table"
@@ -153,25 +153,32 @@ class Dbt:
         node.schema = schema
 
     def columns(self) -> dict[str, frozenset[str]]:
-        """Return the described columns of each model, by schema.name."""
-        models = (node for node in self.manifest.nodes.values() if str(node.resource_type) == "model")
-        return {f"{model.schema}.{model.alias}": frozenset(model.columns) for model in models}
+        """Return the columns of each model by schema.name; none where no contract makes sure that all are listed."""
+        from dbt.contracts.graph.nodes import ModelNode
+
+        models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
+        return {f"{model.schema}.{model.alias}": frozenset(model.columns if model.contract.enforced else ()) for model in models}
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
-        """Build the models; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
-        return self._execute("run", nodes, limit, ["--full-refresh"] if self._settings.full_refresh else [])
+        """Build models, seeds, snapshots; none of their statements runs longer than `limit`. StoppedError when stopped from outside."""
+        flags = ["--full-refresh"] if self._settings.full_refresh else []
+        if all(node.id.startswith("model.") for node in nodes):
+            return self._execute("run", nodes, limit, flags)
+        # `run` knows models only; `build` would run their tests too, which are a step of their own.
+        return self._execute("build", nodes, limit, [*flags, "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"])
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
         return self._execute("test", nodes, limit)
 
-    def _nodes(self, selection: Selection, kind: str) -> tuple[Node, ...]:
+    def _nodes(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
         try:
-            found = selected(self.manifest, selection, kind)
+            with chdir(self._project):  # `path:` looks from where we are
+                found = selected(self.manifest, selection, kinds)
         except Exception as error:  # whatever dbt makes of a selector that is wrong
             raise _project_error(error_text(error)) from error
         if not found:
-            raise _project_error(f"{' '.join(selection.select)} selects no {kind} of the dbt project")
+            raise _project_error(f"{' '.join(selection.select)} selects no {kinds[0]} of the dbt project")
         return found
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
@@ -190,7 +197,7 @@ class Dbt:
             *("--vars", json.dumps(dict(self._settings.variables))),
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
-        least = "info" if command[0] in {"run", "test"} else "warn"
+        least = "info" if command[0] in {"run", "build", "test"} else "warn"
         with Lines(self._on_line, least, self.on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])

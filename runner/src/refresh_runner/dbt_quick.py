@@ -5,6 +5,7 @@ Each command of dbt costs a quarter of a second of processor time before it begi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from refresh_runner.plan import Selection
@@ -12,12 +13,14 @@ from refresh_runner.steps import Node
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import ManifestNode
 
 
-def selected(manifest: Manifest, selection: Selection, kind: str) -> tuple[Node, ...]:
-    """Return the nodes of a kind (model, test) as `dbt list` would, in order of their names.
+def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
+    """Return the nodes of some kinds (model, seed, snapshot, test) as `dbt list` would, in order of their names.
 
-    Takes the flags of the command before, so parse first. Raises dbt's own exception for a selector that takes nothing.
+    Without ephemeral models, which live in those that read them and are never built. Takes the flags of the command before, so parse
+    first. Raises dbt's own exception for a selector that takes nothing.
     """
     from dbt.artifacts.resources.types import NodeType
     from dbt.compilation import Linker
@@ -27,9 +30,24 @@ def selected(manifest: Manifest, selection: Selection, kind: str) -> tuple[Node,
 
     linker = Linker()
     linker.link_graph(manifest)
-    selector = ResourceTypeSelector(Graph(linker.graph), manifest, None, [NodeType(kind)], include_empty_nodes=True)
+    selector = ResourceTypeSelector(Graph(linker.graph), manifest, None, [NodeType(kind) for kind in kinds], include_empty_nodes=True)
     ids = selector.get_selected(parse_difference(list(selection.select), list(selection.exclude) or None))
-    return tuple(Node(id_, manifest.nodes[id_].name, "fqn:" + ".".join(manifest.nodes[id_].fqn)) for id_ in sorted(ids))
+    found = [manifest.nodes[id_] for id_ in sorted(ids)]
+    return tuple(Node(node.unique_id, node.name, "fqn:" + ".".join(node.fqn)) for node in found if not is_ephemeral(node))
+
+
+def is_ephemeral(node: ManifestNode) -> bool:
+    """Return whether a node is a model that becomes a part of those that read it."""
+    return bool(node.is_ephemeral_model)
+
+
+def parents(manifest: Manifest, node: ManifestNode) -> set[str]:
+    """Return the ids of what a node reads in the warehouse, directly or through ephemeral models."""
+    found: set[str] = set()
+    for id_ in node.depends_on_nodes:
+        parent = manifest.nodes.get(id_)
+        found |= parents(manifest, parent) if parent is not None and is_ephemeral(parent) else {id_}
+    return found
 
 
 def spare_stack_walks() -> None:

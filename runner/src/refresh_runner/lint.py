@@ -124,7 +124,7 @@ def _mart_checks(plan: Plan, columns: dict[str, frozenset[str]]) -> Iterator[Che
             yield Check(False, f"{field}.relation", f"no model of the dbt project is {mart.relation}")
             continue
         unknown = [key for key in mart.keys if key not in columns[mart.relation]]
-        # A model without described columns can't be judged without a database.
+        # A model without a contract can't be judged without a database.
         if unknown and columns[mart.relation]:
             yield Check(False, f"{field}.keys", f"{mart.relation} has no column {', '.join(unknown)}")
         else:

@@ -1,0 +1,123 @@
+"""A project that is not ours goes through the runner: seeds, snapshots, incremental and ephemeral models, schemas of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import copytree
+
+import pytest
+import yaml
+
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.ahead import read_ahead
+from refresh_runner.lint import lint
+from refresh_runner.plan import DbtSettings
+from support.laptop import ROOT
+from support.postgres import create_database, drop_database
+from support.runs import Bench, Json
+
+PROJECT = ROOT / "examples" / "velos"
+DBT = DbtSettings(8, "prod", "velos", {})
+
+
+@pytest.fixture(scope="module")
+def refresh() -> Json:
+    """The refresh that comes with the project."""
+    return dict(yaml.safe_load((PROJECT / "refresh.yaml").read_text())["spec"])
+
+
+@pytest.fixture(scope="module")
+def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """The project with its sources, in which nothing was built yet; the tests of this file go from the first run on."""
+    place = tmp_path_factory.mktemp("velos")
+    # A copy, since what is read ahead is kept in the project.
+    project = Path(copytree(PROJECT, place / "project"))
+    read_ahead(project, DBT, lambda _line: None)
+    bench = Bench(place, project, create_database(postgres, "velos"), api="")
+    bench.reset()
+    bench.database.run((PROJECT / "source.sql").read_text())
+    yield bench
+    drop_database(bench.database)
+
+
+def relations(bench: Bench) -> set[tuple[object, ...]]:
+    """What dbt has built: schema, name and kind (r for tables, v for views)."""
+    query = "select relnamespace::regnamespace::text, relname, relkind::text from pg_class where relkind in ('r', 'v')"
+    return set(
+        bench.database.rows(
+            f"{query} and relnamespace::regnamespace::text like 'velos\\_%' and relnamespace <> 'velos_source'::regnamespace"
+        )
+    )
+
+
+def report(bench: Bench) -> tuple[object, ...]:
+    """Rides and takings that the dashboard shows."""
+    return bench.database.rows("select sum(nb_trajets)::int, sum(centimes)::int from velos_rapport.trajets_par_jour")[0]
+
+
+def test_its_refresh_fits_it(velos: Bench) -> None:
+    """Lint finds nothing, and every layer has something to build."""
+    said: list[str] = []
+    assert lint(PROJECT / "refresh.yaml", velos.project, None, datetime.now(UTC), lambda check: said.append(str(check))) == 0, said
+
+
+def test_the_first_run_builds_all_kinds(velos: Bench, refresh: Json) -> None:
+    """Seed, snapshot, incremental model, view and table are there, the ephemeral model is not, and the log has its row."""
+    ran = velos.run(refresh)
+    assert ran.code == 0, ran.messages
+    assert relations(velos) == {
+        ("velos_reference", "tarifs", "r"),
+        ("velos_reference", "stations_suivies", "r"),
+        ("velos_preparation", "trajets", "r"),
+        ("velos_rapport", "trajets_par_jour", "r"),
+        ("velos_rapport", "longs_trajets", "v"),
+    }
+    assert report(velos) == (71, 14_767)
+    assert [row[:3] for row in velos.log_rows()] == [(True, 1, "Velos refresh - 1/1 marts validated")]
+
+
+def test_a_second_run_adds_what_is_new(velos: Bench, refresh: Json) -> None:
+    """The incremental model keeps rides that the source has thrown away, the snapshot keeps a station's old name."""
+    velos.database.run("delete from velos_source.trajets; insert into velos_source.trajets values (73, 1, 'jour', '2026-06-04 10:00', 10)")
+    velos.database.run("update velos_source.stations set nom = 'Gare centrale' where station_id = 1")
+    ran = velos.run(refresh)
+    assert ran.code == 0, ran.messages
+    assert report(velos) == (72, 14_817)
+    assert velos.database.rows(
+        "select nom, dbt_valid_to is null from velos_reference.stations_suivies where station_id = 1 order by 2"
+    ) == [
+        ("Gare", False),
+        ("Gare centrale", True),
+    ]
+    assert velos.database.rows("select distinct nom from velos_rapport.trajets_par_jour where station_id = 1") == [("Gare centrale",)]
+
+
+def test_a_failed_run_changes_in_place_what_is_not_published(velos: Bench, refresh: Json) -> None:
+    """As documented: the listed table stays as it was, the incremental model and the view on it show the new ride."""
+    before = report(velos)
+    velos.database.run(
+        "insert into velos_source.trajets values (74, 1, 'jour', '2026-06-05 10:00', 90), (75, 1, 'jour', '2026-06-05', null)"
+    )
+    ran = velos.run(refresh)
+    assert ran.code == 1
+    assert "not_null_trajets_minutes" in ran.messages
+    assert report(velos) == before
+    assert velos.database.rows("select count(*) from velos_preparation.trajets where trajet_id > 73") == [(2,)]
+    assert velos.database.rows("select trajet_id from velos_rapport.longs_trajets where trajet_id > 73") == [(74,)]
+
+
+def test_a_view_on_a_published_table_is_refused(velos: Bench, refresh: Json, tmp_path: Path) -> None:
+    """Also where it reads it through an ephemeral model: it would stay on the table beside the live one."""
+    project = Path(copytree(velos.project, tmp_path / "project"))
+    (project / "models/rapport/passage.sql").write_text(
+        "{{ config(materialized='ephemeral') }} select * from {{ ref('trajets_par_jour') }}"
+    )
+    (project / "models/rapport/vitrine.sql").write_text("{{ config(materialized='view') }} select * from {{ ref('passage') }}")
+    velos.database.run(
+        "delete from velos_preparation.trajets where minutes is null; delete from velos_source.trajets where minutes is null"
+    )
+    ran = Bench(tmp_path, project, velos.database, "", velos.secrets).run(refresh)
+    assert ran.code == 1
+    assert "vitrine reads velos_rapport.trajets_par_jour" in ran.messages
