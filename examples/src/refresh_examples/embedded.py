@@ -128,6 +128,11 @@ class EmbeddedPostgres:
         return "127.0.0.1" if self.listen in _EVERYWHERE else self.listen
 
     @property
+    def log(self) -> Path:
+        """The server's log."""
+        return _home(self.folder, account_for(os.geteuid())) / "postgres.log"
+
+    @property
     def pid(self) -> int | None:
         """The postmaster's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
@@ -141,7 +146,7 @@ class EmbeddedPostgres:
         data = home / "data"
         if not (data / "PG_VERSION").exists():
             _initialise(data, self.access, account)
-        log = home / "postgres.log"
+        log = self.log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 account.command(str(_binary("postgres", home, account)), "-D", str(data), *self._options()),

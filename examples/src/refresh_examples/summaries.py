@@ -103,16 +103,19 @@ def _version(dashboard: Dashboard, connection: psycopg.Connection) -> str | None
     return str(row[0]) if row else None
 
 
-def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.Connection) -> list[Row]:
+def grouped_query(dashboard: Dashboard, columns: Sequence[str]) -> sql.Composed:
+    """The query for the measures by these columns; for the totals where there are none."""
     names = [sql.Identifier(column) for column in columns]
     sums = [sql.SQL("coalesce(sum({0}), 0) as {0}").format(sql.Identifier(measure)) for measure in dashboard.measures]
     query = sql.SQL("select {} from {}").format(
         sql.SQL(", ").join([*names, sql.SQL("count(*) as rows"), *sums]), sql.Identifier(dashboard.schema, dashboard.mart)
     )
-    if names:
-        query += sql.SQL(" group by {0} order by {0}").format(sql.SQL(", ").join(names))
+    return query + sql.SQL(" group by {0} order by {0}").format(sql.SQL(", ").join(names)) if names else query
+
+
+def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.Connection) -> list[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(query)]
+        return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(grouped_query(dashboard, columns))]
 
 
 def _plain(value: object) -> Number:

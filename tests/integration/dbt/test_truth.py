@@ -6,51 +6,18 @@ from collections.abc import Callable
 from datetime import date
 from decimal import Decimal
 
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
-from refresh_examples.truth import Mart, truth
+from refresh_examples.truth import truth
 from support.dbt_project import Dbt
-from support.postgres import Database, create_database, drop_database
+from support.postgres import create_database, drop_database
 
+from .comparing import MARTS, differences, found
 from .conftest import Refreshed
-
-MARTS = {
-    "mart_implantation_suivi": ("dwh_marts_operationnel", ("zone_id", "annee", "mois")),
-    "mart_indemnisations": ("dwh_marts_operationnel", ("zone_id", "annee", "mois")),
-    "mart_emplois_crees": ("dwh_marts_operationnel", ("zone_id", "annee", "mois")),
-    "mart_creances_agees": ("dwh_marts_financier", ("tranche_anciennete", "niveau_risque")),
-    "mart_facturation_mensuelle": ("dwh_marts_financier", ("zone_id", "annee", "mois")),
-    "mart_encaissements_mensuels": ("dwh_marts_financier", ("zone_id", "annee", "mois")),
-}
 
 LAST = date(2026, 6, 30)
 EARLIER = date(2026, 2, 28)
 """Before the generated data end: what came later must not show."""
-
-
-def found(database: Database, mart: str) -> Mart:
-    """A mart's rows in the database, by its key."""
-    schema, keys = MARTS[mart]
-    with psycopg.connect(database.dsn, row_factory=dict_row) as connection:
-        rows = connection.execute(f"select * from {schema}.{mart}".encode()).fetchall()
-    return {tuple(row[key] for key in keys): row for row in rows}
-
-
-def differences(expected: Mart, actual: Mart) -> list[str]:
-    """Every row that is missing or too many and every cell that differs, in words."""
-    said = [f"{key} is missing" for key in expected.keys() - actual.keys()]
-    said += [f"{key} should not be there" for key in actual.keys() - expected.keys()]
-    for key in expected.keys() & actual.keys():
-        if expected[key].keys() != actual[key].keys():
-            said.append(f"columns {expected[key].keys() ^ actual[key].keys()}")
-        said += [
-            f"{key}.{column}: {actual[key][column]!r}, should be {value!r}"
-            for column, value in expected[key].items()
-            if actual[key].get(column) != value
-        ]
-    return said
 
 
 @pytest.mark.parametrize(("seed", "rows", "as_of"), [(1, 2_000, LAST), (2, 2_000, EARLIER), (3, 60, LAST)])
