@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test unit clean setup parsed lock generate transcript check
+.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
 
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
+
+bench: bench-refresh bench-operator ## every bench, each with its verdicts
+
+bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5)
+	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5)
+	@$(PYTHON) -m bench.readers
 
 clean: ## leave nothing behind: no process, mount, network namespace, container, image store
 	@scripts/clean

@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import os
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 import httpx
 import psycopg
@@ -27,6 +25,7 @@ from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
 from refresh_api.order import Manifest, Order
 from refresh_examples.embedded import EmbeddedPostgres
 from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+from support.old_way import Side, checked, dbt, differing_rows, mount_secrets, write_profile
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 RUNS = int(os.environ.get("RUNS", "3"))
@@ -38,16 +37,6 @@ LOG_TABLE = """
     create table if not exists dbt_refresh_log (
         refresh_id serial primary key, run_date timestamptz default now(), success boolean, models_updated integer, notes text
     )"""
-PROFILE = {
-    "type": "postgres",
-    "host": "{{ env_var('PGHOST') }}",
-    "port": "{{ env_var('PGPORT') | int }}",
-    "user": "{{ env_var('PGUSER') }}",
-    "password": "{{ env_var('PGPASSWORD') }}",
-    "dbname": "{{ env_var('PGDATABASE') }}",
-    "schema": "dwh",
-    "threads": 8,
-}
 
 
 @dataclass
@@ -65,27 +54,9 @@ class Timing:
         self.steps[name] = time.monotonic() - began
 
 
-@dataclass(frozen=True)
-class Side:
-    """One of the two: its database, its API."""
-
-    name: str
-    dsn: str
-    env: dict[str, str]
-    api: str
-
-
 def say(text: str) -> None:
     """Tell what happens now, with the seconds since the start."""
     print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
-
-
-def checked(command: list[str], env: dict[str, str]) -> str:
-    """Run a command that must succeed; return what it printed."""
-    done = subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"compare: {' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
-    return done.stdout
 
 
 def old_way(side: Side, order: Order) -> Timing:
@@ -93,9 +64,9 @@ def old_way(side: Side, order: Order) -> Timing:
     timing, began = Timing(), time.monotonic()
     for layer in order.spec.layers:
         with timing.step(layer.name):
-            dbt(side, "run", "--select", *layer.select)
+            dbt(side, PROJECT, STATE, "run", "--select", *layer.select)
     with timing.step("tests"):
-        dbt(side, "test", "--select", "tag:P2")
+        dbt(side, PROJECT, STATE, "test", "--select", "tag:P2")
     with timing.step("validation"):
         valid = sum(old_check(side.dsn, mart.relation, mart.keys) for mart in order.spec.validation.marts) if order.spec.validation else 0
     with timing.step("cache"):
@@ -107,12 +78,6 @@ def old_way(side: Side, order: Order) -> Timing:
         connection.execute("insert into dbt_refresh_log (success, models_updated, notes) values (true, 4, %s)", [notes])
     timing.total = time.monotonic() - began
     return timing
-
-
-def dbt(side: Side, command: str, *arguments: str) -> None:
-    """Run one dbt command as a process of its own."""
-    places = ["--project-dir", str(PROJECT), "--profiles-dir", str(STATE), "--target-path", str(STATE / "target"), "--log-path", str(STATE)]
-    checked([str(Path(sys.executable).with_name("dbt")), command, *arguments, *places], side.env)
 
 
 def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
@@ -131,16 +96,13 @@ def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
 
 def our_way(side: Side, order: Order, number: int) -> Timing:
     """Refresh by the runner, as a pod does it; return how long it took, its steps by its own log."""
-    secrets = STATE / "secrets" / "warehouse"
-    secrets.mkdir(parents=True, exist_ok=True)
-    for key, variable in {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}.items():
-        (secrets / key).write_text(side.env[variable])
+    secrets = mount_secrets(side, STATE / "secrets")
     env = {ORDER_ENV: order.model_dump_json(by_alias=True), RUN_ID_ENV: f"compare-{number}", API_BASE_URL_ENV: side.api}
     places = [
         "--project",
         str(PROJECT),
         "--secrets",
-        str(secrets.parent),
+        str(secrets),
         "--workdir",
         str(STATE / "ours"),
         "--termination-log",
@@ -158,24 +120,6 @@ def our_way(side: Side, order: Order, number: int) -> Timing:
         elif "/" in label and name in begun and state.startswith(("Succeeded", "Warned")):
             timing.steps[name] = (datetime.fromisoformat(line["time"]) - begun[name]).total_seconds()
     return timing
-
-
-def differing_rows(ours: str, theirs: str, relation: str) -> int:
-    """Return how many rows of a mart the two databases do not have in common, by EXCEPT both ways."""
-    schema, name = relation.split(".")
-    with psycopg.connect(ours) as here, psycopg.connect(theirs) as there:
-        here.execute(sql.SQL("create temp table theirs (like {})").format(sql.Identifier(schema, name)))
-        with (
-            there.cursor().copy(sql.SQL("copy {} to stdout (format binary)").format(sql.Identifier(schema, name))) as source,
-            here.cursor().copy("copy theirs from stdin (format binary)") as target,
-        ):
-            for block in source:
-                target.write(block)
-        query = sql.SQL(
-            "select count(*) from ((table {0} except all table theirs) union all (table theirs except all table {0})) as differing"
-        )
-        row = here.execute(query.format(sql.Identifier(schema, name))).fetchone()
-        return int(row[0]) if row else 0
 
 
 def prepared(server: EmbeddedPostgres) -> dict[str, str]:
@@ -212,7 +156,7 @@ def median(timings: list[Timing], name: str) -> str:
 def main() -> int:
     """Refresh both ways and compare; return 1 if a mart differs."""
     STATE.mkdir(parents=True, exist_ok=True)
-    (STATE / "profiles.yml").write_text(yaml.safe_dump({"warehouse": {"target": "prod", "outputs": {"prod": PROFILE}}}))
+    write_profile(STATE)
     order = Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).order()
     relations = [mart.relation for mart in order.spec.validation.marts] if order.spec.validation else []
     say(f"PostgreSQL starts in {STATE.relative_to(ROOT)}")

@@ -1,0 +1,141 @@
+"""The floor of a refresh: the SQL that dbt sent to the warehouse, sent again without dbt, with the same parallelism.
+
+What dbt sends is taken from the server's log of one run: every statement carries the id of its node. Left out are questions to the
+catalog and dry runs (`where false limit 0`), which are dbt's own doing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from refresh_api.order import Order
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.access import Access
+from refresh_runner.catalog import Relation
+from refresh_runner.journal import Clock
+from refresh_runner.plan import Attempt, MartCheck, ValidationStep, plan_for
+from refresh_runner.publish import Mart, Terms, beside, publish
+from refresh_runner.warehouse import Warehouse
+
+_PREFIX: Final = "@@%p@@"
+_ENTRY: Final = re.compile(r"^@@\d+@@LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
+_NODE: Final = re.compile(r"^/\* (\{.*?\}) \*/\s*", re.DOTALL)
+_OWN: Final = re.compile(r"pg_catalog|information_schema|pg_class|pg_depend|pg_namespace|where false\s+limit 0", re.IGNORECASE)
+_CONTROL: Final = re.compile(r"^(begin|commit|rollback)\b", re.IGNORECASE)
+
+
+@dataclass
+class Statements:
+    """What was sent for each node, in order, by the node's id."""
+
+    nodes: dict[str, list[str]] = field(default_factory=dict)
+
+    def of(self, database: str, other: str) -> dict[str, str]:
+        """Return one script a node, for another database than the one that was listened to."""
+        return {node: ";\n".join(text.replace(f'"{database}".', f'"{other}".') for text in texts) for node, texts in self.nodes.items()}
+
+
+@contextmanager
+def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
+    """Listen to what is sent to a database while inside."""
+    log = server.log
+    began, found = log.stat().st_size, Statements()
+    name = sql.Identifier(database)
+    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("alter system set log_line_prefix = {}").format(_PREFIX))
+        connection.execute("select pg_reload_conf()")
+        connection.execute(sql.SQL("alter database {} set log_statement = 'all'").format(name))
+        try:
+            yield found
+        finally:
+            connection.execute(sql.SQL("alter database {} reset log_statement").format(name))
+    with log.open("rb") as file:
+        file.seek(began)
+        text = file.read().decode()
+    for entry in _entries(text):
+        comment = _NODE.match(entry)
+        node = json.loads(comment.group(1)).get("node_id") if comment else None
+        body = entry[comment.end() :].strip().rstrip(";") if comment else ""
+        if node and body and not _OWN.search(body) and not _CONTROL.match(body):
+            found.nodes.setdefault(str(node), []).append(body)
+
+
+def _entries(text: str) -> Iterator[str]:
+    starts = list(_ENTRY.finditer(text))
+    for number, start in enumerate(starts):
+        end = starts[number + 1].start() if number + 1 < len(starts) else len(text)
+        lines = text[start.end() : end].splitlines()
+        # What follows an entry's first line begins with a tab; anything else is the log's.
+        yield "\n".join([lines[0], *(line[1:] for line in lines[1:] if line.startswith("\t"))])
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The scripts of a refresh, by step, and what is needed to send them."""
+
+    dsn: str
+    order: Order
+    steps: Mapping[str, Sequence[str]]
+    threads: int = 8
+
+    def run(self, clock: Clock, access: Access) -> dict[str, float]:
+        """Do what a refresh does in the warehouse; return seconds a step."""
+        seconds: dict[str, float] = {}
+        plan = plan_for(self.order, Attempt("floor"), clock.now().date())
+        checks = [check for step in plan.steps if isinstance(step, ValidationStep) for check in step.marts]
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            for schema in {beside(Relation(check.schema, check.table)).schema for check in checks}:
+                connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
+        with ThreadPoolExecutor(self.threads) as pool:
+            for name, scripts in self.steps.items():
+                began = time.monotonic()
+                list(pool.map(self._send, scripts))
+                seconds[name] = time.monotonic() - began
+        began = time.monotonic()
+        self._validate_and_publish(checks, Warehouse(access, "floor", clock))
+        seconds["validation"] = time.monotonic() - began
+        return seconds
+
+    def _send(self, script: str) -> None:
+        with psycopg.connect(self.dsn) as connection:
+            connection.execute(script.encode())
+
+    def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: Warehouse) -> None:
+        marts = [Mart(Relation(check.schema, check.table)) for check in checks]
+        for check, mart in zip(checks, marts, strict=True):
+            moved = type(check)(beside(mart.relation).schema, check.table, check.keys)
+            warehouse.count(moved, timedelta(minutes=5))
+        with psycopg.connect(self.dsn, autocommit=True) as connection:
+            publish(connection, marts, lambda _live: None, Terms(timedelta(minutes=10), _nothing))
+        warehouse.close()
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def by_step(scripts: Mapping[str, str], order: Order) -> dict[str, list[str]]:
+    """Return the scripts by the step that they belong to: layers take their models by name, the rest are tests."""
+    steps: dict[str, list[str]] = {layer.name: [] for layer in order.spec.layers}
+    steps["tests"] = []
+    layer_of = {model: layer.name for layer in order.spec.layers for model in layer.select}
+    for node, script in scripts.items():
+        steps[layer_of.get(node.rsplit(".", 1)[-1], "tests") if node.startswith("model.") else "tests"].append(script)
+    return steps
+
+
+def scripts_of(server: EmbeddedPostgres, statements: Statements, listened: str, order: Order, database: str) -> Floor:
+    """Return the floor on another database of the same server."""
+    return Floor(server.dsn_of(database), order, by_step(statements.of(listened, database), order), order.spec.dbt.threads)

@@ -1,0 +1,245 @@
+"""Measures the operator on a real API server with many refreshes, in one run; the samples are stored, `bench.verdicts` judges them.
+
+    python -m bench.operator_at_scale [--count 1000] [--edits 200] [--runs 100] [--jobs 3000] [--rest 300]
+
+The control plane, the operator and this program share the machine. Nothing here decides what is good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.verdicts import Samples
+from bench.verdicts import main as judge
+from cluster.embedded.binaries import HELM_PROGRAM, KUBE, KUBERNETES, build, link_tools
+from cluster.embedded.control_plane import ControlPlane
+from cluster.paths import Paths, paths_of
+from cluster.ports import free_port
+from support.apiserver import ApiServer
+from support.eventually import eventually
+from support.kubectl import Kubectl
+from support.place import REFRESHES, Place
+from support.worlds import ROOT
+
+KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
+WRITTEN = ("dashboardrefreshes", "cronjobs", "jobs", "serviceaccounts", "roles", "rolebindings", "events")
+RESULTS = ROOT / "tests" / "bench" / "results"
+POLL = 0.01
+"""Seconds between two looks: what a latency is exact to."""
+
+
+class Bench:
+    """One place with many refreshes, and what was measured there."""
+
+    def __init__(self, place: Place, samples: Samples, count: int) -> None:
+        self.place = place
+        self.samples = samples
+        self.names = [f"refresh-{number:04}" for number in range(count)]
+        self.random = random.Random(1)
+
+    @property
+    def operator(self) -> psutil.Process:
+        """The operator's process."""
+        return psutil.Process(self.place.pid)
+
+    def create_all(self) -> None:
+        """All refreshes at once, until the status of every one says that it is ready; then everything of theirs is looked for."""
+        started = time.monotonic()
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self.place.refresh, self.names))
+        created = time.monotonic() - started
+        eventually(lambda: self.ready() == len(self.names), within=300, every=0.5, context=lambda: self.place.story(""))
+        self.samples.add(f"created_{len(self.names)}_seconds", time.monotonic() - started)
+        self.samples.notes.append(f"the creation of {len(self.names)} refreshes by this program alone took {created:.1f} s of it")
+        for plural, pattern in KEPT.items():
+            there = {item["metadata"]["name"] for item in self.place.api.items(self.place.namespace, plural)}
+            assert {pattern.format(name) for name in self.names} <= there, plural
+        self.samples.add(f"memory_{len(self.names)}_mb", self.operator.memory_info().rss / 1e6)
+
+    def ready(self) -> int:
+        """How many refreshes say that they are ready."""
+        items = self.place.api.items(self.place.namespace, REFRESHES)
+        conditions = (item.get("status", {}).get("conditions", []) for item in items)
+        return sum(any(each["type"] == "Ready" and each["status"] == "True" for each in found) for found in conditions)
+
+    def writes(self) -> float:
+        """Writes of what the operator writes to, as the API server counted them since its start."""
+        total = 0.0
+        for line in self.place.api.text("/metrics").splitlines():
+            if line.startswith("apiserver_request_total{"):
+                labels, _, value = line.rpartition(" ")
+                if 'verb="GET"' not in labels and any(f'resource="{each}"' in labels for each in WRITTEN):
+                    total += float(value) * any(f'verb="{verb}"' in labels for verb in ("POST", "PUT", "PATCH", "APPLY", "DELETE"))
+        return total
+
+    def settle(self) -> None:
+        """Wait until nothing is written any more."""
+
+        def still() -> bool:
+            before = self.writes()
+            time.sleep(3)
+            return before == self.writes()
+
+        eventually(still, within=240)
+
+    def rest(self, seconds: float) -> None:
+        """Nothing happens: writes and processor time of the operator."""
+        self.settle()
+        writes, cpu, started = self.writes(), sum(self.operator.cpu_times()[:2]), time.monotonic()
+        time.sleep(seconds)
+        self.samples.add("rest_writes", self.writes() - writes)
+        used = sum(self.operator.cpu_times()[:2]) - cpu
+        self.samples.add("rest_cpu_percent", 100 * used / (time.monotonic() - started))
+
+    def edit(self, count: int, name: str = "edit_seconds") -> None:
+        """Edits, one after the other: from the answer to the edit until the CronJob is as it says."""
+        for number in range(count):
+            refresh = self.random.choice(self.names)
+            schedule = f"{number % 60} {number // 60} 1 1 *"
+            self.place.edit(refresh, schedule=schedule)
+            self.samples.add(name, self._seconds_until(partial(self._scheduled, refresh, schedule)))
+
+    def finish(self, count: int, name: str = "finish_seconds") -> None:
+        """Runs that end: from the Job's end, as Kubernetes' controller writes it, until the status tells of it."""
+        with ThreadPoolExecutor(5) as pool:
+            self.samples.add(name, *pool.map(self._finish, self.random.sample(self.names, count)))
+
+    def _finish(self, refresh: str) -> float:
+        self.place.request(refresh, f"t{time.monotonic_ns()}")
+        job = self.place.run_of(refresh, within=60)
+        self.place.end(job)
+        eventually(lambda: self._ended(job), within=60, every=POLL)
+        return self._seconds_until(lambda: any(run["id"] == job for run in self.place.status(refresh).get("history", [])))
+
+    def _ended(self, job: str) -> bool:
+        found = self.place.api.get(self.place.namespace, "jobs", job) or {}
+        return any(each["type"] == "Complete" and each["status"] == "True" for each in found.get("status", {}).get("conditions", []))
+
+    def _scheduled(self, refresh: str, schedule: str) -> bool:
+        return bool((self.place.cronjob(refresh) or {})["spec"]["schedule"] == schedule)
+
+    @staticmethod
+    def _seconds_until(check: Callable[[], bool]) -> float:
+        started = time.monotonic()
+        eventually(check, within=60, every=POLL)
+        return time.monotonic() - started
+
+    def restart(self, ready_url: str) -> None:
+        """The operator is ended and started again: until it says that it is ready, and what it wrote for it."""
+        self.place.stop()
+        self.settle()
+        writes = self.writes()
+        started = time.monotonic()
+        self.place.start()
+        eventually(lambda: self.place.answers(ready_url), within=120, every=0.05, context=lambda: self.place.story(""))
+        self.samples.add("restart_seconds", time.monotonic() - started)
+        time.sleep(10)
+        self.samples.add("restart_writes", self.writes() - writes)
+
+    def jobs_come_and_go(self, count: int) -> None:
+        """Jobs like those of the CronJobs that start, end, are told of, and are deleted."""
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(self._come_and_go, range(count)))
+        self.settle()
+        self.samples.add("memory_after_jobs_mb", self.operator.memory_info().rss / 1e6)
+
+    def _come_and_go(self, number: int) -> None:
+        namespace, api = self.place.namespace, self.place.api
+        refresh = self.names[number % len(self.names)]
+        cronjob = self.place.cronjob(refresh) or {}
+        template = cronjob["spec"]["jobTemplate"]
+        # suspended: no pod, and the Job controller leaves it to us
+        spec = {**template["spec"], "suspend": True}
+        name = f"{refresh}-{29000000 + number}"
+        api.create(namespace, "jobs", {"metadata": {**template["metadata"], "name": name}, "spec": spec})
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ends = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("FailureTarget", "Failed")]
+        api.patch(namespace, "jobs", name, {"status": {"startTime": now, "conditions": ends}}, status=True)
+        eventually(lambda: any(run["id"] == name for run in self.place.status(refresh).get("history", [])), within=120, every=0.2)
+        api.delete(namespace, "jobs", name)
+
+
+@contextmanager
+def place_of(paths: Paths, settings: dict[str, str]) -> Iterator[Place]:
+    """A control plane with the operator's chart and no operator yet; gone afterwards."""
+    home = paths.clusters / f"bench-{os.getpid()}"
+    plane = ControlPlane(home, build(KUBE, paths.cache))
+    plane.up(owner=os.getpid())
+    folder = home / "bench"
+    folder.mkdir()
+    try:
+        api = ApiServer(plane.kubeconfig, folder)
+        link_tools(folder, plane.kube)
+        kubectl = Kubectl(plane.kubeconfig, program=str(folder / "kubectl"))
+        kubectl("apply", "-f", str(ROOT / "crds"))
+        kubectl("wait", "--for=condition=Established", "crd/dashboardrefreshes.dashboards.sigeti.io", "--timeout=20s")
+        eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=10)
+        place = Place(api, kubectl.within("scale"), build(HELM_PROGRAM, paths.cache), folder, settings)
+        place.prepare()
+        yield place
+        place.stop()
+        api.close()
+    finally:
+        plane.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def measure(options: argparse.Namespace) -> Path:
+    """Measure everything; return the file of the samples."""
+    health = f"http://127.0.0.1:{free_port()}"
+    words = [f"--{name} {value}" for name, value in vars(options).items()]
+    samples = Samples(
+        "operator",
+        datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        " ".join(["python -m bench.operator_at_scale", *words]),
+        versions={"python": platform.python_version(), "kubernetes": KUBERNETES, **{each: version(each) for each in ("kopf", "pydantic")}},
+        counts={"cores": os.cpu_count() or 0, "memory_mb": psutil.virtual_memory().total // 2**20, **vars(options)},
+    )
+    with place_of(paths_of(os.environ), {"HEALTH_ENDPOINT": f"{health}/healthz"}) as place:
+        place.start()
+        eventually(lambda: place.answers(f"{health}/readyz"), within=30)
+        bench = Bench(place, samples, options.count)
+        steps: list[tuple[str, Callable[[], Any]]] = [
+            ("create", bench.create_all),
+            ("rest", lambda: bench.rest(options.rest)),
+            ("edit", lambda: bench.edit(options.edits)),
+            ("finish", lambda: bench.finish(options.runs)),
+            ("restart", lambda: bench.restart(f"{health}/readyz")),
+            ("jobs", lambda: bench.jobs_come_and_go(options.jobs)),
+            ("edit again", lambda: bench.edit(options.edits, "edit_after_jobs_seconds")),
+            ("finish again", lambda: bench.finish(options.runs, "finish_after_jobs_seconds")),
+        ]
+        for name, step in steps:
+            print(f"[{time.strftime('%H:%M:%S')}] {name}", flush=True)
+            step()
+    return samples.store(RESULTS)
+
+
+def main() -> int:
+    """Measure, store, judge; exit code 1 if a figure is short."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name, default in {"count": 1000, "edits": 200, "runs": 100, "jobs": 3000, "rest": 300}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    path = measure(parser.parse_args())
+    print(f"samples: {path.relative_to(ROOT)}")
+    return judge([str(path)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

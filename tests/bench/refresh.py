@@ -1,0 +1,197 @@
+"""Measures one refresh in three ways, side by side in one run; the samples are stored, `bench.verdicts` judges them.
+
+    python -m bench.refresh [--rows 10000] [--runs 5]
+
+a) old: the four dbt commands of the old flow, each a process. b) ours: the runner as a process, with everything on. c) floor: the SQL
+that b) sent for models, tests, validation and publishing, sent again without dbt and with as many connections at once. All have their
+bytecode compiled, the same threads, databases that are copies of each other, and one run each to warm up. The marts of all three are
+compared row by row. Server, API and programs share the machine. Nothing here decides what is good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psycopg
+import yaml
+from psycopg import sql
+
+from bench.floor import Floor, heard, scripts_of
+from bench.verdicts import Samples
+from bench.verdicts import main as judge
+from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
+from refresh_api.order import Manifest, Order
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.access import Access
+from refresh_runner.journal import Clock
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
+
+STATE = ROOT / ".state" / "bench"
+PROJECT = ROOT / "dbt_project"
+RESULTS = ROOT / "tests" / "bench" / "results"
+NAMES = ("old", "ours", "floor")
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Tell what happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
+
+
+@dataclass(frozen=True)
+class Stand:
+    """The three sides, and the order that all carry out."""
+
+    server: EmbeddedPostgres
+    sides: dict[str, Side]
+    order: Order
+    state: Path
+
+    def old(self, samples: Samples | None) -> None:
+        """Run the four dbt commands."""
+        began = time.monotonic()
+        for layer in self.order.spec.layers:
+            dbt(self.sides["old"], PROJECT, self.state, "run", "--select", *layer.select)
+        dbt(self.sides["old"], PROJECT, self.state, "test", "--select", "tag:P2")
+        if samples:
+            samples.add("old_seconds", time.monotonic() - began)
+
+    def ours(self, samples: Samples | None, number: int) -> None:
+        """Run the runner, as a pod does it."""
+        side = self.sides["ours"]
+        secrets = mount_secrets(side, self.state / "secrets")
+        run = f"bench-{os.getpid()}-{number}"
+        env = {ORDER_ENV: self.order.model_dump_json(by_alias=True), RUN_ID_ENV: run, API_BASE_URL_ENV: side.api}
+        command = runner("run", "--project", str(PROJECT), "--secrets", str(secrets), "--termination-log", os.devnull)
+        began, clock = time.monotonic(), time.time()
+        process = subprocess.Popen(
+            command, env={**os.environ, **env}, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        output = process.stdout.read() if process.stdout else ""
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            sys.exit(f"bench: the runner ended with {process.returncode}\n{output[-4000:]}")
+        if samples:
+            samples.add("ours_seconds", time.monotonic() - began)
+            samples.add("ours_memory_mb", usage.ru_maxrss / 1024)
+            samples.add("ours_cpu_seconds", usage.ru_utime + usage.ru_stime)
+            samples.add("first_model_seconds", _first_model(output) - clock)
+
+    def floor(self, samples: Samples | None, floor: Floor) -> None:
+        """Send the SQL alone."""
+        env = self.sides["floor"].env
+        access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
+        began = time.monotonic()
+        steps = floor.run(Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep), access)
+        if samples:
+            samples.add("floor_seconds", time.monotonic() - began)
+            for name, seconds in steps.items():
+                samples.add(f"floor_{name}_seconds", seconds)
+
+
+def _first_model(output: str) -> float:
+    """Return when dbt began with the first model, as a timestamp."""
+    for line in map(json.loads, filter(None, output.splitlines())):
+        if line["message"].startswith("1 of ") and "START" in line["message"]:
+            return datetime.fromisoformat(line["time"]).timestamp()
+    raise ValueError("no model was begun")
+
+
+def prepared(server: EmbeddedPostgres, rows: int) -> None:
+    """Make two databases with the same sources and the main pipeline built."""
+    say(f"generated sources: {rows} records a table, and the main pipeline on them")
+    fill(server.dsn, rows)
+    done = subprocess.run(
+        runner("run", str(SAMPLES / "main.yaml"), "--project", str(PROJECT)),
+        env={**os.environ, **server.env},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(f"bench: the main pipeline failed\n{done.stdout[-3000:]}")
+    copied(server, server.access.database, "old")
+    copied(server, server.access.database, "ours")
+
+
+def copied(server: EmbeddedPostgres, template: str, name: str) -> None:
+    """Make a database anew as a copy of another one."""
+    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+        connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+        copy = sql.SQL("create database {} template {} strategy file_copy")
+        connection.execute(copy.format(sql.Identifier(name), sql.Identifier(template)))
+
+
+def conditions(server: EmbeddedPostgres, samples: Samples, rows: int) -> None:
+    """Note versions and sizes."""
+    samples.versions |= {name: version(name) for name in ("dbt-core", "dbt-postgres", "psycopg", "refresh-runner")}
+    with psycopg.connect(server.dsn_of("ours")) as connection:
+        for setting in ("server_version", "shared_buffers", "work_mem", "max_parallel_workers_per_gather", "fsync"):
+            (value,) = connection.execute(sql.SQL("show {}").format(sql.Identifier(setting))).fetchone() or ("",)
+            samples.versions[f"postgresql {setting}"] = str(value)
+        relations = connection.execute(
+            "select schemaname || '.' || relname, n_live_tup from pg_stat_user_tables where schemaname = 'sigeti' or schemaname like 'dwh%'"
+        ).fetchall()
+        samples.counts |= {str(name): int(count) for name, count in relations}
+    samples.versions["python"] = sys.version.split()[0]
+    samples.counts |= {"cores": os.cpu_count() or 0, "rows a source": rows}
+
+
+def main() -> int:
+    """Measure, store, judge; return 1 if a figure is short or the marts differ."""
+    parser = argparse.ArgumentParser(description="Measures one refresh in three ways.")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=5)
+    chosen = parser.parse_args()
+    state = STATE / f"refresh-{chosen.rows}"
+    state.mkdir(parents=True, exist_ok=True)
+    write_profile(state)
+    order = Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).order()
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    samples = Samples(f"refresh-{chosen.rows}", started, f"make bench-refresh ROWS={chosen.rows} RUNS={chosen.runs}")
+    with ExitStack() as stack:
+        server = stack.enter_context(warehouse(state))
+        prepared(server, chosen.rows)
+        envs = {name: {**server.env, "PGDATABASE": name} for name in NAMES}
+        api = stack.enter_context(dashboard_api(envs["ours"]))
+        stand = Stand(server, {name: Side(name, server.dsn_of(name), envs[name], api) for name in NAMES}, order, state)
+        say("once each to warm up; what dbt sends is listened to")
+        stand.old(None)
+        stand.ours(None, 0)
+        with heard(server, "ours") as statements:
+            stand.ours(None, 1)
+        # What was sent replaces what was there before, so the floor has to begin with it.
+        copied(server, "ours", "floor")
+        floor = scripts_of(server, statements, "ours", order, "floor")
+        stand.floor(None, floor)
+        for number in range(1, chosen.runs + 1):
+            say(f"run {number} of {chosen.runs}: the old way, ours, the floor")
+            stand.old(samples)
+            stand.ours(samples, number + 1)
+            stand.floor(samples, floor)
+        marts = [mart.relation for mart in order.spec.validation.marts] if order.spec.validation else []
+        for other in ("old", "floor"):
+            differing = sum(differing_rows(server.dsn_of("ours"), server.dsn_of(other), mart) for mart in marts)
+            samples.add(f"rows_unlike_{other}", differing)
+        conditions(server, samples, chosen.rows)
+        server.stop("fast")
+    path = samples.store(RESULTS)
+    say(f"stored in {path.relative_to(ROOT)}")
+    return judge([str(path)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
