@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check
+.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ generate: setup ## the generated files: CRD, its copy in the chart
 
 transcript: setup ## the README's transcript, from the demo's cluster (after make demo)
 	@$(PYTHON) scripts/transcript.py
+
+docs-dbt: setup ## the dbt project's documentation as one file, and the picture of its lineage
+	@$(PYTHON) scripts/lineage.py
+
+bench-dbt: setup ## the dbt project on big sources: times, plans, every cell against the truth (ROWS=1000000: 10 minutes, 5 GB)
+	@$(PYTHON) -m bench.dbt_at_size --rows $(or $(ROWS),1000000) --truth
 
 check: setup ## format, lint, types, import rules
 	@scripts/check

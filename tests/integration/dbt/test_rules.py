@@ -8,6 +8,7 @@ import pytest
 from dbt.artifacts.resources.types import AccessType
 from dbt.contracts.graph.manifest import Manifest
 
+from lineage import PICTURE, svg
 from refresh_examples.embedded import EmbeddedPostgres
 from support.dbt_project import Dbt
 from support.postgres import Database
@@ -45,3 +46,8 @@ def test_each_rule_finds_a_project_that_breaks_it(manifest: Manifest) -> None:
         reader.name, reader.unique_id = f"mart_{number}", f"model.sigeti.mart_{number}"
         slips.nodes[reader.unique_id] = reader
     assert [rule.__name__ for rule in RULES if not list(rule(slips))] == []
+
+
+def test_the_picture_of_the_lineage_is_the_project_s(manifest: Manifest) -> None:
+    """`make docs-dbt` was run after the last change."""
+    assert PICTURE.read_text() == svg(manifest)
