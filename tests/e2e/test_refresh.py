@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import pytest
+import yaml
 
-from e2e.conftest import AS_OF, ROWS, SEED
+from e2e.conftest import AS_OF, ROWS, SEED, sample
 from refresh_examples.sources import Sources
 from refresh_examples.truth import Mart, truth
 from support.eventually import eventually
@@ -42,22 +45,83 @@ def broken_source(stage):
     stage.psql("alter table sigeti.indemnisations rename column montant_disparu to montant_du")
 
 
-def test_a_first_run_refreshes_the_dashboards(stage, phase2):
-    """4/4, six steps, a log row, four endpoints with the new numbers."""
-    name = phase2()
+@dataclass(frozen=True)
+class Done:
+    """A refresh whose first run has ended, and what was seen of that run."""
+
+    refresh: str
+    run: dict
+    status: dict
+
+
+@pytest.fixture(scope="module")
+def first(stage) -> Iterator[Done]:
+    """One refresh for several tests, in their order: an API that has to prove which data it serves, and a first run."""
+    name = "phase2-first"
+    cache = yaml.safe_load(sample("phase2", name))["spec"]["cache"] | {"version": {"header": "X-Data-Version"}}
+    stage.kubectl.apply(sample("phase2", name, cache=cache))
     stage.request_run(name, "first")
     done = stage.finished(name, "first")
-    status = stage.status(name)
+    yield Done(name, done, stage.status(name))
+    stage.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
+
+
+def test_a_first_run_refreshes_the_dashboards(stage, first):
+    """4/4, six steps, a log row, four endpoints with the new numbers, each of which says that it serves this run's data."""
+    done, status = first.run, first.status
     assert (done["outcome"], done["marts"], done["trigger"]) == ("Succeeded", "4/4", "Requested"), done
     assert list(step_states(status).values()) == ["Succeeded"] * 6
     assert conditions(status)["Ready"] == ("True", "Scheduled")
     assert conditions(status)["LastRunSucceeded"] == ("True", "Succeeded")
+    assert [endpoint["version"] for endpoint in status["run"]["endpoints"]] == [done["id"]] * 4
     row = json.loads(stage.psql(f"select row_to_json(l) from dbt_refresh_log l where run_id = '{done['id']}'", "-At"))
     assert (row["success"], row["models_updated"], row["notes"]) == (True, 4, "Phase 2 refresh - 4/4 marts validated")
     assert [done["id"] in stage.psql(query, "-At") for query in QUERIES_ON_THE_LOG] == [True, True]
     for endpoint, (mart, (schema, _)) in zip(ENDPOINTS, MARTS.items(), strict=True):
         rows = int(stage.psql(f"SELECT COUNT(*) FROM {schema}.{mart}", "-At"))
         assert stage.summary(endpoint)["rows"] == rows > 0
+
+
+def test_the_marts_equal_the_truth(stage, first):
+    """Cell by cell, against a computation apart from the SQL; the control: the truth of another day differs."""
+    assert first.run["outcome"] == "Succeeded"
+    lines = Sources(ROWS, SEED, date.fromisoformat(AS_OF)).tables()
+    earlier = date.fromisoformat(AS_OF) - timedelta(days=120)
+    for mart, (schema, keys) in MARTS.items():
+        found = {tuple(row[key] for key in keys): row for row in stage.rows(f"{schema}.{mart}")}
+        assert found == written(truth(lines, date.fromisoformat(AS_OF))[mart])
+        assert found != written(truth(lines, earlier)[mart])
+
+
+def test_an_earlier_version_is_put_back_by_an_annotation(stage, first):
+    """The API serves it, and publishing is held: the next run is skipped until a run with the mode resume."""
+    earlier = (date.fromisoformat(AS_OF) - timedelta(days=400)).isoformat()
+    stage.kubectl(
+        "patch", "dashboardrefresh", first.refresh, "--type=merge", "-p", json.dumps({"spec": {"dbt": {"vars": {"as_of": earlier}}}})
+    )
+    rows = stage.summary("implantation-suivi")["rows"]
+    stage.request_run(first.refresh, "other-data")
+    assert stage.finished(first.refresh, "other-data")["outcome"] == "Succeeded"
+    assert stage.summary("implantation-suivi")["rows"] < rows
+
+    stage.request_run(first.refresh, "back", "rollback")
+    back = stage.finished(first.refresh, "back")
+    assert (back["outcome"], back["reason"], back["marts"]) == ("Succeeded", "RolledBack", "4/4"), back
+    assert stage.summary("implantation-suivi")["rows"] == rows
+    assert [each["version"] for each in stage.status(first.refresh)["run"]["endpoints"]] == [first.run["id"]] * 4
+
+    stage.request_run(first.refresh, "held", "refresh")
+    held = stage.finished(first.refresh, "held")
+    assert (held["outcome"], held["reason"]) == ("Skipped", "PublishingHeld"), held
+
+
+def test_a_deleted_refresh_leaves_nothing(stage, first):
+    """CronJob, Jobs, pods and permissions go with it."""
+    label = f"dashboards.sigeti.io/refresh={first.refresh}"
+    kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
+    assert len(stage.kubectl.names(kinds, "-l", label)) >= 6
+    stage.kubectl("delete", "dashboardrefresh", first.refresh)
+    eventually(lambda: stage.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: stage.kubectl.story("pods"))
 
 
 def test_a_broken_model_fails_the_run_and_tells_everybody(stage, phase2, broken_source):
@@ -103,31 +167,6 @@ def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(stage, p
     stage.request_run(name, "twice")
     second = stage.finished(name, "twice")
     assert [run["id"] for run in stage.status(name)["history"]] == [second["id"], first["id"]]
-
-
-def test_a_deleted_refresh_leaves_nothing(stage, phase2):
-    """CronJob, Jobs, pods and permissions go with it."""
-    name = phase2()
-    stage.request_run(name, "last")
-    stage.finished(name, "last")
-    label = f"dashboards.sigeti.io/refresh={name}"
-    kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
-    assert len(stage.kubectl.names(kinds, "-l", label)) >= 6
-    stage.kubectl("delete", "dashboardrefresh", name)
-    eventually(lambda: stage.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: stage.kubectl.story("pods"))
-
-
-def test_the_marts_equal_the_truth(stage, phase2):
-    """Cell by cell, against a computation apart from the SQL; the control: the truth of another day differs."""
-    name = phase2()
-    stage.request_run(name, "truth")
-    assert stage.finished(name, "truth")["outcome"] == "Succeeded"
-    lines = Sources(ROWS, SEED, date.fromisoformat(AS_OF)).tables()
-    earlier = date.fromisoformat(AS_OF) - timedelta(days=120)
-    for mart, (schema, keys) in MARTS.items():
-        found = {tuple(row[key] for key in keys): row for row in stage.rows(f"{schema}.{mart}")}
-        assert found == written(truth(lines, date.fromisoformat(AS_OF))[mart])
-        assert found != written(truth(lines, earlier)[mart])
 
 
 def written(mart: Mart) -> dict[tuple, dict]:

@@ -90,9 +90,10 @@ class Stage:
         ]
         subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
 
-    def request_run(self, refresh: str, token: str) -> None:
-        """Ask for one run, as users do."""
-        self.kubectl("annotate", "--overwrite", "dashboardrefresh", refresh, f"dashboards.sigeti.io/requestedAt={token}")
+    def request_run(self, refresh: str, token: str, mode: str | None = None) -> None:
+        """Ask for one run, as users do; without a mode, the refresh's annotation stands as it is."""
+        modes = [f"dashboards.sigeti.io/runMode={mode}"] if mode else []
+        self.kubectl("annotate", "--overwrite", "dashboardrefresh", refresh, f"dashboards.sigeti.io/requestedAt={token}", *modes)
 
     def status(self, refresh: str) -> dict[str, Any]:
         """The refresh's status, as it is now."""

@@ -96,6 +96,9 @@ class Marts:
         if live is None or live.previous is None:
             message = f"there is no earlier version of {self._refresh} to put back"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, hint="a version is kept from the second publishing on"))
+        if other := versions.published_since(self._connection, self._refresh):
+            message = f"{other} has published some of the same marts since {live.name}: what was live before that is not kept"
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, hint="a mart should be published by one refresh alone"))
         marts = [Mart(Relation(*name.split(".", 1))) for name in live.replaced]
         self._done(
             lambda: publish.bring_back(

@@ -72,6 +72,17 @@ def current(connection: psycopg.Connection, refresh: str) -> Version | None:
     return Version(*row) if row else None
 
 
+def published_since(connection: psycopg.Connection, refresh: str) -> str | None:
+    """Return another refresh that has published some of the same marts since; None if there is none."""
+    row = connection.execute(
+        "select other.refresh from dbt_refresh_version own join dbt_refresh_version other on other.refresh <> own.refresh"
+        " where own.refresh = %s and other.published_at > own.published_at"
+        " and other.marts ?| array(select jsonb_object_keys(own.marts)) limit 1",
+        [refresh],
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
 def record(connection: psycopg.Connection, refresh: str, version: str, live: Live, in_place: Mapping[str, int]) -> None:
     """Note that a version is live; what was live before is the previous one.
 

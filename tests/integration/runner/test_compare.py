@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from compare import differing_rows
 from refresh_examples.embedded import EmbeddedPostgres
+from support.old_way import differing_rows
 from support.postgres import create_database, drop_database
 
 ROOT = Path(__file__).parents[3]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from refresh_api.order import RefreshRef
 from refresh_api.status import Outcome, Reason
-from support.runs import Bench, Ran
+from support.runs import REF, Bench, Ran
 from support.webserver import WebServer
 
 VERSION = "select version, previous_version, held_since is not null, (marts -> 'dwh_marts.mart_a' ->> 'rows')::int from dbt_refresh_version"
@@ -89,6 +90,18 @@ def test_there_is_nothing_to_put_back_after_the_first_version(bench: Bench) -> N
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.PUBLISH_FAILED)
     assert "there is no earlier version of petit" in ran.messages
     assert count(bench) == 100
+
+
+def test_what_another_refresh_has_published_since_is_not_put_back(bench: Bench) -> None:
+    """Two refreshes with the same marts: the earlier version of one is no longer kept, and the message names the other."""
+    bench.run()
+    bench.run()
+    bench.ref = RefreshRef(name="grand", namespace="essai")
+    bench.run()
+    bench.ref = REF
+    ran = bench.run(mode="rollback")
+    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.PUBLISH_FAILED)
+    assert "grand has published some of the same marts since" in ran.messages
 
 
 def test_a_run_from_a_step_leaves_out_those_before(bench: Bench) -> None:
