@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt
+.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ bench: bench-refresh bench-operator ## every bench, each with its verdicts
 bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5)
 	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5)
 	@$(PYTHON) -m bench.readers
+
+bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
+	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)
 
 clean: ## leave nothing behind: no process, mount, network namespace, container, image store
 	@scripts/clean

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
@@ -54,6 +56,20 @@ class Place:
         config = json.loads(self.kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}
         (self.home / f"{self.namespace}.kubeconfig").write_text(json.dumps(config))
+
+    @property
+    def pid(self) -> int:
+        """The operator's process."""
+        assert self._process, "the operator is not running"
+        return self._process.pid
+
+    @staticmethod
+    def answers(url: str) -> bool:
+        """Whether a probe is answered with 200."""
+        try:
+            return httpx.get(url, trust_env=False, timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def start(self) -> None:
         """Start the operator, with the permissions of its chart and no others."""

@@ -7,6 +7,7 @@ since a next run that differs from the controller's would be a lie.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -62,11 +63,15 @@ class Schedule:
         A wall time that the spring night skips does not start; one that the autumn night has twice starts twice,
         as the CronJob controller does it.
         """
-        first = moment.astimezone(self.zone).date() - timedelta(days=1)
-        for offset in range(HORIZON.days):
-            day = first + timedelta(days=offset)
+        day = moment.astimezone(self.zone).date() - timedelta(days=1)
+        last = day + HORIZON
+        while day < last:
+            if day.month not in self.months:
+                day = (day.replace(day=1) + timedelta(days=31)).replace(day=1)
+                continue
             if self.matches(day):
                 yield from (start for start in self._starts(day) if start > moment)
+            day += timedelta(days=1)
 
     @property
     def fixed_hour(self) -> bool:
@@ -113,6 +118,7 @@ class Schedule:
         return [instant.astimezone(self.zone) for instant in sorted(found)]
 
 
+@lru_cache(maxsize=4096)
 def parse(line: str, zone: str = "Etc/UTC") -> Schedule:
     """Return the schedule of a cron line; ValueError says which field is wrong, LookupError that there is no such zone."""
     parts = line.split()

@@ -1,6 +1,7 @@
 """When which refresh is looked at: each by one worker at a time, events in the meantime count once, failures wait longer and longer."""
 
 import asyncio
+import heapq
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +19,8 @@ class Agenda:
     def __init__(self, workers: int = 8) -> None:
         self._workers = workers
         self._due: dict[Ref, float] = {}
+        self._queue: list[tuple[float, str, Ref]] = []
+        """The same, earliest first; an entry that `_due` does not confirm is void."""
         self._at_work: set[Ref] = set()
         self._failures: dict[Ref, int] = {}
         self._changed = asyncio.Event()
@@ -27,7 +30,8 @@ class Agenda:
         moment = asyncio.get_running_loop().time() + max(0.0, after.total_seconds())
         if ref not in self._due or moment < self._due[ref]:
             self._due[ref] = moment
-            self._changed.set()
+            if ref not in self._at_work:
+                self._enter(ref)
 
     def failed(self, ref: Ref) -> None:
         """Have a refresh looked at again after a pause, which doubles with each failure in a row."""
@@ -38,11 +42,20 @@ class Agenda:
         """Forget the failures of a refresh."""
         self._failures.pop(ref, None)
 
+    def delay(self) -> timedelta:
+        """Return for how long the refresh that waits longest has been due."""
+        now = asyncio.get_running_loop().time()
+        return timedelta(seconds=max((now - moment for moment in self._due.values()), default=0.0))
+
     async def work(self, look: Callable[[Ref], Awaitable[None]]) -> None:
         """Call `look` for each refresh that is due, until cancelled; `look` raises nothing."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):
                 group.create_task(self._worker(look))
+
+    def _enter(self, ref: Ref) -> None:
+        heapq.heappush(self._queue, (self._due[ref], str(ref), ref))
+        self._changed.set()
 
     async def _worker(self, look: Callable[[Ref], Awaitable[None]]) -> None:
         while True:
@@ -51,20 +64,21 @@ class Agenda:
                 await look(ref)
             finally:
                 self._at_work.discard(ref)
-                self._changed.set()
+                if ref in self._due:
+                    self._enter(ref)
 
     async def _next(self) -> Ref:
         loop = asyncio.get_running_loop()
         while True:
-            now = loop.time()
-            free = {ref: moment for ref, moment in self._due.items() if ref not in self._at_work}
-            ref = min(free, key=free.__getitem__, default=None)
-            if ref is not None and free[ref] <= now:
+            while self._queue and (self._queue[0][2] in self._at_work or self._due.get(self._queue[0][2]) != self._queue[0][0]):
+                heapq.heappop(self._queue)
+            if self._queue and self._queue[0][0] <= loop.time():
+                ref = heapq.heappop(self._queue)[2]
                 del self._due[ref]
                 self._at_work.add(ref)
                 return ref
             self._changed.clear()
-            pause = None if ref is None else free[ref] - now
+            pause = self._queue[0][0] - loop.time() if self._queue else None
             # not wait_for, whose task kopf would wait for at the end
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):

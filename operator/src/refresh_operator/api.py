@@ -3,13 +3,12 @@
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic import TypeAdapter, ValidationError
+from pydantic_core import from_json
 
 from refresh_operator.errors import ApiError, Unavailable, api_error
 from refresh_operator.world import Json
@@ -19,35 +18,26 @@ APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 _TIMEOUT = 30.0
 """Seconds for one request."""
-_OBJECT = TypeAdapter(Json)
-
-
-@dataclass(frozen=True)
-class Kind:
-    """How a kind is addressed."""
-
-    name: str
-    prefix: str
-    plural: str
-
-    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The path of the collection (of all namespaces where none is named), or of one object."""
-        parts = [self.prefix, *(["namespaces", namespace] if namespace else []), self.plural, name, subresource]
-        return "/" + "/".join(part for part in parts if part)
+_PAGE: Final = "500"
+"""Objects in one answer to a list."""
 
 
 class Api:
     """A connection to one API server; to be closed."""
 
     def __init__(self, configuration: client.Configuration) -> None:
-        self._client = client.ApiClient(configuration)
+        self._configuration = configuration
+        # the client knows kubeconfigs and certificates; its own calls would take longer than the server does
+        tls = client.ApiClient(configuration).rest_client.ssl_context
+        # the API server is never behind the proxy that the environment may name for everything else
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=_TIMEOUT), trust_env=False
+        )
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None) -> Self:
         """Return a connection by a kubeconfig, or else by the pod's own ServiceAccount."""
         configuration = client.Configuration()
-        # the API server is never behind the proxy that the environment may name for everything else
-        configuration.client_session_kwargs = {"trust_env": False}
         if kubeconfig:
             await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
         else:
@@ -56,11 +46,24 @@ class Api:
 
     async def close(self) -> None:
         """End the connection."""
-        await self._client.close()  # type: ignore[no-untyped-call]  # generated
+        await self._session.close()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Return one object or list; NotFound if there is none."""
         return await self._call("GET", path, query or {})
+
+    async def list(self, path: str, query: Mapping[str, str] | None = None) -> tuple[list[Json], int]:
+        """Return a whole collection, fetched in pages, and the version that it is of."""
+        found: list[Json] = []
+        wanted = {**(query or {}), "limit": _PAGE}
+        while True:
+            page = await self._call("GET", path, wanted)
+            items, metadata = page.get("items"), page.get("metadata")
+            found += [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+            about = metadata if isinstance(metadata, dict) else {}
+            if not about.get("continue"):
+                return found, int(str(about.get("resourceVersion") or 0))
+            wanted["continue"] = str(about["continue"])
 
     async def create(self, path: str, body: Json) -> Json:
         """Make an object; Conflict if it is there already."""
@@ -87,27 +90,32 @@ class Api:
                 raise
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
+        payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        headers = {"Accept": _JSON, "Content-Type": content}
+        token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
+        if token:
+            headers["Authorization"] = token
         try:
-            verb, url, headers, payload, _ = await self._client.param_serialize(
-                method,
-                path,
-                query_params=list(query.items()),
-                header_params={"Accept": _JSON, "Content-Type": content},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            response = await self._client.call_api(verb, url, headers, payload, _request_timeout=_TIMEOUT)
-            text = await response.read()  # type: ignore[no-untyped-call]  # generated
+            url = self._configuration.host + path
+            async with self._session.request(method, url, params=query, data=payload, headers=headers) as response:
+                text, status = await response.read(), response.status
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # noqa: UP041 - Python 3.10 and later have one of them
             raise Unavailable(0, f"the API server does not answer: {type(error).__name__}") from error
-        if response.status >= 400:
-            raise api_error(response.status, _message(text) or f"{method} {path}: HTTP {response.status}")
-        return _OBJECT.validate_json(text)
+        if status >= 400:
+            raise api_error(status, _message(text) or f"{method} {path}: HTTP {status}")
+        return _object(text)
+
+
+def _object(text: bytes) -> Json:
+    found = from_json(text)
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
 
 
 def _message(text: bytes) -> str:
     """The message of the Status object that the API server answers with."""
     try:
-        return str(_OBJECT.validate_json(text).get("message", ""))
-    except (ValidationError, json.JSONDecodeError):
+        return str(_object(text).get("message", ""))
+    except ValueError:
         return ""

@@ -1,87 +1,95 @@
 """The one door to the cluster: observe one refresh, apply one decision."""
 
-import asyncio
 import base64
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
-from typing import Final
 
 from pydantic import JsonValue
 
 from refresh_api import names
 from refresh_api.model import time_text
 from refresh_api.status import OperatorShare
-from refresh_operator.api import Api, Kind
+from refresh_operator.api import Api
 from refresh_operator.decide import Decision, Replacement
 from refresh_operator.drift import Difference, differences
 from refresh_operator.errors import Conflict, NotFound
+from refresh_operator.kinds import ACCOUNTS, BINDINGS, CRONJOBS, EVENTS, JOBS, KEPT, PODS, REFRESHES, ROLES, SECRETS, WATCHED, Kind
+from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
+from refresh_operator.secrets import SecretBook
 from refresh_operator.world import Invalid, Job, Json, Pod, Refresh, World, refresh_of
 
 log = logging.getLogger(__name__)
 
-REFRESHES: Final = Kind(names.KIND, f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL)
-CRONJOBS: Final = Kind("CronJob", "apis/batch/v1", "cronjobs")
-JOBS: Final = Kind("Job", "apis/batch/v1", "jobs")
-ACCOUNTS: Final = Kind("ServiceAccount", "api/v1", "serviceaccounts")
-ROLES: Final = Kind("Role", "apis/rbac.authorization.k8s.io/v1", "roles")
-BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings")
-PODS: Final = Kind("Pod", "api/v1", "pods")
-SECRETS: Final = Kind("Secret", "api/v1", "secrets")
-EVENTS: Final = Kind("Event", "api/v1", "events")
-KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}
-"""The kinds that are kept equal to a refresh."""
-
-WAREHOUSE_KEYS: Final = ("host", "dbname", "user", "password")
-"""Keys without which a warehouse's Secret is of no use."""
-
 
 class Cluster:
-    """Reads and writes everything that belongs to refreshes."""
+    """Reads and writes everything that belongs to refreshes; what is watched is read from the mirror."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, mirror: Mirror) -> None:
         self._api = api
+        self._mirror = mirror
+        self._secrets = SecretBook(self.secret)
+        self._strangers: dict[Ref, set[str]] = {}
+        """Kinds of which an object has the name of ours without our label: no watch tells of them."""
 
-    async def refreshes(self, namespace: str = "") -> list[Ref]:
-        """Every refresh in a namespace, or in all."""
-        found = await self._api.get(REFRESHES.path(namespace))
-        return [refresh_of(item).ref for item in _items(found)]
+    def refreshes(self) -> Iterator[Refresh]:
+        """Every refresh."""
+        return (seen for ref in self._mirror.refreshes() if (seen := self.refresh(ref)))
 
-    async def refresh(self, ref: Ref) -> Refresh | None:
+    async def list(self, namespace: str) -> set[Ref]:
+        """Compare the mirror with everything that is there in a namespace, or in all; return the refreshes it was wrong about."""
+        changed = set()
+        for kind in WATCHED:
+            query = {} if kind == REFRESHES else {"labelSelector": names.REFRESH_LABEL}
+            items, version = await self._api.list(kind.path(namespace), query)
+            changed |= self._mirror.replace(kind, namespace, items, version)
+        return changed | self._secrets.users_of(await self._secrets.changed())
+
+    def refresh(self, ref: Ref) -> Refresh | None:
         """One refresh; None if it is gone."""
-        raw = await self._find(REFRESHES, ref.namespace, ref.name)
+        raw = self._mirror.get(REFRESHES, ref.namespace, ref.name)
+        if raw is None:
+            self._secrets.leave(ref)
+            self._strangers.pop(ref, None)
         return refresh_of(raw) if raw else None
+
+    async def refetch(self, ref: Ref) -> None:
+        """Ask for what may have been changed since the watches told of it."""
+        for kind, name in ((REFRESHES, ref.name), (CRONJOBS, cronjob_name(ref.name))):
+            found = await self._find(kind, ref.namespace, name)
+            if found:
+                self._mirror.put(kind, found)
 
     async def observe(self, refresh: Refresh, silence: timedelta = timedelta(0)) -> World:
         """All that belongs to a refresh, as it is now."""
-        namespace, name = refresh.ref.namespace, refresh.ref.name
-        wanted = [(CRONJOBS, cronjob_name(name)), *((kind, permissions_name(name)) for kind in (ACCOUNTS, ROLES, BINDINGS))]
-        found, jobs, missing = await asyncio.gather(
-            asyncio.gather(*(self._find(kind, namespace, each) for kind, each in wanted)),
-            self._api.get(JOBS.path(namespace), {"labelSelector": f"{names.REFRESH_LABEL}={name}"}),
-            self._missing(refresh),
-        )
-        objects = {kind.name: item for (kind, _), item in zip(wanted, found, strict=True) if item}
+        objects = {}
+        for kind, name in _kept_names(refresh.ref):
+            item = self._mirror.get(kind, refresh.ref.namespace, name)
+            if item is None and kind.name in self._strangers.get(refresh.ref, ()):
+                item = await self._find(kind, refresh.ref.namespace, name)
+            if item:
+                objects[kind.name] = item
         # The label alone could be anybody's, or that of a deleted refresh with the same name.
-        runs = [Job.model_validate(item) for item in _items(jobs)]
+        runs = [Job.model_validate(item) for item in self._mirror.belonging(JOBS, refresh.ref)]
         runs = [job for job in runs if job.metadata.annotations.get(names.UID_ANNOTATION) == refresh.metadata.uid]
-        known = {run.id for run in refresh.share.history}
-        pods = await self._pods(refresh) if any(job.metadata.name not in known or not job.end for job in runs) else ()
+        pods = tuple(Pod.model_validate(item) for item in self._mirror.belonging(PODS, refresh.ref)) if runs else ()
+        missing = (
+            () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
+        )
         return World(refresh, objects, tuple(runs), pods, silence, missing)
 
     async def apply(self, refresh: Refresh, decision: Decision, now: datetime) -> frozenset[Difference]:
         """Make a decision so; Conflict if somebody was faster. Returns the differences that came back at once: others insist on them."""
         namespace = refresh.ref.namespace
         for item in decision.create:
-            await self._api.create(KEPT[str(item["kind"])].path(namespace), item)
-            log.info("made %s", item["kind"])
+            await self._create(refresh.ref, KEPT[str(item["kind"])], item)
         returned: frozenset[Difference] = frozenset()
         for each in decision.replace:
             returned |= await self._replace(namespace, each, now)
         if decision.start:
-            await self._api.create(JOBS.path(namespace), decision.start)
+            self._mirror.put(JOBS, await self._api.create(JOBS.path(namespace), decision.start))
             log.info("made the Job %s", _mapping(decision.start["metadata"])["name"])
         if decision.share:
             await self.write(refresh, decision.share)
@@ -104,7 +112,17 @@ class Cluster:
             "metadata": {"name": meta.name, "namespace": meta.namespace, "resourceVersion": meta.resource_version},
             "status": share.model_dump(mode="json", by_alias=True, exclude_none=True),
         }
-        await self._api.apply(REFRESHES.path(meta.namespace, meta.name, "status"), body, names.OPERATOR_FIELD_MANAGER)
+        written = await self._api.apply(REFRESHES.path(meta.namespace, meta.name, "status"), body, names.OPERATOR_FIELD_MANAGER)
+        self._mirror.put(REFRESHES, written)
+
+    async def _create(self, ref: Ref, kind: Kind, item: Json) -> None:
+        try:
+            self._mirror.put(kind, await self._api.create(kind.path(ref.namespace), item))
+        except Conflict:
+            self._strangers.setdefault(ref, set()).add(kind.name)
+            raise
+        self._strangers.get(ref, set()).discard(kind.name)
+        log.info("made %s", kind.name)
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The content of a Secret; None if there is none. Not to be logged, nor kept."""
@@ -121,21 +139,9 @@ class Cluster:
             version = _mapping(seen["metadata"])["resourceVersion"]
             item = {**item, "metadata": {**_mapping(item["metadata"]), "resourceVersion": version}}
         written = await self._api.replace(kind.path(namespace, name), item)
+        self._mirror.put(kind, written)
         log.info("replaced %s %s: %s", kind.name, name, ", ".join(found.path for found in each.differences))
         return frozenset(differences(each.item, written))
-
-    async def _missing(self, refresh: Refresh) -> tuple[str, ...]:
-        if isinstance(refresh.spec, Invalid):
-            return ()
-        name = refresh.spec.warehouse.secret_ref.name
-        content = await self.secret(refresh.ref.namespace, name)
-        if content is None:
-            return (f"there is no Secret {name} (spec.warehouse.secretRef) with the keys {', '.join(WAREHOUSE_KEYS)}",)
-        return tuple(f"the Secret {name} (spec.warehouse.secretRef) has no key {key}" for key in WAREHOUSE_KEYS if not content.get(key))
-
-    async def _pods(self, refresh: Refresh) -> tuple[Pod, ...]:
-        found = await self._api.get(PODS.path(refresh.ref.namespace), {"labelSelector": f"{names.REFRESH_LABEL}={refresh.ref.name}"})
-        return tuple(Pod.model_validate(item) for item in _items(found))
 
     async def post(self, refresh: Refresh, note: Note, now: datetime) -> None:
         """Post an event on a refresh, once."""
@@ -173,9 +179,10 @@ class Cluster:
             return None
 
 
-def _items(found: Json) -> list[Json]:
-    items = found.get("items")
-    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+def _kept_names(ref: Ref) -> Iterator[tuple[Kind, str]]:
+    yield CRONJOBS, cronjob_name(ref.name)
+    for kind in (ACCOUNTS, ROLES, BINDINGS):
+        yield kind, permissions_name(ref.name)
 
 
 def _mapping(value: JsonValue) -> Json:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -43,6 +44,8 @@ async def look(ref: Ref, services: Services) -> None:
             again = await converge(ref, services)
         except (Conflict, NotFound) as error:
             log.info("somebody was faster, looking again: %s", error)
+            with suppress(ApiError):
+                await services.cluster.refetch(ref)
             services.agenda.failed(ref)
         except ApiError as error:
             log.warning("looking again later: %s", error)
@@ -60,7 +63,7 @@ async def look(ref: Ref, services: Services) -> None:
 
 async def converge(ref: Ref, services: Services) -> timedelta | None:
     """Make the cluster match one refresh; return after what time it is to be looked at again, None if it is gone."""
-    refresh = await services.cluster.refresh(ref)
+    refresh = services.cluster.refresh(ref)
     if refresh is None:
         services.tolerated.pop(ref, None)
         services.heartbeats.forget(ref)

@@ -19,6 +19,8 @@ from refresh_operator.world import Invalid, Json, Metadata, Refresh, Seen, World
 
 _MOVES_SLOTS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
 _START_TIMEOUT = timedelta(minutes=5)
+_LONGEST_WAIT = timedelta(hours=1)
+"""Until a refresh is looked at again for which nothing is due: events and the resync tell of all that changes."""
 _WITHIN_A_DAY = timedelta(days=1)
 
 
@@ -72,7 +74,8 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         give_up=_to_give_up(world, found.ended),
         notes=(*_drift_notes(refresh, create, replace), *notes),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
-        again=_again(world, found, share, start_timeout, settings, now),
+        # our own writes come back as no event: what follows from them is seen at the next look
+        again=timedelta(0) if create or found.answer.start else _again(world, found, share, start_timeout, settings, now),
     )
 
 
@@ -137,7 +140,7 @@ def _drift_notes(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Repl
 def _again(world: World, found: Findings, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:
     """After what time something is due that no event tells."""
     second = timedelta(seconds=1)
-    waits = [settings.resync]
+    waits = [_LONGEST_WAIT]
     if found.problem:
         waits.append(settings.recheck)
     if share.next_run:

@@ -1,41 +1,36 @@
-"""What kopf watches for us. An event only says which refresh to look at; all else is observed afresh."""
+"""What kopf watches for us. An event brings the mirror up to date, and says which refresh to look at."""
 
 from datetime import timedelta
-from typing import Final
+from typing import Final, cast
 
 import kopf
 
-from refresh_api.names import GROUP, PLURAL, REFRESH_LABEL, VERSION
+from refresh_api.names import GROUP, REFRESH_LABEL
 from refresh_operator.agenda import Agenda
-from refresh_operator.names import Ref
+from refresh_operator.kinds import REFRESHES, WATCHED, Kind
+from refresh_operator.memoryless import NoDifferences, NoProgress
+from refresh_operator.mirror import Mirror
+from refresh_operator.world import Json
 
-BELONGINGS: Final = (
-    ("batch", "v1", "cronjobs"),
-    ("batch", "v1", "jobs"),
-    ("", "v1", "pods"),
-    ("", "v1", "serviceaccounts"),
-    ("rbac.authorization.k8s.io", "v1", "roles"),
-    ("rbac.authorization.k8s.io", "v1", "rolebindings"),
-)
-"""What belongs to refreshes, and is told by the label with the refresh's name."""
 SETTLE: Final = timedelta(milliseconds=100)
 """What comes of one change comes in several events: a Job, its pod, their states. They are answered together."""
 
 
-def registry_of(agenda: Agenda) -> kopf.OperatorRegistry:
-    """Return the handlers; they put refreshes on the agenda."""
+def registry_of(agenda: Agenda, mirror: Mirror) -> kopf.OperatorRegistry:
+    """Return the handlers; they keep the mirror, and put refreshes on the agenda."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def refresh_changed(namespace: str | None, name: str | None, **_: object) -> None:
-        agenda.add(Ref(namespace or "", name or ""))
+    def watch(kind: Kind, settle: timedelta) -> None:
+        async def changed(event: kopf.RawEvent, **_: object) -> None:
+            item = cast("Json", event["object"])
+            ref = mirror.remove(kind, item) if event["type"] == "DELETED" else mirror.put(kind, item, told=True)
+            if ref:
+                agenda.add(ref, settle)
 
-    async def belonging_changed(namespace: str | None, labels: kopf.Labels, **_: object) -> None:
-        if refresh := labels.get(REFRESH_LABEL):
-            agenda.add(Ref(namespace or "", refresh), SETTLE)
+        kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"{kind.plural}_changed")(changed)
 
-    for group, version, plural in BELONGINGS:
-        kopf.on.event(group, version, plural, registry=registry, id=f"{plural}_changed")(belonging_changed)
+    for kind in WATCHED:
+        watch(kind, timedelta(0) if kind == REFRESHES else SETTLE)
 
     @kopf.on.login(registry=registry)
     def login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:
@@ -51,11 +46,13 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.posting.loggers = False
     settings.scanning.disabled = True
     settings.persistence.finalizer = f"{GROUP}/none"
-    settings.persistence.progress_storage = kopf.StatusProgressStorage(name="none", field="status.none")
+    settings.persistence.progress_storage = NoProgress()
+    settings.persistence.diffbase_storage = NoDifferences()
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = 240
     settings.networking.request_timeout = 30
     settings.execution.max_workers = 1
-    for group, version, plural in BELONGINGS:
-        settings.watching.label_selectors[(group, version, plural)] = REFRESH_LABEL
+    for kind in WATCHED:
+        if kind != REFRESHES:
+            settings.watching.label_selectors[(kind.group, kind.version, kind.plural)] = REFRESH_LABEL
     return settings

@@ -89,6 +89,7 @@ def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
 
 def _readiness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
     old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
-    if new is None or (old and (old.status, old.reason) == (new.status, new.reason)):
+    fine = new is not None and new.status is ConditionStatus.TRUE
+    if new is None or (old is None and fine) or (old and (old.status, old.reason) == (new.status, new.reason)):
         return []
     return [Note(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import kopf
 
@@ -14,29 +15,40 @@ from refresh_operator.api import Api
 from refresh_operator.cluster import Cluster
 from refresh_operator.converge import Services, look
 from refresh_operator.errors import ApiError, ContractMissing, NotFound
+from refresh_operator.figures import text_of
 from refresh_operator.handlers import kopf_settings, registry_of
+from refresh_operator.mirror import Mirror
+from refresh_operator.names import Ref
+from refresh_operator.probes import Health, serve_probes
 from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+_PAUSE: Final = timedelta(seconds=2)
+"""Until the API server is asked again after it did not answer."""
 
 
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
     """Keep refreshes until the process is told to end; ContractMissing where the CRD is not there, also later."""
     api = await Api.connect(kubeconfig)
     agenda = Agenda()
-    services = Services(Cluster(api), settings, clock, agenda)
+    mirror = Mirror()
+    services = Services(Cluster(api, mirror), settings, clock, agenda)
+    health = Health(mirror, agenda)
     own = [
-        asyncio.create_task(agenda.work(partial(look, services=services)), name="agenda"),
-        asyncio.create_task(resync(services), name="resync"),
+        asyncio.create_task(work(services, health), name="agenda"),
+        asyncio.create_task(resync(services, mirror), name="resync"),
     ]
+    if settings.health_endpoint:
+        figures = partial(_figures, services)
+        own.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
     watching = asyncio.create_task(
         kopf.operator(
-            registry=registry_of(agenda),
+            registry=registry_of(agenda, mirror),
             settings=kopf_settings(),
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
-            liveness_endpoint=settings.health_endpoint or None,
         ),
         name="kopf",
     )
@@ -53,18 +65,40 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
         await api.close()
 
 
-async def resync(services: Services) -> None:
-    """Look at every refresh each `settings.resync`, evenly spread, so that what no event told comes to light."""
+def _figures(services: Services) -> str:
+    return text_of(services.cluster.refreshes(), services.clock())
+
+
+async def work(services: Services, health: Health) -> None:
+    """Look at what is due, once everything is known that is there."""
+    await health.mirror.listed.wait()
+    health.first.update(health.mirror.refreshes())
+    for ref in health.first:
+        services.agenda.add(ref)
+
+    async def look_and_tell(ref: Ref) -> None:
+        await look(ref, services)
+        health.first.discard(ref)
+
+    await services.agenda.work(look_and_tell)
+
+
+async def resync(services: Services, mirror: Mirror) -> None:
+    """Compare the mirror with what is there, each `settings.resync`, so that what no event told comes to light."""
+    pause = timedelta(0)
     while True:
-        for namespace in services.settings.namespaces or ("",):
-            try:
-                refs = await services.cluster.refreshes(namespace)
-            except NotFound as error:
-                # the watches would wait for it in silence, and for good
-                raise ContractMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
-            except ApiError as error:
-                log.warning("can't list the refreshes: %s", error)
-                continue
-            for number, ref in enumerate(refs):
-                services.agenda.add(ref, services.settings.resync * number / len(refs))
-        await asyncio.sleep(services.settings.resync.total_seconds())
+        await asyncio.sleep(pause.total_seconds())
+        mirror.next_round()
+        try:
+            for namespace in services.settings.namespaces or ("",):
+                for ref in await services.cluster.list(namespace):
+                    services.agenda.add(ref)
+        except NotFound as error:
+            # the watches would wait for it in silence, and for good
+            raise ContractMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
+        except ApiError as error:
+            log.warning("can't list what is there: %s", error)
+            pause = min(services.settings.resync, _PAUSE)
+        else:
+            mirror.listed.set()
+            pause = services.settings.resync

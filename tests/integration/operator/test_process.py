@@ -23,6 +23,9 @@ def test_it_answers_its_probes_and_ends_quickly(own_place):
     own_place.until(alive, 20)
     own_place.refresh("lines")
     own_place.ready("lines")
+    own_place.until(lambda: own_place.answers(endpoint.replace("healthz", "readyz")), 10)
+    figures = httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text
+    assert f'dashboardrefresh_ready{{namespace="{own_place.namespace}",refresh="lines"}} 1.0' in figures
     assert own_place.stop() == 0
     lines = [json.loads(line) for line in own_place.log.read_text().splitlines()]
     assert {line["refresh"] for line in lines if "refresh" in line} == {"lines"}

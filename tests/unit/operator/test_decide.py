@@ -20,7 +20,7 @@ def test_a_new_refresh_gets_permissions_and_a_cronjob():
     """In this order, so that no run starts without its permissions."""
     decision = decided(world(refresh(), objects={}))
     assert kinds(decision.create) == ["ServiceAccount", "Role", "RoleBinding", "CronJob"]
-    assert [note.reason for note in decision.notes] == ["Scheduled"]
+    assert decision.notes == ()
 
 
 def test_at_rest_there_is_nothing_to_do():

@@ -1,0 +1,45 @@
+"""The kinds of objects that the operator deals with, and where the API server has them."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from refresh_api import names
+
+
+@dataclass(frozen=True)
+class Kind:
+    """How a kind is addressed."""
+
+    name: str
+    prefix: str
+    plural: str
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """The path of the collection (of all namespaces where none is named), or of one object."""
+        parts = [self.prefix, *(["namespaces", namespace] if namespace else []), self.plural, name, subresource]
+        return "/" + "/".join(part for part in parts if part)
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core."""
+        return self.prefix.split("/")[1] if self.prefix.startswith("apis/") else ""
+
+    @property
+    def version(self) -> str:
+        """The version of the API."""
+        return self.prefix.rpartition("/")[2]
+
+
+REFRESHES: Final = Kind(names.KIND, f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL)
+CRONJOBS: Final = Kind("CronJob", "apis/batch/v1", "cronjobs")
+JOBS: Final = Kind("Job", "apis/batch/v1", "jobs")
+ACCOUNTS: Final = Kind("ServiceAccount", "api/v1", "serviceaccounts")
+ROLES: Final = Kind("Role", "apis/rbac.authorization.k8s.io/v1", "roles")
+BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings")
+PODS: Final = Kind("Pod", "api/v1", "pods")
+SECRETS: Final = Kind("Secret", "api/v1", "secrets")
+EVENTS: Final = Kind("Event", "api/v1", "events")
+KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}
+"""The kinds that are kept equal to a refresh."""
+WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, ACCOUNTS, ROLES, BINDINGS)
+"""The kinds that are watched; all but the refreshes themselves by the label with the refresh's name."""

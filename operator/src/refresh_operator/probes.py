@@ -1,0 +1,70 @@
+"""What Kubernetes and Prometheus ask the operator: whether it lives, whether it is ready, and its figures.
+
+Alive means that its watches tell what happens and that no refresh waits for its look for minutes; an operator that merely answers is not.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from refresh_operator.agenda import Agenda
+from refresh_operator.mirror import Mirror
+from refresh_operator.names import Ref
+
+LONGEST_DELAY: Final = timedelta(minutes=5)
+"""A refresh that is due for so long and is not looked at shows that the operator hangs."""
+
+
+@dataclass
+class Health:
+    """What the operator's health is judged by."""
+
+    mirror: Mirror
+    agenda: Agenda
+    first: set[Ref] = field(default_factory=set)
+    """The refreshes that were there at the start and have not been looked at yet."""
+
+    def ails(self) -> str:
+        """Return why the operator should be started anew; nothing where it works."""
+        if self.mirror.stalled:
+            return f"the watch of {', '.join(self.mirror.stalled)} tells nothing"
+        delay = self.agenda.delay()
+        return f"a refresh has been waiting for its look for {delay.total_seconds():.0f} s" if delay > LONGEST_DELAY else ""
+
+    def waits(self) -> str:
+        """Return what the operator is still waiting for at its start; nothing once it is ready."""
+        if not self.mirror.listed.is_set():
+            return "the API server has not answered yet"
+        return f"{len(self.first)} refreshes are to be looked at first" if self.first else ""
+
+
+async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]) -> None:
+    """Answer /healthz, /readyz and /metrics at the host and port of an address, until cancelled."""
+
+    def probe(trouble: Callable[[], str]) -> Callable[[web.Request], object]:
+        async def answer(_request: web.Request) -> web.Response:
+            text = trouble()
+            return web.Response(status=503 if text else 200, text=text or "ok")
+
+        return answer
+
+    async def metrics(_request: web.Request) -> web.Response:
+        return web.Response(text=figures(), content_type="text/plain", charset="utf-8")
+
+    app = web.Application()
+    app.router.add_get("/healthz", probe(health.ails))  # type: ignore[arg-type]
+    app.router.add_get("/readyz", probe(lambda: health.ails() or health.waits()))  # type: ignore[arg-type]
+    app.router.add_get("/metrics", metrics)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None)
+    await runner.setup()
+    place = urlsplit(endpoint)
+    try:
+        await web.TCPSite(runner, place.hostname, place.port).start()
+        await asyncio.Event().wait()
+    finally:
+        await runner.cleanup()

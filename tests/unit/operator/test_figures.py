@@ -1,0 +1,39 @@
+"""The figures that Prometheus reads."""
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from refresh_api.status import OperatorShare
+from refresh_operator.figures import text_of
+from support.worlds import NOW, at, job, refresh, report, settled, world
+
+
+def figures(*seen):
+    """Name and labels beside the refresh's own, and the value."""
+    families = text_string_to_metric_families(text_of(seen, NOW))
+    return {
+        (sample.name.removeprefix("dashboardrefresh_"), sample.labels.get("step", "")): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.labels["refresh"] == "phase2"
+    }
+
+
+def test_the_figures_are_those_of_the_status():
+    """So that a restart changes none."""
+    share = OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), "missedRuns": 3})
+    after = settled(world(refresh(share, freshness={"maxStaleness": "4h"}), (job("r1", "Complete"),)))
+    steps = [{"name": "marts", "state": "Succeeded", "duration": "1m05s"}, {"name": "cache", "state": "Succeeded", "duration": "0s"}]
+    found = figures(refresh(after, run=report("r1", steps=steps), freshness={"maxStaleness": "4h"}))
+    assert found["missed_runs_total", ""] == 3
+    assert found["last_run_success", ""] == 1
+    assert found["run_duration_seconds", ""] == 300
+    assert found["staleness_seconds", ""] == 300
+    assert found["max_staleness_seconds", ""] == 4 * 3600
+    assert (found["step_duration_seconds", "marts"], found["step_duration_seconds", "cache"]) == (65, 0)
+
+
+def test_what_never_was_has_no_figure():
+    """No success yet is no success at the beginning of time."""
+    found = figures(refresh(settled(world(refresh()))))
+    assert not {("last_success_timestamp_seconds", ""), ("last_run_success", ""), ("staleness_seconds", "")} & found.keys()
+    assert found["ready", ""] == 1
