@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing.util
 import os
 import random
 import sys
@@ -29,16 +30,18 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "parse":
         return _parse(chosen.project)
     with (interrupts := Interrupts()).installed():
-        code = _run(chosen, interrupts)
+        code = _act(chosen, interrupts)
     if arguments is None:
         # As a program: all is reported and closed, and taking dbt apart object by object would cost another half second.
         sys.stdout.flush()
+        # What dbt's locks left with the system goes first, or Python's resource tracker would complain of it.
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # the standard library registers it for every exit but this
         os._exit(code)
     return code
 
 
-def _run(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
-    from refresh_runner.command import Places, Surroundings, run_command
+def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
+    from refresh_runner.command import Places, Surroundings, plan_command, run_command
     from refresh_runner.journal import Clock
 
     surroundings = Surroundings(
@@ -49,7 +52,8 @@ def _run(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
         interrupts=interrupts,
         termination_log=chosen.termination_log,
     )
-    return run_command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir), surroundings)
+    command = plan_command if chosen.command == "plan" else run_command
+    return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode), surroundings)
 
 
 def _parse(project: Path) -> int:
@@ -74,12 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--termination-log", type=Path, default=Path(TERMINATION_LOG_PATH), help="where a pod leaves its last words (%(default)s)"
     )
+    plan = commands.add_parser("plan", help="what would a run do, and why? Touches nothing; asks the warehouse if it is told how")
+    plan.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
+    plan.set_defaults(workdir=None, termination_log=Path(os.devnull))
+    for command in (run, plan):
+        command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, rollback or resume; a plain refresh unless given")
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
-    for command in (run, lint, parse):
+    for command in (run, plan, lint, parse):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
-    for command in (run, lint):
+    for command in (run, plan, lint):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
     return parser
 

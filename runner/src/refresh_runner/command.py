@@ -33,6 +33,7 @@ from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
 from refresh_runner.plan import Attempt, Plan, plan_for
+from refresh_runner.preview import preview
 from refresh_runner.report import report_of
 from refresh_runner.resume import fingerprint_of
 from refresh_runner.run import run
@@ -68,6 +69,8 @@ class Places:
     secrets: Path | None = None
     workdir: Path | None = None
     """Where dbt's files stay; a temporary folder unless given."""
+    mode: str | None = None
+    """What to do beside a plain refresh; only with a file."""
 
 
 def run_command(places: Places, around: Surroundings) -> int:
@@ -75,7 +78,7 @@ def run_command(places: Places, around: Surroundings) -> int:
     Dbt.preload()
     variables, file = around.variables, places.file
     try:
-        order = order_of_file(file) if file else order_of_pod(variables)
+        order = order_of_file(file, places.mode) if file else order_of_pod(variables)
     except InvalidOrderError as error:
         around.output.write(f"the order is invalid: {error}\n")
         if file:
@@ -95,6 +98,26 @@ def run_command(places: Places, around: Surroundings) -> int:
         in_pod=not file,
     )
     return _run(setting, around)
+
+
+def plan_command(places: Places, around: Surroundings) -> int:
+    """Say what a run of the file's refresh would do; return the exit code."""
+    Dbt.preload()
+    if places.file is None:
+        raise ValueError("a plan needs a file")
+    try:
+        order = order_of_file(places.file, places.mode)
+    except InvalidOrderError as error:
+        around.output.write(f"the order is invalid: {error}\n")
+        return ExitCode.USAGE
+    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
+    plan = plan_for(order, Attempt("plan"), today, around.variables.get(API_BASE_URL_ENV) or None)
+    setting = _Setting(plan, SecretFolder(places.secrets), places, in_pod=False)
+    try:
+        access = setting.access(around.variables)
+    except SecretMissingError:
+        access = None
+    return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
 
 
 def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:

@@ -30,15 +30,15 @@ _PING: Final = 5.0
 """Seconds between signs of life on the lock's connection."""
 
 
-def holder(connection: psycopg.Connection) -> str:
-    """Return who holds the warehouse, by the name of its session; `another session` if that can't be seen."""
+def holder(connection: psycopg.Connection) -> str | None:
+    """Return who holds the warehouse, by the name of its session; None if nobody does, or nobody that can be seen."""
     row = connection.execute(
         "select a.application_name from pg_locks l join pg_stat_activity a using (pid)"
         " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s"
         " and l.database = (select oid from pg_database where datname = current_database())",
         (NAMESPACE, WAREHOUSE_KEY),
     ).fetchone()
-    return str(row[0]) if row and row[0] else "another session"
+    return str(row[0]) if row and row[0] else None
 
 
 def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[str, bool], None]) -> None:
@@ -51,7 +51,7 @@ def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[s
     told = ""
     with warehouse.session() as connection:
         while not _try(connection, NAMESPACE, WAREHOUSE_KEY):
-            held_by = holder(connection)
+            held_by = holder(connection) or "another session"
             if held_by == warehouse.application_name:
                 # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
                 warehouse.end_own_sessions()

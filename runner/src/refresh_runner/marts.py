@@ -14,7 +14,7 @@ from refresh_api.spec import Publish
 from refresh_api.status import Reason
 from refresh_runner import publish, versions
 from refresh_runner.catalog import Relation
-from refresh_runner.dbt import Dbt
+from refresh_runner.dbt import Dbt, TableModel
 from refresh_runner.failures import Failure, RunFailedError, may_pass
 from refresh_runner.plan import MartCheck, Plan
 from refresh_runner.publish import Live, Mart, NotPublishableError, Terms, beside
@@ -50,19 +50,7 @@ class Marts:
 
     def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
-        if self._plan.publish is not Publish.SWAP:
-            return
-        tables = dbt.tables(built)
-        wanted = {Relation(check.schema, check.table) for check in checks}
-        for relation in sorted(wanted & tables.keys()):
-            table = tables[relation]
-            if outside := [name for name, where in table.read_by.items() if where not in wanted & tables.keys()]:
-                message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
-                raise RunFailedError(
-                    Failure(
-                        Reason.INVALID_PROJECT, message, hint=f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
-                    )
-                )
+        for relation, table in swapped(self._plan, dbt, built, checks).items():
             dbt.put(table, beside(relation).schema)
             self._swapped[relation] = Mart(relation, table.grants_stated)
 
@@ -132,3 +120,20 @@ class Marts:
             message = f"the marts can't be published: {first_line(error)}"
             hint = "does the warehouse's user own the marts, and may it create schemas?"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, may_pass(error.sqlstate), hint)) from error
+
+
+def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
+    """Return those of the checked marts that the run builds as tables, and so can publish together.
+
+    RunFailedError if a model of the run that is not among them reads one of them: it would read what is not live, or is gone.
+    """
+    if plan.publish is not Publish.SWAP:
+        return {}
+    tables = dbt.tables(built)
+    wanted = {Relation(check.schema, check.table) for check in checks} & tables.keys()
+    for relation in sorted(wanted):
+        if outside := [name for name, where in tables[relation].read_by.items() if where not in wanted]:
+            message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
+            hint = f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
+            raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))
+    return {relation: tables[relation] for relation in sorted(wanted)}

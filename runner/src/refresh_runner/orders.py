@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from refresh_api.names import KIND, ORDER_ENV
-from refresh_api.order import Manifest, Order
+from refresh_api.order import Manifest, Order, RunMode
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,16 @@ class InvalidOrderError(ValueError):
         self.problems = tuple(problems)
 
 
-def order_of_file(path: Path) -> Order:
-    """Return the order of a DashboardRefresh file; InvalidOrderError names every problem in it."""
-    return manifest_of(document_of(path)).order()
+def order_of_file(path: Path, mode: str | None = None) -> Order:
+    """Return the order of a DashboardRefresh file, in a mode; InvalidOrderError names every problem in it."""
+    order = manifest_of(document_of(path)).order()
+    if mode is None:
+        return order
+    try:
+        RunMode.parse(mode).check(order.spec.step_names)
+    except ValueError as error:
+        raise InvalidOrderError([Problem("mode", str(error))]) from error
+    return order.model_copy(update={"mode": mode})
 
 
 def document_of(path: Path) -> object:

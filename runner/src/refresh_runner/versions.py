@@ -14,7 +14,8 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from refresh_runner.publish import Live, Way
-from refresh_runner.tables import DDL_LOCK, Table, statements
+from refresh_runner.tables import Table
+from refresh_runner.warehouse import ensure, quick
 
 TABLE: Final = Table(
     "dbt_refresh_version",
@@ -56,12 +57,8 @@ class Version:
 
 def prepare(connection: psycopg.Connection) -> None:
     """The table is there afterwards."""
-    row = connection.execute("select to_regclass(%s)", [TABLE.name]).fetchone()
-    if row and row[0] is None:
-        with connection.transaction():
-            connection.execute("select pg_advisory_xact_lock(%s)", [DDL_LOCK])
-            for statement in statements(TABLE, ()):
-                connection.execute(statement.encode())
+    with quick(connection):
+        ensure(connection, [TABLE])
 
 
 def current(connection: psycopg.Connection, refresh: str) -> Version | None:

@@ -1,0 +1,142 @@
+"""`refresh-runner plan`: what a run would do, and why. Nothing is touched, neither in the warehouse nor in the API."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from refresh_api.order import ExitCode
+from refresh_api.spec import OnFailure, OnHeld
+from refresh_api.values import duration_text
+from refresh_runner import lock, versions
+from refresh_runner.access import Access
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import RunFailedError
+from refresh_runner.journal import Clock
+from refresh_runner.marts import swapped
+from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
+from refresh_runner.steps import Node
+from refresh_runner.warehouse import Warehouse
+
+NOWHERE = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - never connected to
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the preview: what it speaks of, and what would happen."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        """Both in columns."""
+        return f"{self.subject:<16} {self.text}"
+
+
+def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
+    """Say what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, the warehouse is not asked."""
+    try:
+        for line in _lines(plan, project, access, clock):
+            say(str(line))
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[Line]:
+    yield Line(plan.order.refresh.name, f"{plan.order.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
+    held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
+    warehouse = Warehouse(access, "refresh-plan", clock) if access else None
+    try:
+        yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
+        with tempfile.TemporaryDirectory(prefix="refresh-plan-") as workdir:
+            dbt = Dbt(project.absolute(), Path(workdir), access or NOWHERE, plan.dbt, "refresh-plan", lambda _level, _line: None)
+            dbt.parse()
+            yield from _steps(plan, dbt, warehouse)
+        yield _live(plan, warehouse)
+    finally:
+        if warehouse:
+            warehouse.close()
+
+
+def _holder(warehouse: Warehouse | None) -> str:
+    if warehouse is None:
+        return "; the warehouse was not asked"
+    with warehouse.session() as connection:
+        name = lock.holder(connection)
+    return f"; {name} holds it now" if name else "; nobody holds it now"
+
+
+def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
+    built: list[Node] = []
+    for step in plan.steps:
+        label = plan.label(step.name)
+        if why := plan.left_out.get(step.name):
+            yield Line(label, why)
+            continue
+        nodes: Sequence[Node] = ()
+        if isinstance(step, LayerStep):
+            nodes = dbt.models(step.selection)
+            built += nodes
+        elif isinstance(step, TestsStep):
+            nodes = dbt.tests(step.selection)
+        for part in _step(plan, step, nodes, dbt, built):
+            yield Line(label, part)
+        if isinstance(step, LayerStep):
+            yield from (Line(label, text) for text in _needs(dbt, nodes, built, warehouse))
+
+
+def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
+    match step:
+        case LayerStep():
+            limit = f"each try at most {duration_text(step.timeout)}, {step.retries} more if the error can pass"
+            yield f"builds {', '.join(node.name for node in nodes)}; {limit}"
+        case TestsStep():
+            bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
+            yield f"runs {len(nodes)} tests; one that fails {bad}"
+        case ValidationStep():
+            beside = swapped(plan, dbt, built, step.marts)
+            for check in step.marts:
+                relation = Relation(check.schema, check.table)
+                keys = f"; NULL in {', '.join(check.keys)} warns from {step.max_null_share * 100:f}% on" if check.keys else ""
+                how = "published with the others once all is well" if relation in beside else "looked at where it is live"
+                yield f"{relation}: {how}{keys}"
+        case CacheStep():
+            proof = ", until it serves the version that is live" if step.version else ""
+            yield f"calls {len(step.endpoints)} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each"
+
+
+def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
+    upstream = dbt.upstream(nodes, built)
+    missing = warehouse.missing((model.schema, model.table) for model in upstream) if warehouse and upstream else set()
+    for model in upstream:
+        state = (
+            ""
+            if warehouse is None
+            else "; it is there"
+            if (model.schema, model.table) not in missing
+            else "; IT IS NOT THERE: the run would fail"
+        )
+        by = f", built by {model.built_by}" if model.built_by else ""
+        yield f"{model.needed_by} reads {model.schema}.{model.table}{by}{state}"
+
+
+def _live(plan: Plan, warehouse: Warehouse | None) -> Line:
+    if warehouse is None:
+        return Line("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
+    with warehouse.session() as connection:
+        try:
+            live = versions.current(connection, plan.order.refresh.name)
+        except psycopg.errors.UndefinedTable:
+            live = None
+    if live is None:
+        return Line("live", "nothing was published yet")
+    held = f"; publishing is held since {live.held_since:%Y-%m-%d %H:%M %Z}" if live.held_since else ""
+    before = f"; before it {live.previous}" if live.previous else ""
+    return Line("live", f"the data of {live.name}, since {live.published_at:%Y-%m-%d %H:%M %Z}{before}{held}")

@@ -1,0 +1,85 @@
+"""`refresh-runner plan`: what a run would do, said before it does it."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from refresh_api.order import ExitCode
+from refresh_runner.command import Places, Surroundings, plan_command
+from refresh_runner.interrupts import Interrupts
+from refresh_runner.journal import Clock
+from support.runs import Bench, held
+
+
+def planned(bench: Bench, place: Path, mode: str | None = None, asked: bool = True, **changes: object) -> tuple[int, str]:
+    """The exit code and the lines of a plan for a file."""
+    file = place / "petit.yaml"
+    body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
+    file.write_text(yaml.safe_dump({**body, "spec": bench.spec(**changes)}))
+    output = io.StringIO()
+    around = Surroundings(
+        variables=bench.database.env if asked else {},
+        clock=Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep),
+        jitter=lambda: 0.1,
+        output=output,
+        interrupts=Interrupts(),
+        termination_log=Path(os.devnull),
+    )
+    code = plan_command(Places(file, bench.project, mode=mode), around)
+    return code, output.getvalue()
+
+
+def test_a_plan_says_what_each_step_would_do_and_touches_nothing(bench: Bench, tmp_path: Path) -> None:
+    """Models, tests, marts and how they are published, endpoints; the warehouse has no new relation afterwards."""
+    relations = "select count(*) from pg_class"
+    before = bench.database.rows(relations)
+    code, said = planned(bench, tmp_path)
+    assert code is ExitCode.OK
+    for line in (
+        "1/6 staging      builds stg_lignes",
+        "4/6 tests        runs 3 tests; one that fails is a warning",
+        "5/6 validation   dwh_marts.mart_a: published with the others once all is well; NULL in zone, mois warns from 10",
+        "6/6 cache        calls 2 endpoints of",
+        "nobody holds it now",
+        "live             nothing was published yet",
+    ):
+        assert line in said
+    assert bench.database.rows(relations) == before
+
+
+def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(bench: Bench, tmp_path: Path) -> None:
+    """As it is at that moment."""
+    bench.run()
+    with held(bench, "autre-run"):
+        _, said = planned(bench, tmp_path, mode="from=marts")
+    assert "autre-run holds it now" in said
+    assert f"the data of petit-{bench.runs}, since" in said
+    assert "2/6 facts        left out by the run's mode from=marts" in said
+
+
+def test_a_plan_for_a_model_that_needs_another_refresh_says_so(bench: Bench, tmp_path: Path) -> None:
+    """And whether what it needs is there."""
+    _, said = planned(bench, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
+    assert "fait_autres reads dwh_staging.stg_autres, built by main; IT IS NOT THERE: the run would fail" in said
+
+
+@pytest.mark.parametrize(("mode", "why"), [("only=nulle", "there is no step 'nulle'"), ("vite", "is no run mode")])
+def test_a_mode_that_cannot_be_is_refused(bench: Bench, tmp_path: Path, mode: str, why: str) -> None:
+    """With what can be written."""
+    code, said = planned(bench, tmp_path, mode=mode)
+    assert code is ExitCode.USAGE
+    assert why in said
+
+
+def test_without_a_warehouse_the_rest_is_said(bench: Bench, tmp_path: Path) -> None:
+    """It is not asked, and the plan says how it could be."""
+    code, said = planned(bench, tmp_path, asked=False)
+    assert code is ExitCode.OK
+    assert "the warehouse was not asked: set PGUSER" in said
