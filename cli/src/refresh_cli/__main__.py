@@ -1,0 +1,174 @@
+"""`kubectl dashboardrefresh`: everything by annotation and status, so that whoever may edit a refresh can use it.
+
+Exit codes: 0 done (`run --wait`: succeeded, warned or skipped), 1 the run failed, 2 it could not be asked for, 124 waited for too long.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE
+from refresh_api.order import RunMode
+from refresh_api.values import duration
+from refresh_cli.follow import Follower, exit_code
+from refresh_cli.kubectl import CliError, Kubectl, Seen
+from refresh_cli.show import history_text, one_run, status_text, table
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    options = parser().parse_args(words)
+    passed = [f"--{name}={value}" for name in ("context", "kubeconfig", "namespace") if (value := getattr(options, name))]
+    kubectl = Kubectl(tuple(passed), os.environ.get("KUBECTL", "kubectl"))
+    try:
+        return int(_COMMANDS[options.command](kubectl, options))
+    except CliError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    except FileNotFoundError:
+        print("error: kubectl is not on the PATH", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="kubectl dashboardrefresh", description="Run, cancel, follow and explain dashboard refreshes.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("-n", "--namespace", default="", help="namespace of the refresh")
+    shared.add_argument("--context", default="", help="context of the kubeconfig")
+    shared.add_argument("--kubeconfig", default="", help="path of the kubeconfig")
+    shared.add_argument("-o", "--output", choices=("text", "json"), default="text", help="for people, or for programs")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, says in HELP.items():
+        command = commands.add_parser(name, help=says, description=says, parents=[shared])
+        command.add_argument(
+            "file" if name == "lint" else "name", help="a file with refreshes" if name == "lint" else "name of the refresh"
+        )
+        if name in ("run", "rollback"):
+            command.add_argument("--wait", action="store_true", help="follow the run; end with its exit code")
+            command.add_argument("--timeout", default="1h", help="how long to wait, like 30m")
+        if name == "run":
+            command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP or resume")
+        if name in ("cancel", "logs"):
+            command.add_argument("run", nargs="?", help="id of the run, or its request; the one under way unless given")
+        if name == "logs":
+            command.add_argument("-f", "--follow", action="store_true", help="go on as the run does")
+    return top
+
+
+def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    mode = "rollback" if options.command == "rollback" else options.mode
+    try:
+        within = duration(options.timeout).total_seconds()
+        if mode:
+            RunMode.parse(mode)
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    known = frozenset(run.id for run in kubectl.refresh(options.name).status.history)
+    token = datetime.now(UTC).isoformat(timespec="milliseconds")
+    kubectl.annotate(options.name, {REQUESTED_AT: token, RUN_MODE: mode})
+    if not options.wait:
+        _print(options, f"{options.name}: a run is asked for", {"refresh": options.name, "request": token})
+        return 0
+    follower = Follower(kubectl, lambda line: print(line, file=sys.stderr, flush=True))
+    run = follower.result(options.name, token, known, within)
+    _print(options, one_run(run, datetime.now(UTC)), run.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return exit_code(run)
+
+
+def _cancel(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    wanted = options.run or _under_way(kubectl.refresh(options.name))
+    kubectl.annotate(options.name, {CANCEL: wanted})
+    _print(options, f"{options.name}: {wanted} is to end", {"refresh": options.name, "cancel": wanted})
+    return 0
+
+
+def _under_way(seen: Seen) -> str:
+    token = seen.metadata.annotations.get(REQUESTED_AT)
+    if seen.status.active:
+        return seen.status.active[0].id
+    if token and token != seen.status.last_handled_request_at:
+        return token
+    raise CliError(f"{seen.metadata.name}: no run is under way")
+
+
+def _suspend(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    suspended = options.command == "suspend"
+    kubectl.suspend(options.name, suspended)
+    says = "no scheduled runs any more" if suspended else "scheduled runs go on; slots that have passed are not made up for"
+    _print(options, f"{options.name}: {says}", {"refresh": options.name, "suspend": suspended})
+    return 0
+
+
+def _status(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    seen = kubectl.refresh(options.name)
+    _print(options, status_text(seen, datetime.now(UTC)), seen.status.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return 0
+
+
+def _history(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    seen = kubectl.refresh(options.name)
+    _print(options, history_text(seen), [run.model_dump(mode="json", by_alias=True, exclude_none=True) for run in seen.status.history])
+    return 0
+
+
+def _next(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    status = kubectl.refresh(options.name).status
+    text = table(("NEXT",), [(each,) for each in status.next_runs]) if status.next_runs else (status.message or "no run is planned")
+    _print(options, text, status.next_runs)
+    return 0
+
+
+def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    seen = kubectl.refresh(options.name)
+    last = seen.status.last_run.id if seen.status.last_run else ""
+    run = options.run or (seen.status.active[0].id if seen.status.active else last)
+    if not run:
+        raise CliError(f"{options.name}: there was no run yet")
+    selector = f"--selector={REFRESH_LABEL}={options.name},batch.kubernetes.io/job-name={run}"
+    return subprocess.run(kubectl.command("logs", selector, "--tail=-1", *(["-f"] if options.follow else [])), check=False).returncode
+
+
+def _lint(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    print(kubectl("apply", "--dry-run=server", "--validate=strict", "-f", options.file), end="")
+    return 0
+
+
+def _print(options: argparse.Namespace, text: str, value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2) if options.output == "json" else text)
+
+
+HELP = {
+    "run": "ask for a run now, also while suspended",
+    "cancel": "end a run, or take back a request that still waits",
+    "suspend": "no scheduled runs from now on",
+    "resume": "scheduled runs go on",
+    "rollback": "put the previous data back, and publish nothing until `run --mode resume`",
+    "status": "the refresh, its last run and the run under way, step by step",
+    "history": "the last finished runs",
+    "logs": "what a run wrote, as long as its pod is there",
+    "next": "the next three scheduled runs, with their offsets",
+    "lint": "ask the API server whether a file is right; nothing is changed",
+}
+_COMMANDS = {
+    "run": _run,
+    "cancel": _cancel,
+    "suspend": _suspend,
+    "resume": _suspend,
+    "rollback": _run,
+    "status": _status,
+    "history": _history,
+    "logs": _logs,
+    "next": _next,
+    "lint": _lint,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

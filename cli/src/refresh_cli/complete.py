@@ -1,0 +1,39 @@
+"""What kubectl asks for completion: `kubectl_complete-dashboardrefresh WORDS…` prints one proposal a line, then a directive."""
+
+import sys
+from collections.abc import Sequence
+
+from refresh_cli.__main__ import HELP
+from refresh_cli.kubectl import CliError, Kubectl
+
+_NO_FILES = 4
+_FILES = 0
+
+
+def proposals(words: Sequence[str], kubectl: Kubectl) -> tuple[list[str], int]:
+    """Return what the last of the words can become, and what the shell is to do besides."""
+    *before, last = words or [""]
+    plain = [word for word in before if not word.startswith("-")]
+    if not plain:
+        return [f"{name}\t{says}" for name, says in HELP.items() if name.startswith(last)], _NO_FILES
+    if plain[0] == "lint":
+        return [], _FILES
+    if len(plain) == 1:
+        return [name for name in kubectl.names() if name.startswith(last)], _NO_FILES
+    if plain[0] == "run" and before[-1] == "--mode":
+        return [mode for mode in ("full-refresh", "from=", "only=", "resume") if mode.startswith(last)], _NO_FILES
+    return [], _NO_FILES
+
+
+def main() -> int:
+    """Answer kubectl."""
+    try:
+        found, directive = proposals(sys.argv[1:], Kubectl())
+    except (CliError, FileNotFoundError):
+        found, directive = [], _NO_FILES
+    print("\n".join([*found, f":{directive}"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,99 @@
+"""The door to the cluster: kubectl itself, so that contexts, logins and permissions are those of its user."""
+
+import json
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from refresh_api.names import GROUP, PLURAL
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import RefreshStatus
+
+RESOURCE = f"{PLURAL}.{GROUP}"
+_NEEDED = (
+    f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
+    "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods."
+)
+
+
+class CliError(Exception):
+    """What can't be done, in words for the user."""
+
+    def __init__(self, says: str, code: int = 2) -> None:
+        super().__init__(says)
+        self.code = code
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    namespace: str
+    generation: int = 0
+    annotations: dict[str, str] = {}
+
+
+class Seen(BaseModel):
+    """A refresh as its user sees it; a status that another version wrote is read as far as it goes."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    metadata: _Metadata
+    spec: RefreshSpec
+    status: RefreshStatus = RefreshStatus()
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """One cluster and namespace, as kubectl's own options say."""
+
+    options: tuple[str, ...] = ()
+    program: str = "kubectl"
+
+    def __call__(self, *words: str) -> str:
+        """Return what kubectl prints; CliError with its words where it fails."""
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CliError(_explained(done.stderr.strip() or done.stdout.strip()))
+        return done.stdout
+
+    def command(self, *words: str) -> list[str]:
+        """The whole command line."""
+        return [self.program, *self.options, *words]
+
+    def refresh(self, name: str) -> Seen:
+        """One refresh; CliError if there is none."""
+        return _seen(self("get", RESOURCE, name, "-o", "json"), name)
+
+    def annotate(self, name: str, values: dict[str, str | None]) -> None:
+        """Set annotations of a refresh; None removes one."""
+        self._patch(name, {"metadata": {"annotations": values}})
+
+    def suspend(self, name: str, suspended: bool) -> None:
+        """Switch scheduled runs off or on."""
+        self._patch(name, {"spec": {"suspend": suspended}})
+
+    def names(self) -> Sequence[str]:
+        """Names of the refreshes of the namespace."""
+        return [word.rpartition("/")[2] for word in self("get", RESOURCE, "-o", "name").split()]
+
+    def _patch(self, name: str, body: object) -> None:
+        self("patch", RESOURCE, name, "--type=merge", f"--patch={json.dumps(body)}")
+
+
+def _seen(text: str, name: str) -> Seen:
+    try:
+        return Seen.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise CliError(f"{name} was made for another version of this program: {where}: {first['msg']}") from None
+
+
+def _explained(says: str) -> str:
+    """kubectl's words, and which permission to ask for where one is missing."""
+    if "Forbidden" not in says and "forbidden" not in says:
+        return says
+    return f"{says}\nAsk for the permission that it names. {_NEEDED}"

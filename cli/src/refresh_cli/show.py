@@ -1,0 +1,85 @@
+"""What people read: a refresh, its run and its history, as text; pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from refresh_api.model import time_text
+from refresh_api.status import FinishedRun, Run, StepState
+from refresh_api.values import duration_text
+from refresh_cli.kubectl import Seen
+
+SIGNS = {
+    StepState.PENDING: "·",
+    StepState.RUNNING: "▶",
+    StepState.SUCCEEDED: "✓",
+    StepState.WARNED: "⚠",
+    StepState.FAILED: "✗",
+    StepState.SKIPPED: "-",
+}
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return rows under their heads, as kubectl prints them."""
+    lines = [list(head), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def status_text(seen: Seen, now: datetime) -> str:
+    """Return a refresh in a few lines: what it says, when it runs, its last run, the run under way."""
+    status = seen.status
+    lines = [f"{seen.metadata.name}: {status.phase or 'not seen by the operator yet'}", *_indented([status.message or ""])]
+    if status.suspended_since:
+        lines.append(f"  suspended since {time_text(status.suspended_since)}")
+    if status.next_runs:
+        lines.append(f"  next runs: {', '.join(status.next_runs)}")
+    fresh = next((each for each in status.conditions if each.type == "DataFresh"), None)
+    if fresh:
+        lines.append(f"  data: {fresh.reason}: {fresh.message}")
+    if status.last_run:
+        lines.append(f"  last run: {one_run(status.last_run, now)}")
+    if status.missed_runs and status.last_missed_time:
+        lines.append(f"  missed: {status.missed_runs}, the last one at {time_text(status.last_missed_time)} ({status.last_missed_reason})")
+    if status.run:
+        lines += ["", *run_lines(status.run)]
+    return "\n".join(lines)
+
+
+def one_run(run: FinishedRun, now: datetime) -> str:
+    """Return a finished run in a line."""
+    told = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
+    told += [f"took {run.duration}"] if run.duration else []
+    told += [f"marts {run.marts}"] if run.marts else []
+    return f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else "")
+
+
+def run_lines(run: Run) -> Iterator[str]:
+    """Yield a run step by step, with its marts."""
+    yield f"run {run.id}: {run.phase}, attempt {run.attempt}/{run.attempts}" + (f": {run.message}" if run.message else "")
+    for number, step in enumerate(run.steps, 1):
+        parts = [SIGNS[step.state], f"{number}/{len(run.steps)} {step.name}", step.duration or "", step.message or ""]
+        yield "  " + "  ".join(part for part in parts if part)
+    for mart in run.validation:
+        yield f"    {mart.verdict.value:7} {mart.relation}" + (f"  {mart.rows} rows" if mart.rows is not None else "")
+
+
+def history_text(seen: Seen) -> str:
+    """Return the finished runs, newest first."""
+    rows = [
+        (
+            run.id,
+            run.outcome.value,
+            run.reason.value,
+            run.marts or "",
+            time_text(run.completion_time),
+            run.duration or "",
+            run.trigger.value,
+            run.mode or "",
+        )
+        for run in seen.status.history
+    ]
+    return table(("RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"), rows)
+
+
+def _indented(lines: Iterable[str]) -> Iterator[str]:
+    return (f"  {line}" for line in lines if line)

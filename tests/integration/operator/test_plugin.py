@@ -1,0 +1,75 @@
+"""kubectl dashboardrefresh, as people call it; on a real API server."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+
+@pytest.fixture
+def calls() -> Iterator[ThreadPoolExecutor]:
+    """Commands that go on beside the test."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def plugin(place, *words: str, kubeconfig=None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "refresh_cli", *words, "-n", place.namespace, f"--kubeconfig={kubeconfig or place.kubectl.kubeconfig}"]
+    environment = {**os.environ, "KUBECTL": place.kubectl.program}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize(("code", "outcome"), [(0, "Succeeded"), (1, "Failed")])
+def test_run_and_wait_ends_with_the_runs_exit_code(shared_place, calls, code, outcome):
+    """It follows the run, and tells its result; for programs as JSON."""
+    name = f"plugin-{code}"
+    shared_place.refresh(name, retries=0)
+    shared_place.ready(name)
+    call = calls.submit(plugin, shared_place, "run", name, "--wait", "-o", "json")
+    job = shared_place.run_of(name)
+    shared_place.report(name, job, outcome=outcome, reason="Succeeded" if code == 0 else "LayerFailed")
+    shared_place.end(job, code)
+    done = call.result(60)
+    assert done.returncode == code, done.stderr
+    assert (json.loads(done.stdout)["id"], json.loads(done.stdout)["outcome"]) == (job, outcome)
+    assert job in plugin(shared_place, "history", name).stdout
+    assert outcome in plugin(shared_place, "status", name).stdout
+
+
+def test_a_run_is_cancelled_and_a_wrong_mode_refused(shared_place, calls):
+    """The one under way unless one is named; the refusal is the operator's, in its words."""
+    shared_place.refresh("plugin-cancel")
+    shared_place.ready("plugin-cancel")
+    call = calls.submit(plugin, shared_place, "run", "plugin-cancel", "--wait")
+    job = shared_place.run_of("plugin-cancel")
+    shared_place.until(lambda: shared_place.status("plugin-cancel").get("active"), 10, "plugin-cancel")
+    assert job in plugin(shared_place, "cancel", "plugin-cancel").stdout
+    assert call.result(60).returncode == 1
+    refused = plugin(shared_place, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
+    assert (refused.returncode, "there is no step 'mart'" in refused.stderr) == (2, True)
+
+
+def test_suspend_and_resume_change_the_spec(shared_place):
+    """And `next` tells the difference."""
+    shared_place.refresh("plugin-sleep")
+    shared_place.ready("plugin-sleep")
+    assert plugin(shared_place, "next", "plugin-sleep").stdout.splitlines()[0] == "NEXT"
+    assert plugin(shared_place, "suspend", "plugin-sleep").returncode == 0
+    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Suspended", 10, "plugin-sleep")
+    assert "suspended" in plugin(shared_place, "next", "plugin-sleep").stdout
+    assert plugin(shared_place, "resume", "plugin-sleep").returncode == 0
+    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
+
+
+def test_a_missing_permission_is_named(shared_place):
+    """The operator itself may not edit refreshes: it serves as a user who may read them only."""
+    shared_place.refresh("plugin-rights")
+    own = shared_place.home / f"{shared_place.namespace}.kubeconfig"
+    assert plugin(shared_place, "history", "plugin-rights", kubeconfig=own).returncode == 0
+    refused = plugin(shared_place, "suspend", "plugin-rights", kubeconfig=own)
+    assert refused.returncode == 2
+    assert "need get and patch on dashboardrefreshes" in refused.stderr

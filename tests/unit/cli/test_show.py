@@ -1,0 +1,64 @@
+"""What people read of a refresh."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from refresh_cli.__main__ import parser
+from refresh_cli.complete import proposals
+from refresh_cli.kubectl import Kubectl, Seen
+from refresh_cli.show import history_text, status_text
+from support.worlds import NOW, at, report, sample_spec
+
+
+def seen(**status) -> Seen:
+    return Seen.model_validate({"metadata": {"name": "phase2", "namespace": "ns"}, "spec": sample_spec(), "status": status})
+
+
+RUN = {
+    "id": "phase2-1",
+    "trigger": "Requested",
+    "outcome": "Failed",
+    "reason": "LayerFailed",
+    "message": "no such column",
+    "completionTime": at(-10),
+    "duration": "3m20s",
+    "marts": "0/4",
+    "mode": "from=marts",
+}
+
+
+def test_the_status_tells_phase_message_last_run_and_steps():
+    """In the words of the resource."""
+    steps = [{"name": "staging", "state": "Succeeded", "duration": "4s"}, {"name": "facts", "state": "Failed", "message": "no such column"}]
+    text = status_text(seen(phase="Scheduled", message="the last run failed", lastRun=RUN, run=report("phase2-1", steps=steps)), NOW)
+    assert text.splitlines()[:2] == ["phase2: Scheduled", "  the last run failed"]
+    assert "last run: phase2-1: Failed (LayerFailed), 10m00s ago, took 3m20s, marts 0/4: no such column" in text
+    assert "✓  1/2 staging  4s" in text
+    assert "✗  2/2 facts  no such column" in text
+
+
+def test_a_refresh_without_a_status_has_one_too():
+    """The operator has not seen it yet, or is not there."""
+    assert status_text(seen(), datetime.now(UTC)) == "phase2: not seen by the operator yet"
+
+
+def test_the_history_is_a_table():
+    """Newest first, as the status has it."""
+    head, line = history_text(seen(history=[RUN])).splitlines()
+    assert head.split() == ["RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"]
+    assert line.split() == ["phase2-1", "Failed", "LayerFailed", "0/4", at(-10), "3m20s", "Requested", "from=marts"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"), [(["ru"], ["run"]), (["run", "phase2", "--mode", "f"], ["full-refresh", "from="]), (["lint", "x"], [])]
+)
+def test_completion_proposes_what_fits(words, found):
+    """Commands and modes; names of refreshes come from the cluster."""
+    assert [each.partition("\t")[0] for each in proposals(words, Kubectl())[0]] == found
+
+
+def test_every_command_has_its_help():
+    """And takes kubectl's own options."""
+    assert "rollback" in parser().format_help()
+    assert parser().parse_args(["run", "phase2", "-n", "ns", "--wait"]).namespace == "ns"
