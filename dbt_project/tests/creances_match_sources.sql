@@ -2,37 +2,11 @@
 {{ config(tags=['P2']) }}
 
 with factures as (
-    select
-        line.facture_id,
-        line.montant_ttc
-    from {{ source('sigeti', 'factures') }} as line
-    where
-        line.deleted_at is null
-        and {{ has_happened('line.date_emission') }}
-        and not exists (
-            select 1
-            from {{ source('sigeti', 'factures') }} as later
-            where
-                later.facture_id = line.facture_id
-                and (later.updated_at, later.numero_ligne) > (line.updated_at, line.numero_ligne)
-        )
+    {{ lines_that_stand(source('sigeti', 'factures'), 'facture_id', 'date_emission') }}
 ),
 
 paiements as (
-    select
-        line.facture_id,
-        line.montant
-    from {{ source('sigeti', 'paiements') }} as line
-    where
-        line.deleted_at is null
-        and {{ has_happened('line.date_paiement') }}
-        and not exists (
-            select 1
-            from {{ source('sigeti', 'paiements') }} as later
-            where
-                later.paiement_id = line.paiement_id
-                and (later.updated_at, later.numero_ligne) > (line.updated_at, line.numero_ligne)
-        )
+    {{ lines_that_stand(source('sigeti', 'paiements'), 'paiement_id', 'date_paiement') }}
 ),
 
 here as (

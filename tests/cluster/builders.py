@@ -59,6 +59,12 @@ class Buildah:
         run_build(command, log, image.name)
         self._save(image, tag, log)
 
+    def extend(self, reference: str, folder: Path, log: Path) -> None:
+        """Build what users make of an image of ours: `folder` has their Dockerfile, which takes ours as RUNNER. It is not kept."""
+        store = ["bud", "--isolation=chroot", "--network=host", "--pull-never", "--iidfile", str(log.with_suffix(".id"))]
+        run_build(self._buildah(*store, f"--build-arg=RUNNER=docker.io/library/{reference}", str(folder)), log, folder.name)
+        run_build(self._buildah("rmi", log.with_suffix(".id").read_text().strip()), log.with_suffix(".rmi"), folder.name)
+
     def _save(self, image: Image, tag: str, log: Path) -> None:
         draft = self.archive(image, tag).with_suffix(".draft")
         draft.unlink(missing_ok=True)
