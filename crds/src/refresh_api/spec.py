@@ -209,12 +209,33 @@ class Tests(Model):
     retries: int = Field(default=1, ge=0, le=10, description="How often the tests are tried again, where the error is one that can pass.")
 
 
+class Newest(Model):
+    """How old a mart's newest record may be."""
+
+    column: Identifier = Field(description="Column with the date of a record: a date or a timestamp.")
+    max_age_days: int = Field(
+        ge=0, le=3660, description="Days before the run's date (dbt's variable as_of); a newest record older than that is a WARNING."
+    )
+
+
 class Mart(Model):
     """A mart that is counted and checked for NULLs after it was built."""
 
     relation: Relation = Field(description="Table as schema.name.")
     keys: list[Identifier] = Field(
         default_factory=list, max_length=16, description="Columns whose share of NULL is checked. They must carry no NOT NULL constraint."
+    )
+    max_null_share: Percentage | None = Field(default=None, description="For this mart, instead of validation.maxNullShare.")
+    unique: list[Identifier] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Columns that together tell rows apart: doubled rows are a WARNING. Not looked at if empty.",
+    )
+    newest: Newest | None = Field(default=None, description="How old the newest record may be; not looked at unless given.")
+    max_row_change: Percentage | None = Field(
+        default=None,
+        description="A number of rows that is further than this from what is usual, the median of the last ten published runs, is a "
+        "WARNING. Not looked at unless given, nor before three such runs.",
     )
 
 

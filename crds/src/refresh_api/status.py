@@ -144,6 +144,11 @@ class MartStatus(Model):
     verdict: Verdict = Field(description="VALID, WARNING or FAILED.")
     rows: int | None = Field(default=None, ge=0, description="Number of rows; unset where the table could not be read.")
     null_shares: list[NullShare] = Field(default_factory=list, max_length=16, description="Share of NULL in each key column.")
+    duplicates: int | None = Field(default=None, ge=0, description="Rows beyond the first of each key of `unique`; unset if not looked at.")
+    newest: str | None = Field(default=None, description="Date of the newest record; unset if not looked at.")
+    usual_rows: int | None = Field(
+        default=None, ge=0, description="Median of the rows in the last published runs; unset if not looked at, or too few."
+    )
     message: Message | None = Field(default=None, description="Why the verdict is not VALID.")
 
 

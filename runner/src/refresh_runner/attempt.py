@@ -33,10 +33,10 @@ from refresh_runner.steps import (
     after_layer,
     after_tests,
     after_validation,
-    mart_status,
     skipped,
     unfinished,
 )
+from refresh_runner.verdicts import mart_status
 from refresh_runner.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
@@ -251,9 +251,10 @@ class Execution:
 
     def _verdicts(self, step: ValidationStep, marts: Marts) -> list[MartStatus]:
         found = []
+        usual = self._tools.ledger.usual_rows() if any(check.max_row_change is not None for check in step.marts) else {}
         for check in step.marts:
             counts = self._tools.warehouse.count(marts.place(check), self.time_left())
-            status = mart_status(check, counts, step.max_null_share)
+            status = mart_status(check, counts, step.as_of, usual.get(check.relation))
             self._tools.ledger.mart_counted(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING
             log.log(level, "%s %s: %s", status.relation, status.verdict, status.message or f"{status.rows} rows")

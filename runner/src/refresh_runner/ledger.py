@@ -20,8 +20,9 @@ from refresh_runner import ledger_sql as queries
 from refresh_runner.failures import may_pass
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, earlier_work
-from refresh_runner.steps import MartCounts, NodeResult
+from refresh_runner.steps import NodeResult
 from refresh_runner.tables import LEDGER, MART, NODE, STEP, Table
+from refresh_runner.verdicts import MartCounts
 from refresh_runner.warehouse import RefusedError, Warehouse, ensure, quick
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,20 @@ class Ledger:
     def mart_counted(self, counts: MartCounts, status: MartStatus) -> None:
         """A mart has its verdict."""
         found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
+        found |= {"duplicates": counts.duplicates, "newest": counts.newest}
         self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
+
+    def usual_rows(self) -> dict[str, int]:
+        """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
+        ref = self._plan.order.refresh
+        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
+        try:
+            with self._warehouse.quick() as connection:
+                found = connection.execute(queries.USUAL, known).fetchall()
+        except RefusedError as error:
+            self._tell(str(error))
+            return {}
+        return {str(relation): int(rows) for relation, rows in found}
 
     def close(self, within: float) -> None:
         """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""

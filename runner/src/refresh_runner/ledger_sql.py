@@ -54,6 +54,15 @@ PRUNE: Final = """
         order by started_at limit 200)"""
 """A batch at a run's end: small beside what a run writes, and enough to catch up."""
 
+USUAL: Final = """
+    select relation, percentile_disc(0.5) within group (order by rows)
+    from (select relation, rows, row_number() over (partition by relation order by started_at desc) as nth
+          from dbt_refresh_mart join dbt_refresh_run using (run_id)
+          where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
+          and outcome in ('Succeeded', 'Warned') and rows is not null) as published
+    where nth <= 10 group by relation having count(*) >= 3"""
+"""Three runs make something usual, and ten are remembered."""
+
 _STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at"}
 
 

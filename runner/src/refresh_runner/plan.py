@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import CacheVersion, OnFailure, OnHeld, Publish, RefreshSpec, SecretKeyRef
+from refresh_api.spec import CacheVersion, Mart, Newest, OnFailure, OnHeld, Publish, RefreshSpec, SecretKeyRef
 from refresh_api.values import duration, share
 
 
@@ -46,11 +46,18 @@ class TestsStep:
 
 @dataclass(frozen=True)
 class MartCheck:
-    """A mart to count, and the columns in which NULLs are counted."""
+    """A mart to count, and what is expected of it."""
 
     schema: str
     table: str
-    keys: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    """Columns in which NULLs are counted."""
+    max_null_share: Decimal = Decimal("0.1")
+    unique: tuple[str, ...] = ()
+    """Columns that tell rows apart."""
+    newest: Newest | None = None
+    max_row_change: Decimal | None = None
+    """How far from what is usual its number of rows may be."""
 
     @property
     def relation(self) -> str:
@@ -63,7 +70,8 @@ class ValidationStep:
     """Give each mart a verdict."""
 
     marts: tuple[MartCheck, ...]
-    max_null_share: Decimal
+    as_of: date
+    """The date from which ages are counted."""
     name: str = "validation"
 
 
@@ -174,7 +182,7 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
     return Plan(
         order=order,
         attempt=attempt,
-        steps=(*_layers(spec), *_tests(spec), *_validation(spec), *_cache(spec, base_url)),
+        steps=(*_layers(spec), *_tests(spec), *_validation(spec, _as_of(spec, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),
         lock=LockPolicy(spec.lock.on_held, duration(spec.lock.wait)),
         dbt=DbtSettings(
@@ -203,15 +211,33 @@ def _tests(spec: RefreshSpec) -> list[TestsStep]:
     return [TestsStep(Selection(tuple(tests.select), tuple(tests.exclude)), duration(tests.timeout), tests.retries, tests.on_failure)]
 
 
-def _validation(spec: RefreshSpec) -> list[ValidationStep]:
+def _as_of(spec: RefreshSpec, today: date) -> date:
+    given = spec.dbt.vars.get("as_of")
+    try:
+        return date.fromisoformat(str(given)) if given else today
+    except ValueError:
+        # dbt says what is wrong with it, when it reads the project.
+        return today
+
+
+def _validation(spec: RefreshSpec, as_of: date) -> list[ValidationStep]:
     validation = spec.validation
     if validation is None:
         return []
-    marts = []
-    for mart in validation.marts:
-        schema, _, table = mart.relation.partition(".")
-        marts.append(MartCheck(schema, table, tuple(mart.keys)))
-    return [ValidationStep(tuple(marts), share(validation.max_null_share))]
+    return [ValidationStep(tuple(_mart(mart, validation.max_null_share) for mart in validation.marts), as_of)]
+
+
+def _mart(mart: Mart, max_null_share: str) -> MartCheck:
+    schema, _, table = mart.relation.partition(".")
+    return MartCheck(
+        schema=schema,
+        table=table,
+        keys=tuple(mart.keys),
+        max_null_share=share(mart.max_null_share or max_null_share),
+        unique=tuple(mart.unique),
+        newest=mart.newest,
+        max_row_change=share(mart.max_row_change) if mart.max_row_change else None,
+    )
 
 
 def _cache(spec: RefreshSpec, base_url: str | None) -> list[CacheStep]:

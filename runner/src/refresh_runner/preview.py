@@ -104,7 +104,7 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
             beside = swapped(plan, dbt, built, step.marts)
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
-                keys = f"; NULL in {', '.join(check.keys)} warns from {step.max_null_share * 100:f}% on" if check.keys else ""
+                keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
                 how = "published with the others once all is well" if relation in beside else "looked at where it is live"
                 yield f"{relation}: {how}{keys}"
         case CacheStep():

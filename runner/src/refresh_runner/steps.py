@@ -1,15 +1,14 @@
 """What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import ROUND_FLOOR, Decimal
 from enum import Enum
 from typing import Self
 
 from refresh_api.spec import OnFailure
-from refresh_api.status import EndpointStatus, MartStatus, NullShare, Reason, StepState, TestCounts, Verdict, clip
+from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict, clip
 from refresh_runner.failures import Failure, may_pass
-from refresh_runner.plan import MartCheck, TestsStep, ValidationStep
+from refresh_runner.plan import TestsStep, ValidationStep
 
 _LISTED = 20
 """Failures that a status or message lists by name."""
@@ -54,15 +53,6 @@ class NodeResult:
     def passing(self) -> bool:
         """The error is one that can be gone at the next try."""
         return self.state is NodeState.BROKEN and may_pass(self.sqlstate)
-
-
-@dataclass(frozen=True)
-class MartCounts:
-    """What one scan of a mart counted; an error says why it could not be scanned."""
-
-    rows: int = 0
-    nulls: Mapping[str, int] | None = None
-    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,21 +129,6 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
     return StepResult(StepState.FAILED, message, failure, tests=counts)
 
 
-def mart_status(check: MartCheck, counts: MartCounts, max_null_share: Decimal) -> MartStatus:
-    """Return a mart's verdict: FAILED without table or rows, WARNING where a key's share of NULL is at the limit or above it."""
-    if counts.error is not None:
-        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=clip(counts.error))
-    if counts.rows == 0:
-        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=0, message="it has no rows")
-    nulls = counts.nulls or {}
-    shares = [NullShare(column=key, share=_percentage(nulls[key], counts.rows)) for key in check.keys]
-    # Integers and decimals: a tenth is no exact float, and exactly 10 % is a WARNING. A limit of 0% allows no NULL, yet none is fine.
-    over = [key for key in check.keys if nulls[key] and nulls[key] >= max_null_share * counts.rows]
-    verdict = Verdict.WARNING if over else Verdict.VALID
-    message = ", ".join(f"{key} is NULL in {_percentage(nulls[key], counts.rows)} of the rows" for key in over) or None
-    return MartStatus(relation=check.relation, verdict=verdict, rows=counts.rows, null_shares=shares, message=message)
-
-
 def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
     """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
     bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
@@ -189,9 +164,3 @@ def _built(count: int, kept: int) -> str:
 
 def _counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def _percentage(part: int, whole: int) -> str:
-    """Return a share with two decimals at most, rounded down: 9.999 % must not read as the 10 % that it stays under."""
-    exact = (Decimal(part) * 100 / whole).quantize(Decimal("0.01"), rounding=ROUND_FLOOR)
-    return f"{exact.normalize():f}%"

@@ -108,6 +108,8 @@ MART: Final = Table(
         "relation": "text not null",
         "rows": "bigint",
         "nulls": "jsonb not null default '{}'",
+        "duplicates": "bigint",
+        "newest": "date",
         "verdict": "text not null",
         "message": "text",
         "validated_at": "timestamptz not null",

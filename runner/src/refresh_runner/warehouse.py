@@ -17,8 +17,8 @@ from refresh_runner.access import Access
 from refresh_runner.failures import Failure, RunFailedError, may_pass, pause
 from refresh_runner.journal import Clock
 from refresh_runner.plan import MartCheck
-from refresh_runner.steps import MartCounts
 from refresh_runner.tables import DDL_LOCK, Table, statements
+from refresh_runner.verdicts import MartCounts
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3
@@ -97,22 +97,29 @@ class Warehouse:
         return set(wanted) - {(str(schema), str(name)) for schema, name in found}
 
     def count(self, check: MartCheck, limit: timedelta) -> MartCounts:
-        """Count a mart's rows and the NULLs of its keys in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
-        columns = [sql.SQL("count(*)"), *(sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.keys)]
+        """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
+        columns: list[sql.Composable] = [sql.SQL("count(*)")]
+        if check.unique:
+            columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique))))
+        if check.newest:
+            columns.append(sql.SQL("max({})::date").format(sql.Identifier(check.newest.column)))
+        columns += [sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.keys]
         query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(columns), sql.Identifier(check.schema, check.table))
         connection = self.connect()
         try:
             with connection.transaction():
                 connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(limit.total_seconds() * 1000), 1)))
-                row = connection.execute(query).fetchone()
+                found = list(connection.execute(query).fetchone() or (0,))
         except psycopg.errors.UndefinedTable:
             return MartCounts(error="there is no such table")
         except psycopg.Error as error:
             if connection.closed or may_pass(error.sqlstate):
                 raise RunFailedError(_lost(error)) from error
             return MartCounts(error=first_line(error))
-        rows, *nulls = row or (0,)
-        return MartCounts(rows, dict(zip(check.keys, nulls, strict=True)))
+        rows, *found = found
+        duplicates = found.pop(0) if check.unique else None
+        newest = found.pop(0) if check.newest else None
+        return MartCounts(rows, dict(zip(check.keys, found, strict=True)), duplicates, newest)
 
     @contextmanager
     def quick(self) -> Iterator[psycopg.Connection]:

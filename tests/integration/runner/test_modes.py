@@ -125,6 +125,17 @@ def test_a_run_of_one_step_does_only_that(bench: Bench, web: WebServer) -> None:
     assert (len(web.asked), bench.database.rows(VERSION)) == (2, before)
 
 
+def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(bench: Bench) -> None:
+    """Once there are three published runs to compare with; each mart says what is odd about it."""
+    for _ in range(3):
+        bench.run(bench.spec(validation={"marts": [{"relation": "dwh_marts.mart_a"}]}))
+    grow(bench, 70)
+    ran = bench.run(bench.spec(validation={"marts": [{"relation": "dwh_marts.mart_a", "maxRowChange": "20%", "unique": ["mois"]}]}))
+    assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "0/1")
+    assert "69 rows repeat the mois of another one, 70 rows are 30% fewer than the usual 100" in ran.messages
+    assert bench.database.rows("select rows, duplicates from dbt_refresh_mart order by validated_at desc limit 1") == [(70, 69)]
+
+
 def cache(web: WebServer, **further: object) -> dict[str, object]:
     return {"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}
 

@@ -1,58 +1,8 @@
 """Verdicts, retries and plans: the pure decisions inside a run."""
 
-from decimal import Decimal
-
-import pytest
-
-from refresh_api.status import Verdict
-from refresh_runner.plan import CacheStep, MartCheck, plan_for
-from refresh_runner.steps import MartCounts, Node, NodeResult, NodeState, mart_status, unfinished
+from refresh_runner.plan import CacheStep, plan_for
+from refresh_runner.steps import Node, NodeResult, NodeState, unfinished
 from support.plans import LAST, TODAY, order, plan
-
-CHECK = MartCheck("dwh", "mart", ("zone_id", "mois"))
-TENTH = Decimal("0.1")
-
-
-def verdict(rows: int, nulls: int, limit: Decimal = TENTH) -> Verdict:
-    return mart_status(CHECK, MartCounts(rows, {"zone_id": nulls, "mois": 0}), limit).verdict
-
-
-@pytest.mark.parametrize(
-    ("rows", "nulls", "expected"),
-    [
-        (10, 0, Verdict.VALID),
-        (10, 1, Verdict.WARNING),
-        (10_000, 999, Verdict.VALID),
-        (10_000, 1_000, Verdict.WARNING),
-        (10_000, 1_200, Verdict.WARNING),
-        (3, 3, Verdict.WARNING),
-        # A float's tenth of this is below the number of NULLs, the exact one is not.
-        (9_007_199_254_740_993 * 10, 9_007_199_254_740_992, Verdict.VALID),
-    ],
-)
-def test_exactly_ten_percent_is_a_warning_and_just_below_is_not(rows: int, nulls: int, expected: Verdict):
-    """By integers, so that no rounding decides."""
-    assert verdict(rows, nulls) is expected
-
-
-def test_a_limit_of_zero_allows_no_null_and_wants_none():
-    """No NULL is never too many."""
-    assert verdict(10, 0, Decimal(0)) is Verdict.VALID
-    assert verdict(10, 1, Decimal(0)) is Verdict.WARNING
-
-
-def test_a_mart_without_rows_or_table_failed():
-    """And says which of both."""
-    empty = mart_status(CHECK, MartCounts(0, {"zone_id": 0, "mois": 0}), TENTH)
-    gone = mart_status(CHECK, MartCounts(error="there is no such table"), TENTH)
-    assert (empty.verdict, empty.rows, empty.message) == (Verdict.FAILED, 0, "it has no rows")
-    assert (gone.verdict, gone.rows, gone.message) == (Verdict.FAILED, None, "there is no such table")
-
-
-def test_a_share_below_the_limit_never_reads_as_the_limit():
-    """9.9999 % is printed as 9.99 %."""
-    status = mart_status(CHECK, MartCounts(1_000_000, {"zone_id": 99_999, "mois": 0}), TENTH)
-    assert [share.share for share in status.null_shares] == ["9.99%", "0%"]
 
 
 def result(name: str, state: NodeState, sqlstate: str | None = None) -> NodeResult:

@@ -1,0 +1,84 @@
+"""The verdict on a mart, from what was counted in it."""
+
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+
+from refresh_api.spec import Newest
+from refresh_api.status import Verdict
+from refresh_runner.plan import MartCheck
+from refresh_runner.verdicts import MartCounts, mart_status
+
+CHECK = MartCheck("dwh", "mart", ("zone_id", "mois"))
+TENTH = Decimal("0.1")
+AS_OF = date(2026, 6, 30)
+NONE = {"zone_id": 0, "mois": 0}
+
+
+def verdict(rows: int, nulls: int, limit: Decimal = TENTH) -> Verdict:
+    return mart_status(replace(CHECK, max_null_share=limit), MartCounts(rows, NONE | {"zone_id": nulls}), AS_OF).verdict
+
+
+@pytest.mark.parametrize(
+    ("rows", "nulls", "expected"),
+    [
+        (10, 0, Verdict.VALID),
+        (10, 1, Verdict.WARNING),
+        (10_000, 999, Verdict.VALID),
+        (10_000, 1_000, Verdict.WARNING),
+        (10_000, 1_200, Verdict.WARNING),
+        (3, 3, Verdict.WARNING),
+        # A float's tenth of this is below the number of NULLs, the exact one is not.
+        (9_007_199_254_740_993 * 10, 9_007_199_254_740_992, Verdict.VALID),
+    ],
+)
+def test_exactly_ten_percent_is_a_warning_and_just_below_is_not(rows: int, nulls: int, expected: Verdict):
+    """By integers, so that no rounding decides."""
+    assert verdict(rows, nulls) is expected
+
+
+def test_a_limit_of_zero_allows_no_null_and_wants_none():
+    """No NULL is never too many."""
+    assert verdict(10, 0, Decimal(0)) is Verdict.VALID
+    assert verdict(10, 1, Decimal(0)) is Verdict.WARNING
+
+
+def test_a_mart_without_rows_or_table_failed():
+    """And says which of both."""
+    empty = mart_status(CHECK, MartCounts(0, NONE), AS_OF)
+    gone = mart_status(CHECK, MartCounts(error="there is no such table"), AS_OF)
+    assert (empty.verdict, empty.rows, empty.message) == (Verdict.FAILED, 0, "it has no rows")
+    assert (gone.verdict, gone.rows, gone.message) == (Verdict.FAILED, None, "there is no such table")
+
+
+def test_a_share_below_the_limit_never_reads_as_the_limit():
+    """9.9999 % is printed as 9.99 %."""
+    status = mart_status(CHECK, MartCounts(1_000_000, {"zone_id": 99_999, "mois": 0}), AS_OF)
+    assert [share.share for share in status.null_shares] == ["9.99%", "0%"]
+
+
+def test_doubled_rows_are_a_warning():
+    """With their number and the columns that should tell them apart."""
+    check = replace(CHECK, unique=("zone_id", "mois"))
+    assert mart_status(check, MartCounts(10, NONE, duplicates=0), AS_OF).verdict is Verdict.VALID
+    found = mart_status(check, MartCounts(10, NONE, duplicates=2), AS_OF)
+    assert (found.verdict, found.message) == (Verdict.WARNING, "2 rows repeat the zone_id, mois of another one")
+
+
+def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
+    """Counted from the date that the run speaks for; no date at all is a warning, too."""
+    check = replace(CHECK, newest=Newest(column="jour", max_age_days=30))
+    verdicts = [mart_status(check, MartCounts(10, NONE, newest=day), AS_OF) for day in (date(2026, 5, 31), date(2026, 5, 30), None)]
+    assert [each.verdict for each in verdicts] == [Verdict.VALID, Verdict.WARNING, Verdict.WARNING]
+    assert verdicts[1].message == "its newest jour is 2026-05-30, 31 days before 2026-06-30"
+    assert verdicts[2].message == "no row has a jour"
+
+
+@pytest.mark.parametrize(("rows", "expected"), [(150, Verdict.VALID), (151, Verdict.WARNING), (50, Verdict.VALID), (49, Verdict.WARNING)])
+def test_a_number_of_rows_far_from_the_usual_is_a_warning(rows: int, expected: Verdict):
+    """On both sides, and only further than the limit."""
+    check = replace(CHECK, max_row_change=Decimal("0.5"))
+    assert mart_status(check, MartCounts(rows, NONE), AS_OF, usual=100).verdict is expected
+    assert mart_status(check, MartCounts(rows, NONE), AS_OF).verdict is Verdict.VALID
