@@ -41,7 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
-    from refresh_runner.command import Places, Surroundings, plan_command, run_command
+    from refresh_api.order import RefreshRef
+    from refresh_runner.command import Places, Surroundings, cleanup_command, plan_command, run_command
     from refresh_runner.journal import Clock
 
     surroundings = Surroundings(
@@ -52,6 +53,8 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
         interrupts=interrupts,
         termination_log=chosen.termination_log,
     )
+    if chosen.command == "cleanup":
+        return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, surroundings)
     command = plan_command if chosen.command == "plan" else run_command
     return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode), surroundings)
 
@@ -83,12 +86,17 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(workdir=None, termination_log=Path(os.devnull))
     for command in (run, plan):
         command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, rollback or resume; a plain refresh unless given")
+    cleanup = commands.add_parser("cleanup", help="remove what a deleted refresh left in the warehouse; its live marts and its log stay")
+    cleanup.add_argument("name", help="name of the refresh")
+    cleanup.add_argument("--namespace", default="default", help="its namespace (%(default)s)")
+    cleanup.add_argument("--yes", action="store_true", help="do it; else only say what would be removed")
+    cleanup.set_defaults(termination_log=Path(os.devnull))
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
     for command in (run, plan, lint, parse):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
-    for command in (run, plan, lint):
+    for command in (run, plan, lint, cleanup):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
     return parser
 

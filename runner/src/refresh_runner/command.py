@@ -19,12 +19,13 @@ from refresh_api.names import (
     RUN_URL_TEMPLATE_ENV,
     SECRETS_PATH,
 )
-from refresh_api.order import ExitCode
+from refresh_api.order import ExitCode, RefreshRef
 from refresh_api.status import Reason
 from refresh_runner import access as accesses
 from refresh_runner.access import Access
 from refresh_runner.attempt import Tools
 from refresh_runner.audience import Audience, Stage, refused
+from refresh_runner.cleanup import cleanup
 from refresh_runner.cluster import ACCOUNT_PATH, ApiServer, StatusWriter
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure
@@ -118,6 +119,21 @@ def plan_command(places: Places, around: Surroundings) -> int:
     except SecretMissingError:
         access = None
     return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
+
+
+def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around: Surroundings) -> int:
+    """Remove what is left of a refresh in the warehouse, or say what would be; return the exit code."""
+    folder = SecretFolder(secrets)
+    try:
+        access = accesses.from_secret("warehouse", folder) if secrets else accesses.from_variables(around.variables)
+    except (SecretMissingError, ValueError) as error:
+        around.output.write(f"✗ {error}\n")
+        return ExitCode.USAGE
+    warehouse = Warehouse(access, "refresh-cleanup", around.clock)
+    try:
+        return cleanup(warehouse, ref, really, lambda line: print(line, file=around.output))
+    finally:
+        warehouse.close()
 
 
 def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:

@@ -41,6 +41,11 @@ def holder(connection: psycopg.Connection) -> str | None:
     return str(row[0]) if row and row[0] else None
 
 
+def taken(connection: psycopg.Connection) -> bool:
+    """Try once to hold the warehouse by this connection; return whether it does."""
+    return _try(connection, NAMESPACE, WAREHOUSE_KEY)
+
+
 def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[str, bool], None]) -> None:
     """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless the policy is Fail.
 
@@ -50,7 +55,7 @@ def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[s
     deadline = clock.elapsed() + policy.wait.total_seconds()
     told = ""
     with warehouse.session() as connection:
-        while not _try(connection, NAMESPACE, WAREHOUSE_KEY):
+        while not taken(connection):
             held_by = holder(connection) or "another session"
             if held_by == warehouse.application_name:
                 # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.

@@ -128,7 +128,7 @@ def discard(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
         place = beside(mart.relation)
         for name in (place.table, f"{place.table}__dbt_tmp", f"{place.table}__dbt_backup"):
             _drop(connection, Relation(place.schema, name))
-    _drop_empty(connection, {beside(mart.relation).schema for mart in marts})
+    drop_empty(connection, {beside(mart.relation).schema for mart in marts})
 
 
 @contextmanager
@@ -273,7 +273,8 @@ def _drop(connection: psycopg.Connection, relation: Relation) -> None:
     connection.execute(sql.SQL("drop table if exists {}").format(relation.sql))
 
 
-def _drop_empty(connection: psycopg.Connection, schemas: set[str]) -> None:
+def drop_empty(connection: psycopg.Connection, schemas: set[str]) -> None:
+    """Those of the schemas that hold nothing are gone afterwards."""
     for schema in sorted(schemas):
         left = connection.execute("select from pg_class where relnamespace = to_regnamespace(quote_ident(%s))", [schema]).fetchone()
         if left is None:
