@@ -64,13 +64,18 @@ class Dbt:
         """Run one dbt command that must succeed; the ids of the nodes it ran."""
         done = self.invoke(database, *arguments, variables=variables)
         assert done.success, f"dbt {' '.join(arguments)}: {done.exception or failures(done)}"
-        return [result.node.unique_id for result in getattr(done.result, "results", [])]
+        return nodes_of(done)
 
     def _invoke(self, runner: dbtRunner, database: Database, arguments: Sequence[str]) -> dbtRunnerResult:
         places = ["--project-dir", str(self._project), "--profiles-dir", str(self._place)]
         places += ["--target-path", str(self._place / "target"), "--log-path", str(self._place / "logs")]
         with _environment(database.env):
             return runner.invoke([*_QUIET, *arguments, *places])
+
+
+def nodes_of(done: dbtRunnerResult) -> list[str]:
+    """The ids of the nodes that a command ran."""
+    return [result.node.unique_id for result in getattr(done.result, "results", [])]
 
 
 def failures(done: dbtRunnerResult) -> dict[str, str]:
