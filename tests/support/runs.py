@@ -48,7 +48,10 @@ macro-paths: [macros]
 models: {petit: {+materialized: table, +tags: [P2]}}
 """
 _PROPERTIES = """
-sources: [{name: src, schema: src, tables: [{name: lignes}]}]
+sources:
+  - name: src
+    schema: src
+    tables: [{name: lignes, loaded_at_field: chargee, config: {freshness: {error_after: {count: 24, period: hour}}}}]
 models:
   - name: mart_a
     columns: [{name: id, data_tests: [unique, not_null]}, {name: zone}, {name: mois}]

@@ -11,7 +11,7 @@ from refresh_api import cron
 from refresh_api.model import Model
 from refresh_api.values import Duration, Percentage, Quantity, Text, quantity, rule, string_schema
 
-OWN_STEPS: Final = ("tests", "validation", "cache")
+OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
 """Names of the steps that follow the layers; no layer may have them."""
 
 _NAME = "write lower-case letters, digits and dashes"
@@ -109,6 +109,14 @@ class Publish(StrEnum):
     DIRECT = "Direct"
 
 
+class OnStale(StrEnum):
+    """What sources that were not loaded in time do to a run."""
+
+    WARN = "Warn"
+    SKIP = "Skip"
+    FAIL = "Fail"
+
+
 class OnHeld(StrEnum):
     """What a run does when another one holds the warehouse."""
 
@@ -195,6 +203,17 @@ class Layer(Model):
         le=10,
         description="How often the failed models are tried again, where the error is one that can pass (connection, lock, time-out).",
     )
+
+
+class Sources(Model):
+    """The step that asks how old the sources are, by the freshness that the dbt project states for them."""
+
+    on_stale: OnStale = Field(
+        default=OnStale.WARN,
+        description="When a source is older than its error_after. Warn: the run goes on and ends with warnings. Skip: nothing is built, "
+        "and the run is skipped. Fail: nothing is built, and the run fails.",
+    )
+    timeout: Duration = Field(default="60s", description="Longest duration of this step.")
 
 
 class Tests(Model):
@@ -404,6 +423,9 @@ class RefreshSpec(Model):
     layers: list[Layer] = Field(
         min_length=1, max_length=20, json_schema_extra=_map_list("name"), description="The models to build, step by step, in this order."
     )
+    sources: Sources | None = Field(
+        default=None, description="Whether to ask first how old the sources are that the layers read; not asked unless given."
+    )
     tests: Tests | None = Field(default=None, description="The tests to run after the layers; none unless given.")
     validation: Validation | None = Field(default=None, description="The marts to validate after the tests; none unless given.")
     publish: Publish = Field(
@@ -443,7 +465,8 @@ class RefreshSpec(Model):
     def step_names(self) -> list[str]:
         """Names of the steps that a run has, in order."""
         own = {"tests": self.tests, "validation": self.validation, "cache": self.cache}
-        return [*(layer.name for layer in self.layers), *(name for name, wanted in own.items() if wanted)]
+        first = ["sources"] if self.sources else []
+        return [*first, *(layer.name for layer in self.layers), *(name for name, wanted in own.items() if wanted)]
 
     @model_validator(mode="after")
     def _names_once(self) -> Self:

@@ -41,6 +41,7 @@ class Reason(StrEnum):
     INVALID_ORDER = "InvalidOrder"
     INVALID_PROJECT = "InvalidProject"
     LAYER_FAILED = "LayerFailed"
+    SOURCES_STALE = "SourcesStale"
     TESTS_FAILED = "TestsFailed"
     VALIDATION_FAILED = "ValidationFailed"
     PUBLISH_FAILED = "PublishFailed"
@@ -122,7 +123,7 @@ class MissedReason(StrEnum):
 class StepStatus(Model):
     """One step of a run."""
 
-    name: str = Field(description="Name of the step: a layer's, tests, validation or cache.")
+    name: str = Field(description="Name of the step: sources, a layer's, tests, validation or cache.")
     state: StepState = Field(default=StepState.PENDING, description="Pending, Running, Succeeded, Warned, Failed or Skipped.")
     tries: int = Field(default=0, ge=0, description="How often the step was tried in this attempt.")
     start_time: Time | None = Field(default=None, description="When its first try started.")

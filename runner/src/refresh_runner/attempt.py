@@ -21,7 +21,7 @@ from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
-from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
+from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
 from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import (
@@ -31,6 +31,7 @@ from refresh_runner.steps import (
     StepResult,
     after_cache,
     after_layer,
+    after_sources,
     after_tests,
     after_validation,
     skipped,
@@ -119,7 +120,7 @@ class Execution:
 
     def _look_ahead(self, marts: Marts) -> None:
         """Find what each step selects, and what it needs that is not there, before anything is changed."""
-        if all(step.name in self._plan.left_out for step in self._plan.steps if isinstance(step, LayerStep | TestsStep)):
+        if all(step.name in self._plan.left_out for step in self._plan.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)):
             return
         self._tools.dbt.parse()
         ours: list[Node] = []
@@ -137,6 +138,9 @@ class Execution:
                     marts.build_beside(self._tools.dbt, ours, step.marts)
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
+        for step in self._plan.steps:
+            if isinstance(step, SourcesStep) and step.name not in self._plan.left_out:
+                self._nodes[step.name] = self._tools.dbt.sources(ours)
 
     def _work_of(self, earlier: Earlier) -> frozenset[str]:
         """Return the models that earlier attempts have built and that need not be built again."""
@@ -178,6 +182,9 @@ class Execution:
     def _result(self, step: Step, marts: Marts) -> StepResult:
         label = self._plan.label(step.name)
         match step:
+            case SourcesStep():
+                self._journal.started(step.name, 1)
+                return after_sources(step, self._try(step, self._nodes[step.name], self._tools.dbt.ages), label)
             case LayerStep():
                 return after_layer(self._tried(step, self._tools.dbt.run), label)
             case TestsStep():
@@ -218,7 +225,7 @@ class Execution:
             self._tools.clock.sleep(pause(attempt, self._tools.jitter()))
         return tuple(found.values())
 
-    def _try(self, step: LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
+    def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
         limit = min(step.timeout, self.time_left())
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):

@@ -22,7 +22,7 @@ from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_quick import parents, selected, spare_stack_walks
-from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, error_text, node_results
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
@@ -159,6 +159,21 @@ class Dbt:
         models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
         return {f"{model.schema}.{model.alias}": frozenset(model.columns if model.contract.enforced else ()) for model in models}
 
+    def sources(self, models: Sequence[Node]) -> tuple[Node, ...]:
+        """Return the sources that the models read and whose freshness the project states; RunFailedError if there are none."""
+        read = {parent for model in models for parent in self.manifest.nodes[model.id].depends_on_nodes}
+        stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
+        if not stated:
+            raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
+        return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}", "source:" + ".".join(source.fqn)) for source in stated)
+
+    def ages(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+        """Ask how old the sources are; no question takes longer than `limit`. StoppedError when it is stopped from outside."""
+        self._sqlstates.clear()
+        with self._variables(_options(self.session_settings, limit)):
+            outcome = self._invoke(["source freshness", "--select", *(node.selector for node in nodes)])
+        return ages_of(nodes, outcome, self._sqlstates)
+
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Build models, seeds, snapshots; none of their statements runs longer than `limit`. StoppedError when stopped from outside."""
         flags = ["--full-refresh"] if self._settings.full_refresh else []
@@ -200,7 +215,7 @@ class Dbt:
         least = "info" if command[0] in {"run", "build", "test"} else "warn"
         with Lines(self._on_line, least, self.on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
-            outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, command[0], *places, *command[1:]])
+            outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
             raise outcome.exception
         return outcome

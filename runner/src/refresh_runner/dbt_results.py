@@ -6,9 +6,11 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
+from refresh_api.values import duration_text
 from refresh_runner.failures import CONNECTION_LOST
 from refresh_runner.steps import Node, NodeResult, NodeState
 
@@ -33,6 +35,7 @@ _STATES: Final = {
 }
 
 
+_AGES: Final = {"pass": NodeState.OK, "warn": NodeState.WARNED, "error": NodeState.FAILED}
 _LEVELS: Final = ("info", "warn", "error")
 _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine", "MainStackTrace"})
 """Lines that every command repeats, and the traces of its being stopped."""
@@ -152,6 +155,24 @@ def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: Sql
         state, message, seconds = found.get(node.id, (NodeState.BROKEN, otherwise, 0.0))
         sqlstate = sqlstates.of(node.id) if node.id in found else sqlstates.any()
         results.append(NodeResult(node, state, message, sqlstate, seconds))
+    return tuple(results)
+
+
+def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlStates) -> tuple[NodeResult, ...]:
+    """Return how old each source is: FAILED beyond its error_after, WARNED beyond its warn_after, BROKEN if it could not be asked."""
+    executed = getattr(outcome.result, "results", None) or ()
+    found = {result.node.unique_id: result for result in executed}
+    otherwise = error_text(outcome.exception) if outcome.exception else "was not asked"
+    results = []
+    for node in nodes:
+        result = found.get(node.id)
+        status = str(result.status) if result else "runtime error"
+        if result is None or status == "runtime error":
+            message = _cleaned(result.message or "") if result else otherwise
+            results.append(NodeResult(node, NodeState.BROKEN, message, sqlstates.of(node.id) or sqlstates.any()))
+        else:
+            age = duration_text(timedelta(seconds=max(result.age, 0)))
+            results.append(NodeResult(node, _AGES[status], f"was last loaded {age} ago"))
     return tuple(results)
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import CacheVersion, Mart, Newest, OnFailure, OnHeld, Publish, RefreshSpec, SecretKeyRef
+from refresh_api.spec import CacheVersion, Mart, Newest, OnFailure, OnHeld, OnStale, Publish, RefreshSpec, SecretKeyRef
 from refresh_api.values import duration, share
 
 
@@ -19,6 +19,15 @@ class Selection:
 
     select: tuple[str, ...]
     exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SourcesStep:
+    """Ask how old the sources are that the layers read."""
+
+    on_stale: OnStale
+    timeout: timedelta
+    name: str = "sources"
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class CacheStep:
     name: str = "cache"
 
 
-Step = LayerStep | TestsStep | ValidationStep | CacheStep
+Step = SourcesStep | LayerStep | TestsStep | ValidationStep | CacheStep
 
 
 @dataclass(frozen=True)
@@ -149,7 +158,7 @@ class Plan:
             case ModeKind.ONLY:
                 out = [name for name in names if name != self.mode.step]
             case ModeKind.ROLLBACK:
-                out = [step.name for step in self.steps if isinstance(step, LayerStep | TestsStep)]
+                out = [step.name for step in self.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)]
             case _:
                 out = []
         return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
@@ -182,7 +191,7 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
     return Plan(
         order=order,
         attempt=attempt,
-        steps=(*_layers(spec), *_tests(spec), *_validation(spec, _as_of(spec, today)), *_cache(spec, base_url)),
+        steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(spec, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),
         lock=LockPolicy(spec.lock.on_held, duration(spec.lock.wait)),
         dbt=DbtSettings(
@@ -195,6 +204,10 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
         publish=spec.publish,
         mode=mode,
     )
+
+
+def _sources(spec: RefreshSpec) -> list[SourcesStep]:
+    return [SourcesStep(spec.sources.on_stale, duration(spec.sources.timeout))] if spec.sources else []
 
 
 def _layers(spec: RefreshSpec) -> list[LayerStep]:

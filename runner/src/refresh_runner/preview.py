@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 
 from refresh_api.order import ExitCode
-from refresh_api.spec import OnFailure, OnHeld
+from refresh_api.spec import OnFailure, OnHeld, OnStale
 from refresh_api.values import duration_text
 from refresh_runner import lock, versions
 from refresh_runner.access import Access
@@ -19,7 +19,7 @@ from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.journal import Clock
 from refresh_runner.marts import swapped
-from refresh_runner.plan import CacheStep, LayerStep, Plan, Step, TestsStep, ValidationStep
+from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
 
@@ -94,6 +94,9 @@ def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
 
 def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
     match step:
+        case SourcesStep():
+            late = {OnStale.WARN: "is a warning", OnStale.SKIP: "skips the run", OnStale.FAIL: "fails the run"}[step.on_stale]
+            yield f"asks how old the sources are that the layers read; one that was not loaded in time {late}"
         case LayerStep():
             limit = f"each try at most {duration_text(step.timeout)}, {step.retries} more if the error can pass"
             yield f"builds {', '.join(node.name for node in nodes)}; {limit}"

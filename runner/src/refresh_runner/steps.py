@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
-from refresh_api.spec import OnFailure
+from refresh_api.spec import OnFailure, OnStale
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict, clip
 from refresh_runner.failures import Failure, may_pass
-from refresh_runner.plan import TestsStep, ValidationStep
+from refresh_runner.plan import SourcesStep, TestsStep, ValidationStep
 
 _LISTED = 20
 """Failures that a status or message lists by name."""
@@ -103,6 +103,19 @@ def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     return StepResult(StepState.FAILED, clip(message), failure, built=built)
 
 
+def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude how old the sources are; one that could not be asked counts as too old."""
+    stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
+    late = [result for result in results if result.state is NodeState.WARNED]
+    message = clip("; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED]))
+    if not stale or step.on_stale is OnStale.WARN:
+        state = StepState.WARNED if stale or late else StepState.SUCCEEDED
+        return StepResult(state, message or f"{counted(len(results), 'source')} loaded in time")
+    skips = step.on_stale is OnStale.SKIP
+    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="look at what loads these sources", gives_way=skips)
+    return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
+
+
 def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
     failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
@@ -116,8 +129,8 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
     details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_LISTED])
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        return StepResult(state, clip(details) or f"{_counted(counts.passed, 'test')} passed", tests=counts)
-    message = clip(f"{len(failed)} of {_counted(len(results), 'test')} failed: {details}")
+        return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts)
+    message = clip(f"{len(failed)} of {counted(len(results), 'test')} failed: {details}")
     if step.on_failure is OnFailure.WARN:
         return StepResult(StepState.WARNED, message, tests=counts)
     failure = Failure(
@@ -151,16 +164,16 @@ def after_cache(endpoints: Sequence[EndpointStatus]) -> StepResult:
             by_cause.setdefault(endpoint.message or "", []).append(endpoint.path)
         message = clip("; ".join(f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()))
         return StepResult(StepState.WARNED, message, endpoints=tuple(endpoints))
-    return StepResult(StepState.SUCCEEDED, f"{_counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
+    return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 
 def _built(count: int, kept: int) -> str:
     """Say how many models there are, and who built them."""
     if not kept:
-        return f"{_counted(count, 'model')} built"
+        return f"{counted(count, 'model')} built"
     by_earlier = "kept from an earlier attempt"
-    return f"{_counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{_counted(kept, 'model')} {by_earlier}"
+    return f"{counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{counted(kept, 'model')} {by_earlier}"
 
 
-def _counted(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -136,6 +136,24 @@ def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(bench: Bench) 
     assert bench.database.rows("select rows, duplicates from dbt_refresh_mart order by validated_at desc limit 1") == [(70, 69)]
 
 
+def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(bench: Bench) -> None:
+    """By what the project states for them, and before anything is built; fresh ones let the run go on."""
+    bench.database.run("alter table src.lignes add column chargee timestamptz default now()")
+    assert outcome(bench.run(bench.spec(sources={"onStale": "Fail"}))) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    bench.database.run("update src.lignes set chargee = now() - interval '40 hours'")
+    ran = bench.run(bench.spec(sources={}))
+    assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
+    assert "1/7 sources Warned: src.lignes was last loaded 40h" in ran.messages
+
+    before = bench.database.rows(VERSION)
+    skipped = bench.run(bench.spec(sources={"onStale": "Skip"}))
+    assert outcome(skipped)[:2] == (Outcome.SKIPPED, Reason.SOURCES_STALE)
+    failed = bench.run(bench.spec(sources={"onStale": "Fail"}))
+    assert outcome(failed)[:2] == (Outcome.FAILED, Reason.SOURCES_STALE)
+    assert bench.database.rows(VERSION) == before
+    assert len(bench.log_rows()) == 3
+
+
 def cache(web: WebServer, **further: object) -> dict[str, object]:
     return {"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}
 
