@@ -1,6 +1,7 @@
 """The chart on a real API server: lint, install, upgrade, uninstall; what it renders, and what its operator may do."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from refresh_api.status import OperatorShare
+from refresh_operator.figures import text_of
 from support.eventually import eventually
-from support.worlds import ROOT
+from support.worlds import NOW, ROOT, at, refresh
 
 CHART = ROOT / "deploy/helm"
 KINDS = "deployments,serviceaccounts,roles,rolebindings"
@@ -160,3 +163,24 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
     assert [each for each in allowed if not can(*each.split())] == []
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("get", "secrets", where="default")
+
+
+def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
+    """PodMonitor and PrometheusRule, with the labels by which a Prometheus chooses them."""
+    kinds = {"PodMonitor", "PrometheusRule"}
+    assert not kinds & {each["kind"] for each in run_helm.rendered()}
+    rendered = run_helm.rendered("monitoring.podMonitor=true", "monitoring.alerts=true", "monitoring.labels.release=prometheus")
+    found = {each["kind"]: each for each in rendered if each["kind"] in kinds}
+    assert found.keys() == kinds
+    assert all(each["metadata"]["labels"]["release"] == "prometheus" for each in found.values())
+
+
+def test_every_alert_speaks_of_figures_that_there_are_and_says_what_to_do():
+    """Each has a runbook with a command, and names no figure that the operator does not have."""
+    share = OperatorShare.model_validate({"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1})
+    known = set(re.findall(r"^(dashboardrefresh_\w+)", text_of([refresh(share, freshness={"maxStaleness": "1h"})], NOW), re.MULTILINE))
+    known |= {"dashboardrefresh_ready"}
+    (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]:
+        assert set(re.findall(r"dashboardrefresh_\w+", rule["expr"])) <= known, rule["alert"]
+        assert "kubectl" in rule["annotations"]["runbook"]
