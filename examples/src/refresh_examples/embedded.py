@@ -8,6 +8,7 @@ machine's temporary folder and the folder keeps a link to it.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,6 +16,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib.util import find_spec
@@ -37,6 +39,8 @@ _SIGNALS: Mapping[StopMode, signal.Signals] = {
 }
 
 _EVERYWHERE = frozenset({"0.0.0.0", "*"})  # noqa: S104 - compared with, never bound to by default
+
+_PORTS = range(18000, 32000)
 
 # Wrong for data that must survive a power cut; right for data that a command can make again.
 _VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -304,10 +308,15 @@ def _initialise(data: Path, access: Access, account: Account) -> None:
 
 
 def _free_port(listen: str) -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1" if listen in _EVERYWHERE else listen, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port below those of outgoing connections, so that nobody is given it while the server is down."""
+    address = "127.0.0.1" if listen in _EVERYWHERE else listen
+    for port in random.sample(_PORTS, len(_PORTS)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                probe.bind((address, port))
+                return port
+    raise EmbeddedPostgresError(f"no port of {address} is free between {_PORTS.start} and {_PORTS.stop}")
 
 
 def _tail(log: Path, lines: int = 15) -> str:
