@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchem
 
 from refresh_api import cron
 from refresh_api.model import Model
+from refresh_api.pod_template import PodTemplate
 from refresh_api.values import Duration, Percentage, Quantity, Text, quantity, rule, string_schema
 
 OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
@@ -289,15 +290,28 @@ class CacheVersion(Model):
 class Cache(Model):
     """The step that calls the dashboards' API so that it rebuilds its cache."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("size(self.endpoints) > 0 || self.fromExposures", "name at least one endpoint, or set fromExposures: true")
+            ]
+        }
+    )
+
     base_url: Url = Field(
         default="http://localhost:8000", description="Address of the API. Outside a cluster the variable API_BASE_URL wins."
     )
     timeout: Duration = Field(default="30s", description="Longest wait for one endpoint.")
     endpoints: list[Endpoint] = Field(
-        min_length=1,
+        default_factory=list,
         max_length=64,
         json_schema_extra=_SET,
         description="Paths that are called with GET; 200 is success, anything else a warning.",
+    )
+    from_exposures: bool = Field(
+        default=False,
+        description="Call also the endpoints that the dbt project's exposures state, in their meta as `endpoint`, for the marts of "
+        "`validation`. A mart for which none is stated is a warning.",
     )
     version: CacheVersion | None = Field(
         default=None,
@@ -307,6 +321,12 @@ class Cache(Model):
     authorization_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Secret key with the value of the header Authorization of each call; none is sent unless given."
     )
+
+    @model_validator(mode="after")
+    def _calls_something(self) -> Self:
+        if not self.endpoints and not self.from_exposures:
+            raise ValueError("name at least one endpoint, or set fromExposures: true")
+        return self
 
 
 class Slack(Model):
@@ -445,6 +465,9 @@ class RefreshSpec(Model):
         default="5m", description="Longest wait for a run's pod to start; after it the run is given up, with the reason."
     )
     resources: Resources = Field(default=Resources(), description="What a run's pod asks for and may use.")
+    pod_template: PodTemplate | None = Field(
+        default=None, description="Additions to the runs' pods, as in a pod: where they go, proxies, registries; merged by container name."
+    )
 
     @property
     def secret_keys(self) -> dict[str, set[str] | None]:

@@ -11,7 +11,7 @@ from refresh_operator.cluster import Cluster
 from refresh_operator.conditions import Problem
 from refresh_operator.decide import Decision, decide
 from refresh_operator.drift import Difference
-from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Unavailable
+from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable
 from refresh_operator.heartbeats import Heartbeats
 from refresh_operator.logs import about
 from refresh_operator.names import Ref
@@ -76,6 +76,12 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
     except Forbidden as error:
         problem = Problem("Forbidden", f"the operator lacks a permission: {error}", stalled=False)
         share = not_ready(refresh, problem, now)
+        if share != refresh.share:
+            await services.cluster.write(refresh, share)
+        return services.settings.recheck
+    except Refused as error:
+        problem = Problem("InvalidSpec", f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
+        share = not_ready(refresh, problem, now).model_copy(update={"observed_generation": refresh.metadata.generation})
         if share != refresh.share:
             await services.cluster.write(refresh, share)
         return services.settings.recheck

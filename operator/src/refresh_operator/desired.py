@@ -15,7 +15,7 @@ from refresh_api.order import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
-from refresh_operator.pod import pod_spec
+from refresh_operator.pod import pod_metadata, pod_spec
 from refresh_operator.settings import Settings
 from refresh_operator.world import Json, Metadata, Refresh
 
@@ -152,7 +152,7 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | No
             ]
         },
         "template": {
-            "metadata": {"labels": _labels(refresh), "annotations": {"kubectl.kubernetes.io/default-container": "runner"}},
+            "metadata": pod_metadata(_labels(refresh), spec),
             "spec": pod_spec(refresh, spec, settings, attempt, mode),
         },
     }

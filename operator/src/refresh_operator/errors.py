@@ -7,6 +7,7 @@ OperatorError
      ├─ NotFound           404
      ├─ Conflict           409: somebody was faster; observe afresh
      ├─ Forbidden          403: a permission is missing
+     ├─ Refused            422: what should be can't be; only another spec helps
      └─ Unavailable        429, 5xx, no answer: try again later
 """
 
@@ -43,11 +44,15 @@ class Forbidden(ApiError):  # noqa: N818
     """The operator's ServiceAccount lacks a permission."""
 
 
+class Refused(ApiError):  # noqa: N818
+    """The object can't be as it should be, says the API server."""
+
+
 class Unavailable(ApiError):  # noqa: N818
     """The server is away or overloaded."""
 
 
 def api_error(status: int, message: str) -> ApiError:
     """Return the error that an HTTP status stands for."""
-    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 429: Unavailable}
+    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Refused, 429: Unavailable}
     return kinds.get(status, Unavailable if status >= 500 or status == 0 else ApiError)(status, message)

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from refresh_api import names as api
 from refresh_api.order import ModeKind, Order, RefreshRef
+from refresh_api.pod_template import PodTemplate
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import permissions_name
@@ -46,9 +47,32 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
         "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, mode))],
         "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
     }
-    if settings.image_pull_secrets:
-        pod["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
-    return pod
+    pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
+    if pull:
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull)]
+    return {**pod, **_placement(spec.pod_template)}
+
+
+def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
+    """The metadata of a run's pod: what its users add never hides what is ours."""
+    added = spec.pod_template
+    annotations: Json = {"kubectl.kubernetes.io/default-container": "runner"}
+    if added is None:
+        return {"labels": labels, "annotations": annotations}
+    return {"labels": {**added.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
+
+
+def _placement(template: PodTemplate | None) -> Json:
+    """Where the pod goes, as far as its users say."""
+    if template is None:
+        return {}
+    wanted: Json = {
+        "nodeSelector": dict(template.spec.node_selector),
+        "tolerations": list(template.spec.tolerations),
+        "affinity": template.spec.affinity,
+        "priorityClassName": template.spec.priority_class_name,
+    }
+    return {key: value for key, value in wanted.items() if value}
 
 
 def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], environment: list[JsonValue]) -> Json:
@@ -95,6 +119,8 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: 
     ]
     if spec.cache:
         environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
+    if spec.pod_template:
+        environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
     if settings.run_url_template:
         environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment

@@ -64,8 +64,8 @@ def not_ready(refresh: Refresh, problem: Problem, now: datetime) -> OperatorShar
     others = [each for each in old.conditions if each.type not in ("Ready", "Reconciling", "Stalled")]
     return old.model_copy(
         update={
-            "phase": Phase.BLOCKED,
-            "message": problem.message,
+            "phase": Phase.STALLED if problem.stalled else Phase.BLOCKED,
+            "message": clip(problem.message, 2 * LINE),
             "conditions": [*readiness(refresh, generation, problem, now), *others],
         }
     )

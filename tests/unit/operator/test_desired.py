@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from refresh_api.order import Order
 from refresh_api.spec import RefreshSpec
@@ -176,3 +177,40 @@ def test_the_same_spec_gives_the_same_objects():
     assert decide(world(refresh()), SETTINGS, NOW).replace == ()
     assert decide(world(refresh()), SETTINGS, NOW).again <= timedelta(hours=1)
     assert sample_spec()["schedule"] in one
+
+
+TEMPLATE = {
+    "metadata": {"labels": {"team": "bi", "dashboards.sigeti.io/refresh": "stolen"}, "annotations": {"mesh": "off"}},
+    "spec": {
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "batch", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+        "priorityClassName": "low",
+        "imagePullSecrets": [{"name": "registry"}],
+        "containers": [{"name": "runner", "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]}],
+    },
+}
+
+
+def test_a_pod_template_adds_and_takes_nothing_away():
+    """Placement, proxies and registries; labels that are ours, the order and the security stay."""
+    plain, added = pod_of(), pod_of(podTemplate=TEMPLATE)
+    assert added["nodeSelector"] == {"disk": "fast"}
+    assert added["tolerations"] == [{"key": "batch", "operator": "Exists"}]
+    assert added["priorityClassName"] == "low"
+    assert added["imagePullSecrets"] == [{"name": "registry"}]
+    assert environment(added)["HTTPS_PROXY"]["value"] == "http://proxy:3128"
+    assert added["securityContext"] == plain["securityContext"]
+    for key in ("args", "securityContext", "volumeMounts", "resources"):
+        assert added["containers"][0][key] == plain["containers"][0][key]
+    kept_cronjob: Any = kept_objects(*spec_of(podTemplate=TEMPLATE), SETTINGS)[-1]
+    metadata = kept_cronjob["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
+    assert metadata["labels"]["team"] == "bi"
+    assert metadata["labels"]["dashboards.sigeti.io/refresh"] == "phase2"
+
+
+@pytest.mark.parametrize("name", ["REFRESH_ORDER", "RUN_ID", "API_BASE_URL"])
+def test_the_variables_of_the_run_are_protected(name):
+    """Whoever could change them could change what runs."""
+    with pytest.raises(ValidationError, match="are the run's own"):
+        RefreshSpec.model_validate(sample_spec(podTemplate={"spec": {"containers": [{"name": "runner", "env": [{"name": name}]}]}}))
