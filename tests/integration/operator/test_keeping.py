@@ -3,7 +3,7 @@
 import time
 
 from support.eventually import eventually
-from support.worlds import sample_spec
+from support.worlds import Json, sample_spec
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 
@@ -235,7 +235,7 @@ def test_stale_data_shows_by_the_clock_alone(shared_place):
 
 def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(shared_place):
     """At rest with it; a toleration that can't be stalls the refresh in Kubernetes' own words, and the fix recovers."""
-    template = {"spec": {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]}}
+    template: Json = {"spec": {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]}}
     shared_place.refresh("template", podTemplate=template)
     shared_place.ready("template")
     version = shared_place.cronjob("template")["metadata"]["resourceVersion"]
