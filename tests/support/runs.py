@@ -52,6 +52,8 @@ sources:
   - name: src
     schema: src
     tables: [{name: lignes, loaded_at_field: chargee, config: {freshness: {error_after: {count: 24, period: hour}}}}]
+exposures:
+  - {name: tableau, type: dashboard, owner: {name: petit}, depends_on: [ref('mart_a')], config: {meta: {endpoint: /exposed}}}
 models:
   - name: mart_a
     columns: [{name: id, data_tests: [unique, not_null]}, {name: zone}, {name: mois}]

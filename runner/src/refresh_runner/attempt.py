@@ -12,9 +12,10 @@ from typing import Final
 import psycopg
 
 from refresh_api.order import ModeKind
-from refresh_api.status import MartStatus, Reason, StepState, Verdict, clip
+from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
 from refresh_runner import cache, lock, refresh_log, slot
+from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure, RunFailedError, pause
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
@@ -75,6 +76,7 @@ class Execution:
         self._nodes: dict[str, tuple[Node, ...]] = {}
         self._kept: frozenset[str] = frozenset()
         self._marts: Marts | None = None
+        self._exposed: dict[Relation, tuple[str, ...]] = {}
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -120,9 +122,11 @@ class Execution:
 
     def _look_ahead(self, marts: Marts) -> None:
         """Find what each step selects, and what it needs that is not there, before anything is changed."""
-        if all(step.name in self._plan.left_out for step in self._plan.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)):
+        if not self._plan.needs_dbt:
             return
         self._tools.dbt.parse()
+        if any(isinstance(step, CacheStep) and step.from_exposures for step in self._plan.steps):
+            self._exposed = self._tools.dbt.endpoints(Relation(check.schema, check.table) for check in self._plan.marts)
         ours: list[Node] = []
         for step in self._plan.steps:
             if step.name in self._plan.left_out:
@@ -194,7 +198,16 @@ class Execution:
                 return self._validated(step, marts)
             case CacheStep():
                 self._journal.started(step.name, 1)
-                return after_cache(list(cache.warm(step, self._call(step, marts))))
+                return self._warmed(step, marts)
+
+    def _warmed(self, step: CacheStep, marts: Marts) -> StepResult:
+        """Call the endpoints, those of the marts' exposures too."""
+        exposed = [endpoint for endpoints in self._exposed.values() for endpoint in endpoints]
+        step = replace(step, endpoints=tuple(dict.fromkeys([*step.endpoints, *exposed])))
+        answers = list(cache.warm(step, self._call(step, marts)))
+        bare = [str(relation) for relation, endpoints in self._exposed.items() if not endpoints]
+        answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in bare]
+        return after_cache(answers)
 
     def _call(self, step: CacheStep, marts: Marts) -> cache.Call:
         clock, ends = self._tools.clock, self._plan.timeout.total_seconds()

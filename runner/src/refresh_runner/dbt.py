@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -158,6 +158,19 @@ class Dbt:
 
         models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
         return {f"{model.schema}.{model.alias}": frozenset(model.columns if model.contract.enforced else ()) for model in models}
+
+    def endpoints(self, relations: Iterable[Relation]) -> dict[Relation, tuple[str, ...]]:
+        """Return the endpoints that the project's exposures state for each of these models, none where none is stated."""
+        models = {
+            node.unique_id: Relation(node.schema, node.alias) for node in self.manifest.nodes.values() if str(node.resource_type) == "model"
+        }
+        found: dict[Relation, dict[str, None]] = {relation: {} for relation in relations}
+        for _, exposure in sorted(self.manifest.exposures.items()):
+            endpoint = exposure.meta.get("endpoint") or exposure.config.meta.get("endpoint")
+            for model in exposure.depends_on_nodes if endpoint else ():
+                if (relation := models.get(model)) in found:
+                    found[relation][str(endpoint)] = None
+        return {relation: tuple(endpoints) for relation, endpoints in found.items()}
 
     def sources(self, models: Sequence[Node]) -> tuple[Node, ...]:
         """Return the sources that the models read and whose freshness the project states; RunFailedError if there are none."""

@@ -94,6 +94,8 @@ class CacheStep:
     version: CacheVersion | None = None
     """Where the API says which data it serves."""
     authorization: SecretKeyRef | None = None
+    from_exposures: bool = False
+    """Whether the project's exposures name further endpoints."""
     name: str = "cache"
 
 
@@ -164,15 +166,27 @@ class Plan:
         return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
 
     @property
+    def needs_dbt(self) -> bool:
+        """Whether anything in the run is asked of the dbt project."""
+        asking = [step for step in self.steps if not isinstance(step, ValidationStep | CacheStep)]
+        exposures = [step for step in self.steps if isinstance(step, CacheStep) and step.from_exposures]
+        return any(step.name not in self.left_out for step in (*asking, *exposures))
+
+    @property
     def publishes(self) -> bool:
         """Whether the run builds marts and says of them that they are live."""
         built = any(isinstance(step, LayerStep) and step.name not in self.left_out for step in self.steps)
         return built and any(isinstance(step, ValidationStep) and step.name not in self.left_out for step in self.steps)
 
     @property
+    def marts(self) -> tuple[MartCheck, ...]:
+        """The marts that the run answers for."""
+        return tuple(mart for step in self.steps if isinstance(step, ValidationStep) for mart in step.marts)
+
+    @property
     def mart_count(self) -> int:
         """How many marts the run answers for."""
-        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep))
+        return len(self.marts)
 
     def label(self, name: str) -> str:
         """Return a step as people count it, for example `3/6 marts`."""
@@ -264,5 +278,6 @@ def _cache(spec: RefreshSpec, base_url: str | None) -> list[CacheStep]:
             timeout=duration(cache.timeout),
             version=cache.version,
             authorization=cache.authorization_secret_ref,
+            from_exposures=cache.from_exposures,
         )
     ]

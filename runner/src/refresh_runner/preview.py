@@ -112,7 +112,9 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
                 yield f"{relation}: {how}{keys}"
         case CacheStep():
             proof = ", until it serves the version that is live" if step.version else ""
-            yield f"calls {len(step.endpoints)} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each"
+            exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
+            count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
+            yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each"
 
 
 def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:

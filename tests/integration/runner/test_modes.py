@@ -176,6 +176,17 @@ def test_each_endpoint_must_serve_what_is_live_where_the_api_says_what_it_serves
     assert outcome(bench.run(spec, mode="only=cache"))[0] is Outcome.SUCCEEDED
 
 
+def test_endpoints_may_come_from_the_projects_exposures(bench: Bench, web: WebServer) -> None:
+    """Each mart's own are called once, and a mart for which none is stated is a warning; dbt is asked also where nothing else needs it."""
+    bench.run()
+    web.asked.clear()
+    spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "fromExposures": True})
+    ran = bench.run(spec, mode="only=cache")
+    assert web.paths() == ["/a", "/exposed"]
+    assert outcome(ran)[:2] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+    assert "dwh_marts.mart_b: no exposure states an endpoint" in ran.messages
+
+
 def test_the_api_may_ask_who_calls(bench: Bench, web: WebServer) -> None:
     """The header's value comes from a Secret and shows nowhere; without it, nobody is called."""
     spec = bench.spec(cache=cache(web, authorizationSecretRef={"name": "api", "key": "bearer"}))
