@@ -49,10 +49,11 @@ def stage(cluster) -> Iterator[Stage]:
 
 
 def sample(which: str, name: str, **spec: object) -> str:
-    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec."""
+    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec; None takes a part away."""
     manifest = yaml.safe_load((SAMPLES / f"{which}.yaml").read_text())
     manifest["metadata"]["name"] = name
-    manifest["spec"] |= {"schedule": "0 0 1 1 *", "dbt": {"threads": 2, "vars": {"as_of": AS_OF}}, **spec}
+    changed = manifest["spec"] | {"schedule": "0 0 1 1 *", "dbt": {"threads": 2, "vars": {"as_of": AS_OF}}, **spec}
+    manifest["spec"] = {name: part for name, part in changed.items() if part is not None}
     return yaml.safe_dump(manifest)
 
 

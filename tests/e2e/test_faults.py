@@ -7,6 +7,8 @@ import pytest
 from support.eventually import eventually
 
 PASSWORD = "p%40:/'\"$"
+SHORT = {"layers": [{"name": "staging", "select": ["stg_implantations"]}], "tests": None, "validation": None, "cache": None}
+"""One view: for faults that have nothing to do with what a run builds."""
 
 
 def recovers(stage, name: str) -> None:
@@ -17,7 +19,7 @@ def recovers(stage, name: str) -> None:
 
 def test_a_warehouse_that_is_away_is_tried_again_and_then_named(stage, phase2):
     """Attempts are shown while they last; the password shows nowhere."""
-    name = phase2(retries=1, timeout="60s")
+    name = phase2(retries=1, timeout="60s", **SHORT)
     with stage.warehouse_away():
         stage.request_run(name, "no-warehouse")
         eventually(lambda: "attempt 1/2" in running_message(stage, name), within=90, context=lambda: stage.story(name))
@@ -42,7 +44,7 @@ def test_a_run_over_its_deadline_names_the_step(stage, phase2):
 def test_a_runner_killed_by_memory_is_reported(stage, phase2):
     """It can't say so itself; people are told all the same."""
     small = {"requests": {"memory": "24Mi"}, "limits": {"memory": "48Mi"}}
-    name = phase2(retries=0, resources=small)
+    name = phase2(retries=0, resources=small, **SHORT)
     stage.request_run(name, "small")
     done = stage.finished(name, "small")
     assert (done["outcome"], done["reason"]) == ("Failed", "OOMKilled"), done
@@ -62,7 +64,7 @@ def missing_image(stage):
 @pytest.mark.usefixtures("missing_image")
 def test_an_image_that_cannot_be_pulled_is_named(stage, phase2):
     """While it waits, and as the reason once it is given up."""
-    name = phase2(retries=0, startTimeout="8s")
+    name = phase2(retries=0, startTimeout="8s", **SHORT)
     stage.request_run(name, "no-image")
     done = stage.finished(name, "no-image")
     assert (done["outcome"], done["reason"]) == ("Failed", "ImagePullFailed"), done
@@ -73,7 +75,7 @@ def test_an_image_that_cannot_be_pulled_is_named(stage, phase2):
 
 def test_a_slot_runs_while_the_operator_is_down(stage, phase2):
     """The schedule is Kubernetes' own; the operator catches up."""
-    name = phase2()
+    name = phase2(**SHORT)
     eventually(lambda: stage.status(name).get("phase") == "Scheduled", within=20, context=lambda: stage.story(name))
     stage.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"schedule":"* * * * *"}}')
     eventually(lambda: stage.kubectl.json("cronjob", name)["spec"]["schedule"] == "* * * * *", within=20)
