@@ -49,7 +49,10 @@ def stage(cluster) -> Iterator[Stage]:
 
 
 def sample(which: str, name: str, **spec: object) -> str:
-    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec; None takes a part away."""
+    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec.
+
+    A part that is None is taken away.
+    """
     manifest = yaml.safe_load((SAMPLES / f"{which}.yaml").read_text())
     manifest["metadata"]["name"] = name
     changed = manifest["spec"] | {"schedule": "0 0 1 1 *", "dbt": {"threads": 2, "vars": {"as_of": AS_OF}}, **spec}
