@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt bench-operator
+.PHONY: help demo run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ bench-refresh: parsed ## one refresh against the old way and against its SQL alo
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
 	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)
+
+test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers (up to an hour)
+	@scripts/test-faults
 
 clean: ## leave nothing behind: no process, mount, network namespace, container, image store
 	@scripts/clean

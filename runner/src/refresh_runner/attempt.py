@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 _GRACE: Final = timedelta(seconds=1)
 """PostgreSQL's own time-out comes first by this, since its error names the model."""
 _TIMED_OUT: Final = "57014"
+
+_SILENCE: Final = 10.0
+"""Seconds at an attempt's end in which PostgreSQL can answer; then the run ends without it, since a pod has thirty."""
 
 Execute = Callable[[Sequence[Node], timedelta], tuple[NodeResult, ...]]
 
@@ -97,6 +101,7 @@ class Execution:
         may_speak()
         self._journal.running()
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):
+            threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
             tools.warehouse.end_own_sessions()
             tools.dbt.session_settings = tools.warehouse.session_settings
             refresh_log.prepare(tools.warehouse)
@@ -108,6 +113,13 @@ class Execution:
             self._kept = self._work_of(earlier)
             for step in self._plan.steps:
                 self._take(step, self._marts)
+
+    def _give_up(self) -> None:
+        """Wait no longer for PostgreSQL than some seconds after the attempt began to end, whoever still does then."""
+        self._tools.interrupts.ending.wait()
+        self._tools.clock.sleep(_SILENCE)
+        self._tools.dbt.hang_up()
+        self._tools.warehouse.give_up()
 
     def clean_up(self) -> None:
         """End what dbt left running in the warehouse, if it can be reached."""
@@ -242,7 +254,10 @@ class Execution:
         limit = min(step.timeout, self.time_left())
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
-                return execute(nodes, limit)
+                results = execute(nodes, limit)
+                # dbt turns a stop into an error of its own where it can't cancel its queries.
+                self._tools.interrupts.check()
+                return results
         except StoppedError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise

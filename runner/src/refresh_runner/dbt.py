@@ -40,9 +40,10 @@ _QUIET: Final = (
     # Without this an empty selection is a success.
     *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
 )
-_CONNECT_TIMEOUT: Final = 10
+_CONNECT_TIMEOUT: Final = 5
 _KEEPALIVES_IDLE: Final = 60
-_CONNECT_RETRIES: Final = 3
+_CONNECT_RETRIES: Final = 1
+"""Few: a node whose connection fails is tried again by its step, and a run that must end may not wait for more."""
 
 
 @dataclass(frozen=True)
@@ -198,6 +199,10 @@ class Dbt:
     def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
         return self._execute("test", nodes, limit)
+
+    def hang_up(self) -> None:
+        """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
+        self._sqlstates.hang_up()
 
     def _nodes(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
         try:

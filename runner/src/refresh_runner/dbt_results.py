@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from refresh_api.values import duration_text
 from refresh_runner.failures import CONNECTION_LOST
+from refresh_runner.sessions import hang_up
 from refresh_runner.steps import Node, NodeResult, NodeState
 
 if TYPE_CHECKING:
@@ -75,15 +76,36 @@ class Lines:
         self._thread.join()
 
 
+class Handle(Protocol):
+    """The driver's connection, as far as it matters here."""
+
+    @property
+    def closed(self) -> int:
+        """Not 0 once it is."""
+
+    def fileno(self) -> int:
+        """Return its file descriptor."""
+
+
 class SqlStates:
     """Remembers the SQLSTATE of each connection's last error; dbt keeps only the text, in the server's language."""
 
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
+        self._handles: list[Handle] = []
+        self._is_given_up = False
 
     def clear(self) -> None:
         """Forget all."""
         self._found.clear()
+        self._handles.clear()
+
+    def hang_up(self) -> None:
+        """End the connections that were opened since, whatever they wait for, and open no more."""
+        self._is_given_up = True
+        for handle in list(self._handles):
+            if not handle.closed:
+                hang_up(handle.fileno())
 
     def of(self, connection: str) -> str | None:
         """Return what went wrong on a connection; dbt names it by the node that uses it."""
@@ -93,6 +115,7 @@ class SqlStates:
     def recorded(self) -> Iterator[None]:
         """Listen to dbt's connections while inside: its one place that translates the driver's errors, and the one that connects."""
         import psycopg2
+        from dbt.adapters.exceptions.connection import FailedToConnectError
         from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
 
         before = {name: vars(Manager)[name] for name in ("exception_handler", "open")}
@@ -108,11 +131,14 @@ class SqlStates:
                 raise
 
         def open_(manager: type[Manager], connection: Connection) -> Connection:
+            if self._is_given_up:
+                raise FailedToConnectError("PostgreSQL did not answer")
             try:
                 opened: Connection = before["open"].__func__(manager, connection)
             except Exception:
                 self._found[str(connection.name)] = CONNECTION_LOST
                 raise
+            self._handles.append(opened.handle)
             return opened
 
         _set(Manager, {"exception_handler": exception_handler, "open": classmethod(open_)})

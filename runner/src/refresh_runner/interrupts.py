@@ -51,6 +51,8 @@ class Interrupts:
         self._main = threading.main_thread().ident
         self._pending: _Stop | None = None
         self._is_open = False
+        self.ending = threading.Event()
+        """Set once the attempt must end, or is about to. (A signal's handler may set an event; it may not start a thread.)"""
 
     @property
     def cause(self) -> Cause | None:
@@ -114,8 +116,7 @@ class Interrupts:
 
     def stop(self, cause: Cause) -> None:
         """End the attempt, from any thread; the first cause stands."""
-        if self._pending is None or not self._pending.lasting:
-            self._pending = _Stop(cause, lasting=True)
+        self._end(cause)
         self._nudge()
 
     def _time_is_up(self, cause: Cause) -> None:
@@ -130,9 +131,13 @@ class Interrupts:
             signal.pthread_kill(self._main, _NUDGE)
 
     def _terminated(self, _number: int, _frame: FrameType | None) -> None:
-        if self._pending is None or not self._pending.lasting:
-            self._pending = _Stop(Cause.TERMINATED, lasting=True)
+        self._end(Cause.TERMINATED)
         self._raise_if_open()
+
+    def _end(self, cause: Cause) -> None:
+        if self._pending is None or not self._pending.lasting:
+            self._pending = _Stop(cause, lasting=True)
+            self.ending.set()
 
     def _nudged(self, _number: int, _frame: FrameType | None) -> None:
         self._raise_if_open()

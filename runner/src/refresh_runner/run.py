@@ -31,6 +31,7 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     """
     attempt = Execution(plan, tools, journal)
     failure = _failure_of(plan, attempt, tools, journal, may_speak)
+    tools.interrupts.ending.set()
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
         may_speak()
     _skip_rest(journal, plan, failure)

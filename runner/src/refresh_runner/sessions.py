@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 import psycopg
@@ -53,6 +55,12 @@ def is_shared(connection: psycopg.Connection, another: Callable[[], psycopg.Conn
             if len(ours) > 1:
                 return True
     return False
+
+
+def hang_up(descriptor: int) -> None:
+    """End a connection from another thread: whoever waits for its answer finds it closed. Nothing happens if it is."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _backend(connection: psycopg.Connection) -> int:

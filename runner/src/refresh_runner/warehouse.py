@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
@@ -55,10 +55,13 @@ class Warehouse:
         """What the sessions of others that work for this run should be told at their start; None where a pooler takes nothing."""
         self._clock = clock
         self._longest = longest
+        self._is_given_up = False
         self._connection: psycopg.Connection | None = None
 
     def connect(self) -> psycopg.Connection:
         """Return the open connection, made by a few tries if there is none; WarehouseUnreachable says why there is none."""
+        if self._is_given_up:
+            raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.access.place} did not answer", passing=True))
         if self._connection is not None and not self._connection.closed:
             return self._connection
         for attempt in range(1, _CONNECT_TRIES + 1):
@@ -79,6 +82,13 @@ class Warehouse:
             yield connection
         except psycopg.OperationalError as error:
             raise RunFailedError(_lost(error)) from error
+
+    def give_up(self) -> None:
+        """Wait for no answer any more: what does, on any thread, fails, and no further connection is made."""
+        connection, self._is_given_up = self._connection, True
+        if connection is not None and not connection.closed:
+            with suppress(psycopg.Error):
+                sessions.hang_up(connection.fileno())
 
     def close(self) -> None:
         """Close the connection, and so free the lock; may be called twice."""

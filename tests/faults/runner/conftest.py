@@ -1,0 +1,34 @@
+"""One warehouse on a server that tests may stop, and a refresh whose steps take as long as a test wants."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.ahead import read_ahead
+from refresh_runner.plan import DbtSettings
+from support.postgres import create_database
+from support.runs import Bench
+from support.scene import Scene, write_slow_project
+from support.webserver import WebServer
+
+
+@pytest.fixture(scope="session")
+def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """The scene of all faults, one after the other: each leaves it in order."""
+    place = tmp_path_factory.mktemp("faults")
+    write_slow_project(place / "project")
+    read_ahead(place / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    with WebServer() as web:
+        scene = Scene(Bench(place, place / "project", create_database(postgres, "fautes"), api=web.url), web)
+        scene.prepare()
+        yield scene
+
+
+@pytest.fixture
+def scene(stage: Scene) -> Scene:
+    """The same, with the next generation of sources and nothing that holds a step up."""
+    stage.bench.database.server.start_again()
+    stage.wake()
+    stage.next_generation()
+    return stage

@@ -1,0 +1,164 @@
+"""What ends a run from outside, in each of its steps: the attempt says so, the next one goes on where it ended."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Reason, RunPhase
+from refresh_runner.lock import NAMESPACE
+from support.scene import DATABASE_STEPS, STEPS, Scene
+
+_numbers = itertools.count(1)
+KEPT = "kept from an earlier attempt"
+LABELS = {step: f"{number}/6 {step}" for number, step in enumerate(STEPS, 1)}
+
+
+@pytest.fixture
+def run() -> str:
+    """A run's name."""
+    return f"fault-{next(_numbers)}"
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_sigterm(scene: Scene, run: str, step: str):
+    """As a drained node sends it: within seconds, without cost, nothing published; the next pod goes on."""
+    before = scene.live()
+    process = scene.start_until(step, run)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    ran = scene.bench.finish(process)
+    assert time.monotonic() - started < 10
+    assert ran.words is not None
+    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED)
+    assert ran.words.message == f"ended from outside during {LABELS[step]}"
+    assert scene.outcome(run) == ("Interrupted", None, "Interrupted")
+    scene.nobody_is_at_work()
+    assert scene.live() == ({scene.generation} if step == "cache" else before)
+    scene.wake()
+    again = scene.again(run, failures=0)
+    assert again.code == 0, again.output
+    assert (KEPT in again.output) is (step != "staging")
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_sigkill(scene: Scene, run: str, step: str):
+    """It says nothing; PostgreSQL ends its query, and the next attempt knows what it had done."""
+    before = scene.live()
+    process = scene.start_until(step, run)
+    process.kill()
+    process.communicate()
+    scene.nobody_is_at_work()
+    assert scene.outcome(run) == ("Running", None, None)
+    assert scene.live() == ({scene.generation} if step == "cache" else before)
+    scene.wake()
+    again = scene.again(run)
+    assert again.code == 0, again.output
+    assert (KEPT in again.output) is (step != "staging")
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", DATABASE_STEPS)
+def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
+    """In the midst of a query: the attempt ends, another one is worth it, and nothing is half published."""
+    before = scene.live()
+    process = scene.start_until(step, run)
+    server = scene.bench.database.server
+    server.stop("immediate")
+    assert server.pid is None
+    server.start_again()
+    ran = scene.bench.finish(process, within=60)
+    assert ran.words is not None
+    assert (ran.code, ran.words.phase) == (ExitCode.RETRY, RunPhase.RETRYING), ran.output
+    assert ran.words.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
+    assert scene.live() == before
+    scene.wake()
+    again = scene.again(run)
+    assert again.code == 0, again.output
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", DATABASE_STEPS)
+def test_deadline(scene: Scene, run: str, step: str):
+    """The attempt's time is up: the step is named, no query is left, the last attempt has its row."""
+    before = scene.live()
+    scene.pause(step, 60)
+    ran = scene.bench.run(scene.spec(timeout="12s"), 2, RUN_ID=run)
+    assert ran.words is not None
+    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
+    assert ran.words.message == f"not done within 12s: ended during {LABELS[step]}"
+    assert scene.live() == before
+    assert scene.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", ["staging", "facts", "marts", "tests"])
+def test_statement_time_out(scene: Scene, run: str, step: str):
+    """PostgreSQL itself ends the statement; the last attempt fails with the step that took too long."""
+    before = scene.live()
+    scene.pause(step, 60)
+    spec = scene.spec()
+    for layer in spec["layers"]:
+        layer["timeout"] = "6s"
+    spec["tests"]["timeout"] = "6s"
+    ran = scene.bench.run(spec, 2, RUN_ID=run)
+    assert ran.words is not None
+    assert ran.code == ExitCode.FAILED, ran.output
+    assert ran.words.reason is (Reason.TESTS_FAILED if step == "tests" else Reason.LAYER_FAILED)
+    assert "canceling statement due to statement timeout" in (ran.words.message or "")
+    assert scene.live() == before
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", ["facts", "tests"])
+def test_connection_cut(scene: Scene, run: str, step: str):
+    """One of dbt's connections is ended: its node alone is tried again, in the same attempt."""
+    spec = scene.spec()
+    for part in (*spec["layers"], spec["tests"]):
+        part["retries"] = 1
+    process = scene.start_until(step, run, layers=spec["layers"], tests=spec["tests"])
+    ((pid, _), *_) = scene.bench.queries(f"in {step} ")
+    scene.wake()
+    assert scene.bench.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = scene.bench.finish(process, within=60)
+    assert ran.code == 0, ran.output
+    assert " tried again: " in ran.messages
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_lock_lost(scene: Scene, run: str, step: str):
+    """The session that holds the warehouse is ended: the run stops, and publishes nothing."""
+    before = scene.live()
+    process = scene.start_until(step, run)
+    holder = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
+    assert scene.bench.database.rows(holder) == [(True,)]
+    ran = scene.bench.finish(process, within=40)
+    assert ran.words is not None
+    assert ran.code == ExitCode.RETRY, ran.output
+    assert ran.words.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
+    assert scene.live() == ({scene.generation} if step == "cache" else before)
+    scene.wake()
+    assert scene.again(run).code == 0
+    scene.assert_all_well_after(run, rows=1)
+
+
+def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(scene: Scene, run: str):
+    """Its row says that it was lost, and where."""
+    process = scene.start_until("facts", run)
+    process.kill()
+    process.communicate()
+    scene.wake()
+    scene.nobody_is_at_work()
+    assert scene.bench.run(scene.spec()).code == 0
+    assert scene.outcome(run) == ("Finished", "Failed", "RunnerLost")
+    scene.assert_all_well_after(run, rows=0)
