@@ -13,9 +13,9 @@ import pytest
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason
 from support.pooler import pooler
-from support.proxy import Line
 from support.runs import Ran
 from support.scene import Scene
+from support.silent_line import Line
 
 
 def said(ran: Ran) -> tuple[object, object, str]:
