@@ -235,16 +235,17 @@ def test_stale_data_shows_by_the_clock_alone(shared_place):
 
 def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(shared_place):
     """At rest with it; a toleration that can't be stalls the refresh in Kubernetes' own words, and the fix recovers."""
-    template: Json = {"spec": {"nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]}}
+    tolerations = [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]
+    template: Json = {"spec": {"nodeSelector": {"disk": "fast"}, "tolerations": tolerations}}
     shared_place.refresh("template", podTemplate=template)
     shared_place.ready("template")
     version = shared_place.cronjob("template")["metadata"]["resourceVersion"]
-    template["spec"]["tolerations"][0]["operator"] = "Perhaps"
+    tolerations[0]["operator"] = "Perhaps"
     shared_place.edit("template", podTemplate=template)
     shared_place.until(lambda: shared_place.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
     assert "Perhaps" in shared_place.status("template")["message"]
     assert shared_place.cronjob("template")["metadata"]["resourceVersion"] == version
-    template["spec"]["tolerations"][0]["operator"] = "Exists"
+    tolerations[0]["operator"] = "Exists"
     shared_place.edit("template", podTemplate=template)
     shared_place.ready("template")
     assert "DriftCorrected" not in [reason for reason, _ in shared_place.events("template")]

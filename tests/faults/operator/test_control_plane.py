@@ -1,0 +1,120 @@
+"""The operator while parts of the control plane are away, silent or slow; on a real API server whose processes are stopped."""
+
+import json
+import signal
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
+
+import pytest
+
+from cluster.embedded.control_plane import ControlPlane
+from support.place import Place
+from support.proxy import Proxy
+
+
+def entries(place: Place, name: str) -> list[str]:
+    return [run["id"] for run in place.status(name).get("history", [])]
+
+
+def jobs(place: Place, name: str) -> list[str]:
+    return [each["metadata"]["name"] for each in place.jobs(name)]
+
+
+def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(own_place):
+    """The run ends and reports; afterwards there is one entry, and no second Job."""
+    own_place.start()
+    own_place.refresh("f1", token="one")
+    job = own_place.run_of("f1")
+    own_place.play(job, "Running", {"running": {}})
+    own_place.until(lambda: own_place.status("f1").get("active"), 20, "f1")
+    own_place.stop(signal.SIGKILL)
+    own_place.report("f1", job)
+    own_place.end(job)
+    time.sleep(3)
+    assert entries(own_place, "f1") == []  # the fault hit: nobody has told of the end
+    own_place.start()
+    assert own_place.concluded("f1", job, within=40)["outcome"] == "Succeeded"
+    assert (entries(own_place, "f1"), jobs(own_place, "f1")) == ([job], [job])
+
+
+def test_f5_the_api_server_is_away_in_mid_run(own_place, control_plane: ControlPlane):
+    """For a minute; the result arrives afterwards, the operator was not started anew, nothing ran twice."""
+    own_place.start()
+    own_place.refresh("f5", token="one")
+    job = own_place.run_of("f5")
+    own_place.play(job, "Running", {"running": {}})
+    own_place.until(lambda: own_place.status("f5").get("active"), 20, "f5")
+    process = own_place.pid
+    control_plane.stop_component("kube-apiserver")
+    try:
+        with pytest.raises(Exception, match=r"refused|disconnected|reset"):
+            own_place.status("f5")
+        time.sleep(60)
+    finally:
+        control_plane.start_component("kube-apiserver")
+    own_place.report("f5", job)
+    own_place.end(job)
+    assert own_place.concluded("f5", job, within=60)["outcome"] == "Succeeded"
+    assert (own_place.pid, jobs(own_place, "f5")) == (process, [job])
+    own_place.request("f5", "two")
+    own_place.until(lambda: own_place.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
+
+
+def test_f7_the_controller_manager_is_away_over_a_slot(own_place, control_plane: ControlPlane):
+    """The slot is caught up once, and is not called missed."""
+    own_place.start()
+    slot = (datetime.now(UTC) + timedelta(seconds=75)).replace(second=0, microsecond=0)
+    own_place.refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
+    own_place.ready("f7")
+    control_plane.stop_component("kube-controller-manager")
+    try:
+        time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()) + 10)
+        assert jobs(own_place, "f7") == []  # the fault hit: the slot has passed
+    finally:
+        control_plane.start_component("kube-controller-manager")
+    own_place.until(lambda: jobs(own_place, "f7"), 60, "f7")
+    time.sleep(5)
+    assert len(jobs(own_place, "f7")) == 1
+    assert own_place.status("f7").get("missedRuns", 0) == 0
+
+
+def test_f30_watches_that_go_silent(places):
+    """Open connections on which nothing comes any more: what was deleted is back within a resync, by asking; the control: nobody told."""
+    place = places()
+    place.settings = {"RESYNC": "20s"}
+    config = place.home / f"{place.namespace}.kubeconfig"
+    told = json.loads(config.read_text())
+    server = urlsplit(told["clusters"][0]["cluster"]["server"])
+    with Proxy(str(server.hostname), int(server.port or 443)) as proxy:
+        told["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
+        config.write_text(json.dumps(told))
+        place.start()
+        place.refresh("f30")
+        place.ready("f30")
+        time.sleep(5)
+        assert proxy.silence() > 5
+        place.api.delete(place.namespace, "cronjobs", "f30")
+        time.sleep(4)
+        assert place.cronjob("f30") is None  # the fault hit: a watch would have told by now
+        place.until(lambda: place.cronjob("f30"), 75, "f30")
+        place.stop()
+
+
+@pytest.mark.parametrize("first", ["dashboardrefreshes", "jobs"])
+def test_f28_the_operator_goes_first_then_the_namespace_with_a_run_under_way(places, first):
+    """Nothing of ours holds it up, once the refresh or its Job is gone.
+
+    Kubernetes ends pods before all else in a namespace, and a Job that counts its failures by index keeps its pod until it could
+    make another one, which it can't there: a namespace deleted in mid-run waits for the Job's deadline, or for somebody to delete the Job.
+    """
+    place = places()
+    place.start()
+    place.refresh("f28", token="one")
+    job = place.run_of("f28")
+    place.play(job, "Running", {"running": {}})
+    place.stop()
+    assert place.api.get(place.namespace, "jobs", job)
+    place.api.delete("", "namespaces", place.namespace)
+    place.api.delete(place.namespace, first, "f28" if first == "dashboardrefreshes" else job)
+    place.until(lambda: place.api.get("", "namespaces", place.namespace) is None, 120)

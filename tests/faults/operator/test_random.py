@@ -1,0 +1,122 @@
+"""Minutes of random edits, deletions, runs and restarts; afterwards a fresh operator finds nothing to do.
+
+REFRESH_SEED=1 REFRESH_SECONDS=120
+"""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support.place import REFRESHES, Place
+
+KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
+SEED = int(os.environ.get("REFRESH_SEED") or random.randrange(1_000_000))
+SECONDS = float(os.environ.get("REFRESH_SECONDS") or 120)
+
+
+class Monkey:
+    """Does one thing after the other that people, clusters and bad luck do."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.random = random.Random(SEED)
+        self.names = [f"r{number}" for number in range(6)]
+        self.done: dict[str, int] = {}
+
+    def act(self) -> None:
+        actions: list[Callable[[str], None]] = [self.edit, self.edit, self.request, self.request, self.end, self.end, self.end, self.drift]
+        actions += [self.delete_kept, self.delete, self.restart, self.cancel, self.suspend, self.break_spec]
+        action = self.random.choice(actions)
+        action(self.random.choice(self.names))
+        self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
+
+    def edit(self, name: str) -> None:
+        self.place.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *")
+
+    def suspend(self, name: str) -> None:
+        self.place.edit(name, suspend=self.random.random() < 0.5)
+
+    def break_spec(self, name: str) -> None:
+        self.place.edit(name, schedule="0 0 30 2 *")
+
+    def request(self, name: str) -> None:
+        self.place.request(name, str(time.monotonic_ns()))
+
+    def cancel(self, name: str) -> None:
+        for run in self.place.status(name).get("active", []):
+            self.place.annotate(name, cancel=run["id"])
+
+    def end(self, name: str) -> None:
+        for pod in self.place.api.items(self.place.namespace, "pods", f"dashboards.sigeti.io/refresh={name}"):
+            if pod["status"]["phase"] in ("Pending", "Running") and "deletionTimestamp" not in pod["metadata"]:
+                job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
+                self.place.end(job, self.random.choice([0, 0, 1, 75, 137, 143]))
+
+    def drift(self, name: str) -> None:
+        if self.place.cronjob(name):
+            self.place.api.patch(self.place.namespace, "cronjobs", name, {"spec": {"suspend": True, "schedule": "1 1 1 1 *"}})
+
+    def delete_kept(self, name: str) -> None:
+        plural, pattern = self.random.choice(list(KEPT.items()))
+        self.place.api.delete(self.place.namespace, plural, pattern.format(name))
+
+    def delete(self, name: str) -> None:
+        self.place.api.delete(self.place.namespace, REFRESHES, name)
+        self.place.refresh(name)
+
+    def restart(self, _name: str) -> None:
+        self.place.stop(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
+        self.place.start()
+
+
+def versions(place: Place) -> dict[tuple[str, str], str]:
+    """The version of everything that the operator writes."""
+    return {
+        (plural, item["metadata"]["name"]): item["metadata"]["resourceVersion"]
+        for plural in (*KEPT, REFRESHES, "jobs")
+        for item in place.api.items(place.namespace, plural)
+    }
+
+
+def at_rest(place: Place) -> bool:
+    before = versions(place)
+    time.sleep(4)
+    return before == versions(place)
+
+
+@pytest.mark.timeout(900)
+def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(own_place):
+    """Every refresh is ready, its objects are there, and a restarted operator writes nothing. The seed is in the message."""
+    print(f"REFRESH_SEED={SEED}")
+    own_place.start()
+    monkey = Monkey(own_place)
+    for name in monkey.names:
+        own_place.refresh(name)
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        monkey.act()
+        time.sleep(monkey.random.random())
+    assert len(monkey.done) >= 10, f"seed {SEED}: {monkey.done}"
+    for name in monkey.names:
+        own_place.edit(name, schedule="0 0 1 1 *", suspend=False)
+        own_place.ready(name)
+    for _ in range(4):
+        for name in monkey.names:
+            monkey.end(name)
+        own_place.until(lambda: at_rest(own_place), 120)
+    for name in monkey.names:
+        assert all(own_place.api.get(own_place.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), f"seed {SEED}"
+        assert len(own_place.status(name).get("history", [])) <= 10
+        known = [run["id"] for run in own_place.status(name).get("history", [])]
+        assert len(known) == len(set(known)), f"seed {SEED}: {known}"
+    settled = versions(own_place)
+    own_place.stop()
+    own_place.start()
+    time.sleep(15)
+    after = versions(own_place)
+    changed = {key for key in settled.keys() | after.keys() if settled.get(key) != after.get(key)}
+    assert changed == set(), f"seed {SEED}: {changed}\n{own_place.story('')}"

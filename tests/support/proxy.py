@@ -1,0 +1,63 @@
+"""A TCP proxy whose connections can go silent: open, and nothing passes, as behind a firewall that forgot them."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from types import TracebackType
+from typing import Self
+
+
+class Proxy:
+    """Passes on what comes to a port of 127.0.0.1."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._silent: set[socket.socket] = set()
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
+        self._listener.close()
+        with self._lock:
+            for each in self._open:
+                each.close()
+
+    def silence(self) -> int:
+        """Let nothing pass on the connections that are open now, and return how many that are; new ones work."""
+        with self._lock:
+            self._silent |= self._open
+            return len(self._open) // 2
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._target)
+            except OSError:
+                return
+            with self._lock:
+                self._open |= {near, far}
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
+
+    def _pass(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while sent := source.recv(65536):
+                if source in self._silent:
+                    continue
+                sink.sendall(sent)
+        except OSError:
+            pass
+        if source in self._silent:
+            return
+        with self._lock:
+            self._open -= {source, sink}
+        for each in (source, sink):
+            each.close()
