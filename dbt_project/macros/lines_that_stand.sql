@@ -2,8 +2,8 @@
     The lines of a source's journal that hold, of what has happened by `as_of`, found in another way than `current_lines`
     finds them: there is no later one. For tests, so that a mistake there shows.
 #}
-{% macro lines_that_stand(relation, id, day) -%}
-    select line.*
+{% macro lines_that_stand(relation, id, day, columns) -%}
+    select {{ columns }}
     from {{ relation }} as line
     where
         line.deleted_at is null

@@ -2,11 +2,11 @@
 {{ config(tags=['P2']) }}
 
 with factures as (
-    {{ lines_that_stand(source('sigeti', 'factures'), 'facture_id', 'date_emission') }}
+    {{ lines_that_stand(source('sigeti', 'factures'), 'facture_id', 'date_emission', 'facture_id, montant_ttc') }}
 ),
 
 paiements as (
-    {{ lines_that_stand(source('sigeti', 'paiements'), 'paiement_id', 'date_paiement') }}
+    {{ lines_that_stand(source('sigeti', 'paiements'), 'paiement_id', 'date_paiement', 'facture_id, montant') }}
 ),
 
 here as (

@@ -1,7 +1,7 @@
 {# A column adds up to what the source's own lines say by `as_of`. #}
 {% test total_matches_source(model, column, lines, id, amount, day) %}
 with standing as (
-    {{ lines_that_stand(lines, id, day) }}
+    {{ lines_that_stand(lines, id, day, amount ~ ' as montant') }}
 ),
 
 here as (
@@ -10,7 +10,7 @@ here as (
 ),
 
 there as (
-    select coalesce(sum({{ amount }}), 0) as total
+    select coalesce(sum(montant), 0) as total
     from standing
 )
 

@@ -159,6 +159,7 @@ def test_broken_data_fail_the_tests_that_watch_them(dbt: Dbt, spoilt: Database) 
         update dwh_marts_financier.mart_creances_agees set montant_encours = -1, montant_net = montant_net + 1 where ctid = '(0,1)';
         update dwh_facts.fait_factures set zone_id = 0, date_emission = date_emission - 93 where ctid is not null;
         delete from dwh_marts_operationnel.mart_emplois_crees;
+        insert into dwh_marts_operationnel.mart_indemnisations select * from dwh_marts_operationnel.mart_indemnisations;
         """
     )
     done = dbt.invoke(spoilt, "test", "--select", "tag:P2", "--exclude-resource-type", "unit_test", variables={"as_of": LAST.isoformat()})
@@ -167,7 +168,7 @@ def test_broken_data_fail_the_tests_that_watch_them(dbt: Dbt, spoilt: Database) 
     found = {name.split(".")[2]: said.partition(":")[0] for name, said in failed.items()}
     expected = {
         "unique_fait_emplois_crees_emploi_sk": "fail",
-        "row_count_at_most_of_fait_emplois_crees_ref_stg_emplois_crees_": "fail",
+        "row_count_at_most_of_mart_indemnisations_ref_fait_indemnisations_": "fail",
         "not_empty_mart_emplois_crees_": "fail",
         "not_negative_mart_creances_agees_montant_encours": "fail",
         "creances_match_sources": "fail",
