@@ -1,14 +1,13 @@
 """The transport to the API server: JSON in, JSON out, its refusals as our errors."""
 
 import asyncio
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from refresh_operator.errors import ApiError, Unavailable, api_error
 from refresh_operator.world import Json
@@ -90,7 +89,7 @@ class Api:
                 raise
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
-        payload = None if body is None else json.dumps(body, ensure_ascii=False).encode()
+        payload = None if body is None else to_json(body)
         headers = {"Accept": _JSON, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:

@@ -5,12 +5,11 @@ a list, or the answer to a write of ours. An old version never replaces a newer 
 """
 
 import asyncio
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 
 from refresh_api.names import REFRESH_LABEL
 from refresh_operator.kinds import REFRESHES, Kind
@@ -57,7 +56,7 @@ class Mirror:
         if isinstance(metadata, dict):
             item = {**item, "metadata": {name: value for name, value in metadata.items() if name not in _NOISE}}
         self._forget(key)
-        self._copies[key] = _Copy(version, json.dumps(item, separators=(",", ":"), ensure_ascii=False).encode(), refresh)
+        self._copies[key] = _Copy(version, to_json(item), refresh)
         self._belongings.setdefault((kind.name, refresh), set()).add(key[2])
         return refresh
 
