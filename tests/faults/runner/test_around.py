@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 
+from cluster.ports import free_port
 from refresh_api.order import ExitCode
-from refresh_api.status import Reason
+from refresh_api.status import Outcome, Reason
+from refresh_examples.unprivileged import account_for
 from support.pooler import pooler
-from support.runs import Ran
+from support.postgres import Database
+from support.runs import Bench, Ran
 from support.scene import Scene
 from support.silent_line import Line
 
@@ -69,3 +76,104 @@ def test_a_line_that_falls_silent_does_not_hold_the_end_up(scene: Scene, step: s
     scene.wake()
     assert scene.again(f"fault-silent-{step}", failures=0).code == 0
     scene.assert_all_well_after(f"fault-silent-{step}", rows=1)
+
+
+def test_two_runs_at_once_work_one_after_the_other(scene: Scene):
+    """One holds the warehouse, the other waits for it; both succeed, and their times in dbt_refresh_run do not overlap."""
+    scene.pause("facts", 4)
+    processes = [scene.bench.start(scene.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
+    both = [scene.bench.finish(process, within=120) for process in processes]
+    assert [ran.code for ran in both] == [0, 0], both
+    assert sum(", which holds the warehouse" in ran.messages for ran in both) == 1
+    times = "select attempt_started_at, ended_at from dbt_refresh_run where run_id in ('fault-one', 'fault-two') order by 1"
+    (_, first_ended), (second_started, _) = scene.bench.database.rows(times)
+    assert str(first_ended) <= str(second_started)
+    scene.assert_all_well_after("fault-one", rows=1)
+    scene.assert_all_well_after("fault-two", rows=1)
+
+
+def test_an_api_that_is_half_up_only_warns(scene: Scene):
+    """One endpoint is too slow, the other one breaks: both are named, the data are live."""
+    scene.web.statuses["/b"] = 500
+    scene.pause("cache")
+    spec = scene.spec()
+    ran = scene.bench.run({**spec, "cache": {**spec["cache"], "timeout": "2s"}}, RUN_ID="fault-api")
+    del scene.web.statuses["/b"]
+    assert ran.words is not None
+    assert (ran.code, ran.words.outcome) == (0, Outcome.WARNED)
+    assert "/a: no whole answer within" in (ran.words.message or "")
+    assert "/b: answered 500" in (ran.words.message or "")
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after("fault-api", rows=1)
+
+
+def test_channels_that_are_down_change_nothing(scene: Scene):
+    """The run failed for its own reason, has its row, and ends; that nobody could be told is in its log."""
+    scene.bench.secrets["slack"] = {"url": f"http://127.0.0.1:{free_port()}/hook"}
+    scene.bench.secrets["smtp"] = {"host": "127.0.0.1", "port": str(free_port()), "from": "a@example.org", "security": "none"}
+    told = [
+        {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}},
+        {"email": {"to": ["b@example.org"], "smtpSecretRef": {"name": "smtp"}}},
+    ]
+    before = scene.live()
+    scene.bench.database.run("create table src.aside as table src.lignes; truncate src.lignes")
+    ran = scene.bench.run(scene.spec(notifications=told), 2, RUN_ID="fault-channels")
+    scene.bench.database.run("insert into src.lignes table src.aside; drop table src.aside")
+    assert ran.words is not None
+    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.VALIDATION_FAILED)
+    assert ran.messages.count(" could not be told: ") == 2
+    assert scene.live() == before
+    scene.assert_all_well_after("fault-channels", rows=1)
+
+
+@pytest.fixture
+def small_disk(scene: Scene) -> Iterator[Database]:
+    """A database on a disk of a few megabytes of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk is mounted by root alone")
+    place = Path(tempfile.mkdtemp(prefix="refresh-small-disk-"))
+    account = account_for(0)
+    options = f"size=24m,mode=755,uid={account.uid},gid={account.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    place.parent.chmod(place.parent.stat().st_mode | 0o011)
+    server = scene.bench.database.server
+    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+        try:
+            connection.execute(psycopg.sql.SQL("create tablespace small location {}").format(str(place)))
+            connection.execute("create database small tablespace small")
+            yield Database(server, "small")
+        finally:
+            connection.execute("drop database if exists small with (force)")
+            connection.execute("drop tablespace if exists small")
+            subprocess.run(["umount", str(place)], check=True)
+            place.rmdir()
+
+
+def fill(database: Database) -> None:
+    """Leave no more than a megabyte on the disk."""
+    database.run("create schema ballast")
+    for number in range(100):
+        try:
+            database.run(f"create table ballast.b{number} as select repeat('x', 1000) from generate_series(1, 250)")
+        except psycopg.errors.DiskFull:
+            database.run(f"drop table ballast.b{number - 1}, ballast.b{number - 2}, ballast.b{number - 3}")
+            return
+    raise AssertionError("the disk is not full")
+
+
+def test_a_full_disk_may_pass(scene: Scene, small_disk: Database, tmp_path: Path):
+    """PostgreSQL's own words are in the message; another attempt finds room again and goes on."""
+    bench = Bench(tmp_path, scene.bench.project, small_disk, api=scene.web.url)
+    other = Scene(bench, scene.web)
+    other.prepare()
+    other.next_generation()
+    small_disk.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
+    fill(small_disk)
+    ran = bench.run(other.spec(), RUN_ID="fault-full")
+    code, reason, message = said(ran)
+    assert (code, reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
+    assert "No space left on device" in message
+    assert other.live() == {other.generation - 1}
+    small_disk.run("drop schema ballast cascade")
+    assert other.again("fault-full").code == 0
+    other.assert_all_well_after("fault-full", rows=1)
