@@ -9,8 +9,8 @@ from refresh_api.names import GROUP
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
 from refresh_api.values import duration
+from refresh_operator.conclusions import start_problem
 from refresh_operator.names import token_job_name
-from refresh_operator.runs import start_problem
 from refresh_operator.world import Invalid, Refresh, World
 
 GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})

@@ -8,17 +8,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from pydantic import ValidationError
-
 from refresh_api.names import GENERATION_ANNOTATION, RUN_MODE, TOKEN_ANNOTATION
-from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, LastWords, Outcome, Reason, Run, RunPhase, Trigger, clip
+from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
+from refresh_operator.conclusions import Conclusion, concluded, image_of, reported, start_problem, told_by
 from refresh_operator.desired import HISTORY_LIMIT
 from refresh_operator.world import Job, Pod, World
 
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
-_BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
-_SIGKILL: Final = 137
 _ACTIVE_MAX: Final = 20
 
 
@@ -31,19 +28,6 @@ class Ended:
     """Whether the runner reported, and so told people itself where it should."""
     to_delete: bool = False
     """Whether its Job still waits for a pod and is given up."""
-
-
-@dataclass(frozen=True)
-class Conclusion:
-    """How a run ended."""
-
-    outcome: Outcome
-    reason: Reason
-    message: str = ""
-    marts: str | None = None
-    attempts: int = 1
-    told: bool = False
-    image: str | None = None
 
 
 @dataclass(frozen=True)
@@ -98,31 +82,13 @@ def ended_runs(world: World, patience: Patience, now: datetime, by_users: tuple[
     return tuple(sorted(new, key=lambda each: (each.run.completion_time, each.run.id)))
 
 
-def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
-    """Return why a run's newest pod has not started, as far as is known; None once it has."""
-    if not pods:
-        return Reason.START_TIMEOUT, "no pod was made: see the events of the Job"
-    pod = pods[-1]
-    if pod.status.phase != "Pending":
-        return None
-    waiting = pod.state.waiting
-    if waiting and waiting.reason in _BAD_IMAGE:
-        return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
-    unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
-    if unscheduled:
-        return Reason.UNSCHEDULABLE, unscheduled[0].message
-    return Reason.START_TIMEOUT, f"{waiting.reason}: {waiting.message}".rstrip(
-        ": "
-    ) if waiting else f"pod {pod.metadata.name} does not start"
-
-
 def _finished(world: World) -> list[Ended]:
     return [_entry(world, job, job.end.last_transition_time) for job in world.jobs if job.end and job.end.last_transition_time]
 
 
 def _entry(world: World, job: Job, end: datetime) -> Ended:
     pods = world.pods_of(job.metadata.name)
-    conclusion = replace(_report(world, job) or _conclusion(job, pods), image=_image(pods))
+    conclusion = replace(reported(world, job) or concluded(job, pods), image=image_of(pods))
     return Ended(_finished_run(job, conclusion, end), conclusion.told)
 
 
@@ -149,63 +115,9 @@ def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRu
 def cancelled(job: Job, pods: list[Pod], now: datetime) -> Ended:
     """Return the end of a run that its users wanted to end: nobody has to be told of it."""
     conclusion = Conclusion(
-        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), told=True, image=_image(pods)
+        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), told=True, image=image_of(pods)
     )
     return Ended(_finished_run(job, conclusion, now), told=True, to_delete=True)
-
-
-def _image(pods: list[Pod]) -> str | None:
-    return pods[-1].image if pods else None
-
-
-def _report(world: World, job: Job) -> Conclusion | None:
-    """What the runner itself says, in its status or its last words."""
-    run = world.refresh.run
-    words = [each for pod in reversed(world.pods_of(job.metadata.name)) if (each := _last_words(pod))]
-    if run and run.id == job.metadata.name and (conclusion := _told(run)):
-        return replace(conclusion, told=conclusion.told or any(each.notified for each in words))
-    for each in words:
-        if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
-            return Conclusion(each.outcome, each.reason, each.message or "", each.marts, each.attempt, told=each.notified)
-    return None
-
-
-def _told(run: Run) -> Conclusion | None:
-    if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
-        return None
-    return Conclusion(run.outcome, run.reason, run.message or "", run.marts, run.attempt, told=bool(run.notifications))
-
-
-def _conclusion(job: Job, pods: list[Pod]) -> Conclusion:
-    """What Kubernetes knows of a run that left no report."""
-    attempts = max(1, len(pods))
-    if job.end and job.end.type == "Complete":
-        return Conclusion(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
-    pod = pods[-1] if pods else None
-    if job.end and job.end.reason == "DeadlineExceeded":
-        reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together took longer than they may"
-    elif pod is None:
-        reason, message = Reason.RUNNER_LOST, f"the run's pod is gone: {job.end.message if job.end else ''}".rstrip(": ")
-    else:
-        reason, message = _pod_conclusion(pod)
-    return Conclusion(Outcome.FAILED, reason, message, attempts=attempts)
-
-
-def _pod_conclusion(pod: Pod) -> tuple[Reason, str]:
-    status, terminated, words = pod.status, pod.state.terminated, _last_words(pod)
-    step = f" in step {words.step}" if words and words.step else ""
-    if status.reason == "Evicted":
-        return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
-    if status.reason == "DeadlineExceeded":
-        return Reason.DEADLINE_EXCEEDED, f"the attempt took longer than spec.timeout{step} and was ended"
-    if terminated and terminated.reason == "OOMKilled":
-        return Reason.OOM_KILLED, "the runner used more memory than it may: raise spec.resources.limits.memory, or lower spec.dbt.threads"
-    if words and words.reason:
-        return words.reason, words.message or ""
-    if terminated and terminated.exit_code == _SIGKILL:
-        return Reason.RUNNER_LOST, f"the runner was killed{step} (exit code {_SIGKILL}) and left no report"
-    code = f" with exit code {terminated.exit_code}" if terminated else ""
-    return Reason.RUNNER_LOST, f"the runner ended{code} and left no report"
 
 
 def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[Ended]:
@@ -240,7 +152,7 @@ def _silent(world: World, longest: timedelta, now: datetime) -> list[Ended]:
         pods = world.pods_of(job.metadata.name)
         step = f" in step {world.refresh.run.step}" if world.refresh.run and world.refresh.run.step else ""
         text = f"no sign of life from pod {pods[-1].metadata.name} for {duration_text(world.silence)}{step}; it was ended"
-        conclusion = Conclusion(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=_image(pods))
+        conclusion = Conclusion(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
         silent.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
     return silent
 
@@ -254,7 +166,7 @@ def _vanished(world: World, now: datetime) -> list[Ended]:
 def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
     """A run without its Job: what it reported; else deleted by hand, unless its Job ended unseen and was cleared away since."""
     seen = world.refresh.run
-    conclusion = _told(seen) if seen and seen.id == run.id else None
+    conclusion = told_by(seen) if seen and seen.id == run.id else None
     end = seen.completion_time if seen and conclusion and seen.completion_time else now
     if conclusion is None:
         newer = [job.end.type for job in world.jobs if job.end and job.metadata.creation_timestamp > run.start_time]
@@ -281,11 +193,3 @@ def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
 def _generation(job: Job) -> int | None:
     text = job.metadata.annotations.get(GENERATION_ANNOTATION, "")
     return int(text) if text.isdigit() else None
-
-
-def _last_words(pod: Pod) -> LastWords | None:
-    terminated = pod.state.terminated
-    try:
-        return LastWords.model_validate_json(terminated.message) if terminated and terminated.message else None
-    except ValidationError:
-        return None
