@@ -89,9 +89,9 @@ def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(bench: Benc
         f"update dbt_refresh_run set refresh = 'another' where run_id = 'petit-{first}'"
     )
     assert bench.run(bench.spec(tests=None, history={"retentionDays": 30})).code == 0
-    kept = [(f"petit-{first}",), (f"petit-{bench.runs}",)]
+    kept = {(f"petit-{first}",), (f"petit-{bench.runs}",)}
     for table in TABLES:
-        assert bench.database.rows(f"select distinct run_id from dbt_refresh_{table} order by 1") == kept
+        assert set(bench.database.rows(f"select run_id from dbt_refresh_{table}")) == kept
     assert len(bench.log_rows()) == 4
 
 

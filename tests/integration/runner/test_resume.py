@@ -78,7 +78,7 @@ def test_a_killed_runners_work_is_kept(bench: Bench):
     bench.database.run("update src.lignes set nap = 0")
     ran = bench.run(RUN_ID="killed")
     assert ran.code == 0, ran.output
-    assert steps(ran)["facts"] == f"1 model built, 1 {KEPT}"
+    assert steps(ran)["facts"] == f"1 model built, 1 {KEPT}", ran.output
     assert built(bench)["fait_jours"] == before["fait_jours"]
 
 
