@@ -24,6 +24,16 @@ def run() -> str:
     return f"fault-{next(_numbers)}"
 
 
+def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
+    """The next attempt keeps what was done before the step that was hit, and publishes."""
+    scene.wake()
+    again = scene.again(run, failures)
+    assert again.code == 0, again.output
+    assert (KEPT in again.output) is (step != "staging")
+    assert scene.live() == {scene.generation}
+    scene.assert_all_well_after(run, rows=1)
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_sigterm(scene: Scene, run: str, step: str):
     """As a drained node sends it: within seconds, without cost, nothing published; the next pod goes on."""
@@ -39,12 +49,7 @@ def test_sigterm(scene: Scene, run: str, step: str):
     assert scene.outcome(run) == ("Interrupted", None, "Interrupted")
     scene.nobody_is_at_work()
     assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.wake()
-    again = scene.again(run, failures=0)
-    assert again.code == 0, again.output
-    assert (KEPT in again.output) is (step != "staging")
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
+    assert_it_goes_on(scene, run, step, failures=0)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -57,12 +62,7 @@ def test_sigkill(scene: Scene, run: str, step: str):
     scene.nobody_is_at_work()
     assert scene.outcome(run) == ("Running", None, None)
     assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.wake()
-    again = scene.again(run)
-    assert again.code == 0, again.output
-    assert (KEPT in again.output) is (step != "staging")
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
+    assert_it_goes_on(scene, run, step, failures=1)
 
 
 @pytest.mark.parametrize("step", DATABASE_STEPS)
