@@ -10,7 +10,7 @@ import yaml
 from refresh_api import cron
 from refresh_api import spec as contract
 from refresh_api.order import Manifest
-from refresh_api.spec import OnFailure
+from refresh_api.steps import OnFailure
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,106 +1,17 @@
 """What users write: the spec of a DashboardRefresh, with its defaults, bounds and the texts that `kubectl explain` prints."""
 
-import re
 from collections import Counter
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Self
 
-from pydantic import AfterValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from refresh_api import cron
+from refresh_api.fields import CronLine, Identifier, SecretRef, TimeZone, map_list
 from refresh_api.model import Model
+from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
-from refresh_api.values import Duration, Percentage, Quantity, Text, quantity, rule, string_schema
-
-OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
-"""Names of the steps that follow the layers; no layer may have them."""
-
-_NAME = "write lower-case letters, digits and dashes"
-StepName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", _NAME, 40)]
-ObjectName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", f"{_NAME}, as in the name of an object", 253)]
-SecretKey = Annotated[str, Text(r"^[-._a-zA-Z0-9]+$", "write letters, digits, dashes, dots and underscores, as in a key of a Secret", 253)]
-Identifier = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a PostgreSQL name: letters, digits and underscores", 63)]
-Relation = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$", "write a table as schema.name", 127)]
-Endpoint = Annotated[str, Text(r"^/[^\s]*$", "write a path that begins with a slash", 512)]
-Url = Annotated[str, Text(r"^https?://[^\s/?#]+[^\s]*$", "write an address that begins with http:// or https://", 512)]
-Email = Annotated[str, Text(r"^[^@\s,<>]+@[^@\s,<>]+$", "write one mail address, like name@example.org", 254)]
-HeaderName = Annotated[str, Text(r"^[A-Za-z0-9-]+$", "write the name of a header, like X-Data-Version", 64)]
-JsonPath = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", "write a field, like meta.version", 128)]
-Channel = Annotated[str, Text(r"^[#@][^\s]+$", "write a channel like #alerts or a person like @name", 80)]
-Selector = Annotated[str, Text(r"^[^\s-][^\s]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)]
-
-
-def _checked_schedule(line: str) -> str:
-    if len(line) > 256:
-        raise ValueError("write at most 256 characters")
-    if line.startswith(("TZ=", "CRON_TZ=")):
-        raise ValueError("the zone belongs into timeZone")
-    cron.parse(line)
-    return line
-
-
-def _checked_zone(name: str) -> str:
-    if name == "Local" or not re.match(_ZONE_PATTERN, name):
-        raise ValueError(_ZONE_SAYS)
-    try:
-        cron.zone_of(name)
-    except LookupError as error:
-        raise ValueError(str(error)) from None
-    return name
-
-
-def _cron_field(number: str, names: str = "") -> str:
-    value = f"({number}|{names})" if names else number
-    return rf"([*?]|{value}(-{value})?)(/0*[1-9][0-9]{{0,3}})?"
-
-
-def _cron_pattern() -> str:
-    items = (
-        _cron_field("0*[1-5]?[0-9]"),
-        _cron_field("0*(1?[0-9]|2[0-3])"),
-        _cron_field("0*([1-9]|[12][0-9]|3[01])"),
-        _cron_field("0*([1-9]|1[0-2])", "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"),
-        _cron_field("0*[0-6]", "(?i:sun|mon|tue|wed|thu|fri|sat)"),
-    )
-    return "^" + " +".join(f"{item}(,{item})*" for item in items) + "$"
-
-
-_SCHEDULE_SAYS = 'write a cron line of five fields (minute, hour, day of month, month, day of week 0-6), like "30 2,5,8 * * *"'
-_ZONE_PATTERN = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
-_ZONE_SAYS = "write the IANA name of a time zone, like Etc/UTC or Europe/Paris"
-
-CronLine = Annotated[
-    str,
-    AfterValidator(_checked_schedule),
-    WithJsonSchema(string_schema(256, rule(f"self.matches(r'{_cron_pattern()}')", _SCHEDULE_SAYS))),
-]
-TimeZone = Annotated[
-    str,
-    AfterValidator(_checked_zone),
-    WithJsonSchema(
-        string_schema(
-            64,
-            # The second rule fails in the evaluation itself where the API server knows no such zone, and its answer names the zone.
-            rule(f"self != 'Local' && self.matches(r'{_ZONE_PATTERN}')", _ZONE_SAYS),
-            rule("timestamp('2026-01-01T00:00:00Z').getFullYear(self) > 0", _ZONE_SAYS),
-        )
-    ),
-]
-
-
-def _map_list(key: str) -> dict[str, JsonValue]:
-    """Schema of a list whose items are told apart by a key: the API server refuses a doubled one and names it."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
-
-
-_SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
-
-
-class OnFailure(StrEnum):
-    """What failed tests do to a run."""
-
-    WARN = "Warn"
-    FAIL = "Fail"
+from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
+from refresh_api.values import Duration, Quantity, quantity, rule
 
 
 class Publish(StrEnum):
@@ -110,39 +21,12 @@ class Publish(StrEnum):
     DIRECT = "Direct"
 
 
-class OnStale(StrEnum):
-    """What sources that were not loaded in time do to a run."""
-
-    WARN = "Warn"
-    SKIP = "Skip"
-    FAIL = "Fail"
-
-
 class OnHeld(StrEnum):
     """What a run does when another one holds the warehouse."""
 
     WAIT = "Wait"
     SKIP = "Skip"
     FAIL = "Fail"
-
-
-class NotifyWhen(StrEnum):
-    """When people are told. (The field is `when`, not `on`: YAML 1.1 reads the key `on` as a boolean, and so does kubectl.)"""
-
-    FAILED = "Failed"
-
-
-class SecretRef(Model):
-    """A Secret in the refresh's namespace."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
-
-
-class SecretKeyRef(Model):
-    """One key of a Secret in the refresh's namespace."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
-    key: SecretKey = Field(description="Key within the Secret.")
 
 
 class Warehouse(Model):
@@ -179,191 +63,6 @@ class Dbt(Model):
         max_length=64,
         description="dbt variables. `as_of` (a date, YYYY-MM-DD) is the run's date in timeZone unless it is given here.",
     )
-
-
-class Layer(Model):
-    """A step that builds models with dbt."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule(
-                    f"!(self.name in {list(OWN_STEPS)})", f"{', '.join(OWN_STEPS)} are names of other steps: choose another for this layer"
-                )
-            ]
-        }
-    )
-
-    name: StepName = Field(description="Name of the step, shown in the status.")
-    select: list[Selector] = Field(min_length=1, max_length=100, description="What dbt builds: model names, tag:…, path:…; at least one.")
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="What dbt leaves out of `select`.")
-    timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
-    retries: int = Field(
-        default=1,
-        ge=0,
-        le=10,
-        description="How often the failed models are tried again, where the error is one that can pass (connection, lock, time-out).",
-    )
-
-
-class Sources(Model):
-    """The step that asks how old the sources are, by the freshness that the dbt project states for them."""
-
-    on_stale: OnStale = Field(
-        default=OnStale.WARN,
-        description="When a source is older than its error_after. Warn: the run goes on and ends with warnings. Skip: nothing is built, "
-        "and the run is skipped. Fail: nothing is built, and the run fails.",
-    )
-    timeout: Duration = Field(default="60s", description="Longest duration of this step.")
-
-
-class Tests(Model):
-    """The step that runs dbt's tests."""
-
-    select: list[Selector] = Field(min_length=1, max_length=100, description="Which tests dbt runs, for example tag:P2.")
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="What dbt leaves out of `select`.")
-    on_failure: OnFailure = Field(
-        default=OnFailure.WARN, description="Warn: the run goes on and ends with warnings. Fail: the run fails and the cache is not called."
-    )
-    timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
-    retries: int = Field(default=1, ge=0, le=10, description="How often the tests are tried again, where the error is one that can pass.")
-
-
-class Newest(Model):
-    """How old a mart's newest record may be."""
-
-    column: Identifier = Field(description="Column with the date of a record: a date or a timestamp.")
-    max_age_days: int = Field(
-        ge=0, le=3660, description="Days before the run's date (dbt's variable as_of); a newest record older than that is a WARNING."
-    )
-
-
-class Mart(Model):
-    """A mart that is counted and checked for NULLs after it was built."""
-
-    relation: Relation = Field(description="Table as schema.name.")
-    keys: list[Identifier] = Field(
-        default_factory=list, max_length=16, description="Columns whose share of NULL is checked. They must carry no NOT NULL constraint."
-    )
-    max_null_share: Percentage | None = Field(default=None, description="For this mart, instead of validation.maxNullShare.")
-    unique: list[Identifier] = Field(
-        default_factory=list,
-        max_length=16,
-        description="Columns that together tell rows apart: doubled rows are a WARNING. Not looked at if empty.",
-    )
-    newest: Newest | None = Field(default=None, description="How old the newest record may be; not looked at unless given.")
-    max_row_change: Percentage | None = Field(
-        default=None,
-        description="A number of rows that is further than this from what is usual, the median of the last ten published runs, is a "
-        "WARNING. Not looked at unless given, nor before three such runs.",
-    )
-
-
-class Validation(Model):
-    """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (no rows, no table)."""
-
-    max_null_share: Percentage = Field(
-        default="10%", description="A key column with this share of NULL, or more, makes its mart a WARNING."
-    )
-    marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=_map_list("relation"), description="The marts to validate.")
-
-
-class CacheVersion(Model):
-    """Where the API says which data it serves: in a header or in a field of its JSON answer."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [rule("has(self.header) != has(self.field)", "name exactly one of header and field")]
-        }
-    )
-
-    header: HeaderName | None = Field(default=None, description="Name of a header of the answer, for example X-Data-Version.")
-    field: JsonPath | None = Field(default=None, description="Field of the JSON answer, dots between the levels, for example meta.version.")
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.header is None) == (self.field is None):
-            raise ValueError("name exactly one of header and field")
-        return self
-
-
-class Cache(Model):
-    """The step that calls the dashboards' API so that it rebuilds its cache."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                rule("size(self.endpoints) > 0 || self.fromExposures", "name at least one endpoint, or set fromExposures: true")
-            ]
-        }
-    )
-
-    base_url: Url = Field(
-        default="http://localhost:8000", description="Address of the API. Outside a cluster the variable API_BASE_URL wins."
-    )
-    timeout: Duration = Field(default="30s", description="Longest wait for one endpoint.")
-    endpoints: list[Endpoint] = Field(
-        default_factory=list,
-        max_length=64,
-        json_schema_extra=_SET,
-        description="Paths that are called with GET; 200 is success, anything else a warning.",
-    )
-    from_exposures: bool = Field(
-        default=False,
-        description="Call also the endpoints that the dbt project's exposures state, in their meta as `endpoint`, for the marts of "
-        "`validation`. A mart for which none is stated is a warning.",
-    )
-    version: CacheVersion | None = Field(
-        default=None,
-        description="Where the API says which data it serves. Each endpoint must then answer, within `timeout`, with the version that is "
-        "live: the run that published it, column version of dbt_refresh_version. Not looked at unless given.",
-    )
-    authorization_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="Secret key with the value of the header Authorization of each call; none is sent unless given."
-    )
-
-    @model_validator(mode="after")
-    def _calls_something(self) -> Self:
-        if not self.endpoints and not self.from_exposures:
-            raise ValueError("name at least one endpoint, or set fromExposures: true")
-        return self
-
-
-class Slack(Model):
-    """A Slack channel, by an incoming webhook."""
-
-    channel: Channel = Field(description='Channel, for example "#alerts".')
-    webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the webhook's address.")
-
-
-class EmailTo(Model):
-    """Mail, by an SMTP server."""
-
-    to: list[Email] = Field(min_length=1, max_length=20, description="Recipients.")
-    smtp_secret_ref: SecretRef = Field(
-        description="Secret with the SMTP server: host and from; "
-        "optional are port (587), user, password and security (starttls, tls or none; starttls)."
-    )
-
-
-class Notification(Model):
-    """A channel by which people are told: either slack or email."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [rule("has(self.slack) != has(self.email)", "name exactly one of slack and email")]}
-    )
-
-    slack: Slack | None = Field(default=None, description="Tell a Slack channel.")
-    email: EmailTo | None = Field(default=None, description="Send mail.")
-    when: list[NotifyWhen] = Field(
-        default_factory=lambda: [NotifyWhen.FAILED], min_length=1, max_length=1, description="When: Failed (every run that failed)."
-    )
-
-    @model_validator(mode="after")
-    def _one_channel(self) -> Self:
-        if (self.slack is None) == (self.email is None):
-            raise ValueError("name exactly one of slack and email")
-        return self
 
 
 class Freshness(Model):
@@ -441,7 +140,7 @@ class RefreshSpec(Model):
     lock: Lock = Field(default=Lock(), description="How runs on the same warehouse exclude each other.")
     dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")
     layers: list[Layer] = Field(
-        min_length=1, max_length=20, json_schema_extra=_map_list("name"), description="The models to build, step by step, in this order."
+        min_length=1, max_length=20, json_schema_extra=map_list("name"), description="The models to build, step by step, in this order."
     )
     sources: Sources | None = Field(
         default=None, description="Whether to ask first how old the sources are that the layers read; not asked unless given."

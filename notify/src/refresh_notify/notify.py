@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 
-from refresh_api.spec import Notification, NotifyWhen
+from refresh_api.notifications import Notification, NotifyWhen
 from refresh_api.status import NotificationStatus, clip
 from refresh_notify.channels import ChannelError, send_mail, send_slack
 from refresh_notify.message import FailedRun, Message, message_for

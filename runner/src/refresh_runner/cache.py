@@ -11,8 +11,8 @@ from typing import Final
 import httpx
 from pydantic import JsonValue
 
-from refresh_api.spec import CacheVersion
 from refresh_api.status import EndpointStatus, StepState, clip
+from refresh_api.steps import CacheVersion
 from refresh_api.values import duration_text
 from refresh_runner.plan import CacheStep
 

@@ -8,8 +8,10 @@ from typing import ClassVar
 
 from pydantic import JsonValue
 
+from refresh_api.fields import SecretKeyRef
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import CacheVersion, Mart, Newest, OnFailure, OnHeld, OnStale, Publish, RefreshSpec, SecretKeyRef
+from refresh_api.spec import OnHeld, Publish, RefreshSpec
+from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
 from refresh_api.values import duration, share
 
 

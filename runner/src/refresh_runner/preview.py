@@ -10,7 +10,8 @@ from pathlib import Path
 import psycopg
 
 from refresh_api.order import ExitCode
-from refresh_api.spec import OnFailure, OnHeld, OnStale
+from refresh_api.spec import OnHeld
+from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
 from refresh_runner import lock, versions
 from refresh_runner.access import Access

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Self
 
-from refresh_api.spec import OnFailure, OnStale
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict, clip
+from refresh_api.steps import OnFailure, OnStale
 from refresh_runner.failures import Failure, may_pass
 from refresh_runner.plan import SourcesStep, TestsStep, ValidationStep
 

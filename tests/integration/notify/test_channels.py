@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from cluster.ports import free_port
-from refresh_api.spec import Notification
+from refresh_api.notifications import Notification
 from refresh_notify import FailedRun, notify
 from support.webserver import WebServer
 

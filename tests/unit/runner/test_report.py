@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 import pytest
 
 from refresh_api.order import ExitCode, RunMode
-from refresh_api.spec import OnFailure, Publish
+from refresh_api.spec import Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
+from refresh_api.steps import OnFailure
 from refresh_runner.failures import Failure
 from refresh_runner.plan import Attempt, LayerStep, TestsStep, ValidationStep
 from refresh_runner.report import Report, report_of

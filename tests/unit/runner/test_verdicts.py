@@ -6,8 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from refresh_api.spec import Newest
 from refresh_api.status import Verdict
+from refresh_api.steps import Newest
 from refresh_runner.plan import MartCheck
 from refresh_runner.verdicts import MartCounts, mart_status
 
