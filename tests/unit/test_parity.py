@@ -8,8 +8,9 @@ from pathlib import Path
 import yaml
 
 from refresh_api import cron
+from refresh_api import steps as contract
 from refresh_api.order import Manifest
-from refresh_api.steps import Layer, OnFailure, Tests
+from refresh_api.steps import OnFailure
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,7 +48,7 @@ def test_the_steps_keep_their_limits():
     """120 seconds and one retry, the tests too; failing tests warn."""
     tests = PHASE2.spec.tests
     assert tests is not None
-    steps: list[Layer | Tests] = [*PHASE2.spec.layers, tests]
+    steps: list[contract.Layer | contract.Tests] = [*PHASE2.spec.layers, tests]
     assert {(step.timeout, step.retries) for step in steps} == {("120s", 1)}
     assert (tests.select, tests.on_failure) == (["tag:P2"], OnFailure.WARN)
 
