@@ -12,7 +12,7 @@ class NotYet(AssertionError):  # noqa: N818 (reads as what it says: not yet)
 
 
 def eventually(check: Callable[[], T | None], within: float, context: Callable[[], str] | None = None, every: float = 0.1) -> T:
-    """Return what `check` returns once it holds: when it neither raises AssertionError nor returns None or False.
+    """Return what `check` returns once it holds: when it does not raise AssertionError, and what it returns is true (no empty list).
 
     `within` and `every` are seconds. After `within`, NotYet is raised with the last answer and what `context` tells (describe, logs).
     """
@@ -23,7 +23,7 @@ def eventually(check: Callable[[], T | None], within: float, context: Callable[[
             last: object = answer
         except AssertionError as error:
             answer, last = None, error
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         if time.monotonic() >= end:
             raise NotYet(f"not within {within} s; last: {last}\n{context() if context else ''}") from None
