@@ -44,7 +44,7 @@ from refresh_runner.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
 
-_GRACE: Final = timedelta(seconds=1)
+_GRACE: Final = timedelta(seconds=3)
 """PostgreSQL's own time-out comes first by this, since its error names the model."""
 _TIMED_OUT: Final = "57014"
 
