@@ -130,8 +130,8 @@ def fetched_in_pod(node: Node, url: str) -> str:
 
 def test_a_pod_reaches_a_service_by_name_and_its_log_can_be_read(node: Node) -> None:
     """DNS, kube-proxy, exec and logs work."""
-    eventually(lambda: "localhost" in fetched_in_pod(node, "http://web/hosts"), within=20)
-    eventually(lambda: "GET /hosts" in node.kubectl("logs", "server"), within=10)
+    eventually(lambda: "localhost" in fetched_in_pod(node, "http://web/hosts"), within=60)
+    eventually(lambda: "GET /hosts" in node.kubectl("logs", "server"), within=60)
 
 
 def test_nothing_leaves_the_machine(node: Node) -> None:
@@ -141,7 +141,7 @@ import socket
 try: socket.create_connection(("{}", {}), timeout=10); print("open")
 except OSError as error: print(type(error).__name__)
 """
-    eventually(lambda: in_pod(node, connect.format("web", 80)) == "open", within=20)
+    eventually(lambda: in_pod(node, connect.format("web", 80)) == "open", within=60)
     assert in_pod(node, connect.format("192.0.2.1", 80)) == "OSError"
     assert in_pod(node, connect.format("example.org", 80)) == "gaierror"
 
@@ -150,7 +150,7 @@ def test_a_pod_over_its_memory_limit_is_killed_and_said_to_be(node: Node) -> Non
     """OOMKilled is what kubectl shows."""
     node.kubectl.apply(HUNGRY)
     template = "--output=jsonpath={.status.containerStatuses[0].state.terminated.reason}"
-    eventually(lambda: node.kubectl("get", "pod", "hungry", template) == "OOMKilled", within=30)
+    eventually(lambda: node.kubectl("get", "pod", "hungry", template) == "OOMKilled", within=60)
 
 
 def test_an_exposed_service_answers_on_loopback_also_after_the_relay_died(node: Node) -> None:

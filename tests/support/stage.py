@@ -100,12 +100,12 @@ class Stage:
         status: dict[str, Any] = self.kubectl.json("dashboardrefresh", refresh).get("status", {})
         return status
 
-    def finished(self, refresh: str, token: str, within: float = 180) -> dict[str, Any]:
+    def finished(self, refresh: str, token: str, within: float = 300) -> dict[str, Any]:
         """Wait for the run that the token asked for to be over; return its entry in the history."""
         job = eventually(lambda: self.job_of(refresh, token), within=60, context=lambda: self.story(refresh))
         return self.concluded(refresh, job, within)
 
-    def concluded(self, refresh: str, job: str, within: float = 180) -> dict[str, Any]:
+    def concluded(self, refresh: str, job: str, within: float = 300) -> dict[str, Any]:
         """Wait until the operator has concluded the run of that Job; return its entry in the history."""
 
         def entry() -> dict[str, Any] | None:
@@ -136,7 +136,7 @@ class Stage:
             slices = self.kubectl.json("endpointslices", "-l", label)["items"]
             return sum(len(one.get("endpoints") or []) for one in slices)
 
-        eventually(lambda: (addresses() > 0) == (app == service), within=20)
+        eventually(lambda: (addresses() > 0) == (app == service), within=60)
 
     @contextmanager
     def slow(self, table: str, seconds: int) -> Iterator[None]:
