@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs-dbt bench-dbt bench-operator
+.PHONY: help demo run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ generate: setup ## the generated files: CRD, its copy in the chart
 
 transcript: setup ## the README's transcript, from the demo's cluster (after make demo)
 	@$(PYTHON) scripts/transcript.py
+
+docs: setup ## the guide as a site, in .state/docs: open .state/docs/index.html
+	@.venv/bin/sphinx-build --quiet --fail-on-warning --keep-going docs .state/docs && echo "the guide: .state/docs/index.html"
 
 docs-dbt: setup ## the dbt project's documentation as one file, and the picture of its lineage
 	@$(PYTHON) scripts/lineage.py

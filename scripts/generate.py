@@ -5,6 +5,7 @@ from pathlib import Path
 
 import yaml
 
+from reference import facts
 from refresh_api.crd import custom_resource_definition
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -29,19 +30,10 @@ def between(text: str, name: str, content: str) -> str:
     return f"{head}{begin}{mark}-->\n{content}{end}{tail}"
 
 
-def facts() -> str:
-    """Return the table of the old flow's facts."""
-    lines = ["| then | now | shown by |", "|---|---|---|"]
-    for fact in yaml.safe_load((ROOT / "tests" / "parity.yaml").read_text()):
-        path, _, function = fact["test"].partition("::")
-        lines.append(f"| {fact['fact']} | {fact['now']} | [{function.removeprefix('test_').replace('_', ' ')}]({path}) |")
-    return "\n".join(lines) + "\n"
-
-
 def generated() -> dict[Path, str]:
     """Return each generated file's path, from the root, with its content."""
     crd = HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
-    readme = between((ROOT / "README.md").read_text(), "parity", facts())
+    readme = between((ROOT / "README.md").read_text(), "parity", facts(lambda says, path: f"[{says}]({path})"))
     # Helm reads nothing outside of its chart
     samples = {Path(f"deploy/helm/files/{name}.yaml"): (ROOT / f"deploy/samples/{name}.yaml").read_text() for name in ("main", "phase2")}
     return {

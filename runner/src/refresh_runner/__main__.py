@@ -22,7 +22,7 @@ IMAGE_PROJECTS = (Path("/app/project"), Path("/app/dbt_project"))
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name and return its exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     if chosen.command == "lint":
         from refresh_runner.lint import lint
 
@@ -68,9 +68,10 @@ def _parse(project: Path) -> int:
     return read_ahead(project, DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars), print)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
-    commands = parser.add_subparsers(dest="command", required=True)
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
+    commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
         help="run a refresh: the order that the pod carries, or a file",
@@ -98,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
     for command in (run, plan, lint, cleanup):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
-    return parser
+    return top
 
 
 def _default_project() -> Path:

@@ -1,0 +1,272 @@
+"""The guide's reference, made from what it speaks of: contract, figures, alerts, permissions, command lines. `make docs` has it written."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+
+import yaml
+
+from refresh_api.crd import Schema, structural
+from refresh_api.order import ExitCode, ModeKind
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
+from refresh_cli import __main__ as cli
+from refresh_operator.figures import text_of
+from refresh_runner import __main__ as runner
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path("docs/reference")
+CHART = ROOT / "deploy/helm"
+
+
+def pages() -> dict[Path, str]:
+    """Return each page's path, from the root, with its content."""
+    contents = {
+        "spec": _page(
+            "The spec", "Every field that you can write, as `kubectl explain` prints it.", fields("spec", structural(RefreshSpec))
+        ),
+        "status": _page("The status", "Every field that you can read.", fields("status", structural(RefreshStatus))),
+        "words": words(),
+        "metrics": _page("Metrics", "What the operator serves at `/metrics`, one value a refresh.", figures()),
+        "alerts": _page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
+        "permissions": _page("Permissions", "What the chart's ServiceAccounts may do, and why. Nobody may do more.", permissions()),
+        "commands": commands(),
+        "parity": _page(
+            "The old flow, fact by fact",
+            "Each fact of the Prefect flow, and the test that shows it here.",
+            facts(lambda says, path: f"{says} (`{path}`)"),
+        ),
+    }
+    return {FOLDER / f"{name}.md": text for name, text in contents.items()}
+
+
+def write() -> None:
+    """Have all pages in the guide's folder, and touch none that is right already."""
+    for path, text in pages().items():
+        if not (ROOT / path).is_file() or (ROOT / path).read_text() != text:
+            (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+            (ROOT / path).write_text(text)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table in Markdown; a bar within a cell is escaped."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in (head, *rows)]
+    return "".join([lines[0], "|---" * len(head) + "|\n", *lines[1:]])
+
+
+def _page(title: str, says: str, content: str) -> str:
+    return f"# {title}\n\n{says}\n\n{content}"
+
+
+# fields
+
+
+def fields(path: str, schema: Schema) -> str:
+    """Return a section an object of a schema: what it holds, by type, default and description."""
+    return "\n".join(
+        f"## {where}\n\n{_rules(level)}{table(('field', 'type', 'default', 'says'), _rows(level))}"
+        for where, level in _levels(path, schema)
+    )
+
+
+def _levels(path: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
+    """Yield every object with fields of its own, outer ones first."""
+    yield path, schema
+    for name, field in _properties(schema).items():
+        inner = field.get("items") if field.get("type") == "array" else field
+        if isinstance(inner, dict) and _properties(inner):
+            yield from _levels(f"{path}.{name}" + ("[]" if inner is not field else ""), inner)
+
+
+def _properties(schema: Schema) -> dict[str, Schema]:
+    found = schema.get("properties")
+    return {name: field for name, field in found.items() if isinstance(field, dict)} if isinstance(found, dict) else {}
+
+
+def _rows(schema: Schema) -> Iterator[tuple[str, str, str, str]]:
+    required = schema.get("required")
+    needed = required if isinstance(required, list) else []
+    for name, field in _properties(schema).items():
+        default = "needed" if name in needed else _default(field)
+        yield f"`{name}`", _kind(field), default, " ".join([str(field.get("description", "")), *_messages(field)])
+
+
+def _kind(field: Schema) -> str:
+    """Return a field's type with its bounds, in words."""
+    if isinstance(options := field.get("enum"), list):
+        return ", ".join(f"`{option}`" for option in options)
+    if field.get("type") == "array":
+        items = field.get("items")
+        return f"list of {_kind(items) if isinstance(items, dict) else 'anything'}"
+    if "x-kubernetes-int-or-string" in field:
+        return "quantity"
+    low, high = field.get("minimum"), field.get("maximum")
+    bounds = f" {low} to {high}" if low is not None and high is not None else f" from {low}" if low is not None else ""
+    return f"{'time' if field.get('format') == 'date-time' else field.get('type', 'object')}{bounds}"
+
+
+def _default(field: Schema) -> str:
+    value = field.get("default")
+    return (
+        ""
+        if value is None
+        else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        if not isinstance(value, dict)
+        else "see its fields"
+    )
+
+
+def _messages(field: Schema) -> list[str]:
+    rules = field.get("x-kubernetes-validations")
+    return list(dict.fromkeys(f"*{rule['message']}*" for rule in rules if isinstance(rule, dict))) if isinstance(rules, list) else []
+
+
+def _rules(schema: Schema) -> str:
+    return "".join(f"{message}\n\n" for message in _messages(schema))
+
+
+# words
+
+
+def words() -> str:
+    """Return what the words in status, events and history mean."""
+    parts = [
+        _page("Words", "What stands in the status and in events, and what it means.", ""),
+        _meanings("Phases", "`status.phase`, column `PHASE`.", Phase),
+        _meanings("Reasons of a run", "`status.lastRun.reason`, and the reasons of the condition `LastRunSucceeded`.", Reason),
+        _meanings("What starts a run", "`trigger`, in `active` and `history`.", Trigger),
+        _meanings("Missed slots", "`status.lastMissedReason`.", MissedReason),
+        _meanings("Modes of a run", "The annotation `dashboards.sigeti.io/runMode`, or the option `--mode`.", ModeKind),
+        _meanings(
+            "Exit codes of the runner",
+            "What the pod's container ends with; the Job decides by it whether another attempt follows.",
+            ExitCode,
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def _meanings(title: str, says: str, kind: type[Enum]) -> str:
+    meanings = docstrings(kind)
+    rows = [(f"`{member.value}`", meanings.get(member.name, "")) for member in kind]
+    return f"## {title}\n\n{says}\n\n{table(('word', 'means'), rows)}"
+
+
+def docstrings(kind: type[Enum]) -> dict[str, str]:
+    """Return the text that stands below each member in the source."""
+    (body,) = ast.parse(inspect.getsource(kind)).body
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for statement, after in zip(body.body, body.body[1:], strict=False):
+        match statement, after:
+            case ast.Assign(targets=[ast.Name(id=name)]), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = " ".join(text.split())
+    return found
+
+
+# figures and alerts
+
+
+def figures() -> str:
+    """Return name, kind and meaning of every figure, as Prometheus is told."""
+    text = text_of([], datetime(2026, 1, 1, tzinfo=UTC))
+    kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
+    return table(
+        ("figure", "kind", "means"),
+        [(f"`{name}`", kinds[name], says) for name, says in re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)],
+    )
+
+
+def alerts() -> str:
+    """Return every alert with its expression."""
+    (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    rows = [
+        (
+            f"[{rule['alert']}](../monitoring.md#{rule['alert'].lower()})",
+            f"`{rule['expr']}`",
+            rule.get("for", ""),
+            rule["labels"]["severity"],
+        )
+        for rule in group["rules"]
+    ]
+    return table(("alert", "when", "for", "severity"), rows)
+
+
+# permissions
+
+
+def permissions() -> str:
+    """Return the rules of every Role in the chart, each with the reason that stands above it."""
+    found = {path.name: list(rules(path.read_text())) for path in sorted((CHART / "templates").glob("*.yaml"))}
+    return "\n".join(f"## {name}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for name, rows in found.items() if rows)
+
+
+def rules(template: str) -> Iterator[tuple[str, str, str, str]]:
+    """Yield group, resources, verbs and reason of each rule in a template."""
+    pattern = r"((?:^ *#.*\n)*)^ *- apiGroups: \[(.*)\]\n *resources: \[(.*)\]\n(?: *resourceNames: \[(.*)\]\n)? *verbs: \[(.*)\]"
+    for comment, groups, resources, names, verbs in re.findall(pattern, template, re.MULTILINE):
+        why = " ".join(line.strip(" #") for line in comment.splitlines())
+        yield groups.strip('"') or "core", resources + (f" ({names})" if names else ""), verbs, why
+
+
+# commands
+
+
+def commands() -> str:
+    """Return every command line with its options, and what `make` can do."""
+    made = re.findall(r"^([a-z-]+):.*## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert cli.__doc__
+    codes = " ".join(cli.__doc__.partition("Exit codes: ")[2].split())
+    parts = [
+        _page("Commands", "What can be typed, with all options.", ""),
+        f"## kubectl dashboardrefresh\n\nExit codes: {codes}\n\n{_command_line(cli.parser(), 'kubectl dashboardrefresh')}",
+        "## refresh-runner\n\nIts exit codes: [](words.md#exit-codes-of-the-runner).\n",
+        _command_line(runner.parser(), "refresh-runner"),
+        "## make\n\n" + table(("command", "does"), [(f"`make {name}`", says) for name, says in made]),
+    ]
+    return "\n".join(parts)
+
+
+def _command_line(parser: argparse.ArgumentParser, program: str) -> str:
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    known = {name: list(_arguments(command)) for name, command in commands.choices.items()}
+    shared = [row for row in next(iter(known.values())) if all(row in rows for rows in known.values())]
+    parts = [f"All commands know:\n\n{table(('option', 'means'), shared)}"] if shared else []
+    for choice in commands._choices_actions:
+        own = [row for row in known[choice.dest] if row not in shared]
+        says = choice.help or ""
+        parts.append(f"### {program} {choice.dest}\n\n{says[:1].upper()}{says[1:]}.\n\n{table(('argument', 'means'), own)}")
+    return "\n".join(parts)
+
+
+def _arguments(command: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
+    for action in command._actions:
+        if isinstance(action, argparse._HelpAction):
+            continue
+        name = ", ".join(action.option_strings) or action.dest.upper()
+        takes = (
+            ""
+            if action.nargs == 0 or not action.option_strings
+            else f" {'|'.join(action.choices) if action.choices else action.dest.upper()}"
+        )
+        says = (action.help or "").replace("%(default)s", str(action.default))
+        yield f"`{name}{takes}`" + (" (optional)" if action.nargs == "?" else ""), says
+
+
+# the old flow
+
+
+def facts(shown: Callable[[str, str], str]) -> str:
+    """Return the old flow's facts, what each is now, and the test that shows it: `shown` writes its sentence and its path."""
+    rows = []
+    for fact in yaml.safe_load((ROOT / "tests/parity.yaml").read_text()):
+        path, _, function = fact["test"].partition("::")
+        rows.append((fact["fact"], fact["now"], shown(function.removeprefix("test_").replace("_", " "), path)))
+    return table(("then", "now", "shown by"), rows)
