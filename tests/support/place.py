@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,11 @@ class Place:
         assert self._process, "the operator is not running"
         return self._process.pid
 
+    def replica(self, name: str, port: int) -> Place:
+        """Another operator of this namespace, which shares a Lease with its like; to be started and stopped on its own."""
+        lease = {"LEASE_NAMESPACE": self.namespace, "LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
+        return replace(self, settings={**self.settings, **lease, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}, _process=None)
+
     @staticmethod
     def answers(url: str) -> bool:
         """Whether a probe is answered with 200."""
@@ -92,6 +97,21 @@ class Place:
             return 0
         self._process.send_signal(number)
         code = self._process.wait(timeout=30)
+        self._process = None
+        return code
+
+    def freeze(self) -> None:
+        """Stop the operator in mid-step, as a machine under pressure does."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def wait(self, within: float) -> int:
+        """Wait until the operator ends by itself, and return its exit code."""
+        assert self._process, "the operator is not running"
+        code = self._process.wait(timeout=within)
         self._process = None
         return code
 

@@ -1,7 +1,7 @@
 """The transport to the API server: JSON in, JSON out, its refusals as our errors."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,10 +22,11 @@ _PAGE: Final = "500"
 
 
 class Api:
-    """A connection to one API server; to be closed."""
+    """A connection to one API server; to be closed. What `may_write` forbids is not sent, and tried again later."""
 
-    def __init__(self, configuration: client.Configuration) -> None:
+    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool]) -> None:
         self._configuration = configuration
+        self._may_write = may_write
         # the client knows kubeconfigs and certificates; its own calls would take longer than the server does
         tls = client.ApiClient(configuration).rest_client.ssl_context
         # the API server is never behind the proxy that the environment may name for everything else
@@ -34,14 +35,14 @@ class Api:
         )
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None) -> Self:
+    async def connect(cls, kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> Self:
         """Return a connection by a kubeconfig, or else by the pod's own ServiceAccount."""
         configuration = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
         else:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # generated
-        return cls(configuration)
+        return cls(configuration, may_write)
 
     async def close(self) -> None:
         """End the connection."""
@@ -89,6 +90,8 @@ class Api:
                 raise
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
+        if method != "GET" and not self._may_write():
+            raise Unavailable(0, "this operator does not hold the Lease at the moment")
         payload = None if body is None else to_json(body)
         headers = {"Accept": _JSON, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")

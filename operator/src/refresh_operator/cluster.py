@@ -5,8 +5,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from pydantic import JsonValue
-
 from refresh_api import names
 from refresh_api.model import time_text
 from refresh_api.status import OperatorShare
@@ -19,7 +17,7 @@ from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
 from refresh_operator.secrets import SecretBook
-from refresh_operator.world import Invalid, Job, Json, Pod, Refresh, World, refresh_of
+from refresh_operator.world import Invalid, Job, Json, Pod, Refresh, World, mapping, refresh_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +88,7 @@ class Cluster:
             returned |= await self._replace(namespace, each, now)
         if decision.start:
             self._mirror.put(JOBS, await self._api.create(JOBS.path(namespace), decision.start))
-            log.info("made the Job %s", _mapping(decision.start["metadata"])["name"])
+            log.info("made the Job %s", mapping(decision.start["metadata"])["name"])
         if decision.share:
             await self.write(refresh, decision.share)
         for job in decision.give_up:
@@ -129,15 +127,15 @@ class Cluster:
         found = await self._find(SECRETS, namespace, name)
         if found is None:
             return None
-        return {key: base64.b64decode(str(value)).decode(errors="replace") for key, value in _mapping(found.get("data")).items()}
+        return {key: base64.b64decode(str(value)).decode(errors="replace") for key, value in mapping(found.get("data")).items()}
 
     async def _replace(self, namespace: str, each: Replacement, now: datetime) -> frozenset[Difference]:
-        kind, name = KEPT[str(each.item["kind"])], str(_mapping(each.item["metadata"])["name"])
+        kind, name = KEPT[str(each.item["kind"])], str(mapping(each.item["metadata"])["name"])
         item = each.item
         if each.forget_slots:
             seen = await self._api.merge(CRONJOBS.path(namespace, name, "status"), {"status": {"lastScheduleTime": time_text(now)}})
-            version = _mapping(seen["metadata"])["resourceVersion"]
-            item = {**item, "metadata": {**_mapping(item["metadata"]), "resourceVersion": version}}
+            version = mapping(seen["metadata"])["resourceVersion"]
+            item = {**item, "metadata": {**mapping(item["metadata"]), "resourceVersion": version}}
         written = await self._api.replace(kind.path(namespace, name), item)
         self._mirror.put(kind, written)
         log.info("replaced %s %s: %s", kind.name, name, ", ".join(found.path for found in each.differences))
@@ -183,7 +181,3 @@ def _kept_names(ref: Ref) -> Iterator[tuple[Kind, str]]:
     yield CRONJOBS, cronjob_name(ref.name)
     for kind in (ACCOUNTS, ROLES, BINDINGS):
         yield kind, permissions_name(ref.name)
-
-
-def _mapping(value: JsonValue) -> Json:
-    return value if isinstance(value, dict) else {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from refresh_api.values import quantity
-from refresh_operator.world import Json
+from refresh_operator.world import Json, mapping
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def replacement(desired: Json, live: Json) -> Json:
     wanted, there = _metadata(desired), _metadata(live)
     metadata: Json = {**there, **wanted}
     for key in ("labels", "annotations"):
-        metadata[key] = {**_mapping(there.get(key)), **_mapping(wanted.get(key))}
+        metadata[key] = {**mapping(there.get(key)), **mapping(wanted.get(key))}
     kept = {key: value for key, value in live.items() if key not in desired and key != "status"}
     return {**kept, **desired, "metadata": metadata}
 
@@ -47,9 +47,9 @@ def replacement(desired: Json, live: Json) -> Json:
 def _top(desired: Json, live: Json) -> Iterator[Difference]:
     wanted, there = _metadata(desired), _metadata(live)
     for key in ("labels", "annotations"):
-        mapping = _mapping(there.get(key))
-        for name, value in _mapping(wanted.get(key)).items():
-            yield from _field(f"metadata.{key}.{name}", value, mapping.get(name))
+        found = mapping(there.get(key))
+        for name, value in mapping(wanted.get(key)).items():
+            yield from _field(f"metadata.{key}.{name}", value, found.get(name))
     yield from _field("metadata.ownerReferences", wanted.get("ownerReferences"), there.get("ownerReferences"))
     for key, value in desired.items():
         if key not in ("apiVersion", "kind", "metadata"):
@@ -81,8 +81,4 @@ def _same(path: str, desired: JsonValue, live: JsonValue) -> bool:
 
 
 def _metadata(item: Json) -> Json:
-    return _mapping(item.get("metadata"))
-
-
-def _mapping(value: JsonValue) -> Json:
-    return value if isinstance(value, dict) else {}
+    return mapping(item.get("metadata"))

@@ -3,6 +3,7 @@
 OperatorError
  ├─ SettingsError          the operator was started wrongly
  ├─ ContractMissing        the CRD is not there
+ ├─ LeaseLost              another operator works from now on
  └─ ApiError               the API server said no
      ├─ NotFound           404
      ├─ Conflict           409: somebody was faster; observe afresh
@@ -22,6 +23,10 @@ class SettingsError(OperatorError):
 
 class ContractMissing(OperatorError):  # noqa: N818 - named as what it is
     """The API server knows no DashboardRefreshes; nothing can be kept until it does."""
+
+
+class LeaseLost(OperatorError):  # noqa: N818
+    """Another operator has the Lease; this one is to be started anew, and waits then."""
 
 
 class ApiError(OperatorError):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -15,10 +15,11 @@ from refresh_operator.world import Invalid, Refresh
 _LABELS = ["namespace", "refresh"]
 
 
-def text_of(refreshes: Iterable[Refresh], now: datetime) -> str:
-    """Return all figures as Prometheus reads them."""
+def text_of(refreshes: Iterable[Refresh], now: datetime, works: bool = True) -> str:
+    """Return all figures as Prometheus reads them; `works` is false for an operator that waits for the Lease."""
     registry = CollectorRegistry()
     registry.register(_Figures(list(refreshes), now))
+    Gauge("dashboardrefresh_operator_works", "Whether this operator holds the Lease, and keeps refreshes.", registry=registry).set(works)
     return generate_latest(registry).decode()
 
 

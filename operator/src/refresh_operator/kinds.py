@@ -39,6 +39,7 @@ BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "role
 PODS: Final = Kind("Pod", "api/v1", "pods")
 SECRETS: Final = Kind("Secret", "api/v1", "secrets")
 EVENTS: Final = Kind("Event", "api/v1", "events")
+LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}
 """The kinds that are kept equal to a refresh."""
 WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, ACCOUNTS, ROLES, BINDINGS)

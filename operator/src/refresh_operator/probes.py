@@ -1,6 +1,7 @@
 """What Kubernetes and Prometheus ask the operator: whether it lives, whether it is ready, and its figures.
 
 Alive means that its watches tell what happens and that no refresh waits for its look for minutes; an operator that merely answers is not.
+One that waits for the Lease is alive, and ready to take over as long as the API server tells it of the Lease.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from refresh_operator.agenda import Agenda
+from refresh_operator.lease import Seat
 from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref
 
@@ -26,6 +28,8 @@ class Health:
 
     mirror: Mirror
     agenda: Agenda
+    seat: Seat | None = None
+    """None where this operator asks nobody whether it may work."""
     first: set[Ref] = field(default_factory=set)
     """The refreshes that were there at the start and have not been looked at yet."""
 
@@ -37,10 +41,18 @@ class Health:
         return f"a refresh has been waiting for its look for {delay.total_seconds():.0f} s" if delay > LONGEST_DELAY else ""
 
     def waits(self) -> str:
-        """Return what the operator is still waiting for at its start; nothing once it is ready."""
+        """Return why the operator is not ready to work, or to take over; nothing where it is."""
+        if self.seat and (trouble := self.seat.ails()):
+            return trouble
+        if self.seat and not self.seat.working:
+            return ""
         if not self.mirror.listed.is_set():
             return "the API server has not answered yet"
         return f"{len(self.first)} refreshes are to be looked at first" if self.first else ""
+
+    def fine(self) -> str:
+        """Return what a healthy operator does."""
+        return f"ok, standing by for {self.seat.holder}" if self.seat and not self.seat.working else "ok"
 
 
 async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]) -> None:
@@ -49,7 +61,7 @@ async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]
     def probe(trouble: Callable[[], str]) -> Callable[[web.Request], object]:
         async def answer(_request: web.Request) -> web.Response:
             text = trouble()
-            return web.Response(status=503 if text else 200, text=text or "ok")
+            return web.Response(status=503 if text else 200, text=text or health.fine())
 
         return answer
 

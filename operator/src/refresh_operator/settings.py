@@ -9,6 +9,15 @@ from refresh_operator.errors import SettingsError
 
 
 @dataclass(frozen=True)
+class LeaseRef:
+    """The Lease whose holder works, and who this operator is there."""
+
+    namespace: str
+    name: str
+    holder: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """One operator's settings; fixed while it runs."""
 
@@ -28,6 +37,8 @@ class Settings:
     health_endpoint: str = ""
     """Where the probes are answered, for example http://0.0.0.0:8080/healthz; empty: nowhere."""
     log_level: str = "INFO"
+    lease: LeaseRef | None = None
+    """None: this operator is the only one, and asks nobody."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -49,7 +60,17 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         lost_after=_duration(environment, "LOST_AFTER", Settings.lost_after),
         health_endpoint=environment.get("HEALTH_ENDPOINT", ""),
         log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
+        lease=_lease(environment),
     )
+
+
+def _lease(environment: Mapping[str, str]) -> LeaseRef | None:
+    names = [environment.get(name, "") for name in ("LEASE_NAMESPACE", "LEASE_NAME", "POD_NAME")]
+    if not names[1]:
+        return None
+    if not all(names):
+        raise SettingsError("LEASE_NAME: LEASE_NAMESPACE and POD_NAME are needed beside it")
+    return LeaseRef(*names)
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -1,8 +1,10 @@
-"""Puts the operator together: connection, agenda, watches, clock."""
+"""Puts the operator together: connection, Lease, agenda, watches, clock."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+import signal
+import time
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from refresh_operator.converge import Services, look
 from refresh_operator.errors import ApiError, ContractMissing, NotFound
 from refresh_operator.figures import text_of
 from refresh_operator.handlers import kopf_settings, registry_of
+from refresh_operator.lease import Seat
 from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref
 from refresh_operator.probes import Health, serve_probes
@@ -29,44 +32,80 @@ _PAUSE: Final = timedelta(seconds=2)
 
 
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
-    """Keep refreshes until the process is told to end; ContractMissing where the CRD is not there, also later."""
-    api = await Api.connect(kubeconfig)
-    agenda = Agenda()
-    mirror = Mirror()
+    """Keep refreshes until the process is told to end, once this operator holds the Lease.
+
+    ContractMissing where the CRD is not there, also later; LeaseLost when another operator has taken over.
+    """
+    seat = Seat(await Api.connect(kubeconfig), settings.lease, time.monotonic) if settings.lease else None
+    api = await Api.connect(kubeconfig, (lambda: seat.held) if seat else (lambda: True))
+    agenda, mirror = Agenda(), Mirror()
     services = Services(Cluster(api, mirror), settings, clock, agenda)
-    health = Health(mirror, agenda)
-    own = [
-        asyncio.create_task(work(services, health), name="agenda"),
-        asyncio.create_task(resync(services, mirror), name="resync"),
-    ]
+    health = Health(mirror, agenda, seat)
+    tasks = [asyncio.create_task(_told_to_end(), name="end")]
     if settings.health_endpoint:
-        figures = partial(_figures, services)
-        own.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
-    watching = asyncio.create_task(
-        kopf.operator(
-            registry=registry_of(agenda, mirror),
-            settings=kopf_settings(),
-            standalone=True,
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-        ),
-        name="kopf",
-    )
-    log.info("watching %s", ", ".join(settings.namespaces) or "all namespaces")
+        figures = partial(_figures, services, health)
+        tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
     try:
-        # each of them lasts as long as the operator: one that ends takes the others with it, and Kubernetes starts all anew
-        ended, _ = await asyncio.wait([*own, watching], return_when=asyncio.FIRST_COMPLETED)
-        for task in ended:
-            task.result()
+        if seat is None or await _seated(seat, tasks):
+            tasks += [asyncio.create_task(seat.keep(), name="lease")] if seat else []
+            tasks += [
+                asyncio.create_task(work(services, health), name="agenda"),
+                asyncio.create_task(resync(services, mirror), name="resync"),
+                asyncio.create_task(_watch(services, mirror), name="kopf"),
+            ]
+            await _first_of(tasks)
     finally:
-        for task in (*own, watching):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*own, watching, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if seat:
+            # nothing of ours writes any more
+            await seat.give_back()
+            await seat.close()
         await api.close()
 
 
-def _figures(services: Services) -> str:
-    return text_of(services.cluster.refreshes(), services.clock())
+async def _seated(seat: Seat, others: Sequence[asyncio.Task[None]]) -> bool:
+    """Wait for the Lease; False where the process is told to end before."""
+    log.info("waiting for the Lease")
+    taking = asyncio.create_task(seat.take(), name="take")
+    try:
+        await _first_of([taking, *others])
+    finally:
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+    return seat.working
+
+
+async def _first_of(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Wait until one of them ends: each lasts as long as the operator, and takes the others with it; Kubernetes starts all anew."""
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in ended:
+        task.result()
+
+
+async def _told_to_end() -> None:
+    """Wait for SIGTERM or SIGINT; kopf, which takes the signals over once it runs, ends by itself."""
+    told, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+
+
+async def _watch(services: Services, mirror: Mirror) -> None:
+    namespaces = services.settings.namespaces
+    log.info("watching %s", ", ".join(namespaces) or "all namespaces")
+    await kopf.operator(
+        registry=registry_of(services.agenda, mirror),
+        settings=kopf_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+    )
+
+
+def _figures(services: Services, health: Health) -> str:
+    return text_of(services.cluster.refreshes(), services.clock(), works=health.seat is None or health.seat.held)
 
 
 async def work(services: Services, health: Health) -> None:

@@ -16,6 +16,12 @@ from refresh_operator.names import Ref
 Json = dict[str, JsonValue]
 """An object as the API server sends it."""
 
+
+def mapping(value: JsonValue) -> Json:
+    """Return the object that a field holds; an empty one where it holds none."""
+    return value if isinstance(value, dict) else {}
+
+
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 _SPEC_REASONS: Final = {"schedule": "InvalidSchedule", "timeZone": "InvalidTimeZone"}
 

@@ -114,18 +114,33 @@ def test_the_operator_runs_restricted(run_helm):
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_several_operators_share_a_lease(run_helm):
+    """The Lease of the release, a budget for disruptions, different nodes; one operator alone has the Lease, too, for its upgrades."""
+    alone, two = run_helm.rendered(), run_helm.rendered("operator.replicas=2")
+    required = run_helm.rendered("operator.replicas=2", "operator.spread=Required")
+    assert of_kind(alone, "PodDisruptionBudget") == {}
+    (budget,) = of_kind(two, "PodDisruptionBudget").values()
+    pods = [of_kind(each, "Deployment")["r-dashboard-refresh"]["spec"]["template"] for each in (alone, two, required)]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= pods[1]["metadata"]["labels"].items()
+    spread = [[each["whenUnsatisfiable"] for each in pod["spec"].get("topologySpreadConstraints", [])] for pod in pods]
+    assert spread == [[], ["ScheduleAnyway"], ["DoNotSchedule"]]
+    for pod in pods:
+        environment = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
+        assert (environment["LEASE_NAMESPACE"], environment["LEASE_NAME"]) == ("ns", "r-dashboard-refresh")
+        assert "POD_NAME" in environment
+
+
 def test_cluster_wide_is_a_choice(run_helm):
     """A Role by default; by value a ClusterRole with the same rules."""
     small, wide = run_helm.rendered(), run_helm.rendered("watch.clusterWide=true")
-    (role,) = of_kind(small, "Role").values()
-    (cluster_role,) = of_kind(wide, "ClusterRole").values()
-    assert (of_kind(small, "ClusterRole"), of_kind(wide, "Role")) == ({}, {})
-    assert role["rules"] == cluster_role["rules"]
+    roles, (cluster_role,) = of_kind(small, "Role"), of_kind(wide, "ClusterRole").values()
+    assert (list(of_kind(small, "ClusterRole")), list(of_kind(wide, "Role"))) == ([], ["r-dashboard-refresh-lease"])
+    assert roles["r-dashboard-refresh"]["rules"] == cluster_role["rules"]
 
 
 def test_secrets_are_read_by_name_only(run_helm):
     """No list and no watch: nobody gets all of them from the operator's token in one go."""
-    (role,) = of_kind(run_helm.rendered(), "Role").values()
+    role = of_kind(run_helm.rendered(), "Role")["r-dashboard-refresh"]
     assert [rule["verbs"] for rule in role["rules"] if "secrets" in rule["resources"]] == [["get"]]
     assert "*" not in str(role["rules"])
 
@@ -137,7 +152,7 @@ def test_install_upgrade_uninstall(run_helm, contract):
     enabled = ["--set", "refreshes.phase2.enabled=true"]
     run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace", *enabled)
     assert kubectl.names("dr") == ["dashboardrefresh.dashboards.sigeti.io/phase2-dashboards-refresh"]
-    assert len(kubectl.names(KINDS, "-l", "app.kubernetes.io/instance=r")) == 4
+    assert len(kubectl.names(KINDS, "-l", "app.kubernetes.io/instance=r")) == 6
     run_helm("upgrade", "r", str(CHART), "-n", namespace, *enabled, "--set", "refreshes.main.enabled=true,refreshes.phase2.suspend=true")
     suspended = {each["metadata"]["name"]: each["spec"]["suspend"] for each in kubectl.json("dr")["items"]}
     assert suspended == {"main-pipeline": False, "phase2-dashboards-refresh": True}
@@ -157,9 +172,9 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
 
     status = "--subresource=status"
     allowed = [f"patch dashboardrefreshes {status}", f"patch cronjobs {status}", "create cronjobs", "update roles", "delete jobs"]
-    allowed += ["get secrets", "create events"]
+    allowed += ["get secrets", "create events", "create leases", "update leases/r-dashboard-refresh"]
     forbidden = ["list secrets", "patch dashboardrefreshes", "delete cronjobs", "create pods", "get configmaps"]
-    forbidden += ["create pods --subresource=exec", "delete secrets", "get nodes"]
+    forbidden += ["create pods --subresource=exec", "delete secrets", "get nodes", "update leases/other", "list leases"]
     assert [each for each in allowed if not can(*each.split())] == []
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("get", "secrets", where="default")

@@ -14,7 +14,7 @@ def figures(*seen):
         (sample.name.removeprefix("dashboardrefresh_"), sample.labels.get("step", "")): sample.value
         for family in families
         for sample in family.samples
-        if sample.labels["refresh"] == "phase2"
+        if sample.labels.get("refresh") == "phase2"
     }
 
 
@@ -37,3 +37,9 @@ def test_what_never_was_has_no_figure():
     found = figures(refresh(settled(world(refresh()))))
     assert not {("last_success_timestamp_seconds", ""), ("last_run_success", ""), ("staleness_seconds", "")} & found.keys()
     assert found["ready", ""] == 1
+
+
+def test_an_operator_that_waits_says_so():
+    """So that a missing one can be told from one that stands by."""
+    assert "dashboardrefresh_operator_works 1.0" in text_of([], NOW)
+    assert "dashboardrefresh_operator_works 0.0" in text_of([], NOW, works=False)

@@ -1,0 +1,79 @@
+"""Two operators, and the one that works falls out in the midst of its work, or is frozen and comes back."""
+
+import json
+import signal
+import time
+from collections import Counter
+
+import pytest
+
+from cluster.ports import free_port
+from support.place import REFRESHES, Place
+
+TAKEOVER = 20
+"""Seconds within which the other one works."""
+COUNT = 30
+
+
+@pytest.fixture
+def two(own_place):
+    """The one that works, and the one that stands by."""
+    replicas = [own_place.replica(name, free_port()) for name in ("first", "second")]
+    for each in replicas:
+        url = each.settings["HEALTH_ENDPOINT"].replace("healthz", "readyz")
+        each.start()
+        own_place.until(lambda url=url, each=each: each.answers(url), 30)
+    assert holder(own_place) == "first"
+    yield replicas
+    for each in replicas:
+        each.stop(signal.SIGKILL)
+
+
+def holder(place: Place) -> str:
+    return str((place.api.get(place.namespace, "leases", "op-dashboard-refresh") or {})["spec"]["holderIdentity"])
+
+
+def acknowledged(place: Place) -> int:
+    items = place.api.items(place.namespace, REFRESHES)
+    return sum(item.get("status", {}).get("lastHandledRequestAt") == "one" for item in items)
+
+
+def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
+    """Of thirty requests some are answered, some are not: within 20 seconds the other one works, and every request has one Job."""
+    first, second = two
+    for number in range(COUNT):
+        first.refresh(f"f4-{number}", token="one")
+    first.until(lambda: acknowledged(first) >= 2, 20)
+    first.stop(signal.SIGKILL)
+    done, killed = acknowledged(first), time.monotonic()
+    assert 0 < done < COUNT  # the fault hit in the midst
+    second.until(lambda: holder(second) == "second", TAKEOVER)
+    second.until(lambda: acknowledged(second) > done, TAKEOVER)
+    assert time.monotonic() - killed < TAKEOVER
+    second.until(lambda: acknowledged(second) == COUNT, 60)
+    owners = Counter(job["metadata"]["labels"]["dashboards.sigeti.io/refresh"] for job in first.api.items(first.namespace, "jobs"))
+    assert owners == {f"f4-{number}": 1 for number in range(COUNT)}
+    started = [reason for number in range(COUNT) for reason, _ in first.events(f"f4-{number}") if reason == "RunStarted"]
+    assert len(started) <= COUNT
+
+
+def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
+    """It finds that another one works, and ends; what it was about to do is done once, by the other one."""
+    first, second = two
+    first.refresh("frozen")
+    first.ready("frozen")
+    process = first.pid
+    first.freeze()
+    first.edit("frozen", schedule="7 7 1 1 *")
+    first.request("frozen", "one")
+    second.until(lambda: second.status("frozen").get("lastHandledRequestAt") == "one", TAKEOVER + 5, "frozen")
+    assert holder(second) == "second"
+    version = second.cronjob("frozen")["metadata"]["resourceVersion"]
+    lines = len(first.log.read_text().splitlines())
+    first.thaw()
+    assert first.wait(20) == 1
+    said = [json.loads(line) for line in first.log.read_text().splitlines()[lines:]]
+    assert any("is second's by now" in each["message"] for each in said), process
+    assert not any(each["message"].startswith(("made", "replaced", "deleted")) for each in said)
+    assert second.cronjob("frozen")["metadata"]["resourceVersion"] == version
+    assert len(second.jobs("frozen")) == 1

@@ -1,0 +1,47 @@
+"""Which of several operators works."""
+
+from datetime import timedelta
+
+import pytest
+
+from refresh_operator.errors import SettingsError
+from refresh_operator.lease import DURATION, Claim, claim_of
+from refresh_operator.settings import LeaseRef, settings_from
+
+
+@pytest.mark.parametrize(
+    ("holder", "was_mine", "unchanged", "claim"),
+    [
+        ("", False, 0, Claim.TAKE),
+        ("other", False, 9.9, Claim.WAIT),
+        ("other", False, 10, Claim.TAKE),
+        ("me", False, 0, Claim.TAKE),
+        ("me", True, 60, Claim.TAKE),
+        ("other", True, 0, Claim.LOST),
+        ("other", True, 60, Claim.LOST),
+        ("", True, 60, Claim.LOST),
+    ],
+    ids=[
+        "given back",
+        "renewed of late",
+        "not renewed in its time",
+        "this pod's own, before it was restarted",
+        "still ours after the API server was away",
+        "taken by another one",
+        "taken, and not renewed since: what the other one did is unknown",
+        "taken, and given back since",
+    ],
+)
+def test_what_follows_from_a_look_at_the_lease(holder, was_mine, unchanged, claim):
+    """One that has lost it never takes it again: it begins anew, and waits."""
+    assert claim_of(holder, "me", was_mine=was_mine, unchanged=timedelta(seconds=unchanged), duration=DURATION) is claim
+
+
+def test_the_lease_comes_from_the_environment():
+    """None by default; half of it is a mistake."""
+    good = {"WATCH_NAMESPACES": "a", "RUNNER_IMAGE": "i"}
+    assert settings_from(good).lease is None
+    lease = {"LEASE_NAMESPACE": "n", "LEASE_NAME": "l", "POD_NAME": "p"}
+    assert settings_from({**good, **lease}).lease == LeaseRef("n", "l", "p")
+    with pytest.raises(SettingsError, match="POD_NAME"):
+        settings_from({**good, **lease, "POD_NAME": ""})
