@@ -6,6 +6,7 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api import names
+from refresh_api.fields import ObjectName, SecretRef, map_list
 from refresh_api.model import Model
 from refresh_api.values import Text, rule
 
@@ -14,7 +15,6 @@ PROTECTED_ENV: Final = (
     names.RUN_ID_ENV,
     names.RUN_FAILURES_ENV,
     names.POD_NAME_ENV,
-    "POD_NAMESPACE",
     names.API_BASE_URL_ENV,
     names.RUN_URL_TEMPLATE_ENV,
 )
@@ -22,7 +22,6 @@ PROTECTED_ENV: Final = (
 _PROTECTED_SAYS: Final = f"{', '.join(PROTECTED_ENV)} are the run's own: choose another name"
 
 VariableName = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a variable's name: letters, digits and underscores", 128)]
-ObjectName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "write lower-case letters, digits and dashes", 253)]
 _OWN_LABELS: Final = (names.REFRESH_LABEL, "app.kubernetes.io/managed-by")
 
 
@@ -56,15 +55,9 @@ class Container(Model):
     env: list[Variable] = Field(
         default_factory=list,
         max_length=64,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=map_list("name"),
         description="Further variables, such as a proxy's.",
     )
-
-
-class PullSecret(Model):
-    """A Secret with the login of a registry."""
-
-    name: ObjectName = Field(description="Name of the Secret.")
 
 
 class PodMetadata(Model):
@@ -83,13 +76,13 @@ class PodSpec(Model):
     tolerations: list[dict[str, JsonValue]] = Field(default_factory=list, max_length=32, description="Taints that it tolerates.")
     affinity: dict[str, JsonValue] = Field(default_factory=dict, max_length=8, description="Which nodes and neighbours it likes.")
     priority_class_name: ObjectName | None = Field(default=None, description="Its PriorityClass.")
-    image_pull_secrets: list[PullSecret] = Field(
+    image_pull_secrets: list[SecretRef] = Field(
         default_factory=list, max_length=8, description="Secrets for the registry of the image, beside those of the chart."
     )
     containers: list[Container] = Field(
         default_factory=list,
         max_length=1,
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        json_schema_extra=map_list("name"),
         description="Additions to the container, by its name.",
     )
 

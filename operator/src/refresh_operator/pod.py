@@ -115,7 +115,6 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: 
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
         _from_pod(api.POD_NAME_ENV, "metadata.name"),
-        _from_pod("POD_NAMESPACE", "metadata.namespace"),
     ]
     if spec.cache:
         environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
