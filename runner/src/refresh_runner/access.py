@@ -28,6 +28,10 @@ class Access:
         return f"{self.dbname} at {self.host}:{self.port}"
 
 
+NOWHERE: Final = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - as it says
+"""A warehouse that nobody connects to: dbt wants one even to read a project."""
+
+
 def missing_keys(secret: Mapping[str, str]) -> list[str]:
     """Return the needed keys that a warehouse's Secret lacks."""
     return [key for key in NEEDED if not secret.get(key)]

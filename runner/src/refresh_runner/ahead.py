@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from refresh_api.order import ExitCode
 from refresh_runner import parsed
-from refresh_runner.access import Access
+from refresh_runner.access import NOWHERE, Access
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.plan import DbtSettings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 _PLACES: Final = (
-    (Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused"), "2000-01-31"),  # noqa: S106
+    (NOWHERE, "2000-01-31"),
     (Access(host="elsewhere", port=6543, dbname="another", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
 )
 """Two warehouses that nobody connects to, and two dates."""
@@ -35,7 +35,7 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None])
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
-    parsed.move(other, _PLACES[0][0].dbname)
+    parsed.move(other, NOWHERE.dbname)
     why = "it reads environment variables" if one.env_vars else parsed.difference(one, other)
     if why:
         say(f"{project} can be read, but the result holds for one warehouse or date alone, so every run will read it anew: {why}")

@@ -19,7 +19,7 @@ from refresh_api.names import (
     RUN_URL_TEMPLATE_ENV,
     SECRETS_PATH,
 )
-from refresh_api.order import ExitCode, RefreshRef
+from refresh_api.order import ExitCode, Order, RefreshRef
 from refresh_api.status import Reason
 from refresh_runner import access as accesses
 from refresh_runner.access import Access
@@ -42,6 +42,8 @@ from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, s
 from refresh_runner.warehouse import Warehouse
 
 _dbt_log = logging.getLogger("dbt")
+_USUAL_SECRET = "warehouse"  # noqa: S105 - a name
+"""Name of the Secret where no refresh names one, since it is deleted."""
 _LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
 
 
@@ -91,14 +93,8 @@ def run_command(places: Places, around: Surroundings) -> int:
         attempt = Attempt(f"{order.refresh.name}-local-{around.clock.now():%Y%m%d%H%M%S%f}")
     else:
         attempt = _attempt_of_pod(variables, order.spec.retries)
-    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
-    setting = _Setting(
-        plan=plan_for(order, attempt, today, variables.get(API_BASE_URL_ENV) or None),
-        folder=SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH)),
-        places=places,
-        in_pod=not file,
-    )
-    return _run(setting, around)
+    folder = SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH))
+    return _run(_Setting(_plan(order, attempt, around), folder, places, in_pod=not file), around)
 
 
 def plan_command(places: Places, around: Surroundings) -> int:
@@ -111,11 +107,9 @@ def plan_command(places: Places, around: Surroundings) -> int:
     except InvalidOrderError as error:
         around.output.write(f"the order is invalid: {error}\n")
         return ExitCode.USAGE
-    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
-    plan = plan_for(order, Attempt("plan"), today, around.variables.get(API_BASE_URL_ENV) or None)
-    setting = _Setting(plan, SecretFolder(places.secrets), places, in_pod=False)
+    plan = _plan(order, Attempt("plan"), around)
     try:
-        access = setting.access(around.variables)
+        access = _access(order.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
     except SecretMissingError:
         access = None
     return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
@@ -123,9 +117,8 @@ def plan_command(places: Places, around: Surroundings) -> int:
 
 def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around: Surroundings) -> int:
     """Remove what is left of a refresh in the warehouse, or say what would be; return the exit code."""
-    folder = SecretFolder(secrets)
     try:
-        access = accesses.from_secret("warehouse", folder) if secrets else accesses.from_variables(around.variables)
+        access = _access(_USUAL_SECRET, SecretFolder(secrets), around.variables)
     except (SecretMissingError, ValueError) as error:
         around.output.write(f"✗ {error}\n")
         return ExitCode.USAGE
@@ -134,6 +127,15 @@ def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around:
         return cleanup(warehouse, ref, really, lambda line: print(line, file=around.output))
     finally:
         warehouse.close()
+
+
+def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:
+    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
+    return plan_for(order, attempt, today, around.variables.get(API_BASE_URL_ENV) or None)
+
+
+def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+    return accesses.from_secret(secret, folder) if folder.root else accesses.from_variables(variables)
 
 
 def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
@@ -155,11 +157,6 @@ class _Setting:
         spec = self.plan.order.spec
         return {name: keys for name in spec.secret_keys if (keys := self.folder.all_of(name))}
 
-    def access(self, variables: Mapping[str, str]) -> Access:
-        if self.folder.root is None:
-            return accesses.from_variables(variables)
-        return accesses.from_secret(self.plan.order.spec.warehouse.secret_ref.name, self.folder)
-
 
 def _run(setting: _Setting, around: Surroundings) -> int:
     plan = setting.plan
@@ -169,7 +166,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
         audience = Audience(_stage(setting, around, redact, secrets), stack)
         journal = Journal(plan, around.clock, [audience.watch])
         try:
-            access = setting.access(around.variables)
+            access = _access(plan.order.spec.warehouse.secret_ref.name, setting.folder, around.variables)
         except (SecretMissingError, ValueError) as error:
             report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
             audience.may_speak()

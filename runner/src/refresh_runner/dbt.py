@@ -175,7 +175,7 @@ class Dbt:
 
     def sources(self, models: Sequence[Node]) -> tuple[Node, ...]:
         """Return the sources that the models read and whose freshness the project states; RunFailedError if there are none."""
-        read = {parent for model in models for parent in self.manifest.nodes[model.id].depends_on_nodes}
+        read = {parent for model in models for parent in parents(self.manifest, self.manifest.nodes[model.id])}
         stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
         if not stated:
             raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
@@ -183,22 +183,19 @@ class Dbt:
 
     def ages(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Ask how old the sources are; no question takes longer than `limit`. StoppedError when it is stopped from outside."""
-        self._sqlstates.clear()
-        with self._variables(_options(self.session_settings, limit)):
-            outcome = self._invoke(["source freshness", "--select", *(node.selector for node in nodes)])
-        return ages_of(nodes, outcome, self._sqlstates)
+        return ages_of(nodes, self._execute("source freshness", nodes, limit), self._sqlstates)
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Build models, seeds, snapshots; none of their statements runs longer than `limit`. StoppedError when stopped from outside."""
         flags = ["--full-refresh"] if self._settings.full_refresh else []
         if all(node.id.startswith("model.") for node in nodes):
-            return self._execute("run", nodes, limit, flags)
+            return self._built("run", nodes, limit, flags)
         # `run` knows models only; `build` would run their tests too, which are a step of their own.
-        return self._execute("build", nodes, limit, [*flags, "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"])
+        return self._built("build", nodes, limit, [*flags, "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"])
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
-        return self._execute("test", nodes, limit)
+        return self._built("test", nodes, limit)
 
     def hang_up(self) -> None:
         """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
@@ -214,11 +211,13 @@ class Dbt:
             raise _project_error(f"{' '.join(selection.select)} selects no {kinds[0]} of the dbt project")
         return found
 
-    def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
+    def _built(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
+        return node_results(nodes, self._execute(command, nodes, limit, flags), self._sqlstates)
+
+    def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> dbtRunnerResult:
         self._sqlstates.clear()
         with self._variables(_options(self.session_settings, limit)):
-            outcome = self._invoke([command, *flags, "--select", *(node.selector for node in nodes)])
-        return node_results(nodes, outcome, self._sqlstates)
+            return self._invoke([command, *flags, "--select", *(node.selector for node in nodes)])
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:
         _import_dbt()

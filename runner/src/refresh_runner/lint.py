@@ -7,19 +7,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
 
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
-from refresh_runner.access import Access, missing_keys
+from refresh_runner.access import NOWHERE, missing_keys
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
 from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
 from refresh_runner.secrets import SecretFolder
 from refresh_runner.steps import Node
-
-_NOWHERE: Final = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - never connected to
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def _has(field: str, name: str, lacking: Sequence[str]) -> Check:
 
 def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
     with tempfile.TemporaryDirectory(prefix="refresh-lint-") as workdir:
-        dbt = Dbt(project.absolute(), Path(workdir), _NOWHERE, plan.dbt, "lint", lambda _level, _line: None)
+        dbt = Dbt(project.absolute(), Path(workdir), NOWHERE, plan.dbt, "lint", lambda _level, _line: None)
         try:
             dbt.parse()
         except RunFailedError as error:

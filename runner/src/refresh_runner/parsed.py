@@ -12,7 +12,6 @@ import hashlib
 import json
 import pickle
 import tempfile
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,11 +32,12 @@ _EACH_ITS_OWN: Final = frozenset({"metadata", "files", "flat_graph", "state_chec
 """Parts of a parsed project that speak of the parse, repeat the others, or are not used."""
 
 
-def project_hash(project: Path) -> str:
-    """Return a hash of every file that dbt reads of a project."""
+def files_hash(root: Path, pattern: str = "*") -> str:
+    """Return a hash of the files of that pattern below a folder: of every file that dbt reads, where it is a project."""
     found = hashlib.sha256()
-    for path in _files(project):
-        found.update(f"{path.relative_to(project)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
+    for path in sorted(root.rglob(pattern)):
+        if path.is_file() and not _NOT_READ.intersection(path.relative_to(root).parts):
+            found.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()
 
 
@@ -46,7 +46,7 @@ def place(project: Path, settings: DbtSettings) -> Path:
     further = {name: value for name, value in settings.variables.items() if name != AS_OF}
     held: list[JsonValue] = [
         *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters")),
-        *(project_hash(project), settings.target, settings.schema, further),
+        *(files_hash(project), settings.target, settings.schema, further),
     ]
     name = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
     return project / "target" / f"refresh_{name}.pickle"
@@ -119,9 +119,3 @@ def _differing(one: JsonValue, other: JsonValue, where: str) -> str | None:
             (found for number, pair in enumerate(zip(one, other, strict=True)) if (found := _differing(*pair, f"{where}[{number}]"))), None
         )
     return None if one == other else where
-
-
-def _files(project: Path) -> Iterator[Path]:
-    for path in sorted(project.rglob("*")):
-        if path.is_file() and not _NOT_READ & set(path.relative_to(project).parts):
-            yield path

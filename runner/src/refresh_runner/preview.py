@@ -14,7 +14,7 @@ from refresh_api.spec import OnHeld
 from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
 from refresh_runner import lock, versions
-from refresh_runner.access import Access
+from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
@@ -23,8 +23,6 @@ from refresh_runner.marts import swapped
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
-
-NOWHERE = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - never connected to
 
 
 @dataclass(frozen=True)

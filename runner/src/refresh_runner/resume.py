@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from refresh_runner.ledger_sql import Found
+from refresh_runner.parsed import files_hash
 from refresh_runner.plan import Plan
 from refresh_runner.steps import Node
-
-_NOT_THE_PROJECT: Final = frozenset({"target", "logs", "dbt_packages", "__pycache__"})
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,7 @@ def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Co
 
 def fingerprint_of(plan: Plan, project: Path) -> str:
     """Return what two attempts must have in common for one to keep the other's work: order, variables, project, program."""
-    digest = sha256()
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
-    for part in (plan.order.model_dump_json(), repr(variables), version("dbt-core"), version("dbt-postgres")):
-        digest.update(part.encode() + b"\0")
-    for root, pattern in ((project, "*"), (Path(__file__).parent, "*.py")):
-        for path in sorted(root.rglob(pattern)):
-            if path.is_file() and not _NOT_THE_PROJECT.intersection(path.relative_to(root).parts):
-                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
+    program = (version("dbt-core"), version("dbt-postgres"), files_hash(Path(__file__).parent, "*.py"))
+    parts = (plan.order.model_dump_json(), repr(variables), files_hash(project), *program)
+    return sha256("\0".join(parts).encode()).hexdigest()

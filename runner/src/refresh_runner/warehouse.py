@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from typing import Final
 
@@ -33,7 +33,7 @@ _PARTS: Final = """
     select name, relname::text from unnest(%(names)s::text[]) name join pg_index on indrelid = to_regclass(name)
     join pg_class on pg_class.oid = indexrelid"""
 """Columns and indexes of tables, as far as they are there."""
-_QUICK: Final = "10s"
+_QUICK: Final = timedelta(seconds=10)
 """Longest statement on the runner's own small tables."""
 
 
@@ -117,8 +117,7 @@ class Warehouse:
         query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(columns), sql.Identifier(check.schema, check.table))
         connection = self.connect()
         try:
-            with connection.transaction():
-                connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(limit.total_seconds() * 1000), 1)))
+            with bounded(connection, limit):
                 found = list(connection.execute(query).fetchone() or (0,))
         except psycopg.errors.UndefinedTable:
             return MartCounts(error="there is no such table")
@@ -220,11 +219,16 @@ def _lost(error: psycopg.Error) -> Failure:
 
 
 @contextmanager
-def quick(connection: psycopg.Connection) -> Iterator[None]:
-    """Bound every statement of the transaction that is inside: the runner's own tables are small, and somebody may hold them."""
+def bounded(connection: psycopg.Connection, limit: timedelta) -> Iterator[None]:
+    """Open a transaction whose statements take at most `limit` each."""
     with connection.transaction():
-        connection.execute(sql.SQL("set local statement_timeout = {}").format(_QUICK))
+        connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(limit.total_seconds() * 1000), 1)))
         yield
+
+
+def quick(connection: psycopg.Connection) -> AbstractContextManager[None]:
+    """Bound every statement of the transaction that is inside: the runner's own tables are small, and somebody may hold them."""
+    return bounded(connection, _QUICK)
 
 
 def ensure(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
