@@ -24,14 +24,13 @@ from psycopg import sql
 from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
 from refresh_api.order import Manifest, Order
 from refresh_examples.embedded import EmbeddedPostgres
-from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, checked, dbt, differing_rows, mount_secrets, write_profile
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 RUNS = int(os.environ.get("RUNS", "3"))
 STATE = ROOT / ".state" / "compare"
 PROJECT = ROOT / "dbt_project"
-_started = time.monotonic()
 
 LOG_TABLE = """
     create table if not exists dbt_refresh_log (
@@ -52,11 +51,6 @@ class Timing:
         began = time.monotonic()
         yield
         self.steps[name] = time.monotonic() - began
-
-
-def say(text: str) -> None:
-    """Tell what happens now, with the seconds since the start."""
-    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
 
 
 def old_way(side: Side, order: Order) -> Timing:

@@ -11,6 +11,7 @@ from pathlib import Path
 from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
 from support.kubectl import KubectlError
+from support.laptop import say
 from support.stage import SAMPLES, Stage
 
 ROWS = int(os.environ.get("ROWS", "10000"))
@@ -22,12 +23,6 @@ QUERIES = (
     "SELECT * FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1",
     "SELECT COUNT(*) FROM dwh_marts_operationnel.mart_implantation_suivi",
 )
-_started = time.monotonic()
-
-
-def say(text: str) -> None:
-    """Tell what happens now, with the seconds since the start."""
-    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
 
 
 def show(title: str, text: str) -> None:

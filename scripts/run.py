@@ -6,21 +6,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import psycopg
 
-from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, say, warehouse
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 STATE = ROOT / ".state" / "run"
 LOG = "SELECT refresh_id, run_date, success, models_updated, notes FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1"
-_started = time.monotonic()
-
-
-def say(text: str) -> None:
-    """Tell what happens now, with the seconds since the start."""
-    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
 
 
 def refresh(sample: str, env: dict[str, str]) -> int:

@@ -34,19 +34,13 @@ from refresh_api.order import Manifest, Order
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.access import Access
 from refresh_runner.journal import Clock
-from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, warehouse
+from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
 
 STATE = ROOT / ".state" / "bench"
 PROJECT = ROOT / "dbt_project"
 RESULTS = ROOT / "tests" / "bench" / "results"
 NAMES = ("old", "ours", "floor")
-_started = time.monotonic()
-
-
-def say(text: str) -> None:
-    """Tell what happens now, with the seconds since the start."""
-    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
 
 
 @dataclass(frozen=True)

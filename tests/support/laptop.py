@@ -22,6 +22,12 @@ from refresh_examples.sources import Sources
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "deploy" / "samples"
 SEED = 7
+_started = time.monotonic()
+
+
+def say(text: str) -> None:
+    """Tell what happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
 
 
 def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:

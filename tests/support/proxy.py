@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._silent: set[socket.socket] = set()
+        self._all_silent = False
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
 
@@ -27,12 +29,16 @@ class Proxy:
         self._listener.close()
         with self._lock:
             for each in self._open:
+                # Closing alone says nothing to the other side while a thread of ours still reads.
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
-    def silence(self) -> int:
-        """Let nothing pass on the connections that are open now, and return how many that are; new ones work."""
+    def silence(self, new_ones_too: bool = False) -> int:
+        """Let nothing pass on the connections that are open now, and return how many that are; new ones work, or none does."""
         with self._lock:
             self._silent |= self._open
+            self._all_silent = new_ones_too
             return len(self._open) // 2
 
     def _accept(self) -> None:
@@ -44,6 +50,8 @@ class Proxy:
                 return
             with self._lock:
                 self._open |= {near, far}
+                if self._all_silent:
+                    self._silent |= {near, far}
             for source, sink in ((near, far), (far, near)):
                 threading.Thread(target=self._pass, args=(source, sink), daemon=True).start()
 

@@ -20,9 +20,9 @@ from refresh_api.status import Outcome, Reason
 from refresh_examples.unprivileged import account_for
 from support.pooler import pooler
 from support.postgres import Database
+from support.proxy import Proxy
 from support.runs import Bench, Ran
 from support.scene import Scene
-from support.silent_line import Line
 
 
 def said(ran: Ran) -> tuple[object, object, str]:
@@ -64,10 +64,10 @@ def test_a_pooler_that_keeps_sessions_is_fine(scene: Scene, tmp_path: Path):
 def test_a_line_that_falls_silent_does_not_hold_the_end_up(scene: Scene, step: str):
     """Connected still, but no answer: told to end, the run ends within a pod's grace; then PostgreSQL has ended what it did."""
     server = scene.bench.database.server
-    with Line(server.host, server.port) as line:
+    with Proxy(server.host, server.port) as line:
         with through(scene, line.port):
             process = scene.start_until(step, f"fault-silent-{step}")
-        line.freeze()
+        assert line.silence(new_ones_too=True) > 0
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         ran = scene.bench.finish(process, within=60)
