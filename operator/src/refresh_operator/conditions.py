@@ -6,6 +6,7 @@ from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.names import GROUP
+from refresh_api.reasons import FreshReason, ReadyReason, RunningReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
 from refresh_api.values import duration
@@ -54,7 +55,11 @@ def conditions(world: World, share: OperatorShare, problem: Problem | None, now:
 def readiness(refresh: Refresh, generation: int, problem: Problem | None, now: datetime) -> list[Condition]:
     """Return the conditions that speak of the configuration."""
     suspended = isinstance(refresh.spec, RefreshSpec) and refresh.spec.suspend
-    fine = ("Suspended", "no scheduled runs while spec.suspend is true") if suspended else ("Scheduled", "the CronJob is as it should be")
+    fine = (
+        (ReadyReason.SUSPENDED, "no scheduled runs while spec.suspend is true")
+        if suspended
+        else (ReadyReason.SCHEDULED, "the CronJob is as it should be")
+    )
     reason, message = (problem.reason, problem.message) if problem else fine
     holds = {
         "Ready": problem is None,
@@ -79,7 +84,7 @@ def running(world: World, active: list[ActiveRun]) -> tuple[str, str]:
     """Return the reason and message of the condition Running."""
     token = world.refresh.token
     if not active:
-        return "Idle", ""
+        return RunningReason.IDLE, ""
     run = active[0]
     reason, detail = _progress(world, run)
     more = f"; {len(active) - 1} more under way" if len(active) > 1 else ""
@@ -100,14 +105,16 @@ def _progress(world: World, run: ActiveRun) -> tuple[str, str]:
     told = seen if seen and seen.id == run.id else None
     if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        return "Starting", f"{attempt}its pod has not started: {one_line(problem[1])}" if problem[1] else f"{attempt}its pod is starting"
+        return RunningReason.STARTING, f"{attempt}its pod has not started: {one_line(problem[1])}" if problem[
+            1
+        ] else f"{attempt}its pod is starting"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
         return told.phase.value, f"attempt {told.attempt}/{told.attempts}: {_why(told)}; another one follows"
     if told and told.phase is RunPhase.WAITING:
-        return "Waiting", one_line(told.message) or "waits for the warehouse"
+        return RunningReason.WAITING, one_line(told.message) or "waits for the warehouse"
     if told:
-        return "Running", f"attempt {told.attempt}/{told.attempts}"
-    return "Running", "started"
+        return RunningReason.RUNNING, f"attempt {told.attempt}/{told.attempts}"
+    return RunningReason.RUNNING, "started"
 
 
 def _why(run: Run) -> str:
@@ -134,13 +141,16 @@ def _freshness(refresh: Refresh, share: OperatorShare, generation: int, now: dat
         return []
     longest, loaded = refresh.spec.freshness.max_staleness, share.last_success_time
     if loaded is None:
-        reason, message = "NeverLoaded", f"no run has succeeded yet: ask for one with the annotation {GROUP}/requestedAt"
+        reason, message = FreshReason.NEVER_LOADED, f"no run has succeeded yet: ask for one with the annotation {GROUP}/requestedAt"
     elif now - loaded > duration(longest):
         look = f"kubectl describe -n {refresh.ref.namespace} dashboardrefresh {refresh.ref.name}"
-        reason, message = "Stale", f"the last successful run ended at {time_text(loaded)}, more than {longest} ago; see why: {look}"
+        reason, message = (
+            FreshReason.STALE,
+            f"the last successful run ended at {time_text(loaded)}, more than {longest} ago; see why: {look}",
+        )
     else:
-        reason, message = "Fresh", f"the last successful run ended at {time_text(loaded)}, at most {longest} ago"
-    status = ConditionStatus.TRUE if reason == "Fresh" else ConditionStatus.FALSE
+        reason, message = FreshReason.FRESH, f"the last successful run ended at {time_text(loaded)}, at most {longest} ago"
+    status = ConditionStatus.TRUE if reason is FreshReason.FRESH else ConditionStatus.FALSE
     return [_condition(refresh.share, "DataFresh", status, reason, message, generation, now)]
 
 

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from refresh_api.reasons import ReadyReason
 from refresh_operator.agenda import Agenda
 from refresh_operator.cluster import Cluster
 from refresh_operator.conditions import Problem
@@ -74,13 +75,13 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
         decision = decide(world, services.settings, now, services.tolerated.get(ref, frozenset()))
         returned = await services.cluster.apply(refresh, decision, now)
     except Forbidden as error:
-        problem = Problem("Forbidden", f"the operator lacks a permission: {error}", stalled=False)
+        problem = Problem(ReadyReason.FORBIDDEN, f"the operator lacks a permission: {error}", stalled=False)
         share = not_ready(refresh, problem, now)
         if share != refresh.share:
             await services.cluster.write(refresh, share)
         return services.settings.recheck
     except Refused as error:
-        problem = Problem("InvalidSpec", f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
+        problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
         share = not_ready(refresh, problem, now).model_copy(update={"observed_generation": refresh.metadata.generation})
         if share != refresh.share:
             await services.cluster.write(refresh, share)

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
 from refresh_operator.conditions import Problem
@@ -95,9 +96,11 @@ def _problem(world: World) -> Problem | None:
     for kind, item in world.objects.items():
         if not owned_by(item, world.refresh.metadata.uid):
             name = _metadata(item).name
-            return Problem("CronJobConflict", f"{kind} {name} is there and belongs to somebody else: delete or rename it", stalled=True)
+            return Problem(
+                ReadyReason.CRON_JOB_CONFLICT, f"{kind} {name} is there and belongs to somebody else: delete or rename it", stalled=True
+            )
     if world.missing:
-        return Problem("SecretNotFound", f"{world.missing[0]}; it is looked for again and again", stalled=False)
+        return Problem(ReadyReason.SECRET_NOT_FOUND, f"{world.missing[0]}; it is looked for again and again", stalled=False)
     return None
 
 

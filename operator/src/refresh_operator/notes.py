@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refresh_api.model import time_text
+from refresh_api.reasons import EventReason, FreshReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
 from refresh_operator.conditions import condition_of
 from refresh_operator.drift import Difference
@@ -12,10 +13,10 @@ from refresh_operator.slots import Missed
 from refresh_operator.world import Json
 
 _RUN_REASONS = {
-    Outcome.SUCCEEDED: "RunSucceeded",
-    Outcome.WARNED: "RunSucceededWithWarnings",
-    Outcome.FAILED: "RunFailed",
-    Outcome.SKIPPED: "RunSkipped",
+    Outcome.SUCCEEDED: EventReason.RUN_SUCCEEDED,
+    Outcome.WARNED: EventReason.RUN_SUCCEEDED_WITH_WARNINGS,
+    Outcome.FAILED: EventReason.RUN_FAILED,
+    Outcome.SKIPPED: EventReason.RUN_SKIPPED,
 }
 _WHY_MISSED = {
     MissedReason.CONTROLLER_DOWN: "Kubernetes' CronJob controller made no Job in time",
@@ -45,14 +46,14 @@ def notes_of(
 ) -> tuple[Note, ...]:
     """Return the events of the change from one share to the next."""
     known = {run.id for run in before.active}
-    notes = [Note("RunStarted", f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
+    notes = [Note(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
     for run in (each.run for each in ended):
         text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
-        reason = "RunCancelled" if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
-        notes.append(Note(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason == "RunFailed"))
+        reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
+        notes.append(Note(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
     for slot in missed[-_MISSED_MAX:]:
         text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
-        notes.append(Note("RunMissed", text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
+        notes.append(Note(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
     return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
 
 
@@ -61,21 +62,32 @@ def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[End
     token, wanted = after.last_handled_request_at, after.last_handled_cancel
     if after.request_problem and token and token != before.last_handled_request_at:
         notes.append(
-            Note("RequestRefused", clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH), token, True)
+            Note(
+                EventReason.REQUEST_REFUSED,
+                clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
+                token,
+                True,
+            )
         )
     withdrew = bool(after.request_problem) and token == wanted
     if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
         text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
-        notes.append(Note("NothingToCancel", clip(text, _MESSAGE_LENGTH), wanted, True))
+        notes.append(Note(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
     return notes
 
 
 def _freshness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
     old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
-    if new is None or new.reason == "NeverLoaded" or (old.reason if old else "NeverLoaded") in (new.reason, "NeverLoaded"):
+    if (
+        new is None
+        or new.reason == FreshReason.NEVER_LOADED
+        or (old.reason if old else FreshReason.NEVER_LOADED) in (new.reason, FreshReason.NEVER_LOADED)
+    ):
         return []
     stale = new.status is not ConditionStatus.TRUE
-    return [Note("DataStale" if stale else "DataFresh", clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale)]
+    return [
+        Note(EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale)
+    ]
 
 
 def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
@@ -84,7 +96,7 @@ def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
     name = metadata["name"] if isinstance(metadata, dict) else ""
     fields = ", ".join(each.path for each in found)
     what = f"changed by hand, put right: {fields}" if found else "deleted by hand, made again"
-    return Note("DriftCorrected", clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
+    return Note(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
 
 
 def _readiness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:

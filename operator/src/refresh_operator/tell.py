@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import FinishedRun
 from refresh_notify import FailedRun, notify, secrets_needed
@@ -32,7 +33,7 @@ async def tell(cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: Finis
     answers = await asyncio.to_thread(notify, spec.notifications, secrets, failed)
     log.info("told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody")
     return tuple(
-        Note("NotificationFailed", f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
+        Note(EventReason.NOTIFICATION_FAILED, f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
         for answer in answers
         if not answer.sent
     )

@@ -1,0 +1,83 @@
+"""The reasons of conditions and events, beside those of runs: what programs may rely on, with their meaning for people."""
+
+from enum import StrEnum
+
+
+class ReadyReason(StrEnum):
+    """Why a refresh is ready, or is not: reasons of the condition Ready; of Stalled and Reconciling where they hold."""
+
+    SCHEDULED = "Scheduled"
+    """The CronJob is as it should be."""
+    SUSPENDED = "Suspended"
+    """So it is, and it starts nothing, since `suspend` is true."""
+    INVALID_SCHEDULE = "InvalidSchedule"
+    """Stalled: the cron line can't be read."""
+    INVALID_TIME_ZONE = "InvalidTimeZone"
+    """Stalled: there is no such zone."""
+    INVALID_SPEC = "InvalidSpec"
+    """Stalled: the spec can't work, or Kubernetes refuses what it asks for."""
+    CRON_JOB_CONFLICT = "CronJobConflict"
+    """Stalled: an object of that name is there and belongs to somebody else; it is left untouched."""
+    SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
+    """Blocked: the warehouse's Secret, or a key in it, is missing."""
+    FORBIDDEN = "Forbidden"
+    """Blocked: the operator lacks a permission."""
+
+
+class RunningReason(StrEnum):
+    """Reasons of the condition Running."""
+
+    IDLE = "Idle"
+    """No run is under way."""
+    STARTING = "Starting"
+    """Its pod has not started; the message says why."""
+    WAITING = "Waiting"
+    """Another run holds the warehouse."""
+    RUNNING = "Running"
+    """It runs; the message says which attempt."""
+    RETRYING = "Retrying"
+    """An attempt failed, another one follows."""
+    INTERRUPTED = "Interrupted"
+    """An attempt was ended from outside; another one follows, at no cost."""
+
+
+class FreshReason(StrEnum):
+    """Reasons of the condition DataFresh, which is there where `freshness` is given."""
+
+    FRESH = "Fresh"
+    """The last successful run ended within `freshness.maxStaleness`."""
+    STALE = "Stale"
+    """It ended longer ago."""
+    NEVER_LOADED = "NeverLoaded"
+    """No run has succeeded yet."""
+
+
+class EventReason(StrEnum):
+    """Reasons of the events on a refresh, beside those of the condition Ready, of which each change is an event."""
+
+    RUN_STARTED = "RunStarted"
+    """A run has a Job."""
+    RUN_SUCCEEDED = "RunSucceeded"
+    """A run ended well."""
+    RUN_SUCCEEDED_WITH_WARNINGS = "RunSucceededWithWarnings"
+    """A run ended well, with something to look at."""
+    RUN_FAILED = "RunFailed"
+    """A run failed; the message has the reason."""
+    RUN_SKIPPED = "RunSkipped"
+    """A run gave way."""
+    RUN_CANCELLED = "RunCancelled"
+    """A run was ended by the annotation `cancel`."""
+    RUN_MISSED = "RunMissed"
+    """No run started at a slot of the schedule."""
+    REQUEST_REFUSED = "RequestRefused"
+    """A request started no run; the message says why."""
+    NOTHING_TO_CANCEL = "NothingToCancel"
+    """No run has the id that was to end."""
+    DATA_STALE = "DataStale"
+    """The data have become older than `freshness` allows."""
+    DATA_FRESH = "DataFresh"
+    """They are young enough again."""
+    DRIFT_CORRECTED = "DriftCorrected"
+    """An object of ours was changed or deleted by hand, and put right."""
+    NOTIFICATION_FAILED = "NotificationFailed"
+    """A channel did not take the message on a failed run."""
