@@ -44,6 +44,10 @@ class WebServer:
         """Return what was asked for, in order."""
         return [asked.path for asked in self.asked]
 
+    def wake(self) -> None:
+        """End what is held up, unanswered; nothing is held up any more."""
+        self._over.set()
+
     def __enter__(self) -> Self:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         return self

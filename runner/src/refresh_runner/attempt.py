@@ -70,10 +70,11 @@ class Tools:
 
 
 class Execution:
-    """One attempt under way; `step` is the one that it is at."""
+    """One attempt under way; `step` is the one that it is at, and `has_begun` says whether it has held the warehouse."""
 
     def __init__(self, plan: Plan, tools: Tools, journal: Journal) -> None:
         self.step: str | None = None
+        self.has_begun = False
         self._plan = plan
         self._tools = tools
         self._journal = journal
@@ -98,6 +99,7 @@ class Execution:
             self._journal.waiting(message)
 
         lock.acquire(tools.warehouse, self._plan, tools.clock, waiting)
+        self.has_begun = True
         may_speak()
         self._journal.running()
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):

@@ -19,13 +19,18 @@ def prepare(warehouse: Warehouse) -> None:
 
 
 def write(warehouse: Warehouse, entry: LogEntry) -> None:
-    """The run has its row afterwards, however often this is called; RunFailedError says why it can't have one."""
+    """The run has its one row afterwards, however often this is called; RunFailedError says why it can't have one.
+
+    What an interrupted attempt wrote gives way to what the attempts after it write; success stands.
+    """
     try:
         with warehouse.quick() as connection:
             ensure(connection, [LOG])
             connection.execute(
                 "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
-                " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do nothing",
+                " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do update set run_date = excluded.run_date,"
+                " success = excluded.success, models_updated = excluded.models_updated, notes = excluded.notes"
+                " where not dbt_refresh_log.success",
                 (entry.success, entry.models_updated, entry.notes, entry.refresh, entry.run_id),
             )
     except RefusedError as error:

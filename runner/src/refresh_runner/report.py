@@ -37,7 +37,10 @@ class Report:
     """Valid marts of all; unset where nothing can be said."""
     exit_code: ExitCode
     entry: LogEntry | None
-    """The log's row; unset for attempts that another one follows, and where no row can be written."""
+    """The log's row; unset for attempts that another one surely follows, and where no row can be written.
+
+    Nothing need follow an attempt that was ended from outside: its Job may be over, or gone. If another one does, the row becomes its.
+    """
 
     @property
     def is_failed(self) -> bool:
@@ -47,7 +50,7 @@ class Report:
     def without_row(self, why: str) -> Self:
         """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
         message = clip(f"{self.message}; {why}")
-        if self.is_failed:
+        if self.outcome not in {Outcome.SUCCEEDED, Outcome.WARNED}:
             return replace(self, message=message)
         return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
 
@@ -77,7 +80,7 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult]) -> Report:
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
         further = [result.message for result in done if result.message and not result.built]
         message = ", ".join([*([f"{built} models built"] if built else []), *further])
-    entry = _entry(plan, results, success=True)
+    entry = _entry(plan, results, None)
     return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
 
 
@@ -85,6 +88,7 @@ def _report(
     plan: Plan, results: Mapping[str, StepResult], failure: Failure, phase: RunPhase, outcome: Outcome | None, code: ExitCode
 ) -> Report:
     unreachable = failure.reason is Reason.WAREHOUSE_UNREACHABLE
+    may_be_over = outcome is Outcome.FAILED or phase is RunPhase.INTERRUPTED
     silent = unreachable or failure.gives_way or (failure.reason is Reason.LOCK_HELD)
     return Report(
         phase=phase,
@@ -94,11 +98,11 @@ def _report(
         hint=failure.hint,
         marts=None if silent else _marts(plan, results),
         exit_code=code,
-        entry=_entry(plan, results, success=False) if outcome is Outcome.FAILED and not unreachable else None,
+        entry=_entry(plan, results, failure) if may_be_over and not unreachable else None,
     )
 
 
-def _entry(plan: Plan, results: Mapping[str, StepResult], *, success: bool) -> LogEntry:
+def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None) -> LogEntry:
     built = sum(result.built for result in results.values())
     if plan.mart_count:
         updated = plan.mart_count if _are_live(plan, results) else 0
@@ -108,7 +112,9 @@ def _entry(plan: Plan, results: Mapping[str, StepResult], *, success: bool) -> L
         notes = f"{built} models built"
     if plan.mode.kind is not ModeKind.REFRESH:
         notes += f" ({plan.mode})"
-    return LogEntry(success, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
+    if failure and failure.reason is Reason.INTERRUPTED:
+        notes += f" ({failure.message})"
+    return LogEntry(failure is None, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
 
 
 def _are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:

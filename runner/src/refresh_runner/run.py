@@ -24,7 +24,7 @@ _LAST_ROWS: Final = 3.0
 
 
 def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None] = lambda: None) -> Report:
-    """Do what is planned and return what came of it; never raises for what can happen to a run.
+    """Do what is planned and return what came of it; never raises for what can happen to a run. The warehouse is free afterwards.
 
     `may_speak` is called once the run may write the refresh's status: it holds the warehouse, can't reach it, or is the only run
     of its refresh that waits for it.
@@ -39,8 +39,11 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     if report.outcome is not None:
         attempt.discard()
     journal.concluded(report)
-    report = _logged(report, tools, journal)
+    if attempt.has_begun or report.is_failed:
+        report = _logged(report, tools, journal)
     tools.ledger.close(_LAST_ROWS)
+    # Others may have the warehouse now: what is left is to tell people, and a channel may be slow.
+    tools.warehouse.close()
     return report
 
 

@@ -47,6 +47,10 @@ def test_sigterm(scene: Scene, run: str, step: str):
     assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED)
     assert ran.words.message == f"ended from outside during {LABELS[step]}"
     assert scene.outcome(run) == ("Interrupted", None, "Interrupted")
+    noted = scene.bench.database.rows(
+        f"select success, notes like '%(ended from outside during %)' from dbt_refresh_log where run_id = '{run}'"
+    )
+    assert noted == [(False, True)]
     scene.nobody_is_at_work()
     assert scene.live() == ({scene.generation} if step == "cache" else before)
     assert_it_goes_on(scene, run, step, failures=0)

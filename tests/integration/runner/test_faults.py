@@ -113,9 +113,9 @@ def test_a_lost_connection_costs_one_more_try_of_that_model(bench: Bench):
 
 
 def test_sigterm_ends_query_lock_and_run_within_seconds(bench: Bench):
-    """As a drained node does it: exit code 143, the step named, no row, since another attempt follows."""
+    """As a drained node does it, or a Job's deadline: exit code 143, the step named in status and row; a further attempt takes it over."""
     asleep(bench, 60)
-    process = bench.start(bench.spec(**SLOW))
+    process = bench.start(bench.spec(**SLOW), RUN_ID="petit-ended")
     sleeping(bench)
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
@@ -125,7 +125,10 @@ def test_sigterm_ends_query_lock_and_run_within_seconds(bench: Bench):
     assert message(ran) == "ended from outside during 1/1 facts"
     assert bench.queries(NAP) == []
     assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
-    assert bench.log_rows() == []
+    assert bench.log_rows() == [(False, 0, "Petit refresh - 0 models built (ended from outside during 1/1 facts)", "petit", "petit-ended")]
+    asleep(bench, 0)
+    assert bench.run(bench.spec(**SLOW), RUN_ID="petit-ended").code == 0
+    assert bench.log_rows() == [(True, 2, "Petit refresh - 2 models built", "petit", "petit-ended")]
 
 
 def test_a_held_warehouse_is_left_alone_by_skip(bench: Bench):

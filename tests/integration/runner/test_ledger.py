@@ -55,15 +55,19 @@ def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(bench: Bench
     assert bench.run().code == 0
     bench.database.run(
         "insert into dbt_refresh_run (run_id, refresh, namespace, generation, mode, attempt, attempts, phase, step, started_at,"
-        " attempt_started_at, heartbeat_at, kept_since)"
-        " select id, 'petit', 'essai', 1, 'refresh', 1, 3, phase, '2/6 facts', at, at, at, at from (values"
-        " ('dead', 'Running', now()), ('between', 'Retrying', now()), ('given-up', 'Interrupted', now() - interval '2 days'))"
-        " as v (id, phase, at)"
+        " attempt_started_at, heartbeat_at, kept_since, reason, message)"
+        " select id, 'petit', 'essai', 1, 'refresh', 1, 3, phase, '2/6 facts', at, at, at, at, reason, message from (values"
+        " ('dead', 'Running', now(), null, null), ('between', 'Retrying', now(), 'LayerFailed', 'refused'),"
+        " ('given-up', 'Interrupted', now() - interval '2 days', 'Interrupted', 'ended from outside'))"
+        " as v (id, phase, at, reason, message)"
     )
     assert bench.run().code == 0
     closed = bench.database.rows("select run_id, phase, outcome, reason, message from dbt_refresh_run where pod is null order by run_id")
-    lost = ("Finished", "Failed", "RunnerLost", "its runner ended without a word during 2/6 facts")
-    assert closed == [("between", "Retrying", None, None, None), ("dead", *lost), ("given-up", *lost)]
+    assert closed == [
+        ("between", "Retrying", None, "LayerFailed", "refused"),
+        ("dead", "Finished", "Failed", "RunnerLost", "its runner ended without a word during 2/6 facts"),
+        ("given-up", "Finished", "Failed", "Interrupted", "ended from outside"),
+    ]
 
 
 def test_a_run_goes_on_where_its_tables_can_not_be_written(bench: Bench):

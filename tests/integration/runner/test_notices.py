@@ -12,7 +12,10 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cluster.ports import free_port
-from support.runs import Bench, Json
+from refresh_api.status import Outcome
+from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
+from support.eventually import eventually
+from support.runs import Bench, Json, meanwhile
 from support.webserver import WebServer
 
 PASSWORD = "p%40:/'\"$"
@@ -131,3 +134,22 @@ def test_no_secret_is_in_anything_that_leaves_the_runner(bench: Bench, told: Tol
     rows = [] if fault == "warehouse away" else [str(bench.log_rows())]
     left = "\n".join([ran.output, (bench.place / "termination-log").read_text(), *told.texts(), *kept, *rows])
     assert [form for form in FORMS if form in left] == []
+
+
+def test_a_slow_channel_does_not_hold_the_warehouse(bench: Bench, told: Told):
+    """While Slack has not answered yet, another pipeline can have the lock; the run then ends as usual."""
+    told.slack.slow.add("/T000/B000/hook-secret")
+    bench.database.run("alter table src.lignes rename column mois to autre")
+    free: list[object] = []
+
+    def look() -> None:
+        eventually(lambda: told.slack.asked, within=30)
+        free.extend(bench.database.rows(f"select pg_try_advisory_lock({NAMESPACE}, {WAREHOUSE_KEY})"))
+        told.slack.wake()
+
+    with meanwhile(look):
+        ran = bench.run(spec(bench))
+    assert free == [(True,)]
+    assert ran.words is not None
+    assert (ran.code, ran.words.outcome) == (1, Outcome.FAILED)
+    assert len(bench.log_rows()) == 1

@@ -194,9 +194,14 @@ def test_a_failure_that_stays_is_final_at_once():
 
 
 def test_an_interrupted_attempt_costs_nothing():
-    """Another one follows, also after the last."""
-    report = attempted(3, Failure(Reason.INTERRUPTED, "ended from outside"))
-    assert (report.phase, report.outcome, report.entry, report.exit_code) == (RunPhase.INTERRUPTED, None, None, ExitCode.INTERRUPTED)
+    """Another one follows, also after the last; but that its Job is over is nothing it knows, so it has a row."""
+    report = attempted(3, Failure(Reason.INTERRUPTED, "ended from outside during 1/6 staging"))
+    assert (report.phase, report.outcome, report.exit_code) == (RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
+    assert report.entry is not None
+    assert (report.entry.success, report.entry.models_updated) == (False, 0)
+    assert report.entry.notes == "Phase 2 refresh - 0/4 marts validated (ended from outside during 1/6 staging)"
+    unwritten = report.without_row("dbt_refresh_log can't be written")
+    assert (unwritten.outcome, unwritten.phase) == (None, RunPhase.INTERRUPTED)
 
 
 def test_a_success_without_its_row_is_a_warning():
