@@ -64,7 +64,8 @@ _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.sc
 SOURCES = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
 drop table if exists dbt_refresh_version;
-drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart;
+drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
+drop table if exists dbt_refresh_docs;
 create schema src;
 create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
 insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n;

@@ -67,6 +67,8 @@ RUN: Final = Table(
         "ended_at": "timestamptz",
         "fingerprint": "text",
         "kept_since": "timestamptz not null",
+        "vars": "jsonb",
+        "project": "text",
     },
     indexes={"dbt_refresh_run_refresh": "(namespace, refresh, started_at)"},
 )
@@ -116,7 +118,24 @@ MART: Final = Table(
     },
     key=("run_id", "relation"),
 )
-LEDGER: Final = (RUN, STEP, NODE, MART)
+ARTIFACT: Final = Table(
+    "dbt_refresh_artifact",
+    {
+        "run_id": _OF_RUN,
+        "name": "text not null",
+        "media_type": "text not null",
+        "content": "bytea not null",
+        "stored_at": "timestamptz not null",
+    },
+    key=("run_id", "name"),
+)
+"""Files of a run, each compressed by gzip: run_results.json, run.log."""
+DOCS: Final = Table(
+    "dbt_refresh_docs",
+    {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},
+)
+"""The dbt project's page, compressed by gzip, once for all runs of that project (dbt_refresh_run.project): their artifact docs.html."""
+LEDGER: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)
 
 DDL_LOCK: Final = 0x6462746C
 """Advisory lock of the statements below: `if not exists` alone fails when two sessions create at once."""
