@@ -4,13 +4,16 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
+.PHONY: help demo break run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## a cluster, a warehouse, an API, two refreshes that run (20 minutes on a new machine, then a minute)
 	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
+
+break: setup ## five faults on the running demo, and what people see of each; healed at the end (three minutes; after make demo)
+	@$(PYTHON) scripts/breaking.py
 
 run: parsed ## one refresh without Kubernetes, on a PostgreSQL from a wheel (ROWS=10000)
 	@$(PYTHON) scripts/run.py

@@ -1,0 +1,242 @@
+"""`make break`: five faults on the running demo, one after the other, and what people see of each; all is healed at the end.
+
+A reader reads the live marts all the while. Needs `make demo` first; takes less than three minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import yaml
+from psycopg.conninfo import make_conninfo
+
+from cluster.errors import ClusterError
+from cluster.seam import Cluster, cluster_of
+from demo import MAIN, PHASE2, show
+from reader import Reader
+from support.eventually import NotYet, eventually
+from support.kubectl import KubectlError
+from support.laptop import say
+from support.stage import RELEASE, SAMPLES, Stage
+
+SLOT = "every-minute"
+"""The small refresh whose slot comes while the operator is dead."""
+MARGIN = 25
+"""Seconds before a slot in which no other fault is begun."""
+MINUTE = 60
+KILL = "import os, pathlib; os.kill(int(next(pathlib.Path('/data/warehouse').rglob('postmaster.pid')).read_text().split()[0]), 9)"
+NEW_RECORDS = (
+    """insert into sigeti.indemnisations
+       (indemnisation_id, zone_id, beneficiaire, type_bien, montant_du, montant_paye, date_evaluation, numero_ligne, updated_at)
+       select max(indemnisation_id) + 1, min(zone_id), 'make break', 'terre', 1000, 0, current_date, max(numero_ligne) + 1, now()
+       from sigeti.indemnisations""",
+    """insert into sigeti.emplois
+       (emploi_id, zone_id, entreprise_id, date_declaration, type_contrat, sexe, nb_prevus, nb_crees, numero_ligne, updated_at)
+       select max(emploi_id) + 1, min(zone_id), min(entreprise_id), current_date, 'CDI', 'F', 1, 1, max(numero_ligne) + 1, now()
+       from sigeti.emplois""",
+)
+"""Two marts change by these, so that a reader who met one of each would notice."""
+
+
+@dataclass(frozen=True)
+class Night:
+    """The demo, and how it is broken."""
+
+    stage: Stage
+    page: str
+    """Address of the page; empty where there is none."""
+
+    def broken_model(self) -> None:
+        """Somebody renames a column that a model reads; the run fails, the live data stay."""
+        self._headline("a broken model: somebody renames sigeti.indemnisations.montant_du")
+        with self._renamed("sigeti.indemnisations", "montant_du", "montant"):
+            done = self._run("broken-model")
+        self._seen(f"Failed, {done['reason']}: {done['message'][:200]}", expected=done["outcome"] == "Failed")
+
+    def api_down(self) -> None:
+        """The dashboards' API is away; that is a warning."""
+        self._headline("the API is down: no pod of dashboard-api is left; a run of the cache step alone is asked for")
+        with self._scaled("dashboard-api", 0):
+            done = self._run("api-down", mode="only=cache")
+        self._seen(f"{done['outcome']}: {done.get('message', '')[:200]}", expected=done["outcome"] == "Warned")
+
+    def edited_cronjob(self) -> None:
+        """Somebody edits the CronJob; it is put right."""
+        self._headline(f"a CronJob edited by hand: {PHASE2} shall run once a year")
+        self.stage.kubectl("patch", "cronjob", PHASE2, "--type=merge", '-p={"spec":{"schedule":"0 0 1 1 *"}}')
+        wanted = self.stage.kubectl.json("dr", PHASE2)["spec"]["schedule"]
+        schedule = eventually(lambda: self._schedule() == wanted and wanted, within=20)
+        told = self.stage.kubectl("get", "events", "--field-selector=reason=DriftCorrected", "-o=jsonpath={.items[-1:].message}")
+        self._seen(f"its schedule is {schedule} again; event DriftCorrected: {told}")
+
+    def operator_killed(self) -> None:
+        """The operator is dead when a slot comes; the run goes on and reports, the operator catches up."""
+        self._headline(f"the operator is killed, and stays dead over the next slot of {SLOT}")
+        self._suspend(SLOT, False)
+        with self._scaled(RELEASE, 0, force=True):
+            gone = datetime.now(UTC)
+            job = eventually(lambda: self._run_since(gone), within=2 * MINUTE, every=0.5, context=lambda: self.stage.story(SLOT))
+            say(f"run {job} began at its slot and has ended; nobody was there to see it")
+        done = self.stage.concluded(SLOT, job)
+        self._seen(f"the operator is back and has found it: {done['outcome']} after {done.get('duration')}", SLOT)
+
+    def postgres_killed(self) -> None:
+        """PostgreSQL dies in the middle of a run; the next attempt goes on where the first one was, and all is well again."""
+        self._headline("PostgreSQL is killed (kill -9) in the middle of a run that has new data to publish")
+        for statement in NEW_RECORDS:
+            self.stage.psql(statement)
+        token = self._ask("postgres-killed")
+        eventually(lambda: self._step().startswith(("2/", "3/")), within=90, context=lambda: self.stage.story(PHASE2))
+        step = self._step()
+        self.stage.kubectl("exec", "deployment/warehouse", "--", "python3", "-c", KILL)
+        say(f"killed at {step}")
+        done = self.stage.finished(PHASE2, token)
+        self._seen(
+            f"{done['outcome']} with {done.get('marts')} marts at attempt {done['attempts']}", expected=done["outcome"] == "Succeeded"
+        )
+
+    def _run(self, token: str, mode: str | None = None) -> dict[str, str]:
+        done = self.stage.finished(PHASE2, self._ask(token, mode))
+        if mode:
+            self.stage.kubectl("annotate", "dr", PHASE2, "dashboards.sigeti.io/runMode-")
+        return done
+
+    def _ask(self, token: str, mode: str | None = None) -> str:
+        token = f"{token}-{int(time.time())}"
+        self.stage.request_run(PHASE2, token, mode)
+        return token
+
+    def _step(self) -> str:
+        run = self.stage.status(PHASE2).get("run", {})
+        return str(run.get("step") or "") if run.get("phase") == "Running" else ""
+
+    def _schedule(self) -> str:
+        return str(self.stage.kubectl.json("cronjob", PHASE2)["spec"]["schedule"])
+
+    def _run_since(self, moment: datetime) -> str | None:
+        """Name of a finished Job of the small refresh that was made after a moment."""
+        jobs = self.stage.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={SLOT}")["items"]
+        made = {
+            job["metadata"]["name"]: datetime.fromisoformat(job["metadata"]["creationTimestamp"])
+            for job in jobs
+            if job["status"].get("succeeded")
+        }
+        return next((name for name, when in made.items() if when > moment), None)
+
+    def _suspend(self, refresh: str, suspended: bool) -> None:
+        self.stage.kubectl("patch", "dr", refresh, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspended}}))
+        eventually(lambda: self.stage.kubectl.json("cronjob", refresh)["spec"]["suspend"] == suspended, within=20)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """No scheduled run of the main pipeline gets in the way until the block is left."""
+        before = self.stage.kubectl.json("dr", MAIN)["spec"]["suspend"]
+        self._suspend(MAIN, True)
+        try:
+            yield
+        finally:
+            self._suspend(MAIN, before)
+
+    @contextmanager
+    def _renamed(self, table: str, column: str, other: str) -> Iterator[None]:
+        self.stage.psql(f"alter table {table} rename column {column} to {other}")
+        try:
+            yield
+        finally:
+            self.stage.psql(f"alter table {table} rename column {other} to {column}")
+
+    @contextmanager
+    def _scaled(self, deployment: str, replicas: int, force: bool = False) -> Iterator[None]:
+        """Have so many pods of a deployment until the block is left; then as many as before, and ready."""
+        before = self.stage.kubectl.json("deployment", deployment)
+        selector = ",".join(f"{key}={value}" for key, value in before["spec"]["selector"]["matchLabels"].items())
+        self.stage.kubectl("scale", f"deployment/{deployment}", f"--replicas={replicas}")
+        if force:
+            self.stage.kubectl("delete", "pod", "-l", selector, "--grace-period=0", "--force")
+        eventually(lambda: len(self.stage.kubectl.names("pods", "-l", selector)) == replicas, within=60)
+        try:
+            yield
+        finally:
+            self.stage.kubectl("scale", f"deployment/{deployment}", f"--replicas={before['spec']['replicas']}")
+            self.stage.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout=90)
+
+    def _headline(self, text: str) -> None:
+        print(flush=True)
+        say(text)
+
+    def _seen(self, says: str, refresh: str = PHASE2, expected: bool = True) -> None:
+        """Show what people see now; KubectlError if it is not what this fault should look like."""
+        show(f"kubectl get dashboardrefresh {refresh}", self.stage.kubectl("get", "dashboardrefresh", refresh))
+        if self.page:
+            print(f"{self.page}/refreshes/{self.stage.kubectl.namespace}/{refresh}")
+        say(says)
+        if not expected:
+            raise KubectlError(f"that was to look otherwise\n{self.stage.story(refresh)}")
+
+
+def reader_of(stage: Stage, cluster: Cluster) -> Reader:
+    """The reader of phase 2's marts, on a port of this machine that leads to the warehouse."""
+    spec = stage.kubectl.json("dr", PHASE2)["spec"]
+    secret = {
+        key: b64decode(value).decode()
+        for key, value in stage.kubectl.json("secret", spec["warehouse"]["secretRef"]["name"])["data"].items()
+    }
+    port = cluster.expose("warehouse", stage.kubectl.namespace, 5432)
+    dsn = make_conninfo(host="127.0.0.1", port=port, dbname=secret["dbname"], user=secret["user"], password=secret["password"])
+    return Reader(dsn, PHASE2, tuple(mart["relation"] for mart in spec["validation"]["marts"]))
+
+
+@contextmanager
+def small_refresh(stage: Stage) -> Iterator[None]:
+    """A refresh that runs every minute and builds one view; gone when the block is left."""
+    refresh = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())
+    refresh["metadata"] = {"name": SLOT}
+    layer = {"name": "staging", "select": ["stg_implantations"]}
+    refresh["spec"] = {"schedule": "* * * * *", "warehouse": refresh["spec"]["warehouse"], "layers": [layer], "suspend": True}
+    stage.kubectl.apply(json.dumps(refresh))
+    try:
+        yield
+    finally:
+        stage.kubectl("delete", "dr", SLOT, "--wait=false")
+
+
+def tour(night: Night) -> None:
+    """All five faults; those that can be anywhere fill the time until a slot, and the last one leaves all well behind."""
+    anywhere: list[Callable[[], None]] = [night.broken_model, night.api_down, night.edited_cronjob]
+    anywhere.pop(0)()
+    while anywhere and MINUTE - datetime.now(UTC).second > MARGIN:
+        anywhere.pop(0)()
+    night.operator_killed()
+    for fault in anywhere:
+        fault()
+    night.postgres_killed()
+
+
+def main() -> int:
+    """Break the demo and heal it; exit 1 where something did not look as it should, or a reader saw something mixed."""
+    began = time.monotonic()
+    cluster = cluster_of("demo")
+    if not cluster.alive():
+        raise ClusterError("the demo does not run", "make demo")
+    stage = Stage.of(cluster)
+    night = Night(stage, "")
+    with reader_of(stage, cluster) as reader, small_refresh(stage), night.alone():
+        tour(night)
+    show("kubectl get dashboardrefresh", stage.kubectl("get", "dashboardrefresh"))
+    print(f"\nA reader of the four marts, all the while: {reader}.\nAll is well again after {time.monotonic() - began:.0f} s.")
+    return 1 if reader.mixed or not reader.reads else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except (ClusterError, KubectlError, NotYet) as error:
+        print(f"break: {error}", file=sys.stderr)
+        sys.exit(1)
