@@ -1,0 +1,62 @@
+"""`refresh-page`: the only place that reads the environment and the clock."""
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import uvicorn
+
+from refresh_page.board import Board
+from refresh_page.cluster import Cluster
+from refresh_page.live import Streams
+from refresh_page.pages import Pages
+from refresh_page.settings import Settings, SettingsError, settings_from
+from refresh_page.web import Site, application
+
+
+def main() -> int:
+    """Serve until SIGTERM; exit code 2 when a setting is wrong."""
+    try:
+        settings = settings_from(os.environ)
+    except SettingsError as error:
+        print(f"refresh-page: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # told at INFO: every request to the API server
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0)))
+    return 0
+
+
+async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
+    """Watch the cluster and answer readers, until told to end."""
+    namespaces = settings.namespaces or ("",)
+    board = Board(now(), namespaces)
+    cluster = Cluster(settings.api_server, settings.account, now)
+    site = Site(board, Pages(settings.base_path), Streams(board), now)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            application(site, settings.base_path),
+            host=settings.host,
+            port=settings.port,
+            access_log=False,
+            server_header=False,
+            log_config=None,
+            lifespan="off",
+            timeout_graceful_shutdown=2,
+        )
+    )
+    watches = [asyncio.create_task(cluster.follow(namespace, board)) for namespace in namespaces]
+    try:
+        await server.serve()
+    finally:
+        for watch in watches:
+            watch.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

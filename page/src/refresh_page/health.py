@@ -1,0 +1,116 @@
+"""Whether the data of a refresh is fresh, since when, and what else somebody should look at; pure, by the clock and not by who writes."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from refresh_api.model import Model, Time
+from refresh_api.status import FinishedRun, Outcome, Phase
+from refresh_api.values import duration
+from refresh_page.seen import Refresh
+
+LATE: Final = timedelta(minutes=10)
+"""Time after a slot of the schedule by which its run shows, whatever Kubernetes and the operator have to do first."""
+
+
+class Tone(StrEnum):
+    """How a thing is shown; each has a sign and a colour, so that neither has to be told from the other."""
+
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    NONE = "none"
+
+
+class Data(StrEnum):
+    """What the data is."""
+
+    FRESH = "Fresh"
+    STALE = "Stale"
+    NEVER_LOADED = "NeverLoaded"
+
+
+class Concern(Model):
+    """Something that somebody should look at."""
+
+    reason: str
+    """One of: the reason of a run, Stalled, Blocked, Overdue, Warnings, Suspended, Unreadable, RequestRefused."""
+    message: str = ""
+    """The cluster's own words."""
+    time: Time | None = None
+
+
+class Health(Model):
+    """One refresh, judged."""
+
+    tone: Tone
+    data: Data
+    since: Time | None = None
+    """Fresh: when the data was loaded. Stale: since when it is."""
+    concerns: tuple[Concern, ...] = ()
+
+
+def judged_run(refresh: Refresh) -> FinishedRun | None:
+    """Return the last run that says something about the data: one that gave way does not."""
+    runs = refresh.status.history or [run for run in (refresh.status.last_run,) if run]
+    return next((run for run in runs if run.outcome is not Outcome.SKIPPED), None)
+
+
+def health_of(refresh: Refresh, now: datetime) -> Health:
+    """Return how a refresh is."""
+    data, since = _data(refresh, now)
+    concerns = _concerns(refresh, now)
+    last = judged_run(refresh)
+    failed = last is not None and last.outcome is Outcome.FAILED
+    if data is Data.STALE or (data is Data.NEVER_LOADED and failed):
+        tone = Tone.BAD
+    elif any(each.reason != "Suspended" for each in concerns):
+        tone = Tone.WARN
+    else:
+        tone = Tone.GOOD if data is Data.FRESH else Tone.NONE
+    return Health(tone=tone, data=data, since=since, concerns=tuple(concerns))
+
+
+def _data(refresh: Refresh, now: datetime) -> tuple[Data, datetime | None]:
+    status, last = refresh.status, judged_run(refresh)
+    loaded = status.last_success_time
+    if loaded is None:
+        return Data.NEVER_LOADED, None
+    limit = _limit(refresh)
+    if limit is not None:
+        return (Data.STALE, loaded + limit) if now - loaded > limit else (Data.FRESH, loaded)
+    if last and last.outcome is Outcome.FAILED and last.completion_time >= loaded:
+        return Data.STALE, _failing_since(refresh) or last.completion_time
+    return Data.FRESH, loaded
+
+
+def _limit(refresh: Refresh) -> timedelta | None:
+    wanted = refresh.wanted.freshness
+    try:
+        return duration(wanted.max_staleness) if wanted and wanted.max_staleness else None
+    except ValueError:
+        return None  # such a spec is Stalled, which is shown
+
+
+def _failing_since(refresh: Refresh) -> datetime | None:
+    return next((each.last_transition_time for each in refresh.status.conditions if each.type == "LastRunSucceeded"), None)
+
+
+def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
+    status, last = refresh.status, judged_run(refresh)
+    found: list[Concern] = []
+    if refresh.unreadable:
+        found.append(Concern(reason="Unreadable", message=refresh.unreadable))
+    if status.phase in (Phase.STALLED, Phase.BLOCKED):
+        found.append(Concern(reason=status.phase.value, message=status.message or ""))
+    if last and last.outcome is Outcome.FAILED:
+        found.append(Concern(reason=last.reason.value, message=last.message or "", time=last.completion_time))
+    if last and last.outcome is Outcome.WARNED:
+        found.append(Concern(reason="Warnings", message=last.message or "", time=last.completion_time))
+    if status.next_run and now - status.next_run > LATE and not status.active:
+        found.append(Concern(reason="Overdue", time=status.next_run))
+    if status.request_problem:
+        found.append(Concern(reason="RequestRefused", message=status.request_problem))
+    if refresh.wanted.suspend:
+        found.append(Concern(reason="Suspended", time=status.suspended_since))
+    return found

@@ -1,0 +1,88 @@
+"""What the first page concludes from the refreshes."""
+
+from datetime import timedelta
+
+import pytest
+
+from refresh_page.health import Data, Tone
+from refresh_page.overview import overview_of
+from refresh_page.seen import refresh_of
+from support.sights import history, item, told
+from support.worlds import NOW
+
+
+def overview(*items, now=NOW):
+    return overview_of(map(refresh_of, items), complete=True, silent_since=None, now=now)
+
+
+def line(*args, now=NOW, **changes):
+    (found,) = overview(item("phase2", NOW, *args, **changes), now=now).refreshes
+    return found
+
+
+@pytest.mark.parametrize(
+    ("runs", "tone", "data"),
+    [
+        ("SSS", Tone.GOOD, Data.FRESH),
+        ("WSS", Tone.WARN, Data.FRESH),
+        ("FSS", Tone.BAD, Data.STALE),
+        ("KFS", Tone.BAD, Data.STALE),
+        ("KSF", Tone.GOOD, Data.FRESH),
+        ("", Tone.NONE, Data.NEVER_LOADED),
+        ("F", Tone.BAD, Data.NEVER_LOADED),
+    ],
+)
+def test_without_an_objective_the_last_run_decides(runs, tone, data):
+    """A run that gave way says nothing about the data."""
+    found = line(history("phase2", NOW, runs))
+    assert (found.health.tone, found.health.data) == (tone, data)
+
+
+def test_an_objective_is_judged_by_the_clock():
+    """Also while nobody writes a status; a failed run within it is something to look at, no more."""
+    fresh = {"spec": {"freshness": {"maxStaleness": "4h"}}}
+    runs = history("phase2", NOW, "FS")
+    assert line(runs, **fresh).health.tone is Tone.WARN
+    later = line(runs, now=NOW + timedelta(hours=2), **fresh).health
+    assert (later.tone, later.data, later.since) == (Tone.BAD, Data.STALE, NOW + timedelta(minutes=48))
+
+
+def test_a_slot_at_which_nothing_started_is_shown():
+    """Whoever should have started it: the control is the time in which it may still come."""
+    runs = history("phase2", NOW, "S")
+    quick = line(runs, nextRun="2026-03-03T11:55:00Z").health
+    late = line(runs, nextRun="2026-03-03T11:45:00Z").health
+    assert (quick.concerns, late.tone) == ((), Tone.WARN)
+    assert [each.reason for each in late.concerns] == ["Overdue"]
+
+
+def test_what_is_wrong_comes_first():
+    """Then what is to be looked at, then by name; each is counted."""
+    items = [
+        item(name, NOW, history(name, NOW, runs), spec={"title": name}) for name, runs in (("a", "S"), ("b", "W"), ("c", "F"), ("d", ""))
+    ]
+    found = overview(*items)
+    assert [each.name for each in found.refreshes] == ["c", "b", "d", "a"]
+    assert found.counts.model_dump() == {"total": 4, "good": 1, "warn": 1, "bad": 1, "none": 1, "running": 0}
+    assert found.tone is Tone.BAD
+
+
+def test_a_run_under_way_shows_its_step():
+    """As soon as its runner has spoken; before, it is starting."""
+    active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:59:00Z"}]
+    starting = line(active=active).running
+    running = line(active=active, run=told("phase2-9", NOW - timedelta(seconds=20), 2)).running
+    assert starting
+    assert running
+    assert (starting.step, running.step, running.done, running.steps) == (None, "3/6 marts", 2, 6)
+
+
+def test_a_refresh_that_cannot_be_read_is_shown_all_the_same():
+    """With where it went wrong; one that knows more fields than the page is read."""
+    odd = item("odd", NOW)
+    odd["status"]["history"] = "nothing like it"
+    newer = item("newer", NOW, history("newer", NOW, "S"))
+    newer["status"]["fieldOfTomorrow"] = newer["spec"]["fieldOfTomorrow"] = {"a": 1}
+    found = {each.name: each.health for each in overview(odd, newer).refreshes}
+    assert [each.reason for each in found["odd"].concerns] == ["Unreadable"]
+    assert found["newer"].tone is Tone.GOOD
