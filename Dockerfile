@@ -1,4 +1,4 @@
-# The two images of the product: `docker build --target operator .` and `--target runner .` (also `buildah bud`).
+# The images of the product: `docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
 # A package mirror's settings come in as the secrets `pip_conf` and `ca`, which no layer keeps.
 # Third parties are one layer, ours another: a change of our code makes, copies and loads a small layer only.
 ARG BASE_IMAGE=python:3.13-slim
@@ -24,6 +24,12 @@ RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=se
     PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements/runner.txt \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 
+FROM build AS page-packages
+COPY requirements/page.txt requirements/
+RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=secret,id=ca,target=/run/secrets/ca \
+    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements/page.txt \
+ && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv
+
 FROM build AS operator-ours
 COPY crds crds
 COPY notify notify
@@ -40,12 +46,19 @@ RUN for each in crds notify runner; do /opt/build/bin/pip wheel --quiet --no-ind
  && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-index --no-deps --target /opt/refresh /wheels/*.whl \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
 
+FROM build AS page-ours
+COPY crds crds
+COPY page page
+RUN for each in crds page; do /opt/build/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /wheels ./$each; done \
+ && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-index --no-deps --target /opt/refresh /wheels/*.whl \
+ && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
+
 # python:slim comes without the standard library's bytecode; with a read-only root file system it would be compiled at every start.
 FROM ${BASE_IMAGE} AS runtime
 RUN python3 -c "import sysconfig; print(sysconfig.get_path('stdlib'))" \
   | xargs python3 -m compileall -q -x '/(test|tests|idlelib|ensurepip|lib2to3)/' \
  && echo 'refresh:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'refresh:x:65532:' >> /etc/group \
- && ln -s /opt/refresh/bin/refresh-operator /usr/local/bin/refresh-operator && ln -s /opt/refresh/bin/refresh-runner /usr/local/bin/refresh-runner
+ && for each in operator runner page; do ln -s /opt/refresh/bin/refresh-$each /usr/local/bin/refresh-$each; done
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp \
     DO_NOT_TRACK=1 DBT_SEND_ANONYMOUS_USAGE_STATS=false
 WORKDIR /tmp
@@ -55,6 +68,12 @@ COPY --from=operator-packages /opt/venv /opt/venv
 COPY --from=operator-ours /opt/refresh /opt/refresh
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/refresh-operator"]
+
+FROM runtime AS page
+COPY --from=page-packages /opt/venv /opt/venv
+COPY --from=page-ours /opt/refresh /opt/refresh
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/refresh-page"]
 
 FROM runtime AS runner
 COPY --from=runner-packages /opt/venv /opt/venv

@@ -12,11 +12,12 @@ from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
 from support.kubectl import KubectlError
 from support.laptop import say
-from support.stage import SAMPLES, Stage
+from support.stage import RELEASE, SAMPLES, Stage
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 SEED = int(os.environ.get("SEED", "7"))
 API_PORT = int(os.environ.get("API_PORT", "8000"))
+PAGE_PORT = int(os.environ.get("PAGE_PORT", "4200"))
 MAIN, PHASE2 = "main-pipeline", "phase2-dashboards-refresh"
 QUERIES = (
     "SELECT * FROM dbt_refresh_log WHERE run_date >= NOW() - INTERVAL '24 hours' ORDER BY run_date DESC",
@@ -62,7 +63,7 @@ def present(stage: Stage, cluster: Cluster) -> None:
     port = cluster.expose("dashboard-api", stage.kubectl.namespace, 8000, API_PORT)
     folder = Path(stage.kubectl.program).parent
     print(f"""
-The cluster stays up. Next:
+The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}. Next:
 
   export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:$PATH
   kubectl get dashboardrefresh -w
@@ -86,8 +87,10 @@ def main() -> int:
     if "t" not in stage.psql("select to_regclass('sigeti.factures') is not null", "-At"):
         say(f"source data: {ROWS:,} rows a source (seed {SEED})")
         stage.load(ROWS, SEED, datetime.now(UTC).date().isoformat())
-    say("helm install: the operator")
-    stage.install_operator()
+    say("helm install: the operator and the page")
+    stage.bring_page_reader()
+    stage.install_operator("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
+    say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', stage.kubectl.namespace, 80, PAGE_PORT)}")
     for sample in ("main", "phase2"):
         say(stage.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
     token = f"demo-{int(time.time())}"

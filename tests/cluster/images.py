@@ -1,4 +1,4 @@
-"""The three images, built when their sources changed and found again when they did not."""
+"""The images, built when their sources changed and found again when they did not."""
 
 import fcntl
 import hashlib
@@ -43,8 +43,9 @@ class Image:
 
 OPERATOR = Image("refresh-operator", "Dockerfile", "operator", ("requirements/operator.txt", "crds", "notify", "operator"))
 RUNNER = Image("refresh-runner", "Dockerfile", "runner", ("requirements/runner.txt", "crds", "notify", "runner", "dbt_project"))
+PAGE = Image("refresh-page", "Dockerfile", "page", ("requirements/page.txt", "crds", "page"))
 EXAMPLES = Image("refresh-examples", "examples/Dockerfile", "", ("requirements/examples.txt", "examples"))
-IMAGES = (OPERATOR, RUNNER, EXAMPLES)
+IMAGES = (OPERATOR, RUNNER, PAGE, EXAMPLES)
 
 
 class Builder(Protocol):

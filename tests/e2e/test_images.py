@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.builders import Buildah
-from cluster.images import EXAMPLES, IMAGES, OPERATOR, RUNNER, Image, build_images, references
+from cluster.images import EXAMPLES, IMAGES, OPERATOR, PAGE, RUNNER, Image, build_images, references
 from cluster.paths import paths_of
 from cluster.seam import chosen_kind, docker_answers
 
@@ -85,6 +85,7 @@ def test_neither_product_image_has_the_other_s_dependencies(images: dict[str, Co
     assert not {"dbt", "psycopg"} & images[OPERATOR.name].packages()
     assert {"dbt", "psycopg"} <= images[RUNNER.name].packages()
     assert not {"kopf", "kubernetes"} & images[RUNNER.name].packages()
+    assert not {"dbt", "kopf", "kubernetes"} & images[PAGE.name].packages()
     assert not [name for image in IMAGES for name in images[image.name].packages() if name == "pip"]
 
 
@@ -115,7 +116,7 @@ def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str,
     assert re.fullmatch(r"refresh_[0-9a-f]{20}\.pickle", targets[0])
 
 
-@pytest.mark.parametrize("image", [OPERATOR, RUNNER, EXAMPLES], ids=lambda image: image.name)
+@pytest.mark.parametrize("image", [OPERATOR, RUNNER, PAGE, EXAMPLES], ids=lambda image: image.name)
 def test_no_layer_keeps_the_package_mirror_s_settings(images: dict[str, Contents], image: Image) -> None:
     """Neither pip's configuration nor the certificate bundle of the build, nor a proxy in the environment."""
     found = images[image.name]

@@ -22,6 +22,7 @@ EXAMPLES = ROOT / "examples" / "deploy"
 SAMPLES = ROOT / "deploy" / "samples"
 CHART = ROOT / "deploy" / "helm"
 RELEASE = "dashboard-refresh"
+PAGE_PASSWORD = "lecture-seule"
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Stage:
     kubectl: Kubectl
     helm: str
     images: Mapping[str, str]
-    """References of the three images, by name: refresh-operator, refresh-runner, refresh-examples."""
+    """References of the images, by name: refresh-operator, refresh-runner, refresh-page, refresh-examples."""
 
     @classmethod
     def of(cls, cluster: Cluster, namespace: str = "default") -> Self:
@@ -65,7 +66,7 @@ class Stage:
 
     def install_operator(self, *values: str) -> None:
         """`helm upgrade --install` the chart, with the images built here; `values` as after --set."""
-        repositories = {part: self.images[f"refresh-{part}"].rsplit(":", 1) for part in ("operator", "runner")}
+        repositories = {part: self.images[f"refresh-{part}"].rsplit(":", 1) for part in ("operator", "runner", "page")}
         images = [f"{part}.image.repository={repository},{part}.image.tag={tag}" for part, (repository, tag) in repositories.items()]
         sets = [word for value in (*images, *values) for word in ("--set", value)]
         command = [
@@ -77,6 +78,19 @@ class Stage:
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, f"helm: {done.stderr}\n{self.kubectl.story('pods')}"
+
+    def bring_page_reader(self) -> None:
+        """A role in the warehouse that may only read what runs note there, and the Secret by which the page is this role."""
+        if not self.psql("select rolname from pg_roles where rolname = 'refresh_page'", "-At").strip():
+            self.psql(
+                f"create role refresh_page login password '{PAGE_PASSWORD}' connection limit 8;"
+                " alter role refresh_page set default_transaction_read_only = on;"
+                " grant usage on schema public to refresh_page; grant select on all tables in schema public to refresh_page;"
+                " alter default privileges in schema public grant select on tables to refresh_page"
+            )
+        values = {"host": "warehouse", "port": "5432", "dbname": "dwh", "user": "refresh_page", "password": PAGE_PASSWORD}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "warehouse-page"}, "stringData": values}
+        self.kubectl.apply(json.dumps(secret))
 
     def uninstall_operator(self) -> None:
         """`helm uninstall`."""

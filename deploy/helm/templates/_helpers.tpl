@@ -27,3 +27,29 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- define "dashboard-refresh.image" -}}
 {{- printf "%s:%s" .image.repository (.image.tag | default .version) -}}
 {{- end -}}
+
+{{- /* The page has names and labels of its own, so that no selector of the operator's finds its pods. */ -}}
+{{- define "dashboard-refresh.pageName" -}}
+{{- printf "%s-page" (include "dashboard-refresh.name" .) -}}
+{{- end -}}
+
+{{- define "dashboard-refresh.pageSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-page
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "dashboard-refresh.pageLabels" -}}
+{{ include "dashboard-refresh.pageSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{- /* Where notifications link to: what the user says, or else the page's address of the run. */ -}}
+{{- define "dashboard-refresh.runUrl" -}}
+{{- if .Values.links.runUrl -}}
+{{- .Values.links.runUrl -}}
+{{- else if and .Values.page.enabled .Values.page.url -}}
+{{- printf "%s/refreshes/{namespace}/{name}/runs/{run}" (trimSuffix "/" .Values.page.url) -}}
+{{- end -}}
+{{- end -}}

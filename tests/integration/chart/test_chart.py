@@ -126,7 +126,7 @@ def test_several_operators_share_a_lease(run_helm):
     assert spread == [[], ["ScheduleAnyway"], ["DoNotSchedule"]]
     for pod in pods:
         environment = {each["name"]: each.get("value") for each in pod["spec"]["containers"][0]["env"]}
-        assert (environment["LEASE_NAMESPACE"], environment["LEASE_NAME"]) == ("ns", "r-dashboard-refresh")
+        assert (environment["OPERATOR_NAMESPACE"], environment["LEASE_NAME"]) == ("ns", "r-dashboard-refresh")
         assert "POD_NAME" in environment
 
 
@@ -134,7 +134,7 @@ def test_cluster_wide_is_a_choice(run_helm):
     """A Role by default; by value a ClusterRole with the same rules."""
     small, wide = run_helm.rendered(), run_helm.rendered("watch.clusterWide=true")
     roles, (cluster_role,) = of_kind(small, "Role"), of_kind(wide, "ClusterRole").values()
-    assert (list(of_kind(small, "ClusterRole")), list(of_kind(wide, "Role"))) == ([], ["r-dashboard-refresh-lease"])
+    assert (list(of_kind(small, "ClusterRole")), list(of_kind(wide, "Role"))) == ([], ["r-dashboard-refresh-self"])
     assert roles["r-dashboard-refresh"]["rules"] == cluster_role["rules"]
 
 
@@ -172,9 +172,22 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
 
     status = "--subresource=status"
     allowed = [f"patch dashboardrefreshes {status}", f"patch cronjobs {status}", "create cronjobs", "update roles", "delete jobs"]
-    allowed += ["get secrets", "create events", "create leases", "update leases/r-dashboard-refresh"]
+    allowed += [
+        "get secrets",
+        "create events",
+        "create leases",
+        "update leases/r-dashboard-refresh",
+        "get configmaps/r-dashboard-refresh-pause",
+    ]
     forbidden = ["list secrets", "patch dashboardrefreshes", "delete cronjobs", "create pods", "get configmaps"]
-    forbidden += ["create pods --subresource=exec", "delete secrets", "get nodes", "update leases/other", "list leases"]
+    forbidden += [
+        "create pods --subresource=exec",
+        "delete secrets",
+        "get nodes",
+        "get configmaps/other",
+        "update leases/other",
+        "list leases",
+    ]
     assert [each for each in allowed if not can(*each.split())] == []
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("get", "secrets", where="default")
@@ -199,3 +212,52 @@ def test_every_alert_speaks_of_figures_that_there_are_and_says_what_to_do():
     for rule in group["rules"]:
         assert set(re.findall(r"dashboardrefresh_\w+", rule["expr"])) <= known, rule["alert"]
         assert "kubectl" in rule["annotations"]["runbook"]
+
+
+PAGE = "page.enabled=true"
+READER = "page.warehouse.secretName=reader"
+
+
+def test_the_page_is_off_by_default_and_comes_restricted(run_helm):
+    """A deployment of its own, with a service; the Secret by which it reads the log tables is mounted by value only."""
+    assert not [each for each in run_helm.rendered() if each["metadata"]["name"].endswith("-page")]
+    bare, full = (of_kind(run_helm.rendered(PAGE, *more), "Deployment")["r-dashboard-refresh-page"] for more in ((), (READER,)))
+    (container,) = bare["spec"]["template"]["spec"]["containers"]
+    assert (container["securityContext"]["readOnlyRootFilesystem"], container.get("volumeMounts")) == (True, None)
+    assert bare["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
+    (volume,) = full["spec"]["template"]["spec"]["volumes"]
+    assert volume["secret"]["secretName"] == "reader"
+    operator = of_kind(run_helm.rendered(PAGE), "Deployment")["r-dashboard-refresh"]
+    labels = bare["spec"]["template"]["metadata"]["labels"]
+    assert not operator["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize(
+    ("sets", "url"),
+    [
+        ((PAGE, "page.url=https://d.example/r/"), "https://d.example/r/refreshes/{namespace}/{name}/runs/{run}"),
+        ((PAGE, "page.url=https://d.example", "links.runUrl=https://else"), "https://else"),
+        (("page.url=https://d.example",), ""),
+    ],
+)
+def test_notifications_link_to_the_page(run_helm, sets, url):
+    """Where it is there and its address is known; a link of one's own goes before it."""
+    operator = of_kind(run_helm.rendered(*sets), "Deployment")["r-dashboard-refresh"]
+    variables = {each["name"]: each.get("value") for each in operator["spec"]["template"]["spec"]["containers"][0]["env"]}
+    assert variables["RUN_URL_TEMPLATE"] == url
+
+
+def test_the_pages_permission_is_to_read_refreshes(run_helm, contract):
+    """As the API server sees it; nothing else, nowhere else."""
+    namespace = "chart-page"
+    run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace", "--set", PAGE)
+    account = f"system:serviceaccount:{namespace}:r-dashboard-refresh-page"
+
+    def can(*words: str, where: str = namespace) -> bool:
+        return contract.within(where).attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
+
+    assert can("watch", "dashboardrefreshes")
+    forbidden = ["patch dashboardrefreshes", "patch dashboardrefreshes --subresource=status", "get secrets", "get pods", "list jobs"]
+    forbidden += ["get pods --subresource=log", "create pods", "get configmaps"]
+    assert [each for each in forbidden if can(*each.split())] == []
+    assert not can("watch", "dashboardrefreshes", where="default")

@@ -114,7 +114,7 @@ def test_a_line_says_what_was_found_and_what_to_do() -> None:
 
 def test_an_existing_cluster_wants_all_images_named() -> None:
     """The message names the variables that are not set."""
-    with pytest.raises(ClusterError, match="REFRESH_IMAGE_RUNNER, REFRESH_IMAGE_EXAMPLES not set"):
+    with pytest.raises(ClusterError, match="REFRESH_IMAGE_RUNNER, REFRESH_IMAGE_PAGE, REFRESH_IMAGE_EXAMPLES not set"):
         image_references({"REFRESH_IMAGE_OPERATOR": "registry/operator:1"})
 
 
