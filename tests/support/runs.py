@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
-from refresh_api.order import Order, RefreshRef
+from refresh_api.order import Order, RefreshRef, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
 from refresh_runner.command import Places, Surroundings, run_command
@@ -161,8 +161,9 @@ class Bench:
 
     def variables(self, spec: Json, failures: int = 0, mode: str = "refresh", **further: str) -> dict[str, str]:
         """Return a pod's environment."""
+        asked = run_vars(further.pop("VARS", "{}"))
         self.runs += 1
-        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode)
+        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode, vars=asked)
         fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
         return {ORDER_ENV: order.model_dump_json(by_alias=True), **fixed, **further}
 

@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE
-from refresh_api.order import RunMode
+from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
+from refresh_api.order import RunMode, vars_text
 from refresh_api.values import duration
 from refresh_cli.follow import Follower, exit_code
 from refresh_cli.kubectl import CliError, Kubectl, Seen
@@ -54,7 +54,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument("--wait", action="store_true", help="follow the run; end with its exit code")
             command.add_argument("--timeout", default="1h", help="how long to wait, like 30m")
         if name == "run":
-            command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP or resume")
+            command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR or resume")
+            command.add_argument(
+                "--var", action="append", default=[], metavar="NAME=VALUE", help="a dbt variable for this run alone; may be given again"
+            )
         if name in ("cancel", "logs"):
             command.add_argument("run", nargs="?", help="id of the run, or its request; the one under way unless given")
         if name == "logs":
@@ -68,11 +71,12 @@ def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
         within = duration(options.timeout).total_seconds()
         if mode:
             RunMode.parse(mode)
+        further = vars_text(getattr(options, "var", []))
     except ValueError as error:
         raise CliError(str(error)) from None
     known = frozenset(run.id for run in kubectl.refresh(options.name).status.history)
     token = datetime.now(UTC).isoformat(timespec="milliseconds")
-    kubectl.annotate(options.name, {REQUESTED_AT: token, RUN_MODE: mode})
+    kubectl.annotate(options.name, {REQUESTED_AT: token, RUN_MODE: mode, RUN_VARS: further})
     if not options.wait:
         _print(options, f"{options.name}: a run is asked for", {"refresh": options.name, "request": token})
         return 0

@@ -21,7 +21,7 @@ def proposals(words: Sequence[str], kubectl: Kubectl) -> tuple[list[str], int]:
     if len(plain) == 1:
         return [name for name in kubectl.names() if name.startswith(last)], _NO_FILES
     if plain[0] == "run" and before[-1] == "--mode":
-        return [mode for mode in ("full-refresh", "from=", "only=", "resume") if mode.startswith(last)], _NO_FILES
+        return [mode for mode in ("full-refresh", "from=", "only=", "select=", "resume") if mode.startswith(last)], _NO_FILES
     return [], _NO_FILES
 
 

@@ -18,6 +18,10 @@ REQUESTED_AT: Final = f"{GROUP}/requestedAt"
 """Annotation that asks for one run now: any new value is a new request."""
 RUN_MODE: Final = f"{GROUP}/runMode"
 """Annotation that says what the requested run does, other than a plain refresh; read together with REQUESTED_AT."""
+RUN_VARS: Final = f"{GROUP}/runVars"
+"""Annotation with dbt variables for the requested run alone, a JSON object; read together with REQUESTED_AT."""
+RUN_VARS_LENGTH: Final = 1024
+"""Characters in it."""
 CANCEL: Final = f"{GROUP}/cancel"
 """Annotation that ends one run: its id, or the request (REQUESTED_AT) that it answers; also takes back a request that still waits."""
 

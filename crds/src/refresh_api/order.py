@@ -1,14 +1,18 @@
 """What one pod is told: the order, frozen when its Job was made; and the codes by which it answers."""
 
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import IntEnum, StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
+from refresh_api.fields import Selector
 from refresh_api.model import Model
-from refresh_api.names import API_VERSION, KIND
+from refresh_api.names import API_VERSION, KIND, RUN_VARS_LENGTH
 from refresh_api.spec import RefreshSpec
 
 
@@ -35,33 +39,105 @@ class ModeKind(StrEnum):
     """Put the previous data back, and publish nothing until somebody resumes."""
     RESUME = "resume"
     """All steps; publishing goes on after a roll-back."""
+    SELECT = "select"
+    """All steps, with those of the layers' models alone that dbt's selectors take."""
+
+
+_TAKES: Final = {ModeKind.FROM: "STEP", ModeKind.ONLY: "STEP", ModeKind.SELECT: "SELECTOR"}
+_SELECTORS_LENGTH: Final = 200
 
 
 @dataclass(frozen=True)
 class RunMode:
-    """What a run does, and at which step where that needs one."""
+    """What a run does, and at which step or for which models where that needs to be said."""
 
     kind: ModeKind
-    step: str = ""
+    of: str = ""
+    """The step, or dbt's selectors with a space between."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a mode as users write it: `full-refresh`, `from=marts`; ValueError says what can be written."""
-        kind, equals, step = text.partition("=")
-        stepwise = (ModeKind.FROM, ModeKind.ONLY)
-        if kind not in list(ModeKind) or bool(step) != (kind in stepwise) or (equals and not step):
-            known = ", ".join(f"{each}=STEP" if each in stepwise else each for each in ModeKind)
+        """Read a mode as users write it: `full-refresh`, `from=marts`, `select=tag:x`; ValueError says what can be written."""
+        kind, equals, of = text.partition("=")
+        if kind not in list(ModeKind) or bool(of.strip()) != (kind in _TAKES) or (equals and not of):
+            known = ", ".join(f"{each}={_TAKES[each]}" if each in _TAKES else each for each in ModeKind)
             raise ValueError(f"{text!r} is no run mode: write one of {known}")
-        return cls(ModeKind(kind), step)
+        if kind == ModeKind.SELECT:
+            of = _selectors(of)
+        return cls(ModeKind(kind), of)
 
     def check(self, steps: Sequence[str]) -> None:
         """Raise ValueError if the refresh has no such step."""
-        if self.step and self.step not in steps:
-            raise ValueError(f"{self}: there is no step {self.step!r}; the steps are {', '.join(steps)}")
+        if _TAKES.get(self.kind) == "STEP" and self.of not in steps:
+            raise ValueError(f"{self}: there is no step {self.of!r}; the steps are {', '.join(steps)}")
 
     def __str__(self) -> str:
         """As users write it."""
-        return f"{self.kind}={self.step}" if self.step else self.kind.value
+        return f"{self.kind}={self.of}" if self.of else self.kind.value
+
+
+def _selectors(text: str) -> str:
+    words = text.split()
+    if len(text) > _SELECTORS_LENGTH:
+        raise ValueError(f"select=…: write at most {_SELECTORS_LENGTH} characters of selectors")
+    for word in words:
+        try:
+            TypeAdapter(Selector).validate_python(word)
+        except ValidationError as error:
+            says = error.errors(include_url=False, include_context=False)[0]["msg"].removeprefix("Value error, ")
+            raise ValueError(f"select={text}: {word!r}: {says}") from None
+    return " ".join(words)
+
+
+def run_vars(text: str) -> dict[str, JsonValue]:
+    """Read dbt variables for one run, a JSON object by name; ValueError says what is wrong with them."""
+    if len(text) > RUN_VARS_LENGTH:
+        raise ValueError(f"runVars: write at most {RUN_VARS_LENGTH} characters")
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f'runVars: write a JSON object, like {{"as_of": "2026-01-31"}}: {error}') from None
+    if not isinstance(found, dict):
+        raise ValueError('runVars: write a JSON object, like {"as_of": "2026-01-31"}')
+    return checked_vars(found)
+
+
+def checked_vars(found: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return the variables as they are; ValueError for a name that dbt could not use, or an `as_of` that is no date."""
+    for name in found:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"runVars: {name!r} is no name of a variable: write letters, digits and underscores")
+    if "as_of" in found:
+        try:
+            date.fromisoformat(str(found["as_of"]))
+        except ValueError:
+            raise ValueError(f"runVars: as_of is a date, written YYYY-MM-DD, not {found['as_of']!r}") from None
+    return found
+
+
+def vars_text(words: Sequence[str]) -> str | None:
+    """Return what a command line gives as NAME=VALUE as the text of runVars, None if nothing; ValueError says what is wrong.
+
+    A value is JSON where it can be read as such (5, true, ["a"]), else a string (2026-01-31).
+    """
+    found: dict[str, JsonValue] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals:
+            raise ValueError(f"{word!r}: write NAME=VALUE")
+        try:
+            found[name] = json.loads(value, parse_constant=_no_number)
+        except ValueError:
+            found[name] = value
+    if not found:
+        return None
+    text = json.dumps(found, ensure_ascii=False)
+    run_vars(text)
+    return text
+
+
+def _no_number(name: str) -> JsonValue:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _checked_mode(text: str) -> str:
@@ -75,6 +151,8 @@ class Order(Model):
     generation: int = 0
     spec: RefreshSpec
     mode: Annotated[str, AfterValidator(_checked_mode)] = ModeKind.REFRESH.value
+    vars: Annotated[dict[str, JsonValue], AfterValidator(checked_vars)] = Field(default_factory=dict)
+    """dbt variables for this run alone; they go before those of the spec."""
 
     @property
     def title(self) -> str:

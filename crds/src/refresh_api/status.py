@@ -10,6 +10,7 @@ from typing import Annotated, Final
 from pydantic import Field, JsonValue, StringConstraints
 
 from refresh_api.model import Model, Time
+from refresh_api.names import RUN_VARS_LENGTH
 
 HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
@@ -250,6 +251,9 @@ class FinishedRun(Model):
     completion_time: Time = Field(description="When the run ended.")
     duration: str | None = Field(default=None, description="How long it took.")
     mode: str | None = Field(default=None, description="What it did beside a plain refresh: the annotation runMode of its request.")
+    vars: str | None = Field(
+        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables for it alone: the annotation runVars of its request."
+    )
     image: str | None = Field(
         default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
     )
@@ -263,6 +267,9 @@ class ActiveRun(Model):
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
     start_time: Time = Field(description="When its Job was made.")
     mode: str | None = Field(default=None, description="What it does beside a plain refresh: the annotation runMode of its request.")
+    vars: str | None = Field(
+        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables for it alone: the annotation runVars of its request."
+    )
 
 
 class ConditionStatus(StrEnum):

@@ -17,7 +17,7 @@ from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
 from refresh_operator.pod import pod_metadata, pod_spec
 from refresh_operator.settings import Settings
-from refresh_operator.world import Json, Metadata, Refresh
+from refresh_operator.world import PLAIN, Asked, Json, Metadata, Refresh
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
 """A slot that could not start is made up for within this time. Always set: a CronJob without it stops for good after 100 missed slots."""
@@ -79,7 +79,7 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
 
     It belongs to the CronJob, which keeps its history, and to the refresh, so that it outlives the CronJob.
     """
-    mode = refresh.mode
+    asked = refresh.asked
     controller: Json = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -95,10 +95,10 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
             "name": token_job_name(refresh.metadata.name, refresh.metadata.uid, token),
             "namespace": refresh.metadata.namespace,
             "labels": _labels(refresh),
-            "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token, **({api.RUN_MODE: mode} if mode else {})},
+            "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token, **asked.annotations},
             "ownerReferences": [controller, {**_owner(refresh), "controller": False}],
         },
-        "spec": _job(refresh, spec, settings, mode),
+        "spec": _job(refresh, spec, settings, asked),
     }
 
 
@@ -133,7 +133,7 @@ def _owner(refresh: Refresh) -> Json:
     }
 
 
-def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | None = None) -> Json:
+def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked = PLAIN) -> Json:
     attempt = duration(spec.timeout) + REPORT_TIME
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * BACK_OFF
     return {
@@ -153,7 +153,7 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | No
         },
         "template": {
             "metadata": pod_metadata(_labels(refresh), spec),
-            "spec": pod_spec(refresh, spec, settings, attempt, mode),
+            "spec": pod_spec(refresh, spec, settings, attempt, asked),
         },
     }
 

@@ -9,20 +9,20 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
-from refresh_api.order import ModeKind, Order, RefreshRef
+from refresh_api.order import ModeKind, Order, RefreshRef, run_vars
 from refresh_api.pod_template import PodTemplate
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import permissions_name
 from refresh_operator.settings import Settings
-from refresh_operator.world import JOB_NAME_LABEL, Json, Refresh
+from refresh_operator.world import JOB_NAME_LABEL, PLAIN, Asked, Json, Refresh
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""
 RUNNER_UID: Final = 65532
 
 
-def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, mode: str | None = None) -> Json:
+def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN) -> Json:
     """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets."""
     account = permissions_name(refresh.metadata.name)
     secrets = _secrets(spec)
@@ -44,7 +44,7 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, mode))],
+        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, asked))],
         "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
     }
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
@@ -106,10 +106,11 @@ def _resources(resources: Resources) -> Json:
     return wanted
 
 
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, mode: str | None) -> list[JsonValue]:
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
     meta = refresh.metadata
     ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
-    order = Order(refresh=ref, generation=meta.generation, spec=spec, mode=mode or ModeKind.REFRESH)
+    asked_vars = run_vars(asked.vars) if asked.vars else {}
+    order = Order(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=asked_vars)
     environment: list[JsonValue] = [
         _literal(api.ORDER_ENV, order.model_dump_json(by_alias=True)),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),

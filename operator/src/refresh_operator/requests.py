@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refresh_api.names import TOKEN_ANNOTATION
-from refresh_api.order import RunMode
+from refresh_api.order import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, clip
 from refresh_operator.conditions import Problem
@@ -15,7 +15,7 @@ from refresh_operator.desired import token_job
 from refresh_operator.names import token_job_name
 from refresh_operator.runs import Ended, cancelled
 from refresh_operator.settings import Settings
-from refresh_operator.world import Invalid, Job, Json, Metadata, Seen, World
+from refresh_operator.world import Asked, Invalid, Job, Json, Metadata, Seen, World
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     cronjob = world.objects.get("CronJob")
     if isinstance(refresh.spec, Invalid) or problem or cronjob is None:
         return Answer(before, refresh.share.request_problem)
-    wrong = _wrong_mode(refresh.mode, refresh.spec)
+    wrong = _wrong(refresh.asked, refresh.spec)
     if wrong:
         return Answer(token, clip(wrong))
     if active:
@@ -81,11 +81,13 @@ def _is_meant(job: Job, wanted: str) -> bool:
     return wanted in (job.metadata.name, job.metadata.annotations.get(TOKEN_ANNOTATION))
 
 
-def _wrong_mode(mode: str | None, spec: RefreshSpec) -> str | None:
-    """What is wrong with the annotation runMode, in words."""
+def _wrong(asked: Asked, spec: RefreshSpec) -> str | None:
+    """What is wrong with the annotations runMode and runVars, in words."""
     try:
-        if mode:
-            RunMode.parse(mode).check(spec.step_names)
+        if asked.mode:
+            RunMode.parse(asked.mode).check(spec.step_names)
+        if asked.vars:
+            run_vars(asked.vars)
     except ValueError as error:
         return str(error)
     return None

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from refresh_api.names import GENERATION_ANNOTATION, RUN_MODE, TOKEN_ANNOTATION
+from refresh_api.names import GENERATION_ANNOTATION, RUN_VARS_LENGTH, TOKEN_ANNOTATION
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
 from refresh_operator.conclusions import Conclusion, concluded, image_of, reported, start_problem, told_by
 from refresh_operator.desired import HISTORY_LIMIT
-from refresh_operator.world import Job, Pod, World
+from refresh_operator.world import Asked, Job, Pod, World, asked_by
 
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
 _ACTIVE_MAX: Final = 20
@@ -57,7 +57,8 @@ def active_runs(world: World, ended: tuple[Ended, ...]) -> list[ActiveRun]:
             trigger=trigger_of(job),
             generation=_generation(job),
             start_time=job.metadata.creation_timestamp,
-            mode=job.metadata.annotations.get(RUN_MODE),
+            mode=(asked := _asked(job)).mode,
+            vars=asked.vars,
         )
         for job in jobs
     ]
@@ -107,7 +108,8 @@ def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRu
         start_time=start,
         completion_time=end,
         duration=duration_text(end - start),
-        mode=job.metadata.annotations.get(RUN_MODE),
+        mode=(asked := _asked(job)).mode,
+        vars=asked.vars,
         image=conclusion.image,
     )
 
@@ -186,8 +188,15 @@ def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
         completion_time=end,
         duration=duration_text(end - run.start_time),
         mode=run.mode,
+        vars=run.vars,
     )
     return Ended(finished, conclusion.told)
+
+
+def _asked(job: Job) -> Asked:
+    """What the Job was asked to do, in the room that a status has for it, whoever wrote it there."""
+    asked = asked_by(job.metadata.annotations)
+    return replace(asked, vars=clip(asked.vars, RUN_VARS_LENGTH)) if asked.vars else asked
 
 
 def _generation(job: Job) -> int | None:

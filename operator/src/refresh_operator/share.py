@@ -108,9 +108,9 @@ def _counters(old: OperatorShare, ended: tuple[Ended, ...]) -> dict[str, object]
 
 
 def _loads(run: FinishedRun) -> bool:
-    """Whether a run of this mode makes the data younger: not one step alone, nor putting old data back."""
+    """Whether a run of this mode makes the data younger: not one step or some models alone, nor putting old data back."""
     try:
-        return run.mode is None or RunMode.parse(run.mode).kind not in (ModeKind.ONLY, ModeKind.ROLLBACK)
+        return run.mode is None or RunMode.parse(run.mode).kind not in (ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT)
     except ValueError:
         return True
 

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import CANCEL, REQUESTED_AT, RUN_MODE
+from refresh_api.names import CANCEL, REQUESTED_AT, RUN_MODE, RUN_VARS
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Run, RunnerShare
 from refresh_operator.names import Ref
@@ -154,6 +154,27 @@ class Invalid:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a request asks for beside a plain refresh, as its users wrote it."""
+
+    mode: str | None = None
+    vars: str | None = None
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """As a Job carries it."""
+        return {name: value for name, value in ((RUN_MODE, self.mode), (RUN_VARS, self.vars)) if value}
+
+
+PLAIN: Final = Asked()
+
+
+def asked_by(annotations: Mapping[str, str]) -> Asked:
+    """Return what the annotations of a refresh, or of a Job, ask for."""
+    return Asked(annotations.get(RUN_MODE) or None, annotations.get(RUN_VARS) or None)
+
+
+@dataclass(frozen=True)
 class Refresh:
     """A DashboardRefresh: its spec, or what is wrong with it, and its status by writers."""
 
@@ -174,9 +195,9 @@ class Refresh:
         return token if token and token != self.share.last_handled_request_at else None
 
     @property
-    def mode(self) -> str | None:
-        """What the latest request asks for beside a plain refresh, as its users wrote it."""
-        return self.metadata.annotations.get(RUN_MODE) or None
+    def asked(self) -> Asked:
+        """What the latest request asks for."""
+        return asked_by(self.metadata.annotations)
 
     @property
     def cancel(self) -> str | None:

@@ -56,7 +56,7 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     if chosen.command == "cleanup":
         return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, surroundings)
     command = plan_command if chosen.command == "plan" else run_command
-    return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode), surroundings)
+    return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode, tuple(chosen.var)), surroundings)
 
 
 def _parse(project: Path) -> int:
@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
     plan.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     plan.set_defaults(workdir=None, termination_log=Path(os.devnull))
     for command in (run, plan):
-        command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, rollback or resume; a plain refresh unless given")
+        command.add_argument(
+            "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; a plain refresh unless given"
+        )
+        command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a dbt variable; may be given again")
     cleanup = commands.add_parser("cleanup", help="remove what a deleted refresh left in the warehouse; its live marts and its log stay")
     cleanup.add_argument("name", help="name of the refresh")
     cleanup.add_argument("--namespace", default="default", help="its namespace (%(default)s)")

@@ -17,6 +17,7 @@ from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Ve
 from refresh_api.values import duration_text
 from refresh_runner import cache, lock, refresh_log, slot
 from refresh_runner.catalog import Relation
+from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure, RunFailedError, pause
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
@@ -82,6 +83,7 @@ class Execution:
         self._kept: frozenset[str] = frozenset()
         self._marts: Marts | None = None
         self._exposed: dict[Relation, tuple[str, ...]] = {}
+        self._left_out = dict(plan.left_out)
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -141,13 +143,14 @@ class Execution:
         self._tools.dbt.parse()
         if any(isinstance(step, CacheStep) and step.from_exposures for step in self._plan.steps):
             self._exposed = self._tools.dbt.endpoints(Relation(check.schema, check.table) for check in self._plan.marts)
+        chosen = chosen_models(self._plan, self._tools.dbt)
         ours: list[Node] = []
         for step in self._plan.steps:
-            if step.name in self._plan.left_out:
+            if step.name in self._left_out:
                 continue
             try:
                 if isinstance(step, LayerStep):
-                    self._nodes[step.name] = self._tools.dbt.models(step.selection)
+                    self._nodes[step.name] = chosen.of(self._tools.dbt.models(step.selection))
                     ours += self._nodes[step.name]
                     self._check_upstream(step, ours)
                 elif isinstance(step, TestsStep):
@@ -157,8 +160,9 @@ class Execution:
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
         for step in self._plan.steps:
-            if isinstance(step, SourcesStep) and step.name not in self._plan.left_out:
-                self._nodes[step.name] = self._tools.dbt.sources(ours)
+            if isinstance(step, SourcesStep) and step.name not in self._left_out:
+                self._nodes[step.name] = self._tools.dbt.sources(ours, may_be_none=chosen.are_some)
+        self._left_out |= {name: chosen.why for name, nodes in self._nodes.items() if not nodes}
 
     def _work_of(self, earlier: Earlier) -> frozenset[str]:
         """Return the models that earlier attempts have built and that need not be built again."""
@@ -166,7 +170,7 @@ class Execution:
             log.info("all models are built anew: %s", earlier.why_afresh)
         if not earlier.nodes:
             return frozenset()
-        layers = [self._nodes[step.name] for step in self._plan.steps if isinstance(step, LayerStep) and step.name in self._nodes]
+        layers = [self._nodes[step.name] for step in self._plan.steps if isinstance(step, LayerStep) and self._nodes.get(step.name)]
         places = self._tools.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self._tools.warehouse.missing(places.values())
         return kept_nodes(layers, earlier.nodes, {id_ for id_, place in places.items() if place in missing})
@@ -181,7 +185,7 @@ class Execution:
                 raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self._plan.label(step.name)}: {message}", hint=what))
 
     def _take(self, step: Step, marts: Marts) -> None:
-        if why := self._plan.left_out.get(step.name):
+        if why := self._left_out.get(step.name):
             self._journal.ended(step.name, skipped(why))
             return
         if blocker := self._blocker(step):
@@ -275,7 +279,7 @@ class Execution:
         """Judge the marts; make them live if nothing speaks against it."""
         terms = Terms(self.time_left(), self._tools.interrupts.held_off)
         back = marts.bring_back(terms) if self._plan.mode.kind is ModeKind.ROLLBACK else None
-        result = after_validation(step, self._verdicts(step, marts), self._plan.label(step.name))
+        result = replace(after_validation(step, self._verdicts(step, marts), self._plan.label(step.name)), marts=marts.of_run)
         if back:
             return replace(result, version=back, message=clip(f"{result.message}; {back} is live again, and publishing is held"))
         if result.failure or any(earlier.failure for earlier in self._journal.results.values()):

@@ -74,6 +74,8 @@ class Places:
     """Where dbt's files stay; a temporary folder unless given."""
     mode: str | None = None
     """What to do beside a plain refresh; only with a file."""
+    variables: tuple[str, ...] = ()
+    """dbt variables as NAME=VALUE; only with a file."""
 
 
 def run_command(places: Places, around: Surroundings) -> int:
@@ -81,7 +83,7 @@ def run_command(places: Places, around: Surroundings) -> int:
     Dbt.preload()
     variables, file = around.variables, places.file
     try:
-        order = order_of_file(file, places.mode) if file else order_of_pod(variables)
+        order = order_of_file(file, places.mode, places.variables) if file else order_of_pod(variables)
     except InvalidOrderError as error:
         around.output.write(f"the order is invalid: {error}\n")
         if file:
@@ -103,7 +105,7 @@ def plan_command(places: Places, around: Surroundings) -> int:
     if places.file is None:
         raise ValueError("a plan needs a file")
     try:
-        order = order_of_file(places.file, places.mode)
+        order = order_of_file(places.file, places.mode, places.variables)
     except InvalidOrderError as error:
         around.output.write(f"the order is invalid: {error}\n")
         return ExitCode.USAGE

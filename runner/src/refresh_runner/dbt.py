@@ -173,11 +173,11 @@ class Dbt:
                     found[relation][str(endpoint)] = None
         return {relation: tuple(endpoints) for relation, endpoints in found.items()}
 
-    def sources(self, models: Sequence[Node]) -> tuple[Node, ...]:
-        """Return the sources that the models read and whose freshness the project states; RunFailedError if there are none."""
+    def sources(self, models: Sequence[Node], *, may_be_none: bool = False) -> tuple[Node, ...]:
+        """Return the sources that the models read and whose freshness the project states; RunFailedError if there should be some."""
         read = {parent for model in models for parent in parents(self.manifest, self.manifest.nodes[model.id])}
         stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
-        if not stated:
+        if not stated and not may_be_none:
             raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
         return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}", "source:" + ".".join(source.fqn)) for source in stated)
 

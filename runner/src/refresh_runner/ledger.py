@@ -142,6 +142,7 @@ class Ledger:
                 "namespace": order.refresh.namespace,
                 "generation": order.generation,
                 "mode": order.mode,
+                "vars": Jsonb(dict(order.vars)) if order.vars else None,
                 "attempt": plan.attempt.number,
                 "attempts": plan.attempt.of,
                 "pod": plan.attempt.pod,

@@ -35,9 +35,9 @@ class Found:
 
 BEGIN: Final = """
     insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
-        started_at, attempt_started_at, heartbeat_at, kept_since)
+        vars, started_at, attempt_started_at, heartbeat_at, kept_since)
     select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
-        now, now, now, now from clock_timestamp() now
+        %(vars)s, now, now, now, now from clock_timestamp() now
     on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
         phase = excluded.phase, fingerprint = excluded.fingerprint, step = null, outcome = null, reason = null, message = null,
         marts = null, ended_at = null, attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,

@@ -35,6 +35,7 @@ class Marts:
         self._connection = connection
         self._refresh = plan.order.refresh.name
         self._swapped: dict[Relation, Mart] = {}
+        self._built: frozenset[str] = frozenset()
 
     def begin(self) -> None:
         """Check that something may be published; RunFailedError, which gives way, while a roll-back holds it."""
@@ -50,9 +51,16 @@ class Marts:
 
     def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
+        places = {str(Relation(*place)) for place in dbt.places(built).values()}
+        self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in swapped(self._plan, dbt, built, checks).items():
             dbt.put(table, beside(relation).schema)
             self._swapped[relation] = Mart(relation, table.grants_stated)
+
+    @property
+    def of_run(self) -> int:
+        """How many of the marts the run is to make live: all, unless its mode names some models."""
+        return self._plan.mart_count if self._plan.chosen is None else len(self._built)
 
     def place(self, check: MartCheck) -> MartCheck:
         """Return where a mart is to be validated."""
@@ -62,10 +70,11 @@ class Marts:
     def publish(self, rows: Mapping[str, int], terms: Terms) -> str | None:
         """Make all live; return the version that is live then, None if this run built no mart. RunFailedError if that can't be done.
 
-        `rows` are the rows of each mart by schema.name.
+        `rows` are the rows of each mart by schema.name. Marts that the run was told not to build stay what they are.
         """
-        if not self._plan.publishes:
+        if not self._plan.publishes or not self.of_run:
             return None
+        rows = {name: count for name, count in rows.items() if self._plan.chosen is None or name in self._built}
         version = self._plan.attempt.run_id
 
         def record(live: Live) -> None:

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from refresh_api.names import KIND, ORDER_ENV
-from refresh_api.order import Manifest, Order, RunMode
+from refresh_api.order import Manifest, Order, RunMode, run_vars, vars_text
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,22 @@ class InvalidOrderError(ValueError):
         self.problems = tuple(problems)
 
 
-def order_of_file(path: Path, mode: str | None = None) -> Order:
-    """Return the order of a DashboardRefresh file, in a mode; InvalidOrderError names every problem in it."""
+def order_of_file(path: Path, mode: str | None = None, variables: Sequence[str] = ()) -> Order:
+    """Return the order of a DashboardRefresh file, in a mode, with further dbt variables as NAME=VALUE.
+
+    InvalidOrderError names every problem in it.
+    """
     order = manifest_of(document_of(path)).order()
-    if mode is None:
-        return order
+    asked = order.mode if mode is None else mode
     try:
-        RunMode.parse(mode).check(order.spec.step_names)
+        RunMode.parse(asked).check(order.spec.step_names)
     except ValueError as error:
         raise InvalidOrderError([Problem("mode", str(error))]) from error
-    return order.model_copy(update={"mode": mode})
+    try:
+        text = vars_text(variables)
+    except ValueError as error:
+        raise InvalidOrderError([Problem("var", str(error))]) from error
+    return order.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
 
 
 def document_of(path: Path) -> object:

@@ -158,14 +158,19 @@ class Plan:
         names = [step.name for step in self.steps]
         match self.mode.kind:
             case ModeKind.FROM:
-                out = names[: names.index(self.mode.step)]
+                out = names[: names.index(self.mode.of)]
             case ModeKind.ONLY:
-                out = [name for name in names if name != self.mode.step]
+                out = [name for name in names if name != self.mode.of]
             case ModeKind.ROLLBACK:
                 out = [step.name for step in self.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)]
             case _:
                 out = []
         return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
+
+    @property
+    def chosen(self) -> Selection | None:
+        """Which of the layers' models the run builds; None for all."""
+        return Selection(tuple(self.mode.of.split())) if self.mode.kind is ModeKind.SELECT else None
 
     @property
     def needs_dbt(self) -> bool:
@@ -204,17 +209,18 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
     """
     spec, mode = order.spec, RunMode.parse(order.mode)
     mode.check(spec.step_names)
+    variables: dict[str, JsonValue] = {"as_of": today.isoformat(), **spec.dbt.vars, **order.vars}
     return Plan(
         order=order,
         attempt=attempt,
-        steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(spec, today)), *_cache(spec, base_url)),
+        steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(variables, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),
         lock=LockPolicy(spec.lock.on_held, duration(spec.lock.wait)),
         dbt=DbtSettings(
             threads=spec.dbt.threads,
             target=spec.dbt.target,
             schema=spec.dbt.target_schema,
-            variables={"as_of": today.isoformat(), **spec.dbt.vars},
+            variables=variables,
             full_refresh=mode.kind is ModeKind.FULL_REFRESH,
         ),
         publish=spec.publish,
@@ -240,10 +246,9 @@ def _tests(spec: RefreshSpec) -> list[TestsStep]:
     return [TestsStep(Selection(tuple(tests.select), tuple(tests.exclude)), duration(tests.timeout), tests.retries, tests.on_failure)]
 
 
-def _as_of(spec: RefreshSpec, today: date) -> date:
-    given = spec.dbt.vars.get("as_of")
+def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:
     try:
-        return date.fromisoformat(str(given)) if given else today
+        return date.fromisoformat(str(variables["as_of"]))
     except ValueError:
         # dbt says what is wrong with it, when it reads the project.
         return today

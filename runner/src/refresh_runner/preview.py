@@ -16,6 +16,7 @@ from refresh_api.values import duration_text
 from refresh_runner import lock, versions
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
+from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.journal import Clock
@@ -74,6 +75,7 @@ def _holder(warehouse: Warehouse | None) -> str:
 
 def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
     built: list[Node] = []
+    chosen = chosen_models(plan, dbt)
     for step in plan.steps:
         label = plan.label(step.name)
         if why := plan.left_out.get(step.name):
@@ -81,8 +83,11 @@ def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
             continue
         nodes: Sequence[Node] = ()
         if isinstance(step, LayerStep):
-            nodes = dbt.models(step.selection)
+            nodes = chosen.of(dbt.models(step.selection))
             built += nodes
+            if not nodes:
+                yield Line(label, chosen.why)
+                continue
         elif isinstance(step, TestsStep):
             nodes = dbt.tests(step.selection)
         for part in _step(plan, step, nodes, dbt, built):

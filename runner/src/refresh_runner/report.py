@@ -105,7 +105,7 @@ def _report(
 def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None) -> LogEntry:
     built = sum(result.built for result in results.values())
     if plan.mart_count:
-        updated = plan.mart_count if _are_live(plan, results) else 0
+        updated = _of_run(plan, results) if _are_live(plan, results) else 0
         notes = f"{_marts(plan, results)} marts validated"
     else:
         updated = built
@@ -121,8 +121,13 @@ def _are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
     """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
     if plan.publish is Publish.SWAP or plan.mode.kind is ModeKind.ROLLBACK:
         return any(result.version for result in results.values())
-    layers = [results.get(step.name) for step in plan.steps if isinstance(step, LayerStep)]
-    return all(layer is not None and layer.state is StepState.SUCCEEDED for layer in layers)
+    layers = [results[step.name] for step in plan.steps if isinstance(step, LayerStep) and step.name in results]
+    done = [layer for layer in layers if layer.state is not StepState.SKIPPED]
+    return bool(done) and all(layer.state is StepState.SUCCEEDED for layer in done)
+
+
+def _of_run(plan: Plan, results: Mapping[str, StepResult]) -> int:
+    return next((result.marts for result in results.values() if result.marts is not None), plan.mart_count)
 
 
 def _marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:

@@ -67,6 +67,8 @@ class StepResult:
     validation: tuple[MartStatus, ...] = ()
     version: str | None = None
     """The data that is live since this step."""
+    marts: int | None = None
+    """How many marts the run builds, where that is not all of them."""
     tests: TestCounts | None = None
     endpoints: tuple[EndpointStatus, ...] = ()
 

@@ -212,3 +212,51 @@ def test_a_mart_that_others_of_the_run_read_must_be_published_with_them(bench: B
     ran = bench.run(spec)
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_PROJECT)
     assert "mart_a reads dwh_facts.fait_lignes" in ran.messages
+
+
+def test_a_run_of_some_models_builds_and_publishes_only_those(bench: Bench, web: WebServer) -> None:
+    """The other marts stay live as they were and say which run built them; all are tested and validated, and the API is called."""
+    bench.run()
+    first = f"petit-{bench.runs}"
+    grow(bench, 50)
+    web.asked.clear()
+    ran = bench.run(mode="select=mart_a fait_lignes stg_lignes")
+    assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert (count(bench), count(bench, "dwh_marts.mart_b"), count(bench, "dwh_facts.fait_jours")) == (50, 100, 100)
+    versions = "select marts -> 'dwh_marts.mart_a' ->> 'version', marts -> 'dwh_marts.mart_b' ->> 'version' from dbt_refresh_version"
+    assert bench.database.rows(versions) == [(f"petit-{bench.runs}", first)]
+    assert bench.log_rows()[-1][:3] == (True, 1, "Petit refresh - 2/2 marts validated (select=mart_a fait_lignes stg_lignes)")
+    assert (len(web.asked), is_tidy(bench)) == (2, True)
+
+    assert outcome(bench.run(mode="rollback"))[0] is Outcome.SUCCEEDED
+    assert (count(bench), count(bench, "dwh_marts.mart_b")) == (100, 100)
+
+
+def test_a_run_of_some_models_that_are_no_marts_publishes_nothing(bench: Bench) -> None:
+    """Layers without any of them are left out and say so; what is live is the version before."""
+    bench.run()
+    before = bench.database.rows(VERSION)
+    grow(bench, 50)
+    ran = bench.run(mode="select=path:models/facts")
+    assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert "1/6 staging Skipped: left out by the run's mode select=path:models/facts, which takes none of its models" in ran.messages
+    assert (count(bench), count(bench, "dwh_facts.fait_lignes"), bench.database.rows(VERSION)) == (100, 50, before)
+    assert bench.log_rows()[-1][1] == 0
+
+
+def test_a_run_of_models_that_the_refresh_does_not_build_is_refused(bench: Bench) -> None:
+    """Nothing is built for other refreshes."""
+    ran = bench.run(mode="select=stg_autres")
+    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_ORDER)
+    assert "select=stg_autres: takes no model that a layer of petit builds" in ran.messages
+
+
+def test_variables_of_one_run_go_before_those_of_the_refresh(bench: Bench) -> None:
+    """They reach dbt, the date from which ages are counted, and the run's row."""
+    newest = {"column": "mois", "maxAgeDays": 7}
+    spec = bench.spec(dbt={"vars": {"as_of": "2020-01-01"}}, validation={"marts": [{"relation": "dwh_marts.mart_a", "newest": newest}]})
+    bench.database.run("alter table src.lignes alter column mois type date using date '2026-01-01'")
+    assert outcome(bench.run(spec))[0] is Outcome.SUCCEEDED
+    ran = bench.run(spec, VARS='{"as_of": "2026-03-01", "zone": 5}')
+    assert "its newest mois is 2026-01-01, 59 days before 2026-03-01" in ran.messages
+    assert bench.database.rows("select vars from dbt_refresh_run order by started_at") == [(None,), ({"as_of": "2026-03-01", "zone": 5},)]

@@ -43,7 +43,9 @@ def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
     assert decided(world(refresh(later.share, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).notes == ()
 
 
-@pytest.mark.parametrize(("mode", "counts"), [("full-refresh", True), ("from=marts", True), ("only=tests", False), ("rollback", False)])
+@pytest.mark.parametrize(
+    ("mode", "counts"), [("full-refresh", True), ("from=marts", True), ("only=tests", False), ("rollback", False), ("select=mart_a", False)]
+)
 def test_only_runs_that_load_make_data_fresh(mode, counts):
     """Putting old data back is a success, and makes nothing younger."""
     done = job("phase2-a", "Complete", token="one")

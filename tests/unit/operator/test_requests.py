@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from refresh_api.names import CANCEL, RUN_MODE, TOKEN_ANNOTATION
+from refresh_api.names import CANCEL, RUN_MODE, RUN_VARS, TOKEN_ANNOTATION
 from refresh_api.status import OperatorShare
 from refresh_operator.names import token_job_name
 from support.worlds import UID, at, decided, job, pod, refresh, settled, world
@@ -20,7 +20,7 @@ def active(name: str) -> dict:
     return {"id": name, "trigger": "Requested", "startTime": at(-10)}
 
 
-@pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback"])
+@pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback", "select=tag:a mart_b"])
 def test_a_mode_reaches_the_run(mode):
     """In the order of its pod, and as an annotation of its Job, from where the history takes it."""
     start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).start
@@ -108,11 +108,35 @@ def test_the_history_keeps_mode_generation_and_image():
     """What the run was pinned to."""
     done = job(JOB, "Complete", token="one")
     done = done.model_copy(
-        update={"metadata": done.metadata.model_copy(update={"annotations": {**done.metadata.annotations, RUN_MODE: "only=tests"}})}
+        update={
+            "metadata": done.metadata.model_copy(
+                update={"annotations": {**done.metadata.annotations, RUN_MODE: "only=tests", RUN_VARS: '{"a": 1}'}}
+            )
+        }
     )
     ran = pod(JOB, phase="Succeeded", terminated={"exitCode": 0})
     container = ran.status.container_statuses[0].model_copy(update={"image_id": "registry.example/runner@sha256:ab"})
     ran = ran.model_copy(update={"status": ran.status.model_copy(update={"container_statuses": (container,)})})
     assert TOKEN_ANNOTATION in done.metadata.annotations
     run = settled(world(refresh(share(), token="one"), (done,), (ran,))).last_run
-    assert (run.mode, run.generation, run.image) == ("only=tests", 1, "registry.example/runner@sha256:ab")
+    assert (run.mode, run.vars, run.generation, run.image) == ("only=tests", '{"a": 1}', 1, "registry.example/runner@sha256:ab")
+
+
+def test_variables_of_a_request_reach_the_run():
+    """In its order, and on its Job, where the history finds them."""
+    start = decided(world(refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))).start
+    container = start["spec"]["template"]["spec"]["containers"][0]
+    order = json.loads(next(each["value"] for each in container["env"] if each["name"] == "REFRESH_ORDER"))
+    assert order["vars"] == {"as_of": "2026-01-31", "zone": 5}
+    assert start["metadata"]["annotations"][RUN_VARS] == '{"as_of": "2026-01-31", "zone": 5}'
+
+
+@pytest.mark.parametrize(
+    ("variables", "says"), [("[1]", "runVars: write a JSON object"), ('{"as_of": "soon"}', "runVars: as_of is a date")]
+)
+def test_variables_that_can_not_be_start_nothing(variables, says):
+    """The status says why, and the request is answered by that."""
+    after = decided(world(refresh(share(), token="one", annotations={RUN_VARS: variables})))
+    assert after.start is None
+    assert after.share.last_handled_request_at == "one"
+    assert says in after.share.request_problem
