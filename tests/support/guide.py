@@ -1,0 +1,66 @@
+"""The guide as its tests read it: the pages in reading order, and what stands in their fenced blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+KINDS = {
+    "console": {"cluster", "run", "checked", "refused", "gone"},
+    "yaml": {"refresh", "spec", "values"},
+    "sql": {""},
+    "text": {""},
+}
+"""Languages of blocks, and what is done with them.
+
+`cluster`: run on an API server with the operator; `refused`: the same, and each answers no; `gone`: the same, after all other pages.
+`run`: run on this machine. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec.
+"""
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    page: str
+    line: int
+    language: str
+    kind: str
+    text: str
+    file: str = ""
+    """Where readers save it."""
+
+    @property
+    def commands(self) -> list[str]:
+        """What is typed, continued lines joined; what is printed is left out."""
+        joined = re.sub(r"\\\n\s*", "", self.text)
+        return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
+
+    def __str__(self) -> str:
+        """Where it stands."""
+        return f"docs/{self.page}.md:{self.line}"
+
+
+def pages() -> list[str]:
+    """The pages that are written by hand, in the order of the index."""
+    entries = re.findall(r"^([a-z-]+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
+    return ["index", *entries]
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """The fenced blocks of a page; Sphinx's own directives are none."""
+    text = (DOCS / f"{page}.md").read_text()
+    for found in re.finditer(r"^```(?!\{)(\S+)(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
+        language, words, content = found.groups()
+        file = next((word.removeprefix("file=") for word in words.split() if word.startswith("file=")), "")
+        kind = next((word for word in words.split() if "=" not in word), "")
+        yield Block(page, text.count("\n", 0, found.start()) + 1, language, kind, content, file)
+
+
+def all_blocks(language: str, *kinds: str) -> list[Block]:
+    """The blocks of all pages of a language and, where named, of these kinds."""
+    return [block for page in pages() for block in blocks(page) if block.language == language and (not kinds or block.kind in kinds)]
