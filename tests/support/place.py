@@ -65,7 +65,7 @@ class Place:
 
     def replica(self, name: str, port: int) -> Place:
         """Another operator of this namespace, which shares a Lease with its like; to be started and stopped on its own."""
-        lease = {"LEASE_NAMESPACE": self.namespace, "LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
+        lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
         return replace(self, settings={**self.settings, **lease, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}, _process=None)
 
     @staticmethod
@@ -83,6 +83,8 @@ class Place:
             "KUBECONFIG": str(self.home / f"{self.namespace}.kubeconfig"),
             "WATCH_NAMESPACES": "" if "WATCH_CLUSTER_WIDE" in self.settings else self.namespace,
             "RUNNER_IMAGE": "refresh-runner:test",
+            "OPERATOR_NAMESPACE": self.namespace,
+            "PAUSE_CONFIGMAP": "op-dashboard-refresh-pause",
             "RECHECK": "2s",
             "LOST_AFTER": "4s",
             **self.settings,

@@ -61,7 +61,7 @@ def refresh(
 def kept(of: Refresh) -> Any:
     """The objects of a refresh as the operator made them."""
     assert not isinstance(of.spec, Invalid)
-    objects: dict[str, Json] = {str(item["kind"]): item for item in kept_objects(of, of.spec, SETTINGS)}
+    objects: dict[str, Json] = {str(item["kind"]): item for item in kept_objects(of, of.spec, SETTINGS, suspended=of.spec.suspend)}
     for item in objects.values():
         metadata: Any = item["metadata"]
         metadata |= {"uid": f"uid-of-{item['kind']}", "resourceVersion": "7", "creationTimestamp": at(-600)}

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from refresh_api.model import time_text
 from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
 from refresh_api.order import RunMode, vars_text
 from refresh_api.values import duration
@@ -58,6 +59,10 @@ def parser() -> argparse.ArgumentParser:
             command.add_argument(
                 "--var", action="append", default=[], metavar="NAME=VALUE", help="a dbt variable for this run alone; may be given again"
             )
+        if name == "suspend":
+            end = command.add_mutually_exclusive_group()
+            end.add_argument("--for", dest="duration", metavar="DURATION", help="go on by themselves after it, like 2h")
+            end.add_argument("--until", metavar="TIME", help="go on by themselves then, like 2026-12-24T18:00 (in this machine's zone)")
         if name in ("cancel", "logs"):
             command.add_argument("run", nargs="?", help="id of the run, or its request; the one under way unless given")
         if name == "logs":
@@ -103,10 +108,26 @@ def _under_way(seen: Seen) -> str:
 
 
 def _suspend(kubectl: Kubectl, options: argparse.Namespace) -> int:
-    suspended = options.command == "suspend"
-    kubectl.suspend(options.name, suspended)
-    says = "no scheduled runs any more" if suspended else "scheduled runs go on; slots that have passed are not made up for"
-    _print(options, f"{options.name}: {says}", {"refresh": options.name, "suspend": suspended})
+    until = _end_of(options.duration, options.until)
+    kubectl.suspend(options.name, until)
+    says = f"no scheduled runs until {time_text(until)}" if until else "no scheduled runs any more"
+    _print(options, f"{options.name}: {says}", {"refresh": options.name, "suspend": True, "until": time_text(until) if until else None})
+    return 0
+
+
+def _end_of(length: str | None, moment: str | None) -> datetime | None:
+    try:
+        if moment:
+            return datetime.fromisoformat(moment).astimezone(UTC)
+        return datetime.now(UTC) + duration(length) if length else None
+    except ValueError as error:
+        raise CliError(str(error)) from None
+
+
+def _resume(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    kubectl.resume(options.name, datetime.now(UTC).isoformat(timespec="milliseconds"))
+    says = "scheduled runs go on; slots that have passed are not made up for"
+    _print(options, f"{options.name}: {says}", {"refresh": options.name, "suspend": False})
     return 0
 
 
@@ -151,8 +172,8 @@ def _print(options: argparse.Namespace, text: str, value: object) -> None:
 HELP = {
     "run": "ask for a run now, also while suspended",
     "cancel": "end a run, or take back a request that still waits",
-    "suspend": "no scheduled runs from now on",
-    "resume": "scheduled runs go on",
+    "suspend": "no scheduled runs from now on, or until a moment",
+    "resume": "scheduled runs go on, also after suspendAfterFailures",
     "rollback": "put the previous data back, and publish nothing until `run --mode resume`",
     "status": "the refresh, its last run and the run under way, step by step",
     "history": "the last finished runs",
@@ -164,7 +185,7 @@ _COMMANDS = {
     "run": _run,
     "cancel": _cancel,
     "suspend": _suspend,
-    "resume": _suspend,
+    "resume": _resume,
     "rollback": _run,
     "status": _status,
     "history": _history,

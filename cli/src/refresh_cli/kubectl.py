@@ -4,10 +4,12 @@ import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from refresh_api.names import GROUP, PLURAL
+from refresh_api.model import time_text
+from refresh_api.names import GROUP, PLURAL, RESET_AT
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import RefreshStatus
 
@@ -71,9 +73,14 @@ class Kubectl:
         """Set annotations of a refresh; None removes one."""
         self._patch(name, {"metadata": {"annotations": values}})
 
-    def suspend(self, name: str, suspended: bool) -> None:
-        """Switch scheduled runs off or on."""
-        self._patch(name, {"spec": {"suspend": suspended}})
+    def suspend(self, name: str, until: datetime | None) -> None:
+        """Switch scheduled runs off, for good or until a moment."""
+        spec: dict[str, object] = {"suspendUntil": time_text(until)} if until else {"suspend": True}
+        self._patch(name, {"spec": spec})
+
+    def resume(self, name: str, moment: str) -> None:
+        """Switch scheduled runs on, whatever of this refresh's own has switched them off; `moment` is a value that was not there before."""
+        self._patch(name, {"spec": {"suspend": False, "suspendUntil": None}, "metadata": {"annotations": {RESET_AT: moment}}})
 
     def names(self) -> Sequence[str]:
         """Names of the refreshes of the namespace."""

@@ -24,6 +24,8 @@ RUN_VARS_LENGTH: Final = 1024
 """Characters in it."""
 CANCEL: Final = f"{GROUP}/cancel"
 """Annotation that ends one run: its id, or the request (REQUESTED_AT) that it answers; also takes back a request that still waits."""
+RESET_AT: Final = f"{GROUP}/resetAt"
+"""Annotation that lets scheduled runs go on after suspendAfterFailures: any new value begins the count anew."""
 
 # On what belongs to a refresh, by the operator.
 REFRESH_LABEL: Final = f"{GROUP}/refresh"

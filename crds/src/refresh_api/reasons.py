@@ -9,7 +9,7 @@ class ReadyReason(StrEnum):
     SCHEDULED = "Scheduled"
     """The CronJob is as it should be."""
     SUSPENDED = "Suspended"
-    """So it is, and it starts nothing, since `suspend` is true."""
+    """So it is, and it starts nothing: the condition Suspended says why."""
     INVALID_SCHEDULE = "InvalidSchedule"
     """Stalled: the cron line can't be read."""
     INVALID_TIME_ZONE = "InvalidTimeZone"
@@ -22,6 +22,21 @@ class ReadyReason(StrEnum):
     """Blocked: the warehouse's Secret, or a key in it, is missing."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
+
+
+class SuspendedReason(StrEnum):
+    """Why scheduled runs are off, or are not: reasons of the condition Suspended."""
+
+    NOT_SUSPENDED = "NotSuspended"
+    """Scheduled runs start."""
+    EVERYTHING_PAUSED = "EverythingPaused"
+    """Nothing starts, requested runs neither: the operator's ConfigMap `…-pause` is there."""
+    SUSPENDED = "Suspended"
+    """`suspend` is true."""
+    SUSPENDED_UNTIL = "SuspendedUntil"
+    """`suspendUntil` has not come yet."""
+    TOO_MANY_FAILURES = "TooManyFailures"
+    """As many scheduled runs in a row have failed as `suspendAfterFailures` says."""
 
 
 class RunningReason(StrEnum):
@@ -73,6 +88,8 @@ class EventReason(StrEnum):
     """A request started no run; the message says why."""
     NOTHING_TO_CANCEL = "NothingToCancel"
     """No run has the id that was to end."""
+    TOO_MANY_FAILURES = "TooManyFailures"
+    """Scheduled runs are off from now on, since as many in a row have failed as `suspendAfterFailures` says."""
     DATA_STALE = "DataStale"
     """The data have become older than `freshness` allows."""
     DATA_FRESH = "DataFresh"

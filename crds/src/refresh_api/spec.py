@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import ConfigDict, Field, JsonValue, model_validator
 
-from refresh_api.fields import CronLine, Identifier, SecretRef, TimeZone, map_list
-from refresh_api.model import Model
+from refresh_api.fields import CronLine, Identifier, ObjectName, SecretRef, TimeZone, map_list
+from refresh_api.model import Model, Time
 from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
@@ -70,6 +70,15 @@ class Freshness(Model):
 
     max_staleness: Duration = Field(
         description="Longest time since the end of the last successful run; beyond it the condition DataFresh is False, reason Stale."
+    )
+
+
+class After(Model):
+    """Another refresh whose data these layers stand on."""
+
+    name: ObjectName = Field(description="Name of the other refresh; of the same namespace, on the same warehouse.")
+    within: Duration = Field(
+        default="1h", description="Longest time since the end of its last successful run; beyond it scheduled runs of this one are skipped."
     )
 
 
@@ -136,6 +145,21 @@ class RefreshSpec(Model):
         description="Zone of the schedule, by its IANA name, for example Europe/Paris.",
     )
     suspend: bool = Field(default=False, description="No scheduled runs while true; a run under way goes on, requested runs still start.")
+    suspend_until: Time | None = Field(
+        default=None,
+        description="No scheduled runs until this moment, like 2026-12-24T18:00:00Z; then they go on by themselves. Requested runs still "
+        "start.",
+    )
+    suspend_after_failures: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="No scheduled runs any more after so many failed ones in a row, until a requested run succeeds, or the annotation "
+        "dashboards.sigeti.io/resetAt gets a new value; without end unless given.",
+    )
+    after: After | None = Field(
+        default=None, description="A scheduled run is skipped unless this other refresh has succeeded of late; not asked unless given."
+    )
     warehouse: Warehouse = Field(description="The database.")
     lock: Lock = Field(default=Lock(), description="How runs on the same warehouse exclude each other.")
     dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")

@@ -67,6 +67,8 @@ class Reason(StrEnum):
     """Ended from outside, by a drain or an eviction; another attempt follows."""
     LOCK_HELD = "LockHeld"
     """Another run held the warehouse for longer than `lock.wait`: skipped, or failed with `onHeld: Fail`."""
+    DEPENDENCY_STALE = "DependencyStale"
+    """Skipped: a refresh that this one stands on (`after`) has not succeeded recently enough."""
     SLOT_REPEATED = "SlotRepeated"
     """Skipped: clocks went back, and this slot had its run an hour before."""
     LOCK_LOST = "LockLost"
@@ -283,7 +285,7 @@ class ConditionStatus(StrEnum):
 class Condition(Model):
     """A conclusion of the operator, in the form that Kubernetes' own objects use."""
 
-    type: str = Field(description="Ready, Reconciling, Stalled, Running, LastRunSucceeded or DataFresh.")
+    type: str = Field(description="Ready, Reconciling, Stalled, Suspended, Running, LastRunSucceeded or DataFresh.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=64, description="Why, in one word.")
     message: Message = Field(default="", description="Why, in a sentence, and what to do.")
@@ -319,7 +321,7 @@ class OperatorShare(Model):
         default_factory=list,
         max_length=8,
         json_schema_extra=_CONDITION_LIST,
-        description="Ready, Reconciling and Stalled speak of the configuration; Running and LastRunSucceeded of the runs; "
+        description="Ready, Reconciling and Stalled speak of the configuration; Suspended, Running and LastRunSucceeded of the runs; "
         "DataFresh, where spec.freshness is given, of the data.",
     )
     next_run: Time | None = Field(default=None, description="When the next scheduled run starts.")
@@ -336,7 +338,12 @@ class OperatorShare(Model):
     last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
     last_success_time: Time | None = Field(default=None, description="When the last successful run ended.")
     consecutive_failures: int = Field(default=0, ge=0, description="Failed runs since the last successful one.")
+    scheduled_failures: int = Field(
+        default=0, ge=0, description="Failed scheduled runs since the last successful run, or the last annotation resetAt."
+    )
+    last_handled_reset_at: str | None = Field(default=None, description="The last value of the annotation resetAt that was answered.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are off.")
+    suspended_until: Time | None = Field(default=None, description="When they go on by themselves; unset where they don't.")
     slots_judged_until: Time | None = Field(
         default=None, description="Every slot of the schedule until then is a run, or was counted in missedRuns."
     )

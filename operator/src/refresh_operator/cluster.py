@@ -17,7 +17,7 @@ from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
 from refresh_operator.secrets import SecretBook
-from refresh_operator.world import Invalid, Job, Json, Pod, Refresh, World, mapping, refresh_of
+from refresh_operator.world import Invalid, Job, Json, Pause, Pod, Refresh, World, mapping, refresh_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Cluster:
             if found:
                 self._mirror.put(kind, found)
 
-    async def observe(self, refresh: Refresh, silence: timedelta = timedelta(0)) -> World:
+    async def observe(self, refresh: Refresh, silence: timedelta, pause: Pause | None) -> World:
         """All that belongs to a refresh, as it is now."""
         objects = {}
         for kind, name in _kept_names(refresh.ref):
@@ -76,7 +76,7 @@ class Cluster:
         missing = (
             () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
         )
-        return World(refresh, objects, tuple(runs), pods, silence, missing)
+        return World(refresh, objects, tuple(runs), pods, silence, missing, pause)
 
     async def apply(self, refresh: Refresh, decision: Decision, now: datetime) -> frozenset[Difference]:
         """Make a decision so; Conflict if somebody was faster. Returns the differences that came back at once: others insist on them."""

@@ -6,15 +6,14 @@ from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.names import GROUP
-from refresh_api.reasons import FreshReason, ReadyReason, RunningReason
-from refresh_api.spec import RefreshSpec
+from refresh_api.reasons import FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.status import ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
 from refresh_api.values import duration
-from refresh_operator.conclusions import start_problem
+from refresh_operator.conclusions import GOOD, start_problem
+from refresh_operator.holds import Hold
 from refresh_operator.names import token_job_name
 from refresh_operator.world import Invalid, Refresh, World
 
-GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})
 LINE: Final = 300
 """Characters of another message within a line of ours."""
 
@@ -39,27 +38,29 @@ def one_line(text: str | None) -> str:
     return clip(" ".join((text or "").split()), LINE)
 
 
-def conditions(world: World, share: OperatorShare, problem: Problem | None, now: datetime) -> list[Condition]:
+def conditions(world: World, share: OperatorShare, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
     """Return all conditions as they should be now."""
     refresh, generation = world.refresh, share.observed_generation
     reason, message = running(world, share.active)
     active = ConditionStatus.TRUE if share.active else ConditionStatus.FALSE
     return [
-        *readiness(refresh, generation, problem, now),
+        *readiness(refresh, generation, problem, hold, now),
+        _suspension(refresh, generation, hold, now),
         _condition(refresh.share, "Running", active, reason, message, generation, now),
         _last_run_condition(refresh.share, share.history, generation, now),
         *_freshness(refresh, share, generation, now),
     ]
 
 
-def readiness(refresh: Refresh, generation: int, problem: Problem | None, now: datetime) -> list[Condition]:
+def _suspension(refresh: Refresh, generation: int, hold: Hold | None, now: datetime) -> Condition:
+    reason, message = (hold.reason, hold.message) if hold else (SuspendedReason.NOT_SUSPENDED, "")
+    status = ConditionStatus.TRUE if hold else ConditionStatus.FALSE
+    return _condition(refresh.share, "Suspended", status, reason, message, generation, now)
+
+
+def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
     """Return the conditions that speak of the configuration."""
-    suspended = isinstance(refresh.spec, RefreshSpec) and refresh.spec.suspend
-    fine = (
-        (ReadyReason.SUSPENDED, "no scheduled runs while spec.suspend is true")
-        if suspended
-        else (ReadyReason.SCHEDULED, "the CronJob is as it should be")
-    )
+    fine = (ReadyReason.SUSPENDED, hold.message) if hold else (ReadyReason.SCHEDULED, "the CronJob is as it should be")
     reason, message = (problem.reason, problem.message) if problem else fine
     holds = {
         "Ready": problem is None,

@@ -16,6 +16,7 @@ from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Ref
 from refresh_operator.heartbeats import Heartbeats
 from refresh_operator.logs import about
 from refresh_operator.names import Ref
+from refresh_operator.pause import PauseSign
 from refresh_operator.settings import Settings
 from refresh_operator.share import not_ready
 from refresh_operator.tell import tell
@@ -33,6 +34,7 @@ class Services:
     clock: Callable[[], datetime]
     """The time, to the second."""
     agenda: Agenda
+    sign: PauseSign
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
     """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
@@ -71,7 +73,7 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
         return None
     now = services.clock()
     try:
-        world = await services.cluster.observe(refresh, services.heartbeats.silence(refresh, now))
+        world = await services.cluster.observe(refresh, services.heartbeats.silence(refresh, now), services.sign.at(now))
         decision = decide(world, services.settings, now, services.tolerated.get(ref, frozenset()))
         returned = await services.cluster.apply(refresh, decision, now)
     except Forbidden as error:

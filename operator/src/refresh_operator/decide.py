@@ -10,6 +10,7 @@ from refresh_api.values import duration
 from refresh_operator.conditions import Problem
 from refresh_operator.desired import HASH_ANNOTATION, kept_objects
 from refresh_operator.drift import Difference, differences, owned_by, replacement
+from refresh_operator.holds import hold_of, scheduled_failures
 from refresh_operator.notes import Note, drift_note, notes_of
 from refresh_operator.requests import answer_of, cancellation_of
 from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_watched
@@ -61,7 +62,9 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
     spec = None if isinstance(refresh.spec, Invalid) else refresh.spec
     start_timeout = duration(spec.start_timeout) if spec else _START_TIMEOUT
     found = _findings(world, settings, start_timeout, now)
-    create, replace = _objects(world, kept_objects(refresh, spec, settings), tolerated) if spec else ((), ())
+    create, replace = (
+        _objects(world, kept_objects(refresh, spec, settings, suspended=found.hold is not None), tolerated) if spec else ((), ())
+    )
     if any(each.forget_slots for each in replace):
         # what the new schedule would have had before now was never due
         found = dataclasses.replace(found, judged=dataclasses.replace(found.judged, until=now))
@@ -86,7 +89,8 @@ def _findings(world: World, settings: Settings, start_timeout: timedelta, now: d
     ended = ended_runs(world, Patience(start_timeout, settings.lost_after), now, cancellation.ended)
     active = active_runs(world, ended)
     answer = answer_of(world, settings, problem, active, cancellation.withdrawn)
-    return Findings(problem, ended, active, answer, cancellation, judge(world, now))
+    failures = scheduled_failures(world.refresh, ended)
+    return Findings(problem, ended, active, answer, cancellation, judge(world, now), failures, hold_of(world, failures, now))
 
 
 def _problem(world: World) -> Problem | None:
@@ -148,6 +152,8 @@ def _again(world: World, found: Findings, share: OperatorShare, start_timeout: t
         waits.append(settings.recheck)
     if share.next_run:
         waits.append(share.next_run - now + second)
+    if share.suspended_until:
+        waits.append(share.suspended_until - now + second)
     if found.judged.next_due:
         waits.append(found.judged.next_due - now + second)
     spec = world.refresh.spec

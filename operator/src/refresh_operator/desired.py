@@ -31,17 +31,17 @@ HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
 """Annotation on what the operator keeps: a hash of what it should be. It tells a change by hand from a change of what is wanted."""
 
 
-def kept_objects(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> tuple[Json, ...]:
+def kept_objects(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool) -> tuple[Json, ...]:
     """All objects that are kept equal to a refresh, in the order in which they are made."""
-    return (*permissions(refresh), cronjob(refresh, spec, settings))
+    return (*permissions(refresh), cronjob(refresh, spec, settings, suspended=suspended))
 
 
-def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings) -> Json:
-    """The CronJob that starts a refresh's runs."""
+def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool) -> Json:
+    """The CronJob that starts a refresh's runs, unless they are off for whatever reason."""
     body: Json = {
         "schedule": spec.schedule,
         "timeZone": spec.time_zone,
-        "suspend": spec.suspend,
+        "suspend": suspended,
         "concurrencyPolicy": "Forbid",
         "startingDeadlineSeconds": _seconds(STARTING_DEADLINE),
         "successfulJobsHistoryLimit": HISTORY_LIMIT,

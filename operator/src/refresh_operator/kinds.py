@@ -38,6 +38,7 @@ ROLES: Final = Kind("Role", "apis/rbac.authorization.k8s.io/v1", "roles")
 BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings")
 PODS: Final = Kind("Pod", "api/v1", "pods")
 SECRETS: Final = Kind("Secret", "api/v1", "secrets")
+CONFIGMAPS: Final = Kind("ConfigMap", "api/v1", "configmaps")
 EVENTS: Final = Kind("Event", "api/v1", "events")
 LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refresh_api.model import time_text
-from refresh_api.reasons import EventReason, FreshReason
+from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
 from refresh_operator.conditions import condition_of
 from refresh_operator.drift import Difference
@@ -54,6 +54,7 @@ def notes_of(
     for slot in missed[-_MISSED_MAX:]:
         text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
         notes.append(Note(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
+    notes += _failure_notes(before, after, now)
     return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
 
 
@@ -74,6 +75,14 @@ def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[End
         text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
         notes.append(Note(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
     return notes
+
+
+def _failure_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+    old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
+    wanted = SuspendedReason.TOO_MANY_FAILURES
+    if new is None or new.reason != wanted or (old and old.reason == wanted):
+        return []
+    return [Note(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
 
 
 def _freshness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:

@@ -57,7 +57,7 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     wrong = _wrong(refresh.asked, refresh.spec)
     if wrong:
         return Answer(token, clip(wrong))
-    if active:
+    if active or world.pause:
         return Answer(before, refresh.share.request_problem)
     # acknowledged at the next look, which finds the Job: should this one be interrupted, the same Job is made again
     job = token_job(refresh, refresh.spec, settings, _Object.model_validate(cronjob).metadata, token)

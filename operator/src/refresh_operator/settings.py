@@ -18,6 +18,14 @@ class LeaseRef:
 
 
 @dataclass(frozen=True)
+class PauseRef:
+    """The ConfigMap that pauses everything while it is there."""
+
+    namespace: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Settings:
     """One operator's settings; fixed while it runs."""
 
@@ -39,6 +47,8 @@ class Settings:
     log_level: str = "INFO"
     lease: LeaseRef | None = None
     """None: this operator is the only one, and asks nobody."""
+    pause: PauseRef | None = None
+    """None: nothing pauses everything."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -61,16 +71,26 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         health_endpoint=environment.get("HEALTH_ENDPOINT", ""),
         log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
         lease=_lease(environment),
+        pause=_pause(environment),
     )
 
 
 def _lease(environment: Mapping[str, str]) -> LeaseRef | None:
-    names = [environment.get(name, "") for name in ("LEASE_NAMESPACE", "LEASE_NAME", "POD_NAME")]
-    if not names[1]:
-        return None
-    if not all(names):
-        raise SettingsError("LEASE_NAME: LEASE_NAMESPACE and POD_NAME are needed beside it")
-    return LeaseRef(*names)
+    name, holder = environment.get("LEASE_NAME", ""), environment.get("POD_NAME", "")
+    if name and not holder:
+        raise SettingsError("LEASE_NAME: POD_NAME is needed beside it")
+    return LeaseRef(_home(environment, "LEASE_NAME"), name, holder) if name else None
+
+
+def _pause(environment: Mapping[str, str]) -> PauseRef | None:
+    name = environment.get("PAUSE_CONFIGMAP", "")
+    return PauseRef(_home(environment, "PAUSE_CONFIGMAP"), name) if name else None
+
+
+def _home(environment: Mapping[str, str], needed_by: str) -> str:
+    if not environment.get("OPERATOR_NAMESPACE"):
+        raise SettingsError(f"{needed_by}: OPERATOR_NAMESPACE is needed beside it")
+    return environment["OPERATOR_NAMESPACE"]
 
 
 def _words(text: str) -> tuple[str, ...]:

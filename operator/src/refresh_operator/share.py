@@ -5,10 +5,12 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from refresh_api import cron
-from refresh_api.order import ModeKind, RunMode
+from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorShare, Outcome, Phase, Reason, clip
-from refresh_operator.conditions import GOOD, LINE, Problem, conditions, one_line, readiness, running
+from refresh_api.status import HISTORY_LENGTH, ActiveRun, OperatorShare, Outcome, Phase, Reason, clip
+from refresh_operator.conclusions import GOOD
+from refresh_operator.conditions import LINE, Problem, conditions, one_line, readiness, running
+from refresh_operator.holds import Hold, last_hold, loads
 from refresh_operator.requests import Answer, Cancellation
 from refresh_operator.runs import Ended
 from refresh_operator.slots import Judged
@@ -25,6 +27,10 @@ class Findings:
     answer: Answer
     cancellation: Cancellation
     judged: Judged
+    failures: int
+    """Scheduled runs that have failed in a row."""
+    hold: Hold | None
+    """Why scheduled runs are off."""
 
 
 def share_of(world: World, found: Findings, now: datetime) -> OperatorShare:
@@ -36,23 +42,26 @@ def share_of(world: World, found: Findings, now: datetime) -> OperatorShare:
     draft = old.model_copy(
         update={
             "observed_generation": refresh.metadata.generation,
-            **_next_runs(refresh, now),
+            **_next_runs(refresh, found.hold, now),
             "active": found.active,
             "history": history,
             "last_run": history[0] if history else old.last_run,
             "last_handled_request_at": found.answer.handled,
             "request_problem": found.answer.problem,
             "last_handled_cancel": found.cancellation.handled,
-            "suspended_since": (old.suspended_since or now) if _suspended(refresh) else None,
+            "scheduled_failures": found.failures,
+            "last_handled_reset_at": refresh.reset or old.last_handled_reset_at,
+            "suspended_since": (old.suspended_since or now) if found.hold else None,
+            "suspended_until": found.hold.until if found.hold else None,
             **_counters(old, ended),
             **_missed(old, found.judged),
         }
     )
     return draft.model_copy(
         update={
-            "phase": _phase(refresh, found.problem, found.active),
-            "message": clip(_message(world, draft, found.problem), 2 * LINE),
-            "conditions": conditions(world, draft, found.problem, now),
+            "phase": _phase(found),
+            "message": clip(_message(world, draft, found), 2 * LINE),
+            "conditions": conditions(world, draft, found.problem, found.hold, now),
         }
     )
 
@@ -66,15 +75,16 @@ def not_ready(refresh: Refresh, problem: Problem, now: datetime) -> OperatorShar
         update={
             "phase": Phase.STALLED if problem.stalled else Phase.BLOCKED,
             "message": clip(problem.message, 2 * LINE),
-            "conditions": [*readiness(refresh, generation, problem, now), *others],
+            "conditions": [*readiness(refresh, generation, problem, last_hold(old), now), *others],
         }
     )
 
 
-def _next_runs(refresh: Refresh, now: datetime) -> dict[str, object]:
-    if isinstance(refresh.spec, Invalid) or refresh.spec.suspend:
+def _next_runs(refresh: Refresh, hold: Hold | None, now: datetime) -> dict[str, object]:
+    if isinstance(refresh.spec, Invalid) or (hold and hold.until is None):
         return {"next_run": None, "next": None, "next_runs": []}
-    coming = list(islice(cron.parse(refresh.spec.schedule, refresh.spec.time_zone).runs_after(now), 3))
+    begin = max(now, hold.until) if hold and hold.until else now
+    coming = list(islice(cron.parse(refresh.spec.schedule, refresh.spec.time_zone).runs_after(begin), 3))
     first = coming[0] if coming else None
     return {"next_run": first, "next": _short(first, now), "next_runs": [each.isoformat(timespec="minutes") for each in coming]}
 
@@ -101,46 +111,39 @@ def _counters(old: OperatorShare, ended: tuple[Ended, ...]) -> dict[str, object]
     failures, success = old.consecutive_failures, old.last_success_time
     for run in (each.run for each in ended):
         if run.outcome in GOOD:
-            failures, success = 0, run.completion_time if _loads(run) else success
+            failures, success = 0, run.completion_time if loads(run) else success
         elif run.outcome is Outcome.FAILED and run.reason is not Reason.CANCELLED:
             failures += 1
     return {"consecutive_failures": failures, "last_success_time": success}
 
 
-def _loads(run: FinishedRun) -> bool:
-    """Whether a run of this mode makes the data younger: not one step or some models alone, nor putting old data back."""
-    try:
-        return run.mode is None or RunMode.parse(run.mode).kind not in (ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT)
-    except ValueError:
-        return True
-
-
-def _suspended(refresh: Refresh) -> bool:
-    return isinstance(refresh.spec, RefreshSpec) and refresh.spec.suspend
-
-
-def _phase(refresh: Refresh, problem: Problem | None, active: list[ActiveRun]) -> Phase:
-    if problem:
-        return Phase.STALLED if problem.stalled else Phase.BLOCKED
-    if active:
+def _phase(found: Findings) -> Phase:
+    if found.problem:
+        return Phase.STALLED if found.problem.stalled else Phase.BLOCKED
+    if found.active:
         return Phase.RUNNING
-    return Phase.SUSPENDED if _suspended(refresh) else Phase.SCHEDULED
+    return Phase.SUSPENDED if found.hold else Phase.SCHEDULED
 
 
-def _message(world: World, share: OperatorShare, problem: Problem | None) -> str:
-    refresh, last = world.refresh, share.last_run
-    if problem:
-        return problem.message
+def _message(world: World, share: OperatorShare, found: Findings) -> str:
+    refresh, last, hold = world.refresh, share.last_run, found.hold
+    paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
+    if found.problem:
+        return found.problem.message
     if share.active:
-        return running(world, share.active)[1]
+        return running(world, share.active)[1] + (f"; {paused.message}" if paused else "")
+    if paused:
+        return paused.message + (f"; the request {one_line(refresh.token)} waits for its end" if refresh.token else "")
     if share.request_problem:
         return f"the request {one_line(share.last_handled_request_at)} started no run: {one_line(share.request_problem)}"
+    if hold and hold.reason is SuspendedReason.TOO_MANY_FAILURES:
+        return f"{hold.message}; the last run: {one_line(last.message) if last else ''}".rstrip(": ")
     if last and last.outcome is Outcome.FAILED:
         look = f"kubectl logs -n {refresh.ref.namespace} job/{last.id}"
         return f"the last run failed ({last.reason}): {one_line(last.message)}; look further: {look}"
     if last and last.outcome is Outcome.WARNED:
         return f"the last run ended with warnings: {one_line(last.message)}"
-    if share.next is None:
-        return "no scheduled runs: suspended by spec.suspend"
+    if hold:
+        return hold.message
     zone = refresh.spec.time_zone if isinstance(refresh.spec, RefreshSpec) else ""
     return f"next run: {share.next} ({zone})"

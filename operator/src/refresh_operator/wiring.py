@@ -22,6 +22,7 @@ from refresh_operator.handlers import kopf_settings, registry_of
 from refresh_operator.lease import Seat
 from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref
+from refresh_operator.pause import PauseSign
 from refresh_operator.probes import Health, serve_probes
 from refresh_operator.settings import Settings
 
@@ -39,7 +40,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     seat = Seat(await Api.connect(kubeconfig), settings.lease, time.monotonic) if settings.lease else None
     api = await Api.connect(kubeconfig, (lambda: seat.held) if seat else (lambda: True))
     agenda, mirror = Agenda(), Mirror()
-    services = Services(Cluster(api, mirror), settings, clock, agenda)
+    services = Services(Cluster(api, mirror), settings, clock, agenda, PauseSign(api, settings.pause))
     health = Health(mirror, agenda, seat)
     tasks = [asyncio.create_task(_told_to_end(), name="end")]
     if settings.health_endpoint:
@@ -51,6 +52,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
             tasks += [
                 asyncio.create_task(work(services, health), name="agenda"),
                 asyncio.create_task(resync(services, mirror), name="resync"),
+                asyncio.create_task(heed_pause(services), name="pause"),
                 asyncio.create_task(_watch(services, mirror), name="kopf"),
             ]
             await _first_of(tasks)
@@ -111,6 +113,7 @@ def _figures(services: Services, health: Health) -> str:
 async def work(services: Services, health: Health) -> None:
     """Look at what is due, once everything is known that is there."""
     await health.mirror.listed.wait()
+    await services.sign.known.wait()
     health.first.update(health.mirror.refreshes())
     for ref in health.first:
         services.agenda.add(ref)
@@ -120,6 +123,16 @@ async def work(services: Services, health: Health) -> None:
         health.first.discard(ref)
 
     await services.agenda.work(look_and_tell)
+
+
+async def heed_pause(services: Services) -> None:
+    """Ask again and again whether everything is paused; what that changes is looked at."""
+    while True:
+        if await services.sign.look():
+            for refresh in services.cluster.refreshes():
+                services.agenda.add(refresh.ref)
+        known = services.sign.known.is_set()
+        await asyncio.sleep((services.settings.recheck if known else _PAUSE).total_seconds())
 
 
 async def resync(services: Services, mirror: Mirror) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import CANCEL, REQUESTED_AT, RUN_MODE, RUN_VARS
+from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS
+from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Run, RunnerShare
 from refresh_operator.names import Ref
@@ -17,13 +18,13 @@ Json = dict[str, JsonValue]
 """An object as the API server sends it."""
 
 
+JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
+_SPEC_REASONS: Final = {"schedule": ReadyReason.INVALID_SCHEDULE, "timeZone": ReadyReason.INVALID_TIME_ZONE}
+
+
 def mapping(value: JsonValue) -> Json:
     """Return the object that a field holds; an empty one where it holds none."""
     return value if isinstance(value, dict) else {}
-
-
-JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
-_SPEC_REASONS: Final = {"schedule": "InvalidSchedule", "timeZone": "InvalidTimeZone"}
 
 
 class Seen(BaseModel):
@@ -205,6 +206,20 @@ class Refresh:
         wanted = self.metadata.annotations.get(CANCEL)
         return wanted if wanted and wanted != self.share.last_handled_cancel else None
 
+    @property
+    def reset(self) -> str | None:
+        """The annotation that begins the count of failures anew, if that was not answered yet."""
+        wanted = self.metadata.annotations.get(RESET_AT)
+        return wanted if wanted and wanted != self.share.last_handled_reset_at else None
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Nothing starts anywhere, by the will of who runs the operator."""
+
+    message: str
+    until: datetime | None = None
+
 
 @dataclass(frozen=True)
 class World:
@@ -219,6 +234,7 @@ class World:
     """How long `status.run` has been showing the same heartbeat, by the operator's own clock."""
     missing: tuple[str, ...] = ()
     """What the warehouse's Secret lacks, in words; empty when all is there."""
+    pause: Pause | None = None
 
     def pods_of(self, job: str) -> list[Pod]:
         """The pods of one Job, oldest first."""
@@ -245,7 +261,7 @@ def _spec(spec: Json) -> RefreshSpec | Invalid:
         first = error.errors(include_input=False, include_url=False)[0]
     path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     field_name = str(first["loc"][0]) if first["loc"] else ""
-    return Invalid(_SPEC_REASONS.get(field_name, "InvalidSpec"), path, first["msg"].removeprefix("Value error, "))
+    return Invalid(_SPEC_REASONS.get(field_name, ReadyReason.INVALID_SPEC), path, first["msg"].removeprefix("Value error, "))
 
 
 def _share(status: Json) -> OperatorShare:

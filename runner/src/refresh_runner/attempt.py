@@ -15,7 +15,7 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import cache, lock, refresh_log, slot
+from refresh_runner import after, cache, lock, refresh_log, slot
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
@@ -110,6 +110,7 @@ class Execution:
             tools.dbt.session_settings = tools.warehouse.session_settings
             refresh_log.prepare(tools.warehouse)
             earlier = tools.ledger.open()
+            after.check(self._plan.order, self._plan.attempt.run_id, tools.warehouse)
             tools.dbt.on_done = tools.ledger.node_done
             self._marts = Marts(self._plan, connection)
             self._marts.begin()

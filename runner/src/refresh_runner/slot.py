@@ -12,12 +12,17 @@ _DIGITS: Final = 8
 """The CronJob controller ends a Job's name in the slot's minute since 1970, which has so many digits until 2160."""
 
 
+def slot_of(run: str) -> datetime | None:
+    """Return the slot that a run was scheduled for; None for one that somebody asked for."""
+    minutes = run.rpartition("-")[2]
+    return datetime.fromtimestamp(int(minutes) * 60, UTC) if minutes.isdigit() and len(minutes) == _DIGITS else None
+
+
 def check(order: Order, run: str) -> None:
     """Raise RunFailedError, as a run that gives way, where clocks showed this run's time an hour ago already."""
-    minutes = run.rpartition("-")[2]
-    if not minutes.isdigit() or len(minutes) != _DIGITS:
+    slot = slot_of(run)
+    if slot is None:
         return
-    slot = datetime.fromtimestamp(int(minutes) * 60, UTC)
     schedule = cron.parse(order.spec.schedule, order.spec.time_zone)
     if schedule.is_repeat(slot) and order.mode == "refresh":
         wall = slot.astimezone(schedule.zone)

@@ -60,9 +60,14 @@ def test_suspend_and_resume_change_the_spec(shared_place):
     assert plugin(shared_place, "next", "plugin-sleep").stdout.splitlines()[0] == "NEXT"
     assert plugin(shared_place, "suspend", "plugin-sleep").returncode == 0
     shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Suspended", 10, "plugin-sleep")
-    assert "suspended" in plugin(shared_place, "next", "plugin-sleep").stdout
+    assert "spec.suspend" in plugin(shared_place, "next", "plugin-sleep").stdout
     assert plugin(shared_place, "resume", "plugin-sleep").returncode == 0
     shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
+    assert plugin(shared_place, "suspend", "plugin-sleep", "--for", "2h").returncode == 0
+    shared_place.until(lambda: shared_place.condition("plugin-sleep", "Suspended") == ("True", "SuspendedUntil"), 10, "plugin-sleep")
+    assert plugin(shared_place, "resume", "plugin-sleep").returncode == 0
+    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
+    assert "lastHandledResetAt" in shared_place.status("plugin-sleep")
 
 
 def test_a_missing_permission_is_named(shared_place):

@@ -23,8 +23,8 @@ def spec_of(**changes) -> tuple[Refresh, RefreshSpec]:
     return seen, seen.spec
 
 
-def cronjob_of(settings: Settings = SETTINGS, **changes) -> Any:
-    return cronjob(*spec_of(**changes), settings)["spec"]
+def cronjob_of(settings: Settings = SETTINGS, suspended: bool = False, **changes) -> Any:
+    return cronjob(*spec_of(**changes), settings, suspended=suspended)["spec"]
 
 
 def job_of(**changes) -> Any:
@@ -40,8 +40,8 @@ def environment(pod):
 
 
 def test_the_cronjob_has_the_refreshs_schedule():
-    """Schedule, zone and suspend are the user's; Forbid and a starting deadline are always set."""
-    made = cronjob_of(schedule="0 6 * * *", timeZone="Europe/Paris", suspend=True)
+    """Schedule and zone are the user's; Forbid and a starting deadline are always set."""
+    made = cronjob_of(schedule="0 6 * * *", timeZone="Europe/Paris", suspended=True)
     assert (made["schedule"], made["timeZone"], made["suspend"]) == ("0 6 * * *", "Europe/Paris", True)
     assert made["concurrencyPolicy"] == "Forbid"
     assert made["startingDeadlineSeconds"] > 0
@@ -172,7 +172,7 @@ def test_settings_of_the_chart_reach_the_pod():
 
 def test_the_same_spec_gives_the_same_objects():
     """Byte for byte, or the operator would never come to rest."""
-    one, other = (json.dumps(kept_objects(*spec_of(), SETTINGS)) for _ in range(2))
+    one, other = (json.dumps(kept_objects(*spec_of(), SETTINGS, suspended=False)) for _ in range(2))
     assert one == other
     assert decide(world(refresh()), SETTINGS, NOW).replace == ()
     assert decide(world(refresh()), SETTINGS, NOW).again <= timedelta(hours=1)
@@ -203,7 +203,7 @@ def test_a_pod_template_adds_and_takes_nothing_away():
     assert added["securityContext"] == plain["securityContext"]
     for key in ("args", "securityContext", "volumeMounts", "resources"):
         assert added["containers"][0][key] == plain["containers"][0][key]
-    kept_cronjob: Any = kept_objects(*spec_of(podTemplate=TEMPLATE), SETTINGS)[-1]
+    kept_cronjob: Any = kept_objects(*spec_of(podTemplate=TEMPLATE), SETTINGS, suspended=False)[-1]
     metadata = kept_cronjob["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
     assert metadata["labels"]["team"] == "bi"
     assert metadata["labels"]["dashboards.sigeti.io/refresh"] == "phase2"

@@ -41,7 +41,8 @@ def test_the_lease_comes_from_the_environment():
     """None by default; half of it is a mistake."""
     good = {"WATCH_NAMESPACES": "a", "RUNNER_IMAGE": "i"}
     assert settings_from(good).lease is None
-    lease = {"LEASE_NAMESPACE": "n", "LEASE_NAME": "l", "POD_NAME": "p"}
+    lease = {"OPERATOR_NAMESPACE": "n", "LEASE_NAME": "l", "POD_NAME": "p"}
     assert settings_from({**good, **lease}).lease == LeaseRef("n", "l", "p")
-    with pytest.raises(SettingsError, match="POD_NAME"):
-        settings_from({**good, **lease, "POD_NAME": ""})
+    for missing in ("POD_NAME", "OPERATOR_NAMESPACE"):
+        with pytest.raises(SettingsError, match=missing):
+            settings_from({**good, **lease, missing: ""})

@@ -1,0 +1,130 @@
+"""Why scheduled runs are off: by the spec, until a date, after failures, or because everything is paused."""
+
+from datetime import timedelta
+
+import pytest
+
+from refresh_api.names import RESET_AT
+from refresh_api.status import Phase
+from refresh_operator.kinds import CONFIGMAPS
+from refresh_operator.pause import pause_of
+from refresh_operator.settings import PauseRef
+from refresh_operator.world import Pause
+from support.worlds import NOW, Json, at, condition, decided, job, refresh, report, settled, world
+
+HOUR = timedelta(hours=1)
+EVERYTHING = Pause("everything is paused: a move (ConfigMap p in n)")
+
+
+def suspended(decision) -> bool | None:
+    """What the CronJob is to become; None where it stays as it is."""
+    found = [each.item["spec"]["suspend"] for each in decision.replace if each.item["kind"] == "CronJob"]
+    return found[0] if found else None
+
+
+def test_suspended_until_a_moment_and_then_no_longer():
+    """In the CronJob and the status; the next runs are those after it, and the slots before it never become runs."""
+    seen = refresh(suspendUntil=at(60), schedule="*/10 * * * *")
+    first = decided(world(seen))
+    assert suspended(first) is True
+    assert condition(first.share, "Suspended")[:2] == ("True", "SuspendedUntil")
+    assert condition(first.share, "Ready")[:2] == ("True", "Suspended")
+    assert (first.share.phase, first.share.suspended_until, first.share.next_run) == (Phase.SUSPENDED, NOW + HOUR, NOW + HOUR * 7 / 6)
+    assert first.again <= HOUR + timedelta(seconds=1)
+    over = decided(world(refresh(share=first.share, suspendUntil=at(60), schedule="*/10 * * * *")), NOW + HOUR)
+    assert suspended(over) is None  # the CronJob of this world was never suspended
+    assert condition(over.share, "Suspended")[:2] == ("False", "NotSuspended")
+    assert (over.share.suspended_since, over.share.suspended_until, over.share.phase) == (None, None, Phase.SCHEDULED)
+
+
+def test_two_reasons_end_with_the_later_one():
+    """And not at all where one of them has no end."""
+    both = settled(world(refresh(suspendUntil=at(60)), pause=Pause("everything is paused", NOW + 2 * HOUR)))
+    assert (condition(both, "Suspended")[1], both.suspended_until) == ("EverythingPaused", NOW + 2 * HOUR)
+    endless = settled(world(refresh(suspendUntil=at(60), suspend=True)))
+    assert (condition(endless, "Suspended")[1], endless.suspended_until, endless.next_run) == ("Suspended", None, None)
+
+
+def failed(count: int, **further):
+    return tuple(job(f"r{number}", "Failed", -60 + number, **further) for number in range(count))
+
+
+def test_scheduled_runs_end_after_so_many_failures_in_a_row():
+    """Said in a condition, an event and the message; one failure fewer changes nothing."""
+    limit: Json = {"suspendAfterFailures": 3}
+    assert suspended(decided(world(refresh(**limit), failed(2)))) is None
+    decision = decided(world(refresh(**limit), failed(3)))
+    assert suspended(decision) is True
+    assert condition(decision.share, "Suspended")[:2] == ("True", "TooManyFailures")
+    assert decision.share.message.startswith("no scheduled runs, since 3 in a row failed (spec.suspendAfterFailures: 3)")
+    assert [note.reason for note in decision.notes].count("TooManyFailures") == 1
+    again = decided(world(refresh(share=decision.share, **limit), failed(3)))
+    assert "TooManyFailures" not in [note.reason for note in again.notes]
+
+
+@pytest.mark.parametrize("others", [failed(5, token="t"), failed(5, by_kubectl=True)], ids=["requested", "by kubectl"])
+def test_only_scheduled_runs_are_counted(others):
+    """Who tries something by hand knows that it failed."""
+    share = settled(world(refresh(suspendAfterFailures=3), others))
+    assert (share.scheduled_failures, share.consecutive_failures) == (0, 5)
+
+
+def test_a_success_by_hand_lets_scheduled_runs_go_on():
+    """But not one step alone, nor old data put back."""
+    held = settled(world(refresh(suspendAfterFailures=3), failed(3)))
+    for mode, reason in (("only=cache", "TooManyFailures"), ("rollback", "TooManyFailures"), (None, "NotSuspended")):
+        by_hand = job("ok", "Complete", -5, token="t")
+        if mode:
+            by_hand.metadata.annotations["dashboards.sigeti.io/runMode"] = mode
+        after = settled(world(refresh(share=held, run=report("ok"), suspendAfterFailures=3), (*failed(3), by_hand)))
+        assert condition(after, "Suspended")[1] == reason
+
+
+def test_the_annotation_begins_the_count_anew():
+    """Once for each value; what failed stays counted where alerts look."""
+    held = settled(world(refresh(suspendAfterFailures=3), failed(3)))
+    annotated: Json = {"annotations": {RESET_AT: "1"}}
+    after = settled(world(refresh(share=held, suspendAfterFailures=3, **annotated), failed(3)))
+    assert (condition(after, "Suspended")[1], after.scheduled_failures, after.consecutive_failures) == ("NotSuspended", 0, 3)
+    assert after.last_handled_reset_at == "1"
+    later = (*failed(3), job("r9", "Failed", -20))
+    assert settled(world(refresh(share=after, suspendAfterFailures=3, **annotated), later)).scheduled_failures == 1
+
+
+def test_while_everything_is_paused_requests_wait():
+    """Said in the message, with the request; afterwards the run starts."""
+    paused = decided(world(refresh(token="one"), pause=EVERYTHING))
+    assert (paused.start, suspended(paused)) == (None, True)
+    assert paused.share.message == f"{EVERYTHING.message}; the request one waits for its end"
+    assert paused.share.last_handled_request_at is None
+    assert decided(world(refresh(share=paused.share, token="one"))).start is not None
+
+
+def test_a_run_under_way_says_that_everything_is_paused():
+    """It goes on: nothing is torn down."""
+    share = settled(world(refresh(), (job("r1", minutes=-1),), pause=EVERYTHING))
+    assert share.message.endswith(EVERYTHING.message)
+    assert share.phase is Phase.RUNNING
+
+
+def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
+    """Its CronJob is not touched either."""
+    held = settled(world(refresh(suspend=True)))
+    after = settled(world(refresh(share=held, schedule="0 0 30 2 *")))
+    assert condition(after, "Suspended")[:2] == ("True", "Suspended")
+
+
+@pytest.mark.parametrize(
+    ("content", "says", "until"),
+    [
+        ({}, "everything is paused (ConfigMap p in n)", None),
+        ({"reason": "a move"}, "everything is paused: a move (ConfigMap p in n)", None),
+        ({"until": at(60)}, f"everything is paused until {at(60)} (ConfigMap p in n)", NOW + HOUR),
+        ({"until": "soon"}, "its `until` is no time", None),
+    ],
+)
+def test_what_the_switch_says(content, says, until):
+    """Who made it may leave out everything; what can't be read holds until it is gone."""
+    found = pause_of({"kind": CONFIGMAPS.name, "data": content}, PauseRef("n", "p"))
+    assert says in found.message
+    assert found.until == until
