@@ -10,6 +10,7 @@ from refresh_api.model import time_text
 from refresh_api.status import OperatorShare
 from refresh_operator.api import Api
 from refresh_operator.decide import Decision, Replacement
+from refresh_operator.desired import second_owner
 from refresh_operator.drift import Difference, differences
 from refresh_operator.errors import Conflict, NotFound
 from refresh_operator.kinds import ACCOUNTS, BINDINGS, CRONJOBS, EVENTS, JOBS, KEPT, PODS, REFRESHES, ROLES, SECRETS, WATCHED, Kind
@@ -89,11 +90,13 @@ class Cluster:
         if decision.start:
             self._mirror.put(JOBS, await self._api.create(JOBS.path(namespace), decision.start))
             log.info("made the Job %s", mapping(decision.start["metadata"])["name"])
+        for job in decision.adopt:
+            await self._adopt(refresh, job)
         if decision.share:
             await self.write(refresh, decision.share)
         for job in decision.give_up:
             await self._api.delete(JOBS.path(namespace, job))
-            log.info("deleted the Job %s, which was given up", job)
+            log.info("deleted the Job %s", job)
         for note in decision.notes:
             await self.post(refresh, note, now)
         return returned
@@ -121,6 +124,14 @@ class Cluster:
             raise
         self._strangers.get(ref, set()).discard(kind.name)
         log.info("made %s", kind.name)
+
+    async def _adopt(self, refresh: Refresh, job: str) -> None:
+        """Have a Job belong to its refresh, too; Conflict if it was changed since it was seen."""
+        seen = mapping((self._mirror.get(JOBS, refresh.ref.namespace, job) or {}).get("metadata"))
+        owners = seen.get("ownerReferences")
+        both = [*(owners if isinstance(owners, list) else []), second_owner(refresh)]
+        body: Json = {"metadata": {"resourceVersion": seen.get("resourceVersion"), "ownerReferences": both}}
+        self._mirror.put(JOBS, await self._api.merge(JOBS.path(refresh.ref.namespace, job), body))
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The content of a Secret; None if there is none. Not to be logged, nor kept."""

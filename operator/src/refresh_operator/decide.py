@@ -8,7 +8,7 @@ from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
 from refresh_operator.conditions import Problem
-from refresh_operator.desired import HASH_ANNOTATION, kept_objects
+from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
 from refresh_operator.drift import Difference, differences, owned_by, replacement
 from refresh_operator.holds import hold_of, scheduled_failures
 from refresh_operator.notes import Note, drift_note, notes_of
@@ -45,6 +45,8 @@ class Decision:
     start: Json | None = None
     share: OperatorShare | None = None
     """The share to write; None where it stands already."""
+    adopt: tuple[str, ...] = ()
+    """Jobs that are to belong to the refresh, too."""
     give_up: tuple[str, ...] = ()
     """Jobs to delete."""
     notes: tuple[Note, ...] = ()
@@ -75,7 +77,8 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         replace=replace,
         start=found.answer.start,
         share=None if share == refresh.share else share,
-        give_up=_to_give_up(world, found.ended),
+        adopt=_to_adopt(world),
+        give_up=(*_to_give_up(world, found.ended), *_left_over(world)),
         notes=(*_drift_notes(refresh, create, replace), *notes),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
         # our own writes come back as no event: what follows from them is seen at the next look
@@ -127,6 +130,22 @@ def _to_give_up(world: World, ended: tuple[Ended, ...]) -> tuple[str, ...]:
     return tuple(
         job.metadata.name for job in world.jobs if job.metadata.name in given_up and not job.end and not job.metadata.deletion_timestamp
     )
+
+
+def _to_adopt(world: World) -> tuple[str, ...]:
+    """Jobs under way that belong to the CronJob alone, and would end with it where somebody deletes it by hand."""
+    uid = world.refresh.metadata.uid
+    ours = (job for job in world.jobs if not job.end and not job.metadata.deletion_timestamp)
+    return tuple(job.metadata.name for job in ours if all(owner.uid != uid for owner in job.metadata.owner_references))
+
+
+def _left_over(world: World) -> tuple[str, ...]:
+    """Jobs that ended, are recorded, and outlived the CronJob that would clear them away; the newest stay for people to look at."""
+    known = {run.id for run in world.refresh.share.history}
+    orphans = [job for job in world.jobs if job.end and not any(owner.controller for owner in job.metadata.owner_references)]
+    orphans = [job for job in orphans if job.metadata.name in known and not job.metadata.deletion_timestamp]
+    newest_first = sorted(orphans, key=lambda job: job.metadata.creation_timestamp, reverse=True)
+    return tuple(job.metadata.name for job in newest_first[HISTORY_LIMIT:])
 
 
 def _is_news(ended: Ended, now: datetime) -> bool:

@@ -96,10 +96,15 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
             "namespace": refresh.metadata.namespace,
             "labels": _labels(refresh),
             "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token, **asked.annotations},
-            "ownerReferences": [controller, {**_owner(refresh), "controller": False}],
+            "ownerReferences": [controller, second_owner(refresh)],
         },
         "spec": _job(refresh, spec, settings, asked),
     }
+
+
+def second_owner(refresh: Refresh) -> Json:
+    """The entry by which a Job belongs to its refresh beside its CronJob, so that it outlives that one."""
+    return {**_owner(refresh), "controller": False}
 
 
 def _kept(refresh: Refresh, api_version: str, kind: str, name: str, body: Json) -> Json:

@@ -171,7 +171,7 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
         return contract.within(where).attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
 
     status = "--subresource=status"
-    allowed = [f"patch dashboardrefreshes {status}", f"patch cronjobs {status}", "create cronjobs", "update roles", "delete jobs"]
+    allowed = [f"patch dashboardrefreshes {status}", f"patch cronjobs {status}", "create cronjobs", "update roles", "delete jobs", "patch jobs"]
     allowed += [
         "get secrets",
         "create events",

@@ -19,6 +19,24 @@ def requested(place, name: str, **changes) -> str:
     return place.run_of(name)
 
 
+def test_a_run_outlives_its_cronjob(shared_place):
+    """Also a scheduled one, which Kubernetes gives to the CronJob alone: it goes on, and is told of."""
+    shared_place.refresh("orphan")
+    shared_place.ready("orphan")
+    before = shared_place.cronjob("orphan")["metadata"]["uid"]
+    shared_place.kubectl("create", "job", "orphan-29000000", "--from=cronjob/orphan")
+
+    def owners() -> set[str]:
+        job = shared_place.api.get(shared_place.namespace, "jobs", "orphan-29000000")
+        return {each["kind"] for each in job["metadata"]["ownerReferences"]}
+
+    shared_place.until(lambda: owners() == {"CronJob", "DashboardRefresh"}, 10, "orphan")
+    shared_place.api.delete(shared_place.namespace, "cronjobs", "orphan")
+    shared_place.until(lambda: (shared_place.cronjob("orphan") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "orphan")
+    shared_place.end("orphan-29000000")
+    assert shared_place.concluded("orphan", "orphan-29000000")["outcome"] == "Succeeded"
+
+
 def test_a_successful_run_is_told_in_every_place(shared_place):
     """History, last run, conditions, columns, events; steps stay in the runner's share."""
     job = requested(shared_place, "good")

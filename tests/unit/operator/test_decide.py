@@ -8,7 +8,7 @@ import pytest
 
 from refresh_operator.decide import decide
 from refresh_operator.names import token_job_name
-from refresh_operator.world import refresh_of
+from refresh_operator.world import OwnerReference, refresh_of
 from support.worlds import NOW, SETTINGS, UID, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 
@@ -241,3 +241,20 @@ def test_an_unreadable_status_of_another_version_is_no_obstacle():
     }
     seen = refresh_of(raw)
     assert (seen.share.phase, seen.share.last_handled_request_at, seen.run) == (None, "t", None)
+
+
+def test_jobs_that_outlived_their_cronjob_are_cleared_away_in_the_end():
+    """The five newest stay; those that a CronJob still clears away are left to it."""
+    jobs = tuple(job(f"r{number}", "Complete", -100 + number) for number in range(8))
+    first = decided(world(refresh(), jobs))
+    assert first.give_up == ()  # nothing is deleted before it is recorded
+    assert set(decided(world(refresh(share=first.share), jobs)).give_up) == {"r0", "r1", "r2"}
+
+
+def test_a_run_under_way_is_adopted_once():
+    """One that belongs to its refresh already is left alone, and one that has ended."""
+    mine = job("r1", minutes=-1)
+    owned = mine.model_copy(update={"metadata": mine.metadata.model_copy(update={"owner_references": (OwnerReference(uid=UID),)})})
+    assert decided(world(refresh(), (mine,))).adopt == ("r1",)
+    assert decided(world(refresh(), (owned,))).adopt == ()
+    assert decided(world(refresh(), (job("r1", "Complete"),))).adopt == ()
