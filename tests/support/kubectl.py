@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from threading import Timer
+from typing import IO, Any, TypeVar
+
+T = TypeVar("T")
 
 
 class KubectlError(AssertionError):
@@ -47,6 +51,25 @@ class Kubectl:
         """`kubectl get … -o json`, read."""
         return json.loads(self("get", *args, "-o", "json"))
 
+    def watched(self, *args: str, until: Callable[[Any], T | None], within: float) -> T:
+        """`kubectl get … --watch`: what `until` returns of the first object for which that is true; KubectlError after `within` seconds.
+
+        One process for a whole wait: each start of kubectl costs a quarter of a second of processor time.
+        """
+        command = [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", "get", *args, "--watch", "-o", "json"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
+            end = Timer(within, watch.terminate)
+            end.start()
+            try:
+                for seen in _objects(watch.stdout):
+                    if answer := until(seen):
+                        return answer
+            finally:
+                end.cancel()
+                watch.terminate()
+            said = watch.stderr.read().strip() if watch.stderr else ""
+        raise KubectlError(f"kubectl get {' '.join(args)} --watch: not within {within} s; {said}")
+
     def names(self, *args: str) -> list[str]:
         """`kubectl get … -o name`, a list."""
         return self("get", *args, "-o", "name").split()
@@ -59,3 +82,13 @@ class Kubectl:
             self.attempt("get", "events", "--sort-by=.lastTimestamp").stdout,
         ]
         return "\n".join(parts)
+
+
+def _objects(lines: IO[str] | None) -> Iterator[Any]:
+    """The objects that kubectl prints one after the other, each ended by a brace at the line's beginning."""
+    text = ""
+    for line in lines or ():
+        text += line
+        if line.rstrip() == "}":
+            yield json.loads(text)
+            text = ""

@@ -15,7 +15,7 @@ from typing import Any, Self
 from cluster.paths import paths_of
 from cluster.seam import Cluster
 from support.eventually import eventually
-from support.kubectl import Kubectl
+from support.kubectl import Kubectl, KubectlError
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples" / "deploy"
@@ -116,16 +116,30 @@ class Stage:
 
     def finished(self, refresh: str, token: str, within: float = 300) -> dict[str, Any]:
         """Wait for the run that the token asked for to be over; return its entry in the history."""
-        job = eventually(lambda: self.job_of(refresh, token), within=60, context=lambda: self.story(refresh))
-        return self.concluded(refresh, job, within)
+
+        def job(seen: dict[str, Any]) -> str | None:
+            asked = seen["metadata"].get("annotations", {}).get("dashboards.sigeti.io/token") == token
+            return seen["metadata"]["name"] if asked else None
+
+        with self._told(refresh):
+            started = self.kubectl.watched("jobs", "-l", f"dashboards.sigeti.io/refresh={refresh}", until=job, within=60)
+        return self.concluded(refresh, started, within)
 
     def concluded(self, refresh: str, job: str, within: float = 300) -> dict[str, Any]:
         """Wait until the operator has concluded the run of that Job; return its entry in the history."""
 
-        def entry() -> dict[str, Any] | None:
-            return next((run for run in self.status(refresh).get("history", []) if run["id"] == job), None)
+        def entry(seen: dict[str, Any]) -> dict[str, Any] | None:
+            return next((run for run in seen.get("status", {}).get("history", []) if run["id"] == job), None)
 
-        return eventually(entry, within=within, every=0.3, context=lambda: self.story(refresh))
+        with self._told(refresh):
+            return self.kubectl.watched("dashboardrefresh", refresh, until=entry, within=within)
+
+    @contextmanager
+    def _told(self, refresh: str) -> Iterator[None]:
+        try:
+            yield
+        except KubectlError as error:
+            raise KubectlError(f"{error}\n{self.story(refresh)}") from None
 
     def summary(self, dashboard: str) -> dict[str, Any]:
         """What the dashboard API answers for one of the four dashboards."""
