@@ -218,7 +218,7 @@ def rules(template: str) -> Iterator[tuple[str, str, str, str]]:
     pattern = r"((?:^ *#.*\n)*)^ *- apiGroups: \[(.*)\]\n *resources: \[(.*)\]\n(?: *resourceNames: \[(.*)\]\n)? *verbs: \[(.*)\]"
     for comment, groups, resources, names, verbs in re.findall(pattern, template, re.MULTILINE):
         why = " ".join(line.strip(" #") for line in comment.splitlines())
-        yield groups.strip('"') or "core", resources + (f" ({names})" if names else ""), verbs, why
+        yield groups.strip('"') or "core", resources + (f" ({re.sub(r'{{.*?}}', 'RELEASE', names)})" if names else ""), verbs, why
 
 
 # commands

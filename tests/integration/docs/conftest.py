@@ -1,0 +1,106 @@
+"""What readers of the guide have before them: a cluster on which they have followed its page on installing, and a shell."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from cluster.embedded.binaries import link_tools
+from support.guide import ROOT, Block, all_blocks
+from support.place import Place
+
+NAMESPACE = "dashboards"
+OPERATOR = "dashboard-refresh"
+FOLDERS = ("crds", "deploy", "examples")
+
+
+@dataclass(frozen=True)
+class Shell:
+    """A reader's shell, in a folder like a checkout."""
+
+    home: Path
+    environment: dict[str, str]
+    typed: set[str] = field(default_factory=set)
+
+    def attempt(self, *commands: str) -> subprocess.CompletedProcess[str]:
+        """How these commands ended, one after the other in one shell."""
+        words = ["bash", "-euo", "pipefail", "-c", "\n".join(commands)]
+        return subprocess.run(words, cwd=self.home, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
+
+    def run(self, block: Block) -> None:
+        """Type a block; AssertionError with what was printed if a command fails. What was typed on an earlier page is not typed again."""
+        commands = [command for command in block.commands if command not in self.typed]
+        self.typed.update(commands)
+        done = self.attempt(*commands)
+        assert done.returncode == 0, f"{block}\n{block.text}\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A shell that knows our programs, in a folder with what a checkout has and what the guide has readers write."""
+    home = tmp_path_factory.mktemp("reader")
+    for folder in FOLDERS:
+        (home / folder).symlink_to(ROOT / folder)
+    for block in all_blocks("yaml"):
+        if block.file:
+            (home / block.file).write_text(block.text)
+    path = f"{home / 'tools'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return Shell(home, {"PATH": path, "HOME": str(home), "PASSWORD": "p%40:/'\"$", "WEBHOOK": "http://127.0.0.1:9/hook"})
+
+
+@pytest.fixture(scope="session")
+def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterator[Shell]:
+    """The page on installing was followed, with an operator that has the permissions of the chart and pods that succeed at once."""
+    link_tools(shell.home / "tools", control_plane.kube)
+    (shell.home / "tools" / "helm").symlink_to(helm)
+    config = json.loads(control_plane.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = NAMESPACE
+    (shell.home / "kubeconfig").write_text(json.dumps(config))
+    shell.environment["KUBECONFIG"] = str(shell.home / "kubeconfig")
+    place = Place(api, contract.within(NAMESPACE), helm, shell.home)
+    chart, secret, *rest = [block for block in all_blocks("console", "cluster") if block.page == "install"]
+    shell.run(chart)
+    config["users"][0]["user"] = {"token": place.kubectl("create", "token", OPERATOR, "--duration=1h").strip()}
+    (shell.home / f"{NAMESPACE}.kubeconfig").write_text(json.dumps(config))
+    place.start()
+    try:
+        with pods_that_succeed(place):
+            for block in (secret, *rest):
+                shell.run(block)
+            yield shell
+    finally:
+        place.stop()
+
+
+@contextmanager
+def pods_that_succeed(place: Place) -> Iterator[None]:
+    """Every run of the namespace reports that all went well and ends, as soon as it has a pod."""
+    over, ended = threading.Event(), set[str]()
+
+    def play() -> None:
+        while not over.wait(0.2):
+            for job in place.api.items(place.namespace, "jobs"):
+                name, labels = job["metadata"]["name"], job["metadata"]["labels"]
+                pods = place.api.items(place.namespace, "pods", f"batch.kubernetes.io/job-name={name}")
+                if pods and name not in ended:
+                    ended.add(name)
+                    with suppress(AssertionError):  # somebody has cancelled it meanwhile
+                        place.report(labels["dashboards.sigeti.io/refresh"], name)
+                        place.end(name)
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(10)

@@ -1,0 +1,114 @@
+"""The guide says what is there: its examples are right, its words are all explained, and what it can't run is at least looked up."""
+
+import re
+import shlex
+from enum import Enum
+
+import pytest
+import yaml
+
+from reference import CHART, docstrings, fields, pages, rules
+from refresh_api.crd import structural
+from refresh_api.order import ExitCode, Manifest, ModeKind
+from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import MissedReason, Phase, Reason, Trigger
+from refresh_cli.__main__ import parser
+from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
+from support.guide import pages as written
+from support.worlds import sample_spec
+
+GOOD = {Reason.SUCCEEDED, Reason.SUCCEEDED_WITH_WARNINGS, Reason.ROLLED_BACK}
+
+
+def test_every_page_is_in_the_index():
+    """A page that is in no list is found by nobody."""
+    assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(written())
+
+
+@pytest.mark.parametrize("page", written())
+def test_every_block_says_what_is_done_with_it(page):
+    """A command that nobody runs would go stale unseen."""
+    strange = [f"{block}: ```{block.language} {block.kind}" for block in blocks(page) if block.kind not in KINDS.get(block.language, set())]
+    assert not strange, "\n".join(strange)
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml", "spec"), ids=str)
+def test_an_example_of_a_spec_is_valid(block):
+    """Laid over the sample of phase 2, as a reader would do it."""
+    RefreshSpec.model_validate(sample_spec(**yaml.safe_load(block.text)))
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml", "refresh"), ids=str)
+def test_an_example_of_a_refresh_is_valid(block):
+    """As `refresh-runner lint` reads it."""
+    assert Manifest.model_validate(yaml.safe_load(block.text)).order()
+
+
+@pytest.mark.parametrize("block", all_blocks("console", "checked"), ids=str)
+def test_a_command_that_is_not_run_names_what_there_is(block: Block):
+    """Targets of make and of the Dockerfile; the plugin's own options."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    stages = set(re.findall(r" AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
+    for command in block.commands:
+        match shlex.split(command):
+            case ["make", target, *_]:
+                assert target in targets
+            case ["docker", "build", "--target", target, "-t", _, "."]:
+                assert target in stages
+            case ["docker", "push", _]:
+                pass
+            case ["kubectl", "dashboardrefresh", *words]:
+                assert parser().parse_args(words)
+            case ["kubectl", *_]:
+                pass  # its options are looked up where there is a kubectl: tests/integration/docs
+            case other:
+                pytest.fail(f"{block}: nobody knows how to check {other}")
+
+
+@pytest.mark.parametrize(
+    "kind", [Phase, Reason, ReadyReason, RunningReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode]
+)
+def test_every_word_is_explained(kind: type[Enum]):
+    """Where it is written, so that the reference can be made from it."""
+    assert [member.value for member in kind if member.name not in docstrings(kind)] == []
+
+
+def test_every_reason_for_which_a_run_is_not_good_is_in_troubleshooting():
+    """With what to do."""
+    text = (DOCS / "troubleshooting.md").read_text()
+    assert [reason.value for reason in Reason if reason not in GOOD and f"`{reason.value}`" not in text] == []
+
+
+def test_every_alert_has_a_runbook():
+    """Under its own name, where the alert's link leads."""
+    (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
+    headings = re.findall(r"^### (\w+)$", (DOCS / "monitoring.md").read_text(), re.MULTILINE)
+    assert [rule["alert"] for rule in group["rules"]] == headings
+
+
+def test_every_permission_has_a_reason():
+    """Above it in the chart; no rule is overlooked."""
+    for path in (CHART / "templates").glob("*.yaml"):
+        text = path.read_text()
+        found = list(rules(text))
+        assert len(found) == text.count("- apiGroups:"), path.name
+        assert [f"{path.name}: {resources}" for _, resources, _, why in found if not why] == []
+
+
+def test_the_reference_has_every_field():
+    """Also those deep inside."""
+    text = fields("spec", structural(RefreshSpec))
+    assert {"`maxNullShare`", "`webhookSecretRef`", "`ephemeral-storage`"} <= set(re.findall(r"`[\w-]+`", text))
+    assert all(" |  |\n" not in page for page in pages().values()), "something has no description"
+
+
+def test_links_of_the_front_door_lead_somewhere():
+    """Files, and headings of the README itself."""
+    for name in ("README.md", "dbt_project/README.md", "CHANGELOG.md"):
+        text = (ROOT / name).read_text()
+        headings = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            path, _, anchor = target.partition("#")
+            if "://" not in target:
+                assert (ROOT / name).parent.joinpath(path).exists() if path else anchor in headings, f"{name}: {target}"
