@@ -19,6 +19,7 @@ from refresh_operator.world import JOB_NAME_LABEL, PLAIN, Asked, Json, Refresh
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""
+CA_PATH: Final = "/etc/refresh-ca"
 RUNNER_UID: Final = 65532
 
 
@@ -45,7 +46,7 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, asked))],
-        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes],
+        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes, *_ca_volume(settings)],
     }
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
@@ -79,6 +80,8 @@ def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], enviro
     mounts: list[JsonValue] = [
         {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
     ]
+    if settings.ca_bundle:
+        mounts.append({"name": "ca", "mountPath": CA_PATH, "readOnly": True})
     return {
         "name": "runner",
         "image": settings.runner_image,
@@ -92,6 +95,21 @@ def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], enviro
         # /tmp is the pod's own
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
     }
+
+
+def _ca_volume(settings: Settings) -> list[JsonValue]:
+    if settings.ca_bundle is None:
+        return []
+    key = settings.ca_bundle.key
+    source: Json = {"name": settings.ca_bundle.config_map, "items": [{"key": key, "path": key}], "defaultMode": 0o444}
+    return [{"name": "ca", "configMap": source}]
+
+
+def _ways_out(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
+    """Proxies and certificates as the chart says, unless the refresh's own template says otherwise."""
+    ways = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
+    own = {each.name for each in template.environment} if template else set()
+    return [_literal(name, value) for name, value in ways if name not in own]
 
 
 def _resources(resources: Resources) -> Json:
@@ -121,6 +139,7 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked:
         environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
     if spec.pod_template:
         environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
+    environment += _ways_out(settings, spec.pod_template)
     if settings.run_url_template:
         environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment

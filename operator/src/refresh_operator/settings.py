@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 
 from refresh_api.values import duration
 from refresh_operator.errors import SettingsError
+
+_PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,14 @@ class PauseRef:
 
     namespace: str
     name: str
+
+
+@dataclass(frozen=True)
+class CaBundle:
+    """Certificates that runs trust: a key of a ConfigMap, which is in every refresh's namespace."""
+
+    config_map: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,10 @@ class Settings:
     """None: this operator is the only one, and asks nobody."""
     pause: PauseRef | None = None
     """None: nothing pauses everything."""
+    ca_bundle: CaBundle | None = None
+    """None: runs trust what their image trusts."""
+    proxies: tuple[tuple[str, str], ...] = ()
+    """Names and values of the variables by which runs find their way out."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -72,6 +87,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
         lease=_lease(environment),
         pause=_pause(environment),
+        ca_bundle=CaBundle(name, environment.get("CA_KEY", "") or "ca.crt") if (name := environment.get("CA_CONFIGMAP", "")) else None,
+        proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),
     )
 
 

@@ -11,6 +11,7 @@ import yaml
 
 from refresh_api.status import OperatorShare
 from refresh_operator.figures import text_of
+from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
 from support.worlds import NOW, ROOT, at, refresh
 
@@ -145,6 +146,35 @@ def test_secrets_are_read_by_name_only(run_helm):
     assert "*" not in str(role["rules"])
 
 
+def test_network_policies_come_by_value(run_helm, contract):
+    """None by default; nobody reaches the runs, and the API server takes them as they are."""
+    assert of_kind(run_helm.rendered(), "NetworkPolicy") == {}
+    rendered = run_helm.rendered("networkPolicy.enabled=true", "networkPolicy.runnerPorts={6543}")
+    policies = of_kind(rendered, "NetworkPolicy")
+    operator, runs = policies["r-dashboard-refresh"]["spec"], policies["r-dashboard-refresh-runs"]["spec"]
+    pod = of_kind(rendered, "Deployment")["r-dashboard-refresh"]["spec"]["template"]
+    assert operator["podSelector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert [port["name"] for port in pod["spec"]["containers"][0]["ports"]] == [operator["ingress"][0]["ports"][0]["port"]]
+    assert runs["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in runs
+    assert [port["port"] for rule in runs["egress"] for port in rule["ports"]] == [53, 53, 6543]
+    for policy in policies.values():
+        policy["metadata"]["namespace"] = contract.namespace
+        contract("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(policy))
+
+
+def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
+    """By value; the operator hands on to the runs what it has itself."""
+    rendered = run_helm.rendered("caBundle.configMap=company-ca", "proxy.https=http://proxy:3128", "proxy.noProxy=.svc")
+    pod = of_kind(rendered, "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
+    environment = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
+    settings = settings_from({**environment, "POD_NAME": "p"})
+    assert settings.ca_bundle == CaBundle("company-ca", "ca.crt")
+    assert settings.proxies == (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"))
+    assert environment["SSL_CERT_FILE"] == "/etc/refresh-ca/ca.crt"
+    assert {"name": "ca", "configMap": {"name": "company-ca"}} in pod["volumes"]
+
+
 def test_install_upgrade_uninstall(run_helm, contract):
     """The release comes with its refreshes, follows its values, and goes without a trace; only the CRD stays."""
     namespace = "chart-life"
@@ -171,7 +201,14 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
         return contract.within(where).attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
 
     status = "--subresource=status"
-    allowed = [f"patch dashboardrefreshes {status}", f"patch cronjobs {status}", "create cronjobs", "update roles", "delete jobs", "patch jobs"]
+    allowed = [
+        f"patch dashboardrefreshes {status}",
+        f"patch cronjobs {status}",
+        "create cronjobs",
+        "update roles",
+        "delete jobs",
+        "patch jobs",
+    ]
     allowed += [
         "get secrets",
         "create events",
@@ -191,6 +228,20 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
     assert [each for each in allowed if not can(*each.split())] == []
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("get", "secrets", where="default")
+
+
+def test_a_cluster_wide_operator_keeps_refreshes_everywhere_and_nothing_else(run_helm, contract):
+    """The control is the namespaced one of the test before, which may do nothing elsewhere. Its Lease stays at home."""
+    namespace = "chart-wide"
+    run_helm("install", "w", str(CHART), "-n", namespace, "--create-namespace", "--set", "watch.clusterWide=true")
+    account = f"system:serviceaccount:{namespace}:w-dashboard-refresh"
+
+    def can(*words: str) -> bool:
+        return contract.within("default").attempt("auth", "can-i", *words, f"--as={account}").returncode == 0
+
+    assert all(can(*each.split()) for each in ("create cronjobs", "watch dashboardrefreshes -A", "get secrets", "delete jobs"))
+    assert not any(can(*each.split()) for each in ("list secrets", "create leases", "delete cronjobs", "update clusterroles", "get nodes"))
+    run_helm("uninstall", "w", "-n", namespace)
 
 
 def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):

@@ -12,7 +12,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_operator.decide import decide
 from refresh_operator.desired import cronjob, kept_objects, permissions, token_job
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
-from refresh_operator.settings import Settings
+from refresh_operator.settings import CaBundle, Settings
 from refresh_operator.world import Metadata, Refresh
 from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world
 
@@ -214,3 +214,17 @@ def test_the_variables_of_the_run_are_protected(name):
     """Whoever could change them could change what runs."""
     with pytest.raises(ValidationError, match="are the run's own"):
         RefreshSpec.model_validate(sample_spec(podTemplate={"spec": {"containers": [{"name": "runner", "env": [{"name": name}]}]}}))
+
+
+def test_certificates_and_proxies_of_the_chart_reach_the_pod():
+    """Unless the refresh's own template says otherwise."""
+    proxies = (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"))
+    settings = Settings(namespaces=(), runner_image="i", ca_bundle=CaBundle("company-ca", "ca.crt"), proxies=proxies)
+    pod = pod_of(settings=settings)
+    found = environment(pod)
+    assert (found["SSL_CERT_FILE"]["value"], found["HTTPS_PROXY"]["value"]) == ("/etc/refresh-ca/ca.crt", "http://proxy:3128")
+    assert "company-ca" in [volume.get("configMap", {}).get("name") for volume in pod["volumes"]]
+    assert "/etc/refresh-ca" in [mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]]
+    own = {"spec": {"containers": [{"name": "runner", "env": [{"name": "HTTPS_PROXY", "value": "http://other:1"}]}]}}
+    names = [each["name"] for each in pod_of(settings=settings, podTemplate=own)["containers"][0]["env"]]
+    assert names.count("HTTPS_PROXY") == 1
