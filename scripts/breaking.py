@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import httpx
 import yaml
 from psycopg.conninfo import make_conninfo
 
 from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
-from demo import MAIN, PHASE2, show
+from demo import MAIN, PAGE_PORT, PHASE2, show
 from reader import Reader
 from support.eventually import NotYet, eventually
 from support.kubectl import KubectlError
@@ -51,7 +52,7 @@ class Night:
 
     stage: Stage
     page: str
-    """Address of the page; empty where there is none."""
+    """Address of the page."""
 
     def broken_model(self) -> None:
         """Somebody renames a column that a model reads; the run fails, the live data stay."""
@@ -167,6 +168,14 @@ class Night:
             self.stage.kubectl("scale", f"deployment/{deployment}", f"--replicas={before['spec']['replicas']}")
             self.stage.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout=90)
 
+    def _page_says(self, refresh: str) -> str:
+        """What the overview shows of a refresh: its data, and what somebody should look at."""
+        lines = httpx.get(f"{self.page}/index.json", timeout=10, trust_env=False).raise_for_status().json()["refreshes"]
+        health = next((line["health"] for line in lines if line["name"] == refresh), None)
+        if health is None:
+            return "not known yet"
+        return f"{health['tone']}, {', '.join([health['data'], *(concern['reason'] for concern in health['concerns'])])}"
+
     def _headline(self, text: str) -> None:
         print(flush=True)
         say(text)
@@ -174,8 +183,7 @@ class Night:
     def _seen(self, says: str, refresh: str = PHASE2, expected: bool = True) -> None:
         """Show what people see now; KubectlError if it is not what this fault should look like."""
         show(f"kubectl get dashboardrefresh {refresh}", self.stage.kubectl("get", "dashboardrefresh", refresh))
-        if self.page:
-            print(f"{self.page}/refreshes/{self.stage.kubectl.namespace}/{refresh}")
+        print(f"{self.page}/refreshes/{self.stage.kubectl.namespace}/{refresh}: {self._page_says(refresh)}")
         say(says)
         if not expected:
             raise KubectlError(f"that was to look otherwise\n{self.stage.story(refresh)}")
@@ -226,7 +234,8 @@ def main() -> int:
     if not cluster.alive():
         raise ClusterError("the demo does not run", "make demo")
     stage = Stage.of(cluster)
-    night = Night(stage, "")
+    port = cluster.expose(f"{RELEASE}-page", stage.kubectl.namespace, 80, PAGE_PORT)
+    night = Night(stage, f"http://127.0.0.1:{port}")
     with reader_of(stage, cluster) as reader, small_refresh(stage), night.alone():
         tour(night)
     show("kubectl get dashboardrefresh", stage.kubectl("get", "dashboardrefresh"))
@@ -237,6 +246,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ClusterError, KubectlError, NotYet) as error:
+    except (ClusterError, KubectlError, NotYet, httpx.HTTPError) as error:
         print(f"break: {error}", file=sys.stderr)
         sys.exit(1)
