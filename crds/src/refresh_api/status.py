@@ -61,6 +61,7 @@ class Reason(StrEnum):
     """The data before are live again."""
     WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
     """No connection to PostgreSQL, or its Secret lacks something."""
+    PRIVILEGE_MISSING = "PrivilegeMissing"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """It took longer than `timeout`; the message names the step."""
     INTERRUPTED = "Interrupted"

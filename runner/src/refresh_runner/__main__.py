@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_api.order import RefreshRef
-    from refresh_runner.command import Places, Surroundings, cleanup_command, plan_command, run_command
+    from refresh_runner.command import Places, Surroundings, cleanup_command, grants_command, plan_command, run_command
+    from refresh_runner.grants import Grantee
     from refresh_runner.journal import Clock
 
     surroundings = Surroundings(
@@ -55,6 +56,9 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     )
     if chosen.command == "cleanup":
         return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, surroundings)
+    if chosen.command == "grants":
+        grantee = None if chosen.missing else Grantee(chosen.role, chosen.database)
+        return grants_command(Places(chosen.file, chosen.project, chosen.secrets), grantee, surroundings)
     command = plan_command if chosen.command == "plan" else run_command
     return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode, tuple(chosen.var)), surroundings)
 
@@ -90,6 +94,12 @@ def parser() -> argparse.ArgumentParser:
             "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; a plain refresh unless given"
         )
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="a dbt variable; may be given again")
+    grants = commands.add_parser("grants", help="print the SQL that gives a role all that a run needs in the warehouse")
+    grants.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
+    grants.add_argument("--role", default=os.environ.get("PGUSER", "refresh"), help="who is to run it (%(default)s)")
+    grants.add_argument("--database", default=os.environ.get("PGDATABASE", "warehouse"), help="where (%(default)s)")
+    grants.add_argument("--missing", action="store_true", help="ask the warehouse, as a run would, and print only what its user lacks")
+    grants.set_defaults(termination_log=Path(os.devnull))
     cleanup = commands.add_parser("cleanup", help="remove what a deleted refresh left in the warehouse; its live marts and its log stay")
     cleanup.add_argument("name", help="name of the refresh")
     cleanup.add_argument("--namespace", default="default", help="its namespace (%(default)s)")
@@ -98,9 +108,9 @@ def parser() -> argparse.ArgumentParser:
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
     parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
-    for command in (run, plan, lint, parse):
+    for command in (run, plan, lint, parse, grants):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
-    for command in (run, plan, lint, cleanup):
+    for command in (run, plan, lint, cleanup, grants):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
     return top
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import after, cache, lock, refresh_log, slot
+from refresh_runner import after, cache, lock, needs, privileges, refresh_log, slot
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
@@ -25,6 +25,7 @@ from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
+from refresh_runner.privileges import Need
 from refresh_runner.publish import Terms
 from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import (
@@ -108,6 +109,7 @@ class Execution:
             threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
             tools.warehouse.end_own_sessions()
             tools.dbt.session_settings = tools.warehouse.session_settings
+            self._check_rights(needs.of_tables(connection))
             refresh_log.prepare(tools.warehouse)
             earlier = tools.ledger.open()
             after.check(self._plan.order, self._plan.attempt.run_id, tools.warehouse)
@@ -115,6 +117,7 @@ class Execution:
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
             self._look_ahead(self._marts)
+            self._check_rights(self._needs(self._marts))
             self._kept = self._work_of(earlier)
             for step in self._plan.steps:
                 self._take(step, self._marts)
@@ -164,6 +167,16 @@ class Execution:
             if isinstance(step, SourcesStep) and step.name not in self._left_out:
                 self._nodes[step.name] = self._tools.dbt.sources(ours, may_be_none=chosen.are_some)
         self._left_out |= {name: chosen.why for name, nodes in self._nodes.items() if not nodes}
+
+    def _needs(self, marts: Marts) -> Iterator[Need]:
+        layers = {step.name for step in self._plan.steps if isinstance(step, LayerStep)}
+        models = [node for name, nodes in self._nodes.items() if name in layers for node in nodes]
+        return needs.of_run(self._plan, self._tools.dbt, models, self._nodes.get("tests", ()), marts.swapped)
+
+    def _check_rights(self, wanted: Iterator[Need]) -> None:
+        """Know before anything is changed what the warehouse would refuse in the midst of it."""
+        with self._tools.warehouse.session() as connection:
+            privileges.check(connection, wanted)
 
     def _work_of(self, earlier: Earlier) -> frozenset[str]:
         """Return the models that earlier attempts have built and that need not be built again."""
@@ -295,7 +308,7 @@ class Execution:
         found = []
         usual = self._tools.ledger.usual_rows() if any(check.max_row_change is not None for check in step.marts) else {}
         for check in step.marts:
-            counts = self._tools.warehouse.count(marts.place(check), self.time_left())
+            counts = self._tools.warehouse.count(marts.place(check), self.time_left() + _GRACE)
             status = mart_status(check, counts, step.as_of, usual.get(check.relation))
             self._tools.ledger.mart_counted(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING

@@ -29,6 +29,7 @@ from refresh_runner.cleanup import cleanup
 from refresh_runner.cluster import ACCOUNT_PATH, ApiServer, StatusWriter
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure
+from refresh_runner.grants import Grantee, print_grants, print_missing
 from refresh_runner.interrupts import Interrupts
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
@@ -115,6 +116,31 @@ def plan_command(places: Places, around: Surroundings) -> int:
     except SecretMissingError:
         access = None
     return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
+
+
+def grants_command(places: Places, grantee: Grantee | None, around: Surroundings) -> int:
+    """Print what the grantee needs to run the file's refresh; without one, what the warehouse's own user lacks. Return the exit code."""
+    Dbt.preload()
+    if places.file is None:
+        raise ValueError("grants need a file")
+    try:
+        plan = _plan(order_of_file(places.file), Attempt("grants"), around)
+        secret = plan.order.spec.warehouse.secret_ref.name
+        access = _access(secret, SecretFolder(places.secrets), around.variables) if grantee is None else None
+    except (InvalidOrderError, SecretMissingError, ValueError) as error:
+        around.output.write(f"✗ {error}\n")
+        return ExitCode.USAGE
+
+    def say(line: str) -> None:
+        print(line, file=around.output)
+
+    if access is None:
+        return print_grants(plan, places.project, grantee, say) if grantee else ExitCode.USAGE
+    warehouse = Warehouse(access, "refresh-grants", around.clock)
+    try:
+        return print_missing(plan, places.project, warehouse, say)
+    finally:
+        warehouse.close()
 
 
 def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around: Surroundings) -> int:

@@ -146,6 +146,12 @@ class Dbt:
         nodes = (self.manifest.nodes[model.id] for model in models)
         return {node.unique_id: (node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
 
+    def reads(self, nodes: Sequence[Node]) -> set[tuple[str, str]]:
+        """Return the schema and name of every source and model that the nodes read."""
+        manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self.manifest.nodes[node.id])}
+        sources = {(source.schema, source.identifier) for id_ in ids if (source := manifest.sources.get(id_))}
+        return sources | {(node.schema, node.alias) for id_ in ids if (node := manifest.nodes.get(id_))}
+
     def put(self, table: TableModel, schema: str) -> None:
         """Have a table built in this schema, and read there by all that refers to it."""
         node = self.manifest.nodes[table.id]

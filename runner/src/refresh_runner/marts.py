@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -56,6 +56,11 @@ class Marts:
         for relation, table in swapped(self._plan, dbt, built, checks).items():
             dbt.put(table, beside(relation).schema)
             self._swapped[relation] = Mart(relation, table.grants_stated)
+
+    @property
+    def swapped(self) -> Collection[Relation]:
+        """Those that are built beside the live ones."""
+        return self._swapped.keys()
 
     @property
     def of_run(self) -> int:

@@ -1,0 +1,80 @@
+"""`refresh-runner grants`: the SQL that gives a role all that a refresh needs, or what it lacks; nothing is executed."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from refresh_api.order import ExitCode
+from refresh_runner import needs
+from refresh_runner.access import NOWHERE
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt import Dbt
+from refresh_runner.failures import RunFailedError
+from refresh_runner.marts import swapped
+from refresh_runner.plan import LayerStep, Plan, TestsStep
+from refresh_runner.privileges import Need, Right, missing, quoted, statements
+from refresh_runner.warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class Grantee:
+    """Who is to run the refresh, and where."""
+
+    role: str
+    database: str
+
+
+def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
+    """Print every statement that a new role needs to run the plan; FAILED if the project can't be read."""
+    try:
+        wanted = [*needs.of_tables_anywhere(), *_needs(plan, project)]
+    except RunFailedError as error:
+        say(f"-- {error.failure.message}")
+        return ExitCode.FAILED
+    say(f"-- All that the role {grantee.role} needs to run {plan.order.refresh.name}; to be executed by who owns the database.")
+    say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
+    say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
+    for statement in statements(_tidy(wanted), grantee.role, grantee.database, may_be_absent=True):
+        say(f"{statement};")
+    return ExitCode.OK
+
+
+def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
+    """Print the statements for what the warehouse's own user lacks, as a run would find it; FAILED if it lacks anything."""
+    try:
+        wanted = _needs(plan, project)
+        with warehouse.session() as connection:
+            lacking = missing(connection, [*needs.of_tables(connection), *wanted])
+            role, database = connection.info.user, connection.info.dbname
+    except RunFailedError as error:
+        say(f"-- {error.failure.message}")
+        return ExitCode.FAILED
+    for statement in statements(lacking, role, database):
+        say(f"{statement};")
+    if not lacking:
+        say(f"-- the role {role} may do all that a run of {plan.order.refresh.name} does")
+    return ExitCode.FAILED if lacking else ExitCode.OK
+
+
+def _needs(plan: Plan, project: Path) -> list[Need]:
+    with tempfile.TemporaryDirectory(prefix="refresh-grants-") as workdir:
+        dbt = Dbt(project.absolute(), Path(workdir), NOWHERE, plan.dbt, "refresh-grants", lambda _level, _line: None)
+        dbt.parse()
+        models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
+        tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
+        marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
+        return list(needs.of_run(plan, dbt, models, tests, marts))
+
+
+def _tidy(wanted: list[Need]) -> list[Need]:
+    """Leave out what a later statement says too, and what is made by the runner itself and so is its role's."""
+    made = {need.schema for need in wanted if need.right is Right.MAKE}
+    doubled = {Right.USE, Right.MAKE_SCHEMAS}
+    return [
+        need
+        for need in wanted
+        if not (need.right in doubled and need.schema in made) and not need.schema.endswith(("__next", "__previous"))
+    ]

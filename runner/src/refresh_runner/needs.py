@@ -1,0 +1,79 @@
+"""Which rights a run needs in the warehouse, by its plan and the dbt project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import psycopg
+
+from refresh_api.order import ModeKind
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt import Dbt
+from refresh_runner.plan import MartCheck, Plan
+from refresh_runner.privileges import Need, Right
+from refresh_runner.publish import before, beside
+from refresh_runner.steps import Node
+from refresh_runner.tables import LEDGER, LOG, Table
+from refresh_runner.versions import TABLE as VERSION
+
+TABLES: tuple[Table, ...] = (LOG, *LEDGER, VERSION)
+"""The runner's own tables."""
+
+
+def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
+    """Yield what the runner's own tables need: to be written where they are there, else to be made."""
+    rows = connection.execute(
+        "select name, n.nspname from unnest(%s::text[]) name left join pg_class c on c.oid = to_regclass(name)"
+        " left join pg_namespace n on n.oid = c.relnamespace",
+        [[table.name for table in TABLES]],
+    ).fetchall()
+    # The first schema of the search path that is there; the one named after the role mostly is not.
+    row = connection.execute(
+        "select nspname from unnest(string_to_array(replace(current_setting('search_path'), '\"$user\"', quote_ident(current_user)), ','))"
+        " with ordinality as path (name, nth) join pg_namespace on quote_ident(nspname) = trim(name) order by nth limit 1"
+    ).fetchone()
+    first = str(row[0]) if row else "public"
+    if any(schema is None for _, schema in rows):
+        yield Need(Right.USE, first)
+        yield Need(Right.MAKE, first)
+    for name, schema in rows:
+        if schema is not None:
+            yield Need(Right.WRITE, str(schema), str(name))
+
+
+def of_tables_anywhere(schema: str = "public") -> Iterator[Need]:
+    """Yield the same without asking a warehouse, where the tables may be there or not."""
+    yield Need(Right.MAKE, schema)
+    yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
+
+
+def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Need]:
+    """Yield what building, testing and publishing needs.
+
+    `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
+    already.
+    """
+    if swapped or plan.mode.kind is ModeKind.ROLLBACK:
+        # For those beside the live marts, which come and go.
+        yield Need(Right.MAKE_SCHEMAS)
+    aside = {beside(relation): relation for relation in swapped}
+    places = [Relation(*place) for place in dbt.places(models).values()] if models else []
+    own = [aside.get(place, place) for place in places]
+    if plan.mode.kind is ModeKind.ROLLBACK:
+        own = [_relation(check) for check in plan.marts]
+    for relation in own:
+        yield Need(Right.MAKE_SCHEMAS, relation.schema)
+        yield Need(Right.USE, relation.schema)
+        yield Need(Right.MAKE, relation.schema)
+        yield Need(Right.OWN, relation.schema, relation.table)
+    for relation in (place for mart in own if mart in swapped for place in (beside(mart), before(mart))):
+        yield Need(Right.MAKE, relation.schema)
+        yield Need(Right.OWN, relation.schema, relation.table)
+    read = {Relation(*place) for place in dbt.reads([*models, *tests])} if models or tests else set()
+    for relation in sorted((read | {_relation(check) for check in plan.marts}) - {*own, *places}):
+        yield Need(Right.USE, relation.schema)
+        yield Need(Right.READ, relation.schema, relation.table)
+
+
+def _relation(check: MartCheck) -> Relation:
+    return Relation(check.schema, check.table)

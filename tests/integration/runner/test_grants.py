@@ -1,0 +1,116 @@
+"""A role with just the rights that `refresh-runner grants` prints can do all; what is missing is named before anything is done."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, Reason
+from refresh_runner.command import Places, Surroundings, grants_command
+from refresh_runner.grants import Grantee
+from refresh_runner.interrupts import Interrupts
+from refresh_runner.journal import Clock
+from support.runs import Bench
+
+ROLE = "etl-role"
+PASSWORD = "kept-from-all-others"
+
+
+def grants(bench: Bench, place: Path, grantee: Grantee | None) -> tuple[int, list[str]]:
+    """The exit code, and the statements."""
+    file = place / "petit.yaml"
+    body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
+    file.write_text(yaml.safe_dump({**body, "spec": bench.spec()}))
+    output = io.StringIO()
+    clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
+    env = {**bench.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
+    around = Surroundings(env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
+    code = grants_command(Places(file, bench.project), grantee, around)
+    return code, [line for line in output.getvalue().splitlines() if not line.startswith("--")]
+
+
+@pytest.fixture
+def role(bench: Bench) -> Iterator[Bench]:
+    """The bench, run by a role that may do nothing."""
+    database = bench.database.name
+    bench.database.run(
+        f"""drop schema if exists dwh_marts__previous cascade;
+        create role "{ROLE}" login password '{PASSWORD}';
+        revoke all on database "{database}" from public; revoke all on schema public from public"""
+    )
+    bench.secrets["warehouse"] |= {"user": ROLE, "password": PASSWORD}
+    yield bench
+    bench.database.run(
+        f"""reassign owned by "{ROLE}" to current_user; drop owned by "{ROLE}"; drop role "{ROLE}";
+        grant connect, temporary on database "{database}" to public; grant usage on schema public to public"""
+    )
+
+
+def outcome(bench: Bench, mode: str = "refresh") -> tuple[object, object]:
+    ran = bench.run(mode=mode)
+    assert ran.words is not None, ran.output
+    return ran.words.outcome, ran.words.reason
+
+
+def test_a_role_with_these_rights_alone_can_do_everything(role: Bench, tmp_path: Path):
+    """Build, publish anew, by moving and by rows, put back, resume; the log, and every table of the runner, are written."""
+    code, statements = grants(role, tmp_path, Grantee(ROLE, role.database.name))
+    assert code is ExitCode.OK
+    role.database.run("\n".join(statements))
+    done = (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+    assert outcome(role) == done
+    role.database.run("truncate src.lignes; insert into src.lignes select n, n, 1, 0 from generate_series(1, 50) n")
+    assert outcome(role) == done
+    role.database.run("alter table dwh_marts.mart_a add column autre integer")
+    assert outcome(role) == done
+    assert outcome(role, "rollback") == (Outcome.SUCCEEDED, Reason.ROLLED_BACK)
+    assert outcome(role, "resume") == done
+    assert [row[0] for row in role.log_rows()] == [True] * 5
+    assert role.database.rows("select count(*) from dbt_refresh_run where outcome = 'Succeeded'") == [(5,)]
+    assert grants(role, tmp_path, None) == (ExitCode.OK, [])
+
+
+TAKEN = {
+    'revoke create on database "{db}" from "etl-role"': 'grant create on database "{db}" to "etl-role"',
+    'revoke usage on schema src from "etl-role"': 'grant usage on schema "src" to "etl-role"',
+    'revoke select on src.lignes from "etl-role"': 'grant select on "src"."lignes" to "etl-role"',
+    'revoke create on schema dwh_facts from "etl-role"': 'grant usage, create on schema "dwh_facts" to "etl-role"',
+    "create table dwh_marts.mart_a ()": 'alter table "dwh_marts"."mart_a" owner to "etl-role"',
+}
+"""What takes a right away, and what gives it back."""
+
+
+def test_rights_that_are_missing_are_named_with_what_gives_them(role: Bench, tmp_path: Path):
+    """Before anything is built. What it says is enough: with it, the run succeeds."""
+    database = role.database.name
+    role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, database))[1]))
+    role.database.run('revoke create on schema public from "etl-role"')
+    assert refused(role) == ['grant usage, create on schema "public" to "etl-role"']
+    role.database.run('grant create on schema public to "etl-role"')
+    for statement in TAKEN:
+        role.database.run(statement.format(db=database))
+    wanted = sorted(each.format(db=database) for each in TAKEN.values())
+    assert refused(role) == wanted
+    assert role.database.rows("select count(*) from pg_class where relname = 'stg_lignes'") == [(0,)]
+    code, lacking = grants(role, tmp_path, None)
+    assert code is ExitCode.FAILED
+    assert sorted(lacking) == [f"{each};" for each in wanted]
+    role.database.run("\n".join(lacking))
+    assert outcome(role) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+
+
+def refused(bench: Bench) -> list[str]:
+    """The statements that a run asks for."""
+    ran = bench.run()
+    assert ran.words is not None
+    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
+    said = (ran.words.message or "").partition("all that a run does: ")[2]
+    return sorted(said.partition("; dbt_refresh_log can't be written")[0].split("; "))
