@@ -11,10 +11,13 @@ import uvicorn
 
 from refresh_page.board import Board
 from refresh_page.cluster import Cluster
+from refresh_page.history import History
 from refresh_page.live import Streams
 from refresh_page.pages import Pages
+from refresh_page.records import Records
 from refresh_page.settings import Settings, SettingsError, settings_from
-from refresh_page.web import Site, application
+from refresh_page.site import Site
+from refresh_page.web import application
 
 
 def main() -> int:
@@ -36,7 +39,8 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
     namespaces = settings.namespaces or ("",)
     board = Board(now(), namespaces)
     cluster = Cluster(settings.api_server, settings.account, now)
-    site = Site(board, Pages(settings.base_path), Streams(board), now)
+    history = History(Records(settings.warehouse) if settings.warehouse else None)
+    site = Site(board, history, Pages(settings.base_path), Streams(board), now)
     server = uvicorn.Server(
         uvicorn.Config(
             application(site, settings.base_path),

@@ -10,8 +10,8 @@ from refresh_page.board import Board
 
 LONGEST: Final = 200
 """Open pages that are told of changes at the same time; the others ask every half minute."""
-_SIGN_OF_LIFE: Final = 15.0
-"""Seconds between two signs of life, so that nothing on the way takes the line for dead."""
+_SIGN_OF_LIFE: Final = 5.0
+"""Seconds between two looks where the cluster tells nothing: what only the clock or the log tables change shows then."""
 _PAUSE: Final = 1.0
 """Seconds between two events at least: a thousand refreshes change more often than anybody reads."""
 

@@ -8,13 +8,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from refresh_api.model import time_text
+from refresh_page.drawings import Drawings
 from refresh_page.words import Words, plain
 
 SIGNS: Final[Mapping[str, str]] = {"good": "✓", "warn": "⚠", "bad": "✗", "none": "–"}
 _SHOWN_AS: Final = {
     "good": "Succeeded VALID ok True",
     "warn": "Warned WARNING warned",
-    "bad": "Failed FAILED failed error False",
+    "bad": "Failed FAILED failed broken False",
     "none": "Skipped Pending skipped Unknown",
     "live": "Running",
 }
@@ -54,5 +55,10 @@ class Pages:
             shown = time_text(moment), words.moment(moment), words.distance(moment)
             return Markup('<time datetime="{}" title="{}">{}</time>').format(*shown)
 
+        def draw(refresh: str) -> Drawings:
+            return Drawings(words, lambda run: url(f"{refresh}/runs/{run}"))
+
         made = self._environment.get_template(template)
-        return made.render(_=words, words=words, language=words.language, version=version, url=url, ago=ago, now=words.now, **values)
+        return made.render(
+            _=words, words=words, language=words.language, version=version, url=url, ago=ago, now=words.now, draw=draw, **values
+        )

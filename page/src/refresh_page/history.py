@@ -1,0 +1,78 @@
+"""What the log tables hold, for many readers at once: fetched by one of them, kept for a moment, and never in the way of a page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from refresh_page.kept import Kept
+from refresh_page.records import AwayError, Content, Records
+from refresh_page.rows import Past, RunRows
+from refresh_page.run import LOG
+from refresh_page.seen import Ref
+
+T = TypeVar("T")
+_MOMENT: Final = 3.0
+"""Seconds that an answer is kept, also the one that there is none."""
+_MOST: Final = 300
+
+
+@dataclass(frozen=True)
+class Answer(Generic[T]):
+    """What the log tables said."""
+
+    found: T | None
+    log: str
+    """Read, Off (no Secret is given) or Away (they can't be read now)."""
+
+
+class History:
+    """The log tables, where there are any."""
+
+    def __init__(self, records: Records | None) -> None:
+        self._records = records
+        self._pasts: Kept[Past] = Kept(_MOMENT, _MOST)
+        self._runs: Kept[tuple[RunRows | None, str]] = Kept(_MOMENT, _MOST)
+
+    @property
+    def is_there(self) -> bool:
+        """Whether a Secret is given."""
+        return self._records is not None
+
+    async def of_refresh(self, ref: Ref) -> Answer[Past]:
+        """Return the last runs of a refresh."""
+        records = self._records
+        if records is None:
+            return Answer(None, "Off")
+        try:
+            return Answer(await self._pasts.get(ref, lambda: records.of_refresh(ref)), "Read")
+        except AwayError:
+            return Answer(None, "Away")
+
+    async def of_run(self, ref: Ref, run: str) -> tuple[Answer[RunRows], str]:
+        """Return one run, and the last of its log."""
+        records = self._records
+        if records is None:
+            return Answer(None, "Off"), ""
+        try:
+            rows, tail = await self._runs.get((ref, run), lambda: _run(records, ref, run))
+        except AwayError:
+            return Answer(None, "Away"), ""
+        return Answer(rows, "Read"), tail
+
+    async def content(self, ref: Ref, run: str, name: str) -> Answer[Content]:
+        """Return a file that a run left."""
+        if self._records is None:
+            return Answer(None, "Off")
+        try:
+            return Answer(await self._records.content(ref, run, name), "Read")
+        except AwayError:
+            return Answer(None, "Away")
+
+
+async def _run(records: Records, ref: Ref, run: str) -> tuple[RunRows | None, str]:
+    rows = await records.of_run(ref, run)
+    if rows is None or not any(each.name == LOG for each in rows.artifacts):
+        return rows, ""
+    content = await records.content(ref, run, LOG)
+    return rows, content.content.decode(errors="replace") if content else ""

@@ -1,0 +1,134 @@
+"""The rows of the log tables as values; how each is selected stands beside it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Final
+
+RUNS_SHOWN: Final = 100
+"""Runs of a refresh that are looked back at."""
+NODES_SHOWN: Final = 2000
+"""Nodes of a run that are shown."""
+_TEXT: Final = 4000
+"""Characters of a message that are read."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run, from start to end."""
+
+    run: str
+    mode: str
+    attempt: int
+    attempts: int
+    pod: str | None
+    phase: str
+    outcome: str | None
+    reason: str | None
+    message: str | None
+    marts: str | None
+    started_at: datetime
+    heartbeat_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class StepRow:
+    """A step of a run."""
+
+    run: str
+    step: str
+    position: int
+    state: str
+    tries: int
+    started_at: datetime | None
+    seconds: float | None
+    message: str | None
+
+
+@dataclass(frozen=True)
+class NodeRow:
+    """A model, seed, snapshot or test of a run."""
+
+    node_id: str
+    node: str
+    step: str
+    state: str
+    seconds: float | None
+    sqlstate: str | None
+    message: str | None
+    ended_at: datetime
+
+    @property
+    def is_test(self) -> bool:
+        """Whether it is a test, by dbt's unique id."""
+        return self.node_id.partition(".")[0] in ("test", "unit_test")
+
+
+@dataclass(frozen=True)
+class MartRow:
+    """A mart as a run's validation found it."""
+
+    run: str
+    relation: str
+    rows: int | None
+    nulls: Mapping[str, int]
+    duplicates: int | None
+    newest: date | None
+    verdict: str
+    message: str | None
+
+
+@dataclass(frozen=True)
+class ArtifactRow:
+    """A file that a run left; its content is fetched apart."""
+
+    name: str
+    media_type: str
+    size: int
+    """Bytes, compressed."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the log tables hold of one refresh: its last runs, newest first."""
+
+    runs: tuple[RunRow, ...] = ()
+    steps: tuple[StepRow, ...] = ()
+    marts: tuple[MartRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """What the log tables hold of one run."""
+
+    run: RunRow
+    steps: tuple[StepRow, ...] = ()
+    nodes: tuple[NodeRow, ...] = ()
+    marts: tuple[MartRow, ...] = ()
+    artifacts: tuple[ArtifactRow, ...] = ()
+    medians: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that each step usually takes: over the refresh's last successful runs."""
+
+
+_RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_TEXT}), marts, started_at,
+    heartbeat_at, ended_at"""
+_STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {_TEXT})"
+_MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {_TEXT})"
+RUNS: Final = f"""select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
+    order by started_at desc limit {RUNS_SHOWN}"""  # noqa: S608 - constants
+RUN: Final = f"select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s and run_id = %(run)s"  # noqa: S608 - constants
+STEPS: Final = f"select {_STEP_COLUMNS} from dbt_refresh_step where run_id = any(%(runs)s) order by position limit {RUNS_SHOWN * 24}"  # noqa: S608 - constants
+MARTS: Final = f"select {_MART_COLUMNS} from dbt_refresh_mart where run_id = any(%(runs)s) order by relation limit {RUNS_SHOWN * 64}"  # noqa: S608 - constants
+NODES: Final = f"""select node_id, node, step, state, seconds, sqlstate, left(message, {_TEXT}), ended_at from dbt_refresh_node
+    where run_id = %(run)s order by state in ('failed', 'broken') desc, ended_at limit {NODES_SHOWN}"""  # noqa: S608 - constants
+ARTIFACTS: Final = """select name, media_type, octet_length(content) from dbt_refresh_artifact where run_id = %(run)s
+    union all select 'docs.html', docs.media_type, octet_length(docs.content) from dbt_refresh_docs docs
+    join dbt_refresh_run run using (project) where run_id = %(run)s order by 1 limit 50"""
+CONTENT: Final = """select media_type, content from dbt_refresh_artifact where run_id = %(run)s and name = %(name)s
+    union all select docs.media_type, docs.content from dbt_refresh_docs docs join dbt_refresh_run run using (project)
+    where run_id = %(run)s and %(name)s = 'docs.html' limit 1"""
+MEDIANS: Final = """select step, percentile_cont(0.5) within group (order by seconds) from dbt_refresh_step join (
+        select run_id from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
+        and outcome in ('Succeeded', 'Warned') order by started_at desc limit 30) as usual using (run_id)
+    where seconds is not null group by step"""

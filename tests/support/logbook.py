@@ -1,0 +1,115 @@
+"""The log tables as runs leave them, for tests of the page: made by the runner's own definitions, filled with runs of one's choice."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from refresh_runner.tables import ARTIFACT, LEDGER, MART, NODE, RUN, STEP, Table, statements
+from support.sights import BROKEN, MARTS, STEPS
+
+Row = dict[str, Any]
+MODELS = {
+    "staging": ("stg_implantations", "stg_indemnisations", "stg_emplois_crees"),
+    "facts": ("fait_implantations", "fait_indemnisations", "fait_emplois_crees", "fait_factures"),
+    "marts": tuple(mart.partition(".")[2] for mart in MARTS),
+    "tests": ("unique_mart_implantation_suivi", "not_null_fait_factures_zone_id", "accepted_range_mart_creances_agees"),
+}
+USUAL = {"staging": 7.5, "facts": 11.0, "marts": 12.5, "tests": 6.0, "validation": 2.2, "cache": 3.1}
+KEYS = ("zone_id", "annee", "mois")
+
+
+def make_tables(connection: psycopg.Connection) -> None:
+    """The log tables are there afterwards."""
+    for table in LEDGER:
+        for statement in statements(table, []):
+            connection.execute(statement.encode())
+
+
+class Logbook:
+    """Writes runs into the log tables."""
+
+    def __init__(self, connection: psycopg.Connection, namespace: str, refresh: str) -> None:
+        self._connection = connection
+        self._known = {"namespace": namespace, "refresh": refresh, "generation": 1, "mode": "refresh", "attempts": 3}
+
+    def run(self, run: str, started: datetime, outcome: str = "Succeeded", number: int = 0, done: int = 6, log: str = "") -> None:
+        """One run; Failed ends in its first step, None goes on and has `done` steps behind it."""
+        failed, over = outcome == "Failed", bool(outcome)
+        took = {
+            name: round(seconds * (1 + 0.09 * ((number * 7 + position * 5) % 6 - 2)), 2)
+            for position, (name, seconds) in enumerate(USUAL.items())
+        }
+        took = dict(list(took.items())[: 1 if failed else done])
+        end = started + timedelta(seconds=sum(took.values()) + 2.5)
+        row: Row = {**self._known, "run_id": run, "attempt": 1, "pod": f"{run}-0-x7k2p", "phase": "Finished" if over else "Running"}
+        row |= {"started_at": started, "attempt_started_at": started, "heartbeat_at": end, "ended_at": end if over else None}
+        row |= {"kept_since": started, "outcome": outcome or None, "message": BROKEN if failed else None}
+        row |= {"reason": "LayerFailed" if failed else outcome or None, "marts": "0/4" if failed else "4/4" if over else None}
+        self._write(RUN, row)
+        self._steps(run, started, took, failed, over)
+        if not failed and done == 6:
+            self._marts(run, number, end)
+        if log and over:
+            self._file(run, "run.log", "text/plain", log, end)
+            self._file(run, "run_results.json", "application/json", json.dumps({"results": [], "elapsed_time": 41.2}), end)
+
+    def _steps(self, run: str, started: datetime, took: dict[str, float], failed: bool, over: bool) -> None:
+        at = started + timedelta(seconds=1.5)
+        for position, name in enumerate(STEPS, 1):
+            row: Row = {"run_id": run, "step": name, "position": position, "attempt": 1, "tries": 1, "started_at": at}
+            if name in took:
+                state = "Failed" if failed else "Succeeded"
+                self._write(STEP, {**row, "state": state, "seconds": took[name], "message": BROKEN if failed else None})
+                self._nodes(run, name, at, took[name], failed)
+                at += timedelta(seconds=took[name])
+            elif failed:
+                self._write(STEP, {**row, "state": "Skipped", "started_at": None, "tries": 0, "message": "not started: 1/6 staging failed"})
+            elif not over:
+                self._write(STEP, {**row, "state": "Running", "seconds": None})
+                return
+
+    def _nodes(self, run: str, step: str, at: datetime, seconds: float, failed: bool) -> None:
+        names = MODELS.get(step, ())
+        for number, name in enumerate(names):
+            share = 0.55 + 0.4 * ((number * 3) % len(names)) / len(names)
+            broken = failed and name == "stg_indemnisations"
+            kind = "test" if step == "tests" else "model"
+            row: Row = {"run_id": run, "node_id": f"{kind}.sigeti.{name}", "node": name, "step": step, "attempt": 1}
+            row |= {"state": "broken" if broken else "ok", "seconds": round(seconds * share, 2), "sqlstate": "42703" if broken else None}
+            row |= {"message": BROKEN.partition(": ")[2] + "\nLINE 24:     montant_du,\n             ^" if broken else None}
+            self._write(NODE, {**row, "ended_at": at + timedelta(seconds=0.15 * number + seconds * share)})
+
+    def _marts(self, run: str, number: int, end: datetime) -> None:
+        for position, relation in enumerate(MARTS):
+            rows = (4180, 2240, 3655, 15)[position] + number * (11, 4, 9, 0)[position] - (number * 13 % 7)
+            nulls = dict.fromkeys(KEYS[: 3 if position < 3 else 2], 0)
+            if position == 1:
+                nulls["zone_id"] = int(rows * 0.012 * (number % 4))
+            row: Row = {"run_id": run, "relation": relation, "rows": rows, "nulls": json.dumps(nulls), "verdict": "VALID"}
+            self._write(MART, {**row, "validated_at": end})
+
+    def _file(self, run: str, name: str, media_type: str, text: str, at: datetime) -> None:
+        packed = gzip.compress(text.encode())
+        self._write(ARTIFACT, {"run_id": run, "name": name, "media_type": media_type, "content": packed, "stored_at": at})
+
+    def _write(self, table: Table, row: Row) -> None:
+        columns = sql.SQL(", ").join(map(sql.Identifier, row))
+        values = sql.SQL(", ").join(map(sql.Placeholder, row))
+        self._connection.execute(sql.SQL("insert into {} ({}) values ({})").format(sql.Identifier(table.name), columns, values), row)
+
+
+def fill(connection: psycopg.Connection, namespace: str, refresh: str, runs: Sequence[dict[str, Any]], log: str = "") -> None:
+    """The runs of a status' history, and thirty before them, each with all that a run leaves."""
+    book = Logbook(connection, namespace, refresh)
+    oldest = min(datetime.fromisoformat(run["startTime"]) for run in runs)
+    for number in range(30):
+        book.run(f"{refresh}-{29_000_000 + number * 180}", oldest - (30 - number) * timedelta(hours=3), number=number)
+    for number, run in enumerate(reversed(runs)):
+        book.run(run["id"], datetime.fromisoformat(run["startTime"]), run["outcome"], number=30 + number, log=log)

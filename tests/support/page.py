@@ -1,0 +1,106 @@
+"""The page as a process, as its chart starts it: with the token of its own ServiceAccount and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cluster.ports import free_port
+from support.apiserver import ApiServer
+from support.eventually import eventually
+from support.kubectl import Kubectl
+from support.worlds import ROOT
+
+Json = dict[str, Any]
+ACCOUNT = "op-dashboard-refresh-page"
+
+
+@dataclass(frozen=True)
+class PageProcess:
+    """One running page."""
+
+    url: str
+    log: Path
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        """An answer; header names are written with _."""
+        wanted = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.get(self.url + path, headers=wanted, trust_env=False, timeout=20)
+
+    def json(self, path: str) -> Any:
+        """What the same address says in JSON."""
+        return self.get(path, accept="application/json").json()
+
+
+def permit(kubectl: Kubectl, api: ApiServer, helm: Path, folder: Path) -> Path:
+    """Give the page of this namespace the permissions of its chart; return the folder with its token and the cluster's certificate."""
+    values = ["--set", "page.enabled=true"]
+    command = [str(helm), "template", "op", str(ROOT / "deploy/helm"), "-n", kubectl.namespace, "-s", "templates/page.yaml", *values]
+    kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "token").write_text(kubectl("create", "token", ACCOUNT, "--duration=1h"))
+    (folder / "ca.crt").write_bytes(base64.b64decode(api.authority))
+    return folder
+
+
+def secret(folder: Path, **keys: str) -> Path:
+    """A Secret as it is mounted."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in keys.items():
+        (folder / name).write_text(value)
+    return folder
+
+
+@contextmanager
+def running(server: str, namespace: str, account: Path, home: Path, settings: Mapping[str, str] | None = None) -> Iterator[PageProcess]:
+    """A page that watches one namespace, ready, until the block is left."""
+    port = free_port()
+    log = home / f"page-{port}.log"
+    environment = {
+        "PATH": os.environ["PATH"],
+        "API_SERVER": server,
+        "WATCH_NAMESPACES": namespace,
+        "SERVICE_ACCOUNT_PATH": str(account),
+        "PORT": str(port),
+        **(settings or {}),
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "refresh_page"], env=environment, stdout=output, stderr=output)
+    page = PageProcess(f"http://127.0.0.1:{port}", log)
+
+    def ready() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return page.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    try:
+        eventually(ready, within=30, context=log.read_text)
+        yield page
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=15)
+
+
+def show(api: ApiServer, item: Json) -> None:
+    """The refresh is there afterwards, with its status, as if operator and runner had written it."""
+    metadata = {key: item["metadata"][key] for key in ("name", "namespace")}
+    namespace, name = metadata["namespace"], metadata["name"]
+    if api.get(namespace, "dashboardrefreshes", name) is None:
+        api.create(namespace, "dashboardrefreshes", {**item, "metadata": metadata, "status": {}})
+    head = {"apiVersion": item["apiVersion"], "kind": item["kind"], "metadata": metadata}
+    share = {key: value for key, value in item["status"].items() if key != "run"}
+    api.apply_status(namespace, name, {**head, "status": share}, "refresh-operator")
+    if "run" in item["status"]:
+        api.apply_status(namespace, name, {**head, "status": {"run": item["status"]["run"]}}, "refresh-runner")
