@@ -15,7 +15,7 @@ import yaml
 
 from refresh_api.crd import Schema, structural
 from refresh_api.order import ExitCode, ModeKind
-from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason
+from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
 from refresh_cli import __main__ as cli
@@ -143,6 +143,7 @@ def words() -> str:
         _meanings("Phases", "`status.phase`, column `PHASE`.", Phase),
         _meanings("Reasons of a run", "`status.lastRun.reason`, and the reasons of the condition `LastRunSucceeded`.", Reason),
         _meanings("Reasons of Ready", "Of the condition `Ready`, and of `Stalled` and `Reconciling` where they hold.", ReadyReason),
+        _meanings("Reasons of Suspended", "Of the condition `Suspended`: why scheduled runs are off.", SuspendedReason),
         _meanings("Reasons of Running", "Of the condition `Running`.", RunningReason),
         _meanings("Reasons of DataFresh", "Of the condition `DataFresh`, which is there where `spec.freshness` is given.", FreshReason),
         _meanings("Events", "In `kubectl describe` and `kubectl events`; each change of `Ready` is an event, too.", EventReason),

@@ -62,6 +62,7 @@ class Reason(StrEnum):
     WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
     """No connection to PostgreSQL, or its Secret lacks something."""
     PRIVILEGE_MISSING = "PrivilegeMissing"
+    """The warehouse's user may not do all that a run does; the message lists what is missing. Nothing was begun."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     """It took longer than `timeout`; the message names the step."""
     INTERRUPTED = "Interrupted"

@@ -75,7 +75,7 @@ def test_the_queries_of_the_guide_work(log: Database):
     """On the tables that the runner makes."""
     for block in all_blocks("sql"):
         try:
-            log.rows(block.text)
+            log.run(block.text)
         except Exception as error:
             pytest.fail(f"{block}: {error}")
 

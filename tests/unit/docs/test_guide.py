@@ -10,7 +10,7 @@ import yaml
 from reference import CHART, docstrings, fields, pages, rules
 from refresh_api.crd import structural
 from refresh_api.order import ExitCode, Manifest, ModeKind
-from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason
+from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, Trigger
 from refresh_cli.__main__ import parser
@@ -67,7 +67,8 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
 
 
 @pytest.mark.parametrize(
-    "kind", [Phase, Reason, ReadyReason, RunningReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode]
+    "kind",
+    [Phase, Reason, ReadyReason, RunningReason, SuspendedReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode],
 )
 def test_every_word_is_explained(kind: type[Enum]):
     """Where it is written, so that the reference can be made from it."""
