@@ -89,14 +89,18 @@ class Cluster:
             returned |= await self._replace(namespace, each, now)
         if decision.start:
             self._mirror.put(JOBS, await self._api.create(JOBS.path(namespace), decision.start))
-            log.info("made the Job %s", mapping(decision.start["metadata"])["name"])
+            job = mapping(decision.start["metadata"])["name"]
+            log.info("made the Job %s", job, extra={"run": job})
         for job in decision.adopt:
             await self._adopt(refresh, job)
         if decision.share:
             await self.write(refresh, decision.share)
+            for run in decision.share.history:
+                if run not in refresh.share.history:
+                    log.info("run %s ended: %s, %s", run.id, run.outcome, run.reason, extra={"run": run.id})
         for job in decision.give_up:
             await self._api.delete(JOBS.path(namespace, job))
-            log.info("deleted the Job %s", job)
+            log.info("deleted the Job %s", job, extra={"run": job})
         for note in decision.notes:
             await self.post(refresh, note, now)
         return returned

@@ -15,6 +15,7 @@ from refresh_operator.drift import Difference
 from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable
 from refresh_operator.heartbeats import Heartbeats
 from refresh_operator.logs import about
+from refresh_operator.meters import Meters
 from refresh_operator.names import Ref
 from refresh_operator.pause import PauseSign
 from refresh_operator.settings import Settings
@@ -38,30 +39,37 @@ class Services:
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
     """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
+    meters: Meters = field(default_factory=Meters)
 
 
 async def look(ref: Ref, services: Services) -> None:
     """Converge one refresh, and plan the next look at it. Raises nothing: what fails is tried again later."""
     with about(ref):
         try:
-            again = await converge(ref, services)
+            with services.meters.look():
+                again = await converge(ref, services)
         except (Conflict, NotFound) as error:
             log.info("somebody was faster, looking again: %s", error)
             with suppress(ApiError):
                 await services.cluster.refetch(ref)
-            services.agenda.failed(ref)
+            _again_later(ref, services)
         except ApiError as error:
             log.warning("looking again later: %s", error)
             if isinstance(error, Unavailable):
                 services.heartbeats.forget()
-            services.agenda.failed(ref)
+            _again_later(ref, services)
         except Exception:
             log.exception("this is a fault of the operator; looking again later")
-            services.agenda.failed(ref)
+            _again_later(ref, services)
         else:
             services.agenda.succeeded(ref)
             if again is not None:
                 services.agenda.add(ref, again)
+
+
+def _again_later(ref: Ref, services: Services) -> None:
+    services.meters.failed()
+    services.agenda.failed(ref)
 
 
 async def converge(ref: Ref, services: Services) -> timedelta | None:
@@ -70,6 +78,7 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
     if refresh is None:
         services.tolerated.pop(ref, None)
         services.heartbeats.forget(ref)
+        services.meters.forget(ref)
         return None
     now = services.clock()
     try:
@@ -88,6 +97,8 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
         if share != refresh.share:
             await services.cluster.write(refresh, share)
         return services.settings.recheck
+    for kind in decision.corrected:
+        services.meters.corrected(ref, kind)
     await _tell(refresh, decision, services)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
     return decision.again

@@ -50,6 +50,8 @@ class Decision:
     give_up: tuple[str, ...] = ()
     """Jobs to delete."""
     notes: tuple[Note, ...] = ()
+    corrected: tuple[str, ...] = ()
+    """Kinds of what was changed or deleted by hand."""
     tell: tuple[Ended, ...] = ()
     """Failed runs of which people have to be told."""
     again: timedelta = timedelta(minutes=5)
@@ -72,6 +74,7 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         found = dataclasses.replace(found, judged=dataclasses.replace(found.judged, until=now))
     share = share_of(world, found, now)
     notes = notes_of(refresh.share, share, found.ended, found.judged.missed, now)
+    drifts = _drifts(refresh, create, replace)
     return Decision(
         create=create,
         replace=replace,
@@ -79,7 +82,8 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         share=None if share == refresh.share else share,
         adopt=_to_adopt(world),
         give_up=(*_to_give_up(world, found.ended), *_left_over(world)),
-        notes=(*_drift_notes(refresh, create, replace), *notes),
+        notes=(*(drift_note(item, differences) for item, differences in drifts), *notes),
+        corrected=tuple(str(item["kind"]) for item, _ in drifts),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
         # our own writes come back as no event: what follows from them is seen at the next look
         again=timedelta(0) if create or found.answer.start else _again(world, found, share, start_timeout, settings, now),
@@ -152,15 +156,12 @@ def _is_news(ended: Ended, now: datetime) -> bool:
     return ended.run.outcome is Outcome.FAILED and not ended.told and now - ended.run.completion_time < _WITHIN_A_DAY
 
 
-def _drift_notes(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replacement, ...]) -> tuple[Note, ...]:
-    """Notes on what was changed by hand; a change of what is wanted is none."""
-    notes = []
-    if refresh.share.observed_generation >= 0:
-        notes = [drift_note(item, ()) for item in create]
-    for each in replace:
-        if all(found.path != f"metadata.annotations.{HASH_ANNOTATION}" for found in each.differences):
-            notes.append(drift_note(each.item, each.differences))
-    return tuple(notes)
+def _drifts(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replacement, ...]) -> list[tuple[Json, tuple[Difference, ...]]]:
+    """What was changed by hand, or deleted (no differences); a change of what is wanted is none."""
+    deleted = create if refresh.share.observed_generation >= 0 else ()
+    wanted = f"metadata.annotations.{HASH_ANNOTATION}"
+    changed = [each for each in replace if all(found.path != wanted for found in each.differences)]
+    return [*((item, ()) for item in deleted), *((each.item, each.differences) for each in changed)]
 
 
 def _again(world: World, found: Findings, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:

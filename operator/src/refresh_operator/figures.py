@@ -10,17 +10,18 @@ from prometheus_client.registry import Collector
 from refresh_api.status import ConditionStatus, StepStatus
 from refresh_api.values import duration
 from refresh_operator.conditions import condition_of
+from refresh_operator.meters import Meters
 from refresh_operator.world import Invalid, Refresh
 
 _LABELS = ["namespace", "refresh"]
 
 
-def text_of(refreshes: Iterable[Refresh], now: datetime, works: bool = True) -> str:
+def text_of(refreshes: Iterable[Refresh], now: datetime, works: bool = True, meters: Meters | None = None) -> str:
     """Return all figures as Prometheus reads them; `works` is false for an operator that waits for the Lease."""
     registry = CollectorRegistry()
     registry.register(_Figures(list(refreshes), now))
     Gauge("dashboardrefresh_operator_works", "Whether this operator holds the Lease, and keeps refreshes.", registry=registry).set(works)
-    return generate_latest(registry).decode()
+    return (generate_latest(registry) + generate_latest((meters or Meters()).registry)).decode()
 
 
 class _Figures(Collector):

@@ -1,4 +1,4 @@
-"""Log lines as JSON, each with the refresh that it is about."""
+"""Log lines as JSON, each with the refresh that it is about, and with the run where it is about one (`extra={"run": …}`)."""
 
 import json
 import logging
@@ -35,6 +35,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **({"namespace": ref.namespace, "refresh": ref.name} if ref else {}),
+            **({"run": run} if (run := getattr(record, "run", None)) else {}),
             **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
         }
         return json.dumps(line, ensure_ascii=False)

@@ -31,7 +31,9 @@ async def tell(cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: Finis
     secrets = {name: content for name, content in contents.items() if content is not None}
     # the senders wait for their servers: not in the loop that everything else runs in
     answers = await asyncio.to_thread(notify, spec.notifications, secrets, failed)
-    log.info("told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody")
+    log.info(
+        "told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody", extra={"run": run.id}
+    )
     return tuple(
         Note(EventReason.NOTIFICATION_FAILED, f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
         for answer in answers

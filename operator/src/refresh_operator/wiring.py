@@ -107,7 +107,8 @@ async def _watch(services: Services, mirror: Mirror) -> None:
 
 
 def _figures(services: Services, health: Health) -> str:
-    return text_of(services.cluster.refreshes(), services.clock(), works=health.seat is None or health.seat.held)
+    works = health.seat is None or health.seat.held
+    return text_of(services.cluster.refreshes(), services.clock(), works, services.meters)
 
 
 async def work(services: Services, health: Health) -> None:

@@ -254,14 +254,34 @@ def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
     assert all(each["metadata"]["labels"]["release"] == "prometheus" for each in found.values())
 
 
+def known_figures() -> set[str]:
+    """Names of the figures of an operator, with a refresh that has all of them."""
+    share = {"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1}
+    seen = refresh(OperatorShare.model_validate(share), freshness={"maxStaleness": "1h"})
+    told = text_of([seen], NOW)
+    return {*re.findall(r"^(dashboardrefresh_\w+)", told, re.MULTILINE), *re.findall(r"^# HELP (\w+)", told, re.MULTILINE)}
+
+
+def test_a_grafana_dashboard_comes_by_value(run_helm):
+    """Off by default; every query names figures that there are, and every panel has one."""
+    maps = of_kind(run_helm.rendered("monitoring.dashboard=true"), "ConfigMap")
+    assert of_kind(run_helm.rendered(), "ConfigMap") == {}
+    assert maps["r-dashboard-refresh-grafana"]["metadata"]["labels"]["grafana_dashboard"] == "1"
+    board = json.loads(maps["r-dashboard-refresh-grafana"]["data"]["dashboard-refresh.json"])
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    queries += [each["query"] for each in board["templating"]["list"] if each["type"] == "query"]
+    assert len(queries) >= len(board["panels"])
+    for query in queries:
+        names = set(re.findall(r"dashboardrefresh_\w+", query))
+        assert names, query
+        assert names <= known_figures(), query
+
+
 def test_every_alert_speaks_of_figures_that_there_are_and_says_what_to_do():
     """Each has a runbook with a command, and names no figure that the operator does not have."""
-    share = OperatorShare.model_validate({"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1})
-    known = set(re.findall(r"^(dashboardrefresh_\w+)", text_of([refresh(share, freshness={"maxStaleness": "1h"})], NOW), re.MULTILINE))
-    known |= {"dashboardrefresh_ready"}
     (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:
-        assert set(re.findall(r"dashboardrefresh_\w+", rule["expr"])) <= known, rule["alert"]
+        assert set(re.findall(r"dashboardrefresh_\w+", rule["expr"])) <= known_figures(), rule["alert"]
         assert "kubectl" in rule["annotations"]["runbook"]
 
 

@@ -26,9 +26,15 @@ def test_it_answers_its_probes_and_ends_quickly(own_place):
     own_place.until(lambda: own_place.answers(endpoint.replace("healthz", "readyz")), 10)
     figures = httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text
     assert f'dashboardrefresh_ready{{namespace="{own_place.namespace}",refresh="lines"}} 1.0' in figures
+    own_place.api.delete(own_place.namespace, "cronjobs", "lines")
+    corrected = f'dashboardrefresh_drift_corrections_total{{kind="CronJob",namespace="{own_place.namespace}",refresh="lines"}} 1.0'
+    own_place.until(lambda: corrected in httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text, 10)
+    own_place.request("lines", "one")
+    job = own_place.run_of("lines")
     assert own_place.stop() == 0
     lines = [json.loads(line) for line in own_place.log.read_text().splitlines()]
     assert {line["refresh"] for line in lines if "refresh" in line} == {"lines"}
+    assert {line["run"] for line in lines if "run" in line} == {job}
     assert not alive()
 
 

@@ -4,6 +4,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresh_api.status import OperatorShare
 from refresh_operator.figures import text_of
+from refresh_operator.meters import Meters
+from refresh_operator.names import Ref
 from support.worlds import NOW, at, job, refresh, report, settled, world
 
 
@@ -43,3 +45,16 @@ def test_an_operator_that_waits_says_so():
     """So that a missing one can be told from one that stands by."""
     assert "dashboardrefresh_operator_works 1.0" in text_of([], NOW)
     assert "dashboardrefresh_operator_works 0.0" in text_of([], NOW, works=False)
+
+
+def test_what_was_put_right_is_counted_by_kind_until_its_refresh_is_gone():
+    """And each look with its duration."""
+    meters, ref = Meters(), Ref("n", "r")
+    with meters.look():
+        meters.corrected(ref, "CronJob")
+    meters.corrected(ref, "CronJob")
+    counted = 'dashboardrefresh_drift_corrections_total{kind="CronJob",namespace="n",refresh="r"} 2.0'
+    assert counted in text_of([], NOW, meters=meters)
+    assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in text_of([], NOW, meters=meters)
+    meters.forget(ref)
+    assert counted not in text_of([], NOW, meters=meters)

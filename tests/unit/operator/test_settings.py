@@ -44,3 +44,5 @@ def test_each_line_names_its_refresh():
         line = json.loads(JsonLines().format(record))
     assert (line["level"], line["message"], line["namespace"], line["refresh"]) == ("warning", "it broke", "n", "a")
     assert "refresh" not in json.loads(JsonLines().format(record))
+    record.run = "a-29000000"
+    assert json.loads(JsonLines().format(record))["run"] == "a-29000000"
