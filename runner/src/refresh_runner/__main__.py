@@ -42,9 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_api.order import RefreshRef
-    from refresh_runner.command import Places, Surroundings, cleanup_command, grants_command, plan_command, run_command
+    from refresh_runner.command import Places, Surroundings, artifacts_command, cleanup_command, grants_command, plan_command, run_command
     from refresh_runner.grants import Grantee
     from refresh_runner.journal import Clock
+    from refresh_runner.shelf import Wanted
 
     surroundings = Surroundings(
         variables=dict(os.environ),
@@ -56,6 +57,8 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     )
     if chosen.command == "cleanup":
         return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, surroundings)
+    if chosen.command == "artifacts":
+        return artifacts_command(Wanted(chosen.run, chosen.name, chosen.output), chosen.secrets, surroundings)
     if chosen.command == "grants":
         grantee = None if chosen.missing else Grantee(chosen.role, chosen.database)
         return grants_command(Places(chosen.file, chosen.project, chosen.secrets), grantee, surroundings)
@@ -65,11 +68,12 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
 
 def _parse(project: Path) -> int:
     from refresh_api.spec import Dbt
-    from refresh_runner.ahead import read_ahead
+    from refresh_runner.ahead import draw_docs, read_ahead
     from refresh_runner.plan import DbtSettings
 
     usual = Dbt()
-    return read_ahead(project, DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars), print)
+    settings = DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars)
+    return read_ahead(project, settings, print) or draw_docs(project, settings, print)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -100,6 +104,11 @@ def parser() -> argparse.ArgumentParser:
     grants.add_argument("--database", default=os.environ.get("PGDATABASE", "warehouse"), help="where (%(default)s)")
     grants.add_argument("--missing", action="store_true", help="ask the warehouse, as a run would, and print only what its user lacks")
     grants.set_defaults(termination_log=Path(os.devnull))
+    kept = commands.add_parser("artifacts", help="list the files that runs left in the warehouse, or fetch one")
+    kept.add_argument("run", nargs="?", help="of this run; of the last twenty unless given")
+    kept.add_argument("name", nargs="?", help="the file to fetch: run.log, run_results.json or docs.html; a list unless given")
+    kept.add_argument("--output", type=Path, help="where to write it; its name here unless given")
+    kept.set_defaults(termination_log=Path(os.devnull))
     cleanup = commands.add_parser("cleanup", help="remove what a deleted refresh left in the warehouse; its live marts and its log stay")
     cleanup.add_argument("name", help="name of the refresh")
     cleanup.add_argument("--namespace", default="default", help="its namespace (%(default)s)")
@@ -110,7 +119,7 @@ def parser() -> argparse.ArgumentParser:
     parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
     for command in (run, plan, lint, parse, grants):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
-    for command in (run, plan, lint, cleanup, grants):
+    for command in (run, plan, lint, cleanup, grants, kept):
         command.add_argument("--secrets", type=Path, help="a folder with a folder for each Secret and a file for each key")
     return top
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from refresh_api.order import ExitCode
-from refresh_runner import parsed
+from refresh_runner import artifacts, parsed
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
@@ -42,6 +42,18 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None])
         return ExitCode.OK
     parsed.write(path, one)
     say(f"{project} is read: {len(one.nodes)} nodes, for every warehouse and date")
+    return ExitCode.OK
+
+
+def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
+    """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
+    if not artifacts.docs_place(project, artifacts.project_id(project)).exists():
+        try:
+            artifacts.write_docs(project, _read(project, settings, *_PLACES[0]))
+        except RunFailedError as error:
+            say(f"✗ {error.failure.message}")
+            return ExitCode.FAILED
+    say(f"the page of {project} is drawn")
     return ExitCode.OK
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,6 +16,7 @@ from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Verdict, clip
 from refresh_api.values import duration_text
 from refresh_runner import after, cache, lock, needs, privileges, refresh_log, slot
+from refresh_runner.artifacts import Artifact
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
@@ -69,6 +70,8 @@ class Tools:
     """A number around 1, another one each time."""
     secrets: Mapping[str, Mapping[str, str]]
     """The Secrets that the order names, by name and key, as far as they are there."""
+    artifacts: Callable[[], Iterable[Artifact]] = tuple
+    """Makes the files that the run leaves, at its end."""
 
 
 class Execution:

@@ -14,7 +14,7 @@ from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase, clip
 from refresh_notify import FailedRun, notify
 from refresh_runner.cluster import StatusWriter
 from refresh_runner.journal import Journal
-from refresh_runner.output import JsonLines, PlainLines, log_to
+from refresh_runner.output import JsonLines, PlainLines, Tail, log_to
 from refresh_runner.plan import Plan
 from refresh_runner.report import Report
 from refresh_runner.secrets import Redactor
@@ -50,13 +50,15 @@ class Audience:
         self._run: Run | None = None
         plan, output = stage.plan, stage.output
         self._table: LiveTable | None = None
+        refresh = f"{plan.order.refresh.namespace}/{plan.order.refresh.name}"
+        lines = JsonLines(stage.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None)
+        self.tail = Tail(lines)
         if stage.in_pod:
-            refresh = f"{plan.order.refresh.namespace}/{plan.order.refresh.name}"
-            log_to(output, JsonLines(stage.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None))
+            log_to(output, lines, self.tail)
         elif output.isatty():
             self._table = shown.enter_context(LiveTable(Console(file=output), plan.order.title, stage.redact))
         else:
-            log_to(output, PlainLines(stage.redact))
+            log_to(output, PlainLines(stage.redact), self.tail)
             # A line a model and test is for those who look for something; a person reads the steps.
             logging.getLogger("dbt").setLevel(logging.WARNING)
 
@@ -75,10 +77,7 @@ class Audience:
             self._stage.status.may_speak()
 
     def told(self, report: Report, journal: Journal) -> None:
-        """Everybody knows how it ended, as far as they can be reached."""
-        level = logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING
-        ended = str(report.outcome or report.phase)
-        log.log(level, "%s%s: %s", ended, f" ({report.reason})" if report.reason != ended else "", report.message)
+        """Everybody knows how it ended, as far as they can be reached; the log knows already."""
         self._leave_last_words(report, journal.run, notified=False)
         if report.is_failed and self._stage.plan.order.spec.notifications:
             sent = notify(self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
@@ -22,7 +23,9 @@ from refresh_api.names import (
 from refresh_api.order import ExitCode, Order, RefreshRef
 from refresh_api.status import Reason
 from refresh_runner import access as accesses
+from refresh_runner import artifacts
 from refresh_runner.access import Access
+from refresh_runner.artifacts import Artifact
 from refresh_runner.attempt import Tools
 from refresh_runner.audience import Audience, Stage, refused
 from refresh_runner.cleanup import cleanup
@@ -37,11 +40,13 @@ from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
 from refresh_runner.plan import Attempt, Plan, plan_for
 from refresh_runner.preview import preview
 from refresh_runner.report import report_of
-from refresh_runner.resume import fingerprint_of
+from refresh_runner.resume import origin_of
 from refresh_runner.run import run
 from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.shelf import Wanted, serve
 from refresh_runner.warehouse import Warehouse
 
+_log = logging.getLogger(__name__)
 _dbt_log = logging.getLogger("dbt")
 _USUAL_SECRET = "warehouse"  # noqa: S105 - a name
 """Name of the Secret where no refresh names one, since it is deleted."""
@@ -143,16 +148,28 @@ def grants_command(places: Places, grantee: Grantee | None, around: Surroundings
         warehouse.close()
 
 
+def artifacts_command(wanted: Wanted, secrets: Path | None, around: Surroundings) -> int:
+    """List what runs left as files, or fetch one; return the exit code."""
+    return _asked(secrets, around, "refresh-artifacts", lambda warehouse, say: serve(warehouse, wanted, say))
+
+
 def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around: Surroundings) -> int:
     """Remove what is left of a refresh in the warehouse, or say what would be; return the exit code."""
+    return _asked(secrets, around, "refresh-cleanup", lambda warehouse, say: cleanup(warehouse, ref, really, say))
+
+
+def _asked(
+    secrets: Path | None, around: Surroundings, application_name: str, act: Callable[[Warehouse, Callable[[str], None]], ExitCode]
+) -> int:
+    """Do something with the warehouse that the command line's surroundings name."""
     try:
         access = _access(_USUAL_SECRET, SecretFolder(secrets), around.variables)
     except (SecretMissingError, ValueError) as error:
         around.output.write(f"✗ {error}\n")
         return ExitCode.USAGE
-    warehouse = Warehouse(access, "refresh-cleanup", around.clock)
+    warehouse = Warehouse(access, application_name, around.clock)
     try:
-        return cleanup(warehouse, ref, really, lambda line: print(line, file=around.output))
+        return act(warehouse, lambda line: print(line, file=around.output))
     finally:
         warehouse.close()
 
@@ -197,6 +214,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             access = _access(plan.order.spec.warehouse.secret_ref.name, setting.folder, around.variables)
         except (SecretMissingError, ValueError) as error:
             report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
+            _log.warning(report.line)
             audience.may_speak()
             journal.concluded(report)
         else:
@@ -204,12 +222,25 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             warehouse = Warehouse(access, plan.attempt.run_id, around.clock, plan.timeout)
             stack.callback(warehouse.close)
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
-            ledger = Ledger(warehouse, plan, fingerprint_of(plan, setting.places.project), redact, around.clock.elapsed)
+            ledger = Ledger(warehouse, plan, origin_of(plan, setting.places.project), redact, around.clock.elapsed)
             journal.listen(ledger.watch)
-            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets)
+            left = partial(_left, dbt, audience, redact)
+            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, left)
             report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code
+
+
+def _left(dbt: Dbt, audience: Audience, redact: Redactor) -> Iterator[Artifact]:
+    """Yield what the run leaves as files; what can't be made is no reason to fail."""
+    yield Artifact.of(artifacts.LOG, "text/plain", audience.tail.text())
+    try:
+        text = artifacts.results_text(dbt.results.values())
+    except Exception:
+        _log.warning("dbt's results can't be kept", exc_info=True)
+        return
+    if text:
+        yield Artifact.of(artifacts.RESULTS, "application/json", redact(text))
 
 
 def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: dict[str, dict[str, str]]) -> Stage:

@@ -28,6 +28,7 @@ from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
 
 if TYPE_CHECKING:
+    from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.contracts.graph.manifest import Manifest
 
@@ -40,6 +41,7 @@ _QUIET: Final = (
     # Without this an empty selection is a success.
     *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
 )
+_BUILDING: Final = frozenset({"run", "build", "test"})
 _CONNECT_TIMEOUT: Final = 5
 _KEEPALIVES_IDLE: Final = 60
 _CONNECT_RETRIES: Final = 1
@@ -84,6 +86,8 @@ class Dbt:
         self.on_done: OnDone = lambda _id: None
         self.done: set[str] = set()
         """Ids of the nodes that the last command brought to a good end, also where it was stopped."""
+        self.results: dict[str, RunResult] = {}
+        """What dbt said last of each node that it built or tested."""
 
     @staticmethod
     def preload() -> threading.Thread:
@@ -235,12 +239,14 @@ class Dbt:
             *("--vars", json.dumps(dict(self._settings.variables))),
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
-        least = "info" if command[0] in {"run", "build", "test"} else "warn"
+        least = "info" if command[0] in _BUILDING else "warn"
         with Lines(self._on_line, least, self.on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
             raise outcome.exception
+        if command[0] in _BUILDING:
+            self.results |= {each.node.unique_id: each for each in getattr(outcome.result, "results", None) or ()}
         return outcome
 
     @property

@@ -17,11 +17,12 @@ from psycopg.types.json import Jsonb
 
 from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
 from refresh_runner import ledger_sql as queries
+from refresh_runner.artifacts import Artifact
 from refresh_runner.failures import may_pass
 from refresh_runner.plan import Plan
-from refresh_runner.resume import AFRESH, Earlier, earlier_work
+from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
 from refresh_runner.steps import NodeResult
-from refresh_runner.tables import LEDGER, MART, NODE, STEP, Table
+from refresh_runner.tables import ARTIFACT, LEDGER, MART, NODE, STEP, Table
 from refresh_runner.verdicts import MartCounts
 from refresh_runner.warehouse import RefusedError, Warehouse, ensure, quick
 
@@ -39,11 +40,11 @@ class Ledger:
     """The rows of one run."""
 
     def __init__(
-        self, warehouse: Warehouse, plan: Plan, fingerprint: str, redact: Callable[[str], str], elapsed: Callable[[], float]
+        self, warehouse: Warehouse, plan: Plan, origin: Origin, redact: Callable[[str], str], elapsed: Callable[[], float]
     ) -> None:
         self._warehouse = warehouse
         self._plan = plan
-        self._fingerprint = fingerprint
+        self._origin = origin
         self._redact = redact
         self._elapsed = elapsed
         self._started: dict[str, float] = {}
@@ -108,6 +109,10 @@ class Ledger:
         found |= {"duplicates": counts.duplicates, "newest": counts.newest}
         self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
 
+    def keep(self, artifact: Artifact) -> None:
+        """The run leaves a file."""
+        self._put(ARTIFACT, {"name": artifact.name, "media_type": artifact.media_type, "content": artifact.content})
+
     def usual_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
         ref = self._plan.order.refresh
@@ -130,10 +135,10 @@ class Ledger:
 
     def _begin(self, connection: psycopg.Connection) -> Earlier:
         plan, order = self._plan, self._plan.order
-        known = {"run_id": plan.attempt.run_id, "fingerprint": self._fingerprint}
+        known = {"run_id": plan.attempt.run_id, "fingerprint": self._origin.fingerprint}
         connection.execute(queries.CLOSE_LOST, known)
         row = connection.execute(queries.EARLIER, known).fetchone()
-        found = earlier_work(queries.Found(*row) if row else None, self._fingerprint)
+        found = earlier_work(queries.Found(*row) if row else None, self._origin.fingerprint)
         connection.execute(
             queries.BEGIN,
             {
@@ -142,6 +147,7 @@ class Ledger:
                 "namespace": order.refresh.namespace,
                 "generation": order.generation,
                 "mode": order.mode,
+                "project": self._origin.project,
                 "vars": Jsonb(dict(order.vars)) if order.vars else None,
                 "attempt": plan.attempt.number,
                 "attempts": plan.attempt.of,
@@ -238,6 +244,9 @@ class Ledger:
         days = self._plan.order.spec.history.retention_days
         with quick(connection):
             connection.execute(queries.PRUNE, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
+            connection.execute(queries.PRUNE_DOCS)
+            if self._origin.docs.is_file() and connection.execute(queries.HAS_DOCS, [self._origin.project]).fetchone() is None:
+                connection.execute(queries.KEEP_DOCS, [self._origin.project, self._origin.docs.read_bytes()])
 
     def _tell(self, why: str) -> None:
         if not self._told:

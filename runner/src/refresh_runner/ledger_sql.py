@@ -5,7 +5,7 @@ from typing import Final
 
 from psycopg import sql
 
-from refresh_runner.tables import MART, NODE, Table
+from refresh_runner.tables import ARTIFACT, MART, NODE, Table
 
 CLOSE_LOST: Final = """
     update dbt_refresh_run set phase = 'Finished', outcome = 'Failed',
@@ -35,11 +35,12 @@ class Found:
 
 BEGIN: Final = """
     insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
-        vars, started_at, attempt_started_at, heartbeat_at, kept_since)
+        vars, project, started_at, attempt_started_at, heartbeat_at, kept_since)
     select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
-        %(vars)s, now, now, now, now from clock_timestamp() now
+        %(vars)s, %(project)s, now, now, now, now from clock_timestamp() now
     on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
-        phase = excluded.phase, fingerprint = excluded.fingerprint, step = null, outcome = null, reason = null, message = null,
+        phase = excluded.phase, fingerprint = excluded.fingerprint, project = excluded.project,
+        step = null, outcome = null, reason = null, message = null,
         marts = null, ended_at = null, attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
         kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
 
@@ -66,7 +67,13 @@ USUAL: Final = """
     where nth <= 10 group by relation having count(*) >= 3"""
 """Three runs make something usual, and ten are remembered."""
 
-_STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at"}
+PRUNE_DOCS: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
+HAS_DOCS: Final = "select from dbt_refresh_docs where project = %s"
+KEEP_DOCS: Final = """
+    insert into dbt_refresh_docs (project, media_type, content, stored_at) values (%s, 'text/html', %s, clock_timestamp())
+    on conflict (project) do nothing"""
+
+_STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at", ARTIFACT.name: "stored_at"}
 
 
 def upsert(table: Table, row: dict[str, object]) -> sql.Composed:

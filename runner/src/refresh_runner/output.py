@@ -2,11 +2,16 @@
 
 import json
 import logging
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Final, TextIO
 
+from refresh_api.status import clip
 from refresh_runner.secrets import Redactor
+
+TAIL_LENGTH: Final = 512 * 1024
+"""Characters of a run's log that are kept in the warehouse."""
 
 
 class JsonLines(logging.Formatter):
@@ -46,12 +51,35 @@ class PlainLines(logging.Formatter):
         return self._redact(super().format(record))
 
 
-def log_to(stream: TextIO, formatter: logging.Formatter, level: int = logging.INFO) -> None:
-    """Send all logging there from now on; what a stream refuses is dropped, since no run may fail by its log."""
+class Tail(logging.Handler):
+    """Keeps the last lines, up to a length in all."""
+
+    def __init__(self, formatter: logging.Formatter, longest: int = TAIL_LENGTH) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._longest = longest
+        self._length = 0
+        self._lines: deque[str] = deque()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        line = clip(self.format(record), self._longest)
+        self._lines.append(line)
+        self._length += len(line) + 1
+        while self._length > self._longest and len(self._lines) > 1:
+            self._length -= len(self._lines.popleft()) + 1
+
+    def text(self) -> str:
+        """Return what is kept."""
+        return "".join(f"{line}\n" for line in tuple(self._lines))
+
+
+def log_to(stream: TextIO, formatter: logging.Formatter, tail: Tail, level: int = logging.INFO) -> None:
+    """Send all logging to both from now on; what a stream refuses is dropped, since no run may fail by its log."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [handler, tail]
     root.setLevel(level)
     logging.raiseExceptions = False
     for noisy in ("httpx", "httpcore"):

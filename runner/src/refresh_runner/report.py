@@ -43,6 +43,12 @@ class Report:
     """
 
     @property
+    def line(self) -> str:
+        """The end of the log."""
+        ended = str(self.outcome or self.phase)
+        return f"{ended}{f' ({self.reason})' if self.reason != ended else ''}: {self.message}"
+
+    @property
     def is_failed(self) -> bool:
         """The run is over and failed: people are told."""
         return self.outcome is Outcome.FAILED

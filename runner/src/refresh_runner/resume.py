@@ -9,10 +9,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
+from refresh_runner.artifacts import docs_place, project_id
 from refresh_runner.ledger_sql import Found
 from refresh_runner.parsed import files_hash
 from refresh_runner.plan import Plan
 from refresh_runner.steps import Node
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a run is made from."""
+
+    fingerprint: str
+    """What two attempts must have in common for one to keep the other's work."""
+    project: str
+    """Tells a dbt project from others, and from itself once it is changed."""
+    docs: Path
+    """Where the project's page is, if it was drawn."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,10 @@ def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Co
     return frozenset(kept)
 
 
-def fingerprint_of(plan: Plan, project: Path) -> str:
-    """Return what two attempts must have in common for one to keep the other's work: order, variables, project, program."""
+def origin_of(plan: Plan, project: Path) -> Origin:
+    """Return what a run of the plan with this project is made from."""
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
     program = (version("dbt-core"), version("dbt-postgres"), files_hash(Path(__file__).parent, "*.py"))
-    parts = (plan.order.model_dump_json(), repr(variables), files_hash(project), *program)
-    return sha256("\0".join(parts).encode()).hexdigest()
+    id_ = project_id(project)
+    parts = (plan.order.model_dump_json(), repr(variables), id_, *program)
+    return Origin(sha256("\0".join(parts).encode()).hexdigest(), id_, docs_place(project, id_))

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-from refresh_api.status import Reason
+from refresh_api.status import Outcome, Reason
 from refresh_api.values import duration_text
 from refresh_runner import refresh_log
 from refresh_runner.attempt import Execution, Tools
@@ -41,6 +41,9 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     journal.concluded(report)
     if attempt.has_begun or report.is_failed:
         report = _logged(report, tools, journal)
+    log.log(logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING, report.line)
+    for artifact in tools.artifacts():
+        tools.ledger.keep(artifact)
     tools.ledger.close(_LAST_ROWS)
     # Others may have the warehouse now: what is left is to tell people, and a channel may be slow.
     tools.warehouse.close()

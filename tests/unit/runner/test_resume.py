@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from refresh_runner.ledger_sql import Found
-from refresh_runner.resume import AFRESH, earlier_work, fingerprint_of, kept_nodes
+from refresh_runner.resume import AFRESH, earlier_work, kept_nodes, origin_of
 from refresh_runner.steps import Node
 from support.plans import plan
 
@@ -52,12 +52,12 @@ def test_the_fingerprint_changes_with_the_order_the_date_and_the_project(tmp_pat
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.sql").write_text("select 1")
     ours = plan()
-    first = fingerprint_of(ours, tmp_path)
+    first = origin_of(ours, tmp_path).fingerprint
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text("{}")
-    assert fingerprint_of(ours, tmp_path) == first
+    assert origin_of(ours, tmp_path).fingerprint == first
     tomorrow = replace(ours, dbt=replace(ours.dbt, variables={"as_of": "2026-11-24"}))
     edited = replace(ours, order=ours.order.model_copy(update={"generation": 99}))
-    found = {first, fingerprint_of(tomorrow, tmp_path), fingerprint_of(edited, tmp_path)}
+    found = {first, origin_of(tomorrow, tmp_path).fingerprint, origin_of(edited, tmp_path).fingerprint}
     (tmp_path / "models" / "a.sql").write_text("select 2")
-    assert len(found | {fingerprint_of(ours, tmp_path)}) == 4
+    assert len(found | {origin_of(ours, tmp_path).fingerprint}) == 4

@@ -1,0 +1,88 @@
+"""What a run leaves as files in the warehouse, packed and bounded: dbt's results, its own log, the page of its project."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from refresh_runner.parsed import files_hash
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.run import RunResult
+    from dbt.contracts.graph.manifest import Manifest
+
+RESULTS: Final = "run_results.json"
+LOG: Final = "run.log"
+DOCS: Final = "docs.html"
+_LONGEST: Final = 8 * 1024 * 1024
+"""Bytes of a file before it is packed; longer results go without their SQL, and not at all if that does not help."""
+_HASH: Final = 20
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file of a run."""
+
+    name: str
+    media_type: str
+    content: bytes
+    """Packed by gzip."""
+
+    @classmethod
+    def of(cls, name: str, media_type: str, text: str) -> Artifact:
+        """Pack a text."""
+        return cls(name, media_type, gzip.compress(text.encode(errors="replace"), 6, mtime=0))
+
+
+def results_text(results: Iterable[RunResult]) -> str | None:
+    """Return what dbt would write as run_results.json after one command that did all this; None if there is nothing, or too much."""
+    found = list(results)
+    if not found:
+        return None
+    from dbt.artifacts.schemas.run import RunResultsArtifact
+
+    whole = RunResultsArtifact.from_execution_results(
+        results=found,
+        elapsed_time=sum(each.execution_time for each in found),
+        generated_at=datetime.now(UTC).replace(tzinfo=None),
+        args={"vars": {}, "invocation_command": "refresh-runner run"},
+    ).to_dict(omit_none=False)
+    text = json.dumps(whole, default=str)
+    if len(text) > _LONGEST:
+        for result in whole["results"]:
+            result["compiled_code"] = None
+        text = json.dumps(whole, default=str)
+    return text if len(text) <= _LONGEST else None
+
+
+def project_id(project: Path) -> str:
+    """Return what tells a project from others, and from itself once it is changed."""
+    return files_hash(project)[:_HASH]
+
+
+def docs_place(project: Path, id_: str) -> Path:
+    """Return the file that holds the page of a project as it was with this id, packed, whether or not it is there."""
+    return project / "target" / f"refresh_docs_{id_}.html.gz"
+
+
+def write_docs(project: Path, manifest: Manifest) -> None:
+    """Keep the page that dbt's docs make of a project, in one file and without asking a warehouse; earlier ones are removed."""
+    from dbt.task.docs import DOCS_INDEX_FILE_PATH
+
+    catalog: dict[str, object] = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
+    written = json.dumps(manifest.writable_manifest().to_dict(omit_none=False), default=str)
+    page = Path(DOCS_INDEX_FILE_PATH).read_text()
+    for place, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
+        # As dbt does it; in a script nothing may look like its end.
+        page = page.replace(f'"{place}.JSON INLINE DATA"', text.replace("</", "<\\/"))
+    path = docs_place(project, project_id(project))
+    path.parent.mkdir(exist_ok=True)
+    for earlier in path.parent.glob("refresh_docs_*.html.gz"):
+        earlier.unlink(missing_ok=True)
+    path.write_bytes(gzip.compress(page.encode(), 6, mtime=0))
+    path.chmod(0o644)

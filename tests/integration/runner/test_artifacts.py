@@ -1,0 +1,89 @@
+"""What a run leaves as files in the warehouse, also where it failed; and how it is fetched."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_runner.ahead import draw_docs
+from refresh_runner.command import Surroundings, artifacts_command
+from refresh_runner.interrupts import Interrupts
+from refresh_runner.journal import Clock
+from refresh_runner.plan import DbtSettings
+from refresh_runner.shelf import Wanted
+from support.runs import Bench, Json
+
+
+def artifact(bench: Bench, run: str, name: str) -> str:
+    """A file of a run."""
+    ((content,),) = bench.database.rows(f"select content from dbt_refresh_artifact where run_id = '{run}' and name = '{name}'")
+    assert isinstance(content, bytes)
+    return gzip.decompress(content).decode()
+
+
+def results(bench: Bench, run: str) -> dict[str, str]:
+    """What dbt said of each node, by its id."""
+    found: Json = json.loads(artifact(bench, run, "run_results.json"))
+    assert found["metadata"]["dbt_schema_version"].endswith("run-results/v6.json")
+    return {each["unique_id"]: each["status"] for each in found["results"]}
+
+
+def asked(bench: Bench, wanted: Wanted) -> tuple[int, str]:
+    """The exit code of the command, and what it said."""
+    output = io.StringIO()
+    clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
+    around = Surroundings(bench.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
+    return artifacts_command(wanted, None, around), output.getvalue()
+
+
+@pytest.fixture
+def drawn(bench: Bench) -> Iterator[Bench]:
+    """The bench, whose project has a page."""
+    assert draw_docs(bench.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
+    yield bench
+    for page in (bench.project / "target").glob("refresh_docs_*"):
+        page.unlink()
+
+
+def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: Bench, tmp_path: Path) -> None:
+    """All commands of dbt in one file, as dbt writes it; the page once, whatever the number of runs; all can be fetched."""
+    drawn.run(RUN_ID="petit-un")
+    drawn.run(RUN_ID="petit-deux")
+    found = results(drawn, "petit-un")
+    assert found["model.petit.mart_a"] == "success"
+    assert [status for id_, status in found.items() if id_.startswith("test.petit.unique_mart_a")] == ["pass"]
+    assert len(found) == 8
+    lines = [json.loads(line) for line in artifact(drawn, "petit-un", "run.log").splitlines()]
+    assert {line["run"] for line in lines} == {"petit-un"}
+    assert lines[-1]["message"].startswith("Succeeded: 5 models built")
+    assert drawn.database.rows("select count(*) from dbt_refresh_docs") == [(1,)]
+
+    code, said = asked(drawn, Wanted())
+    assert code is ExitCode.OK
+    assert [line.split()[:2] for line in said.splitlines()] == [
+        [run, name] for run in ("petit-deux", "petit-un") for name in ("docs.html", "run.log", "run_results.json")
+    ]
+    page = tmp_path / "page.html"
+    assert asked(drawn, Wanted("petit-deux", "docs.html", page))[0] is ExitCode.OK
+    assert "model.petit.mart_a" in page.read_text()
+    assert asked(drawn, Wanted("petit-deux", "nothing")) == (ExitCode.FAILED, "✗ petit-deux has no file nothing\n")
+
+
+def test_a_run_that_fails_leaves_them_too(bench: Bench) -> None:
+    """With what went wrong; nothing secret is in them, and they go with their run."""
+    bench.database.run("alter table src.lignes drop column nap cascade")
+    bench.run(RUN_ID="petit-trois")
+    assert results(bench, "petit-trois")["model.petit.stg_lignes"] == "error"
+    assert "Failed (LayerFailed)" in artifact(bench, "petit-trois", "run.log").splitlines()[-1]
+    bench.database.run("update dbt_refresh_run set started_at = started_at - interval '400 days'")
+    bench.run()
+    assert bench.database.rows("select count(*) from dbt_refresh_artifact where run_id = 'petit-trois'") == [(0,)]
