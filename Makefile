@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo break run compare lint test test-faults unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
+.PHONY: help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,12 @@ bench-operator: setup ## the operator with 1,000 refreshes on a real API server 
 
 test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers (up to an hour)
 	@scripts/test-faults
+
+test-browser: setup ## the page in a real browser (Debian's chromium; two minutes)
+	@scripts/test-browser
+
+screenshots: setup ## the README's pictures of the page, in docs/images
+	@scripts/test-browser --screenshots docs/images
 
 clean: ## leave nothing behind: no process, mount, network namespace, container, image store
 	@scripts/clean

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -13,8 +15,12 @@ from refresh_page.seen import Ref
 
 T = TypeVar("T")
 _MOMENT: Final = 3.0
-"""Seconds that an answer is kept, also the one that there is none."""
+"""Seconds that an answer is kept."""
 _MOST: Final = 300
+_PATIENCE: Final = 4.0
+"""Seconds that a page waits for the log tables."""
+_BACK_OFF: Final = 10.0
+"""Seconds for which nobody asks again, once they did not answer: the pages come at once then."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,7 @@ class History:
         self._records = records
         self._pasts: Kept[Past] = Kept(_MOMENT, _MOST)
         self._runs: Kept[tuple[RunRows | None, str]] = Kept(_MOMENT, _MOST)
+        self._away_until = 0.0
 
     @property
     def is_there(self) -> bool:
@@ -42,32 +49,38 @@ class History:
     async def of_refresh(self, ref: Ref) -> Answer[Past]:
         """Return the last runs of a refresh."""
         records = self._records
-        if records is None:
-            return Answer(None, "Off")
-        try:
-            return Answer(await self._pasts.get(ref, lambda: records.of_refresh(ref)), "Read")
-        except AwayError:
-            return Answer(None, "Away")
+        if records is None or self._is_away():
+            return self._without()
+        return await self._patiently(self._pasts.get(ref, lambda: records.of_refresh(ref)))
 
     async def of_run(self, ref: Ref, run: str) -> tuple[Answer[RunRows], str]:
         """Return one run, and the last of its log."""
         records = self._records
-        if records is None:
-            return Answer(None, "Off"), ""
-        try:
-            rows, tail = await self._runs.get((ref, run), lambda: _run(records, ref, run))
-        except AwayError:
-            return Answer(None, "Away"), ""
-        return Answer(rows, "Read"), tail
+        if records is None or self._is_away():
+            return self._without(), ""
+        answer = await self._patiently(self._runs.get((ref, run), lambda: _run(records, ref, run)))
+        rows, tail = answer.found or (None, "")
+        return Answer(rows, answer.log), tail
 
     async def content(self, ref: Ref, run: str, name: str) -> Answer[Content]:
         """Return a file that a run left."""
-        if self._records is None:
-            return Answer(None, "Off")
+        if self._records is None or self._is_away():
+            return self._without()
+        return await self._patiently(self._records.content(ref, run, name))
+
+    async def _patiently(self, asked: Awaitable[T | None]) -> Answer[T]:
         try:
-            return Answer(await self._records.content(ref, run, name), "Read")
-        except AwayError:
+            async with asyncio.timeout(_PATIENCE):
+                return Answer(await asked, "Read")
+        except (AwayError, TimeoutError):
+            self._away_until = asyncio.get_running_loop().time() + _BACK_OFF
             return Answer(None, "Away")
+
+    def _is_away(self) -> bool:
+        return asyncio.get_running_loop().time() < self._away_until
+
+    def _without(self) -> Answer[T]:
+        return Answer(None, "Off" if self._records is None else "Away")
 
 
 async def _run(records: Records, ref: Ref, run: str) -> tuple[RunRows | None, str]:

@@ -21,10 +21,17 @@ class Kept(Generic[T]):
         """Return the answer, or raise the error, that is at most `seconds` old."""
         now = asyncio.get_running_loop().time()
         there = self._answers.get(key)
-        if there is None or now - there[0] > self._seconds:
+        if there is None or (there[1].done() and now - there[0] > self._seconds):
             self._answers.pop(key, None)
             there = self._answers[key] = (now, asyncio.ensure_future(fetch()))
+            there[1].add_done_callback(_looked_at)
             while len(self._answers) > self._most:
                 del self._answers[next(iter(self._answers))]
         # a reader who leaves must not end it for the others
         return await asyncio.shield(there[1])
+
+
+def _looked_at(future: asyncio.Future[T]) -> None:
+    """An error that nobody waits for any more is no news: it was logged where it happened."""
+    if not future.cancelled():
+        future.exception()

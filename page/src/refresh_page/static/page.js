@@ -10,19 +10,18 @@
     place.classList.toggle("lost", !live);
   };
 
-  // Elements with an id are taken over one by one, so that focus, open details and what a screen reader reads stay where they are.
+  // Only what differs is taken over, so that focus, open details and what a screen reader reads stay where they are.
+  const alike = (one, other) => one.nodeType === other.nodeType && one.nodeName === other.nodeName && one.id === other.id;
   const merge = (old, fresh) => {
     if (old.isEqualNode(fresh)) return;
-    const parts = [...old.children], wanted = [...fresh.children];
-    const alike = parts.length === wanted.length && parts.length > 0 && parts.every((part, i) => part.tagName === wanted[i].tagName && part.id === wanted[i].id);
-    if (!alike) {
+    if (old.nodeType !== Node.ELEMENT_NODE) { old.data = fresh.data; return; }
+    const parts = [...old.childNodes], wanted = [...fresh.childNodes];
+    if (parts.length === wanted.length && parts.every((part, i) => alike(part, wanted[i]))) {
+      parts.forEach((part, i) => merge(part, wanted[i]));
+    } else {
       const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
       old.replaceChildren(...wanted);
       if (focused) [...old.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus();
-    } else {
-      parts.forEach((part, i) => merge(part, wanted[i]));
-      const words = (node) => [...node.childNodes].filter((each) => each.nodeType === Node.TEXT_NODE);
-      words(old).forEach((text, i) => { const to = words(fresh)[i]; if (to && text.data !== to.data) text.data = to.data; });
     }
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
     for (const { name, value } of [...fresh.attributes]) if (old.getAttribute(name) !== value && name !== "open") old.setAttribute(name, value);

@@ -1,0 +1,118 @@
+"""A real browser on a page that stands on a real API server and PostgreSQL, filled with every state that it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from refresh_examples.embedded import EmbeddedPostgres
+from support.apiserver import ApiServer
+from support.browser import Browser
+from support.kubectl import Kubectl
+from support.logbook import Logbook, fill, make_tables
+from support.page import PageProcess, permit, running, secret, show
+from support.sights import MARTS, history, item, text_of, told
+
+SHOWN = "sigeti"
+EMPTY = "vide"
+HARM = "harm"
+HOSTILE = "<script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\"></style>\u202egnp.exe"
+LOG = "\n".join(
+    f'{{"time":"2026-03-03T11:47:{2 * number:02d}.120Z","level":"{level}","message":"{message}"}}'
+    for number, (level, message) in enumerate(
+        [
+            ("info", "1/6 staging: 3 models"),
+            ("info", "stg_implantations: ok, 4.1 s"),
+            ("error", 'stg_indemnisations: column \\"montant_du\\" does not exist'),
+            ("info", "stg_emplois_crees: ok, 4.5 s"),
+            ("error", "run failed: LayerFailed"),
+        ]
+    )
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--screenshots FOLDER` keeps pictures of the page there."""
+    parser.addoption("--screenshots", default="", help="folder for pictures of the page")
+
+
+@pytest.fixture(scope="session")
+def pages(
+    contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[str], PageProcess]]:
+    """The page of a namespace: SHOWN, EMPTY or HARM."""
+    home = tmp_path_factory.mktemp("pages")
+    now = datetime.now(UTC).replace(microsecond=0)
+    accounts = {}
+    for namespace in (SHOWN, EMPTY, HARM):
+        api.create("", "namespaces", {"metadata": {"name": namespace}})
+        accounts[namespace] = permit(contract.within(namespace), api, helm, home / namespace)
+    fill_shown(api, postgres, now)
+    run = told("tort-1", now - timedelta(minutes=5), 0, failed=0, message=HOSTILE)
+    run["validation"] = [{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
+    runs = [{**history("tort", now, "F")[0], "id": "tort-1", "message": HOSTILE}]
+    show(api, item("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
+    keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": str(postgres.env["PGDATABASE"]), "sslmode": "disable"}
+    reader = secret(home / "secret", **keys, user=str(postgres.env["PGUSER"]), password=str(postgres.env["PGPASSWORD"]))
+    started: dict[str, PageProcess] = {}
+    open_ones = [running(api.server, name, accounts[name], home, {"WAREHOUSE_PATH": str(reader)}) for name in accounts]
+    for name, each in zip(accounts, open_ones, strict=True):
+        started[name] = each.__enter__()
+    yield started.__getitem__
+    for each in open_ones:
+        each.__exit__(None, None, None)
+
+
+def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> None:
+    """Four refreshes: one failed, one runs, one warned, one is fine."""
+    failed = history("phase2-dashboards-refresh", now, "FSSSSWSSSS")
+    started = datetime.fromisoformat(failed[0]["startTime"])
+    bad = told(failed[0]["id"], started, 0, failed=0)
+    bad["notifications"] = [{"channel": "#phase2-alerts", "sent": True}, {"channel": "admin@sigeti.local", "sent": True}]
+    show(api, item("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1))
+    pipeline = history("main-pipeline", now, "SSSSSSSSSS", timedelta(minutes=10))
+    begun = now - timedelta(seconds=26)
+    active = [{"id": "main-pipeline-29800010", "trigger": "Scheduled", "startTime": text_of(begun)}]
+    run = told(active[0]["id"], begun, 2)
+    show(api, item("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
+    warned = history("creances-mensuelles", now, "WSSS")
+    show(api, item("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
+    good = history("emplois", now, "SSSSSSKSS")
+    marts = [{"relation": relation, "verdict": "VALID", "rows": rows} for relation, rows in zip(MARTS, (4521, 2371, 3902, 15), strict=True)]
+    whole = told(good[0]["id"], datetime.fromisoformat(good[0]["startTime"]), 6, validation=marts)
+    show(api, item("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole))
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        make_tables(connection)
+        fill(connection, SHOWN, "phase2-dashboards-refresh", failed, LOG)
+        fill(connection, SHOWN, "emplois", [run for run in good if run["outcome"] != "Skipped"], LOG)
+        Logbook(connection, SHOWN, "main-pipeline").run(active[0]["id"], begun, "", done=2)
+
+
+@pytest.fixture(scope="session")
+def driver() -> Iterator[webdriver.Chrome]:
+    """One headless Chromium, of the Debian packages."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-proxy-server"):
+        options.add_argument(word)
+    # nothing but this machine is to be found, so that a page which loads something from outside fails
+    options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    found = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
+    found.set_page_load_timeout(60)
+    yield found
+    found.quit()
+
+
+@pytest.fixture
+def browser(driver: webdriver.Chrome, pages: Callable[[str], PageProcess], request: pytest.FixtureRequest) -> Browser:
+    """The browser, in its usual size and colours, that says what its console said."""
+    found = Browser(driver, pages, request.config.getoption("--screenshots"))
+    found.reset()
+    return found

@@ -1,0 +1,161 @@
+"""What people see and do on the page, in a real browser."""
+
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.keys import Keys
+
+from browser.conftest import EMPTY, HARM, SHOWN
+from support.eventually import eventually
+from support.page import show
+from support.sights import finished, item, text_of, told
+
+PHASE2 = "/refreshes/sigeti/phase2-dashboards-refresh"
+FAILED = f"{PHASE2}/runs/phase2-dashboards-refresh-29800000"
+RUNNING = "/refreshes/sigeti/main-pipeline/runs/main-pipeline-29800010"
+GOOD = "/refreshes/sigeti/emplois/runs/emplois-29800000"
+CONTRAST, UNNAMED = ((Path(__file__).parent / f"{name}.js").read_text() for name in ("contrast", "unnamed"))
+
+
+@pytest.fixture(autouse=True)
+def a_quiet_console(browser):
+    """Nothing was refused, nothing failed, nothing was asked of another machine."""
+    yield
+    assert browser.complaints() == []
+
+
+def test_an_empty_cluster_says_what_to_do(browser):
+    """Not an empty table."""
+    browser.open(EMPTY)
+    assert browser.text("h1") == "There are no refreshes yet"
+    assert "kubectl apply" in browser.text(".empty")
+
+
+def test_the_overview_answers_at_a_glance(browser):
+    """One sentence, then a line a refresh: what needs somebody first."""
+    browser.open(SHOWN)
+    assert browser.text("h1") == "1 of 4 refreshes is stale"
+    assert browser.driver.title == "✗ 1 of 4 refreshes is stale"
+    assert browser.text("#refreshes tbody tr th").startswith("Phase 2")
+    assert browser.count("#refreshes tbody tr") == 4
+    assert "Stale" in browser.text("#r-sigeti-phase2-dashboards-refresh")
+    assert "3/6 marts" in browser.text("#r-sigeti-main-pipeline")
+    browser.resize(1280, 760)
+    browser.picture("page-overview")
+
+
+def test_a_failing_run_says_what_failed_and_where_to_look(browser):
+    """From the overview by two clicks: the model, PostgreSQL's words, the log, the commands."""
+    browser.open(SHOWN)
+    browser.driver.find_element("css selector", "#r-sigeti-phase2-dashboards-refresh td a").click()
+    eventually(lambda: browser.text("h1") == "This run failed", within=15)
+    assert "stg_indemnisations" in browser.text(".failure h3")
+    assert "LINE 24" in browser.text(".failure pre")
+    assert "LayerFailed" in browser.text("#tail")
+    assert "kubectl -n sigeti logs job/phase2-dashboards-refresh-29800000" in browser.text("#further")
+    browser.resize(1280, 1100)
+    browser.picture("page-run-failed")
+
+
+def test_a_running_run_moves_without_reloading(browser, api, pages):
+    """Its steps come one by one, and the page that shows them is the same one."""
+    browser.open(SHOWN, RUNNING)
+    assert browser.text("h1") == "This run is under way"
+    assert "Running" in browser.text("#step-marts")
+    browser.picture("page-run-running")
+    now = browser.script("return Date.now()") / 1000
+    show(api, _passing(now, active=True))
+    path = "/refreshes/vide/passing/runs/passing-1"
+    eventually(lambda: pages(EMPTY).get(path).status_code == 200, within=15)
+    browser.open(EMPTY, path)
+    assert browser.text("h1") == "This run is under way"
+    browser.script("window.mark = 1")
+    show(api, _passing(now, active=False))
+    eventually(lambda: browser.text("h1") == "This run succeeded", within=20)
+    assert browser.script("return window.mark") == 1
+    api.delete(EMPTY, "dashboardrefreshes", "passing")
+
+
+def test_a_refresh_shows_its_past(browser):
+    """Plots of durations and marts, its runs, its conditions in plain words."""
+    browser.open(SHOWN, "/refreshes/sigeti/emplois")
+    assert browser.text("h1") == "Emplois créés"
+    assert browser.count("#durations figure") == 7
+    assert browser.count("#marts figure") == 4
+    assert browser.count("#runs tbody tr") > 30
+    assert "It is set up and runs by its schedule." in browser.text("#conditions")
+    browser.resize(1280, 1250)
+    browser.picture("page-refresh")
+
+
+@pytest.mark.parametrize("path", ["/", "/refreshes/harm/tort", "/refreshes/harm/tort/runs/tort-1"])
+def test_hostile_names_and_messages_do_nothing(browser, path):
+    """They are read as they are written; nothing runs, and nothing turns a text around."""
+    browser.open(HARM, path)
+    assert "pwned" not in browser.driver.title.partition("<")[0]
+    assert browser.count("main img") == browser.count("main script") == 0
+    assert "<script>document.title" in browser.text("main")
+    assert "\u202e" not in browser.script("return document.documentElement.outerHTML")
+
+
+@pytest.mark.parametrize("path", ["/", PHASE2, FAILED, GOOD])
+def test_a_phone_shows_all_of_it(browser, path):
+    """Nothing is wider than the window."""
+    browser.resize(390, 844)
+    browser.open(SHOWN, path)
+    assert browser.script("return document.documentElement.scrollWidth") <= 390
+    if path == "/":
+        browser.picture("page-phone")
+
+
+@pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_can_be_read_by_day_and_by_night(browser, scheme, path):
+    """Each text stands out from what is behind it by 4.5 to 1, as WCAG AA asks."""
+    browser.colours(scheme)
+    browser.open(SHOWN, path)
+    assert browser.script(CONTRAST) == []
+    if scheme == "dark" and path == FAILED:
+        browser.resize(1280, 1100)
+        browser.picture("page-dark")
+
+
+def test_the_keyboard_reaches_everything(browser):
+    """The first stop leads to the content; then come the links, in the order in which they are read, each with a frame."""
+    browser.open(SHOWN)
+    assert browser.tab() == "Skip to the content"
+    stops = [browser.tab() for _ in range(4)]
+    assert stops[:2] == ["Dashboards", "Phase 2"]
+    assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    browser.driver.find_element("link text", "Phase 2").send_keys(Keys.ENTER)
+    eventually(lambda: browser.text("h1") == "Phase 2", within=15)
+
+
+@pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
+def test_a_screen_reader_finds_its_way(browser, path):
+    """Landmarks, one first heading, no level left out, a name for each picture, headers for each table, no id twice."""
+    browser.open(SHOWN, path)
+    assert [browser.count(each) for each in ("main", "header nav[aria-label]", "h1", "html[lang]")] == [1, 1, 1, 1]
+    assert browser.script(UNNAMED) == []
+    levels = browser.script("return [...document.querySelectorAll('h1,h2,h3')].map(e => +e.tagName[1])")
+    assert all(second - first <= 1 for first, second in pairwise(levels))
+
+
+def test_the_page_speaks_french_to_who_likes_it(browser):
+    """With the browser's own words for times."""
+    browser.speak("fr-FR,fr")
+    browser.open(SHOWN)
+    assert browser.text("h1") == "1 rafraîchissement sur 4 est périmé"
+    assert "il y a" in browser.text("#refreshes")
+    browser.resize(1280, 760)
+    browser.picture("page-french")
+
+
+def _passing(now, active):
+    moment, run = datetime.fromtimestamp(int(now), UTC), "passing-1"
+    if active:
+        runs = [{"id": run, "trigger": "Requested", "startTime": text_of(moment)}]
+        return item("passing", moment, namespace=EMPTY, active=runs, run=told(run, moment, 3))
+    return item("passing", moment, [finished(run, moment)], namespace=EMPTY, run=told(run, moment, 6))

@@ -1,0 +1,70 @@
+"""A page on a real API server and a real PostgreSQL, once for all tests here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from refresh_examples.embedded import EmbeddedPostgres
+from support.apiserver import ApiServer
+from support.kubectl import Kubectl
+from support.logbook import fill, make_tables
+from support.page import PageProcess, permit, running, secret, show
+from support.postgres import Database, create_database, drop_database
+from support.sights import history, item
+
+NAMESPACE = "pages"
+READER = "lecteur"
+LOG = '{"level":"error","message":"stg_indemnisations: column \\"montant_du\\" does not exist"}\n'
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a page stands on."""
+
+    api: ApiServer
+    account: Path
+    home: Path
+    database: Database
+    secret: Path
+    now: datetime
+
+    def running(self, **settings: str):
+        """A page, until the block is left."""
+        return running(self.api.server, NAMESPACE, self.account, self.home, settings)
+
+
+@pytest.fixture(scope="module")
+def ground(
+    contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    """A namespace with one refresh that has a past, also in the log tables, which a role may only read."""
+    home = tmp_path_factory.mktemp("page")
+    api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
+    account = permit(contract.within(NAMESPACE), api, helm, home / "account")
+    now = datetime.now(UTC).replace(microsecond=0)
+    runs = history("phase2", now, "FSS")
+    show(api, item("phase2", now, runs, NAMESPACE))
+    database = create_database(postgres, "pages")
+    with psycopg.connect(database.dsn, autocommit=True) as connection:
+        make_tables(connection)
+        fill(connection, NAMESPACE, "phase2", runs, LOG)
+        connection.execute(f"create role {READER} login password 'lire'")
+        connection.execute(f"grant select on all tables in schema public to {READER}")
+    keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": "pages", "user": READER, "password": "lire"}
+    yield Ground(api, account, home, database, secret(home / "secret", **keys, sslmode="disable"), now)
+    drop_database(database)
+    with psycopg.connect(postgres.dsn, autocommit=True) as connection:
+        connection.execute(f"drop role {READER}")
+
+
+@pytest.fixture(scope="module")
+def page(ground: Ground) -> Iterator[PageProcess]:
+    """A page with the log tables."""
+    with ground.running(WAREHOUSE_PATH=str(ground.secret)) as found:
+        yield found

@@ -1,0 +1,139 @@
+"""The page as a process: on a real API server, with its own permissions, and on real log tables."""
+
+from urllib.parse import urlsplit
+
+import httpx
+import psycopg
+import pytest
+
+from refresh_page.records import AwayError, Records
+from refresh_page.seen import Ref
+from support.eventually import eventually
+from support.page import secret, show
+from support.proxy import Proxy
+from support.sights import finished, history, item, text_of, told
+
+PHASE2 = "/refreshes/pages/phase2"
+LAST = f"{PHASE2}/runs/phase2-29800000"
+
+
+def line(page, name):
+    """A refresh of the overview."""
+    return next((each for each in page.json("/")["refreshes"] if each["name"] == name), None)
+
+
+def test_what_happens_in_the_cluster_is_seen(ground, page):
+    """A refresh that comes, runs, ends and goes, each within a moment, without the operator."""
+    show(ground.api, item("live", ground.now, namespace="pages"))
+    eventually(lambda: line(page, "live"), within=10)
+    active = [{"id": "live-1", "trigger": "Requested", "startTime": text_of(ground.now)}]
+    show(ground.api, item("live", ground.now, namespace="pages", active=active, run=told("live-1", ground.now, 2)))
+    eventually(lambda: (line(page, "live")["running"] or {}).get("step") == "3/6 marts", within=10)
+    show(ground.api, item("live", ground.now, [finished("live-1", ground.now)], namespace="pages", run=told("live-1", ground.now, 6)))
+    eventually(lambda: line(page, "live")["health"]["data"] == "Fresh", within=10)
+    ground.api.delete("pages", "dashboardrefreshes", "live")
+    eventually(lambda: line(page, "live") is None, within=10)
+
+
+def test_an_open_page_is_told_of_a_change(ground, page):
+    """By the events of the same address; first with the version that is there, then with the next one."""
+    show(ground.api, item("told", ground.now, history("told", ground.now, "S"), namespace="pages"))
+    eventually(lambda: line(page, "told"), within=10)
+    accept = {"Accept": "text/event-stream"}
+    with httpx.stream("GET", page.url + "/refreshes/pages/told", headers=accept, trust_env=False, timeout=20) as answer:
+        versions = (text.removeprefix("data: ") for text in answer.iter_lines() if text.startswith("data: "))
+        first = next(versions)
+        assert f'data-version="{first}"' in page.get("/refreshes/pages/told").text
+        changed = item("told", ground.now, history("told", ground.now, "FS"), namespace="pages")
+        show(ground.api, changed)
+        assert next(versions) != first
+    ground.api.delete("pages", "dashboardrefreshes", "told")
+
+
+def test_the_log_tables_give_the_past(page):
+    """Runs older than the status' ten, how long steps take, what marts held."""
+    found = page.json(PHASE2)
+    assert (found["log"], len(found["runs"])) == ("Read", 33)
+    assert [series["step"] for series in found["steps"]] == ["staging", "facts", "marts", "tests", "validation", "cache"]
+    assert found["steps"][0]["median"] == pytest.approx(7.5, abs=1.5)
+    assert len(found["martSeries"]) == 4
+    assert all(len(series["points"]) > 20 for series in found["martSeries"])
+    assert page.get(PHASE2, accept="text/html").status_code == 200
+
+
+def test_a_run_shows_what_failed_its_log_and_what_it_left(page):
+    """Its nodes with PostgreSQL's own words; an artifact is served as what it is, and apart from the page."""
+    found = page.json(LAST)
+    assert [(node["node"], node["sqlstate"]) for node in found["failures"]] == [("stg_indemnisations", "42703")]
+    assert "montant_du" in found["logTail"][0]
+    assert {each["name"] for each in found["artifacts"]} == {"run.log", "run_results.json"}
+    html = page.get(LAST, accept="text/html").text
+    assert "LINE 24" in html
+    artifact = page.get(f"{LAST}/artifacts/run_results.json")
+    assert (artifact.json()["elapsed_time"], artifact.headers["content-type"]) == (41.2, "application/json")
+    assert "sandbox" in artifact.headers["content-security-policy"]
+    assert page.get(f"{LAST}/artifacts/none").status_code == 404
+
+
+def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):
+    """Links stay valid as long as the log keeps the run; nobody reads a run at an address that is not its own."""
+    assert page.json(f"{PHASE2}/runs/phase2-29000000")["run"]["outcome"] == "Succeeded"
+    assert page.get("/refreshes/pages/other/runs/phase2-29000000").status_code == 404
+    assert page.get(f"{PHASE2}/runs/phase2-1").status_code == 404
+
+
+async def test_the_session_can_only_read(ground):
+    """Whoever's Secret it is: here that of the server's administrator, who could otherwise write."""
+    own = secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})
+    secret(own, password=ground.database.env["PGPASSWORD"])
+    connection = await Records(own)._connection()
+    try:
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            await connection.execute("delete from dbt_refresh_run")
+    finally:
+        await connection.close()
+    assert ground.database.rows("select count(*) from dbt_refresh_run")[0][0] == 33
+
+
+async def test_tables_that_are_not_there_yet_are_empty(ground, fresh_database):
+    """Before the first run, and where a role may not read one the page says that it can't."""
+    keys = {**dict(_keys(ground)), "dbname": fresh_database.name}
+    records = Records(secret(ground.home / "fresh", **keys))
+    past = await records.of_refresh(Ref("pages", "phase2"))
+    assert (past.runs, await records.of_run(Ref("pages", "phase2"), "phase2-1")) == ((), None)
+    fresh_database.run("create table dbt_refresh_run (run_id text)")
+    with pytest.raises(AwayError):
+        await Records(secret(ground.home / "denied", **{**keys, "dbname": "pages", "password": "wrong"})).of_refresh(Ref("pages", "phase2"))
+
+
+def _keys(ground):
+    return {path.name: path.read_text() for path in ground.secret.iterdir()}
+
+
+def test_a_warehouse_that_is_away_holds_no_page_up(ground):
+    """It takes connections and never answers: the page comes from the status alone, and says so."""
+    keys = _keys(ground)
+    with Proxy(keys["host"], int(keys["port"])) as proxy:
+        mute = secret(ground.home / "mute", **{**keys, "host": "127.0.0.1", "port": str(proxy.port)})
+        with ground.running(WAREHOUSE_PATH=str(mute)) as page:
+            assert page.json(PHASE2)["log"] == "Read"
+            proxy.silence(new_ones_too=True)
+            eventually(lambda: page.json(PHASE2)["log"] == "Away", within=30)
+            found = page.json(PHASE2)
+            assert (len(found["runs"]), page.json(LAST)["run"]["outcome"]) == (3, "Failed")
+            assert page.get(f"{PHASE2}/runs/phase2-29000000").status_code == 503
+            assert line(page, "phase2")["health"]["tone"] == "bad"
+
+
+def test_it_says_that_the_cluster_does_not_answer_and_shows_what_it_knew(ground):
+    """And a page that is started then claims nothing; its log names the reason, and no token."""
+    where = urlsplit(ground.api.server)
+    with Proxy(str(where.hostname), int(where.port or 443)) as proxy:
+        line_of_cluster = f"https://127.0.0.1:{proxy.port}"
+        with ground.running(API_SERVER=line_of_cluster) as page:
+            assert page.json("/")["silentSince"] is None
+            proxy.__exit__(None, None, None)
+            eventually(lambda: page.json("/")["silentSince"], within=30)
+            assert line(page, "phase2")["health"]["data"] == "Stale"
+            assert "The cluster does not answer" in page.get("/", accept="text/html").text
+            assert (ground.account / "token").read_text() not in page.log.read_text()
