@@ -68,7 +68,8 @@ class Stage:
         """`helm upgrade --install` the chart, with the images built here; `values` as after --set."""
         repositories = {part: self.images[f"refresh-{part}"].rsplit(":", 1) for part in ("operator", "runner", "page")}
         images = [f"{part}.image.repository={repository},{part}.image.tag={tag}" for part, (repository, tag) in repositories.items()]
-        sets = [word for value in (*images, *values) for word in ("--set", value)]
+        # a tag may be all digits, which --set takes for a number
+        sets = [word for image in images for word in ("--set-string", image)] + [word for value in values for word in ("--set", value)]
         command = [
             self.helm,
             f"--kubeconfig={self.kubectl.kubeconfig}",
