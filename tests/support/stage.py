@@ -68,8 +68,8 @@ class Stage:
         """`helm upgrade --install` the chart, with the images built here; `values` as after --set."""
         repositories = {part: self.images[f"refresh-{part}"].rsplit(":", 1) for part in ("operator", "runner", "page")}
         images = [f"{part}.image.repository={repository},{part}.image.tag={tag}" for part, (repository, tag) in repositories.items()]
-        # a tag may be all digits, which --set takes for a number
-        sets = [word for image in images for word in ("--set-string", image)] + [word for value in values for word in ("--set", value)]
+        # A tag may be all digits, which --set takes for a number; and what --set-string says goes before what --set says.
+        sets = [word for value in (*images, *values) for word in ("--set-string" if ".image." in value else "--set", value)]
         command = [
             self.helm,
             f"--kubeconfig={self.kubectl.kubeconfig}",
