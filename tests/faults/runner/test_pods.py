@@ -1,0 +1,130 @@
+"""What happens to a run's pod: its Job or it is deleted, its node takes no care, it has no memory left, it hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cluster.embedded.cgroups import is_v2
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, RunPhase
+from support.eventually import eventually
+from support.runs import Ran
+from support.scene import Scene
+
+CGROUPS = Path("/sys/fs/cgroup")
+
+
+def log(scene: Scene, run: str) -> list[tuple[object, ...]]:
+    """The run's rows in the log: success and notes."""
+    return scene.bench.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
+
+
+def next_run(scene: Scene) -> Ran:
+    """Another run, which finds nothing in its way."""
+    scene.wake()
+    ran = scene.bench.run(scene.spec(lock={"onHeld": "Fail"}))
+    assert ran.code == 0, ran.output
+    assert scene.live() == {scene.generation}
+    return ran
+
+
+def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(scene: Scene):
+    """Its pod is told to end, and no other follows: the log says where it was; after a day its row in dbt_refresh_run is closed."""
+    before = scene.live()
+    process = scene.start_until("marts", "fault-deleted")
+    process.send_signal(signal.SIGTERM)
+    ran = scene.bench.finish(process)
+    assert ran.words is not None
+    assert (ran.code, ran.words.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
+    scene.nobody_is_at_work()
+    assert scene.live() == before
+    assert log(scene, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 3/6 marts)")]
+    scene.bench.database.run("update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'")
+    assert "kept from an earlier attempt" not in next_run(scene).output
+    assert scene.outcome("fault-deleted") == ("Finished", "Failed", "Interrupted")
+    scene.assert_all_well_after("fault-deleted", rows=1)
+
+
+@pytest.mark.parametrize("step", ["facts", "validation"])
+def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(scene: Scene, step: str):
+    """Kubernetes starts another pod while the node has not ended the old one: that one loses the warehouse, and says nothing more."""
+    run = f"fault-forced-{step}"
+    before = scene.live()
+    process = scene.start_until(step, run)
+    assert scene.live() == before
+    scene.wake()
+    again = scene.bench.run(scene.spec(), RUN_ID=run, POD_NAME="the-next-pod")
+    assert again.code == 0, again.output
+    assert "kept from an earlier attempt" in again.output
+    old = scene.bench.finish(process, within=60)
+    assert old.code == ExitCode.RETRY, old.output
+    assert "Retrying (" in old.output
+    assert scene.live() == {scene.generation}
+    assert scene.outcome(run) == ("Finished", "Succeeded", "Succeeded")
+    assert [row[0] for row in log(scene, run)] == [True]
+    scene.assert_all_well_after(run, rows=1)
+
+
+def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(scene: Scene):
+    """It holds the warehouse while it is there, and others name it; killed, it leaves nothing, and the next run says that it was lost."""
+    process = scene.start_until("facts", "fault-hung")
+    process.send_signal(signal.SIGSTOP)
+    eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within=5)
+    # It beats every fifteen seconds while it is well.
+    silent = "select heartbeat_at < clock_timestamp() - interval '18 seconds' from dbt_refresh_run where run_id = 'fault-hung'"
+    eventually(lambda: scene.bench.database.rows(silent) == [(True,)], within=60, every=1)
+    scene.wake()
+    other = scene.bench.run(scene.spec(lock={"onHeld": "Skip"}))
+    assert other.words is not None
+    assert (other.words.outcome, other.words.message) == (Outcome.SKIPPED, "fault-hung holds the warehouse")
+    process.kill()
+    process.communicate()
+    scene.nobody_is_at_work()
+    next_run(scene)
+    assert scene.outcome("fault-hung") == ("Finished", "Failed", "RunnerLost")
+    scene.assert_all_well_after("fault-hung", rows=0)
+
+
+@pytest.fixture
+def little_memory() -> Iterator[Path]:
+    """A control group that has next to no memory."""
+    v2 = is_v2(Path("/proc/mounts").read_text())
+    place = (CGROUPS if v2 else CGROUPS / "memory") / f"refresh-faults-{os.getpid()}"
+    try:
+        place.mkdir()
+        (place / ("memory.max" if v2 else "memory.limit_in_bytes")).write_text("65536")
+    except OSError:
+        pytest.skip("control groups are made by root alone")
+    yield place
+    eventually(lambda: not (place / "cgroup.procs").read_text(), within=10)
+    place.rmdir()
+
+
+def killed(place: Path) -> int:
+    """How many processes of a control group the kernel has killed for want of memory."""
+    events = next(file for name in ("memory.events", "memory.oom_control") if (file := place / name).exists())
+    (line,) = [line for line in events.read_text().splitlines() if line.startswith("oom_kill ")]
+    return int(line.split()[1])
+
+
+def test_a_runner_out_of_memory_leaves_the_live_marts_and_the_next_attempt_goes_on(scene: Scene, little_memory: Path):
+    """The kernel kills it in the midst of its facts; that was it, as its control group shows."""
+    before = scene.live()
+    process = scene.start_until("facts", "fault-memory")
+    (little_memory / "cgroup.procs").write_text(str(process.pid))
+    scene.bench.database.run(
+        "select pg_cancel_backend(pid) from pg_stat_activity where query like '%in facts %' and pid <> pg_backend_pid()"
+    )
+    process.communicate(timeout=60)
+    assert (process.returncode, killed(little_memory) > 0) == (-signal.SIGKILL, True)
+    scene.nobody_is_at_work()
+    assert scene.live() == before
+    assert scene.outcome("fault-memory")[0] == "Running"
+    scene.wake()
+    assert scene.again("fault-memory").code == 0
+    scene.assert_all_well_after("fault-memory", rows=1)
