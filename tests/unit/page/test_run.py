@@ -1,0 +1,78 @@
+"""What the page of a run concludes from the status and the log tables."""
+
+from datetime import timedelta
+
+import pytest
+
+from refresh_page.rows import NodeRow, RunRow, RunRows, StepRow
+from refresh_page.run import is_known, run_view
+from refresh_page.seen import Ref, refresh_of
+from support.sights import finished, item, text_of, told
+from support.worlds import NOW
+
+REF = Ref("default", "phase2")
+START = NOW - timedelta(seconds=60)
+
+
+def row(**changes):
+    fields = {"run": "phase2-1", "mode": "refresh", "attempt": 1, "attempts": 3, "pod": "phase2-1-0-a", "phase": "Running", "outcome": None}
+    fields |= {"reason": None, "message": None, "marts": None, "started_at": START, "heartbeat_at": NOW, "ended_at": None}
+    return RunRow(**{**fields, **changes})
+
+
+def step(name, position, state, at=None, seconds=None):
+    return StepRow("phase2-1", name, position, state, 1, at, seconds, None)
+
+
+def view(refresh=None, rows=None, run="phase2-1", now=NOW):
+    return run_view(REF, run, refresh_of(refresh) if refresh else None, rows, "Read" if rows else "Off", now)
+
+
+def test_from_the_status_alone_a_step_ends_where_the_next_one_begins():
+    """The one under way ends now."""
+    found = view(item("phase2", NOW, active=[_active()], run=told("phase2-1", START, 2))).steps
+    assert [(each.step, each.start, each.seconds) for each in found[:3]] == [("staging", 0, 8), ("facts", 8, 8), ("marts", 16, 44)]
+    assert [each.state for each in found] == ["Succeeded", "Succeeded", "Running", "Pending", "Pending", "Pending"]
+
+
+def test_the_log_tables_add_nodes_and_the_status_what_is_still_to_come():
+    """Nodes stand in their step, in the order in which they began."""
+    nodes = [
+        NodeRow(f"model.p.{name}", name, "staging", "ok", 4.0, None, None, START + timedelta(seconds=end))
+        for name, end in (("b", 9), ("a", 6))
+    ]
+    rows = RunRows(row(), (step("staging", 1, "Succeeded", START + timedelta(seconds=2), 8.0),), tuple(nodes), medians={"staging": 7.0})
+    found = view(item("phase2", NOW, active=[_active()], run=told("phase2-1", START, 1)), rows).steps
+    assert [(node.node, node.start) for node in found[0].nodes] == [("a", 2.0), ("b", 5.0)]
+    assert (found[0].usual, found[1].step, found[1].state) == (7.0, "facts", "Running")
+
+
+def test_the_operators_conclusion_stands_over_what_the_runner_left_unfinished():
+    """A run that died without a word is no running run, whatever the log says."""
+    dead = finished("phase2-1", NOW, "Failed", "OOMKilled", message="the runner took more memory than its limit")
+    found = view(item("phase2", NOW, [dead]), RunRows(row()))
+    assert (found.run.outcome, found.run.reason) == ("Failed", "OOMKilled")
+
+
+def test_a_run_of_a_refresh_that_is_gone_is_shown_from_the_log():
+    """As long as it keeps it."""
+    found = view(None, RunRows(row(outcome="Succeeded", phase="Finished", ended_at=NOW, marts="4/4")))
+    assert (found.title, found.run.outcome, found.run.seconds, found.length) == ("phase2", "Succeeded", 60.0, 60.0)
+
+
+def test_what_failed_is_named_first_of_all():
+    """Nodes that broke, and tests that found something."""
+    states = ("ok", "broken", "failed", "skipped")
+    nodes = tuple(NodeRow(f"test.p.{state}", state, "tests", state, 1.0, None, state, NOW) for state in states)
+    assert [each.node for each in view(None, RunRows(row(), nodes=nodes)).failures] == ["broken", "failed"]
+
+
+@pytest.mark.parametrize(("run", "known"), [("phase2-1", True), ("phase2-2", True), ("phase2-3", True), ("phase2-4", False)])
+def test_the_status_knows_its_history_the_run_and_those_under_way(run, known):
+    """Of other runs it knows nothing."""
+    refresh = item("phase2", NOW, [finished("phase2-1", NOW)], active=[_active("phase2-2")], run=told("phase2-3", START, 1))
+    assert is_known(refresh_of(refresh), run) is known
+
+
+def _active(run="phase2-1"):
+    return {"id": run, "trigger": "Scheduled", "startTime": text_of(START)}
