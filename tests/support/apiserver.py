@@ -54,6 +54,13 @@ class ApiServer:
         """All objects of a kind."""
         return list((self.get(namespace, plural, labels=labels) or {})["items"])
 
+    def column(self, namespace: str, plural: str, name: str) -> list[str]:
+        """One column of what `kubectl get` prints, without the objects themselves."""
+        accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
+        answer = self._read(self._http.get(self._path(namespace, plural), params={"includeObject": "None"}, headers=accept))
+        position = [each["name"] for each in answer["columnDefinitions"]].index(name)
+        return [row["cells"][position] for row in answer["rows"]]
+
     def create(self, namespace: str, plural: str, body: Json) -> Json:
         """Make an object; an unknown field is an error."""
         return self._read(self._http.post(self._path(namespace, plural), json=body, params={"fieldValidation": "Strict"}))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +33,13 @@ def at(minutes: float) -> str:
 
 def sample_spec(**changes: Any) -> Json:
     """The spec of the phase 2 sample, with changes."""
+    return {**copy.deepcopy(_sample()), **changes}
+
+
+@cache
+def _sample() -> Json:
     spec: Json = yaml.safe_load((ROOT / "deploy/samples/phase2.yaml").read_text())["spec"]
-    return {**spec, **changes}
+    return spec
 
 
 def refresh(
