@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from refresh_api.names import TOKEN_ANNOTATION
+from refresh_api.names import REQUESTED_AT
 from refresh_api.status import FinishedRun, Outcome
 from refresh_cli.kubectl import CliError, Kubectl, Seen
 from refresh_cli.show import SIGNS
@@ -30,7 +30,7 @@ class Follower:
             status = seen.status
             if status.last_handled_request_at == token and status.request_problem:
                 raise CliError(f"no run was started: {status.request_problem}")
-            if seen.metadata.annotations.get(TOKEN_ANNOTATION) != token and status.last_handled_request_at != token:
+            if seen.metadata.annotations.get(REQUESTED_AT) != token and status.last_handled_request_at != token:
                 raise CliError("another request has replaced this one before its run started")
             if status.last_handled_request_at == token:
                 over = _answer(seen, known)
