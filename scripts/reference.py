@@ -35,7 +35,7 @@ def pages() -> dict[Path, str]:
         ),
         "status": _page("The status", "Every field that you can read.", fields("status", structural(RefreshStatus))),
         "words": words(),
-        "metrics": _page("Metrics", "What the operator serves at `/metrics`, one value a refresh.", figures()),
+        "metrics": _page("Metrics", "What the operator serves at `/metrics`: of each refresh, and of its own work.", figures()),
         "alerts": _page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
         "permissions": _page("Permissions", "What the chart's ServiceAccounts may do, and why. Nobody may do more.", permissions()),
         "commands": commands(),
@@ -186,7 +186,7 @@ def figures() -> str:
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return table(
         ("figure", "kind", "means"),
-        [(f"`{name}`", kinds[name], says) for name, says in re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE)],
+        [(f"`{name}`", kinds[name], says) for name, says in re.findall(r"^# HELP (\S+)(?<!_created) (.+)$", text, re.MULTILINE)],
     )
 
 

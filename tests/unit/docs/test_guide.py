@@ -13,7 +13,8 @@ from refresh_api.order import ExitCode, Manifest, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, Trigger
-from refresh_cli.__main__ import parser
+from refresh_cli import __main__ as cli
+from refresh_runner import __main__ as runner
 from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
 from support.guide import pages as written
 from support.worlds import sample_spec
@@ -59,7 +60,9 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
             case ["docker", "push", _]:
                 pass
             case ["kubectl", "dashboardrefresh", *words]:
-                assert parser().parse_args(words)
+                assert cli.parser().parse_args(words)
+            case ["refresh-runner", *words]:
+                assert runner.parser().parse_args(words)
             case ["kubectl", *_]:
                 pass  # its options are looked up where there is a kubectl: tests/integration/docs
             case other:
