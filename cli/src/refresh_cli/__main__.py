@@ -15,6 +15,7 @@ from refresh_api.model import time_text
 from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
 from refresh_api.order import RunMode, vars_text
 from refresh_api.values import duration
+from refresh_cli.artifacts import Page
 from refresh_cli.follow import Follower, exit_code
 from refresh_cli.kubectl import CliError, Kubectl, Seen
 from refresh_cli.show import history_text, one_run, status_text, table
@@ -65,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
             end.add_argument("--until", metavar="TIME", help="go on by themselves then, like 2026-12-24T18:00 (in this machine's zone)")
         if name in ("cancel", "logs"):
             command.add_argument("run", nargs="?", help="id of the run, or its request; the one under way unless given")
+        if name == "artifacts":
+            command.add_argument("run", nargs="?", help="id of the run; the last finished one unless given")
+            command.add_argument("file", nargs="?", help="the file to print, like run.log; a list unless given")
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on as the run does")
     return top
@@ -160,6 +164,21 @@ def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
     return subprocess.run(kubectl.command("logs", selector, "--tail=-1", *(["-f"] if options.follow else [])), check=False).returncode
 
 
+def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    seen = kubectl.refresh(options.name)
+    run = options.run or (seen.status.last_run.id if seen.status.last_run else "")
+    if not run:
+        raise CliError(f"{options.name}: no run has ended yet")
+    page, namespace = Page.find(kubectl), seen.metadata.namespace
+    if options.file:
+        print(page.artifact(namespace, options.name, run, options.file), end="")
+        return 0
+    found = page.artifacts(namespace, options.name, run)
+    text = table(("FILE", "BYTES"), [(each.name, str(each.size)) for each in found]) if found else f"{run} has left no files"
+    _print(options, text, [each.model_dump() for each in found])
+    return 0
+
+
 def _lint(kubectl: Kubectl, options: argparse.Namespace) -> int:
     print(kubectl("apply", "--dry-run=server", "--validate=strict", "-f", options.file), end="")
     return 0
@@ -178,6 +197,7 @@ HELP = {
     "status": "the refresh, its last run and the run under way, step by step",
     "history": "the last finished runs",
     "logs": "what a run wrote, as long as its pod is there",
+    "artifacts": "the files that a run left, by the page: list them, or print one",
     "next": "the next three scheduled runs, with their offsets",
     "lint": "ask the API server whether a file is right; nothing is changed",
 }
@@ -190,6 +210,7 @@ _COMMANDS = {
     "status": _status,
     "history": _history,
     "logs": _logs,
+    "artifacts": _artifacts,
     "next": _next,
     "lint": _lint,
 }

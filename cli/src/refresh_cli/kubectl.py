@@ -16,7 +16,8 @@ from refresh_api.status import RefreshStatus
 RESOURCE = f"{PLURAL}.{GROUP}"
 _NEEDED = (
     f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
-    "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods."
+    "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods; "
+    f"`artifacts` needs get on {RESOURCE}, list on services, and get on services/proxy."
 )
 
 

@@ -51,6 +51,8 @@ def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say:
 
 def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[Line]:
     yield Line(plan.order.refresh.name, f"{plan.order.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
+    if plan.order.vars:
+        yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.order.vars.items())}")
     held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
     warehouse = Warehouse(access, "refresh-plan", clock) if access else None
     try:

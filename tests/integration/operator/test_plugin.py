@@ -78,3 +78,14 @@ def test_a_missing_permission_is_named(shared_place):
     refused = plugin(shared_place, "suspend", "plugin-rights", kubeconfig=own)
     assert refused.returncode == 2
     assert "need get and patch on dashboardrefreshes" in refused.stderr
+    refused = plugin(shared_place, "artifacts", "plugin-rights", "a-run", kubeconfig=own)
+    assert (refused.returncode, "list on services, and get on services/proxy" in refused.stderr) == (2, True)
+
+
+def test_artifacts_without_a_page_say_so(shared_place):
+    """And how to get at them else."""
+    shared_place.refresh("plugin-files")
+    told = plugin(shared_place, "artifacts", "plugin-files")
+    assert (told.returncode, "no run has ended yet" in told.stderr) == (2, True)
+    told = plugin(shared_place, "artifacts", "plugin-files", "a-run")
+    assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True)

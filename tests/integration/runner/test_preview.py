@@ -18,7 +18,9 @@ from refresh_runner.journal import Clock
 from support.runs import Bench, held
 
 
-def planned(bench: Bench, place: Path, mode: str | None = None, asked: bool = True, **changes: object) -> tuple[int, str]:
+def planned(
+    bench: Bench, place: Path, mode: str | None = None, asked: bool = True, variables: tuple[str, ...] = (), **changes: object
+) -> tuple[int, str]:
     """The exit code and the lines of a plan for a file."""
     file = place / "petit.yaml"
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
@@ -32,7 +34,7 @@ def planned(bench: Bench, place: Path, mode: str | None = None, asked: bool = Tr
         interrupts=Interrupts(),
         termination_log=Path(os.devnull),
     )
-    code = plan_command(Places(file, bench.project, mode=mode), around)
+    code = plan_command(Places(file, bench.project, mode=mode, variables=variables), around)
     return code, output.getvalue()
 
 
@@ -68,6 +70,24 @@ def test_a_plan_for_a_model_that_needs_another_refresh_says_so(bench: Bench, tmp
     """And whether what it needs is there."""
     _, said = planned(bench, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
     assert "fait_autres reads dwh_staging.stg_autres, built by main; IT IS NOT THERE: the run would fail" in said
+
+
+def test_a_plan_for_some_models_names_them_and_the_variables(bench: Bench, tmp_path: Path) -> None:
+    """A layer without any of them is left out; the marts that stay as they are are looked at where they are live."""
+    code, said = planned(bench, tmp_path, mode="select=mart_a", variables=("as_of=2026-01-31", "zone=5"))
+    assert code is ExitCode.OK
+    for line in (
+        "variables        for this run alone: as_of='2026-01-31', zone=5",
+        "2/6 facts        left out by the run's mode select=mart_a, which takes none of its models",
+        "3/6 marts        builds mart_a;",
+        "mart_a reads dwh_facts.fait_lignes; IT IS NOT THERE: the run would fail",
+        "dwh_marts.mart_b: looked at where it is live",
+    ):
+        assert line in said
+    code, said = planned(bench, tmp_path, mode="select=stg_autres")
+    assert (code, "takes no model that a layer of petit builds" in said) == (ExitCode.FAILED, True)
+    code, said = planned(bench, tmp_path, variables=("zone",))
+    assert (code, "'zone': write NAME=VALUE" in said) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize(("mode", "why"), [("only=nulle", "there is no step 'nulle'"), ("vite", "is no run mode")])

@@ -1,0 +1,92 @@
+"""What runs left as files in the warehouse: asked of the page, through the API server, with the permissions of who asks."""
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from refresh_cli.kubectl import CliError, Kubectl
+
+PAGE = "app.kubernetes.io/name=dashboard-refresh-page"
+"""Label of the page's service."""
+_NO_PAGE = (
+    "there is no page that could be asked (chart value page.enabled), or not where you may list services; "
+    "`refresh-runner artifacts` asks the warehouse itself"
+)
+
+
+class Artifact(BaseModel):
+    """A file of a run."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    size: int = 0
+    """Bytes, packed."""
+
+
+class _Run(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    artifacts: list[Artifact] = []
+    log: str = ""
+
+
+class _Metadata(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    namespace: str
+
+
+class _Service(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    metadata: _Metadata
+
+
+class _List(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    items: list[_Service] = []
+
+
+@dataclass(frozen=True)
+class Page:
+    """The page's service."""
+
+    kubectl: Kubectl
+    address: str
+    """Its path at the API server."""
+
+    @classmethod
+    def find(cls, kubectl: Kubectl) -> "Page":
+        """Return the page of the namespace, else the one of the cluster; CliError if there is none, or it can't be seen."""
+        for where in ([], ["--all-namespaces"]):
+            found = _List.model_validate_json(kubectl("get", "services", f"--selector={PAGE}", "-o", "json", *where)).items
+            if found:
+                meta = found[0].metadata
+                return cls(kubectl, f"/api/v1/namespaces/{meta.namespace}/services/{meta.name}:http/proxy")
+        raise CliError(_NO_PAGE)
+
+    def artifacts(self, namespace: str, name: str, run: str) -> list[Artifact]:
+        """Return the files of a run; CliError where they can't be known."""
+        try:
+            found = _Run.model_validate_json(self._get(f"/refreshes/{namespace}/{name}/runs/{run}.json", run))
+        except ValidationError:
+            raise CliError("the page was made for another version of this program") from None
+        if found.log != "Read":
+            why = "has no Secret to read the log tables with" if found.log == "Off" else "can't read the log tables now"
+            raise CliError(f"the page {why}")
+        return found.artifacts
+
+    def artifact(self, namespace: str, name: str, run: str, file: str) -> str:
+        """Return a file; CliError if there is none."""
+        return self._get(f"/refreshes/{namespace}/{name}/runs/{run}/artifacts/{file}", f"{file} of {run}")
+
+    def _get(self, path: str, what: str) -> str:
+        try:
+            return self.kubectl("get", "--raw", self.address + path)
+        except CliError as error:
+            if "NotFound" in str(error) or "could not find" in str(error):
+                raise CliError(f"the page knows nothing of {what}") from None
+            raise

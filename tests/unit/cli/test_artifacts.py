@@ -1,0 +1,58 @@
+"""Files of runs, by the page."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import pytest
+
+from refresh_cli.artifacts import Page
+from refresh_cli.kubectl import CliError, Kubectl
+
+SERVICE = {"metadata": {"name": "dashboard-refresh-page", "namespace": "dashboards"}}
+RUN = "/api/v1/namespaces/dashboards/services/dashboard-refresh-page:http/proxy/refreshes/team/phase2/runs/phase2-1"
+
+
+@dataclass(frozen=True)
+class Answers(Kubectl):
+    """kubectl on a cluster of which this is known, by the last word of its command."""
+
+    known: Mapping[str, str] = field(default_factory=dict)
+
+    def __call__(self, *words: str) -> str:
+        """Return what is known, as kubectl prints it."""
+        if words[-1] not in self.known:
+            raise CliError("Error from server (NotFound): the server could not find the requested resource")
+        return self.known[words[-1]]
+
+
+def cluster(log: str = "Read", **further: str) -> Answers:
+    """A cluster whose page stands in another namespace than the refresh."""
+    files = [{"name": "run.log", "mediaType": "text/plain", "size": 5}]
+    answers = {"json": json.dumps({"items": []}), "--all-namespaces": json.dumps({"items": [SERVICE]})}
+    return Answers(known={**answers, f"{RUN}.json": json.dumps({"log": log, "artifacts": files, "steps": []}), **further})
+
+
+def test_files_are_listed_and_printed_through_the_api_server():
+    """By the service that carries the page's label, wherever it stands."""
+    page = Page.find(cluster(**{f"{RUN}/artifacts/run.log": "all well"}))
+    assert [(each.name, each.size) for each in page.artifacts("team", "phase2", "phase2-1")] == [("run.log", 5)]
+    assert page.artifact("team", "phase2", "phase2-1", "run.log") == "all well"
+
+
+def test_what_is_not_there_is_named():
+    """A file, a run, or the page itself."""
+    page = Page.find(cluster())
+    with pytest.raises(CliError, match=r"the page knows nothing of docs\.html of phase2-1"):
+        page.artifact("team", "phase2", "phase2-1", "docs.html")
+    with pytest.raises(CliError, match="the page knows nothing of phase2-2"):
+        page.artifacts("team", "phase2", "phase2-2")
+    with pytest.raises(CliError, match="there is no page that could be asked"):
+        Page.find(cluster(**{"--all-namespaces": json.dumps({"items": []})}))
+
+
+@pytest.mark.parametrize(("log", "says"), [("Off", "has no Secret"), ("Away", "can't read the log tables now")])
+def test_a_page_that_reads_no_log_tables_says_why(log: str, says: str):
+    """An empty list would say that there were none."""
+    with pytest.raises(CliError, match=says):
+        Page.find(cluster(log)).artifacts("team", "phase2", "phase2-1")
