@@ -96,5 +96,7 @@ class EventReason(StrEnum):
     """They are young enough again."""
     DRIFT_CORRECTED = "DriftCorrected"
     """An object of ours was changed or deleted by hand, and put right."""
+    DEFAULTS_CHANGED = "DefaultsChanged"
+    """An object of ours follows new defaults of the operator or its chart: the refresh itself has not changed."""
     NOTIFICATION_FAILED = "NotificationFailed"
     """A channel did not take the message on a failed run."""

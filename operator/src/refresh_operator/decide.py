@@ -11,7 +11,7 @@ from refresh_operator.conditions import Problem
 from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
 from refresh_operator.drift import Difference, differences, owned_by, replacement
 from refresh_operator.holds import hold_of, scheduled_failures
-from refresh_operator.notes import Note, drift_note, notes_of
+from refresh_operator.notes import Note, defaults_note, drift_note, notes_of
 from refresh_operator.requests import answer_of, cancellation_of
 from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_watched
 from refresh_operator.settings import Settings
@@ -20,6 +20,7 @@ from refresh_operator.slots import judge
 from refresh_operator.world import Invalid, Json, Metadata, Refresh, Seen, World
 
 _MOVES_SLOTS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
+_HASH_PATH = f"metadata.annotations.{HASH_ANNOTATION}"
 _START_TIMEOUT = timedelta(minutes=5)
 _LONGEST_WAIT = timedelta(hours=1)
 """Until a refresh is looked at again for which nothing is due: events and the resync tell of all that changes."""
@@ -75,6 +76,7 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
     share = share_of(world, found, now)
     notes = notes_of(refresh.share, share, found.ended, found.judged.missed, now)
     drifts = _drifts(refresh, create, replace)
+    followed = [(each.item, fields) for each in replace if (fields := _new_defaults(refresh, each))]
     return Decision(
         create=create,
         replace=replace,
@@ -82,7 +84,7 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         share=None if share == refresh.share else share,
         adopt=_to_adopt(world),
         give_up=(*_to_give_up(world, found.ended), *_left_over(world)),
-        notes=(*(drift_note(item, differences) for item, differences in drifts), *notes),
+        notes=(*(drift_note(item, differences) for item, differences in drifts), *(defaults_note(*each) for each in followed), *notes),
         corrected=tuple(str(item["kind"]) for item, _ in drifts),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
         # our own writes come back as no event: what follows from them is seen at the next look
@@ -159,9 +161,16 @@ def _is_news(ended: Ended, now: datetime) -> bool:
 def _drifts(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replacement, ...]) -> list[tuple[Json, tuple[Difference, ...]]]:
     """What was changed by hand, or deleted (no differences); a change of what is wanted is none."""
     deleted = create if refresh.share.observed_generation >= 0 else ()
-    wanted = f"metadata.annotations.{HASH_ANNOTATION}"
-    changed = [each for each in replace if all(found.path != wanted for found in each.differences)]
+    changed = [each for each in replace if all(found.path != _HASH_PATH for found in each.differences)]
     return [*((item, ()) for item in deleted), *((each.item, each.differences) for each in changed)]
+
+
+def _new_defaults(refresh: Refresh, each: Replacement) -> tuple[str, ...]:
+    """The fields by which an object that should be has changed without its refresh; whether runs are off is said elsewhere."""
+    paths = [found.path for found in each.differences]
+    if refresh.metadata.generation != refresh.share.observed_generation or _HASH_PATH not in paths:
+        return ()
+    return tuple(path for path in paths if path not in (_HASH_PATH, "spec.suspend"))
 
 
 def _again(world: World, found: Findings, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:

@@ -108,6 +108,14 @@ def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
     return Note(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
 
 
+def defaults_note(item: Json, fields: tuple[str, ...]) -> Note:
+    """Return the event that tells of an object which changed though nobody changed the refresh."""
+    metadata = item["metadata"]
+    name = metadata["name"] if isinstance(metadata, dict) else ""
+    text = f"{item['kind']} {name} follows new defaults of the operator: {', '.join(fields)}; a run under way is not touched"
+    return Note(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
+
+
 def _readiness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
     old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
     fine = new is not None and new.status is ConditionStatus.TRUE

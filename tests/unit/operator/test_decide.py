@@ -1,6 +1,7 @@
 """What the operator changes, from what it saw."""
 
 import copy
+import dataclasses
 from datetime import timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from refresh_operator.decide import decide
 from refresh_operator.names import token_job_name
-from refresh_operator.world import OwnerReference, refresh_of
+from refresh_operator.world import OwnerReference, Pause, refresh_of
 from support.worlds import NOW, SETTINGS, UID, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 
@@ -258,3 +259,17 @@ def test_a_run_under_way_is_adopted_once():
     assert decided(world(refresh(), (mine,))).adopt == ("r1",)
     assert decided(world(refresh(), (owned,))).adopt == ()
     assert decided(world(refresh(), (job("r1", "Complete"),))).adopt == ()
+
+
+def test_new_defaults_are_followed_and_told():
+    """Of a new operator, or a new image: the refresh is the same. Its own edit is not told as such, nor a suspension."""
+    settled_share = settled(world(refresh()))
+    newer = dataclasses.replace(SETTINGS, runner_image="refresh-runner:2")
+    decision: Any = decide(world(refresh(share=settled_share)), newer, NOW)
+    (note,) = decision.notes
+    assert (note.reason, decision.corrected) == ("DefaultsChanged", ())
+    assert "CronJob phase2 follows new defaults of the operator: spec.jobTemplate.spec.template.spec.containers[0].image" in note.message
+    edited = decided(world(refresh(share=settled_share, generation=2, title="New"), objects=kept(refresh())))
+    assert "DefaultsChanged" not in [each.reason for each in edited.notes]
+    paused = decided(world(refresh(share=settled_share), pause=Pause("everything is paused")))
+    assert "DefaultsChanged" not in [each.reason for each in paused.notes]

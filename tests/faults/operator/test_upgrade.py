@@ -1,0 +1,120 @@
+"""F29: from the first chart's contract to today's, with a run under way; on a control plane of its own, whose CRD is the first one's."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.embedded.binaries import KUBE, build, link_tools
+from cluster.embedded.control_plane import ControlPlane
+from cluster.paths import paths_of
+from support.apiserver import ApiServer
+from support.eventually import eventually
+from support.kubectl import Kubectl
+from support.place import REFRESHES, Place
+from support.worlds import ROOT
+
+FIRST = Path(__file__).with_name("first")
+"""CRD and sample as they were when the chart was made."""
+NAME = "phase2-dashboards-refresh"
+TOLD_THEN = {
+    "observedGeneration": 1,
+    "phase": "Scheduled",
+    "message": "next run: Tue 14:30 (Etc/UTC)",
+    "lastHandledRequestAt": "then",
+    "consecutiveFailures": 0,
+    "lastSuccessTime": "2026-01-01T00:05:00Z",
+    "history": [
+        {
+            "id": f"{NAME}-29400000",
+            "trigger": "Scheduled",
+            "outcome": "Succeeded",
+            "reason": "Succeeded",
+            "marts": "4/4",
+            "attempts": 1,
+            "startTime": "2026-01-01T00:00:00Z",
+            "completionTime": "2026-01-01T00:05:00Z",
+            "duration": "5m00s",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def first_place(helm: Path, tmp_path: Path) -> Iterator[Place]:
+    """A place with the first contract and one refresh of then, with the status of then."""
+    paths = paths_of(os.environ)
+    plane = ControlPlane(paths.clusters / f"upgrade-{os.getpid()}", build(KUBE, paths.cache))
+    plane.up(owner=os.getpid())
+    try:
+        api = ApiServer(plane.kubeconfig, tmp_path)
+        link_tools(tmp_path, plane.kube)
+        kubectl = Kubectl(plane.kubeconfig, program=str(tmp_path / "kubectl"))
+        kubectl("create", "-f", str(FIRST / "dashboardrefreshes.yaml"))
+        eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
+        place = Place(api, kubectl.within("upgrade"), helm, tmp_path)
+        place.prepare()
+        body = yaml.safe_load((FIRST / "phase2.yaml").read_text())
+        body["spec"]["schedule"] = "0 0 1 1 *"
+        body["metadata"]["annotations"] = {"dashboards.sigeti.io/requestedAt": "then"}
+        api.create(place.namespace, REFRESHES, body)
+        api.patch(place.namespace, REFRESHES, NAME, {"status": TOLD_THEN}, status=True)
+        yield place
+        place.stop(signal.SIGKILL)
+        api.close()
+    finally:
+        plane.down()
+
+
+def versions(place: Place) -> list[str]:
+    return [
+        item["metadata"]["resourceVersion"]
+        for plural in ("cronjobs", "serviceaccounts", "roles", "rolebindings", "jobs", REFRESHES)
+        for item in place.api.items(place.namespace, plural)
+    ]
+
+
+def drifts(place: Place) -> int:
+    return [reason for reason, _ in place.events(NAME)].count("DriftCorrected")
+
+
+def image(place: Place) -> str:
+    return str((place.cronjob(NAME) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_place):
+    """It works as it is and keeps its history, the run its Job and pod; the CronJob follows the new image, and an event says so."""
+    first_place.kubectl("apply", "-f", str(ROOT / "crds"), "--server-side", "--force-conflicts")
+    first_place.settings = {"RUNNER_IMAGE": "refresh-runner:old"}
+    first_place.start()
+    first_place.ready(NAME)
+    assert [run["id"] for run in first_place.status(NAME)["history"]] == [f"{NAME}-29400000"]
+    assert first_place.jobs(NAME) == []  # what was answered then is not run again
+    first_place.request(NAME, "now")
+    job = first_place.run_of(NAME)
+    first_place.play(job, "Running", {"running": {}})
+    first_place.until(lambda: first_place.status(NAME).get("active"), 15, NAME)
+    before = first_place.api.get(first_place.namespace, "jobs", job)
+    corrected = drifts(first_place)
+    pod = first_place.pod_of(job)["metadata"]["uid"]
+    first_place.stop()
+
+    first_place.settings = {"RUNNER_IMAGE": "refresh-runner:new"}
+    first_place.start()
+    first_place.until(lambda: image(first_place) == "refresh-runner:new", 20, NAME)
+    first_place.told(NAME, "DefaultsChanged")
+    assert first_place.api.get(first_place.namespace, "jobs", job)["metadata"]["generation"] == before["metadata"]["generation"]
+    assert first_place.pod_of(job)["metadata"]["uid"] == pod
+    assert drifts(first_place) == corrected
+    first_place.end(job)
+    assert first_place.concluded(NAME, job)["outcome"] == "Succeeded"
+
+    first_place.stop()
+    rest = versions(first_place)
+    first_place.start()
+    first_place.edit(NAME, title="The control: this edit is followed")
+    first_place.until(lambda: first_place.status(NAME)["observedGeneration"] == 2, 20, NAME)
+    assert len(set(versions(first_place)) - set(rest)) == 2  # the refresh and its CronJob, for the edit; nothing for the restart
