@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
+.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
 
-bench: bench-refresh bench-operator ## every bench, each with its verdicts
+bench: bench-refresh bench-operator bench-page ## every bench, each with its verdicts
 
 bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5)
 	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5)
@@ -35,6 +35,9 @@ bench-refresh: parsed ## one refresh against the old way and against its SQL alo
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
 	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)
+
+bench-page: setup ## the page with 1,000 refreshes on a real API server (three minutes)
+	@$(PYTHON) -m bench.page_at_scale
 
 test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers (up to an hour)
 	@scripts/test-faults

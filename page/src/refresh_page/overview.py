@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from refresh_api.model import Model, Time
@@ -106,8 +107,14 @@ def line_of(refresh: Refresh, now: datetime) -> Line:
         running=progress_of(refresh),
         next_run=status.next_run,
         suspended=refresh.wanted.suspend,
-        runs=tuple(bead_of(run) for run in reversed(status.history)),
+        runs=_beads(refresh),
     )
+
+
+@lru_cache(maxsize=8192)
+def _beads(refresh: Refresh) -> tuple[Bead, ...]:
+    """The strip, made once a version of a refresh: ten runs of a thousand refreshes are most of the overview's work."""
+    return tuple(bead_of(run) for run in reversed(refresh.status.history))
 
 
 def bead_of(run: FinishedRun) -> Bead:

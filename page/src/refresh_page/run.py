@@ -8,6 +8,7 @@ from typing import Final
 from refresh_api.model import Model
 from refresh_api.status import EndpointStatus, NotificationStatus, Run, TestCounts
 from refresh_page.detail import RunLine, row_line, run_line
+from refresh_page.log_lines import readable
 from refresh_page.rows import MartRow, NodeRow, RunRows, StepRow
 from refresh_page.seen import Ref, Refresh
 
@@ -121,7 +122,7 @@ def run_view(ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, 
         endpoints=tuple(told.endpoints) if told else (),
         notifications=tuple(told.notifications) if told else (),
         artifacts=tuple(Artifact(name=each.name, media_type=each.media_type, size=each.size) for each in rows.artifacts) if rows else (),
-        log_tail=tuple(tail.splitlines()[-80:]),
+        log_tail=readable(tail),
         commands=_commands(ref, run),
         log=log,
     )

@@ -65,9 +65,9 @@ class _Item(_Lenient):
     status: RefreshStatus = Field(default=RefreshStatus())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Refresh:
-    """One DashboardRefresh."""
+    """One DashboardRefresh, in one of its versions."""
 
     ref: Ref
     version: str

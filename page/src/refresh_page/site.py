@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -15,8 +15,9 @@ from refresh_api.model import Model
 from refresh_page.board import Board
 from refresh_page.detail import detail_of
 from refresh_page.history import History
+from refresh_page.latest import Latest
 from refresh_page.live import Streams
-from refresh_page.overview import overview_of
+from refresh_page.overview import Overview, overview_of
 from refresh_page.pages import Pages
 from refresh_page.run import is_known, run_view
 from refresh_page.seen import Ref, Refresh
@@ -44,17 +45,19 @@ class Site:
     pages: Pages
     streams: Streams
     now: Callable[[], datetime]
+    """To the second."""
+    overviews: Latest[Overview] = field(default_factory=Latest)
+    texts: Latest[bytes] = field(default_factory=Latest)
 
     async def overview(self, request: Request) -> Response:
         """Every refresh."""
         if _wants_events(request):
             return self.streams.of(self._overview_version)
-        silent = self.board.silent_since
         search = request.query_params.get("q", "").strip()[:100]
-        refreshes = [each for each in self.board.all() if search.lower() in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
-        shown = overview_of(refreshes, self.board.is_complete, silent[0] if silent else None, self.now())
+        moment = self.board.version, self.now()
+        shown = self.overviews.get(moment, search, lambda: self._found(search))
         if _wants_json(request):
-            return _json(shown)
+            return Response(self.texts.get(moment, search, lambda: to_json(shown, by_alias=True)), media_type="application/json")
         last = max(1, -(-len(shown.refreshes) // SHOWN))
         page = min(last, max(1, _number(request.query_params.get("page", "1"))))
         lines = shown.refreshes[(page - 1) * SHOWN : page * SHOWN]
@@ -115,6 +118,12 @@ class Site:
     async def missing(self, request: Request, _error: Exception) -> Response:
         """No such address."""
         return self._unknown(request)
+
+    def _found(self, search: str) -> Overview:
+        """The refreshes whose namespace, name or title holds the search."""
+        silent, wanted = self.board.silent_since, search.lower()
+        refreshes = [each for each in self.board.all() if wanted in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
+        return overview_of(refreshes, self.board.is_complete, silent[0] if silent else None, self.now())
 
     def _unknown(self, request: Request, away: bool = False) -> Response:
         """What is not there, or can't be known now; that may pass, so it is told apart."""

@@ -46,7 +46,7 @@ def application(site: Site, base_path: str = "") -> ASGIApp:
     below: list[BaseRoute] = [Mount(base_path, routes=routes)] if base_path else []
     return Starlette(
         routes=[*below, *routes],
-        middleware=[Middleware(Guard), Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5)],
+        middleware=[Middleware(Guard), Middleware(GZipMiddleware, minimum_size=2000, compresslevel=3)],
         exception_handlers={404: site.missing},
     )
 

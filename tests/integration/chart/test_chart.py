@@ -298,6 +298,8 @@ def test_the_page_is_off_by_default_and_comes_restricted(run_helm):
     assert bare["spec"]["template"]["spec"]["securityContext"]["runAsNonRoot"]
     (volume,) = full["spec"]["template"]["spec"]["volumes"]
     assert volume["secret"]["secretName"] == "reader"
+    policies = of_kind(run_helm.rendered(PAGE, "networkPolicy.enabled=true"), "NetworkPolicy")
+    assert [rule["ports"][0]["port"] for rule in policies["r-dashboard-refresh-page"]["spec"]["ingress"]] == ["http"]
     operator = of_kind(run_helm.rendered(PAGE), "Deployment")["r-dashboard-refresh"]
     labels = bare["spec"]["template"]["metadata"]["labels"]
     assert not operator["spec"]["selector"]["matchLabels"].items() <= labels.items()

@@ -8,6 +8,7 @@ import pytest
 from refresh_api.status import Condition
 from refresh_page.conditions import said
 from refresh_page.kept import Kept
+from refresh_page.log_lines import readable
 from refresh_page.plots import HEIGHT, WIDTH, Point, bars, line
 from refresh_page.records import LARGEST, unpacked
 from refresh_page.settings import SettingsError, settings_from
@@ -87,6 +88,12 @@ async def test_many_readers_ask_once():
     with pytest.raises(LookupError):
         await kept.get("b", answer)
     assert await kept.get("c", answer) == 3
+
+
+def test_a_log_is_read_line_by_line():
+    """What is no JSON stands as it is."""
+    line = '{"time": "2026-03-03T11:47:02.120+00:00", "level": "error", "step": "staging", "logger": "x", "message": "a\\u202eb"}'
+    assert readable(f'first\n{line}\n{{"a": 1}}\n', most=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
 
 
 def test_a_small_file_cannot_unpack_to_a_great_one():
