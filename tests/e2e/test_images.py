@@ -108,12 +108,13 @@ def bytecode(source: str, version: str) -> str:
 
 
 def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str, Contents]) -> None:
-    """The project is there as it was read ahead, its logs and dbt's own targets are not."""
+    """The project is there as it was read ahead, with the page of its models; its logs and dbt's own targets are not."""
     files = images[RUNNER.name].files
     assert "app/dbt_project/dbt_project.yml" in files
     targets = [Path(name).name for name in files if name.startswith("app/dbt_project/target/") and not name.endswith("target/")]
-    assert len(targets) == 1
-    assert re.fullmatch(r"refresh_[0-9a-f]{20}\.pickle", targets[0])
+    project, page = sorted(targets)
+    assert re.fullmatch(r"refresh_[0-9a-f]{20}\.pickle", project)
+    assert re.fullmatch(r"refresh_docs_[0-9a-f]{20}\.html\.gz", page)
 
 
 @pytest.mark.parametrize("image", [OPERATOR, RUNNER, PAGE, EXAMPLES], ids=lambda image: image.name)
