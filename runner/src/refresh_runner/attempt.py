@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -13,22 +13,19 @@ from typing import Final
 import psycopg
 
 from refresh_api.order import ModeKind
-from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, Verdict, clip
+from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import after, cache, lock, needs, privileges, refresh_log, slot
+from refresh_runner import after, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
-from refresh_runner.catalog import Relation
-from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
-from refresh_runner.failures import Failure, RunFailedError, pause
+from refresh_runner.failures import RunFailedError, pause
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
+from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
-from refresh_runner.privileges import Need
 from refresh_runner.publish import Terms
-from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import (
     Node,
     NodeResult,
@@ -83,11 +80,8 @@ class Execution:
         self._plan = plan
         self._tools = tools
         self._journal = journal
-        self._nodes: dict[str, tuple[Node, ...]] = {}
-        self._kept: frozenset[str] = frozenset()
+        self._outlook = Outlook()
         self._marts: Marts | None = None
-        self._exposed: dict[Relation, tuple[str, ...]] = {}
-        self._left_out = dict(plan.left_out)
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -112,16 +106,15 @@ class Execution:
             threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
             tools.warehouse.end_own_sessions()
             tools.dbt.session_settings = tools.warehouse.session_settings
-            self._check_rights(needs.of_tables(connection))
+            scout = Scout(self._plan, tools.dbt, tools.warehouse)
+            scout.check_rights(needs.of_tables(connection))
             refresh_log.prepare(tools.warehouse)
             earlier = tools.ledger.open()
             after.check(self._plan.order, self._plan.attempt.run_id, tools.warehouse)
             tools.dbt.on_done = tools.ledger.node_done
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
-            self._look_ahead(self._marts)
-            self._check_rights(self._needs(self._marts))
-            self._kept = self._work_of(earlier)
+            self._outlook = scout.look(self._marts, earlier)
             for step in self._plan.steps:
                 self._take(step, self._marts)
 
@@ -143,66 +136,8 @@ class Execution:
             with suppress(psycopg.Error):
                 self._marts.discard()
 
-    def _look_ahead(self, marts: Marts) -> None:
-        """Find what each step selects, and what it needs that is not there, before anything is changed."""
-        if not self._plan.needs_dbt:
-            return
-        self._tools.dbt.parse()
-        if any(isinstance(step, CacheStep) and step.from_exposures for step in self._plan.steps):
-            self._exposed = self._tools.dbt.endpoints(Relation(check.schema, check.table) for check in self._plan.marts)
-        chosen = chosen_models(self._plan, self._tools.dbt)
-        ours: list[Node] = []
-        for step in self._plan.steps:
-            if step.name in self._left_out:
-                continue
-            try:
-                if isinstance(step, LayerStep):
-                    self._nodes[step.name] = chosen.of(self._tools.dbt.models(step.selection))
-                    ours += self._nodes[step.name]
-                    self._check_upstream(step, ours)
-                elif isinstance(step, TestsStep):
-                    self._nodes[step.name] = self._tools.dbt.tests(step.selection)
-                elif isinstance(step, ValidationStep):
-                    marts.build_beside(self._tools.dbt, ours, step.marts)
-            except RunFailedError as error:
-                raise RunFailedError(error.failure, step.name) from error
-        for step in self._plan.steps:
-            if isinstance(step, SourcesStep) and step.name not in self._left_out:
-                self._nodes[step.name] = self._tools.dbt.sources(ours, may_be_none=chosen.are_some)
-        self._left_out |= {name: chosen.why for name, nodes in self._nodes.items() if not nodes}
-
-    def _needs(self, marts: Marts) -> Iterator[Need]:
-        layers = {step.name for step in self._plan.steps if isinstance(step, LayerStep)}
-        models = [node for name, nodes in self._nodes.items() if name in layers for node in nodes]
-        return needs.of_run(self._plan, self._tools.dbt, models, self._nodes.get("tests", ()), marts.swapped)
-
-    def _check_rights(self, wanted: Iterator[Need]) -> None:
-        """Know before anything is changed what the warehouse would refuse in the midst of it."""
-        with self._tools.warehouse.session() as connection:
-            privileges.check(connection, wanted)
-
-    def _work_of(self, earlier: Earlier) -> frozenset[str]:
-        """Return the models that earlier attempts have built and that need not be built again."""
-        if earlier.why_afresh:
-            log.info("all models are built anew: %s", earlier.why_afresh)
-        if not earlier.nodes:
-            return frozenset()
-        layers = [self._nodes[step.name] for step in self._plan.steps if isinstance(step, LayerStep) and self._nodes.get(step.name)]
-        places = self._tools.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
-        missing = self._tools.warehouse.missing(places.values())
-        return kept_nodes(layers, earlier.nodes, {id_ for id_, place in places.items() if place in missing})
-
-    def _check_upstream(self, step: LayerStep, ours: Sequence[Node]) -> None:
-        upstream = self._tools.dbt.upstream(self._nodes[step.name], ours)
-        missing = self._tools.warehouse.missing((model.schema, model.table) for model in upstream)
-        for model in upstream:
-            if (model.schema, model.table) in missing:
-                what = f"run `{model.built_by}` once, the refresh that builds it" if model.built_by else "add it to a layer before"
-                message = f"{model.needed_by} needs {model.schema}.{model.table}, which is not in the warehouse: {what}"
-                raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self._plan.label(step.name)}: {message}", hint=what))
-
     def _take(self, step: Step, marts: Marts) -> None:
-        if why := self._left_out.get(step.name):
+        if why := self._outlook.left_out.get(step.name):
             self._journal.ended(step.name, skipped(why))
             return
         if blocker := self._blocker(step):
@@ -223,7 +158,7 @@ class Execution:
         match step:
             case SourcesStep():
                 self._journal.started(step.name, 1)
-                return after_sources(step, self._try(step, self._nodes[step.name], self._tools.dbt.ages), label)
+                return after_sources(step, self._try(step, self._outlook.nodes[step.name], self._tools.dbt.ages), label)
             case LayerStep():
                 return after_layer(self._tried(step, self._tools.dbt.run), label)
             case TestsStep():
@@ -237,10 +172,10 @@ class Execution:
 
     def _warmed(self, step: CacheStep, marts: Marts) -> StepResult:
         """Call the endpoints, those of the marts' exposures too."""
-        exposed = [endpoint for endpoints in self._exposed.values() for endpoint in endpoints]
+        exposed = [endpoint for endpoints in self._outlook.exposed.values() for endpoint in endpoints]
         step = replace(step, endpoints=tuple(dict.fromkeys([*step.endpoints, *exposed])))
         answers = list(cache.warm(step, self._call(step, marts)))
-        bare = [str(relation) for relation, endpoints in self._exposed.items() if not endpoints]
+        bare = [str(relation) for relation, endpoints in self._outlook.exposed.items() if not endpoints]
         answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in bare]
         return after_cache(answers)
 
@@ -256,8 +191,8 @@ class Execution:
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each."""
-        nodes = self._nodes[step.name]
-        found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._kept}
+        nodes = self._outlook.nodes[step.name]
+        found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._outlook.kept}
         pending = tuple(node for node in nodes if node.id not in found)
         for attempt in range(1, step.retries + 2):
             self._journal.started(step.name, attempt)
