@@ -17,6 +17,8 @@ extensions = ["myst_parser"]
 myst_heading_anchors = 4  # every heading down to this level can be linked to by its words
 myst_enable_extensions = ["colon_fence"]
 
+smartquotes = False  # examples are to be copied as they are
+
 html_theme = "furo"
 html_title = "Dashboard refresh"
 html_copy_source = False

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
 
 import yaml
 
+from command_lines import commands
+from marked import page, plain, table
 from refresh_api.crd import Schema, structural
 from refresh_api.order import ExitCode, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
-from refresh_cli import __main__ as cli
 from refresh_operator.figures import text_of
-from refresh_runner import __main__ as runner
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("docs/reference")
@@ -30,16 +29,16 @@ CHART = ROOT / "deploy/helm"
 def pages() -> dict[Path, str]:
     """Return each page's path, from the root, with its content."""
     contents = {
-        "spec": _page(
+        "spec": page(
             "The spec", "Every field that you can write, as `kubectl explain` prints it.", fields("spec", structural(RefreshSpec))
         ),
-        "status": _page("The status", "Every field that you can read.", fields("status", structural(RefreshStatus))),
+        "status": page("The status", "Every field that you can read.", fields("status", structural(RefreshStatus))),
         "words": words(),
-        "metrics": _page("Metrics", "What the operator serves at `/metrics`: of each refresh, and of its own work.", figures()),
-        "alerts": _page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
-        "permissions": _page("Permissions", "What the chart's ServiceAccounts may do, and why. Nobody may do more.", permissions()),
+        "metrics": page("Metrics", "What the operator serves at `/metrics`: of each refresh, and of its own work.", figures()),
+        "alerts": page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
+        "permissions": page("Permissions", "What the chart's ServiceAccounts may do, and why. Nobody may do more.", permissions()),
         "commands": commands(),
-        "parity": _page(
+        "parity": page(
             "The old flow, fact by fact",
             "Each fact of the Prefect flow, and the test that shows it here.",
             facts(lambda says, path: f"{says} (`{path}`)"),
@@ -54,16 +53,6 @@ def write() -> None:
         if not (ROOT / path).is_file() or (ROOT / path).read_text() != text:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
             (ROOT / path).write_text(text)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; a bar within a cell is escaped."""
-    lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in (head, *rows)]
-    return "".join([lines[0], "|---" * len(head) + "|\n", *lines[1:]])
-
-
-def _page(title: str, says: str, content: str) -> str:
-    return f"# {title}\n\n{says}\n\n{content}"
 
 
 # fields
@@ -96,7 +85,7 @@ def _rows(schema: Schema) -> Iterator[tuple[str, str, str, str]]:
     needed = required if isinstance(required, list) else []
     for name, field in _properties(schema).items():
         default = "needed" if name in needed else _default(field)
-        yield f"`{name}`", _kind(field), default, " ".join([str(field.get("description", "")), *_messages(field)])
+        yield f"`{name}`", _kind(field), default, plain(" ".join([str(field.get("description", "")), *_messages(field)]))
 
 
 def _kind(field: Schema) -> str:
@@ -126,11 +115,15 @@ def _default(field: Schema) -> str:
 
 def _messages(field: Schema) -> list[str]:
     rules = field.get("x-kubernetes-validations")
-    return list(dict.fromkeys(f"*{rule['message']}*" for rule in rules if isinstance(rule, dict))) if isinstance(rules, list) else []
+    return (
+        list(dict.fromkeys(f"Else refused: {rule['message']}." for rule in rules if isinstance(rule, dict)))
+        if isinstance(rules, list)
+        else []
+    )
 
 
 def _rules(schema: Schema) -> str:
-    return "".join(f"{message}\n\n" for message in _messages(schema))
+    return "".join(f"{plain(message)}\n\n" for message in _messages(schema))
 
 
 # words
@@ -139,7 +132,7 @@ def _rules(schema: Schema) -> str:
 def words() -> str:
     """Return what the words in status, events and history mean."""
     parts = [
-        _page("Words", "What stands in the status and in events, and what it means.", ""),
+        page("Words", "What stands in the status and in events, and what it means.", ""),
         _meanings("Phases", "`status.phase`, column `PHASE`.", Phase),
         _meanings("Reasons of a run", "`status.lastRun.reason`, and the reasons of the condition `LastRunSucceeded`.", Reason),
         _meanings("Reasons of Ready", "Of the condition `Ready`, and of `Stalled` and `Reconciling` where they hold.", ReadyReason),
@@ -220,50 +213,6 @@ def rules(template: str) -> Iterator[tuple[str, str, str, str]]:
     for comment, groups, resources, names, verbs in re.findall(pattern, template, re.MULTILINE):
         why = " ".join(line.strip(" #") for line in comment.splitlines())
         yield groups.strip('"') or "core", resources + (f" ({re.sub(r'{{.*?}}', 'RELEASE', names)})" if names else ""), verbs, why
-
-
-# commands
-
-
-def commands() -> str:
-    """Return every command line with its options, and what `make` can do."""
-    made = re.findall(r"^([a-z-]+):.*## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    assert cli.__doc__
-    codes = " ".join(cli.__doc__.partition("Exit codes: ")[2].split())
-    parts = [
-        _page("Commands", "What can be typed, with all options.", ""),
-        f"## kubectl dashboardrefresh\n\nExit codes: {codes}\n\n{_command_line(cli.parser(), 'kubectl dashboardrefresh')}",
-        "## refresh-runner\n\nIts exit codes: [](words.md#exit-codes-of-the-runner).\n",
-        _command_line(runner.parser(), "refresh-runner"),
-        "## make\n\n" + table(("command", "does"), [(f"`make {name}`", says) for name, says in made]),
-    ]
-    return "\n".join(parts)
-
-
-def _command_line(parser: argparse.ArgumentParser, program: str) -> str:
-    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
-    known = {name: list(_arguments(command)) for name, command in commands.choices.items()}
-    shared = [row for row in next(iter(known.values())) if all(row in rows for rows in known.values())]
-    parts = [f"All commands know:\n\n{table(('option', 'means'), shared)}"] if shared else []
-    for choice in commands._choices_actions:
-        own = [row for row in known[choice.dest] if row not in shared]
-        says = choice.help or ""
-        parts.append(f"### {program} {choice.dest}\n\n{says[:1].upper()}{says[1:]}.\n\n{table(('argument', 'means'), own)}")
-    return "\n".join(parts)
-
-
-def _arguments(command: argparse.ArgumentParser) -> Iterator[tuple[str, str]]:
-    for action in command._actions:
-        if isinstance(action, argparse._HelpAction):
-            continue
-        name = ", ".join(action.option_strings) or action.dest.upper()
-        takes = (
-            ""
-            if action.nargs == 0 or not action.option_strings
-            else f" {'|'.join(action.choices) if action.choices else action.dest.upper()}"
-        )
-        says = (action.help or "").replace("%(default)s", str(action.default))
-        yield f"`{name}{takes}`" + (" (optional)" if action.nargs == "?" else ""), says
 
 
 # the old flow
