@@ -33,6 +33,8 @@ class Place:
     helm: Path
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "refresh_operator")
+    """What Python is to run as the operator."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -49,13 +51,17 @@ class Place:
         """Make the namespace with a warehouse's Secret, and the operator's permissions from the chart with these values."""
         self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
         self.secret("warehouse", WAREHOUSE)
-        command = [str(self.helm), "template", "op", str(ROOT / "deploy/helm"), "-n", self.namespace, "-s", "templates/rbac.yaml"]
-        command += [word for value in values for word in ("--set", value)]
-        self.kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+        self.install(*values, only="templates/rbac.yaml")
         token = self.kubectl("create", "token", "op-dashboard-refresh", "--duration=1h").strip()
         config = json.loads(self.kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}
         (self.home / f"{self.namespace}.kubeconfig").write_text(json.dumps(config))
+
+    def install(self, *values: str, only: str = "") -> None:
+        """Apply the chart with these values, or one template of it."""
+        command = [str(self.helm), "template", "op", str(ROOT / "deploy/helm"), "-n", self.namespace, *(["-s", only] if only else [])]
+        command += [word for value in values for word in ("--set", value)]
+        self.kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
 
     @property
     def pid(self) -> int:
@@ -90,7 +96,7 @@ class Place:
             **self.settings,
         }
         with self.log.open("ab") as output:
-            command = [sys.executable, "-m", "refresh_operator"]
+            command = [sys.executable, *self.program]
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
