@@ -65,7 +65,9 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                # style and script are asked for again, and sent again only where they have changed
+                wanted = {**HEADERS, "Cache-Control": "no-cache"} if "/static/" in scope["path"] else HEADERS
+                more = [(name.lower().encode(), value.encode()) for name, value in wanted.items()]
                 message["headers"] = [*message["headers"], *((name, value) for name, value in more if name not in given)]
             await send(message)
 

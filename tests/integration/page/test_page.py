@@ -1,5 +1,6 @@
 """The page as a process: on a real API server, with its own permissions, and on real log tables."""
 
+import gzip
 from urllib.parse import urlsplit
 
 import httpx
@@ -73,6 +74,22 @@ def test_a_run_shows_what_failed_its_log_and_what_it_left(page):
     assert (artifact.json()["elapsed_time"], artifact.headers["content-type"]) == (41.2, "application/json")
     assert "sandbox" in artifact.headers["content-security-policy"]
     assert page.get(f"{LAST}/artifacts/none").status_code == 404
+
+
+def test_the_projects_page_runs_apart_from_ours(ground, page):
+    """It brings scripts of its own: in a box without our origin, from which nothing is loaded."""
+    html = "<!doctype html><script>document.title = 'docs'</script>"
+    with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
+        packed = gzip.compress(html.encode())
+        connection.execute("insert into dbt_refresh_docs values ('project-1', 'text/html', %s, now())", [packed])
+        connection.execute("update dbt_refresh_run set project = 'project-1' where run_id = 'phase2-29799820'")
+    run = f"{PHASE2}/runs/phase2-29799820"
+    eventually(lambda: "docs.html" in {each["name"] for each in page.json(run)["artifacts"]}, within=15)
+    answer = page.get(f"{run}/artifacts/docs.html")
+    policy = answer.headers["content-security-policy"]
+    assert (answer.text, answer.headers["content-type"]) == (html, "text/html; charset=utf-8")
+    assert policy.startswith("sandbox allow-scripts; default-src 'none'")
+    assert "allow-same-origin" not in policy
 
 
 def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):

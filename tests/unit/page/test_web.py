@@ -98,6 +98,7 @@ async def test_every_answer_keeps_to_itself(path):
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["cache-control"] == ("no-cache" if "static" in path else "no-store")
     assert not re.search(r"<style|\sstyle=|<script>|\son\w+=|(src|href)=\"?(https?:)?//", answer.text)
 
 
