@@ -32,6 +32,7 @@ PACKAGES = {
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
 _DISK_GB = 12.0  # new: Go's build cache 3, modules 1, programs 0.5, image store 2, archives 1, a cluster 2
 _MEMORY_GB = 3.0
+_PORTS = {"API_PORT": 8000, "PAGE_PORT": 4200}
 _CNI_FOLDERS = ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin")
 
 
@@ -49,8 +50,7 @@ class Machine:
     missing: tuple[str, ...]  # Debian packages
     apt: bool
     docker: bool
-    port: int  # the one on 127.0.0.1 that the demo shows the dashboard API on
-    port_free: bool  # or ours already
+    taken_ports: tuple[str, ...]  # of those on 127.0.0.1 where the demo shows API and page, unless they are ours
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,11 @@ def checks(machine: Machine, kind: str) -> list[Check]:
         needed=False,
     )
     port = Check(
-        "port", machine.port_free, f"{machine.port} {'free' if machine.port_free else 'taken'}", "API_PORT names another", needed=False
+        "ports",
+        not machine.taken_ports,
+        f"taken: {', '.join(machine.taken_ports)}" if machine.taken_ports else "free",
+        "API_PORT and PAGE_PORT name others",
+        needed=False,
     )
     if kind == "kind":
         answer = "answers" if machine.docker else "does not answer"
@@ -131,7 +135,6 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")), "0") if status.exists() else "0"
     )
     own_go = installed_go()
-    port = int(os.environ.get("API_PORT") or 8000)
     return Machine(
         system=platform.system(),
         root=os.geteuid() == 0,
@@ -143,8 +146,11 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         missing=missing_packages(),
         apt=shutil.which("apt-get") is not None,
         docker=docker,
-        port=port,
-        port_free=is_free(port) or _is_ours(port, paths),
+        taken_ports=tuple(
+            str(port)
+            for name, usual in _PORTS.items()
+            if not (is_free(port := int(os.environ.get(name) or usual)) or _is_ours(port, paths))
+        ),
     )
 
 

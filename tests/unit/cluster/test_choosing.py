@@ -21,8 +21,7 @@ GOOD = Machine(
     missing=(),
     apt=True,
     docker=False,
-    port=8000,
-    port_free=True,
+    taken_ports=(),
 )
 
 
@@ -92,8 +91,8 @@ def test_missing_packages_stop_only_a_machine_that_can_not_install_them() -> Non
 
 def test_a_taken_port_is_said_before_the_demo_starts_and_how_to_name_another() -> None:
     """It stops nothing, since tests don't need it."""
-    check = verdict(replace(GOOD, port_free=False), "port")
-    assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT names another")
+    check = verdict(replace(GOOD, taken_ports=("4200",)), "ports")
+    assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT and PAGE_PORT name others")
 
 
 @pytest.mark.parametrize(("go", "fine"), [(None, False), ((1, 25), False), ((1, 26), True), ((2, 0), True)])
