@@ -1,7 +1,10 @@
 """The transport to the API server: JSON in, JSON out, its refusals as our errors."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final, Self
 
@@ -12,11 +15,15 @@ from pydantic_core import from_json, to_json
 from refresh_operator.errors import ApiError, Unavailable, api_error
 from refresh_operator.world import Json
 
+log = logging.getLogger(__name__)
+
 _JSON: Final = "application/json"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 _TIMEOUT = 30.0
 """Seconds for one request."""
+_SAME_TIME: Final = timedelta(seconds=5)
+"""Clocks that are less apart are taken for the same: answers take their time, and say it to the second."""
 _PAGE: Final = "500"
 """Objects in one answer to a list."""
 
@@ -24,9 +31,12 @@ _PAGE: Final = "500"
 class Api:
     """A connection to one API server; to be closed. What `may_write` forbids is not sent, and tried again later."""
 
-    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool]) -> None:
+    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool], clock: Callable[[], datetime]) -> None:
+        self.ahead = timedelta(0)
+        """How far the API server's clock is ahead of ours; nothing where they are about the same."""
         self._configuration = configuration
         self._may_write = may_write
+        self._clock = clock
         # the client knows kubeconfigs and certificates; its own calls would take longer than the server does
         tls = client.ApiClient(configuration).rest_client.ssl_context
         # the API server is never behind the proxy that the environment may name for everything else
@@ -35,14 +45,14 @@ class Api:
         )
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None, may_write: Callable[[], bool] = lambda: True) -> Self:
+    async def connect(cls, kubeconfig: Path | None, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True) -> Self:
         """Return a connection by a kubeconfig, or else by the pod's own ServiceAccount."""
         configuration = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
         else:
             config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # generated
-        return cls(configuration, may_write)
+        return cls(configuration, may_write, clock)
 
     async def close(self) -> None:
         """End the connection."""
@@ -101,11 +111,23 @@ class Api:
             url = self._configuration.host + path
             async with self._session.request(method, url, params=query, data=payload, headers=headers) as response:
                 text, status = await response.read(), response.status
+                self._compare_clocks(response.headers.get("Date", ""))
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # noqa: UP041 - Python 3.10 and later have one of them
             raise Unavailable(0, f"the API server does not answer: {type(error).__name__}") from error
         if status >= 400:
             raise api_error(status, _message(text) or f"{method} {path}: HTTP {status}")
         return _object(text)
+
+    def _compare_clocks(self, date: str) -> None:
+        try:
+            ahead = parsedate_to_datetime(date) - self._clock()
+        except ValueError:
+            return
+        if abs(ahead) < _SAME_TIME:
+            ahead = timedelta(0)
+        if abs(ahead - self.ahead) >= _SAME_TIME:
+            self.ahead = ahead
+            log.warning("this machine's clock is %.0f s behind the API server's, whose time counts", ahead.total_seconds())
 
 
 def _object(text: bytes) -> Json:

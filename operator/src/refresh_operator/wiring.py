@@ -37,10 +37,11 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
 
     ContractMissing where the CRD is not there, also later; LeaseLost when another operator has taken over.
     """
-    seat = Seat(await Api.connect(kubeconfig), settings.lease, time.monotonic) if settings.lease else None
-    api = await Api.connect(kubeconfig, (lambda: seat.held) if seat else (lambda: True))
+    seat = Seat(await Api.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
+    api = await Api.connect(kubeconfig, clock, (lambda: seat.held) if seat else (lambda: True))
     agenda, mirror = Agenda(), Mirror()
-    services = Services(Cluster(api, mirror), settings, clock, agenda, PauseSign(api, settings.pause))
+    # all times in the cluster are the API server's
+    services = Services(Cluster(api, mirror), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause))
     health = Health(mirror, agenda, seat)
     tasks = [asyncio.create_task(_told_to_end(), name="end")]
     if settings.health_endpoint:
