@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from refresh_api.model import Model, Time
 from refresh_api.names import RUN_VARS_LENGTH
+from refresh_api.order import ModeKind, RunMode
 
 HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
@@ -31,6 +32,10 @@ class Outcome(StrEnum):
     WARNED = "Warned"
     FAILED = "Failed"
     SKIPPED = "Skipped"
+
+
+GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})
+"""Outcomes of runs that did what they were to do."""
 
 
 class Reason(StrEnum):
@@ -261,6 +266,15 @@ class FinishedRun(Model):
     image: str | None = Field(
         default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
     )
+
+    @property
+    def loads(self) -> bool:
+        """Whether it made the data younger: it succeeded, and was neither a part of a run, nor did it put old data back."""
+        try:
+            kind = RunMode.parse(self.mode).kind if self.mode else ModeKind.REFRESH
+        except ValueError:
+            kind = ModeKind.REFRESH
+        return self.outcome in GOOD and kind not in (ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT)
 
 
 class ActiveRun(Model):

@@ -9,7 +9,6 @@ from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase
 from refresh_operator.world import Job, Pod, World
 
 _BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
-GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})
 _SIGKILL: Final = 137
 
 

@@ -7,9 +7,9 @@ from typing import Final
 from refresh_api.model import time_text
 from refresh_api.names import GROUP
 from refresh_api.reasons import FreshReason, ReadyReason, RunningReason, SuspendedReason
-from refresh_api.status import ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
+from refresh_api.status import GOOD, ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
 from refresh_api.values import duration
-from refresh_operator.conclusions import GOOD, start_problem
+from refresh_operator.conclusions import start_problem
 from refresh_operator.holds import Hold
 from refresh_operator.names import token_job_name
 from refresh_operator.world import Invalid, Refresh, World

@@ -6,11 +6,9 @@ from datetime import datetime
 
 from refresh_api.model import time_text
 from refresh_api.names import RESET_AT
-from refresh_api.order import ModeKind, RunMode
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import FinishedRun, OperatorShare, Outcome, Reason, Trigger
-from refresh_operator.conclusions import GOOD
+from refresh_api.status import OperatorShare, Outcome, Reason, Trigger
 from refresh_operator.runs import Ended
 from refresh_operator.world import Refresh, World
 
@@ -25,20 +23,11 @@ class Hold:
     """When they go on by themselves; None where they don't."""
 
 
-def loads(run: FinishedRun) -> bool:
-    """Return whether a run made the data younger: it succeeded, and was not one step alone, nor put old data back."""
-    try:
-        kind = RunMode.parse(run.mode).kind if run.mode else ModeKind.REFRESH
-    except ValueError:
-        kind = ModeKind.REFRESH
-    return run.outcome in GOOD and kind not in (ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT)
-
-
 def scheduled_failures(refresh: Refresh, ended: tuple[Ended, ...]) -> int:
     """Return how many scheduled runs in a row have failed by now; people may have begun the count anew."""
     count = 0 if refresh.reset else refresh.share.scheduled_failures
     for run in (each.run for each in ended):
-        if loads(run):
+        if run.loads:
             count = 0
         elif run.outcome is Outcome.FAILED and run.trigger is Trigger.SCHEDULED and run.reason is not Reason.CANCELLED:
             count += 1

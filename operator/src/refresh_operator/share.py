@@ -7,10 +7,9 @@ from itertools import islice
 from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import HISTORY_LENGTH, ActiveRun, OperatorShare, Outcome, Phase, Reason, clip
-from refresh_operator.conclusions import GOOD
+from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, OperatorShare, Outcome, Phase, Reason, clip
 from refresh_operator.conditions import LINE, Problem, conditions, one_line, readiness, running
-from refresh_operator.holds import Hold, last_hold, loads
+from refresh_operator.holds import Hold, last_hold
 from refresh_operator.requests import Answer, Cancellation
 from refresh_operator.runs import Ended
 from refresh_operator.slots import Judged
@@ -111,7 +110,7 @@ def _counters(old: OperatorShare, ended: tuple[Ended, ...]) -> dict[str, object]
     failures, success = old.consecutive_failures, old.last_success_time
     for run in (each.run for each in ended):
         if run.outcome in GOOD:
-            failures, success = 0, run.completion_time if loads(run) else success
+            failures, success = 0, run.completion_time if run.loads else success
         elif run.outcome is Outcome.FAILED and run.reason is not Reason.CANCELLED:
             failures += 1
     return {"consecutive_failures": failures, "last_success_time": success}

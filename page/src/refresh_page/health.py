@@ -51,9 +51,9 @@ class Health(Model):
 
 
 def judged_run(refresh: Refresh) -> FinishedRun | None:
-    """Return the last run that says something about the data: one that gave way does not."""
+    """Return the last run that says something about the data: one that gave way does not, nor a good one that loaded nothing."""
     runs = refresh.status.history or [run for run in (refresh.status.last_run,) if run]
-    return next((run for run in runs if run.outcome is not Outcome.SKIPPED), None)
+    return next((run for run in runs if run.loads or run.outcome is Outcome.FAILED), None)
 
 
 def health_of(refresh: Refresh, now: datetime) -> Health:

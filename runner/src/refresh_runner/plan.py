@@ -192,8 +192,8 @@ class Plan:
 
     @property
     def mart_count(self) -> int:
-        """How many marts the run answers for."""
-        return len(self.marts)
+        """How many marts the run looks at; none where its mode leaves the validation out."""
+        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.left_out)
 
     def label(self, name: str) -> str:
         """Return a step as people count it, for example `3/6 marts`."""

@@ -6,7 +6,7 @@ from typing import Self
 
 from refresh_api.order import ExitCode, ModeKind
 from refresh_api.spec import Publish
-from refresh_api.status import Outcome, Reason, RunPhase, StepState, Verdict, clip
+from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict, clip
 from refresh_runner.failures import Failure
 from refresh_runner.plan import LayerStep, Plan
 from refresh_runner.steps import StepResult
@@ -56,7 +56,7 @@ class Report:
     def without_row(self, why: str) -> Self:
         """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
         message = clip(f"{self.message}; {why}")
-        if self.outcome not in {Outcome.SUCCEEDED, Outcome.WARNED}:
+        if self.outcome not in GOOD:
             return replace(self, message=message)
         return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
 

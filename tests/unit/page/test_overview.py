@@ -38,6 +38,15 @@ def test_without_an_objective_the_last_run_decides(runs, tone, data):
     assert (found.health.tone, found.health.data) == (tone, data)
 
 
+@pytest.mark.parametrize(("mode", "data"), [("only=cache", Data.STALE), ("select=mart_a", Data.STALE), ("from=marts", Data.FRESH)])
+def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
+    """After a failed run, the cache alone was asked for: readers still see what they saw before."""
+    part, *earlier = history("phase2", NOW, "SFS")
+    good = earlier[1] if data is Data.STALE else part
+    found = line([{**part, "mode": mode}, *earlier], lastSuccessTime=good["completionTime"])
+    assert found.health.data is data
+
+
 def test_an_objective_is_judged_by_the_clock():
     """Also while nobody writes a status; a failed run within it is something to look at, no more."""
     fresh = {"spec": {"freshness": {"maxStaleness": "4h"}}}
