@@ -11,12 +11,12 @@ def suspended(place, name: str) -> bool:
 
 def test_a_suspension_ends_by_itself(shared_place):
     """In the CronJob, too; the spec stays as its users wrote it."""
-    until = time_text(datetime.now(UTC) + timedelta(seconds=4))
+    until = time_text(datetime.now(UTC) + timedelta(seconds=15))
     shared_place.refresh("until", suspendUntil=until)
-    shared_place.until(lambda: shared_place.condition("until", "Suspended") == ("True", "SuspendedUntil"), 10, "until")
+    shared_place.until(lambda: shared_place.condition("until", "Suspended") == ("True", "SuspendedUntil"), 14, "until")
     assert suspended(shared_place, "until")
     spec = shared_place.seen("until")["spec"]
-    shared_place.kubectl("wait", "dr/until", "--for=condition=Suspended=False", "--timeout=20s")
+    shared_place.kubectl("wait", "dr/until", "--for=condition=Suspended=False", "--timeout=60s")
     assert not suspended(shared_place, "until")
     assert shared_place.seen("until")["spec"] == spec
     assert shared_place.seen("until")["metadata"]["generation"] == 1

@@ -19,7 +19,7 @@ from support.postgres import Database, create_database, drop_database
 from support.sights import history, item
 
 NAMESPACE = "pages"
-READER = "lecteur"
+READER = "lecteur_du_journal"
 LOG = '{"level":"error","message":"stg_indemnisations: column \\"montant_du\\" does not exist"}\n'
 
 
@@ -61,6 +61,9 @@ def ground(
     drop_database(database)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"drop role {READER}")
+    # the plugin looks for a page in the whole cluster
+    contract.within(NAMESPACE)("delete", "services", "--all")
+    contract("delete", "namespace", NAMESPACE, "--wait=false")
 
 
 @pytest.fixture(scope="module")

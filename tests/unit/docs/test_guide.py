@@ -64,7 +64,7 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
             case ["refresh-runner", *words]:
                 assert runner.parser().parse_args(words)
             case ["kubectl", *_]:
-                pass  # its options are looked up where there is a kubectl: tests/integration/docs
+                pass  # its options are looked up where there is a kubectl: tests/faults/docs
             case other:
                 pytest.fail(f"{block}: nobody knows how to check {other}")
 
