@@ -43,6 +43,8 @@ class ModeKind(StrEnum):
     """All steps, with those of the layers' models alone that dbt's selectors take."""
 
 
+PARTIAL: Final = frozenset({ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT})
+"""Modes whose runs do not make the data younger: a part of a run alone, or old data put back."""
 _TAKES: Final = {ModeKind.FROM: "STEP", ModeKind.ONLY: "STEP", ModeKind.SELECT: "SELECTOR"}
 _SELECTORS_LENGTH: Final = 200
 

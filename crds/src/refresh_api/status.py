@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, StringConstraints
 
 from refresh_api.model import Model, Time
 from refresh_api.names import RUN_VARS_LENGTH
-from refresh_api.order import ModeKind, RunMode
+from refresh_api.order import PARTIAL, ModeKind, RunMode
 
 HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
@@ -269,12 +269,12 @@ class FinishedRun(Model):
 
     @property
     def loads(self) -> bool:
-        """Whether it made the data younger: it succeeded, and was neither a part of a run, nor did it put old data back."""
+        """Whether it made the data younger: it succeeded, and its mode is not partial."""
         try:
             kind = RunMode.parse(self.mode).kind if self.mode else ModeKind.REFRESH
         except ValueError:
             kind = ModeKind.REFRESH
-        return self.outcome in GOOD and kind not in (ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT)
+        return self.outcome in GOOD and kind not in PARTIAL
 
 
 class ActiveRun(Model):

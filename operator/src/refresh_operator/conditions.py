@@ -106,9 +106,8 @@ def _progress(world: World, run: ActiveRun) -> tuple[str, str]:
     told = seen if seen and seen.id == run.id else None
     if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        return RunningReason.STARTING, f"{attempt}its pod has not started: {one_line(problem[1])}" if problem[
-            1
-        ] else f"{attempt}its pod is starting"
+        start = f"its pod has not started: {one_line(problem[1])}" if problem[1] else "its pod is starting"
+        return RunningReason.STARTING, f"{attempt}{start}"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
         return told.phase.value, f"attempt {told.attempt}/{told.attempts}: {_why(told)}; another one follows"
     if told and told.phase is RunPhase.WAITING:
@@ -145,10 +144,8 @@ def _freshness(refresh: Refresh, share: OperatorShare, generation: int, now: dat
         reason, message = FreshReason.NEVER_LOADED, f"no run has succeeded yet: ask for one with the annotation {GROUP}/requestedAt"
     elif now - loaded > duration(longest):
         look = f"kubectl describe -n {refresh.ref.namespace} dashboardrefresh {refresh.ref.name}"
-        reason, message = (
-            FreshReason.STALE,
-            f"the last successful run ended at {time_text(loaded)}, more than {longest} ago; see why: {look}",
-        )
+        reason = FreshReason.STALE
+        message = f"the last successful run ended at {time_text(loaded)}, more than {longest} ago; see why: {look}"
     else:
         reason, message = FreshReason.FRESH, f"the last successful run ended at {time_text(loaded)}, at most {longest} ago"
     status = ConditionStatus.TRUE if reason is FreshReason.FRESH else ConditionStatus.FALSE

@@ -87,21 +87,25 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
         returned = await services.cluster.apply(refresh, decision, now)
     except Forbidden as error:
         problem = Problem(ReadyReason.FORBIDDEN, f"the operator lacks a permission: {error}", stalled=False)
-        share = not_ready(refresh, problem, now)
-        if share != refresh.share:
-            await services.cluster.write(refresh, share)
-        return services.settings.recheck
+        return await _stopped(refresh, problem, now, services)
     except Refused as error:
         problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
-        share = not_ready(refresh, problem, now).model_copy(update={"observed_generation": refresh.metadata.generation})
-        if share != refresh.share:
-            await services.cluster.write(refresh, share)
-        return services.settings.recheck
+        return await _stopped(refresh, problem, now, services)
     for kind in decision.corrected:
         services.meters.corrected(ref, kind)
     await _tell(refresh, decision, services)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
     return decision.again
+
+
+async def _stopped(refresh: Refresh, problem: Problem, now: datetime, services: Services) -> timedelta:
+    """Say what stands in the way, once; only where an edit alone helps is this generation the one that was judged."""
+    share = not_ready(refresh, problem, now)
+    if problem.stalled:
+        share = share.model_copy(update={"observed_generation": refresh.metadata.generation})
+    if share != refresh.share:
+        await services.cluster.write(refresh, share)
+    return services.settings.recheck
 
 
 async def _tell(refresh: Refresh, decision: Decision, services: Services) -> None:

@@ -17,7 +17,7 @@ from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_w
 from refresh_operator.settings import Settings
 from refresh_operator.share import Findings, share_of
 from refresh_operator.slots import judge
-from refresh_operator.world import Invalid, Json, Metadata, Refresh, Seen, World
+from refresh_operator.world import Invalid, Json, Refresh, World, metadata_of
 
 _MOVES_SLOTS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
 _HASH_PATH = f"metadata.annotations.{HASH_ANNOTATION}"
@@ -108,7 +108,7 @@ def _problem(world: World) -> Problem | None:
         return Problem(spec.reason, f"{spec.path}: {spec.says}", stalled=True)
     for kind, item in world.objects.items():
         if not owned_by(item, world.refresh.metadata.uid):
-            name = _metadata(item).name
+            name = metadata_of(item).name
             return Problem(
                 ReadyReason.CRON_JOB_CONFLICT, f"{kind} {name} is there and belongs to somebody else: delete or rename it", stalled=True
             )
@@ -123,7 +123,7 @@ def _objects(world: World, wanted: tuple[Json, ...], tolerated: frozenset[Differ
         live = world.objects.get(str(item["kind"]))
         if live is None:
             create.append(item)
-        elif owned_by(live, world.refresh.metadata.uid) and not _metadata(live).deletion_timestamp:
+        elif owned_by(live, world.refresh.metadata.uid) and not metadata_of(live).deletion_timestamp:
             found = differences(item, live)
             if set(found) - tolerated:
                 replace.append(Replacement(replacement(item, live), found, any(each.path in _MOVES_SLOTS for each in found)))
@@ -195,11 +195,3 @@ def _again(world: World, found: Findings, share: OperatorShare, start_timeout: t
         if is_watched(world, run.id):
             waits.append(settings.lost_after - world.silence + second)
     return max(second, min(wait for wait in waits if wait > timedelta(0)))
-
-
-class _Object(Seen):
-    metadata: Metadata
-
-
-def _metadata(item: Json) -> Metadata:
-    return _Object.model_validate(item).metadata

@@ -15,7 +15,7 @@ from refresh_operator.desired import token_job
 from refresh_operator.names import token_job_name
 from refresh_operator.runs import Ended, cancelled
 from refresh_operator.settings import Settings
-from refresh_operator.world import Asked, Invalid, Job, Json, Metadata, Seen, World
+from refresh_operator.world import Asked, Invalid, Job, Json, World, metadata_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     if active or world.pause:
         return Answer(before, refresh.share.request_problem)
     # acknowledged at the next look, which finds the Job: should this one be interrupted, the same Job is made again
-    job = token_job(refresh, refresh.spec, settings, _Object.model_validate(cronjob).metadata, token)
+    job = token_job(refresh, refresh.spec, settings, metadata_of(cronjob), token)
     return Answer(before, refresh.share.request_problem, job)
 
 
@@ -91,7 +91,3 @@ def _wrong(asked: Asked, spec: RefreshSpec) -> str | None:
     except ValueError as error:
         return str(error)
     return None
-
-
-class _Object(Seen):
-    metadata: Metadata

@@ -57,6 +57,15 @@ class Metadata(Seen):
     deletion_timestamp: AwareDatetime | None = None
 
 
+class _Object(Seen):
+    metadata: Metadata
+
+
+def metadata_of(item: Json) -> Metadata:
+    """Return the metadata of any object."""
+    return _Object.model_validate(item).metadata
+
+
 class SeenCondition(Seen):
     """A condition of a Job or pod."""
 

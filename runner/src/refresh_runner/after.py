@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import Final
 
 from refresh_api.model import time_text
-from refresh_api.order import Order
-from refresh_api.status import Reason
+from refresh_api.order import PARTIAL, Order
+from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.failures import Failure, RunFailedError, may_pass
 from refresh_runner.slot import slot_of
@@ -13,9 +13,9 @@ from refresh_runner.warehouse import RefusedError, Warehouse
 
 _LAST: Final = """
     select max(ended_at), max(ended_at) >= now() - %(within)s from dbt_refresh_run
-    where namespace = %(namespace)s and refresh = %(refresh)s and outcome in ('Succeeded', 'Warned')
-    and mode !~ '^(only|select)=' and mode <> 'rollback'"""
-"""By the server's clock on both sides; runs of a part of the other refresh, or back to old data, do not count."""
+    where namespace = %(namespace)s and refresh = %(refresh)s
+    and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)"""
+"""By the server's clock on both sides; what counts is what `FinishedRun.loads`."""
 
 
 def check(order: Order, run: str, warehouse: Warehouse) -> None:
@@ -26,7 +26,13 @@ def check(order: Order, run: str, warehouse: Warehouse) -> None:
     after = order.spec.after
     if after is None or slot_of(run) is None:
         return
-    known = {"namespace": order.refresh.namespace, "refresh": after.name, "within": duration(after.within)}
+    known = {
+        "namespace": order.refresh.namespace,
+        "refresh": after.name,
+        "within": duration(after.within),
+        "good": [each.value for each in GOOD],
+        "partial": [each.value for each in PARTIAL],
+    }
     try:
         with warehouse.quick() as connection:
             row = connection.execute(_LAST, known).fetchone()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from refresh_api.order import ExitCode
 from refresh_runner import artifacts, parsed
 from refresh_runner.access import NOWHERE, Access
-from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.plan import DbtSettings
+from refresh_runner.reading import reading
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -59,7 +58,5 @@ def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) 
 
 def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> Manifest:
     further = DbtSettings(settings.threads, settings.target, settings.schema, {**settings.variables, parsed.AS_OF: as_of})
-    with tempfile.TemporaryDirectory(prefix="refresh-parse-") as workdir:
-        dbt = Dbt(project.absolute(), Path(workdir), access, further, "refresh-parse", lambda _level, _line: None)
-        dbt.parse()
+    with reading(project, further, "refresh-parse", access) as dbt:
         return dbt.manifest

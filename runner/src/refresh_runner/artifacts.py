@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.parsed import files_hash
+from refresh_runner.parsed import files_hash, keep
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -80,9 +80,4 @@ def write_docs(project: Path, manifest: Manifest) -> None:
     for place, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
         # As dbt does it; in a script nothing may look like its end.
         page = page.replace(f'"{place}.JSON INLINE DATA"', text.replace("</", "<\\/"))
-    path = docs_place(project, project_id(project))
-    path.parent.mkdir(exist_ok=True)
-    for earlier in path.parent.glob("refresh_docs_*.html.gz"):
-        earlier.unlink(missing_ok=True)
-    path.write_bytes(gzip.compress(page.encode(), 6, mtime=0))
-    path.chmod(0o644)
+    keep(docs_place(project, project_id(project)), gzip.compress(page.encode(), 6, mtime=0), earlier="refresh_docs_*.html.gz")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from refresh_api.order import ExitCode
 from refresh_runner import needs
-from refresh_runner.access import NOWHERE
 from refresh_runner.catalog import Relation
-from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.marts import swapped
 from refresh_runner.plan import LayerStep, Plan, TestsStep
 from refresh_runner.privileges import Need, Right, missing, quoted, statements
+from refresh_runner.reading import reading
 from refresh_runner.warehouse import Warehouse
 
 
@@ -60,9 +58,7 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
 
 
 def _needs(plan: Plan, project: Path) -> list[Need]:
-    with tempfile.TemporaryDirectory(prefix="refresh-grants-") as workdir:
-        dbt = Dbt(project.absolute(), Path(workdir), NOWHERE, plan.dbt, "refresh-grants", lambda _level, _line: None)
-        dbt.parse()
+    with reading(project, plan.dbt, "refresh-grants") as dbt:
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
-from refresh_runner.access import NOWHERE, missing_keys
-from refresh_runner.dbt import Dbt
+from refresh_runner.access import missing_keys
 from refresh_runner.failures import RunFailedError
 from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
 from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
+from refresh_runner.reading import reading
 from refresh_runner.secrets import SecretFolder
 from refresh_runner.steps import Node
 
@@ -80,10 +80,9 @@ def _has(field: str, name: str, lacking: Sequence[str]) -> Check:
 
 
 def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
-    with tempfile.TemporaryDirectory(prefix="refresh-lint-") as workdir:
-        dbt = Dbt(project.absolute(), Path(workdir), NOWHERE, plan.dbt, "lint", lambda _level, _line: None)
+    with ExitStack() as stack:
         try:
-            dbt.parse()
+            dbt = stack.enter_context(reading(project, plan.dbt, "refresh-lint"))
         except RunFailedError as error:
             yield Check(False, "dbt project", error.failure.message)
             return

@@ -54,13 +54,18 @@ def place(project: Path, settings: DbtSettings) -> Path:
 
 def write(path: Path, manifest: Manifest) -> None:
     """Keep a parsed project; earlier ones beside it are removed."""
+    # By its parts, since a manifest that is pickled whole loses some.
+    parts = {name: getattr(manifest, name) for name in _parts(manifest)}
+    keep(path, pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
+
+
+def keep(path: Path, content: bytes, earlier: str) -> None:
+    """Write a file of a project that others read, whole and under its name at once; those of the pattern beside it are removed."""
     path.parent.mkdir(exist_ok=True)
-    for earlier in path.parent.glob("refresh_*.pickle"):
-        earlier.unlink(missing_ok=True)
-    # Whole and under its name at once: somebody may be reading.
+    for each in path.parent.glob(earlier):
+        each.unlink(missing_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        # By its parts, since a manifest that is pickled whole loses some.
-        pickle.dump({name: getattr(manifest, name) for name in _parts(manifest)}, file, protocol=pickle.HIGHEST_PROTOCOL)
+        file.write(content)
     Path(file.name).chmod(0o644)
     Path(file.name).rename(path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from refresh_runner.failures import RunFailedError
 from refresh_runner.journal import Clock
 from refresh_runner.marts import swapped
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
+from refresh_runner.reading import reading
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
 
@@ -57,9 +57,7 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
     warehouse = Warehouse(access, "refresh-plan", clock) if access else None
     try:
         yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
-        with tempfile.TemporaryDirectory(prefix="refresh-plan-") as workdir:
-            dbt = Dbt(project.absolute(), Path(workdir), access or NOWHERE, plan.dbt, "refresh-plan", lambda _level, _line: None)
-            dbt.parse()
+        with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
             yield from _steps(plan, dbt, warehouse)
         yield _live(plan, warehouse)
     finally:
