@@ -53,7 +53,8 @@ def test_one_configmap_pauses_everything(own_place):
     switch = "op-dashboard-refresh-pause"
     own_place.kubectl("create", "configmap", switch, "--from-literal=reason=the warehouse moves")
     own_place.until(lambda: suspended(own_place, "one") and suspended(own_place, "two"), 10, "one")
-    assert own_place.status("two")["message"].startswith("everything is paused: the warehouse moves")
+    # the status follows the CronJob
+    own_place.until(lambda: own_place.status("two")["message"].startswith("everything is paused: the warehouse moves"), 10, "two")
     own_place.request("two", "now")
     own_place.until(lambda: "the request now waits" in own_place.status("two")["message"], 10, "two")
     assert own_place.jobs("two") == []
