@@ -52,9 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     loading.add_argument("--wait", type=float, default=0, help="seconds to wait for the database (default: %(default)s)")
     loading.set_defaults(run=_load)
 
-    api = commands.add_parser("api", help="serve the dashboards' summaries; PG* variables name the database")
+    api = commands.add_parser("api", help="serve the dashboards and their data; PG* variables name the database")
     api.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
     api.add_argument("--port", type=int, default=8000, help="default: %(default)s")
+    files = os.environ.get("DASHBOARDS")
+    api.add_argument(
+        "--dashboards", type=Path, default=Path(files) if files else None, help="folder of the built front end (default: DASHBOARDS)"
+    )
     api.set_defaults(run=_api)
 
     messages = commands.add_parser("inbox", help="take webhooks and mail, and list them at /messages")
@@ -107,8 +111,12 @@ def _connect_within(seconds: float) -> psycopg.Connection:
 
 
 def _api(arguments: argparse.Namespace) -> int:
-    application = dashboard_api.application(dashboard_api.connect_by_environment, time.monotonic)
-    uvicorn.run(application, host=arguments.listen, port=arguments.port, log_level="warning", access_log=False)
+    application = dashboard_api.application(dashboard_api.connect_by_environment, time.monotonic, arguments.dashboards)
+    # one second for who listens to events, who would keep it from ending
+    limits = uvicorn.Config(
+        application, host=arguments.listen, port=arguments.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1
+    )
+    uvicorn.Server(limits).run()
     return 0
 
 

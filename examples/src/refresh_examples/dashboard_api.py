@@ -1,4 +1,4 @@
-"""The dashboards' API: one cached summary a dashboard. It stands for the user's own in the demo and the tests.
+"""The dashboards' API: one cached summary a dashboard, and what their front end reads. It stands for the user's own.
 
 A summary is kept for five minutes in this process; a request with `Cache-Control: no-cache` has it made anew, which
 is what a refresh's cache step asks for.
@@ -7,8 +7,8 @@ is what a refresh's cache step asks for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 import psycopg
@@ -17,12 +17,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from refresh_examples import front
+from refresh_examples.front import Connect, away, missing
 from refresh_examples.summaries import DASHBOARDS, Dashboard, Summary, summary_of
 
 LIFETIME = 300.0
 """Seconds for which a summary is kept."""
 
-Connect = Callable[[], AbstractContextManager[psycopg.Connection]]
 Clock = Callable[[], float]
 
 
@@ -49,10 +50,9 @@ class Endpoint:
         try:
             kept, hit = self._summary(afresh)
         except psycopg.errors.UndefinedTable:
-            mart = f"{self._dashboard.schema}.{self._dashboard.mart}"
-            return _unavailable(f"{mart} does not exist yet", "run the refresh that builds it")
+            return missing(self._dashboard.relation)
         except psycopg.Error as error:
-            return _unavailable("the warehouse does not answer", type(error).__name__)
+            return away(error)
         age = max(0, int(self._clock() - kept.made))
         version = {"X-Data-Version": kept.version} if kept.version else {}
         return JSONResponse(kept.summary, headers={"X-Cache": "HIT" if hit else "MISS", "Age": str(age), **version})
@@ -66,22 +66,23 @@ class Endpoint:
             return self._kept, False
 
 
-def application(connect: Connect, clock: Clock) -> Starlette:
-    """The API's four summaries and `/health`, which answers as long as the process lives."""
-    routes = [
+def application(connect: Connect, clock: Clock, files: Path | None = None) -> Starlette:
+    """The API: four cached summaries, what the front end reads (with its files, where there are any), and `/health`.
+
+    Health answers as long as the process lives.
+    """
+    summaries = [
         Route(f"/api/{dashboard.name}/summary", Endpoint(dashboard, connect, clock).answer, methods=["GET"]) for dashboard in DASHBOARDS
     ]
-    return Starlette(routes=[*routes, Route("/health", _health, methods=["GET"])])
+    return Starlette(routes=[*summaries, Route("/health", _health, methods=["GET"]), *front.routes(connect, files)])
 
 
 def connect_by_environment() -> psycopg.Connection:
-    """A connection by the variables PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short limits."""
-    return psycopg.connect(connect_timeout=5, application_name="dashboard-api", options="-c statement_timeout=20s")
+    """A connection by the variables PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short limits; it only reads."""
+    return psycopg.connect(
+        connect_timeout=5, application_name="dashboard-api", options="-c statement_timeout=20s -c default_transaction_read_only=on"
+    )
 
 
 def _health(_request: Request) -> JSONResponse:
     return JSONResponse({"status": "ok"})
-
-
-def _unavailable(error: str, hint: str) -> JSONResponse:
-    return JSONResponse({"error": error, "hint": hint}, status_code=503, headers={"Retry-After": "30"})

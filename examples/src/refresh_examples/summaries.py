@@ -11,9 +11,13 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from refresh_examples.versions import versions
+
 Number = int | float | str | None
 Row = Mapping[str, Number]
 Summary = Mapping[str, object]
+
+_ALL = sql.SQL("true")
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,11 @@ class Dashboard:
     mart: str
     measures: Sequence[str]
     breakdowns: Mapping[str, Sequence[str]]
+
+    @property
+    def relation(self) -> str:
+        """The mart as schema.name."""
+        return f"{self.schema}.{self.mart}"
 
 
 _BY_ZONE_AND_PERIOD = {"by_zone": ("zone_id", "nom_zone", "region"), "by_period": ("annee", "mois")}
@@ -79,43 +88,36 @@ def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> tuple[Su
     """
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
-        version = _version(dashboard, connection)
+        version = versions(connection).get(dashboard.relation)
         total, *_ = _grouped(dashboard, (), connection)
         breakdowns = {name: _grouped(dashboard, columns, connection) for name, columns in dashboard.breakdowns.items()}
     summary = {
         "dashboard": dashboard.name,
-        "mart": f"{dashboard.schema}.{dashboard.mart}",
+        "mart": dashboard.relation,
         "rows": total["rows"],
         "totals": {measure: total[measure] for measure in dashboard.measures},
         **breakdowns,
     }
-    return summary, version
+    return summary, version.name if version else None
 
 
-def _version(dashboard: Dashboard, connection: psycopg.Connection) -> str | None:
-    there = connection.execute("select to_regclass('dbt_refresh_version') is not null").fetchone()
-    if not there or not there[0]:
-        return None
-    row = connection.execute(
-        "select version from dbt_refresh_version where marts ? %s order by published_at desc limit 1",
-        [f"{dashboard.schema}.{dashboard.mart}"],
-    ).fetchone()
-    return str(row[0]) if row else None
-
-
-def grouped_query(dashboard: Dashboard, columns: Sequence[str]) -> sql.Composed:
-    """The query for the measures by these columns; for the totals where there are none."""
+def grouped_query(dashboard: Dashboard, columns: Sequence[str], where: sql.Composable = _ALL) -> sql.Composed:
+    """The query for the measures by these columns; for the totals where there are none; of the mart's rows that `where` leaves."""
     names = [sql.Identifier(column) for column in columns]
     sums = [sql.SQL("coalesce(sum({0}), 0) as {0}").format(sql.Identifier(measure)) for measure in dashboard.measures]
-    query = sql.SQL("select {} from {}").format(
-        sql.SQL(", ").join([*names, sql.SQL("count(*) as rows"), *sums]), sql.Identifier(dashboard.schema, dashboard.mart)
-    )
+    measures = sql.SQL(", ").join([*names, sql.SQL("count(*) as rows"), *sums])
+    query = sql.SQL("select {} from {} where {}").format(measures, sql.Identifier(dashboard.schema, dashboard.mart), where)
     return query + sql.SQL(" group by {0} order by {0}").format(sql.SQL(", ").join(names)) if names else query
 
 
 def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.Connection) -> list[Row]:
+    return rows(connection, grouped_query(dashboard, columns))
+
+
+def rows(connection: psycopg.Connection, query: sql.Composed, values: Sequence[int | str] = ()) -> list[Row]:
+    """A query's rows as JSON knows them, by column."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(grouped_query(dashboard, columns))]
+        return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(query, values)]
 
 
 def _plain(value: object) -> Number:
