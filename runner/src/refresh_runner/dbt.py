@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,7 +22,8 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.dbt_quick import parents, selected, spare_stack_walks
+from refresh_runner.dbt_classes import spare_code_generation
+from refresh_runner.dbt_quick import parents, selected, spare_stack_walks, spared_collections
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -101,10 +103,11 @@ class Dbt:
         self._write_profile()
         _import_dbt()
         ahead = parsed.place(self._project, self._settings)
-        if ahead.is_file():
-            self._manifest = parsed.read(ahead, self._access.dbname)
-        # What is at hand already is not read anew; the command then only makes dbt ready.
-        outcome = self._invoke(["parse"])
+        with spared_collections():
+            if ahead.is_file():
+                self._manifest = parsed.read(ahead, self._access.dbname)
+            # What is at hand already is not read anew; the command then only makes dbt ready.
+            outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
 
         if not isinstance(outcome.result, Manifest):
@@ -321,8 +324,11 @@ def _options(session: Mapping[str, str] | None, limit: timedelta) -> dict[str, s
     return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items())}
 
 
+@cache
 def _import_dbt() -> None:
-    import dbt.adapters.postgres
-    import dbt.cli.main  # noqa: F401 - the import is the point
+    spare_code_generation()
+    with spared_collections():
+        import dbt.adapters.postgres
+        import dbt.cli.main  # noqa: F401 - the import is the point
 
     spare_stack_walks()

@@ -5,8 +5,10 @@ Each command of dbt costs a quarter of a second of processor time before it begi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 
 from refresh_runner.plan import Selection
 from refresh_runner.steps import Node
@@ -14,6 +16,9 @@ from refresh_runner.steps import Node
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import ManifestNode
+
+_COLLECT_AFTER: Final = 50_000
+"""New objects, instead of Python's 700."""
 
 
 def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
@@ -59,3 +64,19 @@ def spare_stack_walks() -> None:
 
     for name in ("_default_source",):
         setattr(BehaviorFlagRendered, name, staticmethod(lambda: "dbt"))
+
+
+@contextmanager
+def spared_collections() -> Iterator[None]:
+    """Collect no garbage while inside, leave alone for good what is there at the end, and look less often at what comes.
+
+    The collector went through dbt and the project again and again, a second of processor time a run. What a node leaves is gone with
+    it, by reference counts.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
+        gc.enable()
