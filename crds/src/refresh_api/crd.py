@@ -67,7 +67,8 @@ def _resource_schema() -> Schema:
             rule(
                 f"self.metadata.name.size() <= {NAME_MAX_LENGTH}",
                 f"metadata.name: at most {NAME_MAX_LENGTH} characters, as in a CronJob's name",
-            )
+            ),
+            rule("!has(self.spec.after) || self.spec.after.name != self.metadata.name", "spec.after.name: a refresh can't wait for itself"),
         ],
         "properties": {
             "apiVersion": {"type": "string"},

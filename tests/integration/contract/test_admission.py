@@ -68,6 +68,7 @@ BAD = {
     "no channel": (manifest(notifications=[{"when": ["Failed"]}]), "name exactly one of slack and email"),
     "no mail address": (manifest(notifications=[{"email": {**MAIL, "to": ["everybody"]}}]), "write one mail address"),
     "an unknown policy": (manifest(tests={"select": ["tag:P2"], "onFailure": "Ignore"}), 'supported values: "Warn", "Fail"'),
+    "a refresh after itself": (manifest(after={"name": "phase2-dashboards-refresh"}), "spec.after.name: a refresh can't wait for itself"),
     "a name of 53 characters": (named("n" * 53), "at most 52 characters"),
 }
 
@@ -83,6 +84,7 @@ GOOD = {
     "a zone with three parts": manifest(timeZone="America/Argentina/Buenos_Aires"),
     "whole numbers as quantities": manifest(resources={"requests": {"cpu": 1}, "limits": {"cpu": 2, "memory": "4Gi"}}),
     "an hour and a half": manifest(timeout="1h30m"),
+    "a refresh after another one": manifest(after={"name": "main"}),
     "no notifications": manifest(notifications=None),
 }
 
