@@ -13,7 +13,21 @@ from refresh_operator.decide import Decision, Replacement
 from refresh_operator.desired import second_owner
 from refresh_operator.drift import Difference, differences
 from refresh_operator.errors import Conflict, NotFound
-from refresh_operator.kinds import ACCOUNTS, BINDINGS, CRONJOBS, EVENTS, JOBS, KEPT, PODS, REFRESHES, ROLES, SECRETS, WATCHED, Kind
+from refresh_operator.kinds import (
+    ACCOUNTS,
+    BINDINGS,
+    CRONJOBS,
+    EVENTS,
+    JOBS,
+    KEPT,
+    NAMESPACES,
+    PODS,
+    REFRESHES,
+    ROLES,
+    SECRETS,
+    WATCHED,
+    Kind,
+)
 from refresh_operator.mirror import Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
@@ -77,7 +91,24 @@ class Cluster:
         missing = (
             () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
         )
-        return World(refresh, objects, tuple(runs), pods, silence, missing, pause)
+        ends = any(pod.metadata.deletion_timestamp for pod in pods) and await self._ends(refresh.ref.namespace)
+        return World(refresh, objects, tuple(runs), pods, silence, missing, pause, ends)
+
+    async def leave(self) -> None:
+        """Delete the unfinished Jobs of namespaces that are being deleted: without an operator they would wait for the Jobs' deadlines."""
+        jobs: dict[str, list[str]] = {}
+        for ref in self._mirror.refreshes():
+            seen = (Job.model_validate(item) for item in self._mirror.belonging(JOBS, ref))
+            jobs.setdefault(ref.namespace, []).extend(job.metadata.name for job in seen if not job.end)
+        for namespace, unfinished in jobs.items():
+            if unfinished and await self._ends(namespace):
+                for name in unfinished:
+                    await self._api.delete(JOBS.path(namespace, name))
+
+    async def _ends(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted."""
+        found = await self._find(NAMESPACES, "", namespace)
+        return found is None or mapping(found.get("metadata")).get("deletionTimestamp") is not None
 
     async def apply(self, refresh: Refresh, decision: Decision, now: datetime) -> frozenset[Difference]:
         """Make a decision so; Conflict if somebody was faster. Returns the differences that came back at once: others insist on them."""

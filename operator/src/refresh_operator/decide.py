@@ -64,6 +64,8 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
     refresh = world.refresh
     if refresh.metadata.deletion_timestamp:
         return Decision()
+    if world.ends:
+        return Decision(give_up=_under_way(world))
     spec = None if isinstance(refresh.spec, Invalid) else refresh.spec
     start_timeout = duration(spec.start_timeout) if spec else _START_TIMEOUT
     found = _findings(world, settings, start_timeout, now)
@@ -136,6 +138,11 @@ def _to_give_up(world: World, ended: tuple[Ended, ...]) -> tuple[str, ...]:
     return tuple(
         job.metadata.name for job in world.jobs if job.metadata.name in given_up and not job.end and not job.metadata.deletion_timestamp
     )
+
+
+def _under_way(world: World) -> tuple[str, ...]:
+    """Jobs that would hold their namespace up: Kubernetes keeps the pod of a Job that could try again, and makes none in there."""
+    return tuple(job.metadata.name for job in world.jobs if not job.end and not job.metadata.deletion_timestamp)
 
 
 def _to_adopt(world: World) -> tuple[str, ...]:

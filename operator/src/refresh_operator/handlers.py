@@ -1,5 +1,7 @@
 """What kopf watches for us. An event brings the mirror up to date, and says which refresh to look at."""
 
+import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Final, cast
 
@@ -16,8 +18,8 @@ SETTLE: Final = timedelta(milliseconds=100)
 """What comes of one change comes in several events: a Job, its pod, their states. They are answered together."""
 
 
-def registry_of(agenda: Agenda, mirror: Mirror) -> kopf.OperatorRegistry:
-    """Return the handlers; they keep the mirror, and put refreshes on the agenda."""
+def registry_of(agenda: Agenda, mirror: Mirror, started: Callable[[], None]) -> kopf.OperatorRegistry:
+    """Return the handlers; they keep the mirror, and put refreshes on the agenda. `started` is called once kopf has begun."""
     registry = kopf.OperatorRegistry()
 
     def watch(kind: Kind, settle: timedelta) -> None:
@@ -31,6 +33,11 @@ def registry_of(agenda: Agenda, mirror: Mirror) -> kopf.OperatorRegistry:
 
     for kind in WATCHED:
         watch(kind, timedelta(0) if kind == REFRESHES else SETTLE)
+
+    @kopf.on.startup(registry=registry)
+    async def begun(**_: object) -> None:
+        # a moment later: kopf takes the signals over after this
+        asyncio.get_running_loop().call_soon(started)
 
     @kopf.on.login(registry=registry)
     def login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:

@@ -40,6 +40,7 @@ PODS: Final = Kind("Pod", "api/v1", "pods")
 SECRETS: Final = Kind("Secret", "api/v1", "secrets")
 CONFIGMAPS: Final = Kind("ConfigMap", "api/v1", "configmaps")
 EVENTS: Final = Kind("Event", "api/v1", "events")
+NAMESPACES: Final = Kind("Namespace", "api/v1", "namespaces")
 LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}
 """The kinds that are kept equal to a refresh."""

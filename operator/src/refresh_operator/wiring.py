@@ -5,6 +5,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _PAUSE: Final = timedelta(seconds=2)
 """Until the API server is asked again after it did not answer."""
+_FAREWELL: Final = timedelta(seconds=5)
+"""What may be done when this operator is told to end."""
 
 
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
@@ -43,7 +46,9 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     # all times in the cluster are the API server's
     services = Services(Cluster(api, mirror), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause))
     health = Health(mirror, agenda, seat)
-    tasks = [asyncio.create_task(_told_to_end(), name="end")]
+    told = asyncio.Event()
+    _heed_signals(told)
+    tasks = [asyncio.create_task(_wait(told), name="end")]
     if settings.health_endpoint:
         figures = partial(_figures, services, health)
         tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
@@ -54,13 +59,16 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
                 asyncio.create_task(work(services, health), name="agenda"),
                 asyncio.create_task(resync(services, mirror), name="resync"),
                 asyncio.create_task(heed_pause(services), name="pause"),
-                asyncio.create_task(_watch(services, mirror), name="kopf"),
+                asyncio.create_task(_watch(services, mirror, told), name="kopf"),
             ]
             await _first_of(tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        with suppress(ApiError, TimeoutError):
+            async with asyncio.timeout(_FAREWELL.total_seconds()):
+                await services.cluster.leave()
         if seat:
             # nothing of ours writes any more
             await seat.give_back()
@@ -87,19 +95,22 @@ async def _first_of(tasks: Sequence[asyncio.Task[None]]) -> None:
         task.result()
 
 
-async def _told_to_end() -> None:
-    """Wait for SIGTERM or SIGINT; kopf, which takes the signals over once it runs, ends by itself."""
-    told, loop = asyncio.Event(), asyncio.get_running_loop()
+def _heed_signals(told: asyncio.Event) -> None:
+    """Have SIGTERM and SIGINT tell that the process is to end."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+
+
+async def _wait(told: asyncio.Event) -> None:
     await told.wait()
 
 
-async def _watch(services: Services, mirror: Mirror) -> None:
+async def _watch(services: Services, mirror: Mirror, told: asyncio.Event) -> None:
     namespaces = services.settings.namespaces
     log.info("watching %s", ", ".join(namespaces) or "all namespaces")
     await kopf.operator(
-        registry=registry_of(services.agenda, mirror),
+        # kopf takes the signals over as it starts, and would end only when it has waited five seconds for our other tasks
+        registry=registry_of(services.agenda, mirror, started=lambda: _heed_signals(told)),
         settings=kopf_settings(),
         standalone=True,
         clusterwide=not namespaces,

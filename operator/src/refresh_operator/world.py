@@ -244,6 +244,8 @@ class World:
     missing: tuple[str, ...] = ()
     """What the warehouse's Secret lacks, in words; empty when all is there."""
     pause: Pause | None = None
+    ends: bool = False
+    """Whether the namespace is being deleted; asked only where a run's pod is."""
 
     def pods_of(self, job: str) -> list[Pod]:
         """The pods of one Job, oldest first."""

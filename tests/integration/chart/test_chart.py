@@ -211,6 +211,7 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
     ]
     allowed += [
         "get secrets",
+        f"get namespaces/{namespace}",
         "create events",
         "create leases",
         "update leases/r-dashboard-refresh",
@@ -228,6 +229,7 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
     assert [each for each in allowed if not can(*each.split())] == []
     assert [each for each in forbidden if can(*each.split())] == []
     assert not can("get", "secrets", where="default")
+    assert not can("get", "namespaces/default", where="default")
 
 
 def test_a_cluster_wide_operator_keeps_refreshes_everywhere_and_nothing_else(run_helm, contract):

@@ -31,6 +31,16 @@ def test_at_rest_there_is_nothing_to_do():
     assert (again.create, again.replace, again.start, again.share, again.notes) == ((), (), None, None, ())
 
 
+def test_in_a_namespace_that_is_being_deleted_runs_end_and_nothing_is_made():
+    """The control: the same world in a namespace that stays."""
+    jobs = (job("r1"), job("r2", "Failed"))
+    ended = decided(world(refresh(), jobs, (pod("r1", phase="Running"),), objects={}, ends=True))
+    assert (ended.give_up, ended.create, ended.share) == (("r1",), (), None)
+    stays = decided(world(refresh(), jobs, (pod("r1", phase="Running"),)))
+    assert stays.give_up == ()
+    assert stays.share is not None
+
+
 def test_ready_speaks_of_the_configuration():
     """True and Scheduled once all is there; a failed run leaves it so."""
     share = settled(world(refresh(), (job("r1", "Failed"),)))
