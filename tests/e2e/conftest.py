@@ -1,4 +1,7 @@
-"""One real cluster for all end-to-end tests, with the images built from the Dockerfile and the operator from its chart."""
+"""One real cluster for all end-to-end tests, with the images built from the Dockerfile and the operator from its chart.
+
+Most of their time they wait, so several can go at once (`pytest -n`): each worker has a stage in a namespace of its own.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +31,9 @@ def cluster():
 
 
 @pytest.fixture(scope="session")
-def stage(cluster) -> Iterator[Stage]:
+def stage(cluster, worker_id: str) -> Iterator[Stage]:
     """Warehouse with source data, API, inbox and operator, in a namespace of their own at the `restricted` level."""
-    namespace = "refresh-e2e"
+    namespace = f"refresh-e2e-{worker_id}"
     stage = Stage.of(cluster, namespace)
     kubectl = stage.kubectl.within("default")
     kubectl.attempt("delete", "namespace", namespace, "--wait=true", timeout=120)
