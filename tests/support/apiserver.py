@@ -83,6 +83,12 @@ class ApiServer:
         """Delete an object; one that is gone is fine."""
         self._http.delete(self._path(namespace, plural, name), params={"propagationPolicy": propagation})
 
+    def token(self, namespace: str, account: str) -> str:
+        """A token of a ServiceAccount, good for an hour."""
+        path = self._path(namespace, "serviceaccounts", account) + "/token"
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+        return str(self._read(self._http.post(path, json=asked))["status"]["token"])
+
     def text(self, path: str) -> str:
         """A raw answer, for example of /metrics."""
         return self._http.get(path).text

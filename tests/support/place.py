@@ -52,7 +52,7 @@ class Place:
         self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
         self.secret("warehouse", WAREHOUSE)
         self.install(*values, only="templates/rbac.yaml")
-        token = self.kubectl("create", "token", "op-dashboard-refresh", "--duration=1h").strip()
+        token = self.api.token(self.namespace, "op-dashboard-refresh")
         config = json.loads(self.kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}
         (self.home / f"{self.namespace}.kubeconfig").write_text(json.dumps(config))

@@ -6,6 +6,8 @@ import time
 
 import pytest
 
+from support.place import Place
+
 
 def test_a_token_makes_one_run_and_the_same_token_none(shared_place):
     """Acknowledged in the status; touching the refresh again changes nothing, a new token makes one more."""
@@ -45,38 +47,43 @@ def test_a_request_waits_for_the_run_under_way(shared_place):
     assert len(shared_place.jobs("waiting")) == 2
 
 
-@pytest.mark.parametrize("ended", [True, False], ids=["its run has ended", "its run is under way"])
-def test_a_token_is_not_run_again_by_a_restarted_operator(own_place, ended):
-    """Killed, not stopped; the control: the new operator answers a new token."""
-    own_place.start()
-    own_place.refresh("restart", token="one")
-    job = own_place.run_of("restart")
-    if ended:
-        own_place.end(job)
-        own_place.concluded("restart", job)
-    own_place.stop(signal.SIGKILL)
-    own_place.edit("restart", title="Touched")
-    own_place.start()
-    own_place.until(lambda: own_place.status("restart")["observedGeneration"] == 2, 20, "restart")
-    assert [each["metadata"]["name"] for each in own_place.jobs("restart")] == [job]
-    if not ended:
-        own_place.end(job)
-    own_place.request("restart", "two")
-    own_place.until(lambda: len(own_place.jobs("restart")) == 2, 20, "restart")
+@pytest.fixture(scope="module")
+def restarted(places) -> tuple[Place, dict[str, str]]:
+    """An operator that was killed and started again, and the Jobs of three refreshes from before; each was touched in between.
+
+    The run of `ended` has ended, that of `under-way` has not, and what was said of `lost` is gone: as if the operator had died
+    between making the Job and saying so.
+    """
+    place = places()
+    place.start()
+    names = ("ended", "under-way", "lost")
+    for name in names:
+        place.refresh(name, token="one")
+    jobs = {name: place.run_of(name) for name in names}
+    place.end(jobs["ended"])
+    place.concluded("ended", jobs["ended"])
+    for name in names:
+        place.until(lambda name=name: place.status(name).get("lastHandledRequestAt") == "one", 10, name)
+    place.stop(signal.SIGKILL)
+    for name in names:
+        place.edit(name, title="Touched")
+    place.api.patch(place.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
+    assert place.status("lost") == {}
+    place.start()
+    return place, jobs
 
 
-def test_a_token_whose_acknowledgement_was_lost_is_not_run_again(own_place):
-    """The operator died between making the Job and saying so: the Job's name gives it away."""
-    own_place.start()
-    own_place.refresh("lost", token="one")
-    job = own_place.run_of("lost")
-    own_place.until(lambda: own_place.status("lost").get("lastHandledRequestAt") == "one", 10, "lost")
-    own_place.stop(signal.SIGKILL)
-    own_place.api.patch(own_place.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
-    assert own_place.status("lost") == {}
-    own_place.start()
-    own_place.until(lambda: own_place.status("lost").get("lastHandledRequestAt") == "one", 20, "lost")
-    assert [each["metadata"]["name"] for each in own_place.jobs("lost")] == [job]
+@pytest.mark.parametrize("name", ["ended", "under-way", "lost"])
+def test_a_token_is_not_run_again_by_a_restarted_operator(restarted, name):
+    """Killed, not stopped; the Job's name gives it away. The control: the new operator answers a new token."""
+    place, jobs = restarted
+    place.until(lambda: place.status(name).get("observedGeneration") == 2, 20, name)
+    place.until(lambda: place.status(name).get("lastHandledRequestAt") == "one", 20, name)
+    assert [each["metadata"]["name"] for each in place.jobs(name)] == [jobs[name]]
+    if name != "ended":
+        place.end(jobs[name])
+    place.request(name, "two")
+    place.until(lambda: len(place.jobs(name)) == 2, 20, name)
 
 
 def test_a_job_made_by_kubectl_counts_as_a_run(shared_place):

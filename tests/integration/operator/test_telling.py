@@ -1,8 +1,9 @@
 """People are told of runs that died without a word, by the operator, to a server that really listens; never of others, never twice."""
 
+import base64
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -20,15 +21,23 @@ def slack() -> Iterator[WebServer]:
         yield server
 
 
-@pytest.fixture
-def place(own_place: Place, slack: WebServer) -> Place:
+@pytest.fixture(scope="module")
+def telling(places: Callable[..., Place]) -> Place:
     """A place with the Secrets of both channels; at the mail server's address nobody listens."""
-    own_place.secret("slack", {"url": slack.url + WEBHOOK})
+    place = places(RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
+    place.secret("slack", {"url": "http://127.0.0.1:9"})
     mail = {"host": "127.0.0.1", "port": str(free_port()), "from": "refresh@sigeti.local", "security": "none", "password": "mailgeheim"}
-    own_place.secret("smtp", mail)
-    own_place.settings = {"RUN_URL_TEMPLATE": "https://runs.example/{namespace}/{name}/{run}"}
-    own_place.start()
-    return own_place
+    place.secret("smtp", mail)
+    place.start()
+    return place
+
+
+@pytest.fixture
+def place(telling: Place, slack: WebServer) -> Place:
+    """The same with this test's webhook."""
+    url = base64.b64encode((slack.url + WEBHOOK).encode()).decode()
+    telling.api.patch(telling.namespace, "secrets", "slack", {"data": {"url": url}})
+    return telling
 
 
 def test_a_run_that_died_without_a_word_is_told_once(place, slack):
