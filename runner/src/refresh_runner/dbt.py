@@ -23,7 +23,7 @@ from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_classes import spare_code_generation
-from refresh_runner.dbt_quick import parents, selected, spare_stack_walks, spared_collections
+from refresh_runner.dbt_quick import parents, selected, spare_compilations, spare_debug_events, spare_stack_walks, spared_collections
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -332,3 +332,5 @@ def _import_dbt() -> None:
         import dbt.cli.main  # noqa: F401 - the import is the point
 
     spare_stack_walks()
+    spare_debug_events()
+    spare_compilations()

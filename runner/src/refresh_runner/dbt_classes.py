@@ -21,8 +21,7 @@ Compile = Callable[..., None]
 
 @cache
 def spare_code_generation() -> None:
-    """Have classes that ask for lazy compilation, and are made from now on, compile nothing before they are used; once is enough."""
-    from mashumaro.core.meta import mixin
+    """Have classes that are made from now on compile nothing before they are used; once is enough."""
     from mashumaro.core.meta.code.builder import CodeBuilder
     from mashumaro.mixins import dict as mixins
 
@@ -34,10 +33,8 @@ def spare_code_generation() -> None:
 
     # The name by which the base of all classes calls them.
     vars(mixins).update(
-        compile_mixin_packer=_later(mixin.compile_mixin_packer, CodeBuilder, CodeBuilder.add_pack_method, name_of_packer, _plain),
-        compile_mixin_unpacker=_later(
-            mixin.compile_mixin_unpacker, CodeBuilder, CodeBuilder.add_unpack_method, name_of_unpacker, classmethod
-        ),
+        compile_mixin_packer=_later(CodeBuilder, CodeBuilder.add_pack_method, name_of_packer, _plain),
+        compile_mixin_unpacker=_later(CodeBuilder, CodeBuilder.add_unpack_method, name_of_unpacker, classmethod),
     )
 
 
@@ -46,18 +43,14 @@ def _plain(method: Method) -> object:
 
 
 def _later(
-    at_once: Compile,
     builder: Callable[..., CodeBuilder],
     add_to: Callable[[CodeBuilder], None],
     name_of: Callable[[str, Mapping[str, object]], InternalMethodName],
     bound: Callable[[Method], object],
 ) -> Compile:
-    """Return what a class that is made calls in the place of `at_once`."""
+    """Return what a class that is made calls, in the place of what compiles at once."""
 
     def compile_later(cls: type, format_name: str = "dict", dialect: type | None = None, **coders: object) -> None:
-        if not builder(cls).get_config().lazy_compilation:
-            at_once(cls, format_name=format_name, dialect=dialect, **coders)
-            return
         name = name_of(format_name, coders)
 
         def method(owner: object, /, *args: object, **kwargs: object) -> object:

@@ -6,8 +6,9 @@ Each command of dbt costs a quarter of a second of processor time before it begi
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.plan import Selection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import ManifestNode
 
+READ_EVENTS: Final = frozenset({"NodeFinished"})
+"""The events of the level debug that are read here."""
 _COLLECT_AFTER: Final = 50_000
 """New objects, instead of Python's 700."""
 
@@ -64,6 +67,44 @@ def spare_stack_walks() -> None:
 
     for name in ("_default_source",):
         setattr(BehaviorFlagRendered, name, staticmethod(lambda: "dbt"))
+
+
+def spare_debug_events() -> None:
+    """Have dbt put together no message of the level debug, a dozen a node, that nobody reads; but for what we learn from."""
+    from dbt_common.events.base_types import BaseEvent, EventLevel
+    from dbt_common.events.event_manager import EventManager
+
+    fire = EventManager.fire_event
+
+    def fire_event(
+        events: EventManager, e: BaseEvent, level: EventLevel | None = None, node: object = None, force_warn_or_error_handling: bool = False
+    ) -> None:
+        is_debug = (level or e.level_tag()) is EventLevel.DEBUG
+        if not is_debug or force_warn_or_error_handling or type(e).__name__ in READ_EVENTS:
+            fire(events, e, level, node, force_warn_or_error_handling)
+
+    EventManager.fire_event = fire_event  # type: ignore[method-assign, assignment]
+
+
+def spare_compilations() -> None:
+    """Have Jinja compile equal texts once: a test of a kind reads as all others of it, and a macro as in the command before."""
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+
+    # The one for values is derived from it.
+    MacroFuzzEnvironment.compile = _once(MacroFuzzEnvironment.compile)  # type: ignore[method-assign, assignment]
+
+
+def _once(compile_: Callable[..., CodeType]) -> Callable[..., CodeType]:
+    """Return a method of an environment that keeps what it compiles: code does not change, and speaks of the environment's kind alone."""
+    compiled: dict[tuple[object, ...], CodeType] = {}
+
+    def compile_once(environment: object, source: object, *further: object, **named: object) -> CodeType:
+        key = (type(environment), source, *further, *sorted(named.items()))
+        if key not in compiled:
+            compiled[key] = compile_(environment, source, *further, **named)
+        return compiled[key]
+
+    return compile_once
 
 
 @contextmanager

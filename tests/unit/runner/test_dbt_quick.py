@@ -1,0 +1,39 @@
+"""What dbt does slowly, done quickly, and the same."""
+
+from __future__ import annotations
+
+import pytest
+from dbt.adapters.events.types import AdapterEventDebug
+from dbt.clients.jinja import get_rendered
+from dbt_common.events.event_manager import EventManager
+from dbt_common.events.types import Note
+from dbt_common.exceptions import CompilationError
+
+from refresh_runner.dbt_quick import spare_compilations, spare_debug_events
+
+spare_compilations()
+spare_debug_events()
+
+
+def test_equal_texts_are_rendered_each_with_its_own_values() -> None:
+    """Compiled once, as text and as a value: the code knows nothing of what it is given."""
+    assert [get_rendered("select {{ n }}", {"n": n}) for n in (1, "b")] == ["select 1", "select b"]
+    assert [get_rendered("{{ n }}", {"n": n}, native=True) for n in (1, [2])] == [1, [2]]
+    assert get_rendered("{{ n }}", {"n": 1}) == "1"
+
+
+def test_a_text_that_is_wrong_is_wrong_each_time() -> None:
+    """An error is not kept."""
+    for _ in range(2):
+        with pytest.raises(CompilationError):
+            get_rendered("{% if %}", {})
+
+
+def test_events_that_nobody_reads_are_not_put_together() -> None:
+    """Those of a level that is read still arrive."""
+    heard: list[str] = []
+    events = EventManager()
+    events.add_callback(lambda message: heard.append(message.info.name))
+    events.fire_event(AdapterEventDebug(base_msg="of no use"))
+    events.fire_event(Note(msg="read"))
+    assert heard == ["Note"]
