@@ -1,6 +1,6 @@
 """Judges stored samples of a bench: one line a figure, `figure=NAME value=V goal=G met`, or `… short`.
 
-    python -m bench.verdicts SAMPLES.json
+    python -m bench.verdicts SAMPLES.json …
 
 It measures nothing itself, so that anybody can judge old samples again. A samples file is what `Samples.store` writes; the goals are
 those of `goals.yaml` beside this file, chosen by the file's bench.
@@ -136,12 +136,13 @@ def _spread(name: str, values: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the verdicts; exit code 1 if one is short."""
-    stored = Samples.read(Path(arguments[0]))
-    verdicts = list(judge(stored.samples, goals_of(stored.bench)))
-    for verdict in verdicts:
-        print(verdict)
-    return 0 if all(verdict.met for verdict in verdicts) else 1
+    """Print the verdicts on one or more files; exit code 1 if one is short."""
+    met = True
+    for stored in map(Samples.read, map(Path, arguments)):
+        for verdict in judge(stored.samples, goals_of(stored.bench)):
+            print(verdict)
+            met = met and verdict.met
+    return 0 if met else 1
 
 
 if __name__ == "__main__":
