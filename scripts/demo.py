@@ -63,7 +63,7 @@ def present(stage: Stage, cluster: Cluster) -> None:
     port = cluster.expose("dashboard-api", stage.kubectl.namespace, 8000, API_PORT)
     folder = Path(stage.kubectl.program).parent
     print(f"""
-The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}. Next:
+The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboards are at http://127.0.0.1:{port}. Next:
 
   export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:$PATH
   kubectl get dashboardrefresh -w

@@ -20,7 +20,7 @@ from cluster.paths import Paths
 from cluster.waiting import tail
 
 BUILD_LIMIT = 1200.0  # seconds
-_IGNORED = {"__pycache__", "build", "dist", "target", "logs"}
+_IGNORED = {"__pycache__", "build", "dist", "target", "logs", "node_modules"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Image:
 OPERATOR = Image("refresh-operator", "Dockerfile", "operator", ("requirements/operator.txt", "crds", "notify", "operator"))
 RUNNER = Image("refresh-runner", "Dockerfile", "runner", ("requirements/runner.txt", "crds", "notify", "runner", "dbt_project"))
 PAGE = Image("refresh-page", "Dockerfile", "page", ("requirements/page.txt", "crds", "page"))
-EXAMPLES = Image("refresh-examples", "examples/Dockerfile", "", ("requirements/examples.txt", "examples"))
+EXAMPLES = Image("refresh-examples", "examples/Dockerfile", "", ("requirements/examples.txt", "requirements/dashboards.txt", "examples"))
 IMAGES = (OPERATOR, RUNNER, PAGE, EXAMPLES)
 
 
@@ -110,7 +110,10 @@ def _secrets() -> Iterator[tuple[Mirror, list[str]]]:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "pip.conf"
         file.write_text(mirror.pip_conf)
-        yield mirror, [f"id=pip_conf,src={file}", *([f"id=ca,src={mirror.ca}"] if mirror.ca else [])]
+        npmrc = Path(folder) / "npmrc"
+        registry = os.environ.get("NPM_CONFIG_REGISTRY")
+        npmrc.write_text(f"registry={registry}\n" if registry else "")
+        yield mirror, [f"id=pip_conf,src={file}", f"id=npmrc,src={npmrc}", *([f"id=ca,src={mirror.ca}"] if mirror.ca else [])]
 
 
 def _files(checkout: Path, sources: Iterable[str]) -> list[Path]:

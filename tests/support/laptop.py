@@ -55,9 +55,9 @@ def fill(dsn: str, rows: int) -> bool:
 
 
 @contextmanager
-def dashboard_api(env: Mapping[str, str]) -> Iterator[str]:
+def dashboard_api(env: Mapping[str, str], port: int = 0) -> Iterator[str]:
     """Serve the dashboards' API on the warehouse that PG* variables name; gives its address."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "refresh_examples", "api", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **env}, cwd=ROOT)
     try:

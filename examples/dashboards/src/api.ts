@@ -30,6 +30,9 @@ export type Records = {
 /** An answer that is none; the message is for people. */
 export class ApiError extends Error {}
 
+// characters that turn the text after them around, so that a name could pretend to be another
+const TURNING = /[\u202a-\u202e\u2066-\u2069]/g;
+
 export async function ask<Answer>(address: string, signal: AbortSignal): Promise<Answer> {
   let response: Response;
   try {
@@ -38,7 +41,7 @@ export async function ask<Answer>(address: string, signal: AbortSignal): Promise
     if (signal.aborted) throw error;
     throw new ApiError("Le serveur des tableaux de bord ne répond pas.");
   }
-  if (response.ok) return (await response.json()) as Answer;
+  if (response.ok) return JSON.parse((await response.text()).replace(TURNING, "")) as Answer;
   const said = (await response.json().catch(() => ({}))) as { error?: string };
   if (response.status === 422) throw new ApiError(`Ce filtre n'est pas possible : ${said.error ?? ""}`);
   if (said.error?.endsWith("does not exist yet")) throw new ApiError("Ces données n'ont pas encore été construites.");

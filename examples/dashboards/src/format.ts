@@ -8,8 +8,6 @@ const day = new Intl.DateTimeFormat("fr-FR", { dateStyle: "short", timeZone: "UT
 const moment = new Intl.DateTimeFormat("fr-FR", { dateStyle: "long", timeStyle: "medium" });
 const month = new Intl.DateTimeFormat("fr-FR", { month: "long", timeZone: "UTC" });
 
-const UNITS: Readonly<Record<string, string>> = { superficie: "m²" };
-
 export const number = (value: number): string => whole.format(value);
 export const compact = (value: number): string => short.format(value);
 export const time = (iso: string): string => moment.format(new Date(iso));
@@ -23,8 +21,6 @@ export function cell(column: string, value: Cell): string {
   if (typeof value === "number") return column.startsWith("montant_") || column.startsWith("superficie_") ? exact.format(value) : whole.format(value);
   return column.startsWith("date_") ? day.format(new Date(`${value}T00:00:00Z`)) : value;
 }
-
-export const unit = (column: string): string => UNITS[column.split("_")[0] ?? ""] ?? "";
 
 /** A filter's value as the address carries it. */
 export const valueOf = (value: Cell | undefined): string => (value === null || value === undefined ? UNKNOWN : String(value));

@@ -1,5 +1,5 @@
 import type { Row } from "../api";
-import { number, unit } from "../format";
+import { number } from "../format";
 import { word } from "../words";
 
 /** The totals, large. */
@@ -9,7 +9,7 @@ export function Figures({ totals, names }: { totals: Row; names: readonly string
       {names.map((name) => (
         <div key={name}>
           <dt>{word(name)}</dt>
-          <dd data-measure={name} data-value={totals[name] ?? ""}>{number(Number(totals[name] ?? 0))}{unit(name) && <small> {unit(name)}</small>}</dd>
+          <dd data-measure={name} data-value={totals[name] ?? ""}>{number(Number(totals[name] ?? 0))}</dd>
         </div>
       ))}
     </dl>

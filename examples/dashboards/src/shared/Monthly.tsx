@@ -60,7 +60,7 @@ function Breakdown({ dashboard, view, place, plotted, columns, go }: BreakdownPr
   const points = (rows: readonly Row[], label: (row: Row) => string) =>
     rows.map((row) => ({ ...Object.fromEntries(plotted.map((name) => [name, Number(row[name])])), label: label(row) }));
   const down = (more: Readonly<Record<string, string>>) => ({ tableau: dashboard, ...(place.annee && { annee: place.annee }), ...more });
-  const byMonth = <Plot title="Par mois" kind="lines" measures={plotted} points={points(months, period)} />;
+  const byMonth = <Plot title="Par mois" kind="lines" measures={plotted} points={points(months.filter((row) => row.annee !== null && row.mois !== null), period)} />;
   if (place.zone === undefined)
     return (
       <>
