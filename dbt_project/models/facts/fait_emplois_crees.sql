@@ -1,4 +1,8 @@
-{{ config(tags=['P2'], indexes=[{'columns': ['zone_id', 'date_declaration']}]) }}
+{{ config(
+    tags=['P2'],
+    indexes=[{'columns': ['zone_id', 'date_declaration']}],
+    meta={'key': 'emploi_id', 'journals': {'stg_emplois_crees': 'emploi_id'}},
+) }}
 
 with declarations as (
     select *

@@ -1,4 +1,8 @@
-{{ config(tags=['P2'], indexes=[{'columns': ['entreprise_id']}]) }}
+{{ config(
+    tags=['P2'],
+    indexes=[{'columns': ['entreprise_id']}],
+    meta={'key': 'facture_id', 'journals': {'stg_factures': 'facture_id', 'stg_paiements': 'paiement_id'}},
+) }}
 
 with factures as (
     select

@@ -1,4 +1,8 @@
-{{ config(tags=['P2'], indexes=[{'columns': ['zone_id', 'date_demande']}]) }}
+{{ config(
+    tags=['P2'],
+    indexes=[{'columns': ['zone_id', 'date_demande']}],
+    meta={'key': 'demande_id', 'journals': {'stg_implantations': 'demande_id'}},
+) }}
 
 with demandes as (
     select *

@@ -1,4 +1,8 @@
-{{ config(tags=['P2'], indexes=[{'columns': ['zone_id', 'date_evaluation']}]) }}
+{{ config(
+    tags=['P2'],
+    indexes=[{'columns': ['zone_id', 'date_evaluation']}],
+    meta={'key': 'indemnisation_id', 'journals': {'stg_indemnisations': 'indemnisation_id'}},
+) }}
 
 with dossiers as (
     select *

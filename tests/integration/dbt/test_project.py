@@ -110,7 +110,8 @@ def test_every_column_in_the_database_is_described(manifest: Manifest, refreshed
     )
     assert undescribed == []
     columns = database.rows("select table_name, count(*) from information_schema.columns where table_schema like 'dwh\\_%' group by 1")
-    assert set(columns) == {(model.name, len(model.columns)) for model in models(manifest)}
+    # What the facts were last made of is kept beside them and is no model.
+    assert set(columns) - {("reperes", 7)} == {(model.name, len(model.columns)) for model in models(manifest)}
 
 
 def test_every_dashboard_has_an_exposure_with_its_endpoint_and_mart(manifest: Manifest) -> None:

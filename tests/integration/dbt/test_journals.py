@@ -1,0 +1,70 @@
+"""Facts that are made anew in part equal facts built whole: what has changed in the sources is found, or everything is built."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from random import Random
+
+import pytest
+
+from refresh_examples.load import load
+from refresh_examples.sources import Sources
+from support.dbt_project import Dbt
+from support.postgres import Database
+
+from .histories import FACTS, append, drawn, files, lines, wrong
+
+DAY = datetime(2026, 6, 30, tzinfo=UTC)
+JOURNALS = ("demandes_implantation", "indemnisations", "emplois", "factures", "paiements")
+
+
+@pytest.fixture
+def built(fresh_database: Database, dbt: Dbt) -> Database:
+    """A database with 600 records a source, all models built."""
+    database = fresh_database
+    with database.connect() as connection:
+        load(connection, Sources(600, 5, DAY.date()))
+    dbt.succeed(database, "run", variables={"as_of": "2026-06-30"})
+    return database
+
+
+def refresh(dbt: Dbt, database: Database, day: datetime = DAY) -> set[str]:
+    """Build facts and marts; the facts that were built whole."""
+    before = files(database)
+    dbt.succeed(database, "run", "--select", "tag:facts", "tag:marts,tag:P2", variables={"as_of": day.date().isoformat()})
+    after = files(database)
+    return {fact for fact in FACTS if before[fact] != after[fact]}
+
+
+def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> None:
+    """Lines of every kind, some of a writer that began before the build and ended after it; then one that is missed on purpose."""
+    draw = Random(5)
+    with built.connect() as slow, slow.transaction(), slow.transaction():
+        append(slow, "factures", drawn(draw, lines(built, "factures"), 10))
+        with built.connect() as connection:
+            for table in JOURNALS:
+                append(connection, table, drawn(draw, lines(built, table), 10))
+        assert refresh(dbt, built) == set()
+        assert wrong(built, DAY) == {}
+    assert refresh(dbt, built) == set()
+    assert wrong(built, DAY) == {}
+    # Positive control: a line goes, and the warehouse is told that it never was there.
+    alone = "select emploi_id from sigeti.emplois group by 1 having count(*) = 1 and min(nb_crees) > 0 and count(deleted_at) = 0"
+    built.run(f"delete from sigeti.emplois where emploi_id = (select min(emploi_id) from ({alone}) as records)")
+    built.run("update dwh_facts.reperes set lignes = lignes - 1 where journal = 'stg_emplois_crees'")
+    assert refresh(dbt, built) == set()
+    assert set(wrong(built, DAY)) == {"mart_emplois_crees"}
+
+
+def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: Database) -> None:
+    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; then another day."""
+    built.run("update sigeti.indemnisations set montant_du = montant_du + 1 where ctid = '(0,1)'")
+    built.run(
+        "insert into sigeti.emplois select * from sigeti.emplois where ctid = '(0,1)'; delete from sigeti.emplois where ctid = '(0,2)'"
+    )
+    built.run("create table other as table sigeti.paiements; truncate sigeti.paiements; insert into sigeti.paiements table other")
+    assert refresh(dbt, built) == {"fait_indemnisations", "fait_emplois_crees", "fait_factures"}
+    assert wrong(built, DAY) == {}
+    earlier = DAY.replace(month=3)
+    assert refresh(dbt, built, earlier) == set(FACTS)
+    assert wrong(built, earlier) == {}
