@@ -6,8 +6,9 @@ Each command of dbt costs a quarter of a second of processor time before it begi
 from __future__ import annotations
 
 import gc
+import marshal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import CodeType
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,8 @@ READ_EVENTS: Final = frozenset({"NodeFinished"})
 """The events of the level debug that are read here."""
 _COLLECT_AFTER: Final = 50_000
 """New objects, instead of Python's 700."""
+_compiled: Final[dict[tuple[object, ...], CodeType]] = {}
+"""What Jinja has compiled, by the kind of environment, the text, and whatever else it was given."""
 
 
 def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
@@ -96,15 +99,35 @@ def spare_compilations() -> None:
 
 def _once(compile_: Callable[..., CodeType]) -> Callable[..., CodeType]:
     """Return a method of an environment that keeps what it compiles: code does not change, and speaks of the environment's kind alone."""
-    compiled: dict[tuple[object, ...], CodeType] = {}
 
     def compile_once(environment: object, source: object, *further: object, **named: object) -> CodeType:
         key = (type(environment), source, *further, *sorted(named.items()))
-        if key not in compiled:
-            compiled[key] = compile_(environment, source, *further, **named)
-        return compiled[key]
+        if key not in _compiled:
+            _compiled[key] = compile_(environment, source, *further, **named)
+        return _compiled[key]
 
     return compile_once
+
+
+def compiled(manifest: Manifest) -> bytes:
+    """Return the code of all macros, for `know`; it holds for this version of Python and of Jinja."""
+    from dbt_common.clients.jinja import get_environment
+    from jinja2 import TemplateError
+
+    found: dict[str, CodeType] = {}
+    for text in sorted({macro.macro_sql for macro in manifest.macros.values()}):
+        # A macro that is wrong is dbt's to report, and only where it is called.
+        with suppress(TemplateError):
+            found[text] = get_environment().compile(text)
+    return marshal.dumps(found)
+
+
+def know(code: bytes) -> None:
+    """Have macros that were compiled ahead not compiled again."""
+    from dbt_common.clients.jinja import MacroFuzzEnvironment
+
+    # It lies in the project, whose macros run with the same rights.
+    _compiled.update({(MacroFuzzEnvironment, text): each for text, each in marshal.loads(code).items()})  # noqa: S302
 
 
 @contextmanager

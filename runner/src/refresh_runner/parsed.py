@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import pickle
+import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
+from refresh_runner.dbt_quick import compiled, know
 from refresh_runner.plan import DbtSettings
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def place(project: Path, settings: DbtSettings) -> Path:
     """Return the file that holds a project as it was read ahead, whether or not it is there; its name says what it holds for."""
     further = {name: value for name, value in settings.variables.items() if name != AS_OF}
     held: list[JsonValue] = [
-        *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters")),
+        *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters", "jinja2")),
+        sys.implementation.cache_tag,
         *(files_hash(project), settings.target, settings.schema, further),
     ]
     name = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
@@ -53,10 +56,10 @@ def place(project: Path, settings: DbtSettings) -> Path:
 
 
 def write(path: Path, manifest: Manifest) -> None:
-    """Keep a parsed project; earlier ones beside it are removed."""
+    """Keep a parsed project and the code of its macros; earlier ones beside it are removed."""
     # By its parts, since a manifest that is pickled whole loses some.
     parts = {name: getattr(manifest, name) for name in _parts(manifest)}
-    keep(path, pickle.dumps(parts, protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
+    keep(path, pickle.dumps((parts, compiled(manifest)), protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
 
 
 def keep(path: Path, content: bytes, earlier: str) -> None:
@@ -75,7 +78,9 @@ def read(path: Path, database: str) -> Manifest:
     from dbt.contracts.graph.manifest import Manifest
 
     # Pickled, since dbt's own form takes half a second to read. It lies in the project, whose macros run with the same rights.
-    manifest = Manifest(**pickle.loads(path.read_bytes()))  # noqa: S301
+    parts, macros = pickle.loads(path.read_bytes())  # noqa: S301
+    know(macros)
+    manifest = Manifest(**parts)
     move(manifest, database)
     manifest.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt states no types here
     return manifest

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import marshal
+
 import pytest
 from dbt.adapters.events.types import AdapterEventDebug
+from dbt.artifacts.resources.types import NodeType
 from dbt.clients.jinja import get_rendered
+from dbt.contracts.graph.manifest import Manifest
+from dbt.contracts.graph.nodes import Macro
+from dbt_common.clients.jinja import get_environment
 from dbt_common.events.event_manager import EventManager
 from dbt_common.events.types import Note
 from dbt_common.exceptions import CompilationError
 
-from refresh_runner.dbt_quick import spare_compilations, spare_debug_events
+from refresh_runner.dbt_quick import compiled, know, spare_compilations, spare_debug_events
 
 spare_compilations()
 spare_debug_events()
@@ -37,3 +43,15 @@ def test_events_that_nobody_reads_are_not_put_together() -> None:
     events.fire_event(AdapterEventDebug(base_msg="of no use"))
     events.fire_event(Note(msg="read"))
     assert heard == ["Note"]
+
+
+def test_macros_that_were_compiled_ahead_are_not_compiled_again() -> None:
+    """And give what they gave; one that is wrong is left to whoever calls it."""
+    texts = ["{% macro a(n) %}<{{ n }}>{% endmacro %}", "{% macro b( %}"]
+    macros = [Macro("a", NodeType.Macro, "package", "path", "path", f"macro.package.{number}", text) for number, text in enumerate(texts)]
+    manifest = Manifest(macros={macro.unique_id: macro for macro in macros})
+    known = marshal.loads(compiled(manifest))
+    assert list(known) == texts[:1]
+    know(marshal.dumps({texts[0]: get_environment().compile("{% macro a(n) %}[{{ n }}]{% endmacro %}")}))
+    module = get_environment().from_string(texts[0]).make_module({})
+    assert vars(module)["dbt_macro__a"](1) == "[1]"
