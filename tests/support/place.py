@@ -176,9 +176,9 @@ class Place:
 
     def ready(self, name: str) -> None:
         """Wait until a refresh is ready."""
-        eventually(lambda: self.condition(name, "Ready")[0] == "True", within=20, context=lambda: self.story(name))
+        eventually(lambda: self.condition(name, "Ready")[0] == "True", within=60, context=lambda: self.story(name))
 
-    def until(self, check: Any, within: float = 15, of: str = "") -> Any:
+    def until(self, check: Any, within: float = 45, of: str = "") -> Any:
         """Wait for a truth; what is to be seen of the refresh `of` is told if it does not come."""
         return eventually(check, within=within, context=lambda: self.story(of))
 
@@ -188,7 +188,7 @@ class Place:
         posted = [reason for reason, _ in self.events(name)]
         assert [posted.count(reason) for reason in reasons] == [1] * len(reasons)
 
-    def run_of(self, name: str, within: float = 15) -> str:
+    def run_of(self, name: str, within: float = 45) -> str:
         """Wait for a refresh's only unfinished Job, and return its name."""
 
         def unfinished() -> str | None:
@@ -205,7 +205,7 @@ class Place:
             pods = self.api.items(self.namespace, "pods", f"batch.kubernetes.io/job-name={job}")
             return next((pod for pod in pods if pod["status"]["phase"] in ("Pending", "Running")), None)
 
-        return dict(eventually(unfinished, within=15))
+        return dict(eventually(unfinished, within=45))
 
     def play(self, job: str, phase: str, state: Json | None = None, **status: Any) -> None:
         """Be the kubelet: the state of the container of a Job's pod."""
@@ -242,7 +242,7 @@ class Place:
         }
         self.api.apply_status(self.namespace, name, body, "refresh-runner")
 
-    def concluded(self, name: str, job: str, within: float = 20) -> Json:
+    def concluded(self, name: str, job: str, within: float = 60) -> Json:
         """Wait for the operator's entry of a run in the history, and return it."""
         return dict(self.until(lambda: next((run for run in self.status(name).get("history", []) if run["id"] == job), None), within, name))
 

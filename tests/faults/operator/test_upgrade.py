@@ -116,5 +116,5 @@ def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(fi
     rest = versions(first_place)
     first_place.start()
     first_place.edit(NAME, title="The control: this edit is followed")
-    first_place.until(lambda: first_place.status(NAME)["observedGeneration"] == 2, 20, NAME)
+    first_place.until(lambda: first_place.status(NAME)["observedGeneration"] == 2, 60, NAME)
     assert len(set(versions(first_place)) - set(rest)) == 2  # the refresh and its CronJob, for the edit; nothing for the restart

@@ -95,7 +95,7 @@ def test_a_deleted_refresh_leaves_nothing(shared_place):
     shared_place.api.delete(shared_place.namespace, "dashboardrefreshes", "end")
     eventually(
         lambda: not any(shared_place.api.items(shared_place.namespace, plural, label) for plural in plurals),
-        within=30,
+        within=60,
         context=shared_place.kubectl.story,
     )
 
