@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cluster.embedded.control_plane import ControlPlane
+from cluster.ports import free_port
 from support.place import Place
 from support.proxy import Proxy
 
@@ -59,6 +60,57 @@ def test_f5_the_api_server_is_away_in_mid_run(own_place, control_plane: ControlP
     assert (own_place.pid, jobs(own_place, "f5")) == (process, [job])
     own_place.request("f5", "two")
     own_place.until(lambda: own_place.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
+
+
+def test_f5_the_api_server_is_away_from_two_operators(own_place, control_plane: ControlPlane):
+    """For longer than the Lease lasts: afterwards one of them works, the run is told of once, a new token makes one Job."""
+    two = [own_place.replica(name, free_port()) for name in ("first", "second")]
+    try:
+        for each in two:
+            each.start()
+        own_place.refresh("f5-two", token="one")
+        job = own_place.run_of("f5-two")
+        own_place.play(job, "Running", {"running": {}})
+        own_place.until(lambda: own_place.status("f5-two").get("active"), 45, "f5-two")
+        control_plane.stop_component("kube-apiserver")
+        try:
+            with pytest.raises(Exception, match=r"refused|disconnected|reset"):
+                own_place.status("f5-two")
+            time.sleep(30)
+        finally:
+            control_plane.start_component("kube-apiserver")
+        own_place.report("f5-two", job)
+        own_place.end(job)
+        assert own_place.concluded("f5-two", job, within=90)["outcome"] == "Succeeded"
+        own_place.request("f5-two", "two")
+        own_place.until(lambda: own_place.status("f5-two").get("lastHandledRequestAt") == "two", 60, "f5-two")
+        assert (entries(own_place, "f5-two"), len(jobs(own_place, "f5-two"))) == ([job], 2)
+        lease = own_place.api.get(own_place.namespace, "leases", "op-dashboard-refresh") or {}
+        assert lease["spec"]["holderIdentity"] in ("first", "second")
+    finally:
+        for each in two:
+            each.stop(signal.SIGKILL)
+
+
+def test_f2_the_operator_is_away_over_several_slots(own_place):
+    """Each slot has its run; the operator then tells of each once, and calls none of them missed."""
+    own_place.start()
+    own_place.refresh("f2", schedule="* * * * *")
+    own_place.ready("f2")
+    own_place.stop(signal.SIGKILL)
+    before = entries(own_place, "f2")
+    for count in (1, 2):
+        own_place.until(lambda count=count: len(jobs(own_place, "f2")) >= count, 90, "f2")
+        own_place.end(jobs(own_place, "f2")[-1])
+    assert entries(own_place, "f2") == before == []  # the fault hit: nobody has told of them
+    there = jobs(own_place, "f2")
+    own_place.edit("f2", suspend=True)
+    own_place.start()
+    own_place.until(lambda: set(there[:2]) <= set(entries(own_place, "f2")), 60, "f2")
+    known = entries(own_place, "f2")
+    assert len(known) == len(set(known))
+    assert own_place.status("f2").get("missedRuns", 0) == 0
+    assert all(run["trigger"] == "Scheduled" for run in own_place.status("f2")["history"])
 
 
 def test_f7_the_controller_manager_is_away_over_a_slot(own_place, control_plane: ControlPlane):
