@@ -9,7 +9,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -103,7 +103,8 @@ class Dbt:
         self._write_profile()
         _import_dbt()
         ahead = parsed.place(self._project, self._settings)
-        with spared_collections():
+        # Reading anew leaves enough behind to be collected.
+        with spared_collections() if ahead.is_file() else nullcontext():
             if ahead.is_file():
                 self._manifest = parsed.read(ahead, self._access.dbname)
             # What is at hand already is not read anew; the command then only makes dbt ready.
