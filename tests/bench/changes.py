@@ -1,0 +1,91 @@
+"""Measures what a refresh costs after one record in a hundred was corrected, beside one that builds everything whole.
+
+    python -m bench.changes [--rows 10000] [--runs 5]
+
+Both are the runner as a process with everything on, one after the other on the same database. The corrections are drawn evenly over
+all records, which is the worst case for anything that goes by months. Nothing here decides what is good.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import psycopg
+from psycopg import sql
+
+from bench.refresh import RESULTS, STATE, Stand, conditions, phase2, prepared
+from bench.verdicts import Samples
+from bench.verdicts import main as judge
+from support.laptop import dashboard_api, say, warehouse
+from support.old_way import Side
+
+CHANGED = {
+    "demandes_implantation": ("demande_id", "superficie_m2"),
+    "indemnisations": ("indemnisation_id", "montant_du"),
+    "emplois": ("emploi_id", "nb_crees"),
+    "factures": ("facture_id", "montant_ttc"),
+    "paiements": ("paiement_id", "montant"),
+}
+_FURTHER = """
+    insert into {table} select made.*
+    from (select distinct on ({id}) * from {table} where {id} %% 100 = %s order by {id}, updated_at desc, numero_ligne desc) as latest,
+        lateral jsonb_populate_record(null::{table}, to_jsonb(latest) || jsonb_build_object(
+            'numero_ligne', numero_ligne + 100000000, 'updated_at', updated_at + interval '1 hour',
+            {measure}, coalesce(latest.{column}, 0) + 1)) as made"""
+
+
+def change(dsn: str, hundredth: int) -> int:
+    """Correct the records of one hundredth of the ids in every source; return how many lines that were."""
+    count = 0
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for table, (id_, column) in CHANGED.items():
+            names = {"table": sql.Identifier("sigeti", table), "id": sql.Identifier(id_), "column": sql.Identifier(column)}
+            statement = sql.SQL(_FURTHER).format(**names, measure=sql.Literal(column))
+            count += connection.execute(statement, [hundredth]).rowcount
+    return count
+
+
+def facts_seconds(dsn: str) -> float:
+    """Return how long the last run's facts step took."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select seconds from dbt_refresh_step where step = 'facts' order by started_at desc limit 1").fetchone()
+    return float(row[0]) if row else 0.0
+
+
+def main() -> int:
+    """Measure, store, judge; return 1 if a figure is short."""
+    parser = argparse.ArgumentParser(description="Measures what a small change costs.")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--runs", type=int, default=5)
+    chosen = parser.parse_args()
+    state = STATE / f"changes-{chosen.rows}"
+    state.mkdir(parents=True, exist_ok=True)
+    started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    samples = Samples(f"changes-{chosen.rows}", started, f"python -m bench.changes --rows {chosen.rows} --runs {chosen.runs}")
+    with warehouse(state) as server:
+        prepared(server, chosen.rows)
+        dsn, env = server.dsn_of("ours"), {**server.env, "PGDATABASE": "ours"}
+        with dashboard_api(env) as api:
+            changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)
+            full = replace(changed, order=changed.order.model_copy(update={"mode": "full-refresh"}))
+            full.ours(None, 0)
+            for number in range(1, chosen.runs + 1):
+                say(f"run {number} of {chosen.runs}: one record in a hundred changed, then everything")
+                samples.add("lines", change(dsn, number))
+                for name, stand, run in (("changed", changed, 2 * number), ("full", full, 2 * number + 1)):
+                    one = Samples("one", "", "")
+                    stand.ours(one, run)
+                    samples.add(f"{name}_seconds", *one.samples["ours_seconds"])
+                    samples.add(f"{name}_facts_seconds", facts_seconds(dsn))
+            conditions(server, samples, chosen.rows)
+        server.stop("fast")
+    path = samples.store(RESULTS)
+    say(f"stored in {path.name}")
+    return judge([str(path)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
