@@ -86,26 +86,34 @@
     {%- set there = rows_of("select to_regclass('" ~ marks ~ "') is not null")[0][0] %}
     {%- set next = rows_of("select pg_snapshot_xmax(pg_current_snapshot())::text, pg_snapshot_xmin(pg_current_snapshot())::text")[0] %}
     {%- for journal in journals %}
+        {%- set about = rows_of(
+            "select 'source ' || c.oid || ' ' || coalesce(pg_relation_filenode(c.oid), 0), c.relkind::text = 'r' and not c.relrowsecurity and not c.relhassubclass,"
+            ~ " pg_get_viewdef('" ~ journal.view ~ "'::regclass) from pg_class c where c.oid = '" ~ journal.source ~ "'::regclass"
+        )[0] %}
         {%- set kept = rows_of(
             "select empreinte, fichiers, lignes, horizon, auteurs from " ~ marks ~ " where fait = '" ~ this.identifier
             ~ "' and journal = '" ~ journal.name ~ "' for update"
         ) if there else [] %}
-        {%- do journal.update({'mark': kept[0] if kept else none, 'next': next[0]}) %}
-        {%- set late = author(next[0]) ~ " >= " ~ next[1] %}
-        {%- set now = rows_of(
-            "select count(*) as lignes, count(*) filter (where " ~ is_further(journal, next[0]) ~ ") as further,"
-            ~ " count(*) filter (where " ~ journal.id ~ " is null or " ~ key ~ " is null) as nameless,"
-            ~ " count(*) filter (where " ~ late ~ ") as late from " ~ journal.source
-        )[0] %}
-        {#- Apart, and seldom: a list of distinct values can't be made by several workers at once. #}
-        {%- set authors = rows_of(
-            "select array_agg(distinct " ~ author(next[0]) ~ ")::text from " ~ journal.source ~ " where " ~ late
-        )[0][0] if now.late else '{}' %}
-        {%- set about = rows_of(
-            "select 'source ' || c.oid || ' ' || pg_relation_filenode(c.oid), c.relkind::text = 'r' and not c.relrowsecurity and not c.relhassubclass,"
-            ~ " pg_get_viewdef('" ~ journal.view ~ "'::regclass) from pg_class c where c.oid = '" ~ journal.source ~ "'::regclass"
-        )[0] %}
-        {%- do journal.update({'now': now, 'authors': authors, 'horizon': next[1], 'file': about[0], 'is_table': about[1], 'definition': about[2]}) %}
+        {%- do journal.update({
+            'mark': kept[0] if kept else none, 'next': next[0], 'horizon': next[1],
+            'file': about[0], 'is_table': about[1], 'definition': about[2],
+        }) %}
+        {#- Anything else may have no transaction numbers; a fact made of it is built whole. #}
+        {%- if journal.is_table %}
+            {%- set late = author(next[0]) ~ " >= " ~ next[1] %}
+            {%- set now = rows_of(
+                "select count(*) as lignes, count(*) filter (where " ~ is_further(journal, next[0]) ~ ") as further,"
+                ~ " count(*) filter (where " ~ journal.id ~ " is null or " ~ key ~ " is null) as nameless,"
+                ~ " count(*) filter (where " ~ late ~ ") as late from " ~ journal.source
+            )[0] %}
+            {#- Apart, and seldom: a list of distinct values can't be made by several workers at once. #}
+            {%- set authors = rows_of(
+                "select array_agg(distinct " ~ author(next[0]) ~ ")::text from " ~ journal.source ~ " where " ~ late
+            )[0][0] if now.late else '{}' %}
+            {%- do journal.update({'now': now, 'authors': authors}) %}
+        {%- else %}
+            {%- do journal.update({'now': {'lignes': 0}, 'authors': '{}'}) %}
+        {%- endif %}
     {%- endfor %}
 {% endmacro %}
 
@@ -115,8 +123,8 @@
     {%- if should_full_refresh() %}{{ return('it was asked for') }}{% endif %}
     {%- if not rows_of("select has_database_privilege(current_database(), 'temp')")[0][0] %}{{ return('no temporary tables') }}{% endif %}
     {%- for journal in journals %}
-        {%- if not journal.mark %}{{ return('nothing is known of the last build') }}{% endif %}
         {%- if not journal.is_table %}{{ return(journal.source.identifier ~ ' is no plain table') }}{% endif %}
+        {%- if not journal.mark %}{{ return('nothing is known of the last build') }}{% endif %}
         {%- if journal.mark.empreinte != print %}{{ return('the model, a view or as_of is another one') }}{% endif %}
         {%- if journal.mark.fichiers != files[journal.name] %}{{ return(journal.source.identifier ~ ' or the fact was replaced') }}{% endif %}
         {%- if journal.now.nameless %}{{ return(journal.source.identifier ~ ' has lines without an id') }}{% endif %}

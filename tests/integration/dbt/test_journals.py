@@ -57,7 +57,7 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
 
 
 def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: Database) -> None:
-    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; then another day."""
+    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; another day; a view for a table."""
     built.run("update sigeti.indemnisations set montant_du = montant_du + 1 where ctid = '(0,1)'")
     built.run(
         "insert into sigeti.emplois select * from sigeti.emplois where ctid = '(0,1)'; delete from sigeti.emplois where ctid = '(0,2)'"
@@ -67,4 +67,7 @@ def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: D
     assert wrong(built, DAY) == {}
     earlier = DAY.replace(month=3)
     assert refresh(dbt, built, earlier) == set(FACTS)
+    assert wrong(built, earlier) == {}
+    built.run("alter table sigeti.emplois rename to registre; create view sigeti.emplois as table sigeti.registre")
+    assert refresh(dbt, built, earlier) == {"fait_emplois_crees"}
     assert wrong(built, earlier) == {}

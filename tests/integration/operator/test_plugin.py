@@ -88,4 +88,4 @@ def test_artifacts_without_a_page_say_so(shared_place):
     told = plugin(shared_place, "artifacts", "plugin-files")
     assert (told.returncode, "no run has ended yet" in told.stderr) == (2, True)
     told = plugin(shared_place, "artifacts", "plugin-files", "a-run")
-    assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True)
+    assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True), told.stderr

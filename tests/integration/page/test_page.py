@@ -152,5 +152,5 @@ def test_it_says_that_the_cluster_does_not_answer_and_shows_what_it_knew(ground)
             proxy.__exit__(None, None, None)
             eventually(lambda: page.json("/")["silentSince"], within=30)
             assert line(page, "phase2")["health"]["data"] == "Stale"
-            assert "The cluster does not answer" in page.get("/", accept="text/html").text
+            eventually(lambda: "The cluster does not answer" in page.get("/", accept="text/html").text, within=30)
             assert (ground.account / "token").read_text() not in page.log.read_text()
