@@ -8,6 +8,8 @@ from refresh_cli.kubectl import CliError, Kubectl
 
 PAGE = "app.kubernetes.io/name=dashboard-refresh-page"
 """Label of the page's service."""
+OF_THE_CLUSTER = f"{PAGE},dashboards.sigeti.io/watches=cluster"
+"""Labels of the service of a page that shows every namespace; the others show their own alone."""
 _NO_PAGE = (
     "there is no page that could be asked (chart value page.enabled), or not where you may list services; "
     "`refresh-runner artifacts` asks the warehouse itself"
@@ -55,17 +57,17 @@ class Page:
     """The page's service."""
 
     kubectl: Kubectl
-    address: str
-    """Its path at the API server."""
+    namespace: str
+    service: str
 
     @classmethod
     def find(cls, kubectl: Kubectl) -> "Page":
-        """Return the page of the namespace, else the one of the cluster; CliError if there is none, or it can't be seen."""
-        for where in ([], ["--all-namespaces"]):
-            found = _List.model_validate_json(kubectl("get", "services", f"--selector={PAGE}", "-o", "json", *where)).items
+        """Return the page of the namespace, else one that shows the whole cluster; CliError if there is none, or it can't be seen."""
+        for selector, where in ((PAGE, []), (OF_THE_CLUSTER, ["--all-namespaces"])):
+            found = _List.model_validate_json(kubectl("get", "services", f"--selector={selector}", "-o", "json", *where)).items
             if found:
                 meta = found[0].metadata
-                return cls(kubectl, f"/api/v1/namespaces/{meta.namespace}/services/{meta.name}:http/proxy")
+                return cls(kubectl, meta.namespace, meta.name)
         raise CliError(_NO_PAGE)
 
     def artifacts(self, namespace: str, name: str, run: str) -> list[Artifact]:
@@ -85,8 +87,11 @@ class Page:
 
     def _get(self, path: str, what: str) -> str:
         try:
-            return self.kubectl("get", "--raw", self.address + path)
+            return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/services/{self.service}:http/proxy{path}")
         except CliError as error:
+            if "no endpoints available" in str(error):
+                look = f"kubectl get pods -n {self.namespace} -l {PAGE}"
+                raise CliError(f"the page (service {self.namespace}/{self.service}) has no pod that is ready; look at `{look}`") from None
             if "NotFound" in str(error) or "could not find" in str(error):
                 raise CliError(f"the page knows nothing of {what}") from None
             raise

@@ -9,6 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from support.eventually import eventually
+
 
 @pytest.fixture
 def calls() -> Iterator[ThreadPoolExecutor]:
@@ -89,3 +91,19 @@ def test_artifacts_without_a_page_say_so(shared_place):
     assert (told.returncode, "no run has ended yet" in told.stderr) == (2, True)
     told = plugin(shared_place, "artifacts", "plugin-files", "a-run")
     assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True), told.stderr
+
+
+def test_a_page_without_a_pod_is_named(own_place):
+    """With what to look at."""
+    place = own_place
+    place.refresh("plugin-page")
+    labels = {"app.kubernetes.io/name": "dashboard-refresh-page", "dashboards.sigeti.io/watches": "namespace"}
+    service = {"selector": labels, "ports": [{"name": "http", "port": 80}]}
+    place.api.create(place.namespace, "services", {"metadata": {"name": "page", "labels": labels}, "spec": service})
+
+    def no_pod() -> bool:
+        told = plugin(place, "artifacts", "plugin-page", "a-run")
+        assert f"{place.namespace}/page) has no pod that is ready" in told.stderr, told.stderr
+        return told.returncode == 2
+
+    eventually(no_pod, within=10)

@@ -61,8 +61,6 @@ def ground(
     drop_database(database)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"drop role {READER}")
-    # the plugin looks for a page in the whole cluster
-    contract.within(NAMESPACE)("delete", "services", "--all")
     contract("delete", "namespace", NAMESPACE, "--wait=false")
 
 
