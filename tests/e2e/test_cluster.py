@@ -1,46 +1,19 @@
-"""The embedded cluster itself: a real node that runs pods, keeps to itself, heals, and ends without a trace."""
+"""The cluster that all other tests stand on: pods find and hear each other, keep to their memory, and reach nobody outside."""
+
+from __future__ import annotations
 
 import os
-import subprocess
-import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 
-import psutil
 import pytest
 
-from cluster.builders import Buildah
-from cluster.embedded.full import EmbeddedCluster, cgroup_of
-from cluster.images import EXAMPLES, build_images
-from cluster.local import build_programs
 from cluster.paths import paths_of
-from cluster.preflight import ensure
-from cluster.seam import chosen_kind, docker_answers
 from support.eventually import eventually
 from support.kubectl import Kubectl
+from support.pods import in_server, serve
 
-if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) != "embedded":
-    pytest.skip("these tests are about the embedded cluster, and this machine uses another kind", allow_module_level=True)
-
-PATHS = paths_of(os.environ)
-SERVER = """
-apiVersion: v1
-kind: Pod
-metadata: {name: server, labels: {app: server}}
-spec:
-  containers:
-    - name: server
-      image: refresh-examples:dev
-      imagePullPolicy: IfNotPresent
-      command: [python3, -m, http.server, "8080", --directory, /etc]
-      readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: web}
-spec: {selector: {app: server}, ports: [{port: 80, targetPort: 8080}]}
-"""
-HUNGRY = """
+_NAMESPACE = "smoke"
+_HUNGRY = """
 apiVersion: v1
 kind: Pod
 metadata: {name: hungry}
@@ -48,146 +21,53 @@ spec:
   restartPolicy: Never
   containers:
     - name: hungry
-      image: refresh-examples:dev
+      image: IMAGE
       imagePullPolicy: IfNotPresent
       command: [python3, -c, "bytearray(300_000_000)"]
       resources: {limits: {memory: 64Mi}}
 """
 
 
-class Node:
-    """A running embedded cluster with kubectl."""
-
-    def __init__(self, name: str) -> None:
-        ensure(PATHS, "embedded")
-        self.programs = build_programs(PATHS)
-        self.cluster = EmbeddedCluster(PATHS.clusters / name)
-        self.kubectl = Kubectl(self.cluster.kubeconfig, "default", str(PATHS.tools / "kubectl"))
-
-    def up(self) -> None:
-        """Make it run, whatever was before."""
-        self.cluster.up(self.programs)
-
-    def inhabitants(self) -> list[psutil.Process]:
-        """All processes that live in the node's process namespace, the pods' included, and process 1 itself."""
-        init = self.cluster.processes.find("node")
-        assert init
-        inside = below(init.pid)
-        assert len(inside) >= 10
-        return inside
-
-
-def below(init: int) -> list[psutil.Process]:
-    """The processes of a process namespace and of those in it, by their common namespace or descent."""
-    family = {init} | {child.pid for child in psutil.Process(init).children(recursive=True)}
-    ours = namespace(init)
-    return [psutil.Process(pid) for pid in psutil.pids() if pid in family or namespace(pid) == ours]
-
-
-def namespace(pid: int) -> str:
-    """The kernel's name of a process' process namespace; empty when the process has ended."""
-    try:
-        return str(Path(f"/proc/{pid}/ns/pid").readlink())
-    except OSError:
-        return ""
-
-
-def traces(home: Path, inhabitants: list[psutil.Process]) -> list[str]:
-    """What is left on the machine of a cluster that lived in `home`. Namespaces and their mounts end with the last process."""
-    left = [str(process) for process in inhabitants if process.is_running()]
-    left += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line]
-    left += [str(place) for place in Path("/sys/fs/cgroup").glob(f"**/{cgroup_of(home)}")]
-    left += [str(home)] if home.exists() else []
-    links = subprocess.run(["ip", "-oneline", "link"], capture_output=True, text=True, check=True, timeout=10).stdout
-    return left + [line for line in links.splitlines() if "nowhere" in line]
+@pytest.fixture(scope="module")
+def image(cluster) -> str:
+    """An image with Python that the cluster knows."""
+    return cluster.load()["refresh-examples"]
 
 
 @pytest.fixture(scope="module")
-def node() -> Iterator[Node]:
-    """A running cluster of these tests' own, with a server in it."""
-    node = Node("smoke")
-    try:
-        node.up()
-        reference = build_images(PATHS, Buildah(PATHS))[EXAMPLES.name]
-        node.cluster.load_image(Buildah(PATHS).archive(EXAMPLES, reference.partition(":")[2]))
-        node.cluster.tag_image(f"docker.io/library/{reference}", f"docker.io/library/{EXAMPLES.name}:dev")
-        node.kubectl.apply(SERVER)
-        node.kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s", timeout=90)
-        yield node
-    finally:
-        node.cluster.down()
+def pods(cluster, image: str) -> Iterator[Kubectl]:
+    """A namespace with a server in it."""
+    kubectl = Kubectl(cluster.kubeconfig, _NAMESPACE, str(paths_of(os.environ).tools / "kubectl"))
+    kubectl.attempt("delete", "namespace", _NAMESPACE, "--wait=true", timeout=120)
+    kubectl("create", "namespace", _NAMESPACE)
+    serve(kubectl, image)
+    yield kubectl
+    kubectl("delete", "namespace", _NAMESPACE, "--wait=false")
 
 
-def in_pod(node: Node, program: str) -> str:
-    """What a Python program prints in the server's pod."""
-    return node.kubectl("exec", "server", "--", "python3", "-c", program).strip()
-
-
-def fetched_in_pod(node: Node, url: str) -> str:
-    """What a GET from inside the server's pod gives; an AssertionError when it fails."""
-    return in_pod(node, f"import urllib.request as r; print(r.urlopen('{url}', timeout=10).read().decode())")
-
-
-def test_a_pod_reaches_a_service_by_name_and_its_log_can_be_read(node: Node) -> None:
+def test_a_pod_reaches_a_service_by_name_and_its_log_can_be_read(pods: Kubectl) -> None:
     """DNS, kube-proxy, exec and logs work."""
-    eventually(lambda: "localhost" in fetched_in_pod(node, "http://web/hosts"), within=60)
-    eventually(lambda: "GET /hosts" in node.kubectl("logs", "server"), within=60)
+    fetch = "import urllib.request as r; print(r.urlopen('http://web/hosts', timeout=10).read().decode())"
+    eventually(lambda: "localhost" in in_server(pods, fetch), within=60)
+    eventually(lambda: "GET /hosts" in pods("logs", "server"), within=60)
 
 
-def test_nothing_leaves_the_machine(node: Node) -> None:
+def test_nothing_leaves_the_machine(pods: Kubectl, cluster) -> None:
     """An address outside is a dead end and a name outside has no answer, while the Service still answers."""
+    if cluster.kind != "embedded":
+        pytest.skip("only the embedded cluster has no way out")
     connect = """
 import socket
 try: socket.create_connection(("{}", {}), timeout=10); print("open")
 except OSError as error: print(type(error).__name__)
 """
-    eventually(lambda: in_pod(node, connect.format("web", 80)) == "open", within=60)
-    assert in_pod(node, connect.format("192.0.2.1", 80)) == "OSError"
-    assert in_pod(node, connect.format("example.org", 80)) == "gaierror"
+    eventually(lambda: in_server(pods, connect.format("web", 80)) == "open", within=60)
+    assert in_server(pods, connect.format("192.0.2.1", 80)) == "OSError"
+    assert in_server(pods, connect.format("example.org", 80)) == "gaierror"
 
 
-def test_a_pod_over_its_memory_limit_is_killed_and_said_to_be(node: Node) -> None:
+def test_a_pod_over_its_memory_limit_is_killed_and_said_to_be(pods: Kubectl, image: str) -> None:
     """OOMKilled is what kubectl shows."""
-    node.kubectl.apply(HUNGRY)
+    pods.apply(_HUNGRY.replace("IMAGE", image))
     template = "--output=jsonpath={.status.containerStatuses[0].state.terminated.reason}"
-    eventually(lambda: node.kubectl("get", "pod", "hungry", template) == "OOMKilled", within=60)
-
-
-def test_an_exposed_service_answers_on_loopback_also_after_the_relay_died(node: Node) -> None:
-    """The same port leads to it again once `up` has put it right."""
-    port = node.cluster.expose("web", "default", 80)
-    assert node.cluster.expose("web", "default", 80) == port
-    node.cluster.stop_component(f"relay-{port}")
-    node.up()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/hosts", timeout=10) as answer:
-        assert b"localhost" in answer.read()
-
-
-def test_a_killed_component_is_started_again_and_nothing_is_lost(node: Node) -> None:
-    """After kubelet and API server were killed, `up` has the node Ready with the pod that ran before."""
-    before = node.kubectl("get", "pod", "server", "--output=jsonpath={.metadata.uid}")
-    for name in ("kubelet", "kube-apiserver"):
-        node.cluster.stop_component(name)
-    node.up()
-    node.kubectl("wait", "node/node", "--for=condition=Ready", "--timeout=60s", timeout=90)
-    assert node.kubectl("get", "pod", "server", "--output=jsonpath={.metadata.uid}") == before
-
-
-def test_a_crashed_cluster_starts_anew_and_ends_without_a_trace_beside_a_live_one(node: Node) -> None:
-    """Its first process killed, its state half gone: up works, down leaves nothing, and the neighbour has noticed nothing."""
-    other = Node("smoke-2")
-    try:
-        other.up()
-        crashed = other.inhabitants()
-        init = other.cluster.processes.find("node")
-        assert init
-        psutil.Process(init.pid).kill()
-        (other.cluster.home / "exposed.json").unlink()
-        other.up()
-        assert not [process for process in crashed if process.is_running()]
-        lived = other.inhabitants()
-    finally:
-        other.cluster.down()
-    assert traces(other.cluster.home, lived) == []
-    assert traces(node.cluster.home, node.inhabitants()) != []
-    assert "server" in node.kubectl("get", "pods", "--field-selector=status.phase=Running", "--output=name")
+    eventually(lambda: pods("get", "pod", "hungry", template) == "OOMKilled", within=60)

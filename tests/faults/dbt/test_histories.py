@@ -1,4 +1,4 @@
-"""Over many drawn histories of the sources the facts, made anew in part, stay what they would be if built whole."""
+"""Over many drawn histories of the sources the facts, made anew in part, stay what they would be if built whole; and what forces that."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from random import Random
 import pytest
 
 from integration.dbt.histories import FACTS, append, drawn, files, lines, wrong
-from integration.dbt.test_journals import DAY, JOURNALS, refresh
+from integration.dbt.test_journals import DAY, JOURNALS, built, refresh
 from refresh_examples.load import load
 from refresh_examples.sources import Sources
 from support.dbt_project import Dbt
 from support.postgres import Database
+
+__all__ = ["built"]  # a fixture
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -31,6 +33,23 @@ def test_a_history_ends_in_the_truth(dbt: Dbt, fresh_database: Database, seed: i
     dbt.succeed(fresh_database, "run", "--full-refresh", "--select", "tag:facts", variables={"as_of": "2026-06-30"})
     assert not set(before.items()) & set(files(fresh_database).items())
     assert _rows(fresh_database) == in_part
+
+
+def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: Database) -> None:
+    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; another day; a view for a table."""
+    built.run("update sigeti.indemnisations set montant_du = montant_du + 1 where ctid = '(0,1)'")
+    built.run(
+        "insert into sigeti.emplois select * from sigeti.emplois where ctid = '(0,1)'; delete from sigeti.emplois where ctid = '(0,2)'"
+    )
+    built.run("create table other as table sigeti.paiements; truncate sigeti.paiements; insert into sigeti.paiements table other")
+    assert refresh(dbt, built) == {"fait_indemnisations", "fait_emplois_crees", "fait_factures"}
+    assert wrong(built, DAY) == {}
+    earlier = DAY.replace(month=3)
+    assert refresh(dbt, built, earlier) == set(FACTS)
+    assert wrong(built, earlier) == {}
+    built.run("alter table sigeti.emplois rename to registre; create view sigeti.emplois as table sigeti.registre")
+    assert refresh(dbt, built, earlier) == {"fait_emplois_crees"}
+    assert wrong(built, earlier) == {}
 
 
 def _rows(database: Database) -> dict[str, list[tuple[object, ...]]]:

@@ -54,20 +54,3 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
     built.run("update dwh_facts.reperes set lignes = lignes - 1 where journal = 'stg_emplois_crees'")
     assert refresh(dbt, built) == set()
     assert set(wrong(built, DAY)) == {"mart_emplois_crees"}
-
-
-def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: Database) -> None:
-    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; another day; a view for a table."""
-    built.run("update sigeti.indemnisations set montant_du = montant_du + 1 where ctid = '(0,1)'")
-    built.run(
-        "insert into sigeti.emplois select * from sigeti.emplois where ctid = '(0,1)'; delete from sigeti.emplois where ctid = '(0,2)'"
-    )
-    built.run("create table other as table sigeti.paiements; truncate sigeti.paiements; insert into sigeti.paiements table other")
-    assert refresh(dbt, built) == {"fait_indemnisations", "fait_emplois_crees", "fait_factures"}
-    assert wrong(built, DAY) == {}
-    earlier = DAY.replace(month=3)
-    assert refresh(dbt, built, earlier) == set(FACTS)
-    assert wrong(built, earlier) == {}
-    built.run("alter table sigeti.emplois rename to registre; create view sigeti.emplois as table sigeti.registre")
-    assert refresh(dbt, built, earlier) == {"fait_emplois_crees"}
-    assert wrong(built, earlier) == {}

@@ -1,0 +1,126 @@
+"""The embedded cluster on its bad days: what was killed is started again, and what crashed leaves no trace."""
+
+import os
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cluster.builders import Buildah
+from cluster.embedded.full import EmbeddedCluster, cgroup_of
+from cluster.images import EXAMPLES, build_images
+from cluster.local import build_programs
+from cluster.paths import paths_of
+from cluster.preflight import ensure
+from cluster.seam import chosen_kind, docker_answers
+from support.kubectl import Kubectl
+from support.pods import serve
+
+if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) != "embedded":
+    pytest.skip("these tests are about the embedded cluster, and this machine uses another kind", allow_module_level=True)
+
+PATHS = paths_of(os.environ)
+
+
+class Node:
+    """A running embedded cluster with kubectl."""
+
+    def __init__(self, name: str) -> None:
+        ensure(PATHS, "embedded")
+        self.programs = build_programs(PATHS)
+        self.cluster = EmbeddedCluster(PATHS.clusters / name)
+        self.kubectl = Kubectl(self.cluster.kubeconfig, "default", str(PATHS.tools / "kubectl"))
+
+    def up(self) -> None:
+        """Make it run, whatever was before."""
+        self.cluster.up(self.programs)
+
+    def inhabitants(self) -> list[psutil.Process]:
+        """All processes that live in the node's process namespace, the pods' included, and process 1 itself."""
+        init = self.cluster.processes.find("node")
+        assert init
+        inside = below(init.pid)
+        assert len(inside) >= 10
+        return inside
+
+
+def below(init: int) -> list[psutil.Process]:
+    """The processes of a process namespace and of those in it, by their common namespace or descent."""
+    family = {init} | {child.pid for child in psutil.Process(init).children(recursive=True)}
+    ours = namespace(init)
+    return [psutil.Process(pid) for pid in psutil.pids() if pid in family or namespace(pid) == ours]
+
+
+def namespace(pid: int) -> str:
+    """The kernel's name of a process' process namespace; empty when the process has ended."""
+    try:
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def traces(home: Path, inhabitants: list[psutil.Process]) -> list[str]:
+    """What is left on the machine of a cluster that lived in `home`. Namespaces and their mounts end with the last process."""
+    left = [str(process) for process in inhabitants if process.is_running()]
+    left += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line]
+    left += [str(place) for place in Path("/sys/fs/cgroup").glob(f"**/{cgroup_of(home)}")]
+    left += [str(home)] if home.exists() else []
+    links = subprocess.run(["ip", "-oneline", "link"], capture_output=True, text=True, check=True, timeout=10).stdout
+    return left + [line for line in links.splitlines() if "nowhere" in line]
+
+
+@pytest.fixture(scope="module")
+def node() -> Iterator[Node]:
+    """A running cluster of these tests' own, with a server in it."""
+    node = Node("smoke")
+    try:
+        node.up()
+        reference = build_images(PATHS, Buildah(PATHS))[EXAMPLES.name]
+        node.cluster.load_image(Buildah(PATHS).archive(EXAMPLES, reference.partition(":")[2]))
+        serve(node.kubectl, reference)
+        yield node
+    finally:
+        node.cluster.down()
+
+
+def test_an_exposed_service_answers_on_loopback_also_after_the_relay_died(node: Node) -> None:
+    """The same port leads to it again once `up` has put it right."""
+    port = node.cluster.expose("web", "default", 80)
+    assert node.cluster.expose("web", "default", 80) == port
+    node.cluster.stop_component(f"relay-{port}")
+    node.up()
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/hosts", timeout=10) as answer:
+        assert b"localhost" in answer.read()
+
+
+def test_a_killed_component_is_started_again_and_nothing_is_lost(node: Node) -> None:
+    """After kubelet and API server were killed, `up` has the node Ready with the pod that ran before."""
+    before = node.kubectl("get", "pod", "server", "--output=jsonpath={.metadata.uid}")
+    for name in ("kubelet", "kube-apiserver"):
+        node.cluster.stop_component(name)
+    node.up()
+    node.kubectl("wait", "node/node", "--for=condition=Ready", "--timeout=60s", timeout=90)
+    assert node.kubectl("get", "pod", "server", "--output=jsonpath={.metadata.uid}") == before
+
+
+def test_a_crashed_cluster_starts_anew_and_ends_without_a_trace_beside_a_live_one(node: Node) -> None:
+    """Its first process killed, its state half gone: up works, down leaves nothing, and the neighbour has noticed nothing."""
+    other = Node("smoke-2")
+    try:
+        other.up()
+        crashed = other.inhabitants()
+        init = other.cluster.processes.find("node")
+        assert init
+        psutil.Process(init.pid).kill()
+        (other.cluster.home / "exposed.json").unlink()
+        other.up()
+        assert not [process for process in crashed if process.is_running()]
+        lived = other.inhabitants()
+    finally:
+        other.cluster.down()
+    assert traces(other.cluster.home, lived) == []
+    assert traces(node.cluster.home, node.inhabitants()) != []
+    assert "server" in node.kubectl("get", "pods", "--field-selector=status.phase=Running", "--output=name")
