@@ -41,7 +41,7 @@ bench-operator: setup ## the operator with 1,000 refreshes on a real API server 
 bench-page: setup ## the page with 1,000 refreshes on a real API server (three minutes)
 	@$(PYTHON) -m bench.page_at_scale
 
-test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers (up to an hour)
+test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers; and what takes long (up to an hour)
 	@scripts/test-faults
 
 test-browser: setup ## the page in a real browser (Debian's chromium; two minutes)

@@ -10,10 +10,10 @@ from datetime import date, timedelta
 import pytest
 import yaml
 
-from e2e.conftest import AS_OF, ROWS, SEED, sample
 from refresh_examples.sources import Sources
 from refresh_examples.truth import Mart, truth
 from support.eventually import eventually
+from support.real_cluster import AS_OF, ROWS, SEED, sample
 
 _BY_MONTH = ("zone_id", "annee", "mois")
 MARTS = {

@@ -32,6 +32,7 @@ def test_it_answers_its_probes_and_ends_quickly(own_place):
     own_place.until(lambda: corrected in httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text, 10)
     own_place.request("lines", "one")
     job = own_place.run_of("lines")
+    own_place.until(lambda: f'"run":"{job}"' in own_place.log.read_text().replace(": ", ":"), 10)
     told = time.monotonic()
     assert own_place.stop() == 0
     assert time.monotonic() - told < 3

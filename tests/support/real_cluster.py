@@ -1,7 +1,4 @@
-"""One real cluster for all end-to-end tests, with the images built from the Dockerfile and the operator from its chart.
-
-Most of their time they wait, so several can go at once (`pytest -n`): each worker has a stage in a namespace of its own.
-"""
+"""Fixtures with a real cluster, the images built from the Dockerfile, and the operator from its chart; one of each a session."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import yaml
 
-from cluster.seam import cluster_of
+from cluster.seam import Cluster, cluster_of
 from support.stage import SAMPLES, Stage
 
 AS_OF = "2026-06-30"
@@ -21,7 +18,7 @@ SEED = 11
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster() -> Iterator[Cluster]:
     """The cluster; it goes down with the session unless KEEP_CLUSTER is set (then the next session finds it warm)."""
     chosen = cluster_of("test")
     chosen.up()
@@ -31,9 +28,9 @@ def cluster():
 
 
 @pytest.fixture(scope="session")
-def stage(cluster, worker_id: str) -> Iterator[Stage]:
+def stage(cluster: Cluster) -> Iterator[Stage]:
     """Warehouse with source data, API, inbox and operator, in a namespace of their own at the `restricted` level."""
-    namespace = f"refresh-e2e-{worker_id}"
+    namespace = "refresh-e2e"
     stage = Stage.of(cluster, namespace)
     kubectl = stage.kubectl.within("default")
     kubectl.attempt("delete", "namespace", namespace, "--wait=true", timeout=120)
@@ -80,3 +77,13 @@ def phase2(stage: Stage) -> Iterator[Callable[..., str]]:
     yield apply
     for name in applied:
         stage.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
+
+
+SHORT = {"layers": [{"name": "staging", "select": ["stg_implantations"]}], "tests": None, "validation": None, "cache": None}
+"""One view: for faults that have nothing to do with what a run builds."""
+
+
+def recovers(stage: Stage, name: str) -> None:
+    """The next run of the refresh succeeds."""
+    stage.request_run(name, "again")
+    assert stage.finished(name, "again")["outcome"] == "Succeeded", stage.story(name)

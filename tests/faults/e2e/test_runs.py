@@ -1,0 +1,60 @@
+"""Runs on a real cluster that end badly: the status says why, and the next run works."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.eventually import eventually
+from support.real_cluster import SHORT, recovers
+
+PASSWORD = "p%40:/'\"$"
+
+
+def test_a_warehouse_that_is_away_is_tried_again_and_then_named(stage, phase2):
+    """Attempts are shown while they last; the password shows nowhere."""
+    name = phase2(retries=1, timeout="3m", **SHORT)
+    with stage.warehouse_away():
+        stage.request_run(name, "no-warehouse")
+        eventually(lambda: "attempt 1/2" in running_message(stage, name), within=90, context=lambda: stage.story(name))
+        done = stage.finished(name, "no-warehouse")
+        everything = stage.story(name) + stage.kubectl("get", "dashboardrefresh", name, "-o", "yaml") + str(stage.inbox())
+    assert (done["outcome"], done["reason"], done["attempts"]) == ("Failed", "WarehouseUnreachable", 2), done
+    assert PASSWORD not in everything
+    recovers(stage, name)
+
+
+def test_a_run_over_its_deadline_names_the_step(stage, phase2):
+    """A source that answers too slowly holds the facts up until the run's time is over; the next run works."""
+    name = phase2(retries=0, timeout="45s")
+    with stage.slow("sigeti.indemnisations", seconds=120):
+        stage.request_run(name, "slow")
+        done = stage.finished(name, "slow")
+    assert (done["outcome"], done["reason"]) == ("Failed", "DeadlineExceeded"), done
+    assert "2/6 facts" in done["message"]
+    stage.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"timeout":"5m"}}')
+    recovers(stage, name)
+
+
+@pytest.fixture
+def missing_image(stage):
+    """An operator that was told an image that is nowhere; right again afterwards."""
+    stage.install_operator("runner.image.tag=missing")
+    yield
+    stage.install_operator()
+
+
+@pytest.mark.usefixtures("missing_image")
+def test_an_image_that_cannot_be_pulled_is_named(stage, phase2):
+    """While it waits, and as the reason once it is given up."""
+    name = phase2(retries=0, startTimeout="8s", **SHORT)
+    stage.request_run(name, "no-image")
+    done = stage.finished(name, "no-image")
+    assert (done["outcome"], done["reason"]) == ("Failed", "ImagePullFailed"), done
+    assert "missing" in done["message"]
+    stage.install_operator()
+    recovers(stage, name)
+
+
+def running_message(stage, name: str) -> str:
+    conditions = stage.status(name).get("conditions", [])
+    return next((condition["message"] for condition in conditions if condition["type"] == "Running"), "")
