@@ -5,8 +5,12 @@ import pytest
 pytest_plugins = ["support.postgres", "support.control_plane", "support.operator", "support.real_cluster"]
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares something dear to make on one worker (`-n 3 --dist loadgroup`): an API server, a warehouse with all models."""
+    """Keep what shares something dear to make on one worker (`-n 3 --dist loadgroup`): an API server, a warehouse with all models.
+
+    Before the other hooks, since xdist's own reads the groups.
+    """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
 
