@@ -1,22 +1,30 @@
-"""Fixtures that several areas of the tests share live in `support`; they are registered here by name."""
+"""Fixtures that several areas of the tests share live in `support`; they are registered here by name. So is how xdist spreads tests."""
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["support.postgres", "support.control_plane", "support.operator", "support.real_cluster"]
 
+SHARED = {
+    "tests/integration/dbt/": "a warehouse with all models",
+    "tests/integration/operator/": "an API server for operators",
+    "tests/integration/chart/": "an API server for others",
+    "tests/integration/cluster/": "an API server for others",
+    "tests/integration/contract/": "an API server for others",
+    "tests/integration/page/": "an API server for others",
+    "tests/integration/runner/test_status.py": "an API server for others",
+}
+"""What is dear to make, by the start of the names of the tests that share it."""
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep what shares something dear to make on one worker (`-n 3 --dist loadgroup`): an API server, a warehouse with all models.
 
-    Before the other hooks, since xdist's own reads the groups.
-    """
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
+class _ByWhatTheyShare(LoadScopeScheduling):
+    """One worker for all tests of a file, whose tests may build upon each other, and for all that share what is dear to make."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((what for start, what in SHARED.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
 
 
-def _group(item: pytest.Item) -> str:
-    area = item.path.parent.name
-    if "control_plane" in getattr(item, "fixturenames", ()):
-        return "operator" if area == "operator" else "cluster"
-    return area if area == "dbt" else item.path.name
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Spread tests over the workers of `-n`, whatever `--dist` says."""
+    return _ByWhatTheyShare(config, log)  # type: ignore[arg-type]
