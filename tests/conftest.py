@@ -17,7 +17,7 @@ SHARED = {
 """What is dear to make, by the start of the names of the tests that share it."""
 
 
-class _ByWhatTheyShare(LoadScopeScheduling):
+class _ByWhatTheyShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One worker for all tests of a file, whose tests may build upon each other, and for all that share what is dear to make."""
 
     def _split_scope(self, nodeid: str) -> str:
@@ -27,4 +27,4 @@ class _ByWhatTheyShare(LoadScopeScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
     """Spread tests over the workers of `-n`, whatever `--dist` says."""
-    return _ByWhatTheyShare(config, log)  # type: ignore[arg-type]
+    return _ByWhatTheyShare(config, log)
