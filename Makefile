@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator
+.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ bench-refresh: parsed ## one refresh against the old way and against its SQL alo
 	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --judge-later .state/bench/refresh.name
 	@$(PYTHON) -m bench.readers --judge-later .state/bench/readers.name
 	@$(PYTHON) -m bench.verdicts $$(cat .state/bench/refresh.name) $$(cat .state/bench/readers.name)
+
+bench-changes: parsed ## a refresh after one record in a hundred was corrected, beside one that builds everything (ROWS=10000 RUNS=5)
+	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5)
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
 	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)
