@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from refresh_api.order import ExitCode
 from refresh_runner import artifacts, parsed
 from refresh_runner.access import NOWHERE, Access
+from refresh_runner.dbt import Dbt
+from refresh_runner.dbt_tests import Statements, agreed
 from refresh_runner.failures import RunFailedError
-from refresh_runner.plan import DbtSettings
+from refresh_runner.plan import DbtSettings, Selection
+from refresh_runner.publish import beside
 from refresh_runner.reading import reading
-
-if TYPE_CHECKING:
-    from dbt.contracts.graph.manifest import Manifest
 
 _PLACES: Final = (
     (NOWHERE, "2000-01-31"),
@@ -30,25 +32,44 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None])
         say(f"{project} is read already")
         return ExitCode.OK
     try:
-        one, other = (_read(project, settings, access, as_of) for access, as_of in _PLACES)
+        with _read(project, settings, *_PLACES[0]) as one, _read(project, settings, *_PLACES[1]) as other:
+            return _keep(path, one, other, lambda text: say(f"{project} {text}"))
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
-    parsed.move(other, NOWHERE.dbname)
-    why = "it reads environment variables" if one.env_vars else parsed.difference(one, other)
+
+
+def _keep(path: Path, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
+    parsed.move(other.manifest, one.scene.database)
+    why = "it reads environment variables" if one.manifest.env_vars else parsed.difference(one.manifest, other.manifest)
     if why:
-        say(f"{project} can be read, but the result holds for one warehouse or date alone, so every run will read it anew: {why}")
+        say(f"can be read, but the result holds for one warehouse or date alone, so every run will read it anew: {why}")
         return ExitCode.OK
-    parsed.write(path, one)
-    say(f"{project} is read: {len(one.nodes)} nodes, for every warehouse and date")
+    parsed.move(other.manifest, _PLACES[1][0].dbname)
+    tests = _tests(one, other)
+    parsed.write(path, one.manifest, tests)
+    say(f"is read: {len(one.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
     return ExitCode.OK
+
+
+def _tests(one: Dbt, other: Dbt) -> Statements:
+    """Return the statements of the tests that are the same for both, wherever tables are built."""
+    everything = Selection(("*",))
+    for relation, table in other.tables(other.models(everything)).items():
+        other.put(table, beside(relation).schema)
+    try:
+        tests = one.tests(everything)
+    except RunFailedError:
+        return {}
+    return agreed(one.scene, one.rehearsed(tests), other.scene, other.rehearsed(tests))
 
 
 def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
     """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
     if not artifacts.docs_place(project, artifacts.project_id(project)).exists():
         try:
-            artifacts.write_docs(project, _read(project, settings, *_PLACES[0]))
+            with _read(project, settings, *_PLACES[0]) as dbt:
+                artifacts.write_docs(project, dbt.manifest)
         except RunFailedError as error:
             say(f"✗ {error.failure.message}")
             return ExitCode.FAILED
@@ -56,7 +77,5 @@ def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) 
     return ExitCode.OK
 
 
-def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> Manifest:
-    further = DbtSettings(settings.threads, settings.target, settings.schema, {**settings.variables, parsed.AS_OF: as_of})
-    with reading(project, further, "refresh-parse", access) as dbt:
-        return dbt.manifest
+def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> AbstractContextManager[Dbt]:
+    return reading(project, replace(settings, variables={**settings.variables, parsed.AS_OF: as_of}), "refresh-parse", access)

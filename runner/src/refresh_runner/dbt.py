@@ -22,9 +22,19 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.dbt_classes import spare_code_generation
-from refresh_runner.dbt_quick import parents, selected, spare_compilations, spare_debug_events, spare_stack_walks, spared_collections
+from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
+from refresh_runner.dbt_quick import (
+    exactly,
+    parents,
+    selected,
+    spare_compilations,
+    spare_debug_events,
+    spare_searches,
+    spare_stack_walks,
+    spared_collections,
+)
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
+from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
@@ -43,6 +53,7 @@ _QUIET: Final = (
     # Without this an empty selection is a success.
     *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
 )
+_importing: Final = threading.Lock()
 _BUILDING: Final = frozenset({"run", "build", "test"})
 _CONNECT_TIMEOUT: Final = 5
 _KEEPALIVES_IDLE: Final = 60
@@ -82,6 +93,9 @@ class Dbt:
         self._application_name = application_name
         self._on_line = on_line
         self._manifest: Manifest | None = None
+        self.tests_known: Statements = {}
+        """The statements of data tests that were kept when the project was read ahead, by id."""
+        self._moved: dict[Relation, str] = {}
         self._sqlstates = SqlStates()
         self.session_settings: Mapping[str, str] | None = {}
         """What PostgreSQL is told at the start of each session; None where something between takes nothing."""
@@ -106,7 +120,7 @@ class Dbt:
         # Reading anew leaves enough behind to be collected.
         with spared_collections() if ahead.is_file() else nullcontext():
             if ahead.is_file():
-                self._manifest = parsed.read(ahead, self._access.dbname)
+                self._manifest, self.tests_known = parsed.read(ahead, self._access.dbname)
             # What is at hand already is not read anew; the command then only makes dbt ready.
             outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
@@ -165,6 +179,7 @@ class Dbt:
         node = self.manifest.nodes[table.id]
         if node.relation_name:
             node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
+        self._moved[Relation(node.schema, node.alias)] = schema
         node.schema = schema
 
     def columns(self) -> dict[str, frozenset[str]]:
@@ -193,7 +208,7 @@ class Dbt:
         stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
         if not stated and not may_be_none:
             raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
-        return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}", "source:" + ".".join(source.fqn)) for source in stated)
+        return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}") for source in stated)
 
     def ages(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Ask how old the sources are; no question takes longer than `limit`. StoppedError when it is stopped from outside."""
@@ -209,7 +224,29 @@ class Dbt:
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
-        return self._built("test", nodes, limit)
+        statements = {id_: self.scene.filled(kept) for id_, kept in self.tests_known.items()} if self.scene.is_plain else {}
+        # What is in the warehouse matters only to what dbt puts together.
+        flags = ["--no-populate-cache"] if all(node.id in statements for node in nodes) else []
+        with known(statements):
+            return self._built("test", nodes, limit, flags)
+
+    def rehearsed(self, tests: Sequence[Node]) -> Statements:
+        """Return what dbt would send for each of these tests, where that is one statement; nothing is sent."""
+        # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
+        tests = [test for test in tests if not self.manifest.nodes[test.id].is_relational]
+        # What dbt runs it also changes.
+        kept, self._manifest = self._manifest, self.manifest.deepcopy()  # type: ignore[no-untyped-call]  # dbt states no types here
+        try:
+            with Rehearsal.held() as rehearsal:
+                self._built("test", tests, timedelta(hours=1), ["--no-populate-cache"])
+        finally:
+            self._manifest = kept
+        return {test.id: rehearsal.statements[test.id] for test in tests if test.id in rehearsal.statements}
+
+    @property
+    def scene(self) -> Scene:
+        """What is this run's own in what dbt sends."""
+        return Scene(self._access.dbname, str(self._settings.variables.get(parsed.AS_OF, "")), self._moved)
 
     def hang_up(self) -> None:
         """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
@@ -230,8 +267,8 @@ class Dbt:
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> dbtRunnerResult:
         self._sqlstates.clear()
-        with self._variables(_options(self.session_settings, limit)):
-            return self._invoke([command, *flags, "--select", *(node.selector for node in nodes)])
+        with self._variables(_options(self.session_settings, limit)), exactly(node.id for node in nodes):
+            return self._invoke([command, *flags])
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:
         _import_dbt()
@@ -325,13 +362,21 @@ def _options(session: Mapping[str, str] | None, limit: timedelta) -> dict[str, s
     return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items())}
 
 
-@cache
 def _import_dbt() -> None:
+    # Of two threads, one imports it and the other one waits: what is changed in dbt must be changed once.
+    with _importing:
+        _import_once()
+
+
+@cache
+def _import_once() -> None:
     spare_code_generation()
     with spared_collections():
         import dbt.adapters.postgres
         import dbt.cli.main  # noqa: F401 - the import is the point
 
+    spare_schemas()
     spare_stack_walks()
     spare_debug_events()
     spare_compilations()
+    spare_searches()

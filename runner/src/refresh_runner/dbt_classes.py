@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from pydantic import JsonValue
 
 if TYPE_CHECKING:
     from mashumaro.core.meta.code.builder import CodeBuilder, InternalMethodName
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
 Method = Callable[..., object]
 Compile = Callable[..., None]
 """Takes a class and mashumaro's parameters for one of its formats; sets one method, under two names."""
+
+schemas: Final[dict[str, JsonValue]] = {}
+"""The JSON schemas of dbt's classes that were asked for so far or were known ahead, by the class's full name."""
 
 
 @cache
@@ -36,6 +41,22 @@ def spare_code_generation() -> None:
         compile_mixin_packer=_later(CodeBuilder, CodeBuilder.add_pack_method, name_of_packer, _plain),
         compile_mixin_unpacker=_later(CodeBuilder, CodeBuilder.add_unpack_method, name_of_unpacker, classmethod),
     )
+
+
+@cache
+def spare_schemas() -> None:
+    """Have dbt make the JSON schema of a class only if it is not among those known: to look at a project, it makes those of 150."""
+    from dbt_common.dataclass_schema import dbtClassMixin
+
+    make = vars(dbtClassMixin)["json_schema"].__func__
+
+    def json_schema(cls: type) -> JsonValue:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        if name not in schemas:
+            schemas[name] = make(cls)
+        return schemas[name]
+
+    dbtClassMixin.json_schema = classmethod(json_schema)  # type: ignore[method-assign, assignment]
 
 
 def _plain(method: Method) -> object:

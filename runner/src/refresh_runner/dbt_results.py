@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from refresh_api.values import duration_text
+from refresh_runner.dbt_changes import changed
 from refresh_runner.failures import CONNECTION_LOST
 from refresh_runner.sessions import hang_up
 from refresh_runner.steps import Node, NodeResult, NodeState
@@ -118,12 +119,12 @@ class SqlStates:
         from dbt.adapters.exceptions.connection import FailedToConnectError
         from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
 
-        before = {name: vars(Manager)[name] for name in ("exception_handler", "open")}
+        handle, open_once = Manager.exception_handler, vars(Manager)["open"].__func__
 
         @contextmanager
         def exception_handler(manager: Manager, sql: str) -> Iterator[None]:
             try:
-                with before["exception_handler"](manager, sql):
+                with handle(manager, sql):
                     yield
             except Exception as error:
                 if isinstance(error.__cause__, psycopg2.Error):
@@ -134,27 +135,19 @@ class SqlStates:
             if self._is_given_up:
                 raise FailedToConnectError("PostgreSQL did not answer")
             try:
-                opened: Connection = before["open"].__func__(manager, connection)
+                opened: Connection = open_once(manager, connection)
             except Exception:
                 self._found[str(connection.name)] = CONNECTION_LOST
                 raise
             self._handles.append(opened.handle)
             return opened
 
-        _set(Manager, {"exception_handler": exception_handler, "open": classmethod(open_)})
-        try:
+        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_)):
             yield
-        finally:
-            _set(Manager, before)
 
     def any(self) -> str | None:
         """Return the SQLSTATE of whichever connection failed, for errors that belong to no node."""
         return next(iter(self._found.values()), None)
-
-
-def _set(owner: type, attributes: Mapping[str, object]) -> None:
-    for name, value in attributes.items():
-        setattr(owner, name, value)
 
 
 def _sqlstate(error: object) -> str:

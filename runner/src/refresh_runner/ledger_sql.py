@@ -1,6 +1,8 @@
 """The statements of the ledger."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from psycopg import sql
@@ -76,17 +78,23 @@ KEEP_DOCS: Final = """
 _STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at", ARTIFACT.name: "stored_at"}
 
 
-def upsert(table: Table, row: dict[str, object]) -> sql.Composed:
-    """Return the statement by which a row is there with these values, whether or not it was before."""
-    columns = [sql.Identifier(name) for name in row]
-    values: list[sql.Composable] = [sql.Placeholder(name) for name in row]
-    if stamp := _STAMPS.get(table.name):
+def upsert(table: Table, columns: Iterable[str]) -> bytes:
+    """Return the statement by which a row is there with values for these columns, whether or not it was before."""
+    return _upsert(table.name, tuple(table.key), tuple(columns))
+
+
+@cache
+def _upsert(table: str, key: Sequence[str], names: Sequence[str]) -> bytes:
+    columns = [sql.Identifier(name) for name in names]
+    values: list[sql.Composable] = [sql.Placeholder(name) for name in names]
+    if stamp := _STAMPS.get(table):
         columns.append(sql.Identifier(stamp))
         values.append(sql.SQL("clock_timestamp()"))
-    return sql.SQL("insert into {} ({}) values ({}) on conflict ({}) do update set {}").format(
-        sql.Identifier(table.name),
+    statement = sql.SQL("insert into {} ({}) values ({}) on conflict ({}) do update set {}").format(
+        sql.Identifier(table),
         sql.SQL(", ").join(columns),
         sql.SQL(", ").join(values),
-        sql.SQL(", ").join(map(sql.Identifier, table.key)),
+        sql.SQL(", ").join(map(sql.Identifier, key)),
         sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
     )
+    return statement.as_bytes()

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import JsonValue
 
+from refresh_runner.dbt_classes import schemas
 from refresh_runner.dbt_quick import compiled, know
+from refresh_runner.dbt_tests import Statements
 from refresh_runner.plan import DbtSettings
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 AS_OF: Final = "as_of"
 """The one variable that every run gives, another one each day."""
+_FORM: Final = 3
+"""Of the file; another one each time that what it holds changes."""
 _NOT_READ: Final = frozenset({"target", "logs", "dbt_internal_packages", ".git", "__pycache__"})
 """Folders of a project that dbt does not read, or writes itself."""
 _PASSING: Final = frozenset({"created_at", "generated_at", "invocation_id", "invocation_started_at"})
@@ -48,6 +52,7 @@ def place(project: Path, settings: DbtSettings) -> Path:
     further = {name: value for name, value in settings.variables.items() if name != AS_OF}
     held: list[JsonValue] = [
         *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters", "jinja2")),
+        _FORM,
         sys.implementation.cache_tag,
         *(files_hash(project), settings.target, settings.schema, further),
     ]
@@ -55,11 +60,12 @@ def place(project: Path, settings: DbtSettings) -> Path:
     return project / "target" / f"refresh_{name}.pickle"
 
 
-def write(path: Path, manifest: Manifest) -> None:
-    """Keep a parsed project and the code of its macros; earlier ones beside it are removed."""
+def write(path: Path, manifest: Manifest, tests: Statements) -> None:
+    """Keep a parsed project, the statements of its tests, and what dbt made to read them; earlier ones beside it are removed."""
     # By its parts, since a manifest that is pickled whole loses some.
     parts = {name: getattr(manifest, name) for name in _parts(manifest)}
-    keep(path, pickle.dumps((parts, compiled(manifest)), protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
+    content = (parts, dict(tests), compiled(manifest), schemas)
+    keep(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
 
 
 def keep(path: Path, content: bytes, earlier: str) -> None:
@@ -73,17 +79,18 @@ def keep(path: Path, content: bytes, earlier: str) -> None:
     Path(file.name).rename(path)
 
 
-def read(path: Path, database: str) -> Manifest:
-    """Return a kept project as if it had been parsed for this database."""
+def read(path: Path, database: str) -> tuple[Manifest, Statements]:
+    """Return a kept project as if it had been parsed for this database, and the statements of its tests as they are kept."""
     from dbt.contracts.graph.manifest import Manifest
 
     # Pickled, since dbt's own form takes half a second to read. It lies in the project, whose macros run with the same rights.
-    parts, macros = pickle.loads(path.read_bytes())  # noqa: S301
+    parts, tests, macros, known = pickle.loads(path.read_bytes())  # noqa: S301
     know(macros)
+    schemas.update(known)
     manifest = Manifest(**parts)
     move(manifest, database)
     manifest.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt states no types here
-    return manifest
+    return manifest, tests
 
 
 def move(manifest: Manifest, database: str) -> None:

@@ -33,8 +33,6 @@ class Node:
 
     id: str
     name: str
-    selector: str
-    """Selects this node alone."""
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,15 @@ def test_events_that_nobody_reads_are_not_put_together() -> None:
     assert heard == ["Note"]
 
 
+def test_an_event_is_made_when_it_is_asked_for() -> None:
+    """And holds what it was made of; what it does not have it still lacks."""
+    event = Note(msg="read")
+    assert "pb_msg" not in vars(event)
+    assert (event.msg, event.message(), event.to_dict()["msg"]) == ("read",) * 3
+    with pytest.raises(AttributeError):
+        _ = event.nothing_of_it
+
+
 def test_macros_that_were_compiled_ahead_are_not_compiled_again() -> None:
     """And give what they gave; one that is wrong is left to whoever calls it."""
     texts = ["{% macro a(n) %}<{{ n }}>{% endmacro %}", "{% macro b( %}"]

@@ -20,7 +20,7 @@ def step(kind):
 
 
 def node(name: str) -> Node:
-    return Node(f"model.sigeti.{name}", name, f"fqn:sigeti.{name}")
+    return Node(f"model.sigeti.{name}", name)
 
 
 def ok(*names: str) -> list[NodeResult]:

@@ -10,7 +10,7 @@ from refresh_runner.resume import AFRESH, earlier_work, kept_nodes, origin_of
 from refresh_runner.steps import Node
 from support.plans import plan
 
-LAYERS = [[Node(id_, id_, id_) for id_ in layer] for layer in ("s", "fg", "mn")]
+LAYERS = [[Node(id_, id_) for id_ in layer] for layer in ("s", "fg", "mn")]
 FOUND = Found("same", False, ["s", "f"])
 
 

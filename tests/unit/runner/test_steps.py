@@ -6,7 +6,7 @@ from support.plans import LAST, TODAY, order, plan
 
 
 def result(name: str, state: NodeState, sqlstate: str | None = None) -> NodeResult:
-    return NodeResult(Node(name, name, name), state, "", sqlstate)
+    return NodeResult(Node(name, name), state, "", sqlstate)
 
 
 def test_only_the_nodes_that_failed_are_tried_again():

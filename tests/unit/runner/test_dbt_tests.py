@@ -1,0 +1,60 @@
+"""The statements of data tests that are kept: what two rehearsals must agree on, and how a run has its own of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt_tests import Scene, agreed
+
+MART = Relation("marts", "mart_a")
+ONE = Scene("entrepot", "2000-01-31", {})
+OTHER = Scene("another", "2031-12-01", {MART: "marts__next"})
+RUN = Scene("warehouse", "2026-11-25", {MART: "marts__next"})
+
+
+def _kept(ones: str, others: str) -> str | None:
+    return agreed(ONE, {"test.a": ones}, OTHER, {"test.a": others}).get("test.a")
+
+
+def test_a_statement_is_filled_with_what_is_the_runs_own() -> None:
+    """Database, date and the place of a mart that is built beside the live one."""
+    kept = _kept(
+        """select 1 from "entrepot"."marts"."mart_a" where jour < date '2000-01-31'""",
+        """select 1 from "another"."marts__next"."mart_a" where jour < date '2031-12-01'""",
+    )
+    assert kept is not None
+    assert RUN.filled(kept) == """select 1 from "warehouse"."marts__next"."mart_a" where jour < date '2026-11-25'"""
+    assert replace(RUN, moved={}).filled(kept) == """select 1 from "warehouse"."marts"."mart_a" where jour < date '2026-11-25'"""
+
+
+@pytest.mark.parametrize(
+    ("ones", "others"),
+    [
+        pytest.param("select date '2000-01-31'", "select date '2000-01-31'", id="a date of its own that happens to be the rehearsal's"),
+        pytest.param("select 2000", "select 2031", id="what is made from the date"),
+        pytest.param("select * from t where s = 'marts'", "select * from t where s = 'marts__next'", id="a schema as a value"),
+        pytest.param("select 'nobody'", "select 'somebody'", id="who is connected"),
+        pytest.param(
+            'select 1 from "entrepot"."entrepot"."t"', 'select 1 from "another"."entrepot"."t"', id="a schema named as the database"
+        ),
+    ],
+)
+def test_a_statement_that_differs_in_anything_else_is_not_kept(ones: str, others: str) -> None:
+    """Then dbt puts it together in each run."""
+    assert _kept(ones, others) is None
+
+
+def test_what_one_rehearsal_did_not_send_is_not_kept() -> None:
+    """Because it sent two statements, say."""
+    assert agreed(ONE, {"test.a": "select 1", "test.b": "select 2"}, OTHER, {"test.a": "select 1"}) == {"test.a": "select 1"}
+
+
+@pytest.mark.parametrize(
+    ("as_of", "plain"), [("2026-11-25", True), ("2026-11-25' or true --", False), ("current_date", False), ("", False)]
+)
+def test_only_a_plain_date_is_filled_in(as_of: str, plain: bool) -> None:
+    """The variable may be given by hand, and dbt's templates may do anything with it."""
+    assert replace(RUN, as_of=as_of).is_plain is plain
