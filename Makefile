@@ -29,14 +29,14 @@ test: parsed ## all tests: unit, integration, end to end (half an hour on a new 
 
 bench: bench-refresh bench-operator bench-page ## every bench, each with its verdicts
 
-bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5)
+bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5 SEED=7)
 	@mkdir -p .state/bench
-	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --judge-later .state/bench/refresh.name
+	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7) --judge-later .state/bench/refresh.name
 	@$(PYTHON) -m bench.readers --judge-later .state/bench/readers.name
 	@$(PYTHON) -m bench.verdicts $$(cat .state/bench/refresh.name) $$(cat .state/bench/readers.name)
 
-bench-changes: parsed ## a refresh after one record in a hundred was corrected, beside one that builds everything (ROWS=10000 RUNS=5)
-	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5)
+bench-changes: parsed ## a refresh after one record in a hundred was corrected, beside one that builds everything (ROWS=10000 RUNS=5 SEED=7)
+	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7)
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
 	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)

@@ -1,6 +1,6 @@
 """Measures what a refresh costs after one record in a hundred was corrected, beside one that builds everything whole.
 
-    python -m bench.changes [--rows 10000] [--runs 5]
+    python -m bench.changes [--rows 10000] [--runs 5] [--seed 7]
 
 Both are the runner as a process with everything on, one after the other on the same database. The corrections are drawn evenly over
 all records, which is the worst case for anything that goes by months. Nothing here decides what is good.
@@ -19,7 +19,7 @@ from psycopg import sql
 from bench.refresh import RESULTS, STATE, Stand, conditions, phase2, prepared
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
-from support.laptop import dashboard_api, say, warehouse
+from support.laptop import SEED, dashboard_api, say, warehouse
 from support.old_way import Side
 
 CHANGED = {
@@ -60,13 +60,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measures what a small change costs.")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the generated sources")
     chosen = parser.parse_args()
     state = STATE / f"changes-{chosen.rows}"
     state.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    samples = Samples(f"changes-{chosen.rows}", started, f"python -m bench.changes --rows {chosen.rows} --runs {chosen.runs}")
+    samples = Samples(f"changes-{chosen.rows}", started, f"make bench-changes ROWS={chosen.rows} RUNS={chosen.runs} SEED={chosen.seed}")
     with warehouse(state) as server:
-        prepared(server, chosen.rows)
+        prepared(server, chosen.rows, chosen.seed)
         dsn, env = server.dsn_of("ours"), {**server.env, "PGDATABASE": "ours"}
         with dashboard_api(env) as api:
             changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)

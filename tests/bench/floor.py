@@ -11,9 +11,10 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from queue import Empty, SimpleQueue
 from typing import Final
 
 import psycopg
@@ -97,19 +98,30 @@ class Floor:
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             for schema in {beside(Relation(check.schema, check.table)).schema for check in checks}:
                 connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
-        with ThreadPoolExecutor(self.threads) as pool:
-            for name, scripts in self.steps.items():
-                began = time.monotonic()
-                list(pool.map(self._send, scripts))
-                seconds[name] = time.monotonic() - began
+        for name, scripts in self.steps.items():
+            began = time.monotonic()
+            self._send(scripts)
+            seconds[name] = time.monotonic() - began
         began = time.monotonic()
         self._validate_and_publish(checks, Warehouse(access, "floor", clock))
         seconds["validation"] = time.monotonic() - began
         return seconds
 
-    def _send(self, script: str) -> None:
-        with psycopg.connect(self.dsn) as connection:
-            connection.execute(script.encode())
+    def _send(self, scripts: Sequence[str]) -> None:
+        """Send them over as many connections as there are threads, each a transaction."""
+        waiting: SimpleQueue[str] = SimpleQueue()
+        for script in scripts:
+            waiting.put(script)
+
+        def send_on() -> None:
+            with suppress(Empty), psycopg.connect(self.dsn) as connection:
+                while script := waiting.get_nowait():
+                    connection.execute(script.encode())
+                    connection.commit()
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            for sent in [pool.submit(send_on) for _ in range(min(self.threads, len(scripts)))]:
+                sent.result()
 
     def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: Warehouse) -> None:
         marts = [Mart(Relation(check.schema, check.table)) for check in checks]

@@ -1,11 +1,11 @@
 """Counts what readers see while marts are published under them; the samples are stored, `bench.verdicts` judges them.
 
-    python -m bench.readers [--publishes 50] [--rows 5000] [--readers 6]
+    python -m bench.readers [--publishes 50] [--rows 5000] [--readers 6] [--reads 50000]
 
 Four marts, each row stamped with its generation, are published again and again, every row changed each time. Readers without pause
 read all four: in one statement, in a REPEATABLE READ transaction and in a READ COMMITTED one of four statements each. A read is mixed if it
-met two generations. The same readers then watch marts that are published directly, as dbt does it: they must see mixed ones, or they
-would see nothing at all. Nothing here decides what is good.
+met two generations. The publishes are spread evenly over the reads. The same readers then watch marts that are published directly, as dbt
+does it: they must see mixed ones, or they would see nothing at all. Nothing here decides what is good.
 """
 
 from __future__ import annotations
@@ -77,20 +77,27 @@ class Reader:
             return found
 
 
-def watched(dsn: str, count: int, act: Callable[[], None]) -> list[Reader]:
-    """Do something under the eyes of readers; return them."""
+def watched(dsn: str, count: int, act: Callable[[list[Reader]], None]) -> list[Reader]:
+    """Do something under the eyes of readers, who are given to it; return them."""
     over = threading.Event()
     readers = [Reader(dsn, KINDS[number % len(KINDS)], over) for number in range(count)]
     threads = [threading.Thread(target=reader.read_on, daemon=True) for reader in readers]
     for thread in threads:
         thread.start()
     try:
-        act()
+        act(readers)
     finally:
         over.set()
         for thread in threads:
             thread.join(30)
     return readers
+
+
+def wait_for_reads(readers: list[Reader], count: int, within: float = 60) -> None:
+    """Return once they have read that often in all, or after some seconds: then the count is short, and the verdict says so."""
+    ends = time.monotonic() + within
+    while sum(reader.reads for reader in readers) < count and time.monotonic() < ends:
+        time.sleep(0.01)
 
 
 def build(connection: psycopg.Connection, schema: str, generation: int, rows: int) -> None:
@@ -131,12 +138,14 @@ def main() -> int:
     parser.add_argument("--publishes", type=int, default=50)
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--readers", type=int, default=6)
-    parser.add_argument("--at-least", type=int, default=50_000, help="go on until the readers have read this often")
+    parser.add_argument("--reads", type=int, default=50_000, help="how often they read at the least while marts are published")
     parser.add_argument("--judge-later", type=Path, metavar="FILE", help="write the name of the samples' file there, and judge nothing")
     chosen = parser.parse_args()
     STATE.mkdir(parents=True, exist_ok=True)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    samples = Samples("readers", started, f"python -m bench.readers --publishes {chosen.publishes} --rows {chosen.rows}")
+    samples = Samples(
+        "readers", started, f"python -m bench.readers --publishes {chosen.publishes} --rows {chosen.rows} --reads {chosen.reads}"
+    )
     samples.counts |= {"rows a mart": chosen.rows, "readers": chosen.readers}
     with warehouse(STATE) as server, psycopg.connect(server.dsn, autocommit=True) as holder:
         samples.versions["postgresql"] = str(holder.info.server_version)
@@ -144,23 +153,20 @@ def main() -> int:
         build(holder, "marts__next", 0, chosen.rows)
         publish(holder, MARTS, lambda _live: None, TERMS)
 
-        def swap() -> None:
+        def swap(readers: list[Reader]) -> None:
             for generation in range(1, chosen.publishes + 1):
                 build(holder, "marts__next", generation, chosen.rows)
                 began = time.monotonic()
                 live = publish(holder, MARTS, lambda _live: None, TERMS)
                 samples.add("publish_seconds", time.monotonic() - began)
                 samples.add("rows_written", sum(written.changed for written in live.values()))
+                wait_for_reads(readers, chosen.reads * generation // chosen.publishes)
 
-        def direct() -> None:
+        def direct(_readers: list[Reader]) -> None:
             for generation in range(1001, 1001 + chosen.publishes):
                 directly(holder, generation, chosen.rows)
 
-        rounds = 0
-        while sum(samples.samples.get("reads", [0])) < chosen.at_least and rounds < 20:
-            keep(samples, watched(server.dsn, chosen.readers, swap))
-            rounds += 1
-            print(f"{rounds * chosen.publishes} publishes, {sum(samples.samples['reads']):.0f} reads", flush=True)
+        keep(samples, watched(server.dsn, chosen.readers, swap))
         keep(samples, watched(server.dsn, chosen.readers, direct), "direct_")
     path = samples.store(RESULTS)
     if chosen.judge_later:

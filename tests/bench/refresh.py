@@ -1,6 +1,6 @@
 """Measures one refresh in three ways, side by side in one run; the samples are stored, `bench.verdicts` judges them.
 
-    python -m bench.refresh [--rows 10000] [--runs 5]
+    python -m bench.refresh [--rows 10000] [--runs 5] [--seed 7]
 
 a) old: the four dbt commands of the old flow, each a process. b) ours: the runner as a process, with everything on. c) floor: the SQL
 that b) sent for models, tests, validation and publishing, sent again without dbt and with as many connections at once. All have their
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -34,13 +35,15 @@ from refresh_api.order import Manifest, Order
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.access import Access
 from refresh_runner.journal import Clock
-from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, say, warehouse
+from support.laptop import ROOT, SAMPLES, SEED, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
 
 STATE = ROOT / ".state" / "bench"
 PROJECT = ROOT / "dbt_project"
 RESULTS = ROOT / "tests" / "bench" / "results"
 NAMES = ("old", "ours", "floor")
+Line = Mapping[str, str]
+"""A line of the runner's log."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,10 @@ class Stand:
             samples.add("ours_seconds", time.monotonic() - began)
             samples.add("ours_memory_mb", usage.ru_maxrss / 1024)
             samples.add("ours_cpu_seconds", usage.ru_utime + usage.ru_stime)
-            samples.add("first_model_seconds", _first_model(output) - clock)
+            lines = [json.loads(line) for line in output.splitlines() if line]
+            samples.add("first_model_seconds", _first_model(lines) - clock)
+            for name, seconds in _steps(lines, clock).items():
+                samples.add(f"ours_{name}_seconds", seconds)
 
     def floor(self, samples: Samples | None, floor: Floor) -> None:
         """Send the SQL alone."""
@@ -100,18 +106,38 @@ def phase2() -> Order:
     return Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).order()
 
 
-def _first_model(output: str) -> float:
+def _first_model(lines: Sequence[Line]) -> float:
     """Return when dbt began with the first model, as a timestamp."""
-    for line in map(json.loads, filter(None, output.splitlines())):
+    for line in lines:
         if line["message"].startswith("1 of ") and "START" in line["message"]:
-            return datetime.fromisoformat(line["time"]).timestamp()
+            return _moment(line)
     raise ValueError("no model was begun")
 
 
-def prepared(server: EmbeddedPostgres, rows: int) -> None:
+def _steps(lines: Sequence[Line], began: float) -> dict[str, float]:
+    """Return where the time went: until the first step, in each step, by the runner's own log."""
+    found: dict[str, float] = {}
+    for line in lines:
+        label, _, rest = line["message"].partition(" ")
+        name, _, state = rest.partition(" ")
+        if not label.partition("/")[2].isdigit():
+            continue
+        if state == "Running":
+            found.setdefault("start", _moment(line) - began)
+            found[name] = -_moment(line)
+        else:
+            found[name] += _moment(line)
+    return found
+
+
+def _moment(line: Line) -> float:
+    return datetime.fromisoformat(line["time"]).timestamp()
+
+
+def prepared(server: EmbeddedPostgres, rows: int, seed: int) -> None:
     """Make two databases with the same sources and the main pipeline built."""
-    say(f"generated sources: {rows} records a table, and the main pipeline on them")
-    fill(server.dsn, rows)
+    say(f"generated sources: {rows} records a table (seed {seed}), and the main pipeline on them")
+    fill(server.dsn, rows, seed)
     done = subprocess.run(
         runner("run", str(SAMPLES / "main.yaml"), "--project", str(PROJECT)),
         env={**os.environ, **server.env},
@@ -154,6 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Measures one refresh in three ways.")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=SEED, help="of the generated sources")
     parser.add_argument("--judge-later", type=Path, metavar="FILE", help="write the name of the samples' file there, and judge nothing")
     chosen = parser.parse_args()
     state = STATE / f"refresh-{chosen.rows}"
@@ -162,10 +189,10 @@ def main() -> int:
     # Whole, since the sources stay as they are: `bench.changes` measures what a small change costs.
     order = phase2().model_copy(update={"mode": "full-refresh"})
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    samples = Samples(f"refresh-{chosen.rows}", started, f"make bench-refresh ROWS={chosen.rows} RUNS={chosen.runs}")
+    samples = Samples(f"refresh-{chosen.rows}", started, f"make bench-refresh ROWS={chosen.rows} RUNS={chosen.runs} SEED={chosen.seed}")
     with ExitStack() as stack:
         server = stack.enter_context(warehouse(state))
-        prepared(server, chosen.rows)
+        prepared(server, chosen.rows, chosen.seed)
         envs = {name: {**server.env, "PGDATABASE": name} for name in NAMES}
         api = stack.enter_context(dashboard_api(envs["ours"]))
         stand = Stand(server, {name: Side(name, server.dsn_of(name), envs[name], api) for name in NAMES}, order, state)

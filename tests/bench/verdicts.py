@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -108,7 +108,15 @@ _STATISTICS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
 def goals_of(bench: str, path: Path = GOALS) -> list[Goal]:
     """Return the goals of a bench; those of a size of it where there are some (`refresh-10000`). KeyError if it has none."""
     known = yaml.safe_load(path.read_text())
-    return [Goal(**each) for each in known.get(bench) or known[bench.partition("-")[0]]]
+    return [Goal(**each) for each in _flat(known.get(bench) or known[bench.partition("-")[0]])]
+
+
+def _flat(listed: Sequence[Any]) -> Iterator[dict[str, Any]]:
+    for each in listed:
+        if isinstance(each, dict):
+            yield each
+        else:
+            yield from _flat(each)
 
 
 def judge(samples: Mapping[str, Sequence[float]], goals: Sequence[Goal]) -> Iterator[Verdict]:

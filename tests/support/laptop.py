@@ -41,15 +41,15 @@ def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
     return server
 
 
-def fill(dsn: str, rows: int) -> bool:
+def fill(dsn: str, rows: int, seed: int = SEED) -> bool:
     """Give a database generated sources of that size; return whether it had to be done, or were there already."""
-    wanted = f"{rows} rows, seed {SEED}"
+    wanted = f"{rows} rows, seed {seed}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create schema if not exists sigeti")
         row = connection.execute("select obj_description('sigeti'::regnamespace)").fetchone()
         if row and row[0] == wanted:
             return False
-        load(connection, Sources(rows, SEED, datetime.now(UTC).date()))
+        load(connection, Sources(rows, seed, datetime.now(UTC).date()))
         connection.execute(psycopg.sql.SQL("comment on schema sigeti is {}").format(wanted))
     return True
 

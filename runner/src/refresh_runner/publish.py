@@ -80,6 +80,14 @@ class Terms:
 
 Live = Mapping[Relation, Written]
 
+_TIDY: Final = {
+    # Or readers would read all versions since the last autovacuum. Not made shorter, since that waits for readers.
+    Way.ROWS: sql.SQL("vacuum (analyze, truncate off) {}"),
+    Way.MOVE: sql.SQL("analyze {}"),
+    Way.NEW: sql.SQL("analyze {}"),
+}
+"""What follows a publishing, by the way that a mart was made live."""
+
 
 def beside(relation: Relation) -> Relation:
     """Return where a mart is built before it is published."""
@@ -103,7 +111,7 @@ def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Calla
         record(live)
     for relation, written in live.items():
         if written.changed:
-            connection.execute(sql.SQL("analyze {}").format(relation.sql))
+            connection.execute(_TIDY[written.way].format(relation.sql))
     return live
 
 
