@@ -5,6 +5,7 @@ dbt is imported on first use, since that takes a second which `preload` lets ove
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import threading
@@ -235,12 +236,12 @@ class Dbt:
         # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
         tests = [test for test in tests if not self.manifest.nodes[test.id].is_relational]
         # What dbt runs it also changes.
-        kept, self._manifest = self._manifest, self.manifest.deepcopy()  # type: ignore[no-untyped-call]  # dbt states no types here
+        kept = copy.deepcopy(self.manifest.nodes)
         try:
             with Rehearsal.held() as rehearsal:
                 self._built("test", tests, timedelta(hours=1), ["--no-populate-cache"])
         finally:
-            self._manifest = kept
+            self.manifest.nodes = kept
         return {test.id: rehearsal.statements[test.id] for test in tests if test.id in rehearsal.statements}
 
     @property
