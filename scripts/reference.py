@@ -43,6 +43,11 @@ def pages() -> dict[Path, str]:
             "Each fact of the Prefect flow, and the test that shows it here.",
             facts(lambda says, path: f"{says} (`{path}`)"),
         ),
+        "faults": page(
+            "What goes wrong, on purpose",
+            "Each fault, what is then true, and the tests that break it: `make test-faults`, and those of `make test` that take seconds.",
+            faults(),
+        ),
     }
     return {FOLDER / f"{name}.md": text for name, text in contents.items()}
 
@@ -218,10 +223,23 @@ def rules(template: str) -> Iterator[tuple[str, str, str, str]]:
 # the old flow
 
 
+def faults() -> str:
+    """Return each fault, what must then be true, and the tests that show it."""
+    rows = []
+    for fault in yaml.safe_load((ROOT / "tests/faults.yaml").read_text()):
+        shown = [f"{_sentence(test)} (`{test.partition('::')[0]}`)" for test in fault["tests"]]
+        rows.append((fault["fault"], fault["what"], fault["then"], "; ".join(shown)))
+    return table(("", "what goes wrong", "what is then true", "shown by"), rows)
+
+
+def _sentence(test: str) -> str:
+    """Return what a test says, by its name."""
+    return re.sub(r"^f\d+ ", "", test.partition("::")[2].removeprefix("test_").replace("_", " "))
+
+
 def facts(shown: Callable[[str, str], str]) -> str:
     """Return the old flow's facts, what each is now, and the test that shows it: `shown` writes its sentence and its path."""
     rows = []
     for fact in yaml.safe_load((ROOT / "tests/parity.yaml").read_text()):
-        path, _, function = fact["test"].partition("::")
-        rows.append((fact["fact"], fact["now"], shown(function.removeprefix("test_").replace("_", " "), path)))
+        rows.append((fact["fact"], fact["now"], shown(_sentence(fact["test"]), fact["test"].partition("::")[0])))
     return table(("then", "now", "shown by"), rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from support.eventually import eventually
@@ -33,6 +35,36 @@ def test_a_run_over_its_deadline_names_the_step(stage, phase2):
     assert "2/6 facts" in done["message"]
     stage.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"timeout":"5m"}}')
     recovers(stage, name)
+
+
+@pytest.fixture
+def rotating(stage):
+    """A login of its own for the warehouse, which acts as the usual one, and the name of its Secret."""
+    stage.psql("create role rotating login password 'first-word' in role dbt; alter role rotating set role dbt")
+    stage.kubectl("create", "secret", "generic", "rotating", "--from-literal=host=warehouse", "--from-literal=dbname=dwh")
+    rotate(stage, user="rotating", password="first-word", sslmode="disable")
+    yield "rotating"
+    stage.kubectl("delete", "secret", "rotating")
+    stage.psql("drop role rotating")
+
+
+def rotate(stage, **values: str) -> None:
+    stage.kubectl("patch", "secret", "rotating", "-p", json.dumps({"stringData": values}))
+
+
+def test_a_password_that_was_changed_reaches_the_next_run(stage, phase2, rotating):
+    """F21: nobody touches the refresh. The control: until the Secret has the new password a run fails by it, and shows neither."""
+    name = phase2(retries=0, warehouse={"secretRef": {"name": rotating}}, **SHORT)
+    recovers(stage, name)
+    stage.psql("alter role rotating password 'second-word'")
+    stage.request_run(name, "old-password")
+    failed = stage.finished(name, "old-password")
+    assert (failed["outcome"], failed["reason"]) == ("Failed", "WarehouseUnreachable"), failed
+    assert "password authentication failed" in failed["message"]
+    rotate(stage, password="second-word")
+    stage.request_run(name, "new-password")
+    assert stage.finished(name, "new-password")["outcome"] == "Succeeded"
+    assert not {"first-word", "second-word"} & set(stage.story(name).replace("'", " ").replace('"', " ").split())
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.place import Place
+from support.place import Json, Place
 
 
 def test_a_token_makes_one_run_and_the_same_token_none(shared_place):
@@ -95,6 +95,13 @@ def test_a_job_made_by_kubectl_counts_as_a_run(shared_place):
     assert shared_place.concluded("by-kubectl", "by-hand")["trigger"] == "Manual"
 
 
+def _order(place: Place, refresh: str, job: str) -> Json:
+    """The order that a Job's pod carries."""
+    (found,) = [each for each in place.jobs(refresh) if each["metadata"]["name"] == job]
+    environment = found["spec"]["template"]["spec"]["containers"][0]["env"]
+    return dict(json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER")))
+
+
 def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(shared_place):
     """In words, acknowledged, without a Job; the control: the right one of the same refresh starts one."""
     shared_place.refresh("mode")
@@ -106,13 +113,30 @@ def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(shared_place):
     assert shared_place.jobs("mode") == []
     shared_place.annotate("mode", requestedAt="good", runMode="from=marts")
     job = shared_place.run_of("mode")
-    environment = shared_place.jobs("mode")[0]["spec"]["template"]["spec"]["containers"][0]["env"]
-    order = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER"))
-    assert order["mode"] == "from=marts"
+    assert _order(shared_place, "mode", job)["mode"] == "from=marts"
     shared_place.end(job)
     run = shared_place.concluded("mode", job)
     assert (run["mode"], run["image"]) == ("from=marts", "i")
     assert "requestProblem" not in shared_place.status("mode")
+
+
+def test_an_edit_leaves_the_run_under_way_alone_and_reaches_the_next_one(shared_place):
+    """F13: the run keeps the order that it was made with, in its Job and in the history; the control: the next one has the new order."""
+    shared_place.refresh("pinned", token="one", title="Before")
+    first = shared_place.run_of("pinned")
+    shared_place.play(first, "Running", {"running": {}})
+    shared_place.edit("pinned", title="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
+    shared_place.until(lambda: shared_place.status("pinned")["observedGeneration"] == 2, 10, "pinned")
+    kept = _order(shared_place, "pinned", first)
+    assert (kept["generation"], kept["spec"]["title"], len(kept["spec"]["layers"])) == (1, "Before", 3)
+    shared_place.end(first)
+    assert shared_place.concluded("pinned", first)["generation"] == 1
+    shared_place.request("pinned", "two")
+    second = shared_place.run_of("pinned")
+    new = _order(shared_place, "pinned", second)
+    assert (new["generation"], new["spec"]["title"], len(new["spec"]["layers"])) == (2, "After", 1)
+    shared_place.end(second)
+    assert shared_place.concluded("pinned", second)["generation"] == 2
 
 
 def test_a_cancelled_run_ends_and_the_next_one_starts(shared_place):
