@@ -177,6 +177,8 @@ class Bench:
         # the first minutes' worth of looks is done by then: all that a restart could set off
         time.sleep(10)
         self.samples.add("restart_writes", self.writes() - writes)
+        # whoever starts with many lists them all
+        self.samples.add("memory_mb", self.operator.memory_info().rss / 1e6)
 
     def jobs_come_and_go(self, count: int) -> None:
         """Jobs like those of the CronJobs that start, end, are told of, and are deleted."""

@@ -16,7 +16,7 @@ _LONGEST_PAUSE: Final = 60.0
 class Agenda:
     """Refreshes and the times at which they are due."""
 
-    def __init__(self, workers: int = 8) -> None:
+    def __init__(self, workers: int = 24) -> None:
         self._workers = workers
         self._due: dict[Ref, float] = {}
         self._queue: list[tuple[float, str, Ref]] = []

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ _TIMEOUT = 30.0
 """Seconds for one request."""
 _SAME_TIME: Final = timedelta(seconds=5)
 """Clocks that are less apart are taken for the same: answers take their time, and say it to the second."""
-_PAGE: Final = "500"
+_PAGE: Final = "100"
 """Objects in one answer to a list."""
 
 
@@ -62,17 +62,19 @@ class Api:
         """Return one object or list; NotFound if there is none."""
         return await self._call("GET", path, query or {})
 
-    async def list(self, path: str, query: Mapping[str, str] | None = None) -> tuple[list[Json], int]:
-        """Return a whole collection, fetched in pages, and the version that it is of."""
-        found: list[Json] = []
+    async def pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
+        """Yield a whole collection in parts, each with the version that all of them are of: thousands of objects at once take memory."""
         wanted = {**(query or {}), "limit": _PAGE}
         while True:
             page = await self._call("GET", path, wanted)
             items, metadata = page.get("items"), page.get("metadata")
-            found += [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
             about = metadata if isinstance(metadata, dict) else {}
+            yield (
+                [item for item in items if isinstance(item, dict)] if isinstance(items, list) else [],
+                int(str(about.get("resourceVersion") or 0)),
+            )
             if not about.get("continue"):
-                return found, int(str(about.get("resourceVersion") or 0))
+                return
             wanted["continue"] = str(about["continue"])
 
     async def create(self, path: str, body: Json) -> Json:

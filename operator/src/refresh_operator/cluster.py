@@ -28,7 +28,7 @@ from refresh_operator.kinds import (
     WATCHED,
     Kind,
 )
-from refresh_operator.mirror import Mirror
+from refresh_operator.mirror import Key, Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
 from refresh_operator.secrets import SecretBook
@@ -56,8 +56,14 @@ class Cluster:
         changed = set()
         for kind in WATCHED:
             query = {} if kind == REFRESHES else {"labelSelector": names.REFRESH_LABEL}
-            items, version = await self._api.list(kind.path(namespace), query)
-            changed |= self._mirror.replace(kind, namespace, items, version)
+            held: set[Key] = set()
+            version = 0
+            async for items, listed_at in self._api.pages(kind.path(namespace), query):
+                of_page, news = self._mirror.take(kind, items)
+                held |= of_page
+                changed |= news
+                version = listed_at
+            changed |= self._mirror.keep(kind, namespace, held, version)
         return changed | self._secrets.users_of(await self._secrets.changed())
 
     def refresh(self, ref: Ref) -> Refresh | None:

@@ -57,6 +57,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = NoDifferences()
     settings.watching.connect_timeout = 10
     settings.watching.server_timeout = 240
+    # a thousand refreshes are five thousand objects: neither all of them at once, nor a worker of kopf's that waits for more of each
+    settings.watching.chunk_size = 100
+    settings.queueing.idle_timeout = 0.1
     settings.networking.request_timeout = 30
     settings.execution.max_workers = 1
     for kind in WATCHED:

@@ -5,7 +5,7 @@ a list, or the answer to a write of ours. An old version never replaces a newer 
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -71,17 +71,22 @@ class Mirror:
         self._forget(key)
         return refresh
 
-    def replace(self, kind: Kind, namespace: str, items: Iterable[Json], version: int) -> set[Ref]:
-        """Take a whole list, as it was at `version`; return the refreshes for which it brought something new."""
-        changed, seen = set(), set()
+    def take(self, kind: Kind, items: Iterable[Json]) -> tuple[set[Key], set[Ref]]:
+        """Take a part of a list; return which objects it holds, and the refreshes for which it brought something new."""
+        held: set[Key] = set()
+        changed: set[Ref] = set()
         for item in items:
             key, of, _ = _identity(kind, item)
-            seen.add(key)
-            ref = self.put(kind, item)
-            changed.add(ref)
-            if ref:
+            held.add(key)
+            if ref := self.put(kind, item):
+                changed.add(ref)
                 self._untold[key] = (of, self._round)
-        gone = [key for key in self._copies if key[0] == kind.name and namespace in ("", key[1]) and key not in seen]
+        return held, changed
+
+    def keep(self, kind: Kind, namespace: str, held: Set[Key], version: int) -> set[Ref]:
+        """Forget what a whole list, as it was at `version`, does not hold; return the refreshes that this concerns."""
+        changed = set()
+        gone = [key for key in self._copies if key[0] == kind.name and namespace in ("", key[1]) and key not in held]
         for key in gone:
             if self._copies[key].version <= version:
                 changed.add(self._copies[key].refresh)
@@ -89,7 +94,7 @@ class Mirror:
                 self._untold[key] = (version, self._round)
                 self._forget(key)
         self._deleted = {key: deleted for key, deleted in self._deleted.items() if key[0] != kind.name or deleted > version}
-        return {ref for ref in changed if ref}
+        return changed
 
     def get(self, kind: Kind, namespace: str, name: str) -> Json | None:
         """One object; None if there is none."""

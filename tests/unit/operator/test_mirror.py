@@ -2,9 +2,10 @@
 
 import pytest
 
-from refresh_operator.kinds import CRONJOBS, JOBS, REFRESHES
-from refresh_operator.mirror import Mirror
+from refresh_operator.kinds import CRONJOBS, JOBS, REFRESHES, Kind
+from refresh_operator.mirror import Key, Mirror
 from refresh_operator.names import Ref
+from refresh_operator.world import Json
 
 REF = Ref("ns", "phase2")
 
@@ -48,12 +49,22 @@ def test_what_was_deleted_does_not_come_back_by_an_old_version():
     assert len(mirror.belonging(JOBS, REF)) == 1
 
 
+def listed(mirror: Mirror, kind: Kind, pages: list[list[Json]], version: int) -> set[Ref]:
+    """Take a list page by page, as the operator does."""
+    held, changed = set[Key](), set[Ref]()
+    for page in pages:
+        of_page, news = mirror.take(kind, page)
+        held |= of_page
+        changed |= news
+    return changed | mirror.keep(kind, "ns", held, version)
+
+
 def test_a_list_tells_what_no_watch_told():
-    """Changed, new and gone; what was written after the list was made stays."""
+    """Changed, new and gone; what was written after the list was made stays, and a page is no whole list."""
     mirror = Mirror()
     for name, version, refresh in (("same", 1, "a"), ("changed", 2, "b"), ("gone", 3, "c"), ("newer", 30, "d")):
         mirror.put(CRONJOBS, item(name, version, refresh))
-    found = mirror.replace(CRONJOBS, "ns", [item("same", 1, "a"), item("changed", 12, "b"), item("new", 13, "e")], 20)
+    found = listed(mirror, CRONJOBS, [[item("same", 1, "a"), item("changed", 12, "b")], [item("new", 13, "e")]], 20)
     assert {ref.name for ref in found} == {"b", "c", "e"}
     there = {name for name in ("same", "changed", "gone", "newer", "new") if mirror.get(CRONJOBS, "ns", name)}
     assert there == {"same", "changed", "newer", "new"}
@@ -64,7 +75,7 @@ def test_a_watch_that_tells_nothing_is_noticed():
     silent, told = Mirror(), Mirror()
     for mirror in (silent, told):
         mirror.next_round()
-        mirror.replace(JOBS, "ns", [item("run", 5)], 10)
+        listed(mirror, JOBS, [[item("run", 5)]], 10)
         assert mirror.stalled == []
     told.put(JOBS, item("run", 5), told=True)
     for mirror in (silent, told):
