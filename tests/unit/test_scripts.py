@@ -1,0 +1,21 @@
+"""What make calls can be called."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CALLED = sorted(set(re.findall(r"^\t@?(scripts/\S+)", (ROOT / "Makefile").read_text(), re.MULTILINE)))
+
+
+@pytest.mark.parametrize("script", CALLED)
+def test_a_script_that_make_calls_is_executable(script):
+    """Git keeps the mode, and a file that was written anew has lost it."""
+    assert os.access(ROOT / script, os.X_OK)
+
+
+def test_the_scripts_are_found():
+    """Else nothing was tested above."""
+    assert {"scripts/test", "scripts/test-faults", "scripts/check"} <= set(CALLED)
