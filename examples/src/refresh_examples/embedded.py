@@ -245,14 +245,16 @@ def remove(folder: Path) -> None:
 
 
 def _home(folder: Path, account: Account) -> Path:
-    """Where the data live: the folder, or a private one in the temporary folder if the account can't enter it."""
+    """Where the data live: the folder, or a private one in the temporary folder if the account can't enter it.
+
+    They stay where they were made, also where the account can enter the folder later.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    home = folder
-    if not can_enter(folder.parent, account):
+    home, link = folder, folder / "elsewhere"
+    if link.is_symlink() or not can_enter(folder.parent, account):
         key = sha256(str(folder).encode()).hexdigest()[:12]
         home = Path(tempfile.gettempdir()) / f"refresh-postgres-{key}"
         home.mkdir(mode=0o700, exist_ok=True)
-        link = folder / "elsewhere"
         if not link.is_symlink():
             link.symlink_to(home)
     account.give(home)

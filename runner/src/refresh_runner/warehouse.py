@@ -60,11 +60,12 @@ class Warehouse:
 
     def connect(self) -> psycopg.Connection:
         """Return the open connection, made by a few tries if there is none; WarehouseUnreachable says why there is none."""
-        if self._is_given_up:
-            raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.access.place} did not answer", passing=True))
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
         for attempt in range(1, _CONNECT_TRIES + 1):
+            if self._is_given_up:
+                message = f"the warehouse {self.access.place} did not answer"
+                raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, message, passing=True))
+            if self._connection is not None and not self._connection.closed:
+                return self._connection
             try:
                 self._connection = self._direct()
                 return self._connection

@@ -56,7 +56,8 @@ def test_f5_the_api_server_is_away_in_mid_run(own_place, control_plane: ControlP
         control_plane.start_component("kube-apiserver")
     own_place.report("f5", job)
     own_place.end(job)
-    assert own_place.concluded("f5", job, within=60)["outcome"] == "Succeeded"
+    # Kubernetes' own controller, which ends the Job, waits longer and longer for an API server that is away
+    assert own_place.concluded("f5", job, within=150)["outcome"] == "Succeeded"
     assert (own_place.pid, jobs(own_place, "f5")) == (process, [job])
     own_place.request("f5", "two")
     own_place.until(lambda: own_place.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")

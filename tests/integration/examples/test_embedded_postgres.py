@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import psycopg
@@ -27,6 +28,29 @@ def test_what_was_written_is_there_after_a_restart_on_the_same_port(tmp_path: Pa
         assert server.port == port
     remove(folder)
     assert not folder.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it as somebody else")
+def test_the_data_stay_where_they_were_made(tmp_path: Path) -> None:
+    """Also where the server's account can enter the folder later: it would find nothing there, and begin anew."""
+    place = tmp_path / "closed"
+    place.mkdir(mode=0o700)
+    with EmbeddedPostgres.start(place / "warehouse") as server:
+        with psycopg.connect(server.dsn) as connection:
+            connection.execute("create table t as select 42 as answer")
+        server.stop()
+        opened = [folder for folder in (place, *place.parents) if not folder.stat().st_mode & 0o001]
+        assert opened
+        for folder in opened:
+            folder.chmod(folder.stat().st_mode | 0o011)
+        try:
+            server.start_again()
+            with psycopg.connect(server.dsn) as connection:
+                assert connection.execute("select answer from t").fetchone() == (42,)
+        finally:
+            for folder in opened:
+                folder.chmod(folder.stat().st_mode & ~0o011)
+    remove(place / "warehouse")
 
 
 def test_a_wrong_password_is_refused(postgres: EmbeddedPostgres) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from cluster.ports import free_port
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
+from refresh_runner.access import Access
+from refresh_runner.failures import RunFailedError
+from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE
+from refresh_runner.warehouse import Warehouse
 from support.eventually import eventually
 from support.runs import Bench, Ran, held, meanwhile
 
@@ -54,6 +59,19 @@ def test_a_warehouse_that_is_away_is_tried_by_every_attempt(bench: Bench):
     assert told(last) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
     assert "Connection refused" in message(last) or "refused" in message(last)
     assert password not in first.output + last.output
+
+
+def test_who_was_told_to_give_up_tries_no_more():
+    """Between two tries to connect, as a run that must end within a pod's grace; the control: else it is tried three times."""
+    nobody = Access("127.0.0.1", free_port(), "d", "u", "p")
+    slept: list[float] = []
+    patient = Warehouse(nobody, "patient", Clock(lambda: datetime.now(UTC), time.monotonic, slept.append))
+    with pytest.raises(RunFailedError, match="can't be reached"):
+        patient.connect()
+    assert len(slept) == 2
+    hasty = Warehouse(nobody, "hasty", Clock(lambda: datetime.now(UTC), time.monotonic, lambda _seconds: hasty.give_up()))
+    with pytest.raises(RunFailedError, match="did not answer"):
+        hasty.connect()
 
 
 def test_a_wrong_password_is_not_shown(bench: Bench):
