@@ -21,8 +21,8 @@ run: parsed ## one refresh without Kubernetes, on a PostgreSQL from a wheel (ROW
 compare: parsed ## the old way and ours on the same data, side by side (ROWS=10000)
 	@$(PYTHON) scripts/compare.py
 
-lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
-	@.venv/bin/refresh-runner lint $(or $(FILE),$(error name a file: make lint FILE=deploy/samples/phase2.yaml)) --project dbt_project
+lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml (PROJECT=dbt_project)
+	@.venv/bin/refresh-runner lint $(or $(FILE),$(error name a file: make lint FILE=deploy/samples/phase2.yaml)) --project $(or $(PROJECT),dbt_project)
 
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test

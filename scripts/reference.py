@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,7 +20,9 @@ from refresh_api.order import ExitCode, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
+from refresh_operator import desired
 from refresh_operator.figures import text_of
+from refresh_operator.world import refresh_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("docs/reference")
@@ -36,7 +39,11 @@ def pages() -> dict[Path, str]:
         "words": words(),
         "metrics": page("Metrics", "What the operator serves at `/metrics`: of each refresh, and of its own work.", figures()),
         "alerts": page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
-        "permissions": page("Permissions", "What the chart's ServiceAccounts may do, and why. Nobody may do more.", permissions()),
+        "permissions": page(
+            "Permissions",
+            "What our ServiceAccounts may do, and why. Nobody may do more; what it comes down to is in [Security](../security.md).",
+            permissions(),
+        ),
         "commands": commands(),
         "parity": page(
             "The old flow, fact by fact",
@@ -207,9 +214,27 @@ def alerts() -> str:
 
 
 def permissions() -> str:
-    """Return the rules of every Role in the chart, each with the reason that stands above it."""
-    found = {path.name: list(rules(path.read_text())) for path in sorted((CHART / "templates").glob("*.yaml"))}
-    return "\n".join(f"## {name}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for name, rows in found.items() if rows)
+    """Return the rules of every Role: of the chart's, each with the reason that stands above it, and of the one that each refresh gets."""
+    sections = [
+        (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
+    ]
+    metadata: Any = {"name": "NAME", "namespace": "NAMESPACE", "uid": "UID", "creationTimestamp": "2026-01-01T00:00:00Z"}
+    role: Any = desired.permissions(refresh_of({"metadata": metadata}))[1]
+    given = [
+        (", ".join(rule["apiGroups"]), f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})", ", ".join(rule["verbs"]))
+        for rule in role["rules"]
+    ]
+    why = "to write how it goes; the operator makes this Role with a ServiceAccount of the same name"
+    sections.append((f"The runs of a refresh, in its namespace (`{role['metadata']['name']}`)", [(*rule, why) for rule in given]))
+    return "\n".join(f"## {heading}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for heading, rows in sections)
+
+
+def roles(template: str) -> Iterator[tuple[str, str]]:
+    """Yield what each Role of a template is for, as the comment at its head says, and its text."""
+    for text in template.split("---\n"):
+        if "- apiGroups:" in text:
+            says = text.partition("apiVersion:")[0].strip()
+            yield says.removeprefix("# ")[:1].upper() + says.removeprefix("# ")[1:], text
 
 
 def rules(template: str) -> Iterator[tuple[str, str, str, str]]:

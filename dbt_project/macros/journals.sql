@@ -39,10 +39,20 @@
     ({{ next }} - ({{ next }} - xmin::text::bigint) % 4294967296)
 {%- endmacro %}
 
+{#
+    True for a line that this or a later transaction wrote. Of all lines that are read few are so young, and the number's bytes, compared
+    first, tell that in a third of the time: as long as no round of 32 bits ended in between, none of the young ones has smaller bytes.
+#}
+{% macro is_since(horizon, next) -%}
+    {%- set round = 4294967296 -%}
+    ({% if horizon | int // round == next | int // round %}xidsend(xmin) >= '\x{{ '%08x' % (horizon | int % round) }}' and {% endif -%}
+    {{ author(next) }} >= {{ horizon }})
+{%- endmacro %}
+
 {# True for a line that was not there when the fact was built last. #}
 {% macro is_further(journal, next) -%}
     {%- if journal.mark -%}
-        ({{ author(next) }} >= {{ journal.mark.horizon }} and {{ author(next) }} <> all ('{{ journal.mark.auteurs }}'::bigint[]))
+        ({{ is_since(journal.mark.horizon, next) }} and {{ author(next) }} <> all ('{{ journal.mark.auteurs }}'::bigint[]))
     {%- else -%}
         true
     {%- endif -%}
@@ -100,7 +110,7 @@
         }) %}
         {#- Anything else may have no transaction numbers; a fact made of it is built whole. #}
         {%- if journal.is_table %}
-            {%- set late = author(next[0]) ~ " >= " ~ next[1] %}
+            {%- set late = is_since(next[1], next[0]) %}
             {%- set now = rows_of(
                 "select count(*) as lignes, count(*) filter (where " ~ is_further(journal, next[0]) ~ ") as further,"
                 ~ " count(*) filter (where " ~ journal.id ~ " is null or " ~ key ~ " is null) as nameless,"

@@ -167,10 +167,13 @@ def conditions(server: EmbeddedPostgres, samples: Samples, rows: int) -> None:
         for setting in ("server_version", "shared_buffers", "work_mem", "max_parallel_workers_per_gather", "fsync"):
             (value,) = connection.execute(sql.SQL("show {}").format(sql.Identifier(setting))).fetchone() or ("",)
             samples.versions[f"postgresql {setting}"] = str(value)
+        # Counted, not estimated: a database made as a copy of another has no statistics yet.
         relations = connection.execute(
-            "select schemaname || '.' || relname, n_live_tup from pg_stat_user_tables where schemaname = 'sigeti' or schemaname like 'dwh%'"
+            "select schemaname, relname from pg_stat_user_tables where schemaname = 'sigeti' or schemaname like 'dwh%' order by 1, 2"
         ).fetchall()
-        samples.counts |= {str(name): int(count) for name, count in relations}
+        for relation in relations:
+            (count,) = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(*relation))).fetchone() or (0,)
+            samples.counts[".".join(relation)] = int(count)
     samples.versions["python"] = sys.version.split()[0]
     samples.counts |= {"cores": os.cpu_count() or 0, "rows a source": rows}
 

@@ -169,7 +169,8 @@ def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
     run = options.run or (seen.status.last_run.id if seen.status.last_run else "")
     if not run:
         raise CliError(f"{options.name}: no run has ended yet")
-    page, namespace = Page.find(kubectl), seen.metadata.namespace
+    namespace = seen.metadata.namespace
+    page = Page.find(kubectl, namespace)
     if options.file:
         print(page.artifact(namespace, options.name, run, options.file), end="")
         return 0

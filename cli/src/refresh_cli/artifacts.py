@@ -8,8 +8,10 @@ from refresh_cli.kubectl import CliError, Kubectl
 
 PAGE = "app.kubernetes.io/name=dashboard-refresh-page"
 """Label of the page's service."""
-OF_THE_CLUSTER = f"{PAGE},dashboards.sigeti.io/watches=cluster"
-"""Labels of the service of a page that shows every namespace; the others show their own alone."""
+OF_SEVERAL = f"{PAGE},dashboards.sigeti.io/watches in (cluster,namespaces)"
+"""Labels of the service of a page that shows every namespace, or those that its annotation lists; the others show their own alone."""
+SHOWN = "dashboards.sigeti.io/namespaces"
+"""Annotation of the service: the namespaces, with commas between them."""
 _NO_PAGE = (
     "there is no page that could be asked (chart value page.enabled), or not where you may list services; "
     "`refresh-runner artifacts` asks the warehouse itself"
@@ -38,12 +40,18 @@ class _Metadata(BaseModel):
 
     name: str
     namespace: str
+    annotations: dict[str, str] = {}
 
 
 class _Service(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     metadata: _Metadata
+
+    def shows(self, namespace: str) -> bool:
+        """Whether the refreshes of a namespace are on this page."""
+        listed = self.metadata.annotations.get(SHOWN, "")
+        return not listed or namespace in listed.split(",")
 
 
 class _List(BaseModel):
@@ -61,13 +69,13 @@ class Page:
     service: str
 
     @classmethod
-    def find(cls, kubectl: Kubectl) -> "Page":
-        """Return the page of the namespace, else one that shows the whole cluster; CliError if there is none, or it can't be seen."""
-        for selector, where in ((PAGE, []), (OF_THE_CLUSTER, ["--all-namespaces"])):
+    def find(cls, kubectl: Kubectl, namespace: str) -> "Page":
+        """Return the page that stands in a refresh's namespace, else one elsewhere that shows it; CliError if none can be seen."""
+        for selector, where in ((PAGE, []), (OF_SEVERAL, ["--all-namespaces"])):
             found = _List.model_validate_json(kubectl("get", "services", f"--selector={selector}", "-o", "json", *where)).items
-            if found:
-                meta = found[0].metadata
-                return cls(kubectl, meta.namespace, meta.name)
+            for service in found:
+                if service.shows(namespace):
+                    return cls(kubectl, service.metadata.namespace, service.metadata.name)
         raise CliError(_NO_PAGE)
 
     def artifacts(self, namespace: str, name: str, run: str) -> list[Artifact]:

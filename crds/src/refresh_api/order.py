@@ -10,9 +10,9 @@ from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
-from refresh_api.fields import Selector
+from refresh_api.fields import ObjectName, Selector
 from refresh_api.model import Model
-from refresh_api.names import API_VERSION, KIND, RUN_VARS_LENGTH
+from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, RUN_VARS_LENGTH
 from refresh_api.spec import RefreshSpec
 
 
@@ -167,7 +167,7 @@ class Metadata(Model):
 
     model_config = ConfigDict(extra="ignore")
 
-    name: str
+    name: Annotated[ObjectName, Field(max_length=NAME_MAX_LENGTH)]
     namespace: str = "default"
 
 

@@ -101,6 +101,17 @@ class Text:
         return value
 
 
+def _text(says: str) -> BeforeValidator:
+    """A number in a text's place, as YAML reads `10`, is answered in the same words as a text that is none."""
+
+    def check(value: object) -> object:
+        if isinstance(value, int | float):
+            raise ValueError(says)
+        return value
+
+    return BeforeValidator(check)
+
+
 def _checked_duration(value: str) -> str:
     duration(value)
     return value
@@ -122,6 +133,7 @@ def _checked_quantity(value: str) -> str:
 
 Duration = Annotated[
     str,
+    _text(_DURATION_SAYS),
     AfterValidator(_checked_duration),
     WithJsonSchema(
         string_schema(
@@ -137,7 +149,10 @@ Duration = Annotated[
 """A length of time, written like `90s`, `15m` or `1h30m`."""
 
 Percentage = Annotated[
-    str, AfterValidator(_checked_share), WithJsonSchema(string_schema(9, rule(f"self.matches(r'{_PERCENTAGE.pattern}')", _PERCENTAGE_SAYS)))
+    str,
+    _text(_PERCENTAGE_SAYS),
+    AfterValidator(_checked_share),
+    WithJsonSchema(string_schema(9, rule(f"self.matches(r'{_PERCENTAGE.pattern}')", _PERCENTAGE_SAYS))),
 ]
 """A share, written like `10%`."""
 

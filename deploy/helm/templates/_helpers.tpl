@@ -28,6 +28,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- printf "%s:%s" .image.repository (.image.tag | default .version) -}}
 {{- end -}}
 
+{{- /* Where refreshes are seen, as a JSON list: one nameless place for the whole cluster. */ -}}
+{{- define "dashboard-refresh.watched" -}}
+{{- if .Values.watch.clusterWide -}}
+{{- list "" | toJson -}}
+{{- else -}}
+{{- .Values.watch.namespaces | default (list .Release.Namespace) | uniq | toJson -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* The variable by which operator and page know where to look. */ -}}
+{{- define "dashboard-refresh.watchEnv" -}}
+{{- if .Values.watch.clusterWide -}}
+- {name: WATCH_CLUSTER_WIDE, value: "true"}
+{{- else -}}
+- {name: WATCH_NAMESPACES, value: {{ include "dashboard-refresh.watched" . | fromJsonArray | join "," | quote }}}
+{{- end -}}
+{{- end -}}
+
 {{- /* The page has names and labels of its own, so that no selector of the operator's finds its pods. */ -}}
 {{- define "dashboard-refresh.pageName" -}}
 {{- printf "%s-page" (include "dashboard-refresh.name" .) -}}

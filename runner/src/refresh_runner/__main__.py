@@ -8,6 +8,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
     if chosen.command == "parse":
-        return _parse(chosen.project)
+        return _parse(chosen.project, chosen.files)
     with (interrupts := Interrupts()).installed():
         code = _act(chosen, interrupts)
     if arguments is None:
@@ -66,14 +67,18 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode, tuple(chosen.var)), surroundings)
 
 
-def _parse(project: Path) -> int:
-    from refresh_api.spec import Dbt
-    from refresh_runner.ahead import draw_docs, read_ahead
-    from refresh_runner.plan import DbtSettings
+def _parse(project: Path, files: Sequence[Path]) -> int:
+    from refresh_runner.ahead import parse as ahead
+    from refresh_runner.ahead import settings_of, usual_settings
+    from refresh_runner.orders import InvalidOrderError
 
-    usual = Dbt()
-    settings = DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars)
-    return read_ahead(project, settings, print) or draw_docs(project, settings, print)
+    try:
+        return ahead(project, [settings_of(file) for file in files] or [usual_settings()], print)
+    except InvalidOrderError as error:
+        print(f"✗ {error}")
+    except OSError as error:
+        print(f"✗ what was read of {project} can't be kept there: {error}")
+    return 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -116,7 +121,10 @@ def parser() -> argparse.ArgumentParser:
     cleanup.set_defaults(termination_log=Path(os.devnull))
     lint = commands.add_parser("lint", help="is this refresh right? In seconds, without database or cluster")
     lint.add_argument("file", type=Path, help="a DashboardRefresh as YAML")
-    parse = commands.add_parser("parse", help="read the dbt project once, so that no run with the usual target and variables has to")
+    parse = commands.add_parser("parse", help="read the dbt project once, so that no run of these refreshes has to")
+    parse.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="a DashboardRefresh as YAML; else the usual schema, target and variables"
+    )
     for command in (run, plan, lint, parse, grants):
         command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project (%(default)s)")
     for command in (run, plan, lint, cleanup, grants, kept):

@@ -91,7 +91,7 @@ def run_command(places: Places, around: Surroundings) -> int:
     try:
         order = order_of_file(file, places.mode, places.variables) if file else order_of_pod(variables)
     except InvalidOrderError as error:
-        around.output.write(f"the order is invalid: {error}\n")
+        around.output.write(f"{file or 'the order'} is no valid refresh: {error}\n")
         if file:
             return ExitCode.USAGE
         attempt = _attempt_of_pod(variables, 0)
@@ -113,7 +113,7 @@ def plan_command(places: Places, around: Surroundings) -> int:
     try:
         order = order_of_file(places.file, places.mode, places.variables)
     except InvalidOrderError as error:
-        around.output.write(f"the order is invalid: {error}\n")
+        around.output.write(f"{places.file} is no valid refresh: {error}\n")
         return ExitCode.USAGE
     plan = _plan(order, Attempt("plan"), around)
     try:

@@ -55,6 +55,7 @@ _QUIET: Final = (
     *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
 )
 _importing: Final = threading.Lock()
+_BUILT: Final = frozenset({"model", "seed", "snapshot"})
 _BUILDING: Final = frozenset({"run", "build", "test"})
 _CONNECT_TIMEOUT: Final = 5
 _KEEPALIVES_IDLE: Final = 60
@@ -182,6 +183,10 @@ class Dbt:
             node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
         self._moved[Relation(node.schema, node.alias)] = schema
         node.schema = schema
+
+    def known(self) -> frozenset[str]:
+        """Return schema.name of everything that the project builds, whichever layer does."""
+        return frozenset(f"{node.schema}.{node.alias}" for node in self.manifest.nodes.values() if str(node.resource_type) in _BUILT)
 
     def columns(self) -> dict[str, frozenset[str]]:
         """Return the columns of each model by schema.name; none where no contract makes sure that all are listed."""
@@ -341,17 +346,20 @@ class Dbt:
 
 def profile_name(project: Path) -> str:
     """Return the profile that a dbt project names; RunFailedError if there is no such project."""
+    file = project / "dbt_project.yml"
     try:
-        content = yaml.safe_load((project / "dbt_project.yml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise _project_error(f"there is no dbt project in {project}: {error}") from error
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise _project_error(f"there is no dbt project in {project}: {error.strerror}", "--project names the folder of yours") from error
+    except yaml.YAMLError as error:
+        raise _project_error(f"{file} is no YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("profile"), str):
-        raise _project_error(f"dbt_project.yml in {project} names no profile")
+        raise _project_error(f"{file} names no profile", "write `profile: any_name` in it: the profile itself is made for each run")
     return str(content["profile"])
 
 
-def _project_error(message: str) -> RunFailedError:
-    return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint="refresh-runner lint FILE shows the same without a database"))
+def _project_error(message: str, hint: str = "refresh-runner lint FILE shows the same without a database") -> RunFailedError:
+    return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))
 
 
 def _options(session: Mapping[str, str] | None, limit: timedelta) -> dict[str, str]:

@@ -88,6 +88,7 @@ def spare_stack_walks() -> None:
         setattr(BehaviorFlagRendered, name, staticmethod(lambda: "dbt"))
 
 
+@cache  # a second time it would put itself in the place of what it stands before
 def spare_debug_events() -> None:
     """Have dbt put together no message of the level debug, a dozen a node, that nobody reads; but for what we learn from."""
     from dbt_common.events.base_types import BaseEvent, EventLevel
@@ -125,6 +126,7 @@ def spare_searches() -> None:
     PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)  # type: ignore[method-assign]
 
 
+@cache
 def spare_compilations() -> None:
     """Have Jinja compile equal texts once: a test of a kind reads as all others of it, and a macro as in the command before."""
     from dbt_common.clients.jinja import MacroFuzzEnvironment

@@ -11,7 +11,10 @@ from pathlib import Path
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
 from refresh_runner.access import missing_keys
+from refresh_runner.catalog import Relation
+from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
+from refresh_runner.marts import swapped, unknown
 from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
 from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
 from refresh_runner.reading import reading
@@ -87,21 +90,37 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
             yield Check(False, "dbt project", error.failure.message)
             return
         yield Check(True, "dbt project", f"{project} can be parsed")
-        built: list[Node] = []
+        layers: list[tuple[str, Sequence[Node]]] = []
         for field, step in _selecting(plan):
             try:
-                nodes = dbt.models(step.selection) if isinstance(step, LayerStep) else dbt.tests(step.selection)
+                if isinstance(step, LayerStep):
+                    layers.append((field, dbt.models(step.selection)))
+                else:
+                    yield Check(True, field, f"selects {_counted(len(dbt.tests(step.selection)), 'test')}")
             except RunFailedError as error:
                 yield Check(False, field, error.failure.message)
-                continue
-            if isinstance(step, TestsStep):
-                yield Check(True, field, f"selects {len(nodes)} tests")
-                continue
-            built += nodes
-            others = sorted({f"{need.schema}.{need.table}" for need in dbt.upstream(nodes, built)})
-            needs = f"; another refresh must have built {', '.join(others)}" if others else ""
-            yield Check(True, field, f"selects {len(nodes)} models{needs}")
-        yield from _mart_checks(plan, dbt.columns())
+        yield from _layer_checks(dbt, layers)
+        yield from _mart_checks(plan, dbt, [node for _, nodes in layers for node in nodes])
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
+    """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
+    later = {Relation(*place) for _, nodes in layers for place in dbt.places(nodes).values()}
+    built: list[Node] = []
+    for field, nodes in layers:
+        built += nodes
+        later -= {Relation(*place) for place in dbt.places(nodes).values()}
+        needs = {Relation(need.schema, need.table): need.needed_by for need in dbt.upstream(nodes, built)}
+        if early := sorted(relation for relation in needs if relation in later):
+            message = f"{needs[early[0]]} reads {early[0]}, which a later layer builds: move that layer before this one"
+            yield Check(False, field, message)
+            continue
+        others = f"; another refresh must have built {', '.join(map(str, sorted(needs)))}" if needs else ""
+        yield Check(True, field, f"selects {_counted(len(nodes), 'model')}{others}")
 
 
 def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
@@ -112,16 +131,30 @@ def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
             yield "spec.tests.select", step
 
 
-def _mart_checks(plan: Plan, columns: dict[str, frozenset[str]]) -> Iterator[Check]:
+def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]:
     checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
+    known, columns, places = dbt.known(), dbt.columns(), {".".join(place) for place in dbt.places(built).values()}
     for number, mart in enumerate(checks):
         field = f"spec.validation.marts[{number}]"
-        if mart.relation not in columns:
-            yield Check(False, f"{field}.relation", f"no model of the dbt project is {mart.relation}")
-            continue
-        unknown = [key for key in mart.keys if key not in columns[mart.relation]]
-        # A model without a contract can't be judged without a database.
-        if unknown and columns[mart.relation]:
-            yield Check(False, f"{field}.keys", f"{mart.relation} has no column {', '.join(unknown)}")
+        if mart.relation not in known:
+            yield Check(False, f"{field}.relation", unknown(mart.relation, known))
+        elif mart.relation not in places:
+            yield Check(
+                False, f"{field}.relation", f"no layer builds {mart.relation}: it would be judged by what is live, and never published"
+            )
         else:
-            yield Check(True, field, f"{mart.relation} is a model with its keys")
+            yield _column_check(field, mart, columns.get(mart.relation, frozenset()))
+    try:
+        swapped(plan, dbt, built, [mart for mart in checks if mart.relation in known])
+    except RunFailedError as error:
+        yield Check(False, "spec.validation.marts", f"{error.failure.message}; {error.failure.hint}")
+
+
+def _column_check(field: str, mart: MartCheck, columns: frozenset[str]) -> Check:
+    named = {"keys": mart.keys, "unique": mart.unique, "newest.column": [mart.newest.column] if mart.newest else []}
+    if not columns and any(named.values()):
+        return Check(True, field, f"{mart.relation} is a model; it has no contract, so its columns are looked at by the run alone")
+    for name, chosen in named.items():
+        if unknown := [column for column in chosen if column not in columns]:
+            return Check(False, f"{field}.{name}", f"{mart.relation} has no column {', '.join(unknown)}")
+    return Check(True, field, f"{mart.relation} is a model" + (" with its keys" if mart.keys else ""))

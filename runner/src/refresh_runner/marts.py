@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Final
 
 import psycopg
@@ -23,6 +24,7 @@ from refresh_runner.warehouse import first_line
 
 log = logging.getLogger(__name__)
 
+_LINT: Final = "refresh-runner lint FILE shows the same without a database"
 _RESUME_HINT: Final = "ask for a run with the mode resume once the data is right"
 
 
@@ -139,8 +141,14 @@ class Marts:
 def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     """Return those of the checked marts that the run builds as tables, and so can publish together.
 
-    RunFailedError if a model of the run that is not among them reads one of them: it would read what is not live, or is gone.
+    RunFailedError if one is not in the project at all: it would never be built, and be called valid for ever by what it once was. And if
+    a model of the run that is not among them reads one of them: it would read what is not live, or is gone.
     """
+    known = dbt.known()
+    for check in checks:
+        if check.relation not in known:
+            message = f"validation.marts: {unknown(check.relation, known)}"
+            raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=_LINT))
     if plan.publish is not Publish.SWAP:
         return {}
     tables = dbt.tables(built)
@@ -151,3 +159,10 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
             hint = f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))
     return {relation: tables[relation] for relation in sorted(wanted)}
+
+
+def unknown(relation: str, known: Collection[str]) -> str:
+    """Say that a project has no such relation, and which one may have been meant: by its name first, else by its letters."""
+    same = sorted(each for each in known if each.partition(".")[2] == relation.partition(".")[2])
+    meant = same or get_close_matches(relation, sorted(known), 3)
+    return f"no model of the dbt project is {relation}" + (f"; is it {' or '.join(meant)}?" if meant else "")

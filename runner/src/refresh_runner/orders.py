@@ -1,6 +1,6 @@
 """Orders, read from where they come: a file that a person wrote, or a pod's environment; every problem is named with its field."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,10 +49,23 @@ def order_of_file(path: Path, mode: str | None = None, variables: Sequence[str] 
     return order.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def document_of(path: Path) -> object:
     """Return the one YAML document of a file; InvalidOrderError if it can't be read as one."""
     try:
-        documents = [document for document in yaml.safe_load_all(path.read_text()) if document is not None]
+        # a loader of PyYAML's own safe kind
+        documents = [document for document in yaml.load_all(path.read_text(), Loader=_EachKeyOnce) if document is not None]
     except OSError as error:
         raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -13,6 +13,7 @@ import json
 import pickle
 import sys
 import tempfile
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -60,18 +61,18 @@ def place(project: Path, settings: DbtSettings) -> Path:
     return project / "target" / f"refresh_{name}.pickle"
 
 
-def write(path: Path, manifest: Manifest, tests: Statements) -> None:
-    """Keep a parsed project, the statements of its tests, and what dbt made to read them; earlier ones beside it are removed."""
+def write(path: Path, manifest: Manifest, tests: Statements, others: Collection[Path] = ()) -> None:
+    """Keep a parsed project, the statements of its tests, and what dbt made to read them; all beside it but `others` are removed."""
     # By its parts, since a manifest that is pickled whole loses some.
     parts = {name: getattr(manifest, name) for name in _parts(manifest)}
     content = (parts, dict(tests), compiled(manifest), schemas)
-    keep(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle")
+    keep(path, pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL), earlier="refresh_*.pickle", others=others)
 
 
-def keep(path: Path, content: bytes, earlier: str) -> None:
-    """Write a file of a project that others read, whole and under its name at once; those of the pattern beside it are removed."""
+def keep(path: Path, content: bytes, earlier: str, others: Collection[Path] = ()) -> None:
+    """Write a file of a project that runs read, whole and under its name at once; of the pattern beside it, `others` alone stay."""
     path.parent.mkdir(exist_ok=True)
-    for each in path.parent.glob(earlier):
+    for each in set(path.parent.glob(earlier)) - set(others):
         each.unlink(missing_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(content)

@@ -108,11 +108,13 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
             bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
             yield f"runs {len(nodes)} tests; one that fails {bad}"
         case ValidationStep():
-            beside = swapped(plan, dbt, built, step.marts)
+            beside, places = swapped(plan, dbt, built, step.marts), {".".join(place) for place in dbt.places(built).values()}
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
                 keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
                 how = "published with the others once all is well" if relation in beside else "looked at where it is live"
+                if check.relation not in places:
+                    how = f"built by no layer of this run, {how}"
                 yield f"{relation}: {how}{keys}"
         case CacheStep():
             proof = ", until it serves the version that is live" if step.version else ""

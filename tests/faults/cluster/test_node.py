@@ -16,6 +16,7 @@ from cluster.local import build_programs
 from cluster.paths import paths_of
 from cluster.preflight import ensure
 from cluster.seam import chosen_kind, docker_answers
+from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.pods import serve
 
@@ -90,10 +91,21 @@ def test_an_exposed_service_answers_on_loopback_also_after_the_relay_died(node: 
     """The same port leads to it again once `up` has put it right."""
     port = node.cluster.expose("web", "default", 80)
     assert node.cluster.expose("web", "default", 80) == port
+    # a pod is Ready some moments before its Service leads there
+    assert eventually(lambda: answers(port), within=20)
     node.cluster.stop_component(f"relay-{port}")
+    assert not answers(port)  # the fault hit
     node.up()
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/hosts", timeout=10) as answer:
-        assert b"localhost" in answer.read()
+    assert eventually(lambda: answers(port), within=5)
+
+
+def answers(port: int) -> bool:
+    """Whether the server's files are there behind a port."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/hosts", timeout=10) as answer:
+            return b"localhost" in answer.read()
+    except OSError:
+        return False
 
 
 def test_a_killed_component_is_started_again_and_nothing_is_lost(node: Node) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from refresh_api.status import OperatorShare
+from refresh_cli.artifacts import SHOWN
 from refresh_operator.figures import text_of
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
@@ -139,6 +140,32 @@ def test_cluster_wide_is_a_choice(run_helm):
     assert roles["r-dashboard-refresh"]["rules"] == cluster_role["rules"]
 
 
+def test_namespaces_are_a_list(run_helm, contract):
+    """A Role in each and none elsewhere, for operator and page; the API server takes what is made there. The control: none named."""
+    for name in ("chart-a", "chart-b"):
+        contract("create", "namespace", name)
+    sets = ("watch.namespaces={chart-a,chart-b}", PAGE, "networkPolicy.enabled=true")
+    rendered, alone = run_helm.rendered(*sets), run_helm.rendered(*sets[1:])
+
+    def places(objects: list[dict], kind: str, name: str) -> list[str]:
+        return [each["metadata"]["namespace"] for each in objects if (each["kind"], each["metadata"]["name"]) == (kind, name)]
+
+    for kind in ("Role", "RoleBinding"):
+        for name in ("r-dashboard-refresh", "r-dashboard-refresh-page"):
+            assert places(rendered, kind, name) == ["chart-a", "chart-b"]
+            assert places(alone, kind, name) == ["ns"]
+    assert places(rendered, "NetworkPolicy", "r-dashboard-refresh-runs") == ["chart-a", "chart-b"]
+    for deployment in of_kind(rendered, "Deployment").values():
+        environment = {each["name"]: each.get("value", "") for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert environment["WATCH_NAMESPACES"] == "chart-a,chart-b"
+    assert of_kind(rendered, "Service")["r-dashboard-refresh-page"]["metadata"]["annotations"] == {SHOWN: "chart-a,chart-b"}
+    for each in rendered:
+        if each["metadata"]["namespace"] != "ns":
+            contract.within(each["metadata"]["namespace"])(
+                "apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(each)
+            )
+
+
 def test_secrets_are_read_by_name_only(run_helm):
     """No list and no watch: nobody gets all of them from the operator's token in one go."""
     role = of_kind(run_helm.rendered(), "Role")["r-dashboard-refresh"]
@@ -158,6 +185,12 @@ def test_network_policies_come_by_value(run_helm, contract):
     assert runs["policyTypes"] == ["Ingress", "Egress"]
     assert "ingress" not in runs
     assert [port["port"] for rule in runs["egress"] for port in rule["ports"]] == [53, 53, 6543]
+    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress"}}}]
+    narrow = run_helm.rendered(PAGE, values={"networkPolicy": {"enabled": True, "pageFrom": peers, "operatorFrom": peers}})
+    assert "from" not in operator["ingress"][0]
+    policies |= {f"{name} narrow": each for name, each in of_kind(narrow, "NetworkPolicy").items()}
+    for name in ("r-dashboard-refresh narrow", "r-dashboard-refresh-page narrow"):
+        assert policies[name]["spec"]["ingress"][0]["from"] == peers
     for policy in policies.values():
         policy["metadata"]["namespace"] = contract.namespace
         contract("apply", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(policy))
@@ -206,6 +239,8 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
         f"patch cronjobs {status}",
         "create cronjobs",
         "update roles",
+        "watch jobs",
+        "list pods",
         "delete jobs",
         "patch jobs",
     ]
@@ -217,7 +252,7 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
         "update leases/r-dashboard-refresh",
         "get configmaps/r-dashboard-refresh-pause",
     ]
-    forbidden = ["list secrets", "patch dashboardrefreshes", "delete cronjobs", "create pods", "get configmaps"]
+    forbidden = ["list secrets", "patch dashboardrefreshes", "delete cronjobs", "create pods", "get configmaps", "get jobs", "get pods"]
     forbidden += [
         "create pods --subresource=exec",
         "delete secrets",

@@ -42,17 +42,20 @@ def test_it_answers_its_probes_and_ends_quickly(own_place):
     assert not alive()
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["its own namespace", "the whole cluster"])
-def test_it_watches_what_it_is_told(places, wide):
-    """A refresh in another namespace is kept by a cluster-wide operator only; its own is kept by both."""
-    own = places("watch.clusterWide=true", WATCH_CLUSTER_WIDE="true") if wide else places()
+@pytest.mark.parametrize("told", ["nothing", "the other namespace", "the whole cluster"])
+def test_it_watches_what_it_is_told(places, told):
+    """Of two namespaces it keeps the refreshes of its own, by a list those of the other, or both; with the permissions for just that."""
     other = places()
+    listed = ([f"watch.namespaces={{{other.namespace}}}"], {"WATCH_NAMESPACES": other.namespace})
+    wide = (["watch.clusterWide=true"], {"WATCH_CLUSTER_WIDE": "true"})
+    values, settings = {"nothing": ([], {}), "the other namespace": listed, "the whole cluster": wide}[told]
+    own = places(*values, **settings)
     own.start()
-    other.refresh("there")
-    own.refresh("here")
-    own.ready("here")
-    if wide:
-        other.ready("there")
-    else:
-        assert other.cronjob("there") is None
+    refreshes = {"its own": (own, "here"), "the other": (other, "there")}
+    for place, name in refreshes.values():
+        place.refresh(name)
+    kept = {"nothing": ["its own"], "the other namespace": ["the other"], "the whole cluster": ["its own", "the other"]}[told]
+    for place, name in (refreshes[each] for each in kept):
+        place.ready(name)
+    assert [each for each, (place, name) in refreshes.items() if place.cronjob(name) is not None] == kept
     own.stop()

@@ -120,10 +120,10 @@ def test_an_empty_mart_fails_the_run(bench: Bench, web: WebServer):
 
 def test_a_missing_mart_fails_the_run(bench: Bench):
     """The other one keeps its verdict."""
-    marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_marts.absent"}]
+    marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
     ran = bench.run(bench.spec(validation={"marts": marts}))
     assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
-    assert "dwh_marts.absent FAILED: there is no such table" in ran.messages
+    assert "dwh_facts.fait_autres FAILED: there is no such table" in ran.messages
 
 
 def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Bench, web: WebServer):
@@ -164,6 +164,20 @@ def test_a_selection_of_nothing_is_an_error(bench: Bench):
     ran = bench.run(bench.spec(layers=[{"name": "staging", "select": ["stg_lignes", "tag:nothing"]}]))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "tag:nothing" in ran.messages
+
+
+def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(bench: Bench):
+    """Also where a table of that name is live: it would be called valid for ever. The control: the same run with the right name."""
+    bench.database.run(
+        "create schema if not exists bi; create table if not exists bi.mart_a as select 1 as zone, date '2026-01-01' as mois"
+    )
+    assert bench.run().code == 0
+    before = bench.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid")
+    ran = bench.run(bench.spec(validation={"marts": [{"relation": "bi.mart_a", "keys": ["zone"]}]}))
+    assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
+    assert "no model of the dbt project is bi.mart_a" in ran.messages
+    assert "is it dwh_marts.mart_a?" in ran.messages
+    assert bench.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid") == before
 
 
 def test_dbts_own_lines_are_in_the_log(bench: Bench):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from refresh_api.order import ExitCode
 from refresh_runner import parsed
+from refresh_runner.__main__ import main
 from refresh_runner.access import Access
 from refresh_runner.ahead import read_ahead
 from refresh_runner.dbt import Dbt
@@ -54,6 +56,25 @@ def test_a_changed_project_is_read_anew(project: Path) -> None:
     assert parsed.place(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
     (project / "models" / "marts" / "mart_c.sql").write_text("select 1 as id")
     assert parsed.place(project, SETTINGS) != before
+
+
+def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """For each with its own schema and variables; without a file for the usual ones. What was kept for others goes."""
+    project = write_project(tmp_path / "project")
+    files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
+    for file, dbt in zip(files, ({"schema": "ventes"}, {"vars": {"zone": 3}}), strict=True):
+        body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": file.stem}}
+        spec = {"schedule": "0 0 1 1 *", "warehouse": {"secretRef": {"name": "w"}}, "layers": [{"name": "a", "select": ["*"]}]}
+        file.write_text(yaml.safe_dump({**body, "spec": {**spec, "dbt": dbt}}))
+    there = [
+        parsed.place(project, each) for each in (SETTINGS, DbtSettings(8, "prod", "ventes", {}), DbtSettings(8, "prod", "dwh", {"zone": 3}))
+    ]
+    assert main(["parse", "--project", str(project)]) == 0
+    assert [each.exists() for each in there] == [True, False, False]
+    assert main(["parse", "--project", str(project), *map(str, files)]) == 0
+    assert [each.exists() for each in there] == [False, True, True]
+    assert main(["parse", "--project", str(project), str(tmp_path / "none.yaml")]) == 1
+    assert "none.yaml can't be read" in capsys.readouterr().out
 
 
 def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_plan_for_some_models_names_them_and_the_variables(bench: Bench, tmp_p
         "2/6 facts        left out by the run's mode select=mart_a, which takes none of its models",
         "3/6 marts        builds mart_a;",
         "mart_a reads dwh_facts.fait_lignes; IT IS NOT THERE: the run would fail",
-        "dwh_marts.mart_b: looked at where it is live",
+        "dwh_marts.mart_b: built by no layer of this run, looked at where it is live",
     ):
         assert line in said
     code, said = planned(bench, tmp_path, mode="select=stg_autres")

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
 
 from refresh_runner.lint import lint
 from support.laptop import ROOT, SAMPLES
@@ -38,3 +39,35 @@ def test_lint_names_what_the_project_does_not_have(tmp_path: Path):
     ]
     assert "stg_implantation" in wrong[3]
     assert "has no column tranche" in wrong[4]
+
+
+def wrong(file: Path, **changes: object) -> list[str]:
+    """What lint finds wrong in phase 2 with these changes to its spec."""
+    document = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())
+    document["spec"] |= changes
+    file.write_text(yaml.safe_dump(document))
+    said: list[str] = []
+    lint(file, ROOT / "dbt_project", None, datetime.now(UTC), lambda check: said.append(str(check)))
+    return [line for line in said if line.startswith("✗")]
+
+
+def test_lint_says_what_would_not_be_built_or_published(tmp_path: Path):
+    """Layers in the wrong order, marts that none builds, that are misspelt, that something else reads; columns of every check."""
+    spec = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())["spec"]
+    staging, facts, marts = spec["layers"]
+    file = tmp_path / "phase2.yaml"
+    assert wrong(file) == []
+    (early,) = wrong(file, layers=[facts, staging, marts])
+    assert early.startswith("✗ spec.layers[0].select (facts): fait_")
+    assert "which a later layer builds" in early
+    (unbuilt,) = wrong(
+        file, layers=[staging, facts, {**marts, "select": [name for name in marts["select"] if name != "mart_creances_agees"]}]
+    )
+    assert unbuilt.startswith("✗ spec.validation.marts[3].relation: no layer builds dwh_marts_financier.mart_creances_agees")
+    listed = spec["validation"]["marts"]
+    (misspelt,) = wrong(file, validation={"marts": [{**listed[3], "relation": "dwh_marts.mart_creances_agees"}]})
+    assert misspelt.endswith("no model of the dbt project is dwh_marts.mart_creances_agees; is it dwh_marts_financier.mart_creances_agees?")
+    checked = {**listed[3], "unique": ["nulle_part"], "newest": {"column": "jamais", "maxAgeDays": 1}}
+    assert "has no column nulle_part" in wrong(file, validation={"marts": [checked]})[0]
+    (unlisted,) = wrong(file, validation={"marts": [{"relation": "dwh_facts.reperes"}]})
+    assert "no model of the dbt project is dwh_facts.reperes" in unlisted

@@ -3,6 +3,7 @@
 import re
 import shlex
 from enum import Enum
+from functools import reduce
 
 import pytest
 import yaml
@@ -46,19 +47,27 @@ def test_an_example_of_a_refresh_is_valid(block):
     assert Manifest.model_validate(yaml.safe_load(block.text)).order()
 
 
+VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
+
+
 @pytest.mark.parametrize("block", all_blocks("console", "checked"), ids=str)
 def test_a_command_that_is_not_run_names_what_there_is(block: Block):
     """Targets of make and of the Dockerfile; the plugin's own options."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     stages = set(re.findall(r" AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     for command in block.commands:
-        match shlex.split(command):
+        match [word for word in shlex.split(command) if not re.match(r"PG\w+=", word)]:
             case ["make", target, *_]:
                 assert target in targets
             case ["docker", "build", "--target", target, "-t", _, "."]:
                 assert target in stages
+            case ["docker", "build", "-t", _, "--build-arg", argument, folder]:
+                assert f"ARG {argument.partition('=')[0]}=" in (ROOT / folder / "Dockerfile").read_text()
             case ["docker", "push", _]:
                 pass
+            case ["helm", "upgrade", "dashboard-refresh", "deploy/helm", *_, "--set", sets]:
+                for name in (each.partition("=")[0] for each in sets.split(",")):
+                    assert reduce(lambda values, key: values[key], name.split("."), VALUES) is not None
             case ["kubectl", "dashboardrefresh", *words]:
                 assert cli.parser().parse_args(words)
             case ["refresh-runner", *words]:

@@ -42,6 +42,24 @@ def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path):
     assert "line" in problem
 
 
+def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
+    """A key that is there twice, a number where a text belongs, a name that Kubernetes would not take."""
+    text = SAMPLE.read_text()
+    twice = problems(text + "metadata: {name: other}\n", tmp_path)
+    assert "'metadata' is there twice" in twice[0]
+    assert f"line {len(text.splitlines()) + 1}" in twice[0]
+    name = "  name: phase2-dashboards-refresh\n"
+    assert name in text
+    (problem,) = problems(text.replace(name, "  name: Phase_2\n"), tmp_path)
+    assert problem.startswith("metadata.name: ")
+    (problem,) = problems(text.replace(name, f"  name: {'a' * 53}\n"), tmp_path)
+    assert problem.startswith("metadata.name: ")
+    share = '    maxNullShare: "10%"\n'
+    assert share in text
+    found = problems(text.replace(share, "    maxNullShare: 10\n"), tmp_path)
+    assert found == ["spec.validation.maxNullShare: write a percentage like 10% or 2.5%, between 0% and 100%"]
+
+
 def test_two_refreshes_in_a_file_are_one_too_many(tmp_path: Path):
     """Which one to run would be a guess."""
     assert "holds 2 documents" in problems(SAMPLE.read_text() + "\n---\n" + SAMPLE.read_text(), tmp_path)[0]
