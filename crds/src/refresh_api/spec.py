@@ -56,8 +56,8 @@ class Dbt(Model):
     target_schema: Identifier = Field(
         default="dwh",
         alias="schema",
-        description="Schema of models that name none. Those that name one stand where the project's generate_schema_name puts them: in dbt's "
-        "own way SCHEMA_name, in the image's project the name as it is written.",
+        description="Schema of models that name none. Those that name one stand where the project's generate_schema_name puts them: "
+        "in dbt's own way SCHEMA_name, in the image's project the name as it is written.",
     )
     vars: dict[str, JsonValue] = Field(
         default_factory=dict,
