@@ -9,10 +9,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 
 from support.apiserver import ApiServer
 from support.eventually import eventually
@@ -61,7 +63,10 @@ class Place:
         """Apply the chart with these values, or one template of it."""
         command = [str(self.helm), "template", "op", str(ROOT / "deploy/helm"), "-n", self.namespace, *(["-s", only] if only else [])]
         command += [word for value in values for word in ("--set", value)]
-        self.kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
+        rendered = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        # kubectl takes the objects of one namespace at a time, or of none
+        for namespace, objects in groupby(filter(None, yaml.safe_load_all(rendered)), lambda each: each["metadata"].get("namespace")):
+            self.kubectl.within(namespace or self.namespace).apply(yaml.safe_dump_all(objects))
 
     @property
     def pid(self) -> int:
