@@ -29,9 +29,9 @@ test: parsed ## all tests: unit, integration, end to end (half an hour on a new 
 
 bench: bench-refresh bench-operator bench-page ## every bench, each with its verdicts
 
-bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5 SEED=7)
+bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5 SEED=7; OLD=no leaves the old way out)
 	@mkdir -p .state/bench
-	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7) --judge-later .state/bench/refresh.name
+	@$(PYTHON) -m bench.refresh --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7) $(if $(filter no,$(OLD)),--without-old) --judge-later .state/bench/refresh.name
 	@$(PYTHON) -m bench.readers --judge-later .state/bench/readers.name
 	@$(PYTHON) -m bench.verdicts $$(cat .state/bench/refresh.name) $$(cat .state/bench/readers.name)
 

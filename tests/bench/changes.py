@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 import psycopg
 from psycopg import sql
 
-from bench.refresh import RESULTS, STATE, Stand, conditions, phase2, prepared
+from bench.refresh import RESULTS, Stand, conditions, phase2, prepared, state_of
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from support.laptop import SEED, dashboard_api, say, warehouse
@@ -62,12 +62,11 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=SEED, help="of the generated sources")
     chosen = parser.parse_args()
-    state = STATE / f"changes-{chosen.rows}"
-    state.mkdir(parents=True, exist_ok=True)
+    state = state_of(chosen.rows)
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     samples = Samples(f"changes-{chosen.rows}", started, f"make bench-changes ROWS={chosen.rows} RUNS={chosen.runs} SEED={chosen.seed}")
     with warehouse(state) as server:
-        prepared(server, chosen.rows, chosen.seed)
+        prepared(server, state, chosen.rows, chosen.seed, ["ours"])
         dsn, env = server.dsn_of("ours"), {**server.env, "PGDATABASE": "ours"}
         with dashboard_api(env) as api:
             changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)
