@@ -30,7 +30,8 @@ from refresh_runner.publish import Mart, Terms, beside, publish
 from refresh_runner.warehouse import Warehouse
 
 _PREFIX: Final = "@@%p@@"
-_ENTRY: Final = re.compile(r"^@@\d+@@LOG:  (?:statement|execute [^:]*): ", re.MULTILINE)
+_ENTRY: Final = re.compile(r"^@@\d+@@\w+:  ", re.MULTILINE)
+_STATEMENT: Final = re.compile(r"(?:statement|execute [^:]*): ")
 _NODE: Final = re.compile(r"^/\* (\{.*?\}) \*/\s*", re.DOTALL)
 _OWN: Final = re.compile(r"pg_catalog|information_schema|pg_class|pg_depend|pg_namespace|where false\s+limit 0", re.IGNORECASE)
 _CONTROL: Final = re.compile(r"^(begin|commit|rollback)\b", re.IGNORECASE)
@@ -64,7 +65,7 @@ def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
     with log.open("rb") as file:
         file.seek(began)
         text = file.read().decode()
-    for entry in _entries(text):
+    for entry in statements_of(text):
         comment = _NODE.match(entry)
         node = json.loads(comment.group(1)).get("node_id") if comment else None
         body = entry[comment.end() :].strip().rstrip(";") if comment else ""
@@ -72,11 +73,15 @@ def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
             found.nodes.setdefault(str(node), []).append(body)
 
 
-def _entries(text: str) -> Iterator[str]:
+def statements_of(text: str) -> Iterator[str]:
+    """Yield the statements of a log; what else the server tells, of its own vacuums for example, is none."""
     starts = list(_ENTRY.finditer(text))
     for number, start in enumerate(starts):
         end = starts[number + 1].start() if number + 1 < len(starts) else len(text)
-        lines = text[start.end() : end].splitlines()
+        sent = _STATEMENT.match(text, start.end())
+        if not sent:
+            continue
+        lines = text[sent.end() : end].splitlines()
         # What follows an entry's first line begins with a tab; anything else is the log's.
         yield "\n".join([lines[0], *(line[1:] for line in lines[1:] if line.startswith("\t"))])
 
