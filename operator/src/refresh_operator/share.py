@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Final
 
 from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, OperatorShare, Outcome, Phase, Reason, clip
+from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorShare, Outcome, Phase, Reason, clip
 from refresh_operator.conditions import LINE, Problem, conditions, one_line, readiness, running
 from refresh_operator.holds import Hold, last_hold
 from refresh_operator.requests import Answer, Cancellation
@@ -124,6 +125,25 @@ def _phase(found: Findings) -> Phase:
     return Phase.SUSPENDED if found.hold else Phase.SCHEDULED
 
 
+_NEVER_BEGAN: Final = frozenset({Reason.START_TIMEOUT, Reason.IMAGE_PULL_FAILED, Reason.UNSCHEDULABLE, Reason.JOB_DELETED})
+"""Reasons of runs that have left no log."""
+
+
+def _advice(refresh: Refresh, last: FinishedRun) -> str:
+    """Say what to do about a failed run, or where to look further."""
+    namespace, name = refresh.ref.namespace, refresh.ref.name
+    if last.reason is Reason.UNSCHEDULABLE:
+        return f"what its pods ask of a node is in spec.resources and spec.podTemplate: kubectl describe dr -n {namespace} {name}"
+    if last.reason in _NEVER_BEGAN:
+        return f"look further: kubectl describe dr -n {namespace} {name}"
+    # of several pods, `job/` would show the first one
+    pods = f"job/{last.id}" if last.attempts <= 1 else f"-l job-name={last.id} --prefix --tail=-1"
+    look = f"look further: kubectl logs -n {namespace} {pods}"
+    if last.reason is Reason.WAREHOUSE_UNREACHABLE and isinstance(refresh.spec, RefreshSpec):
+        return f"is PostgreSQL up, and is the Secret {refresh.spec.warehouse.secret_ref.name} right? {look}"
+    return look
+
+
 def _message(world: World, share: OperatorShare, found: Findings) -> str:
     refresh, last, hold = world.refresh, share.last_run, found.hold
     paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
@@ -138,8 +158,7 @@ def _message(world: World, share: OperatorShare, found: Findings) -> str:
     if hold and hold.reason is SuspendedReason.TOO_MANY_FAILURES:
         return f"{hold.message}; the last run: {one_line(last.message) if last else ''}".rstrip(": ")
     if last and last.outcome is Outcome.FAILED:
-        look = f"kubectl logs -n {refresh.ref.namespace} job/{last.id}"
-        return f"the last run failed ({last.reason}): {one_line(last.message)}; look further: {look}"
+        return f"the last run failed ({last.reason}): {one_line(last.message)}; {_advice(refresh, last)}"
     if last and last.outcome is Outcome.WARNED:
         return f"the last run ended with warnings: {one_line(last.message)}"
     if hold:

@@ -19,6 +19,10 @@ _SENTENCES: Final = {
     ("LastRunSucceeded", "RolledBack"): "The data before was put back.",
     ("LastRunSucceeded", "False"): "The last run failed.",
     ("LastRunSucceeded", "Unknown"): "No run has ended yet.",
+    ("Suspended", "True"): "Its scheduled runs are switched off.",
+    ("Suspended", "EverythingPaused"): "Everything is paused: no run starts.",
+    ("Suspended", "TooManyFailures"): "Its scheduled runs are off, since too many failed.",
+    ("Suspended", "False"): "Its scheduled runs start.",
     ("DataFresh", "True"): "The data is as young as it should be.",
     ("DataFresh", "False"): "The data is older than it should be.",
     ("DataFresh", "NeverLoaded"): "No data was ever loaded.",
@@ -26,6 +30,7 @@ _SENTENCES: Final = {
 """By type and reason, or else by type and status; a condition that says nothing by not holding is left out."""
 _BAD: Final = frozenset({("Ready", "False"), ("Stalled", "True"), ("LastRunSucceeded", "False"), ("DataFresh", "False")})
 _WARN: Final = frozenset({("Reconciling", "True")})
+_WARN_REASONS: Final = frozenset({"SucceededWithWarnings", "EverythingPaused", "TooManyFailures"})
 
 
 class Said(Model):
@@ -50,8 +55,8 @@ def said(conditions: list[Condition]) -> tuple[Said, ...]:
         sentence = _SENTENCES.get((each.type, each.reason)) or _SENTENCES.get(key)
         if sentence is None and each.type in ("Reconciling", "Stalled"):
             continue
-        tone = Tone.BAD if key in _BAD else Tone.WARN if key in _WARN or each.reason == "SucceededWithWarnings" else Tone.GOOD
-        if each.type == "Running" or each.status is ConditionStatus.UNKNOWN:
+        tone = Tone.BAD if key in _BAD else Tone.WARN if key in _WARN or each.reason in _WARN_REASONS else Tone.GOOD
+        if each.type == "Running" or (tone is Tone.GOOD and key == ("Suspended", "True")) or each.status is ConditionStatus.UNKNOWN:
             tone = Tone.NONE
         found.append(
             Said(

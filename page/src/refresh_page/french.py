@@ -59,6 +59,7 @@ FRENCH: Final[dict[str, str]] = {
     "went stale": "périmées",
     "No run has started since the slot at": "Aucune exécution n'a démarré depuis le créneau d'",
     "Scheduled runs are switched off": "Les exécutions planifiées sont arrêtées",
+    "A run can't start": "Une exécution ne peut pas démarrer",
     "The last run ended with warnings": "La dernière exécution s'est terminée avec des avertissements",
     "Its settings can't work until somebody changes them": "Ses réglages ne peuvent pas fonctionner tant que personne ne les change",
     "Something that it needs is missing": "Il lui manque quelque chose",
@@ -111,6 +112,10 @@ FRENCH: Final[dict[str, str]] = {
     "The operator has not looked at it yet.": "L'opérateur ne l'a pas encore regardé.",
     "It is set up and runs by its schedule.": "Il est en place et s'exécute selon sa planification.",
     "It is set up; its scheduled runs are switched off.": "Il est en place ; ses exécutions planifiées sont arrêtées.",
+    "Its scheduled runs are switched off.": "Ses exécutions planifiées sont arrêtées.",
+    "Everything is paused: no run starts.": "Tout est en pause : aucune exécution ne démarre.",
+    "Its scheduled runs are off, since too many failed.": "Ses exécutions planifiées sont arrêtées : trop d'échecs.",
+    "Its scheduled runs start.": "Ses exécutions planifiées démarrent.",
     "It can't run as it is.": "Il ne peut pas s'exécuter tel quel.",
     "Something that it needs is missing; it goes on by itself once that is there.": "Il lui manque quelque chose ; il reprendra de "
     "lui-même dès que ce sera là.",

@@ -5,12 +5,19 @@ from enum import StrEnum
 from typing import Final
 
 from refresh_api.model import Model, Time
-from refresh_api.status import FinishedRun, Outcome, Phase
+from refresh_api.reasons import RunningReason, SuspendedReason
+from refresh_api.status import Condition, ConditionStatus, FinishedRun, Outcome, Phase
 from refresh_api.values import duration
 from refresh_page.seen import Refresh
 
 LATE: Final = timedelta(minutes=10)
 """Time after a slot of the schedule by which its run shows, whatever Kubernetes and the operator have to do first."""
+
+
+SLOW: Final = timedelta(seconds=30)
+"""Time after which a pod that has not started is something to look at."""
+MEANT: Final = frozenset({SuspendedReason.SUSPENDED, SuspendedReason.SUSPENDED_UNTIL})
+"""Reasons that somebody gave for this refresh on purpose: shown, but nothing to look at."""
 
 
 class Tone(StrEnum):
@@ -34,7 +41,7 @@ class Concern(Model):
     """Something that somebody should look at."""
 
     reason: str
-    """One of: the reason of a run, Stalled, Blocked, Overdue, Warnings, Suspended, Unreadable, RequestRefused."""
+    """The reason of a run or of the condition Suspended, or: Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused."""
     message: str = ""
     """The cluster's own words."""
     time: Time | None = None
@@ -48,6 +55,14 @@ class Health(Model):
     since: Time | None = None
     """Fresh: when the data was loaded. Stale: since when it is."""
     concerns: tuple[Concern, ...] = ()
+
+
+def suspension(refresh: Refresh) -> Concern | None:
+    """Return why scheduled runs are off; None while they start. The operator's word counts, and the spec's until it has spoken."""
+    found = _holding(refresh, "Suspended")
+    if found:
+        return Concern(reason=found.reason, message=found.message, time=found.last_transition_time)
+    return Concern(reason=SuspendedReason.SUSPENDED, time=refresh.status.suspended_since) if refresh.wanted.suspend else None
 
 
 def judged_run(refresh: Refresh) -> FinishedRun | None:
@@ -64,7 +79,7 @@ def health_of(refresh: Refresh, now: datetime) -> Health:
     failed = last is not None and last.outcome is Outcome.FAILED
     if data is Data.STALE or (data is Data.NEVER_LOADED and failed):
         tone = Tone.BAD
-    elif any(each.reason != "Suspended" for each in concerns):
+    elif any(each.reason not in MEANT for each in concerns):
         tone = Tone.WARN
     else:
         tone = Tone.GOOD if data is Data.FRESH else Tone.NONE
@@ -103,6 +118,12 @@ def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
         found.append(Concern(reason="Unreadable", message=refresh.unreadable))
     if status.phase in (Phase.STALLED, Phase.BLOCKED):
         found.append(Concern(reason=status.phase.value, message=status.message or ""))
+    off = suspension(refresh)
+    if off:
+        found.append(off)
+    starting = _holding(refresh, "Running")
+    if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > SLOW:
+        found.append(Concern(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
     if last and last.outcome is Outcome.FAILED:
         found.append(Concern(reason=last.reason.value, message=last.message or "", time=last.completion_time))
     if last and last.outcome is Outcome.WARNED:
@@ -111,6 +132,8 @@ def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
         found.append(Concern(reason="Overdue", time=status.next_run))
     if status.request_problem:
         found.append(Concern(reason="RequestRefused", message=status.request_problem))
-    if refresh.wanted.suspend:
-        found.append(Concern(reason="Suspended", time=status.suspended_since))
     return found
+
+
+def _holding(refresh: Refresh, kind: str) -> Condition | None:
+    return next((each for each in refresh.status.conditions if each.type == kind and each.status is ConditionStatus.TRUE), None)

@@ -7,7 +7,7 @@ from typing import Final
 
 from refresh_api.model import Model, Time
 from refresh_api.status import FinishedRun, Outcome, RunPhase, StepState
-from refresh_page.health import Health, Tone, health_of, judged_run
+from refresh_page.health import Health, Tone, health_of, judged_run, suspension
 from refresh_page.seen import Refresh
 
 _ORDER: Final = (Tone.BAD, Tone.WARN, Tone.NONE, Tone.GOOD)
@@ -106,7 +106,7 @@ def line_of(refresh: Refresh, now: datetime) -> Line:
         marts=last.marts if last else None,
         running=progress_of(refresh),
         next_run=status.next_run,
-        suspended=refresh.wanted.suspend,
+        suspended=suspension(refresh) is not None,
         runs=_beads(refresh),
     )
 

@@ -33,6 +33,7 @@ def application(site: Site, base_path: str = "") -> ASGIApp:
     addresses = {
         "/": site.overview,
         "/index.json": site.overview,
+        "/.json": site.overview,
         f"{one}.json": site.refresh,
         one: site.refresh,
         f"{one}{of_run}.json": site.run,

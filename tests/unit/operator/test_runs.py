@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorShare, Reason
 from support.worlds import NOW, condition, decided, job, pod, refresh, report, settled, world
 
 
@@ -243,6 +243,27 @@ def test_a_failed_run_is_explained_in_one_line():
     assert share.message.startswith("the last run failed (RunnerLost): ")
     assert share.message.endswith("kubectl logs -n default job/r1")
     assert "\n" not in share.message
+
+
+@pytest.mark.parametrize(
+    ("reason", "attempts", "says"),
+    [
+        (
+            "Unschedulable",
+            1,
+            "; what its pods ask of a node is in spec.resources and spec.podTemplate: kubectl describe dr -n default phase2",
+        ),
+        ("ImagePullFailed", 1, "; look further: kubectl describe dr -n default phase2"),
+        ("LayerFailed", 3, "; look further: kubectl logs -n default -l job-name=r1 --prefix --tail=-1"),
+        ("WarehouseUnreachable", 1, "; is PostgreSQL up, and is the Secret warehouse right? look further: kubectl logs -n default job/r1"),
+    ],
+)
+def test_a_failed_run_says_what_to_do(reason, attempts, says):
+    """No command leads to a log that was never written, or to the first pod of several."""
+    last = concluded(job("r1", "Failed"), run=report("r1", outcome="Failed", reason="LayerFailed"))
+    last = last.model_copy(update={"reason": Reason(reason), "attempts": attempts})
+    seen = refresh(OperatorShare(last_run=last, history=[last]))
+    assert settled(world(seen)).message.endswith(says)
 
 
 def test_clocks_apart_give_no_negative_duration():

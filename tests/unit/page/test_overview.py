@@ -65,6 +65,38 @@ def test_a_slot_at_which_nothing_started_is_shown():
     assert [each.reason for each in late.concerns] == ["Overdue"]
 
 
+def condition(kind, reason, message="", minutes=5):
+    """A condition that holds since some minutes."""
+    since = (NOW - timedelta(minutes=minutes)).isoformat()
+    return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since}
+
+
+@pytest.mark.parametrize(
+    ("reason", "tone"),
+    [("Suspended", Tone.GOOD), ("SuspendedUntil", Tone.GOOD), ("EverythingPaused", Tone.WARN), ("TooManyFailures", Tone.WARN)],
+)
+def test_a_refresh_that_is_off_says_why(reason, tone):
+    """With the operator's words; what nobody asked for on this refresh is to be looked at. The control: a good one that is on."""
+    runs = history("phase2", NOW, "SS")
+    off = line(runs, conditions=[condition("Suspended", reason, "ask the DBA team")])
+    assert (off.suspended, off.health.tone, off.health.data) == (True, tone, Data.FRESH)
+    assert [(each.reason, each.message) for each in off.health.concerns] == [(reason, "ask the DBA team")]
+    on = line(runs)
+    assert (on.suspended, on.health.concerns, on.health.tone) == (False, (), Tone.GOOD)
+
+
+def test_a_pod_that_does_not_start_is_to_be_looked_at():
+    """After half a minute: it may be starting."""
+    active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:55:00Z"}]
+    message = "run phase2-9: its pod has not started: no node has disktype=nvme"
+    runs = history("phase2", NOW, "S")
+    late, early = (
+        line(runs, active=active, conditions=[condition("Running", "Starting", message, minutes)]).health for minutes in (5, 0.2)
+    )
+    assert (late.tone, [each.message for each in late.concerns]) == (Tone.WARN, [message])
+    assert (early.tone, early.concerns) == (Tone.GOOD, ())
+
+
 def test_what_is_wrong_comes_first():
     """Then what is to be looked at, then by name; each is counted."""
     items = [

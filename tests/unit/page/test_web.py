@@ -79,6 +79,8 @@ async def test_the_same_address_gives_html_and_json(path):
     assert by_header.headers["content-type"] == "application/json"
     assert by_header.json() == by_ending.json()
     assert "LayerFailed" in json.dumps(by_header.json())
+    first = [(await get(board, path)).json() for path in ("/.json", "/index.json")]
+    assert first[0] == first[1] == (await get(board, "/", accept="application/json")).json()
     assert "LayerFailed" in html.text
 
 
