@@ -65,8 +65,9 @@ def present(stage: Stage, cluster: Cluster) -> None:
     print(f"""
 The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboards are at http://127.0.0.1:{port}. Next:
 
-  export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:$PATH
+  export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:{Path(sys.executable).parent}:$PATH
   kubectl get dashboardrefresh -w
+  kubectl dashboardrefresh status {PHASE2}
   kubectl annotate dr {PHASE2} --overwrite dashboards.sigeti.io/requestedAt=$(date +%s)
   kubectl describe dr {PHASE2}
   kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
