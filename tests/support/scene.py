@@ -36,6 +36,7 @@ _FILES = {
     "models/facts/fait_jours.sql": "{{ config(schema='dwh_facts') }} select * from {{ ref('stg_lignes') }}",
     "models/marts/mart_a.sql": f"{{{{ config(schema='dwh_marts', {_paused('marts')}) }}}} select * from {{{{ ref('fait_lignes') }}}}",
     "models/marts/mart_b.sql": "{{ config(schema='dwh_marts') }} select * from {{ ref('fait_jours') }}",
+    "models/lent.yml": "sources: [{name: lenteur, schema: src, tables: [{name: lent}]}]",
     "tests/pause.sql": """{{ config(tags=['P2']) }}
         /* in tests */ select 1 as found from src.pauses where step = 'tests' and pg_sleep(seconds)::text = 'never'""",
 }

@@ -185,8 +185,9 @@ class Dbt:
         node.schema = schema
 
     def known(self) -> frozenset[str]:
-        """Return schema.name of everything that the project builds, whichever layer does."""
-        return frozenset(f"{node.schema}.{node.alias}" for node in self.manifest.nodes.values() if str(node.resource_type) in _BUILT)
+        """Return schema.name of everything that the project builds, whichever layer does, and of its sources."""
+        built = {f"{node.schema}.{node.alias}" for node in self.manifest.nodes.values() if str(node.resource_type) in _BUILT}
+        return frozenset(built | {f"{source.schema}.{source.identifier}" for source in self.manifest.sources.values()})
 
     def columns(self) -> dict[str, frozenset[str]]:
         """Return the columns of each model by schema.name; none where no contract makes sure that all are listed."""
