@@ -41,7 +41,7 @@ class Concern(Model):
     """Something that somebody should look at."""
 
     reason: str
-    """The reason of a run or of the condition Suspended, or: Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused."""
+    """The reason of a run or of the condition Suspended; or Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused."""
     message: str = ""
     """The cluster's own words."""
     time: Time | None = None
