@@ -132,6 +132,8 @@ def test_a_project_of_one_s_own_is_our_image_and_a_few_lines(images: dict[str, C
     assert images
     folder = Path(shutil.copytree(PATHS.checkout / "examples" / "velos", tmp_path / "velos"))
     told = folder / "Dockerfile"
+    steps = [line.split()[0] for line in told.read_text().splitlines() if line and not line.startswith("#")]
+    assert steps == ["ARG", "FROM", "USER", "COPY", "RUN", "USER"]
     told.write_text(f'{told.read_text()}RUN ["refresh-runner", "lint", "/app/project/refresh.yaml"]\n')
     Buildah(PATHS).extend(references(PATHS)[RUNNER.name], folder, tmp_path / "log")
     said = (tmp_path / "log").read_text()
@@ -139,4 +141,4 @@ def test_a_project_of_one_s_own_is_our_image_and_a_few_lines(images: dict[str, C
     assert "the page of /app/project is drawn" in said
     assert "/app/project can be parsed" in said
     assert "spec.layers[0].select (reference): selects 2 models" in said
-    assert "velos_rapport.trajets_par_jour is a model" in said
+    assert "velos_rapport.trajets_par_jour is a model; it has no contract" in said

@@ -36,7 +36,7 @@ from refresh_runner.dbt_quick import (
 )
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
-from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
 
@@ -68,8 +68,7 @@ class Upstream:
     """A model that a selected one reads and that this refresh does not build."""
 
     needed_by: str
-    schema: str
-    table: str
+    relation: Relation
     built_by: str | None
 
 
@@ -149,7 +148,7 @@ class Dbt:
                 if parent is None or parent_id in ours:
                     continue
                 built_by = parent.config.meta.get("built_by")
-                found[parent_id] = Upstream(model.name, parent.schema, parent.alias, str(built_by) if built_by else None)
+                found[parent_id] = Upstream(model.name, Relation(parent.schema, parent.alias), str(built_by) if built_by else None)
         return list(found.values())
 
     def tables(self, models: Sequence[Node]) -> dict[Relation, TableModel]:
@@ -165,10 +164,10 @@ class Dbt:
             if node.config.materialized == "table"
         }
 
-    def places(self, models: Sequence[Node]) -> dict[str, tuple[str, str]]:
-        """Return the schema and name of what each model builds in the warehouse, by id."""
+    def places(self, models: Sequence[Node]) -> dict[str, Relation]:
+        """Return what each model builds in the warehouse, by id."""
         nodes = (self.manifest.nodes[model.id] for model in models)
-        return {node.unique_id: (node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
+        return {node.unique_id: Relation(node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
 
     def reads(self, nodes: Sequence[Node]) -> set[tuple[str, str]]:
         """Return the schema and name of every source and model that the nodes read."""
@@ -359,7 +358,7 @@ def profile_name(project: Path) -> str:
     return str(content["profile"])
 
 
-def _project_error(message: str, hint: str = "refresh-runner lint FILE shows the same without a database") -> RunFailedError:
+def _project_error(message: str, hint: str = LINT_HINT) -> RunFailedError:
     return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))
 
 

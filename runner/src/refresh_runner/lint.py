@@ -11,7 +11,6 @@ from pathlib import Path
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
 from refresh_runner.access import missing_keys
-from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.marts import swapped, unknown
@@ -109,12 +108,12 @@ def _counted(number: int, what: str) -> str:
 
 def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
     """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
-    later = {Relation(*place) for _, nodes in layers for place in dbt.places(nodes).values()}
+    later = {relation for _, nodes in layers for relation in dbt.places(nodes).values()}
     built: list[Node] = []
     for field, nodes in layers:
         built += nodes
-        later -= {Relation(*place) for place in dbt.places(nodes).values()}
-        needs = {Relation(need.schema, need.table): need.needed_by for need in dbt.upstream(nodes, built)}
+        later -= set(dbt.places(nodes).values())
+        needs = {need.relation: need.needed_by for need in dbt.upstream(nodes, built)}
         if early := sorted(relation for relation in needs if relation in later):
             message = f"{needs[early[0]]} reads {early[0]}, which a later layer builds: move that layer before this one"
             yield Check(False, field, message)
@@ -133,7 +132,7 @@ def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
 
 def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]:
     checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
-    known, columns, places = dbt.known(), dbt.columns(), {".".join(place) for place in dbt.places(built).values()}
+    known, columns, places = dbt.known(), dbt.columns(), set(map(str, dbt.places(built).values()))
     for number, mart in enumerate(checks):
         field = f"spec.validation.marts[{number}]"
         if mart.relation not in known:

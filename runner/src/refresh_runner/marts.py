@@ -16,7 +16,7 @@ from refresh_api.status import Reason
 from refresh_runner import publish, versions
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt, TableModel
-from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.failures import LINT_HINT, Failure, RunFailedError, may_pass
 from refresh_runner.plan import MartCheck, Plan
 from refresh_runner.publish import Live, Mart, NotPublishableError, Terms, beside
 from refresh_runner.steps import Node
@@ -24,7 +24,6 @@ from refresh_runner.warehouse import first_line
 
 log = logging.getLogger(__name__)
 
-_LINT: Final = "refresh-runner lint FILE shows the same without a database"
 _RESUME_HINT: Final = "ask for a run with the mode resume once the data is right"
 
 
@@ -53,7 +52,7 @@ class Marts:
 
     def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
-        places = {str(Relation(*place)) for place in dbt.places(built).values()}
+        places = set(map(str, dbt.places(built).values()))
         self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in swapped(self._plan, dbt, built, checks).items():
             dbt.put(table, beside(relation).schema)
@@ -148,7 +147,7 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
     for check in checks:
         if check.relation not in known:
             message = f"validation.marts: {unknown(check.relation, known)}"
-            raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=_LINT))
+            raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=LINT_HINT))
     if plan.publish is not Publish.SWAP:
         return {}
     tables = dbt.tables(built)

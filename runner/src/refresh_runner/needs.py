@@ -57,7 +57,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         # For those beside the live marts, which come and go.
         yield Need(Right.MAKE_SCHEMAS)
     aside = {beside(relation): relation for relation in swapped}
-    places = [Relation(*place) for place in dbt.places(models).values()] if models else []
+    places = list(dbt.places(models).values()) if models else []
     own = [aside.get(place, place) for place in places]
     if plan.mode.kind is ModeKind.ROLLBACK:
         own = [_relation(check) for check in plan.marts]

@@ -87,11 +87,11 @@ class Scout:
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
         upstream = self.dbt.upstream(models, ours)
-        missing = self.warehouse.missing((model.schema, model.table) for model in upstream)
+        missing = self.warehouse.missing(model.relation for model in upstream)
         for model in upstream:
-            if (model.schema, model.table) in missing:
+            if model.relation in missing:
                 what = f"run `{model.built_by}` once, the refresh that builds it" if model.built_by else "add it to a layer before"
-                message = f"{model.needed_by} needs {model.schema}.{model.table}, which is not in the warehouse: {what}"
+                message = f"{model.needed_by} needs {model.relation}, which is not in the warehouse: {what}"
                 raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self.plan.label(name)}: {message}", hint=what))
 
     def _work_of(self, earlier: Earlier, layers: Sequence[Sequence[Node]]) -> frozenset[str]:

@@ -108,12 +108,12 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
             bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
             yield f"runs {len(nodes)} tests; one that fails {bad}"
         case ValidationStep():
-            beside, places = swapped(plan, dbt, built, step.marts), {".".join(place) for place in dbt.places(built).values()}
+            beside, places = swapped(plan, dbt, built, step.marts), set(dbt.places(built).values())
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
                 keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
                 how = "published with the others once all is well" if relation in beside else "looked at where it is live"
-                if check.relation not in places:
+                if relation not in places:
                     how = f"built by no layer of this run, {how}"
                 yield f"{relation}: {how}{keys}"
         case CacheStep():
@@ -125,17 +125,11 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
 
 def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
     upstream = dbt.upstream(nodes, built)
-    missing = warehouse.missing((model.schema, model.table) for model in upstream) if warehouse and upstream else set()
+    missing = warehouse.missing(model.relation for model in upstream) if warehouse and upstream else set()
     for model in upstream:
-        state = (
-            ""
-            if warehouse is None
-            else "; it is there"
-            if (model.schema, model.table) not in missing
-            else "; IT IS NOT THERE: the run would fail"
-        )
+        state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
         by = f", built by {model.built_by}" if model.built_by else ""
-        yield f"{model.needed_by} reads {model.schema}.{model.table}{by}{state}"
+        yield f"{model.needed_by} reads {model.relation}{by}{state}"
 
 
 def _live(plan: Plan, warehouse: Warehouse | None) -> Line:

@@ -14,6 +14,7 @@ from psycopg import sql
 from refresh_api.status import Reason
 from refresh_runner import sessions
 from refresh_runner.access import Access
+from refresh_runner.catalog import Relation
 from refresh_runner.failures import Failure, RunFailedError, may_pass, pause
 from refresh_runner.journal import Clock
 from refresh_runner.plan import MartCheck
@@ -96,16 +97,16 @@ class Warehouse:
         if self._connection is not None:
             self._connection.close()
 
-    def missing(self, relations: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
-        """Return which of the relations (schema, name) are not there."""
+    def missing(self, relations: Iterable[Relation]) -> set[Relation]:
+        """Return which of the relations are not there."""
         wanted = list(relations)
         with self.session() as connection:
             found = connection.execute(
                 "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
                 " where (n.nspname::text, c.relname::text) in (select * from unnest(%s::text[], %s::text[]))",
-                ([schema for schema, _ in wanted], [name for _, name in wanted]),
+                ([each.schema for each in wanted], [each.table for each in wanted]),
             ).fetchall()
-        return set(wanted) - {(str(schema), str(name)) for schema, name in found}
+        return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
 
     def count(self, check: MartCheck, limit: timedelta) -> MartCounts:
         """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""

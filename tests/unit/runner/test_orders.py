@@ -60,6 +60,12 @@ def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
     assert found == ["spec.validation.maxNullShare: write a percentage like 10% or 2.5%, between 0% and 100%"]
 
 
+def test_a_key_that_is_no_text_is_said_to_be_no_yaml(tmp_path: Path):
+    """As in a template that nobody has filled in."""
+    assert "is no YAML" in problems("metadata: {name: {{ name }}}", tmp_path)[0]
+    assert "is no YAML" in problems("? [a, b]\n: c", tmp_path)[0]
+
+
 def test_two_refreshes_in_a_file_are_one_too_many(tmp_path: Path):
     """Which one to run would be a guess."""
     assert "holds 2 documents" in problems(SAMPLE.read_text() + "\n---\n" + SAMPLE.read_text(), tmp_path)[0]
