@@ -9,7 +9,7 @@ from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
 from refresh_operator.conditions import Problem
 from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
-from refresh_operator.drift import Difference, differences, owned_by, replacement
+from refresh_operator.drift import Difference, differences, left_by_earlier, owned_by, replacement
 from refresh_operator.holds import hold_of, scheduled_failures
 from refresh_operator.notes import Note, defaults_note, drift_note, notes_of
 from refresh_operator.requests import answer_of, cancellation_of
@@ -35,6 +35,8 @@ class Replacement:
     differences: tuple[Difference, ...]
     forget_slots: bool = False
     """Whether the slots that have passed must be forgotten first, so that the change sets off none of them."""
+    takes_over: bool = False
+    """Whether it belonged to an earlier refresh of the name, so that nobody changed it by hand."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         start=found.answer.start,
         share=None if share == refresh.share else share,
         adopt=_to_adopt(world),
-        give_up=(*_to_give_up(world, found.ended), *_left_over(world)),
+        give_up=(*_to_give_up(world, found.ended), *_left_over(world), *world.earlier),
         notes=(*(drift_note(item, differences) for item, differences in drifts), *(defaults_note(*each) for each in followed), *notes),
         corrected=tuple(str(item["kind"]) for item, _ in drifts),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
@@ -109,7 +111,7 @@ def _problem(world: World) -> Problem | None:
     if isinstance(spec, Invalid):
         return Problem(spec.reason, f"{spec.path}: {spec.says}", stalled=True)
     for kind, item in world.objects.items():
-        if not owned_by(item, world.refresh.metadata.uid):
+        if not _is_ours(item, world.refresh):
             name = metadata_of(item).name
             return Problem(
                 ReadyReason.CRON_JOB_CONFLICT, f"{kind} {name} is there and belongs to somebody else: delete or rename it", stalled=True
@@ -125,11 +127,17 @@ def _objects(world: World, wanted: tuple[Json, ...], tolerated: frozenset[Differ
         live = world.objects.get(str(item["kind"]))
         if live is None:
             create.append(item)
-        elif owned_by(live, world.refresh.metadata.uid) and not metadata_of(live).deletion_timestamp:
+        elif _is_ours(live, world.refresh) and not metadata_of(live).deletion_timestamp:
             found = differences(item, live)
             if set(found) - tolerated:
-                replace.append(Replacement(replacement(item, live), found, any(each.path in _MOVES_SLOTS for each in found)))
+                takes_over = not owned_by(live, world.refresh.metadata.uid)
+                forget = any(each.path in _MOVES_SLOTS for each in found) or (takes_over and item["kind"] == "CronJob")
+                replace.append(Replacement(replacement(item, live), found, forget, takes_over))
     return tuple(create), tuple(replace)
+
+
+def _is_ours(live: Json, refresh: Refresh) -> bool:
+    return owned_by(live, refresh.metadata.uid) or left_by_earlier(live, refresh.metadata)
 
 
 def _to_give_up(world: World, ended: tuple[Ended, ...]) -> tuple[str, ...]:
@@ -168,7 +176,7 @@ def _is_news(ended: Ended, now: datetime) -> bool:
 def _drifts(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replacement, ...]) -> list[tuple[Json, tuple[Difference, ...]]]:
     """What was changed by hand, or deleted (no differences); a change of what is wanted is none."""
     deleted = create if refresh.share.observed_generation >= 0 else ()
-    changed = [each for each in replace if all(found.path != _HASH_PATH for found in each.differences)]
+    changed = [each for each in replace if all(found.path != _HASH_PATH for found in each.differences) and not each.takes_over]
     return [*((item, ()) for item in deleted), *((each.item, each.differences) for each in changed)]
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
+from refresh_api.names import KIND
 from refresh_api.values import quantity
-from refresh_operator.world import Json, mapping
+from refresh_operator.world import Json, Metadata, mapping, metadata_of
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,17 @@ def owned_by(live: Json, uid: str) -> bool:
     """Return whether an object belongs to the owner with this uid."""
     owners = _metadata(live).get("ownerReferences")
     return isinstance(owners, list) and any(isinstance(owner, dict) and owner.get("uid") == uid for owner in owners)
+
+
+def left_by_earlier(live: Json, owner: Metadata) -> bool:
+    """Return whether an object belonged to an earlier refresh of this name, which must be gone: there are no two of a name.
+
+    Kubernetes removes it in the end; how late, after an API server was away, nobody knows.
+    """
+    seen = metadata_of(live)
+    is_earlier = seen.creation_timestamp <= owner.creation_timestamp
+    owners = (each for each in seen.owner_references if each.controller and each.kind == KIND)
+    return is_earlier and any(each.name == owner.name and each.uid != owner.uid for each in owners)
 
 
 def replacement(desired: Json, live: Json) -> Json:

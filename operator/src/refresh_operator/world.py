@@ -39,6 +39,8 @@ class OwnerReference(Seen):
     """Who an object belongs to."""
 
     uid: str
+    kind: str = ""
+    name: str = ""
     controller: bool = False
 
 
@@ -238,6 +240,8 @@ class World:
     objects: Mapping[str, Json] = field(default_factory=dict)
     """What is there under the names of our objects, by kind: CronJob, ServiceAccount, Role, RoleBinding."""
     jobs: tuple[Job, ...] = ()
+    earlier: tuple[str, ...] = ()
+    """Jobs under way of a refresh of this name that was deleted."""
     pods: tuple[Pod, ...] = ()
     silence: timedelta = timedelta(0)
     """How long `status.run` has been showing the same heartbeat, by the operator's own clock."""
@@ -267,7 +271,8 @@ def refresh_of(raw: Json) -> Refresh:
 
 def _spec(spec: Json) -> RefreshSpec | Invalid:
     try:
-        return RefreshSpec.model_validate(spec)
+        # What the API server knows and we don't is of a newer CRD: after a step back all goes on, as with Kubernetes' own controllers.
+        return RefreshSpec.model_validate(spec, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
     path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])

@@ -132,6 +132,31 @@ def test_f7_the_controller_manager_is_away_over_a_slot(own_place, control_plane:
     assert own_place.status("f7").get("missedRuns", 0) == 0
 
 
+def test_what_kubernetes_has_not_cleared_away_is_no_strangers(own_place, control_plane: ControlPlane):
+    """A refresh is deleted and made again while nobody collects: it takes over what its namesake left, ends its run, and keeps it."""
+    own_place.start()
+    own_place.refresh("namesake", token="one")
+    own_place.ready("namesake")
+    job = own_place.run_of("namesake")
+    left = own_place.cronjob("namesake")["metadata"]
+    control_plane.stop_component("kube-controller-manager")
+    try:
+        own_place.api.delete(own_place.namespace, "dashboardrefreshes", "namesake")
+        time.sleep(5)
+        assert own_place.cronjob("namesake")["metadata"] == left  # the fault hit: it is there, and its owner is not
+        own_place.refresh("namesake", schedule="0 0 2 2 *")
+        own_place.ready("namesake")
+        own_place.until(lambda: job not in jobs(own_place, "namesake"), 20, "namesake")
+        assert own_place.cronjob("namesake")["spec"]["schedule"] == "0 0 2 2 *"
+    finally:
+        control_plane.start_component("kube-controller-manager")
+    time.sleep(20)
+    assert own_place.cronjob("namesake")["metadata"]["uid"] == left["uid"]
+    assert own_place.condition("namesake", "Ready")[0] == "True"
+    events = own_place.kubectl("get", "events", "--field-selector=involvedObject.kind=DashboardRefresh")
+    assert not any(reason in events for reason in ("CronJobConflict", "DriftCorrected")), events
+
+
 def test_f30_watches_that_go_silent(places):
     """Open connections on which nothing comes any more: what was deleted is back within a resync, by asking; the control: nobody told."""
     place = places()

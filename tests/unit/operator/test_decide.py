@@ -176,6 +176,46 @@ def test_a_foreign_object_of_our_name_is_refused(kind):
     assert kind in decision.share.message
 
 
+def _left(earlier, kind="CronJob", **metadata):
+    """The objects of a refresh, one of them as an earlier one of the name left it."""
+    objects = copy.deepcopy(kept(earlier))
+    meta = objects[kind]["metadata"]
+    meta["ownerReferences"][0]["uid"] = "00000000-0000-0000-0000-0000000000aa"
+    meta |= {"creationTimestamp": "2026-01-01T00:00:00Z", **metadata}
+    return objects
+
+
+@pytest.mark.parametrize("kind", ["CronJob", "Role", "ServiceAccount"])
+def test_what_a_deleted_refresh_of_the_name_left_is_taken_over(kind):
+    """Kubernetes may take its time to remove it; nobody changed it by hand, and no slot of it is made up for."""
+    decision = decided(world(refresh(), objects=_left(refresh(), kind)))
+    (replaced,) = decision.replace
+    assert replaced.item["metadata"]["ownerReferences"][0]["uid"] == UID
+    assert replaced.forget_slots is (kind == "CronJob")
+    assert condition(decision.share, "Ready")[0] == "True"
+    assert (decision.corrected, [note.reason for note in decision.notes if note.warning]) == ((), [])
+
+
+@pytest.mark.parametrize("metadata", [{"creationTimestamp": "2030-01-01T00:00:00Z"}, {"ownerReferences": []}])
+def test_what_is_younger_or_of_nobody_is_foreign(metadata):
+    """If it is younger than the refresh, it is we who are behind: it may belong to the next one."""
+    decision = decided(world(refresh(), objects=_left(refresh(), **metadata)))
+    assert decision.replace == ()
+    assert condition(decision.share, "Ready")[:2] == ("False", "CronJobConflict")
+
+
+def test_runs_of_a_deleted_refresh_of_the_name_end():
+    """They would go on as long as the CronJob that they belong to."""
+    assert decided(world(refresh(), earlier=("old-1",))).give_up == ("old-1",)
+
+
+def test_a_field_of_a_newer_crd_stops_nothing():
+    """After a step back; the control is a field that is known, and wrong."""
+    tests = {"select": ["tag:P2"], "newer": 1}
+    assert condition(settled(world(refresh(tests=tests, newest=True))), "Ready")[0] == "True"
+    assert condition(settled(world(refresh(tests={**tests, "retries": 99}))), "Ready")[:2] == ("False", "InvalidSpec")
+
+
 def test_a_missing_secret_is_named_and_looked_for_again():
     """Blocked, not stalled: it heals by itself."""
     decision = decided(world(refresh(), missing=("the Secret warehouse has no key password",)))
