@@ -1,6 +1,6 @@
 {# Borders included; null passes. #}
 {% test in_range(model, column_name, least, most) %}
-select {{ column_name }}
+select *
 from {{ model }}
 where {{ column_name }} not between {{ least }} and {{ most }}
 {% endtest %}

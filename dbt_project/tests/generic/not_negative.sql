@@ -1,5 +1,5 @@
 {% test not_negative(model, column_name) %}
-select {{ column_name }}
+select *
 from {{ model }}
 where {{ column_name }} < 0
 {% endtest %}

@@ -141,6 +141,7 @@ FRENCH: Final[dict[str, str]] = {
     "started": "démarrée",
     "marts {n}": "marts {n}",
     "What failed": "Ce qui a échoué",
+    "Rows that it found": "Lignes trouvées",
     "test": "test",
     "model": "modèle",
     "and {n} more": "et {n} de plus",

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from refresh_page.kept import Kept
 from refresh_page.records import AwayError, Content, Records
 from refresh_page.rows import Past, RunRows
-from refresh_page.run import LOG
+from refresh_page.run import READ
 from refresh_page.seen import Ref
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ class History:
     def __init__(self, records: Records | None) -> None:
         self._records = records
         self._pasts: Kept[Past] = Kept(_MOMENT, _MOST)
-        self._runs: Kept[tuple[RunRows | None, str]] = Kept(_MOMENT, _MOST)
+        self._runs: Kept[tuple[RunRows | None, Mapping[str, str]]] = Kept(_MOMENT, _MOST)
         self._away_until = 0.0
 
     @property
@@ -53,14 +53,14 @@ class History:
             return self._without()
         return await self._patiently(self._pasts.get(ref, lambda: records.of_refresh(ref)))
 
-    async def of_run(self, ref: Ref, run: str) -> tuple[Answer[RunRows], str]:
-        """Return one run, and the last of its log."""
+    async def of_run(self, ref: Ref, run: str) -> tuple[Answer[RunRows], Mapping[str, str]]:
+        """Return one run, and those of its files that its page shows, by name."""
         records = self._records
         if records is None or self._is_away():
-            return self._without(), ""
+            return self._without(), {}
         answer = await self._patiently(self._runs.get((ref, run), lambda: _run(records, ref, run)))
-        rows, tail = answer.found or (None, "")
-        return Answer(rows, answer.log), tail
+        rows, files = answer.found or (None, {})
+        return Answer(rows, answer.log), files
 
     async def content(self, ref: Ref, run: str, name: str) -> Answer[Content]:
         """Return a file that a run left."""
@@ -83,9 +83,10 @@ class History:
         return Answer(None, "Off" if self._records is None else "Away")
 
 
-async def _run(records: Records, ref: Ref, run: str) -> tuple[RunRows | None, str]:
+async def _run(records: Records, ref: Ref, run: str) -> tuple[RunRows | None, Mapping[str, str]]:
     rows = await records.of_run(ref, run)
-    if rows is None or not any(each.name == LOG for each in rows.artifacts):
-        return rows, ""
-    content = await records.content(ref, run, LOG)
-    return rows, content.content.decode(errors="replace") if content else ""
+    files = {}
+    for name in {each.name for each in rows.artifacts} & READ if rows else ():
+        if content := await records.content(ref, run, name):
+            files[name] = content.content.decode(errors="replace")
+    return rows, files

@@ -3,7 +3,10 @@
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Final
+
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from refresh_api.model import Model
 from refresh_api.status import EndpointStatus, NotificationStatus, Run, TestCounts
@@ -13,7 +16,14 @@ from refresh_page.rows import MartRow, NodeRow, RunRows, StepRow
 from refresh_page.seen import Ref, Refresh
 
 _FAILED: Final = frozenset({"failed", "broken"})
-LOG: Final = "run.log"
+_LOG: Final = "run.log"
+_ROWS: Final = "failing_rows.json"
+READ: Final = frozenset({_LOG, _ROWS})
+"""Files that a run left, and that its page shows a part of."""
+Rows = tuple[Mapping[str, JsonValue], ...]
+"""By column."""
+_NO_FILES: Final[Mapping[str, str]] = MappingProxyType({})
+_FILE: Final = TypeAdapter(dict[str, Rows])
 
 
 class Node(Model):
@@ -27,6 +37,8 @@ class Node(Model):
     """Seconds after the run's start."""
     sqlstate: str | None = None
     message: str | None = None
+    rows: Rows = ()
+    """Some of those that a test found."""
 
 
 class Step(Model):
@@ -97,8 +109,13 @@ def is_known(refresh: Refresh | None, run: str) -> bool:
     return run in [*told, *(each.id for each in status.history), *(each.id for each in status.active)]
 
 
-def run_view(ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log: str, now: datetime, tail: str = "") -> RunView:
-    """Return the view of a run that the status or the log tables know; what both know is taken from the fuller one."""
+def run_view(
+    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log: str, now: datetime, files: Mapping[str, str] = _NO_FILES
+) -> RunView:
+    """Return the view of a run that the status or the log tables know; what both know is taken from the fuller one.
+
+    `files` are those that it left, as far as the page reads them, by name.
+    """
     told = refresh.status.run if refresh and refresh.status.run and refresh.status.run.id == run else None
     line = _line(run, refresh, rows, told)
     finished = next((each for each in refresh.status.history if each.id == run), None) if refresh else None
@@ -116,13 +133,13 @@ def run_view(ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, 
         version=told.version if told else None,
         length=max(1.0, (end - start).total_seconds(), *((step.start or 0.0) + (step.seconds or 0.0) for step in steps)),
         steps=steps,
-        failures=tuple(_node(node, start) for node in rows.nodes if node.state in _FAILED) if rows else (),
+        failures=_failures(rows, start, files.get(_ROWS, "{}")) if rows else (),
         marts=_marts(rows, told),
         tests=told.tests if told else None,
         endpoints=tuple(told.endpoints) if told else (),
         notifications=tuple(told.notifications) if told else (),
         artifacts=tuple(Artifact(name=each.name, media_type=each.media_type, size=each.size) for each in rows.artifacts) if rows else (),
-        log_tail=readable(tail),
+        log_tail=readable(files.get(_LOG, "")),
         commands=_commands(ref, run),
         log=log,
     )
@@ -197,6 +214,16 @@ def _steps_told(told: Run | None, start: datetime, now: datetime) -> tuple[Step,
             )
         )
     return tuple(found)
+
+
+def _failures(rows: RunRows, start: datetime, found: str) -> tuple[Node, ...]:
+    """What failed, tests with some of the rows that they found."""
+    nodes = (_node(node, start) for node in rows.nodes if node.state in _FAILED)
+    try:
+        kept = _FILE.validate_json(found)
+    except ValidationError:
+        kept = {}
+    return tuple(node.model_copy(update={"rows": kept.get(node.node, ())}) for node in nodes)
 
 
 def _node(row: NodeRow, start: datetime) -> Node:

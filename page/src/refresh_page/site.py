@@ -85,10 +85,10 @@ class Site:
         if _wants_events(request):
             return self.streams.of(lambda: self._version(ref, run))
         refresh = self.board.get(ref)
-        rows, tail = await self.history.of_run(ref, run)
+        rows, files = await self.history.of_run(ref, run)
         if rows.found is None and not is_known(refresh, run):
             return self._unknown(request, away=rows.log == "Away")
-        view = run_view(ref, run, refresh, rows.found, rows.log, self.now(), tail)
+        view = run_view(ref, run, refresh, rows.found, rows.log, self.now(), files)
         if _wants_json(request):
             return _json(view)
         return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._around()})

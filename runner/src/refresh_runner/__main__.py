@@ -111,7 +111,9 @@ def parser() -> argparse.ArgumentParser:
     grants.set_defaults(termination_log=Path(os.devnull))
     kept = commands.add_parser("artifacts", help="list the files that runs left in the warehouse, or fetch one")
     kept.add_argument("run", nargs="?", help="of this run; of the last twenty unless given")
-    kept.add_argument("name", nargs="?", help="the file to fetch: run.log, run_results.json or docs.html; a list unless given")
+    kept.add_argument(
+        "name", nargs="?", help="the file to fetch: run.log, run_results.json, failing_rows.json or docs.html; a list unless given"
+    )
     kept.add_argument("--output", type=Path, help="where to write it; its name here unless given")
     kept.set_defaults(termination_log=Path(os.devnull))
     cleanup = commands.add_parser("cleanup", help="remove what a deleted refresh left in the warehouse; its live marts and its log stay")

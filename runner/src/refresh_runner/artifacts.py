@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from refresh_runner.dbt_results import Rows
 from refresh_runner.parsed import files_hash, keep
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 RESULTS: Final = "run_results.json"
 LOG: Final = "run.log"
+ROWS: Final = "failing_rows.json"
 DOCS: Final = "docs.html"
 _LONGEST: Final = 8 * 1024 * 1024
 """Bytes of a file before it is packed; longer results go without their SQL, and not at all if that does not help."""
@@ -30,13 +32,12 @@ class Artifact:
 
     name: str
     media_type: str
-    content: bytes
-    """Packed by gzip."""
+    text: str
 
-    @classmethod
-    def of(cls, name: str, media_type: str, text: str) -> Artifact:
-        """Pack a text."""
-        return cls(name, media_type, gzip.compress(text.encode(errors="replace"), 6, mtime=0))
+
+def packed(text: str) -> bytes:
+    """Return a text packed by gzip, as it is kept."""
+    return gzip.compress(text.encode(errors="replace"), 6, mtime=0)
 
 
 def results_text(results: Iterable[RunResult]) -> str | None:
@@ -58,6 +59,11 @@ def results_text(results: Iterable[RunResult]) -> str | None:
             result["compiled_code"] = None
         text = json.dumps(whole, default=str)
     return text if len(text) <= _LONGEST else None
+
+
+def rows_text(found: Mapping[str, Rows]) -> str:
+    """Return the rows that tests found, by the test's name."""
+    return json.dumps({name: rows for name, rows in found.items() if rows}, ensure_ascii=False, indent=1)
 
 
 def project_id(project: Path) -> str:

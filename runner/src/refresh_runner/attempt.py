@@ -15,7 +15,7 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import after, cache, lock, needs, refresh_log, slot
+from refresh_runner import after, artifacts, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError, pause
@@ -36,6 +36,7 @@ from refresh_runner.steps import (
     after_sources,
     after_tests,
     after_validation,
+    finders,
     skipped,
     unfinished,
 )
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 
 _GRACE: Final = timedelta(seconds=3)
 """PostgreSQL's own time-out comes first by this, since its error names the model."""
+_LOOK: Final = timedelta(seconds=30)
+"""For the rows that tests found: the tests are over, and the run does not wait long for what only helps people."""
 _TIMED_OUT: Final = "57014"
 
 _SILENCE: Final = 10.0
@@ -162,7 +165,9 @@ class Execution:
             case LayerStep():
                 return after_layer(self._tried(step, self._tools.dbt.run), label)
             case TestsStep():
-                return after_tests(step, self._tried(step, self._tools.dbt.test), label)
+                results = self._tried(step, self._tools.dbt.test)
+                self._look_at_rows(step, finders(results))
+                return after_tests(step, results, label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
                 return self._validated(step, marts)
@@ -207,6 +212,23 @@ class Execution:
             log.warning("%s tried again: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
             self._tools.clock.sleep(pause(attempt, self._tools.jitter()))
         return tuple(found.values())
+
+    def _look_at_rows(self, step: TestsStep, tests: Sequence[Node]) -> None:
+        """Keep some of the rows that tests found: marts that are not published are gone when somebody comes to look."""
+        if not tests or not step.sample_rows:
+            return
+        limit = min(_LOOK, self.time_left())
+        try:
+            with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
+                found = self._tools.dbt.failing_rows(tests, step.sample_rows, limit)
+                self._tools.interrupts.check()
+        except StoppedError as stop:
+            if stop.cause is not Cause.STEP_TIMEOUT:
+                raise
+            self.clean_up()
+        else:
+            text = artifacts.rows_text({test.name: found[test.id] for test in tests if test.id in found})
+            self._tools.ledger.keep(Artifact(artifacts.ROWS, "application/json", text))
 
     def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
         limit = min(step.timeout, self.time_left())

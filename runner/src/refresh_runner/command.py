@@ -118,7 +118,10 @@ def plan_command(places: Places, around: Surroundings) -> int:
     plan = _plan(order, Attempt("plan"), around)
     try:
         access = _access(order.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
-    except SecretMissingError:
+    except (SecretMissingError, ValueError) as error:
+        if places.secrets or isinstance(error, ValueError):
+            around.output.write(f"✗ {error}\n")
+            return ExitCode.USAGE
         access = None
     return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
 
@@ -180,7 +183,11 @@ def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:
 
 
 def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
-    return accesses.from_secret(secret, folder) if folder.root else accesses.from_variables(variables)
+    if folder.root is None:
+        return accesses.from_variables(variables)
+    if not folder.root.is_dir():
+        raise SecretMissingError(f"there is no folder {folder.root}, where the Secrets should be")
+    return accesses.from_secret(secret, folder)
 
 
 def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
@@ -224,23 +231,24 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
             ledger = Ledger(warehouse, plan, origin_of(plan, setting.places.project), redact, around.clock.elapsed)
             journal.listen(ledger.watch)
-            left = partial(_left, dbt, audience, redact)
-            tools = Tools(dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, left)
+            tools = Tools(
+                dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, artifacts=partial(_left, dbt, audience)
+            )
             report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code
 
 
-def _left(dbt: Dbt, audience: Audience, redact: Redactor) -> Iterator[Artifact]:
+def _left(dbt: Dbt, audience: Audience) -> Iterator[Artifact]:
     """Yield what the run leaves as files; what can't be made is no reason to fail."""
-    yield Artifact.of(artifacts.LOG, "text/plain", audience.tail.text())
+    yield Artifact(artifacts.LOG, "text/plain", audience.tail.text())
     try:
         text = artifacts.results_text(dbt.results.values())
     except Exception:
         _log.warning("dbt's results can't be kept", exc_info=True)
         return
     if text:
-        yield Artifact.of(artifacts.RESULTS, "application/json", redact(text))
+        yield Artifact(artifacts.RESULTS, "application/json", text)
 
 
 def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: dict[str, dict[str, str]]) -> Stage:

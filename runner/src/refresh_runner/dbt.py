@@ -34,7 +34,7 @@ from refresh_runner.dbt_quick import (
     spare_stack_walks,
     spared_collections,
 )
-from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, Rows, SqlStates, ages_of, error_text, node_results, rows_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -236,6 +236,22 @@ class Dbt:
         with known(statements):
             return self._built("test", nodes, limit, flags)
 
+    def failing_rows(self, tests: Sequence[Node], most: int, limit: timedelta) -> dict[str, Rows]:
+        """Return the first rows that each of these tests selects, whole where it can, by id; without those that can't be asked again.
+
+        StoppedError when it is stopped from outside.
+        """
+        kept = {test.id: self.manifest.nodes[test.id] for test in tests}
+        # Tests of dbt's own select all columns only where their rows are to be stored. What dbt runs it also changes.
+        for id_, node in kept.items():
+            self.manifest.nodes[id_] = wide = copy.deepcopy(node)
+            wide.config["store_failures"] = True
+        try:
+            outcome = self._execute("show", tests, limit, ["--no-populate-cache", "--select", "*", "--limit", str(most)])
+        finally:
+            self.manifest.nodes.update(kept)
+        return rows_of(outcome)
+
     def rehearsed(self, tests: Sequence[Node]) -> Statements:
         """Return what dbt would send for each of these tests, where that is one statement; nothing is sent."""
         # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
@@ -287,7 +303,9 @@ class Dbt:
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
         least = "info" if command[0] in _BUILDING else "warn"
-        with Lines(self._on_line, least, self.on_done) as lines, self._variables({}), self._sqlstates.recorded():
+        # A test whose rows are looked at has not passed.
+        on_done = self.on_done if command[0] != "show" else lambda _id: None
+        with Lines(self._on_line, least, on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):

@@ -17,7 +17,7 @@ from psycopg.types.json import Jsonb
 
 from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
 from refresh_runner import ledger_sql as queries
-from refresh_runner.artifacts import Artifact
+from refresh_runner.artifacts import Artifact, packed
 from refresh_runner.failures import may_pass
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
@@ -111,7 +111,8 @@ class Ledger:
 
     def keep(self, artifact: Artifact) -> None:
         """The run leaves a file."""
-        self._put(ARTIFACT, {"name": artifact.name, "media_type": artifact.media_type, "content": artifact.content})
+        content = packed(self._redact(artifact.text))
+        self._put(ARTIFACT, {"name": artifact.name, "media_type": artifact.media_type, "content": content})
 
     def usual_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""

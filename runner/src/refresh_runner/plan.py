@@ -52,6 +52,8 @@ class TestsStep:
     timeout: timedelta
     retries: int
     on_failure: OnFailure
+    sample_rows: int = 0
+    """How many of the rows that a failed test found are kept."""
     name: str = "tests"
 
 
@@ -243,7 +245,8 @@ def _tests(spec: RefreshSpec) -> list[TestsStep]:
     tests = spec.tests
     if tests is None:
         return []
-    return [TestsStep(Selection(tuple(tests.select), tuple(tests.exclude)), duration(tests.timeout), tests.retries, tests.on_failure)]
+    selection = Selection(tuple(tests.select), tuple(tests.exclude))
+    return [TestsStep(selection, duration(tests.timeout), tests.retries, tests.on_failure, tests.sample_rows)]
 
 
 def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:

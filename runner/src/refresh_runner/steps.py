@@ -130,16 +130,22 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
         return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts)
-    message = clip(f"{len(failed)} of {counted(len(results), 'test')} failed: {details}")
     if step.on_failure is OnFailure.WARN:
-        return StepResult(StepState.WARNED, message, tests=counts)
+        return StepResult(StepState.WARNED, clip(f"{_share(failed, results)} failed (onFailure: Warn): {details}"), tests=counts)
+    message = clip(f"{_share(failed, results)} failed: {details}")
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         passing=all(result.passing for result in failed),
-        hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
+        hint="look at the rows that the test found (failing_rows.json): they break a rule that the dashboards rely on",
     )
     return StepResult(StepState.FAILED, message, failure, tests=counts)
+
+
+def finders(results: Sequence[NodeResult]) -> tuple[Node, ...]:
+    """Return the tests that found rows, as many as are listed; those that failed come first."""
+    found = sorted((each for each in results if each.state in {NodeState.FAILED, NodeState.WARNED}), key=lambda each: each.state.value)
+    return tuple(each.node for each in found[:_LISTED])
 
 
 def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
@@ -173,6 +179,10 @@ def _built(count: int, kept: int) -> str:
         return f"{counted(count, 'model')} built"
     by_earlier = "kept from an earlier attempt"
     return f"{counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{counted(kept, 'model')} {by_earlier}"
+
+
+def _share(part: Sequence[NodeResult], tests: Sequence[NodeResult]) -> str:
+    return f"{len(part)} of {counted(len(tests), 'test')}"
 
 
 def counted(count: int, noun: str) -> str:

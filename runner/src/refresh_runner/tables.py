@@ -129,7 +129,7 @@ ARTIFACT: Final = Table(
     },
     key=("run_id", "name"),
 )
-"""Files of a run, each compressed by gzip: run_results.json, run.log."""
+"""Files of a run, each compressed by gzip: run_results.json, run.log, failing_rows.json."""
 DOCS: Final = Table(
     "dbt_refresh_docs",
     {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},

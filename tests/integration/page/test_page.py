@@ -1,6 +1,7 @@
 """The page as a process: on a real API server, with its own permissions, and on real log tables."""
 
 import gzip
+import json
 from urllib.parse import urlsplit
 
 import httpx
@@ -90,6 +91,26 @@ def test_the_projects_page_runs_apart_from_ours(ground, page):
     assert (answer.text, answer.headers["content-type"]) == (html, "text/html; charset=utf-8")
     assert policy.startswith("sandbox allow-scripts; default-src 'none'")
     assert "allow-same-origin" not in policy
+
+
+def test_a_failed_test_shows_the_rows_that_it_found(ground, page):
+    """Beside it; whatever is written in them stays text."""
+    found = {"unique_mart": [{"zone_id": None, "nom": "<script>document.title = 'rows'</script>"}]}
+    with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
+        connection.execute(
+            "insert into dbt_refresh_node (run_id, node_id, node, step, attempt, state, ended_at) "
+            "values ('phase2-29799820', 'test.p.unique_mart', 'unique_mart', 'tests', 1, 'failed', now())"
+        )
+        connection.execute(
+            "insert into dbt_refresh_artifact values ('phase2-29799820', 'failing_rows.json', 'application/json', %s, now())",
+            [gzip.compress(json.dumps(found).encode())],
+        )
+    run = f"{PHASE2}/runs/phase2-29799820"
+    (failure,) = eventually(lambda: page.json(run)["failures"], within=15)
+    assert (failure["node"], failure["rows"]) == ("unique_mart", found["unique_mart"])
+    html = page.get(run, accept="text/html").text
+    assert "&lt;script&gt;document.title" in html
+    assert "<script>document.title" not in html
 
 
 def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):

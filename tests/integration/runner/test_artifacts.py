@@ -87,3 +87,34 @@ def test_a_run_that_fails_leaves_them_too(bench: Bench) -> None:
     bench.database.run("update dbt_refresh_run set started_at = started_at - interval '400 days'")
     bench.run()
     assert bench.database.rows("select count(*) from dbt_refresh_artifact where run_id = 'petit-trois'") == [(0,)]
+
+
+DOUBLED = "insert into src.lignes values (1, 1, 1, 0), (2, null, 1, 0), (2, null, 1, 0), (null, 7, 1, 0)"
+
+
+def test_what_a_failing_test_found_is_kept(bench: Bench) -> None:
+    """Also where the marts that it was found in are thrown away: whoever comes to look finds it, and the run still resumes right."""
+    bench.database.run(DOUBLED)
+    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}), RUN_ID="petit-rouge")
+    assert ran.code == 1
+    assert bench.database.rows("select to_regclass('dwh_marts__next.mart_a')") == [(None,)]
+    found = json.loads(artifact(bench, "petit-rouge", "failing_rows.json"))
+    (rows,) = [rows for name, rows in found.items() if name.startswith("unique_mart_a_id")]
+    assert found["not_null_mart_a_id"] == [{"id": None, "zone": 7, "mois": 1}]
+    assert sorted(rows, key=lambda row: row["unique_field"]) == [{"unique_field": 1, "n_records": 2}, {"unique_field": 2, "n_records": 3}]
+    # Looking at a test's rows is not passing it.
+    assert [state for _, state in results(bench, "petit-rouge").items() if state == "fail"]
+    ((state,),) = bench.database.rows("select state from dbt_refresh_node where run_id = 'petit-rouge' and node like 'unique_mart_a_id%'")
+    assert state == "failed"
+
+
+def test_only_as_many_rows_are_kept_as_are_asked_for(bench: Bench) -> None:
+    """Nothing at all with 0, and after a run whose tests found nothing."""
+    bench.database.run(DOUBLED)
+    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 1}), RUN_ID="petit-une")
+    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 0}), RUN_ID="petit-aucune")
+    bench.database.run("truncate src.lignes; insert into src.lignes values (1, 1, 1, 0)")
+    bench.run(RUN_ID="petit-verte")
+    kept = bench.database.rows("select run_id from dbt_refresh_artifact where name = 'failing_rows.json'")
+    assert kept == [("petit-une",)]
+    assert {len(rows) for rows in json.loads(artifact(bench, "petit-une", "failing_rows.json")).values()} == {1}

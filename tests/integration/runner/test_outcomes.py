@@ -57,7 +57,7 @@ def test_a_failing_test_warns(bench: Bench, web: WebServer):
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert states(ran)["tests"] == "Warned"
-    assert "1 of 3 tests failed: unique_mart_a_id" in ran.messages
+    assert "1 of 3 tests failed (onFailure: Warn): unique_mart_a_id" in ran.messages
     assert web.paths() == ["/a", "/b"]
     assert bench.log_rows()[0][:3] == WELL
 
@@ -87,7 +87,7 @@ def test_a_test_that_cannot_run_counts_as_failed(bench: Bench):
     spec = bench.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
     ran = bench.run(spec)
     assert words(ran)[1:3] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
-    assert "2 of 2 tests failed" in ran.messages
+    assert "2 of 2 tests failed (onFailure: Warn)" in ran.messages
 
 
 def null_share(bench: Bench, rows: int, nulls: int):

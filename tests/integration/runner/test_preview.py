@@ -19,7 +19,13 @@ from support.runs import Bench, held
 
 
 def planned(
-    bench: Bench, place: Path, mode: str | None = None, asked: bool = True, variables: tuple[str, ...] = (), **changes: object
+    bench: Bench,
+    place: Path,
+    mode: str | None = None,
+    asked: bool = True,
+    variables: tuple[str, ...] = (),
+    secrets: Path | None = None,
+    **changes: object,
 ) -> tuple[int, str]:
     """The exit code and the lines of a plan for a file."""
     file = place / "petit.yaml"
@@ -34,7 +40,7 @@ def planned(
         interrupts=Interrupts(),
         termination_log=Path(os.devnull),
     )
-    code = plan_command(Places(file, bench.project, mode=mode, variables=variables), around)
+    code = plan_command(Places(file, bench.project, secrets, mode=mode, variables=variables), around)
     return code, output.getvalue()
 
 
@@ -103,3 +109,16 @@ def test_without_a_warehouse_the_rest_is_said(bench: Bench, tmp_path: Path) -> N
     code, said = planned(bench, tmp_path, asked=False)
     assert code is ExitCode.OK
     assert "the warehouse was not asked: set PGUSER" in said
+
+
+def test_secrets_that_are_given_must_be_there(bench: Bench, tmp_path: Path) -> None:
+    """Else a plan that asked nobody looks like one for which nothing is amiss; the control is the folder that holds them."""
+    code, said = planned(bench, tmp_path, secrets=tmp_path / "nowhere")
+    assert (code, "there is no folder" in said) == (ExitCode.USAGE, True)
+    (tmp_path / "secrets").mkdir()
+    assert planned(bench, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' is not there\n")
+    (tmp_path / "secrets" / "warehouse").mkdir()
+    for key, value in bench.secrets["warehouse"].items():
+        (tmp_path / "secrets" / "warehouse" / key).write_text(value)
+    code, said = planned(bench, tmp_path, secrets=tmp_path / "secrets")
+    assert (code, "nobody holds it now" in said) == (ExitCode.OK, True)

@@ -67,6 +67,19 @@ def test_what_failed_is_named_first_of_all():
     assert [each.node for each in view(None, RunRows(row(), nodes=nodes)).failures] == ["broken", "failed"]
 
 
+def test_a_failed_test_shows_rows_that_it_found():
+    """Of its name; a file that is no such file shows none."""
+    nodes = tuple(NodeRow(f"test.p.{name}", name, "tests", "failed", 1.0, None, None, NOW) for name in ("unique_id", "other"))
+    rows = RunRows(row(), nodes=nodes)
+    text = '{"unique_id": [{"unique_field": 1, "n_records": 2}]}'
+
+    def found(files):
+        return [node.rows for node in run_view(REF, "phase2-1", None, rows, "Read", NOW, files).failures]
+
+    assert found({"failing_rows.json": text}) == [({"unique_field": 1, "n_records": 2},), ()]
+    assert found({"failing_rows.json": "[nothing of it"}) == found({"run.log": text}) == [(), ()]
+
+
 @pytest.mark.parametrize(("run", "known"), [("phase2-1", True), ("phase2-2", True), ("phase2-3", True), ("phase2-4", False)])
 def test_the_status_knows_its_history_the_run_and_those_under_way(run, known):
     """Of other runs it knows nothing."""
