@@ -1,39 +1,57 @@
 {{ config(tags=['P2'], indexes=[{'columns': ['zone_id', 'annee', 'mois']}]) }}
 
 -- Every event counts in the month in which it happened: a request of January decided in March is a request of January
--- and a decision of March.
+-- and a decision of March. Each kind reads the table by itself: of a CTE that all read, PostgreSQL would make a copy first.
 with evenements as (
     select
-        faits.zone_id,
-        extract(year from evenement.jour)::integer as annee,
-        extract(month from evenement.jour)::integer as mois,
-        evenement.genre,
-        faits.superficie_m2,
-        faits.statut,
-        faits.decision,
-        evenement.delai_jours
-    from
-        {{ ref('fait_implantations') }} as faits,
-        lateral (
-            values
-            ('demande', true, faits.date_demande, null),
-            ('decision', faits.decision is not null, faits.date_decision, faits.delai_decision_jours),
-            ('attribution', faits.date_attribution is not null, faits.date_attribution, faits.delai_attribution_jours),
-            (
-                'exploitation',
-                faits.date_mise_en_exploitation is not null,
-                faits.date_mise_en_exploitation,
-                faits.delai_exploitation_jours
-            )
-        ) as evenement (genre, survenu, jour, delai_jours)
-    where evenement.survenu
+        zone_id,
+        'demande' as genre,
+        date_demande as jour,
+        superficie_m2,
+        statut,
+        decision,
+        null::integer as delai_jours
+    from {{ ref('fait_implantations') }}
+    union all
+    select
+        zone_id,
+        'decision' as genre,
+        date_decision as jour,
+        superficie_m2,
+        statut,
+        decision,
+        delai_decision_jours as delai_jours
+    from {{ ref('fait_implantations') }}
+    where decision is not null
+    union all
+    select
+        zone_id,
+        'attribution' as genre,
+        date_attribution as jour,
+        superficie_m2,
+        statut,
+        decision,
+        delai_attribution_jours as delai_jours
+    from {{ ref('fait_implantations') }}
+    where date_attribution is not null
+    union all
+    select
+        zone_id,
+        'exploitation' as genre,
+        date_mise_en_exploitation as jour,
+        superficie_m2,
+        statut,
+        decision,
+        delai_exploitation_jours as delai_jours
+    from {{ ref('fait_implantations') }}
+    where date_mise_en_exploitation is not null
 ),
 
 mois as (
     select
         zone_id,
-        annee,
-        mois,
+        extract(year from jour)::integer as annee,
+        extract(month from jour)::integer as mois,
         count(*) filter (where genre = 'demande')::integer as nb_demandes,
         coalesce(sum(superficie_m2) filter (where genre = 'demande'), 0) as superficie_demandee_m2,
         count(*) filter (where genre = 'demande' and statut = 'en_attente')::integer as nb_en_attente,
@@ -47,7 +65,7 @@ mois as (
         round(avg(delai_jours) filter (where genre = 'attribution'), 2) as delai_moyen_attribution_jours,
         round(avg(delai_jours) filter (where genre = 'exploitation'), 2) as delai_moyen_exploitation_jours
     from evenements
-    group by zone_id, annee, mois
+    group by 1, 2, 3
 ),
 
 cumuls as (
