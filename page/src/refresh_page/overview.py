@@ -80,8 +80,10 @@ class Overview(Model):
 
 
 def overview_of(refreshes: Iterable[Refresh], complete: bool, silent_since: datetime | None, now: datetime) -> Overview:
-    """Return the overview: what needs somebody first, of that the newest trouble, then by name."""
-    lines = sorted((line_of(each, now) for each in refreshes), key=_place)
+    """Return the overview: what needs somebody first, then by name."""
+    lines = sorted(
+        (line_of(each, now) for each in refreshes), key=lambda line: (_ORDER.index(line.health.tone), line.title, line.namespace)
+    )
     tones = [line.health.tone for line in lines]
     counts = Counts(
         total=len(lines),
@@ -90,13 +92,6 @@ def overview_of(refreshes: Iterable[Refresh], complete: bool, silent_since: date
     )
     tone = next((tone for tone in _ORDER if tone in tones), Tone.NONE)
     return Overview(tone=tone, counts=counts, complete=complete, silent_since=silent_since, refreshes=tuple(lines))
-
-
-def _place(line: Line) -> tuple[int, float, str, str]:
-    health = line.health
-    since = {Tone.BAD: [health.since, *(each.time for each in health.concerns)], Tone.WARN: [each.time for each in health.concerns]}
-    newest = max((moment.timestamp() for moment in since.get(health.tone, ()) if moment), default=0.0)
-    return _ORDER.index(health.tone), -newest, line.title, line.namespace
 
 
 def line_of(refresh: Refresh, now: datetime) -> Line:

@@ -108,14 +108,6 @@ def test_what_is_wrong_comes_first():
     assert found.tone is Tone.BAD
 
 
-def test_of_what_is_wrong_the_newest_comes_first():
-    """An old failure that everybody knows of does not hide a new one; what is well stays in order of its name."""
-    old, new = (history("x", NOW - ago, "FS") for ago in (timedelta(days=2), timedelta(0)))
-    items = [item(name, NOW, runs, spec={"title": name}) for name, runs in (("a", old), ("b", new))]
-    items += [item(name, NOW, history(name, NOW - ago, "S")) for name, ago in (("y", timedelta(days=1)), ("z", timedelta(0)))]
-    assert [each.name for each in overview(*items).refreshes] == ["b", "a", "y", "z"]
-
-
 def test_a_run_under_way_shows_its_step():
     """As soon as its runner has spoken; before, it is starting."""
     active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:59:00Z"}]
