@@ -75,10 +75,11 @@ class Tests(Model):
     timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
     retries: int = Field(default=1, ge=0, le=10, description="How often the tests are tried again, where the error is one that can pass.")
     sample_rows: int = Field(
-        default=5,
+        default=0,
         ge=0,
         le=100,
-        description="How many of the rows that a failed test found are kept with the run, in the warehouse (failing_rows.json); 0: none.",
+        description="How many of the rows that a failed test found are kept with the run, in the warehouse (failing_rows.json). "
+        "None unless given: rows may be about people.",
     )
 
 

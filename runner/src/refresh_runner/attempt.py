@@ -217,7 +217,7 @@ class Execution:
         """Keep some of the rows that tests found: marts that are not published are gone when somebody comes to look."""
         if not tests or not step.sample_rows:
             return
-        limit = min(_LOOK, self.time_left())
+        limit = min(_LOOK, self.time_left() / 4)
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
                 found = self._tools.dbt.failing_rows(tests, step.sample_rows, limit)
@@ -226,6 +226,8 @@ class Execution:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
             self.clean_up()
+        except Exception:
+            log.warning("the rows that tests found can't be kept", exc_info=True)
         else:
             text = artifacts.rows_text({test.name: found[test.id] for test in tests if test.id in found})
             self._tools.ledger.keep(Artifact(artifacts.ROWS, "application/json", text))

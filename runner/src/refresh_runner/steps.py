@@ -137,7 +137,7 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         passing=all(result.passing for result in failed),
-        hint="look at the rows that the test found (failing_rows.json): they break a rule that the dashboards rely on",
+        hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
     )
     return StepResult(StepState.FAILED, message, failure, tests=counts)
 

@@ -95,7 +95,7 @@ DOUBLED = "insert into src.lignes values (1, 1, 1, 0), (2, null, 1, 0), (2, null
 def test_what_a_failing_test_found_is_kept(bench: Bench) -> None:
     """Also where the marts that it was found in are thrown away: whoever comes to look finds it, and the run still resumes right."""
     bench.database.run(DOUBLED)
-    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}), RUN_ID="petit-rouge")
+    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5}), RUN_ID="petit-rouge")
     assert ran.code == 1
     assert bench.database.rows("select to_regclass('dwh_marts__next.mart_a')") == [(None,)]
     found = json.loads(artifact(bench, "petit-rouge", "failing_rows.json"))
@@ -109,12 +109,12 @@ def test_what_a_failing_test_found_is_kept(bench: Bench) -> None:
 
 
 def test_only_as_many_rows_are_kept_as_are_asked_for(bench: Bench) -> None:
-    """Nothing at all with 0, and after a run whose tests found nothing."""
+    """Nothing at all unless somebody asked, and after a run whose tests found nothing."""
     bench.database.run(DOUBLED)
     bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 1}), RUN_ID="petit-une")
-    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 0}), RUN_ID="petit-aucune")
+    bench.run(bench.spec(tests={"select": ["tag:P2"]}), RUN_ID="petit-aucune")
     bench.database.run("truncate src.lignes; insert into src.lignes values (1, 1, 1, 0)")
-    bench.run(RUN_ID="petit-verte")
+    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 5}), RUN_ID="petit-verte")
     kept = bench.database.rows("select run_id from dbt_refresh_artifact where name = 'failing_rows.json'")
     assert kept == [("petit-une",)]
     assert {len(rows) for rows in json.loads(artifact(bench, "petit-une", "failing_rows.json")).values()} == {1}
