@@ -91,15 +91,15 @@ class Cluster:
             if item:
                 objects[kind.name] = item
         # The label alone could be anybody's, or that of a deleted refresh with the same name.
-        runs = [Job.model_validate(item) for item in self._mirror.belonging(JOBS, refresh.ref)]
-        earlier = tuple(job.metadata.name for job in runs if _is_earlier(job, refresh))
-        runs = [job for job in runs if job.metadata.annotations.get(names.UID_ANNOTATION) == refresh.metadata.uid]
+        labelled = [Job.model_validate(item) for item in self._mirror.belonging(JOBS, refresh.ref)]
+        runs = tuple(job for job in labelled if job.refresh_uid == refresh.metadata.uid)
+        others = tuple(job for job in labelled if job.refresh_uid not in (refresh.metadata.uid, None))
         pods = tuple(Pod.model_validate(item) for item in self._mirror.belonging(PODS, refresh.ref)) if runs else ()
         missing = (
             () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
         )
         ends = any(pod.metadata.deletion_timestamp for pod in pods) and await self._ends(refresh.ref.namespace)
-        return World(refresh, objects, tuple(runs), earlier, pods, silence, missing, pause, ends)
+        return World(refresh, objects, runs, others, pods, silence, missing, pause, ends)
 
     async def leave(self) -> None:
         """Delete the unfinished Jobs of namespaces that are being deleted: without an operator they would wait for the Jobs' deadlines."""
@@ -228,13 +228,6 @@ class Cluster:
             return await self._api.get(kind.path(namespace, name))
         except NotFound:
             return None
-
-
-def _is_earlier(job: Job, refresh: Refresh) -> bool:
-    """Whether a Job goes on that a deleted refresh of this name has left. Its age tells, should we be the ones who are behind."""
-    uid, meta = job.metadata.annotations.get(names.UID_ANNOTATION, refresh.metadata.uid), job.metadata
-    is_under_way = not job.end and not meta.deletion_timestamp
-    return uid != refresh.metadata.uid and is_under_way and meta.creation_timestamp <= refresh.metadata.creation_timestamp
 
 
 def _kept_names(ref: Ref) -> Iterator[tuple[Kind, str]]:

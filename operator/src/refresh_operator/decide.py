@@ -87,7 +87,7 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
         start=found.answer.start,
         share=None if share == refresh.share else share,
         adopt=_to_adopt(world),
-        give_up=(*_to_give_up(world, found.ended), *_left_over(world), *world.earlier),
+        give_up=(*_to_give_up(world, found.ended), *_left_over(world), *_of_earlier(world)),
         notes=(*(drift_note(item, differences) for item, differences in drifts), *(defaults_note(*each) for each in followed), *notes),
         corrected=tuple(str(item["kind"]) for item, _ in drifts),
         tell=tuple(each for each in found.ended if spec and spec.notifications and _is_news(each, now)),
@@ -143,20 +143,24 @@ def _is_ours(live: Json, refresh: Refresh) -> bool:
 def _to_give_up(world: World, ended: tuple[Ended, ...]) -> tuple[str, ...]:
     """Jobs that are recorded as ended and still wait for a pod; also those whose deletion was missed."""
     given_up = {each.run.id for each in ended if each.to_delete} | {run.id for run in world.refresh.share.history}
-    return tuple(
-        job.metadata.name for job in world.jobs if job.metadata.name in given_up and not job.end and not job.metadata.deletion_timestamp
-    )
+    return tuple(job.metadata.name for job in world.jobs if job.metadata.name in given_up and job.goes_on)
 
 
 def _under_way(world: World) -> tuple[str, ...]:
     """Jobs that would hold their namespace up: Kubernetes keeps the pod of a Job that could try again, and makes none in there."""
-    return tuple(job.metadata.name for job in world.jobs if not job.end and not job.metadata.deletion_timestamp)
+    return tuple(job.metadata.name for job in world.jobs if job.goes_on)
+
+
+def _of_earlier(world: World) -> tuple[str, ...]:
+    """Jobs that a deleted refresh of this name has left. Their age tells, should we be the ones who are behind."""
+    since = world.refresh.metadata.creation_timestamp
+    return tuple(job.metadata.name for job in world.namesakes_jobs if job.goes_on and job.metadata.creation_timestamp <= since)
 
 
 def _to_adopt(world: World) -> tuple[str, ...]:
     """Jobs under way that belong to the CronJob alone, and would end with it where somebody deletes it by hand."""
     uid = world.refresh.metadata.uid
-    ours = (job for job in world.jobs if not job.end and not job.metadata.deletion_timestamp)
+    ours = (job for job in world.jobs if job.goes_on)
     return tuple(job.metadata.name for job in ours if all(owner.uid != uid for owner in job.metadata.owner_references))
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS
+from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, UID_ANNOTATION
 from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Run, RunnerShare
@@ -96,6 +96,16 @@ class Job(Seen):
     def end(self) -> SeenCondition | None:
         """The condition that ended the Job: Complete or Failed; None while it is under way."""
         return next((each for each in self.status.conditions if each.type in ("Complete", "Failed") and each.status == "True"), None)
+
+    @property
+    def refresh_uid(self) -> str | None:
+        """Of which refresh it says to be; None where it says nothing."""
+        return self.metadata.annotations.get(UID_ANNOTATION)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it has neither ended nor is being deleted."""
+        return not self.end and not self.metadata.deletion_timestamp
 
 
 class Terminated(Seen):
@@ -240,8 +250,8 @@ class World:
     objects: Mapping[str, Json] = field(default_factory=dict)
     """What is there under the names of our objects, by kind: CronJob, ServiceAccount, Role, RoleBinding."""
     jobs: tuple[Job, ...] = ()
-    earlier: tuple[str, ...] = ()
-    """Jobs under way of a refresh of this name that was deleted."""
+    namesakes_jobs: tuple[Job, ...] = ()
+    """Jobs that say to be of another refresh of this name."""
     pods: tuple[Pod, ...] = ()
     silence: timedelta = timedelta(0)
     """How long `status.run` has been showing the same heartbeat, by the operator's own clock."""

@@ -3,7 +3,6 @@
 import shlex
 from collections.abc import Mapping
 from datetime import datetime
-from types import MappingProxyType
 from typing import Final
 
 from pydantic import JsonValue, TypeAdapter, ValidationError
@@ -22,7 +21,6 @@ READ: Final = frozenset({_LOG, _ROWS})
 """Files that a run left, and that its page shows a part of."""
 Rows = tuple[Mapping[str, JsonValue], ...]
 """By column."""
-_NO_FILES: Final[Mapping[str, str]] = MappingProxyType({})
 _FILE: Final = TypeAdapter(dict[str, Rows])
 
 
@@ -110,7 +108,7 @@ def is_known(refresh: Refresh | None, run: str) -> bool:
 
 
 def run_view(
-    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log: str, now: datetime, files: Mapping[str, str] = _NO_FILES
+    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log: str, now: datetime, files: Mapping[str, str]
 ) -> RunView:
     """Return the view of a run that the status or the log tables know; what both know is taken from the fuller one.
 

@@ -86,4 +86,4 @@ def write_docs(project: Path, manifest: Manifest) -> None:
     for place, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
         # As dbt does it; in a script nothing may look like its end.
         page = page.replace(f'"{place}.JSON INLINE DATA"', text.replace("</", "<\\/"))
-    keep(docs_place(project, project_id(project)), gzip.compress(page.encode(), 6, mtime=0), earlier="refresh_docs_*.html.gz")
+    keep(docs_place(project, project_id(project)), packed(page), earlier="refresh_docs_*.html.gz")

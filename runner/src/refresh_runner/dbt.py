@@ -237,7 +237,7 @@ class Dbt:
             return self._built("test", nodes, limit, flags)
 
     def failing_rows(self, tests: Sequence[Node], most: int, limit: timedelta) -> dict[str, Rows]:
-        """Return the first rows that each of these tests selects, whole where it can, by id; without those that can't be asked again.
+        """Return the first rows that each of these tests selects, whole where it can, by id; none at all if one can't be asked again.
 
         StoppedError when it is stopped from outside.
         """

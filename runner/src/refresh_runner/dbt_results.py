@@ -217,7 +217,7 @@ def rows_of(outcome: dbtRunnerResult) -> dict[str, Rows]:
 def _plain(value: object) -> JsonValue:
     if value is None or isinstance(value, bool | int):
         return value
-    # dbt's tables know no integers.
+    # A numeric column's whole numbers read as such.
     if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < _LARGEST:
         return int(value)
     return clip(str(value), _LONGEST)

@@ -130,9 +130,10 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
         return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts)
+    why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
+    message = clip(f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}")
     if step.on_failure is OnFailure.WARN:
-        return StepResult(StepState.WARNED, clip(f"{_share(failed, results)} failed (onFailure: Warn): {details}"), tests=counts)
-    message = clip(f"{_share(failed, results)} failed: {details}")
+        return StepResult(StepState.WARNED, message, tests=counts)
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
@@ -144,8 +145,8 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
 
 def finders(results: Sequence[NodeResult]) -> tuple[Node, ...]:
     """Return the tests that found rows, as many as are listed; those that failed come first."""
-    found = sorted((each for each in results if each.state in {NodeState.FAILED, NodeState.WARNED}), key=lambda each: each.state.value)
-    return tuple(each.node for each in found[:_LISTED])
+    found = [each.node for state in (NodeState.FAILED, NodeState.WARNED) for each in results if each.state is state]
+    return tuple(found[:_LISTED])
 
 
 def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
@@ -179,10 +180,6 @@ def _built(count: int, kept: int) -> str:
         return f"{counted(count, 'model')} built"
     by_earlier = "kept from an earlier attempt"
     return f"{counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{counted(kept, 'model')} {by_earlier}"
-
-
-def _share(part: Sequence[NodeResult], tests: Sequence[NodeResult]) -> str:
-    return f"{len(part)} of {counted(len(tests), 'test')}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -205,8 +205,11 @@ def test_what_is_younger_or_of_nobody_is_foreign(metadata):
 
 
 def test_runs_of_a_deleted_refresh_of_the_name_end():
-    """They would go on as long as the CronJob that they belong to."""
-    assert decided(world(refresh(), earlier=("old-1",))).give_up == ("old-1",)
+    """They would go on as long as the CronJob that they belong to. The controls: what has ended, and what is younger than the refresh."""
+    made = refresh().metadata.creation_timestamp
+    before, after = ((made - NOW).total_seconds() / 60 + minutes for minutes in (-1, 1))
+    others = (job("old-1", minutes=before), job("old-2", "Failed", minutes=before), job("next-1", minutes=after))
+    assert decided(world(refresh(), namesakes_jobs=others)).give_up == ("old-1",)
 
 
 def test_a_field_of_a_newer_crd_stops_nothing():

@@ -25,7 +25,7 @@ def step(name, position, state, at=None, seconds=None):
 
 
 def view(refresh=None, rows=None, run="phase2-1", now=NOW):
-    return run_view(REF, run, refresh_of(refresh) if refresh else None, rows, "Read" if rows else "Off", now)
+    return run_view(REF, run, refresh_of(refresh) if refresh else None, rows, "Read" if rows else "Off", now, {})
 
 
 def test_from_the_status_alone_a_step_ends_where_the_next_one_begins():
