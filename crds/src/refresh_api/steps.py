@@ -79,7 +79,7 @@ class Tests(Model):
         ge=0,
         le=100,
         description="How many of the rows that a failed test found are kept with the run, in the warehouse (failing_rows.json). "
-        "None unless given: rows may be about people.",
+        "None unless given: rows may be about people. None of a test whose store_failures is false in the dbt project.",
     )
 
 

@@ -140,7 +140,7 @@ FRENCH: Final[dict[str, str]] = {
     "This run is under way": "Cette exécution est en cours",
     "started": "démarrée",
     "marts {n}": "marts {n}",
-    "What failed": "Ce qui a échoué",
+    "What went wrong": "Ce qui s’est mal passé",
     "Rows that it found": "Lignes trouvées",
     "test": "test",
     "model": "modèle",

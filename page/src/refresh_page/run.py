@@ -215,13 +215,14 @@ def _steps_told(told: Run | None, start: datetime, now: datetime) -> tuple[Step,
 
 
 def _failures(rows: RunRows, start: datetime, found: str) -> tuple[Node, ...]:
-    """What failed, tests with some of the rows that they found."""
-    nodes = (_node(node, start) for node in rows.nodes if node.state in _FAILED)
+    """What failed, tests with some of the rows that they found; then tests that only warn, if there are rows to show."""
     try:
         kept = _FILE.validate_json(found)
     except ValidationError:
         kept = {}
-    return tuple(node.model_copy(update={"rows": kept.get(node.node, ())}) for node in nodes)
+    failed = [node for node in rows.nodes if node.state in _FAILED]
+    warned = [node for node in rows.nodes if node.state == "warned" and kept.get(node.node)]
+    return tuple(_node(node, start).model_copy(update={"rows": kept.get(node.node, ())}) for node in (*failed, *warned))
 
 
 def _node(row: NodeRow, start: datetime) -> Node:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt_results import Rows
 from refresh_runner.parsed import files_hash, keep
 
 if TYPE_CHECKING:
@@ -59,11 +58,6 @@ def results_text(results: Iterable[RunResult]) -> str | None:
             result["compiled_code"] = None
         text = json.dumps(whole, default=str)
     return text if len(text) <= _LONGEST else None
-
-
-def rows_text(found: Mapping[str, Rows]) -> str:
-    """Return the rows that tests found, by the test's name."""
-    return json.dumps({name: rows for name, rows in found.items() if rows}, ensure_ascii=False, indent=1)
 
 
 def project_id(project: Path) -> str:

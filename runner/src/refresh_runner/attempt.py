@@ -15,9 +15,10 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict, clip
 from refresh_api.values import duration_text
-from refresh_runner import after, artifacts, cache, lock, needs, refresh_log, slot
+from refresh_runner import after, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
+from refresh_runner.failing_rows import Rows, found_by
 from refresh_runner.failures import RunFailedError, pause
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
@@ -36,12 +37,11 @@ from refresh_runner.steps import (
     after_sources,
     after_tests,
     after_validation,
-    finders,
     skipped,
     unfinished,
 )
 from refresh_runner.verdicts import mart_status
-from refresh_runner.warehouse import Warehouse
+from refresh_runner.warehouse import Warehouse, first_line
 
 log = logging.getLogger(__name__)
 
@@ -150,6 +150,8 @@ class Execution:
         result = self._result(step, marts)
         self._journal.ended(step.name, result)
         self.step = None
+        if isinstance(step, TestsStep) and step.sample_rows and result.finders:
+            self._look_at_rows(step, result.finders)
 
     def _blocker(self, step: Step) -> str | None:
         """Return the failed step that keeps this one from starting; failed tests leave the marts there to be validated."""
@@ -165,9 +167,7 @@ class Execution:
             case LayerStep():
                 return after_layer(self._tried(step, self._tools.dbt.run), label)
             case TestsStep():
-                results = self._tried(step, self._tools.dbt.test)
-                self._look_at_rows(step, finders(results))
-                return after_tests(step, results, label)
+                return after_tests(step, self._tried(step, self._tools.dbt.test), label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
                 return self._validated(step, marts)
@@ -214,23 +214,34 @@ class Execution:
         return tuple(found.values())
 
     def _look_at_rows(self, step: TestsStep, tests: Sequence[Node]) -> None:
-        """Keep some of the rows that tests found: marts that are not published are gone when somebody comes to look."""
-        if not tests or not step.sample_rows:
-            return
+        """Keep some of the rows that tests found; one that can't be asked again costs neither the others theirs nor the run its result."""
         limit = min(_LOOK, self.time_left() / 4)
+        ends = self._tools.clock.elapsed() + limit.total_seconds()
+        found: dict[str, Rows] = {}
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
-                found = self._tools.dbt.failing_rows(tests, step.sample_rows, limit)
+                statements = self._tools.dbt.statements(tests, limit)
+                for test in tests:
+                    left = timedelta(seconds=ends - self._tools.clock.elapsed())
+                    if test.id in statements and left > timedelta(0):
+                        found[test.name] = self._rows_of(test, statements[test.id], step.sample_rows, min(left, limit / 3))
                 self._tools.interrupts.check()
         except StoppedError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
             self.clean_up()
         except Exception:
-            log.warning("the rows that tests found can't be kept", exc_info=True)
-        else:
-            text = artifacts.rows_text({test.name: found[test.id] for test in tests if test.id in found})
-            self._tools.ledger.keep(Artifact(artifacts.ROWS, "application/json", text))
+            log.warning("the rows that tests found can't be looked at", exc_info=True)
+        if unseen := [test.name for test in tests if not found.get(test.name)]:
+            log.warning("no rows are kept of %s", ", ".join(unseen))
+        self._tools.ledger.keep_rows(found)
+
+    def _rows_of(self, test: Node, statement: str, most: int, limit: timedelta) -> Rows:
+        try:
+            return found_by(self._tools.warehouse.connect(), statement, most, limit)
+        except psycopg.Error as error:
+            log.warning("the rows of %s can't be looked at: %s", test.name, first_line(error))
+            return []
 
     def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
         limit = min(step.timeout, self.time_left())

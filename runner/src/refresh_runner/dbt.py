@@ -23,6 +23,7 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
+from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
 from refresh_runner.dbt_quick import (
     exactly,
@@ -34,7 +35,7 @@ from refresh_runner.dbt_quick import (
     spare_stack_walks,
     spared_collections,
 )
-from refresh_runner.dbt_results import Lines, OnDone, OnLine, Rows, SqlStates, ages_of, error_text, node_results, rows_of
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results, statements_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.plan import DbtSettings, Selection
@@ -236,21 +237,28 @@ class Dbt:
         with known(statements):
             return self._built("test", nodes, limit, flags)
 
-    def failing_rows(self, tests: Sequence[Node], most: int, limit: timedelta) -> dict[str, Rows]:
-        """Return the first rows that each of these tests selects, whole where it can, by id; none at all if one can't be asked again.
+    def statements(self, tests: Sequence[Node], limit: timedelta) -> dict[str, str]:
+        """Return what each of these tests selects, with all columns where it can, by id; StoppedError when it is stopped from outside.
 
-        StoppedError when it is stopped from outside.
+        Left out are those that can't be compiled, and those whose `store_failures` is false: their rows are to be stored nowhere.
         """
+        from dbt.contracts.graph.nodes import CompiledNode
+        from dbt.task.compile import CompileTask
+
         kept = {test.id: self.manifest.nodes[test.id] for test in tests}
-        # Tests of dbt's own select all columns only where their rows are to be stored. What dbt runs it also changes.
-        for id_, node in kept.items():
-            self.manifest.nodes[id_] = wide = copy.deepcopy(node)
+        asked = [test for test in tests if kept[test.id].config.get("store_failures") is not False]
+        # Tests of dbt's own select all columns only where their rows are to be stored. What dbt has put together stays as it is.
+        for test in asked:
+            self.manifest.nodes[test.id] = wide = copy.deepcopy(kept[test.id])
             wide.config["store_failures"] = True
+            if isinstance(wide, CompiledNode):
+                # Else those of the models that it reads would be put in twice.
+                wide.extra_ctes_injected, wide.extra_ctes = False, []
         try:
-            outcome = self._execute("show", tests, limit, ["--no-populate-cache", "--select", "*", "--limit", str(most)])
+            with changed(CompileTask, raise_on_first_error=lambda _task: False):
+                return statements_of(self._execute("compile", asked, limit, ["--no-populate-cache"])) if asked else {}
         finally:
             self.manifest.nodes.update(kept)
-        return rows_of(outcome)
 
     def rehearsed(self, tests: Sequence[Node]) -> Statements:
         """Return what dbt would send for each of these tests, where that is one statement; nothing is sent."""
@@ -303,8 +311,8 @@ class Dbt:
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
         least = "info" if command[0] in _BUILDING else "warn"
-        # A test whose rows are looked at has not passed.
-        on_done = self.on_done if command[0] != "show" else lambda _id: None
+        # What is only compiled has not passed.
+        on_done = self.on_done if command[0] in _BUILDING else lambda _id: None
         with Lines(self._on_line, least, on_done) as lines, self._variables({}), self._sqlstates.recorded():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])

@@ -7,13 +7,9 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from decimal import Decimal
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
-from pydantic import JsonValue
-
-from refresh_api.status import clip
 from refresh_api.values import duration_text
 from refresh_runner.dbt_changes import changed
 from refresh_runner.failures import CONNECTION_LOST
@@ -28,8 +24,6 @@ if TYPE_CHECKING:
 
 OnLine = Callable[[str, str], None]
 """Takes a level (debug, info, warn, error) and a line."""
-Rows = list[dict[str, JsonValue]]
-"""By column."""
 OnDone = Callable[[str], None]
 """Takes the id of a node whose work is committed; called on dbt's threads, so it neither raises nor waits."""
 
@@ -43,10 +37,6 @@ _STATES: Final = {
 }
 
 
-_LONGEST: Final = 200
-"""Characters of a value."""
-_LARGEST: Final = 2**53
-"""Beyond this a reader of JSON may round a number."""
 _AGES: Final = {"pass": NodeState.OK, "warn": NodeState.WARNED, "error": NodeState.FAILED}
 _LEVELS: Final = ("info", "warn", "error")
 _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine", "MainStackTrace"})
@@ -205,22 +195,11 @@ def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlState
     return tuple(results)
 
 
-def rows_of(outcome: dbtRunnerResult) -> dict[str, Rows]:
-    """Return what was selected for each node, by id: as JSON has it, decimals and dates as text, and no value longer than a line."""
-    found = {}
-    for result in getattr(outcome.result, "results", None) or ():
-        if (table := result.agate_table) is not None:
-            found[result.node.unique_id] = [dict(zip(table.column_names, map(_plain, row), strict=True)) for row in table.rows]
-    return found
-
-
-def _plain(value: object) -> JsonValue:
-    if value is None or isinstance(value, bool | int):
-        return value
-    # A numeric column's whole numbers read as such.
-    if isinstance(value, Decimal) and value == value.to_integral_value() and abs(value) < _LARGEST:
-        return int(value)
-    return clip(str(value), _LONGEST)
+def statements_of(outcome: dbtRunnerResult) -> dict[str, str]:
+    """Return what dbt compiled, by the node's id; nothing of those that it could not compile."""
+    executed = getattr(outcome.result, "results", None) or ()
+    done = [result.node for result in executed if _state(result.status) is NodeState.OK]
+    return {node.unique_id: str(node.compiled_code) for node in done if node.compiled_code}
 
 
 def _state(status: NodeStatus | str) -> NodeState:

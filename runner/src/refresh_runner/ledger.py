@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -16,8 +16,9 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
+from refresh_runner import failing_rows
 from refresh_runner import ledger_sql as queries
-from refresh_runner.artifacts import Artifact, packed
+from refresh_runner.artifacts import ROWS, Artifact, packed
 from refresh_runner.failures import may_pass
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
@@ -114,6 +115,11 @@ class Ledger:
         content = packed(self._redact(artifact.text))
         self._put(ARTIFACT, {"name": artifact.name, "media_type": artifact.media_type, "content": content})
 
+    def keep_rows(self, found: Mapping[str, failing_rows.Rows]) -> None:
+        """The run leaves the rows that tests found, by the test's name, if there are any."""
+        if text := failing_rows.text_of(found, self._redact):
+            self.keep(Artifact(ROWS, "application/json", text))
+
     def usual_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
         ref = self._plan.order.refresh
@@ -140,6 +146,8 @@ class Ledger:
         connection.execute(queries.CLOSE_LOST, known)
         row = connection.execute(queries.EARLIER, known).fetchone()
         found = earlier_work(queries.Found(*row) if row else None, self._origin.fingerprint)
+        # What tests found in an earlier attempt may be mended since.
+        connection.execute(queries.FORGET_FILE, {**known, "name": ROWS})
         connection.execute(
             queries.BEGIN,
             {

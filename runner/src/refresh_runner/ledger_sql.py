@@ -47,6 +47,7 @@ BEGIN: Final = """
         kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
 
 FORGET_NODES: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
+FORGET_FILE: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
 
 BEAT: Final = """
     update dbt_refresh_run set phase = %(phase)s, step = %(step)s, outcome = %(outcome)s, reason = %(reason)s, message = %(message)s,

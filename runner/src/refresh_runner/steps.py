@@ -68,6 +68,8 @@ class StepResult:
     marts: int | None = None
     """How many marts the run builds, where that is not all of them."""
     tests: TestCounts | None = None
+    finders: tuple[Node, ...] = ()
+    """Tests that found rows, as many as are listed; those that failed come first."""
     endpoints: tuple[EndpointStatus, ...] = ()
 
     @classmethod
@@ -127,26 +129,21 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
         failures=[result.node.name for result in failed[:_LISTED]],
     )
     details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_LISTED])
+    found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_LISTED]
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts)
+        return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts, finders=found)
     why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
     message = clip(f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}")
     if step.on_failure is OnFailure.WARN:
-        return StepResult(StepState.WARNED, message, tests=counts)
+        return StepResult(StepState.WARNED, message, tests=counts, finders=found)
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         passing=all(result.passing for result in failed),
         hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
     )
-    return StepResult(StepState.FAILED, message, failure, tests=counts)
-
-
-def finders(results: Sequence[NodeResult]) -> tuple[Node, ...]:
-    """Return the tests that found rows, as many as are listed; those that failed come first."""
-    found = [each.node for state in (NodeState.FAILED, NodeState.WARNED) for each in results if each.state is state]
-    return tuple(found[:_LISTED])
+    return StepResult(StepState.FAILED, message, failure, tests=counts, finders=found)
 
 
 def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:

@@ -8,12 +8,13 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from refresh_api.order import ExitCode
+from refresh_runner import attempt
 from refresh_runner.ahead import draw_docs
 from refresh_runner.command import Surroundings, artifacts_command
 from refresh_runner.interrupts import Interrupts
@@ -106,6 +107,70 @@ def test_what_a_failing_test_found_is_kept(bench: Bench) -> None:
     assert [state for _, state in results(bench, "petit-rouge").items() if state == "fail"]
     ((state,),) = bench.database.rows("select state from dbt_refresh_node where run_id = 'petit-rouge' and node like 'unique_mart_a_id%'")
     assert state == "failed"
+
+
+ODD = {
+    "first_two": "select id from {{ ref('mart_a') }} order by id limit 2",
+    "of_a_cte": "with a as (select * from {{ ref('petite') }}) select id from a where id < 3",
+    "of_all_kinds": "select id, 'infinity'::date as jour, '\\xdead'::bytea as octets, 2.50 as prix, 9007199254740993 as grand,"
+    " true as vrai, repeat('long', 100) as texte, null as rien, '{\"a\": 1}'::jsonb as objet from {{ ref('mart_a') }} where id = 1",
+    "too_slow": "select id, pg_sleep(case current_setting('transaction_read_only') when 'on' then 60 else 0 end)::text as slept"
+    " from {{ ref('mart_a') }}",
+    "kept_nowhere": "{{ config(store_failures=false) }} select id from {{ ref('mart_a') }}",
+}
+
+
+@pytest.fixture
+def odd(bench: Bench) -> Iterator[Bench]:
+    """The bench, whose project has tests that all fail, and that are not like others."""
+    made = [bench.project / "tests" / f"{name}.sql" for name in ODD] + [bench.project / "models" / "petite.sql"]
+    made[0].parent.mkdir(exist_ok=True)
+    for path, query in zip(made, ODD.values(), strict=False):
+        path.write_text(query)
+    made[-1].write_text("{{ config(materialized='ephemeral') }} select * from {{ ref('mart_a') }}")
+    yield bench
+    for path in made:
+        path.unlink()
+
+
+def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
+    monkeypatch.setattr(attempt, "_LOOK", timedelta(seconds=3))
+    ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "sampleRows": 5}), RUN_ID="petit-etrange")
+    assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
+    found = json.loads(artifact(odd, "petit-etrange", "failing_rows.json"))
+    assert found["first_two"] == [{"id": 1}, {"id": 2}]
+    assert found["of_a_cte"] == [{"id": 1}, {"id": 2}]
+    (row,) = found["of_all_kinds"]
+    assert list(row) == ["id", "jour", "octets", "prix", "grand", "vrai", "texte", "rien", "objet"]
+    assert row == {
+        "id": 1,
+        "jour": "infinity",
+        "octets": "\\xdead",
+        "prix": "2.50",
+        "grand": "9007199254740993",
+        "vrai": True,
+        "texte": "long" * 49 + "lon…",
+        "rien": None,
+        "objet": '{"a": 1}',
+    }
+    assert found.keys() == ODD.keys() - {"too_slow", "kept_nowhere"}
+    assert "the rows of too_slow can't be looked at: canceling statement due to statement timeout" in ran.messages
+    assert "no rows are kept of kept_nowhere, too_slow" in ran.messages
+
+
+def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(bench: Bench) -> None:
+    """A further attempt of the same run, whose tests find nothing."""
+    bench.database.run(DOUBLED)
+    spec = bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5})
+    count = "select count(*) from dbt_refresh_artifact where run_id = 'petit-encore' and name = 'failing_rows.json'"
+    assert bench.run(spec, RUN_ID="petit-encore").code == 1
+    assert bench.database.rows(count) == [(1,)]
+    # Not in the sources: the further attempt keeps the facts that are there.
+    bench.database.run("truncate dwh_facts.fait_lignes, dwh_facts.fait_jours")
+    bench.database.run("insert into dwh_facts.fait_lignes values (1, 1, 1); insert into dwh_facts.fait_jours values (1, 1)")
+    assert bench.run(spec, failures=1, RUN_ID="petit-encore").code == 0
+    assert bench.database.rows(count) == [(0,)]
 
 
 def test_only_as_many_rows_are_kept_as_are_asked_for(bench: Bench) -> None:

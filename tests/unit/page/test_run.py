@@ -67,6 +67,15 @@ def test_what_failed_is_named_first_of_all():
     assert [each.node for each in view(None, RunRows(row(), nodes=nodes)).failures] == ["broken", "failed"]
 
 
+def test_a_test_that_only_warns_shows_rows_that_it_found():
+    """After what failed, and only where there are some: a warning alone is told beside its step."""
+    states = {"first": "warned", "second": "warned", "third": "failed"}
+    nodes = tuple(NodeRow(f"test.p.{name}", name, "tests", state, 1.0, None, None, NOW) for name, state in states.items())
+    text = '{"first": [{"id": 1}]}'
+    found = run_view(REF, "phase2-1", None, RunRows(row(), nodes=nodes), "Read", NOW, {"failing_rows.json": text}).failures
+    assert [(node.node, node.rows) for node in found] == [("third", ()), ("first", ({"id": 1},))]
+
+
 def test_a_failed_test_shows_rows_that_it_found():
     """Of its name; a file that is no such file shows none."""
     nodes = tuple(NodeRow(f"test.p.{name}", name, "tests", "failed", 1.0, None, None, NOW) for name in ("unique_id", "other"))
