@@ -111,11 +111,14 @@ def _problem(world: World) -> Problem | None:
     if isinstance(spec, Invalid):
         return Problem(spec.reason, f"{spec.path}: {spec.says}", stalled=True)
     for kind, item in world.objects.items():
+        seen = metadata_of(item)
         if not _is_ours(item, world.refresh):
-            name = metadata_of(item).name
-            return Problem(
-                ReadyReason.CRON_JOB_CONFLICT, f"{kind} {name} is there and belongs to somebody else: delete or rename it", stalled=True
-            )
+            message = f"{kind} {seen.name} is there and belongs to somebody else: delete or rename it"
+            return Problem(ReadyReason.CRON_JOB_CONFLICT, message, stalled=True)
+        if seen.deletion_timestamp:
+            kept = f" by {', '.join(seen.finalizers)}" if seen.finalizers else ""
+            message = f"{kind} {seen.name} was deleted and is kept{kept}: it does nothing, and is made again once it is gone"
+            return Problem(ReadyReason.BEING_DELETED, message, stalled=False)
     if world.missing:
         return Problem(ReadyReason.SECRET_NOT_FOUND, f"{world.missing[0]}; it is looked for again and again", stalled=False)
     return None

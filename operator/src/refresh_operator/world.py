@@ -55,6 +55,7 @@ class Metadata(Seen):
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     owner_references: tuple[OwnerReference, ...] = ()
+    finalizers: tuple[str, ...] = ()
     creation_timestamp: AwareDatetime
     deletion_timestamp: AwareDatetime | None = None
 
@@ -204,6 +205,8 @@ class Refresh:
     spec: RefreshSpec | Invalid
     share: OperatorShare
     run: Run | None
+    unknown: tuple[str, ...] = ()
+    """Fields of the spec that the API server knows and this operator does not."""
 
     @property
     def ref(self) -> Ref:
@@ -276,18 +279,28 @@ class _Resource(Seen):
 def refresh_of(raw: Json) -> Refresh:
     """Return the refresh that the API server sent; whatever its users wrote is no error here."""
     resource = _Resource.model_validate(raw)
-    return Refresh(resource.metadata, _spec(resource.spec), _share(resource.status), _run(resource.status))
+    spec, unknown = _spec(resource.spec)
+    return Refresh(resource.metadata, spec, _share(resource.status), _run(resource.status), unknown)
 
 
-def _spec(spec: Json) -> RefreshSpec | Invalid:
+def _spec(spec: Json) -> tuple[RefreshSpec | Invalid, tuple[str, ...]]:
+    """The spec, and the fields that we don't know: of a newer CRD, so that all goes on after a step back, as with Kubernetes' own."""
     try:
-        # What the API server knows and we don't is of a newer CRD: after a step back all goes on, as with Kubernetes' own controllers.
-        return RefreshSpec.model_validate(spec, extra="ignore")
+        return RefreshSpec.model_validate(spec), ()
+    except ValidationError as error:
+        errors = error.errors(include_input=False, include_url=False)
+        unknown = tuple(_path(each["loc"]) for each in errors if each["type"] == "extra_forbidden")
+    try:
+        return RefreshSpec.model_validate(spec, extra="ignore"), unknown
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-    path = "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     field_name = str(first["loc"][0]) if first["loc"] else ""
-    return Invalid(_SPEC_REASONS.get(field_name, ReadyReason.INVALID_SPEC), path, first["msg"].removeprefix("Value error, "))
+    reason = _SPEC_REASONS.get(field_name, ReadyReason.INVALID_SPEC)
+    return Invalid(reason, _path(first["loc"]), first["msg"].removeprefix("Value error, ")), unknown
+
+
+def _path(parts: tuple[int | str, ...]) -> str:
+    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
 
 
 def _share(status: Json) -> OperatorShare:

@@ -121,6 +121,21 @@ def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(shared_place):
     assert shared_place.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
 
 
+def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(shared_place):
+    """While it is there it starts nothing; without the finalizer it goes, and a new one is made."""
+    shared_place.refresh("held")
+    shared_place.ready("held")
+    before = shared_place.cronjob("held")["metadata"]["uid"]
+    shared_place.api.patch(shared_place.namespace, "cronjobs", "held", {"metadata": {"finalizers": ["example.org/hold"]}})
+    shared_place.api.delete(shared_place.namespace, "cronjobs", "held")
+    shared_place.until(lambda: shared_place.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
+    assert shared_place.status("held")["phase"] == "Blocked"
+    assert "CronJob held was deleted and is kept by example.org/hold" in shared_place.status("held")["message"]
+    shared_place.api.patch(shared_place.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
+    shared_place.until(lambda: (shared_place.cronjob("held") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "held")
+    shared_place.ready("held")
+
+
 def test_a_missing_secret_is_named_and_heals_by_itself(shared_place):
     """First the Secret, then the key that it lacks; nobody has to touch the refresh."""
     shared_place.refresh("secret", warehouse={"secretRef": {"name": "late"}})

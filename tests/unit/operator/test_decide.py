@@ -196,6 +196,18 @@ def test_what_a_deleted_refresh_of_the_name_left_is_taken_over(kind):
     assert (decision.corrected, [note.reason for note in decision.notes if note.warning]) == ((), [])
 
 
+@pytest.mark.parametrize("is_earlier", [False, True])
+def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
+    """It starts nothing, so a refresh that said to be ready would lie; it heals by itself once the object is gone."""
+    objects = _left(refresh()) if is_earlier else copy.deepcopy(kept(refresh()))
+    objects["CronJob"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
+    decision = decided(world(refresh(), objects=objects))
+    status, reason, message = condition(decision.share, "Ready")
+    assert (status, reason, decision.share.phase) == ("False", "BeingDeleted", "Blocked")
+    assert "CronJob phase2 was deleted and is kept by example.org/hold" in message
+    assert (decision.replace, decision.create) == ((), ())
+
+
 @pytest.mark.parametrize("metadata", [{"creationTimestamp": "2030-01-01T00:00:00Z"}, {"ownerReferences": []}])
 def test_what_is_younger_or_of_nobody_is_foreign(metadata):
     """If it is younger than the refresh, it is we who are behind: it may belong to the next one."""
@@ -215,7 +227,12 @@ def test_runs_of_a_deleted_refresh_of_the_name_end():
 def test_a_field_of_a_newer_crd_stops_nothing():
     """After a step back; the control is a field that is known, and wrong."""
     tests = {"select": ["tag:P2"], "newer": 1}
-    assert condition(settled(world(refresh(tests=tests, newest=True))), "Ready")[0] == "True"
+    assert condition(settled(world(refresh(tests=tests, newest=True))), "Ready") == (
+        "True",
+        "Scheduled",
+        "the CronJob is as it should be; of a newer CRD, and unknown to this operator: spec.tests.newer, spec.newest",
+    )
+    assert condition(settled(world(refresh())), "Ready")[2] == "the CronJob is as it should be"
     assert condition(settled(world(refresh(tests={**tests, "retries": 99}))), "Ready")[:2] == ("False", "InvalidSpec")
 
 
