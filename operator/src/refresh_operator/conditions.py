@@ -1,19 +1,33 @@
 """The conditions of a refresh, and the words that they are told in; pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.names import GROUP
 from refresh_api.reasons import FreshReason, ReadyReason, RunningReason, SuspendedReason
-from refresh_api.status import GOOD, ActiveRun, Condition, ConditionStatus, FinishedRun, OperatorShare, Outcome, Run, RunPhase, clip
+from refresh_api.status import (
+    GOOD,
+    ActiveRun,
+    Condition,
+    ConditionStatus,
+    FinishedRun,
+    OperatorShare,
+    Outcome,
+    Reason,
+    Run,
+    RunPhase,
+    clip,
+)
 from refresh_api.values import duration
 from refresh_operator.conclusions import start_problem
 from refresh_operator.holds import Hold
 from refresh_operator.names import token_job_name
 from refresh_operator.world import Invalid, Refresh, World
 
+SOON: Final = timedelta(seconds=10)
+"""A pod that has not started by then is something to tell of, also where nothing is known against it."""
 LINE: Final = 300
 """Characters of another message within a line of ours."""
 
@@ -41,7 +55,7 @@ def one_line(text: str | None) -> str:
 def conditions(world: World, share: OperatorShare, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
     """Return all conditions as they should be now."""
     refresh, generation = world.refresh, share.observed_generation
-    reason, message = running(world, share.active)
+    reason, message = running(world, share.active, now)
     active = ConditionStatus.TRUE if share.active else ConditionStatus.FALSE
     return [
         *readiness(refresh, generation, problem, hold, now),
@@ -83,13 +97,13 @@ def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: 
     ]
 
 
-def running(world: World, active: list[ActiveRun]) -> tuple[str, str]:
+def running(world: World, active: list[ActiveRun], now: datetime) -> tuple[str, str]:
     """Return the reason and message of the condition Running."""
     token = world.refresh.token
     if not active:
         return RunningReason.IDLE, ""
     run = active[0]
-    reason, detail = _progress(world, run)
+    reason, detail = _progress(world, run, now)
     more = f"; {len(active) - 1} more under way" if len(active) > 1 else ""
     waiting = (
         f"; the request {one_line(token)} waits for its end" if token and not any(_answers(world, each, token) for each in active) else ""
@@ -101,14 +115,15 @@ def _answers(world: World, run: ActiveRun, token: str) -> bool:
     return run.id == token_job_name(world.refresh.metadata.name, world.refresh.metadata.uid, token)
 
 
-def _progress(world: World, run: ActiveRun) -> tuple[str, str]:
+def _progress(world: World, run: ActiveRun, now: datetime) -> tuple[str, str]:
     seen = world.refresh.run
     there = any(job.metadata.name == run.id for job in world.jobs)
     problem = start_problem(world.pods_of(run.id)) if there else None
     told = seen if seen and seen.id == run.id else None
     if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        start = f"its pod has not started: {one_line(problem[1])}" if problem[1] else "its pod is starting"
+        is_early = problem[0] is Reason.START_TIMEOUT and now < world.waiting_since(run) + SOON
+        start = "its pod is starting" if is_early or not problem[1] else f"its pod has not started: {one_line(problem[1])}"
         return RunningReason.STARTING, f"{attempt}{start}"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
         return told.phase.value, f"attempt {told.attempt}/{told.attempts}: {_why(told)}; another one follows"

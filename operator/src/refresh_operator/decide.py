@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
-from refresh_operator.conditions import Problem
+from refresh_operator.conditions import SOON, Problem
 from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
 from refresh_operator.drift import Difference, differences, left_by_earlier, owned_by, replacement
 from refresh_operator.holds import hold_of, scheduled_failures
@@ -211,9 +211,8 @@ def _again(world: World, found: Findings, share: OperatorShare, start_timeout: t
     if not isinstance(spec, Invalid) and spec.freshness and share.last_success_time:
         waits.append(share.last_success_time + duration(spec.freshness.max_staleness) - now + second)
     for run in share.active:
-        pods = world.pods_of(run.id)
-        since = pods[-1].metadata.creation_timestamp if pods else run.start_time
-        waits.append(since + start_timeout - now + second)
+        since = world.waiting_since(run) - now + second
+        waits += [since + SOON, since + start_timeout]
         if is_watched(world, run.id):
             waits.append(settings.lost_after - world.silence + second)
     return max(second, min(wait for wait in waits if wait > timedelta(0)))

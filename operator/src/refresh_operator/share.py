@@ -60,7 +60,7 @@ def share_of(world: World, found: Findings, now: datetime) -> OperatorShare:
     return draft.model_copy(
         update={
             "phase": _phase(found),
-            "message": clip(_message(world, draft, found), 2 * LINE),
+            "message": clip(_message(world, draft, found, now), 2 * LINE),
             "conditions": conditions(world, draft, found.problem, found.hold, now),
         }
     )
@@ -144,13 +144,13 @@ def _advice(refresh: Refresh, last: FinishedRun) -> str:
     return look
 
 
-def _message(world: World, share: OperatorShare, found: Findings) -> str:
+def _message(world: World, share: OperatorShare, found: Findings, now: datetime) -> str:
     refresh, last, hold = world.refresh, share.last_run, found.hold
     paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
     if found.problem:
         return found.problem.message
     if share.active:
-        return running(world, share.active)[1] + (f"; {paused.message}" if paused else "")
+        return running(world, share.active, now)[1] + (f"; {paused.message}" if paused else "")
     if paused:
         return paused.message + (f"; the request {one_line(refresh.token)} waits for its end" if refresh.token else "")
     if share.request_problem:

@@ -195,6 +195,18 @@ def test_a_pod_within_its_start_timeout_is_waited_for():
     )
 
 
+@pytest.mark.parametrize("pods", [(), (pod("r1", minutes=-0.1, waiting={"reason": "ContainerCreating"}),)])
+def test_a_pod_that_has_not_started_at_once_is_no_news(pods):
+    """Every run begins so. Ten seconds later it is told; what is known against it at once."""
+    decision = decided(world(refresh(schedule="0 0 1 1 *"), (job("r1", minutes=-0.1),), pods))
+    assert condition(decision.share, "Running")[1:] == ("Starting", "run r1: its pod is starting")
+    assert decision.again == timedelta(seconds=5)
+    late = decided(world(refresh(schedule="0 0 1 1 *"), (job("r1", minutes=-0.2),), ()))
+    assert "no pod was made" in condition(late.share, "Running")[2]
+    bad = pod("r1", minutes=-0.1, waiting={"reason": "ErrImagePull", "message": "no such image"})
+    assert "no such image" in condition(decided(world(refresh(), (job("r1", minutes=-0.1),), (bad,))).share, "Running")[2]
+
+
 def test_a_running_pod_is_never_given_up():
     """However long it runs: deadlines are for that."""
     assert decided(world(refresh(), (job("r1", minutes=-600),), (pod("r1", minutes=-600, phase="Running"),))).give_up == ()
