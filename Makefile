@@ -27,7 +27,7 @@ lint: parsed ## is this refresh right? make lint FILE=deploy/samples/phase2.yaml
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
 
-bench: bench-refresh bench-operator bench-page ## every bench, each with its verdicts
+bench: bench-refresh bench-changes bench-operator bench-page bench-dbt ## every bench, each with its verdicts
 
 bench-refresh: parsed ## one refresh against the old way and against its SQL alone, and what readers see (ROWS=10000 RUNS=5 SEED=7; OLD=no leaves the old way out)
 	@mkdir -p .state/bench

@@ -26,7 +26,7 @@ from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.journal import Clock
 from refresh_runner.plan import Attempt, MartCheck, ValidationStep, plan_for
-from refresh_runner.publish import Mart, Terms, beside, publish
+from refresh_runner.publish import Mart, Terms, beside, publish, tidy
 from refresh_runner.warehouse import Warehouse
 
 _PREFIX: Final = "@@%p@@"
@@ -134,13 +134,8 @@ class Floor:
             moved = type(check)(beside(mart.relation).schema, check.table, check.keys)
             warehouse.count(moved, timedelta(minutes=5))
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            publish(connection, marts, lambda _live: None, Terms(timedelta(minutes=10), _nothing))
+            tidy(connection, publish(connection, marts, lambda _live: None, Terms(timedelta(minutes=10), lambda: None)))
         warehouse.close()
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def by_step(scripts: Mapping[str, str], order: Order) -> dict[str, list[str]]:

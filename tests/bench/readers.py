@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,13 +24,13 @@ import psycopg
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, Terms, publish
+from refresh_runner.publish import Mart, Terms, publish, tidy
 from support.laptop import ROOT, warehouse
 
 STATE = ROOT / ".state" / "bench" / "readers"
 RESULTS = ROOT / "tests" / "bench" / "results"
 MARTS = [Mart(Relation("marts", f"mart_{name}")) for name in "abcd"]
-TERMS = Terms(timedelta(minutes=2), nullcontext)
+TERMS = Terms(timedelta(minutes=2), lambda: None)
 KINDS = ("statement", "repeatable", "committed")
 _ONE = ", ".join(
     f"(select min(gen) from marts.{mart.relation.table}), (select max(gen) from marts.{mart.relation.table})" for mart in MARTS
@@ -151,13 +150,14 @@ def main() -> int:
         samples.versions["postgresql"] = str(holder.info.server_version)
         holder.execute("drop schema if exists marts, marts__next, marts__previous, construction, anciens cascade; create schema anciens")
         build(holder, "marts__next", 0, chosen.rows)
-        publish(holder, MARTS, lambda _live: None, TERMS)
+        tidy(holder, publish(holder, MARTS, lambda _live: None, TERMS))
 
         def swap(readers: list[Reader]) -> None:
             for generation in range(1, chosen.publishes + 1):
                 build(holder, "marts__next", generation, chosen.rows)
                 began = time.monotonic()
                 live = publish(holder, MARTS, lambda _live: None, TERMS)
+                tidy(holder, live)
                 samples.add("publish_seconds", time.monotonic() - began)
                 samples.add("rows_written", sum(written.changed for written in live.values()))
                 wait_for_reads(readers, chosen.reads * generation // chosen.publishes)

@@ -19,7 +19,7 @@ class ReadyReason(StrEnum):
     CRON_JOB_CONFLICT = "CronJobConflict"
     """Stalled: an object of that name is there and belongs to somebody else; it is left untouched."""
     BEING_DELETED = "BeingDeleted"
-    """Blocked: somebody deleted an object of ours and a finalizer keeps it; it is made again once it is gone."""
+    """Blocked: somebody deleted the CronJob and a finalizer keeps it, where it starts nothing; it is made again once it is gone."""
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     """Blocked: the warehouse's Secret, or a key in it, is missing."""
     FORBIDDEN = "Forbidden"

@@ -21,6 +21,13 @@ class Publish(StrEnum):
     DIRECT = "Direct"
 
 
+class OnUnchanged(StrEnum):
+    """What a scheduled run does when nothing has changed."""
+
+    RUN = "Run"
+    SKIP = "Skip"
+
+
 class OnHeld(StrEnum):
     """What a run does when another one holds the warehouse."""
 
@@ -176,6 +183,12 @@ class RefreshSpec(Model):
         default=Publish.SWAP,
         description="Swap: the marts of `validation` that are tables are built beside the live ones, tested and validated there, and then "
         "made live all at once; a run that fails leaves the live ones as they were. Direct: each is live as soon as it is built.",
+    )
+    on_unchanged: OnUnchanged = Field(
+        default=OnUnchanged.RUN,
+        description="When a scheduled run finds that nothing has changed since the run before: neither the sources' lines, nor what other "
+        "refreshes build, nor the dbt project, the spec or the day. Run: everything is built all the same. Skip: the marts stay as they "
+        "are, which counts as a success (NothingChanged). Whatever can't be shown counts as changed.",
     )
     cache: Cache | None = Field(default=None, description="The API to call after the validation; none unless given.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Who is told of failed runs.")

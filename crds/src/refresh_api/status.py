@@ -43,6 +43,8 @@ class Reason(StrEnum):
 
     SUCCEEDED = "Succeeded"
     """All steps went well."""
+    NOTHING_CHANGED = "NothingChanged"
+    """Nothing that the marts are made of has changed since the last run, so they were left as they are (`onUnchanged: Skip`)."""
     SUCCEEDED_WITH_WARNINGS = "SucceededWithWarnings"
     """New data are live; a test, a share of NULL, a source or an endpoint of the API warned."""
     # Told by the runner.

@@ -77,7 +77,7 @@ def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: 
     fine = (ReadyReason.SUSPENDED, hold.message) if hold else (ReadyReason.SCHEDULED, "the CronJob is as it should be")
     reason, message = (problem.reason, problem.message) if problem else fine
     if refresh.unknown:
-        message = one_line(f"{message}; of a newer CRD, and unknown to this operator: {', '.join(refresh.unknown)}")
+        message = f"{message}; of a newer CRD, and unknown to this operator: {one_line(', '.join(refresh.unknown))}"
     holds = {
         "Ready": problem is None,
         "Reconciling": problem is not None and not problem.stalled,

@@ -115,7 +115,8 @@ def _problem(world: World) -> Problem | None:
         if not _is_ours(item, world.refresh):
             message = f"{kind} {seen.name} is there and belongs to somebody else: delete or rename it"
             return Problem(ReadyReason.CRON_JOB_CONFLICT, message, stalled=True)
-        if seen.deletion_timestamp:
+        # The others work as long as they are there.
+        if kind == "CronJob" and seen.deletion_timestamp:
             kept = f" by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} was deleted and is kept{kept}: it does nothing, and is made again once it is gone"
             return Problem(ReadyReason.BEING_DELETED, message, stalled=False)

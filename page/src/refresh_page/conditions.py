@@ -16,6 +16,7 @@ _SENTENCES: Final = {
     ("Running", "False"): "No run is under way.",
     ("LastRunSucceeded", "True"): "The last run succeeded.",
     ("LastRunSucceeded", "SucceededWithWarnings"): "The last run succeeded, with warnings.",
+    ("LastRunSucceeded", "NothingChanged"): "Nothing had changed, so the data stayed as it is.",
     ("LastRunSucceeded", "RolledBack"): "The data before was put back.",
     ("LastRunSucceeded", "False"): "The last run failed.",
     ("LastRunSucceeded", "Unknown"): "No run has ended yet.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
@@ -18,8 +18,9 @@ from refresh_api.values import duration_text
 from refresh_runner import after, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
-from refresh_runner.failing_rows import Rows, found_by
+from refresh_runner.failing_rows import LARGEST, Ask, Rows, found_by, why_not
 from refresh_runner.failures import RunFailedError, pause
+from refresh_runner.inputs import Inputs, UnknownError, changes
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
@@ -27,6 +28,7 @@ from refresh_runner.marts import Marts
 from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
+from refresh_runner.secrets import Redactor, secret_values
 from refresh_runner.steps import (
     Node,
     NodeResult,
@@ -41,7 +43,8 @@ from refresh_runner.steps import (
     unfinished,
 )
 from refresh_runner.verdicts import mart_status
-from refresh_runner.warehouse import Warehouse, first_line
+from refresh_runner.versions import stands_since
+from refresh_runner.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +83,8 @@ class Execution:
     def __init__(self, plan: Plan, tools: Tools, journal: Journal) -> None:
         self.step: str | None = None
         self.has_begun = False
+        self.unchanged: str | None = None
+        """Why nothing needs to be done, empty if something does; None until that was asked."""
         self._plan = plan
         self._tools = tools
         self._journal = journal
@@ -119,7 +124,33 @@ class Execution:
             self._marts.begin()
             self._outlook = scout.look(self._marts, earlier)
             for step in self._plan.steps:
+                # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
+                if self.unchanged is None and not isinstance(step, SourcesStep):
+                    self.unchanged = self._unchanged()
                 self._take(step, self._marts)
+
+    def _unchanged(self) -> str:
+        """Say since when a run that may leave things as they are has nothing to do; empty if it has, or if that can't be shown."""
+        if not self._plan.may_skip_unchanged:
+            return ""
+        last, refresh = self._tools.ledger.last(), self._plan.order.refresh.name
+        before = Inputs.model_validate(last.inputs) if last and last.is_alike and last.inputs else None
+        with self._tools.warehouse.session() as connection:
+            try:
+                found, change = changes(connection, self._outlook.inputs, before)
+            except (UnknownError, psycopg.errors.InsufficientPrivilege) as error:
+                log.info("whether anything has changed can't be shown: %s", error)
+                return ""
+            if not self._outlook.kept:
+                self._tools.ledger.note_inputs(found)
+            if not change and (gone := self._tools.warehouse.missing(self._outlook.places)):
+                change = f"{min(gone)} is gone"
+            if not change and last and last.ended_at and self._plan.publishes and not stands_since(connection, refresh, last.ended_at):
+                change = "what it had published is not live any more"
+        if last and not change:
+            return f"nothing has changed since {last.run_id}"
+        log.info("not left as it is: %s", change)
+        return ""
 
     def _give_up(self) -> None:
         """Wait no longer for PostgreSQL than some seconds after the attempt began to end, whoever still does then."""
@@ -140,25 +171,29 @@ class Execution:
                 self._marts.discard()
 
     def _take(self, step: Step, marts: Marts) -> None:
-        if why := self._outlook.left_out.get(step.name):
+        if why := self.unchanged or self._outlook.left_out.get(step.name):
             self._journal.ended(step.name, skipped(why))
             return
         if blocker := self._blocker(step):
             self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
             return
         self.step = step.name
-        result = self._result(step, marts)
-        self._journal.ended(step.name, result)
-        self.step = None
+        with ExitStack() as telling:
+            result = self._result(step, marts, telling)
+            self._journal.ended(step.name, result)
+            self.step = None
         if isinstance(step, TestsStep) and step.sample_rows and result.finders:
             self._look_at_rows(step, result.finders)
+        if isinstance(step, ValidationStep):
+            marts.tidy()
 
     def _blocker(self, step: Step) -> str | None:
         """Return the failed step that keeps this one from starting; failed tests leave the marts there to be validated."""
         ignored = "tests" if isinstance(step, ValidationStep) else None
         return next((name for name, result in self._journal.results.items() if result.failure and name != ignored), None)
 
-    def _result(self, step: Step, marts: Marts) -> StepResult:
+    def _result(self, step: Step, marts: Marts, telling: ExitStack) -> StepResult:
+        """Do a step. Once marts are about to be live, stops are held off until `telling` ends: what is live must be known and told."""
         label = self._plan.label(step.name)
         match step:
             case SourcesStep():
@@ -170,7 +205,7 @@ class Execution:
                 return after_tests(step, self._tried(step, self._tools.dbt.test), label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
-                return self._validated(step, marts)
+                return self._validated(step, marts, telling)
             case CacheStep():
                 self._journal.started(step.name, 1)
                 return self._warmed(step, marts)
@@ -216,15 +251,12 @@ class Execution:
     def _look_at_rows(self, step: TestsStep, tests: Sequence[Node]) -> None:
         """Keep some of the rows that tests found; one that can't be asked again costs neither the others theirs nor the run its result."""
         limit = min(_LOOK, self.time_left() / 4)
-        ends = self._tools.clock.elapsed() + limit.total_seconds()
         found: dict[str, Rows] = {}
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
-                statements = self._tools.dbt.statements(tests, limit)
-                for test in tests:
-                    left = timedelta(seconds=ends - self._tools.clock.elapsed())
-                    if test.id in statements and left > timedelta(0):
-                        found[test.name] = self._rows_of(test, statements[test.id], step.sample_rows, min(left, limit / 3))
+                # Not on the connection that holds the warehouse, which a query of the project could cost us.
+                with closing(self._tools.warehouse.another("rows")) as connection:
+                    self._ask_for_rows(connection, step, tests, limit, found)
                 self._tools.interrupts.check()
         except StoppedError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
@@ -236,12 +268,20 @@ class Execution:
             log.warning("no rows are kept of %s", ", ".join(unseen))
         self._tools.ledger.keep_rows(found)
 
-    def _rows_of(self, test: Node, statement: str, most: int, limit: timedelta) -> Rows:
-        try:
-            return found_by(self._tools.warehouse.connect(), statement, most, limit)
-        except psycopg.Error as error:
-            log.warning("the rows of %s can't be looked at: %s", test.name, first_line(error))
-            return []
+    def _ask_for_rows(
+        self, connection: psycopg.Connection, step: TestsStep, tests: Sequence[Node], limit: timedelta, found: dict[str, Rows]
+    ) -> None:
+        ends = self._tools.clock.elapsed() + limit.total_seconds()
+        longest = Redactor(secret_values(self._tools.secrets)).longest
+        statements = self._tools.dbt.statements(tests, limit)
+        for test in tests:
+            left = timedelta(seconds=ends - self._tools.clock.elapsed())
+            if test.id not in statements or left <= timedelta(0) or sum(len(str(rows)) for rows in found.values()) > LARGEST:
+                continue
+            try:
+                found[test.name] = found_by(connection, statements[test.id], Ask(step.sample_rows, min(left, limit / 3), longest))
+            except psycopg.Error as error:
+                log.warning("the rows of %s can't be looked at: %s", test.name, why_not(error))
 
     def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
         limit = min(step.timeout, self.time_left())
@@ -262,10 +302,16 @@ class Execution:
                 for node in nodes
             )
 
-    def _validated(self, step: ValidationStep, marts: Marts) -> StepResult:
+    def _terms(self, telling: ExitStack) -> Terms:
+        return Terms(self.time_left(), lambda: telling.enter_context(self._tools.interrupts.held_off()))
+
+    def _validated(self, step: ValidationStep, marts: Marts, telling: ExitStack) -> StepResult:
         """Judge the marts; make them live if nothing speaks against it."""
-        terms = Terms(self.time_left(), self._tools.interrupts.held_off)
-        back = marts.bring_back(terms) if self._plan.mode.kind is ModeKind.ROLLBACK else None
+        back = None
+        if self._plan.mode.kind is ModeKind.ROLLBACK:
+            # Counting what is live again may take its time, and a stop has to be let in.
+            with ExitStack() as committing:
+                back = marts.bring_back(self._terms(committing))
         result = replace(after_validation(step, self._verdicts(step, marts), self._plan.label(step.name)), marts=marts.of_run)
         if back:
             return replace(result, version=back, message=clip(f"{result.message}; {back} is live again, and publishing is held"))
@@ -273,7 +319,7 @@ class Execution:
             return result
         rows = {mart.relation: mart.rows or 0 for mart in result.validation}
         try:
-            return replace(result, version=marts.publish(rows, terms))
+            return replace(result, version=marts.publish(rows, self._terms(telling)))
         except RunFailedError as error:
             return replace(result, state=StepState.FAILED, message=clip(error.failure.message), failure=error.failure)
 

@@ -38,6 +38,7 @@ from refresh_runner.dbt_quick import (
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results, statements_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
+from refresh_runner.inputs import Wanted
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import Node, NodeResult
 
@@ -175,6 +176,24 @@ class Dbt:
         manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self.manifest.nodes[node.id])}
         sources = {(source.schema, source.identifier) for id_ in ids if (source := manifest.sources.get(id_))}
         return sources | {(node.schema, node.alias) for id_ in ids if (node := manifest.nodes.get(id_))}
+
+    def inputs(self, nodes: Sequence[Node], built: Sequence[Node]) -> Wanted:
+        """Return what the nodes are made of that is not among those `built`: of what other refreshes build as a view, what that reads."""
+        manifest, ours = self.manifest, {node.id for node in built}
+        todo = {parent for node in nodes for parent in parents(manifest, manifest.nodes[node.id])} - ours
+        seen: set[str] = set()
+        found: dict[str, set[Relation]] = {"source": set(), "table": set(), "view": set()}
+        while todo:
+            id_ = todo.pop()
+            seen.add(id_)
+            if source := manifest.sources.get(id_):
+                found["source"].add(Relation(source.schema, source.identifier))
+            elif node := manifest.nodes.get(id_):
+                is_read_through = node.config.materialized in {"view", "ephemeral"}
+                if node.config.materialized != "ephemeral":
+                    found["view" if is_read_through else "table"].add(Relation(node.schema, node.alias))
+                todo |= (set(parents(manifest, node)) - seen - ours) if is_read_through else set()
+        return Wanted(frozenset(found["source"]), frozenset(found["table"]), frozenset(found["view"]))
 
     def put(self, table: TableModel, schema: str) -> None:
         """Have a table built in this schema, and read there by all that refers to it."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -12,26 +14,24 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from refresh_api.status import clip
-from refresh_runner.warehouse import bounded
+from refresh_runner.warehouse import bounded, first_line
 
 Rows = list[dict[str, JsonValue]]
 """By column."""
 
 _LONGEST: Final = 200
 """Characters of a value."""
-_ASKED: Final = 1000
-"""Characters of a value that are asked for: more, so that a secret at the cut is still known as one."""
-_LARGEST: Final = 1024 * 1024
+LARGEST: Final = 1024 * 1024
 """Characters of the file."""
 _FOUND: Final = """
-    select (
+    select coalesce((
         select json_object_agg(key, case
             when json_typeof(value) in ('null', 'boolean') then value
             when json_typeof(value) = 'number' and value #>> '{{}}' ~ '^-?[0-9]{{1,15}}$' then value
             else to_json(left(value #>> '{{}}', {asked}))
         end)
         from json_each(row_to_json(refresh_found_row))
-    )::text
+    )::text, '{{}}')
     from (
 {statement}
     ) as refresh_found_row
@@ -39,32 +39,59 @@ _FOUND: Final = """
 """Whole numbers that every reader of JSON takes as they are; all else as PostgreSQL writes it, which knows dates that Python does not."""
 
 
-def found_by(connection: psycopg.Connection, statement: str, most: int, limit: timedelta) -> Rows:
-    """Return the first rows that a test's statement selects; psycopg.Error where it can't be asked, or not within `limit`."""
-    query = sql.SQL(_FOUND).format(asked=sql.Literal(_ASKED), statement=sql.SQL(statement), most=sql.Literal(most))
-    with bounded(connection, limit):
+@dataclass(frozen=True)
+class Ask:
+    """How much of a test's rows is asked for."""
+
+    most: int
+    """Rows."""
+    limit: timedelta
+    longest_secret: int
+    """Characters: a value is shortened where a secret in it is still known as one."""
+
+
+def found_by(connection: psycopg.Connection, statement: str, ask: Ask) -> Rows:
+    """Return the first rows that a test's statement selects; psycopg.Error where it can't be asked, or not within the time."""
+    values = {"asked": sql.Literal(_LONGEST + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.most)}
+    with bounded(connection, ask.limit):
         connection.execute("set local transaction_read_only = on")
-        return [json.loads(text) for (text,) in connection.execute(query)]
+        found = connection.execute(sql.SQL(_FOUND).format(**values)).fetchall()
+    return [json.loads(text, object_pairs_hook=_row) for (text,) in found]
 
 
 def text_of(found: Mapping[str, Rows], redact: Callable[[str], str]) -> str | None:
-    """Return the file: rows by the test's name, as many as it may hold; None where there are none."""
+    """Return the file, without secrets: rows by the test's name, as many as it may hold; None where there are none."""
     kept: dict[str, Rows] = {}
-    left = _LARGEST
+    left = LARGEST
     for name, rows in found.items():
         for row in rows:
-            shown = {column: _shown(value, redact) for column, value in row.items()}
+            shown = {redact(column): _shown(value, redact) for column, value in row.items()}
             left -= len(json.dumps(shown, ensure_ascii=False))
             if left < 0:
                 break
-            kept.setdefault(name, []).append(shown)
+            kept.setdefault(redact(name), []).append(shown)
     return json.dumps(kept, ensure_ascii=False, indent=1) if kept else None
 
 
+def why_not(error: psycopg.Error) -> str:
+    """Return what PostgreSQL refused. Its own words may quote the rows, which belong into no log, unless they speak of the statement."""
+    about_statement = (error.sqlstate or "")[:2] in {"25", "42", "57"}
+    return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
+
+
+def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """Return a row, all of its columns: `select a.*, b.*` has some of the same name."""
+    row: dict[str, JsonValue] = {}
+    for column, value in pairs:
+        names = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
+        row[next(name for name in names if name not in row)] = value
+    return row
+
+
 def _shown(value: JsonValue, redact: Callable[[str], str]) -> JsonValue:
-    """Return a value without secrets: a number that holds one becomes a text, since the file has to stay JSON."""
-    if isinstance(value, str):
-        return clip(redact(value), _LONGEST)
-    if isinstance(value, int) and not isinstance(value, bool) and redact(str(value)) != str(value):
-        return redact(str(value))
+    """Return a value without secrets; one that is no text becomes one where it holds a secret, since the file has to stay JSON."""
+    written = value if isinstance(value, str) else json.dumps(value)
+    shown = redact(written)
+    if isinstance(value, str) or shown != written:
+        return clip(shown, _LONGEST)
     return value

@@ -20,6 +20,7 @@ from refresh_runner import failing_rows
 from refresh_runner import ledger_sql as queries
 from refresh_runner.artifacts import ROWS, Artifact, packed
 from refresh_runner.failures import may_pass
+from refresh_runner.inputs import Inputs
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
 from refresh_runner.steps import NodeResult
@@ -112,13 +113,34 @@ class Ledger:
 
     def keep(self, artifact: Artifact) -> None:
         """The run leaves a file."""
-        content = packed(self._redact(artifact.text))
-        self._put(ARTIFACT, {"name": artifact.name, "media_type": artifact.media_type, "content": content})
+        self._keep(artifact.name, artifact.media_type, self._redact(artifact.text))
 
     def keep_rows(self, found: Mapping[str, failing_rows.Rows]) -> None:
         """The run leaves the rows that tests found, by the test's name, if there are any."""
         if text := failing_rows.text_of(found, self._redact):
-            self.keep(Artifact(ROWS, "application/json", text))
+            # Redacted already, value by value: as a whole it might be no JSON afterwards.
+            self._keep(ROWS, "application/json", text)
+
+    def last(self) -> queries.Last | None:
+        """Return the run of this refresh before this one; None if there is none, or it can't be asked for."""
+        ref = self._plan.order.refresh
+        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
+        try:
+            with self._warehouse.quick() as connection:
+                row = connection.execute(queries.LAST, {**known, "fingerprint": self._origin.fingerprint}).fetchone()
+        except RefusedError as error:
+            self._tell(str(error))
+            return None
+        return queries.Last(*row) if row else None
+
+    def note_inputs(self, inputs: Inputs) -> None:
+        """The run is made of this; to be called before its first step."""
+        try:
+            with self._warehouse.quick() as connection:
+                known = {"run_id": self._plan.attempt.run_id, "inputs": Jsonb(inputs.model_dump())}
+                connection.execute(queries.INPUTS, known)
+        except RefusedError as error:
+            self._tell(str(error))
 
     def usual_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
@@ -191,6 +213,9 @@ class Ledger:
 
     def _redacted(self, text: str | None) -> str | None:
         return None if text is None else self._redact(text)
+
+    def _keep(self, name: str, media_type: str, text: str) -> None:
+        self._put(ARTIFACT, {"name": name, "media_type": media_type, "content": packed(text)})
 
     def _put(self, table: Table, row: Row) -> None:
         fixed: Row = {"run_id": self._plan.attempt.run_id}

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Final
 
 from psycopg import sql
+from pydantic import JsonValue
 
 from refresh_runner.tables import ARTIFACT, MART, NODE, Table
 
@@ -54,6 +56,26 @@ BEAT: Final = """
         marts = %(marts)s, heartbeat_at = clock_timestamp(), ended_at = case when %(over)s then coalesce(ended_at, clock_timestamp()) end
     where run_id = %(run_id)s and pod is not distinct from %(pod)s"""
 
+INPUTS: Final = "update dbt_refresh_run set inputs = %(inputs)s where run_id = %(run_id)s"
+
+LAST: Final = """
+    select run_id, ended_at, inputs, coalesce(fingerprint = %(fingerprint)s and outcome = 'Succeeded', false) from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s and outcome is distinct from 'Skipped'
+    order by started_at desc limit 1"""
+"""The run before, whatever became of it; a run that gave way has done nothing."""
+
+
+@dataclass(frozen=True)
+class Last:
+    """A row of LAST."""
+
+    run_id: str
+    ended_at: datetime | None
+    inputs: JsonValue
+    is_alike: bool
+    """It did the same as this run is to do, and without a warning."""
+
+
 PRUNE: Final = """
     delete from dbt_refresh_run where run_id in (
         select run_id from dbt_refresh_run
@@ -66,7 +88,7 @@ USUAL: Final = """
     from (select relation, rows, row_number() over (partition by relation order by started_at desc) as nth
           from dbt_refresh_mart join dbt_refresh_run using (run_id)
           where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
-          and outcome in ('Succeeded', 'Warned') and rows is not null) as published
+          and outcome in ('Succeeded', 'Warned') and split_part(mode, '=', 1) not in ('only', 'rollback') and rows is not null) as published
     where nth <= 10 group by relation having count(*) >= 3"""
 """Three runs make something usual, and ten are remembered."""
 

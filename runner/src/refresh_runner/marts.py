@@ -37,6 +37,7 @@ class Marts:
         self._refresh = plan.order.refresh.name
         self._swapped: dict[Relation, Mart] = {}
         self._built: frozenset[str] = frozenset()
+        self._live: Live = {}
 
     def begin(self) -> None:
         """Check that something may be published; RunFailedError, which gives way, while a roll-back holds it."""
@@ -82,12 +83,13 @@ class Marts:
             return None
         rows = {name: count for name, count in rows.items() if self._plan.chosen is None or name in self._built}
         version = self._plan.attempt.run_id
+        terms = replace(terms, again=self.live_version() == version)
 
         def record(live: Live) -> None:
             versions.record(self._connection, self._refresh, version, live, rows)
 
-        live = self._done(lambda: publish.publish(self._connection, list(self._swapped.values()), record, terms))
-        for relation, written in live.items():
+        self._live = self._done(lambda: publish.publish(self._connection, list(self._swapped.values()), record, terms))
+        for relation, written in self._live.items():
             log.info("%s is live: %s rows, %s of them written (%s)", relation, written.rows, written.changed, written.way)
         return version
 
@@ -103,12 +105,19 @@ class Marts:
             message = f"{other} has published some of the same marts since {live.name}: what was live before that is not kept"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, hint="a mart should be published by one refresh alone"))
         marts = [Mart(Relation(*name.split(".", 1))) for name in live.replaced]
-        self._done(
+        self._live = self._done(
             lambda: publish.bring_back(
                 self._connection, marts, lambda _live: versions.record_rollback(self._connection, self._refresh), terms
             )
         )
         return live.previous
+
+    def tidy(self) -> None:
+        """What was made live is planned and read as well as ever, if PostgreSQL lets us: it is live all the same."""
+        try:
+            publish.tidy(self._connection, self._live)
+        except psycopg.Error as error:
+            log.warning("the marts are live, but PostgreSQL could not vacuum or analyze them: %s", first_line(error))
 
     def live_version(self) -> str | None:
         """Return the version that is live; None before the first publishing."""

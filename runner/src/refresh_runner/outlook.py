@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from refresh_api.status import Reason
 from refresh_runner import needs, privileges
@@ -12,9 +12,11 @@ from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.inputs import Wanted
 from refresh_runner.marts import Marts
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.privileges import Need
+from refresh_runner.publish import beside
 from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
@@ -34,6 +36,10 @@ class Outlook:
     """The endpoints that the project's exposures state, by mart, where they are to be called."""
     kept: frozenset[str] = frozenset()
     """Models that earlier attempts have built and that need not be built again."""
+    inputs: Wanted = field(default_factory=Wanted)
+    """What the run's models and tests are made of, where that matters."""
+    places: frozenset[Relation] = frozenset()
+    """What the run's models are, where readers find them."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,12 @@ class Scout:
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
         self.check_rights(needs.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
-        return Outlook(found.nodes, found.left_out, found.exposed, self._work_of(earlier, layers))
+        kept = self._work_of(earlier, layers)
+        if not self.plan.may_skip_unchanged:
+            return replace(found, kept=kept)
+        aside = {beside(relation): relation for relation in marts.swapped}
+        places = frozenset(aside.get(place, place) for place in self.dbt.places(models).values())
+        return replace(found, kept=kept, inputs=self.dbt.inputs([*models, *found.nodes.get("tests", ())], models), places=places)
 
     def check_rights(self, wanted: Iterable[Need]) -> None:
         """Know before anything is changed what the warehouse would refuse in the midst of it."""

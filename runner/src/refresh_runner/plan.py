@@ -10,9 +10,10 @@ from pydantic import JsonValue
 
 from refresh_api.fields import SecretKeyRef
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import OnHeld, Publish, RefreshSpec
+from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec
 from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
 from refresh_api.values import duration, share
+from refresh_runner.slot import slot_of
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,12 @@ class Plan:
         """Whether the run builds marts and says of them that they are live."""
         built = any(isinstance(step, LayerStep) and step.name not in self.left_out for step in self.steps)
         return built and any(isinstance(step, ValidationStep) and step.name not in self.left_out for step in self.steps)
+
+    @property
+    def may_skip_unchanged(self) -> bool:
+        """Whether the run may leave things as they are where nothing has changed: a scheduled one, of a refresh that says so."""
+        scheduled = slot_of(self.attempt.run_id) is not None and self.mode.kind is ModeKind.REFRESH
+        return scheduled and self.order.spec.on_unchanged is OnUnchanged.SKIP
 
     @property
     def marts(self) -> tuple[MartCheck, ...]:

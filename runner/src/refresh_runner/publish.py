@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -24,6 +24,7 @@ from refresh_runner.warehouse import first_line
 
 _NEXT: Final = "__next"
 _PREVIOUS: Final = "__previous"
+_REPLACED: Final = "__replaced"
 _LOCK_TIMEOUT: Final = "100ms"
 """How long readers may be held up by our waiting for them. Under deadlock_timeout (1 s), so that we give way and never a reader."""
 _PAUSE: Final = 0.1
@@ -74,19 +75,22 @@ class Terms:
 
     within: timedelta
     """Longest duration, waiting for readers included."""
-    uninterrupted: Callable[[], AbstractContextManager[None]]
-    """While inside, no stop from outside is let in: whether a commit happened must be known."""
+    hold_stops: Callable[[], object]
+    """Called right before the commit. From then on no stop from outside is let in, until whoever gave it has told what is live."""
+    again: bool = False
+    """Whether what is live was published by an earlier attempt of this run: it is replaced, and what was live before it stays kept."""
 
 
 Live = Mapping[Relation, Written]
 
 _TIDY: Final = {
-    # Or readers would read all versions since the last autovacuum. Not made shorter, since that waits for readers.
-    Way.ROWS: sql.SQL("vacuum (analyze, truncate off) {}"),
-    Way.MOVE: sql.SQL("analyze {}"),
-    Way.NEW: sql.SQL("analyze {}"),
+    # Or readers would read all versions since the last autovacuum. Not made shorter, since that waits for readers; whoever
+    # has the table locked does the same, or will be followed by an autovacuum.
+    Way.ROWS: sql.SQL("vacuum (analyze, truncate off, skip_locked) {}"),
+    Way.MOVE: sql.SQL("analyze (skip_locked) {}"),
+    Way.NEW: sql.SQL("analyze (skip_locked) {}"),
 }
-"""What follows a publishing, by the way that a mart was made live."""
+"""What follows a publishing, by the way that a mart was made live; see `tidy`."""
 
 
 def beside(relation: Relation) -> Relation:
@@ -107,12 +111,16 @@ def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Calla
     ends = time.monotonic() + terms.within.total_seconds()
     with _transaction(connection, terms):
         _make_room(connection, marts)
-        live = _make_live(connection, marts, ends)
+        live = _make_live(connection, marts, ends, again=terms.again)
         record(live)
+    return live
+
+
+def tidy(connection: psycopg.Connection, live: Live) -> None:
+    """What was made live is planned and read as well as ever; psycopg.Error where PostgreSQL refuses, which changes nothing of it."""
     for relation, written in live.items():
         if written.changed:
             connection.execute(_TIDY[written.way].format(relation.sql))
-    return live
 
 
 def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
@@ -125,7 +133,7 @@ def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Ca
                 raise NotPublishableError(f"there is no previous generation of {mart.relation}")
             _drop(connection, beside(mart.relation))
             _change_schema(connection, before(mart.relation), beside(mart.relation).schema)
-        live = _make_live(connection, marts, ends)
+        live = _make_live(connection, marts, ends, again=False)
         record(live)
     return live
 
@@ -145,8 +153,8 @@ def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]
     try:
         connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(terms.within.total_seconds() * 1000), 1)))
         yield
-        with terms.uninterrupted():
-            connection.execute("commit")
+        terms.hold_stops()
+        connection.execute("commit")
     except BaseException:
         if not connection.closed:
             connection.rollback()
@@ -161,17 +169,17 @@ def _make_room(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
                 connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
 
 
-def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float) -> Live:
+def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, *, again: bool) -> Live:
     there = {mart: seen(connection, mart.relation) for mart in marts}
     built = {mart: _built(connection, mart) for mart in marts}
     # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
     done = {}
     for mart, live in there.items():
         if live and _fits(connection, mart, live, built[mart]):
-            done[mart.relation] = _write_rows(connection, mart, live, built[mart])
+            done[mart.relation] = _write_rows(connection, mart, live, built[mart], again=again)
     moved = [mart for mart in marts if mart.relation not in done]
     _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
-    return done | {mart.relation: _move(connection, mart, there[mart], built[mart]) for mart in moved}
+    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], again=again) for mart in moved}
 
 
 def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
@@ -200,13 +208,14 @@ _DIFFERING: Final[LiteralString] = """
     where not exists (select from other where other.whole = mine.whole and other.nth = mine.nth)"""
 
 
-def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen) -> Written:
-    """Make the live table equal to what was built, and keep a copy of what it was."""
+def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, *, again: bool) -> Written:
+    """Make the live table equal to what was built, and keep a copy of what it was; none of what this run itself has made live."""
     target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in built.shape.columns)
-    _drop(connection, kept)
-    connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, target.sql))
-    connection.execute(sql.SQL("insert into {} table {}").format(kept.sql, target.sql))
+    if not again:
+        _drop(connection, kept)
+        connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, target.sql))
+        connection.execute(sql.SQL("insert into {} table {}").format(kept.sql, target.sql))
     gone = sql.SQL(_DIFFERING).format(this=target.sql, that=source.sql)
     changed = connection.execute(sql.SQL("delete from {} where ctid in ({})").format(target.sql, gone)).rowcount
     new = sql.SQL(_DIFFERING).format(this=source.sql, that=target.sql)
@@ -239,7 +248,7 @@ def _lock(connection: psycopg.Connection, relations: Sequence[Relation], ends: f
     connection.execute("set local lock_timeout = default")
 
 
-def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen) -> Written:
+def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen, *, again: bool) -> Written:
     """Put what was built in the live table's place; views that read the old one read the new one."""
     target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
     views, attached = views_on(connection, live.oid) if live else ([], [])
@@ -248,11 +257,15 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
             f"{target} changed its columns, constraints or indexes, and another table can't take its place while this hangs on it: "
             f"{', '.join(attached)}; remove that, or change the table by hand as the model has changed"
         )
-    _drop(connection, kept)
+    # What this run itself has made live is nothing to keep; it goes once no view reads it any more.
+    aside = Relation(target.schema + _REPLACED, target.table) if again else kept
+    if again:
+        connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(aside.schema)))
+    _drop(connection, aside)
     if live and live.kind == TABLE:
         if not mart.grants_stated:
             match_grants(connection, live.oid, built.oid, exactly=False)
-        _change_schema(connection, target, kept.schema)
+        _change_schema(connection, target, aside.schema)
     elif live and live.kind == VIEW and not views:
         connection.execute(sql.SQL("drop view {}").format(target.sql))
     elif live:
@@ -264,6 +277,9 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
         except psycopg.Error as error:
             message = f"the view {view.name} reads {target} and can't read what it has become: {first_line(error)}"
             raise NotPublishableError(f"{message}; change or drop the view") from error
+    if again:
+        _drop(connection, aside)
+        drop_empty(connection, {aside.schema})
     rows = _count(connection, target)
     return Written(Way.MOVE if live else Way.NEW, rows, rows)
 

@@ -61,11 +61,11 @@ class Report:
         return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
 
 
-def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None) -> Report:
-    """Conclude an attempt from its steps' results, and from what ended it otherwise."""
+def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> Report:
+    """Conclude an attempt from its steps' results, from what ended it otherwise, or from why it had nothing to do."""
     found = failure or next((result.failure for result in results.values() if result.failure), None)
     if found is None:
-        return _succeeded(plan, results)
+        return _succeeded(plan, results, unchanged)
     if found.gives_way:
         return _report(plan, results, found, RunPhase.FINISHED, Outcome.SKIPPED, ExitCode.OK)
     if found.reason is Reason.INTERRUPTED:
@@ -75,18 +75,20 @@ def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | 
     return _report(plan, results, found, RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
 
 
-def _succeeded(plan: Plan, results: Mapping[str, StepResult]) -> Report:
+def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | None) -> Report:
     warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
-    valid = _marts(plan, results)
+    valid = None if unchanged else _marts(plan, results)
     if warned:
         outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, clip("; ".join(warned))
+    elif unchanged:
+        outcome, reason, message = Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, unchanged
     else:
         outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.mode.kind is ModeKind.ROLLBACK else Reason.SUCCEEDED
         built = sum(result.built for result in results.values())
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
         further = [result.message for result in done if result.message and not result.built]
         message = ", ".join([*([f"{built} models built"] if built else []), *further])
-    entry = _entry(plan, results, None)
+    entry = _entry(plan, results, None, unchanged)
     return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
 
 
@@ -108,9 +110,11 @@ def _report(
     )
 
 
-def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None) -> LogEntry:
+def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> LogEntry:
     built = sum(result.built for result in results.values())
-    if plan.mart_count:
+    if unchanged:
+        updated, notes = 0, unchanged
+    elif plan.mart_count:
         updated = _of_run(plan, results) if _are_live(plan, results) else 0
         notes = f"{_marts(plan, results)} marts validated"
     else:

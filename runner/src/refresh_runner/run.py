@@ -35,7 +35,7 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
         may_speak()
     _skip_rest(journal, plan, failure)
-    report = report_of(plan, journal.results, failure)
+    report = report_of(plan, journal.results, failure, attempt.unchanged)
     if report.outcome is not None:
         attempt.discard()
     journal.concluded(report)
@@ -59,7 +59,7 @@ def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, 
         return _ended(journal, error.step or attempt.step, error.failure)
     except StoppedError as stop:
         attempt.clean_up()
-        return _ended(journal, attempt.step, _stopped(plan, stop.cause, attempt.step))
+        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal)))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()
@@ -74,8 +74,14 @@ def _ended(journal: Journal, step: str | None, failure: Failure) -> Failure:
     return failure
 
 
-def _stopped(plan: Plan, cause: Cause, step: str | None) -> Failure:
-    where = f"during {plan.label(step)}" if step else "before its first step"
+def _where(plan: Plan, step: str | None, journal: Journal) -> str:
+    """Say at what point of a run something happened: in a step, after one, or before all."""
+    if step is not None:
+        return f"during {plan.label(step)}"
+    return f"after {plan.label(next(reversed(journal.results)))}" if journal.results else "before its first step"
+
+
+def _stopped(plan: Plan, cause: Cause, where: str) -> Failure:
     match cause:
         case Cause.TERMINATED:
             return Failure(Reason.INTERRUPTED, f"ended from outside {where}")

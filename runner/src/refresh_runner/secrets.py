@@ -43,6 +43,11 @@ class Redactor:
         # The longest first: a form may hold another one.
         self._forms = sorted(found, key=len, reverse=True)
 
+    @property
+    def longest(self) -> int:
+        """Characters of the longest form of a secret."""
+        return len(self._forms[0]) if self._forms else 0
+
     def __call__(self, text: str) -> str:
         """Return the text without the secrets."""
         for form in self._forms:

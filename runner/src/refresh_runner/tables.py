@@ -69,6 +69,7 @@ RUN: Final = Table(
         "kept_since": "timestamptz not null",
         "vars": "jsonb",
         "project": "text",
+        "inputs": "jsonb",
     },
     indexes={"dbt_refresh_run_refresh": "(namespace, refresh, started_at)"},
 )

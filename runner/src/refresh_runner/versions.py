@@ -80,6 +80,12 @@ def published_since(connection: psycopg.Connection, refresh: str) -> str | None:
     return str(row[0]) if row else None
 
 
+def stands_since(connection: psycopg.Connection, refresh: str, moment: datetime) -> bool:
+    """Return whether what a refresh had published by then is what readers see: nobody published or put back any of it since."""
+    live = current(connection, refresh)
+    return live is not None and live.held_since is None and live.published_at <= moment and published_since(connection, refresh) is None
+
+
 def record(connection: psycopg.Connection, refresh: str, version: str, live: Live, in_place: Mapping[str, int]) -> None:
     """Note that a version is live; what was live before is the previous one.
 
@@ -87,11 +93,16 @@ def record(connection: psycopg.Connection, refresh: str, version: str, live: Liv
     """
     marts = {name: {"rows": rows, "version": version, "way": _IN_PLACE} for name, rows in in_place.items()}
     marts |= {str(relation): {"rows": done.rows, "version": version, "way": done.way.value} for relation, done in live.items()}
+    if (before := current(connection, refresh)) and before.name == version:
+        # An earlier attempt of the run has published: how each mart took the place of what is kept of it still holds.
+        marts |= {name: {**mart, "way": before.marts[name]["way"]} for name, mart in marts.items() if name in before.marts}
     connection.execute(
         "insert into dbt_refresh_version as v (refresh, version, marts) values (%s, %s, %s)"
         # A run of some steps leaves the other marts as they were.
         " on conflict (refresh) do update set version = excluded.version, published_at = now(), marts = v.marts || excluded.marts,"
-        "  previous_version = v.version, previous_published_at = v.published_at, previous_marts = v.marts",
+        "  previous_version = case when v.version = excluded.version then v.previous_version else v.version end,"
+        "  previous_published_at = case when v.version = excluded.version then v.previous_published_at else v.published_at end,"
+        "  previous_marts = case when v.version = excluded.version then v.previous_marts else v.marts end",
         (refresh, version, Jsonb(marts)),
     )
 

@@ -116,6 +116,9 @@ ODD = {
     " true as vrai, repeat('long', 100) as texte, null as rien, '{\"a\": 1}'::jsonb as objet from {{ ref('mart_a') }} where id = 1",
     "too_slow": "select id, pg_sleep(case current_setting('transaction_read_only') when 'on' then 60 else 0 end)::text as slept"
     " from {{ ref('mart_a') }}",
+    "no_columns": "select from {{ ref('mart_a') }} where id = 1",
+    "same_names": "select a.*, b.id from {{ ref('mart_a') }} a left join {{ ref('mart_b') }} b on b.id = -a.id where a.id = 1",
+    "breaks_on_a_row": "select id, ('Dupont ' || id)::date as jour from {{ ref('mart_a') }}",
     "kept_nowhere": "{{ config(store_failures=false) }} select id from {{ ref('mart_a') }}",
 }
 
@@ -154,9 +157,13 @@ def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: Bench, mon
         "rien": None,
         "objet": '{"a": 1}',
     }
-    assert found.keys() == ODD.keys() - {"too_slow", "kept_nowhere"}
+    assert found["same_names"] == [{"id": 1, "zone": 1, "mois": 2, "id_2": None}]
+    assert found["no_columns"] == [{}]
+    assert found.keys() == ODD.keys() - {"too_slow", "kept_nowhere", "breaks_on_a_row"}
+    assert "the rows of breaks_on_a_row can't be looked at: InvalidDatetimeFormat (22007)" in ran.messages
+    assert "Dupont" not in ran.messages
     assert "the rows of too_slow can't be looked at: canceling statement due to statement timeout" in ran.messages
-    assert "no rows are kept of kept_nowhere, too_slow" in ran.messages
+    assert "no rows are kept of breaks_on_a_row, kept_nowhere, too_slow" in ran.messages
 
 
 def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(bench: Bench) -> None:

@@ -83,6 +83,17 @@ def test_the_version_before_is_put_back_and_held_until_somebody_resumes(bench: B
     assert (count(bench), bench.database.rows(VERSION)) == (50, [(f"petit-{bench.runs}", one, False, 50)])
 
 
+def test_what_was_live_before_a_run_is_kept_however_often_it_publishes(bench: Bench) -> None:
+    """An attempt published and its pod died while it called the API: the next attempt publishes again."""
+    bench.run(RUN_ID="petit-un")
+    grow(bench, 50)
+    bench.run(RUN_ID="petit-deux")
+    assert bench.run(RUN_ID="petit-deux", failures=1).code == 0
+    assert bench.database.rows(VERSION) == [("petit-deux", "petit-un", False, 50)]
+    assert outcome(bench.run(mode="rollback")) == (Outcome.SUCCEEDED, Reason.ROLLED_BACK, "2/2")
+    assert (count(bench), bench.database.rows(VERSION)) == (100, [("petit-un", "petit-deux", True, 100)])
+
+
 def test_there_is_nothing_to_put_back_after_the_first_version(bench: Bench) -> None:
     """The run says so and changes nothing."""
     bench.run()

@@ -72,6 +72,12 @@ def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(benc
     assert "2/6 facts        left out by the run's mode from=marts" in said
 
 
+def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(bench: Bench, tmp_path: Path) -> None:
+    """Where the refresh has it so; the control is one that has not."""
+    assert "unchanged        a scheduled run leaves all as it is" in planned(bench, tmp_path, onUnchanged="Skip")[1]
+    assert "unchanged" not in planned(bench, tmp_path)[1]
+
+
 def test_a_plan_for_a_model_that_needs_another_refresh_says_so(bench: Bench, tmp_path: Path) -> None:
     """And whether what it needs is there."""
     _, said = planned(bench, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)

@@ -20,7 +20,7 @@ from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
 from support.guide import pages as written
 from support.worlds import sample_spec
 
-GOOD = {Reason.SUCCEEDED, Reason.SUCCEEDED_WITH_WARNINGS, Reason.ROLLED_BACK}
+GOOD = {Reason.SUCCEEDED, Reason.NOTHING_CHANGED, Reason.SUCCEEDED_WITH_WARNINGS, Reason.ROLLED_BACK}
 
 
 def test_every_page_is_in_the_index():

@@ -206,6 +206,11 @@ def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
     assert (status, reason, decision.share.phase) == ("False", "BeingDeleted", "Blocked")
     assert "CronJob phase2 was deleted and is kept by example.org/hold" in message
     assert (decision.replace, decision.create) == ((), ())
+    # The control: a permission works as long as it is there.
+    objects["CronJob"]["metadata"] |= {"deletionTimestamp": None}
+    objects["Role"] = copy.deepcopy(objects["Role"])
+    objects["Role"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
+    assert condition(decided(world(refresh(), objects=objects)).share, "Ready")[0] == "True"
 
 
 @pytest.mark.parametrize("metadata", [{"creationTimestamp": "2030-01-01T00:00:00Z"}, {"ownerReferences": []}])

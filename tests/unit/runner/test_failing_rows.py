@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from refresh_runner.failing_rows import Rows, text_of
 from refresh_runner.secrets import Redactor
 
-REDACT = Redactor(["424242", "s3cr3t-s3cr3t-s3cr3t"])
+REDACT = Redactor(["424242", "s3cr3t-s3cr3t-s3cr3t", "false"])
 
 
 def kept(found: dict[str, Rows]) -> dict[str, Rows]:
@@ -30,6 +30,7 @@ def kept(found: dict[str, Rows]) -> dict[str, Rows]:
         ("-" * 190 + "s3cr3t-s3cr3t-s3cr3t", "-" * 190 + "***"),
         (4242, 4242),
         (True, True),
+        (False, "***"),
         (None, None),
         ("x" * 300, "x" * 199 + "…"),
     ],
@@ -37,6 +38,11 @@ def kept(found: dict[str, Rows]) -> dict[str, Rows]:
 def test_a_value_is_shown_without_secrets(value: JsonValue, shown: JsonValue) -> None:
     """Also where one is a number, or lies across the end of what is kept."""
     assert kept({"unique_a": [{"id": value}]}) == {"unique_a": [{"id": shown}]}
+
+
+def test_names_are_without_secrets_too() -> None:
+    """Of tests and of columns."""
+    assert kept({"test_424242": [{"column_424242": 1}]}) == {"test_***": [{"column_***": 1}]}
 
 
 def test_the_file_is_bounded() -> None:

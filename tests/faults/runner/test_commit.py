@@ -1,0 +1,123 @@
+"""What ends a run from outside in the moment in which its marts become live: what is live is known and told, and nothing kept is lost."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import subprocess
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, Reason, RunPhase
+from support.eventually import eventually
+from support.scene import Scene
+
+_numbers = itertools.count(1)
+_SLOW_COMMIT = """
+create or replace function src.lentement() returns trigger language plpgsql as
+    $$ begin perform pg_sleep(coalesce((select seconds from src.pauses where step = 'commit'), 0)); return null; end $$;
+create constraint trigger lentement after insert or update on dbt_refresh_version deferrable initially deferred
+    for each row execute function src.lentement();
+"""
+"""A deferred trigger fires within the commit itself."""
+
+
+@pytest.fixture
+def run() -> str:
+    """A run's name."""
+    return f"fault-commit-{next(_numbers)}"
+
+
+@pytest.fixture
+def slow(scene: Scene) -> Scene:
+    """The scene, whose publishing can take long in its very last statement."""
+    scene.bench.database.run(_SLOW_COMMIT)
+    scene.next_generation()
+    return scene
+
+
+def committing(scene: Scene, run: str, seconds: float) -> subprocess.Popen[str]:
+    """Start a run; it is returned while it commits."""
+    scene.pause("commit", seconds)
+    process = scene.bench.start(scene.spec(), RUN_ID=run)
+
+    def end() -> str:
+        process.kill()
+        return str(process.communicate()[0])
+
+    eventually(lambda: process.poll() is None and bool(scene.bench.queries("commit")), within=90, context=end)
+    return process
+
+
+def assert_the_one_before_is_kept(scene: Scene, before: set[object]) -> None:
+    """However often the run published: a roll-back brings back what was live before it, and publishing goes on afterwards."""
+    back = scene.bench.run(scene.spec(), mode="rollback")
+    assert back.code == 0, back.output
+    assert scene.live() == before
+    assert scene.bench.run(scene.spec(), mode="resume").code == 0
+
+
+def test_sigterm(slow: Scene, run: str) -> None:
+    """It waits for the commit, and says that it ended after it; the next attempt publishes again."""
+    before = slow.live()
+    process = committing(slow, run, 3)
+    process.send_signal(signal.SIGTERM)
+    ran = slow.bench.finish(process)
+    assert slow.live() == {slow.generation} != before
+    assert ran.words is not None
+    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED), ran.output
+    assert ran.words.message == "ended from outside after 5/6 validation"
+    assert "5/6 validation Succeeded" in ran.messages
+    slow.wake()
+    again = slow.again(run, failures=0)
+    assert again.code == 0, again.output
+    assert_the_one_before_is_kept(slow, before)
+    slow.assert_all_well_after(run, rows=1)
+
+
+def test_deadline(slow: Scene, run: str) -> None:
+    """The run has failed, since the API was not called, and says that its data are live."""
+    before = slow.live()
+    slow.pause("commit", 14)
+    ran = slow.bench.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
+    assert ran.words is not None
+    assert (ran.words.outcome, ran.words.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
+    assert ran.words.message == "not done within 12s: ended after 5/6 validation"
+    assert slow.live() == {slow.generation} != before
+    slow.wake()
+    assert_the_one_before_is_kept(slow, before)
+    slow.assert_all_well_after(run, rows=1)
+
+
+def test_sigkill(slow: Scene, run: str) -> None:
+    """PostgreSQL ends what it had begun, and the next attempt takes it for what it is: the same run's."""
+    before = slow.live()
+    process = committing(slow, run, 1)
+    process.kill()
+    process.communicate()
+    slow.nobody_is_at_work()
+    committed = slow.live()
+    assert committed in (before, {slow.generation})
+    slow.wake()
+    again = slow.again(run)
+    assert again.code == 0, again.output
+    assert slow.live() == {slow.generation}
+    assert_the_one_before_is_kept(slow, before)
+    slow.assert_all_well_after(run, rows=1)
+
+
+def test_postgresql_stopped_and_started(slow: Scene, run: str) -> None:
+    """What was not committed is not there: readers see the data of before, whole."""
+    before = slow.live()
+    process = committing(slow, run, 20)
+    server = slow.bench.database.server
+    server.stop("immediate")
+    server.start_again()
+    ran = slow.bench.finish(process, within=60)
+    assert ran.code == ExitCode.RETRY, ran.output
+    assert slow.live() == before
+    slow.wake()
+    assert slow.again(run).code == 0
+    assert_the_one_before_is_kept(slow, before)
+    slow.assert_all_well_after(run, rows=1)

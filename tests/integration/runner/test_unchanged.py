@@ -1,0 +1,160 @@
+"""`onUnchanged: Skip`: a scheduled run leaves the marts as they are where nothing has changed, and only where that can be shown."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Outcome, Reason
+from support.runs import Bench, Json, Ran
+from support.webserver import WebServer
+
+_minutes = itertools.count(29_000_000)
+OTHERS = "create schema if not exists dwh_staging; create table dwh_staging.stg_autres as select 1 as id"
+
+
+@pytest.fixture
+def stands(bench: Bench) -> Bench:
+    """The bench, whose marts are of now; the project reads a source, and a table that another refresh builds."""
+    bench.database.run(OTHERS)
+    assert reason(scheduled(bench)) is Reason.SUCCEEDED
+    return bench
+
+
+def spec(bench: Bench, **changes: object) -> Json:
+    """A refresh that leaves unchanged marts alone."""
+    made = bench.spec(**{"onUnchanged": "Skip", **changes})
+    if "fait_autres" not in made["layers"][1]["select"]:
+        made["layers"][1]["select"].append("fait_autres")
+    return made
+
+
+def scheduled(bench: Bench, run: str | None = None, failures: int = 0, **changes: object) -> Ran:
+    """Run as a CronJob's Job does: its name ends in the slot's minute."""
+    return bench.run(spec(bench, **changes), failures, RUN_ID=run or f"petit-{next(_minutes)}")
+
+
+def reason(ran: Ran) -> Reason | None:
+    assert ran.words is not None, ran.output
+    return ran.words.reason
+
+
+def test_marts_that_would_be_the_same_are_left_as_they_are(stands: Bench, web: WebServer) -> None:
+    """A success that takes no step, calls nobody and says since when; and so again. The control builds: `Run`, the default."""
+    version = stands.database.rows("select version, published_at from dbt_refresh_version")
+    web.asked.clear()
+    ran = scheduled(stands)
+    assert ran.words is not None
+    assert (ran.code, ran.words.outcome, ran.words.reason) == (0, Outcome.SUCCEEDED, Reason.NOTHING_CHANGED)
+    assert (ran.words.message, ran.words.marts) == (f"nothing has changed since {version[0][0]}", None)
+    assert stands.log_rows()[-1][:3] == (True, 0, f"Petit refresh - nothing has changed since {version[0][0]}")
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+    assert stands.database.rows("select version, published_at from dbt_refresh_version") == version
+    assert web.asked == []
+    assert reason(scheduled(stands, onUnchanged="Run")) is Reason.SUCCEEDED
+
+
+CHANGES = {
+    "a line more": ("insert into src.lignes values (101, 1, 1, 0)", "src.lignes has 1 further lines, and 0 fewer"),
+    "another line": ("update src.lignes set zone = 5 where id = 7", "src.lignes has 1 further lines, and 1 fewer"),
+    "the same line again": ("update src.lignes set zone = zone where id = 7", "src.lignes has 1 further lines, and 1 fewer"),
+    "a line fewer": ("delete from src.lignes where id = 7", "src.lignes has 0 further lines, and 1 fewer"),
+    "as many, others": (
+        "delete from src.lignes where id = 7; insert into src.lignes values (7, 7, 8, 0)",
+        "src.lignes has 1 further lines, and 1 fewer",
+    ),
+    "emptied and filled": (
+        "create table kept as table src.lignes; truncate src.lignes; insert into src.lignes table kept; drop table kept",
+        "src.lignes was replaced, emptied or rewritten",
+    ),
+    "another's model": ("update dwh_staging.stg_autres set id = 2", "dwh_staging.stg_autres is not what it was"),
+    "a mart that is gone": ("drop table dwh_marts.mart_b", "dwh_marts.mart_b is gone"),
+}
+
+
+@pytest.mark.parametrize(("change", "why"), CHANGES.values(), ids=CHANGES.keys())
+def test_whatever_has_changed_is_built(stands: Bench, change: str, why: str) -> None:
+    """And told in the log; afterwards there is nothing to do again."""
+    stands.database.run(change)
+    ran = scheduled(stands)
+    assert reason(ran) is Reason.SUCCEEDED
+    assert f"not left as it is: {why}" in ran.messages
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+def test_what_was_written_but_not_committed_then_has_changed(stands: Bench) -> None:
+    """Its transaction is older than the run that did not see it."""
+    with stands.database.connect() as writer:
+        writer.execute("begin; insert into src.lignes values (101, 1, 1, 0)")
+        writer.execute("savepoint s; insert into src.lignes values (102, 1, 1, 0); release s")
+        assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+        writer.execute("commit")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    assert stands.database.rows("select count(*) from dwh_marts.mart_a") == [(102,)]
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+def test_what_another_refresh_has_built_anew_to_the_same_is_no_change(stands: Bench) -> None:
+    """The main pipeline does so every ten minutes."""
+    stands.database.run("drop table dwh_staging.stg_autres cascade; " + OTHERS)
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+REFUSALS: dict[str, Callable[[Bench], Ran]] = {
+    "somebody asked for it": lambda bench: bench.run(spec(bench)),
+    "another spec": lambda bench: scheduled(bench, title="Autre"),
+    "another day": lambda bench: scheduled(bench, dbt={"vars": {"as_of": "2026-01-01"}}),
+}
+
+
+@pytest.mark.parametrize("ask", REFUSALS.values(), ids=REFUSALS.keys())
+def test_what_is_asked_for_otherwise_is_built(stands: Bench, ask: Callable[[Bench], Ran]) -> None:
+    """Nothing has changed, but the run is not the one that was."""
+    assert reason(ask(stands)) is Reason.SUCCEEDED
+
+
+def test_after_a_run_that_only_warned_all_is_built(stands: Bench, web: WebServer) -> None:
+    """Its warning would be gone, and the API's cache would stay cold."""
+    stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    web.statuses["/a"] = 500
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED_WITH_WARNINGS
+    web.statuses.clear()
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: Bench) -> None:
+    """What is live is not what was built last."""
+    stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    scheduled(stands)
+    stands.run(spec(stands), mode="rollback")
+    assert reason(scheduled(stands)) is Reason.PUBLISHING_HELD
+    assert reason(stands.run(spec(stands), mode="resume")) is Reason.SUCCEEDED
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+
+
+def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: Bench) -> None:
+    """It keeps a fact of the first; what came after that is a change for the next run, though it was there before the attempt."""
+    layers = spec(stands)["layers"]
+    layers[1] |= {"timeout": "2s", "retries": 0}
+    run = f"petit-{next(_minutes)}"
+    stands.database.run("insert into src.lignes values (101, 1, 1, 60)")
+    assert scheduled(stands, run, layers=layers).code == ExitCode.RETRY
+    stands.database.run("update src.lignes set nap = 0 where id = 101; insert into src.lignes values (102, 1, 1, 0)")
+    again = scheduled(stands, run, failures=1, layers=layers)
+    assert (reason(again), "kept from an earlier attempt" in again.output) == (Reason.SUCCEEDED, True)
+    assert stands.database.rows("select count(*) from dwh_marts.mart_b") == [(101,)]
+    assert reason(scheduled(stands, layers=layers)) is Reason.SUCCEEDED
+    assert stands.database.rows("select count(*) from dwh_marts.mart_b") == [(102,)]
+
+
+def test_where_it_can_not_be_shown_all_is_built(stands: Bench) -> None:
+    """A source that is a view has no lines of its own."""
+    stands.database.run("alter table src.lignes rename to lignes_; create view src.lignes as select * from src.lignes_")
+    for _ in range(2):
+        ran = scheduled(stands)
+        assert reason(ran) is Reason.SUCCEEDED
+        assert "whether anything has changed can't be shown: src.lignes is no plain table" in ran.messages
