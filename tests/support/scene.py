@@ -136,6 +136,9 @@ class Scene:
         `rows` are those that dbt_refresh_log must have of it.
         """
         self.nobody_is_at_work()
+        left = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname like '%\\_\\_next' or n.nspname like '%\\_\\_replaced' or c.relname like '%\\_\\_dbt\\_%'"""
+        assert self.bench.database.rows(left) == []
         assert len(self.live()) == 1
         assert len(self.bench.database.rows(f"select 1 from dbt_refresh_log where run_id = '{run}'")) == rows
         assert self.outcome(run)[0] == "Finished"
@@ -144,6 +147,4 @@ class Scene:
         ran = self.bench.run(self.spec())
         assert ran.code == 0, ran.output
         assert self.live() == {self.generation}
-        left = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
-            where n.nspname like '%\\_\\_next' or c.relname like '%\\_\\_dbt\\_%'"""
         assert self.bench.database.rows(left) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 import subprocess
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,11 +31,12 @@ def run() -> str:
 
 
 @pytest.fixture
-def slow(scene: Scene) -> Scene:
+def slow(scene: Scene) -> Iterator[Scene]:
     """The scene, whose publishing can take long in its very last statement."""
     scene.bench.database.run(_SLOW_COMMIT)
     scene.next_generation()
-    return scene
+    yield scene
+    scene.bench.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
 
 
 def committing(scene: Scene, run: str, seconds: float) -> subprocess.Popen[str]:

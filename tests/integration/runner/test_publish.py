@@ -178,6 +178,21 @@ def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
     assert publish(holder, [A], lambda _live: None, TERMS)[A.relation].way is Way.MOVE
 
 
+@pytest.mark.parametrize(("columns", "seen"), [("n as id, 2 as gen", (10, 1)), ("n as id, 2 as gen, 'x' as nouveau", (0, None))])
+def test_what_a_repeatable_read_transaction_sees_that_is_older_than_the_publishing(
+    holder: psycopg.Connection, fresh_database: Database, columns: str, seen: tuple[int, int | None]
+) -> None:
+    """Of a mart that it had not read before: the version of its time by rows; nothing of a moved one, as docs/publish.md says."""
+    put_live(holder, A, B)
+    with fresh_database.connect() as reader:
+        reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
+        build(holder, "a", columns)
+        publish(holder, [A], lambda _live: None, TERMS)
+        assert rows(reader, "select count(*), max(gen) from marts.a") == [seen]
+        reader.execute("commit")
+        assert rows(reader, "select count(*), max(gen) from marts.a") == [(10, 2)]
+
+
 def test_a_connection_that_is_gone_publishes_nothing(holder: psycopg.Connection, fresh_database: Database) -> None:
     """With it the warehouse's lock is gone, so another run may be at work."""
     put_live(holder, A, B)
