@@ -2,8 +2,9 @@
 
     python -m bench.changes [--rows 10000] [--runs 5] [--seed 7]
 
-Both are the runner as a process with everything on, one after the other on the same database. The corrections are drawn evenly over
-all records, which is the worst case for anything that goes by months. Nothing here decides what is good.
+And where nothing has changed, with `onUnchanged: Skip`. All are the runner as a process with everything on, one after the other on the
+same database. The corrections are drawn evenly over all records, which is the worst case for anything that goes by months. Nothing here
+decides what is good.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from psycopg import sql
 from bench.refresh import RESULTS, Stand, conditions, phase2, prepared, state_of
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
+from refresh_api.spec import OnUnchanged
+from refresh_api.status import Reason
 from support.laptop import SEED, dashboard_api, say, warehouse
 from support.old_way import Side
 
@@ -29,6 +32,8 @@ CHANGED = {
     "factures": ("facture_id", "montant_ttc"),
     "paiements": ("paiement_id", "montant"),
 }
+_SLOT = 29_000_000
+"""What the name of a scheduled run ends in: only such a run leaves things as they are."""
 _FURTHER = """
     insert into {table} select made.*
     from (select distinct on ({id}) * from {table} where {id} %% 100 = %s order by {id}, updated_at desc, numero_ligne desc) as latest,
@@ -55,6 +60,13 @@ def facts_seconds(dsn: str) -> float:
     return float(row[0]) if row else 0.0
 
 
+def last_reason(dsn: str) -> str | None:
+    """Return why the last run ended as it did."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select reason from dbt_refresh_run order by started_at desc limit 1").fetchone()
+    return str(row[0]) if row else None
+
+
 def main() -> int:
     """Measure, store, judge; return 1 if a figure is short."""
     parser = argparse.ArgumentParser(description="Measures what a small change costs.")
@@ -72,6 +84,15 @@ def main() -> int:
             changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)
             full = replace(changed, order=changed.order.model_copy(update={"mode": "full-refresh"}))
             full.ours(None, 0)
+            spec = changed.order.spec.model_copy(update={"on_unchanged": OnUnchanged.SKIP})
+            skipping = replace(changed, order=changed.order.model_copy(update={"spec": spec}))
+            skipping.ours(None, _SLOT)
+            for number in range(1, chosen.runs + 1):
+                say(f"run {number} of {chosen.runs}: nothing changed")
+                one = Samples("one", "", "")
+                skipping.ours(one, _SLOT + number)
+                samples.add("unchanged_seconds", *one.samples["ours_seconds"])
+                samples.add("unchanged_built", int(last_reason(dsn) != Reason.NOTHING_CHANGED))
             for number in range(1, chosen.runs + 1):
                 say(f"run {number} of {chosen.runs}: one record in a hundred changed, then everything")
                 samples.add("lines", change(dsn, number))

@@ -20,7 +20,7 @@ from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
 from refresh_runner.failing_rows import LARGEST, Ask, Rows, found_by, why_not
 from refresh_runner.failures import RunFailedError, pause
-from refresh_runner.inputs import Inputs, UnknownError, changes
+from refresh_runner.inputs import Inputs, UnknownError, inputs_of, made_by, read_by
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
@@ -28,6 +28,7 @@ from refresh_runner.marts import Marts
 from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
+from refresh_runner.resume import Earlier
 from refresh_runner.secrets import Redactor, secret_values
 from refresh_runner.steps import (
     Node,
@@ -43,7 +44,7 @@ from refresh_runner.steps import (
     unfinished,
 )
 from refresh_runner.verdicts import mart_status
-from refresh_runner.versions import stands_since
+from refresh_runner.versions import current
 from refresh_runner.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
@@ -126,31 +127,50 @@ class Execution:
             for step in self._plan.steps:
                 # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
                 if self.unchanged is None and not isinstance(step, SourcesStep):
-                    self.unchanged = self._unchanged()
+                    self.unchanged = self._unchanged(earlier)
                 self._take(step, self._marts)
+            self._note_made()
 
-    def _unchanged(self) -> str:
-        """Say since when a run that may leave things as they are has nothing to do; empty if it has, or if that can't be shown."""
-        if not self._plan.may_skip_unchanged:
+    def _unchanged(self, earlier: Earlier) -> str:
+        """Say since when the run has nothing to do; empty if it has, or if that can't be shown. What it reads is kept for later runs."""
+        if not self._plan.keeps_inputs:
             return ""
-        last, refresh = self._tools.ledger.last(), self._plan.order.refresh.name
-        before = Inputs.model_validate(last.inputs) if last and last.is_alike and last.inputs else None
-        with self._tools.warehouse.session() as connection:
-            try:
-                found, change = changes(connection, self._outlook.inputs, before)
-            except (UnknownError, psycopg.errors.InsufficientPrivilege) as error:
-                log.info("whether anything has changed can't be shown: %s", error)
-                return ""
-            if not self._outlook.kept:
-                self._tools.ledger.note_inputs(found)
-            if not change and (gone := self._tools.warehouse.missing(self._outlook.places)):
-                change = f"{min(gone)} is gone"
-            if not change and last and last.ended_at and self._plan.publishes and not stands_since(connection, refresh, last.ended_at):
-                change = "what it had published is not live any more"
-        if last and not change:
-            return f"nothing has changed since {last.run_id}"
-        log.info("not left as it is: %s", change)
+        ledger, wanted, limit = self._tools.ledger, self._outlook.wanted, self.time_left() / 4
+        last = ledger.last()
+        before = inputs_of(last.inputs) if last and last.is_alike else None
+        try:
+            # Not on the connection that holds the warehouse: others may want the tables that are looked at.
+            with closing(self._tools.warehouse.another("look")) as connection:
+                read, change = read_by(connection, wanted, limit, before.read if before else None)
+                if not earlier.is_kept:
+                    ledger.note_inputs(Inputs(read=read))
+                if not self._plan.may_skip_unchanged:
+                    change = "somebody asked for this run"
+                elif earlier.nodes or earlier.why_afresh:
+                    change = "an earlier attempt of this run has begun"
+                if before and last and not change:
+                    made, change = made_by(connection, wanted, limit, before.made)
+                    live = current(connection, self._plan.order.refresh.name)
+                    if not change and (live.name if live else None) == before.version and not (live and live.held_since):
+                        ledger.note_made(made, before.version)
+                        return f"nothing has changed since {last.run_id}"
+        except (UnknownError, psycopg.Error) as error:
+            log.info("whether anything has changed can't be shown: %s", error)
+            return ""
+        log.info("not left as it is: %s", change or "other data are live than it had published")
         return ""
+
+    def _note_made(self) -> None:
+        """Keep what the run has made, so that later ones can tell whether it is still there."""
+        if not self._plan.keeps_inputs or self.unchanged or any(result.failure for result in self._journal.results.values()):
+            return
+        try:
+            with closing(self._tools.warehouse.another("look")) as connection:
+                made, _ = made_by(connection, self._outlook.wanted, self.time_left() / 4)
+                live = current(connection, self._plan.order.refresh.name)
+            self._tools.ledger.note_made(made, live.name if live else None)
+        except (UnknownError, psycopg.Error) as error:
+            log.info("what was made can't be kept for later runs: %s", error)
 
     def _give_up(self) -> None:
         """Wait no longer for PostgreSQL than some seconds after the attempt began to end, whoever still does then."""

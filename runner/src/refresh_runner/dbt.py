@@ -177,23 +177,26 @@ class Dbt:
         sources = {(source.schema, source.identifier) for id_ in ids if (source := manifest.sources.get(id_))}
         return sources | {(node.schema, node.alias) for id_ in ids if (node := manifest.nodes.get(id_))}
 
-    def inputs(self, nodes: Sequence[Node], built: Sequence[Node]) -> Wanted:
-        """Return what the nodes are made of that is not among those `built`: of what other refreshes build as a view, what that reads."""
+    def wanted(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> Wanted:
+        """Return what the nodes read that is not among those `built`, and what is `made`."""
         manifest, ours = self.manifest, {node.id for node in built}
         todo = {parent for node in nodes for parent in parents(manifest, manifest.nodes[node.id])} - ours
         seen: set[str] = set()
-        found: dict[str, set[Relation]] = {"source": set(), "table": set(), "view": set()}
+        read: set[Relation] = set()
+        unknown = ""
         while todo:
-            id_ = todo.pop()
-            seen.add(id_)
+            seen.add(id_ := todo.pop())
             if source := manifest.sources.get(id_):
-                found["source"].add(Relation(source.schema, source.identifier))
-            elif node := manifest.nodes.get(id_):
-                is_read_through = node.config.materialized in {"view", "ephemeral"}
-                if node.config.materialized != "ephemeral":
-                    found["view" if is_read_through else "table"].add(Relation(node.schema, node.alias))
-                todo |= (set(parents(manifest, node)) - seen - ours) if is_read_through else set()
-        return Wanted(frozenset(found["source"]), frozenset(found["table"]), frozenset(found["view"]))
+                read.add(Relation(source.schema, source.identifier))
+            elif (node := manifest.nodes.get(id_)) and node.config.materialized == "ephemeral":
+                todo |= set(parents(manifest, node)) - seen - ours
+            elif node:
+                read.add(Relation(node.schema, node.alias))
+            else:
+                unknown = f"{id_} is read, which is neither a source nor a model"
+        tables = [node for node in manifest.nodes.values() if str(node.resource_type) in _BUILT and node.unique_id not in ours]
+        models = {Relation(node.schema, node.alias) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
+        return Wanted(frozenset(read), frozenset(models), frozenset(made), unknown)
 
     def put(self, table: TableModel, schema: str) -> None:
         """Have a table built in this schema, and read there by all that refers to it."""

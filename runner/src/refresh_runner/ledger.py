@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -20,7 +20,7 @@ from refresh_runner import failing_rows
 from refresh_runner import ledger_sql as queries
 from refresh_runner.artifacts import ROWS, Artifact, packed
 from refresh_runner.failures import may_pass
-from refresh_runner.inputs import Inputs
+from refresh_runner.inputs import Inputs, Seen
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
 from refresh_runner.steps import NodeResult
@@ -135,10 +135,16 @@ class Ledger:
 
     def note_inputs(self, inputs: Inputs) -> None:
         """The run is made of this; to be called before its first step."""
+        self._note(queries.INPUTS, {"inputs": Jsonb(inputs.model_dump())})
+
+    def note_made(self, made: Seen, version: str | None) -> None:
+        """The run has made this; to be called after its last step."""
+        self._note(queries.MADE, {"made": Jsonb({"made": made.model_dump(), "version": version})})
+
+    def _note(self, statement: LiteralString, values: Row) -> None:
         try:
             with self._warehouse.quick() as connection:
-                known = {"run_id": self._plan.attempt.run_id, "inputs": Jsonb(inputs.model_dump())}
-                connection.execute(queries.INPUTS, known)
+                connection.execute(statement, {**values, "run_id": self._plan.attempt.run_id})
         except RefusedError as error:
             self._tell(str(error))
 

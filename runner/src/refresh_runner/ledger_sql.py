@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cache
 from typing import Final
 
@@ -45,7 +44,8 @@ BEGIN: Final = """
     on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
         phase = excluded.phase, fingerprint = excluded.fingerprint, project = excluded.project,
         step = null, outcome = null, reason = null, message = null,
-        marts = null, ended_at = null, attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
+        marts = null, ended_at = null, inputs = case when %(resumed)s then ours.inputs end,
+        attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
         kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
 
 FORGET_NODES: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
@@ -57,12 +57,14 @@ BEAT: Final = """
     where run_id = %(run_id)s and pod is not distinct from %(pod)s"""
 
 INPUTS: Final = "update dbt_refresh_run set inputs = %(inputs)s where run_id = %(run_id)s"
+MADE: Final = "update dbt_refresh_run set inputs = inputs || %(made)s where run_id = %(run_id)s and inputs is not null"
 
 LAST: Final = """
-    select run_id, ended_at, inputs, coalesce(fingerprint = %(fingerprint)s and outcome = 'Succeeded', false) from dbt_refresh_run
-    where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s and outcome is distinct from 'Skipped'
+    select run_id, inputs, coalesce(fingerprint = %(fingerprint)s and outcome = 'Succeeded', false) from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
+    and (outcome is distinct from 'Skipped' or exists (select from dbt_refresh_node node where node.run_id = dbt_refresh_run.run_id))
     order by started_at desc limit 1"""
-"""The run before, whatever became of it; a run that gave way has done nothing."""
+"""The run before, whatever became of it, unless it gave way and has done nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,6 @@ class Last:
     """A row of LAST."""
 
     run_id: str
-    ended_at: datetime | None
     inputs: JsonValue
     is_alike: bool
     """It did the same as this run is to do, and without a warning."""

@@ -83,7 +83,8 @@ class Marts:
             return None
         rows = {name: count for name, count in rows.items() if self._plan.chosen is None or name in self._built}
         version = self._plan.attempt.run_id
-        terms = replace(terms, again=self.live_version() == version)
+        again = versions.published_by(self._connection, self._refresh, version)
+        terms = replace(terms, again=frozenset(mart.relation for mart in self._swapped.values() if str(mart.relation) in again))
 
         def record(live: Live) -> None:
             versions.record(self._connection, self._refresh, version, live, rows)

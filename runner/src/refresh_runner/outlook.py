@@ -36,10 +36,8 @@ class Outlook:
     """The endpoints that the project's exposures state, by mart, where they are to be called."""
     kept: frozenset[str] = frozenset()
     """Models that earlier attempts have built and that need not be built again."""
-    inputs: Wanted = field(default_factory=Wanted)
-    """What the run's models and tests are made of, where that matters."""
-    places: frozenset[Relation] = frozenset()
-    """What the run's models are, where readers find them."""
+    wanted: Wanted = field(default_factory=Wanted)
+    """What the run reads and makes, where that matters."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,12 @@ class Scout:
         models = [node for layer in layers for node in layer]
         self.check_rights(needs.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
         kept = self._work_of(earlier, layers)
-        if not self.plan.may_skip_unchanged:
+        if not self.plan.keeps_inputs:
             return replace(found, kept=kept)
         aside = {beside(relation): relation for relation in marts.swapped}
-        places = frozenset(aside.get(place, place) for place in self.dbt.places(models).values())
-        return replace(found, kept=kept, inputs=self.dbt.inputs([*models, *found.nodes.get("tests", ())], models), places=places)
+        made = [aside.get(place, place) for place in self.dbt.places(models).values()]
+        made += [Relation(check.schema, check.table) for check in self.plan.marts]
+        return replace(found, kept=kept, wanted=self.dbt.wanted([*models, *found.nodes.get("tests", ())], models, made))
 
     def check_rights(self, wanted: Iterable[Need]) -> None:
         """Know before anything is changed what the warehouse would refuse in the midst of it."""

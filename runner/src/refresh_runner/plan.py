@@ -189,10 +189,14 @@ class Plan:
         return built and any(isinstance(step, ValidationStep) and step.name not in self.left_out for step in self.steps)
 
     @property
+    def keeps_inputs(self) -> bool:
+        """Whether later runs of the refresh may ask what this one was made of."""
+        return self.mode.kind is ModeKind.REFRESH and self.order.spec.on_unchanged is OnUnchanged.SKIP
+
+    @property
     def may_skip_unchanged(self) -> bool:
-        """Whether the run may leave things as they are where nothing has changed: a scheduled one, of a refresh that says so."""
-        scheduled = slot_of(self.attempt.run_id) is not None and self.mode.kind is ModeKind.REFRESH
-        return scheduled and self.order.spec.on_unchanged is OnUnchanged.SKIP
+        """Whether the run may leave things as they are where nothing has changed: nobody asked for it."""
+        return self.keeps_inputs and slot_of(self.attempt.run_id) is not None
 
     @property
     def marts(self) -> tuple[MartCheck, ...]:

@@ -77,8 +77,8 @@ class Terms:
     """Longest duration, waiting for readers included."""
     hold_stops: Callable[[], object]
     """Called right before the commit. From then on no stop from outside is let in, until whoever gave it has told what is live."""
-    again: bool = False
-    """Whether what is live was published by an earlier attempt of this run: it is replaced, and what was live before it stays kept."""
+    again: frozenset[Relation] = frozenset()
+    """Those of which an earlier attempt of this run made live what is: that is replaced, and what was live before it stays kept."""
 
 
 Live = Mapping[Relation, Written]
@@ -111,7 +111,7 @@ def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Calla
     ends = time.monotonic() + terms.within.total_seconds()
     with _transaction(connection, terms):
         _make_room(connection, marts)
-        live = _make_live(connection, marts, ends, again=terms.again)
+        live = _make_live(connection, marts, ends, terms.again)
         record(live)
     return live
 
@@ -133,7 +133,7 @@ def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Ca
                 raise NotPublishableError(f"there is no previous generation of {mart.relation}")
             _drop(connection, beside(mart.relation))
             _change_schema(connection, before(mart.relation), beside(mart.relation).schema)
-        live = _make_live(connection, marts, ends, again=False)
+        live = _make_live(connection, marts, ends, frozenset())
         record(live)
     return live
 
@@ -169,17 +169,17 @@ def _make_room(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
                 connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
 
 
-def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, *, again: bool) -> Live:
+def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, again: frozenset[Relation]) -> Live:
     there = {mart: seen(connection, mart.relation) for mart in marts}
     built = {mart: _built(connection, mart) for mart in marts}
     # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
     done = {}
     for mart, live in there.items():
         if live and _fits(connection, mart, live, built[mart]):
-            done[mart.relation] = _write_rows(connection, mart, live, built[mart], again=again)
+            done[mart.relation] = _write_rows(connection, mart, live, built[mart], again=mart.relation in again)
     moved = [mart for mart in marts if mart.relation not in done]
     _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
-    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], again=again) for mart in moved}
+    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], again=mart.relation in again) for mart in moved}
 
 
 def _built(connection: psycopg.Connection, mart: Mart) -> Seen:

@@ -80,10 +80,12 @@ def published_since(connection: psycopg.Connection, refresh: str) -> str | None:
     return str(row[0]) if row else None
 
 
-def stands_since(connection: psycopg.Connection, refresh: str, moment: datetime) -> bool:
-    """Return whether what a refresh had published by then is what readers see: nobody published or put back any of it since."""
+def published_by(connection: psycopg.Connection, refresh: str, version: str) -> Mapping[str, str]:
+    """Return the marts, by schema.name, that the run itself has made live, unless somebody else has since; and in which way."""
     live = current(connection, refresh)
-    return live is not None and live.held_since is None and live.published_at <= moment and published_since(connection, refresh) is None
+    if live is None or live.name != version or published_since(connection, refresh) is not None:
+        return {}
+    return {name: str(mart["way"]) for name, mart in live.marts.items() if mart["version"] == version}
 
 
 def record(connection: psycopg.Connection, refresh: str, version: str, live: Live, in_place: Mapping[str, int]) -> None:
@@ -93,9 +95,9 @@ def record(connection: psycopg.Connection, refresh: str, version: str, live: Liv
     """
     marts = {name: {"rows": rows, "version": version, "way": _IN_PLACE} for name, rows in in_place.items()}
     marts |= {str(relation): {"rows": done.rows, "version": version, "way": done.way.value} for relation, done in live.items()}
-    if (before := current(connection, refresh)) and before.name == version:
-        # An earlier attempt of the run has published: how each mart took the place of what is kept of it still holds.
-        marts |= {name: {**mart, "way": before.marts[name]["way"]} for name, mart in marts.items() if name in before.marts}
+    # Where an earlier attempt of the run has published a mart: how that took the place of what is kept still holds.
+    again = published_by(connection, refresh, version)
+    marts |= {name: {**mart, "way": again[name]} for name, mart in marts.items() if name in again}
     connection.execute(
         "insert into dbt_refresh_version as v (refresh, version, marts) values (%s, %s, %s)"
         # A run of some steps leaves the other marts as they were.

@@ -54,3 +54,23 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
     built.run("update dwh_facts.reperes set lignes = lignes - 1 where journal = 'stg_emplois_crees'")
     assert refresh(dbt, built) == set()
     assert set(wrong(built, DAY)) == {"mart_emplois_crees"}
+
+
+def test_a_changed_model_or_view_is_built_whole(dbt: Dbt, built: Database) -> None:
+    """With nothing new in the sources; what it then holds is what the changed one says."""
+    due = "select count(*) from dwh_facts.fait_factures where date_echeance = date_emission + 31"
+    model = dbt.manifest(built).nodes["model.sigeti.fait_factures"]
+    before, code = built.rows(due), model.raw_code
+    model.raw_code = code.replace("date_emission + 30", "date_emission + 31")
+    try:
+        assert refresh(dbt, built) == {"fait_factures"}
+    finally:
+        model.raw_code = code
+    assert built.rows(due) > before
+    assert refresh(dbt, built) == {"fait_factures"}
+    view = "(select rtrim(pg_get_viewdef('dwh_staging.stg_emplois_crees'::regclass), '; '))"
+    replaced = f"'create or replace view dwh_staging.stg_emplois_crees as select * from (' || {view} || ') as v where emploi_id % 2 = 0'"
+    built.run(f"do $$ begin execute {replaced}; end $$")
+    assert refresh(dbt, built) == {"fait_emplois_crees"}
+    assert built.rows("select count(*) from dwh_facts.fait_emplois_crees where emploi_id % 2 = 1") == [(0,)]
+    assert refresh(dbt, built) == set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import quote, quote_plus
@@ -12,7 +13,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cluster.ports import free_port
-from refresh_api.status import Outcome
+from refresh_api.status import Outcome, Reason
 from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
 from support.eventually import eventually
 from support.runs import Bench, Json, meanwhile
@@ -66,6 +67,18 @@ def told(bench: Bench) -> Iterator[Told]:
 
 def spec(bench: Bench) -> Json:
     return bench.spec(notifications=NOTIFICATIONS)
+
+
+def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(bench: Bench, told: Told):
+    """Within the grace that a pod has afterwards."""
+    bench.database.run("update src.lignes set nap = 60 where id = 1")
+    began = time.monotonic()
+    ran = bench.run({**spec(bench), "timeout": "6s"}, failures=2)
+    assert time.monotonic() - began < 6 + 30
+    assert ran.words is not None
+    assert ran.words.reason is Reason.DEADLINE_EXCEEDED
+    assert len(told.slack.asked) == len(told.mails) == 1
+    assert all("not done within 6s: ended during 2/6 facts" in text for text in told.texts())
 
 
 def test_a_failed_run_tells_slack_and_mail(bench: Bench, told: Told):

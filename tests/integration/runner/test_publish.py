@@ -117,6 +117,22 @@ def test_a_mart_of_another_shape_takes_the_place_of_the_old_one(holder: psycopg.
     assert rows(holder, "select count(*) from marts__previous.a") == [(10,)]
 
 
+def test_comments_indexes_and_statistics_are_those_of_what_was_built(holder: psycopg.Connection) -> None:
+    """By rows and by moving; the plan of a query knows how many rows there are."""
+    put_live(holder, A)
+    about = """select obj_description('marts.a'::regclass), col_description('marts.a'::regclass, 1), reltuples,
+        (select count(*) from pg_indexes where schemaname = 'marts' and tablename = 'a') from pg_class where oid = 'marts.a'::regclass"""
+    assert rows(holder, about) == [("Par run", None, 10, 2)]
+    build(holder, "a", "n as id, 2 as gen", rows=20)
+    holder.execute("comment on table marts__next.a is 'Autre'; comment on column marts__next.a.id is 'Clef'")
+    tidy(holder, publish(holder, [A], lambda _live: None, TERMS))
+    assert rows(holder, about) == [("Autre", "Clef", 20, 2)]
+    build(holder, "a", "n as id, 3 as gen, 'x' as nouveau", rows=30)
+    holder.execute("comment on column marts__next.a.id is 'Identifiant'; create index on marts__next.a (nouveau)")
+    tidy(holder, publish(holder, [A], lambda _live: None, TERMS))
+    assert rows(holder, about) == [("Par run", "Identifiant", 30, 3)]
+
+
 def test_grants_that_the_project_states_are_all_that_there_are(holder: psycopg.Connection) -> None:
     """A role that the project no longer names loses its right, also where only rows change."""
     stated = Mart(A.relation, grants_stated=True)
@@ -215,7 +231,7 @@ def test_a_run_that_publishes_again_keeps_what_was_live_before_it(holder: psycop
     put_live(holder, A, gen=2)
     holder.execute("create view marts.vue as select gen from marts.a")
     build(holder, "a", columns)
-    publish(holder, [A], lambda _live: None, replace(TERMS, again=True))
+    publish(holder, [A], lambda _live: None, replace(TERMS, again=frozenset({A.relation})))
     assert rows(holder, "select max(a.gen), (select max(gen) from marts.vue), (select max(gen) from marts__previous.a) from marts.a a") == [
         (3, 3, 1)
     ]

@@ -68,10 +68,28 @@ CHANGES = {
     ),
     "emptied and filled": (
         "create table kept as table src.lignes; truncate src.lignes; insert into src.lignes table kept; drop table kept",
-        "src.lignes was replaced, emptied or rewritten",
+        "src.lignes was replaced, emptied, rewritten or given other columns",
+    ),
+    "a line that came and went": (
+        "insert into src.lignes values (101, 1, 1, 0); delete from src.lignes where id = 101",
+        "src.lignes was written, and may have held other lines for a while",
+    ),
+    "columns that changed their names": (
+        "alter table src.lignes rename zone to a; alter table src.lignes rename mois to zone; alter table src.lignes rename a to mois",
+        "src.lignes was replaced, emptied, rewritten or given other columns",
     ),
     "another's model": ("update dwh_staging.stg_autres set id = 2", "dwh_staging.stg_autres is not what it was"),
-    "a mart that is gone": ("drop table dwh_marts.mart_b", "dwh_marts.mart_b is gone"),
+    "another's model, its columns": (
+        "alter table dwh_staging.stg_autres add column autre integer",
+        "dwh_staging.stg_autres is not what it was",
+    ),
+    "a mart emptied by hand": ("truncate dwh_marts.mart_b", "dwh_marts.mart_b was replaced, emptied"),
+    "a mart changed by hand": ("update dwh_marts.mart_b set mois = 0 where id = 1", "dwh_marts.mart_b has 1 further lines, and 1 fewer"),
+    "a fact changed by hand": ("delete from dwh_facts.fait_jours where id = 1", "dwh_facts.fait_jours has 0 further lines, and 1 fewer"),
+    "a view of ours": (
+        "create or replace view dwh_staging.stg_lignes as select id, zone, nap, 0 as mois from src.lignes",
+        "dwh_staging.stg_lignes is not what it was",
+    ),
 }
 
 
@@ -83,6 +101,36 @@ def test_whatever_has_changed_is_built(stands: Bench, change: str, why: str) -> 
     assert reason(ran) is Reason.SUCCEEDED
     assert f"not left as it is: {why}" in ran.messages
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+def test_a_mart_that_is_gone_is_built(stands: Bench) -> None:
+    """And then it is there again."""
+    stands.database.run("drop table dwh_marts.mart_b")
+    ran = scheduled(stands)
+    assert (reason(ran), "can't be shown: dwh_marts.mart_b is not there" in ran.messages) == (Reason.SUCCEEDED, True)
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+
+
+@pytest.mark.parametrize("changes", [{"publish": "Direct"}, {"validation": None}])
+def test_a_refresh_that_swaps_nothing_asks_the_same(stands: Bench, changes: Json) -> None:
+    """What it builds is live at once; a change by hand shows all the same."""
+    assert reason(scheduled(stands, **changes)) is Reason.SUCCEEDED
+    assert reason(scheduled(stands, **changes)) is Reason.NOTHING_CHANGED
+    stands.database.run("update dwh_marts.mart_b set mois = 0 where id = 1")
+    assert reason(scheduled(stands, **changes)) is Reason.SUCCEEDED
+
+
+def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stands: Bench) -> None:
+    """Where the project has a table, another image may have made a view of a table that the project does not know."""
+    stands.database.run("create table src.autres as select 1 as id; drop table dwh_staging.stg_autres cascade")
+    stands.database.run("create view dwh_staging.stg_autres as select id from src.autres")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+    stands.database.run("drop view dwh_staging.stg_autres; create view dwh_staging.stg_autres as select id from src.autres")
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+    stands.database.run("update src.autres set id = 2")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    stands.database.run("drop table src.autres cascade")
 
 
 def test_what_was_written_but_not_committed_then_has_changed(stands: Bench) -> None:
@@ -152,9 +200,22 @@ def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: Bench
 
 
 def test_where_it_can_not_be_shown_all_is_built(stands: Bench) -> None:
-    """A source that is a view has no lines of its own."""
-    stands.database.run("alter table src.lignes rename to lignes_; create view src.lignes as select * from src.lignes_")
+    """A source in partitions has no lines of its own."""
+    stands.database.run("""
+        alter table src.lignes rename to lignes_;
+        create table src.lignes (like src.lignes_ including defaults) partition by range (id);
+        alter table src.lignes attach partition src.lignes_ default;
+    """)
     for _ in range(2):
         ran = scheduled(stands)
         assert reason(ran) is Reason.SUCCEEDED
         assert "whether anything has changed can't be shown: src.lignes is no plain table" in ran.messages
+
+
+def test_what_a_source_that_is_a_view_reads_is_followed(stands: Bench) -> None:
+    """Down to its tables."""
+    stands.database.run("alter table src.lignes rename to lignes_; create view src.lignes as select * from src.lignes_")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED
+    assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
+    stands.database.run("update src.lignes_ set zone = 5 where id = 7")
+    assert reason(scheduled(stands)) is Reason.SUCCEEDED

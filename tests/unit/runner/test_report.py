@@ -162,6 +162,19 @@ def test_a_roll_back_says_so():
     assert (report.entry.models_updated, report.entry.notes) == (4, "Phase 2 refresh - 4/4 marts validated (rollback)")
 
 
+def test_a_run_that_had_nothing_to_do_says_so():
+    """A success, nothing of which is said about marts; with old sources it is one with warnings."""
+    left = dict.fromkeys(layers(), SKIPPED)
+    report = report_of(plan(), left, None, "nothing has changed since phase2-0")
+    assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, None)
+    assert report.entry is not None
+    assert (report.entry.success, report.entry.models_updated) == (True, 0)
+    assert report.entry.notes.endswith("nothing has changed since phase2-0")
+    first = next(iter(left))
+    late = report_of(plan(), left | {first: StepResult(StepState.WARNED, "old")}, None, "nothing has changed since phase2-0")
+    assert (late.outcome, late.reason) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+
+
 def test_the_notes_are_those_of_the_old_flow():
     """Word by word, since people search for them."""
     report = report_of(plan(), WELL, None)
