@@ -56,7 +56,9 @@ def change(dsn: str, hundredth: int) -> int:
 def facts_seconds(dsn: str) -> float:
     """Return how long the last run's facts step took."""
     with psycopg.connect(dsn) as connection:
-        row = connection.execute("select seconds from dbt_refresh_step where step = 'facts' order by started_at desc limit 1").fetchone()
+        row = connection.execute(
+            "select seconds from dbt_refresh_step where step = 'facts' and seconds is not null order by started_at desc limit 1"
+        ).fetchone()
     return float(row[0]) if row else 0.0
 
 
