@@ -86,8 +86,7 @@ class Stand:
             samples.add("ours_memory_mb", usage.ru_maxrss / 1024)
             samples.add("ours_cpu_seconds", usage.ru_utime + usage.ru_stime)
             lines = [json.loads(line) for line in output.splitlines() if line]
-            if began_at := _first_model(lines):
-                samples.add("first_model_seconds", began_at - clock)
+            samples.add("first_model_seconds", _first_model(lines) - clock)
             for name, seconds in _steps(lines, clock).items():
                 samples.add(f"ours_{name}_seconds", seconds)
 
@@ -124,12 +123,12 @@ def state_of(rows: int) -> Path:
     return state
 
 
-def _first_model(lines: Sequence[Line]) -> float | None:
-    """Return when dbt began with the first model, as a timestamp; None for a run that had nothing to do."""
+def _first_model(lines: Sequence[Line]) -> float:
+    """Return when dbt began with the first model, as a timestamp."""
     for line in lines:
         if line["message"].startswith("1 of ") and "START" in line["message"]:
             return _moment(line)
-    return None
+    raise ValueError("no model was begun")
 
 
 def _steps(lines: Sequence[Line], began: float) -> dict[str, float]:
@@ -143,7 +142,7 @@ def _steps(lines: Sequence[Line], began: float) -> dict[str, float]:
         if state == "Running":
             found.setdefault("start", _moment(line) - began)
             found[name] = -_moment(line)
-        elif name in found:
+        else:
             found[name] += _moment(line)
     return found
 

@@ -90,12 +90,12 @@ class Scene:
         self.web.slow.discard(SLOW_ENDPOINT)
         self.bench.database.run("delete from src.pauses")
 
-    def start_until(self, step: str, run: str, **changes: object) -> subprocess.Popen[str]:
+    def start_until(self, step: str, run: str, seconds: float = _LONG, **changes: object) -> subprocess.Popen[str]:
         """Start a run as a process of its own; it is in this step when it is returned: its query runs, or its call is answered slowly."""
-        self.pause(step)
+        self.pause(step, seconds)
         asked = len(self.web.asked)
         process = self.bench.start(self.spec(**changes), RUN_ID=run)
-        marker = '"lent"' if step == "validation" else f"in {step} "
+        marker = {"validation": '"lent"', "commit": "commit"}.get(step, f"in {step} ")
 
         def in_step() -> bool:
             if process.poll() is not None:

@@ -122,7 +122,7 @@ def _progress(world: World, run: ActiveRun, now: datetime) -> tuple[str, str]:
     told = seen if seen and seen.id == run.id else None
     if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        is_early = problem[0] is Reason.START_TIMEOUT and now < world.waiting_since(run) + SOON
+        is_early = problem[0] is Reason.START_TIMEOUT and now < world.waiting_since(run.id, run.start_time) + SOON
         start = "its pod is starting" if is_early or not problem[1] else f"its pod has not started: {one_line(problem[1])}"
         return RunningReason.STARTING, f"{attempt}{start}"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):

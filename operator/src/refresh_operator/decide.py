@@ -111,12 +111,11 @@ def _problem(world: World) -> Problem | None:
     if isinstance(spec, Invalid):
         return Problem(spec.reason, f"{spec.path}: {spec.says}", stalled=True)
     for kind, item in world.objects.items():
-        seen = metadata_of(item)
         if not _is_ours(item, world.refresh):
-            message = f"{kind} {seen.name} is there and belongs to somebody else: delete or rename it"
+            message = f"{kind} {metadata_of(item).name} is there and belongs to somebody else: delete or rename it"
             return Problem(ReadyReason.CRON_JOB_CONFLICT, message, stalled=True)
         # The others work as long as they are there.
-        if kind == "CronJob" and seen.deletion_timestamp:
+        if kind == "CronJob" and (seen := metadata_of(item)).deletion_timestamp:
             kept = f" by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} was deleted and is kept{kept}: it does nothing, and is made again once it is gone"
             return Problem(ReadyReason.BEING_DELETED, message, stalled=False)
@@ -212,7 +211,7 @@ def _again(world: World, found: Findings, share: OperatorShare, start_timeout: t
     if not isinstance(spec, Invalid) and spec.freshness and share.last_success_time:
         waits.append(share.last_success_time + duration(spec.freshness.max_staleness) - now + second)
     for run in share.active:
-        since = world.waiting_since(run) - now + second
+        since = world.waiting_since(run.id, run.start_time) - now + second
         waits += [since + SOON, since + start_timeout]
         if is_watched(world, run.id):
             waits.append(settings.lost_after - world.silence + second)

@@ -127,7 +127,7 @@ def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[End
     given_up = []
     for job in world.jobs:
         pods = world.pods_of(job.metadata.name)
-        since = pods[-1].metadata.creation_timestamp if pods else job.metadata.creation_timestamp
+        since = world.waiting_since(job.metadata.name, job.metadata.creation_timestamp)
         problem = start_problem(pods)
         if job.end or job.metadata.deletion_timestamp or problem is None or now < since + start_timeout:
             continue

@@ -11,7 +11,7 @@ from pydantic.alias_generators import to_camel
 from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, UID_ANNOTATION
 from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import ActiveRun, OperatorShare, Run, RunnerShare
+from refresh_api.status import OperatorShare, Run, RunnerShare
 from refresh_operator.names import Ref
 
 Json = dict[str, JsonValue]
@@ -269,10 +269,10 @@ class World:
         pods = [pod for pod in self.pods if pod.metadata.labels.get(JOB_NAME_LABEL) == job]
         return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
-    def waiting_since(self, run: ActiveRun) -> datetime:
-        """When a run's newest pod was made, or else its Job."""
-        pods = self.pods_of(run.id)
-        return pods[-1].metadata.creation_timestamp if pods else run.start_time
+    def waiting_since(self, job: str, made: datetime) -> datetime:
+        """When a Job's newest pod was made, or else the Job itself."""
+        pods = self.pods_of(job)
+        return pods[-1].metadata.creation_timestamp if pods else made
 
 
 class _Resource(Seen):

@@ -29,7 +29,7 @@ from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
 from refresh_runner.resume import Earlier
-from refresh_runner.secrets import Redactor, secret_values
+from refresh_runner.secrets import Redactor
 from refresh_runner.steps import (
     Node,
     NodeResult,
@@ -44,7 +44,6 @@ from refresh_runner.steps import (
     unfinished,
 )
 from refresh_runner.verdicts import mart_status
-from refresh_runner.versions import current
 from refresh_runner.warehouse import Warehouse
 
 log = logging.getLogger(__name__)
@@ -74,6 +73,8 @@ class Tools:
     """A number around 1, another one each time."""
     secrets: Mapping[str, Mapping[str, str]]
     """The Secrets that the order names, by name and key, as far as they are there."""
+    redact: Redactor
+    """Takes what is secret out of a text."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
     """Makes the files that the run leaves, at its end."""
 
@@ -127,11 +128,11 @@ class Execution:
             for step in self._plan.steps:
                 # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
                 if self.unchanged is None and not isinstance(step, SourcesStep):
-                    self.unchanged = self._unchanged(earlier)
+                    self.unchanged = self._unchanged(earlier, self._marts)
                 self._take(step, self._marts)
-            self._note_made()
+            self._note_made(self._marts)
 
-    def _unchanged(self, earlier: Earlier) -> str:
+    def _unchanged(self, earlier: Earlier, marts: Marts) -> str:
         """Say since when the run has nothing to do; empty if it has, or if that can't be shown. What it reads is kept for later runs."""
         if not self._plan.keeps_inputs:
             return ""
@@ -150,8 +151,7 @@ class Execution:
                     change = "an earlier attempt of this run has begun"
                 if before and last and not change:
                     made, change = made_by(connection, wanted, limit, before.made)
-                    live = current(connection, self._plan.order.refresh.name)
-                    if not change and (live.name if live else None) == before.version and not (live and live.held_since):
+                    if not change and marts.live_version() == before.version:
                         ledger.note_made(made, before.version)
                         return f"nothing has changed since {last.run_id}"
         except (UnknownError, psycopg.Error) as error:
@@ -160,15 +160,14 @@ class Execution:
         log.info("not left as it is: %s", change or "other data are live than it had published")
         return ""
 
-    def _note_made(self) -> None:
+    def _note_made(self, marts: Marts) -> None:
         """Keep what the run has made, so that later ones can tell whether it is still there."""
         if not self._plan.keeps_inputs or self.unchanged or any(result.failure for result in self._journal.results.values()):
             return
         try:
             with closing(self._tools.warehouse.another("look")) as connection:
                 made, _ = made_by(connection, self._outlook.wanted, self.time_left() / 4)
-                live = current(connection, self._plan.order.refresh.name)
-            self._tools.ledger.note_made(made, live.name if live else None)
+            self._tools.ledger.note_made(made, marts.live_version())
         except (UnknownError, psycopg.Error) as error:
             log.info("what was made can't be kept for later runs: %s", error)
 
@@ -292,14 +291,15 @@ class Execution:
         self, connection: psycopg.Connection, step: TestsStep, tests: Sequence[Node], limit: timedelta, found: dict[str, Rows]
     ) -> None:
         ends = self._tools.clock.elapsed() + limit.total_seconds()
-        longest = Redactor(secret_values(self._tools.secrets)).longest
         statements = self._tools.dbt.statements(tests, limit)
         for test in tests:
             left = timedelta(seconds=ends - self._tools.clock.elapsed())
             if test.id not in statements or left <= timedelta(0) or sum(len(str(rows)) for rows in found.values()) > LARGEST:
                 continue
             try:
-                found[test.name] = found_by(connection, statements[test.id], Ask(step.sample_rows, min(left, limit / 3), longest))
+                found[test.name] = found_by(
+                    connection, statements[test.id], Ask(step.sample_rows, min(left, limit / 3), self._tools.redact.longest)
+                )
             except psycopg.Error as error:
                 log.warning("the rows of %s can't be looked at: %s", test.name, why_not(error))
 

@@ -232,7 +232,7 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             ledger = Ledger(warehouse, plan, origin_of(plan, setting.places.project), redact, around.clock.elapsed)
             journal.listen(ledger.watch)
             tools = Tools(
-                dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, artifacts=partial(_left, dbt, audience)
+                dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, redact, partial(_left, dbt, audience)
             )
             report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)

@@ -180,18 +180,13 @@ class Dbt:
     def wanted(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> Wanted:
         """Return what the nodes read that is not among those `built`, and what is `made`."""
         manifest, ours = self.manifest, {node.id for node in built}
-        todo = {parent for node in nodes for parent in parents(manifest, manifest.nodes[node.id])} - ours
-        seen: set[str] = set()
         read: set[Relation] = set()
         unknown = ""
-        while todo:
-            seen.add(id_ := todo.pop())
+        for id_ in {parent for node in nodes for parent in parents(manifest, manifest.nodes[node.id])} - ours:
             if source := manifest.sources.get(id_):
                 read.add(Relation(source.schema, source.identifier))
-            elif (node := manifest.nodes.get(id_)) and node.config.materialized == "ephemeral":
-                todo |= set(parents(manifest, node)) - seen - ours
-            elif node:
-                read.add(Relation(node.schema, node.alias))
+            elif model := manifest.nodes.get(id_):
+                read.add(Relation(model.schema, model.alias))
             else:
                 unknown = f"{id_} is read, which is neither a source nor a model"
         tables = [node for node in manifest.nodes.values() if str(node.resource_type) in _BUILT and node.unique_id not in ours]

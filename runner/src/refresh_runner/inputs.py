@@ -18,10 +18,11 @@ from psycopg import sql
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from refresh_runner.catalog import Relation
+from refresh_runner.warehouse import bounded
 
 _AUTHORS: Final = 10_000
 """Transactions that are remembered by number: with more of them, a writer has been busy all along."""
-_LOCKED: Final = timedelta(seconds=5)
+_LOCKED: Final = "5s"
 """Longest wait for somebody who has a table locked."""
 
 
@@ -53,7 +54,7 @@ class Table(BaseModel):
     """Lines that were ever inserted, updated or deleted; unset where it only matters what is there."""
 
 
-class Seen(BaseModel):
+class Snapshot(BaseModel):
     """Relations as they were at one moment, by schema.name."""
 
     tables: dict[str, Table] = {}
@@ -64,9 +65,9 @@ class Seen(BaseModel):
 class Inputs(BaseModel):
     """What is kept of a run."""
 
-    read: Seen
+    read: Snapshot
     """Before its first step."""
-    made: Seen | None = None
+    made: Snapshot | None = None
     """After its last step; unset until it has done that."""
     version: str | None = None
     """The data that was live then."""
@@ -84,7 +85,7 @@ class UnknownError(Exception):
     """It can't be shown whether something has changed; says why."""
 
 
-def read_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Seen | None = None) -> tuple[Seen, str]:
+def read_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
     """Return what a run reads, and what of it has changed since `before`, empty if nothing has; UnknownError if that can't be said.
 
     All of one moment: what is written afterwards counts as a change next time, whether or not this run still sees it.
@@ -94,7 +95,7 @@ def read_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, be
     return _look(connection, wanted.read, wanted.models, limit, before, is_read=True)
 
 
-def made_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Seen | None = None) -> tuple[Seen, str]:
+def made_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
     """Return what a run has made, and what of it has changed since `before`; as `read_by`, but only what is there counts."""
     return _look(connection, wanted.made, frozenset(), limit, before, is_read=False)
 
@@ -104,30 +105,27 @@ def _look(
     relations: frozenset[Relation],
     models: frozenset[Relation],
     limit: timedelta,
-    before: Seen | None,
+    before: Snapshot | None,
     *,
     is_read: bool,
-) -> tuple[Seen, str]:
+) -> tuple[Snapshot, str]:
     try:
-        connection.execute("begin isolation level repeatable read, read only")
-        for name, longest in (("statement_timeout", limit), ("lock_timeout", _LOCKED)):
-            connection.execute("select set_config(%s, %s, true)", [name, f"{max(int(longest.total_seconds() * 1000), 1)}"])
-        looker = _Looker(connection, models, before, is_read=is_read)
-        for relation in sorted(relations):
-            looker.look(relation)
+        with bounded(connection, limit):
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCKED))
+            looker = _Looker(connection, models, before, is_read=is_read)
+            for relation in sorted(relations):
+                looker.look(relation)
     except psycopg.Error as error:
         raise UnknownError(f"PostgreSQL refused to tell: {type(error).__name__}") from error
-    finally:
-        if not connection.closed:
-            connection.rollback()
     return looker.seen, looker.change
 
 
 class _Looker:
     """Looks at one relation after the other, and at what their views read, within one snapshot."""
 
-    def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Seen | None, *, is_read: bool) -> None:
-        self.seen = Seen()
+    def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
+        self.seen = Snapshot()
         self._change = "" if before else "nothing is known of the run before"
         self._connection = connection
         self._models = models

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg.types.json import Jsonb
@@ -20,7 +20,7 @@ from refresh_runner import failing_rows
 from refresh_runner import ledger_sql as queries
 from refresh_runner.artifacts import ROWS, Artifact, packed
 from refresh_runner.failures import may_pass
-from refresh_runner.inputs import Inputs, Seen
+from refresh_runner.inputs import Inputs, Snapshot
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
 from refresh_runner.steps import NodeResult
@@ -123,42 +123,20 @@ class Ledger:
 
     def last(self) -> queries.Last | None:
         """Return the run of this refresh before this one; None if there is none, or it can't be asked for."""
-        ref = self._plan.order.refresh
-        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
-        try:
-            with self._warehouse.quick() as connection:
-                row = connection.execute(queries.LAST, {**known, "fingerprint": self._origin.fingerprint}).fetchone()
-        except RefusedError as error:
-            self._tell(str(error))
-            return None
-        return queries.Last(*row) if row else None
+        found = self._at_once(queries.LAST, fingerprint=self._origin.fingerprint)
+        return queries.Last(*found[0]) if found else None
 
     def note_inputs(self, inputs: Inputs) -> None:
         """The run is made of this; to be called before its first step."""
-        self._note(queries.INPUTS, {"inputs": Jsonb(inputs.model_dump())})
+        self._at_once(queries.INPUTS, inputs=Jsonb(inputs.model_dump()))
 
-    def note_made(self, made: Seen, version: str | None) -> None:
+    def note_made(self, made: Snapshot, version: str | None) -> None:
         """The run has made this; to be called after its last step."""
-        self._note(queries.MADE, {"made": Jsonb({"made": made.model_dump(), "version": version})})
-
-    def _note(self, statement: LiteralString, values: Row) -> None:
-        try:
-            with self._warehouse.quick() as connection:
-                connection.execute(statement, {**values, "run_id": self._plan.attempt.run_id})
-        except RefusedError as error:
-            self._tell(str(error))
+        self._at_once(queries.MADE, made=Jsonb({"made": made.model_dump(), "version": version}))
 
     def usual_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
-        ref = self._plan.order.refresh
-        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
-        try:
-            with self._warehouse.quick() as connection:
-                found = connection.execute(queries.USUAL, known).fetchall()
-        except RefusedError as error:
-            self._tell(str(error))
-            return {}
-        return {str(relation): int(rows) for relation, rows in found}
+        return {str(relation): int(rows) for relation, rows in self._at_once(queries.USUAL)}
 
     def close(self, within: float) -> None:
         """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""
@@ -219,6 +197,18 @@ class Ledger:
 
     def _redacted(self, text: str | None) -> str | None:
         return None if text is None else self._redact(text)
+
+    def _at_once(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
+        """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""
+        ref = self._plan.order.refresh
+        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
+        try:
+            with self._warehouse.quick() as connection:
+                cursor = connection.execute(statement, {**known, **further})
+                return cursor.fetchall() if cursor.description else []
+        except RefusedError as error:
+            self._tell(str(error))
+            return []
 
     def _keep(self, name: str, media_type: str, text: str) -> None:
         self._put(ARTIFACT, {"name": name, "media_type": media_type, "content": packed(text)})

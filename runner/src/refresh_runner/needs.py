@@ -11,7 +11,7 @@ from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.plan import MartCheck, Plan
 from refresh_runner.privileges import Need, Right
-from refresh_runner.publish import before, beside
+from refresh_runner.publish import before, beside, for_readers
 from refresh_runner.steps import Node
 from refresh_runner.tables import LEDGER, LOG, Table
 from refresh_runner.versions import TABLE as VERSION
@@ -56,9 +56,8 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     if swapped or plan.mode.kind is ModeKind.ROLLBACK:
         # For those beside the live marts, which come and go.
         yield Need(Right.MAKE_SCHEMAS)
-    aside = {beside(relation): relation for relation in swapped}
     places = list(dbt.places(models).values()) if models else []
-    own = [aside.get(place, place) for place in places]
+    own = for_readers(places, swapped)
     if plan.mode.kind is ModeKind.ROLLBACK:
         own = [_relation(check) for check in plan.marts]
     for relation in own:

@@ -16,7 +16,7 @@ from refresh_runner.inputs import Wanted
 from refresh_runner.marts import Marts
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.privileges import Need
-from refresh_runner.publish import beside
+from refresh_runner.publish import for_readers
 from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
@@ -57,8 +57,7 @@ class Scout:
         kept = self._work_of(earlier, layers)
         if not self.plan.keeps_inputs:
             return replace(found, kept=kept)
-        aside = {beside(relation): relation for relation in marts.swapped}
-        made = [aside.get(place, place) for place in self.dbt.places(models).values()]
+        made = for_readers(self.dbt.places(models).values(), marts.swapped)
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
         return replace(found, kept=kept, wanted=self.dbt.wanted([*models, *found.nodes.get("tests", ())], models, made))
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import psycopg
 
-from refresh_api.order import ExitCode, ModeKind
-from refresh_api.spec import OnHeld, OnUnchanged
+from refresh_api.order import ExitCode
+from refresh_api.spec import OnHeld
 from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
 from refresh_runner import lock, versions
@@ -53,7 +53,7 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
     yield Line(plan.order.refresh.name, f"{plan.order.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
     if plan.order.vars:
         yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.order.vars.items())}")
-    if plan.order.spec.on_unchanged is OnUnchanged.SKIP and plan.mode.kind is ModeKind.REFRESH:
+    if plan.keeps_inputs:
         yield Line(
             "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
         )

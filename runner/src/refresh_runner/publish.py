@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -103,6 +103,12 @@ def before(relation: Relation) -> Relation:
     return Relation(relation.schema + _PREVIOUS, relation.table)
 
 
+def for_readers(places: Iterable[Relation], swapped: Iterable[Relation]) -> list[Relation]:
+    """Return where readers find what is built at these places, some of them beside the live marts that are `swapped`."""
+    aside = {beside(relation): relation for relation in swapped}
+    return [aside.get(place, place) for place in places]
+
+
 def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
     """All marts are live afterwards, or none; `record` is called inside the transaction.
 
@@ -164,9 +170,13 @@ def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]
 def _make_room(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
     for schema in sorted({mart.relation.schema for mart in marts}):
         for name in (schema, schema + _NEXT, schema + _PREVIOUS):
-            # Asked first: "if not exists" wants the right to create schemas even where there is nothing to do.
-            if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is None:
-                connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+            _make_schema(connection, name)
+
+
+def _make_schema(connection: psycopg.Connection, name: str) -> None:
+    # Asked first: "if not exists" wants the right to create schemas even where there is nothing to do.
+    if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is None:
+        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
 
 
 def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, again: frozenset[Relation]) -> Live:
@@ -260,7 +270,7 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
     # What this run itself has made live is nothing to keep; it goes once no view reads it any more.
     aside = Relation(target.schema + _REPLACED, target.table) if again else kept
     if again:
-        connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(aside.schema)))
+        _make_schema(connection, aside.schema)
     _drop(connection, aside)
     if live and live.kind == TABLE:
         if not mart.grants_stated:

@@ -1,5 +1,6 @@
 """One warehouse on a server that tests may stop, and a refresh whose steps take as long as a test wants."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,8 @@ from support.postgres import create_database
 from support.runs import Bench
 from support.scene import Scene, write_slow_project
 from support.webserver import WebServer
+
+_numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +35,9 @@ def scene(stage: Scene) -> Scene:
     stage.wake()
     stage.next_generation()
     return stage
+
+
+@pytest.fixture
+def run() -> str:
+    """A run's name."""
+    return f"fault-{next(_numbers)}"

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from support.eventually import eventually
 from support.scene import Scene
 
-_numbers = itertools.count(1)
 _SLOW_COMMIT = """
 create or replace function src.lentement() returns trigger language plpgsql as
     $$ begin perform pg_sleep(coalesce((select seconds from src.pauses where step = 'commit'), 0)); return null; end $$;
@@ -25,31 +21,12 @@ create constraint trigger lentement after insert or update on dbt_refresh_versio
 
 
 @pytest.fixture
-def run() -> str:
-    """A run's name."""
-    return f"fault-commit-{next(_numbers)}"
-
-
-@pytest.fixture
 def slow(scene: Scene) -> Iterator[Scene]:
     """The scene, whose publishing can take long in its very last statement."""
     scene.bench.database.run(_SLOW_COMMIT)
     scene.next_generation()
     yield scene
     scene.bench.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
-
-
-def committing(scene: Scene, run: str, seconds: float) -> subprocess.Popen[str]:
-    """Start a run; it is returned while it commits."""
-    scene.pause("commit", seconds)
-    process = scene.bench.start(scene.spec(), RUN_ID=run)
-
-    def end() -> str:
-        process.kill()
-        return str(process.communicate()[0])
-
-    eventually(lambda: process.poll() is None and bool(scene.bench.queries("commit")), within=90, context=end)
-    return process
 
 
 def assert_the_one_before_is_kept(scene: Scene, before: set[object]) -> None:
@@ -63,7 +40,7 @@ def assert_the_one_before_is_kept(scene: Scene, before: set[object]) -> None:
 def test_sigterm(slow: Scene, run: str) -> None:
     """It waits for the commit, and says that it ended after it; the next attempt publishes again."""
     before = slow.live()
-    process = committing(slow, run, 3)
+    process = slow.start_until("commit", run, 3)
     process.send_signal(signal.SIGTERM)
     ran = slow.bench.finish(process)
     assert slow.live() == {slow.generation} != before
@@ -95,7 +72,7 @@ def test_deadline(slow: Scene, run: str) -> None:
 def test_sigkill(slow: Scene, run: str) -> None:
     """PostgreSQL ends what it had begun, and the next attempt takes it for what it is: the same run's."""
     before = slow.live()
-    process = committing(slow, run, 1)
+    process = slow.start_until("commit", run, 1)
     process.kill()
     process.communicate()
     slow.nobody_is_at_work()
@@ -112,7 +89,7 @@ def test_sigkill(slow: Scene, run: str) -> None:
 def test_postgresql_stopped_and_started(slow: Scene, run: str) -> None:
     """What was not committed is not there: readers see the data of before, whole."""
     before = slow.live()
-    process = committing(slow, run, 20)
+    process = slow.start_until("commit", run, 20)
     server = slow.bench.database.server
     server.stop("immediate")
     server.start_again()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
 
@@ -13,15 +12,8 @@ from refresh_api.status import Reason, RunPhase
 from refresh_runner.lock import NAMESPACE
 from support.scene import DATABASE_STEPS, STEPS, Scene
 
-_numbers = itertools.count(1)
 KEPT = "kept from an earlier attempt"
 LABELS = {step: f"{number}/6 {step}" for number, step in enumerate(STEPS, 1)}
-
-
-@pytest.fixture
-def run() -> str:
-    """A run's name."""
-    return f"fault-{next(_numbers)}"
 
 
 def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
