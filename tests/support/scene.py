@@ -11,34 +11,60 @@ from support.eventually import eventually
 from support.runs import Bench, Json, Ran, write_project
 from support.webserver import WebServer
 
-DATABASE_STEPS = ("staging", "facts", "marts", "tests", "validation")
-STEPS = (*DATABASE_STEPS, "cache")
+STEPS = ("sources", "staging", "facts", "marts", "tests", "validation", "cache")
+LABELS = {step: f"{number}/{len(STEPS)} {step}" for number, step in enumerate(STEPS, 1)}
 SLOW_ENDPOINT = "/a"
 _LONG = 25.0
 
 _SOURCES = """
 create table src.pauses (step text primary key, seconds double precision not null);
+create table src.spills (step text primary key, rows integer not null);
 create table src.generation (n integer not null);
 insert into src.generation values (0);
-create view src.lent as select pg_sleep(coalesce((select seconds from src.pauses where step = 'validation'), 0))::text as nap;
+alter table src.lignes add chargee timestamptz not null default now();
+create function src.attendre(here text) returns text language plpgsql as $$ begin
+    perform pg_sleep((select seconds from src.pauses where step = here));
+    -- What does not fit into memory is written to the disk.
+    perform count(*) from (
+        select md5(n::text) from generate_series(1, (select rows from src.spills where step = here)) n order by 1 offset 1) sorted;
+    return here;
+end $$;
+create view src.lent as select src.attendre('validation') as nap;
+create view src.arrivees as select now() as chargee where src.attendre('sources') is not null;
 """
+"""Each step asks how long it takes, and how much it writes to the disk on its way."""
+
+
+SLOW_COMMIT = """
+create or replace function src.lentement() returns trigger language plpgsql as
+    $$ begin perform src.attendre('commit'); return null; end $$;
+create constraint trigger lentement after insert or update on dbt_refresh_version deferrable initially deferred
+    for each row execute function src.lentement();
+"""
+"""A deferred trigger fires within the commit itself."""
 
 
 def _paused(step: str) -> str:
-    return f"pre_hook=\"/* in {step} */ select pg_sleep(seconds) from src.pauses where step = '{step}'\""
+    return f"pre_hook=\"/* in {step} */ select src.attendre('{step}')\""
 
 
 _FILES = {
     "models/staging/stg_lignes.sql": f"""{{{{ config(materialized='view', schema='dwh_staging', {_paused("staging")}) }}}}
+        -- depends_on: {{{{ source('lenteur', 'arrivees') }}}}
         select id, zone, mois, (select n from src.generation) as generation from {{{{ source('src', 'lignes') }}}}""",
     "models/facts/fait_lignes.sql": f"""{{{{ config(schema='dwh_facts', {_paused("facts")}) }}}}
         select * from {{{{ ref('stg_lignes') }}}}""",
     "models/facts/fait_jours.sql": "{{ config(schema='dwh_facts') }} select * from {{ ref('stg_lignes') }}",
     "models/marts/mart_a.sql": f"{{{{ config(schema='dwh_marts', {_paused('marts')}) }}}} select * from {{{{ ref('fait_lignes') }}}}",
     "models/marts/mart_b.sql": "{{ config(schema='dwh_marts') }} select * from {{ ref('fait_jours') }}",
-    "models/lent.yml": "sources: [{name: lenteur, schema: src, tables: [{name: lent}]}]",
-    "tests/pause.sql": """{{ config(tags=['P2']) }}
-        /* in tests */ select 1 as found from src.pauses where step = 'tests' and pg_sleep(seconds)::text = 'never'""",
+    "models/lent.yml": """
+sources:
+  - name: lenteur
+    schema: src
+    tables:
+      - name: lent
+      - {name: arrivees, loaded_at_field: chargee, config: {freshness: {error_after: {count: 24, period: hour}}}}""",
+    "tests/pause.sql": "{{ config(tags=['P2']) }} /* in tests */ select 1 as found where src.attendre('tests') = 'never'",
 }
 
 
@@ -71,7 +97,7 @@ class Scene:
         layers = [{**layer, "retries": 0} for layer in spec["layers"]]
         marts = [*spec["validation"]["marts"], {"relation": "src.lent", "keys": ["nap"]}]
         tests = {"select": ["tag:P2"], "retries": 0, "onFailure": "Fail"}
-        return {**spec, "layers": layers, "tests": tests, "validation": {"marts": marts}, **changes}
+        return {**spec, "sources": {"onStale": "Fail"}, "layers": layers, "tests": tests, "validation": {"marts": marts}, **changes}
 
     def next_generation(self) -> None:
         """Change every row of the sources."""
@@ -85,17 +111,21 @@ class Scene:
         else:
             self.bench.database.run(f"insert into src.pauses values ('{step}', {seconds})")
 
+    def spill(self, step: str, rows: int) -> None:
+        """Have a step write so many rows to the disk, 14 bytes each, and sort them."""
+        self.bench.database.run(f"insert into src.spills values ('{step}', {rows})")
+
     def wake(self) -> None:
         """Nothing takes long any more."""
         self.web.slow.discard(SLOW_ENDPOINT)
-        self.bench.database.run("delete from src.pauses")
+        self.bench.database.run("delete from src.pauses; delete from src.spills")
 
     def start_until(self, step: str, run: str, seconds: float = _LONG, **changes: object) -> subprocess.Popen[str]:
         """Start a run as a process of its own; it is in this step when it is returned: its query runs, or its call is answered slowly."""
         self.pause(step, seconds)
         asked = len(self.web.asked)
         process = self.bench.start(self.spec(**changes), RUN_ID=run)
-        marker = {"validation": '"lent"', "commit": "commit"}.get(step, f"in {step} ")
+        marker = {"sources": '"arrivees"', "validation": '"lent"', "commit": "commit"}.get(step, f"in {step} ")
 
         def in_step() -> bool:
             if process.poll() is not None:

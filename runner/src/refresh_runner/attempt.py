@@ -25,6 +25,7 @@ from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
+from refresh_runner.obstacles import Watch
 from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
@@ -49,10 +50,11 @@ from refresh_runner.warehouse import Warehouse
 log = logging.getLogger(__name__)
 
 _GRACE: Final = timedelta(seconds=3)
-"""PostgreSQL's own time-out comes first by this, since its error names the model."""
+"""PostgreSQL's own time-out, or that of publishing, comes first by this, since its error says what took too long."""
 _LOOK: Final = timedelta(seconds=30)
 """For the rows that tests found: the tests are over, and the run does not wait long for what only helps people."""
 _TIMED_OUT: Final = "57014"
+_LOCKED: Final = "55P03"
 
 _SILENCE: Final = 10.0
 """Seconds at an attempt's end in which PostgreSQL can answer; then the run ends without it, since a pod has thirty."""
@@ -92,6 +94,12 @@ class Execution:
         self._journal = journal
         self._outlook = Outlook()
         self._marts: Marts | None = None
+        self._watch = Watch(tools.warehouse, journal.held_up)
+
+    @property
+    def waited_for(self) -> str:
+        """What the last step had to wait for in the warehouse, and whose that is; empty if nobody was in its way."""
+        return self._watch.last
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -112,7 +120,7 @@ class Execution:
         self.has_begun = True
         may_speak()
         self._journal.running()
-        with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)):
+        with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)), self._watch:
             threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
             tools.warehouse.end_own_sessions()
             tools.dbt.session_settings = tools.warehouse.session_settings
@@ -197,6 +205,7 @@ class Execution:
             self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
             return
         self.step = step.name
+        self._watch.step_begins()
         with ExitStack() as telling:
             result = self._result(step, marts, telling)
             self._journal.ended(step.name, result)
@@ -310,7 +319,7 @@ class Execution:
                 results = execute(nodes, limit)
                 # dbt turns a stop into an error of its own where it can't cancel its queries.
                 self._tools.interrupts.check()
-                return results
+                return tuple(self._explained(result) for result in results)
         except StoppedError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
@@ -318,12 +327,20 @@ class Execution:
             message = f"not done within {duration_text(limit)}"
             done = self._tools.dbt.done
             return tuple(
-                NodeResult(node, NodeState.OK) if node.id in done else NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT)
+                NodeResult(node, NodeState.OK)
+                if node.id in done
+                else self._explained(NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT))
                 for node in nodes
             )
 
+    def _explained(self, result: NodeResult) -> NodeResult:
+        """Say of one that ran out of time whom the step has waited for: PostgreSQL names neither table nor session."""
+        if not self._watch.last or result.sqlstate not in {_TIMED_OUT, _LOCKED}:
+            return result
+        return replace(result, message=f"{result.message}; the step waited for {self._watch.last}")
+
     def _terms(self, telling: ExitStack) -> Terms:
-        return Terms(self.time_left(), lambda: telling.enter_context(self._tools.interrupts.held_off()))
+        return Terms(max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._tools.interrupts.held_off()))
 
     def _validated(self, step: ValidationStep, marts: Marts, telling: ExitStack) -> StepResult:
         """Judge the marts; make them live if nothing speaks against it."""
@@ -341,7 +358,10 @@ class Execution:
         try:
             return replace(result, version=marts.publish(rows, self._terms(telling)))
         except RunFailedError as error:
-            return replace(result, state=StepState.FAILED, message=clip(error.failure.message), failure=error.failure)
+            failure = error.failure
+            if failure.passing and self._watch.last and self._watch.last not in failure.message:
+                failure = replace(failure, message=f"{failure.message}; it waited for {self._watch.last}")
+            return replace(result, state=StepState.FAILED, message=clip(failure.message), failure=failure)
 
     def _verdicts(self, step: ValidationStep, marts: Marts) -> list[MartStatus]:
         found = []

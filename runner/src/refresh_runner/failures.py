@@ -48,6 +48,7 @@ def pause(tries: int, jitter: float) -> float:
     return min(2.0 ** (tries - 1), _LONGEST_PAUSE) * jitter
 
 
+PASSING_HINT: Final = "look at the warehouse: the error is one that can pass"
 LINT_HINT: Final = "refresh-runner lint FILE shows the same without a database"
 """Hint of a failure that the dbt project or what a refresh says of it has."""
 

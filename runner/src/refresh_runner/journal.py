@@ -1,8 +1,10 @@
 """The run as it unfolds: the one value that the status, the terminal and the report are made from."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from refresh_api.status import NotificationStatus, Run, RunPhase, StepState, StepStatus, clip
 from refresh_api.values import duration_text
@@ -11,6 +13,7 @@ from refresh_runner.report import Report
 from refresh_runner.steps import StepResult
 
 Listener = Callable[[Run], None]
+Changes = Mapping[str, object]
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Journal:
         self._plan = plan
         self._clock = clock
         self._listeners = list(listeners)
+        self._changing = threading.Lock()
         self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
         now = clock.now()
         self.results: dict[str, StepResult] = {}
@@ -59,26 +63,28 @@ class Journal:
     def started(self, name: str, attempt: int) -> None:
         """A step's try begins."""
         before = self._steps[name]
-        self._steps[name] = before.model_copy(
-            update={"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
-        )
-        self._change(step=self._plan.label(name))
+        state = {"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
+        self._change({name: state}, step=self._plan.label(name))
+
+    def held_up(self, message: str) -> None:
+        """The step under way waits for somebody else in the warehouse, or no more where the message is empty. From any thread."""
+        with self._changing:
+            running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
+            self._tell({name: {"message": clip(message) or None} for name in running})
 
     def ended(self, name: str, result: StepResult) -> None:
         """A step is over, or was skipped."""
         self.results[name] = result
         before = self._steps[name]
         took = self._clock.now() - before.start_time if before.start_time else None
-        self._steps[name] = before.model_copy(
-            update={"state": result.state, "duration": duration_text(took) if took else None, "message": clip(result.message) or None}
-        )
+        state = {"state": result.state, "duration": duration_text(took) if took else None, "message": clip(result.message) or None}
         found = {
             "validation": list(result.validation) or self.run.validation,
             "tests": result.tests or self.run.tests,
             "version": result.version or self.run.version,
             "endpoints": list(result.endpoints) or self.run.endpoints,
         }
-        self._change(**found)
+        self._change({name: state}, **found)
 
     def concluded(self, report: Report) -> None:
         """The attempt is over; the step under way stays named unless all went well."""
@@ -97,7 +103,12 @@ class Journal:
         """People were told, or could not be."""
         self._change(notifications=list(sent))
 
-    def _change(self, **fields: object) -> None:
+    def _change(self, steps: Mapping[str, Changes] = MappingProxyType({}), **fields: object) -> None:
+        with self._changing:
+            self._tell(steps, **fields)
+
+    def _tell(self, steps: Mapping[str, Changes], **fields: object) -> None:
+        self._steps |= {name: self._steps[name].model_copy(update=changes) for name, changes in steps.items()}
         fields = {**fields, "steps": list(self._steps.values()), "heartbeat_time": self._clock.now()}
         self.run = self.run.model_copy(update=fields)
         for listener in self._listeners:

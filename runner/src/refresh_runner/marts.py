@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
 from typing import Final
@@ -17,6 +18,7 @@ from refresh_runner import publish, versions
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt, TableModel
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError, may_pass
+from refresh_runner.obstacles import held_by_others
 from refresh_runner.plan import MartCheck, Plan
 from refresh_runner.publish import Live, Mart, NotPublishableError, Terms, beside
 from refresh_runner.steps import Node
@@ -89,7 +91,8 @@ class Marts:
         def record(live: Live) -> None:
             versions.record(self._connection, self._refresh, version, live, rows)
 
-        self._live = self._done(lambda: publish.publish(self._connection, list(self._swapped.values()), record, terms))
+        marts = list(self._swapped.values())
+        self._live = self._done(marts, lambda: publish.publish(self._connection, marts, record, terms))
         for relation, written in self._live.items():
             log.info("%s is live: %s rows, %s of them written (%s)", relation, written.rows, written.changed, written.way)
         return version
@@ -107,9 +110,10 @@ class Marts:
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, hint="a mart should be published by one refresh alone"))
         marts = [Mart(Relation(*name.split(".", 1))) for name in live.replaced]
         self._live = self._done(
+            marts,
             lambda: publish.bring_back(
                 self._connection, marts, lambda _live: versions.record_rollback(self._connection, self._refresh), terms
-            )
+            ),
         )
         return live.previous
 
@@ -129,14 +133,17 @@ class Marts:
         """Remove what this run built and did not publish."""
         publish.discard(self._connection, list(self._swapped.values()))
 
-    def _done(self, act: Callable[[], Live]) -> Live:
+    def _done(self, marts: Sequence[Mart], act: Callable[[], Live]) -> Live:
         try:
             return act()
         except NotPublishableError as error:
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, str(error))) from error
         except psycopg.errors.LockNotAvailable as error:
             message = "readers left no gap in which the new marts could take the old ones' place"
-            hint = "a reader keeps a transaction open: select * from pg_stat_activity where state like 'idle in transaction%'"
+            with suppress(psycopg.Error):
+                if reader := held_by_others(self._connection, [mart.relation for mart in marts]):
+                    message = f"{message}: {reader}"
+            hint = "end the session that reads without an end: select pg_terminate_backend(its number)"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
         except psycopg.Error as error:
             if self._connection.closed:

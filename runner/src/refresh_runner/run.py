@@ -59,7 +59,7 @@ def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, 
         return _ended(journal, error.step or attempt.step, error.failure)
     except StoppedError as stop:
         attempt.clean_up()
-        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal)))
+        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal), attempt.waited_for))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()
@@ -81,14 +81,15 @@ def _where(plan: Plan, step: str | None, journal: Journal) -> str:
     return f"after {plan.label(next(reversed(journal.results)))}" if journal.results else "before its first step"
 
 
-def _stopped(plan: Plan, cause: Cause, where: str) -> Failure:
+def _stopped(plan: Plan, cause: Cause, where: str, waited_for: str) -> Failure:
     match cause:
         case Cause.TERMINATED:
             return Failure(Reason.INTERRUPTED, f"ended from outside {where}")
         case Cause.LOCK_LOST:
             return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", passing=True)
         case Cause.DEADLINE | Cause.STEP_TIMEOUT:
-            message = f"not done within {duration_text(plan.timeout)}: ended {where}"
+            late = f"not done within {duration_text(plan.timeout)}: ended {where}"
+            message = f"{late}, which waited for {waited_for}" if waited_for else late
             return Failure(Reason.DEADLINE_EXCEEDED, message, passing=True, hint="raise spec.timeout, or look at what that step waits for")
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Self
+from typing import Final, Self
 
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict, clip
 from refresh_api.steps import OnFailure, OnStale
-from refresh_runner.failures import Failure, may_pass
+from refresh_runner.failures import PASSING_HINT, Failure, may_pass
 from refresh_runner.plan import SourcesStep, TestsStep, ValidationStep
 
-_LISTED = 20
+_LISTED: Final = 20
 """Failures that a status or message lists by name."""
 
 
@@ -100,19 +100,23 @@ def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
         return StepResult(StepState.SUCCEEDED, _built(built, sum(result.kept for result in results)), built=built)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
     passing = all(result.passing for result in broken)
-    hint = "look at the warehouse: the error is one that can pass" if passing else f"correct {broken[0].node.name} in the dbt project"
+    hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
     failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
     return StepResult(StepState.FAILED, clip(message), failure, built=built)
 
 
 def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
-    """Conclude how old the sources are; one that could not be asked counts as too old."""
+    """Conclude how old the sources are; one that could not be asked counts as too old, unless the cause may pass."""
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
     message = clip("; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED]))
     if not stale or step.on_stale is OnStale.WARN:
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
         return StepResult(state, message or f"{counted(len(results), 'source')} loaded in time")
+    if all(result.passing for result in stale):
+        # Nobody knows how old they are, and another attempt may learn it.
+        failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
+        return StepResult(StepState.FAILED, message, failure)
     skips = step.on_stale is OnStale.SKIP
     failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="look at what loads these sources", gives_way=skips)
     return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)

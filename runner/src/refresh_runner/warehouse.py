@@ -15,7 +15,7 @@ from refresh_api.status import Reason
 from refresh_runner import sessions
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.failures import Failure, RunFailedError, may_pass, pause
+from refresh_runner.failures import PASSING_HINT, Failure, RunFailedError, may_pass, pause
 from refresh_runner.journal import Clock
 from refresh_runner.plan import MartCheck
 from refresh_runner.tables import DDL_LOCK, Table, statements
@@ -124,8 +124,11 @@ class Warehouse:
         except psycopg.errors.UndefinedTable:
             return MartCounts(error="there is no such table")
         except psycopg.Error as error:
-            if connection.closed or may_pass(error.sqlstate):
+            if connection.closed:
                 raise RunFailedError(_lost(error)) from error
+            if may_pass(error.sqlstate):
+                message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
+                raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
             return MartCounts(error=first_line(error))
         rows, *found = found
         duplicates = found.pop(0) if check.unique else None

@@ -1,27 +1,21 @@
-"""What goes wrong around a run: poolers, silent lines, full disks, other runs, channels and APIs that are down."""
+"""What goes wrong around a run: poolers, silent lines, other runs, channels and APIs that are down."""
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from cluster.ports import free_port
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_examples.unprivileged import account_for
 from support.pooler import pooler
-from support.postgres import Database
 from support.proxy import Proxy
-from support.runs import Bench, Ran
+from support.runs import Ran
 from support.scene import Scene
 
 
@@ -124,56 +118,3 @@ def test_channels_that_are_down_change_nothing(scene: Scene):
     assert ran.messages.count(" could not be told: ") == 2
     assert scene.live() == before
     scene.assert_all_well_after("fault-channels", rows=1)
-
-
-@pytest.fixture
-def small_disk(scene: Scene) -> Iterator[Database]:
-    """A database on a disk of a few megabytes of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("a small disk is mounted by root alone")
-    place = Path(tempfile.mkdtemp(prefix="refresh-small-disk-"))
-    account = account_for(0)
-    options = f"size=24m,mode=755,uid={account.uid},gid={account.gid}"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
-    place.parent.chmod(place.parent.stat().st_mode | 0o011)
-    server = scene.bench.database.server
-    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
-        try:
-            connection.execute(psycopg.sql.SQL("create tablespace small location {}").format(str(place)))
-            connection.execute("create database small tablespace small")
-            yield Database(server, "small")
-        finally:
-            connection.execute("drop database if exists small with (force)")
-            connection.execute("drop tablespace if exists small")
-            subprocess.run(["umount", str(place)], check=True)
-            place.rmdir()
-
-
-def fill(database: Database) -> None:
-    """Leave no more than a megabyte on the disk."""
-    database.run("create schema ballast")
-    for number in range(100):
-        try:
-            database.run(f"create table ballast.b{number} as select repeat('x', 1000) from generate_series(1, 250)")
-        except psycopg.errors.DiskFull:
-            database.run(f"drop table ballast.b{number - 1}, ballast.b{number - 2}, ballast.b{number - 3}")
-            return
-    raise AssertionError("the disk is not full")
-
-
-def test_a_full_disk_may_pass(scene: Scene, small_disk: Database, tmp_path: Path):
-    """PostgreSQL's own words are in the message; another attempt finds room again and goes on."""
-    bench = Bench(tmp_path, scene.bench.project, small_disk, api=scene.web.url)
-    other = Scene(bench, scene.web)
-    other.prepare()
-    other.next_generation()
-    small_disk.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
-    fill(small_disk)
-    ran = bench.run(other.spec(), RUN_ID="fault-full")
-    code, reason, message = said(ran)
-    assert (code, reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
-    assert "No space left on device" in message
-    assert other.live() == {other.generation - 1}
-    small_disk.run("drop schema ballast cascade")
-    assert other.again("fault-full").code == 0
-    other.assert_all_well_after("fault-full", rows=1)

@@ -9,21 +9,13 @@ import pytest
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from support.scene import Scene
-
-_SLOW_COMMIT = """
-create or replace function src.lentement() returns trigger language plpgsql as
-    $$ begin perform pg_sleep(coalesce((select seconds from src.pauses where step = 'commit'), 0)); return null; end $$;
-create constraint trigger lentement after insert or update on dbt_refresh_version deferrable initially deferred
-    for each row execute function src.lentement();
-"""
-"""A deferred trigger fires within the commit itself."""
+from support.scene import SLOW_COMMIT, Scene
 
 
 @pytest.fixture
 def slow(scene: Scene) -> Iterator[Scene]:
     """The scene, whose publishing can take long in its very last statement."""
-    scene.bench.database.run(_SLOW_COMMIT)
+    scene.bench.database.run(SLOW_COMMIT)
     scene.next_generation()
     yield scene
     scene.bench.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
@@ -46,8 +38,8 @@ def test_sigterm(slow: Scene, run: str) -> None:
     assert slow.live() == {slow.generation} != before
     assert ran.words is not None
     assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED), ran.output
-    assert ran.words.message == "ended from outside after 5/6 validation"
-    assert "5/6 validation Succeeded" in ran.messages
+    assert ran.words.message == "ended from outside after 6/7 validation"
+    assert "6/7 validation Succeeded" in ran.messages
     slow.wake()
     again = slow.again(run, failures=0)
     assert again.code == 0, again.output
@@ -62,7 +54,7 @@ def test_deadline(slow: Scene, run: str) -> None:
     ran = slow.bench.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
     assert ran.words is not None
     assert (ran.words.outcome, ran.words.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
-    assert ran.words.message == "not done within 12s: ended after 5/6 validation"
+    assert ran.words.message == "not done within 12s: ended after 6/7 validation"
     assert slow.live() == {slow.generation} != before
     slow.wake()
     assert_the_one_before_is_kept(slow, before)

@@ -10,10 +10,9 @@ import pytest
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason, RunPhase
 from refresh_runner.lock import NAMESPACE
-from support.scene import DATABASE_STEPS, STEPS, Scene
+from support.scene import LABELS, STEPS, Scene
 
 KEPT = "kept from an earlier attempt"
-LABELS = {step: f"{number}/6 {step}" for number, step in enumerate(STEPS, 1)}
 
 
 def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
@@ -21,7 +20,7 @@ def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
     scene.wake()
     again = scene.again(run, failures)
     assert again.code == 0, again.output
-    assert (KEPT in again.output) is (step != "staging")
+    assert (KEPT in again.output) is (step not in {"sources", "staging"})
     assert scene.live() == {scene.generation}
     scene.assert_all_well_after(run, rows=1)
 
@@ -61,9 +60,9 @@ def test_sigkill(scene: Scene, run: str, step: str):
     assert_it_goes_on(scene, run, step, failures=1)
 
 
-@pytest.mark.parametrize("step", DATABASE_STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
-    """In the midst of a query: the attempt ends, another one is worth it, and nothing is half published."""
+    """In the midst of a query, or of a call of the API: the attempt ends, another one is worth it, and nothing is half published."""
     before = scene.live()
     process = scene.start_until(step, run)
     server = scene.bench.database.server
@@ -73,8 +72,9 @@ def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
     ran = scene.bench.finish(process, within=60)
     assert ran.words is not None
     assert (ran.code, ran.words.phase) == (ExitCode.RETRY, RunPhase.RETRYING), ran.output
-    assert ran.words.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
-    assert scene.live() == before
+    lost = {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
+    assert ran.words.reason in lost | {Reason.SOURCES_STALE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
+    assert scene.live() == ({scene.generation} if step == "cache" else before)
     scene.wake()
     again = scene.again(run)
     assert again.code == 0, again.output
@@ -82,33 +82,43 @@ def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
     scene.assert_all_well_after(run, rows=1)
 
 
-@pytest.mark.parametrize("step", DATABASE_STEPS)
+@pytest.mark.parametrize("step", STEPS)
 def test_deadline(scene: Scene, run: str, step: str):
     """The attempt's time is up: the step is named, no query is left, the last attempt has its row."""
     before = scene.live()
     scene.pause(step, 60)
-    ran = scene.bench.run(scene.spec(timeout="12s"), 2, RUN_ID=run)
+    spec = scene.spec(timeout="12s")
+    ran = scene.bench.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
     assert ran.words is not None
     assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
     assert ran.words.message == f"not done within 12s: ended during {LABELS[step]}"
-    assert scene.live() == before
+    assert scene.live() == ({scene.generation} if step == "cache" else before)
     assert scene.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
     scene.assert_all_well_after(run, rows=1)
 
 
-@pytest.mark.parametrize("step", ["staging", "facts", "marts", "tests"])
+TIMED = {
+    "sources": Reason.SOURCES_STALE,
+    "staging": Reason.LAYER_FAILED,
+    "facts": Reason.LAYER_FAILED,
+    "marts": Reason.LAYER_FAILED,
+    "tests": Reason.TESTS_FAILED,
+}
+"""Steps that have a time-out of their own, and why a run fails in each."""
+
+
+@pytest.mark.parametrize("step", TIMED)
 def test_statement_time_out(scene: Scene, run: str, step: str):
     """PostgreSQL itself ends the statement, or the runner does; the last attempt fails with the step that took too long."""
     before = scene.live()
     scene.pause(step, 60)
     spec = scene.spec()
-    for layer in spec["layers"]:
-        layer["timeout"] = "6s"
-    spec["tests"]["timeout"] = "6s"
+    for part in (spec["sources"], *spec["layers"], spec["tests"]):
+        part["timeout"] = "6s"
     ran = scene.bench.run(spec, 2, RUN_ID=run)
     assert ran.words is not None
     assert ran.code == ExitCode.FAILED, ran.output
-    assert ran.words.reason is (Reason.TESTS_FAILED if step == "tests" else Reason.LAYER_FAILED)
+    assert ran.words.reason is TIMED[step]
     # On a machine that is too busy for PostgreSQL to begin in time, the runner's own time-out, three seconds later, comes first.
     said = ran.words.message or ""
     assert "canceling statement due to statement timeout" in said or "not done within 6s" in said
@@ -116,7 +126,7 @@ def test_statement_time_out(scene: Scene, run: str, step: str):
     scene.assert_all_well_after(run, rows=1)
 
 
-@pytest.mark.parametrize("step", ["facts", "tests"])
+@pytest.mark.parametrize("step", ["staging", "facts", "marts", "tests"])
 def test_connection_cut(scene: Scene, run: str, step: str):
     """One of dbt's connections is ended: its node alone is tried again, in the same attempt."""
     spec = scene.spec()
@@ -131,6 +141,20 @@ def test_connection_cut(scene: Scene, run: str, step: str):
     assert " tried again: " in ran.messages
     assert scene.live() == {scene.generation}
     scene.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize("on_stale", ["Fail", "Skip"])
+def test_connection_cut_while_sources_are_asked(scene: Scene, run: str, on_stale: str):
+    """Nobody knows how old they are: that is no reason to skip the run or to fail it for good, but to ask again."""
+    before = scene.live()
+    process = scene.start_until("sources", run, sources={"onStale": on_stale})
+    ((pid, _), *_) = scene.bench.queries('"arrivees"')
+    assert scene.bench.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = scene.bench.finish(process, within=60)
+    assert ran.words is not None
+    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.RETRY, RunPhase.RETRYING, Reason.SOURCES_STALE), ran.output
+    assert scene.live() == before
+    assert_it_goes_on(scene, run, "sources", failures=1)
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -43,7 +43,7 @@ def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(scene: Scene):
     assert (ran.code, ran.words.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
     scene.nobody_is_at_work()
     assert scene.live() == before
-    assert log(scene, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 3/6 marts)")]
+    assert log(scene, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 4/7 marts)")]
     scene.bench.database.run("update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'")
     assert "kept from an earlier attempt" not in next_run(scene).output
     assert scene.outcome("fault-deleted") == ("Finished", "Failed", "Interrupted")

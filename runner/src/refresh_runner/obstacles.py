@@ -1,0 +1,109 @@
+"""What holds a run up in the warehouse: a session of somebody else that has locked what one of the run's own waits for.
+
+PostgreSQL itself only says that a lock was not to be had, once it is too late to look for who has it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, LiteralString, Self
+
+import psycopg
+
+from refresh_runner.catalog import Relation
+from refresh_runner.warehouse import Warehouse
+
+log = logging.getLogger(__name__)
+
+_EVERY: Final = 5.0
+"""Seconds between two looks, and until the first one: a run that takes no longer pays nothing."""
+
+# Who holds it comes before who only stands in the queue.
+_WAITED_FOR: Final = """
+    select wanted.relation::regclass::text, holder.pid
+    from pg_stat_activity waiting
+    join pg_locks wanted on wanted.pid = waiting.pid and not wanted.granted
+    cross join lateral unnest(pg_blocking_pids(waiting.pid)) blocking(pid)
+    join pg_stat_activity holder on holder.pid = blocking.pid and holder.application_name is distinct from waiting.application_name
+    where waiting.application_name = %s and waiting.datname = current_database() and waiting.usename = current_user
+    order by holder.wait_event_type = 'Lock', holder.xact_start limit 1"""
+_READ: Final = """
+    select held.relation::regclass::text, holder.pid
+    from unnest(%s::text[]) wanted(name)
+    join pg_locks held on held.relation = to_regclass(wanted.name) and held.granted
+        and held.database = (select oid from pg_database where datname = current_database())
+    join pg_stat_activity holder on holder.pid = held.pid and holder.pid <> pg_backend_pid()
+    order by holder.xact_start limit 1"""
+# What others do is shown to members of pg_read_all_stats alone; their number and name are, to everybody.
+_WHO: Final = """
+    select concat_ws(', ', coalesce(usename::text, backend_type), nullif(application_name, '')),
+        concat_ws(', ', state, to_char(xact_start at time zone 'UTC', '"in a transaction since" YYYY-MM-DD HH24:MI:SS "UTC"'))
+    from pg_stat_activity where pid = %s"""
+
+
+def held_by_others(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
+    """Say who has locked one of the relations, if only by reading it; empty if nobody has, or nobody can be seen."""
+    return _asked(connection, _READ, [relation.sql.as_string(connection) for relation in relations])
+
+
+class Watch:
+    """Looks, while inside, for what holds a run up; `tell` hears of it, and an empty text once it is out of the way."""
+
+    def __init__(self, warehouse: Warehouse, tell: Callable[[str], None]) -> None:
+        self.last = ""
+        """What has held the step up: what it waited for, and whose that is; empty if nobody was in its way."""
+        self._found = ""
+        """By the last look: publishing asks for its locks again and again, and may be between two tries at the next one."""
+        self._told = ""
+        self._warehouse = warehouse
+        self._tell = tell
+        self._over = threading.Event()
+
+    def step_begins(self) -> None:
+        """Nobody is in its way yet."""
+        self.last = self._found = self._told = ""
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._look, name="watch", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._over.set()
+
+    def _look(self) -> None:
+        connection: psycopg.Connection | None = None
+        while not self._over.wait(_EVERY):
+            try:
+                connection = connection or self._warehouse.another("watch")
+                found = _asked(connection, _WAITED_FOR, self._warehouse.application_name)
+            except psycopg.Error as error:
+                log.debug("who holds the run up can't be asked: %s", error)
+                connection = None
+            else:
+                if not self._over.is_set():
+                    self._note(found)
+        if connection:
+            with suppress(psycopg.Error):
+                connection.close()
+
+    def _note(self, found: str) -> None:
+        obstacle, self._found = found or self._found, found
+        if obstacle == self._told:
+            return
+        if obstacle and obstacle != self.last:
+            log.warning("waits for %s", obstacle)
+        self._told, self.last = obstacle, obstacle or self.last
+        self._tell(obstacle and f"waits for {obstacle}")
+
+
+def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> str:
+    found = connection.execute(query, [wanted]).fetchone()
+    if found is None:
+        return ""
+    relation, pid = found
+    who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
+    return f"{relation or 'a lock'}, held by session {pid} ({who})" + (f", {does}" if does else "")

@@ -1,0 +1,128 @@
+"""The warehouse's disk is full: PostgreSQL's own words are in the message, another attempt finds room again and goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Reason
+from refresh_examples.unprivileged import account_for
+from support.postgres import Database
+from support.runs import Bench
+from support.scene import LABELS, SLOW_COMMIT, Scene
+
+TOO_MANY = 6_000_000
+"""Rows that take more room than there is, 14 bytes each, when they are sorted; a sixth of them is written to the disk and fits."""
+
+
+@pytest.fixture(scope="module")
+def small_disk(stage: Scene) -> Iterator[Database]:
+    """A database on a disk of a few megabytes of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a small disk is mounted by root alone")
+    place = Path(tempfile.mkdtemp(prefix="refresh-small-disk-"))
+    account = account_for(0)
+    options = f"size=48m,mode=755,uid={account.uid},gid={account.gid}"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
+    place.parent.chmod(place.parent.stat().st_mode | 0o011)
+    server = stage.bench.database.server
+    server.start_again()
+    with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
+        try:
+            connection.execute(psycopg.sql.SQL("create tablespace small location {}").format(str(place)))
+            connection.execute("create database small tablespace small")
+            yield Database(server, "small")
+        finally:
+            connection.execute("drop database if exists small with (force)")
+            connection.execute("drop tablespace if exists small")
+            subprocess.run(["umount", str(place)], check=True)
+            place.rmdir()
+
+
+@pytest.fixture(scope="module")
+def small_stage(stage: Scene, small_disk: Database, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """A scene of its own on the small disk."""
+    scene = Scene(Bench(tmp_path_factory.mktemp("small"), stage.bench.project, small_disk, api=stage.web.url), stage.web)
+    scene.prepare()
+    scene.bench.database.run(SLOW_COMMIT)
+    return scene
+
+
+@pytest.fixture
+def cramped(small_stage: Scene) -> Scene:
+    """The same, with the next generation of sources."""
+    small_stage.wake()
+    small_stage.next_generation()
+    return small_stage
+
+
+def fill(database: Database) -> None:
+    """Leave no more than a megabyte on the disk."""
+    database.run("create schema ballast")
+    for number in range(200):
+        try:
+            database.run(f"create table ballast.b{number} as select repeat('x', 1000) from generate_series(1, 250)")
+        except psycopg.errors.DiskFull:
+            database.run(f"drop table ballast.b{number - 1}, ballast.b{number - 2}, ballast.b{number - 3}")
+            return
+    raise AssertionError("the disk is not full")
+
+
+def test_by_others(cramped: Scene, run: str):
+    """It was full before: there is no room for a table."""
+    database = cramped.bench.database
+    database.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
+    fill(database)
+    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
+    assert ran.words is not None, ran.output
+    assert (ran.code, ran.words.reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
+    assert "No space left on device" in (ran.words.message or "")
+    assert cramped.live() == {cramped.generation - 1}
+    database.run("drop schema ballast cascade; delete from src.lignes where id > 100")
+    assert cramped.again(run).code == 0
+    cramped.assert_all_well_after(run, rows=1)
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        ("sources", Reason.SOURCES_STALE),
+        ("staging", Reason.LAYER_FAILED),
+        ("facts", Reason.LAYER_FAILED),
+        ("marts", Reason.LAYER_FAILED),
+        ("tests", Reason.TESTS_FAILED),
+        ("validation", Reason.VALIDATION_FAILED),
+        ("commit", Reason.PUBLISH_FAILED),
+    ],
+)
+def test_by_what_the_step_writes(cramped: Scene, run: str, step: str, reason: Reason):
+    """What it sorts finds no room, in the very commit that publishes too: readers see the data of before."""
+    before = cramped.live()
+    cramped.spill(step, TOO_MANY)
+    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
+    assert ran.words is not None, ran.output
+    assert (ran.code, ran.words.reason) == (ExitCode.RETRY, reason), ran.output
+    assert "No space left on device" in (ran.words.message or "")
+    assert cramped.live() == before
+    cramped.wake()
+    again = cramped.again(run)
+    assert again.code == 0, again.output
+    assert cramped.live() == {cramped.generation}
+    cramped.assert_all_well_after(run, rows=1)
+
+
+def test_a_disk_with_room(cramped: Scene, run: str):
+    """The positive control: the same sort, of fewer rows, in each step: it is written to the disk as well, and fits."""
+    for step in (*LABELS, "commit"):
+        cramped.spill(step, TOO_MANY // 6)
+    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
+    assert ran.code == 0, ran.output
+    assert cramped.live() == {cramped.generation}
+    cramped.assert_all_well_after(run, rows=1)
