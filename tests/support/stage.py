@@ -180,6 +180,26 @@ class Stage:
         finally:
             self.psql(f"drop view {table} cascade; alter table {schema}.{name}_lente rename to {name}")
 
+    @contextmanager
+    def locked(self, table: str) -> Iterator[int]:
+        """Somebody has locked the table, in a transaction that has no end until the block is left; gives the session's number."""
+        forgotten = f"lock table {table} in access exclusive mode"
+        where = f"from pg_stat_activity where query like '{forgotten}%' and wait_event = 'PgSleep'"
+        command = [self.kubectl.program, f"--kubeconfig={self.kubectl.kubeconfig}", f"--namespace={self.kubectl.namespace}"]
+        command += ["exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", "PGAPPNAME=somebody", "refresh-examples", "psql"]
+        command += ["-c", f"{forgotten}; select pg_sleep(600)"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+
+            def session() -> str:
+                if process.poll() is not None:
+                    raise RuntimeError(f"{table} was not locked: {process.communicate()[0]}")
+                return self.psql(f"select pid {where}", "-At").strip()
+
+            try:
+                yield int(eventually(session, within=60))
+            finally:
+                self.psql(f"select pg_terminate_backend(pid) {where}")
+
     def inbox(self) -> list[dict[str, Any]]:
         """The messages that came by Slack and mail, oldest first."""
         messages: list[dict[str, Any]] = json.loads(self._proxy("inbox:http", "messages"))

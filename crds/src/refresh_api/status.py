@@ -169,7 +169,7 @@ class StepStatus(Model):
     tries: int = Field(default=0, ge=0, description="How often the step was tried in this attempt.")
     start_time: Time | None = Field(default=None, description="When its first try started.")
     duration: str | None = Field(default=None, description="How long it took, all tries together.")
-    message: Message | None = Field(default=None, description="What happened, or why it was skipped.")
+    message: Message | None = Field(default=None, description="What happened, whom it waits for in the warehouse, or why it was skipped.")
 
 
 class NullShare(Model):

@@ -37,6 +37,35 @@ def test_a_run_over_its_deadline_names_the_step(stage, phase2):
     recovers(stage, name)
 
 
+def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_another(stage, phase2):
+    """F9, F22: status and log name table and session; the pod says that it was interrupted; the next one keeps what is done."""
+    name = phase2(retries=0, timeout="4m")
+    recovers(stage, name)
+    with stage.locked("dwh_facts.fait_indemnisations") as session:
+        stage.request_run(name, "deleted")
+        waits = f"waits for dwh_facts.fait_indemnisations, held by session {session} (dbt, somebody)"
+        facts = watched_run(
+            stage, name, lambda run: next((step for step in run["steps"] if step.get("message", "").startswith(waits)), None)
+        )
+        assert (facts["name"], facts["state"]) == ("facts", "Running")
+        pod = stage.status(name)["run"]["pod"]
+        assert waits in stage.kubectl("logs", pod)
+        stage.kubectl("delete", "pod", pod, "--wait=false")
+        interrupted = watched_run(stage, name, lambda run: run if run["phase"] == "Interrupted" else None)
+        assert (interrupted["pod"], interrupted["message"]) == (pod, "ended from outside during 2/6 facts")
+    done = stage.finished(name, "deleted")
+    assert (done["outcome"], done["attempts"]) == ("Succeeded", 1), done
+    run = stage.status(name)["run"]
+    assert run["pod"] != pod
+    assert run["steps"][0]["message"] == "3 models kept from an earlier attempt"
+
+
+def watched_run(stage, name: str, until):
+    return stage.kubectl.watched(
+        "dashboardrefresh", name, until=lambda seen: until(seen.get("status", {}).get("run", {"steps": [], "phase": ""})), within=120
+    )
+
+
 @pytest.fixture
 def rotating(stage):
     """A login of its own for the warehouse, which acts as the usual one, and the name of its Secret."""
