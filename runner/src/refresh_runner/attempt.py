@@ -19,7 +19,7 @@ from refresh_runner import after, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
 from refresh_runner.failing_rows import LARGEST, Ask, Rows, found_by, why_not
-from refresh_runner.failures import RunFailedError, pause
+from refresh_runner.failures import Failure, RunFailedError, pause
 from refresh_runner.inputs import Inputs, UnknownError, inputs_of, made_by, read_by
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
@@ -97,9 +97,9 @@ class Execution:
         self._watch = Watch(tools.warehouse, journal.held_up)
 
     @property
-    def waited_for(self) -> str:
-        """What the last step had to wait for in the warehouse, and whose that is; empty if nobody was in its way."""
-        return self._watch.last
+    def waits_for(self) -> str:
+        """What the step under way waits for in the warehouse, and whose that is; empty if nobody is in its way."""
+        return self._watch.now
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
@@ -233,7 +233,10 @@ class Execution:
                 return after_tests(step, self._tried(step, self._tools.dbt.test), label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
-                return self._validated(step, marts, telling)
+                try:
+                    return self._validated(step, marts, telling)
+                except RunFailedError as error:
+                    raise RunFailedError(self._blamed(error.failure), error.step) from error
             case CacheStep():
                 self._journal.started(step.name, 1)
                 return self._warmed(step, marts)
@@ -335,9 +338,9 @@ class Execution:
 
     def _explained(self, result: NodeResult) -> NodeResult:
         """Say of one that ran out of time whom the step has waited for: PostgreSQL names neither table nor session."""
-        if not self._watch.last or result.sqlstate not in {_TIMED_OUT, _LOCKED}:
-            return result
-        return replace(result, message=f"{result.message}; the step waited for {self._watch.last}")
+        # A lock that was not to be had is waited for no longer by now; a statement that was too slow may never have waited.
+        obstacle = {_LOCKED: self._watch.last, _TIMED_OUT: self._watch.now}.get(result.sqlstate or "")
+        return replace(result, message=f"{result.message}; the step waited for {obstacle}") if obstacle else result
 
     def _terms(self, telling: ExitStack) -> Terms:
         return Terms(max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._tools.interrupts.held_off()))
@@ -358,10 +361,14 @@ class Execution:
         try:
             return replace(result, version=marts.publish(rows, self._terms(telling)))
         except RunFailedError as error:
-            failure = error.failure
-            if failure.passing and self._watch.last and self._watch.last not in failure.message:
-                failure = replace(failure, message=f"{failure.message}; it waited for {self._watch.last}")
+            failure = self._blamed(error.failure)
             return replace(result, state=StepState.FAILED, message=clip(failure.message), failure=failure)
+
+    def _blamed(self, failure: Failure) -> Failure:
+        """Say who is in the way of validation or publishing, where that may be why it failed and is not said yet."""
+        if not failure.passing or not self._watch.now or ", held by session " in failure.message:
+            return failure
+        return replace(failure, message=f"{failure.message}; it waited for {self._watch.now}")
 
     def _verdicts(self, step: ValidationStep, marts: Marts) -> list[MartStatus]:
         found = []

@@ -140,10 +140,15 @@ class Marts:
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, str(error))) from error
         except psycopg.errors.LockNotAvailable as error:
             message = "readers left no gap in which the new marts could take the old ones' place"
+            hint = "a reader keeps a transaction open: select * from pg_stat_activity where state like 'idle in transaction%'"
             with suppress(psycopg.Error):
                 if reader := held_by_others(self._connection, [mart.relation for mart in marts]):
                     message = f"{message}: {reader}"
-            hint = "end the session that reads without an end: select pg_terminate_backend(its number)"
+                    hint = "if that session reads without an end, end it: select pg_terminate_backend(its number)"
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
+        except psycopg.errors.QueryCanceled as error:
+            message = f"the marts can't be published: {first_line(error)}"
+            hint = "raise spec.timeout, or look at what publishing waits for"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
         except psycopg.Error as error:
             if self._connection.closed:

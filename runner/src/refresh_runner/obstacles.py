@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing
 from types import TracebackType
 from typing import Final, LiteralString, Self
 
@@ -29,8 +29,8 @@ _WAITED_FOR: Final = """
     join pg_locks wanted on wanted.pid = waiting.pid and not wanted.granted
     cross join lateral unnest(pg_blocking_pids(waiting.pid)) blocking(pid)
     join pg_stat_activity holder on holder.pid = blocking.pid and holder.application_name is distinct from waiting.application_name
-    where waiting.application_name = %s and waiting.datname = current_database() and waiting.usename = current_user
-    order by holder.wait_event_type = 'Lock', holder.xact_start limit 1"""
+    where waiting.application_name = %s and waiting.datname = current_database() and waiting.usename = session_user
+    order by exists (select from pg_locks queued where queued.pid = holder.pid and not queued.granted), holder.xact_start limit 1"""
 _READ: Final = """
     select held.relation::regclass::text, holder.pid
     from unnest(%s::text[]) wanted(name)
@@ -40,7 +40,7 @@ _READ: Final = """
     order by holder.xact_start limit 1"""
 # What others do is shown to members of pg_read_all_stats alone; their number and name are, to everybody.
 _WHO: Final = """
-    select concat_ws(', ', coalesce(usename::text, backend_type), nullif(application_name, '')),
+    select concat_ws(', ', coalesce(usename::text, backend_type, 'PostgreSQL'), nullif(application_name, '')),
         concat_ws(', ', state, to_char(xact_start at time zone 'UTC', '"in a transaction since" YYYY-MM-DD HH24:MI:SS "UTC"'))
     from pg_stat_activity where pid = %s"""
 
@@ -58,14 +58,15 @@ class Watch:
         """What has held the step up: what it waited for, and whose that is; empty if nobody was in its way."""
         self._found = ""
         """By the last look: publishing asks for its locks again and again, and may be between two tries at the next one."""
-        self._told = ""
+        self.now = ""
+        """The same, as long as it is in the way."""
         self._warehouse = warehouse
         self._tell = tell
         self._over = threading.Event()
 
     def step_begins(self) -> None:
         """Nobody is in its way yet."""
-        self.last = self._found = self._told = ""
+        self.last = self._found = self.now = ""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._look, name="watch", daemon=True).start()
@@ -75,28 +76,25 @@ class Watch:
         self._over.set()
 
     def _look(self) -> None:
-        connection: psycopg.Connection | None = None
         while not self._over.wait(_EVERY):
             try:
-                connection = connection or self._warehouse.another("watch")
-                found = _asked(connection, _WAITED_FOR, self._warehouse.application_name)
+                # No longer than the look: connections may be few, and dbt needs them.
+                with closing(self._warehouse.another("watch")) as connection:
+                    found = _asked(connection, _WAITED_FOR, self._warehouse.application_name)
             except psycopg.Error as error:
                 log.debug("who holds the run up can't be asked: %s", error)
-                connection = None
             else:
                 if not self._over.is_set():
                     self._note(found)
-        if connection:
-            with suppress(psycopg.Error):
-                connection.close()
 
     def _note(self, found: str) -> None:
         obstacle, self._found = found or self._found, found
-        if obstacle == self._told:
+        # The same session may do something else by now.
+        if obstacle.partition(")")[0] == self.now.partition(")")[0]:
             return
         if obstacle and obstacle != self.last:
             log.warning("waits for %s", obstacle)
-        self._told, self.last = obstacle, obstacle or self.last
+        self.now, self.last = obstacle, obstacle or self.last
         self._tell(obstacle and f"waits for {obstacle}")
 
 

@@ -59,7 +59,7 @@ def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, 
         return _ended(journal, error.step or attempt.step, error.failure)
     except StoppedError as stop:
         attempt.clean_up()
-        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal), attempt.waited_for))
+        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal), attempt.waits_for))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()
