@@ -29,6 +29,10 @@ class Kubectl:
         """The same cluster, another namespace."""
         return replace(self, namespace=namespace)
 
+    def command(self, *args: str) -> list[str]:
+        """Return the whole command line."""
+        return [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *args]
+
     def __call__(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
         """Return what kubectl prints; KubectlError with its words when it fails. `timeout` in seconds."""
         done = self.attempt(*args, stdin=stdin, timeout=timeout)
@@ -38,8 +42,7 @@ class Kubectl:
 
     def attempt(self, *args: str, stdin: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run kubectl and return how it ended, also when it failed."""
-        command = [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *args]
-        return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(self.command(*args), input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
 
     def apply(self, manifest: str | Path) -> str:
         """`kubectl apply` of a file, or of a text."""
@@ -56,7 +59,7 @@ class Kubectl:
 
         One process for a whole wait: each start of kubectl costs a quarter of a second of processor time.
         """
-        command = [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", "get", *args, "--watch", "-o", "json"]
+        command = self.command("get", *args, "--watch", "-o", "json")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
             end = Timer(within, watch.terminate)
             end.start()

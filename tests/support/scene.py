@@ -143,6 +143,15 @@ class Scene:
         """Run a further attempt."""
         return self.bench.run(self.spec(), failures, RUN_ID=run)
 
+    def assert_it_goes_on(self, run: str, failures: int = 1) -> Ran:
+        """A further attempt finds nothing in its way, publishes, and leaves all well; returns it."""
+        self.wake()
+        again = self.again(run, failures)
+        assert again.code == 0, again.output
+        assert self.live() == {self.generation}
+        self.assert_all_well_after(run, rows=1)
+        return again
+
     def nobody_is_at_work(self) -> None:
         """No session of a run is there, and nobody holds the warehouse."""
         ours = "select pid, query from pg_stat_activity where application_name like 'petit-%' or application_name like 'fault-%'"

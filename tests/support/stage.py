@@ -56,8 +56,7 @@ class Stage:
 
     def psql(self, statement: str, *options: str) -> str:
         """Return what psql prints for a statement, run in the warehouse's pod."""
-        command = ["refresh-examples", "psql", "-v", "ON_ERROR_STOP=1", *options, "-c", statement]
-        return self.kubectl("exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", *command, timeout=300)
+        return self.kubectl(*_psql("-v", "ON_ERROR_STOP=1", *options, "-c", statement), timeout=300)
 
     def rows(self, relation: str) -> list[dict[str, Any]]:
         """All rows of a relation, numbers exact, dates as ISO text."""
@@ -185,9 +184,7 @@ class Stage:
         """Somebody has locked the table, in a transaction that has no end until the block is left; gives the session's number."""
         forgotten = f"lock table {table} in access exclusive mode"
         where = f"from pg_stat_activity where query like '{forgotten}%' and wait_event = 'PgSleep'"
-        command = [self.kubectl.program, f"--kubeconfig={self.kubectl.kubeconfig}", f"--namespace={self.kubectl.namespace}"]
-        command += ["exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", "PGAPPNAME=somebody", "refresh-examples", "psql"]
-        command += ["-c", f"{forgotten}; select pg_sleep(600)"]
+        command = self.kubectl.command(*_psql("-c", f"{forgotten}; select pg_sleep(600)", name="somebody"))
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
 
             def session() -> str:
@@ -219,3 +216,8 @@ class Stage:
         logs = self.kubectl.attempt("logs", "--tail=40", "-l", f"dashboards.sigeti.io/refresh={refresh}", "--all-containers").stdout
         operator = self.kubectl.attempt("logs", "--tail=40", f"deployment/{RELEASE}").stdout
         return f"{self.kubectl.story(f'dashboardrefresh/{refresh}')}\n--- runner\n{logs}\n--- operator\n{operator}"
+
+
+def _psql(*options: str, name: str = "psql") -> list[str]:
+    """kubectl's words for psql in the warehouse's pod, in a session of this name."""
+    return ["exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", f"PGAPPNAME={name}", "refresh-examples", "psql", *options]

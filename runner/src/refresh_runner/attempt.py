@@ -25,7 +25,7 @@ from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
-from refresh_runner.obstacles import Watch
+from refresh_runner.obstacles import HELD_BY, Watch
 from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
@@ -366,7 +366,7 @@ class Execution:
 
     def _blamed(self, failure: Failure) -> Failure:
         """Say who is in the way of validation or publishing, where that may be why it failed and is not said yet."""
-        if not failure.passing or not self._watch.now or ", held by session " in failure.message:
+        if not failure.passing or not self._watch.now or HELD_BY in failure.message:
             return failure
         return replace(failure, message=f"{failure.message}; it waited for {self._watch.now}")
 

@@ -146,16 +146,14 @@ class Marts:
                     message = f"{message}: {reader}"
                     hint = "if that session reads without an end, end it: select pg_terminate_backend(its number)"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
-        except psycopg.errors.QueryCanceled as error:
-            message = f"the marts can't be published: {first_line(error)}"
-            hint = "raise spec.timeout, or look at what publishing waits for"
-            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
         except psycopg.Error as error:
             if self._connection.closed:
                 message = "the connection that holds the warehouse was lost while publishing"
                 raise RunFailedError(Failure(Reason.LOCK_LOST, message, passing=True)) from error
             message = f"the marts can't be published: {first_line(error)}"
             hint = "does the warehouse's user own the marts, and may it create schemas?"
+            if isinstance(error, psycopg.errors.QueryCanceled):
+                hint = "raise spec.timeout, or look at what publishing waits for"
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, may_pass(error.sqlstate), hint)) from error
 
 

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Final, LiteralString, Self
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 _EVERY: Final = 5.0
 """Seconds between two looks, and until the first one: a run that takes no longer pays nothing."""
 
+HELD_BY: Final = "held by session"
+"""Stands in every text that names somebody."""
 # Who holds it comes before who only stands in the queue.
 _WAITED_FOR: Final = """
     select wanted.relation::regclass::text, holder.pid
@@ -45,9 +48,20 @@ _WHO: Final = """
     from pg_stat_activity where pid = %s"""
 
 
+@dataclass(frozen=True)
+class Obstacle:
+    """A session in the way; equal to another one if it is the same session with the same lock, whatever it does by then."""
+
+    lock: str
+    session: int
+    text: str = field(compare=False)
+    """For people."""
+
+
 def held_by_others(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
     """Say who has locked one of the relations, if only by reading it; empty if nobody has, or nobody can be seen."""
-    return _asked(connection, _READ, [relation.sql.as_string(connection) for relation in relations])
+    found = _asked(connection, _READ, [relation.sql.as_string(connection) for relation in relations])
+    return found.text if found else ""
 
 
 class Watch:
@@ -56,17 +70,21 @@ class Watch:
     def __init__(self, warehouse: Warehouse, tell: Callable[[str], None]) -> None:
         self.last = ""
         """What has held the step up: what it waited for, and whose that is; empty if nobody was in its way."""
-        self._found = ""
+        self._found: Obstacle | None = None
         """By the last look: publishing asks for its locks again and again, and may be between two tries at the next one."""
-        self.now = ""
-        """The same, as long as it is in the way."""
+        self._told: Obstacle | None = None
         self._warehouse = warehouse
         self._tell = tell
         self._over = threading.Event()
 
+    @property
+    def now(self) -> str:
+        """The same as `last`, as long as it is in the way."""
+        return self._told.text if self._told else ""
+
     def step_begins(self) -> None:
         """Nobody is in its way yet."""
-        self.last = self._found = self.now = ""
+        self.last, self._found, self._told = "", None, None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._look, name="watch", daemon=True).start()
@@ -87,21 +105,22 @@ class Watch:
                 if not self._over.is_set():
                     self._note(found)
 
-    def _note(self, found: str) -> None:
+    def _note(self, found: Obstacle | None) -> None:
         obstacle, self._found = found or self._found, found
-        # The same session may do something else by now.
-        if obstacle.partition(")")[0] == self.now.partition(")")[0]:
+        if obstacle == self._told:
             return
-        if obstacle and obstacle != self.last:
-            log.warning("waits for %s", obstacle)
-        self.now, self.last = obstacle, obstacle or self.last
-        self._tell(obstacle and f"waits for {obstacle}")
+        self._told = obstacle
+        if obstacle and obstacle.text != self.last:
+            log.warning("waits for %s", obstacle.text)
+        self.last = self.now or self.last
+        self._tell(self.now and f"waits for {self.now}")
 
 
-def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> str:
+def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> Obstacle | None:
     found = connection.execute(query, [wanted]).fetchone()
     if found is None:
-        return ""
+        return None
     relation, pid = found
     who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
-    return f"{relation or 'a lock'}, held by session {pid} ({who})" + (f", {does}" if does else "")
+    lock = relation or "a lock"
+    return Obstacle(lock, pid, f"{lock}, {HELD_BY} {pid} ({who})" + (f", {does}" if does else ""))

@@ -17,12 +17,8 @@ KEPT = "kept from an earlier attempt"
 
 def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
     """The next attempt keeps what was done before the step that was hit, and publishes."""
-    scene.wake()
-    again = scene.again(run, failures)
-    assert again.code == 0, again.output
+    again = scene.assert_it_goes_on(run, failures)
     assert (KEPT in again.output) is (step not in {"sources", "staging"})
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -75,11 +71,7 @@ def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
     lost = {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
     assert ran.words.reason in lost | {Reason.SOURCES_STALE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
     assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.wake()
-    again = scene.again(run)
-    assert again.code == 0, again.output
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
+    scene.assert_it_goes_on(run)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -169,9 +161,7 @@ def test_lock_lost(scene: Scene, run: str, step: str):
     assert ran.code == ExitCode.RETRY, ran.output
     assert ran.words.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
     assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.wake()
-    assert scene.again(run).code == 0
-    scene.assert_all_well_after(run, rows=1)
+    scene.assert_it_goes_on(run)
 
 
 def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(scene: Scene, run: str):

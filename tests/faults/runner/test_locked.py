@@ -22,8 +22,7 @@ WRITING = "exclusive"
 @contextmanager
 def locked(scene: Scene, table: str, mode: str) -> Iterator[int]:
     """Have somebody else keep a table locked; gives the number of the session."""
-    there = f"select from pg_tables where schemaname || '.' || tablename = '{table}'"
-    eventually(lambda: table.startswith("src.") or "stg_" in table or scene.bench.database.rows(there) == [()], within=60)
+    eventually(lambda: scene.bench.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
     with psycopg.connect(scene.bench.database.dsn, application_name="somebody") as connection:
         connection.execute(
             psycopg.sql.SQL("lock table {} in {} mode").format(psycopg.sql.Identifier(*table.split(".")), psycopg.sql.SQL(mode))
@@ -47,15 +46,6 @@ def assert_it_names(ran: Ran, reason: Reason, table: str, session: int) -> None:
     assert ", somebody), idle in transaction, in a transaction since 20" in (ran.words.message or "")
 
 
-def assert_it_goes_on(scene: Scene, run: str) -> None:
-    """Once the table is free."""
-    scene.wake()
-    again = scene.again(run)
-    assert again.code == 0, again.output
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
-
-
 @pytest.mark.parametrize(
     ("step", "table", "mode", "reason"),
     [
@@ -75,7 +65,7 @@ def test_before_the_run(scene: Scene, run: str, step: str, table: str, mode: str
     assert f"waits for {table}, held by session {session}" in ran.messages
     waiting = scene.bench.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
     assert [name for name, message in waiting if table in str(message)] == [step]
-    assert_it_goes_on(scene, run)
+    scene.assert_it_goes_on(run)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +92,7 @@ def test_in_its_midst(scene: Scene, run: str, busy: str, table: str, reason: Rea
     if reason is Reason.DEADLINE_EXCEEDED:
         assert ran.words is not None
         assert (ran.words.message or "").startswith(f"not done within 40s: ended during {LABELS['validation']}, which waited for {table}, ")
-    assert_it_goes_on(scene, run)
+    scene.assert_it_goes_on(run)
 
 
 @pytest.mark.parametrize("mode", [READING, WRITING])
@@ -116,7 +106,7 @@ def test_a_live_mart(scene: Scene, run: str, mode: str):
         ran = scene.bench.run(scene.spec(timeout="16s"), RUN_ID=run)
         assert scene.live() == before
     assert_it_names(ran, Reason.PUBLISH_FAILED, "dwh_marts.mart_a", session)
-    assert_it_goes_on(scene, run)
+    scene.assert_it_goes_on(run)
 
 
 def test_what_is_free_again_is_told_no_longer(scene: Scene, run: str):
