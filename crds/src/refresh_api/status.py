@@ -55,7 +55,7 @@ class Reason(StrEnum):
     LAYER_FAILED = "LayerFailed"
     """A model could not be built; the message has PostgreSQL's own words."""
     SOURCES_STALE = "SourcesStale"
-    """A source is older than the dbt project allows, and `sources.onStale` is Fail (failed) or Skip (skipped)."""
+    """A source is older than the dbt project allows, and `sources.onStale` is Fail (failed) or Skip (skipped); or none could be asked."""
     TESTS_FAILED = "TestsFailed"
     """A test failed, and `tests.onFailure` is Fail."""
     VALIDATION_FAILED = "ValidationFailed"

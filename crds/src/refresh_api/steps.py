@@ -59,7 +59,8 @@ class Sources(Model):
     on_stale: OnStale = Field(
         default=OnStale.WARN,
         description="When a source is older than its error_after. Warn: the run goes on and ends with warnings. Skip: nothing is built, "
-        "and the run is skipped. Fail: nothing is built, and the run fails.",
+        "and the run is skipped. Fail: nothing is built, and the run fails. With both, sources that could not be asked (the connection was "
+        "lost, for example) are asked again by another attempt, and the run fails if the last one can't either.",
     )
     timeout: Duration = Field(default="60s", description="Longest duration of this step.")
 

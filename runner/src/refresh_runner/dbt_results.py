@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol, Self
 
 from refresh_api.values import duration_text
 from refresh_runner.dbt_changes import changed
-from refresh_runner.failures import CONNECTION_LOST
+from refresh_runner.failures import CONNECTION_LOST, may_pass
 from refresh_runner.sessions import hang_up
 from refresh_runner.steps import Node, NodeResult, NodeState
 
@@ -146,8 +146,8 @@ class SqlStates:
             yield
 
     def any(self) -> str | None:
-        """Return the SQLSTATE of whichever connection failed, for errors that belong to no node."""
-        return next(iter(self._found.values()), None)
+        """Return the SQLSTATE of a connection that failed, of one that won't pass if there is any: for errors that belong to no node."""
+        return min(self._found.values(), key=may_pass, default=None)
 
 
 def _sqlstate(error: object) -> str:

@@ -23,37 +23,47 @@ log = logging.getLogger(__name__)
 _EVERY: Final = 5.0
 """Seconds between two looks, and until the first one: a run that takes no longer pays nothing."""
 
-HELD_BY: Final = "held by session"
+HELD_BY: Final = "held by"
 """Stands in every text that names somebody."""
-# Who holds it comes before who only stands in the queue.
+# Who holds it comes before who only stands in the queue. A transaction that was prepared, and neither committed nor rolled back since,
+# holds its locks without a session: PostgreSQL calls it session 0.
 _WAITED_FOR: Final = """
-    select wanted.relation::regclass::text, holder.pid
+    select wanted.relation::regclass::text, blocking.pid
     from pg_stat_activity waiting
     join pg_locks wanted on wanted.pid = waiting.pid and not wanted.granted
     cross join lateral unnest(pg_blocking_pids(waiting.pid)) blocking(pid)
-    join pg_stat_activity holder on holder.pid = blocking.pid and holder.application_name is distinct from waiting.application_name
+    left join pg_stat_activity holder on holder.pid = blocking.pid
     where waiting.application_name = %s and waiting.datname = current_database() and waiting.usename = session_user
+        and holder.application_name is distinct from waiting.application_name and (blocking.pid = 0 or holder.pid is not null)
     order by exists (select from pg_locks queued where queued.pid = holder.pid and not queued.granted), holder.xact_start limit 1"""
 _READ: Final = """
-    select held.relation::regclass::text, holder.pid
+    select held.relation::regclass::text, coalesce(held.pid, 0)
     from unnest(%s::text[]) wanted(name)
-    join pg_locks held on held.relation = to_regclass(wanted.name) and held.granted
+    join pg_locks held on held.relation = to_regclass(wanted.name) and held.granted and held.pid is distinct from pg_backend_pid()
         and held.database = (select oid from pg_database where datname = current_database())
-    join pg_stat_activity holder on holder.pid = held.pid and holder.pid <> pg_backend_pid()
+    left join pg_stat_activity holder on holder.pid = held.pid
+    where held.pid is null or holder.pid is not null
     order by holder.xact_start limit 1"""
 # What others do is shown to members of pg_read_all_stats alone; their number and name are, to everybody.
 _WHO: Final = """
     select concat_ws(', ', coalesce(usename::text, backend_type, 'PostgreSQL'), nullif(application_name, '')),
         concat_ws(', ', state, to_char(xact_start at time zone 'UTC', '"in a transaction since" YYYY-MM-DD HH24:MI:SS "UTC"'))
     from pg_stat_activity where pid = %s"""
+_PREPARED: Final = """
+    select quote_literal(gid), owner::text, to_char(prepared at time zone 'UTC', '"prepared at" YYYY-MM-DD HH24:MI:SS "UTC"')
+    from pg_prepared_xacts
+    join pg_locks own on own.transactionid = pg_prepared_xacts.transaction and own.pid is null
+    join pg_locks held on held.virtualtransaction = own.virtualtransaction and held.pid is null and held.granted
+    where held.relation = to_regclass(%s) and pg_prepared_xacts.database = current_database() order by prepared limit 1"""
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """A session in the way; equal to another one if it is the same session with the same lock, whatever it does by then."""
+    """What is in the way; equal to another one if it is the same session with the same lock, whatever it does by then."""
 
     lock: str
     session: int
+    """0 for a prepared transaction."""
     text: str = field(compare=False)
     """For people."""
 
@@ -121,6 +131,15 @@ def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object)
     if found is None:
         return None
     relation, pid = found
-    who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
     lock = relation or "a lock"
-    return Obstacle(lock, pid, f"{lock}, {HELD_BY} {pid} ({who})" + (f", {does}" if does else ""))
+    return Obstacle(lock, pid, f"{lock}, {HELD_BY} {_session(connection, pid) if pid else _prepared(connection, relation)}")
+
+
+def _session(connection: psycopg.Connection, pid: int) -> str:
+    who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
+    return f"session {pid} ({who})" + (f", {does}" if does else "")
+
+
+def _prepared(connection: psycopg.Connection, relation: str | None) -> str:
+    name, owner, since = connection.execute(_PREPARED, [relation]).fetchone() or ("", "gone since", "")
+    return " ".join(["prepared transaction", *([name] if name else []), f"({owner})"]) + (f", {since}" if since else "")

@@ -160,10 +160,12 @@ class Warehouse:
             self._clock.sleep(0.05)
 
     def _terminate_others(self) -> int:
-        with self.session() as connection:
+        with self.session() as connection, connection.transaction():
+            # Sessions belong to who has logged in, also where that role works as another one from then on (`alter role … set role`).
+            connection.execute("set local role none")
             rows = connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where application_name = %s and datname = current_database() and usename = current_user and pid <> pg_backend_pid()",
+                " where application_name = %s and datname = current_database() and usename = session_user and pid <> pg_backend_pid()",
                 [self.application_name],
             )
             return len(rows.fetchall())

@@ -110,12 +110,16 @@ def test_a_live_mart(scene: Scene, run: str, mode: str):
 
 
 def test_what_is_free_again_is_told_no_longer(scene: Scene, run: str):
-    """The positive control: the same table is locked for a while; the run waits, says so while it does, and succeeds."""
+    """The positive control: the same table is locked for a while; the run waits, says so while it does and no longer, and succeeds."""
     shown = f"select message from dbt_refresh_step where run_id = '{run}' and step = 'facts'"
+    # Its other model, so that the step goes on for a while.
+    scene.pause("facts", 40)
     with locked(scene, "dwh_facts.fait_jours", ALL) as session:
         process = scene.bench.start(scene.spec(), RUN_ID=run)
         says = f"waits for dwh_facts.fait_jours, held by session {session} "
         eventually(lambda: scene.bench.database.rows(shown) and says in str(scene.bench.database.rows(shown)), within=60)
+    running = f"{shown} and state = 'Running'"
+    eventually(lambda: scene.bench.database.rows(running) == [(None,)], within=30, context=lambda: str(scene.bench.database.rows(running)))
     ran = scene.bench.finish(process, within=60)
     assert ran.code == 0, ran.output
     assert scene.bench.database.rows(shown) == [("2 models built",)]

@@ -226,3 +226,25 @@ def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(be
     assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
     asleep(bench, 0)
     assert bench.run(bench.spec(**SLOW)).code == 0
+
+
+def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_role(bench: Bench):
+    """As with passwords that rotate (`alter role … set role`): its sessions are the login's. Anybody else's are left alone."""
+    name = bench.database.name
+    bench.database.run(f"create role {name}_owner; create role {name}_login login password 'x' in role {name}_owner")
+    bench.database.run(f"alter role {name}_login set role {name}_owner")
+    env = bench.database.env
+    login = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], f"{name}_login", "x")
+    warehouse = Warehouse(login, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
+    dsn = psycopg.conninfo.make_conninfo(bench.database.dsn, application_name="a-run", user=login.user, password="x")
+    try:
+        with psycopg.connect(bench.database.dsn, application_name="a-run") as somebody, psycopg.connect(dsn) as left:
+            assert left.execute("select current_user, session_user").fetchone() == (f"{name}_owner", f"{name}_login")
+            warehouse.end_own_sessions()
+            with pytest.raises(psycopg.OperationalError):
+                left.execute("select")
+            somebody.execute("select")
+            assert warehouse.connect().execute("select current_user").fetchone() == (f"{name}_owner",)
+    finally:
+        warehouse.close()
+        bench.database.run(f"drop role {name}_login; drop role {name}_owner")

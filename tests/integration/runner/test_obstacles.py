@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from refresh_examples.embedded import EmbeddedPostgres, remove
+from refresh_runner import obstacles
+from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.obstacles import held_by_others
+from refresh_runner.journal import Clock
+from refresh_runner.obstacles import Watch, held_by_others
+from refresh_runner.warehouse import Warehouse
+from support.eventually import eventually
 from support.runs import Bench
 
 MART = Relation("dwh_marts", "mart_a")
@@ -39,3 +49,43 @@ def test_who_reads_a_mart_is_named(bench: Bench, modest: psycopg.Connection):
         assert told.startswith(f"dwh_marts.mart_a, held by session {pid} ({user}, bi), idle in transaction, in a transaction since 20")
         reader.rollback()
         assert held_by_others(us, [MART]) == ""
+
+
+@pytest.fixture(scope="module")
+def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server on which transactions can be prepared, with a mart; PostgreSQL allows none unless it is told at its start."""
+    folder: Path = tmp_path_factory.mktemp("preparing")
+    with EmbeddedPostgres.start(folder) as server:
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("create schema dwh_marts; create table dwh_marts.mart_a (id integer)")
+            connection.execute("alter system set max_prepared_transactions = 2")
+        server.stop()
+        server.start_again()
+        yield server
+    remove(folder)
+
+
+def test_a_prepared_transaction_is_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
+    """It holds locks without a session, for ever. Told while a run waits for it, and to who wants to publish; no longer once it ends."""
+    monkeypatch.setattr(obstacles, "_EVERY", 0.1)
+    who = preparing.access
+    access = Access(preparing.host, preparing.port, who.database, who.user, who.password)
+    warehouse = Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
+    says = "dwh_marts.mart_a, held by prepared transaction 'half a transfer' (refresh), prepared at 20"
+    told: list[str] = []
+    with psycopg.connect(preparing.dsn, autocommit=True) as other, warehouse.another("dbt"), Watch(warehouse, told.append) as watch:
+        other.execute("begin; lock table dwh_marts.mart_a; prepare transaction 'half a transfer'")
+        assert held_by_others(other, [MART]).startswith(says)
+        with psycopg.connect(preparing.dsn, application_name="a-run") as run:
+            reads = threading.Thread(target=run.execute, args=["select from dwh_marts.mart_a"])
+            reads.start()
+            eventually(lambda: told, within=10)
+            assert watch.now.startswith(says)
+            other.execute("rollback prepared 'half a transfer'")
+            reads.join(10)
+            assert not reads.is_alive()
+            eventually(lambda: told[1:], within=10)
+        assert held_by_others(other, [MART]) == ""
+    assert told == [f"waits for {watch.last}", ""]
+    assert watch.last.startswith(says)
+    assert watch.now == ""
