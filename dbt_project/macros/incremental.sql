@@ -28,13 +28,16 @@
         {%- do create_indexes(fresh) %}
         {%- if existing %}{% do adapter.rename_relation(existing, old) %}{% endif %}
         {%- do adapter.rename_relation(fresh, target) %}
-        {#- Else the marts that are built next are planned as if it were empty. #}
-        {%- do run_query('analyze ' ~ target) %}
     {%- else %}
         {%- do log(this.identifier ~ ': further lines of ' ~ journals | map(attribute='name') | join(', '), info=true) %}
         {%- set insert = make_touched_anew(journals, key, sql) %}
         {%- call statement('main') %}{{ insert }}{% endcall %}
     {%- endif %}
+    {#-
+        Else what reads it next is planned as if it were empty; or as if its pages still were as the last vacuum left them, so that an
+        index alone seemed to do, and each row is looked up by itself.
+    #}
+    {%- if reason or journals | sum(attribute='now.further') %}{% do run_query('analyze ' ~ target) %}{% endif %}
 
     {%- do keep_marks(journals, marks, print) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}
