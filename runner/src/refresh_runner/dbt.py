@@ -25,6 +25,7 @@ from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
+from refresh_runner.dbt_connections import Connections
 from refresh_runner.dbt_quick import (
     exactly,
     parents,
@@ -35,7 +36,7 @@ from refresh_runner.dbt_quick import (
     spare_stack_walks,
     spared_collections,
 )
-from refresh_runner.dbt_results import Lines, OnDone, OnLine, SqlStates, ages_of, error_text, node_results, statements_of
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, ages_of, error_text, node_results, statements_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.inputs import Wanted
@@ -99,9 +100,9 @@ class Dbt:
         self.tests_known: Statements = {}
         """The statements of data tests that were kept when the project was read ahead, by id."""
         self._moved: dict[Relation, str] = {}
-        self._sqlstates = SqlStates()
-        self.session_settings: Mapping[str, str] | None = {}
-        """What PostgreSQL is told at the start of each session; None where something between takes nothing."""
+        self._connections = Connections()
+        self.session_settings: Mapping[str, str] = {}
+        """What PostgreSQL is told at the start of each session, beside its time-outs."""
         self.on_done: OnDone = lambda _id: None
         self.done: set[str] = set()
         """Ids of the nodes that the last command brought to a good end, also where it was stopped."""
@@ -236,7 +237,7 @@ class Dbt:
 
     def ages(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Ask how old the sources are; no question takes longer than `limit`. StoppedError when it is stopped from outside."""
-        return ages_of(nodes, self._execute("source freshness", nodes, limit), self._sqlstates)
+        return ages_of(nodes, self._execute("source freshness", nodes, limit), self._connections)
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
         """Build models, seeds, snapshots; none of their statements runs longer than `limit`. StoppedError when stopped from outside."""
@@ -297,7 +298,7 @@ class Dbt:
 
     def hang_up(self) -> None:
         """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
-        self._sqlstates.hang_up()
+        self._connections.hang_up()
 
     def _nodes(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
         try:
@@ -310,11 +311,12 @@ class Dbt:
         return found
 
     def _built(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
-        return node_results(nodes, self._execute(command, nodes, limit, flags), self._sqlstates)
+        return node_results(nodes, self._execute(command, nodes, limit, flags), self._connections)
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> dbtRunnerResult:
-        self._sqlstates.clear()
-        with self._variables(_options(self.session_settings, limit)), exactly(node.id for node in nodes):
+        self._connections.clear()
+        self._connections.settings = {**self.session_settings, **_time_outs(limit)}
+        with exactly(node.id for node in nodes):
             return self._invoke([command, *flags])
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:
@@ -330,7 +332,7 @@ class Dbt:
         least = "info" if command[0] in _BUILDING else "warn"
         # What is only compiled has not passed.
         on_done = self.on_done if command[0] in _BUILDING else lambda _id: None
-        with Lines(self._on_line, least, on_done) as lines, self._variables({}), self._sqlstates.recorded():
+        with Lines(self._on_line, least, on_done) as lines, self._variables(), self._connections.watched():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
@@ -347,9 +349,9 @@ class Dbt:
         return self._manifest
 
     @contextmanager
-    def _variables(self, further: Mapping[str, str]) -> Iterator[None]:
+    def _variables(self) -> Iterator[None]:
         """Set what dbt and libpq take from the environment alone; all as it was afterwards."""
-        ours = {PASSWORD_VARIABLE: self._access.password, "PGAPPNAME": self._application_name, **further}
+        ours = {PASSWORD_VARIABLE: self._access.password, "PGAPPNAME": self._application_name}
         before = {name: os.environ.get(name) for name in ours}
         os.environ.update(ours)
         try:
@@ -405,13 +407,10 @@ def _project_error(message: str, hint: str = LINT_HINT) -> RunFailedError:
     return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))
 
 
-def _options(session: Mapping[str, str] | None, limit: timedelta) -> dict[str, str]:
-    """Return libpq's options; waiting for a lock ends before the statement does, so that the error names the lock."""
-    if session is None:
-        return {}
+def _time_outs(limit: timedelta) -> dict[str, str]:
+    """Return PostgreSQL's settings; waiting for a lock ends before the statement does, so that the error names the lock."""
     milliseconds = max(int(limit.total_seconds() * 1000), 1000)
-    settings = {**session, "statement_timeout": str(milliseconds), "lock_timeout": str(milliseconds // 2)}
-    return {"PGOPTIONS": " ".join(f"-c {name}={value}" for name, value in settings.items())}
+    return {"statement_timeout": str(milliseconds), "lock_timeout": str(milliseconds // 2)}
 
 
 def _import_dbt() -> None:

@@ -1,23 +1,19 @@
-"""What dbt says, as plain values: its lines, its results, and the SQLSTATE that it drops on the way."""
+"""What dbt says, as plain values: its lines and its results."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Protocol, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from refresh_api.values import duration_text
-from refresh_runner.dbt_changes import changed
-from refresh_runner.failures import CONNECTION_LOST, may_pass
-from refresh_runner.sessions import hang_up
+from refresh_runner.dbt_connections import Connections
 from refresh_runner.steps import Node, NodeResult, NodeState
 
 if TYPE_CHECKING:
-    from dbt.adapters.contracts.connection import Connection
     from dbt.artifacts.schemas.results import NodeStatus
     from dbt.cli.main import dbtRunnerResult
     from dbt_common.events.base_types import EventMsg
@@ -77,90 +73,7 @@ class Lines:
         self._thread.join()
 
 
-class Handle(Protocol):
-    """The driver's connection, as far as it matters here."""
-
-    @property
-    def closed(self) -> int:
-        """Not 0 once it is."""
-
-    def fileno(self) -> int:
-        """Return its file descriptor."""
-
-
-class SqlStates:
-    """Remembers the SQLSTATE of each connection's last error; dbt keeps only the text, in the server's language."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, str] = {}
-        self._handles: list[Handle] = []
-        self._is_given_up = False
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._found.clear()
-        self._handles.clear()
-
-    def hang_up(self) -> None:
-        """End the connections that were opened since, whatever they wait for, and open no more."""
-        self._is_given_up = True
-        for handle in list(self._handles):
-            if not handle.closed:
-                hang_up(handle.fileno())
-
-    def of(self, connection: str) -> str | None:
-        """Return what went wrong on a connection; dbt names it by the node that uses it."""
-        return self._found.get(connection)
-
-    @contextmanager
-    def recorded(self) -> Iterator[None]:
-        """Listen to dbt's connections while inside: its one place that translates the driver's errors, and the one that connects."""
-        import psycopg2
-        from dbt.adapters.exceptions.connection import FailedToConnectError
-        from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
-
-        handle, open_once = Manager.exception_handler, vars(Manager)["open"].__func__
-
-        @contextmanager
-        def exception_handler(manager: Manager, sql: str) -> Iterator[None]:
-            try:
-                with handle(manager, sql):
-                    yield
-            except Exception as error:
-                if isinstance(error.__cause__, psycopg2.Error):
-                    self._found[str(manager.get_thread_connection().name)] = _sqlstate(error.__cause__)
-                raise
-
-        def open_(manager: type[Manager], connection: Connection) -> Connection:
-            if self._is_given_up:
-                raise FailedToConnectError("PostgreSQL did not answer")
-            try:
-                opened: Connection = open_once(manager, connection)
-            except Exception:
-                self._found[str(connection.name)] = CONNECTION_LOST
-                raise
-            self._handles.append(opened.handle)
-            return opened
-
-        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_)):
-            yield
-
-    def any(self) -> str | None:
-        """Return the SQLSTATE of a connection that failed, of one that won't pass if there is any: for errors that belong to no node."""
-        return min(self._found.values(), key=may_pass, default=None)
-
-
-def _sqlstate(error: object) -> str:
-    import psycopg2
-
-    code = getattr(error, "pgcode", None)
-    if code:
-        return str(code)
-    lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
-    return CONNECTION_LOST if lost else "XX000"
-
-
-def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlStates) -> tuple[NodeResult, ...]:
+def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> tuple[NodeResult, ...]:
     """Return a result for every node that should have run; one that dbt left out is broken."""
     found = {}
     if (executed := getattr(outcome.result, "results", None)) is not None:
@@ -172,12 +85,12 @@ def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: Sql
     results = []
     for node in nodes:
         state, message, seconds = found.get(node.id, (NodeState.BROKEN, otherwise, 0.0))
-        sqlstate = sqlstates.of(node.id) if node.id in found else sqlstates.any()
+        sqlstate = connections.sqlstate(node.id) if node.id in found else connections.worst
         results.append(NodeResult(node, state, message, sqlstate, seconds))
     return tuple(results)
 
 
-def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlStates) -> tuple[NodeResult, ...]:
+def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> tuple[NodeResult, ...]:
     """Return how old each source is: FAILED beyond its error_after, WARNED beyond its warn_after, BROKEN if it could not be asked."""
     executed = getattr(outcome.result, "results", None) or ()
     found = {result.node.unique_id: result for result in executed}
@@ -188,7 +101,7 @@ def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, sqlstates: SqlState
         status = str(result.status) if result else "runtime error"
         if result is None or status == "runtime error":
             message = _cleaned(result.message or "") if result else otherwise
-            results.append(NodeResult(node, NodeState.BROKEN, message, sqlstates.of(node.id) or sqlstates.any()))
+            results.append(NodeResult(node, NodeState.BROKEN, message, connections.sqlstate(node.id) or connections.worst))
         else:
             age = duration_text(timedelta(seconds=max(result.age, 0)))
             results.append(NodeResult(node, _AGES[status], f"was last loaded {age} ago"))

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _DATABASE: Final = "\ue000"
 _DATE: Final = "\ue001"
 """Stand in a kept statement for what each run has its own of; no text that people write holds them."""
-_CONTROL: Final = re.compile(r"\s*(begin|commit|rollback)\b", re.IGNORECASE)
+_CONTROL: Final = re.compile(r"\s*(begin|commit|rollback|select set_config)\b", re.IGNORECASE)
+"""What goes before and after, and is no node's own."""
 _PLAIN_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _COLUMNS: Final = ("failures", "should_warn", "should_error")
 """What the statement of a data test returns, in one row."""

@@ -52,8 +52,8 @@ class Warehouse:
     def __init__(self, access: Access, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
         self.access = access
         self.application_name = application_name[:63]
-        self.session_settings: Mapping[str, str] | None = {}
-        """What the sessions of others that work for this run should be told at their start; None where a pooler takes nothing."""
+        self.session_settings: Mapping[str, str] = {}
+        """What the sessions of others that work for this run should be told at their start."""
         self._clock = clock
         self._longest = longest
         self._is_given_up = False
@@ -174,10 +174,9 @@ class Warehouse:
         """Return a session that is ours alone; WarehouseUnreachable if what answers shares sessions among its clients."""
         connection = self._open(self.application_name)
         try:
-            pooled = sessions.is_pooled(connection)
-            if pooled and sessions.is_shared(connection, lambda: self._open(self.application_name)):
+            if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
                 raise RunFailedError(self._shared())
-            self.session_settings = None if pooled else sessions.watched(connection)
+            self.session_settings = sessions.watched(connection)
             connection.execute("select set_config('statement_timeout', %s, false)", [f"{int(self._longest.total_seconds())}s"])
         except BaseException:
             connection.close()
@@ -195,8 +194,6 @@ class Warehouse:
             sslmode=access.sslmode,
             sslrootcert=str(access.sslrootcert) if access.sslrootcert else None,
             application_name=application_name,
-            # Not what PGOPTIONS may hold for dbt.
-            options="",
             connect_timeout=_CONNECT_TIMEOUT,
             keepalives_idle=10,
             keepalives_interval=5,

@@ -16,7 +16,7 @@ from refresh_api.status import Outcome, Reason
 from support.pooler import pooler
 from support.proxy import Proxy
 from support.runs import Ran
-from support.scene import Scene
+from support.scene import LABELS, Scene
 
 
 def said(ran: Ran) -> tuple[object, object, str]:
@@ -52,6 +52,47 @@ def test_a_pooler_that_keeps_sessions_is_fine(scene: Scene, tmp_path: Path):
         ran = scene.bench.run(scene.spec())
     assert ran.code == 0, ran.output
     assert scene.live() == {scene.generation}
+
+
+def test_behind_a_pooler_postgresql_ends_what_takes_too_long(scene: Scene, tmp_path: Path):
+    """Its own time-out comes first, there too: the runner's, three seconds later, has other words."""
+    scene.pause("facts", 60)
+    spec = scene.spec()
+    for layer in spec["layers"]:
+        layer["timeout"] = "10s"
+    with pooler(scene.bench.database, tmp_path, "session") as port, through(scene, port):
+        code, reason, message = said(scene.bench.run(spec, 2, RUN_ID="fault-pooled"))
+    assert (code, reason) == (ExitCode.FAILED, Reason.LAYER_FAILED)
+    assert "canceling statement due to statement timeout" in message
+    scene.assert_all_well_after("fault-pooled", rows=1)
+
+
+@pytest.mark.parametrize("step", ["facts", "validation"])
+def test_behind_a_pooler_a_run_ends_when_it_is_told_to(scene: Scene, tmp_path: Path, step: str):
+    """Sessions have other numbers there, and can't be ended by them."""
+    with pooler(scene.bench.database, tmp_path, "session") as port, through(scene, port):
+        process = scene.start_until(step, f"fault-pooled-{step}", 60)
+        process.send_signal(signal.SIGTERM)
+        started = time.monotonic()
+        ran = scene.bench.finish(process, within=60)
+        assert time.monotonic() - started < 10
+        assert said(ran) == (ExitCode.INTERRUPTED, Reason.INTERRUPTED, f"ended from outside during {LABELS[step]}"), ran.output
+        scene.nobody_is_at_work()
+        scene.wake()
+        assert scene.again(f"fault-pooled-{step}", failures=0).code == 0
+    scene.assert_all_well_after(f"fault-pooled-{step}", rows=1)
+
+
+def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(scene: Scene, tmp_path: Path):
+    """The pooler hangs up for a client that is gone, and PostgreSQL looks whether somebody is still there."""
+    with pooler(scene.bench.database, tmp_path, "session") as port, through(scene, port):
+        process = scene.start_until("facts", "fault-pooled", 60)
+        process.kill()
+        process.communicate()
+        scene.nobody_is_at_work()
+        scene.wake()
+        assert scene.again("fault-pooled").code == 0
+    scene.assert_all_well_after("fault-pooled", rows=1)
 
 
 @pytest.mark.parametrize("step", ["facts", "validation"])

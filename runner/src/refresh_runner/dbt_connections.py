@@ -1,0 +1,135 @@
+"""dbt's connections to the warehouse: what PostgreSQL is told on each, what went wrong on it, and its end from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from refresh_runner.dbt_changes import changed
+from refresh_runner.failures import CONNECTION_LOST, may_pass
+from refresh_runner.sessions import hang_up
+
+if TYPE_CHECKING:
+    from dbt.adapters.contracts.connection import Connection
+
+
+class Cursor(Protocol):
+    """The driver's cursor, as far as it matters here."""
+
+    def execute(self, statement: str, bindings: list[str]) -> object:
+        """Send a statement."""
+
+
+class Handle(Protocol):
+    """The driver's connection, as far as it matters here."""
+
+    @property
+    def closed(self) -> int:
+        """Not 0 once it is."""
+
+    def fileno(self) -> int:
+        """Return its file descriptor."""
+
+    def cursor(self) -> Cursor:
+        """Return a new cursor."""
+
+    def commit(self) -> None:
+        """End the transaction."""
+
+
+class Connections:
+    """Those that dbt opens while it works for us."""
+
+    def __init__(self) -> None:
+        self.settings: Mapping[str, str] = {}
+        """What PostgreSQL is told at the start of each session."""
+        self._found: dict[str, str] = {}
+        """The SQLSTATE of each one's last error; dbt keeps only the text, in the server's language."""
+        self._handles: list[Handle] = []
+        self._is_given_up = False
+
+    def clear(self) -> None:
+        """Forget all."""
+        self._found.clear()
+        self._handles.clear()
+
+    def hang_up(self) -> None:
+        """End those that were opened since, whatever they wait for, and open no more."""
+        self._is_given_up = True
+        for handle in list(self._handles):
+            _end(handle)
+
+    def sqlstate(self, connection: str) -> str | None:
+        """Return what went wrong on one; dbt names it by the node that uses it."""
+        return self._found.get(connection)
+
+    @property
+    def worst(self) -> str | None:
+        """The SQLSTATE of one that failed, of one that won't pass if there is any: for errors that belong to no node."""
+        return min(self._found.values(), key=may_pass, default=None)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Stand while inside where dbt translates the driver's errors, where it connects, and where it cancels."""
+        import psycopg2
+        from dbt.adapters.exceptions.connection import FailedToConnectError
+        from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
+
+        handle, open_once = Manager.exception_handler, vars(Manager)["open"].__func__
+
+        @contextmanager
+        def exception_handler(manager: Manager, sql: str) -> Iterator[None]:
+            try:
+                with handle(manager, sql):
+                    yield
+            except Exception as error:
+                if isinstance(error.__cause__, psycopg2.Error):
+                    self._found[str(manager.get_thread_connection().name)] = _sqlstate(error.__cause__)
+                raise
+
+        def open_(manager: type[Manager], connection: Connection) -> Connection:
+            if self._is_given_up:
+                raise FailedToConnectError("PostgreSQL did not answer")
+            if connection.state == "open":
+                return connection
+            try:
+                opened: Connection = open_once(manager, connection)
+                self._handles.append(opened.handle)
+                self._tell(opened.handle)
+            except Exception as error:
+                self._found[str(connection.name)] = CONNECTION_LOST
+                if isinstance(error, psycopg2.Error):
+                    raise FailedToConnectError(str(error)) from error
+                raise
+            return opened
+
+        def cancel(_manager: Manager, connection: Connection) -> None:
+            # dbt would ask PostgreSQL, on one more connection, to end a session by its number: behind a pooler that is not ours.
+            _end(connection.handle)
+
+        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_), cancel=cancel):
+            yield
+
+    def _tell(self, handle: Handle) -> None:
+        """By a statement, since a pooler takes no options when it is connected to."""
+        if self.settings:
+            calls = ", ".join(["set_config(%s, %s, false)"] * len(self.settings))
+            handle.cursor().execute(f"select {calls}", [word for setting in self.settings.items() for word in setting])
+            handle.commit()
+
+
+def _end(handle: Handle) -> None:
+    """Hang up; what was asked on it ends on the server too, since sessions are told to look whether somebody is still there."""
+    if not handle.closed:
+        hang_up(handle.fileno())
+
+
+def _sqlstate(error: object) -> str:
+    import psycopg2
+
+    code = getattr(error, "pgcode", None)
+    if code:
+        return str(code)
+    lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return CONNECTION_LOST if lost else "XX000"
