@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from refresh_runner.dbt_changes import changed
@@ -24,12 +24,8 @@ class Cursor(Protocol):
 class Handle(Protocol):
     """The driver's connection, as far as it matters here."""
 
-    @property
-    def closed(self) -> int:
-        """Not 0 once it is."""
-
     def fileno(self) -> int:
-        """Return its file descriptor."""
+        """Return its file descriptor; InterfaceError once it is closed."""
 
     def cursor(self) -> Cursor:
         """Return a new cursor."""
@@ -73,6 +69,7 @@ class Connections:
     def watched(self) -> Iterator[None]:
         """Stand while inside where dbt translates the driver's errors, where it connects, and where it cancels."""
         import psycopg2
+        from dbt.adapters.contracts.connection import ConnectionState
         from dbt.adapters.exceptions.connection import FailedToConnectError
         from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
 
@@ -91,17 +88,21 @@ class Connections:
         def open_(manager: type[Manager], connection: Connection) -> Connection:
             if self._is_given_up:
                 raise FailedToConnectError("PostgreSQL did not answer")
-            if connection.state == "open":
+            if connection.state is ConnectionState.OPEN:
                 return connection
             try:
                 opened: Connection = open_once(manager, connection)
-                self._handles.append(opened.handle)
-                self._tell(opened.handle)
-            except Exception as error:
+            except Exception:
                 self._found[str(connection.name)] = CONNECTION_LOST
-                if isinstance(error, psycopg2.Error):
-                    raise FailedToConnectError(str(error)) from error
                 raise
+            self._handles.append(opened.handle)
+            try:
+                self._tell(opened.handle)
+            except psycopg2.Error as error:
+                self._found[str(connection.name)] = _sqlstate(error)
+                # As dbt leaves one that it could not open.
+                connection.handle, connection.state = None, ConnectionState.FAIL
+                raise FailedToConnectError(str(error)) from error
             return opened
 
         def cancel(_manager: Manager, connection: Connection) -> None:
@@ -121,7 +122,10 @@ class Connections:
 
 def _end(handle: Handle) -> None:
     """Hang up; what was asked on it ends on the server too, since sessions are told to look whether somebody is still there."""
-    if not handle.closed:
+    from psycopg2 import InterfaceError
+
+    # Its own thread may close it at any moment.
+    with suppress(InterfaceError):
         hang_up(handle.fileno())
 
 
