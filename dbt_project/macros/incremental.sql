@@ -35,9 +35,9 @@
     {%- endif %}
     {#-
         Else what reads it next is planned as if it were empty; or as if its pages still were as the last vacuum left them, so that an
-        index alone seemed to do, and each row is looked up by itself.
+        index alone seemed to do, and each row is looked up by itself. Whoever has it locked, as a vacuum, does the same.
     #}
-    {%- if reason or journals | sum(attribute='now.further') %}{% do run_query('analyze ' ~ target) %}{% endif %}
+    {%- if reason or journals | sum(attribute='now.further') %}{% do run_query('analyze (skip_locked) ' ~ target) %}{% endif %}
 
     {%- do keep_marks(journals, marks, print) %}
     {{ run_hooks(post_hooks, inside_transaction=True) }}

@@ -44,15 +44,25 @@ class Connections:
         """The SQLSTATE of each one's last error; dbt keeps only the text, in the server's language."""
         self._handles: list[Handle] = []
         self._is_given_up = False
+        self._is_cancelled = False
 
     def clear(self) -> None:
-        """Forget all."""
+        """Forget all; another command begins."""
         self._found.clear()
         self._handles.clear()
+        self._is_cancelled = False
 
     def hang_up(self) -> None:
-        """End those that were opened since, whatever they wait for, and open no more."""
+        """End those that were opened since, whatever they wait for, and open no more, ever."""
         self._is_given_up = True
+        self._end_all()
+
+    def cancel(self) -> None:
+        """The same until the next command."""
+        self._is_cancelled = True
+        self._end_all()
+
+    def _end_all(self) -> None:
         for handle in list(self._handles):
             _end(handle)
 
@@ -88,6 +98,8 @@ class Connections:
         def open_(manager: type[Manager], connection: Connection) -> Connection:
             if self._is_given_up:
                 raise FailedToConnectError("PostgreSQL did not answer")
+            if self._is_cancelled:
+                raise FailedToConnectError("the run was stopped")
             if connection.state is ConnectionState.OPEN:
                 return connection
             try:
@@ -96,6 +108,9 @@ class Connections:
                 self._found[str(connection.name)] = CONNECTION_LOST
                 raise
             self._handles.append(opened.handle)
+            if self._is_given_up or self._is_cancelled:
+                # Too late for those who end all that there are.
+                _end(opened.handle)
             try:
                 self._tell(opened.handle)
             except psycopg2.Error as error:
@@ -105,11 +120,12 @@ class Connections:
                 raise FailedToConnectError(str(error)) from error
             return opened
 
-        def cancel(_manager: Manager, connection: Connection) -> None:
-            # dbt would ask PostgreSQL, on one more connection, to end a session by its number: behind a pooler that is not ours.
-            _end(connection.handle)
+        def cancel_open(_manager: Manager) -> list[str]:
+            # dbt would ask PostgreSQL, on one more connection, to end sessions by their numbers: behind a pooler those are not ours.
+            self.cancel()
+            return []
 
-        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_), cancel=cancel):
+        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_), cancel_open=cancel_open):
             yield
 
     def _tell(self, handle: Handle) -> None:

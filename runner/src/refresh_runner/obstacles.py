@@ -28,7 +28,7 @@ HELD_BY: Final = "held by"
 # Who holds it comes before who only stands in the queue. A transaction that was prepared, and neither committed nor rolled back since,
 # holds its locks without a session: PostgreSQL calls it session 0.
 _WAITED_FOR: Final = """
-    select wanted.relation::regclass::text, blocking.pid
+    select wanted.relation::regclass::text, blocking.pid, wanted.transactionid::text
     from pg_stat_activity waiting
     join pg_locks wanted on wanted.pid = waiting.pid and not wanted.granted
     cross join lateral unnest(pg_blocking_pids(waiting.pid)) blocking(pid)
@@ -37,7 +37,7 @@ _WAITED_FOR: Final = """
         and holder.application_name is distinct from waiting.application_name and (blocking.pid = 0 or holder.pid is not null)
     order by exists (select from pg_locks queued where queued.pid = holder.pid and not queued.granted), holder.xact_start limit 1"""
 _READ: Final = """
-    select held.relation::regclass::text, coalesce(held.pid, 0)
+    select held.relation::regclass::text, coalesce(held.pid, 0), null
     from unnest(%s::text[]) wanted(name)
     join pg_locks held on held.relation = to_regclass(wanted.name) and held.granted and held.pid is distinct from pg_backend_pid()
         and held.database = (select oid from pg_database where datname = current_database())
@@ -54,16 +54,18 @@ _PREPARED: Final = """
     from pg_prepared_xacts
     join pg_locks own on own.transactionid = pg_prepared_xacts.transaction and own.pid is null
     join pg_locks held on held.virtualtransaction = own.virtualtransaction and held.pid is null and held.granted
-    where held.relation = to_regclass(%s) and pg_prepared_xacts.database = current_database() order by prepared limit 1"""
+    where pg_prepared_xacts.database = current_database()
+        and (held.relation = to_regclass(%s) or pg_prepared_xacts.transaction::text = %s)
+    order by prepared limit 1"""
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """What is in the way; equal to another one if it is the same session with the same lock, whatever it does by then."""
+    """What is in the way; equal to another one if it is the same holder with the same lock, whatever it does by then."""
 
     lock: str
-    session: int
-    """0 for a prepared transaction."""
+    holder: str
+    """A session by its number, or a prepared transaction by its name."""
     text: str = field(compare=False)
     """For people."""
 
@@ -130,16 +132,17 @@ def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object)
     found = connection.execute(query, [wanted]).fetchone()
     if found is None:
         return None
-    relation, pid = found
+    relation, pid, transaction = found
     lock = relation or "a lock"
-    return Obstacle(lock, pid, f"{lock}, {HELD_BY} {_session(connection, pid) if pid else _prepared(connection, relation)}")
+    holder, about = _session(connection, pid) if pid else _prepared(connection, relation, transaction)
+    return Obstacle(lock, holder, f"{lock}, {HELD_BY} {holder}{about}")
 
 
-def _session(connection: psycopg.Connection, pid: int) -> str:
+def _session(connection: psycopg.Connection, pid: int) -> tuple[str, str]:
     who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
-    return f"session {pid} ({who})" + (f", {does}" if does else "")
+    return f"session {pid}", f" ({who})" + (f", {does}" if does else "")
 
 
-def _prepared(connection: psycopg.Connection, relation: str | None) -> str:
-    name, owner, since = connection.execute(_PREPARED, [relation]).fetchone() or ("", "gone since", "")
-    return " ".join(["prepared transaction", *([name] if name else []), f"({owner})"]) + (f", {since}" if since else "")
+def _prepared(connection: psycopg.Connection, relation: str | None, transaction: str | None) -> tuple[str, str]:
+    name, owner, since = connection.execute(_PREPARED, [relation, transaction]).fetchone() or ("", "", "")
+    return (f"prepared transaction {name}", f" ({owner}), {since}") if name else ("a prepared transaction", "")

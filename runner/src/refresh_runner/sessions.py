@@ -23,13 +23,19 @@ def watched(connection: psycopg.Connection) -> Mapping[str, str]:
     """The server ends what this session does once its client is gone; return the settings that do it, for other sessions too."""
     settings = {**_WATCH, **(_CHECK if connection.info.server_version >= _HAS_CHECK else {})}
     for wanted in (settings, _WATCH):
-        calls = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in wanted.items())
         try:
-            connection.execute(sql.SQL("select {}").format(calls))
+            tell(connection, wanted)
             return wanted
         except psycopg.errors.InvalidParameterValue:
             continue  # not on the server's operating system
     return {}
+
+
+def tell(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+    """Set what a session is to work by. By a statement, since a pooler takes no options when it is connected to."""
+    if settings:
+        calls = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in settings.items())
+        connection.execute(sql.SQL("select {}").format(calls))
 
 
 def is_pooled(connection: psycopg.Connection) -> bool:

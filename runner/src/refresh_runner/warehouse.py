@@ -53,7 +53,7 @@ class Warehouse:
         self.access = access
         self.application_name = application_name[:63]
         self.session_settings: Mapping[str, str] = {}
-        """What the sessions of others that work for this run should be told at their start."""
+        """What all sessions that work for this run are told at their start."""
         self._clock = clock
         self._longest = longest
         self._is_given_up = False
@@ -148,7 +148,9 @@ class Warehouse:
     def another(self, purpose: str) -> psycopg.Connection:
         """Return a new connection beside this one, for a thread of its own; `end_own_sessions` leaves it alone."""
         suffix = f" ({purpose})"
-        return self._open(self.application_name[: 63 - len(suffix)] + suffix)
+        connection = self._open(self.application_name[: 63 - len(suffix)] + suffix)
+        sessions.tell(connection, self.session_settings)
+        return connection
 
     def end_own_sessions(self) -> None:
         """No other session of this run does anything afterwards, as far as PostgreSQL obeys within seconds.

@@ -65,27 +65,52 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPost
     remove(folder)
 
 
-def test_a_prepared_transaction_is_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
-    """It holds locks without a session, for ever. Told while a run waits for it, and to who wants to publish; no longer once it ends."""
+def warehouse_of(server: EmbeddedPostgres) -> Warehouse:
+    who = server.access
+    access = Access(server.host, server.port, who.database, who.user, who.password)
+    return Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
+
+
+def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
+    """They hold locks without a session, for ever. Told while a run waits for them, and to who wants to publish; no longer once ended."""
     monkeypatch.setattr(obstacles, "_EVERY", 0.1)
-    who = preparing.access
-    access = Access(preparing.host, preparing.port, who.database, who.user, who.password)
-    warehouse = Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
-    says = "dwh_marts.mart_a, held by prepared transaction 'half a transfer' (refresh), prepared at 20"
+    warehouse = warehouse_of(preparing)
+    says = "dwh_marts.mart_a, held by prepared transaction '{}' (refresh), prepared at 20"
     told: list[str] = []
-    with psycopg.connect(preparing.dsn, autocommit=True) as other, warehouse.another("dbt"), Watch(warehouse, told.append) as watch:
-        other.execute("begin; lock table dwh_marts.mart_a; prepare transaction 'half a transfer'")
-        assert held_by_others(other, [MART]).startswith(says)
+    with psycopg.connect(preparing.dsn, autocommit=True) as other, Watch(warehouse, told.append) as watch:
+        for name in ("half a transfer", "its other half"):
+            other.execute(f"begin; lock table dwh_marts.mart_a in row exclusive mode; prepare transaction '{name}'".encode())
+        assert held_by_others(other, [MART]).startswith(says.format("half a transfer"))
         with psycopg.connect(preparing.dsn, application_name="a-run") as run:
-            reads = threading.Thread(target=run.execute, args=["select from dwh_marts.mart_a"])
-            reads.start()
+            wants = threading.Thread(target=run.execute, args=["lock table dwh_marts.mart_a"])
+            wants.start()
             eventually(lambda: told, within=10)
-            assert watch.now.startswith(says)
+            assert watch.now.startswith(says.format("half a transfer"))
             other.execute("rollback prepared 'half a transfer'")
-            reads.join(10)
-            assert not reads.is_alive()
             eventually(lambda: told[1:], within=10)
+            assert watch.now.startswith(says.format("its other half"))
+            other.execute("rollback prepared 'its other half'")
+            wants.join(10)
+            assert not wants.is_alive()
+            eventually(lambda: told[2:], within=10)
         assert held_by_others(other, [MART]) == ""
-    assert told == [f"waits for {watch.last}", ""]
-    assert watch.last.startswith(says)
+    assert told[1:] == [f"waits for {watch.last}", ""]
     assert watch.now == ""
+
+
+def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
+    """What is waited for then is the transaction itself, of which PostgreSQL names no table."""
+    monkeypatch.setattr(obstacles, "_EVERY", 0.1)
+    warehouse = warehouse_of(preparing)
+    told: list[str] = []
+    with psycopg.connect(preparing.dsn, autocommit=True) as other, Watch(warehouse, told.append):
+        other.execute("insert into dwh_marts.mart_a values (1)")
+        other.execute("begin; update dwh_marts.mart_a set id = 2; prepare transaction 'a row'")
+        with psycopg.connect(preparing.dsn, application_name="a-run") as run:
+            wants = threading.Thread(target=run.execute, args=["update dwh_marts.mart_a set id = 3"])
+            wants.start()
+            eventually(lambda: told, within=10)
+            other.execute("rollback prepared 'a row'")
+            wants.join(10)
+            assert not wants.is_alive()
+    assert told[0].startswith("waits for a lock, held by prepared transaction 'a row' (refresh), prepared at 20")
