@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 
 import psycopg
@@ -248,3 +249,14 @@ def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_
     finally:
         warehouse.close()
         bench.database.run(f"drop role {name}_login; drop role {name}_owner")
+
+
+def test_all_sessions_of_a_run_look_for_their_client(bench: Bench):
+    """Also those beside the one that holds the warehouse: what a killed run had asked there ends as well."""
+    env = bench.database.env
+    access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
+    warehouse = Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
+    asked = "select name from pg_settings where name in ('client_connection_check_interval', 'tcp_keepalives_idle') and setting <> '0'"
+    before = bench.database.rows(asked)
+    with closing(warehouse.connect()) as held, closing(warehouse.another("look")) as beside:
+        assert held.execute(asked.encode()).fetchall() == beside.execute(asked.encode()).fetchall() != before
