@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,10 +22,12 @@ from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_
 from refresh_api.order import Order, RefreshRef, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
+from refresh_runner.access import Access
 from refresh_runner.command import Places, Surroundings, run_command
 from refresh_runner.interrupts import Interrupts
 from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
+from refresh_runner.warehouse import Warehouse
 from support.postgres import Database
 
 Json = dict[str, Any]
@@ -256,3 +258,11 @@ def held(bench: Bench, name: str = "other-run") -> Iterator[psycopg.Connection]:
     with psycopg.connect(bench.database.dsn, autocommit=True, application_name=name) as connection:
         connection.execute("select pg_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY))
         yield connection
+
+
+@contextmanager
+def warehouse(env: Mapping[str, str], name: str = "tests") -> Iterator[Warehouse]:
+    """Give the runner's door to a database, by libpq's variables, for sessions of this name."""
+    access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
+    with closing(Warehouse(access, name, Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))) as ours:
+        yield ours

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from refresh_runner.dbt_changes import changed
 from refresh_runner.failures import CONNECTION_LOST, may_pass
-from refresh_runner.sessions import hang_up
+from refresh_runner.sessions import hang_up, telling
 
 if TYPE_CHECKING:
     from dbt.adapters.contracts.connection import Connection
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Cursor(Protocol):
     """The driver's cursor, as far as it matters here."""
 
-    def execute(self, statement: str, bindings: list[str]) -> object:
+    def execute(self, statement: str) -> object:
         """Send a statement."""
 
 
@@ -62,6 +62,13 @@ class Connections:
         self._is_cancelled = True
         self._end_all()
 
+    @property
+    def _refusal(self) -> str:
+        """Why none is opened any more; empty if they are."""
+        if self._is_given_up:
+            return "PostgreSQL did not answer"
+        return "the run was stopped" if self._is_cancelled else ""
+
     def _end_all(self) -> None:
         for handle in list(self._handles):
             _end(handle)
@@ -96,10 +103,8 @@ class Connections:
                 raise
 
         def open_(manager: type[Manager], connection: Connection) -> Connection:
-            if self._is_given_up:
-                raise FailedToConnectError("PostgreSQL did not answer")
-            if self._is_cancelled:
-                raise FailedToConnectError("the run was stopped")
+            if self._refusal:
+                raise FailedToConnectError(self._refusal)
             if connection.state is ConnectionState.OPEN:
                 return connection
             try:
@@ -108,7 +113,7 @@ class Connections:
                 self._found[str(connection.name)] = CONNECTION_LOST
                 raise
             self._handles.append(opened.handle)
-            if self._is_given_up or self._is_cancelled:
+            if self._refusal:
                 # Too late for those who end all that there are.
                 _end(opened.handle)
             try:
@@ -129,10 +134,8 @@ class Connections:
             yield
 
     def _tell(self, handle: Handle) -> None:
-        """By a statement, since a pooler takes no options when it is connected to."""
         if self.settings:
-            calls = ", ".join(["set_config(%s, %s, false)"] * len(self.settings))
-            handle.cursor().execute(f"select {calls}", [word for setting in self.settings.items() for word in setting])
+            handle.cursor().execute(telling(self.settings))
             handle.commit()
 
 

@@ -32,10 +32,15 @@ def watched(connection: psycopg.Connection) -> Mapping[str, str]:
 
 
 def tell(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
-    """Set what a session is to work by. By a statement, since a pooler takes no options when it is connected to."""
+    """Set what a session is to work by."""
     if settings:
-        calls = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in settings.items())
-        connection.execute(sql.SQL("select {}").format(calls))
+        connection.execute(telling(settings).encode())
+
+
+def telling(settings: Mapping[str, str]) -> str:
+    """Return the statement that sets what a session is to work by, since a pooler takes no options when it is connected to."""
+    calls = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in settings.items())
+    return sql.SQL("select {}").format(calls).as_string(None)
 
 
 def is_pooled(connection: psycopg.Connection) -> bool:

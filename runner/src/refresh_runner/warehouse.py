@@ -179,7 +179,7 @@ class Warehouse:
             if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
                 raise RunFailedError(self._shared())
             self.session_settings = sessions.watched(connection)
-            connection.execute("select set_config('statement_timeout', %s, false)", [f"{int(self._longest.total_seconds())}s"])
+            sessions.tell(connection, {"statement_timeout": f"{int(self._longest.total_seconds())}s"})
         except BaseException:
             connection.close()
             raise

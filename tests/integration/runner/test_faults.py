@@ -19,7 +19,7 @@ from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE
 from refresh_runner.warehouse import Warehouse
 from support.eventually import eventually
-from support.runs import Bench, Ran, held, meanwhile
+from support.runs import Bench, Ran, held, meanwhile, warehouse
 
 # A layer whose model sleeps as long as the source says, and no more.
 SLOW = {
@@ -234,29 +234,27 @@ def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_
     name = bench.database.name
     bench.database.run(f"create role {name}_owner; create role {name}_login login password 'x' in role {name}_owner")
     bench.database.run(f"alter role {name}_login set role {name}_owner")
-    env = bench.database.env
-    login = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], f"{name}_login", "x")
-    warehouse = Warehouse(login, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
-    dsn = psycopg.conninfo.make_conninfo(bench.database.dsn, application_name="a-run", user=login.user, password="x")
+    login = {**bench.database.env, "PGUSER": f"{name}_login", "PGPASSWORD": "x"}
+    dsn = psycopg.conninfo.make_conninfo(bench.database.dsn, application_name="a-run", user=login["PGUSER"], password="x")
     try:
-        with psycopg.connect(bench.database.dsn, application_name="a-run") as somebody, psycopg.connect(dsn) as left:
+        with (
+            psycopg.connect(bench.database.dsn, application_name="a-run") as somebody,
+            psycopg.connect(dsn) as left,
+            warehouse(login, "a-run") as ours,
+        ):
             assert left.execute("select current_user, session_user").fetchone() == (f"{name}_owner", f"{name}_login")
-            warehouse.end_own_sessions()
+            ours.end_own_sessions()
             with pytest.raises(psycopg.OperationalError):
                 left.execute("select")
             somebody.execute("select")
-            assert warehouse.connect().execute("select current_user").fetchone() == (f"{name}_owner",)
+            assert ours.connect().execute("select current_user").fetchone() == (f"{name}_owner",)
     finally:
-        warehouse.close()
         bench.database.run(f"drop role {name}_login; drop role {name}_owner")
 
 
 def test_all_sessions_of_a_run_look_for_their_client(bench: Bench):
     """Also those beside the one that holds the warehouse: what a killed run had asked there ends as well."""
-    env = bench.database.env
-    access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
-    warehouse = Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
     asked = "select name from pg_settings where name in ('client_connection_check_interval', 'tcp_keepalives_idle') and setting <> '0'"
     before = bench.database.rows(asked)
-    with closing(warehouse.connect()) as held, closing(warehouse.another("look")) as beside:
-        assert held.execute(asked.encode()).fetchall() == beside.execute(asked.encode()).fetchall() != before
+    with warehouse(bench.database.env) as ours, ours.session() as holding, closing(ours.another("look")) as beside:
+        assert holding.execute(asked.encode()).fetchall() == beside.execute(asked.encode()).fetchall() != before

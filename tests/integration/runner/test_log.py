@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 
 import pytest
 
 from refresh_runner import refresh_log
-from refresh_runner.access import Access
 from refresh_runner.failures import RunFailedError
-from refresh_runner.journal import Clock
 from refresh_runner.report import LogEntry
-from refresh_runner.warehouse import Warehouse
 from support.postgres import Database
+from support.runs import warehouse
 
-CLOCK = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
 ENTRY = LogEntry(True, 4, "Phase 2 refresh - 4/4 marts validated", "phase2-dashboards-refresh", "phase2-1")
 COLUMNS = """select column_name, data_type from information_schema.columns
     where table_name = 'dbt_refresh_log' order by ordinal_position"""
 
 
-@contextmanager
-def warehouse(database: Database) -> Iterator[Warehouse]:
-    """Give the runner's door to a database."""
-    env = database.env
-    access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
-    with closing(Warehouse(access, "tests", CLOCK)) as ours:
-        yield ours
-
-
 def log(database: Database, *entries: LogEntry) -> None:
     """Write log rows."""
-    with warehouse(database) as ours:
+    with warehouse(database.env) as ours:
         for entry in entries:
             refresh_log.write(ours, entry)
 
@@ -91,7 +75,7 @@ def test_many_can_make_the_table_at_once(fresh_database: Database):
 
     def log_one(number: int) -> None:
         try:
-            with warehouse(fresh_database) as ours:
+            with warehouse(fresh_database.env) as ours:
                 ours.connect()
                 barrier.wait(20)
                 refresh_log.write(ours, LogEntry(True, number, "", "r", f"run-{number}"))

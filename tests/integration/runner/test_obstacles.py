@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -13,13 +11,10 @@ import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres, remove
 from refresh_runner import obstacles
-from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.journal import Clock
 from refresh_runner.obstacles import Watch, held_by_others
-from refresh_runner.warehouse import Warehouse
 from support.eventually import eventually
-from support.runs import Bench
+from support.runs import Bench, warehouse
 
 MART = Relation("dwh_marts", "mart_a")
 ROLE = "sans-droits"
@@ -65,19 +60,16 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPost
     remove(folder)
 
 
-def warehouse_of(server: EmbeddedPostgres) -> Warehouse:
-    who = server.access
-    access = Access(server.host, server.port, who.database, who.user, who.password)
-    return Warehouse(access, "a-run", Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))
-
-
 def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
     """They hold locks without a session, for ever. Told while a run waits for them, and to who wants to publish; no longer once ended."""
     monkeypatch.setattr(obstacles, "_EVERY", 0.1)
-    warehouse = warehouse_of(preparing)
     says = "dwh_marts.mart_a, held by prepared transaction '{}' (refresh), prepared at 20"
     told: list[str] = []
-    with psycopg.connect(preparing.dsn, autocommit=True) as other, Watch(warehouse, told.append) as watch:
+    with (
+        psycopg.connect(preparing.dsn, autocommit=True) as other,
+        warehouse(preparing.env, "a-run") as ours,
+        Watch(ours, told.append) as watch,
+    ):
         for name in ("half a transfer", "its other half"):
             other.execute(f"begin; lock table dwh_marts.mart_a in row exclusive mode; prepare transaction '{name}'".encode())
         assert held_by_others(other, [MART]).startswith(says.format("half a transfer"))
@@ -101,9 +93,12 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
 def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
     """What is waited for then is the transaction itself, of which PostgreSQL names no table."""
     monkeypatch.setattr(obstacles, "_EVERY", 0.1)
-    warehouse = warehouse_of(preparing)
     told: list[str] = []
-    with psycopg.connect(preparing.dsn, autocommit=True) as other, Watch(warehouse, told.append):
+    with (
+        psycopg.connect(preparing.dsn, autocommit=True) as other,
+        warehouse(preparing.env, "a-run") as ours,
+        Watch(ours, told.append),
+    ):
         other.execute("insert into dwh_marts.mart_a values (1)")
         other.execute("begin; update dwh_marts.mart_a set id = 2; prepare transaction 'a row'")
         with psycopg.connect(preparing.dsn, application_name="a-run") as run:
