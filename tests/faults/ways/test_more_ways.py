@@ -1,0 +1,15 @@
+"""The projects of the comparison that are too many for every change, and all of them with the project parsed ahead."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.ways.compared import Stage
+from support.ways.project import Project, Way
+from support.ways.projects import all_projects
+
+
+@pytest.mark.parametrize("project", all_projects(), ids=lambda project: project.name)
+def test_every_way_comes_to_the_same(stage: Stage, project: Project) -> None:
+    """Relations, rows, grants, constraints, results and exit codes, after each run; or it is refused."""
+    assert stage.verdict(project, tuple(Way)) == []

@@ -1,0 +1,241 @@
+"""Runs a project every way, each in a database of its own, and says in what they differ."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import yaml
+from psycopg import sql
+
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.catalog import Relation
+from refresh_runner.publish import before
+from support.postgres import Database, create_database, drop_database
+from support.ways.facts import Facts, facts_of
+from support.ways.project import BUILDER, NAME, READER, Project, Way, put
+from support.ways.warm import Done, Warm
+
+ALL = (Way.PLAIN, Way.DIRECT, Way.SWAP)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run has come to."""
+
+    code: int
+    output: str
+    results: Mapping[str, str]
+    """State of each node, with what a test has found, by unique id."""
+    facts: Facts
+
+
+@dataclass
+class Stage:
+    """What all projects share: the server, and a process for each of plain dbt and ours."""
+
+    server: EmbeddedPostgres
+    plain: Warm
+    ours: Warm
+    folder: Path
+    databases: list[Database] = field(default_factory=list)
+
+    def prepare(self) -> None:
+        """Make the roles."""
+        with psycopg.connect(self.server.dsn, autocommit=True) as connection:
+            password = sql.Literal(self.server.access.password)
+            connection.execute(sql.SQL("create role {} login password {}").format(sql.Identifier(BUILDER), password))
+            connection.execute(sql.SQL("create role {}").format(sql.Identifier(READER)))
+
+    def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
+        """Return what is not as the project says: nothing, if all is well."""
+        said = self.refused(project, ways) if project.refused else []
+        said += self.compared(project, [way for way in ways if not (project.refused and way in project.refused_by)])
+        if not project.differs:
+            return said
+        return [] if said else [f"it is the same now: take its mark away ({project.differs})"]
+
+    def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
+        """Run a project every way, once and after each of its edits; return all differences, of the first run that has some."""
+        folder = self.folder / project.name
+        sides = [_Side(self, project, way, folder / way.name.lower()) for way in ways]
+        try:
+            with ThreadPoolExecutor(len(sides)) as pool:
+                for number in range(len(project.edits) + 1):
+                    outcomes = dict(zip([side.way for side in sides], pool.map(lambda side: side.run(number), sides), strict=True))  # noqa: B023
+                    said = [f"run {number + 1}: {line}" for line in _differences(project, outcomes)]
+                    if said:
+                        return [*said, *_last_words(outcomes)]
+            if wrong := _unexpected_codes(project, outcomes):
+                return [*wrong, *_last_words(outcomes)]
+        finally:
+            for side in sides:
+                drop_database(side.database)
+        return []
+
+    def refused(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
+        """Have `lint` and a run refuse a project where they must; return what is not as it should be."""
+        said: list[str] = []
+        for way in set(project.refused_by) & set(ways):
+            side = _Side(self, project, way, self.folder / project.name / f"refused-{way.name.lower()}")
+            try:
+                lint, facts = side.lint(), side.facts()
+                run = side.run(0)
+                said += _not_refused(f"{way}: lint", project, lint.code, lint.output)
+                said += _not_refused(f"{way}: the run", project, run.code, run.output)
+                said += [f"{way}: although refused: {line}" for line in differing("before", facts, "after", run.facts)]
+                if run.results:
+                    said.append(f"{way}: although refused, it has built {', '.join(run.results)}")
+            finally:
+                drop_database(side.database)
+        return said
+
+
+class _Side:
+    """A project, run one way."""
+
+    def __init__(self, stage: Stage, project: Project, way: Way, folder: Path) -> None:
+        self.way = way
+        self._stage = stage
+        self._project = project
+        self._folder = folder
+        self._ran = 0
+        self.database = create_database(stage.server, f"{project.name}_{folder.name}"[:63].replace("-", "_"))
+        name = sql.Identifier(self.database.name)
+        with self.database.connect() as connection:
+            connection.execute(sql.SQL("alter database {} owner to {}").format(name, sql.Identifier(BUILDER)))
+            connection.execute(project.admin.encode())
+            connection.execute(sql.SQL("set role {}").format(sql.Identifier(BUILDER)))
+            connection.execute(project.prepare.encode())
+        folder.mkdir(parents=True)
+        project.write(folder / "project")
+        (folder / "refresh.yaml").write_text(project.manifest(way))
+        self._write_profile()
+
+    def run(self, number: int) -> Outcome:
+        """Do run `number` after its edit, and look at what is there afterwards."""
+        if number:
+            edit = self._project.edits[number - 1]
+            with self.database.connect() as connection:
+                connection.execute(sql.SQL("set role {}").format(sql.Identifier(BUILDER)))
+                connection.execute(edit.sql.encode())
+            for path, text in edit.files.items():
+                put(self._folder / "project" / path, text)
+        done, results = self._plain() if self.way is Way.PLAIN else self._refreshed()
+        return Outcome(done.code, done.output, results, self.facts())
+
+    def lint(self) -> Done:
+        """Lint the refresh."""
+        return self._ours("lint", "refresh.yaml", "--project", "project")
+
+    def facts(self) -> Facts:
+        """What is in the database now."""
+        kept = {before(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
+        return facts_of(self.database.dsn, self._project.random, kept)
+
+    def _plain(self) -> tuple[Done, dict[str, str]]:
+        output, code = "", 0
+        results: dict[str, str] = {}
+        variables = json.dumps(self._project.spec_of(self.way)["dbt"].get("vars", {}))
+        for command in self._project.commands:
+            places = ["--project-dir", "project", "--profiles-dir", ".", "--target-path", "../target", "--log-path", "../logs"]
+            done = self._stage.plain.run([*command, *places, "--vars", variables], self._folder, self._env)
+            output, code = output + done.output, max(code, done.code)
+            found = self._folder / "target" / "run_results.json"
+            if found.is_file():
+                results |= _states(found.read_text())
+                found.unlink()
+        return Done(code, output), results
+
+    def _refreshed(self) -> tuple[Done, dict[str, str]]:
+        before = self._last_run()
+        read = self._ours("parse", "refresh.yaml", "--project", "project").output if self.way is Way.READ else ""
+        done = self._ours("run", "refresh.yaml", "--project", "project", "--workdir", "work", "--termination-log", "words")
+        run = self._last_run()
+        text = self._kept(run) if run != before else ""
+        return Done(done.code, read + done.output), _states(text) if text else {}
+
+    def _last_run(self) -> str:
+        if not self.database.rows("select to_regclass('public.dbt_refresh_run') is not null")[0][0]:
+            return ""
+        found = self.database.rows("select run_id from public.dbt_refresh_run order by started_at desc limit 1")
+        return str(found[0][0]) if found else ""
+
+    def _kept(self, run: str) -> str:
+        with self.database.connect() as connection:
+            query = "select content from public.dbt_refresh_artifact where run_id = %s and name = 'run_results.json'"
+            row = connection.execute(query, [run]).fetchone()
+        return gzip.decompress(row[0]).decode() if row else ""
+
+    def _ours(self, *arguments: str) -> Done:
+        return self._stage.ours.run(list(arguments), self._folder, self._env)
+
+    @property
+    def _env(self) -> dict[str, str]:
+        return {**self.database.env, "PGUSER": BUILDER, **self._project.env}
+
+    def _write_profile(self) -> None:
+        settings = self._project.spec_of(self.way)["dbt"]
+        output = {
+            "type": "postgres",
+            "host": "{{ env_var('PGHOST') }}",
+            "port": "{{ env_var('PGPORT') | int }}",
+            "user": "{{ env_var('PGUSER') }}",
+            "password": "{{ env_var('PGPASSWORD') }}",
+            "dbname": "{{ env_var('PGDATABASE') }}",
+            "schema": settings["schema"],
+            "threads": settings["threads"],
+        }
+        target = settings.get("target", "prod")
+        (self._folder / "profiles.yml").write_text(yaml.safe_dump({NAME: {"target": target, "outputs": {target: output}}}))
+
+
+def differing(one: str, of_one: Mapping[str, str], other: str, of_other: Mapping[str, str]) -> list[str]:
+    """Say in what two differ, by name."""
+    absent = "(nothing)"
+    return [
+        f"{name}: {one}: {of_one.get(name, absent)} / {other}: {of_other.get(name, absent)}"
+        for name in sorted(of_one.keys() | of_other.keys())
+        if of_one.get(name) != of_other.get(name)
+    ]
+
+
+def _differences(project: Project, outcomes: Mapping[Way, Outcome]) -> list[str]:
+    one = outcomes[Way.PLAIN]
+    said: list[str] = []
+    for way, other in outcomes.items():
+        if way is not Way.PLAIN:
+            said += differing(Way.PLAIN, one.results, way, other.results)
+            said += differing(Way.PLAIN, one.facts, way, other.facts)
+            if not project.codes and bool(one.code) != bool(other.code):
+                said.append(f"exit code: {Way.PLAIN}: {one.code} / {way}: {other.code}")
+    return said
+
+
+def _unexpected_codes(project: Project, outcomes: Mapping[Way, Outcome]) -> list[str]:
+    wanted = {way: project.codes.get(way, 0) for way in outcomes}
+    return [f"{way} ended with {found.code}, not {wanted[way]}" for way, found in outcomes.items() if found.code != wanted[way]]
+
+
+def _not_refused(who: str, project: Project, code: int, output: str) -> list[str]:
+    said = [] if code else [f"{who} refuses nothing"]
+    return said if project.refused in output else [*said, f"{who} does not say {project.refused!r}:\n{output[-2000:]}"]
+
+
+def _last_words(outcomes: Mapping[Way, Outcome]) -> list[str]:
+    return [f"--- {way} ended with {found.code}:\n{found.output[-2500:]}" for way, found in outcomes.items()]
+
+
+def _states(text: str) -> dict[str, str]:
+    """Return the state of each node of dbt's results; hooks count by what they write and by the exit code."""
+    found = json.loads(text)["results"]
+    return {
+        each["unique_id"]: f"{each['status']} {'' if each['failures'] is None else each['failures']}".strip()
+        for each in found
+        if not each["unique_id"].startswith("operation.")
+    }

@@ -1,0 +1,174 @@
+"""A process that has imported dbt, plain or with the runner, and forks one for each command: as a new one, without seconds of imports.
+
+`python -m support.ways.warm plain|ours SOCKET`; it ends when its standard input does.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from support.ways.project import put
+
+WITHIN = 180.0
+"""Seconds that a command may take on a busy machine."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    code: int
+    output: str
+
+
+class Warm:
+    """The other side of it: starts the process, and has it execute commands, from several threads at will."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self._path = folder / f"{kind}.socket"
+        # The imports of dbt must not learn of the tests' warehouse.
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DBT_"))}
+        self._env = env | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
+        command = [sys.executable, "-m", "support.ways.warm", kind, str(self._path)]
+        root = Path(__file__).parents[2]
+        self._process = subprocess.Popen(
+            command, env={**self._env, "PYTHONPATH": str(root)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout
+        assert self._process.stdout.readline() == "ready\n", f"dbt can't be imported ({kind})"
+
+    def __enter__(self) -> Self:
+        """Return it: it is ready."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the process."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(timeout=10)
+        self._process.stdout.close()
+
+    def run(self, arguments: list[str], folder: Path, env: Mapping[str, str]) -> Done:
+        """Execute a command line in a folder."""
+        output = folder / "output"
+        request = {"arguments": arguments, "folder": str(folder), "env": {**self._env, **env}, "output": str(output)}
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(WITHIN)
+            client.connect(str(self._path))
+            client.sendall(json.dumps(request).encode() + b"\n")
+            answer = client.makefile().readlines()
+        text = output.read_text(errors="replace")
+        assert answer, f"{' '.join(arguments)} ended without a code:\n{text[-3000:]}"
+        return Done(int(answer[0]), text)
+
+
+def _serve(path: str, act: Callable[[list[str]], int]) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(16)
+        # Whoever ends is forgotten by the system.
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        gc.freeze()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            heard, _, _ = select.select([listener, sys.stdin], [], [])
+            if sys.stdin in heard:
+                return
+            client, _ = listener.accept()
+            if os.fork() == 0:
+                listener.close()
+                _execute(client, act)
+            client.close()
+
+
+def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
+    """Be a process of its own: its environment, its folder, its output; then end."""
+    code = 99
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        request = json.loads(client.makefile().readline())
+        os.environ.clear()
+        os.environ.update(request["env"])
+        os.chdir(request["folder"])
+        with Path(request["output"]).open("wb") as output, Path(os.devnull).open("rb") as nothing:
+            os.dup2(nothing.fileno(), 0)
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        code = act(request["arguments"])
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        client.sendall(f"{code}\n".encode())
+        os._exit(0)
+
+
+def _ours() -> Callable[[list[str]], int]:
+    import refresh_runner.ahead
+    import refresh_runner.command
+    import refresh_runner.lint  # noqa: F401 - as every import here: what commands need
+    from refresh_runner.dbt import Dbt
+    from refresh_runner.plan import DbtSettings
+    from refresh_runner.reading import reading
+
+    Dbt.preload().join()
+    with _empty_project() as project, reading(project / "project", DbtSettings(1, "prod", "dwh", {}), "warm"):
+        pass
+
+    def main(arguments: list[str]) -> int:
+        # In the process that is to be as new: it takes the time of its import for its start.
+        from refresh_runner.__main__ import main
+
+        return main(arguments)
+
+    return main
+
+
+def _plain() -> Callable[[list[str]], int]:
+    import dbt.adapters.postgres  # noqa: F401
+    from dbt.cli.main import cli
+
+    def main(arguments: list[str]) -> int:
+        """Be the program `dbt`."""
+        try:
+            cli(arguments, prog_name="dbt")
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        return 0
+
+    with _empty_project() as project:
+        assert main(["--quiet", "parse", "--project-dir", str(project / "project"), "--profiles-dir", str(project)]) == 0
+    return main
+
+
+@contextmanager
+def _empty_project() -> Iterator[Path]:
+    """Give a folder with a project and a profile: the first parse of a process makes half a second's worth of what all need."""
+    with TemporaryDirectory() as folder:
+        place = Path(folder)
+        put(place / "project" / "dbt_project.yml", "name: rien\nprofile: rien\nversion: '1.0.0'\n")
+        output = "{type: postgres, host: nowhere.invalid, port: 1, user: personne, password: aucun, dbname: rien, schema: rien}"
+        put(place / "profiles.yml", f"rien: {{target: prod, outputs: {{prod: {output}}}}}\n")
+        yield place
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[2], {"plain": _plain, "ours": _ours}[sys.argv[1]]())
