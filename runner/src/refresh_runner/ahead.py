@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ from refresh_runner.dbt_tests import Statements, agreed
 from refresh_runner.failures import RunFailedError
 from refresh_runner.orders import order_of_file
 from refresh_runner.plan import Attempt, DbtSettings, Selection, plan_for
+from refresh_runner.project_files import ProjectFiles, project_files
 from refresh_runner.publish import beside
 from refresh_runner.reading import reading
 
@@ -51,29 +52,54 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None],
 
     What was kept before is removed, but for `others`.
     """
-    path = parsed.place(project, settings)
+    files, path = project_files(project), parsed.place(project, settings)
     if path.exists():
         say(f"{project} is read already")
         return ExitCode.OK
     try:
         with _read(project, settings, *_PLACES[0]) as one, _read(project, settings, *_PLACES[1]) as other:
-            return _keep(path, one, other, lambda text: say(f"{project} {text}"), others)
+            kept = _Reading(path, files, settings, others)
+            return _keep(kept, one, other, lambda text: say(f"{project} {text}"))
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
 
 
-def _keep(path: Path, one: Dbt, other: Dbt, say: Callable[[str], None], others: Collection[Path]) -> ExitCode:
+@dataclass(frozen=True)
+class _Reading:
+    """What was read, and where it is to be kept."""
+
+    path: Path
+    files: ProjectFiles
+    """As they were before."""
+    settings: DbtSettings
+    others: Collection[Path]
+
+
+def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
     parsed.move(other.manifest, one.scene.database)
-    why = "it reads environment variables" if one.manifest.env_vars else parsed.difference(one.manifest, other.manifest)
-    if why:
-        say(f"can be read, but the result holds for one warehouse or date alone, so every run will read it anew: {why}")
+    if why := _why_not(reading, one, other):
+        say(f"can be read, but is not kept, so every run will read it: {why}")
         return ExitCode.OK
     parsed.move(other.manifest, _PLACES[1][0].dbname)
     tests = _tests(one, other)
-    parsed.write(path, one.manifest, tests, others)
+    if parsed.place(one.project, reading.settings) != reading.path:
+        say("was changed while it was read, so nothing is kept of it")
+        return ExitCode.OK
+    parsed.write(reading.path, one.manifest, tests, reading.others)
     say(f"is read: {len(one.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
     return ExitCode.OK
+
+
+def _why_not(reading: _Reading, one: Dbt, other: Dbt) -> str | None:
+    """Return why the project can't be kept for all runs; None if it can."""
+    if reading.files.unknown:
+        return f"not all of its files are known: {reading.files.unknown}"
+    if unknown := sorted(one.folders() - reading.files.folders):
+        return f"dbt reads {unknown[0]}, which dbt_project.yml does not name"
+    if variables := one.environment():
+        return f"it reads environment variables: {', '.join(variables)}"
+    return parsed.difference(one.manifest, other.manifest)
 
 
 def _tests(one: Dbt, other: Dbt) -> Statements:
@@ -90,10 +116,15 @@ def _tests(one: Dbt, other: Dbt) -> Statements:
 
 def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
     """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
-    if not artifacts.docs_place(project, artifacts.project_id(project)).exists():
+    files = project_files(project)
+    if files.unknown:
+        say(f"the page of {project} is not kept: {files.unknown}")
+        return ExitCode.OK
+    place = artifacts.docs_place(project, artifacts.project_id(files))
+    if not place.exists():
         try:
             with _read(project, settings, *_PLACES[0]) as dbt:
-                artifacts.write_docs(project, dbt.manifest)
+                artifacts.write_docs(place, dbt.manifest)
         except RunFailedError as error:
             say(f"✗ {error.failure.message}")
             return ExitCode.FAILED

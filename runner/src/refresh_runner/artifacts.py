@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from uuid import uuid4
 
-from refresh_runner.parsed import files_hash, keep
+from refresh_runner.parsed import keep
+from refresh_runner.project_files import ProjectFiles
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -60,9 +62,9 @@ def results_text(results: Iterable[RunResult]) -> str | None:
     return text if len(text) <= _LONGEST else None
 
 
-def project_id(project: Path) -> str:
-    """Return what tells a project from others, and from itself once it is changed."""
-    return files_hash(project)[:_HASH]
+def project_id(files: ProjectFiles) -> str:
+    """Return what tells a project from others, and from itself once it is changed; another one each time if that can't be told."""
+    return uuid4().hex[:_HASH] if files.unknown else files.digest[:_HASH]
 
 
 def docs_place(project: Path, id_: str) -> Path:
@@ -70,14 +72,14 @@ def docs_place(project: Path, id_: str) -> Path:
     return project / "target" / f"refresh_docs_{id_}.html.gz"
 
 
-def write_docs(project: Path, manifest: Manifest) -> None:
+def write_docs(place: Path, manifest: Manifest) -> None:
     """Keep the page that dbt's docs make of a project, in one file and without asking a warehouse; earlier ones are removed."""
     from dbt.task.docs import DOCS_INDEX_FILE_PATH
 
     catalog: dict[str, object] = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
     written = json.dumps(manifest.writable_manifest().to_dict(omit_none=False), default=str)
     page = Path(DOCS_INDEX_FILE_PATH).read_text()
-    for place, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
+    for name, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
         # As dbt does it; in a script nothing may look like its end.
-        page = page.replace(f'"{place}.JSON INLINE DATA"', text.replace("</", "<\\/"))
-    keep(docs_place(project, project_id(project)), packed(page), earlier="refresh_docs_*.html.gz")
+        page = page.replace(f'"{name}.JSON INLINE DATA"', text.replace("</", "<\\/"))
+    keep(place, packed(page), earlier="refresh_docs_*.html.gz")

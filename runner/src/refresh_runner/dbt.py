@@ -46,6 +46,7 @@ from refresh_runner.steps import Node, NodeResult
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
+    from dbt.config.runtime import RuntimeConfig
     from dbt.contracts.graph.manifest import Manifest
 
 PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
@@ -90,7 +91,7 @@ class Dbt:
     """One project on one warehouse. Not for threads, as dbtRunner is not."""
 
     def __init__(self, project: Path, workdir: Path, access: Access, settings: DbtSettings, application_name: str, on_line: OnLine) -> None:
-        self._project = project
+        self.project = project
         self._workdir = workdir
         self._access = access
         self._settings = settings
@@ -120,7 +121,7 @@ class Dbt:
         """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
         self._write_profile()
         _import_dbt()
-        ahead = parsed.place(self._project, self._settings)
+        ahead = parsed.place(self.project, self._settings)
         # Reading anew leaves enough behind to be collected.
         with spared_collections() if ahead.is_file() else nullcontext():
             if ahead.is_file():
@@ -132,6 +133,30 @@ class Dbt:
         if not isinstance(outcome.result, Manifest):
             raise _project_error(error_text(outcome.exception))
         self._manifest = outcome.result
+
+    def folders(self) -> set[str]:
+        """Return where dbt reads the project's files and those of its packages, without links; dbt's own macros are left out."""
+        from dbt.adapters.factory import get_include_paths
+
+        own = {os.path.realpath(path) for path in get_include_paths(self._config.credentials.type)}
+        found: set[str] = set()
+        for each in self._config.load_dependencies().values():
+            if (root := os.path.realpath(each.project_root)) not in own:
+                folders = {*each.all_source_paths, *each.docs_paths}
+                found |= {root, *(os.path.realpath(Path(root, folder)) for folder in folders)}
+        return found
+
+    def environment(self) -> list[str]:
+        """Return the environment variables that the project's reading has asked for."""
+        projects = self._config.load_dependencies().values()
+        return sorted({*self.manifest.env_vars, *(name for each in projects for name in each.project_env_vars)})
+
+    @property
+    def _config(self) -> RuntimeConfig:
+        from dbt.adapters.factory import get_adapter_by_type
+
+        found: RuntimeConfig = get_adapter_by_type("postgres").config  # type: ignore[no-untyped-call]  # dbt states no types here
+        return found
 
     def models(self, selection: Selection) -> tuple[Node, ...]:
         """Return the models, seeds and snapshots that a selection takes; RunFailedError if one of its selectors takes none."""
@@ -302,7 +327,7 @@ class Dbt:
 
     def _nodes(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
         try:
-            with chdir(self._project):  # `path:` looks from where we are
+            with chdir(self.project):  # `path:` looks from where we are
                 found = selected(self.manifest, selection, kinds)
         except Exception as error:  # whatever dbt makes of a selector that is wrong
             raise _project_error(error_text(error)) from error
@@ -324,7 +349,7 @@ class Dbt:
         from dbt.cli.main import dbtRunner
 
         places = [
-            *("--project-dir", str(self._project), "--profiles-dir", str(self._workdir)),
+            *("--project-dir", str(self.project), "--profiles-dir", str(self._workdir)),
             *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
             *("--vars", json.dumps(dict(self._settings.variables))),
         ]
@@ -384,7 +409,7 @@ class Dbt:
         }
         if access.sslrootcert:
             output["sslrootcert"] = str(access.sslrootcert)
-        profile = {profile_name(self._project): {"target": settings.target, "outputs": {settings.target: output}}}
+        profile = {profile_name(self.project): {"target": settings.target, "outputs": {settings.target: output}}}
         self._workdir.mkdir(parents=True, exist_ok=True)
         (self._workdir / "profiles.yml").write_text(yaml.safe_dump(profile))
 

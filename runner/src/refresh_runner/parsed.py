@@ -13,7 +13,7 @@ import json
 import pickle
 import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -24,6 +24,7 @@ from refresh_runner.dbt_classes import schemas
 from refresh_runner.dbt_quick import compiled, know
 from refresh_runner.dbt_tests import Statements
 from refresh_runner.plan import DbtSettings
+from refresh_runner.project_files import project_files
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -32,30 +33,25 @@ AS_OF: Final = "as_of"
 """The one variable that every run gives, another one each day."""
 _FORM: Final = 3
 """Of the file; another one each time that what it holds changes."""
-_NOT_READ: Final = frozenset({"target", "logs", "dbt_internal_packages", ".git", "__pycache__"})
-"""Folders of a project that dbt does not read, or writes itself."""
 _PASSING: Final = frozenset({"created_at", "generated_at", "invocation_id", "invocation_started_at"})
 _EACH_ITS_OWN: Final = frozenset({"metadata", "files", "flat_graph", "state_check", "disabled"})
 """Parts of a parsed project that speak of the parse, repeat the others, or are not used."""
 
 
-def files_hash(root: Path, pattern: str = "*") -> str:
-    """Return a hash of the files of that pattern below a folder: of every file that dbt reads, where it is a project."""
-    found = hashlib.sha256()
-    for path in sorted(root.rglob(pattern)):
-        if path.is_file() and not _NOT_READ.intersection(path.relative_to(root).parts):
-            found.update(f"{path.relative_to(root)}\0".encode() + hashlib.sha256(path.read_bytes()).digest())
-    return found.hexdigest()
-
-
 def place(project: Path, settings: DbtSettings) -> Path:
-    """Return the file that holds a project as it was read ahead, whether or not it is there; its name says what it holds for."""
+    """Return the file that holds a project as it was read ahead, whether or not it is there; its name says what it holds for.
+
+    Of a project whose files are not all known there is none.
+    """
+    files = project_files(project)
+    if files.unknown:
+        return project / "target" / "refresh_unknown.pickle"
     further = {name: value for name, value in settings.variables.items() if name != AS_OF}
     held: list[JsonValue] = [
         *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters", "jinja2")),
         _FORM,
         sys.implementation.cache_tag,
-        *(files_hash(project), settings.target, settings.schema, further),
+        *(files.digest, settings.target, settings.schema, further),
     ]
     name = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
     return project / "target" / f"refresh_{name}.pickle"
@@ -103,8 +99,17 @@ def move(manifest: Manifest, database: str) -> None:
 
 
 def difference(one: Manifest, other: Manifest) -> str | None:
-    """Return the first thing in which two parsed projects differ, as a path; None if they are the same."""
-    return _differing(_plain(one), _plain(other), "")
+    """Return the first thing in which two parsed projects differ, in words; None if they are the same."""
+    return _told(_differing(_plain(one), _plain(other)))
+
+
+def _told(place: Sequence[str] | None) -> str | None:
+    if place is None:
+        return None
+    part, name, *further = (*place, "", "")
+    where = ".".join(each for each in further if each)
+    what = f"{where} of {name}" if where else f"{name} in {part}" if name else part
+    return f"{what} is another one for another warehouse or date"
 
 
 def _plain(manifest: Manifest) -> JsonValue:
@@ -126,14 +131,12 @@ def _as_json(value: object) -> object:
     return str(value)
 
 
-def _differing(one: JsonValue, other: JsonValue, where: str) -> str | None:
+def _differing(one: JsonValue, other: JsonValue, where: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """Return the way to the first thing that differs, None if nothing does."""
     if isinstance(one, dict) and isinstance(other, dict):
-        for key in sorted(one.keys() | other.keys()):
-            if found := _differing(one.get(key), other.get(key), f"{where}.{key}"):
-                return found
-        return None
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return next(
-            (found for number, pair in enumerate(zip(one, other, strict=True)) if (found := _differing(*pair, f"{where}[{number}]"))), None
-        )
-    return None if one == other else where
+        pairs = [(key, one.get(key), other.get(key)) for key in sorted(one.keys() | other.keys())]
+    elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = [(str(number), mine, theirs) for number, (mine, theirs) in enumerate(zip(one, other, strict=True))]
+    else:
+        return None if one == other else where
+    return next((found for key, mine, theirs in pairs if (found := _differing(mine, theirs, (*where, key))) is not None), None)

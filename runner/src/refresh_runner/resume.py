@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -11,8 +12,8 @@ from typing import Final
 
 from refresh_runner.artifacts import docs_place, project_id
 from refresh_runner.ledger_sql import Found
-from refresh_runner.parsed import files_hash
 from refresh_runner.plan import Plan
+from refresh_runner.project_files import project_files
 from refresh_runner.steps import Node
 
 
@@ -72,9 +73,16 @@ def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Co
 
 
 def origin_of(plan: Plan, project: Path) -> Origin:
-    """Return what a run of the plan with this project is made from."""
+    """Return what a run of the plan with this project is made from, in this process's environment: dbt looks up variables there."""
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
-    program = (version("dbt-core"), version("dbt-postgres"), files_hash(Path(__file__).parent, "*.py"))
-    id_ = project_id(project)
-    parts = (plan.order.model_dump_json(), repr(variables), id_, *program)
-    return Origin(sha256("\0".join(parts).encode()).hexdigest(), id_, docs_place(project, id_))
+    program = (version("dbt-core"), version("dbt-postgres"), _program())
+    files = project_files(project)
+    id_ = project_id(files)
+    parts = (plan.order.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
+    return Origin(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_place(project, id_))
+
+
+def _program() -> str:
+    """Return a hash of the runner itself."""
+    files = sorted(Path(__file__).parent.rglob("*.py"))
+    return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()

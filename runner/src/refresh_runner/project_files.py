@@ -1,0 +1,199 @@
+"""The files that dbt reads of a project, so that a project is known as another one once any of them has changed.
+
+dbt reads the files at the top of a project, and some kinds of files below the folders that `dbt_project.yml` names, wherever those
+are, and the same of each package that is installed. Folders that are links are followed too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol
+
+import yaml
+
+from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
+
+_READ: Final = frozenset({".sql", ".py", ".csv", ".md", ".yml", ".yaml"})
+"""What dbt takes of the folders that it reads, in upper and lower case."""
+_TEMPLATES: Final = _READ - {".csv", ".py"}
+"""Those in which environment variables can be asked for."""
+_IGNORE: Final = ".dbtignore"
+_FOLDERS: Final[Mapping[str, str]] = {
+    "model-paths": "models",
+    "seed-paths": "seeds",
+    "test-paths": "tests",
+    "analysis-paths": "analyses",
+    "macro-paths": "macros",
+    "snapshot-paths": "snapshots",
+    "function-paths": "functions",
+}
+"""The folders that dbt reads, by the setting that names others."""
+_PACKAGES: Final = "packages-install-path"
+_PLAIN: Final = re.compile(r"(?!.*(\{\{|\{%))", re.DOTALL)
+_ENV_VAR: Final = re.compile(rb"env_var\s*\(\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")")
+_OWN_TO_A_RUN: Final = frozenset({ORDER_ENV, RUN_ID_ENV, RUN_FAILURES_ENV, POD_NAME_ENV, "HOSTNAME"})
+"""Variables that are other ones in each attempt."""
+_MOST: Final = 100_000
+"""Entries that are looked at: links can make any number of them out of few."""
+
+
+class UnknownFilesError(Exception):
+    """Not all files that dbt reads are known; says why."""
+
+
+class Hash(Protocol):
+    """One of hashlib's, as far as it matters here."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more."""
+
+    def hexdigest(self) -> str:
+        """Return the hash of all that was taken."""
+
+
+@dataclass(frozen=True)
+class ProjectFiles:
+    """A dbt project, by its files."""
+
+    digest: str
+    """Of the names and contents of all files that dbt reads."""
+    folders: frozenset[str]
+    """Where they are, without links."""
+    variables: frozenset[str] = frozenset()
+    """The environment variables that they ask for by name."""
+    names_variables: bool = True
+    """They ask for no environment variable but by its name."""
+    unknown: str = ""
+    """Why there may be other files; empty if there are not."""
+
+    def environment(self, variables: Mapping[str, str]) -> list[tuple[str, str | None]]:
+        """Return what the project may take from the environment, dbt's own switches included."""
+        if not self.names_variables:
+            return sorted((name, value) for name, value in variables.items() if name not in _OWN_TO_A_RUN)
+        names = self.variables | {name for name in variables if name.startswith("DBT_")}
+        return [(name, variables.get(name)) for name in sorted(names)]
+
+
+def project_files(project: Path) -> ProjectFiles:
+    """Return the files of a project as they are now."""
+    found = _Reading()
+    try:
+        found.take_project(project)
+    except UnknownFilesError as error:
+        found.unknown = str(error)
+    except OSError as error:
+        found.unknown = f"{error.filename} can't be read: {error.strerror}"
+    return found.files()
+
+
+class _Reading:
+    """Takes file by file."""
+
+    def __init__(self) -> None:
+        self.unknown = ""
+        self._names_variables = True
+        self._digest: Hash = hashlib.sha256()
+        self._folders: set[str] = set()
+        self._variables: set[str] = set()
+        self._entries = 0
+
+    def files(self) -> ProjectFiles:
+        variables = frozenset(self._variables)
+        return ProjectFiles(self._digest.hexdigest(), frozenset(self._folders), variables, self._names_variables, self.unknown)
+
+    def take_project(self, root: Path, *, is_package: bool = False) -> None:
+        self._folders.add(os.path.realpath(root))
+        for name in _names(root):
+            if Path(name).suffix.lower() in _READ or name == _IGNORE:
+                self._take_file(root / name, name)
+        settings = _settings(root / "dbt_project.yml")
+        for name in _named_folders(settings):
+            self._take_folder(root / name, name)
+        # Those of packages are installed beside them, not in them.
+        packages = root / _plain(settings.get(_PACKAGES) or "dbt_packages", _PACKAGES)
+        if not is_package and packages.is_dir():
+            for name in _names(packages):
+                if (packages / name).is_dir():
+                    self._note("package", name)
+                    self.take_project(packages / name, is_package=True)
+
+    def _take_folder(self, folder: Path, name: str) -> None:
+        self._folders.add(os.path.realpath(folder))
+        self._note("folder", name)
+        for path in self._below(folder, frozenset()):
+            self._take_file(path, os.path.relpath(path, folder))
+
+    def _below(self, folder: Path, above: frozenset[str]) -> Iterator[Path]:
+        here = os.path.realpath(folder)
+        # A link to where we are within would have no end.
+        if here in above or not folder.is_dir():
+            return
+        for name in _names(folder):
+            self._entries += 1
+            if self._entries > _MOST:
+                raise UnknownFilesError(f"its folders hold more than {_MOST} files")
+            path = folder / name
+            if path.is_dir():
+                yield from self._below(path, above | {here})
+            elif path.suffix.lower() in _READ:
+                yield path
+
+    def _take_file(self, path: Path, name: str) -> None:
+        if not path.is_file():
+            self._note("no file", name)
+            return
+        self._note("file", name)
+        if path.suffix.lower() not in _TEMPLATES:
+            with path.open("rb") as file:
+                self._digest.update(hashlib.file_digest(file, "sha256").digest())
+            return
+        content = path.read_bytes()
+        self._digest.update(hashlib.sha256(content).digest())
+        named = [(single or double).decode(errors="replace") for single, double in _ENV_VAR.findall(content)]
+        self._variables.update(named)
+        self._names_variables = self._names_variables and len(named) == content.count(b"env_var")
+
+    def _note(self, kind: str, name: str) -> None:
+        self._digest.update(f"{kind} {name}\0".encode(errors="surrogateescape"))
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def _settings(file: Path) -> Mapping[str, object]:
+    try:
+        content = yaml.safe_load(file.read_bytes())
+    except FileNotFoundError:
+        # dbt reads nothing of it then.
+        return {}
+    except yaml.YAMLError as error:
+        raise UnknownFilesError(f"{file.name} is not valid YAML") from error
+    if not isinstance(content, dict):
+        raise UnknownFilesError(f"{file.name} holds no settings")
+    return content
+
+
+def _named_folders(settings: Mapping[str, object]) -> list[str]:
+    """Return the folders that dbt reads: of each kind those that are named, else the usual one; dbt knows two kinds by older names."""
+    usual = [folder for setting, folder in _FOLDERS.items() if not settings.get(setting)]
+    found = dict.fromkeys(usual)
+    for setting, folders in settings.items():
+        if not str(setting).endswith("-paths") or folders is None:
+            continue
+        if not isinstance(folders, list):
+            raise UnknownFilesError(f"{setting} in dbt_project.yml is not a list")
+        found.update(dict.fromkeys(_plain(folder, str(setting)) for folder in folders))
+    return list(found)
+
+
+def _plain(folder: object, setting: str) -> str:
+    """Return the name of a folder, if the file says it: what is made from a variable or the environment is known to dbt alone."""
+    if not isinstance(folder, str) or not _PLAIN.match(folder):
+        raise UnknownFilesError(f"{setting} in dbt_project.yml names a folder by a template")
+    return folder
