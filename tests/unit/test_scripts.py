@@ -19,3 +19,12 @@ def test_a_script_that_make_calls_is_executable(script):
 def test_the_scripts_are_found():
     """Else nothing was tested above."""
     assert {"scripts/test", "scripts/test-faults", "scripts/check"} <= set(CALLED)
+
+
+def test_workflows_call_targets_of_make():
+    """A workflow that calls a target which was renamed fails only after it has landed."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    texts = [path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+    called = {word for text in texts for word in re.findall(r"\bmake ([a-z-]+)", text)}
+    called |= {word for text in texts for listed in re.findall(r"target: \[(.+)\]", text) for word in listed.split(", ")}
+    assert {"check", "test", "test-faults"} <= called <= targets
