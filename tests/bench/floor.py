@@ -24,9 +24,10 @@ from refresh_api.order import Order
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
+from refresh_runner.derived_names import beside
 from refresh_runner.journal import Clock
 from refresh_runner.plan import Attempt, MartCheck, ValidationStep, plan_for
-from refresh_runner.publish import Mart, Terms, beside, publish, tidy
+from refresh_runner.publish import Mart, Terms, publish, tidy
 from refresh_runner.warehouse import Warehouse
 
 _PREFIX: Final = "@@%p@@"

@@ -65,7 +65,7 @@ models:
 _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
 SOURCES = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
-drop table if exists dbt_refresh_version;
+drop table if exists dbt_refresh_version, dbt_refresh_relation;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
 drop table if exists dbt_refresh_docs;
 create schema src;

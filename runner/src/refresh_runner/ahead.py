@@ -15,11 +15,11 @@ from refresh_runner import artifacts, parsed
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.dbt import Dbt
 from refresh_runner.dbt_tests import Statements, agreed
+from refresh_runner.derived_names import beside
 from refresh_runner.failures import RunFailedError
 from refresh_runner.orders import order_of_file
 from refresh_runner.plan import Attempt, DbtSettings, Selection, plan_for
 from refresh_runner.project_files import ProjectFiles, project_files
-from refresh_runner.publish import beside
 from refresh_runner.reading import reading
 
 _PLACES: Final = (

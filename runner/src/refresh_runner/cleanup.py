@@ -9,10 +9,8 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.order import ExitCode, RefreshRef
-from refresh_runner import lock
-from refresh_runner.catalog import Relation, seen
+from refresh_runner import lock, own_relations
 from refresh_runner.failures import RunFailedError
-from refresh_runner.publish import before, beside, drop_empty
 from refresh_runner.tables import RUN
 from refresh_runner.versions import TABLE as VERSION
 from refresh_runner.warehouse import Warehouse
@@ -24,8 +22,8 @@ class Remnant:
 
     what: str
     statement: sql.Composed
-    schema: str | None = None
-    """The schema that may be empty without it."""
+    schemas: frozenset[str] = frozenset()
+    """Schemas that may be empty without it."""
 
 
 def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[str], None]) -> ExitCode:
@@ -35,13 +33,14 @@ def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[
             if not lock.taken(connection):
                 say(f"✗ {lock.holder(connection) or 'another session'} holds the warehouse: try again when it is done")
                 return ExitCode.FAILED
+            own_relations.prepare(connection)
             found = list(_remnants(connection, ref))
             for remnant in found:
                 if really:
                     connection.execute(remnant.statement)
                 say(f"{'removed' if really else 'would remove'} {remnant.what}")
             if really:
-                drop_empty(connection, {remnant.schema for remnant in found if remnant.schema})
+                own_relations.drop_empty(connection, {schema for remnant in found for schema in remnant.schemas})
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
@@ -53,16 +52,11 @@ def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[
 
 
 def _remnants(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Remnant]:
+    if places := own_relations.of_refresh(connection, ref.name):
+        # Together, since one may refer to another.
+        statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
+        yield Remnant(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
     if _is_there(connection, VERSION.name):
-        marts = connection.execute(
-            "select distinct jsonb_object_keys(marts || coalesce(previous_marts, '{}')) from dbt_refresh_version where refresh = %s",
-            [ref.name],
-        ).fetchall()
-        for (name,) in sorted(marts):
-            live = Relation(*str(name).split(".", 1))
-            for place in (beside(live), before(live)):
-                if seen(connection, place):
-                    yield Remnant(f"the table {place}", sql.SQL("drop table {}").format(place.sql), place.schema)
         statement = sql.SQL("delete from {} where refresh = {}").format(sql.Identifier(VERSION.name), ref.name)
         if connection.execute("select from dbt_refresh_version where refresh = %s", [ref.name]).fetchone() is not None:
             yield Remnant(f"its row in {VERSION.name}", statement)

@@ -219,13 +219,21 @@ class Dbt:
         models = {Relation(node.schema, node.alias) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
         return Wanted(frozenset(read), frozenset(models), frozenset(made), unknown)
 
-    def put(self, table: TableModel, schema: str) -> None:
-        """Have a table built in this schema, and read there by all that refers to it."""
+    def put(self, table: TableModel, schema: str, note: str = "") -> None:
+        """Have a table built in this schema, and read there by all that refers to it.
+
+        `note` is a statement for the transaction in which it is made.
+        """
         node = self.manifest.nodes[table.id]
         if node.relation_name:
             node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
         self._moved[Relation(node.schema, node.alias)] = schema
         node.schema = schema
+        from dbt.artifacts.resources.v1.config import Hook
+        from dbt.contracts.graph.nodes import ModelNode
+
+        if note and isinstance(node, ModelNode):
+            node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
     def known(self) -> frozenset[str]:
         """Return schema.name of everything that the project builds, whichever layer does, and of its sources."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 from refresh_api.order import ExitCode
 from refresh_runner import needs
 from refresh_runner.catalog import Relation
+from refresh_runner.derived_names import before, beside
 from refresh_runner.failures import RunFailedError
 from refresh_runner.marts import swapped
 from refresh_runner.plan import LayerStep, Plan, TestsStep
@@ -28,14 +29,16 @@ class Grantee:
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
     """Print every statement that a new role needs to run the plan; FAILED if the project can't be read."""
     try:
-        wanted = [*needs.of_tables_anywhere(), *_needs(plan, project)]
+        of_run, marts = _needs(plan, project)
+        wanted = [*needs.of_tables_anywhere(), *of_run]
+        own = {place.schema for mart in marts for place in (beside(mart), before(mart))}
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
     say(f"-- All that the role {grantee.role} needs to run {plan.order.refresh.name}; to be executed by who owns the database.")
     say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
     say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
-    for statement in statements(_tidy(wanted), grantee.role, grantee.database, may_be_absent=True):
+    for statement in statements(_tidy(wanted, own), grantee.role, grantee.database, may_be_absent=True):
         say(f"{statement};")
     return ExitCode.OK
 
@@ -43,7 +46,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
 def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
     """Print the statements for what the warehouse's own user lacks, as a run would find it; FAILED if it lacks anything."""
     try:
-        wanted = _needs(plan, project)
+        wanted, _ = _needs(plan, project)
         with warehouse.session() as connection:
             lacking = missing(connection, [*needs.of_tables(connection), *wanted])
             role, database = connection.info.user, connection.info.dbname
@@ -57,20 +60,17 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 
-def _needs(plan: Plan, project: Path) -> list[Need]:
+def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
+    """Return what a run needs, and the marts that it builds beside the live ones."""
     with reading(project, plan.dbt, "refresh-grants") as dbt:
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
-        return list(needs.of_run(plan, dbt, models, tests, marts))
+        return list(needs.of_run(plan, dbt, models, tests, marts)), marts
 
 
-def _tidy(wanted: list[Need]) -> list[Need]:
-    """Leave out what a later statement says too, and what is made by the runner itself and so is its role's."""
+def _tidy(wanted: list[Need], own: Collection[str]) -> list[Need]:
+    """Leave out what a later statement says too, and the schemas that are made by the runner itself and so are its role's."""
     made = {need.schema for need in wanted if need.right is Right.MAKE}
     doubled = {Right.USE, Right.MAKE_SCHEMAS}
-    return [
-        need
-        for need in wanted
-        if not (need.right in doubled and need.schema in made) and not need.schema.endswith(("__next", "__previous"))
-    ]
+    return [need for need in wanted if not (need.right in doubled and need.schema in made) and need.schema not in own]

@@ -13,7 +13,7 @@ from refresh_api.order import ExitCode, Order
 from refresh_runner.access import missing_keys
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
-from refresh_runner.marts import swapped, unknown
+from refresh_runner.marts import check_names, swapped, unknown
 from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
 from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
 from refresh_runner.reading import reading
@@ -112,6 +112,11 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
     built: list[Node] = []
     for field, nodes in layers:
         built += nodes
+        try:
+            check_names(dbt, nodes)
+        except RunFailedError as error:
+            yield Check(False, field, error.failure.message)
+            continue
         later -= set(dbt.places(nodes).values())
         needs = {need.relation: need.needed_by for need in dbt.upstream(nodes, built)}
         if early := sorted(relation for relation in needs if relation in later):

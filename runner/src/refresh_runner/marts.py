@@ -14,13 +14,15 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.spec import Publish
 from refresh_api.status import Reason
-from refresh_runner import publish, versions
+from refresh_runner import own_relations, publish, versions
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt, TableModel
+from refresh_runner.derived_names import beside, unfit
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError, may_pass
 from refresh_runner.obstacles import held_by_others
+from refresh_runner.own_relations import Maker
 from refresh_runner.plan import MartCheck, Plan
-from refresh_runner.publish import Live, Mart, NotPublishableError, Terms, beside
+from refresh_runner.publish import Live, Mart, NotPublishableError, Terms
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import first_line
 
@@ -37,13 +39,16 @@ class Marts:
         self._plan = plan
         self._connection = connection
         self._refresh = plan.order.refresh.name
+        self._maker = Maker(self._refresh, plan.attempt.run_id)
         self._swapped: dict[Relation, Mart] = {}
+        self._ids: dict[Relation, str] = {}
         self._built: frozenset[str] = frozenset()
         self._live: Live = {}
 
     def begin(self) -> None:
         """Check that something may be published; RunFailedError, which gives way, while a roll-back holds it."""
         versions.prepare(self._connection)
+        own_relations.prepare(self._connection)
         live = versions.current(self._connection, self._refresh)
         if live is None or live.held_since is None:
             return
@@ -58,8 +63,21 @@ class Marts:
         places = set(map(str, dbt.places(built).values()))
         self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in swapped(self._plan, dbt, built, checks).items():
-            dbt.put(table, beside(relation).schema)
+            place = beside(relation)
+            dbt.put(table, place.schema, own_relations.noted_by_dbt(self._connection, place, self._maker))
             self._swapped[relation] = Mart(relation, table.grants_stated)
+            self._ids[relation] = table.id
+
+    def make_way(self, kept: Collection[str]) -> None:
+        """What earlier runs left where dbt builds is gone, but for the `kept` nodes of this run; RunFailedError if it is not ours."""
+        stays = [relation for relation, id_ in self._ids.items() if id_ in kept]
+        marts = list(self._swapped.values())
+
+        def act() -> Live:
+            publish.make_way(self._connection, marts, stays, self._maker)
+            return {}
+
+        self._done(marts, act)
 
     @property
     def swapped(self) -> Collection[Relation]:
@@ -86,7 +104,8 @@ class Marts:
         rows = {name: count for name, count in rows.items() if self._plan.chosen is None or name in self._built}
         version = self._plan.attempt.run_id
         again = versions.published_by(self._connection, self._refresh, version)
-        terms = replace(terms, again=frozenset(mart.relation for mart in self._swapped.values() if str(mart.relation) in again))
+        published = frozenset(mart.relation for mart in self._swapped.values() if str(mart.relation) in again)
+        terms = replace(terms, again=published, maker=self._maker)
 
         def record(live: Live) -> None:
             versions.record(self._connection, self._refresh, version, live, rows)
@@ -112,7 +131,10 @@ class Marts:
         self._live = self._done(
             marts,
             lambda: publish.bring_back(
-                self._connection, marts, lambda _live: versions.record_rollback(self._connection, self._refresh), terms
+                self._connection,
+                marts,
+                lambda _live: versions.record_rollback(self._connection, self._refresh),
+                replace(terms, maker=self._maker),
             ),
         )
         return live.previous
@@ -168,6 +190,18 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
         if check.relation not in known:
             message = f"validation.marts: {unknown(check.relation, known)}"
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=LINT_HINT))
+    tables = _tables(plan, dbt, built, checks)
+    check_names(dbt, built, tables)
+    return tables
+
+
+def check_names(dbt: Dbt, built: Sequence[Node], swapped: Collection[Relation] = ()) -> None:
+    """Raise RunFailedError if a name that dbt or publishing uses for what is built can't work, or means two things."""
+    if problem := next(unfit(set(dbt.places(built).values()), swapped), None):
+        raise RunFailedError(Failure(Reason.INVALID_PROJECT, problem, hint=LINT_HINT))
+
+
+def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     if plan.publish is not Publish.SWAP:
         return {}
     tables = dbt.tables(built)

@@ -11,12 +11,12 @@ from refresh_runner import needs, privileges
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt
+from refresh_runner.derived_names import for_readers
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.inputs import Wanted
-from refresh_runner.marts import Marts
+from refresh_runner.marts import Marts, check_names
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.privileges import Need
-from refresh_runner.publish import for_readers
 from refresh_runner.resume import Earlier, kept_nodes
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
@@ -54,7 +54,10 @@ class Scout:
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
         self.check_rights(needs.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
+        # Whose table has gone meanwhile, or is not ours, is not kept: first what is in the way goes, then it is looked at what is there.
+        marts.make_way(earlier.nodes)
         kept = self._work_of(earlier, layers)
+        marts.make_way(kept)
         if not self.plan.keeps_inputs:
             return replace(found, kept=kept)
         made = for_readers(self.dbt.places(models).values(), marts.swapped)
@@ -81,6 +84,7 @@ class Scout:
                 if isinstance(step, LayerStep):
                     nodes[step.name] = chosen.of(dbt.models(step.selection))
                     ours += nodes[step.name]
+                    check_names(dbt, ours)
                     self._check_upstream(step.name, nodes[step.name], ours)
                 elif isinstance(step, TestsStep):
                     nodes[step.name] = dbt.tests(step.selection)

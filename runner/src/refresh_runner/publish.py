@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,12 +19,12 @@ from typing import Final, LiteralString
 import psycopg
 from psycopg import sql
 
+from refresh_runner import own_relations
 from refresh_runner.catalog import TABLE, VIEW, Relation, Seen, match_comments, match_grants, seen, views_on
-from refresh_runner.warehouse import first_line
+from refresh_runner.derived_names import aside, before, beside, in_passing
+from refresh_runner.own_relations import NOBODY, Maker
+from refresh_runner.warehouse import first_line, quick
 
-_NEXT: Final = "__next"
-_PREVIOUS: Final = "__previous"
-_REPLACED: Final = "__replaced"
 _LOCK_TIMEOUT: Final = "100ms"
 """How long readers may be held up by our waiting for them. Under deadlock_timeout (1 s), so that we give way and never a reader."""
 _PAUSE: Final = 0.1
@@ -79,6 +79,8 @@ class Terms:
     """Called right before the commit. From then on no stop from outside is let in, until whoever gave it has told what is live."""
     again: frozenset[Relation] = frozenset()
     """Those of which an earlier attempt of this run made live what is: that is replaced, and what was live before it stays kept."""
+    maker: Maker = NOBODY
+    """The run that publishes."""
 
 
 Live = Mapping[Relation, Written]
@@ -93,31 +95,16 @@ _TIDY: Final = {
 """What follows a publishing, by the way that a mart was made live; see `tidy`."""
 
 
-def beside(relation: Relation) -> Relation:
-    """Return where a mart is built before it is published."""
-    return Relation(relation.schema + _NEXT, relation.table)
-
-
-def before(relation: Relation) -> Relation:
-    """Return where a mart's previous generation is kept."""
-    return Relation(relation.schema + _PREVIOUS, relation.table)
-
-
-def for_readers(places: Iterable[Relation], swapped: Iterable[Relation]) -> list[Relation]:
-    """Return where readers find what is built at these places, some of them beside the live marts that are `swapped`."""
-    aside = {beside(relation): relation for relation in swapped}
-    return [aside.get(place, place) for place in places]
-
-
 def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
     """All marts are live afterwards, or none; `record` is called inside the transaction.
 
     Raises NotPublishableError, or psycopg.Error: LockNotAvailable if readers leave no gap within the time.
     """
     ends = time.monotonic() + terms.within.total_seconds()
+    own_relations.prepare(connection)
     with _transaction(connection, terms):
-        _make_room(connection, marts)
-        live = _make_live(connection, marts, ends, terms.again)
+        _make_room(connection, marts, terms.maker)
+        live = _make_live(connection, marts, ends, terms)
         record(live)
     return live
 
@@ -132,25 +119,58 @@ def tidy(connection: psycopg.Connection, live: Live) -> None:
 def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
     """Put the marts' previous generation back, all at once; what was live is the previous one then. Raises as `publish` does."""
     ends = time.monotonic() + terms.within.total_seconds()
+    own_relations.prepare(connection)
     with _transaction(connection, terms):
-        _make_room(connection, marts)
+        _make_room(connection, marts, terms.maker)
+        _refuse_strangers(connection, [place for mart in marts for place in (before(mart.relation), *_building_sites(mart))])
         for mart in marts:
             if seen(connection, before(mart.relation)) is None:
                 raise NotPublishableError(f"there is no previous generation of {mart.relation}")
-            _drop(connection, beside(mart.relation))
+        own_relations.drop(connection, [beside(mart.relation) for mart in marts])
+        for mart in marts:
             _change_schema(connection, before(mart.relation), beside(mart.relation).schema)
-        live = _make_live(connection, marts, ends, frozenset())
+        live = _make_live(connection, marts, ends, terms)
+        own_relations.drop_empty(connection, {beside(mart.relation).schema for mart in marts})
         record(live)
     return live
 
 
+def make_way(connection: psycopg.Connection, marts: Sequence[Mart], kept: Collection[Relation], maker: Maker) -> None:
+    """Nothing is in the way of what is built beside the live marts; what this run has built of the `kept` ones before stays.
+
+    Raises NotPublishableError, with nothing changed, if something is there that no run has made.
+    """
+    with quick(connection):
+        _refuse_strangers(connection, [place for mart in marts for place in (before(mart.relation), *_building_sites(mart))])
+        # Publishing will drop these: whether it may is known before anything is built.
+        with connection.transaction(force_rollback=True):
+            _drop(connection, [found.relation for found in own_relations.there(connection, [before(mart.relation) for mart in marts])])
+        found = own_relations.there(connection, [place for mart in marts for place in _building_sites(mart)])
+        stays = {each.relation for each in found if each.run_id == maker.run_id} & {beside(relation) for relation in kept}
+        _drop(connection, [each.relation for each in found if each.relation not in stays])
+        for schema in sorted({beside(mart.relation).schema for mart in marts}):
+            own_relations.make_schema(connection, schema, maker)
+
+
 def discard(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
-    """Nothing that was built beside the live marts is there any more, in whatever state dbt left it."""
-    for mart in marts:
-        place = beside(mart.relation)
-        for name in (place.table, f"{place.table}__dbt_tmp", f"{place.table}__dbt_backup"):
-            _drop(connection, Relation(place.schema, name))
-    drop_empty(connection, {beside(mart.relation).schema for mart in marts})
+    """Nothing that was built beside the live marts is there any more, in whatever state dbt left it; what others put there stays."""
+    own_relations.drop(connection, [place for mart in marts for place in _building_sites(mart)])
+    own_relations.drop_empty(connection, {beside(mart.relation).schema for mart in marts})
+
+
+def _building_sites(mart: Mart) -> list[Relation]:
+    """Return where dbt builds a mart, by all names that it has meanwhile."""
+    place = beside(mart.relation)
+    return [place, *in_passing(place)]
+
+
+def _refuse_strangers(connection: psycopg.Connection, places: Iterable[Relation]) -> None:
+    if strangers := [str(found.relation) for found in own_relations.there(connection, places) if not found.is_ours]:
+        raise NotPublishableError(
+            f"{', '.join(strangers)} {'is' if len(strangers) == 1 else 'are'} in the way, and no run of a refresh has made"
+            f" {'it' if len(strangers) == 1 else 'them'}: what is published is built and kept under"
+            f" {'this name' if len(strangers) == 1 else 'these names'}; rename, move or drop {'it' if len(strangers) == 1 else 'them'}"
+        )
 
 
 @contextmanager
@@ -167,29 +187,38 @@ def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]
         raise
 
 
-def _make_room(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
+def _make_room(connection: psycopg.Connection, marts: Sequence[Mart], maker: Maker) -> None:
     for schema in sorted({mart.relation.schema for mart in marts}):
-        for name in (schema, schema + _NEXT, schema + _PREVIOUS):
-            _make_schema(connection, name)
+        # The live schema is the dashboards', whoever has made it.
+        _make_schema(connection, schema)
+    for schema in sorted({place.schema for mart in marts for place in (beside(mart.relation), before(mart.relation))}):
+        own_relations.make_schema(connection, schema, maker)
 
 
-def _make_schema(connection: psycopg.Connection, name: str) -> None:
+def _make_schema(connection: psycopg.Connection, name: str) -> bool:
+    """The schema is there afterwards; return whether it was made."""
     # Asked first: "if not exists" wants the right to create schemas even where there is nothing to do.
-    if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is None:
-        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+    if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is not None:
+        return False
+    connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
+    return True
 
 
-def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, again: frozenset[Relation]) -> Live:
+def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, terms: Terms) -> Live:
     there = {mart: seen(connection, mart.relation) for mart in marts}
     built = {mart: _built(connection, mart) for mart in marts}
+    kept = [before(mart.relation) for mart in marts if mart.relation not in terms.again]
+    _refuse_strangers(connection, kept)
+    _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
     # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
     done = {}
     for mart, live in there.items():
         if live and _fits(connection, mart, live, built[mart]):
-            done[mart.relation] = _write_rows(connection, mart, live, built[mart], again=mart.relation in again)
+            done[mart.relation] = _write_rows(connection, mart, live, built[mart], terms)
+    _drop(connection, [beside(relation) for relation in done])
     moved = [mart for mart in marts if mart.relation not in done]
     _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
-    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], again=mart.relation in again) for mart in moved}
+    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], terms) for mart in moved}
 
 
 def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
@@ -218,14 +247,14 @@ _DIFFERING: Final[LiteralString] = """
     where not exists (select from other where other.whole = mine.whole and other.nth = mine.nth)"""
 
 
-def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, *, again: bool) -> Written:
+def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, terms: Terms) -> Written:
     """Make the live table equal to what was built, and keep a copy of what it was; none of what this run itself has made live."""
     target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
     columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in built.shape.columns)
-    if not again:
-        _drop(connection, kept)
+    if target not in terms.again:
         connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, target.sql))
         connection.execute(sql.SQL("insert into {} table {}").format(kept.sql, target.sql))
+        own_relations.note(connection, kept, terms.maker)
     gone = sql.SQL(_DIFFERING).format(this=target.sql, that=source.sql)
     changed = connection.execute(sql.SQL("delete from {} where ctid in ({})").format(target.sql, gone)).rowcount
     new = sql.SQL(_DIFFERING).format(this=source.sql, that=target.sql)
@@ -233,7 +262,6 @@ def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: S
     changed += connection.execute(insert).rowcount
     match_comments(connection, built.oid, live.oid)
     match_grants(connection, built.oid, live.oid, exactly=mart.grants_stated)
-    _drop(connection, source)
     return Written(Way.ROWS, _count(connection, target), changed)
 
 
@@ -258,9 +286,9 @@ def _lock(connection: psycopg.Connection, relations: Sequence[Relation], ends: f
     connection.execute("set local lock_timeout = default")
 
 
-def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen, *, again: bool) -> Written:
+def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen, terms: Terms) -> Written:
     """Put what was built in the live table's place; views that read the old one read the new one."""
-    target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
+    target, source, again = mart.relation, beside(mart.relation), mart.relation in terms.again
     views, attached = views_on(connection, live.oid) if live else ([], [])
     if attached:
         raise NotPublishableError(
@@ -268,28 +296,30 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
             f"{', '.join(attached)}; remove that, or change the table by hand as the model has changed"
         )
     # What this run itself has made live is nothing to keep; it goes once no view reads it any more.
-    aside = Relation(target.schema + _REPLACED, target.table) if again else kept
-    if again:
-        _make_schema(connection, aside.schema)
-    _drop(connection, aside)
+    place = aside(target) if again else before(target)
+    is_made = again and _make_schema(connection, place.schema)
     if live and live.kind == TABLE:
         if not mart.grants_stated:
             match_grants(connection, live.oid, built.oid, exactly=False)
-        _change_schema(connection, target, aside.schema)
+        _change_schema(connection, target, place.schema)
+        if not again:
+            own_relations.note(connection, place, terms.maker)
     elif live and live.kind == VIEW and not views:
         connection.execute(sql.SQL("drop view {}").format(target.sql))
     elif live:
         raise NotPublishableError(f"{target} is there and is not a table: drop it, or publish directly")
     _change_schema(connection, source, target.schema)
+    own_relations.forget(connection, target)
     for view in views:
         try:
             connection.execute(view.statement.encode())
         except psycopg.Error as error:
             message = f"the view {view.name} reads {target} and can't read what it has become: {first_line(error)}"
             raise NotPublishableError(f"{message}; change or drop the view") from error
-    if again:
-        _drop(connection, aside)
-        drop_empty(connection, {aside.schema})
+    if again and live and live.kind == TABLE:
+        _drop(connection, [place])
+    if is_made:
+        connection.execute(sql.SQL("drop schema {}").format(sql.Identifier(place.schema)))
     rows = _count(connection, target)
     return Written(Way.MOVE if live else Way.NEW, rows, rows)
 
@@ -303,13 +333,15 @@ def _change_schema(connection: psycopg.Connection, relation: Relation, schema: s
     connection.execute(sql.SQL("alter table {} set schema {}").format(relation.sql, sql.Identifier(schema)))
 
 
-def _drop(connection: psycopg.Connection, relation: Relation) -> None:
-    connection.execute(sql.SQL("drop table if exists {}").format(relation.sql))
-
-
-def drop_empty(connection: psycopg.Connection, schemas: set[str]) -> None:
-    """Those of the schemas that hold nothing are gone afterwards."""
-    for schema in sorted(schemas):
-        left = connection.execute("select from pg_class where relnamespace = to_regnamespace(quote_ident(%s))", [schema]).fetchone()
-        if left is None:
-            connection.execute(sql.SQL("drop schema if exists {}").format(sql.Identifier(schema)))
+def _drop(connection: psycopg.Connection, relations: Sequence[Relation]) -> None:
+    """None of these tables is there any more; NotPublishableError if anybody else's view or constraint needs one of them."""
+    if not relations:
+        return
+    try:
+        with connection.transaction():
+            connection.execute(sql.SQL("drop table {}").format(sql.SQL(", ").join(relation.sql for relation in relations)))
+    except psycopg.errors.DependentObjectsStillExist as error:
+        needed = "; ".join((error.diag.message_detail or first_line(error)).splitlines())
+        raise NotPublishableError(
+            f"cannot drop {', '.join(map(str, relations))}, which a refresh made and now replaces: {needed}; drop what depends on it"
+        ) from error

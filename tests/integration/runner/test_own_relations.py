@@ -1,0 +1,178 @@
+"""What a run builds and keeps beside the live marts has names of its own, and nothing that it has not made itself is ever dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from refresh_api.order import ExitCode
+from refresh_api.status import Reason
+from refresh_runner.ahead import read_ahead
+from refresh_runner.catalog import Relation
+from refresh_runner.derived_names import before, beside
+from refresh_runner.plan import DbtSettings
+from support.eventually import eventually
+from support.runs import Bench, Json, write_project
+
+LONG = "m" * 61
+LONGEST = "n" * 63
+"""With the first, what is built and what is kept had one name; with the second, both had that of the live schema."""
+
+
+@pytest.fixture(scope="module")
+def lengthy(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A project whose marts are in schemas with the longest names, one of which has a named key and ends by a hook."""
+    place = tmp_path_factory.mktemp("lengthy")
+    project = write_project(place / "project")
+    a, b = project / "models/marts/mart_a.sql", project / "models/marts/mart_b.sql"
+    named = "post_hook='alter table {{ this }} add constraint pk_mart_a primary key (id)'"
+    a.write_text(a.read_text().replace("schema='dwh_marts'", f"schema='{LONG}', {named}"))
+    b.write_text(b.read_text().replace("schema='dwh_marts'", f"schema='{LONGEST}'"))
+    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    return replace(small_bench, place=place, project=project)
+
+
+@pytest.fixture
+def long_bench(lengthy: Bench, bench: Bench) -> Iterator[Bench]:
+    """The same, as new; the other bench has made the database so."""
+    lengthy.secrets, lengthy.api = bench.secrets, bench.api
+    yield lengthy
+    schemas = {f(Relation(schema, "a")).schema for schema in (LONG, LONGEST) for f in (before, beside)}
+    lengthy.database.run("; ".join(f'drop schema if exists "{schema}" cascade' for schema in {*schemas, LONG, LONGEST}))
+
+
+def long_spec(bench: Bench) -> Json:
+    """The refresh of that project."""
+    text = json.dumps(bench.spec())
+    return dict(json.loads(text.replace("dwh_marts.mart_a", f"{LONG}.mart_a").replace("dwh_marts.mart_b", f"{LONGEST}.mart_b")))
+
+
+def counts(bench: Bench, relation: Relation) -> object:
+    """How many rows a table has."""
+    return bench.database.rows(f'select count(*) from "{relation.schema}"."{relation.table}"')[0][0]
+
+
+def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long_bench: Bench) -> None:
+    """By rows and by taking the old one's place; the generation before is kept, and nothing is left beside them."""
+    a, b = Relation(LONG, "mart_a"), Relation(LONGEST, "mart_b")
+    spec = long_spec(long_bench)
+    assert long_bench.run(spec).code == 0
+    long_bench.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    long_bench.database.run(f'alter table "{LONG}".mart_a add column autre integer')
+    ran = long_bench.run(spec)
+    assert ran.code == 0, ran.output
+    assert ["Move" in ran.messages, "Rows" in ran.messages] == [True, True]
+    assert [counts(long_bench, each) for each in (a, b, before(a), before(b))] == [101, 101, 100, 100]
+    assert long_bench.run(spec, mode="rollback").code == 0
+    assert [counts(long_bench, each) for each in (a, b, before(a), before(b))] == [100, 100, 101, 101]
+    left = "select to_regnamespace(name) from unnest(%s::text[]) name"
+    with long_bench.database.connect() as connection:
+        assert connection.execute(left, [[beside(a).schema, beside(b).schema]]).fetchall() == [(None,), (None,)]
+
+
+@pytest.mark.parametrize("name", ["dwh_marts__next.mart_a", "dwh_marts__next.mart_b__dbt_tmp", "dwh_marts__previous.mart_a"])
+def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anything_is_built(bench: Bench, name: str) -> None:
+    """It is named, with what to do, and stays. The control: once it has another name, the same run goes through."""
+    bench.database.run(f"create schema {name.split('.')[0]}; create table {name} as select 42 as theirs")
+    ran = bench.run()
+    assert ran.words is not None
+    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.PUBLISH_FAILED), ran.output
+    assert f"{name} is in the way, and no run of a refresh has made it" in (ran.words.message or "")
+    assert "rename, move or drop it" in (ran.words.message or "")
+    assert bench.database.rows(f"select theirs from {name}") == [(42,)]
+    assert bench.database.rows("select to_regclass('dwh_staging.stg_lignes')") == [(None,)]
+    bench.database.run(f"alter table {name} rename to theirs")
+    assert bench.run().code == 0
+    # Their schema stays, though nothing of ours is in it.
+    assert bench.database.rows(f"select theirs from {name.split('.')[0]}.theirs") == [(42,)]
+
+
+def killed_while_it_builds(bench: Bench, spec: Json) -> None:
+    """Leave a mart beside the live ones, as a runner does that is killed when it has built one of two."""
+    with psycopg.connect(bench.database.dsn) as holder:
+        holder.execute("lock table dwh_facts.fait_jours in access exclusive mode")
+        process = bench.start({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
+        try:
+            a = beside(Relation(spec["validation"]["marts"][0]["relation"].split(".")[0], "mart_a"))
+            eventually(lambda: bench.database.rows(f"""select to_regclass('"{a.schema}".mart_a') is not null""") == [(True,)], within=30)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: Bench) -> None:
+    """Its key has the name that the next one's has; in one schema there can be no two of them."""
+    spec = long_spec(long_bench)
+    assert long_bench.run(spec).code == 0
+    killed_while_it_builds(long_bench, spec)
+    long_bench.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    ran = long_bench.run(spec, RUN_ID="next")
+    assert ran.code == 0, ran.output
+    assert counts(long_bench, Relation(LONG, "mart_a")) == 101
+    # The control: it was there, known by its oid, as long as the run that made it could go on.
+    assert "pk_mart_a" in str(long_bench.database.rows("select conname from pg_constraint"))
+
+
+def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(bench: Bench) -> None:
+    """The name was noted by nobody; the oid was. So is the schema, which is not dropped with something in it."""
+    assert bench.run().code == 0
+    killed_while_it_builds(bench, bench.spec())
+    noted = "select to_regclass('dwh_marts__next.mart_a')::oid::bigint in (select oid from dbt_refresh_relation)"
+    assert bench.database.rows(noted) == [(True,)]
+    bench.database.run("drop table dwh_marts__next.mart_a; create table dwh_marts__next.mart_a as select 42 as theirs")
+    ran = bench.run(RUN_ID="killed")
+    assert "dwh_marts__next.mart_a is in the way" in ran.messages, ran.output
+    assert bench.database.rows("select theirs from dwh_marts__next.mart_a") == [(42,)]
+
+
+def test_an_installation_from_before_these_notes_goes_on(bench: Bench) -> None:
+    """Up to then nobody noted anything: what is kept of the marts that were published is taken for ours, once, and nothing else."""
+    assert [bench.run().code, bench.run().code] == [0, 0]
+    bench.database.run("drop table dbt_refresh_relation; create table dwh_marts__previous.theirs as select 42 as theirs")
+    bench.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    assert bench.run().code == 0
+    assert counts(bench, Relation("dwh_marts__previous", "mart_a")) == 100
+    assert bench.database.rows("select theirs from dwh_marts__previous.theirs") == [(42,)]
+    # The control: a second time nothing is taken.
+    bench.database.run("delete from dbt_refresh_relation")
+    assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b are in the way" in bench.run().messages
+
+
+def test_an_oid_that_was_given_away_again_is_not_enough(bench: Bench) -> None:
+    """The row type's must be the same as well."""
+    assert [bench.run().code, bench.run().code] == [0, 0]
+    bench.database.run("update dbt_refresh_relation set type_oid = type_oid + 1 where name = 'dwh_marts__previous.mart_a'")
+    assert "dwh_marts__previous.mart_a is in the way" in bench.run().messages
+
+
+def test_two_refreshes_that_share_schemas_leave_each_other_alone(bench: Bench) -> None:
+    """One publishes a mart of its own beside what a killed run of the other has left, and takes nothing of it away."""
+    assert bench.run().code == 0
+    killed_while_it_builds(bench, bench.spec())
+    spec = bench.spec()
+    spec["layers"][2]["select"], spec["validation"]["marts"] = ["mart_b"], spec["validation"]["marts"][1:]
+    spec["tests"]["select"] = ["mart_b"]
+    mine, bench.ref = bench.ref, bench.ref.model_copy(update={"name": "autre"})
+    ran = bench.run(spec)
+    assert ran.code == 0, ran.output
+    assert counts(bench, Relation("dwh_marts__next", "mart_a")) == 100
+    bench.ref = mine
+    assert bench.run(RUN_ID="killed").code == 0
+    assert bench.database.rows("select to_regnamespace('dwh_marts__next')") == [(None,)]
+
+
+def test_nobody_elses_view_on_what_is_kept_is_dropped(bench: Bench) -> None:
+    """A run that would have to says which it is and what to do, before it builds anything."""
+    assert [bench.run().code, bench.run().code] == [0, 0]
+    bench.database.run("create view src.avant as select count(*) as n from dwh_marts__previous.mart_a; drop view dwh_staging.stg_lignes")
+    ran = bench.run()
+    assert ran.words is not None
+    assert (ran.words.reason, "view src.avant depends on table dwh_marts__previous.mart_a" in str(ran.words.message)) == (
+        Reason.PUBLISH_FAILED,
+        True,
+    )
+    assert bench.database.rows("select n, to_regclass('dwh_staging.stg_lignes') from src.avant") == [(100, None)]

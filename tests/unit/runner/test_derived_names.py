@@ -1,0 +1,63 @@
+"""Names that are made from a mart's name: never cut by PostgreSQL, never the same twice, and the way back."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from refresh_runner.catalog import Relation
+from refresh_runner.derived_names import aside, before, beside, clipped, for_readers, in_passing, unfit
+
+
+def test_short_names_have_their_suffix() -> None:
+    """As they always had."""
+    mart = Relation("marts", "a")
+    assert [str(place(mart)) for place in (beside, before, aside)] == ["marts__next.a", "marts__previous.a", "marts__replaced.a"]
+    assert [str(place) for place in in_passing(mart)] == ["marts.a__dbt_tmp", "marts.a__dbt_backup"]
+
+
+def schemas() -> list[str]:
+    """Schemas of up to 63 bytes, many of which begin alike; ASCII and letters of two to four bytes."""
+    dice = Random(21)
+    found = {"é" * 31, "é" * 31 + "e", "漢" * 21, "😀" * 15 + "abc"}
+    for size in range(1, 64):
+        found |= {"m" * size, clipped("é" * size), "m" * (size - 1) + "n"}
+        found |= {clipped("m" * 40 + "".join(dice.choices("abé漢", k=size))) for _ in range(20)}
+    return sorted(found)
+
+
+def test_no_two_of_them_are_ever_one() -> None:
+    """Each stays whole in PostgreSQL, differs from all live schemas and from all others, and leads back to its mart."""
+    live = [Relation(schema, "a") for schema in schemas()]
+    assert len(live) > 1000
+    made = [place(mart) for mart in live for place in (beside, before, aside)]
+    assert max(len(each.schema.encode()) for each in made) == 63
+    assert len({*made, *live}) == len(made) + len(live)
+    assert for_readers(map(beside, live), live) == live
+    # The control: cut as PostgreSQL does it, they do coincide.
+    cut = {clipped(mart.schema + suffix) for mart in live for suffix in ("__next", "__previous", "__replaced")}
+    assert len(cut | {mart.schema for mart in live}) < len(made) + len(live)
+
+
+@pytest.mark.parametrize(
+    ("built", "swapped", "problem"),
+    [
+        ([Relation("m" * 63, "a" * 63)], [], ""),
+        ([Relation("m", "a" * 51), Relation("m", "a" * 62)], [], ""),
+        ([Relation("m" * 64, "a")], [], "has 64 bytes, and PostgreSQL cuts names at 63: give it a shorter schema"),
+        ([Relation("m", "é" * 32)], [], "has 64 bytes, and PostgreSQL cuts names at 63: give it a shorter alias"),
+        ([Relation("m", "é" * 31 + "e")], [], "dbt can't tell m.é"),
+        ([Relation("m", "é" * 29)], [], "dbt can't tell m.é"),
+        ([Relation("m", "a"), Relation("m", "a__dbt_tmp")], [], "m.a__dbt_tmp is both m.a__dbt_tmp itself and what dbt calls m.a while"),
+        ([Relation("m", "a"), Relation("m", "a__dbt_backup")], [], "m.a__dbt_backup is both"),
+        ([Relation("m", "a"), Relation("m__next", "a")], [Relation("m", "a")], "m__next.a is both m__next.a itself and the place where"),
+        ([Relation("m", "a"), Relation("m__previous", "a")], [Relation("m", "a")], "m__previous.a is both"),
+        ([Relation("m", "a"), Relation("m__next", "a__dbt_tmp")], [Relation("m", "a")], "m__next.a__dbt_tmp is both"),
+        ([Relation("m", "a"), Relation("m__next", "a")], [], ""),
+    ],
+)
+def test_names_that_cannot_work_are_said(built: list[Relation], swapped: list[Relation], problem: str) -> None:
+    """With what to do; names that only look dangerous are let through."""
+    found = list(unfit(built, swapped))
+    assert (problem in found[0]) if problem else found == []
