@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 
+from refresh_api.objects import object_of
+
 Json = dict[str, Any]
 _GROUPS = {
     "dashboardrefreshes": "apis/dashboards.sigeti.io/v1alpha1",
@@ -64,6 +66,26 @@ class ApiServer:
     def create(self, namespace: str, plural: str, body: Json) -> Json:
         """Make an object; an unknown field is an error."""
         return self._read(self._http.post(self._path(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
+
+    def create_text(self, namespace: str, plural: str, text: str) -> Json:
+        """Make an object of a JSON text that no parser here would take; return what can be read of it."""
+        answer = self._http.post(self._path(namespace, plural), content=text.encode(), headers={"Content-Type": "application/json"})
+        assert answer.is_success, answer.text[:2000]
+        return object_of(answer.content)
+
+    def read(self, namespace: str, plural: str, name: str) -> Json:
+        """What can be read of an object."""
+        return object_of(self._http.get(self._path(namespace, plural, name)).content)
+
+    def raw(self, namespace: str, plural: str) -> bytes:
+        """A list as it is sent."""
+        return self._http.get(self._path(namespace, plural)).content
+
+    def replace_text(self, namespace: str, plural: str, name: str, patch: str) -> None:
+        """Merge a JSON text into an object."""
+        headers = {"Content-Type": "application/merge-patch+json"}
+        answer = self._http.patch(self._path(namespace, plural, name), content=patch.encode(), headers=headers)
+        assert answer.is_success, answer.text[:2000]
 
     def patch(self, namespace: str, plural: str, name: str, body: Json, status: bool = False) -> Json:
         """Merge into an object, or into its status."""

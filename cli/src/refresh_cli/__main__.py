@@ -124,7 +124,7 @@ def _end_of(length: str | None, moment: str | None) -> datetime | None:
         if moment:
             return datetime.fromisoformat(moment).astimezone(UTC)
         return datetime.now(UTC) + duration(length) if length else None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise CliError(str(error)) from None
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from refresh_api.model import time_text
 from refresh_api.names import GROUP, PLURAL, RESET_AT
-from refresh_api.spec import RefreshSpec
+from refresh_api.objects import object_of
 from refresh_api.status import RefreshStatus
 
 RESOURCE = f"{PLURAL}.{GROUP}"
@@ -44,7 +44,6 @@ class Seen(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     metadata: _Metadata
-    spec: RefreshSpec
     status: RefreshStatus = RefreshStatus()
 
 
@@ -92,12 +91,16 @@ class Kubectl:
 
 
 def _seen(text: str, name: str) -> Seen:
+    """The refresh, whose spec nobody here reads: whatever its users wrote into it, its status is told."""
     try:
-        return Seen.model_validate_json(text)
+        found = object_of(text.encode())
+        return Seen.model_validate(found, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise CliError(f"{name} was made for another version of this program: {where}: {first['msg']}") from None
+    except ValueError as error:
+        raise CliError(f"what kubectl says of {name} can't be read: {error}") from None
 
 
 def _explained(says: str) -> str:

@@ -11,11 +11,18 @@ from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from refresh_api.model import in_zone
+
 _MONTHS: Final = {name: number for number, name in enumerate("jan feb mar apr may jun jul aug sep oct nov dec".split(), 1)}
 _WEEKDAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
 
 HORIZON: Final = timedelta(days=366 * 5)
 """How far a next run is looked for: the parser of Kubernetes gives up after five years, too."""
+
+
+_FIRST_DAY: Final = date(1, 2, 1)
+_LAST_DAY: Final = date(9999, 11, 1)
+"""No runs are planned before and after: a zone, or the next month, could lie beyond what a date can be."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ class Schedule:
         A wall time that the spring night skips does not start; one that the autumn night has twice starts twice,
         as the CronJob controller does it.
         """
-        day = moment.astimezone(self.zone).date() - timedelta(days=1)
-        last = day + HORIZON
+        day = max(_FIRST_DAY, min(_LAST_DAY, in_zone(moment, self.zone).date())) - timedelta(days=1)
+        last = min(day + HORIZON, _LAST_DAY) if day < _LAST_DAY - HORIZON else _LAST_DAY
         while day < last:
             if day.month not in self.months:
                 day = (day.replace(day=1) + timedelta(days=31)).replace(day=1)
@@ -93,8 +100,8 @@ class Schedule:
         """Yield, after `first` until `last`, the moments that runs at certain hours lack in the night in which clocks go forward."""
         if not self.fixed_hour:
             return
-        day = first.astimezone(self.zone).date() - timedelta(days=1)
-        while day <= last.astimezone(self.zone).date():
+        day = max(_FIRST_DAY, in_zone(first, self.zone).date()) - timedelta(days=1)
+        while day <= min(_LAST_DAY, in_zone(last, self.zone).date()):
             if self.matches(day) and self._changes(day):
                 walls = (datetime.combine(day, time(hour, minute), self.zone) for hour in self.hours for minute in self.minutes)
                 missing = (wall.astimezone(UTC) for wall in walls if wall.astimezone(UTC).astimezone(self.zone).time() != wall.time())

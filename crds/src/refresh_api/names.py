@@ -22,6 +22,8 @@ RUN_VARS: Final = f"{GROUP}/runVars"
 """Annotation with dbt variables for the requested run alone, a JSON object; read together with REQUESTED_AT."""
 RUN_VARS_LENGTH: Final = 1024
 """Characters in it."""
+TOKEN_LENGTH: Final = 256
+"""Characters in REQUESTED_AT, CANCEL and RESET_AT that are kept; a longer request is refused."""
 CANCEL: Final = f"{GROUP}/cancel"
 """Annotation that ends one run: its id, or the request (REQUESTED_AT) that it answers; also takes back a request that still waits."""
 RESET_AT: Final = f"{GROUP}/resetAt"
@@ -44,6 +46,8 @@ RUNNER_FIELD_MANAGER: Final = "refresh-runner"
 # What the operator puts into a run's pod, and the runner reads.
 ORDER_ENV: Final = "REFRESH_ORDER"
 """The Order, as JSON."""
+ORDER_LENGTH: Final = 128 * 1024 - len(ORDER_ENV) - 2
+"""Bytes in it: Linux starts no process with a longer variable (MAX_ARG_STRLEN), its name, an = and a NUL included."""
 RUN_ID_ENV: Final = "RUN_ID"
 """The Job's name."""
 RUN_FAILURES_ENV: Final = "RUN_FAILURES"

@@ -11,8 +11,9 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError, model_validator
 
 from refresh_api.fields import ObjectName, Selector
+from refresh_api.freeform import bounded
 from refresh_api.model import Model
-from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, RUN_VARS_LENGTH
+from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, ORDER_LENGTH, RUN_VARS_LENGTH
 from refresh_api.spec import RefreshSpec
 
 
@@ -99,6 +100,10 @@ def run_vars(text: str) -> dict[str, JsonValue]:
         found = json.loads(text, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f'runVars: write a JSON object, like {{"as_of": "2026-01-31"}}: {error}') from None
+    try:
+        bounded(found)
+    except ValueError as error:
+        raise ValueError(f"runVars: {error}") from None
     if not isinstance(found, dict):
         raise ValueError('runVars: write a JSON object, like {"as_of": "2026-01-31"}')
     return checked_vars(found)
@@ -160,6 +165,21 @@ class Order(Model):
     def title(self) -> str:
         """Opens the notes in the log."""
         return self.spec.title or self.refresh.name
+
+    @property
+    def text(self) -> str:
+        """As a pod is told it."""
+        return self.model_dump_json(by_alias=True)
+
+    @property
+    def excess(self) -> str:
+        """What is wrong where no pod can be told it, since its text is too long; empty as a rule."""
+        length = len(self.text.encode())
+        if length <= ORDER_LENGTH:
+            return ""
+        parts = {name: len(json.dumps(value)) for name, value in self.spec.model_dump(mode="json", by_alias=True).items()}
+        largest = max(parts, key=lambda name: parts[name])
+        return f"the order of a run would be {length} bytes long, and Linux takes {ORDER_LENGTH}: shorten spec.{largest}, the longest part"
 
 
 class Metadata(Model):

@@ -2,12 +2,14 @@
 
 from collections import Counter
 from enum import StrEnum
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api.fields import CronLine, Identifier, ObjectName, SecretRef, TimeZone, map_list
+from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import Model, Time
+from refresh_api.names import ORDER_LENGTH
 from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
@@ -66,10 +68,11 @@ class Dbt(Model):
         description="Schema of models that name none. Those that name one stand where the project's generate_schema_name puts them: "
         "in dbt's own way SCHEMA_name, in the image's project the name as it is written.",
     )
-    vars: dict[str, JsonValue] = Field(
+    vars: Annotated[dict[str, JsonValue], BeforeValidator(bounded)] = Field(
         default_factory=dict,
         max_length=64,
-        description="dbt variables. `as_of` (a date, YYYY-MM-DD) is the run's date in timeZone unless it is given here.",
+        description="dbt variables. `as_of` (a date, YYYY-MM-DD) is the run's date in timeZone unless it is given here. "
+        f"At most {LEVELS} levels of lists and objects; with all else of the spec, {ORDER_LENGTH} bytes.",
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Final, Self
 
 import aiohttp
 from kubernetes.aio import client, config
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
+from refresh_api.objects import Json, ListReader, object_of
 from refresh_operator.errors import ApiError, Unavailable, api_error
-from refresh_operator.world import Json
+from refresh_operator.world import mapping
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,9 @@ _SAME_TIME: Final = timedelta(seconds=5)
 """Clocks that are less apart are taken for the same: answers take their time, and say it to the second."""
 _PAGE: Final = "100"
 """Objects in one answer to a list."""
+_CHUNK: Final = 2**16
+_LARGEST: Final = 2**22
+"""Bytes of one object that was asked for by its name: a Secret takes a megabyte."""
 
 
 class Api:
@@ -63,16 +68,20 @@ class Api:
         return await self._call("GET", path, query or {})
 
     async def pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
-        """Yield a whole collection in parts, each with the version that all of them are of: thousands of objects at once take memory."""
+        """Yield a whole collection in parts, the last of them with the version that all are of: thousands at once would take memory."""
         wanted = {**(query or {}), "limit": _PAGE}
         while True:
-            page = await self._call("GET", path, wanted)
-            items, metadata = page.get("items"), page.get("metadata")
-            about = metadata if isinstance(metadata, dict) else {}
-            yield (
-                [item for item in items if isinstance(item, dict)] if isinstance(items, list) else [],
-                int(str(about.get("resourceVersion") or 0)),
-            )
+            reader = ListReader()
+            async with self._answer("GET", path, wanted) as response:
+                async for chunk in response.content.iter_chunked(_CHUNK):
+                    if items := reader.feed(chunk):
+                        yield items, 0
+                        # such a list takes its time, and probes are answered meanwhile
+                        await asyncio.sleep(0)
+                items, page = reader.end()
+            about = mapping(page.get("metadata"))
+            version = str(about.get("resourceVersion"))
+            yield items, int(version) if version.isascii() and version.isdigit() else 0
             if not about.get("continue"):
                 return
             wanted["continue"] = str(about["continue"])
@@ -104,6 +113,14 @@ class Api:
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
         if method != "GET" and not self._may_write():
             raise Unavailable(0, "this operator does not hold the Lease at the moment")
+        async with self._answer(method, path, query, body, content) as response:
+            return object_of(await response.read(), _LARGEST)
+
+    @asynccontextmanager
+    async def _answer(
+        self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """An answer that is no refusal; Unavailable where none comes, or none that can be read."""
         payload = None if body is None else to_json(body)
         headers = {"Accept": _JSON, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
@@ -112,13 +129,14 @@ class Api:
         try:
             url = self._configuration.host + path
             async with self._session.request(method, url, params=query, data=payload, headers=headers) as response:
-                text, status = await response.read(), response.status
                 self._compare_clocks(response.headers.get("Date", ""))
+                if response.status >= 400:
+                    raise api_error(response.status, _message(await response.read()) or f"{method} {path}: HTTP {response.status}")
+                yield response
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # noqa: UP041 - Python 3.10 and later have one of them
             raise Unavailable(0, f"the API server does not answer: {type(error).__name__}") from error
-        if status >= 400:
-            raise api_error(status, _message(text) or f"{method} {path}: HTTP {status}")
-        return _object(text)
+        except ValueError as error:
+            raise Unavailable(0, f"the API server's answer to {method} {path} can't be read: {error}") from error
 
     def _compare_clocks(self, date: str) -> None:
         try:
@@ -132,16 +150,9 @@ class Api:
             log.warning("this machine's clock is %.0f s behind the API server's, whose time counts", ahead.total_seconds())
 
 
-def _object(text: bytes) -> Json:
-    found = from_json(text)
-    if not isinstance(found, dict):
-        raise ValueError("not a JSON object")
-    return found
-
-
 def _message(text: bytes) -> str:
     """The message of the Status object that the API server answers with."""
     try:
-        return str(_object(text).get("message", ""))
+        return str(object_of(text).get("message", ""))
     except ValueError:
         return ""

@@ -3,16 +3,18 @@
 import base64
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from refresh_api import names
 from refresh_api.model import time_text
+from refresh_api.objects import Json
 from refresh_api.status import OperatorShare
 from refresh_operator.api import Api
 from refresh_operator.decide import Decision, Replacement
 from refresh_operator.desired import second_owner
 from refresh_operator.drift import Difference, differences
-from refresh_operator.errors import Conflict, NotFound
+from refresh_operator.errors import Conflict, NotFound, Unreadable
 from refresh_operator.kinds import (
     ACCOUNTS,
     BINDINGS,
@@ -32,7 +34,7 @@ from refresh_operator.mirror import Key, Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
 from refresh_operator.secrets import SecretBook
-from refresh_operator.world import Invalid, Job, Json, Pause, Pod, Refresh, World, mapping, refresh_of
+from refresh_operator.world import Invalid, Job, Pause, Pod, Refresh, World, mapping, read, refresh_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Cluster:
                 of_page, news = self._mirror.take(kind, items)
                 held |= of_page
                 changed |= news
-                version = listed_at
+                version = listed_at or version
             changed |= self._mirror.keep(kind, namespace, held, version)
         return changed | self._secrets.users_of(await self._secrets.changed())
 
@@ -82,7 +84,7 @@ class Cluster:
                 self._mirror.put(kind, found)
 
     async def observe(self, refresh: Refresh, silence: timedelta, pause: Pause | None) -> World:
-        """All that belongs to a refresh, as it is now."""
+        """All that belongs to a refresh, as it is now; Unreadable where an object of it can't be read."""
         objects = {}
         for kind, name in _kept_names(refresh.ref):
             item = self._mirror.get(kind, refresh.ref.namespace, name)
@@ -91,10 +93,10 @@ class Cluster:
             if item:
                 objects[kind.name] = item
         # The label alone could be anybody's, or that of a deleted refresh with the same name.
-        labelled = [Job.model_validate(item) for item in self._mirror.belonging(JOBS, refresh.ref)]
+        labelled = [read(Job, item) for item in self._mirror.belonging(JOBS, refresh.ref)]
         runs = tuple(job for job in labelled if job.refresh_uid == refresh.metadata.uid)
         others = tuple(job for job in labelled if job.refresh_uid not in (refresh.metadata.uid, None))
-        pods = tuple(Pod.model_validate(item) for item in self._mirror.belonging(PODS, refresh.ref)) if runs else ()
+        pods = tuple(read(Pod, item) for item in self._mirror.belonging(PODS, refresh.ref)) if runs else ()
         missing = (
             () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
         )
@@ -105,8 +107,9 @@ class Cluster:
         """Delete the unfinished Jobs of namespaces that are being deleted: without an operator they would wait for the Jobs' deadlines."""
         jobs: dict[str, list[str]] = {}
         for ref in self._mirror.refreshes():
-            seen = (Job.model_validate(item) for item in self._mirror.belonging(JOBS, ref))
-            jobs.setdefault(ref.namespace, []).extend(job.metadata.name for job in seen if not job.end)
+            with suppress(Unreadable):
+                seen = [read(Job, item) for item in self._mirror.belonging(JOBS, ref)]
+                jobs.setdefault(ref.namespace, []).extend(job.metadata.name for job in seen if not job.end)
         for namespace, unfinished in jobs.items():
             if unfinished and await self._ends(namespace):
                 for name in unfinished:

@@ -174,4 +174,6 @@ def _condition(
 ) -> Condition:
     before = condition_of(old, kind)
     since = before.last_transition_time if before and before.status is status else now
-    return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=since, observed_generation=generation)
+    return Condition(
+        type=kind, status=status, reason=reason, message=clip(message), last_transition_time=since, observed_generation=generation
+    )

@@ -12,7 +12,7 @@ from refresh_operator.cluster import Cluster
 from refresh_operator.conditions import Problem
 from refresh_operator.decide import Decision, decide
 from refresh_operator.drift import Difference
-from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable
+from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable, Unreadable
 from refresh_operator.heartbeats import Heartbeats
 from refresh_operator.logs import about
 from refresh_operator.meters import Meters
@@ -60,6 +60,7 @@ async def look(ref: Ref, services: Services) -> None:
             _again_later(ref, services)
         except Exception:
             log.exception("this is a fault of the operator; looking again later")
+            await _own_fault(ref, services)
             _again_later(ref, services)
         else:
             services.agenda.succeeded(ref)
@@ -70,6 +71,15 @@ async def look(ref: Ref, services: Services) -> None:
 def _again_later(ref: Ref, services: Services) -> None:
     services.meters.failed()
     services.agenda.failed(ref)
+
+
+async def _own_fault(ref: Ref, services: Services) -> None:
+    """Say on a refresh that the operator fails at it, as far as that can be said."""
+    with suppress(Exception):
+        refresh = services.cluster.refresh(ref)
+        problem = Problem(ReadyReason.OPERATOR_ERROR, "the operator fails at this refresh; its log says why", stalled=False)
+        if refresh and not refresh.metadata.deletion_timestamp:
+            await _stopped(refresh, problem, services.clock(), services)
 
 
 async def converge(ref: Ref, services: Services) -> timedelta | None:
@@ -91,6 +101,8 @@ async def converge(ref: Ref, services: Services) -> timedelta | None:
     except Refused as error:
         problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
         return await _stopped(refresh, problem, now, services)
+    except Unreadable as error:
+        return await _stopped(refresh, Problem(ReadyReason.UNREADABLE, f"{error}: delete or mend it", stalled=False), now, services)
     for kind in decision.corrected:
         services.meters.corrected(ref, kind)
     await _tell(refresh, decision, services)

@@ -4,6 +4,7 @@ import dataclasses
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from refresh_api.objects import Json
 from refresh_api.reasons import ReadyReason
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
@@ -17,7 +18,7 @@ from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_w
 from refresh_operator.settings import Settings
 from refresh_operator.share import Findings, share_of
 from refresh_operator.slots import judge
-from refresh_operator.world import Invalid, Json, Refresh, World, metadata_of
+from refresh_operator.world import Invalid, Refresh, World, metadata_of
 
 _MOVES_SLOTS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
 _HASH_PATH = f"metadata.annotations.{HASH_ANNOTATION}"
@@ -209,7 +210,7 @@ def _again(world: World, found: Findings, share: OperatorShare, start_timeout: t
         waits.append(found.judged.next_due - now + second)
     spec = world.refresh.spec
     if not isinstance(spec, Invalid) and spec.freshness and share.last_success_time:
-        waits.append(share.last_success_time + duration(spec.freshness.max_staleness) - now + second)
+        waits.append(share.last_success_time - now + duration(spec.freshness.max_staleness) + second)
     for run in share.active:
         since = world.waiting_since(run.id, run.start_time) - now + second
         waits += [since + SOON, since + start_timeout]

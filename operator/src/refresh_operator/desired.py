@@ -11,13 +11,14 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
+from refresh_api.objects import Json
 from refresh_api.order import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
 from refresh_operator.pod import pod_metadata, pod_spec
 from refresh_operator.settings import Settings
-from refresh_operator.world import PLAIN, Asked, Json, Metadata, Refresh
+from refresh_operator.world import PLAIN, Asked, Metadata, Refresh
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
 """A slot that could not start is made up for within this time. Always set: a CronJob without it stops for good after 100 missed slots."""

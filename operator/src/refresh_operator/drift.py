@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from refresh_api.names import KIND
+from refresh_api.objects import Json
 from refresh_api.values import quantity
-from refresh_operator.world import Json, Metadata, mapping, metadata_of
+from refresh_operator.world import Metadata, mapping, metadata_of
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ OperatorError
  ├─ SettingsError          the operator was started wrongly
  ├─ ContractMissing        the CRD is not there
  ├─ LeaseLost              another operator works from now on
+ ├─ Unreadable             an object is not what the API server should have sent
  └─ ApiError               the API server said no
      ├─ NotFound           404
      ├─ Conflict           409: somebody was faster; observe afresh
@@ -27,6 +28,10 @@ class ContractMissing(OperatorError):  # noqa: N818 - named as what it is
 
 class LeaseLost(OperatorError):  # noqa: N818
     """Another operator has the Lease; this one is to be started anew, and waits then."""
+
+
+class Unreadable(OperatorError):  # noqa: N818
+    """An object that belongs to a refresh can't be read; the message names it."""
 
 
 class ApiError(OperatorError):

@@ -3,16 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final, cast
+from typing import Final
 
 import kopf
 
 from refresh_api.names import GROUP, REFRESH_LABEL
 from refresh_operator.agenda import Agenda
+from refresh_operator.envelopes import opened, session_of
 from refresh_operator.kinds import REFRESHES, WATCHED, Kind
 from refresh_operator.memoryless import NoDifferences, NoProgress
 from refresh_operator.mirror import Mirror
-from refresh_operator.world import Json
 
 SETTLE: Final = timedelta(milliseconds=100)
 """What comes of one change comes in several events: a Job, its pod, their states. They are answered together."""
@@ -24,7 +24,7 @@ def registry_of(agenda: Agenda, mirror: Mirror, started: Callable[[], None]) -> 
 
     def watch(kind: Kind, settle: timedelta) -> None:
         async def changed(event: kopf.RawEvent, **_: object) -> None:
-            item = cast("Json", event["object"])
+            item = opened(event["object"])
             ref = mirror.remove(kind, item) if event["type"] == "DELETED" else mirror.put(kind, item, told=True)
             if ref:
                 agenda.add(ref, settle)
@@ -40,8 +40,9 @@ def registry_of(agenda: Agenda, mirror: Mirror, started: Callable[[], None]) -> 
         asyncio.get_running_loop().call_soon(started)
 
     @kopf.on.login(registry=registry)
-    def login(settings: kopf.OperatorSettings, **_: object) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+    async def login(settings: kopf.OperatorSettings, **_: object) -> kopf.AiohttpSession | None:
+        found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
+        return session_of(found) if found else None
 
     return registry
 

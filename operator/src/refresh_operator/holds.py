@@ -53,7 +53,8 @@ def _holds(world: World, spec: RefreshSpec, failures: int, now: datetime) -> Ite
         yield Hold(SuspendedReason.SUSPENDED, "no scheduled runs while spec.suspend is true")
     if spec.suspend_until and now < spec.suspend_until:
         text = f"no scheduled runs until {time_text(spec.suspend_until)} (spec.suspendUntil)"
-        yield Hold(SuspendedReason.SUSPENDED_UNTIL, text, spec.suspend_until)
+        # to the second, as the status holds it: else it would be written at each look
+        yield Hold(SuspendedReason.SUSPENDED_UNTIL, text, spec.suspend_until.replace(microsecond=0))
     if spec.suspend_after_failures and failures >= spec.suspend_after_failures:
         text = (
             f"no scheduled runs, since {failures} in a row failed (spec.suspendAfterFailures: {spec.suspend_after_failures}); "

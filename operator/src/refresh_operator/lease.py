@@ -13,11 +13,12 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from refresh_api.objects import Json
 from refresh_operator.api import Api
 from refresh_operator.errors import ApiError, Conflict, LeaseLost, NotFound
 from refresh_operator.kinds import LEASES
 from refresh_operator.settings import LeaseRef
-from refresh_operator.world import Json, Metadata, Seen, mapping
+from refresh_operator.world import Metadata, Seen, mapping
 
 log = logging.getLogger(__name__)
 

@@ -5,18 +5,20 @@ a list, or the answer to a write of ours. An old version never replaces a newer 
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
-from typing import Final
 
 from pydantic_core import from_json, to_json
 
 from refresh_api.names import REFRESH_LABEL
+from refresh_api.objects import LARGEST, UNREADABLE, Json, object_of, unreadable, without_noise
 from refresh_operator.kinds import REFRESHES, Kind
 from refresh_operator.names import Ref
-from refresh_operator.world import Json
+from refresh_operator.world import mapping
 
-_NOISE: Final = ("managedFields", "selfLink")
+log = logging.getLogger(__name__)
+
 Key = tuple[str, str, str]
 """Kind, namespace, name."""
 
@@ -44,7 +46,10 @@ class Mirror:
 
     def put(self, kind: Kind, item: Json, *, told: bool = False) -> Ref | None:
         """Take an object, `told` by its watch or not; return the refresh that it concerns, None where this version brings nothing new."""
-        key, version, refresh = _identity(kind, item)
+        known = _identity(kind, item)
+        if known is None:
+            return None
+        key, version, refresh = known
         if told:
             self._is_told(key, version)
         there = self._copies.get(key)
@@ -52,17 +57,17 @@ class Mirror:
             return None  # no watch would tell of its end
         if version <= max(there.version if there else 0, self._deleted.get(key, 0)):
             return None
-        metadata = item["metadata"]
-        if isinstance(metadata, dict):
-            item = {**item, "metadata": {name: value for name, value in metadata.items() if name not in _NOISE}}
         self._forget(key)
-        self._copies[key] = _Copy(version, to_json(item), refresh)
+        self._copies[key] = _Copy(version, _text(item), refresh)
         self._belongings.setdefault((kind.name, refresh), set()).add(key[2])
         return refresh
 
     def remove(self, kind: Kind, item: Json) -> Ref | None:
         """Forget an object whose watch told that it was deleted; return the refresh that it concerns."""
-        key, version, refresh = _identity(kind, item)
+        known = _identity(kind, item)
+        if known is None:
+            return None
+        key, version, refresh = known
         self._is_told(key, version)
         there = self._copies.get(key)
         self._deleted[key] = max(version, self._deleted.get(key, 0))
@@ -76,7 +81,10 @@ class Mirror:
         held: set[Key] = set()
         changed: set[Ref] = set()
         for item in items:
-            key, of, _ = _identity(kind, item)
+            known = _identity(kind, item)
+            if known is None:
+                continue
+            key, of, _ = known
             held.add(key)
             if ref := self.put(kind, item):
                 changed.add(ref)
@@ -132,12 +140,23 @@ class Mirror:
                 del self._belongings[(key[0], there.refresh)]
 
 
-def _identity(kind: Kind, item: Json) -> tuple[Key, int, Ref | None]:
-    metadata = item["metadata"]
-    if not isinstance(metadata, dict):
-        raise TypeError(f"this {kind.name} has no metadata")
-    namespace, name = str(metadata.get("namespace", "")), str(metadata["name"])
-    labels = metadata.get("labels")
-    label = labels.get(REFRESH_LABEL) if isinstance(labels, dict) else None
+def _text(item: Json) -> bytes:
+    """The text of an object that is kept: of one that is too long, what is left of it."""
+    text = to_json(without_noise(item))
+    if len(text) <= LARGEST:
+        return text
+    rest = object_of(text)
+    said: Json = {**unreadable(item), **unreadable(rest)}
+    return to_json({**rest, UNREADABLE: said})
+
+
+def _identity(kind: Kind, item: Json) -> tuple[Key, int, Ref | None] | None:
+    """Which object this is, its version, and the refresh that it belongs to; None where nobody can tell, so that it is passed over."""
+    metadata = mapping(item.get("metadata"))
+    namespace, name, version = str(metadata.get("namespace") or ""), metadata.get("name"), str(metadata.get("resourceVersion"))
+    if not isinstance(name, str) or not name or not (version.isascii() and version.isdigit()):
+        log.warning("passed over: a %s in %s without a name or a version", kind.name, namespace or "the cluster")
+        return None
+    label = mapping(metadata.get("labels")).get(REFRESH_LABEL)
     owner = name if kind == REFRESHES else label
-    return (kind.name, namespace, name), int(str(metadata["resourceVersion"])), Ref(namespace, str(owner)) if owner else None
+    return (kind.name, namespace, name), int(version), Ref(namespace, str(owner)) if owner else None

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from refresh_api.model import time_text
+from refresh_api.objects import Json
 from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
 from refresh_operator.conditions import condition_of
 from refresh_operator.drift import Difference
 from refresh_operator.runs import Ended
 from refresh_operator.slots import Missed
-from refresh_operator.world import Json
 
 _RUN_REASONS = {
     Outcome.SUCCEEDED: EventReason.RUN_SUCCEEDED,

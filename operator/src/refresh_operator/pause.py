@@ -7,12 +7,13 @@ import asyncio
 import logging
 from datetime import UTC, datetime
 
-from refresh_api.model import time_text
+from refresh_api.model import in_utc, time_text
+from refresh_api.objects import Json
 from refresh_operator.api import Api
 from refresh_operator.errors import ApiError, Forbidden, NotFound
 from refresh_operator.kinds import CONFIGMAPS
 from refresh_operator.settings import PauseRef
-from refresh_operator.world import Json, Pause, mapping
+from refresh_operator.world import Pause, mapping
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ def _moment(text: str) -> tuple[datetime | None, bool]:
         found = datetime.fromisoformat(text)
     except ValueError:
         return None, True
-    return found if found.tzinfo else found.replace(tzinfo=UTC), False
+    return in_utc(found if found.tzinfo else found.replace(tzinfo=UTC)).replace(microsecond=0), False
 
 
 class PauseSign:

@@ -9,13 +9,13 @@ from typing import Final
 from pydantic import JsonValue
 
 from refresh_api import names as api
-from refresh_api.order import ModeKind, Order, RefreshRef, run_vars
+from refresh_api.objects import Json
 from refresh_api.pod_template import PodTemplate
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import permissions_name
 from refresh_operator.settings import Settings
-from refresh_operator.world import JOB_NAME_LABEL, PLAIN, Asked, Json, Refresh
+from refresh_operator.world import JOB_NAME_LABEL, PLAIN, Asked, Refresh
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""
@@ -32,6 +32,8 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
     pod: Json = {
         "serviceAccountName": account,
         "serviceAccount": account,
+        # variables for every Service of the namespace could be more than Linux gives a process
+        "enableServiceLinks": False,
         "automountServiceAccountToken": True,
         "restartPolicy": "Never",
         "activeDeadlineSeconds": int(attempt.total_seconds()),
@@ -125,12 +127,9 @@ def _resources(resources: Resources) -> Json:
 
 
 def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
-    meta = refresh.metadata
-    ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
-    asked_vars = run_vars(asked.vars) if asked.vars else {}
-    order = Order(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=asked_vars)
+    order = refresh.order(spec, asked)
     environment: list[JsonValue] = [
-        _literal(api.ORDER_ENV, order.model_dump_json(by_alias=True)),
+        _literal(api.ORDER_ENV, order.text),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
         _from_pod(api.POD_NAME_ENV, "metadata.name"),

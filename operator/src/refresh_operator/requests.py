@@ -6,7 +6,8 @@ The latest request counts: one that was replaced before its run started never ru
 from dataclasses import dataclass
 from datetime import datetime
 
-from refresh_api.names import TOKEN_ANNOTATION
+from refresh_api.names import REQUESTED_AT, TOKEN_ANNOTATION, TOKEN_LENGTH
+from refresh_api.objects import Json
 from refresh_api.order import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, clip
@@ -15,7 +16,7 @@ from refresh_operator.desired import token_job
 from refresh_operator.names import token_job_name
 from refresh_operator.runs import Ended, cancelled
 from refresh_operator.settings import Settings
-from refresh_operator.world import Asked, Invalid, Job, Json, World, metadata_of
+from refresh_operator.world import Asked, Invalid, Job, World, metadata_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     before, token = refresh.share.last_handled_request_at, refresh.token
     if token is None:
         return Answer(before, refresh.share.request_problem)
+    length = len(refresh.metadata.annotations.get(REQUESTED_AT, ""))
+    if length > TOKEN_LENGTH:
+        return Answer(token, f"its annotation requestedAt is {length} characters long: write at most {TOKEN_LENGTH}, like a date and time")
     name = token_job_name(refresh.metadata.name, refresh.metadata.uid, token)
     if any(job.metadata.name == name for job in world.jobs) or any(run.id == name for run in refresh.share.history):
         return Answer(token)
@@ -54,7 +58,7 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     cronjob = world.objects.get("CronJob")
     if isinstance(refresh.spec, Invalid) or problem or cronjob is None:
         return Answer(before, refresh.share.request_problem)
-    wrong = _wrong(refresh.asked, refresh.spec)
+    wrong = _wrong(refresh.asked, refresh.spec) or refresh.order(refresh.spec, refresh.asked).excess
     if wrong:
         return Answer(token, clip(wrong))
     if active or world.pause:

@@ -17,6 +17,8 @@ from refresh_operator.world import Asked, Job, Pod, World, asked_by
 
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
 _ACTIVE_MAX: Final = 20
+_DIGITS: Final = 18
+"""Of a generation, at most."""
 
 
 @dataclass(frozen=True)
@@ -201,4 +203,4 @@ def _asked(job: Job) -> Asked:
 
 def _generation(job: Job) -> int | None:
     text = job.metadata.annotations.get(GENERATION_ANNOTATION, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

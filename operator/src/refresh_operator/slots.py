@@ -21,6 +21,9 @@ from refresh_operator.world import Invalid, Seen, World
 
 _MARGIN: Final = timedelta(seconds=10)
 """What the CronJob controller may take beyond the deadline, and its Job until it is seen."""
+_AHEAD: Final = timedelta(days=1)
+_BEHIND: Final = timedelta(days=31)
+"""Slots that passed before nobody counts any more: an operator that was away for so long would take minutes for them."""
 _SLOT_DIGITS: Final = 8
 """Of the minutes since 1970, until the year 2160."""
 
@@ -79,6 +82,8 @@ def judge(world: World, now: datetime) -> Judged:
     cronjob = _cronjob(world)
     if before is None or cronjob is None:
         return Judged(before or now)
+    # by a clock that was wrong, or a hand: else nothing would be judged for long, or everything at once
+    before = now if before > now + _AHEAD else max(before, now - _BEHIND)
     # else it was replaced by an operator that ended before it could write down what it had judged
     known = isinstance(world.refresh.spec, Invalid) or cronjob.generation == str(share.observed_generation)
     schedule = cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
@@ -127,7 +132,7 @@ def _slots_with_runs(world: World) -> set[datetime]:
     names = (*(job.metadata.name for job in world.jobs), *(run.id for run in share.active), *(run.id for run in share.history))
     for name in names:
         minutes = name.rpartition("-")[2]
-        if minutes.isdigit() and len(minutes) == _SLOT_DIGITS:
+        if minutes.isascii() and minutes.isdigit() and len(minutes) == _SLOT_DIGITS:
             found.add(datetime.fromtimestamp(int(minutes) * 60, UTC))
     return found
 

@@ -164,6 +164,10 @@ async def resync(services: Services, mirror: Mirror) -> None:
         except ApiError as error:
             log.warning("can't list what is there: %s", error)
             pause = min(services.settings.resync, _PAUSE)
+        except Exception:
+            # whatever it is: those that are known are served all the same
+            log.exception("can't list what is there; this is a fault of the operator")
+            pause = min(services.settings.resync, _PAUSE)
         else:
             mirror.listed.set()
             pause = services.settings.resync

@@ -1,23 +1,29 @@
 """What was seen of one refresh and all that belongs to it: JSON of the API server, parsed once; pure."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from hashlib import sha256
+from typing import Final, TypeVar
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
+from pydantic_core import to_json
 
-from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, UID_ANNOTATION
+from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, TOKEN_LENGTH, UID_ANNOTATION
+from refresh_api.objects import Json, unreadable
+from refresh_api.order import ModeKind, Order, RefreshRef, run_vars
 from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare, Run, RunnerShare
+from refresh_api.status import OperatorShare, Run, RunnerShare, clip
+from refresh_operator.errors import Unreadable
 from refresh_operator.names import Ref
 
-Json = dict[str, JsonValue]
-"""An object as the API server sends it."""
-
-
+_NO_TIME: Final = "1970-01-01T00:00:00Z"
+_SHORT: Final = 2**16
+"""Bytes of a spec whose order is not too long for a pod, whatever its defaults add."""
+_NAME: Final = 64
+"""Characters of a field's name in a path: names may be as long as their users like."""
 JOB_NAME_LABEL: Final = "batch.kubernetes.io/job-name"
 _SPEC_REASONS: Final = {"schedule": ReadyReason.INVALID_SCHEDULE, "timeZone": ReadyReason.INVALID_TIME_ZONE}
 
@@ -64,9 +70,22 @@ class _Object(Seen):
     metadata: Metadata
 
 
+Known = TypeVar("Known", bound=Seen)
+
+
+def read(model: type[Known], item: Json) -> Known:
+    """Return an object as far as it is read here; Unreadable, with its name, where it can't be."""
+    try:
+        return model.model_validate(item)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        what = f"{item.get('kind', model.__name__)} {mapping(item.get('metadata')).get('name', '')}"
+        raise Unreadable(f"{what} can't be read: {_path('', first['loc'])[1:]}: {first['msg']}") from error
+
+
 def metadata_of(item: Json) -> Metadata:
-    """Return the metadata of any object."""
-    return _Object.model_validate(item).metadata
+    """Return the metadata of any object; Unreadable where they can't be read."""
+    return read(_Object, item).metadata
 
 
 class SeenCondition(Seen):
@@ -190,11 +209,20 @@ class Asked:
 
 
 PLAIN: Final = Asked()
+TOKEN_START: Final = 32
+"""Characters of an annotation that is too long by which people know it again."""
 
 
 def asked_by(annotations: Mapping[str, str]) -> Asked:
     """Return what the annotations of a refresh, or of a Job, ask for."""
     return Asked(annotations.get(RUN_MODE) or None, annotations.get(RUN_VARS) or None)
+
+
+def kept(text: str | None) -> str | None:
+    """Return what a status keeps of an annotation that was answered: all of it, or its start and a hash where it is long."""
+    if text is None or len(text) <= TOKEN_LENGTH:
+        return text
+    return f"{text[:TOKEN_START]}… ({len(text)} characters, SHA-256 {sha256(text.encode(errors='replace')).hexdigest()})"
 
 
 @dataclass(frozen=True)
@@ -216,7 +244,7 @@ class Refresh:
     @property
     def token(self) -> str | None:
         """The latest request for a run, if it was not answered yet."""
-        token = self.metadata.annotations.get(REQUESTED_AT)
+        token = kept(self.metadata.annotations.get(REQUESTED_AT))
         return token if token and token != self.share.last_handled_request_at else None
 
     @property
@@ -227,13 +255,20 @@ class Refresh:
     @property
     def cancel(self) -> str | None:
         """The run, or the request, that is to end, if that was not answered yet."""
-        wanted = self.metadata.annotations.get(CANCEL)
+        wanted = kept(self.metadata.annotations.get(CANCEL))
         return wanted if wanted and wanted != self.share.last_handled_cancel else None
+
+    def order(self, spec: RefreshSpec, asked: Asked = PLAIN) -> Order:
+        """What a run's pod is told."""
+        meta = self.metadata
+        ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
+        wanted = run_vars(asked.vars) if asked.vars else {}
+        return Order(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=wanted)
 
     @property
     def reset(self) -> str | None:
         """The annotation that begins the count of failures anew, if that was not answered yet."""
-        wanted = self.metadata.annotations.get(RESET_AT)
+        wanted = kept(self.metadata.annotations.get(RESET_AT))
         return wanted if wanted and wanted != self.share.last_handled_reset_at else None
 
 
@@ -275,37 +310,49 @@ class World:
         return pods[-1].metadata.creation_timestamp if pods else made
 
 
-class _Resource(Seen):
-    metadata: Metadata
-    spec: Json = {}
-    status: Json = {}
-
-
 def refresh_of(raw: Json) -> Refresh:
-    """Return the refresh that the API server sent; whatever its users wrote is no error here."""
-    resource = _Resource.model_validate(raw)
-    spec, unknown = _spec(resource.spec)
-    return Refresh(resource.metadata, spec, _share(resource.status), _run(resource.status), unknown)
+    """Return the refresh that the API server sent; whatever its users wrote is no error here, even where it can't be read."""
+    metadata, odd = _metadata(mapping(raw.get("metadata")))
+    spec, unknown = (odd, ()) if odd else _spec(raw.get("spec", {}), unreadable(raw))
+    status = mapping(raw.get("status"))
+    found = Refresh(metadata, spec, _share(status), _run(status), unknown)
+    if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT and (excess := found.order(spec).excess):
+        return replace(found, spec=Invalid(ReadyReason.INVALID_SPEC, "spec", excess))
+    return found
 
 
-def _spec(spec: Json) -> tuple[RefreshSpec | Invalid, tuple[str, ...]]:
+def _metadata(metadata: Json) -> tuple[Metadata, Invalid | None]:
+    """The metadata as far as they can be read, and what can't."""
+    try:
+        return Metadata.model_validate(metadata), None
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        odd = {str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False)}
+    known = {"name": "", "creationTimestamp": _NO_TIME, **{key: value for key, value in metadata.items() if key not in odd}}
+    return Metadata.model_validate(known), Invalid(ReadyReason.UNREADABLE, _path("metadata", first["loc"]), first["msg"])
+
+
+def _spec(spec: JsonValue, left_out: Mapping[str, str]) -> tuple[RefreshSpec | Invalid, tuple[str, ...]]:
     """The spec, and the fields that we don't know: of a newer CRD, so that all goes on after a step back, as with Kubernetes' own."""
+    for path, why in left_out.items():
+        if not path.startswith("status"):
+            return Invalid(ReadyReason.UNREADABLE, path, why), ()
     try:
         return RefreshSpec.model_validate(spec), ()
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
-        unknown = tuple(_path(each["loc"]) for each in errors if each["type"] == "extra_forbidden")
+        unknown = tuple(_path("spec", each["loc"]) for each in errors if each["type"] == "extra_forbidden")
     try:
         return RefreshSpec.model_validate(spec, extra="ignore"), unknown
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
     field_name = str(first["loc"][0]) if first["loc"] else ""
     reason = _SPEC_REASONS.get(field_name, ReadyReason.INVALID_SPEC)
-    return Invalid(reason, _path(first["loc"]), first["msg"].removeprefix("Value error, ")), unknown
+    return Invalid(reason, _path("spec", first["loc"]), first["msg"].removeprefix("Value error, ")), unknown
 
 
-def _path(parts: tuple[int | str, ...]) -> str:
-    return "spec" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+def _path(top: str, parts: tuple[int | str, ...]) -> str:
+    return top + "".join(f"[{part}]" if isinstance(part, int) else f".{clip(part, _NAME)}" for part in parts)
 
 
 def _share(status: Json) -> OperatorShare:

@@ -3,17 +3,17 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import httpx
-from pydantic_core import from_json
 
 from refresh_api.names import GROUP, PLURAL, VERSION
+from refresh_api.objects import Json, ListReader, event_of, object_of
 from refresh_page.board import Board
-from refresh_page.seen import Json, ref_of, refresh_of
+from refresh_page.seen import Refresh, ref_of, refresh_of
 
 log = logging.getLogger(__name__)
 
@@ -73,17 +73,22 @@ class Cluster:
         return {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
 
     async def _list(self, client: httpx.AsyncClient, namespace: str, board: Board) -> str:
-        items: list[Json] = []
+        found: list[Refresh] = []
         wanted = {"limit": _PAGE}
         while True:
-            answer = await client.get(_path(namespace), params=wanted, headers=self._headers())
-            page = _object(answer.content)
-            _check(answer.status_code, page)
-            found, metadata = page.get("items"), page.get("metadata")
-            items += [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
+            reader = ListReader()
+            async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers()) as answer:
+                if answer.status_code != 200:
+                    _check(answer.status_code, object_of(await answer.aread()))
+                async for chunk in answer.aiter_bytes():
+                    found += _refreshes(reader.feed(chunk))
+                    await asyncio.sleep(0)
+            items, page = reader.end()
+            found += _refreshes(items)
+            metadata = page.get("metadata")
             about = metadata if isinstance(metadata, dict) else {}
             if not about.get("continue"):
-                board.replace(namespace, map(refresh_of, items))
+                board.replace(namespace, found)
                 return str(about.get("resourceVersion", ""))
             wanted["continue"] = str(about["continue"])
 
@@ -92,35 +97,45 @@ class Cluster:
         silence = httpx.Timeout(_TIMEOUT, read=_WATCH + _TIMEOUT)
         async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers(), timeout=silence) as answer:
             if answer.status_code != 200:
-                _check(answer.status_code, _object(await answer.aread()))
+                _check(answer.status_code, object_of(await answer.aread()))
             async for line in _lines(answer):
-                version = _take(_object(line), board) or version
+                version = _take(*event_of(line), board) or version
         return version
 
 
 async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
     """Yield the lines; httpx' own would also part them at the line separators that a message may hold."""
-    rest = b""
+    rest: list[bytes] = []
     async for chunk in answer.aiter_bytes():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
+        *whole, last = chunk.split(b"\n")
+        for end in whole:
+            line = b"".join([*rest, end])
+            rest = []
             if line.strip():
                 yield line
+        rest.append(last)
 
 
-def _take(event: Json, board: Board) -> str:
+def _refreshes(items: Iterable[Json]) -> Iterator[Refresh]:
+    for item in items:
+        try:
+            yield refresh_of(item)
+        except ValueError as error:
+            log.warning("passed over: %s", error)
+
+
+def _take(kind: str, item: Json, board: Board) -> str:
     """Bring the board up to date; return the version that the watch has reached."""
-    item = event["object"]
-    if not isinstance(item, dict):
-        raise ClusterError("the API server sent an event without an object")
-    if event["type"] == "ERROR":
-        _check(int(str(item.get("code", 500))), item)
-    if event["type"] == "DELETED":
+    if kind == "ERROR":
+        code = item.get("code")
+        _check(code if isinstance(code, int) else 500, item)
+    if kind == "DELETED":
         board.remove(ref_of(item))
-    elif event["type"] != "BOOKMARK":
-        board.put(refresh_of(item))
-    metadata = item["metadata"]
-    return str(metadata["resourceVersion"]) if isinstance(metadata, dict) else ""
+    elif kind != "BOOKMARK":
+        for refresh in _refreshes([item]):
+            board.put(refresh)
+    metadata = item.get("metadata")
+    return str(metadata.get("resourceVersion") or "") if isinstance(metadata, dict) else ""
 
 
 def _path(namespace: str) -> str:
@@ -132,10 +147,3 @@ def _check(status: int, body: Json) -> None:
         raise Expired("the watch is to begin anew")
     if status >= 400:
         raise ClusterError(f"the API server says: {body.get('message') or f'HTTP {status}'}")
-
-
-def _object(text: bytes) -> Json:
-    found = from_json(text)
-    if not isinstance(found, dict):
-        raise ValueError("the API server sent no JSON object")
-    return found

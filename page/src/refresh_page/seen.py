@@ -1,14 +1,13 @@
 """A refresh as the page sees it: parsed once from what the API server sends, and forgiving towards versions that know more fields."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
-from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict
 
 from refresh_api.model import Model
+from refresh_api.objects import Json, readable, unreadable
 from refresh_api.status import RefreshStatus
-
-Json = dict[str, object]
 
 
 class _Lenient(Model):
@@ -53,16 +52,10 @@ class Wanted(_Lenient):
 
 
 class _Metadata(_Lenient):
-    name: str
-    namespace: str
-    resource_version: str
-    creation_timestamp: AwareDatetime
-
-
-class _Item(_Lenient):
-    metadata: _Metadata
-    spec: Wanted = Wanted()
-    status: RefreshStatus = Field(default=RefreshStatus())
+    name: str = ""
+    namespace: str = ""
+    resource_version: str = ""
+    creation_timestamp: AwareDatetime = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,25 +78,20 @@ class Refresh:
 
 
 def ref_of(item: Json) -> Ref:
-    """Return which refresh an object of the API server is."""
-    metadata = item["metadata"]
-    if not isinstance(metadata, dict):
-        raise TypeError("an object without metadata")
-    return Ref(str(metadata["namespace"]), str(metadata["name"]))
+    """Return which refresh an object of the API server is; ValueError where nobody can tell."""
+    metadata, _ = readable(_Metadata, item.get("metadata"))
+    if not metadata.name or not metadata.namespace:
+        raise ValueError("an object without a name")
+    return Ref(metadata.namespace, metadata.name)
 
 
 def refresh_of(item: Json) -> Refresh:
-    """Return the refresh; one whose spec or status can't be read says so in `unreadable`."""
-    try:
-        parsed = _Item.model_validate(item, extra="ignore")
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        bare = _Item.model_validate({"metadata": item["metadata"]}, extra="ignore")
-        return _refresh(bare, f"{where}: {error.errors()[0]['msg']}")
-    return _refresh(parsed)
-
-
-def _refresh(item: _Item, unreadable: str = "") -> Refresh:
-    metadata = item.metadata
-    ref = Ref(metadata.namespace, metadata.name)
-    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, item.spec, item.status, unreadable)
+    """Return the refresh; what can't be read of its spec and status is said in `unreadable`. ValueError where it has no name."""
+    ref = ref_of(item)
+    left_out = [f"{path} {why}" for path, why in unreadable(item).items()]
+    parts: dict[str, str] = {}
+    metadata, parts["metadata"] = readable(_Metadata, item.get("metadata"))
+    wanted, parts["spec"] = readable(Wanted, item.get("spec", {}))
+    status, parts["status"] = readable(RefreshStatus, item.get("status", {}))
+    said = [*left_out, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]
+    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, wanted, status, said[0] if said else "")

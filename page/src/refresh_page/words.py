@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from refresh_api.model import in_zone
 from refresh_page.french import FRENCH
 
 LANGUAGES: Final = ("en", "fr")
@@ -76,5 +77,5 @@ class Words:
 
     def moment(self, moment: datetime, zone: str = "Etc/UTC") -> str:
         """Return a moment in a zone: `2026-03-03 12:30 UTC`."""
-        there = moment.astimezone(ZoneInfo(zone))
+        there = in_zone(moment, ZoneInfo(zone))
         return f"{there:%Y-%m-%d %H:%M:%S} {there:%Z}"

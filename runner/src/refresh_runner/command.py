@@ -192,7 +192,7 @@ def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> 
 
 def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
     failures = variables.get(RUN_FAILURES_ENV, "")
-    number = int(failures) + 1 if failures.isdigit() else 1
+    number = int(failures) + 1 if failures.isascii() and failures.isdigit() and len(failures) < 10 else 1
     return Attempt(variables.get(RUN_ID_ENV) or "unknown", number, max(retries + 1, number), variables.get(POD_NAME_ENV))
 
 

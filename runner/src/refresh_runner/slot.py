@@ -15,7 +15,7 @@ _DIGITS: Final = 8
 def slot_of(run: str) -> datetime | None:
     """Return the slot that a run was scheduled for; None for one that somebody asked for."""
     minutes = run.rpartition("-")[2]
-    return datetime.fromtimestamp(int(minutes) * 60, UTC) if minutes.isdigit() and len(minutes) == _DIGITS else None
+    return datetime.fromtimestamp(int(minutes) * 60, UTC) if minutes.isascii() and minutes.isdigit() and len(minutes) == _DIGITS else None
 
 
 def check(order: Order, run: str) -> None:

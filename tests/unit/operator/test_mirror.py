@@ -2,10 +2,10 @@
 
 import pytest
 
+from refresh_api.objects import Json
 from refresh_operator.kinds import CRONJOBS, JOBS, REFRESHES, Kind
 from refresh_operator.mirror import Key, Mirror
 from refresh_operator.names import Ref
-from refresh_operator.world import Json
 
 REF = Ref("ns", "phase2")
 

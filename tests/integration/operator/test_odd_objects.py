@@ -1,0 +1,153 @@
+"""No refresh, however odd, keeps the others from being served: by operator, page and plugin; on a real API server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from pydantic_core import from_json
+
+from refresh_api.objects import unreadable
+from support.page import PageProcess, permit, running
+from support.place import Json, Place
+from support.worlds import sample_spec
+
+LISTS = {"deep-250": "[" * 250 + "]" * 250, "deep-3000": "[" * 3000 + "]" * 3000}
+OBJECTS = {"nested-250": '{"a":' * 250 + "1" + "}" * 250}
+HUGE = {"huge": json.dumps("x" * 900_000)}
+DEEP = LISTS | OBJECTS
+ODD = DEEP | HUGE
+FURTHER = ("one", "two")
+"""Refreshes that nothing is wrong with."""
+
+
+def text_of(name: str, value: str) -> str:
+    """A refresh, as JSON, with this text as a variable of dbt's."""
+    head = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": name}}
+    spec = sample_spec(schedule="0 0 1 1 *", dbt={"vars": {"odd": "HERE", "plain": 1}})
+    return json.dumps({**head, "spec": spec}).replace('"HERE"', value)
+
+
+@pytest.fixture(scope="module")
+def place(places) -> Iterator[Place]:
+    """A namespace with good refreshes and odd ones, which were there before the operator."""
+    found = places()
+    found.stop()
+    found.refresh(FURTHER[0])
+    for name, value in ODD.items():
+        found.api.create_text(found.namespace, "dashboardrefreshes", text_of(name, value))
+    found.start()
+    yield found
+    found.stop()
+
+
+def condition(place: Place, name: str, kind: str) -> Json:
+    """One condition of a refresh that may be odd."""
+    said = place.api.read(place.namespace, "dashboardrefreshes", name).get("status", {}).get("conditions", [])
+    return next((each for each in said if each["type"] == kind), {})
+
+
+def odd(like: str) -> str:
+    """A change that makes a refresh as odd as another one."""
+    return f'{{"spec":{{"dbt":{{"vars":{{"odd":{LISTS[like]}}}}}}}}}'
+
+
+def stalled(place: Place, name: str) -> bool:
+    """Whether a refresh says that only an edit helps."""
+    return condition(place, name, "Stalled").get("status") == "True"
+
+
+def plugin(place: Place, *words: str) -> subprocess.CompletedProcess[str]:
+    """The plugin, as people call it."""
+    command = [sys.executable, "-m", "refresh_cli", *words, "-n", place.namespace, f"--kubeconfig={place.kubectl.kubeconfig}"]
+    environment = {**os.environ, "KUBECTL": place.kubectl.program}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_control_no_parser_takes_what_the_api_server_sends(place):
+    """Neither the list as a whole nor one event of it; so whoever parses it at once serves nobody."""
+    text = place.api.raw(place.namespace, "dashboardrefreshes")
+    with pytest.raises(ValueError, match="recursion"):
+        from_json(text)
+    with pytest.raises(RecursionError):
+        json.loads(text)
+
+
+def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(place):
+    """Those that were there at the start, and those that come while the operator watches, in seconds; no process was started anew."""
+    place.ready(FURTHER[0])
+    for name in ODD:
+        place.until(lambda name=name: stalled(place, name), 20, FURTHER[0])
+    said = {name: condition(place, name, "Ready") for name in ODD}
+    assert {each["reason"] for each in said.values()} == {"Unreadable"}
+    assert all("spec.dbt.vars.odd" in each["message"] for each in said.values()), said
+    assert all("nested too deeply" in said[name]["message"] for name in LISTS)
+    assert "900002 bytes" in said["huge"]["message"]
+    assert "Stalled" in place.kubectl("get", "dr", "deep-3000")
+    begun = time.monotonic()
+    place.refresh(FURTHER[1])
+    place.ready(FURTHER[1])
+    assert time.monotonic() - begun < 10
+    place.request(FURTHER[0], "now")
+    place.run_of(FURTHER[0])
+    assert place.stop() == 0, "the operator has ended before"
+    assert "fault of the operator" not in place.log.read_text()
+    place.start()
+
+
+def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_mended(place):
+    """The event of the change reaches the operator as the list did, and its history stays."""
+    place.refresh("turns")
+    place.ready("turns")
+    before = place.cronjob("turns")["spec"]
+    place.api.replace_text(place.namespace, "dashboardrefreshes", "turns", odd("deep-3000"))
+    place.until(lambda: stalled(place, "turns"), 20, FURTHER[0])
+    assert place.cronjob("turns")["spec"] == before
+    for name in ("turns", "deep-3000"):
+        place.api.replace_text(place.namespace, "dashboardrefreshes", name, '{"spec":{"dbt":{"vars":{"odd":null}}}}')
+        place.ready(name)
+    place.api.replace_text(place.namespace, "dashboardrefreshes", "deep-3000", odd("deep-3000"))
+    place.until(lambda: stalled(place, "deep-3000"), 20, FURTHER[0])
+
+
+@pytest.fixture(scope="module")
+def page(place, helm, tmp_path_factory) -> Iterator[PageProcess]:
+    """A page of that namespace."""
+    home = tmp_path_factory.mktemp("odd-page")
+    account = permit(place.kubectl, place.api, helm, home / "account")
+    with running(place.api.server, place.namespace, account, home) as found:
+        yield found
+
+
+def test_the_page_shows_all_of_them(place, page):
+    """It is ready, and each odd one says that it can't be read; one that turns odd later, too."""
+    names = {each["name"]: each for each in page.json("/")["refreshes"]}
+    assert set(ODD) | {FURTHER[0]} <= set(names)
+    for name in ODD:
+        concerns = {each["reason"]: each["message"] for each in names[name]["health"]["concerns"]}
+        assert "spec.dbt.vars.odd" in concerns["Unreadable"]
+        assert page.get(f"/refreshes/{place.namespace}/{name}").status_code == 200
+    place.refresh("later")
+    place.api.replace_text(place.namespace, "dashboardrefreshes", "later", odd("deep-250"))
+    place.until(lambda: "Unreadable" in page.get(f"/refreshes/{place.namespace}/later.json").text, 10)
+    assert page.get("/").status_code == 200
+
+
+def test_the_plugin_tells_of_the_odd_ones_as_of_the_others(place):
+    """The status is there, whatever the spec holds."""
+    for name in (*ODD, FURTHER[0]):
+        done = plugin(place, "status", name)
+        assert done.returncode == 0, done.stderr
+        assert name in done.stdout
+    assert "nested too deeply" in plugin(place, "status", "deep-250").stdout
+
+
+def test_what_is_left_out_is_known_by_its_path(place):
+    """The harness itself sees the odd part."""
+    seen = place.api.read(place.namespace, "dashboardrefreshes", "deep-250")
+    assert list(unreadable(seen)) == ["spec.dbt.vars.odd"]

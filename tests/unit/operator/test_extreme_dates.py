@@ -1,0 +1,85 @@
+"""Dates at the ends of the calendar, in specs and statuses: held, shown, and never an error at each look."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from refresh_api import cron
+from refresh_api.model import in_utc, in_zone, time_text
+from refresh_api.status import OperatorShare
+from support.worlds import NOW, condition, decided, job, kept, refresh, report, settled, world
+
+FOR_GOOD = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "9999-12-31T00:00:00+14:00")
+PAST = ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1970-01-01T00:00:00Z")
+ZONES = ("Etc/UTC", "Pacific/Kiritimati", "America/Los_Angeles")
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("until", FOR_GOOD)
+def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
+    """No run is planned; the share is the same at the next look, so that nothing is written again."""
+    seen = refresh(suspendUntil=until, timeZone=zone)
+    share = settled(world(seen))
+    assert condition(share, "Suspended")[:2] == ("True", "SuspendedUntil")
+    assert (share.next_run, share.next_runs) == (None, [])
+    again = decided(world(refresh(share, suspendUntil=until, timeZone=zone)))
+    assert again.share is None
+    assert timedelta(0) < again.again <= timedelta(hours=1)
+    assert OperatorShare.model_validate_json(share.model_dump_json(by_alias=True, exclude_none=True)) == share
+
+
+@pytest.mark.parametrize("until", PAST)
+def test_a_time_long_ago_suspends_nothing(until):
+    """The next run is the schedule's."""
+    share = settled(world(refresh(suspendUntil=until)))
+    assert (condition(share, "Suspended")[0], share.next_run is not None) == ("False", True)
+
+
+@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
+@pytest.mark.parametrize("field", ["slotsJudgedUntil", "nextRun", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"])
+def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
+    """By whoever may write statuses, or a clock that was wrong."""
+    share = settled(world(refresh()))
+    raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), field: moment}
+    seen = refresh(OperatorShare.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
+    before = world(seen, objects=kept(refresh(schedule="* * * * *")))
+    found = settled(before)
+    assert found.phase == "Scheduled"
+    assert NOW - timedelta(days=32) < found.slots_judged_until <= NOW
+    assert found.next_run == NOW + timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
+def test_whatever_date_a_runner_reports_its_run_is_over(moment):
+    """Start, heartbeat and end are its own clock's."""
+    seen = refresh(run=report("phase2-29541600", startTime=moment, heartbeatTime=moment, completionTime=moment))
+    share = settled(world(seen, jobs=(job("phase2-29541600", end="Complete"),)))
+    assert share.last_run.id == "phase2-29541600"
+
+
+def test_slots_of_a_month_are_counted_and_no_older_ones():
+    """An operator that was away for a year goes on at once."""
+    share = settled(world(refresh()))
+    raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "slotsJudgedUntil": "2025-03-03T12:00:00Z"}
+    seen = refresh(OperatorShare.model_validate(raw), schedule="0 12 * * *")
+    found = settled(world(seen, objects=kept(refresh(schedule="0 12 * * *"))))
+    assert found.missed_runs in (30, 31)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("line", ["* * * * *", "0 0 1 1 *", "30 2 29 2 *", "0 0 31 12 *"])
+@pytest.mark.parametrize("moment", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
+def test_a_schedule_has_no_end_that_is_an_error(moment, line, zone):
+    """After the last day there is no run; before the first one, none is asked for."""
+    schedule = cron.parse(line, zone)
+    assert next(schedule.runs_after(moment), None) is None or moment.year == 1
+    assert moment.year == 1 or next(schedule.gaps(moment, NOW), None) is None
+
+
+def test_a_moment_beyond_the_calendar_is_its_end():
+    """As UTC has it."""
+    east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-14))
+    assert time_text(datetime(9999, 12, 31, 23, tzinfo=west)) == "9999-12-31T23:59:59Z"
+    assert time_text(datetime(1, 1, 1, tzinfo=east)) == "0001-01-01T00:00:00Z"
+    assert time_text(datetime(987, 6, 5, 4, 3, 2, 1, tzinfo=UTC)) == "0987-06-05T04:03:02Z"
+    assert in_zone(datetime(9999, 12, 31, 23, tzinfo=UTC), east) == in_utc(datetime(9999, 12, 31, 23, tzinfo=UTC))

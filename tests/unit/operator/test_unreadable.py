@@ -1,0 +1,126 @@
+"""A refresh that can't be read, or whose order no pod could be told: stalled, its CronJob untouched, its past kept."""
+
+import json
+
+import pytest
+
+from refresh_api.names import ORDER_LENGTH
+from refresh_api.objects import UNREADABLE, object_of
+from refresh_operator.envelopes import event_in_envelope, opened
+from refresh_operator.errors import Unreadable
+from refresh_operator.kinds import JOBS, REFRESHES
+from refresh_operator.mirror import Mirror
+from refresh_operator.world import Invalid, Job, read, refresh_of
+from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
+
+METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": at(-9)}
+
+
+def bare_length() -> int:
+    """Length of an order with an empty variable."""
+    seen = refresh(dbt={"vars": {"a": ""}})
+    assert not isinstance(seen.spec, Invalid)
+    return len(seen.order(seen.spec).text)
+
+
+def test_it_is_stalled_and_nothing_of_it_is_changed():
+    """Its history stays, and the message names the field."""
+    share = settled(world(refresh()))
+    raw: Json = {"metadata": METADATA, "spec": sample_spec(), "status": share.model_dump(mode="json", by_alias=True, exclude_none=True)}
+    seen = refresh_of({**raw, UNREADABLE: {"spec.dbt.vars.odd": "is nested too deeply"}})
+    decision = decided(world(seen))
+    assert (decision.create, decision.replace, decision.start) == ((), (), None)
+    assert condition(decision.share, "Stalled")[0] == "True"
+    assert condition(decision.share, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
+    assert decision.share.missed_runs == share.missed_runs
+    mended = refresh_of(raw)
+    assert not isinstance(mended.spec, Invalid)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {},
+        {"metadata": None},
+        {"metadata": {"name": "a"}, "spec": None},
+        {"metadata": {"name": "a", "labels": {"x": None}, "creationTimestamp": "yesterday"}, "spec": [], "status": "none"},
+        {"metadata": {"name": "a", "annotations": [1]}, "spec": {"schedule": {}}, "status": {"history": [[]], "run": 7}},
+        {"metadata": {"name": "a", "generation": 10**30}, "spec": {"layers": {"a": "b"}}},
+    ],
+)
+def test_whatever_is_sent_is_a_refresh(raw):
+    """One that can't be read is an invalid one."""
+    assert isinstance(refresh_of(raw).spec, Invalid)
+
+
+def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
+    """By a byte; the control: one byte less is scheduled. The longest part is named."""
+    bare = bare_length()
+    for length, kind in ((ORDER_LENGTH - bare, "True"), (ORDER_LENGTH - bare + 1, "False")):
+        seen = refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
+        assert condition(settled(world(seen)), "Ready")[0] == kind
+    assert isinstance(seen.spec, Invalid)
+    assert f"{ORDER_LENGTH + 1} bytes" in seen.spec.says
+    assert "spec.dbt" in seen.spec.says
+    assert not decided(world(seen)).create
+
+
+def test_variables_of_a_request_count_too():
+    """The request is refused, the schedule goes on."""
+    bare = bare_length()
+    asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
+    seen = refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (ORDER_LENGTH - bare - 100)}})
+    share = settled(world(seen))
+    assert "Linux takes" in share.request_problem
+    assert condition(share, "Ready")[0] == "True"
+
+
+@pytest.mark.parametrize("annotation", ["requestedAt", "cancel", "resetAt"])
+def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
+    """A request of 200 kB is refused with words; the next one, of usual length, starts a run."""
+    long = {f"dashboards.sigeti.io/{annotation}": "x" * 200_000}
+    share = settled(world(refresh(annotations=long)))
+    assert len(share.model_dump_json()) < 20_000
+    if annotation == "requestedAt":
+        assert "write at most 256" in share.request_problem
+        assert decided(world(refresh(share, annotations=long))).start is None
+        assert decided(world(refresh(share, token="now"))).start
+    again = settled(world(refresh(share, annotations=long)))
+    assert (again.last_handled_request_at, again.last_handled_cancel) == (share.last_handled_request_at, share.last_handled_cancel)
+
+
+def test_an_object_without_a_name_or_a_version_is_passed_over():
+    """Those beside it are taken."""
+    mirror = Mirror()
+    good: Json = {"metadata": METADATA, "spec": {}}
+    odd: list[Json] = [{}, {"metadata": []}, {"metadata": {"name": 7}}, {"metadata": {**METADATA, "resourceVersion": "²"}}]
+    held, changed = mirror.take(REFRESHES, [*odd, good])
+    assert (len(held), len(changed)) == (1, 1)
+    assert all(mirror.put(REFRESHES, item) is None and mirror.remove(REFRESHES, item) is None for item in odd)
+
+
+def test_what_is_left_out_of_an_object_is_still_known_where_it_is_kept():
+    """Also of one that arrived in one piece, and is too long."""
+    mirror = Mirror()
+    assert mirror.put(REFRESHES, object_of(json.dumps({"metadata": METADATA, "spec": {"a": "x" * 400_000}}).encode()))
+    assert UNREADABLE not in (mirror.get(REFRESHES, "default", "phase2") or {})
+    longer = {**METADATA, "resourceVersion": "4"}
+    assert mirror.put(REFRESHES, {"metadata": longer, "spec": {"a": "x" * 600_000}, UNREADABLE: {"status": "odd"}})
+    assert set((mirror.get(REFRESHES, "default", "phase2") or {})[UNREADABLE]) == {"spec.a", "status"}  # type: ignore[arg-type]
+
+
+def test_kopf_is_given_a_name_and_a_text():
+    """Whatever the object holds; what is about the watch itself stays as it is."""
+    deep = "[" * 3000 + "]" * 3000
+    line = f'{{"type":"MODIFIED","object":{{"kind":"K","metadata":{json.dumps(METADATA)},"spec":{{"a":{deep}}}}}}}'.encode()
+    event = json.loads(event_in_envelope(line))
+    assert (event["type"], event["object"]["metadata"]["uid"], "spec" in event["object"]) == ("MODIFIED", "u", False)
+    assert opened(event["object"])[UNREADABLE] == {"spec.a": "is nested too deeply: over 200 levels"}
+    bookmark = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}'
+    assert event_in_envelope(bookmark) == bookmark
+
+
+def test_a_job_that_cannot_be_read_is_named():
+    """By kind and name."""
+    with pytest.raises(Unreadable, match=r"Job odd can't be read: metadata\.creationTimestamp"):
+        read(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
