@@ -20,6 +20,7 @@ from refresh_runner.artifacts import Artifact
 from refresh_runner.dbt import Dbt
 from refresh_runner.failing_rows import LARGEST, Ask, Rows, found_by, why_not
 from refresh_runner.failures import Failure, RunFailedError, pause
+from refresh_runner.hooks import RunHooks
 from refresh_runner.inputs import Inputs, UnknownError, inputs_of, made_by, read_by
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
 from refresh_runner.journal import Clock, Journal
@@ -32,9 +33,11 @@ from refresh_runner.publish import Terms
 from refresh_runner.resume import Earlier
 from refresh_runner.secrets import Redactor
 from refresh_runner.steps import (
+    CommandResult,
     Node,
     NodeResult,
     NodeState,
+    Problem,
     StepResult,
     after_cache,
     after_layer,
@@ -43,6 +46,7 @@ from refresh_runner.steps import (
     after_validation,
     skipped,
     unfinished,
+    with_problem,
 )
 from refresh_runner.verdicts import mart_status
 from refresh_runner.warehouse import Warehouse
@@ -59,7 +63,7 @@ _LOCKED: Final = "55P03"
 _SILENCE: Final = 10.0
 """Seconds at an attempt's end in which PostgreSQL can answer; then the run ends without it, since a pod has thirty."""
 
-Execute = Callable[[Sequence[Node], timedelta], tuple[NodeResult, ...]]
+Execute = Callable[[Sequence[Node], timedelta], CommandResult]
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,12 @@ class Execution:
         self._outlook = Outlook()
         self._marts: Marts | None = None
         self._watch = Watch(tools.warehouse, journal.held_up)
+        self._hooks = RunHooks(plan, tools.dbt, tools.ledger)
+
+    @property
+    def hook(self) -> str | None:
+        """The kind of the project's hooks that is under way, where they are."""
+        return self._hooks.under_way
 
     @property
     def waits_for(self) -> str:
@@ -133,12 +143,33 @@ class Execution:
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
             self._outlook = scout.look(self._marts, earlier)
-            for step in self._plan.steps:
-                # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
-                if self.unchanged is None and not isinstance(step, SourcesStep):
-                    self.unchanged = self._unchanged(earlier, self._marts)
-                self._take(step, self._marts)
+            try:
+                self._take_all(earlier, self._marts)
+            except RunFailedError:
+                self._end_hooks(failed=True)
+                raise
+            self._end_hooks()
             self._note_made(self._marts)
+
+    def _take_all(self, earlier: Earlier, marts: Marts) -> None:
+        for step in self._plan.steps:
+            # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
+            if self.unchanged is None and not isinstance(step, SourcesStep):
+                self.unchanged = self._unchanged(earlier, marts)
+            self._take(step, marts)
+
+    def _begin_hooks(self) -> None:
+        """Have on-run-start run, before the first node is built or tested."""
+        steps = [step for step in self._plan.steps if isinstance(step, LayerStep | TestsStep)]
+        nodes = [node for step in steps for node in self._outlook.nodes.get(step.name, ())]
+        self._hooks.begin(nodes, self._time_for_hooks())
+
+    def _end_hooks(self, *, failed: bool = False) -> None:
+        """Have on-run-end run, once all that the run builds is live, or will not be."""
+        self._hooks.end(self._journal.results, self._outlook.kept, self._time_for_hooks(), failed=failed)
+
+    def _time_for_hooks(self) -> timedelta:
+        return max(self.time_left() - _GRACE, _GRACE)
 
     def _unchanged(self, earlier: Earlier, marts: Marts) -> str:
         """Say since when the run has nothing to do; empty if it has, or if that can't be shown. What it reads is kept for later runs."""
@@ -204,6 +235,10 @@ class Execution:
         if blocker := self._blocker(step):
             self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
             return
+        if isinstance(step, LayerStep | TestsStep):
+            self._begin_hooks()
+        elif isinstance(step, CacheStep):
+            self._end_hooks()
         self.step = step.name
         self._watch.step_begins()
         with ExitStack() as telling:
@@ -226,11 +261,14 @@ class Execution:
         match step:
             case SourcesStep():
                 self._journal.started(step.name, 1)
-                return after_sources(step, self._try(step, self._outlook.nodes[step.name], self._tools.dbt.ages), label)
+                asked = self._try(step, self._outlook.nodes[step.name], self._tools.dbt.ages)
+                return with_problem(after_sources(step, asked.nodes, label), asked.problem, label)
             case LayerStep():
-                return after_layer(self._tried(step, self._tools.dbt.run), label)
+                built = self._tried(step, self._tools.dbt.run)
+                return with_problem(after_layer(built.nodes, label), built.problem, label)
             case TestsStep():
-                return after_tests(step, self._tried(step, self._tools.dbt.test), label)
+                tested = self._tried(step, self._tools.dbt.test)
+                return with_problem(after_tests(step, tested.nodes, label), tested.problem, label)
             case ValidationStep():
                 self._journal.started(step.name, 1)
                 try:
@@ -260,24 +298,29 @@ class Execution:
         missing = None if authorization else f"the Secret {name!r} has no key {key!r}"
         return cache.Call(clock.elapsed, clock.sleep, ends, version, authorization, missing)
 
-    def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> tuple[NodeResult, ...]:
-        """Execute the step's nodes, and again those whose error can pass; return the last result of each."""
+    def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> CommandResult:
+        """Execute the step's nodes, and again those whose error can pass; return the last result of each.
+
+        A problem that can pass is over once another command has none; one that stays is not tried again.
+        """
         nodes = self._outlook.nodes[step.name]
         found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._outlook.kept}
         pending = tuple(node for node in nodes if node.id not in found)
+        problem: Problem | None = None
         for attempt in range(1, step.retries + 2):
             self._journal.started(step.name, attempt)
             if not pending:
                 break
-            results = self._try(step, pending, execute)
-            self._tools.ledger.nodes_tried(step.name, results)
-            found |= {result.node.id: result for result in results}
+            command = self._try(step, pending, execute)
+            problem = command.problem
+            self._tools.ledger.nodes_tried(step.name, command.nodes)
+            found |= {result.node.id: result for result in command.nodes}
             pending = unfinished(found.values())
-            if not pending or attempt > step.retries:
+            if not pending or attempt > step.retries or (problem and not problem.passing):
                 break
             log.warning("%s tried again: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
             self._tools.clock.sleep(pause(attempt, self._tools.jitter()))
-        return tuple(found.values())
+        return CommandResult(tuple(found.values()), problem)
 
     def _look_at_rows(self, step: TestsStep, tests: Sequence[Node]) -> None:
         """Keep some of the rows that tests found; one that can't be asked again costs neither the others theirs nor the run its result."""
@@ -315,25 +358,27 @@ class Execution:
             except psycopg.Error as error:
                 log.warning("the rows of %s can't be looked at: %s", test.name, why_not(error))
 
-    def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> tuple[NodeResult, ...]:
+    def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> CommandResult:
         limit = min(step.timeout, self.time_left())
         try:
             with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
-                results = execute(nodes, limit)
+                command = execute(nodes, limit)
                 # dbt turns a stop into an error of its own where it can't cancel its queries.
                 self._tools.interrupts.check()
-                return tuple(self._explained(result) for result in results)
+                return replace(command, nodes=tuple(self._explained(result) for result in command.nodes))
         except StoppedError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
             self.clean_up()
             message = f"not done within {duration_text(limit)}"
             done = self._tools.dbt.done
-            return tuple(
-                NodeResult(node, NodeState.OK)
-                if node.id in done
-                else self._explained(NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT))
-                for node in nodes
+            return CommandResult(
+                tuple(
+                    NodeResult(node, NodeState.OK)
+                    if node.id in done
+                    else self._explained(NodeResult(node, NodeState.BROKEN, message, _TIMED_OUT))
+                    for node in nodes
+                )
             )
 
     def _explained(self, result: NodeResult) -> NodeResult:

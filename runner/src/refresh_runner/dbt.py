@@ -11,7 +11,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import chdir, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -23,9 +23,12 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
+from refresh_runner.dbt_aside import Aside
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
 from refresh_runner.dbt_connections import Connections
+from refresh_runner.dbt_hooks import HookKind, hooks_of, only_hooks, results_for_hooks, without_hooks
+from refresh_runner.dbt_invocation import Invocation
 from refresh_runner.dbt_quick import (
     exactly,
     parents,
@@ -36,12 +39,12 @@ from refresh_runner.dbt_quick import (
     spare_stack_walks,
     spared_collections,
 )
-from refresh_runner.dbt_results import Lines, OnDone, OnLine, ages_of, error_text, node_results, statements_of
+from refresh_runner.dbt_results import Lines, OnDone, OnLine, ages_of, error_text, node_results, problem_of, statements_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.inputs import Wanted
 from refresh_runner.plan import DbtSettings, Selection
-from refresh_runner.steps import Node, NodeResult
+from refresh_runner.steps import CommandResult, Node
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -100,8 +103,9 @@ class Dbt:
         self._manifest: Manifest | None = None
         self.tests_known: Statements = {}
         """The statements of data tests that were kept when the project was read ahead, by id."""
-        self._moved: dict[Relation, str] = {}
+        self._aside = Aside()
         self._connections = Connections()
+        self._invocation = Invocation()
         self.session_settings: Mapping[str, str] = {}
         """What PostgreSQL is told at the start of each session, beside its time-outs."""
         self.on_done: OnDone = lambda _id: None
@@ -130,7 +134,7 @@ class Dbt:
             outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
 
-        if not isinstance(outcome.result, Manifest):
+        if not outcome.success or not isinstance(outcome.result, Manifest):
             raise _project_error(error_text(outcome.exception))
         self._manifest = outcome.result
 
@@ -224,14 +228,11 @@ class Dbt:
 
         `note` is a statement for the transaction in which it is made.
         """
-        node = self.manifest.nodes[table.id]
-        if node.relation_name:
-            node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
-        self._moved[Relation(node.schema, node.alias)] = schema
-        node.schema = schema
         from dbt.artifacts.resources.v1.config import Hook
         from dbt.contracts.graph.nodes import ModelNode
 
+        node = self.manifest.nodes[table.id]
+        self._aside.put(node, schema)
         if note and isinstance(node, ModelNode):
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
@@ -268,11 +269,13 @@ class Dbt:
             raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
         return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}") for source in stated)
 
-    def ages(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+    def ages(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
         """Ask how old the sources are; no question takes longer than `limit`. StoppedError when it is stopped from outside."""
-        return ages_of(nodes, self._execute("source freshness", nodes, limit), self._connections)
+        with without_hooks():
+            outcome = self._execute("source freshness", nodes, limit)
+        return CommandResult(ages_of(nodes, outcome, self._connections), problem_of(nodes, outcome, self._connections))
 
-    def run(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+    def run(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
         """Build models, seeds, snapshots; none of their statements runs longer than `limit`. StoppedError when stopped from outside."""
         flags = ["--full-refresh"] if self._settings.full_refresh else []
         if all(node.id.startswith("model.") for node in nodes):
@@ -280,7 +283,7 @@ class Dbt:
         # `run` knows models only; `build` would run their tests too, which are a step of their own.
         return self._built("build", nodes, limit, [*flags, "--exclude-resource-type", "test", "--exclude-resource-type", "unit_test"])
 
-    def test(self, nodes: Sequence[Node], limit: timedelta) -> tuple[NodeResult, ...]:
+    def test(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
         statements = {id_: self.scene.filled(kept) for id_, kept in self.tests_known.items()} if self.scene.is_plain else {}
         # What is in the warehouse matters only to what dbt puts together.
@@ -307,7 +310,12 @@ class Dbt:
                 wide.extra_ctes_injected, wide.extra_ctes = False, []
         try:
             with changed(CompileTask, raise_on_first_error=lambda _task: False):
-                return statements_of(self._execute("compile", asked, limit, ["--no-populate-cache"])) if asked else {}
+                if not asked:
+                    return {}
+                outcome = self._execute("compile", asked, limit, ["--no-populate-cache"])
+                if problem := problem_of(asked, outcome, self._connections):
+                    self._on_line("warn", problem.message)
+                return statements_of(outcome)
         finally:
             self.manifest.nodes.update(kept)
 
@@ -327,7 +335,7 @@ class Dbt:
     @property
     def scene(self) -> Scene:
         """What is this run's own in what dbt sends."""
-        return Scene(self._access.dbname, str(self._settings.variables.get(parsed.AS_OF, "")), self._moved)
+        return Scene(self._access.dbname, str(self._settings.variables.get(parsed.AS_OF, "")), self._aside.schemas)
 
     def hang_up(self) -> None:
         """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
@@ -343,8 +351,36 @@ class Dbt:
             raise _project_error(f"{' '.join(selection.select)} selects no {kinds[0]} of the dbt project")
         return found
 
-    def _built(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> tuple[NodeResult, ...]:
-        return node_results(nodes, self._execute(command, nodes, limit, flags), self._connections)
+    def has_hooks(self, kind: HookKind) -> bool:
+        """Return whether the project, or one of its packages, has hooks of this kind."""
+        return bool(hooks_of(self.manifest, kind))
+
+    def begin(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
+        """Run on-run-start for a run of these nodes, once their schemas are there; no statement of it runs longer than `limit`."""
+        return self._hooks(HookKind.START, nodes, limit, [])
+
+    def end(self, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> CommandResult:
+        """Run on-run-end for a run of these nodes, some of them `kept` from an earlier attempt.
+
+        `unpublished` says why those that were built beside the live ones are not live; empty where they are.
+        """
+        aside = dict.fromkeys(self._aside.ids, unpublished) if unpublished else {}
+        return self._hooks(HookKind.END, nodes, limit, results_for_hooks(self.manifest, nodes, kept, self.results, aside))
+
+    def _hooks(self, kind: HookKind, nodes: Sequence[Node], limit: timedelta, results: Sequence[RunResult]) -> CommandResult:
+        hooks = hooks_of(self.manifest, kind)
+        flags = ["--full-refresh"] if self._settings.full_refresh else []
+        with only_hooks(kind, results), self._aside.as_live():
+            outcome = self._execute("build", nodes, limit, flags)
+        # dbt names their connection after none of them.
+        worst = self._connections.worst
+        results_of = tuple(replace(each, sqlstate=worst) for each in node_results(hooks, outcome, self._connections))
+        return CommandResult(results_of, problem_of(hooks, outcome, self._connections))
+
+    def _built(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> CommandResult:
+        with without_hooks():
+            outcome = self._execute(command, nodes, limit, flags)
+        return CommandResult(node_results(nodes, outcome, self._connections), problem_of(nodes, outcome, self._connections))
 
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> dbtRunnerResult:
         self._connections.clear()
@@ -365,7 +401,7 @@ class Dbt:
         least = "info" if command[0] in _BUILDING else "warn"
         # What is only compiled has not passed.
         on_done = self.on_done if command[0] in _BUILDING else lambda _id: None
-        with Lines(self._on_line, least, on_done) as lines, self._variables(), self._connections.watched():
+        with Lines(self._on_line, least, on_done) as lines, self._variables(), self._invocation.held(), self._connections.watched():
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 from refresh_api.values import duration_text
 from refresh_runner.dbt_connections import Connections
-from refresh_runner.steps import Node, NodeResult, NodeState
+from refresh_runner.failures import may_pass
+from refresh_runner.steps import Node, NodeResult, NodeState, Problem
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeStatus
+    from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
     from dbt_common.events.base_types import EventMsg
 
@@ -33,6 +35,8 @@ _STATES: Final = {
 }
 
 
+_BAD: Final = frozenset({"error", "fail", "skipped", "partial success", "runtime error"})
+"""States of a result that make dbt call its command unsuccessful."""
 _AGES: Final = {"pass": NodeState.OK, "warn": NodeState.WARNED, "error": NodeState.FAILED}
 _LEVELS: Final = ("info", "warn", "error")
 _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine", "MainStackTrace"})
@@ -71,6 +75,37 @@ class Lines:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._queue.put(None)
         self._thread.join()
+
+
+def problem_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> Problem | None:
+    """Return what is wrong with a command beyond what its nodes show: an error of anything else, or none that dbt tells of.
+
+    Nodes that ran without being asked for are a problem too, however well they ended.
+    """
+    asked = {node.id for node in nodes}
+    executed = getattr(outcome.result, "results", None) or ()
+    messages = [_of_other(each) for each in executed if each.node.unique_id not in asked and _counts(each)]
+    if outcome.exception:
+        messages.append(error_text(outcome.exception))
+    elif not outcome.success and not messages and not any(str(each.status) in _BAD for each in executed):
+        # A command that fails at its first error returns that one alone.
+        alone = getattr(outcome.result, "message", None)
+        messages.append(_cleaned(str(alone)) if alone else "dbt ended with an error that it does not name")
+    if not messages:
+        return None
+    return Problem("; ".join(messages), may_pass(connections.worst))
+
+
+def _counts(result: RunResult) -> bool:
+    """Return whether the result of what was not asked for is a problem; a hook that ended well is none."""
+    return str(result.status) in _BAD or str(result.node.resource_type) != "operation"
+
+
+def _of_other(result: RunResult) -> str:
+    message = _cleaned(result.message or "")
+    if str(result.status) in _BAD:
+        return message or f"{result.node.name}: {result.status}"
+    return f"dbt ran {result.node.unique_id}, which is not among what was selected"
 
 
 def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> tuple[NodeResult, ...]:

@@ -22,7 +22,8 @@ CLOSE_LOST: Final = """
 EARLIER: Final = """
     select fingerprint,
         exists (select from dbt_refresh_run other where other.run_id <> ours.run_id and other.heartbeat_at >= ours.kept_since),
-        array(select node_id from dbt_refresh_node node where node.run_id = ours.run_id and state in ('ok', 'warned'))
+        array(select node_id from dbt_refresh_node node where node.run_id = ours.run_id and state in ('ok', 'warned')
+            and node_id not like 'operation.%%')
     from dbt_refresh_run ours where run_id = %(run_id)s"""
 
 

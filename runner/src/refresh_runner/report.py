@@ -115,7 +115,7 @@ def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | Non
     if unchanged:
         updated, notes = 0, unchanged
     elif plan.mart_count:
-        updated = _of_run(plan, results) if _are_live(plan, results) else 0
+        updated = _of_run(plan, results) if are_live(plan, results) else 0
         notes = f"{_marts(plan, results)} marts validated"
     else:
         updated = built
@@ -127,7 +127,7 @@ def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | Non
     return LogEntry(failure is None, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
 
 
-def _are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
+def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
     """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
     if plan.publish is Publish.SWAP or plan.mode.kind is ModeKind.ROLLBACK:
         return any(result.version for result in results.values())

@@ -59,7 +59,7 @@ def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, 
         return _ended(journal, error.step or attempt.step, error.failure)
     except StoppedError as stop:
         attempt.clean_up()
-        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt.step, journal), attempt.waits_for))
+        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt, journal), attempt.waits_for))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()
@@ -74,10 +74,12 @@ def _ended(journal: Journal, step: str | None, failure: Failure) -> Failure:
     return failure
 
 
-def _where(plan: Plan, step: str | None, journal: Journal) -> str:
-    """Say at what point of a run something happened: in a step, after one, or before all."""
-    if step is not None:
-        return f"during {plan.label(step)}"
+def _where(plan: Plan, attempt: Execution, journal: Journal) -> str:
+    """Say at what point of a run something happened: in a step, in a hook, after a step, or before all."""
+    if attempt.step is not None:
+        return f"during {plan.label(attempt.step)}"
+    if attempt.hook is not None:
+        return f"during {attempt.hook}"
     return f"after {plan.label(next(reversed(journal.results)))}" if journal.results else "before its first step"
 
 

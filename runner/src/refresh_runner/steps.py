@@ -1,7 +1,7 @@
 """What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Self
 
@@ -54,6 +54,24 @@ class NodeResult:
 
 
 @dataclass(frozen=True)
+class Problem:
+    """What went wrong in a command of dbt and is no selected node's: a hook, a warning that is an error, an exception."""
+
+    message: str
+    passing: bool = False
+    """Whether it can be gone at the next try."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of one command of dbt."""
+
+    nodes: tuple[NodeResult, ...]
+    problem: Problem | None = None
+    """Why dbt called the command unsuccessful, where the nodes do not tell."""
+
+
+@dataclass(frozen=True)
 class StepResult:
     """What became of one step."""
 
@@ -76,6 +94,15 @@ class StepResult:
     def failed(cls, failure: Failure) -> Self:
         """Return the result of a step that something ended."""
         return cls(StepState.FAILED, clip(failure.message), failure)
+
+
+def with_problem(result: StepResult, problem: Problem | None, label: str) -> StepResult:
+    """Return a step's result, failed if dbt's command was, whatever its nodes tell: nobody knows what else dbt has left undone."""
+    if problem is None or (result.failure and not result.failure.gives_way):
+        return result
+    hint = PASSING_HINT if problem.passing else "mend in the dbt project what dbt complains of"
+    failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.passing, hint)
+    return replace(result, state=StepState.FAILED, message=clip(failure.message), failure=failure)
 
 
 def skipped(why: str) -> StepResult:

@@ -46,7 +46,7 @@ def _dbt(project: Path, workdir: Path, access: Access) -> Dbt:
 
 
 def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
-    results: tuple[NodeResult, ...] = dbt.test(dbt.tests(Selection(("test_type:singular",))), timedelta(minutes=1))
+    results: tuple[NodeResult, ...] = dbt.test(dbt.tests(Selection(("test_type:singular",))), timedelta(minutes=1)).nodes
     return {result.node.name: (result.state, result.message, result.sqlstate) for result in results}
 
 
@@ -101,7 +101,7 @@ def test_known_tests_are_sent_as_they_were_kept(bench: Bench, projects: tuple[Pa
     dbt = _dbt(projects[1], tmp_path / "other", from_variables(bench.database.env))
     nodes = [node for node in dbt.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
     dbt.tests_known = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.tests_known.items()}
-    assert [(result.node.name, result.message.split(",")[0]) for result in dbt.test(nodes, timedelta(minutes=1))] == [
+    assert [(result.node.name, result.message.split(",")[0]) for result in dbt.test(nodes, timedelta(minutes=1)).nodes] == [
         ("finds_nothing", "Got 2 results"),
         ("stores", "Got 3 results"),
     ]

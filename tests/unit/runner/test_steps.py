@@ -1,7 +1,10 @@
 """Verdicts, retries and plans: the pure decisions inside a run."""
 
-from refresh_runner.plan import CacheStep, plan_for
-from refresh_runner.steps import Node, NodeResult, NodeState, unfinished
+from refresh_api.status import Reason, StepState
+from refresh_api.steps import OnFailure
+from refresh_runner.failures import Failure
+from refresh_runner.plan import CacheStep, TestsStep, plan_for
+from refresh_runner.steps import Node, NodeResult, NodeState, Problem, StepResult, after_tests, unfinished, with_problem
 from support.plans import LAST, TODAY, order, plan
 
 
@@ -52,3 +55,30 @@ def test_the_variable_api_base_url_goes_before_the_order():
     cache = plan_for(order(), LAST, TODAY, "http://localhost:9000/").steps[-1]
     assert isinstance(cache, CacheStep)
     assert cache.base_url == "http://localhost:9000"
+
+
+def test_a_command_that_failed_otherwise_fails_its_step():
+    """Though all nodes are well, or their failures only warn: nobody knows what else dbt has left undone."""
+    step = next(step for step in plan().steps if isinstance(step, TestsStep))
+    assert step.on_failure is OnFailure.WARN
+    warned = after_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
+    assert warned.state is StepState.WARNED
+    assert with_problem(warned, None, "4/6 tests") is warned
+    found = with_problem(warned, Problem("a warning is an error", passing=True), "4/6 tests")
+    assert (found.state, found.tests) == (StepState.FAILED, warned.tests)
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.message, found.failure.passing) == (
+        Reason.DBT_FAILED,
+        "4/6 tests: a warning is an error",
+        True,
+    )
+
+
+def test_a_step_that_failed_keeps_its_own_reason_and_one_that_gives_way_does_not():
+    """A run is not skipped for stale sources that dbt could not ask."""
+    own = StepResult.failed(Failure(Reason.LAYER_FAILED, "a: bad"))
+    assert with_problem(own, Problem("more"), "1/6 staging") is own
+    skips = StepResult(StepState.WARNED, "late", Failure(Reason.SOURCES_STALE, "late", gives_way=True))
+    found = with_problem(skips, Problem("no connection"), "1/6 sources")
+    assert found.failure is not None
+    assert (found.failure.reason, found.failure.gives_way) == (Reason.DBT_FAILED, False)

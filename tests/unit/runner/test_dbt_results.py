@@ -1,0 +1,58 @@
+"""What of dbt's answer to a command is no selected node's, and counts all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dbt.artifacts.schemas.results import NodeStatus
+from dbt.artifacts.schemas.run import RunExecutionResult, RunResult
+from dbt.cli.main import dbtRunnerResult
+from dbt.contracts.graph.nodes import ModelNode
+from dbt_common.exceptions import DbtRuntimeError
+
+from refresh_runner.dbt_connections import Connections
+from refresh_runner.dbt_results import problem_of
+from refresh_runner.steps import Node
+
+ASKED = [Node("model.petit.a", "a")]
+
+
+def model(name: str, kind: str = "model") -> Any:
+    node = ModelNode.__new__(ModelNode)
+    node.unique_id, node.name, node.resource_type = f"{kind}.petit.{name}", name, kind  # type: ignore[assignment]
+    return node
+
+
+def result(name: str, status: str, message: str | None = None, kind: str = "model") -> RunResult:
+    return RunResult(NodeStatus(status), [], "Thread-1", 0, {}, message, None, model(name, kind), batch_results=None)  # type: ignore[arg-type]
+
+
+def outcome(*results: RunResult, success: bool = False, error: BaseException | None = None) -> dbtRunnerResult:
+    whole = RunExecutionResult.__new__(RunExecutionResult)
+    whole.results = list(results)
+    return dbtRunnerResult(success, error, None if error else whole)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (outcome(result("a", "success"), success=True), None),
+        (outcome(result("a", "error", "bad SQL")), None),
+        (outcome(result("a", "success"), result("hook", "success", kind="operation"), success=True), None),
+        (outcome(result("a", "success"), result("hook", "error", "no such\nrole", "operation")), "no such role"),
+        (outcome(result("a", "success"), result("hook", "skipped", kind="operation")), "hook: skipped"),
+        (outcome(result("a", "success"), result("b", "error", "bad SQL")), "bad SQL"),
+        (
+            outcome(result("a", "success"), result("b", "success"), success=True),
+            "dbt ran model.petit.b, which is not among what was selected",
+        ),
+        (outcome(result("a", "success")), "dbt ended with an error that it does not name"),
+        (outcome(error=DbtRuntimeError("no connection")), "Runtime Error no connection"),
+        (dbtRunnerResult(False, None, result("a", "fail", "stopped at the first")), "stopped at the first"),  # type: ignore[arg-type]
+    ],
+)
+def test_whatever_dbt_reports_counts(found: dbtRunnerResult, expected: str | None):
+    """Errors of nodes that were not asked for, of the command, and nodes that ran unasked; none of what the nodes show themselves."""
+    problem = problem_of(ASKED, found, Connections())
+    assert (problem.message if problem else None) == expected
