@@ -84,6 +84,8 @@ class EmbeddedPostgres:
     port: int = 0
     durable: bool = False
     max_connections: int = 100
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Further ones, which go before ours."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -95,13 +97,14 @@ class EmbeddedPostgres:
         listen: str = "127.0.0.1",
         port: int = 0,
         durable: bool = False,
+        settings: Mapping[str, str] | None = None,
     ) -> Self:
         """Start a server whose data live in `folder`, made there at the first start; `port` 0 takes a free one.
 
         The server ends with the thread that started it, so start it from one that lives as long as it is needed.
         Raises EmbeddedPostgresError when it does not answer.
         """
-        server = cls(folder.absolute(), access or Access(), listen, port or _free_port(listen), durable)
+        server = cls(folder.absolute(), access or Access(), listen, port, durable, settings=settings or {})
         server.start_again()
         return server
 
@@ -141,10 +144,24 @@ class EmbeddedPostgres:
         """The postmaster's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
+    def run_beside(self, program: str, *arguments: str) -> None:
+        """Run a program of the wheel's against this server, as the user that it runs as; EmbeddedPostgresError with its last words."""
+        account = account_for(os.geteuid())
+        command = account.command(str(_binary(program, _home(self.folder, account), account)), *arguments)
+        done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={**os.environ, **self.env}, check=False)
+        if done.returncode != 0:
+            raise EmbeddedPostgresError(f"{program} failed:\n{done.stderr.strip()}")
+
+    @property
+    def data(self) -> Path:
+        """The server's data folder."""
+        return _home(self.folder, account_for(os.geteuid())) / "data"
+
     def start_again(self) -> None:
         """Start on the same folder and port; nothing happens while it runs."""
         if self.pid:
             return
+        self.port = self.port or _free_port(self.listen)
         account = account_for(os.geteuid())
         home = _home(self.folder, account)
         data = home / "data"
@@ -196,6 +213,7 @@ class EmbeddedPostgres:
             "listen_addresses": self.listen,
             "port": str(self.port),
             "max_connections": str(self.max_connections),
+            **self.settings,
         }
         return [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 

@@ -1,0 +1,87 @@
+"""A streaming standby of an embedded PostgreSQL: the readers' server, on loopback, which serves what it has replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from refresh_examples.embedded import Access, EmbeddedPostgres, remove
+from support.eventually import eventually
+
+PRIMARY = {"wal_level": "replica", "max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on"}
+"""What a server needs so that standbys can follow it."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A server and the standby that follows it."""
+
+    primary: EmbeddedPostgres
+    standby: EmbeddedPostgres
+
+    def connect(self) -> psycopg.Connection:
+        """A session on the primary, in autocommit mode; the caller closes it."""
+        return psycopg.connect(self.primary.dsn, autocommit=True)
+
+    def read(self, query: str, database: str = "postgres") -> list[tuple[object, ...]]:
+        """All rows of a query on the standby."""
+        with psycopg.connect(self.standby.dsn_of(database), autocommit=True) as connection:
+            return list(connection.execute(query.encode()).fetchall())
+
+    def caught_up(self, within: float = 60) -> None:
+        """The standby has replayed all that was written on the primary until now."""
+        with self.connect() as connection:
+            (position,) = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone() or ("0/0",)
+        eventually(lambda: self.read(f"select pg_last_wal_replay_lsn() >= '{position}'") == [(True,)], within, every=0.02)
+
+    def let(self, **settings: str) -> None:
+        """Settings of the standby, in force once PostgreSQL has read them again."""
+        with psycopg.connect(self.standby.dsn, autocommit=True) as connection:
+            for name, value in settings.items():
+                connection.execute(f"alter system set {name} = '{value}'".encode())
+            connection.execute("select pg_reload_conf()")
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """The standby receives and replays nothing inside."""
+        self.read("select pg_wal_replay_pause()")
+        eventually(lambda: self.read("select pg_get_wal_replay_pause_state()") == [("paused",)], 10)
+        try:
+            yield
+        finally:
+            self.read("select pg_wal_replay_resume()")
+
+
+@contextmanager
+def follow(
+    primary: EmbeddedPostgres, folder: Path, settings: Mapping[str, str] | None = None, slot: str = ""
+) -> Iterator[EmbeddedPostgres]:
+    """A standby of a server (or of another standby), made by pg_basebackup; through a replication slot where one is named."""
+    standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})})
+    arguments = ["--pgdata", str(standby.data), "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
+    standby_name = f"dbname=postgres application_name={folder.name}"
+    primary.run_beside("pg_basebackup", *arguments, "--dbname", standby_name, *(["--create-slot", "--slot", slot] if slot else []))
+    standby.start_again()
+    try:
+        yield standby
+    finally:
+        standby.stop("immediate")
+        remove(folder)
+
+
+@contextmanager
+def pair(
+    folder: Path, slot: str = "", settings: Mapping[str, str] | None = None, primary_settings: Mapping[str, str] | None = None
+) -> Iterator[Pair]:
+    """A server and its standby, called `replica`, in a folder; `settings` are the standby's."""
+    access = Access(password="kept-on-this-machine")
+    with (
+        EmbeddedPostgres.start(folder / "primary", access, settings={**PRIMARY, **(primary_settings or {})}) as primary,
+        follow(primary, folder / "replica", settings, slot) as standby,
+    ):
+        yield Pair(primary, standby)
+    remove(folder / "primary")
