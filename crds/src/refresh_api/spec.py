@@ -23,6 +23,14 @@ class Publish(StrEnum):
     DIRECT = "Direct"
 
 
+class Vacuum(StrEnum):
+    """When the rows that a publish has replaced are removed from the marts."""
+
+    AUTO = "Auto"
+    IMMEDIATE = "Immediate"
+    DEFERRED = "Deferred"
+
+
 class OnUnchanged(StrEnum):
     """What a scheduled run does when nothing has changed."""
 
@@ -186,6 +194,12 @@ class RefreshSpec(Model):
         default=Publish.SWAP,
         description="Swap: the marts of `validation` that are tables are built beside the live ones, tested and validated there, and then "
         "made live all at once; a run that fails leaves the live ones as they were. Direct: each is live as soon as it is built.",
+    )
+    vacuum: Vacuum = Field(
+        default=Vacuum.AUTO,
+        description="When marts that were changed row by row are vacuumed. Immediate: after each publish. Deferred: before the next one, "
+        "and nothing that dies during a run is removed before its end, so that queries on a standby that still need it are not cancelled. "
+        "Auto: Deferred while a standby without hot_standby_feedback streams from the warehouse, else Immediate.",
     )
     on_unchanged: OnUnchanged = Field(
         default=OnUnchanged.RUN,

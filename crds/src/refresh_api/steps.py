@@ -171,7 +171,14 @@ class Cache(Model):
     version: CacheVersion | None = Field(
         default=None,
         description="Where the API says which data it serves. Each endpoint must then answer, within `timeout`, with the version that is "
-        "live: the run that published it, column version of dbt_refresh_version. Not looked at unless given.",
+        "live: the run that published it, column version of dbt_refresh_version. While a standby is known to be behind, `timeout` does "
+        "not count, for two minutes in all. Not looked at unless given.",
+    )
+    wait_for_replicas: Duration | None = Field(
+        default=None,
+        description="Longest wait, before the endpoints are called, until every standby that streams from the warehouse has replayed what "
+        "was published; then they are called all the same, with a warning. For an API that reads from a standby. The warehouse's user "
+        "needs the role pg_read_all_stats. Defaults to no wait.",
     )
     authorization_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Secret key with the value of the header Authorization of each call; none is sent unless given."

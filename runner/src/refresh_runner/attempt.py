@@ -30,8 +30,10 @@ from refresh_runner.obstacles import HELD_BY, Watch
 from refresh_runner.outlook import Outlook, Scout
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.publish import Terms
+from refresh_runner.replay import Lag, Replay
 from refresh_runner.resume import Earlier
 from refresh_runner.secrets import Redactor
+from refresh_runner.snapshot import HeldSnapshot
 from refresh_runner.steps import (
     CommandResult,
     Node,
@@ -57,6 +59,8 @@ _GRACE: Final = timedelta(seconds=3)
 """PostgreSQL's own time-out, or that of publishing, comes first by this, since its error says what took too long."""
 _LOOK: Final = timedelta(seconds=30)
 """For the rows that tests found: the tests are over, and the run does not wait long for what only helps people."""
+_LAG: Final = timedelta(minutes=2)
+"""How much longer than their time-out endpoints have, in all, while a standby has not replayed what is live."""
 _TIMED_OUT: Final = "57014"
 _LOCKED: Final = "55P03"
 
@@ -100,6 +104,7 @@ class Execution:
         self._marts: Marts | None = None
         self._watch = Watch(tools.warehouse, journal.held_up)
         self._hooks = RunHooks(plan, tools.dbt, tools.ledger)
+        self._snapshot = HeldSnapshot(tools.warehouse, plan.vacuum)
 
     @property
     def hook(self) -> str | None:
@@ -133,6 +138,7 @@ class Execution:
         with lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)), self._watch:
             threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
             tools.warehouse.end_own_sessions()
+            self._snapshot.take()
             tools.dbt.session_settings = tools.warehouse.session_settings
             scout = Scout(self._plan, tools.dbt, tools.warehouse)
             scout.check_rights(needs.of_tables(connection))
@@ -222,6 +228,10 @@ class Execution:
         with suppress(RunFailedError):
             self._tools.warehouse.end_own_sessions()
 
+    def release(self) -> None:
+        """Nothing is kept for readers any more: the attempt writes nothing after this."""
+        self._snapshot.release()
+
     def discard(self) -> None:
         """Remove the marts that were built and not published, if the warehouse is still ours."""
         if self._marts:
@@ -283,20 +293,24 @@ class Execution:
         """Call the endpoints, those of the marts' exposures too."""
         exposed = [endpoint for endpoints in self._outlook.exposed.values() for endpoint in endpoints]
         step = replace(step, endpoints=tuple(dict.fromkeys([*step.endpoints, *exposed])))
-        answers = list(cache.warm(step, self._call(step, marts)))
+        replay = Replay(self._tools.warehouse, self._tools.clock, marts.position)
+        lag = replay.wait(min(step.wait_for_replicas, self.time_left())) if step.wait_for_replicas else Lag()
+        answers = list(cache.warm(step, self._call(step, marts, replay)))
         bare = [str(relation) for relation, endpoints in self._outlook.exposed.items() if not endpoints]
         answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in bare]
-        return after_cache(answers)
+        return after_cache(answers, lag.text)
 
-    def _call(self, step: CacheStep, marts: Marts) -> cache.Call:
-        clock, ends = self._tools.clock, self._plan.timeout.total_seconds()
-        version = marts.live_version() if step.version else None
+    def _call(self, step: CacheStep, marts: Marts, replay: Replay) -> cache.Call:
+        clock = self._tools.clock
+        lag_ends = clock.elapsed() + max(_LAG, step.wait_for_replicas or _LAG).total_seconds()
+        call = cache.Call(clock.elapsed, clock.sleep, self._plan.timeout.total_seconds(), lag=replay.lag, lag_ends=lag_ends)
+        if step.version:
+            call = replace(call, version=marts.live_version())
         if step.authorization is None:
-            return cache.Call(clock.elapsed, clock.sleep, ends, version)
+            return call
         name, key = step.authorization.name, step.authorization.key
         authorization = self._tools.secrets.get(name, {}).get(key)
-        missing = None if authorization else f"the Secret {name!r} has no key {key!r}"
-        return cache.Call(clock.elapsed, clock.sleep, ends, version, authorization, missing)
+        return replace(call, authorization=authorization, missing=None if authorization else f"the Secret {name!r} has no key {key!r}")
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> CommandResult:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each.
@@ -388,7 +402,9 @@ class Execution:
         return replace(result, message=f"{result.message}; the step waited for {obstacle}") if obstacle else result
 
     def _terms(self, telling: ExitStack) -> Terms:
-        return Terms(max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._tools.interrupts.held_off()))
+        return Terms(
+            max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._tools.interrupts.held_off()), self._plan.vacuum
+        )
 
     def _validated(self, step: ValidationStep, marts: Marts, telling: ExitStack) -> StepResult:
         """Judge the marts; make them live if nothing speaks against it."""

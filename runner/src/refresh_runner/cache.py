@@ -15,6 +15,7 @@ from refresh_api.status import EndpointStatus, StepState, clip
 from refresh_api.steps import CacheVersion
 from refresh_api.values import duration_text
 from refresh_runner.plan import CacheStep
+from refresh_runner.replay import Lag
 
 _PAUSE: Final = 0.5
 """Seconds until an endpoint is asked again that serves older data."""
@@ -36,6 +37,10 @@ class Call:
     """The data that is live; None where that is not known, and then no endpoint has to show it."""
     authorization: str | None = None
     """Value of the header Authorization."""
+    lag: Callable[[], Lag] = Lag
+    """What standbys have still to replay; as long as they do, an API that reads there can't serve what is live."""
+    lag_ends: float = 0.0
+    """Until when an endpoint is asked beyond its time-out because of that, in the seconds that `elapsed` counts."""
     missing: str | None = None
     """What the calls need and is not there, in words."""
 
@@ -64,11 +69,15 @@ def _asked(client: httpx.Client, step: CacheStep, path: str, call: Call) -> Endp
         older = found.state is StepState.SUCCEEDED and step.version is not None and call.version not in (None, found.version)
         if not older:
             return found
+        lag = call.lag()
+        if lag:
+            # Its time counts from when it can serve what is live.
+            ends = max(ends, min(call.elapsed() + step.timeout.total_seconds(), call.lag_ends, call.ends))
         if call.elapsed() + _PAUSE > ends:
             said = (
                 f"serves the data of {found.version}" if found.version else f"does not say in {_place(step.version)} which data it serves"
             )
-            return _warned(path, f"{said}; {call.version} is live", found.version)
+            return _warned(path, f"{said}; {call.version} is live" + (f"; {lag.text}" if lag.text else ""), found.version)
         call.sleep(_PAUSE)
 
 

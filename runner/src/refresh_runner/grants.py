@@ -66,7 +66,7 @@ def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
-        return list(needs.of_run(plan, dbt, models, tests, marts)), marts
+        return [*needs.of_run(plan, dbt, models, tests, marts), *needs.of_waiting(plan)], marts
 
 
 def _tidy(wanted: list[Need], own: Collection[str]) -> list[Need]:

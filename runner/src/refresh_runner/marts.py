@@ -23,6 +23,7 @@ from refresh_runner.obstacles import held_by_others
 from refresh_runner.own_relations import Maker
 from refresh_runner.plan import MartCheck, Plan
 from refresh_runner.publish import Live, Mart, NotPublishableError, Terms
+from refresh_runner.standbys import attached, named, position, unprotected, vacuum_left
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import first_line
 
@@ -44,6 +45,8 @@ class Marts:
         self._ids: dict[Relation, str] = {}
         self._built: frozenset[str] = frozenset()
         self._live: Live = {}
+        self.position: str | None = None
+        """Where the write-ahead log ended when this run had made them live; None until then."""
 
     def begin(self) -> None:
         """Check that something may be published; RunFailedError, which gives way, while a roll-back holds it."""
@@ -111,6 +114,7 @@ class Marts:
             versions.record(self._connection, self._refresh, version, live, rows)
 
         marts = list(self._swapped.values())
+        self._make_room(marts)
         self._live = self._done(marts, lambda: publish.publish(self._connection, marts, record, terms))
         for relation, written in self._live.items():
             log.info("%s is live: %s rows, %s of them written (%s)", relation, written.rows, written.changed, written.way)
@@ -142,9 +146,13 @@ class Marts:
     def tidy(self) -> None:
         """What was made live is planned and read as well as ever, if PostgreSQL lets us: it is live all the same."""
         try:
-            publish.tidy(self._connection, self._live)
+            because = publish.tidy(self._connection, self._live, self._plan.vacuum)
         except psycopg.Error as error:
             log.warning("the marts are live, but PostgreSQL could not vacuum or analyze them: %s", first_line(error))
+            return
+        if self._live and because is not None:
+            why = f"{named(because)} has no hot_standby_feedback" if because else f"vacuum: {self._plan.vacuum}"
+            log.info("rows that were replaced are removed before the next publish, or by autovacuum: %s", why)
 
     def live_version(self) -> str | None:
         """Return the version that is live; None before the first publishing."""
@@ -155,9 +163,18 @@ class Marts:
         """Remove what this run built and did not publish."""
         publish.discard(self._connection, list(self._swapped.values()))
 
+    def _make_room(self, marts: Sequence[Mart]) -> None:
+        """What an earlier run has left for a later vacuum goes now, if PostgreSQL lets us."""
+        with suppress(psycopg.Error):
+            if unprotected(attached(self._connection), self._plan.vacuum) is not None:
+                vacuum_left(self._connection, [mart.relation for mart in marts])
+
     def _done(self, marts: Sequence[Mart], act: Callable[[], Live]) -> Live:
         try:
-            return act()
+            live = act()
+            with suppress(psycopg.Error):
+                self.position = position(self._connection)
+            return live
         except NotPublishableError as error:
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, str(error))) from error
         except psycopg.errors.LockNotAvailable as error:

@@ -11,7 +11,7 @@ from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.derived_names import before, beside, for_readers
 from refresh_runner.own_relations import TABLE as RELATION
-from refresh_runner.plan import MartCheck, Plan
+from refresh_runner.plan import CacheStep, MartCheck, Plan
 from refresh_runner.privileges import Need, Right
 from refresh_runner.steps import Node
 from refresh_runner.tables import LEDGER, LOG, Table
@@ -46,6 +46,12 @@ def of_tables_anywhere(schema: str = "public") -> Iterator[Need]:
     """Yield the same without asking a warehouse, where the tables may be there or not."""
     yield Need(Right.MAKE, schema)
     yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
+
+
+def of_waiting(plan: Plan) -> Iterator[Need]:
+    """Yield what waiting for standbys needs; a run without it goes on, and warns."""
+    if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
+        yield Need(Right.SEE_STANDBYS)
 
 
 def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Need]:

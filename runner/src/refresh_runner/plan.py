@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from refresh_api.fields import SecretKeyRef
 from refresh_api.order import ModeKind, Order, RunMode
-from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec
+from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec, Vacuum
 from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
 from refresh_api.values import duration, share
 from refresh_runner.slot import slot_of
@@ -101,6 +101,8 @@ class CacheStep:
     authorization: SecretKeyRef | None = None
     from_exposures: bool = False
     """Whether the project's exposures name further endpoints."""
+    wait_for_replicas: timedelta | None = None
+    """How long standbys are waited for before; None if they are not."""
     name: str = "cache"
 
 
@@ -154,6 +156,7 @@ class Plan:
     dbt: DbtSettings
     publish: Publish
     mode: RunMode
+    vacuum: Vacuum = Vacuum.AUTO
 
     @property
     def left_out(self) -> dict[str, str]:
@@ -238,6 +241,7 @@ def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None =
         ),
         publish=spec.publish,
         mode=mode,
+        vacuum=spec.vacuum,
     )
 
 
@@ -300,5 +304,6 @@ def _cache(spec: RefreshSpec, base_url: str | None) -> list[CacheStep]:
             version=cache.version,
             authorization=cache.authorization_secret_ref,
             from_exposures=cache.from_exposures,
+            wait_for_replicas=duration(cache.wait_for_replicas) if cache.wait_for_replicas else None,
         )
     ]

@@ -11,6 +11,7 @@ import psycopg
 
 from refresh_api.status import Reason
 from refresh_runner.failures import Failure, RunFailedError
+from refresh_runner.standbys import SEE_STANDBYS
 
 
 class Right(StrEnum):
@@ -27,6 +28,8 @@ class Right(StrEnum):
     READ = "read"
     WRITE = "write"
     """Read, insert into, update and delete from a table."""
+    SEE_STANDBYS = "see standbys"
+    """See how far standbys have replayed."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ _MISSING: Final = """
         when 'use' then n.oid is null or has_schema_privilege(n.oid, 'usage')
         when 'make' then n.oid is null or has_schema_privilege(n.oid, 'create')
         when 'own' then c.oid is null or pg_has_role(c.relowner, 'usage')
+        when 'see standbys' then pg_has_role('pg_read_all_stats', 'usage')
         when 'read' then c.oid is null or has_table_privilege(c.oid, 'select')
         else c.oid is null or has_table_privilege(c.oid, 'select') and has_table_privilege(c.oid, 'insert')
                           and has_table_privilege(c.oid, 'update') and has_table_privilege(c.oid, 'delete')
@@ -103,6 +107,8 @@ def _statements(need: Need, role: str, database: str, may_be_absent: bool) -> Se
             return [f"grant select on {relation} to {role}"]
         case Right.WRITE:
             return [f"grant select, insert, update, delete on {relation} to {role}"]
+        case Right.SEE_STANDBYS:
+            return [f"grant {SEE_STANDBYS} to {role}"]
 
 
 def quoted(name: str) -> str:

@@ -19,10 +19,12 @@ from typing import Final, LiteralString
 import psycopg
 from psycopg import sql
 
+from refresh_api.spec import Vacuum
 from refresh_runner import own_relations
 from refresh_runner.catalog import TABLE, VIEW, Relation, Seen, match_comments, match_grants, seen, views_on
 from refresh_runner.derived_names import aside, before, beside, in_passing
 from refresh_runner.own_relations import NOBODY, Maker
+from refresh_runner.standbys import Standby, attached, unprotected
 from refresh_runner.warehouse import first_line, quick
 
 _LOCK_TIMEOUT: Final = "100ms"
@@ -31,6 +33,8 @@ _PAUSE: Final = 0.1
 """Seconds between two tries to lock, on the average."""
 _COMPARED: Final = 1_000_000
 """Rows up to which a table is compared rather than moved; a million take some ten seconds."""
+_COMPARED_FOR_STANDBYS: Final = 5_000_000
+"""The same where standbys are attached: the lock of a move is replayed there, gives way to no reader and cancels queries."""
 
 
 class Way(StrEnum):
@@ -77,6 +81,7 @@ class Terms:
     """Longest duration, waiting for readers included."""
     hold_stops: Callable[[], object]
     """Called right before the commit. From then on no stop from outside is let in, until whoever gave it has told what is live."""
+    vacuum: Vacuum = Vacuum.AUTO
     again: frozenset[Relation] = frozenset()
     """Those of which an earlier attempt of this run made live what is: that is replaced, and what was live before it stays kept."""
     maker: Maker = NOBODY
@@ -109,11 +114,16 @@ def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Calla
     return live
 
 
-def tidy(connection: psycopg.Connection, live: Live) -> None:
-    """What was made live is planned and read as well as ever; psycopg.Error where PostgreSQL refuses, which changes nothing of it."""
-    for relation, written in live.items():
+def tidy(connection: psycopg.Connection, live: Live, vacuum: Vacuum = Vacuum.AUTO) -> list[Standby] | None:
+    """What was made live is planned and read as well as ever; psycopg.Error where PostgreSQL refuses, which changes nothing of it.
+
+    Returns because of which standbys this is left to a later vacuum; None if it is not. Publishing has analyzed what changed then.
+    """
+    because = unprotected(attached(connection), vacuum)
+    for relation, written in live.items() if because is None else ():
         if written.changed:
             connection.execute(_TIDY[written.way].format(relation.sql))
+    return because
 
 
 def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[Live], None], terms: Terms) -> Live:
@@ -210,15 +220,30 @@ def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: floa
     kept = [before(mart.relation) for mart in marts if mart.relation not in terms.again]
     _refuse_strangers(connection, kept)
     _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
+    standbys = attached(connection)
+    compared = _COMPARED_FOR_STANDBYS if standbys else _COMPARED
     # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
     done = {}
     for mart, live in there.items():
-        if live and _fits(connection, mart, live, built[mart]):
+        if live and _fits(connection, mart, live, built[mart], compared):
             done[mart.relation] = _write_rows(connection, mart, live, built[mart], terms)
     _drop(connection, [beside(relation) for relation in done])
     moved = [mart for mart in marts if mart.relation not in done]
+    if unprotected(standbys, terms.vacuum) is not None:
+        _analyze(
+            connection, [*(relation for relation, written in done.items() if written.changed), *(beside(mart.relation) for mart in moved)]
+        )
     _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
     return done | {mart.relation: _move(connection, mart, there[mart], built[mart], terms) for mart in moved}
+
+
+def _analyze(connection: psycopg.Connection, relations: Sequence[Relation]) -> None:
+    """The relations are planned well as soon as they are live.
+
+    Later, the transaction that analyzes one would remove from the catalog what another has replaced there, and end queries on standbys.
+    """
+    for relation in relations:
+        connection.execute(sql.SQL("analyze (skip_locked) {}").format(relation.sql))
 
 
 def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
@@ -228,13 +253,13 @@ def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
     return found
 
 
-def _fits(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen) -> bool:
+def _fits(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, compared: int) -> bool:
     if live.kind != TABLE or live.shape != built.shape:
         return False
     row = connection.execute(
-        sql.SQL("select count(*) from (select from {} limit {}) as counted").format(beside(mart.relation).sql, _COMPARED + 1)
+        sql.SQL("select count(*) from (select from {} limit {}) as counted").format(beside(mart.relation).sql, compared + 1)
     ).fetchone()
-    return row is not None and int(row[0]) <= _COMPARED
+    return row is not None and int(row[0]) <= compared
 
 
 # Rows are compared as text, which every type has; equal ones are told apart by their number.

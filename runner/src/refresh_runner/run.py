@@ -45,6 +45,7 @@ def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None
     for artifact in tools.artifacts():
         tools.ledger.keep(artifact)
     tools.ledger.close(_LAST_ROWS)
+    attempt.release()
     # Others may have the warehouse now: what is left is to tell people, and a channel may be slow.
     tools.warehouse.close()
     return report

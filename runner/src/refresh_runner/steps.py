@@ -190,15 +190,19 @@ def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: s
     return StepResult(StepState.SUCCEEDED, f"{valid}/{len(step.marts)} marts valid", validation=tuple(marts))
 
 
-def after_cache(endpoints: Sequence[EndpointStatus]) -> StepResult:
-    """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns."""
+def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
+    """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns.
+
+    `lag` says what standbys had not replayed when the wait for them was over, which warns too.
+    """
     warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
-    if warned:
-        by_cause: dict[str, list[str]] = {}
-        for endpoint in warned:
-            by_cause.setdefault(endpoint.message or "", []).append(endpoint.path)
-        message = clip("; ".join(f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()))
-        return StepResult(StepState.WARNED, message, endpoints=tuple(endpoints))
+    by_cause: dict[str, list[str]] = {}
+    for endpoint in warned:
+        by_cause.setdefault(endpoint.message or "", []).append(endpoint.path)
+    causes = [f"waited for replicas: {lag}"] if lag else []
+    causes += [f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()]
+    if causes:
+        return StepResult(StepState.WARNED, clip("; ".join(causes)), endpoints=tuple(endpoints))
     return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 

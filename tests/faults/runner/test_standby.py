@@ -1,0 +1,243 @@
+"""Readers on a streaming standby: what cancels their queries, what keeps them, and a run that waits until they see what is live.
+
+The standby waits for no query (max_standby_streaming_delay = 0), so that each one that is in the way is cancelled at once.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from refresh_api.status import Outcome, Reason
+from refresh_runner.ahead import read_ahead
+from refresh_runner.journal import Clock
+from refresh_runner.plan import DbtSettings
+from refresh_runner.replay import Replay
+from refresh_runner.standbys import Standby, attached, position
+from support.eventually import eventually
+from support.postgres import create_database
+from support.runs import Bench, Ran, meanwhile, warehouse, write_project
+from support.standby import Pair, follow, pair
+from support.webserver import WebServer
+
+CLOCK = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
+CANCELLED = "canceling statement due to conflict with recovery"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """A warehouse, which vacuums nothing of its own accord, and a standby that gives way to nobody."""
+    impatient = {"max_standby_streaming_delay": "0"}
+    with pair(tmp_path_factory.mktemp("standby"), settings=impatient, primary_settings={"autovacuum": "off"}) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def benches(servers: Pair, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A small project, parsed once, on that warehouse."""
+    place = tmp_path_factory.mktemp("runs")
+    project = write_project(place / "project")
+    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    return Bench(place, project, create_database(servers.primary, "petit"), api="")
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """An API that answers 200."""
+    with WebServer() as server:
+        yield server
+
+
+@pytest.fixture
+def bench(benches: Bench, servers: Pair, web: WebServer) -> Bench:
+    """The same with one publish behind it, which the standby has replayed, and a thousand rows to write at the next."""
+    servers.let(hot_standby_feedback="off")
+    benches.reset()
+    benches.api = web.url
+    assert benches.run().code == 0
+    change(benches)
+    servers.caught_up()
+    eventually(lambda: [each.gives_feedback for each in standbys(servers)] == [False], 15)
+    return benches
+
+
+def change(bench: Bench) -> None:
+    """All rows of the next publish are new."""
+    bench.database.run(
+        "update src.lignes set id = id + 1000; insert into src.lignes select n, n, 1, 0 from generate_series(10000, 11000) n"
+    )
+
+
+def standbys(servers: Pair) -> list[Standby]:
+    with servers.connect() as connection:
+        return attached(connection)
+
+
+@dataclass
+class Query:
+    """A query on the standby, while a test does something else."""
+
+    errors: list[str] = field(default_factory=list)
+
+
+@contextmanager
+def slow_query(servers: Pair, bench: Bench) -> Iterator[Query]:
+    """Reads a mart on the standby from before what is inside until after it."""
+    found, over = Query(), threading.Event()
+
+    def read() -> None:
+        with psycopg.connect(servers.standby.dsn_of(bench.database.name), autocommit=True, application_name="dashboard") as connection:
+            try:
+                connection.execute("select count(*), pg_sleep(60) from dwh_marts.mart_a")
+            except psycopg.Error as error:
+                if not over.is_set():
+                    found.errors.append(str(error))
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    eventually(lambda: servers.read("select from pg_stat_activity where application_name = 'dashboard' and wait_event = 'PgSleep'"), 10)
+    try:
+        yield found
+    finally:
+        over.set()
+        servers.read("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'dashboard'")
+        thread.join(10)
+
+
+def seen_on_the_standby(servers: Pair, bench: Bench) -> None:
+    """Readers there see what the last run has published; the primary is asked nothing."""
+    live = [(f"petit-{bench.runs}",)]
+    eventually(lambda: servers.read("select version from dbt_refresh_version", bench.database.name) == live, 20)
+
+
+def vacuums(bench: Bench) -> int:
+    """How often the marts were vacuumed."""
+    ((count,),) = bench.database.rows("select sum(vacuum_count)::int from pg_stat_user_tables where schemaname = 'dwh_marts'")
+    return int(str(count))
+
+
+def outcome(ran: Ran) -> tuple[Outcome | None, Reason | None]:
+    assert ran.words is not None, ran.output
+    return ran.words.outcome, ran.words.reason
+
+
+def test_a_run_cancels_no_query_of_a_standby_without_feedback(bench: Bench, servers: Pair) -> None:
+    """What dies is kept until its end, and not vacuumed; the same query does not survive a run with vacuum: Immediate."""
+    with slow_query(servers, bench) as kept:
+        ran = bench.run()
+        seen_on_the_standby(servers, bench)
+        assert (ran.code, kept.errors) == (0, []), ran.output
+    assert "rows that die during the run are kept until its end (the standby replica: no hot_standby_feedback)" in ran.messages
+    assert "rows that were replaced are removed before the next publish, or by autovacuum" in ran.messages
+    change(bench)
+    servers.caught_up()
+    with slow_query(servers, bench) as lost:
+        assert bench.run(bench.spec(vacuum="Immediate")).code == 0
+        seen_on_the_standby(servers, bench)
+        assert CANCELLED in lost.errors[0]
+
+
+def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(bench: Bench, servers: Pair) -> None:
+    """The standby says what its queries need, through its session or through its slot."""
+    servers.let(hot_standby_feedback="on")
+    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    before = vacuums(bench)
+    with slow_query(servers, bench) as kept:
+        # What a query needs is reported every ten seconds, and is no less than what was reported before it began.
+        ran = bench.run()
+        seen_on_the_standby(servers, bench)
+        assert (ran.code, kept.errors) == (0, [])
+    assert "rows that" not in ran.messages
+    eventually(lambda: vacuums(bench) == before + 2, 10)
+
+
+def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(bench: Bench, servers: Pair) -> None:
+    """Its lock is replayed on the standby, where it waits for nobody; rows are preferred for that."""
+    servers.let(hot_standby_feedback="on")
+    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    bench.database.run("alter table dwh_marts.mart_a add column ancienne integer")
+    servers.caught_up()
+    with slow_query(servers, bench) as lost:
+        ran = bench.run()
+        seen_on_the_standby(servers, bench)
+        assert "dwh_marts.mart_a is live: 1101 rows, 1101 of them written (Move)" in ran.messages
+        assert "User was holding a relation lock for too long" in lost.errors[0]
+
+
+def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(bench: Bench, servers: Pair, web: WebServer) -> None:
+    """It is called all the same; the message names the standby and what it has still to replay. One that has caught up costs nothing."""
+    spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
+    web.asked.clear()
+    with servers.paused():
+        late = bench.run(spec)
+        assert web.paths() == ["/a"]
+    assert outcome(late) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+    assert re.search(r"waited for replicas: the standby replica has [0-9.]+ kB to replay after [2-9]s", late.messages), late.messages
+    servers.caught_up()
+    assert outcome(bench.run(spec)) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+
+
+def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_needs(bench: Bench, servers: Pair, web: WebServer) -> None:
+    """Its time-out alone would be over; without a standby that lags, it is."""
+    spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
+
+    def serve() -> None:
+        """What the standby has, which replays nothing until the endpoint's time-out is long over."""
+        web.headers["X-Data-Version"] = f"petit-{bench.runs}"
+        eventually(lambda: len(web.asked) > 6, 60)
+        servers.read("select pg_wal_replay_resume()")
+        seen_on_the_standby(servers, bench)
+        web.headers["X-Data-Version"] = f"petit-{bench.runs}"
+
+    web.asked.clear()
+    web.headers["X-Data-Version"] = f"petit-{bench.runs}"
+    with servers.paused(), meanwhile(serve):
+        ran = bench.run(spec)
+    assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED), ran.messages
+    web.asked.clear()
+    ran = bench.run(spec)
+    assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
+    assert f"/a: serves the data of petit-{bench.runs - 1}; petit-{bench.runs} is live" in ran.messages
+    assert len(web.asked) < 6
+
+
+def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(bench: Bench, servers: Pair) -> None:
+    """It sees the standby and whether it gives feedback; as a member of pg_read_all_stats it sees the lag, too."""
+    bench.database.run("create role simple login password 'simple'")
+    env = {**bench.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
+    with warehouse(env) as door, servers.paused():
+        before = position(door.connect())
+        replay = Replay(door, CLOCK, None)
+        bench.database.run("create table plus as select generate_series(1, 1000)")
+        assert attached(door.connect(), before) == [Standby("replica", gives_feedback=False, behind=None)]
+        lag = replay.wait(timedelta(seconds=1))
+        assert not lag
+        assert lag.text == 'how far the standby replica has replayed is not shown to simple: grant pg_read_all_stats to "simple"'
+        bench.database.run("grant pg_read_all_stats to simple")
+        assert "the standby replica has" in replay.lag().text
+    bench.database.run("drop table plus; revoke pg_read_all_stats from simple; drop role simple")
+
+
+def test_a_standby_behind_a_slot_gives_its_feedback_there(servers: Pair, tmp_path: Path) -> None:
+    """The slot says what the standby's queries need, and its session does not."""
+    with follow(servers.primary, tmp_path / "zweite", {"hot_standby_feedback": "on"}, slot="zweite"):
+        found = eventually(lambda: [each for each in standbys(servers) if each.name == "zweite" and each.gives_feedback], 20)
+        assert len(found) == 1
+        with servers.connect() as connection:
+            ((own, slots),) = connection.execute(
+                "select (select count(backend_xmin) from pg_stat_replication where application_name = 'zweite'),"
+                " (select count(xmin) from pg_replication_slots where slot_name = 'zweite')"
+            ).fetchall()
+        assert (own, slots) == (0, 1)
+    with servers.connect() as connection:
+        eventually(lambda: connection.execute("select from pg_replication_slots where active").fetchall() == [], 10)
+        connection.execute("select pg_drop_replication_slot('zweite')")

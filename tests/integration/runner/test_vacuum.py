@@ -1,0 +1,92 @@
+"""When the rows that a publish replaced are removed: at once, or later, for the readers of standbys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from refresh_api.spec import Vacuum
+from refresh_runner.catalog import Relation
+from refresh_runner.publish import Mart, Terms, publish, tidy
+from refresh_runner.snapshot import HeldSnapshot
+from refresh_runner.standbys import vacuum_left
+from support.eventually import eventually
+from support.postgres import Database
+from support.runs import warehouse
+
+A = Mart(Relation("marts", "a"))
+TERMS = Terms(timedelta(seconds=20), lambda: None)
+
+
+@contextmanager
+def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
+    """What a run holds."""
+    with warehouse(database.env) as door:
+        held = HeldSnapshot(door, vacuum)
+        held.take()
+        try:
+            yield
+        finally:
+            held.release()
+
+
+def bytes_left(database: Database) -> int:
+    """Size of a table after all its rows were deleted and it was vacuumed."""
+    database.run("drop table if exists gone; create table gone as select generate_series(1, 1000) n")
+    database.run("delete from gone")
+    database.run("vacuum gone")
+    ((size,),) = database.rows("select pg_relation_size('gone')")
+    return int(str(size))
+
+
+def test_rows_that_die_during_a_run_are_kept_where_that_is_asked_for(fresh_database: Database) -> None:
+    """Until the run ends, and only from its begin on; by itself none is where no standby is attached."""
+    for vacuum in (Vacuum.AUTO, Vacuum.IMMEDIATE):
+        with snapshot(fresh_database, vacuum):
+            assert bytes_left(fresh_database) == 0
+    with snapshot(fresh_database, Vacuum.DEFERRED):
+        assert bytes_left(fresh_database) > 0
+    assert bytes_left(fresh_database) == 0
+
+
+def test_whoever_waits_for_older_snapshots_is_given_way_to(fresh_database: Database) -> None:
+    """An index that is made concurrently is there soon; another session's snapshot would hold it up."""
+    fresh_database.run("create table t as select 1 as n")
+    with fresh_database.connect() as builder:
+        builder.execute("set statement_timeout = '10s'")
+        with snapshot(fresh_database, Vacuum.DEFERRED):
+            builder.execute("create index concurrently on t (n)")
+        with closing(fresh_database.connect()) as stubborn:
+            stubborn.execute("begin isolation level repeatable read")
+            stubborn.execute("select 1")
+            builder.execute("set statement_timeout = '1s'")
+            with pytest.raises(psycopg.errors.QueryCanceled):
+                builder.execute("create index concurrently on t (n)")
+
+
+def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_once(fresh_database: Database) -> None:
+    """Rows that died a moment ago are left alone; at once, both are done by what follows the publish."""
+    about = "select pg_stat_get_vacuum_count(oid), reltuples from pg_class where oid = 'marts.a'::regclass"
+
+    def put_live(connection: psycopg.Connection, rows: int, vacuum: Vacuum) -> None:
+        rows_of = f"select n, {rows} as gen from generate_series(1, {rows}) n"
+        connection.execute(f"create schema if not exists marts__next; create table marts__next.a as {rows_of}".encode())
+        live = publish(connection, [A], lambda _live: None, replace(TERMS, vacuum=vacuum))
+        assert tidy(connection, live, vacuum) == ([] if vacuum is Vacuum.DEFERRED else None)
+
+    with fresh_database.connect() as holder:
+        put_live(holder, 10, Vacuum.AUTO)
+        put_live(holder, 20, Vacuum.DEFERRED)
+        eventually(lambda: fresh_database.rows(about) == [(0, 20)], 10)
+        vacuum_left(holder, [A.relation])
+        assert fresh_database.rows(about) == [(0, 20)]
+        eventually(lambda: fresh_database.rows("select where pg_stat_get_dead_tuples('marts.a'::regclass) > 0"), 10)
+        vacuum_left(holder, [A.relation], timedelta(0))
+        eventually(lambda: fresh_database.rows(about) == [(1, 20)], 10)
+        put_live(holder, 30, Vacuum.IMMEDIATE)
+        eventually(lambda: fresh_database.rows(about) == [(2, 30)], 10)
