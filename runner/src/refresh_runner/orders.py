@@ -1,14 +1,26 @@
 """Orders, read from where they come: a file that a person wrote, or a pod's environment; every problem is named with its field."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import yaml
 from pydantic import ValidationError
 
 from refresh_api.names import KIND, ORDER_ENV
 from refresh_api.order import Manifest, Order, RunMode, run_vars, vars_text
+from refresh_api.status import clip
+
+_LONGEST: Final = 256 * 1024
+"""Bytes of a file that is read: twice of what a pod can be told."""
+_MOST_VALUES: Final = 100_000
+"""Values of a document, its aliases written out."""
+_MOST_PROBLEMS: Final = 50
+_LINE: Final = 500
+"""Characters of an error's words."""
+_NAME: Final = 64
+"""Characters of a field's name."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +77,62 @@ class _EachKeyOnce(yaml.SafeLoader):
 def document_of(path: Path) -> object:
     """Return the one YAML document of a file; InvalidOrderError if it can't be read as one."""
     try:
-        # a loader of PyYAML's own safe kind
-        documents = [document for document in yaml.load_all(path.read_text(), Loader=_EachKeyOnce) if document is not None]
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise InvalidOrderError([Problem("", f"{path} is longer than {_LONGEST} bytes; a refresh is not")])
+        documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
         raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidOrderError([Problem("", f"{path} is no YAML: {' '.join(str(error).split())}")]) from error
+    except RecursionError as error:
+        raise InvalidOrderError([Problem("", f"{path} is nested too deeply")]) from error
+    except InvalidOrderError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidOrderError([Problem("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _LINE)}")]) from error
     if len(documents) != 1:
         raise InvalidOrderError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
     return documents[0]
+
+
+def _documents(text: str) -> Iterator[object]:
+    """The documents of a YAML text, once it is known how much each of them is with its aliases written out."""
+    # a loader of PyYAML's own safe kind
+    loader = _EachKeyOnce(text)
+    while loader.check_node():
+        node = loader.get_node()
+        if node is None:
+            continue
+        if _values(node) > _MOST_VALUES:
+            raise yaml.constructor.ConstructorError(None, None, f"its aliases stand for more than {_MOST_VALUES} values", node.start_mark)
+        yield loader.construct_document(node)
+
+
+def _values(top: yaml.Node) -> int:
+    """How many values a node holds, those behind an alias counted each time; a node within itself is refused."""
+    sizes: dict[int, int] = {}
+    under_way: set[int] = set()
+    left = [top]
+    while left:
+        node = left[-1]
+        inner = _inner(node)
+        new = [each for each in inner if id(each) not in sizes]
+        if new:
+            under_way.add(id(node))
+            if any(id(each) in under_way for each in new):
+                raise yaml.constructor.ConstructorError(None, None, "an alias stands for what it is a part of", node.start_mark)
+            left += new
+        else:
+            sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)
+            under_way.discard(id(node))
+            left.pop()
+    return sizes[id(top)]
+
+
+def _inner(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
 def manifest_of(document: object) -> Manifest:
@@ -100,7 +159,9 @@ def _problems(error: ValidationError) -> list[Problem]:
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         field = ""
         for part in detail["loc"]:
-            field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+            name = part if isinstance(part, int) else clip(part, _NAME)
+            field += f"[{name}]" if isinstance(part, int) else f".{name}" if field else str(name)
         message = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
-        found.append(Problem(field, "is missing" if detail["type"] == "missing" else message))
-    return found
+        found.append(Problem(clip(field, _LINE), "is missing" if detail["type"] == "missing" else clip(message, _LINE)))
+    more = len(found) - _MOST_PROBLEMS
+    return [*found[:_MOST_PROBLEMS], *([Problem("", f"and {more} more")] if more > 0 else [])]

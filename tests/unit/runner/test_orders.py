@@ -1,5 +1,6 @@
 """What a person wrote into a file, or the operator into a pod, and what is wrong with it."""
 
+import time
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,104 @@ def test_a_pod_without_an_order_says_what_to_do():
     """Somebody started the image by hand."""
     with pytest.raises(InvalidOrderError, match="outside a pod, name a file"):
         order_of_pod({})
+
+
+def bomb(levels: int, merge: bool = False) -> str:
+    """Nine times nine times nine …: of a few lines, a billion values."""
+    first = "{k: v}" if merge else "[x, x, x, x, x, x, x, x, x]"
+    lines = [f"a0: &a0 {first}"]
+    for level in range(1, levels):
+        each = ", ".join([f"*a{level - 1}"] * 9)
+        lines.append(f"a{level}: &a{level} " + (f"{{<<: [{each}], k{level}: 1}}" if merge else f"[{each}]"))
+    return "\n".join(lines) + "\n"
+
+
+HOSTILE = {
+    "a bomb": (bomb(10), "stand for more than"),
+    "a bomb of merges": (bomb(10, merge=True), "stand for more than"),
+    "a bomb within a list": ("- " + bomb(10).replace("\n", "\n  "), "stand for more than"),
+    "an alias within itself": ("a: &a [1, *a]\n", "a part of"),
+    "a key within itself": ("a: &a {b: {c: *a}}\n", "a part of"),
+    "lists": ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
+    "objects": ("a: " + "{b: " * 3000 + "1" + "}" * 3000, "nested too deeply"),
+    "blocks": ("\n".join(" " * number + "a:" for number in range(600)), "nested too deeply"),
+    "a tab": ("a:\n\tb: 1\n", "is no YAML"),
+    "a key twice": ("a: 1\na: 2\n", "is there twice"),
+    "a number without end": ("a: " + "9" * 5000 + "\n", "is no YAML"),
+    "a day that is none": ("a: 2026-02-30\n", "is no YAML"),
+    "a NUL": ("a: \0\n", "is no YAML"),
+    "a tag": ("a: !!python/object/apply:os.system [id]\n", "is no YAML"),
+    "no base64": ('a: !!binary "é"\n', "is no YAML"),
+    "a list as a key": ("? [a, b]\n: c\n", "is no YAML"),
+    "a long one": ("# " + "x" * 300_000, "longer than"),
+    "nothing": ("", "0 documents"),
+    "several": ("a: 1\n---\nb: 2\n", "2 documents"),
+}
+
+
+@pytest.mark.parametrize("which", HOSTILE)
+def test_a_hostile_file_is_refused_at_once_in_one_line(which: str, tmp_path: Path):
+    """Within two seconds, whatever it stands for."""
+    text, says = HOSTILE[which]
+    begun = time.monotonic()
+    (problem,) = problems(text, tmp_path)
+    assert (says in problem, "\n" in problem, len(problem) < 1000) == (True, False, True), problem
+    assert time.monotonic() - begun < 2
+
+
+def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):
+    """The control: what is refused is the bomb, not the alias; nor a merge."""
+    text = SAMPLE.read_text()
+    twice = text.replace("    - {name: staging,", "    - &one {name: staging,", 1)
+    assert twice != text
+    more = twice.replace("  tests:", "    - {<<: *one, name: again}\n  tests:", 1)
+    file = tmp_path / "refresh.yaml"
+    file.write_text(more)
+    assert [layer.name for layer in order_of_file(file).spec.layers] == ["staging", "facts", "marts", "again"]
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        ("[" * 40 + "]" * 40, "odd: nested too deeply: at most 32 levels"),
+        (".inf", "odd: inf is no number"),
+        (".nan", "odd: nan is no number"),
+    ],
+)
+def test_a_variable_that_json_or_dbt_could_not_hold_is_named(value: str, says: str, tmp_path: Path):
+    """Before dbt reads it; the control: 32 levels are fine."""
+    text = SAMPLE.read_text()
+    at = "  dbt: {threads: 8}"
+    assert at in text
+    (problem,) = problems(text.replace(at, f"  dbt: {{threads: 8, vars: {{odd: {value}}}}}"), tmp_path)
+    assert says in problem
+    file = tmp_path / "fine.yaml"
+    file.write_text(text.replace(at, f"  dbt: {{threads: 8, vars: {{odd: {'[' * 32 + ']' * 32}}}}}"))
+    assert order_of_file(file)
+
+
+def test_many_problems_are_not_all_told(tmp_path: Path):
+    """Nor is a name of any length."""
+    fields = ", ".join(f"f{number}{'x' * 1000}: 1" for number in range(200))
+    found = problems(SAMPLE.read_text().replace("  dbt: {threads: 8}", f"  dbt: {{threads: 8, {fields}}}"), tmp_path)
+    assert (len(found), found[-1]) == (51, "and 150 more")
+    assert max(map(len, found)) < 200
+
+
+UNREADABLE_ORDERS = (
+    "{",
+    "[]",
+    "null",
+    '{"spec": ' + "[" * 3000 + "]" * 3000 + "}",
+    '{"refresh": {"name": "\\ud800"}, "spec": {}}',
+    "9" * 5000,
+    "NaN",
+)
+
+
+@pytest.mark.parametrize("text", UNREADABLE_ORDERS)
+def test_a_pods_order_that_cannot_be_read_is_refused_with_words(text: str):
+    """A few lines at most."""
+    with pytest.raises(InvalidOrderError) as caught:
+        order_of_pod({ORDER_ENV: text})
+    assert all(len(str(problem)) < 1000 for problem in caught.value.problems)
