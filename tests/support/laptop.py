@@ -15,6 +15,7 @@ import httpx
 import psycopg
 
 from cluster.ports import free_port, is_free
+from refresh_api.plain import plain
 from refresh_examples.embedded import Access, EmbeddedPostgres
 from refresh_examples.load import load
 from refresh_examples.sources import Sources
@@ -27,7 +28,7 @@ _started = time.monotonic()
 
 def say(text: str) -> None:
     """Tell what happens now, with the seconds since the start."""
-    print(f"[{time.monotonic() - _started:4.0f} s] {text}", flush=True)
+    print(plain(f"[{time.monotonic() - _started:4.0f} s] {text}"), flush=True)
 
 
 def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:

@@ -6,7 +6,6 @@ Exit codes: 0 done (`run --wait`: succeeded, warned or skipped), 1 the run faile
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from datetime import UTC, datetime
 from refresh_api.model import time_text
 from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
 from refresh_api.order import RunMode, vars_text
+from refresh_api.plain import one_line, plain
 from refresh_api.values import duration
 from refresh_cli.artifacts import Page
 from refresh_cli.follow import Follower, exit_code
@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return int(_COMMANDS[options.command](kubectl, options))
     except CliError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(plain(f"error: {error}"), file=sys.stderr)
         return error.code
     except FileNotFoundError:
         print("error: kubectl is not on the PATH", file=sys.stderr)
@@ -89,7 +89,7 @@ def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
     if not options.wait:
         _print(options, f"{options.name}: a run is asked for", {"refresh": options.name, "request": token})
         return 0
-    follower = Follower(kubectl, lambda line: print(line, file=sys.stderr, flush=True))
+    follower = Follower(kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
     run = follower.result(options.name, token, known, within)
     _print(options, one_run(run, datetime.now(UTC)), run.model_dump(mode="json", by_alias=True, exclude_none=True))
     return exit_code(run)
@@ -161,7 +161,7 @@ def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
     if not run:
         raise CliError(f"{options.name}: there was no run yet")
     selector = f"--selector={REFRESH_LABEL}={options.name},batch.kubernetes.io/job-name={run}"
-    return subprocess.run(kubectl.command("logs", selector, "--tail=-1", *(["-f"] if options.follow else [])), check=False).returncode
+    return kubectl.passed_on("logs", selector, "--tail=-1", *(["-f"] if options.follow else []))
 
 
 def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
@@ -172,7 +172,9 @@ def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
     namespace = seen.metadata.namespace
     page = Page.find(kubectl, namespace)
     if options.file:
-        print(page.artifact(namespace, options.name, run, options.file), end="")
+        content = page.artifact(namespace, options.name, run, options.file)
+        # into a file as it is, onto a terminal without what would move or hide anything there
+        print(plain(content) if sys.stdout.isatty() else content, end="")
         return 0
     found = page.artifacts(namespace, options.name, run)
     text = table(("FILE", "BYTES"), [(each.name, str(each.size)) for each in found]) if found else f"{run} has left no files"
@@ -181,12 +183,12 @@ def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
 
 
 def _lint(kubectl: Kubectl, options: argparse.Namespace) -> int:
-    print(kubectl("apply", "--dry-run=server", "--validate=strict", "-f", options.file), end="")
+    print(plain(kubectl("apply", "--dry-run=server", "--validate=strict", "-f", options.file)), end="")
     return 0
 
 
 def _print(options: argparse.Namespace, text: str, value: object) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2) if options.output == "json" else text)
+    print(plain(json.dumps(value, ensure_ascii=False, indent=2) if options.output == "json" else text))
 
 
 HELP = {

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from refresh_api.plain import plain
 from refresh_cli.__main__ import HELP
 from refresh_cli.kubectl import CliError, Kubectl
 
@@ -13,14 +14,14 @@ _FILES = 0
 def proposals(words: Sequence[str], kubectl: Kubectl) -> tuple[list[str], int]:
     """Return what the last of the words can become, and what the shell is to do besides."""
     *before, last = words or [""]
-    plain = [word for word in before if not word.startswith("-")]
-    if not plain:
+    words_only = [word for word in before if not word.startswith("-")]
+    if not words_only:
         return [f"{name}\t{says}" for name, says in HELP.items() if name.startswith(last)], _NO_FILES
-    if plain[0] == "lint":
+    if words_only[0] == "lint":
         return [], _FILES
-    if len(plain) == 1:
+    if len(words_only) == 1:
         return [name for name in kubectl.names() if name.startswith(last)], _NO_FILES
-    if plain[0] == "run" and before[-1] == "--mode":
+    if words_only[0] == "run" and before[-1] == "--mode":
         return [mode for mode in ("full-refresh", "from=", "only=", "select=", "resume") if mode.startswith(last)], _NO_FILES
     return [], _NO_FILES
 
@@ -31,7 +32,7 @@ def main() -> int:
         found, directive = proposals(sys.argv[1:], Kubectl())
     except (CliError, FileNotFoundError):
         found, directive = [], _NO_FILES
-    print("\n".join([*found, f":{directive}"]))
+    print("\n".join([*map(plain, found), f":{directive}"]))
     return 0
 
 

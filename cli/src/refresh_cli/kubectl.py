@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from refresh_api.model import time_text
 from refresh_api.names import GROUP, PLURAL, RESET_AT
 from refresh_api.objects import object_of
+from refresh_api.plain import plain
 from refresh_api.status import RefreshStatus
 
 RESOURCE = f"{PLURAL}.{GROUP}"
@@ -56,10 +57,17 @@ class Kubectl:
 
     def __call__(self, *words: str) -> str:
         """Return what kubectl prints; CliError with its words where it fails."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, check=False)
+        done = subprocess.run(self.command(*words), capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise CliError(_explained(done.stderr.strip() or done.stdout.strip()))
         return done.stdout
+
+    def passed_on(self, *words: str) -> int:
+        """Print what kubectl prints, line by line, as it comes; return its exit code."""
+        with subprocess.Popen(self.command(*words), stdout=subprocess.PIPE, text=True, errors="replace") as process:
+            for line in process.stdout or ():
+                print(plain(line), end="", flush=True)
+        return process.returncode
 
     def command(self, *words: str) -> list[str]:
         """The whole command line."""

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from refresh_api.model import time_text
+from refresh_api.plain import one_line
 from refresh_api.status import FinishedRun, Run, StepState
 from refresh_api.values import duration_text
 from refresh_cli.kubectl import Seen
@@ -20,7 +21,7 @@ SIGNS = {
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return rows under their heads, as kubectl prints them."""
-    lines = [list(head), *(list(row) for row in rows)]
+    lines = [list(head), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
@@ -42,7 +43,7 @@ def status_text(seen: Seen, now: datetime) -> str:
         lines.append(f"  missed: {status.missed_runs}, the last one at {time_text(status.last_missed_time)} ({status.last_missed_reason})")
     if status.run:
         lines += ["", *run_lines(status.run)]
-    return "\n".join(lines)
+    return "\n".join(map(_inset, lines))
 
 
 def one_run(run: FinishedRun, now: datetime) -> str:
@@ -50,7 +51,7 @@ def one_run(run: FinishedRun, now: datetime) -> str:
     told = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
     told += [f"took {run.duration}"] if run.duration else []
     told += [f"marts {run.marts}"] if run.marts else []
-    return f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else "")
+    return _inset(f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else ""))
 
 
 def run_lines(run: Run) -> Iterator[str]:
@@ -83,3 +84,8 @@ def history_text(seen: Seen) -> str:
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"  {line}" for line in lines if line)
+
+
+def _inset(text: str) -> str:
+    """A text of others, whose further lines can't be taken for ours."""
+    return text.replace("\n", "\n      ")

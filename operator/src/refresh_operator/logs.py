@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from refresh_api.plain import plain
 from refresh_operator.names import Ref
 
 _ABOUT: ContextVar[Ref | None] = ContextVar("about", default=None)
@@ -38,7 +39,7 @@ class JsonLines(logging.Formatter):
             **({"run": run} if (run := getattr(record, "run", None)) else {}),
             **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
         }
-        return json.dumps(line, ensure_ascii=False)
+        return plain(json.dumps(line, ensure_ascii=False))
 
 
 def configure(level: str) -> None:

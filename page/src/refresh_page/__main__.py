@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import uvicorn
 
+from refresh_api.plain import plain
 from refresh_page.board import Board
 from refresh_page.cluster import Cluster
 from refresh_page.history import History
@@ -27,7 +28,8 @@ def main() -> int:
     except SettingsError as error:
         print(f"refresh-page: {error}", file=sys.stderr)
         return 2
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+    logging.getLogger().handlers[0].setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # told at INFO: every request to the API server
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0)))
@@ -60,6 +62,14 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
         for watch in watches:
             watch.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
+
+
+class _Lines(logging.Formatter):
+    """Lines in which nothing of cluster or warehouse moves or hides anything."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return plain(super().format(record))
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from refresh_api.model import time_text
+from refresh_api.plain import plain
 from refresh_page.drawings import Drawings
-from refresh_page.words import Words, plain
+from refresh_page.words import Words
 
 SIGNS: Final[Mapping[str, str]] = {"good": "✓", "warn": "⚠", "bad": "✗", "none": "–"}
 _SHOWN_AS: Final = {

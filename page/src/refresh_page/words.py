@@ -1,6 +1,5 @@
 """The page's words in the reader's language: English texts are the keys, French ones stand in french.py."""
 
-import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -11,8 +10,6 @@ from refresh_page.french import FRENCH
 
 LANGUAGES: Final = ("en", "fr")
 _UNITS: Final = ((86400, "{n} d"), (3600, "{n} h"), (60, "{n} min"), (1, "{n} s"))
-_CONTROL: Final = re.compile("[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-"""What is not seen but changes what is: controls, and the marks that turn the direction of a text."""
 
 
 def language_of(header: str) -> str:
@@ -28,11 +25,6 @@ def language_of(header: str) -> str:
         if code in LANGUAGES and quality > 0:
             liked.append((-quality, position, code))
     return min(liked)[2] if liked else "en"
-
-
-def plain(text: str) -> str:
-    """Return a text of cluster or warehouse in which nothing hides: invisible characters stand as their numbers."""
-    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_api.names import TERMINATION_LOG_PATH
+from refresh_api.plain import plain
 from refresh_runner.interrupts import Interrupts
 
 _STARTED = time.monotonic()
@@ -27,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.command == "lint":
         from refresh_runner.lint import lint
 
-        return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), print)
+        return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), lambda check: print(plain(str(check))))
     if chosen.command == "parse":
         return _parse(chosen.project, chosen.files)
     with (interrupts := Interrupts()).installed():
@@ -73,11 +74,11 @@ def _parse(project: Path, files: Sequence[Path]) -> int:
     from refresh_runner.orders import InvalidOrderError
 
     try:
-        return ahead(project, [settings_of(file) for file in files] or [usual_settings()], print)
+        return ahead(project, [settings_of(file) for file in files] or [usual_settings()], lambda line: print(plain(line)))
     except InvalidOrderError as error:
-        print(f"✗ {error}")
+        print(plain(f"✗ {error}"))
     except OSError as error:
-        print(f"✗ what was read of {project} can't be kept there: {error}")
+        print(plain(f"✗ what was read of {project} can't be kept there: {error}"))
     return 1
 
 

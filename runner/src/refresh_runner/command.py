@@ -21,6 +21,7 @@ from refresh_api.names import (
     SECRETS_PATH,
 )
 from refresh_api.order import ExitCode, Order, RefreshRef
+from refresh_api.plain import plain
 from refresh_api.status import Reason
 from refresh_runner import access as accesses
 from refresh_runner import artifacts
@@ -91,7 +92,7 @@ def run_command(places: Places, around: Surroundings) -> int:
     try:
         order = order_of_file(file, places.mode, places.variables) if file else order_of_pod(variables)
     except InvalidOrderError as error:
-        around.output.write(f"{file or 'the order'} is no valid refresh: {error}\n")
+        _sayer(around)(f"{file or 'the order'} is no valid refresh: {error}")
         if file:
             return ExitCode.USAGE
         attempt = _attempt_of_pod(variables, 0)
@@ -113,17 +114,17 @@ def plan_command(places: Places, around: Surroundings) -> int:
     try:
         order = order_of_file(places.file, places.mode, places.variables)
     except InvalidOrderError as error:
-        around.output.write(f"{places.file} is no valid refresh: {error}\n")
+        _sayer(around)(f"{places.file} is no valid refresh: {error}")
         return ExitCode.USAGE
     plan = _plan(order, Attempt("plan"), around)
     try:
         access = _access(order.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
     except (SecretMissingError, ValueError) as error:
         if places.secrets or isinstance(error, ValueError):
-            around.output.write(f"✗ {error}\n")
+            _sayer(around)(f"✗ {error}")
             return ExitCode.USAGE
         access = None
-    return preview(plan, places.project, access, around.clock, lambda line: print(line, file=around.output))
+    return preview(plan, places.project, access, around.clock, _sayer(around))
 
 
 def grants_command(places: Places, grantee: Grantee | None, around: Surroundings) -> int:
@@ -136,12 +137,9 @@ def grants_command(places: Places, grantee: Grantee | None, around: Surroundings
         secret = plan.order.spec.warehouse.secret_ref.name
         access = _access(secret, SecretFolder(places.secrets), around.variables) if grantee is None else None
     except (InvalidOrderError, SecretMissingError, ValueError) as error:
-        around.output.write(f"✗ {error}\n")
+        _sayer(around)(f"✗ {error}")
         return ExitCode.USAGE
-
-    def say(line: str) -> None:
-        print(line, file=around.output)
-
+    say = _sayer(around)
     if access is None:
         return print_grants(plan, places.project, grantee, say) if grantee else ExitCode.USAGE
     warehouse = Warehouse(access, "refresh-grants", around.clock)
@@ -168,13 +166,18 @@ def _asked(
     try:
         access = _access(_USUAL_SECRET, SecretFolder(secrets), around.variables)
     except (SecretMissingError, ValueError) as error:
-        around.output.write(f"✗ {error}\n")
+        _sayer(around)(f"✗ {error}")
         return ExitCode.USAGE
     warehouse = Warehouse(access, application_name, around.clock)
     try:
-        return act(warehouse, lambda line: print(line, file=around.output))
+        return act(warehouse, _sayer(around))
     finally:
         warehouse.close()
+
+
+def _sayer(around: Surroundings) -> Callable[[str], None]:
+    """What writes a line for a person, who may be at a terminal."""
+    return lambda line: print(plain(line), file=around.output)
 
 
 def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:

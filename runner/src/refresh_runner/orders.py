@@ -14,6 +14,8 @@ from refresh_api.status import clip
 
 _LONGEST: Final = 256 * 1024
 """Bytes of a file that is read: twice of what a pod can be told."""
+_DEEPEST: Final = 64
+"""Levels of lists and mappings; variables may have half of them."""
 _MOST_VALUES: Final = 100_000
 """Values of a document, its aliases written out."""
 _MOST_PROBLEMS: Final = 50
@@ -61,8 +63,26 @@ def order_of_file(path: Path, mode: str | None = None, variables: Sequence[str] 
     return order.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
 
 
+class _TooMuchError(Exception):
+    """A file that no refresh needs, and no machine should have to read."""
+
+
 class _EachKeyOnce(yaml.SafeLoader):
-    """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count."""
+    """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count.
+
+    Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.
+    """
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._level += 1
+        if self._level > _DEEPEST:
+            raise _TooMuchError(f"nested too deeply: at most {_DEEPEST} levels")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._level -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
@@ -84,8 +104,8 @@ def document_of(path: Path) -> object:
         documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
         raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
-    except RecursionError as error:
-        raise InvalidOrderError([Problem("", f"{path} is nested too deeply")]) from error
+    except _TooMuchError as error:
+        raise InvalidOrderError([Problem("", f"{path}: {error}")]) from error
     except InvalidOrderError:
         raise
     except (yaml.YAMLError, ValueError) as error:
@@ -104,7 +124,7 @@ def _documents(text: str) -> Iterator[object]:
         if node is None:
             continue
         if _values(node) > _MOST_VALUES:
-            raise yaml.constructor.ConstructorError(None, None, f"its aliases stand for more than {_MOST_VALUES} values", node.start_mark)
+            raise _TooMuchError(f"its aliases stand for more than {_MOST_VALUES} values")
         yield loader.construct_document(node)
 
 
@@ -120,7 +140,7 @@ def _values(top: yaml.Node) -> int:
         if new:
             under_way.add(id(node))
             if any(id(each) in under_way for each in new):
-                raise yaml.constructor.ConstructorError(None, None, "an alias stands for what it is a part of", node.start_mark)
+                raise _TooMuchError("an alias stands for what it is a part of")
             left += new
         else:
             sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from refresh_api.plain import plain
 from refresh_api.status import clip
 from refresh_runner.secrets import Redactor
 
@@ -36,7 +37,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": self._redact(message),
         }
-        return json.dumps(line, ensure_ascii=False)
+        return plain(json.dumps(line, ensure_ascii=False))
 
 
 class PlainLines(logging.Formatter):
@@ -48,7 +49,7 @@ class PlainLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return self._redact(super().format(record))
+        return plain(self._redact(super().format(record)))
 
 
 class Tail(logging.Handler):

@@ -12,6 +12,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 from rich.text import Text
 
+from refresh_api.plain import plain
 from refresh_api.status import MartStatus, Run, StepState, StepStatus, Verdict
 from refresh_runner.secrets import Redactor
 
@@ -46,7 +47,7 @@ class LiveTable:
             steps.add_column(heading, overflow="fold")
         for number, step in enumerate(run.steps, 1):
             steps.add_row(*self._row(f"{number}/{len(run.steps)} {step.name}", step))
-        parts: list[RenderableType] = [Text(self._title, "bold").append(f" · {run.id}", "not bold dim"), steps]
+        parts: list[RenderableType] = [Text(plain(self._title), "bold").append(f" · {run.id}", "not bold dim"), steps]
         if run.validation:
             marts = Table(box=None, pad_edge=False)
             for heading in ("", "Mart", "Verdict", "Rows", "NULL in keys"):
@@ -61,7 +62,7 @@ class LiveTable:
     def _row(self, label: str, step: StepStatus) -> tuple[RenderableType, ...]:
         sign, colour = _STATES[step.state]
         again = f" (try {step.tries})" if step.tries > 1 else ""
-        return Text(sign, colour), Text(label + again, colour), step.duration or "", Text(self._redact(step.message or ""), "dim")
+        return Text(sign, colour), Text(label + again, colour), step.duration or "", Text(plain(self._redact(step.message or "")), "dim")
 
     def _conclusion(self, run: Run) -> Text:
         colour = {"Succeeded": "green", "Warned": "yellow", "Skipped": "dim"}.get(run.outcome or "", "red")
@@ -69,7 +70,7 @@ class LiveTable:
         ended = str(run.outcome or run.phase)
         reason = f" ({run.reason})" if run.reason != ended else ""
         conclusion = Text(f"{ended}{reason}{marts}", f"bold {colour}")
-        return conclusion.append(f"  {self._redact(run.message or '')}", "not bold")
+        return conclusion.append(f"  {plain(self._redact(run.message or ''))}", "not bold")
 
     def __enter__(self) -> Self:
         handler = RichHandler(console=self._console, show_path=False, show_time=False, markup=False)
@@ -84,7 +85,7 @@ class LiveTable:
         self._live.stop()
 
     def _redacted(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = self._redact(record.getMessage()), ()
+        record.msg, record.args = plain(self._redact(record.getMessage())), ()
         return True
 
 
@@ -92,4 +93,5 @@ def _mart_row(mart: MartStatus) -> tuple[RenderableType, ...]:
     sign, colour = _VERDICTS[mart.verdict]
     shares = ", ".join(f"{share.column} {share.share}" for share in mart.null_shares)
     rows = "" if mart.rows is None else f"{mart.rows:,}"
-    return Text(sign, colour), mart.relation, Text(mart.verdict, colour), rows, shares or mart.message or ""
+    said = Text(plain(shares or mart.message or ""))  # a bare text would be read as markup
+    return Text(sign, colour), Text(plain(mart.relation)), Text(mart.verdict, colour), rows, said

@@ -107,3 +107,30 @@ def test_a_page_without_a_pod_is_named(own_place):
         return told.returncode == 2
 
     eventually(no_pod, within=10)
+
+
+def test_nothing_that_others_wrote_is_an_escape_sequence_at_the_terminal(shared_place):
+    """Whoever may write a status, or a row that a test found, owns no terminal. The control: the object holds them."""
+    hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202erun x: Succeeded\r\nplugin-escape: Running"
+    shared_place.refresh("plugin-escape")
+    shared_place.ready("plugin-escape")
+    step = {"name": hostile[:20], "state": "Failed", "message": hostile}
+    mart = {"relation": hostile, "verdict": "FAILED", "message": hostile}
+    ended = {"outcome": "Failed", "reason": "LayerFailed", "message": hostile}
+    shared_place.report("plugin-escape", "x" + hostile, steps=[step], validation=[mart], **ended)
+    shared_place.api.patch(
+        shared_place.namespace,
+        "dashboardrefreshes",
+        "plugin-escape",
+        {"status": {"message": hostile, "nextRuns": [hostile], "next": hostile}},
+        status=True,
+    )
+    raw = shared_place.kubectl("get", "dr", "plugin-escape", "-o", "jsonpath={.status.run.message}")
+    assert "\x1b" in raw
+    for words in (["status"], ["history"], ["next"], ["status", "-o", "json"]):
+        done = plugin(shared_place, words[0], "plugin-escape", *words[1:])
+        assert done.returncode == 0, done.stderr
+        said = done.stdout + done.stderr
+        assert all(letter in "\n\t" or letter.isprintable() for letter in said), ascii(said)
+        assert "\nplugin-escape: Running" not in said
+    assert "\\u001b[2J" in plugin(shared_place, "status", "plugin-escape").stdout

@@ -120,9 +120,9 @@ def test_a_list_that_ends_too_early_is_refused(text):
 def test_the_oddest_object_that_kubernetes_stores_takes_a_second_or_two(odd):
     """1.5 MB of brackets."""
     text = text_of("a", odd).encode()
-    begun = time.monotonic()
+    begun = time.process_time()
     assert unreadable(object_of(text))
-    assert time.monotonic() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_members_are_found_by_their_brackets():

@@ -8,10 +8,11 @@ from string import Formatter
 import pytest
 
 import refresh_page
+from refresh_api.plain import plain
 from refresh_api.status import MissedReason, Outcome, StepState, Trigger, Verdict
 from refresh_page.conditions import _SENTENCES
 from refresh_page.french import FRENCH
-from refresh_page.words import Words, language_of, plain
+from refresh_page.words import Words, language_of
 from refresh_runner.steps import NodeState
 from support.worlds import NOW
 

@@ -119,12 +119,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("which", HOSTILE)
 def test_a_hostile_file_is_refused_at_once_in_one_line(which: str, tmp_path: Path):
-    """Within two seconds, whatever it stands for."""
+    """Within two seconds of a processor's time, whatever it stands for."""
     text, says = HOSTILE[which]
-    begun = time.monotonic()
+    begun = time.process_time()
     (problem,) = problems(text, tmp_path)
     assert (says in problem, "\n" in problem, len(problem) < 1000) == (True, False, True), problem
-    assert time.monotonic() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):

@@ -1,8 +1,10 @@
 """The log's last lines, which are kept."""
 
+import json
 import logging
 
-from refresh_runner.output import Tail
+from refresh_runner.output import JsonLines, PlainLines, Tail
+from refresh_runner.secrets import Redactor
 
 
 def test_a_tail_is_bounded_and_keeps_the_last_lines():
@@ -13,3 +15,14 @@ def test_a_tail_is_bounded_and_keeps_the_last_lines():
     assert tail.text() == "three\nfour\nfive\nsix\n"
     tail.emit(logging.makeLogRecord({"msg": "x" * 50}))
     assert tail.text() == "x" * 19 + "…\n"
+
+
+def test_no_line_holds_an_escape_sequence_of_others():
+    """Neither the plain ones nor JSON, which keeps the text as it was."""
+    hostile = "\x1b[2J\x9b31m\u202e\r"
+    record = logging.makeLogRecord({"msg": f"a row says {hostile}", "levelname": "INFO"})
+    redact = Redactor([])
+    line = JsonLines(redact, "r", "run", lambda: None).format(record)
+    assert json.loads(line)["message"] == f"a row says {hostile}"
+    assert line.isprintable()
+    assert PlainLines(redact).format(record).isprintable()

@@ -65,3 +65,18 @@ def test_the_conclusion_is_there_and_no_secret():
     """Outcome, reason and marts at the end."""
     conclusion = shown(colour=False)[-1]
     assert conclusion.startswith("Failed (ValidationFailed) 1/3  mart_c has no rows, says ***")
+
+
+def test_nothing_of_the_warehouse_moves_the_cursor_or_is_read_as_markup():
+    """A mart's name, a step's message, a title; the control: what colours us is there."""
+    hostile = "\x1b[2J\x9b31m\u202e[/red][bold]x"
+    step = StepStatus(name="marts", state=StepState.FAILED, message=hostile)
+    mart = MartStatus(relation=f"a.{hostile}", verdict=Verdict.FAILED, message=hostile)
+    run = RUN.model_copy(update={"message": hostile, "steps": [step], "validation": [mart]})
+    console = Console(width=200, force_terminal=True, color_system="truecolor")
+    with console.capture() as capture:
+        console.print(LiveTable(console, hostile, Redactor([])).rendered(run))
+    shown = capture.get()
+    assert shown.count("\\u001b[2J\\u009b31m\\u202e[/red][bold]x") == 5
+    assert "\x1b[" in shown
+    assert not {"\x1b[2J", "\x9b", "\u202e"} & {shown[at : at + length] for at in range(len(shown)) for length in (1, 4)}
