@@ -1,7 +1,10 @@
-"""What PostgreSQL's catalog says of a table: its shape, who may use it, and what hangs on it."""
+"""What PostgreSQL's catalog says of a table: its shape, what belongs to it, and what hangs on it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, LiteralString
 
@@ -27,13 +30,45 @@ class Relation:
 
 
 @dataclass(frozen=True)
+class Column:
+    """A column as far as rows depend on it."""
+
+    name: str
+    type: str
+    collation: str
+    """Empty if it is that of the type."""
+    not_null: bool
+    identity: str
+    """a: always, d: by default; empty if it is none."""
+    generated: str
+    """s: stored, v: virtual; empty if rows bring its values."""
+    default: str
+    """The expression of a default or of a generated column."""
+    storage: str
+    """How it is stored and compressed, where that is not as its type has it."""
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What two columns must share for the values of one to be the other's."""
+        return self.name, self.type, self.collation
+
+    @property
+    def fills_itself(self) -> bool:
+        """Rows need not bring its values."""
+        return bool(self.identity or self.generated)
+
+
+@dataclass(frozen=True)
 class Shape:
     """What two tables must share for the rows of one to fit into the other, and to be found and checked there in the same way."""
 
-    columns: tuple[tuple[str, str, bool], ...]
-    """Name, type and whether it takes no NULL, in order."""
+    columns: tuple[Column, ...]
+    """In order."""
     constraints: frozenset[str]
     indexes: frozenset[str]
+    foreign_keys: frozenset[str]
+    storage: tuple[str, str]
+    """Persistence (p, or u for unlogged) and access method."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +79,24 @@ class Seen:
     kind: str
     """pg_class.relkind: r is a table, v a view."""
     shape: Shape
+    traits: frozenset[str]
+    """What else belongs to it and decides what is read or written, in words: policies, triggers, rules, statistics, parents."""
+
+    @property
+    def acts_on_rows(self) -> bool:
+        """What is written may not be what is there afterwards."""
+        return any(trait.startswith(("trigger ", "rule ")) for trait in self.traits)
+
+    def lost_by(self, other: Seen) -> Iterator[str]:
+        """Yield, in words, what belongs to this table and not to another one, as far as only people can have put it there."""
+        there = {column.name: column for column in other.shape.columns}
+        for column in self.shape.columns:
+            new = there.get(column.name)
+            if column.generated and not (new and new.generated):
+                yield f"generated column {column.name}"
+            elif column.identity and not (new and new.identity):
+                yield f"identity of column {column.name}"
+        yield from sorted(trait.partition(": ")[0] for trait in self.traits - other.traits if not trait.startswith("statistics "))
 
 
 @dataclass(frozen=True)
@@ -52,115 +105,152 @@ class View:
 
     name: str
     statement: str
+    owner: str
+    obstacle: str
+    """Why our role may not do that; empty if it may."""
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key: the tables at both ends by oid, and the columns that it refers to."""
+
+    child: int
+    parent: int
+    key: tuple[str, ...]
 
 
 TABLE: Final = "r"
 VIEW: Final = "v"
 
 _COLUMNS: Final[LiteralString] = """
-    select attname, format_type(atttypid, atttypmod), attnotnull
-    from pg_attribute where attrelid = %s and attnum > 0 and not attisdropped order by attnum"""
-_CONSTRAINTS: Final = "select pg_get_constraintdef(oid) from pg_constraint where conrelid = %s and contype <> 'n'"
+    select attname, format_type(atttypid, atttypmod),
+        case when attcollation <> typcollation then attcollation::regcollation::text else '' end, attnotnull,
+        attidentity::text, attgenerated::text, coalesce(pg_get_expr(adbin, adrelid), ''),
+        case when attstorage <> typstorage then attstorage::text else '' end || attcompression::text
+    from pg_attribute join pg_type t on t.oid = atttypid left join pg_attrdef on adrelid = attrelid and adnum = attnum
+    where attrelid = %s and attnum > 0 and not attisdropped order by attnum"""
+_CONSTRAINTS: Final = "select contype = 'f', pg_get_constraintdef(oid) from pg_constraint where conrelid = %s and contype not in ('n', 't')"
 # An index's definition without its name and its table's.
 _INDEXES: Final = r"""
     select regexp_replace(pg_get_indexdef(indexrelid), '^CREATE (UNIQUE )?INDEX .+? ON .+? USING', '\1USING')
     from pg_index where indrelid = %s"""
+_TRAITS: Final = r"""
+    select format('policy %%s: %%s, %%s, to %%s, using (%%s), with check (%%s)', polname, polcmd, polpermissive, polroles::regrole[],
+                  pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) from pg_policy where polrelid = %(oid)s
+    union all select 'row-level security' from pg_class where oid = %(oid)s and relrowsecurity
+    union all select 'forced row-level security' from pg_class where oid = %(oid)s and relforcerowsecurity
+    union all select format('trigger %%s: %%s, %%s', tgname, pg_get_triggerdef(oid), tgenabled)
+        from pg_trigger where tgrelid = %(oid)s and not tgisinternal
+    union all select format('rule %%s: %%s, %%s', rulename, pg_get_ruledef(oid), ev_enabled)
+        from pg_rewrite where ev_class = %(oid)s and rulename <> '_RETURN'
+    union all select 'statistics ' || regexp_replace(pg_get_statisticsobjdef(oid), '^CREATE STATISTICS \S+ ', '')
+        from pg_statistic_ext where stxrelid = %(oid)s
+    union all select format('parent %%s', inhparent::regclass) from pg_inherits where inhrelid = %(oid)s
+    union all select format('type %%s', reloftype::regtype) from pg_class where oid = %(oid)s and reloftype <> 0
+    union all select 'index to cluster by: ' || regexp_replace(pg_get_indexdef(indexrelid), '^.+? USING', 'USING')
+        from pg_index where indrelid = %(oid)s and indisclustered
+    union all select format('sequence of column %%s', attname) from pg_depend join pg_class s on s.oid = objid and s.relkind = 'S'
+        join pg_attribute on attrelid = refobjid and attnum = refobjsubid
+        where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = %(oid)s and deptype = 'a'"""
 _VIEWS: Final = """
-    select distinct format('%%I.%%I', n.nspname, v.relname), v.relkind::text, v.reloptions, pg_get_viewdef(v.oid)
+    select distinct format('%%I.%%I', n.nspname, v.relname), v.reloptions, pg_get_viewdef(v.oid), v.relowner::regrole::text,
+        case when not pg_has_role(v.relowner, 'usage') then 'owner'
+            when not has_schema_privilege(n.oid, 'create') then quote_ident(n.nspname) else '' end
     from pg_depend d
     join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
     join pg_class v on v.oid = r.ev_class
     join pg_namespace n on n.oid = v.relnamespace
-    where d.refclassid = 'pg_class'::regclass and d.refobjid = %(oid)s and v.oid <> %(oid)s"""
-# Whatever else would stay with the old table, were another one put in its place.
+    where d.refclassid = 'pg_class'::regclass and d.refobjid = %(oid)s and v.oid <> %(oid)s
+    and v.relkind = 'v' and r.rulename = '_RETURN'"""
+# Whatever else would stay with the old table, were another one put in its place. Functions may return its rows, columns hold them.
 _ATTACHED: Final = """
-    select pg_describe_object(classid, objid, 0) from pg_depend
-    where refclassid = 'pg_class'::regclass and refobjid = %(oid)s and deptype = 'n' and classid <> 'pg_rewrite'::regclass
-    union select format('policy %%s', polname) from pg_policy where polrelid = %(oid)s
-    union select 'row-level security' from pg_class where oid = %(oid)s and relrowsecurity
-    union select format('trigger %%s', tgname) from pg_trigger where tgrelid = %(oid)s and not tgisinternal
+    select distinct case when r.rulename = '_RETURN' then pg_describe_object('pg_class'::regclass, r.ev_class, 0)
+            else pg_describe_object(d.classid, d.objid, d.objsubid) end
+    from pg_depend d
+    left join pg_attrdef e on d.classid = 'pg_attrdef'::regclass and e.oid = d.objid
+    left join pg_policy p on d.classid = 'pg_policy'::regclass and p.oid = d.objid
+    left join pg_trigger t on d.classid = 'pg_trigger'::regclass and t.oid = d.objid
+    left join pg_constraint f on d.classid = 'pg_constraint'::regclass and f.oid = d.objid
+    left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+    left join pg_class v on v.oid = r.ev_class
+    where (d.refclassid = 'pg_class'::regclass and d.refobjid = %(oid)s
+        or d.refclassid = 'pg_type'::regclass and d.refobjid in (
+            select t.oid from pg_type t, pg_class c
+            where c.oid = %(oid)s and (t.oid = c.reltype or t.typelem = c.reltype and t.typlen = -1)))
+    and d.deptype = 'n' and %(oid)s not in (coalesce(e.adrelid, 0), coalesce(p.polrelid, 0), coalesce(t.tgrelid, 0))
+    and coalesce(f.conrelid <> all (%(going)s::oid[]), true)
+    and (r.oid is null or r.ev_class <> %(oid)s and not (v.relkind = 'v' and r.rulename = '_RETURN'))
     union select format('publication %%s', p.pubname)
           from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where r.prrelid = %(oid)s"""
-# The privileges of one table that another lacks, as statements on that other one; the owner's own are left alone.
-_GRANTS: Final = """
-    with given as (
-        select c.oid, case a.grantee when 0 then 'public' else a.grantee::regrole::text end as grantee, a.privilege_type, a.is_grantable
-        from pg_class c, aclexplode(c.relacl) a where c.oid in (%(source)s, %(target)s) and a.grantee <> c.relowner
-    )
-    select format('grant %%s on %%s to %%s%%s', w.privilege_type, %(target)s::oid::regclass, w.grantee,
-                  case when w.is_grantable then ' with grant option' end)
-    from given w
-    where w.oid = %(source)s and not exists (
-        select from given g where g.oid = %(target)s
-        and (g.grantee, g.privilege_type, g.is_grantable) = (w.grantee, w.privilege_type, w.is_grantable))"""
-_REVOKES: Final = """
-    with given as (
-        select c.oid, case a.grantee when 0 then 'public' else a.grantee::regrole::text end as grantee, a.privilege_type
-        from pg_class c, aclexplode(c.relacl) a where c.oid in (%(source)s, %(target)s) and a.grantee <> c.relowner
-    )
-    select format('revoke %%s on %%s from %%s', g.privilege_type, %(target)s::oid::regclass, g.grantee)
-    from given g
-    where g.oid = %(target)s and not exists (
-        select from given w where w.oid = %(source)s and (w.grantee, w.privilege_type) = (g.grantee, g.privilege_type))"""
-_COMMENTS: Final = """
-    select case d.objsubid
-        when 0 then format('comment on table %%s is %%L', %(target)s::oid::regclass, d.description)
-        else format('comment on column %%s.%%I is %%L', %(target)s::oid::regclass, s.attname, d.description) end
-    from pg_description d
-    left join pg_attribute s on s.attrelid = d.objoid and s.attnum = d.objsubid and d.objsubid > 0
-    left join pg_attribute t on t.attrelid = %(target)s and t.attname = s.attname
-    where d.classoid = 'pg_class'::regclass and d.objoid = %(source)s
-    and (d.objsubid = 0 or t.attnum is not null)
-    and d.description is distinct from
-        case d.objsubid when 0 then obj_description(%(target)s, 'pg_class') else col_description(%(target)s, t.attnum) end"""
+_FOREIGN_KEYS: Final = """
+    select conrelid, confrelid, array(select attname::text from unnest(confkey) with ordinality as k (number, nth)
+        join pg_attribute on attrelid = confrelid and attnum = number order by nth)
+    from pg_constraint where contype = 'f' and confrelid = any(%s) order by conrelid, confrelid, conname"""
 
 
-def seen(connection: psycopg.Connection, relation: Relation) -> Seen | None:
-    """Return what is there under a name; None if nothing is."""
+@contextmanager
+def plain_names(connection: psycopg.Connection) -> Iterator[None]:
+    """Have the catalog name everything with its schema, whatever the search path is; inside a transaction."""
+    row = connection.execute("select current_setting('search_path'), set_config('search_path', '', true)").fetchone()
+    yield
+    connection.execute("select set_config('search_path', %s, true)", [row[0] if row else ""])
+
+
+def seen(connection: psycopg.Connection, relation: Relation, live: Mapping[str, str]) -> Seen | None:
+    """Return what is there under a name; None if nothing is. To be asked with `plain_names`.
+
+    `live` are schemas in which something was built, and those in which readers find it: what refers to the former counts as the latter.
+    """
     row = connection.execute(
-        "select c.oid, c.relkind::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-        " where n.nspname = %s and c.relname = %s",
+        "select c.oid, c.relkind::text, c.relpersistence::text, coalesce(am.amname, '') from pg_class c"
+        " join pg_namespace n on n.oid = c.relnamespace left join pg_am am on am.oid = c.relam where n.nspname = %s and c.relname = %s",
         (relation.schema, relation.table),
     ).fetchone()
     if row is None:
         return None
     oid, kind = int(row[0]), str(row[1])
+
+    def lived(text: object) -> str:
+        return _as_live(str(text), live)
+
+    constraints = [(is_foreign, lived(text)) for is_foreign, text in connection.execute(_CONSTRAINTS, [oid])]
     shape = Shape(
-        tuple((str(name), str(type_), bool(not_null)) for name, type_, not_null in connection.execute(_COLUMNS, [oid])),
-        frozenset(str(line[0]) for line in connection.execute(_CONSTRAINTS, [oid])),
-        frozenset(str(line[0]) for line in connection.execute(_INDEXES, [oid])),
+        tuple(
+            Column(str(name), str(type_), str(collation), bool(not_null), str(identity), str(generated), lived(default), str(storage))
+            for name, type_, collation, not_null, identity, generated, default, storage in connection.execute(_COLUMNS, [oid])
+        ),
+        frozenset(text for is_foreign, text in constraints if not is_foreign),
+        frozenset(lived(line[0]) for line in connection.execute(_INDEXES, [oid])),
+        frozenset(text for is_foreign, text in constraints if is_foreign),
+        (str(row[2]), str(row[3])),
     )
-    return Seen(oid, kind, shape)
+    return Seen(oid, kind, shape, frozenset(lived(line[0]) for line in connection.execute(_TRAITS, {"oid": oid})))
 
 
-def views_on(connection: psycopg.Connection, oid: int) -> tuple[list[View], list[str]]:
-    """Return the views that read a table and can be made anew, and whatever else is attached to it and can't, in words."""
-    views, attached = [], [str(row[0]) for row in connection.execute(_ATTACHED, {"oid": oid})]
-    for name, kind, options, query in connection.execute(_VIEWS, {"oid": oid}):
-        if kind == VIEW:
-            settings = f" with ({', '.join(options)})" if options else ""
-            views.append(View(str(name), f"create or replace view {name}{settings} as {query}"))
-        else:
-            attached.append(f"materialized view {name}")
-    return views, sorted(attached)
+def _as_live(text: str, live: Mapping[str, str]) -> str:
+    for built, schema in live.items():
+        for name in (built, schema):
+            quoted = name.replace('"', '""')
+            found = re.compile(rf'(?<![\w$"])(?:"{re.escape(quoted)}"|{re.escape(name)})\.')
+            text = found.sub(f'"{schema}".'.replace("\\", r"\\"), text)
+    return text
 
 
-def match_grants(connection: psycopg.Connection, source: int, target: int, *, exactly: bool) -> None:
-    """Whoever may use the source may use the target in the same way afterwards, and nobody else where `exactly` is asked for.
-
-    Both are oids of pg_class. The owner's own rights are left alone.
-    """
-    _execute_all(connection, _GRANTS, source, target)
-    if exactly:
-        _execute_all(connection, _REVOKES, source, target)
-
-
-def match_comments(connection: psycopg.Connection, source: int, target: int) -> None:
-    """Every comment of the source, on the table and on its columns, is the target's afterwards; what has none keeps its own."""
-    _execute_all(connection, _COMMENTS, source, target)
+def views_on(connection: psycopg.Connection, oid: int) -> list[View]:
+    """Return the views that read a table and can be made anew; to be asked with `plain_names`."""
+    views = []
+    for name, options, query, owner, obstacle in connection.execute(_VIEWS, {"oid": oid}):
+        settings = f" with ({', '.join(options)})" if options else ""
+        views.append(View(str(name), f"create or replace view {name}{settings} as {query}", str(owner), str(obstacle)))
+    return sorted(views, key=lambda view: view.name)
 
 
-def _execute_all(connection: psycopg.Connection, query: LiteralString, source: int, target: int) -> None:
-    """Execute the statements that a query returns."""
-    for (statement,) in connection.execute(query, {"source": source, "target": target}).fetchall():
-        connection.execute(str(statement).encode())
+def hanging_on(connection: psycopg.Connection, oid: int, going: Collection[int] = ()) -> list[str]:
+    """Return, in words, what hangs on a table and can't follow to another one; foreign keys of tables that are `going` too do follow."""
+    return sorted(str(row[0]) for row in connection.execute(_ATTACHED, {"oid": oid, "going": list(going)}))
+
+
+def foreign_keys_to(connection: psycopg.Connection, oids: Collection[int]) -> list[ForeignKey]:
+    """Return all foreign keys that refer to one of these tables."""
+    rows = connection.execute(_FOREIGN_KEYS, [list(oids)])
+    return [ForeignKey(int(child), int(parent), tuple(key)) for child, parent, key in rows]

@@ -29,6 +29,15 @@ from refresh_runner.warehouse import first_line
 
 log = logging.getLogger(__name__)
 
+_HINTS: Final = {
+    "42501": "does the warehouse's user own the marts, and may it create schemas?",
+    "57014": "raise spec.timeout, or look at what publishing waits for",
+    "23": "the rows break a constraint that the live mart has, or one that refers to it: look at what was added to it by hand",
+    "2BP01": "something that is not the refresh's hangs on what is to be replaced: change or drop that",
+    "55": "something that was added to the mart by hand keeps PostgreSQL from writing it: look at what hangs on it",
+}
+"""What to do, by the beginning of the SQLSTATE."""
+_HINT: Final = "look at what was added to the mart by hand (triggers, rules, constraints, publications): `\\d+` in psql shows it"
 _RESUME_HINT: Final = "ask for a run with the mode resume once the data is right"
 
 
@@ -190,9 +199,7 @@ class Marts:
                 message = "the connection that holds the warehouse was lost while publishing"
                 raise RunFailedError(Failure(Reason.LOCK_LOST, message, passing=True)) from error
             message = f"the marts can't be published: {first_line(error)}"
-            hint = "does the warehouse's user own the marts, and may it create schemas?"
-            if isinstance(error, psycopg.errors.QueryCanceled):
-                hint = "raise spec.timeout, or look at what publishing waits for"
+            hint = next((hint for state, hint in _HINTS.items() if (error.sqlstate or "").startswith(state)), _HINT)
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, may_pass(error.sqlstate), hint)) from error
 
 

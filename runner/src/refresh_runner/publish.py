@@ -14,15 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
-from typing import Final, LiteralString
+from typing import Final
 
 import psycopg
 from psycopg import sql
 
 from refresh_api.spec import Vacuum
-from refresh_runner import own_relations
-from refresh_runner.catalog import TABLE, VIEW, Relation, Seen, match_comments, match_grants, seen, views_on
+from refresh_runner import carried, own_relations, replication
+from refresh_runner.catalog import TABLE, VIEW, ForeignKey, Relation, Seen, View, foreign_keys_to, hanging_on, plain_names, seen, views_on
 from refresh_runner.derived_names import aside, before, beside, in_passing
+from refresh_runner.failures import may_pass
+from refresh_runner.merge import SETTINGS, DifferentError, Merge, fits, write_all
 from refresh_runner.own_relations import NOBODY, Maker
 from refresh_runner.standbys import Standby, attached, unprotected
 from refresh_runner.warehouse import first_line, quick
@@ -90,6 +92,8 @@ class Terms:
 
 Live = Mapping[Relation, Written]
 
+NO_TABLE: Final = "is there and is not a table that could be published: drop it, or publish directly"
+
 _TIDY: Final = {
     # Or readers would read all versions since the last autovacuum. Not made shorter, since that waits for readers; whoever
     # has the table locked does the same, or will be followed by an autovacuum.
@@ -107,9 +111,10 @@ def publish(connection: psycopg.Connection, marts: Sequence[Mart], record: Calla
     """
     ends = time.monotonic() + terms.within.total_seconds()
     own_relations.prepare(connection)
+    _give_identities(connection, marts, ends)
     with _transaction(connection, terms):
         _make_room(connection, marts, terms.maker)
-        live = _make_live(connection, marts, ends, terms)
+        live = _make_live(connection, _scene(connection, marts), ends, terms)
         record(live)
     return live
 
@@ -130,16 +135,18 @@ def bring_back(connection: psycopg.Connection, marts: Sequence[Mart], record: Ca
     """Put the marts' previous generation back, all at once; what was live is the previous one then. Raises as `publish` does."""
     ends = time.monotonic() + terms.within.total_seconds()
     own_relations.prepare(connection)
+    _give_identities(connection, marts, ends)
     with _transaction(connection, terms):
         _make_room(connection, marts, terms.maker)
         _refuse_strangers(connection, [place for mart in marts for place in (before(mart.relation), *_building_sites(mart))])
-        for mart in marts:
-            if seen(connection, before(mart.relation)) is None:
-                raise NotPublishableError(f"there is no previous generation of {mart.relation}")
+        places = [before(mart.relation) for mart in marts]
+        there = {found.relation for found in own_relations.there(connection, places)}
+        if gone := [mart.relation for mart in marts if before(mart.relation) not in there]:
+            raise NotPublishableError(f"there is no previous generation of {gone[0]}")
         own_relations.drop(connection, [beside(mart.relation) for mart in marts])
         for mart in marts:
             _change_schema(connection, before(mart.relation), beside(mart.relation).schema)
-        live = _make_live(connection, marts, ends, terms)
+        live = _make_live(connection, _scene(connection, marts, by_foreign_keys=False), ends, terms)
         own_relations.drop_empty(connection, {beside(mart.relation).schema for mart in marts})
         record(live)
     return live
@@ -188,6 +195,8 @@ def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]
     connection.execute("begin")
     try:
         connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(terms.within.total_seconds() * 1000), 1)))
+        for name, value in SETTINGS.items():
+            connection.execute("select set_config(%s, %s, true)", [name, value])
         yield
         terms.hold_stops()
         connection.execute("commit")
@@ -195,6 +204,15 @@ def _transaction(connection: psycopg.Connection, terms: Terms) -> Iterator[None]
         if not connection.closed:
             connection.rollback()
         raise
+
+
+def _give_identities(connection: psycopg.Connection, marts: Sequence[Mart], ends: float) -> None:
+    """Rows can be deleted from live tables that are published to subscribers."""
+    for relation, statement in replication.identities(connection, [mart.relation for mart in marts]).items():
+        # By itself, since readers wait until it is committed: the rows take longer.
+        with connection.transaction():
+            _lock(connection, [relation], ends)
+            connection.execute(statement)
 
 
 def _make_room(connection: psycopg.Connection, marts: Sequence[Mart], maker: Maker) -> None:
@@ -214,27 +232,109 @@ def _make_schema(connection: psycopg.Connection, name: str) -> bool:
     return True
 
 
-def _make_live(connection: psycopg.Connection, marts: Sequence[Mart], ends: float, terms: Terms) -> Live:
-    there = {mart: seen(connection, mart.relation) for mart in marts}
-    built = {mart: _built(connection, mart) for mart in marts}
-    kept = [before(mart.relation) for mart in marts if mart.relation not in terms.again]
-    _refuse_strangers(connection, kept)
-    _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
+@dataclass(frozen=True)
+class Scene:
+    """What is to be published, what is live, and how that hangs together."""
+
+    marts: Sequence[Mart]
+    live: Mapping[Relation, Seen]
+    """Of those that are there."""
+    built: Mapping[Relation, Seen]
+    not_by_rows: Mapping[Relation, str]
+    """Those in which not only rows have to change, and why."""
+    foreign_keys: Sequence[ForeignKey]
+    """All that refer to one of them, live or built."""
+    standbys: Sequence[Standby] = ()
+
+    @property
+    def groups(self) -> list[list[Mart]]:
+        """The marts that must be made live in the same way, since foreign keys lead from one to the other: those referred to first."""
+        of = {seen.oid: relation for place in (self.live, self.built) for relation, seen in place.items()}
+        parents: dict[Relation, set[Relation]] = {mart.relation: set() for mart in self.marts}
+        for key in self.foreign_keys:
+            if key.child in of and of[key.child] != of[key.parent]:
+                parents[of[key.child]].add(of[key.parent])
+        groups: list[set[Relation]] = []
+        for relation, above in parents.items():
+            met = [group for group in groups if group & {relation, *above}]
+            groups = [group for group in groups if group not in met] + [set().union({relation}, above, *met)]
+        return [self._sorted(group, parents) for group in groups]
+
+    def _sorted(self, group: set[Relation], parents: Mapping[Relation, set[Relation]]) -> list[Mart]:
+        left, done = sorted(group), list[Relation]()
+        while left:
+            # Of those that refer to each other in a circle none can be the first.
+            ready = next((each for each in left if parents[each] <= set(done)), left[0])
+            left.remove(ready)
+            done.append(ready)
+        of = {mart.relation: mart for mart in self.marts}
+        return [of[relation] for relation in done]
+
+    def merge(self, mart: Mart) -> Merge:
+        """Return how a mart's rows are to be written."""
+        live = self.live[mart.relation]
+        key = next((each.key for each in self.foreign_keys if each.parent == live.oid), ())
+        return Merge(mart.relation, beside(mart.relation), live, self.built[mart.relation], key)
+
+
+def _scene(connection: psycopg.Connection, marts: Sequence[Mart], *, by_foreign_keys: bool = True) -> Scene:
+    schemas = {beside(mart.relation).schema: mart.relation.schema for mart in marts}
+    with plain_names(connection):
+        found = {mart.relation: seen(connection, mart.relation, schemas) for mart in marts}
+        built = {mart.relation: _built(connection, mart, schemas) for mart in marts}
+    live = {relation: each for relation, each in found.items() if each}
+    keys = foreign_keys_to(connection, [each.oid for place in (live, built) for each in place.values()])
     standbys = attached(connection)
     compared = _COMPARED_FOR_STANDBYS if standbys else _COMPARED
+    why: dict[Relation, str] = {}
+    for relation, each in built.items():
+        if relation not in live:
+            why[relation] = "is new"
+        elif not fits(live[relation], each, by_foreign_keys=by_foreign_keys):
+            why[relation] = "changed its columns, constraints or indexes, or what the model does to it"
+        elif _has_more(connection, beside(relation), compared):
+            why[relation] = f"has more than {compared} rows"
+    return Scene(marts, live, built, why, keys, standbys)
+
+
+def _has_more(connection: psycopg.Connection, relation: Relation, rows: int) -> bool:
+    query = sql.SQL("select count(*) > {} from (select from only {} limit {}) as counted").format(rows, relation.sql, rows + 1)
+    return connection.execute(query).fetchone() == (True,)
+
+
+def _built(connection: psycopg.Connection, mart: Mart, schemas: Mapping[str, str]) -> Seen:
+    found = seen(connection, beside(mart.relation), schemas)
+    if found is None or found.kind != TABLE:
+        raise NotPublishableError(f"{beside(mart.relation)} is not a table: nothing was built that could be published")
+    return found
+
+
+def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms: Terms) -> Live:
+    kept = [before(mart.relation) for mart in scene.marts if mart.relation not in terms.again]
+    _refuse_strangers(connection, kept)
+    _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
     # Rows first: while they are written nobody waits; moving holds readers up, so it comes last and is short.
-    done = {}
-    for mart, live in there.items():
-        if live and _fits(connection, mart, live, built[mart], compared):
-            done[mart.relation] = _write_rows(connection, mart, live, built[mart], terms)
+    done: dict[Relation, Written] = {}
+    moved: dict[Relation, str] = {}
+    for group in scene.groups:
+        if reasons := {mart.relation: scene.not_by_rows[mart.relation] for mart in group if mart.relation in scene.not_by_rows}:
+            for mart in group:
+                moved[mart.relation] = reasons.get(mart.relation) or f"has a foreign key in common with {next(iter(reasons))}"
+            continue
+        try:
+            with connection.transaction():
+                written = _write_rows(connection, scene, group, terms)
+        except (psycopg.Error, DifferentError) as error:
+            if connection.closed or (isinstance(error, psycopg.Error) and may_pass(error.sqlstate)):
+                raise
+            why = str(error) if isinstance(error, DifferentError) else first_line(error)
+            moved |= {mart.relation: f"can't be changed row by row ({why})" for mart in group}
+        else:
+            done |= written
     _drop(connection, [beside(relation) for relation in done])
-    moved = [mart for mart in marts if mart.relation not in done]
-    if unprotected(standbys, terms.vacuum) is not None:
-        _analyze(
-            connection, [*(relation for relation, written in done.items() if written.changed), *(beside(mart.relation) for mart in moved)]
-        )
-    _lock(connection, [mart.relation for mart in moved if there[mart]], ends)
-    return done | {mart.relation: _move(connection, mart, there[mart], built[mart], terms) for mart in moved}
+    if unprotected(scene.standbys, terms.vacuum) is not None:
+        _analyze(connection, [*(relation for relation, written in done.items() if written.changed), *map(beside, moved)])
+    return {**done, **_move_all(connection, scene, moved, ends, terms)}
 
 
 def _analyze(connection: psycopg.Connection, relations: Sequence[Relation]) -> None:
@@ -246,48 +346,22 @@ def _analyze(connection: psycopg.Connection, relations: Sequence[Relation]) -> N
         connection.execute(sql.SQL("analyze (skip_locked) {}").format(relation.sql))
 
 
-def _built(connection: psycopg.Connection, mart: Mart) -> Seen:
-    found = seen(connection, beside(mart.relation))
-    if found is None or found.kind != TABLE:
-        raise NotPublishableError(f"{beside(mart.relation)} is not a table: nothing was built that could be published")
-    return found
-
-
-def _fits(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, compared: int) -> bool:
-    if live.kind != TABLE or live.shape != built.shape:
-        return False
-    row = connection.execute(
-        sql.SQL("select count(*) from (select from {} limit {}) as counted").format(beside(mart.relation).sql, compared + 1)
-    ).fetchone()
-    return row is not None and int(row[0]) <= compared
-
-
-# Rows are compared as text, which every type has; equal ones are told apart by their number.
-_DIFFERING: Final[LiteralString] = """
-    with mine as (select ctid as place, __row::text as whole, row_number() over (partition by __row::text collate "C") as nth
-                  from {this} __row),
-         other as (select __row::text as whole, row_number() over (partition by __row::text collate "C") as nth
-                   from {that} __row)
-    select place from mine
-    where not exists (select from other where other.whole = mine.whole and other.nth = mine.nth)"""
-
-
-def _write_rows(connection: psycopg.Connection, mart: Mart, live: Seen, built: Seen, terms: Terms) -> Written:
-    """Make the live table equal to what was built, and keep a copy of what it was; none of what this run itself has made live."""
-    target, source, kept = mart.relation, beside(mart.relation), before(mart.relation)
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name, _, _ in built.shape.columns)
-    if target not in terms.again:
-        connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, target.sql))
-        connection.execute(sql.SQL("insert into {} table {}").format(kept.sql, target.sql))
-        own_relations.note(connection, kept, terms.maker)
-    gone = sql.SQL(_DIFFERING).format(this=target.sql, that=source.sql)
-    changed = connection.execute(sql.SQL("delete from {} where ctid in ({})").format(target.sql, gone)).rowcount
-    new = sql.SQL(_DIFFERING).format(this=source.sql, that=target.sql)
-    insert = sql.SQL("insert into {} ({}) select {} from {} where ctid in ({})").format(target.sql, columns, columns, source.sql, new)
-    changed += connection.execute(insert).rowcount
-    match_comments(connection, built.oid, live.oid)
-    match_grants(connection, built.oid, live.oid, exactly=mart.grants_stated)
-    return Written(Way.ROWS, _count(connection, target), changed)
+def _write_rows(connection: psycopg.Connection, scene: Scene, group: Sequence[Mart], terms: Terms) -> dict[Relation, Written]:
+    """Make the live tables equal to what was built, and keep a copy of what they were; none of what this run itself has made live."""
+    merges = [scene.merge(mart) for mart in group]
+    for merge in merges:
+        if merge.target not in terms.again:
+            merge.keep(connection, before(merge.target))
+            own_relations.note(connection, before(merge.target), terms.maker)
+    changed = write_all(connection, merges)
+    for mart, merge in zip(group, merges, strict=True):
+        source, target = merge.built.oid, merge.live.oid
+        carried.match_texts(connection, source, target)
+        carried.match_options(connection, source, target)
+        carried.match_numbers(connection, source, target)
+        carried.match_grants(connection, source, target, merge.target, exactly=mart.grants_stated)
+        carried.grant_defaults(connection, target, merge.target)
+    return {relation: Written(Way.ROWS, _count(connection, relation), count) for relation, count in changed.items()}
 
 
 def _lock(connection: psycopg.Connection, relations: Sequence[Relation], ends: float) -> None:
@@ -311,36 +385,75 @@ def _lock(connection: psycopg.Connection, relations: Sequence[Relation], ends: f
     connection.execute("set local lock_timeout = default")
 
 
-def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: Seen, terms: Terms) -> Written:
+def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relation, str], ends: float, terms: Terms) -> Live:
+    """Put what was built in the live tables' place."""
+    marts = [mart for mart in scene.marts if mart.relation in why]
+    going = [scene.live[mart.relation].oid for mart in marts if mart.relation in scene.live]
+    for mart in marts:
+        _check_movable(connection, scene, mart, why[mart.relation], going)
+    _lock(connection, [mart.relation for mart in marts if mart.relation in scene.live], ends)
+    return {mart.relation: _move(connection, mart, scene, terms) for mart in marts}
+
+
+def _check_movable(connection: psycopg.Connection, scene: Scene, mart: Mart, why: str, going: Sequence[int]) -> None:
+    """Raise NotPublishableError if something would be lost, or can't follow, were another table put in the live one's place."""
+    target, live, built = mart.relation, scene.live.get(mart.relation), scene.built[mart.relation]
+    if live is None:
+        return
+    with plain_names(connection):
+        views = views_on(connection, live.oid)
+        hanging = [each for each in hanging_on(connection, live.oid, going) if each not in hanging_on(connection, built.oid, going)]
+    if live.kind != TABLE and (live.kind != VIEW or views or hanging):
+        raise NotPublishableError(f"{target} {NO_TABLE}")
+    if lost := [*hanging, *live.lost_by(built)]:
+        raise NotPublishableError(
+            f"{target} {why}, and another table can't take its place while this hangs on it: {', '.join(sorted(lost))};"
+            " remove that, or have the model make it too, or change the table by hand as the model has changed"
+        )
+    for view in views:
+        if view.obstacle == "owner":
+            raise NotPublishableError(
+                f"{target} {why}, and the view {view.name}, which reads it, belongs to {view.owner}: only {view.owner} can have it read"
+                f" another table; grant {view.owner} to {connection.info.user}, or give the view to that role, or drop it"
+            )
+        if view.obstacle:
+            raise NotPublishableError(
+                f"{target} {why}, and the view {view.name}, which reads it, can only be made anew by a role that may create in its schema:"
+                f" grant create on schema {view.obstacle} to {connection.info.user}, or drop the view"
+            )
+
+
+def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms) -> Written:
     """Put what was built in the live table's place; views that read the old one read the new one."""
     target, source, again = mart.relation, beside(mart.relation), mart.relation in terms.again
-    views, attached = views_on(connection, live.oid) if live else ([], [])
-    if attached:
-        raise NotPublishableError(
-            f"{target} changed its columns, constraints or indexes, and another table can't take its place while this hangs on it: "
-            f"{', '.join(attached)}; remove that, or change the table by hand as the model has changed"
-        )
+    live, built = scene.live.get(target), scene.built[target]
     # What this run itself has made live is nothing to keep; it goes once no view reads it any more.
     place = aside(target) if again else before(target)
     is_made = again and _make_schema(connection, place.schema)
+    views: list[View] = []
+    statistics: list[str] = []
     if live and live.kind == TABLE:
+        with plain_names(connection):
+            views, statistics = views_on(connection, live.oid), carried.taken_statistics(connection, live.oid, built.traits)
         if not mart.grants_stated:
-            match_grants(connection, live.oid, built.oid, exactly=False)
+            carried.match_grants(connection, live.oid, built.oid, target, exactly=False)
+        carried.match_texts(connection, live.oid, built.oid, only_missing=True)
+        carried.match_options(connection, live.oid, built.oid, only_missing=True)
+        carried.match_storage(connection, live.oid, built.oid)
         _change_schema(connection, target, place.schema)
         if not again:
             own_relations.note(connection, place, terms.maker)
-    elif live and live.kind == VIEW and not views:
-        connection.execute(sql.SQL("drop view {}").format(target.sql))
     elif live:
-        raise NotPublishableError(f"{target} is there and is not a table: drop it, or publish directly")
+        connection.execute(sql.SQL("drop view {}").format(target.sql))
     _change_schema(connection, source, target.schema)
     own_relations.forget(connection, target)
+    carried.grant_defaults(connection, built.oid, target)
     for view in views:
-        try:
-            connection.execute(view.statement.encode())
-        except psycopg.Error as error:
-            message = f"the view {view.name} reads {target} and can't read what it has become: {first_line(error)}"
-            raise NotPublishableError(f"{message}; change or drop the view") from error
+        _make_anew(connection, view.statement, f"the view {view.name} reads {target} and can't read what it has become", "the view")
+    for each in statistics:
+        _make_anew(connection, each, f"statistics on {target} can't be made on what it has become", "them")
+    for identity in replication.identities(connection, [target]).values():
+        connection.execute(identity)
     if again and live and live.kind == TABLE:
         _drop(connection, [place])
     if is_made:
@@ -349,8 +462,15 @@ def _move(connection: psycopg.Connection, mart: Mart, live: Seen | None, built: 
     return Written(Way.MOVE if live else Way.NEW, rows, rows)
 
 
+def _make_anew(connection: psycopg.Connection, statement: str, problem: str, what: str) -> None:
+    try:
+        connection.execute(statement.encode())
+    except psycopg.Error as error:
+        raise NotPublishableError(f"{problem}: {first_line(error)}; change or drop {what}") from error
+
+
 def _count(connection: psycopg.Connection, relation: Relation) -> int:
-    row = connection.execute(sql.SQL("select count(*) from {}").format(relation.sql)).fetchone()
+    row = connection.execute(sql.SQL("select count(*) from only {}").format(relation.sql)).fetchone()
     return int(row[0]) if row else 0
 
 
