@@ -108,7 +108,7 @@ class Ledger:
     def mart_counted(self, counts: MartCounts, status: MartStatus) -> None:
         """A mart has its verdict."""
         found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
-        found |= {"duplicates": counts.duplicates, "newest": counts.newest}
+        found |= {"duplicates": counts.duplicates, "newest": counts.newest and counts.newest.day}
         self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
 
     def keep(self, artifact: Artifact) -> None:

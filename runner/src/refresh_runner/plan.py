@@ -70,6 +70,8 @@ class MartCheck:
     unique: tuple[str, ...] = ()
     """Columns that tell rows apart."""
     newest: Newest | None = None
+    time_zone: str = "Etc/UTC"
+    """In which a moment has its date."""
     max_row_change: Decimal | None = None
     """How far from what is usual its number of rows may be."""
 
@@ -276,10 +278,10 @@ def _validation(spec: RefreshSpec, as_of: date) -> list[ValidationStep]:
     validation = spec.validation
     if validation is None:
         return []
-    return [ValidationStep(tuple(_mart(mart, validation.max_null_share) for mart in validation.marts), as_of)]
+    return [ValidationStep(tuple(_mart(mart, validation.max_null_share, spec.time_zone) for mart in validation.marts), as_of)]
 
 
-def _mart(mart: Mart, max_null_share: str) -> MartCheck:
+def _mart(mart: Mart, max_null_share: str, time_zone: str) -> MartCheck:
     schema, _, table = mart.relation.partition(".")
     return MartCheck(
         schema=schema,
@@ -288,6 +290,7 @@ def _mart(mart: Mart, max_null_share: str) -> MartCheck:
         max_null_share=share(mart.max_null_share or max_null_share),
         unique=tuple(mart.unique),
         newest=mart.newest,
+        time_zone=time_zone,
         max_row_change=share(mart.max_row_change) if mart.max_row_change else None,
     )
 

@@ -6,7 +6,28 @@ from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 
 from refresh_api.status import MartStatus, NullShare, Verdict, clip
+from refresh_api.steps import Newest
 from refresh_runner.plan import MartCheck
+
+
+@dataclass(frozen=True)
+class NewestRecord:
+    """The date of a mart's newest record, or why it can't be told."""
+
+    text: str = ""
+    """As PostgreSQL writes it, which has dates that Python has not: infinity, before Christ, after the year 9999."""
+    ordinal: int | None = None
+    """The day by its number, as `date.toordinal` counts them; None for what is no day."""
+    problem: str = ""
+
+    @property
+    def day(self) -> date | None:
+        """As Python's date, if that has it."""
+        return date.fromordinal(self.ordinal) if self.ordinal and 1 <= self.ordinal <= date.max.toordinal() else None
+
+    def __str__(self) -> str:
+        """As people read it."""
+        return str(self.day or self.text)
 
 
 @dataclass(frozen=True)
@@ -17,8 +38,8 @@ class MartCounts:
     nulls: Mapping[str, int] | None = None
     duplicates: int | None = None
     """Rows beyond the first of each key; None if nobody asked."""
-    newest: date | None = None
-    """Date of the newest record; None if nobody asked, or no record has one."""
+    newest: NewestRecord | None = None
+    """None if nobody asked, or no record has a date."""
     error: str | None = None
 
 
@@ -39,7 +60,7 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | 
         rows=counts.rows,
         null_shares=shares,
         duplicates=counts.duplicates,
-        newest=counts.newest.isoformat() if counts.newest else None,
+        newest=str(counts.newest) or None if counts.newest else None,
         usual_rows=usual,
         message=clip(", ".join(doubts)) or None,
     )
@@ -53,13 +74,22 @@ def _doubts(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None
             yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
     if counts.duplicates:
         yield f"{counts.duplicates} rows repeat the {', '.join(check.unique)} of another one"
-    if check.newest and counts.newest is None:
-        yield f"no row has a {check.newest.column}"
-    elif check.newest and counts.newest and (as_of - counts.newest).days > check.newest.max_age_days:
-        yield f"its newest {check.newest.column} is {counts.newest}, {(as_of - counts.newest).days} days before {as_of}"
+    if check.newest:
+        yield from _too_old(check.newest, counts.newest, as_of)
     if check.max_row_change is not None and usual and abs(counts.rows - usual) > check.max_row_change * usual:
         less = "fewer" if counts.rows < usual else "more"
         yield f"{counts.rows} rows are {percentage(abs(counts.rows - usual), usual)} {less} than the usual {usual}"
+
+
+def _too_old(newest: Newest, found: NewestRecord | None, as_of: date) -> Iterator[str]:
+    if found is None:
+        yield f"no row has a {newest.column}"
+    elif found.problem:
+        yield found.problem
+    elif found.ordinal is None:
+        yield f"its newest {newest.column} is {found}, which has no age"
+    elif (days := as_of.toordinal() - found.ordinal) > newest.max_age_days:
+        yield f"its newest {newest.column} is {found}, {days} days before {as_of}"
 
 
 def percentage(part: int, whole: int) -> str:

@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.status import Reason
-from refresh_runner import sessions
+from refresh_runner import counting, sessions
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
 from refresh_runner.failures import PASSING_HINT, Failure, RunFailedError, may_pass, pause
@@ -110,17 +110,10 @@ class Warehouse:
 
     def count(self, check: MartCheck, limit: timedelta) -> MartCounts:
         """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
-        columns: list[sql.Composable] = [sql.SQL("count(*)")]
-        if check.unique:
-            columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique))))
-        if check.newest:
-            columns.append(sql.SQL("max({})::date").format(sql.Identifier(check.newest.column)))
-        columns += [sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.keys]
-        query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(columns), sql.Identifier(check.schema, check.table))
         connection = self.connect()
         try:
             with bounded(connection, limit):
-                found = list(connection.execute(query).fetchone() or (0,))
+                return counting.count(connection, check)
         except psycopg.errors.UndefinedTable:
             return MartCounts(error="there is no such table")
         except psycopg.Error as error:
@@ -130,10 +123,6 @@ class Warehouse:
                 message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
                 raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
             return MartCounts(error=first_line(error))
-        rows, *found = found
-        duplicates = found.pop(0) if check.unique else None
-        newest = found.pop(0) if check.newest else None
-        return MartCounts(rows, dict(zip(check.keys, found, strict=True)), duplicates, newest)
 
     @contextmanager
     def quick(self) -> Iterator[psycopg.Connection]:

@@ -9,7 +9,7 @@ import pytest
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
 from refresh_runner.plan import MartCheck
-from refresh_runner.verdicts import MartCounts, mart_status
+from refresh_runner.verdicts import MartCounts, NewestRecord, mart_status
 
 CHECK = MartCheck("dwh", "mart", ("zone_id", "mois"))
 TENTH = Decimal("0.1")
@@ -70,7 +70,9 @@ def test_doubled_rows_are_a_warning():
 def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
     """Counted from the date that the run speaks for; no date at all is a warning, too."""
     check = replace(CHECK, newest=Newest(column="jour", max_age_days=30))
-    verdicts = [mart_status(check, MartCounts(10, NONE, newest=day), AS_OF) for day in (date(2026, 5, 31), date(2026, 5, 30), None)]
+    may = NewestRecord("2026-05-31", date(2026, 5, 31).toordinal())
+    too_old = NewestRecord("2026-05-30", date(2026, 5, 30).toordinal())
+    verdicts = [mart_status(check, MartCounts(10, NONE, newest=found), AS_OF) for found in (may, too_old, None)]
     assert [each.verdict for each in verdicts] == [Verdict.VALID, Verdict.WARNING, Verdict.WARNING]
     assert verdicts[1].message == "its newest jour is 2026-05-30, 31 days before 2026-06-30"
     assert verdicts[2].message == "no row has a jour"

@@ -1,0 +1,103 @@
+"""How old a mart's newest record is, whatever PostgreSQL takes for a date: it warns at most, and is told in the refresh's zone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from refresh_api.status import Verdict
+from refresh_api.steps import Newest
+from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.plan import MartCheck
+from refresh_runner.verdicts import MartCounts, mart_status
+from refresh_runner.warehouse import Warehouse
+from support.postgres import create_database, drop_database
+from support.runs import warehouse
+
+AS_OF = date(2026, 6, 30)
+CHECK = MartCheck("marts", "m", keys=("id",), time_zone="Europe/Paris")
+
+
+_TABLE = """
+    create schema marts;
+    create domain marts.moment as timestamptz;
+    create table marts.m (
+        id int, moment timestamptz, of_domain marts.moment, local timestamp, day date, written text, short varchar(40),
+        endless timestamptz, endless_day date, beginning timestamp, caesar date, caesar_moment timestamptz, far timestamptz,
+        farther date, nothing timestamptz, flag boolean, number numeric, words text, several date[], document jsonb
+    );
+    insert into marts.m (id, words, flag, number, several, document) values (1, 'pas une date', true, 7, '{2026-06-30,2026-01-01}', '{}');
+    insert into marts.m values (
+        2, '2026-06-29 23:30+00', '2026-06-29 23:30+00', '2026-06-29 23:30', '2026-06-29', '2026-06-29 23:30+00', '2026-06-29',
+        'infinity', 'infinity', '-infinity', '0044-03-15 BC', '0044-03-15 12:00+00 BC', '12025-01-02 00:00+00', '5000000-01-02'
+    );
+"""
+
+
+@pytest.fixture(scope="module")
+def door(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
+    """The runner's own, to a server in Los Angeles that writes dates as Germans do; its mart has a column for each kind of date."""
+    database = create_database(postgres, "nouveautes")
+    database.run(_TABLE)
+    database.run("alter database nouveautes set timezone = 'America/Los_Angeles'")
+    database.run("alter database nouveautes set datestyle = 'German'")
+    with warehouse(database.env) as ours:
+        yield ours
+    drop_database(database)
+
+
+def counts(door: Warehouse, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
+    check = replace(CHECK, newest=Newest(column=column, max_age_days=0), time_zone=zone)
+    return check, door.count(check, timedelta(seconds=10))
+
+
+@pytest.mark.parametrize(
+    ("column", "newest", "message"),
+    [
+        ("moment", "2026-06-30", None),
+        ("of_domain", "2026-06-30", None),
+        ("local", "2026-06-29", "its newest local is 2026-06-29, 1 days before 2026-06-30"),
+        ("day", "2026-06-29", "its newest day is 2026-06-29, 1 days before 2026-06-30"),
+        ("written", "2026-06-29", "its newest written is 2026-06-29, 1 days before 2026-06-30"),
+        ("short", "2026-06-29", "its newest short is 2026-06-29, 1 days before 2026-06-30"),
+        ("endless", "infinity", "its newest endless is infinity, which has no age"),
+        ("endless_day", "infinity", "its newest endless_day is infinity, which has no age"),
+        ("beginning", "-infinity", "its newest beginning is -infinity, which has no age"),
+        ("caesar", "15.03.0044 BC", "its newest caesar is 15.03.0044 BC, 755794 days before 2026-06-30"),
+        ("caesar_moment", "15.03.0044 BC", "its newest caesar_moment is 15.03.0044 BC, 755794 days before 2026-06-30"),
+        ("far", "02.01.12025", None),
+        ("farther", "02.01.5000000", None),
+        ("nothing", None, "no row has a nothing"),
+        ("flag", None, "flag is of a type that has no newest value"),
+        ("document", None, "document is of a type that has no newest value"),
+        ("number", None, "the newest number is no date"),
+        ("words", None, "the newest words is no date"),
+        ("several", None, "the newest several is no date"),
+    ],
+)
+def test_whatever_the_newest_value_is_the_mart_is_counted_and_at_most_warned_of(
+    door: Warehouse, column: str, newest: str | None, message: str | None
+) -> None:
+    """The rest of the counts stand; Python has none of the odd dates, so that PostgreSQL counts their days."""
+    check, found = counts(door, column)
+    status = mart_status(check, found, AS_OF)
+    assert (found.rows, found.nulls) == (2, {"id": 0})
+    assert (status.newest, status.message) == (newest, message)
+    assert status.verdict is (Verdict.WARNING if message else Verdict.VALID)
+
+
+def test_the_date_of_a_moment_is_that_of_the_refreshs_zone(door: Warehouse) -> None:
+    """Half past eleven at night in Greenwich is the next day in Paris, and not yet in Los Angeles, where the server is."""
+    by_zone = {zone: str(counts(door, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
+    assert by_zone == {"Europe/Paris": "2026-06-30", "Etc/UTC": "2026-06-29", "America/Los_Angeles": "2026-06-29"}
+    check, found = counts(door, "moment", "Mars/Olympus")
+    message = "the age of moment can't be told: PostgreSQL does not know the zone Mars/Olympus"
+    assert mart_status(check, found, AS_OF).message == message
+
+
+def test_a_column_that_is_not_there_is_no_check_at_all(door: Warehouse) -> None:
+    """The mart has failed, as for a key that is not there."""
+    assert counts(door, "jamais")[1].error == 'column "jamais" does not exist'
