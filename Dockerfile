@@ -1,33 +1,37 @@
 # The images of the product: `docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
 # A package mirror's settings come in as the secrets `pip_conf` and `ca`, which no layer keeps.
+# Python is isolated (-I): no variable of a pod and no file in its working directory adds code to ours.
 # Third parties are one layer, ours another: a change of our code makes, copies and loads a small layer only.
-ARG BASE_IMAGE=python:3.13-slim
+# By its digest, so that a build of today and one of next year stand on the same base: Python 3.13.15 on Debian 13.6. Raise it like a dependency,
+# in both Dockerfiles. Any Debian with python3 and its venv will do.
+ARG BASE_IMAGE=python:3.13-slim@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${BASE_IMAGE} AS build
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_COMPILE=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/venv \
  && echo /opt/refresh > "$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/refresh.pth"
 WORKDIR /src
 COPY requirements/build.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip install --quiet --require-hashes -r requirements/build.txt
+    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip install --quiet --require-hashes --only-binary :all: -r requirements/build.txt
 
 FROM build AS operator-packages
 COPY requirements/operator.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements/operator.txt \
+    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes --only-binary :all: -r requirements/operator.txt \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 
 FROM build AS runner-packages
 COPY requirements/runner.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements/runner.txt \
+    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes --only-binary :all: -r requirements/runner.txt \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 
 FROM build AS page-packages
 COPY requirements/page.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/run/secrets/pip_conf --mount=type=secret,id=ca,target=/run/secrets/ca \
-    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes -r requirements/page.txt \
+    PIP_CONFIG_FILE=/run/secrets/pip_conf /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --require-hashes --only-binary :all: -r requirements/page.txt \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/venv
 
 FROM build AS operator-ours
@@ -36,6 +40,7 @@ COPY notify notify
 COPY operator operator
 RUN for each in crds notify operator; do /opt/build/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /wheels ./$each; done \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-index --no-deps --target /opt/refresh /wheels/*.whl \
+ && sed -i '1s|.*|#!/opt/venv/bin/python -IBu|' /opt/refresh/bin/refresh-* \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
 
 FROM build AS runner-ours
@@ -44,6 +49,7 @@ COPY notify notify
 COPY runner runner
 RUN for each in crds notify runner; do /opt/build/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /wheels ./$each; done \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-index --no-deps --target /opt/refresh /wheels/*.whl \
+ && sed -i '1s|.*|#!/opt/venv/bin/python -IBu|' /opt/refresh/bin/refresh-* \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
 
 FROM build AS page-ours
@@ -51,10 +57,12 @@ COPY crds crds
 COPY page page
 RUN for each in crds page; do /opt/build/bin/pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /wheels ./$each; done \
  && /opt/build/bin/pip --python /opt/venv/bin/python install --quiet --no-index --no-deps --target /opt/refresh /wheels/*.whl \
+ && sed -i '1s|.*|#!/opt/venv/bin/python -IBu|' /opt/refresh/bin/refresh-* \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
 
 # python:slim comes without the standard library's bytecode; with a read-only root file system it would be compiled at every start.
 FROM ${BASE_IMAGE} AS runtime
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN python3 -c "import sysconfig; print(sysconfig.get_path('stdlib'))" \
   | xargs python3 -m compileall -q -x '/(test|tests|idlelib|ensurepip|lib2to3)/' \
  && echo 'refresh:x:65532:65532::/tmp:/usr/sbin/nologin' >> /etc/passwd && echo 'refresh:x:65532:' >> /etc/group \
@@ -67,13 +75,13 @@ FROM runtime AS operator
 COPY --from=operator-packages /opt/venv /opt/venv
 COPY --from=operator-ours /opt/refresh /opt/refresh
 USER 65532:65532
-ENTRYPOINT ["/usr/local/bin/refresh-operator"]
+ENTRYPOINT ["/opt/venv/bin/python", "-IBu", "/usr/local/bin/refresh-operator"]
 
 FROM runtime AS page
 COPY --from=page-packages /opt/venv /opt/venv
 COPY --from=page-ours /opt/refresh /opt/refresh
 USER 65532:65532
-ENTRYPOINT ["/usr/local/bin/refresh-page"]
+ENTRYPOINT ["/opt/venv/bin/python", "-IBu", "/usr/local/bin/refresh-page"]
 
 FROM runtime AS runner
 COPY --from=runner-packages /opt/venv /opt/venv
@@ -82,4 +90,4 @@ COPY --from=runner-ours /opt/refresh /opt/refresh
 # So that no pod has to read it; a project that dbt can't read makes no image. Nothing is connected to.
 RUN refresh-runner parse --project /app/dbt_project && rm -rf /tmp/*
 USER 65532:65532
-ENTRYPOINT ["/usr/local/bin/refresh-runner"]
+ENTRYPOINT ["/opt/venv/bin/python", "-IBu", "/usr/local/bin/refresh-runner"]

@@ -44,6 +44,7 @@ class Buildah:
         command = self._buildah(
             "bud",
             "--layers",
+            "--format=docker",  # the other one knows no SHELL
             # the host's own network and no runtime: the build needs the package mirror and nothing else
             "--isolation=chroot",
             "--network=host",
@@ -100,8 +101,8 @@ class Docker:
     """Builds into the Docker engine, whose images stay when clusters go."""
 
     def base(self) -> str:
-        """The Dockerfile's own."""
-        return "python:3.13-slim"
+        """The Dockerfile's own, which is in it by its digest."""
+        return ""
 
     def has(self, image: Image, tag: str) -> bool:
         """Whether the engine has it."""

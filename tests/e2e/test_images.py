@@ -75,8 +75,15 @@ def test_an_image_runs_its_program_and_not_as_root(images: dict[str, Contents], 
     """A `restricted` namespace takes it."""
     config = images[image.name].config
     assert config["User"] == "65532:65532"
-    assert config["Entrypoint"] == [f"/usr/local/bin/{image.name}"]
+    assert config["Entrypoint"] == ["/opt/venv/bin/python", "-IBu", f"/usr/local/bin/{image.name}"]
     assert f"usr/local/bin/{image.name}" in images[image.name].files
+
+
+@pytest.mark.parametrize("image", [OPERATOR, RUNNER, PAGE], ids=lambda image: image.name)
+def test_a_program_of_ours_is_isolated_however_it_is_started(images: dict[str, Contents], image: Image) -> None:
+    """By `kubectl exec` as by the entry point: no variable adds code to it."""
+    script = images[image.name].small[f"opt/refresh/bin/{image.name}"]
+    assert script.splitlines()[0] == b"#!/opt/venv/bin/python -IBu"
 
 
 def test_neither_product_image_has_the_other_s_dependencies(images: dict[str, Contents]) -> None:
