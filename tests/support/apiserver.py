@@ -87,6 +87,11 @@ class ApiServer:
         answer = self._http.patch(self._path(namespace, plural, name), content=patch.encode(), headers=headers)
         assert answer.is_success, answer.text[:2000]
 
+    def rehearse(self, namespace: str, plural: str, body: Json) -> tuple[bool, Json]:
+        """Whether an object would be made, and the object or what the server says; nothing is kept, an unknown field is an error."""
+        answer = self._http.post(self._path(namespace, plural), json=body, params={"dryRun": "All", "fieldValidation": "Strict"})
+        return answer.is_success, answer.json()
+
     def patch(self, namespace: str, plural: str, name: str, body: Json, status: bool = False) -> Json:
         """Merge into an object, or into its status."""
         path = self._path(namespace, plural, name) + ("/status" if status else "")

@@ -117,9 +117,10 @@ def _without_nulls(value: JsonValue) -> JsonValue:
 
 
 def _open_object(schema: Schema) -> None:
-    """Rewrite `additionalProperties`, which Kubernetes forbids beside properties: unknown fields are refused by strict validation there."""
-    extra = schema.pop("additionalProperties", None)
+    """Rewrite an open object, whose values are anything; unknown fields of others are refused by strict validation there."""
+    extra = schema.get("additionalProperties")
+    if isinstance(extra, dict) and "type" in extra:
+        return
+    schema.pop("additionalProperties", None)
     if schema.get("type") == "object" and "properties" not in schema and extra is not None:
         schema["x-kubernetes-preserve-unknown-fields"] = True
-        if "maxProperties" in schema:
-            del schema["maxProperties"]

@@ -1,40 +1,56 @@
 """Texts that users write into a spec, with what they may be and the words that refuse them."""
 
 import re
+from datetime import datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
 
 from refresh_api import cron
-from refresh_api.model import Model
-from refresh_api.values import Text, rule, string_schema
+from refresh_api.model import SpecModel, Time
+from refresh_api.values import BLANKS, CONTROLS, SUBDOMAIN, Text, rule, string_schema
 
 _NAME = "write lower-case letters, digits and dashes"
 StepName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", _NAME, 40)]
-ObjectName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", f"{_NAME}, as in the name of an object", 253)]
-SecretKey = Annotated[str, Text(r"^[-._a-zA-Z0-9]+$", "write letters, digits, dashes, dots and underscores, as in a key of a Secret", 253)]
+ObjectName = Annotated[str, Text(f"^{SUBDOMAIN}$", f"{_NAME}, as in the name of an object", 253)]
+SecretKey = Annotated[
+    str, Text(r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", "write letters, digits, dashes, dots and underscores, as in a key of a Secret", 253)
+]
 Identifier = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a PostgreSQL name: letters, digits and underscores", 63)]
 Relation = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$", "write a table as schema.name", 127)]
-Endpoint = Annotated[str, Text(r"^/[^\s]*$", "write a path that begins with a slash", 512)]
-Url = Annotated[str, Text(r"^https?://[^\s/?#]+[^\s]*$", "write an address that begins with http:// or https://", 512)]
-Email = Annotated[str, Text(r"^[^@\s,<>]+@[^@\s,<>]+$", "write one mail address, like name@example.org", 254)]
+Endpoint = Annotated[str, Text(rf"^/[^{BLANKS}]*$", "write a path that begins with a slash", 512)]
+Url = Annotated[str, Text(rf"^https?://[^{BLANKS}/?#]+[^{BLANKS}]*$", "write an address that begins with http:// or https://", 512)]
+Email = Annotated[str, Text(rf"^[^@{BLANKS},<>]+@[^@{BLANKS},<>]+$", "write one mail address, like name@example.org", 254)]
 HeaderName = Annotated[str, Text(r"^[A-Za-z0-9-]+$", "write the name of a header, like X-Data-Version", 64)]
 JsonPath = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", "write a field, like meta.version", 128)]
-Channel = Annotated[str, Text(r"^[#@][^\s]+$", "write a channel like #alerts or a person like @name", 80)]
-Selector = Annotated[str, Text(r"^[^\s-][^\s]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)]
+Channel = Annotated[str, Text(rf"^[#@][^{BLANKS}]+$", "write a channel like #alerts or a person like @name", 80)]
+Selector = Annotated[
+    str, Text(rf"^[^{BLANKS}-][^{BLANKS}]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)
+]
+Title = Annotated[str, Text(rf"^[^{CONTROLS}]+$", "write one line of text", 80)]
+_MOMENT_PATTERN = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
 
 
-def _checked_schedule(line: str) -> str:
-    if len(line) > 256:
-        raise ValueError("write at most 256 characters")
-    if line.startswith(("TZ=", "CRON_TZ=")):
-        raise ValueError("the zone belongs into timeZone")
-    cron.parse(line)
-    return line
+def _moment_text(value: object) -> object:
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not re.fullmatch(_MOMENT_PATTERN, value, re.ASCII):
+        raise ValueError("write a moment like 2026-12-24T18:00:00Z")
+    # the API server knows the year 0, Python does not; both are long ago
+    return value.replace("0000-", "0004-", 1) if value.startswith("0000-") else value
+
+
+Moment = Annotated[Time, BeforeValidator(_moment_text)]
+"""A moment in a spec, as RFC 3339 has it."""
+
+_ZONE_PATTERN = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
+_NO_ZONE_PATTERN = r"^(Local|localtime|posixrules|Factory|(posix|right)/.*)$"
+"""Names that some systems know beside the zones' own."""
+_ZONE_SAYS = "write the IANA name of a time zone, like Etc/UTC or Europe/Paris"
 
 
 def _checked_zone(name: str) -> str:
-    if name == "Local" or not re.match(_ZONE_PATTERN, name):
+    if len(name) > 64 or re.fullmatch(_NO_ZONE_PATTERN, name) or not re.fullmatch(_ZONE_PATTERN, name):
         raise ValueError(_ZONE_SAYS)
     try:
         cron.zone_of(name)
@@ -43,31 +59,6 @@ def _checked_zone(name: str) -> str:
     return name
 
 
-def _cron_field(number: str, names: str = "") -> str:
-    value = f"({number}|{names})" if names else number
-    return rf"([*?]|{value}(-{value})?)(/0*[1-9][0-9]{{0,3}})?"
-
-
-def _cron_pattern() -> str:
-    items = (
-        _cron_field("0*[1-5]?[0-9]"),
-        _cron_field("0*(1?[0-9]|2[0-3])"),
-        _cron_field("0*([1-9]|[12][0-9]|3[01])"),
-        _cron_field("0*([1-9]|1[0-2])", "(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"),
-        _cron_field("0*[0-6]", "(?i:sun|mon|tue|wed|thu|fri|sat)"),
-    )
-    return "^" + " +".join(f"{item}(,{item})*" for item in items) + "$"
-
-
-_SCHEDULE_SAYS = 'write a cron line of five fields (minute, hour, day of month, month, day of week 0-6), like "30 2,5,8 * * *"'
-_ZONE_PATTERN = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
-_ZONE_SAYS = "write the IANA name of a time zone, like Etc/UTC or Europe/Paris"
-
-CronLine = Annotated[
-    str,
-    AfterValidator(_checked_schedule),
-    WithJsonSchema(string_schema(256, rule(f"self.matches(r'{_cron_pattern()}')", _SCHEDULE_SAYS))),
-]
 TimeZone = Annotated[
     str,
     AfterValidator(_checked_zone),
@@ -75,7 +66,7 @@ TimeZone = Annotated[
         string_schema(
             64,
             # The second rule fails in the evaluation itself where the API server knows no such zone, and its answer names the zone.
-            rule(f"self != 'Local' && self.matches(r'{_ZONE_PATTERN}')", _ZONE_SAYS),
+            rule(f"!self.matches(r'{_NO_ZONE_PATTERN}') && self.matches(r'{_ZONE_PATTERN}')", _ZONE_SAYS),
             rule("timestamp('2026-01-01T00:00:00Z').getFullYear(self) > 0", _ZONE_SAYS),
         )
     ),
@@ -90,13 +81,13 @@ def map_list(key: str) -> dict[str, JsonValue]:
 SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
 
 
-class SecretRef(Model):
+class SecretRef(SpecModel):
     """A Secret in the refresh's namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
 
 
-class SecretKeyRef(Model):
+class SecretKeyRef(SpecModel):
     """One key of a Secret in the refresh's namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")

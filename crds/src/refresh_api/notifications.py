@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import ConfigDict, Field, model_validator
 
 from refresh_api.fields import Channel, Email, SecretKeyRef, SecretRef
-from refresh_api.model import Model
+from refresh_api.model import SpecModel
 from refresh_api.values import rule
 
 
@@ -16,14 +16,14 @@ class NotifyWhen(StrEnum):
     FAILED = "Failed"
 
 
-class Slack(Model):
+class Slack(SpecModel):
     """A Slack channel, by an incoming webhook."""
 
     channel: Channel = Field(description='Channel, for example "#alerts".')
     webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the webhook's address.")
 
 
-class EmailTo(Model):
+class EmailTo(SpecModel):
     """Mail, by an SMTP server."""
 
     to: list[Email] = Field(min_length=1, max_length=20, description="Recipients.")
@@ -33,7 +33,7 @@ class EmailTo(Model):
     )
 
 
-class Notification(Model):
+class Notification(SpecModel):
     """A channel by which people are told: either slack or email."""
 
     model_config = ConfigDict(

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, 
 
 from refresh_api.fields import ObjectName, Selector
 from refresh_api.freeform import bounded
-from refresh_api.model import Model
+from refresh_api.model import Model, SpecModel
 from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, ORDER_LENGTH, RUN_VARS_LENGTH
 from refresh_api.spec import RefreshSpec
 
@@ -191,7 +191,7 @@ class Metadata(Model):
     namespace: str = "default"
 
 
-class Manifest(Model):
+class Manifest(SpecModel):
     """A DashboardRefresh as its users write it into a file."""
 
     api_version: str

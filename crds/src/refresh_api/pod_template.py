@@ -1,28 +1,21 @@
 """What users may change in the pods of their runs: where they go, what surrounds them. What makes a run a run is protected."""
 
+import re
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
-from pydantic import ConfigDict, Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from refresh_api import names
 from refresh_api.fields import ObjectName, SecretRef, map_list
-from refresh_api.model import Model
+from refresh_api.maps import NodeLabels, PodAnnotations, PodLabels
+from refresh_api.model import SpecModel
+from refresh_api.placement import Affinity, Toleration
+from refresh_api.protected import VARIABLE_PATTERN, VARIABLE_SAYS
 from refresh_api.values import Text, rule
 
-PROTECTED_ENV: Final = (
-    names.ORDER_ENV,
-    names.RUN_ID_ENV,
-    names.RUN_FAILURES_ENV,
-    names.POD_NAME_ENV,
-    names.API_BASE_URL_ENV,
-    names.RUN_URL_TEMPLATE_ENV,
-)
-"""Variables that are the run's own."""
-_PROTECTED_SAYS: Final = f"{', '.join(PROTECTED_ENV)} are the run's own: choose another name"
-
 VariableName = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a variable's name: letters, digits and underscores", 128)]
-_OWN_LABELS: Final = (names.REFRESH_LABEL, "app.kubernetes.io/managed-by")
+VariableValue = Annotated[str, Text(r"^[^\x00-\x08\x0b-\x1f\x7f]*$", "write text without control characters", 4096, min_length=0)]
+_SYSTEM_CLASS_SAYS = "the classes system-… are those of the cluster's own pods"
 
 
 class ContainerName(StrEnum):
@@ -31,24 +24,24 @@ class ContainerName(StrEnum):
     RUNNER = "runner"
 
 
-class Variable(Model):
+class Variable(SpecModel):
     """An environment variable."""
 
     model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [rule(f"!(self.name in {list(PROTECTED_ENV)})", _PROTECTED_SAYS)]}
+        json_schema_extra={"x-kubernetes-validations": [rule(f"!self.name.matches(r'{VARIABLE_PATTERN}')", VARIABLE_SAYS)]}
     )
 
-    name: VariableName = Field(description="Name of the variable, for example HTTPS_PROXY.")
-    value: str = Field(default="", max_length=4096, description="Its value; no secret belongs here.")
+    name: VariableName = Field(description="Name of the variable, for example HTTPS_PROXY. Those that could change what runs are refused.")
+    value: VariableValue = Field(default="", description="Its value; no secret belongs here.")
 
     @model_validator(mode="after")
-    def _is_not_ours(self) -> Self:
-        if self.name in PROTECTED_ENV:
-            raise ValueError(_PROTECTED_SAYS)
+    def _is_not_protected(self) -> Self:
+        if re.match(VARIABLE_PATTERN, self.name):
+            raise ValueError(f"{self.name}: {VARIABLE_SAYS}")
         return self
 
 
-class Container(Model):
+class Container(SpecModel):
     """Additions to one container, by its name."""
 
     name: ContainerName = Field(description="runner: the container of the run.")
@@ -60,21 +53,31 @@ class Container(Model):
     )
 
 
-class PodMetadata(Model):
+class PodMetadata(SpecModel):
     """Additions to the pod's metadata."""
 
-    labels: dict[str, str] = Field(default_factory=dict, max_length=32, description="Further labels; the run's own stay as they are.")
-    annotations: dict[str, str] = Field(
-        default_factory=dict, max_length=32, description="Further annotations, for example for a service mesh."
+    labels: PodLabels = Field(
+        default_factory=dict, description="Further labels. Those by which Services find pods, or that change the pod, are refused."
+    )
+    annotations: PodAnnotations = Field(
+        default_factory=dict, description="Further annotations, for example for a service mesh. Those that change what runs are refused."
     )
 
 
-class PodSpec(Model):
+class PodSpec(SpecModel):
     """Additions to the pod's spec."""
 
-    node_selector: dict[str, str] = Field(default_factory=dict, max_length=32, description="Labels of the nodes that may run it.")
-    tolerations: list[dict[str, JsonValue]] = Field(default_factory=list, max_length=32, description="Taints that it tolerates.")
-    affinity: dict[str, JsonValue] = Field(default_factory=dict, max_length=8, description="Which nodes and neighbours it likes.")
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                rule("!has(self.priorityClassName) || !self.priorityClassName.startsWith('system-')", _SYSTEM_CLASS_SAYS)
+            ]
+        }
+    )
+
+    node_selector: NodeLabels = Field(default_factory=dict, description="Labels of the nodes that may run it.")
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that it tolerates.")
+    affinity: Affinity | None = Field(default=None, description="Which nodes and neighbours it likes.")
     priority_class_name: ObjectName | None = Field(default=None, description="Its PriorityClass.")
     image_pull_secrets: list[SecretRef] = Field(
         default_factory=list, max_length=8, description="Secrets for the registry of the image, beside those of the chart."
@@ -86,8 +89,14 @@ class PodSpec(Model):
         description="Additions to the container, by its name.",
     )
 
+    @model_validator(mode="after")
+    def _is_no_pod_of_the_system(self) -> Self:
+        if self.priority_class_name and self.priority_class_name.startswith("system-"):
+            raise ValueError(_SYSTEM_CLASS_SAYS)
+        return self
 
-class PodTemplate(Model):
+
+class PodTemplate(SpecModel):
     """Additions to the pods of the runs; command, order, identity and security are protected."""
 
     metadata: PodMetadata = Field(default=PodMetadata(), description="Labels and annotations.")
@@ -97,8 +106,3 @@ class PodTemplate(Model):
     def environment(self) -> list[Variable]:
         """The further variables of the run's container."""
         return [variable for container in self.spec.containers for variable in container.env]
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The further labels, without any that is the run's own."""
-        return {name: value for name, value in self.metadata.labels.items() if name not in _OWN_LABELS}

@@ -1,14 +1,14 @@
 """What users write: the spec of a DashboardRefresh, with its defaults, bounds and the texts that `kubectl explain` prints."""
 
-from collections import Counter
 from enum import StrEnum
 from typing import Annotated, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
-from refresh_api.fields import CronLine, Identifier, ObjectName, SecretRef, TimeZone, map_list
+from refresh_api.cron_line import CronLine
+from refresh_api.fields import Identifier, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
-from refresh_api.model import Model, Time
+from refresh_api.model import SpecModel
 from refresh_api.names import ORDER_LENGTH
 from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
@@ -46,7 +46,7 @@ class OnHeld(StrEnum):
     FAIL = "Fail"
 
 
-class Warehouse(Model):
+class Warehouse(SpecModel):
     """The PostgreSQL database that dbt builds."""
 
     secret_ref: SecretRef = Field(
@@ -55,7 +55,7 @@ class Warehouse(Model):
     )
 
 
-class Lock(Model):
+class Lock(SpecModel):
     """How runs on the same warehouse exclude each other."""
 
     on_held: OnHeld = Field(
@@ -65,7 +65,7 @@ class Lock(Model):
     wait: Duration = Field(default="5m", description="How long a run with onHeld: Wait waits for the warehouse.")
 
 
-class Dbt(Model):
+class Dbt(SpecModel):
     """How dbt is called."""
 
     threads: int = Field(default=8, ge=1, le=64, description="Models that dbt builds at the same time.")
@@ -84,7 +84,7 @@ class Dbt(Model):
     )
 
 
-class Freshness(Model):
+class Freshness(SpecModel):
     """How old the data may become."""
 
     max_staleness: Duration = Field(
@@ -92,7 +92,7 @@ class Freshness(Model):
     )
 
 
-class After(Model):
+class After(SpecModel):
     """Another refresh whose data these layers stand on."""
 
     name: ObjectName = Field(description="Name of the other refresh; of the same namespace, on the same warehouse.")
@@ -101,7 +101,7 @@ class After(Model):
     )
 
 
-class History(Model):
+class History(SpecModel):
     """What is kept of past runs in the warehouse."""
 
     retention_days: int = Field(
@@ -112,7 +112,7 @@ class History(Model):
     )
 
 
-class ComputeResources(Model):
+class ComputeResources(SpecModel):
     """Amounts of CPU, memory and local disk."""
 
     cpu: Quantity | None = Field(default=None, description="Processors, for example 250m or 2.")
@@ -129,7 +129,7 @@ def _within(field: str) -> dict[str, JsonValue]:
     )
 
 
-class Resources(Model):
+class Resources(SpecModel):
     """What a run's pod asks for and may use."""
 
     model_config = ConfigDict(
@@ -150,12 +150,10 @@ class Resources(Model):
         return self
 
 
-class RefreshSpec(Model):
+class RefreshSpec(SpecModel):
     """What to refresh and when."""
 
-    title: str | None = Field(
-        default=None, min_length=1, max_length=80, description="Opens the notes in dbt_refresh_log; the refresh's name unless given."
-    )
+    title: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log; the refresh's name unless given.")
     schedule: CronLine = Field(
         description='When runs start: a cron line of five fields, as in a CronJob, for example "30 2,5,8 * * *".',
     )
@@ -164,7 +162,7 @@ class RefreshSpec(Model):
         description="Zone of the schedule, by its IANA name, for example Europe/Paris.",
     )
     suspend: bool = Field(default=False, description="No scheduled runs while true; a run under way goes on, requested runs still start.")
-    suspend_until: Time | None = Field(
+    suspend_until: Moment | None = Field(
         default=None,
         description="No scheduled runs until this moment, like 2026-12-24T18:00:00Z; then they go on by themselves. Requested runs still "
         "start.",
@@ -246,15 +244,8 @@ class RefreshSpec(Model):
         return [*first, *(layer.name for layer in self.layers), *(name for name, wanted in own.items() if wanted)]
 
     @model_validator(mode="after")
-    def _names_once(self) -> Self:
-        doubled = [name for name, count in Counter(layer.name for layer in self.layers).items() if count > 1]
-        if doubled:
-            raise ValueError(f"layers: the name {doubled[0]!r} is used twice")
+    def _own_names(self) -> Self:
         taken = [layer.name for layer in self.layers if layer.name in OWN_STEPS]
         if taken:
             raise ValueError(f"layers: the name {taken[0]!r} belongs to a step of its own; choose another")
-        relations = Counter(mart.relation for mart in self.validation.marts) if self.validation else Counter()
-        twice = [relation for relation, count in relations.items() if count > 1]
-        if twice:
-            raise ValueError(f"validation.marts: {twice[0]!r} is listed twice")
         return self

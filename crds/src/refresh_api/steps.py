@@ -6,7 +6,7 @@ from typing import Final, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from refresh_api.fields import SET, Endpoint, HeaderName, Identifier, JsonPath, Relation, SecretKeyRef, Selector, StepName, Url, map_list
-from refresh_api.model import Model
+from refresh_api.model import SpecModel
 from refresh_api.values import Duration, Percentage, rule
 
 OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
@@ -28,7 +28,7 @@ class OnStale(StrEnum):
     FAIL = "Fail"
 
 
-class Layer(Model):
+class Layer(SpecModel):
     """A step that builds models with dbt."""
 
     model_config = ConfigDict(
@@ -53,7 +53,7 @@ class Layer(Model):
     )
 
 
-class Sources(Model):
+class Sources(SpecModel):
     """The step that asks how old the sources are, by the freshness that the dbt project states for them."""
 
     on_stale: OnStale = Field(
@@ -65,7 +65,7 @@ class Sources(Model):
     timeout: Duration = Field(default="60s", description="Longest duration of this step.")
 
 
-class Tests(Model):
+class Tests(SpecModel):
     """The step that runs dbt's tests."""
 
     select: list[Selector] = Field(min_length=1, max_length=100, description="Which tests dbt runs, for example tag:P2.")
@@ -84,7 +84,7 @@ class Tests(Model):
     )
 
 
-class Newest(Model):
+class Newest(SpecModel):
     """How old a mart's newest record may be."""
 
     column: Identifier = Field(description="Column with the date of a record: a date or a timestamp.")
@@ -93,7 +93,7 @@ class Newest(Model):
     )
 
 
-class Mart(Model):
+class Mart(SpecModel):
     """A mart that is counted and checked for NULLs after it was built."""
 
     relation: Relation = Field(description="Table as schema.name.")
@@ -114,7 +114,7 @@ class Mart(Model):
     )
 
 
-class Validation(Model):
+class Validation(SpecModel):
     """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (no rows, no table)."""
 
     max_null_share: Percentage = Field(
@@ -123,7 +123,7 @@ class Validation(Model):
     marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=map_list("relation"), description="The marts to validate.")
 
 
-class CacheVersion(Model):
+class CacheVersion(SpecModel):
     """Where the API says which data it serves: in a header or in a field of its JSON answer."""
 
     model_config = ConfigDict(
@@ -142,7 +142,7 @@ class CacheVersion(Model):
         return self
 
 
-class Cache(Model):
+class Cache(SpecModel):
     """The step that calls the dashboards' API so that it rebuilds its cache."""
 
     model_config = ConfigDict(

@@ -20,6 +20,8 @@ LONGEST: Final = timedelta(days=7)
 _DURATION = re.compile(r"^(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?$")
 _PERCENTAGE = re.compile(r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$")
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
+_WRITTEN_QUANTITY: Final = r"^[0-9]{1,18}(m|(\.[0-9]{1,3})?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?)$"
+"""No finer than a thousandth: the API server stores something else."""
 _QUANTITY_UNITS: Final = {"m": Decimal("0.001")} | {
     unit: base**power
     for base, units in ((Decimal(1000), "kMGTPE"), (Decimal(1024), ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")))
@@ -29,6 +31,9 @@ _QUANTITY_UNITS: Final = {"m": Decimal("0.001")} | {
 _DURATION_SAYS = "write a duration like 90s, 15m or 1h30m, between 1s and 168h"
 _PERCENTAGE_SAYS = "write a percentage like 10% or 2.5%, between 0% and 100%"
 _QUANTITY_SAYS = "write a quantity like 250m, 2, 512Mi or 4Gi"
+_LARGEST_QUANTITY: Final = "1Ei"
+"""Much beyond it the API server stores something else."""
+_LARGEST_QUANTITY_SAYS: Final = f"write a quantity of at most {_LARGEST_QUANTITY}"
 
 
 def duration(text: str) -> timedelta:
@@ -72,6 +77,14 @@ def rule(expression: str, message: str) -> dict[str, JsonValue]:
     return {"rule": expression, "message": message}
 
 
+SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+"""Pattern of a name as DNS knows it, which most names in Kubernetes are."""
+BLANKS: Final = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u206f\u3000\ufeff"
+"""For a class in a pattern: blanks, characters that don't show, typographic ones. `\\s` means others to Python than to the API server."""
+CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Control characters and ends of lines, for a class in a pattern."""
+
+
 def string_schema(max_length: int, *rules: dict[str, JsonValue]) -> JsonSchemaValue:
     """Return the schema of a string of at most `max_length` characters that keeps to the rules."""
     return {"type": "string", "minLength": 1, "maxLength": max_length, "x-kubernetes-validations": list(rules)}
@@ -84,18 +97,31 @@ class Text:
     pattern: str
     says: str
     max_length: int
+    min_length: int = 1
 
     def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check the string after pydantic did."""
-        return core_schema.no_info_after_validator_function(self._checked, handler(source))
+        return core_schema.no_info_after_validator_function(self.checked, handler(source))
 
     def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """State the same rule for the CRD."""
-        return string_schema(self.max_length, rule(f"self.matches(r'{self.pattern}')", self.says))
+        return self.schema
 
-    def _checked(self, value: str) -> str:
-        if not 1 <= len(value) <= self.max_length:
-            raise ValueError(f"write between 1 and {self.max_length} characters")
+    @property
+    def schema(self) -> JsonSchemaValue:
+        """The same rule for the CRD."""
+        return {**string_schema(self.max_length, rule(self.cel(), self.says)), "minLength": self.min_length}
+
+    def cel(self, of: str = "self") -> str:
+        """Return the CEL expression that is true of a text that may be."""
+        # the one writes \u2028 as the other writes \x{2028}
+        pattern = re.sub(r"\\u([0-9a-f]{4})", r"\\x{\1}", self.pattern)
+        return f"{of}.matches(r'{pattern}')"
+
+    def checked(self, value: str) -> str:
+        """Return the text; ValueError says what it should be."""
+        if not self.min_length <= len(value) <= self.max_length:
+            raise ValueError(f"write between {self.min_length} and {self.max_length} characters")
         if not re.fullmatch(self.pattern, value):
             raise ValueError(self.says)
         return value
@@ -127,7 +153,10 @@ def _quantity_text(value: object) -> object:
 
 
 def _checked_quantity(value: str) -> str:
-    quantity(value)
+    if not re.fullmatch(_WRITTEN_QUANTITY, value):
+        raise ValueError(_QUANTITY_SAYS)
+    if quantity(value) > quantity(_LARGEST_QUANTITY):
+        raise ValueError(_LARGEST_QUANTITY_SAYS)
     return value
 
 
@@ -166,7 +195,11 @@ Quantity = Annotated[
             "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 32,
             "x-kubernetes-validations": [
-                rule(f"type(self) == int ? self >= 0 : self.matches(r'{_QUANTITY.pattern.replace('?:', '')}')", _QUANTITY_SAYS)
+                rule(f"type(self) == int ? self >= 0 : self.matches(r'{_WRITTEN_QUANTITY}')", _QUANTITY_SAYS),
+                rule(
+                    f"!isQuantity(string(self)) || quantity(string(self)).compareTo(quantity('{_LARGEST_QUANTITY}')) <= 0",
+                    _LARGEST_QUANTITY_SAYS,
+                ),
             ],
         }
     ),

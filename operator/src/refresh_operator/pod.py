@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from refresh_api import names as api
 from refresh_api.objects import Json
+from refresh_api.placement import Affinity, Toleration
 from refresh_api.pod_template import PodTemplate
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
@@ -19,6 +20,8 @@ from refresh_operator.world import JOB_NAME_LABEL, PLAIN, Asked, Refresh
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""
+NEVER_READY: Final = f"{api.GROUP}/serves"
+"""A condition that a run's pod never has."""
 CA_PATH: Final = "/etc/refresh-ca"
 RUNNER_UID: Final = 65532
 
@@ -39,6 +42,8 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
         "activeDeadlineSeconds": int(attempt.total_seconds()),
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
+        # never ready, so that no Service sends it anything, whatever its labels
+        "readinessGates": [{"conditionType": NEVER_READY}],
         "schedulerName": "default-scheduler",
         "securityContext": {
             "runAsNonRoot": True,
@@ -62,7 +67,7 @@ def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
     annotations: Json = {"kubectl.kubernetes.io/default-container": "runner"}
     if added is None:
         return {"labels": labels, "annotations": annotations}
-    return {"labels": {**added.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
+    return {"labels": {**added.metadata.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
 
 
 def _placement(template: PodTemplate | None) -> Json:
@@ -71,11 +76,16 @@ def _placement(template: PodTemplate | None) -> Json:
         return {}
     wanted: Json = {
         "nodeSelector": dict(template.spec.node_selector),
-        "tolerations": list(template.spec.tolerations),
-        "affinity": template.spec.affinity,
+        "tolerations": [_written(each) for each in template.spec.tolerations],
+        "affinity": _written(template.spec.affinity) if template.spec.affinity else None,
         "priorityClassName": template.spec.priority_class_name,
     }
     return {key: value for key, value in wanted.items() if value}
+
+
+def _written(part: Toleration | Affinity) -> Json:
+    """A part as its users wrote it; what is empty is left out, as the API server does."""
+    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
 def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], environment: list[JsonValue]) -> Json:
@@ -123,7 +133,8 @@ def _resources(resources: Resources) -> Json:
     if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
         # else Kubernetes would ask for the whole limit, and many a node could not take the pod
         requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
-    return wanted
+    # what is empty is left out, as the API server does
+    return {key: value for key, value in wanted.items() if value}
 
 
 def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
@@ -146,7 +157,8 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked:
 
 def _literal(name: str, value: str) -> Json:
     """A variable with just this value: Kubernetes would replace $(…) in it, and reads $$ as $."""
-    return {"name": name, "value": value.replace("$", "$$")}
+    # an empty one is left out, as the API server does
+    return {"name": name, "value": value.replace("$", "$$")} if value else {"name": name}
 
 
 def _from_pod(name: str, path: str) -> Json:

@@ -39,13 +39,13 @@ class Monkey:
         self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
 
     def edit(self, name: str) -> None:
-        self.place.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *")
+        self.place.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *", dbt={"vars": {"a": None}})
 
     def suspend(self, name: str) -> None:
         self.place.edit(name, suspend=self.random.random() < 0.5)
 
     def break_spec(self, name: str) -> None:
-        self.place.edit(name, schedule="0 0 30 2 *")
+        self.place.edit(name, dbt={"vars": {"a": 2**63}})
 
     def request(self, name: str) -> None:
         self.place.request(name, str(time.monotonic_ns()))
@@ -113,7 +113,7 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(own_place, co
         time.sleep(monkey.random.random())
     assert len(monkey.done) >= 11, f"seed {SEED}: {monkey.done}"
     for name in monkey.names:
-        own_place.edit(name, schedule="0 0 1 1 *", suspend=False)
+        own_place.edit(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
     for name in monkey.names:
         # what a deleted refresh left is Kubernetes' own to collect, which waits longer and longer for an API server that was away
         own_place.until(lambda name=name: own_place.condition(name, "Ready")[0] == "True", 240, name)

@@ -1,5 +1,6 @@
 """The CronJob and permissions follow their refresh, whatever happens to them; on a real API server."""
 
+import json
 import time
 
 import pytest
@@ -8,6 +9,8 @@ from support.eventually import eventually
 from support.place import Place
 from support.worlds import Json, sample_spec
 
+TOO_LARGE = {"vars": {"a": 2**63}}
+"""A number that the API server would change, and has no rule against."""
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 
 
@@ -150,21 +153,21 @@ def test_a_missing_secret_is_named_and_heals_by_itself(shared_place):
 
 
 def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(shared_place):
-    """30 February passes the schema; the field is named, and the fix is all that it needs."""
-    shared_place.refresh("february", schedule="0 0 30 2 *")
-    shared_place.until(lambda: shared_place.condition("february", "Stalled") == ("True", "InvalidSchedule"), 10, "february")
-    assert shared_place.status("february")["message"].startswith("spec.schedule: ")
-    assert shared_place.cronjob("february") is None
-    shared_place.edit("february", schedule="0 0 28 2 *")
-    shared_place.ready("february")
-    assert shared_place.condition("february", "Stalled")[0] == "False"
+    """What is in dbt's variables passes the schema; the field is named, and the fix is all that it needs."""
+    shared_place.refresh("large", dbt=TOO_LARGE)
+    shared_place.until(lambda: shared_place.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
+    assert shared_place.status("large")["message"].startswith("spec.dbt.vars: ")
+    assert shared_place.cronjob("large") is None
+    shared_place.edit("large", dbt={"vars": {"a": str(2**63)}})
+    shared_place.ready("large")
+    assert shared_place.condition("large", "Stalled")[0] == "False"
 
 
 def test_a_bad_edit_leaves_the_old_cronjob_running(shared_place):
     """Dashboards stay fresh while somebody looks for the mistake."""
     shared_place.refresh("older", schedule="5 5 * * *")
     shared_place.ready("older")
-    shared_place.edit("older", schedule="0 0 30 2 *")
+    shared_place.edit("older", schedule="6 6 * * *", dbt=TOO_LARGE)
     shared_place.until(lambda: shared_place.condition("older", "Stalled")[0] == "True", 10, "older")
     assert shared_place.cronjob("older")["spec"]["schedule"] == "5 5 * * *"
 
@@ -259,18 +262,48 @@ def test_stale_data_shows_by_the_clock_alone(shared_place):
 
 
 def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(shared_place):
-    """At rest with it; a toleration that can't be stalls the refresh in Kubernetes' own words, and the fix recovers."""
-    tolerations = [{"key": "batch", "operator": "Exists", "effect": "NoSchedule"}]
-    template: Json = {"spec": {"nodeSelector": {"disk": "fast"}, "tolerations": tolerations}}
-    shared_place.refresh("template", podTemplate=template)
+    """At rest with it; one that a policy of the cluster refuses stalls the refresh in the policy's own words, and the fix recovers."""
+    toleration = {"key": "batch", "operator": "Exists", "effect": "NoSchedule"}
+    node_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [IN_ZONE]}]}}
+    spec: Json = {"nodeSelector": {"disk": "fast"}, "tolerations": [toleration], "affinity": {"nodeAffinity": node_affinity}}
+    shared_place.refresh("template", podTemplate={"spec": spec})
     shared_place.ready("template")
     version = shared_place.cronjob("template")["metadata"]["resourceVersion"]
-    tolerations[0]["operator"] = "Perhaps"
-    shared_place.edit("template", podTemplate=template)
+    refuse_slow_disks(shared_place)
+    shared_place.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "slow"}}})
     shared_place.until(lambda: shared_place.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
-    assert "Perhaps" in shared_place.status("template")["message"]
+    assert "no slow disks here" in shared_place.status("template")["message"]
     assert shared_place.cronjob("template")["metadata"]["resourceVersion"] == version
-    tolerations[0]["operator"] = "Exists"
-    shared_place.edit("template", podTemplate=template)
+    shared_place.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "fast"}}})
     shared_place.ready("template")
     assert "DriftCorrected" not in [reason for reason, _ in shared_place.events("template")]
+
+
+IN_ZONE = {"key": "zone", "operator": "In", "values": ["a"]}
+
+
+def refuse_slow_disks(place):
+    """Have the API server refuse CronJobs for slow disks in a namespace, and wait until it does."""
+    name = f"slow-{place.namespace}"
+    slow = "object.spec.jobTemplate.spec.template.spec.?nodeSelector['disk'].orValue('') == 'slow'"
+    rules = [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["cronjobs"]}]
+    policy = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicy",
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": rules},
+            "validations": [{"expression": f"!({slow})", "message": "no slow disks here"}],
+        },
+    }
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}}}
+    binding = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingAdmissionPolicyBinding",
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here},
+    }
+    place.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}))
+    patch = {"spec": {"jobTemplate": {"spec": {"template": {"spec": {"nodeSelector": {"disk": "slow"}}}}}}}
+    words = ("patch", "cronjob", "template", "--dry-run=server", "--type=merge", "--patch", json.dumps(patch))
+    eventually(lambda: "no slow disks here" in place.kubectl.attempt(*words).stderr, within=30)

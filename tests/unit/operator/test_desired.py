@@ -5,7 +5,6 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from refresh_api.order import Order
 from refresh_api.spec import RefreshSpec
@@ -180,11 +179,11 @@ def test_the_same_spec_gives_the_same_objects():
 
 
 TEMPLATE = {
-    "metadata": {"labels": {"team": "bi", "dashboards.sigeti.io/refresh": "stolen"}, "annotations": {"mesh": "off"}},
+    "metadata": {"labels": {"team": "bi"}, "annotations": {"mesh": "off"}},
     "spec": {
         "nodeSelector": {"disk": "fast"},
         "tolerations": [{"key": "batch", "operator": "Exists"}],
-        "affinity": {"nodeAffinity": {}},
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}},
         "priorityClassName": "low",
         "imagePullSecrets": [{"name": "registry"}],
         "containers": [{"name": "runner", "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}]}],
@@ -209,11 +208,11 @@ def test_a_pod_template_adds_and_takes_nothing_away():
     assert metadata["labels"]["dashboards.sigeti.io/refresh"] == "phase2"
 
 
-@pytest.mark.parametrize("name", ["REFRESH_ORDER", "RUN_ID", "API_BASE_URL"])
-def test_the_variables_of_the_run_are_protected(name):
-    """Whoever could change them could change what runs."""
-    with pytest.raises(ValidationError, match="are the run's own"):
-        RefreshSpec.model_validate(sample_spec(podTemplate={"spec": {"containers": [{"name": "runner", "env": [{"name": name}]}]}}))
+def test_no_service_finds_a_runs_pod_and_none_gives_it_variables():
+    """A condition that nobody sets keeps it from being ready; the names of Services, which others choose, become no variables of it."""
+    pod = pod_of()
+    assert pod["readinessGates"] == [{"conditionType": "dashboards.sigeti.io/serves"}]
+    assert pod["enableServiceLinks"] is False
 
 
 def test_certificates_and_proxies_of_the_chart_reach_the_pod():

@@ -1,0 +1,88 @@
+"""A schedule in a spec: the cron lines that Kubernetes understands and that come at all, in rules for the CRD as for the models."""
+
+import re
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, WithJsonSchema
+
+from refresh_api import cron
+from refresh_api.values import rule, string_schema
+
+_MONTHS: Final = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_WEEKDAYS: Final = "sun mon tue wed thu fri sat".split()
+_STEP: Final = "0*[1-9][0-9]{0,3}"
+
+
+def _field(number: str, names: str = "") -> str:
+    value = f"({number}|{names})" if names else number
+    return rf"([*?]|{value}(-{value})?)(/{_STEP})?"
+
+
+_FIELDS: Final = (
+    _field("0*[1-5]?[0-9]"),
+    _field("0*(1?[0-9]|2[0-3])"),
+    _field("0*([1-9]|[12][0-9]|3[01])"),
+    _field("0*([1-9]|1[0-2])", f"(?i:{'|'.join(_MONTHS)})"),
+    _field("0*[0-6]", f"(?i:{'|'.join(_WEEKDAYS)})"),
+)
+_PATTERN: Final = "^" + " +".join(f"{item}(,{item})*" for item in _FIELDS) + "$"
+_SAYS: Final = 'write a cron line of five fields (minute, hour, day of month, month, day of week 0-6), like "30 2,5,8 * * *"'
+
+_NUMBERS: Final = "self.lowerAscii()" + "".join(
+    f".replace('{name}', '{number}')" for name, number in [*zip(_MONTHS, range(1, 13), strict=True), *zip(_WEEKDAYS, range(7), strict=True)]
+)
+"""CEL: the line with numbers for names."""
+_FORWARDS: Final = f"{_NUMBERS}.findAll('[0-9]+-[0-9]+').all(r, int(r.split('-')[0]) <= int(r.split('-')[1]))"
+
+
+def _months_outside(wanted: frozenset[int]) -> str:
+    """A pattern of the items of the field of months that hold none of these."""
+    return "|".join(_months_from(first, wanted) for first in range(1, 13) if first not in wanted)
+
+
+def _months_from(first: int, wanted: frozenset[int]) -> str:
+    ends = []
+    for last in range(first, 13):
+        steps = [str(step) for step in range(1, 13) if not wanted & set(range(first, last + 1, step))]
+        stepped = f"/0*({'|'.join([*steps, '1[3-9]', '[2-9][0-9]', '[1-9][0-9]{2,3}'])})"
+        ends.append(f"-0*{last}({stepped}){'?' if '1' in steps else ''}")
+        if last == 12:
+            ends.append(stepped)  # without an end it goes on to December
+    return f"0*{first}({'|'.join(ends)})?"
+
+
+def _never() -> str:
+    """A pattern of lines, with numbers for names, that name a day which none of their months has, and leave the day of the week open."""
+    weekdays = r"([^ ]+,)?[*?](/0*1)?(,[^ ]+)?"
+    long_months = frozenset({1, 3, 5, 7, 8, 10, 12})
+    whens = []
+    for day, months in (("31", _months_outside(long_months)), ("3[01]", _months_outside(frozenset(range(1, 13)) - {2}))):
+        item = f"0*{day}(-0*3[01])?(/{_STEP})?"
+        whens.append(f"{item}(,{item})* +({months})(,({months}))*")
+    return rf"^[^ ]+ +[^ ]+ +({'|'.join(whens)}) +{weekdays}$"
+
+
+def _checked(line: str) -> str:
+    if len(line) > 256:
+        raise ValueError("write at most 256 characters")
+    if line.startswith(("TZ=", "CRON_TZ=")):
+        raise ValueError("the zone belongs into timeZone")
+    cron.parse(line)
+    if not re.fullmatch(_PATTERN, line):
+        raise ValueError(_SAYS)
+    return line
+
+
+CronLine = Annotated[
+    str,
+    AfterValidator(_checked),
+    WithJsonSchema(
+        string_schema(
+            256,
+            rule(f"self.matches(r'{_PATTERN}')", _SAYS),
+            rule(_FORWARDS, "a range begins after its end: write it the other way round, like 1-5"),
+            rule(f"!{_NUMBERS}.matches(r'{_never()}')", "this never comes: there is no such day in any year"),
+        )
+    ),
+]
+"""When runs start."""

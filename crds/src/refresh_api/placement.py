@@ -1,0 +1,239 @@
+"""Where a run's pod goes: tolerations and affinity, as in a pod, with what Kubernetes itself asks of them."""
+
+from enum import StrEnum
+from typing import Annotated, Final, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from refresh_api.maps import LABEL_KEY, LABEL_VALUE, NodeLabels
+from refresh_api.model import SpecModel
+from refresh_api.values import SUBDOMAIN, Text, rule
+
+LabelKey = Annotated[str, LABEL_KEY]
+LabelValue = Annotated[str, LABEL_VALUE]
+_NodeName = Annotated[str, Text(f"^{SUBDOMAIN}$", "write the name of a node", 253)]
+_NamespaceName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "write the name of a namespace", 63)]
+_MOST: Final = 8
+"""Entries of each list in an affinity."""
+
+
+def _rules(*rules: tuple[str, str]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"x-kubernetes-validations": [rule(holds, says) for holds, says in rules]})
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration finds taints."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+_KEYLESS_SAYS: Final = "a toleration without a key has operator: Exists"
+_EXISTS_SAYS: Final = "a toleration with operator: Exists has no value"
+_SECONDS_SAYS: Final = "tolerationSeconds needs effect: NoExecute"
+
+
+class Toleration(SpecModel):
+    """A taint that a pod tolerates."""
+
+    model_config = _rules(
+        ("has(self.key) || (has(self.operator) && self.operator == 'Exists')", _KEYLESS_SAYS),
+        ("!has(self.value) || !has(self.operator) || self.operator != 'Exists'", _EXISTS_SAYS),
+        ("!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')", _SECONDS_SAYS),
+    )
+
+    key: LabelKey | None = Field(default=None, description="Key of the taint; any, with operator: Exists.")
+    operator: TolerationOperator | None = Field(default=None, description="Exists, or Equal. Defaults to Equal.")
+    value: LabelValue | None = Field(default=None, description="Value of the taint.")
+    effect: TaintEffect | None = Field(default=None, description="NoSchedule, PreferNoSchedule or NoExecute; any by default.")
+    toleration_seconds: int | None = Field(
+        default=None, ge=0, le=604_800, description="How long the pod stays after a taint with effect NoExecute."
+    )
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        if self.key is None and self.operator != TolerationOperator.EXISTS:
+            raise ValueError(_KEYLESS_SAYS)
+        if self.value is not None and self.operator == TolerationOperator.EXISTS:
+            raise ValueError(_EXISTS_SAYS)
+        if self.toleration_seconds is not None and self.effect != TaintEffect.NO_EXECUTE:
+            raise ValueError(_SECONDS_SAYS)
+        return self
+
+
+class LabelOperator(StrEnum):
+    """How labels are compared."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+
+
+class NodeOperator(StrEnum):
+    """How a node's labels are compared."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+    EXISTS = "Exists"
+    DOES_NOT_EXIST = "DoesNotExist"
+    GT = "Gt"
+    LT = "Lt"
+
+
+class FieldOperator(StrEnum):
+    """How a node's fields are compared."""
+
+    IN = "In"
+    NOT_IN = "NotIn"
+
+
+_VALUES_SAYS: Final = "In and NotIn take values, Exists and DoesNotExist take none"
+_NUMBER_SAYS: Final = "Gt and Lt take one value, a whole number"
+_VALUES_RULE: Final = "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)"
+
+
+def _values_fit(operator: str, values: list[str]) -> bool:
+    return (operator in ("In", "NotIn")) == bool(values)
+
+
+class LabelExpression(SpecModel):
+    """A condition on a label of pods or namespaces."""
+
+    model_config = _rules((_VALUES_RULE, _VALUES_SAYS))
+
+    key: LabelKey = Field(description="Key of the label.")
+    operator: LabelOperator = Field(description="In, NotIn, Exists or DoesNotExist.")
+    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="What its value is compared with.")
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        if not _values_fit(self.operator, self.values):
+            raise ValueError(_VALUES_SAYS)
+        return self
+
+
+class LabelSelector(SpecModel):
+    """Pods or namespaces, by their labels; all conditions hold."""
+
+    match_labels: NodeLabels = Field(default_factory=dict, description="Labels that they have.")
+    match_expressions: list[LabelExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on their labels.")
+
+
+class NodeExpression(SpecModel):
+    """A condition on a label of nodes."""
+
+    model_config = _rules(
+        (f"self.operator in ['Gt', 'Lt'] || {_VALUES_RULE}", _VALUES_SAYS),
+        (
+            "!(self.operator in ['Gt', 'Lt']) || (has(self.values) && size(self.values) == 1 && self.values[0].matches('^[0-9]{1,15}$'))",
+            _NUMBER_SAYS,
+        ),
+    )
+
+    key: LabelKey = Field(description="Key of the label.")
+    operator: NodeOperator = Field(description="In, NotIn, Exists, DoesNotExist, Gt or Lt.")
+    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="What its value is compared with.")
+
+    @model_validator(mode="after")
+    def _has_values(self) -> Self:
+        if self.operator in (NodeOperator.GT, NodeOperator.LT):
+            (number,) = self.values if len(self.values) == 1 else ("",)
+            if not (number.isascii() and number.isdigit() and len(number) <= 15):
+                raise ValueError(_NUMBER_SAYS)
+        elif not _values_fit(self.operator, self.values):
+            raise ValueError(_VALUES_SAYS)
+        return self
+
+
+class NodeField(SpecModel):
+    """A condition on a field of nodes: their name."""
+
+    key: Annotated[str, Text(r"^metadata\.name$", "write metadata.name: no other field is known", 32)] = Field(description="metadata.name.")
+    operator: FieldOperator = Field(description="In or NotIn.")
+    values: list[_NodeName] = Field(min_length=1, max_length=1, description="The node.")
+
+
+class NodeTerm(SpecModel):
+    """Nodes for which all conditions hold."""
+
+    match_expressions: list[NodeExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on their labels.")
+    match_fields: list[NodeField] = Field(default_factory=list, max_length=_MOST, description="Conditions on their names.")
+
+
+class NodeTerms(SpecModel):
+    """Nodes for which one of the terms holds."""
+
+    node_selector_terms: list[NodeTerm] = Field(min_length=1, max_length=_MOST, description="The terms.")
+
+
+class PreferredNodes(SpecModel):
+    """Nodes that are preferred."""
+
+    weight: int = Field(ge=1, le=100, description="How much, from 1 to 100.")
+    preference: NodeTerm = Field(description="Which nodes.")
+
+
+class PodTerm(SpecModel):
+    """Pods beside which a pod runs, or does not."""
+
+    label_selector: LabelSelector | None = Field(default=None, description="Which pods, by their labels; none by default.")
+    topology_key: LabelKey = Field(description="Label of nodes whose equal value means the same place, for example kubernetes.io/hostname.")
+    namespaces: list[_NamespaceName] = Field(
+        default_factory=list, max_length=_MOST, description="Namespaces of these pods; the refresh's by default."
+    )
+    namespace_selector: LabelSelector | None = Field(default=None, description="Namespaces of these pods, by their labels.")
+
+
+class PreferredPods(SpecModel):
+    """Neighbours that are preferred, or avoided."""
+
+    weight: int = Field(ge=1, le=100, description="How much, from 1 to 100.")
+    pod_affinity_term: PodTerm = Field(description="Which neighbours.")
+
+
+class NodeAffinity(SpecModel):
+    """Which nodes a pod likes."""
+
+    required: NodeTerms | None = Field(
+        default=None, alias="requiredDuringSchedulingIgnoredDuringExecution", description="Nodes without which it does not run."
+    )
+    preferred: list[PreferredNodes] = Field(
+        default_factory=list,
+        max_length=_MOST,
+        alias="preferredDuringSchedulingIgnoredDuringExecution",
+        description="Nodes where it runs rather than elsewhere.",
+    )
+
+
+class PodAffinity(SpecModel):
+    """Which neighbours a pod likes, or avoids."""
+
+    required: list[PodTerm] = Field(
+        default_factory=list,
+        max_length=_MOST,
+        alias="requiredDuringSchedulingIgnoredDuringExecution",
+        description="What must hold, or it does not run.",
+    )
+    preferred: list[PreferredPods] = Field(
+        default_factory=list,
+        max_length=_MOST,
+        alias="preferredDuringSchedulingIgnoredDuringExecution",
+        description="What should hold.",
+    )
+
+
+class Affinity(SpecModel):
+    """Which nodes and neighbours a pod likes."""
+
+    node_affinity: NodeAffinity | None = Field(default=None, description="Which nodes it likes.")
+    pod_affinity: PodAffinity | None = Field(default=None, description="Which neighbours it likes.")
+    pod_anti_affinity: PodAffinity | None = Field(default=None, description="Which neighbours it avoids.")

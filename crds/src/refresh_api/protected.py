@@ -1,0 +1,78 @@
+"""What users can't set on the pods of their runs: variables, labels and annotations that change what runs, as whom, or who finds it.
+
+Annotations of others can't all be known: a cluster with a webhook of its own that acts on them has to say itself who may set them.
+"""
+
+import re
+from typing import Final
+
+from refresh_api import names
+
+_VARIABLES: Final = (
+    *(names.ORDER_ENV, names.RUN_ID_ENV, names.RUN_FAILURES_ENV, names.POD_NAME_ENV, names.API_BASE_URL_ENV, names.RUN_URL_TEMPLATE_ENV),
+    *("BASH_ENV", "BROWSER", "DO_NOT_TRACK", "EDITOR", "ENV", "HOME", "HOSTALIASES", "HOSTNAME", "IFS", "KUBECONFIG", "LOCALDOMAIN"),
+    *("LOCPATH", "LOGNAME", "NETRC", "NLSPATH", "OLDPWD", "PAGER", "PATH", "PS4", "PWD", "SHELL", "SHELLOPTS", "TEMP", "TEMPDIR"),
+    *("TERMINFO", "TERMINFO_DIRS", "TMP", "TMPDIR", "TZDIR", "USER", "VIRTUAL_ENV", "VISUAL"),
+)
+"""The run's own variables, and those by which programs find code, files and servers."""
+_VARIABLE_PREFIXES: Final = (
+    *("_", "CURL_", "DBT_", "DYLD_", "GCONV_", "GETCONF_", "GIT_", "GLIBC_", "GSS", "KRB5", "KUBERNETES_", "LD_", "MALLOC_", "NETWORKX_"),
+    *("NODE_", "OPENSSL", "PERL", "PG", "PIP_", "PSYCOPG", "PYDANTIC_", "PYTHON", "REFRESH_", "REQUESTS_", "RES_", "RUN_", "SSL", "XDG_"),
+)
+"""The same, by how they begin: the linker's, Python's, PostgreSQL's, dbt's, the cluster's, those of certificates."""
+VARIABLE_PATTERN: Final = rf"^(({'|'.join(_VARIABLES)})$|{'|'.join(_VARIABLE_PREFIXES)})"
+VARIABLE_SAYS: Final = (
+    "this variable is protected: it could change what runs or whom the run talks to (PATH, HOME, TMPDIR, PYTHON…, LD_…, PG…, DBT_…, "
+    "KUBERNETES_…, REFRESH_…, SSL… and their like). Choose another name; give values to models by dbt.vars, certificates by the "
+    "chart's caBundle"
+)
+
+_DOMAINS: Final = (
+    *("kubernetes.io", "k8s.io", names.GROUP),
+    # they have others change the pod: sidecars, further containers and images, Secrets, cloud identities, networks, runtimes
+    *("amazonaws.com", "cilium.io", "cncf.io", "dapr.io", "hashicorp.com", "istio.io", "katacontainers.io", "linkerd.io", "openshift.io"),
+    *("opentelemetry.io", "ovn.org", "projectcalico.org", "admission.datadoghq.com", "workload.identity"),
+)
+"""Domains whose labels and annotations act on a pod, with all below them."""
+ALLOWED_KEYS: Final = (
+    "cluster-autoscaler.kubernetes.io/safe-to-evict",
+    "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes",
+    "sidecar.istio.io/inject",
+    "sidecar.istio.io/proxyCPU",
+    "sidecar.istio.io/proxyCPULimit",
+    "sidecar.istio.io/proxyMemory",
+    "sidecar.istio.io/proxyMemoryLimit",
+    "traffic.sidecar.istio.io/excludeOutboundIPRanges",
+    "traffic.sidecar.istio.io/excludeOutboundPorts",
+    "linkerd.io/inject",
+    "config.linkerd.io/skip-outbound-ports",
+)
+"""Keys in these domains that place a pod or keep others from changing it."""
+_RUNTIMES: Final = (
+    "io.kubernetes.",
+    "io.containerd.",
+    "io.katacontainers.",
+    "cri-o.",
+    "run.oci.",
+    "org.systemd.",
+    "module.wasm.",
+    "com.docker.",
+)
+"""How annotations begin that container runtimes act on."""
+_SELECTED_BY: Final = (
+    *("aadpodidbinding", "app", "component", "controller-revision-hash", "controller-uid", "instance", "job-name", "k8s-app", "name"),
+    *("pod-template-hash", "release", "role", "run", "service", "tier"),
+)
+"""Labels without a domain by which Services and controllers find their pods."""
+
+_DOMAIN_PATTERN: Final = rf"([^/]*\.)?({'|'.join(re.escape(each) for each in _DOMAINS)})/"
+ANNOTATION_PATTERN: Final = rf"^(?i:{_DOMAIN_PATTERN}|{'|'.join(re.escape(each) for each in _RUNTIMES)})"
+LABEL_PATTERN: Final = rf"^(?i:{_DOMAIN_PATTERN}|({'|'.join(_SELECTED_BY)})$)"
+LABEL_SAYS: Final = (
+    "this label is protected: it could make the pod a part of a Service or change what runs (app, name and their like, labels of "
+    "kubernetes.io, k8s.io, istio.io …). Choose a key with your own domain, like example.org/team"
+)
+ANNOTATION_SAYS: Final = (
+    "this annotation is protected: it could change what runs, or as whom (those of kubernetes.io, k8s.io, istio.io, cloud identities, "
+    "container runtimes and their like). The guide's page on security lists what is allowed"
+)

@@ -1,0 +1,251 @@
+"""The API server and the models take or refuse the same specs; what they take, Kubernetes takes as a CronJob and leaves as it is."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from refresh_api.crd import structural
+from refresh_api.objects import Json
+from refresh_api.spec import RefreshSpec
+from refresh_operator.desired import cronjob
+from refresh_operator.drift import differences
+from refresh_operator.settings import Settings
+from refresh_operator.world import refresh_of
+from support.apiserver import ApiServer
+from support.doors import FULL, judged, mutants, shown, with_value
+from support.worlds import UID, at
+
+SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1")
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+CASES = int(os.environ.get("DOOR_CASES", "250"))
+"""Specs that are tried; `make test` tries few, always the same."""
+
+
+@pytest.fixture(scope="module")
+def doors(contract: object, api: ApiServer) -> ApiServer:
+    """An API server that serves DashboardRefreshes."""
+    assert contract
+    return api
+
+
+def schema_paths(schema: dict[str, Any]) -> set[str]:
+    found = set()
+    for name, child in schema.get("properties", {}).items():
+        below = schema_paths(child) | schema_paths(child.get("items", {}))
+        found |= {name} | {f"{name}.{each}" for each in below}
+    return found
+
+
+def value_paths(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(value_paths, value))
+    found = set()
+    for name, child in value.items() if isinstance(value, dict) else ():
+        found |= {name} | {f"{name}.{each}" for each in value_paths(child)}
+    return found
+
+
+def test_the_full_spec_has_every_field_and_is_taken_by_all(doors):
+    """The control of all that follows: what is changed in it is what a door refuses."""
+    assert schema_paths(structural(RefreshSpec)) - value_paths(FULL) == {"cache.version.field"}
+    assert why_not_at_rest(doors, FULL) == ""
+
+
+def test_the_doors_disagree_on_nothing(doors):
+    """Hypothesis changes the full spec in one or two places: letters, types, nulls, numbers, lengths, keys."""
+
+    @settings(max_examples=CASES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(mutants())
+    def agree(spec):
+        verdict = judged(doors, spec)
+        assert verdict.agreed or "dbt.vars" in verdict.models_say, (
+            f"{shown(spec)}\nserver: {verdict.server_says or 'taken'}\nmodels: {verdict.models_say or 'taken'}"
+        )
+        if verdict.read and verdict.stored:
+            assert RefreshSpec.model_validate(verdict.stored) == verdict.read, shown(spec)
+            assert why_not_at_rest(doors, spec) == "", shown(spec)
+
+    agree()
+
+
+def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
+    """What Kubernetes says against the CronJob of a spec, or changes in it; nothing where the operator comes to rest with it."""
+    metadata: Json = {"name": "doors", "namespace": "default", "uid": UID, "generation": 1, "creationTimestamp": at(0)}
+    refresh = refresh_of({"metadata": metadata, "spec": spec})
+    if not isinstance(refresh.spec, RefreshSpec):
+        return f"{refresh.spec}"
+    desired = cronjob(refresh, refresh.spec, SETTINGS, suspended=False)
+    taken, answer = doors.rehearse("default", "cronjobs", desired)
+    return str(differences(desired, answer) or "") if taken else str(answer["message"])
+
+
+def pod(**spec: Any) -> dict[str, Any]:
+    """A pod template."""
+    return {"podTemplate": {"spec": spec}}
+
+
+def labelled(key: str, value: str = "x") -> dict[str, Any]:
+    return {"podTemplate": {"metadata": {"labels": {key: value}}}}
+
+
+def annotated(key: str, value: str = "x") -> dict[str, Any]:
+    return {"podTemplate": {"metadata": {"annotations": {key: value}}}}
+
+
+def variable(name: str, value: str = "x") -> dict[str, Any]:
+    return pod(containers=[{"name": "runner", "env": [{"name": name, "value": value}]}])
+
+
+def selecting(*selectors: str) -> dict[str, Any]:
+    return {"layers": [{"name": "a", "select": list(selectors)}]}
+
+
+def quantities(**limits: Any) -> dict[str, Any]:
+    return {"resources": {"requests": {}, "limits": limits}}
+
+
+VARIABLES = """PATH HOME TMPDIR TEMP TMP SHELL USER ENV BASH_ENV IFS PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE
+PYTHONWARNINGS PYTHONBREAKPOINT LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH LOCPATH MALLOC_TRACE HOSTALIASES RES_OPTIONS
+LOCALDOMAIN KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBECONFIG PGHOST PGHOSTADDR PGSERVICEFILE PGOPTIONS PGPASSFILE PGSSLROOTCERT
+PGSYSCONFDIR DBT_PROFILES_DIR DBT_PROJECT_DIR DBT_TARGET_PATH DBT_ENGINE_X DBT_ENV_SECRET_X REFRESH_ORDER REFRESH_ANYTHING RUN_ID
+RUN_FAILURES POD_NAME API_BASE_URL RUN_URL_TEMPLATE SSL_CERT_FILE SSL_CERT_DIR SSLKEYLOGFILE OPENSSL_CONF OPENSSL_MODULES
+REQUESTS_CA_BUNDLE CURL_CA_BUNDLE KRB5_CONFIG KRB5CCNAME XDG_CONFIG_HOME GIT_SSH_COMMAND NETRC TZDIR PSYCOPG_IMPL _PYTHON_SYSCONFIGDATA_NAME
+DO_NOT_TRACK PERL5LIB NODE_OPTIONS""".split()
+LABELS = """app.kubernetes.io/name app.kubernetes.io/instance app.kubernetes.io/managed-by app k8s-app name component run job-name
+controller-uid pod-template-hash batch.kubernetes.io/job-name dashboards.sigeti.io/refresh sub.dashboards.sigeti.io/x kubernetes.io/x
+x.k8s.io/y pod-security.kubernetes.io/enforce azure.workload.identity/use aadpodidbinding istio.io/rev APP""".split()
+ANNOTATIONS = """container.apparmor.security.beta.kubernetes.io/runner seccomp.security.alpha.kubernetes.io/pod kubernetes.io/config.source
+kubectl.kubernetes.io/default-container cdi.k8s.io/gpu dashboards.sigeti.io/token sidecar.istio.io/userVolume sidecar.istio.io/proxyImage
+inject.istio.io/templates vault.hashicorp.com/agent-inject k8s.v1.cni.cncf.io/networks iam.amazonaws.com/role
+io.kubernetes.cri-o.userns-mode run.oci.handler cni.projectcalico.org/ipAddrs config.linkerd.io/proxy-image
+instrumentation.opentelemetry.io/inject-python openshift.io/scc""".split()
+REFUSED = {
+    **{f"variable {name}": (variable(name), "this variable is protected") for name in VARIABLES},
+    **{f"label {key}": (labelled(key), "this label is protected") for key in LABELS},
+    **{f"annotation {key}": (annotated(key), "this annotation is protected") for key in ANNOTATIONS},
+    "a priority of the system": (pod(priorityClassName="system-node-critical"), "the cluster's own pods"),
+    "a variable with NUL": (variable("A", "a\x00b"), "without control characters"),
+    "65 dbt variables": ({"dbt": {"vars": {f"v{number}": 1 for number in range(65)}}}, "64"),
+    "65 variables": (pod(containers=[{"name": "runner", "env": [{"name": f"V{number}"} for number in range(65)]}]), "64"),
+    "33 labels": ({"podTemplate": {"metadata": {"labels": {f"l{number}": "x" for number in range(33)}}}}, "32"),
+    "33 annotations": ({"podTemplate": {"metadata": {"annotations": {f"l{number}": "x" for number in range(33)}}}}, "32"),
+    "33 labels of nodes": (pod(nodeSelector={f"l{number}": "x" for number in range(33)}), "32"),
+    "a blank that does not break in a selector": (selecting("a\u00a0b"), "one dbt selector"),
+    "a unit separator in a selector": (selecting("a\x1fb"), "one dbt selector"),
+    "a NUL in a selector": (selecting("a\x00b"), "one dbt selector"),
+    "a label that is none": (labelled("a b"), "the key of a label"),
+    "a value of a label that is none": (labelled("a", "x y"), "the value of a label"),
+    "a number as a label": ({"podTemplate": {"metadata": {"labels": {"a": 1}}}}, "string"),
+    "a toleration that is misspelt": (pod(tolerations=[{"key": "a", "operatr": "Exists"}]), "operatr"),
+    "a toleration of an unknown kind": (pod(tolerations=[{"key": "a", "operator": "Perhaps"}]), "Exists"),
+    "a toleration of all without Exists": (pod(tolerations=[{"effect": "NoSchedule"}]), "operator: Exists"),
+    "an affinity that is misspelt": (pod(affinity={"nodeAfinity": {}}), "nodeAfinity"),
+    "values for Exists": (
+        pod(affinity={"podAffinity": {REQUIRED: [
+            {"topologyKey": "a", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}]}}),
+        "take none",
+    ),
+    "volumes": (pod(volumes=[{"name": "x", "hostPath": {"path": "/"}}]), "volumes"),
+    "a host's network": (pod(hostNetwork=True), "hostNetwork"),
+    "another account": (pod(serviceAccountName="admin"), "serviceAccountName"),
+    "another command": (pod(containers=[{"name": "runner", "command": ["sh"]}]), "command"),
+    "another container": (pod(containers=[{"name": "sidecar"}]), "runner"),
+    "variables from a Secret": (pod(containers=[{"name": "runner", "envFrom": [{"secretRef": {"name": "x"}}]}]), "envFrom"),
+    "a variable from a Secret": (pod(containers=[{"name": "runner", "env": [{"name": "A", "valueFrom": {}}]}]), "valueFrom"),
+    "init containers": (pod(initContainers=[{"name": "x", "image": "y"}]), "initContainers"),
+    "a variable twice": (pod(containers=[{"name": "runner", "env": [{"name": "A"}, {"name": "A"}]}]), "A"),
+    "an endpoint twice": ({"cache": {"endpoints": ["/a", "/a"]}}, "/a"),
+    "a number in quotes": ({"retries": "1"}, "number"),
+    "true for a number": ({"retries": True}, "number"),
+    "yes for true": ({"suspend": "yes"}, "true or false"),
+    "another spelling of a field": ({"time_zone": "Etc/UTC"}, "time_zone"),
+    "a moment in seconds": ({"suspendUntil": 1767225600}, "moment"),
+    "a moment with a blank": ({"suspendUntil": "2026-12-24 18:00:00Z"}, "moment"),
+    "a range that begins after its end": ({"schedule": "0 0 * * sat-sun"}, "begins after its end"),
+    "a day that never comes": ({"schedule": "0 0 31 2-6/2 *"}, "never comes"),
+    "a tab in a schedule": ({"schedule": "0 0\t* * *"}, "five fields"),
+    "a zone of some systems": ({"timeZone": "posix/Etc/UTC"}, "IANA"),
+    "a key that leads out of its folder": (
+        {"cache": {"endpoints": ["/a"], "authorizationSecretRef": {"name": "a", "key": ".."}}},
+        "key of a Secret",
+    ),
+    "a name with two dots": ({"warehouse": {"secretRef": {"name": "a..b"}}}, "name of an object"),
+    "a thousandth of a thousandth": (quantities(cpu="0.0001"), "quantity"),
+    "more than there is": (quantities(memory="2Ei"), "at most 1Ei"),
+    "more digits than a number has": (quantities(memory="1" * 19), "quantity"),
+    "a title of two lines": ({"title": "a\nb"}, "one line"),
+}  # fmt: skip
+MOMENTS = ["0000-02-29T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999-14:00", "2026-12-24t18:00:00z"]
+TAKEN = {
+    **{f"variable {name}": variable(name) for name in ("HTTP_PROXY", "https_proxy", "NO_PROXY", "ALL_PROXY", "TENANT", "my_var", "TZ")},
+    "the autoscaler": annotated("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+    "karpenter": annotated("karpenter.sh/do-not-disrupt", "true"),
+    "no sidecar, by annotation": annotated("sidecar.istio.io/inject", "false"),
+    "no sidecar, by label": labelled("sidecar.istio.io/inject", "false"),
+    "no proxy of linkerd": annotated("linkerd.io/inject", "disabled"),
+    "a label of a team": labelled("team", "bi"),
+    "a label of a domain": labelled("example.org/cost-center", "4711"),
+    "nodes by Kubernetes' own labels": pod(nodeSelector={"kubernetes.io/arch": "amd64", "node.kubernetes.io/instance-type": "m5.large"}),
+    "all taints": pod(tolerations=[{"operator": "Exists"}]),
+    "an autumn's 31st": {"schedule": "0 0 31 9-11 *"},
+    "a leap day": {"schedule": "0 0 29 2 *"},
+    "nulls": {"suspend": None, "title": None, "notifications": None, "podTemplate": None, "timeout": None, "dbt": {"vars": None}},
+    "a null in dbt's variables": {"dbt": {"vars": {"a": None, "b": [None]}}},
+    "a whole number with a point": {"retries": 1.0},
+    "no limits": quantities(),
+    "an empty variable": variable("TENANT", ""),
+    "an affinity with nothing in it": pod(affinity={"nodeAffinity": {}, "podAffinity": {REQUIRED: []}}),
+    "names in other scripts": {"title": "Été 😀", "dbt": {"vars": {"é": "😀"}}},
+    **{f"the moment {moment}": {"suspendUntil": moment} for moment in MOMENTS},
+}  # fmt: skip
+
+
+def changed(change: dict[str, Any]) -> dict[str, Any]:
+    """A short spec with a change."""
+    short = {"schedule": "30 2 * * *", "warehouse": {"secretRef": {"name": "w"}}, "layers": [{"name": "a", "select": ["a"]}]}
+    return {**short, **copy.deepcopy(change)}
+
+
+@pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_both_refuse_it_in_words(doors, change, says):
+    """The same words stand in the CRD and in the models, or Kubernetes' own."""
+    verdict = judged(doors, changed(change))
+    assert (verdict.stored, verdict.read) == (None, None)
+    assert says in verdict.server_says or says in verdict.models_say
+    assert "\n" in verdict.models_say
+
+
+@pytest.mark.parametrize("change", TAKEN.values(), ids=TAKEN.keys())
+def test_both_take_it_and_kubernetes_leaves_its_cronjob_as_it_is(doors, change):
+    """The control of all refusals."""
+    verdict = judged(doors, changed(change))
+    assert verdict.read, verdict.models_say
+    assert verdict.stored, verdict.server_says
+    assert RefreshSpec.model_validate(verdict.stored) == verdict.read
+    assert why_not_at_rest(doors, changed(change)) == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [(2**63, "in quotes"), (-1e19, "in quotes"), (json.loads("[" * 40 + "]" * 40), "nested too deeply")],
+)
+def test_what_the_api_server_cannot_look_into_the_models_refuse(doors, value, says):
+    """dbt variables are any JSON to the API server; the refresh is then stalled, in these words. The control is the number next to it."""
+    verdict = judged(doors, changed({"dbt": {"vars": {"a": value}}}))
+    assert verdict.stored
+    assert says in verdict.models_say
+    assert judged(doors, changed({"dbt": {"vars": {"a": 2**63 - 1}}})).read
+
+
+def test_a_difference_between_the_doors_would_be_seen(doors):
+    """The control of the search: where the models are asked about another spec than the API server, they do not agree."""
+    bad = with_value(FULL, ("retries",), 11)
+    assert judged(doors, bad).stored is None
+    assert RefreshSpec.model_validate(FULL)
+    assert judged(doors, FULL).stored

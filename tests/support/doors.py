@@ -1,0 +1,247 @@
+"""The two doors that a spec goes through: the API server with the CRD, and the models; and specs with which to try them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from refresh_api.names import API_VERSION, KIND
+from refresh_api.spec import RefreshSpec
+from support.apiserver import ApiServer
+
+Json = dict[str, Any]
+Route = tuple[str | int, ...]
+
+_LABELS = {"matchLabels": {"team": "bi"}, "matchExpressions": [{"key": "tier-of", "operator": "In", "values": ["a", "b"]}]}
+_POD_TERM = {"topologyKey": "kubernetes.io/hostname", "labelSelector": _LABELS, "namespaces": ["bi"], "namespaceSelector": _LABELS}
+_PODS = {
+    "requiredDuringSchedulingIgnoredDuringExecution": [_POD_TERM],
+    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 5, "podAffinityTerm": _POD_TERM}],
+}
+_NODE_TERM = {
+    "matchExpressions": [{"key": "zone", "operator": "NotIn", "values": ["a"]}, {"key": "cores", "operator": "Gt", "values": ["4"]}],
+    "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-1"]}],
+}
+_NODES = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [_NODE_TERM]},
+    "preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": _NODE_TERM}],
+}
+_RESOURCES = {
+    "requests": {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+    "limits": {"cpu": 2, "memory": "4Gi", "ephemeral-storage": "10Gi"},
+}
+_POD_TEMPLATE = {
+    "metadata": {"labels": {"example.org/team": "bi"}, "annotations": {"sidecar.istio.io/inject": "false", "note": "any text, é"}},
+    "spec": {
+        "nodeSelector": {"kubernetes.io/arch": "amd64"},
+        "tolerations": [
+            {"key": "batch", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 30},
+            {"operator": "Exists"},
+        ],
+        "affinity": {"nodeAffinity": _NODES, "podAffinity": _PODS, "podAntiAffinity": _PODS},
+        "priorityClassName": "low",
+        "imagePullSecrets": [{"name": "registry"}],
+        "containers": [{"name": "runner", "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "TENANT"}]}],
+    },
+}
+FULL: Json = {
+    "title": "Phase 2",
+    "schedule": "30 2,5,8 1-15/2 jan-mar,6 MON-FRI",
+    "timeZone": "Europe/Paris",
+    "suspend": False,
+    "suspendUntil": "2026-12-24T18:00:00Z",
+    "suspendAfterFailures": 3,
+    "after": {"name": "main", "within": "2h"},
+    "warehouse": {"secretRef": {"name": "warehouse"}},
+    "lock": {"onHeld": "Wait", "wait": "5m"},
+    "dbt": {"threads": 4, "target": "prod", "schema": "dwh", "vars": {"as_of": "2026-01-31", "deep": {"a": [1, None, {"b": True}]}}},
+    "layers": [
+        {"name": "staging", "select": ["stg_a", "tag:x"], "exclude": ["path:models/b"], "timeout": "120s", "retries": 1},
+        {"name": "marts", "select": ["+mart_a"]},
+    ],
+    "sources": {"onStale": "Warn", "timeout": "60s"},
+    "tests": {"select": ["tag:P2"], "exclude": ["a"], "onFailure": "Fail", "timeout": "2m", "retries": 0, "sampleRows": 5},
+    "validation": {
+        "maxNullShare": "10%",
+        "marts": [
+            {
+                "relation": "dwh.mart_a",
+                "keys": ["zone_id", "annee"],
+                "maxNullShare": "2.5%",
+                "unique": ["id"],
+                "newest": {"column": "day", "maxAgeDays": 3},
+                "maxRowChange": "50%",
+            },
+            {"relation": "dwh.mart_b"},
+        ],
+    },
+    "publish": "Swap",
+    "onUnchanged": "Skip",
+    "cache": {
+        "baseUrl": "http://dashboard-api:8000",
+        "timeout": "30s",
+        "endpoints": ["/api/a", "/api/b"],
+        "fromExposures": True,
+        "version": {"header": "X-Data-Version"},
+        "authorizationSecretRef": {"name": "api", "key": "token"},
+    },
+    "notifications": [
+        {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}, "when": ["Failed"]},
+        {"email": {"to": ["admin@sigeti.local"], "smtpSecretRef": {"name": "smtp"}}},
+    ],
+    "freshness": {"maxStaleness": "4h"},
+    "history": {"retentionDays": 30},
+    "timeout": "15m",
+    "retries": 2,
+    "startTimeout": "5m",
+    "resources": _RESOURCES,
+    "podTemplate": _POD_TEMPLATE,
+}
+"""A spec with every field, but for the one of two that exclude each other."""
+FULL = json.loads(json.dumps(FULL))  # nothing is there twice, or one change would be several
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the doors say of one spec."""
+
+    stored: Json | None
+    """The spec as the API server would store it; None where it refuses."""
+    server_says: str
+    read: RefreshSpec | None
+    """The spec as the models read it; None where they refuse."""
+    models_say: str
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both take it, or both refuse."""
+        return (self.stored is None) == (self.read is None)
+
+
+def judged(api: ApiServer, spec: object) -> Verdict:
+    """Ask both doors; nothing is kept."""
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "doors"}, "spec": spec}
+    taken, answer = api.rehearse("default", "dashboardrefreshes", body)
+    try:
+        read, says = RefreshSpec.model_validate(spec), ""
+    except ValidationError as error:
+        read, says = None, str(error)
+    return Verdict(answer["spec"] if taken else None, "" if taken else str(answer.get("message")), read, says)
+
+
+def at(value: Any, path: Route) -> Any:
+    """What is at a path."""
+    for key in path:
+        value = value[key]
+    return value
+
+
+def with_value(spec: Json, path: Route, new: object) -> Json:
+    """A copy with another value at a path."""
+    changed: Json = copy.deepcopy(spec)
+    at(changed, path[:-1])[path[-1]] = new
+    return changed
+
+
+_ODD = ["\x00", "\x0b", "\x1f", "\x7f", "\x85", "\xa0", "\u2003", "\u200b", "\u2028", "\ufeff", "ſ", "K", "٣", "é", "😀", "\n", "\r", "\t"]
+_ASCII = list(" !\"#$%&'()*+,-./0:;<=>?@A[\\]^_`a{|}~")
+_TEXTS = ["", " ", "-", ".", "..", "a..b", "a.-b", "-a", "a-", "A", "0", "00", "1e3", "true", "null", "~", "a" * 63, "a" * 64, "a" * 254]
+_TEXTS += [
+    "0s",
+    "1s",
+    "168h",
+    "168h1s",
+    "0h0m1s",
+    "1h30m",
+    "100%",
+    "100.0%",
+    "100.00001%",
+    "010%",
+    "0.0001",
+    "0.001",
+    "1.5Gi",
+    "2Ei",
+    "1Ei",
+]
+_TEXTS += ["1" * 19, "9" * 33, "* * * * *", "* * * * 7", "*/0 * * * *", "0 0 31 2-6/2 *", "0 0 31 4-5 ?", "5-1 * * * *", "0 0 * * sat-sun"]
+_TEXTS += [
+    "Etc/UTC",
+    "posix/Etc/UTC",
+    "right/UTC",
+    "Local",
+    "localtime",
+    "EST5EDT",
+    "etc/utc",
+    "2026-02-30T00:00:00Z",
+    "2026-01-01T24:00:00Z",
+]
+_TEXTS += [
+    "9999-12-31T23:59:59Z",
+    "9999-12-31T23:59:59-12:00",
+    "0001-01-01T00:00:00Z",
+    "2026-01-01T00:00:00+23:59",
+    "2026-01-01T00:00:00.5Z",
+]
+_TEXTS += ["http://", "https://a?b", "a@b@c", "#", "@x", "/", "app", "kubernetes.io/x", "x.k8s.io/y", "PATH", "_x", "lower_case"]
+_OTHERS = [None, True, False, 0, 1, -1, 1.0, 1.5, 10**15, 2**63, [], {}, [None], {"a": None}, "1", "true"]
+
+
+def _tweaked(text: str) -> st.SearchStrategy[str]:
+    """A text that differs in one place."""
+    letters = st.sampled_from(_ODD + _ASCII)
+    where = st.integers(0, len(text))
+    inserted = st.builds(lambda letter, index: text[:index] + letter + text[index:], letters, where)
+    return st.one_of(inserted, letters.map(lambda letter: text + letter), letters.map(lambda letter: letter + text))
+
+
+def _mutated_list(value: list[Any]) -> st.SearchStrategy[Any]:
+    choices = [[], [*value, None], value * 2, value * 120]
+    return st.sampled_from(choices + [[*value, f"x{number}"] for number in range(2)])
+
+
+def _mutated_map(value: Json) -> st.SearchStrategy[Any]:
+    smaller = [{name: each for name, each in value.items() if name != gone} for gone in value]
+    bigger = [value | {f"k{number}": "v" for number in range(size)} for size in (1, 32, 33, 64, 65)]
+    keys = st.sampled_from(_ODD + _ASCII + _TEXTS).map(lambda key: value | {key: "v"})
+    return st.one_of(st.sampled_from([*smaller, *bigger, value | {"null": None}]), keys)
+
+
+@st.composite
+def _routes(draw: st.DrawFn, spec: Json) -> Route:
+    """A path in a spec; each field is as likely as its neighbours, however much is below it."""
+    path: Route = (draw(st.sampled_from(sorted(spec))),)
+    while (value := at(spec, path)) and isinstance(value, dict | list) and draw(st.integers(0, 4)):
+        path = (*path, draw(st.sampled_from(sorted(value, key=str) if isinstance(value, dict) else range(len(value)))))
+    return path
+
+
+@st.composite
+def mutants(draw: st.DrawFn) -> Json:
+    """Specs that differ from the full one in one or two places."""
+    spec = copy.deepcopy(FULL)
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(_routes(spec))
+        value = at(spec, path)
+        options: list[st.SearchStrategy[Any]] = [st.sampled_from(_OTHERS), st.sampled_from(_TEXTS)]
+        if isinstance(value, str):
+            options += [_tweaked(value)] * 3
+        elif isinstance(value, bool):
+            options.append(st.just(not value))
+        elif isinstance(value, int):
+            options += [st.integers(-2, 200), st.just(float(value)), st.just(str(value))]
+        elif isinstance(value, list):
+            options += [_mutated_list(value)] * 2
+        elif isinstance(value, dict):
+            options += [_mutated_map(value)] * 2
+        spec = with_value(spec, path, draw(st.one_of(options)))
+    return spec
+
+
+def shown(spec: object) -> str:
+    """A spec in which odd letters can be seen."""
+    return json.dumps(spec, ensure_ascii=True)
