@@ -14,6 +14,7 @@ from refresh_api.order import ExitCode
 from refresh_runner import artifacts, parsed
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.dbt import Dbt
+from refresh_runner.dbt_templates import Templates
 from refresh_runner.dbt_tests import Statements, agreed
 from refresh_runner.derived_names import beside
 from refresh_runner.failures import RunFailedError
@@ -58,7 +59,7 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None],
         return ExitCode.OK
     try:
         with _read(project, settings, *_PLACES[0]) as one, _read(project, settings, *_PLACES[1]) as other:
-            kept = _Reading(path, files, settings, others)
+            kept = _Reading(path, files, others)
             return _keep(kept, one, other, lambda text: say(f"{project} {text}"))
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
@@ -72,7 +73,6 @@ class _Reading:
     path: Path
     files: ProjectFiles
     """As they were before."""
-    settings: DbtSettings
     others: Collection[Path]
 
 
@@ -83,7 +83,7 @@ def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -
         return ExitCode.OK
     parsed.move(other.manifest, _PLACES[1][0].dbname)
     tests = _tests(one, other)
-    if parsed.place(one.project, reading.settings) != reading.path:
+    if project_files(one.project) != reading.files:
         say("was changed while it was read, so nothing is kept of it")
         return ExitCode.OK
     parsed.write(reading.path, one.manifest, tests, reading.others)
@@ -99,19 +99,21 @@ def _why_not(reading: _Reading, one: Dbt, other: Dbt) -> str | None:
         return f"dbt reads {unknown[0]}, which dbt_project.yml does not name"
     if variables := one.environment():
         return f"it reads environment variables: {', '.join(variables)}"
-    return parsed.difference(one.manifest, other.manifest)
+    return parsed.difference(one.manifest, other.manifest) or Templates(one.manifest).why_reading_may_differ(one.written_settings())
 
 
 def _tests(one: Dbt, other: Dbt) -> Statements:
-    """Return the statements of the tests that are the same for both, wherever tables are built."""
+    """Return the statements of the tests that can't be others in another run, wherever tables are built."""
     everything = Selection(("*",))
     for relation, table in other.tables(other.models(everything)).items():
         other.put(table, beside(relation).schema)
     try:
-        tests = one.tests(everything)
+        tests = one.data_tests(everything)
     except RunFailedError:
         return {}
-    return agreed(one.scene, one.rehearsed(tests), other.scene, other.rehearsed(tests))
+    templates = Templates(one.manifest)
+    same = [test for test, node in tests.items() if templates.why_test_may_differ(node) is None]
+    return agreed(one.scene, one.rehearsed(same), other.scene, other.rehearsed(same))
 
 
 def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:

@@ -44,13 +44,14 @@ from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
 from refresh_runner.inputs import Wanted
 from refresh_runner.plan import DbtSettings, Selection
-from refresh_runner.steps import CommandResult, Node
+from refresh_runner.steps import CommandResult, Node, NodeState
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
     from dbt.config.runtime import RuntimeConfig
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
 
 PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
 """The prefix has dbt keep the value out of its logs."""
@@ -154,6 +155,27 @@ class Dbt:
         """Return the environment variables that the project's reading has asked for."""
         projects = self._config.load_dependencies().values()
         return sorted({*self.manifest.env_vars, *(name for each in projects for name in each.project_env_vars)})
+
+    def written_settings(self) -> Iterator[tuple[str, object]]:
+        """Yield the contents of the project's YAML files as they are written, by their names; without those that came with dbt."""
+        from dbt.adapters.factory import get_adapter_package_names
+        from dbt.contracts.files import SchemaSourceFile
+
+        own = set(get_adapter_package_names(self._config.credentials.type))
+        for name, each in self._config.load_dependencies().items():
+            if name not in own:
+                yield f"dbt_project.yml of {name}", each.unrendered.project_dict
+                yield f"selectors.yml of {name}", each.unrendered.selectors_dict
+        for file in self.manifest.files.values():
+            if isinstance(file, SchemaSourceFile):
+                yield file.path.original_file_path, file.dict_from_yaml
+
+    def data_tests(self, selection: Selection) -> dict[Node, SingularTestNode | GenericTestNode]:
+        """Return the data tests that a selection takes, as dbt has them; RunFailedError if one of its selectors takes none."""
+        from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
+
+        found = {test: self.manifest.nodes.get(test.id) for test in self.tests(selection)}
+        return {test: node for test, node in found.items() if isinstance(node, SingularTestNode | GenericTestNode)}
 
     @property
     def _config(self) -> RuntimeConfig:
@@ -320,17 +342,18 @@ class Dbt:
             self.manifest.nodes.update(kept)
 
     def rehearsed(self, tests: Sequence[Node]) -> Statements:
-        """Return what dbt would send for each of these tests, where that is one statement; nothing is sent."""
+        """Return what dbt would send for each of these tests, where that is one statement and it passes; nothing is sent."""
         # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
         tests = [test for test in tests if not self.manifest.nodes[test.id].is_relational]
         # What dbt runs it also changes.
         kept = copy.deepcopy(self.manifest.nodes)
         try:
             with Rehearsal.held() as rehearsal:
-                self._built("test", tests, timedelta(hours=1), ["--no-populate-cache"])
+                results = self._built("test", tests, timedelta(hours=1), ["--no-populate-cache"])
         finally:
             self.manifest.nodes = kept
-        return {test.id: rehearsal.statements[test.id] for test in tests if test.id in rehearsal.statements}
+        passed = {result.node.id for result in results.nodes if result.state is NodeState.OK}
+        return {id_: statement for id_, statement in rehearsal.statements.items() if id_ in passed}
 
     @property
     def scene(self) -> Scene:

@@ -1,9 +1,10 @@
 """What dbt sends for each data test, found out when a project is read ahead, so that no run has to put it together again.
 
 A data test is one statement, which is the same in every run but for the names of the database and of the schemas that marts are built
-in, and for the date. Which tests are so is found out by rehearsal: dbt runs them on connections that lead nowhere, for two databases,
-two dates and two places of the tables, and what it would have sent is noted. A test whose two statements differ in nothing else is
-kept; dbt puts all others together in every run, as ever. Either way it is dbt that runs a test, by the same rules.
+in, and for the date. Which tests are so their templates say (dbt_templates.py), and two rehearsals: dbt runs them on connections that
+lead nowhere, for two databases, two dates and two places of the tables, and what it would have sent is noted. A test that passes both
+and whose two statements differ in nothing else is kept; dbt puts all others together in every run, as ever. Either way it is dbt that
+runs a test, by the same rules.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ class Rehearsal:
             connection.handle, connection.state = _Nowhere(connection, rehearsal), ConnectionState.OPEN
             return connection
 
-        with changed(Manager, open=classmethod(open_)):
+        # The comment goes before a statement when it is sent: it speaks of the run.
+        with changed(Manager, open=classmethod(open_), _add_query_comment=lambda _manager, statement: statement):
             yield rehearsal
 
 
@@ -149,24 +151,31 @@ class _Nowhere:
 def known(statements: Statements) -> Iterator[None]:
     """Have dbt send these for their tests while inside, instead of what it would put together, and connect once a thread for them."""
     from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
+    from dbt.flags import get_flags
     from dbt.task.test import TestRunner as Runner
 
     compile_, execute, release = Runner.compile, Runner.execute_data_test, Manager.release
 
+    def statement_of(node: TestNode) -> str | None:
+        # By a switch of dbt's, a test stores what it finds.
+        stores: bool = get_flags().STORE_FAILURES  # type: ignore[no-untyped-call]  # dbt states no types here
+        return None if stores else statements.get(node.unique_id)
+
     def compile_known(runner: TestRunner, manifest: Manifest) -> TestNode:
         node: TestNode = runner.node
-        if (statement := statements.get(node.unique_id)) is None:
+        if (statement := statement_of(node)) is None:
             found: TestNode = compile_(runner, manifest)
             return found
         node.compiled, node.compiled_code = True, statement
         return node
 
     def execute_known(runner: TestRunner, node: TestNode, manifest: Manifest) -> TestResultData:
-        if (statement := statements.get(node.unique_id)) is None:
+        if (statement := statement_of(node)) is None:
             return execute(runner, node, manifest)
-        _, cursor = runner.adapter.connections.add_query(statement)
-        response = runner.adapter.connections.get_response(cursor).to_dict(omit_none=True)
-        return _data([column[0].lower() for column in cursor.description or ()], cursor.fetchall(), response)
+        connections = runner.adapter.connections
+        _, cursor = connections.add_query(connections._add_query_comment(statement))
+        response = connections.get_response(cursor).to_dict(omit_none=True)
+        return _data(node.unique_id, [column[0] for column in cursor.description or ()], cursor.fetchall(), response)
 
     def release_known(manager: PostgresConnectionManager) -> None:
         connection = manager.get_if_exists()
@@ -180,19 +189,24 @@ def known(statements: Statements) -> Iterator[None]:
         yield
 
 
-def _data(columns: Sequence[str], rows: Sequence[Sequence[object]], response: dict[str, object]) -> TestResultData:
+def _data(id_: str, columns: Sequence[str], rows: Sequence[Sequence[object]], response: dict[str, object]) -> TestResultData:
     """Return an answer as dbt has it; its own error if it is none."""
     from dbt.task.test import TestResultData
     from dbt.utils.utils import _coerce_decimal
+    from dbt_common.clients.agate_helper import table_from_data_flat
     from dbt_common.exceptions import DbtInternalError
 
-    if len(rows) != 1 or len(columns) != len(_COLUMNS):
-        raise DbtInternalError(f"a data test returned {len(rows)} rows of {len(columns)} columns, expected one row of {len(_COLUMNS)}")
-    found = dict(zip(columns, map(_coerce_decimal, rows[0]), strict=True))
-    failures, should_warn, should_error = (found.get(name) for name in _COLUMNS)
-    if isinstance(failures, int) and isinstance(should_warn, bool) and isinstance(should_error, bool):
-        return TestResultData(failures, should_warn, should_error, response)
+    if len(rows) == 1 and tuple(columns) == _COLUMNS:
+        failures, should_warn, should_error = rows[0]
+        if type(failures) is int and isinstance(should_warn, bool) and isinstance(should_error, bool):
+            return TestResultData(failures, should_warn, should_error, response)
     # Whatever else it is, dbt decides what it makes of it.
+    table = table_from_data_flat([dict(zip(columns, row, strict=True)) for row in rows], columns)
+    for number, expected, what in ((len(table.rows), 1, "row"), (len(table.columns), len(_COLUMNS), "columns")):
+        if number != expected:
+            returned = f"Returned {number} {what.rstrip('s')}s, but expected {expected} {what}"
+            raise DbtInternalError(f"dbt internally failed to execute {id_}: {returned}")
+    found: dict[str, object] = dict(zip([name.lower() for name in table.column_names], map(_coerce_decimal, table.rows[0]), strict=True))
     found["adapter_response"] = response
     TestResultData.validate(found)  # type: ignore[no-untyped-call]  # dbt states no types here
     return TestResultData.from_dict(found)

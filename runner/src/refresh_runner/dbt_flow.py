@@ -1,0 +1,254 @@
+"""How values that another run has another one of flow through a template: they may be written out, and nothing may be decided by them.
+
+Two readings of a template at two dates say the same where it looks at the day of the week, if both are Mondays. So it is looked at what
+a template does with such a value: written as it is, it stands in both texts and shows; compared, tested or handed to dbt, it may not.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Final
+
+from jinja2 import nodes
+
+AS_OF: Final = "as_of"
+"""The one variable that every run gives, another one each day."""
+_SAYS_TO_DBT: Final = frozenset({"config", "ref", "source", "metric", "function", "builtins", "context", "model", "graph"})
+"""What is handed to these while a project is read becomes a part of it."""
+BY_PARTS: Final = frozenset({"target", "modules", "context", "builtins"})
+"""Names of which some attributes are the same in each run."""
+_AS_IT_IS: Final = frozenset({"string", "trim"})
+"""Filters that leave a text what it is."""
+_DIGITS: Final = re.compile(r"[\^$]?(?:\[0-9\]|\\d|\{\d+\}|-|\$)+")
+"""Patterns to which all dates are the same."""
+
+
+def calls(expression: nodes.Node) -> str | None:
+    """Return what is called, as name or name.attribute; None if nothing is, or if that is not said."""
+    return dotted(expression.node) if isinstance(expression, nodes.Call) else None
+
+
+def dotted(expression: nodes.Node) -> str | None:
+    """Return an expression that is a name, with its attributes if it has some; None if it is none."""
+    if isinstance(expression, nodes.Name):
+        return str(expression.name)
+    if isinstance(expression, nodes.Getattr) and (owner := dotted(expression.node)):
+        return f"{owner}.{expression.attr}"
+    if isinstance(expression, nodes.Getitem) and isinstance(expression.arg, nodes.Const) and (owner := dotted(expression.node)):
+        return f"{owner}.{expression.arg.value}"
+    return None
+
+
+def argument(call: nodes.Call) -> object:
+    """Return the first argument of a call if it is written out, else None."""
+    return call.args[0].value if call.args and isinstance(call.args[0], nodes.Const) else None
+
+
+def children(node: nodes.Node) -> Iterator[nodes.Node]:
+    """Yield what a node is made of; without the default of a variable that every run gives."""
+    if isinstance(node, nodes.Call) and calls(node) == "var" and argument(node) == AS_OF:
+        yield node.node
+        return
+    yield from node.iter_child_nodes()
+
+
+def walk(node: nodes.Node) -> Iterator[nodes.Node]:
+    """Yield a node and all that is in it."""
+    yield node
+    for child in children(node):
+        yield from walk(child)
+
+
+def is_as_of(expression: nodes.Node) -> bool:
+    """Return whether an expression is the run's date."""
+    return isinstance(expression, nodes.Call) and calls(expression) == "var" and argument(expression) == AS_OF
+
+
+class Flow:
+    """Follows such values through one template."""
+
+    def __init__(
+        self,
+        is_source: Callable[[nodes.Node], bool],
+        callees: Callable[[nodes.Call], Collection[str]],
+        dated: Collection[str],
+        given: set[str],
+        *,
+        is_reading: bool,
+    ) -> None:
+        """`dated` are the macros whose text holds such a value, `given` those that are given one: the latter are added to.
+
+        `callees` names the macros that a call may lead to. While dbt `is_reading` a project it drops what is written, and leaves out
+        what is to be executed: then only what it is told matters.
+        """
+        self._is_source = is_source
+        self._callees = callees
+        self._dated = dated
+        self._given = given
+        self._is_reading = is_reading
+        self._names: set[str] = set()
+        self.writes = False
+        """Whether such a value is written out, or handed back."""
+        self.decides = ""
+        """What is decided by such a value, and where; empty if nothing is."""
+
+    def follow(self, template: nodes.Node) -> None:
+        """Look at all of a template; twice, since a loop's end may set what its begin has written."""
+        for _ in range(2):
+            self._visit(template)
+
+    def _holds(self, expression: nodes.Node | None) -> bool:
+        if expression is None or self._is_same_for_all(expression):
+            return False
+        if dotted(expression):
+            return self._holds_by_name(expression)
+        if self._is_source(expression):
+            return True
+        if isinstance(expression, nodes.Call) and any(name in self._dated for name in self._callees(expression)):
+            return True
+        return any(self._holds(child) for child in children(expression))
+
+    def _holds_by_name(self, expression: nodes.Node) -> bool:
+        """Look at a name with its attributes, of which some may be the same for all where others are not."""
+        chain = [expression]
+        while isinstance(chain[-1], nodes.Getattr | nodes.Getitem):
+            chain.append(chain[-1].node)
+        *attributes, name = chain
+        if any(self._is_source(each) for each in attributes) or (isinstance(name, nodes.Name) and name.name in self._names):
+            return True
+        return self._is_source(name) and not (attributes and dotted(name) in BY_PARTS)
+
+    def _is_same_for_all(self, expression: nodes.Node) -> bool:
+        """Whether a date is well-formed is the same for every date."""
+        if not isinstance(expression, nodes.Call) or calls(expression) not in {"modules.re.fullmatch", "modules.re.match"}:
+            return False
+        return isinstance(pattern := argument(expression), str) and bool(_DIGITS.fullmatch(pattern))
+
+    def _writes_out(self, expression: nodes.Node) -> bool:
+        """Return whether an expression has such a value in it as it is, if at all."""
+        if not self._holds(expression) or isinstance(expression, nodes.Name):
+            return True
+        if self._is_reading:
+            return all(self._hands_on(each) for each in walk(expression) if isinstance(each, nodes.Call) and not self._is_source(each))
+        if isinstance(expression, nodes.Concat):
+            return all(self._writes_out(each) for each in expression.nodes)
+        if isinstance(expression, nodes.Add):
+            return self._writes_out(expression.left) and self._writes_out(expression.right)
+        if isinstance(expression, nodes.Filter):
+            return expression.name in _AS_IT_IS and expression.node is not None and self._writes_out(expression.node)
+        if isinstance(expression, nodes.CondExpr):
+            chosen = [each for each in (expression.expr1, expression.expr2) if each is not None]
+            return not self._holds(expression.test) and all(self._writes_out(each) for each in chosen)
+        if isinstance(expression, nodes.Or):
+            return not self._holds(expression.left) and self._writes_out(expression.right)
+        if isinstance(expression, nodes.Call):
+            return self._is_source(expression) or self._hands_on(expression)
+        return self._is_source(expression)
+
+    def _hands_on(self, call: nodes.Call) -> bool:
+        """A macro may be given such a value: it is followed there. To hand it back or to fail with it decides nothing."""
+        handed = [
+            *call.args,
+            *(each.value for each in call.kwargs),
+            *(each for each in (call.dyn_args, call.dyn_kwargs) if each is not None),
+        ]
+        held = [each for each in handed if self._holds(each)]
+        name, macros = calls(call) or "", self._callees(call)
+        if held:
+            self._given.update(macros)
+        if self._is_reading:
+            return not held or name.partition(".")[0] not in _SAYS_TO_DBT
+        if self._holds(call.node) or not all(self._writes_out(each) for each in held):
+            return False
+        return not held or bool(macros) or name == "return" or name.startswith("exceptions.raise")
+
+    def _visit(self, node: nodes.Node) -> None:
+        match node:
+            case nodes.Output():
+                for each in node.nodes:
+                    self._note(each)
+            case nodes.ExprStmt():
+                self._note(node.node)
+            case nodes.Assign():
+                self._assign(node)
+            case nodes.AssignBlock():
+                if self._writes_in(node.body):
+                    self._assign_to(node.target, node)
+            case nodes.If():
+                self._visit_if(node)
+            case nodes.Macro():
+                if self._own_name(node) in self._given:
+                    self._names.update(argument.name for argument in node.args)
+                self._check(node, node.defaults)
+                self._visit_all(node.body)
+            case nodes.For():
+                self._check(node, [node.iter, *([node.test] if node.test else [])], [*node.body, *node.else_])
+                self._visit_all([*node.body, *node.else_])
+            case nodes.CallBlock() | nodes.FilterBlock():
+                if self._writes_in(node.body) or any(self._holds(each) for each in node.iter_child_nodes() if isinstance(each, nodes.Expr)):
+                    self._decide(node, "a block")
+            case nodes.Stmt():
+                self._check(node, [each for each in node.iter_child_nodes() if isinstance(each, nodes.Expr)])
+                self._visit_all(each for each in node.iter_child_nodes() if not isinstance(each, nodes.Expr))
+            case _:
+                self._visit_all(node.iter_child_nodes())
+
+    def _visit_all(self, found: Collection[nodes.Node] | Iterator[nodes.Node]) -> None:
+        for each in found:
+            self._visit(each)
+
+    def _visit_if(self, node: nodes.If) -> None:
+        if not (self._is_reading and _asks_for_execution(node.test)):
+            self._check(node, [node.test], [*node.body, *node.elif_, *node.else_])
+            self._visit_all(node.body)
+        self._visit_all([*node.elif_, *node.else_])
+
+    def _assign(self, node: nodes.Assign) -> None:
+        if self._holds(node.node):
+            self._check(node, [] if self._writes_out(node.node) else [node.node])
+            self._assign_to(node.target, node)
+        elif not self._writes_out(node.node):
+            self._decide(node, "an assignment")
+
+    def _assign_to(self, target: nodes.Node, node: nodes.Node) -> None:
+        if isinstance(target, nodes.Name):
+            self._names.add(target.name)
+        else:
+            self._decide(node, "an assignment")
+
+    def _writes_in(self, body: Collection[nodes.Node]) -> bool:
+        """Return whether such a value is written within; all of it is looked at."""
+        before, self.writes = self.writes, False
+        self._visit_all(body)
+        within, self.writes = self.writes, before or self.writes
+        return within
+
+    def _note(self, expression: nodes.Node) -> None:
+        if self._holds(expression):
+            self.writes = True
+            if not self._writes_out(expression):
+                self._decide(expression, "an expression")
+
+    def _check(self, node: nodes.Node, expressions: Collection[nodes.Node], body: Collection[nodes.Node] | None = None) -> None:
+        """Note what is decided by such a value: whether what is in a body is done, unless that is to write some text alone."""
+        only_writes = self._is_reading and body is not None and not any(_acts(within) for each in body for within in walk(each))
+        if not only_writes and any(self._holds(each) for each in expressions):
+            self._decide(node, f"`{type(node).__name__.lower()}`")
+
+    def _decide(self, node: nodes.Node, what: str) -> None:
+        self.decides = self.decides or f"{what} in line {node.lineno}"
+
+    @staticmethod
+    def _own_name(macro: nodes.Macro) -> str:
+        return str(macro.name).removeprefix("dbt_macro__")
+
+
+def _acts(node: nodes.Node) -> bool:
+    return isinstance(node, nodes.Call | nodes.Assign | nodes.AssignBlock | nodes.ExprStmt)
+
+
+def _asks_for_execution(test: nodes.Node) -> bool:
+    while isinstance(test, nodes.And):
+        test = test.left
+    return isinstance(test, nodes.Name) and test.name == "execute"
