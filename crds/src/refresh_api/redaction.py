@@ -1,0 +1,126 @@
+"""What must not be seen is taken out of texts here, and only then are they cut to the length that their reader takes.
+
+Redact first, clip last: of a secret that was cut before, no form is left to be found.
+"""
+
+import string
+from collections.abc import Collection, Iterable, Mapping
+from typing import Final
+
+from pydantic import JsonValue
+
+from refresh_api.secret_forms import SHORTEST, TOKEN_REACH, Form, forms, fragments, is_weak, lines, parts, weak_forms
+from refresh_api.status import MESSAGE_LENGTH, clip
+
+MASK: Final = "***"
+_TOKEN: Final = frozenset(string.ascii_letters + string.digits + "+/-_=")
+
+
+class Redactor:
+    """Replaces secret values, in every form in which programs write them, by a mask.
+
+    Weak values (shorter than four characters, common words, short numbers, and what is `known` anyway, such as a user's name) are masked
+    where they are all of a text, in an address, after `password=` and in a Basic header; elsewhere a mask would only tell which word it is.
+    """
+
+    def __init__(self, values: Iterable[str] = (), known: Iterable[str] = ()) -> None:
+        names = frozenset(name for name in known if name)
+        found = {part for value in values for part in parts(value) if part}
+        of_longer = {line for part in found for line in lines(part)} - found
+        found |= of_longer
+        strong = sorted((part for part in found if not is_weak(part, names)), key=len, reverse=True)
+        weak = sorted(found - set(strong), key=len, reverse=True)
+        self._alone = frozenset(part.casefold() for part in weak if len(part) >= SHORTEST)
+        found_forms = [
+            *(form for part in strong for form in forms(part, part in of_longer)),
+            *(form for part in weak for form in weak_forms(part, names)),
+        ]
+        self._forms = {mark: [form for form in found_forms if form.mark == mark] for mark in sorted({form.mark for form in found_forms})}
+        self._ends = [(part, *ends) for part in strong if (ends := fragments(part))]
+
+    @property
+    def longest(self) -> int:
+        """Characters of the longest form of a secret."""
+        return max((form.longest for of_kind in self._forms.values() for form in of_kind), default=0)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without the secrets."""
+        if self._alone and text.strip().casefold() in self._alone:
+            return MASK
+        for mark, of_kind in self._forms.items():
+            if mark in text:
+                for form in of_kind:
+                    if form.anchor in text:
+                        text = _without(text, form)
+        for value, begin, end in self._ends:
+            if begin in text or end in text:
+                text = _without_pieces(text, value, begin, end)
+        return text
+
+    def clipped(self, text: str, length: int = MESSAGE_LENGTH) -> str:
+        """Return the text without the secrets, and then in at most `length` characters."""
+        return clip(self(text), length)
+
+    def inside(self, value: JsonValue, keep: frozenset[str] = frozenset()) -> JsonValue:
+        """Return a JSON value whose texts are without secrets; it stays the JSON that it is. Fields in `keep` are words of a contract."""
+        if isinstance(value, dict):
+            return {self(key): inner if key in keep else self.inside(inner, keep) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self.inside(inner, keep) for inner in value]
+        return self(value) if isinstance(value, str) else value
+
+
+def _without(text: str, form: Form) -> str:
+    if form.pattern:
+        return form.pattern.sub(MASK, text)
+    return _without_tokens(text, form.anchor) if form.in_token else text.replace(form.anchor, MASK)
+
+
+def _without_tokens(text: str, core: str) -> str:
+    """Return the text without the tokens that hold the core: around it they hold the secret's first and last letters."""
+    kept, done = [], 0
+    while (found := text.find(core, done)) >= 0:
+        first, last = found, found + len(core)
+        while first > max(done, found - TOKEN_REACH) and text[first - 1] in _TOKEN:
+            first -= 1
+        while last < min(len(text), found + len(core) + TOKEN_REACH) and text[last] in _TOKEN:
+            last += 1
+        kept += [text[done:first], MASK]
+        done = last
+    return "".join([*kept, text[done:]])
+
+
+def _without_pieces(text: str, value: str, begin: str, end: str) -> str:
+    """Return the text without the pieces of a value that somebody else has cut off: they begin or end as the value does."""
+    kept, done = [], 0
+    while (first := text.find(begin, done)) >= 0:
+        last, size = first + len(begin), len(begin)
+        while last < len(text) and size < len(value) and text[last] == value[size]:
+            last, size = last + 1, size + 1
+        kept += [text[done:first], MASK]
+        done = last
+    text, kept, done = "".join([*kept, text[done:]]), [], 0
+    while (found := text.find(end, done)) >= 0:
+        first, size = found, len(value) - len(end)
+        while first > done and size > 0 and text[first - 1] == value[size - 1]:
+            first, size = first - 1, size - 1
+        kept += [text[done:first], MASK]
+        done = found + len(end)
+    return "".join([*kept, text[done:]])
+
+
+PUBLIC_KEYS: Final = frozenset({"host", "port", "dbname", "user", "sslmode", "sslrootcert", "from", "security"})
+"""Keys of a warehouse's or mail server's Secret whose values let nobody in, and help to find an error."""
+
+
+def secret_values(secrets: Mapping[str, Mapping[str, str]], single: Collection[tuple[str, str]] = ()) -> list[str]:
+    """Return what must not be seen of Secrets: whatever lets somebody in, not hosts or user names.
+
+    `single` are the keys (with their Secrets) that are used for themselves, as a webhook's address is, whatever they are called.
+    """
+    return [value for name, keys in secrets.items() for key, value in keys.items() if key not in PUBLIC_KEYS or (name, key) in single]
+
+
+def known_values(secrets: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return what is shown of Secrets, short words aside: a password that is the same is weak."""
+    return [value for keys in secrets.values() for key, value in keys.items() if key in PUBLIC_KEYS and "\n" not in value.strip()]

@@ -1,0 +1,242 @@
+"""How programs write a secret value: as it is, escaped, encoded, on one line, or the part of it that lets somebody in."""
+
+import base64
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from html.entities import codepoint2name
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+SHORTEST: Final = 4
+"""Shorter values are weak: masking every `no` or `5` would make messages unreadable, and give the value away."""
+_FEWEST_DIGITS: Final = 6
+"""Shorter numbers are weak: they are years, ports and counts."""
+COMMON: Final = frozenset(
+    "admin cancelled column default error errors exception fail failed failure false host localhost message name none null pass passed"
+    " password postgres postgresql public role schema select skip skipped status succeeded success table test tests true undefined unknown"
+    " user value values version warn warned warning".split()
+)
+"""Words that every log, status and SQL holds; as secrets they are weak. Compared without regard to case."""
+_WORD_TOKEN: Final = re.compile(r"v?[0-9]{1,3}|[a-z]{1,12}")
+"""Segments of a path that are no token by their looks, such as `services` or `v2`."""
+_ASSIGNED: Final = re.compile(
+    r"(?i)\b(?:password|passwd|pwd|pass|token|secret|apikey|key)\s*[=:]\s*('(?:[^'\\]|\\.)*'|\"[^\"]*\"|[^\s;&]+)"
+)
+"""As connection strings name a password."""
+_FRAGMENT: Final = 16
+"""Characters at the begin or end of a long value by which a piece of it is known that somebody else has cut off."""
+_ENDS: Final = 2 * _FRAGMENT
+_LARGE: Final = 16 * 1024
+"""Characters of a value that is looked for in any mixture of escapes; a longer one is found by its lines, begin and end."""
+TOKEN_REACH: Final = 256
+"""Characters of a token that are masked at most on either side of a secret in it."""
+_COLUMNS: Final = (64, 76)
+"""Where programs break base64 into lines."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write a secret."""
+
+    anchor: str
+    """What a text holds that holds the form; empty where nothing can be said."""
+    longest: int
+    """Characters that it takes at most; more where a program adds backslashes or blanks."""
+    pattern: re.Pattern[str] | None = None
+    """None: it is the anchor."""
+    in_token: bool = False
+    """Whether it is a piece of something longer that is all to be masked, such as base64 of user and password."""
+    mark: str = ""
+    """What a text holds that holds any form of this kind: then the others need not be looked for."""
+
+
+def is_weak(value: str, known: frozenset[str] = frozenset()) -> bool:
+    """Return whether a value is too short or too common to be masked wherever it stands. `known` texts are in messages anyway."""
+    plain = value.strip()
+    return len(plain) < SHORTEST or plain.casefold() in COMMON or plain in known or (plain.isdigit() and len(plain) < _FEWEST_DIGITS)
+
+
+def parts(value: str) -> Iterator[str]:
+    """Yield the value, and what in it lets somebody in alone: a line, a token, a password, a path, a query."""
+    plain = value.strip()
+    yield plain
+    scheme, _, token = plain.partition(" ")
+    is_line = len(plain.splitlines()) == 1
+    if token and is_line and scheme.isalpha():
+        yield token.strip()
+        if scheme.casefold() == "basic":
+            yield from _basic(token.strip())
+    elif plain.startswith("{"):
+        yield from _json_leaves(plain)
+    if "://" in plain and is_line:
+        yield from _of_url(plain)
+    for match in _ASSIGNED.finditer(plain):
+        assigned = match.group(1).strip("'\"")
+        yield from (assigned, re.sub(r"\\(.)", r"\1", assigned))
+
+
+def lines(value: str) -> Iterator[str]:
+    """Yield the lines of a value that has several, of which programs show the first or one at a time."""
+    found = [line.strip() for line in value.strip().splitlines()]
+    if len(found) > 1:
+        yield from (line for line in found if line and not line.startswith("-----"))
+
+
+def _basic(token: str) -> Iterator[str]:
+    try:
+        _, colon, password = base64.b64decode(token, validate=True).decode().partition(":")
+    except ValueError:
+        return
+    if colon:
+        yield password
+
+
+def _of_url(url: str) -> Iterator[str]:
+    try:
+        split = urlsplit(url)
+        password = split.password
+    except ValueError:
+        return
+    if password:
+        yield from (password, unquote(password))
+    path = split.path.strip("/")
+    if "/" in path:
+        yield path
+    segments = [segment for segment in path.split("/") if len(segment) >= _FEWEST_DIGITS and not _WORD_TOKEN.fullmatch(segment)]
+    yield from segments
+    if split.query:
+        yield split.query
+        yield from (content for part in split.query.split("&") if len(content := part.partition("=")[2]) >= _FEWEST_DIGITS)
+
+
+def _json_leaves(text: str) -> Iterator[str]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(found, dict):
+        named = ((str(key).casefold(), leaf) for key, leaf in found.items() if isinstance(leaf, str))
+        for key, leaf in named:
+            if any(word in key for word in ("key", "token", "secret", "pass")):
+                yield leaf
+
+
+def forms(value: str, is_line: bool = False) -> Iterator[Form]:
+    """Yield the ways to write a value; a line of a longer one is not encoded alone. Those of a value that is no text are no pattern."""
+    raw = value.encode(errors="surrogateescape")
+    yield _escaped(value) if len(value) <= _LARGE and "\0" not in value else Form(value, len(value))
+    if is_line:
+        return
+    yield from _wholly_escaped(value, raw)
+    for encoded in sorted(_base64(raw), key=len, reverse=True):
+        for text in {encoded, encoded.replace("+", "-").replace("/", "_"), encoded.replace("+", "%2B").replace("/", "%2F")}:
+            yield Form(text, len(text) + 2 * TOKEN_REACH, in_token=True)
+
+
+def fragments(value: str) -> tuple[str, str] | None:
+    """Return begin and end of a long value, by which a piece that was cut off is known; None where it is short, or an address."""
+    if len(value) < _ENDS or "://" in value:
+        return None
+    return value[:_FRAGMENT], value[-_FRAGMENT:]
+
+
+def weak_forms(value: str, users: Iterable[str]) -> Iterator[Form]:
+    """Yield where a weak value is masked all the same: where the text itself says that it is a secret."""
+    plain = re.escape(value.strip())
+    if plain:
+        yield Form(value.strip(), len(value), re.compile(rf"(?<=:){plain}(?=@)"))
+        yield Form(value.strip(), len(value) + 2, re.compile(rf"(?i)(?<=password=)['\"]?{plain}\b['\"]?"))
+        for user in users:
+            encoded = base64.b64encode(f"{user}:{value.strip()}".encode(errors="surrogateescape")).decode().rstrip("=")
+            yield Form(encoded, len(encoded) + 2, in_token=True)
+
+
+def _wholly_escaped(value: str, raw: bytes) -> Iterator[Form]:
+    """Yield what remains of a value where every character is escaped, so that nothing of it is left to look for."""
+    points = [ord(each) for each in value]
+    found = [("&#", "".join(f"&#{point};" for point in points))]
+    for case in ("x", "X"):
+        found += [(mark, "".join(f"{mark}{byte:02{case}}" for byte in raw)) for mark in ("", "%", "%25", "\\x", "=")]
+        found.append(("\\u", "".join(f"\\u{point:04{case}}" for point in points)))
+        found.append(("&#x", "".join(f"&#x{point:{case}};" for point in points)))
+    yield from (Form(text, len(text), mark=mark) for mark, text in found)
+
+
+def _base64(raw: bytes) -> Iterator[str]:
+    """Yield what base64 makes of the value wherever it stands in what was encoded: there are three ways, by what comes before it."""
+    for before in range(3):
+        encoded = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        core = encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
+        if len(core) >= SHORTEST:
+            yield core
+    whole = base64.b64encode(raw).decode().rstrip("=")
+    for width in (each for each in _COLUMNS if each < len(whole)):
+        yield from (line for at in range(0, len(whole), width) if len(line := whole[at : at + width]) >= SHORTEST)
+
+
+def _escaped(value: str) -> Form:
+    """The value as it is, or with any of its characters escaped in any way; blanks may be others, or gone."""
+    pieces, longest = [], 0
+    for word in re.findall(r"\s+|[A-Za-z0-9]+|\\+|'+|\"+|.", value):
+        if word.isspace():
+            piece, width = _BLANK, 6 * len(word)
+        elif word.isascii() and word.isalnum():
+            piece, width = word, len(word)
+        else:
+            piece, width = _special(word)
+        pieces.append(piece)
+        longest += width
+    return Form(_run(value), longest, re.compile("".join(pieces)))
+
+
+_BLANK: Final = (
+    r"(?:\s|\+|[%=](?:25)*(?:20|0[aAdD9bBcC])|\\++(?:[nrtfv]|x0[aAdD9bBcC]|x20|u00(?:20|0[aAdD9bBcC]))|&(?:amp;)*(?:nbsp|NewLine|Tab);"
+    r"|&(?:amp;)*#(?:[xX]0*(?:20|[aAdD9])|0*(?:32|10|13|9));)*"
+)
+"""White space as programs write it; of none they may leave none."""
+
+
+@lru_cache(maxsize=512)
+def _special(word: str) -> tuple[str, int]:
+    """Return the pattern of what is neither letter nor digit of ASCII, and how long it may be: a character, or a run of the same one.
+
+    Quantifiers of backslashes are possessive, so that no text takes longer than another one of its length.
+    """
+    each, count = word[0], len(word)
+    raw = each.encode(errors="surrogateescape")
+    point = ord(each)
+    units = each.encode("utf-16-be", errors="surrogatepass")
+    ways = [
+        r"\\" if each == "\\" else rf"\\*+{re.escape(each)}",
+        "".join(rf"[%=](?:25)*{_hex(byte)}" for byte in raw),
+        "".join(rf"\\++x{_hex(byte)}" for byte in raw),
+        "".join(rf"\\++{byte:03o}" for byte in raw),
+        "".join(rf"\\++u{_hex(units[at])}{_hex(units[at + 1])}" for at in range(0, len(units), 2)),
+        rf"&(?:amp;)*#0*{point};",
+        rf"&(?:amp;)*#[xX]0*{_hex_digits(f'{point:x}')};",
+        *([rf"&(?:amp;)*{codepoint2name[point]};"] if point in codepoint2name else []),
+        *([r"&(?:amp;)*apos;"] if each == "'" else []),
+    ]
+    if not each.isascii():
+        ways += [rf"\\++U{_hex_digits(f'{point:08x}')}", r"\?", "\ufffd++", re.escape(raw.decode("latin-1"))]
+        ways += [rf"\\++x{_hex(point)}", rf"[%=](?:25)*{_hex(point)}"] if point < 256 else []
+    # Programs double backslashes, once for each time that they quote; SQL doubles quotes.
+    times = "++" if each == "\\" else f"{{{count},{4 * count}}}" if each in "\"'" else ""
+    return f"(?:{'|'.join(dict.fromkeys(ways))}){times}", count * max(12, 8 * len(raw))
+
+
+def _hex(byte: int) -> str:
+    return _hex_digits(f"{byte:02x}")
+
+
+def _hex_digits(text: str) -> str:
+    return "".join(f"[{each}{each.upper()}]" if each.isalpha() else each for each in text)
+
+
+def _run(value: str) -> str:
+    """Return the longest run of letters and digits, which every program writes as they are."""
+    runs: list[str] = re.findall(r"[A-Za-z0-9]+", value)
+    return max(runs, key=len, default="")
