@@ -1,69 +1,129 @@
-"""The doors to Slack and to a mail server; what they refuse is a ChannelError with the cause and no secret."""
+"""The doors to Slack and to a mail server; what they refuse is a ChannelError that quotes neither them nor a secret: statuses only."""
 
+import re
 import smtplib
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from typing import Final
 
 import httpx
 
-from refresh_notify.message import Message
+from refresh_notify.addresses import ForbiddenAddressError
+from refresh_notify.calls import Caller, CallError, Cutoff, proxy_for, tried, why
+from refresh_notify.mail import MailServer, MailServerTls
+from refresh_notify.message import Message, slack_text
 
-TIMEOUT: Final = 10.0
-"""Seconds that a channel may take to answer."""
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
+_ADDRESS: Final = re.compile(r"[^\s@<>,;:\"\\]+@[^\s@<>,;:\"\\]+")
+_SENDER: Final = re.compile(rf"(?:[^<>\r\n]*<{_ADDRESS.pattern}>|{_ADDRESS.pattern})")
+_LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
 
 class ChannelError(Exception):
     """A channel did not take the message; says why."""
 
 
-def send_slack(channel: str, webhook: str, message: Message) -> None:
+@dataclass(frozen=True)
+class Rules:
+    """How channels may be called."""
+
+    allow_http: bool = False
+    """Webhooks by plain HTTP, too; without it only those of this machine."""
+    timeout: float = 10.0
+    """Seconds that a channel may take to answer once; and twice as long in all, since a pod has thirty to end."""
+    sleep: Callable[[float], None] = time.sleep
+
+
+def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> None:
     """Post to an incoming webhook; ChannelError unless it answers 200."""
-    content = {"channel": channel, "text": f"*{message.subject}*\n{message.text}"}
+    url = _webhook(webhook)
+    if url.scheme == "http" and not rules.allow_http and not _LOOPBACK.fullmatch(url.host):
+        raise ChannelError("the webhook is not called: its address does not begin with https:// (see the value webhooks.allowHttp)")
+    text = {"channel": channel, "text": slack_text(message), "unfurl_links": False, "unfurl_media": False}
+    only_loopback = url.scheme == "http" and not rules.allow_http
     try:
-        answer = httpx.post(webhook, json=content, timeout=TIMEOUT)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        # Not the error's text: it may quote the address, which is the secret.
-        raise ChannelError(f"Slack can't be reached ({type(error).__name__})") from error
-    if answer.status_code != httpx.codes.OK:
-        raise ChannelError(f"Slack answered {answer.status_code}: {answer.text[:200]}")
+        with Caller(str(url.copy_with(raw_path=b"/", fragment=None)), proxy=proxy_for(url), only_loopback=only_loopback) as caller:
+            # What it answers beside the status is nobody's business, and may be long.
+            answer = tried(
+                lambda left: caller.call("POST", str(url), min(left, rules.timeout), content=text, to_end=False),
+                2 * rules.timeout,
+                time.monotonic,
+                rules.sleep,
+            )
+    except TimeoutError:
+        raise ChannelError(f"Slack did not answer within {rules.timeout:.0f}s") from None
+    except CallError as error:
+        raise ChannelError(f"Slack can't be reached ({error.kind or error})") from None
+    if answer.status != httpx.codes.OK:
+        raise ChannelError(f"Slack answered {answer.status}")
 
 
-def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message) -> None:
+def _webhook(webhook: str) -> httpx.URL:
+    try:
+        url = httpx.URL(webhook) if webhook.isascii() and webhook.isprintable() and " " not in webhook else None
+    except (httpx.InvalidURL, ValueError):
+        url = None
+    if url is None or url.scheme not in ("http", "https") or not url.host:
+        raise ChannelError("the webhook's address is none: it has to be one line that begins with https://")
+    return url
+
+
+def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message, rules: Rules) -> None:
     """Send by the server of an SMTP Secret (host, from; port, user, password, security); ChannelError says what went wrong."""
     if missing := [key for key in ("host", "from") if not smtp.get(key)]:
         raise ChannelError(f"the Secret of the mail server lacks {', '.join(missing)}")
     security = smtp.get("security", "starttls").lower()
-    port = smtp.get("port", str(_PORTS.get(security, "")))
     if security not in _PORTS:
         raise ChannelError("the mail server's security must be starttls, tls or none")
-    if not port.isdigit():
-        raise ChannelError("the mail server's port must be a number")
+    port = smtp.get("port", str(_PORTS[security]))
+    if not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        raise ChannelError("the mail server's port must be a number between 1 and 65535")
+    host = smtp["host"]
+    if not (host.isprintable() and " " not in host):
+        raise ChannelError("the mail server's host must be one name or address")
+    if not _SENDER.fullmatch(smtp["from"]):
+        raise ChannelError("the mail server's from must be one mail address")
+    place = f"the mail server {host}:{port}"
+    cutoff = Cutoff()
     try:
-        with _connected(smtp["host"], int(port), security) as server:
-            if smtp.get("user"):
-                server.login(smtp["user"], smtp.get("password", ""))
-            refused = server.send_message(_mail(to, smtp["from"], message))
+        with cutoff.after(2 * rules.timeout):
+            refused = _sent(to, smtp, int(port), security, cutoff, rules.timeout, message)
+    except smtplib.SMTPRecipientsRefused as error:
+        raise ChannelError(f"{place} refused {_refused(error.recipients)}") from None
+    except smtplib.SMTPResponseException as error:
+        raise ChannelError(f"{place} did not take it: it answered {error.smtp_code}") from None
+    except ForbiddenAddressError as error:
+        raise ChannelError(f"{place} is not called: {error}") from None
     except (smtplib.SMTPException, OSError, ValueError) as error:
-        raise ChannelError(f"the mail server {smtp['host']}:{port} did not take it: {error or type(error).__name__}") from error
+        cause = "no answer in time" if cutoff.passed or isinstance(error, TimeoutError) else why(error)
+        raise ChannelError(f"{place} did not take it: {cause}") from None
+    finally:
+        cutoff.close()
     if refused:
-        raise ChannelError(f"the mail server refused {', '.join(refused)}")
+        raise ChannelError(f"{place} refused {_refused(refused)}")
 
 
-def _connected(host: str, port: int, security: str) -> smtplib.SMTP:
+def _refused(recipients: Mapping[str, tuple[int, bytes]]) -> str:
+    return ", ".join(f"{recipient} ({answer[0]})" for recipient, answer in recipients.items())
+
+
+def _sent(
+    to: Sequence[str], smtp: Mapping[str, str], port: int, security: str, cutoff: Cutoff, timeout: float, message: Message
+) -> dict[str, tuple[int, bytes]]:
     if security == "tls":
-        return smtplib.SMTP_SSL(host, port, timeout=TIMEOUT, context=ssl.create_default_context())
-    server = smtplib.SMTP(host, port, timeout=TIMEOUT)
-    if security == "starttls":
-        try:
-            server.starttls(context=ssl.create_default_context())
-        except BaseException:
-            server.close()
-            raise
-    return server
+        server: MailServer = MailServerTls(smtp["host"], port, timeout, cutoff.hold, ssl.create_default_context())
+    else:
+        server = MailServer(smtp["host"], port, timeout, cutoff.hold)
+    with server as connection:
+        if security == "starttls":
+            connection.starttls(context=ssl.create_default_context())
+        if smtp.get("user"):
+            connection.log_in(smtp["user"], smtp.get("password", ""))
+        return connection.send_message(_mail(to, smtp["from"], message))
 
 
 def _mail(to: Sequence[str], sender: str, message: Message) -> EmailMessage:

@@ -1,8 +1,9 @@
 """What people are told of a failed run: one subject and one text for every channel."""
 
+import unicodedata
 from dataclasses import dataclass
 
-from refresh_api.status import clip
+from refresh_api.redaction import Redactor
 
 _SUBJECT_LENGTH = 150
 _TEXT_LENGTH = 3000
@@ -47,19 +48,31 @@ class Message:
     text: str
 
 
-def message_for(failed: FailedRun) -> Message:
-    """Return the message of a failed run: what failed, why, what to do, and where to look further."""
+def message_for(failed: FailedRun, redact: Redactor | None = None) -> Message:
+    """Return the message of a failed run, without secrets: what failed, why, what to do, and where to look further."""
+    redact = redact or Redactor()
     where = f" at {failed.step}" if failed.step else ""
-    subject = clip(" ".join(f"✗ {failed.title} refresh failed{where}: {failed.reason}".split()), _SUBJECT_LENGTH)
+    subject = redact.clipped(" ".join(f"✗ {failed.title} refresh failed{where}: {failed.reason}".split()), _SUBJECT_LENGTH)
     lines = [
         f"{failed.refresh} (run {failed.run}) failed{where}: {failed.reason}",
-        clip(failed.message, _TEXT_LENGTH),
-        *([f"What to do: {failed.hint}"] if failed.hint else []),
+        redact.clipped(failed.message, _TEXT_LENGTH),
+        *([f"What to do: {redact.clipped(failed.hint)}"] if failed.hint else []),
         *([f"Valid marts: {failed.marts}"] if failed.marts else []),
         *([f"Attempts: {failed.attempts}"] if failed.attempts > 1 else []),
         *_further(failed),
     ]
-    return Message(subject, "\n".join(lines))
+    return Message(_printable(subject), _printable("\n".join(lines)))
+
+
+def slack_text(message: Message) -> str:
+    """Return a message as Slack takes it: what it would read as a link, a mention or a call of everybody is text."""
+    text = f"*{message.subject}*\n{message.text}"
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _printable(text: str) -> str:
+    """Return a text without what is not seen and changes what is: control characters, and those that turn the direction of others."""
+    return "".join(each if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Cs") else " " for each in text)
 
 
 def _further(failed: FailedRun) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +19,8 @@ from cryptography.x509.oid import NameOID
 
 from cluster.ports import free_port
 from refresh_api.notifications import Notification
-from refresh_notify import FailedRun, notify
+from refresh_notify import FailedRun, Rules, notify
+from support.rawserver import RawServer, http
 from support.webserver import WebServer
 
 FAILED = FailedRun("phase2", "default", "Phase 2", "phase2-1", "LayerFailed", "mart_a: column does not exist", step="3/6 marts")
@@ -75,7 +78,7 @@ def test_a_channel_that_fails_does_not_keep_the_others_from_being_told(smtp: dic
     with WebServer(statuses={"/T/B/x": 500}) as slack:
         told = notify([SLACK, MAIL], {"slack": {"url": f"{slack.url}/T/B/x"}, "smtp": smtp}, FAILED)
     assert [channel.sent for channel in told] == [False, True]
-    assert told[0].message == "Slack answered 500: ok"
+    assert told[0].message == "Slack answered 500"
 
 
 def test_an_address_that_nobody_answers_is_recorded_without_the_address():
@@ -164,3 +167,196 @@ def test_a_wrong_password_is_recorded_and_not_shown(guarded: dict[str, str], cer
     assert not told.sent
     assert "535" in (told.message or "")
     assert "wrong-one" not in (told.message or "")
+
+
+def test_nothing_that_a_channel_answers_is_told(smtp: dict[str, str]):
+    """Its status is: the answer may quote the webhook's path, or what only somebody inside may read. The control: it has answered that."""
+    with WebServer(statuses={"/T/B/x9y8z7w6": 404}, body="no_service for /T/B/x9y8z7w6; SecretAccessKey=abc") as slack:
+        (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T/B/x9y8z7w6"}}, FAILED)
+    assert slack.paths() == ["/T/B/x9y8z7w6"]
+    assert told.message == "Slack answered 404"
+    with RawServer([[b"554 SecretAccessKey=abc\r\n"]], hears_first=False) as server:
+        (told,) = notify([MAIL], {"smtp": smtp | {"port": str(server.port)}}, FAILED)
+    assert told.message == f"the mail server 127.0.0.1:{server.port} did not take it: it answered 554"
+
+
+def test_no_redirect_is_followed():
+    """It would lead to an address that nobody has written, with the message."""
+    with WebServer() as other, RawServer([http(302, Location=other.url), http(307, Location=other.url)]) as slack:
+        (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED)
+    assert told.message == "Slack answered 302"
+    assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    ("statuses", "sent", "calls"), [([429, 200], True, 2), ([503, 503, 200], True, 3), ([503] * 4, False, 3), ([500], False, 1)]
+)
+def test_a_channel_that_asks_for_another_try_gets_it(statuses: list[int], sent: bool, calls: int):
+    """Thrice in all, after the time that it asks for; what else it answers is final."""
+    waited: list[float] = []
+    with RawServer([http(status, Retry_After="2") for status in statuses]) as slack:
+        (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED, Rules(sleep=waited.append))
+    assert (told.sent, len(slack.heard), waited) == (sent, calls, [2.0] * (calls - 1))
+
+
+def test_a_channel_that_asks_for_too_long_a_wait_is_given_up():
+    """At once: the run's pod does not wait an hour."""
+    waited: list[float] = []
+    with RawServer([http(429, Retry_After="3600")]) as slack:
+        (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED, Rules(sleep=waited.append))
+    assert (told.message, waited) == ("Slack answered 429", [])
+
+
+def test_an_answer_that_does_not_end_is_not_read():
+    """The status is all that counts of it; a gigabyte is left to whoever sends it."""
+    with RawServer([]) as slack:
+        slack.scripts.append([b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"])
+        (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED)
+    assert told.sent
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "169.254.169.254",
+        "2852039166",
+        "0xa9fea9fe",
+        "0251.0376.0251.0376",
+        "169.254.43518",
+        "[::ffff:169.254.169.254]",
+        "[::ffff:a9fe:a9fe]",
+        "[fe80::1]",
+        "[febf::1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:a9fe:a9fe::1]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
+        "0.0.0.0",
+        "[::]",
+        "255.255.255.255",
+        "224.0.0.1",
+    ],
+)
+def test_the_addresses_of_metadata_services_are_refused(host: str, smtp: dict[str, str]):
+    """However they are written, by webhook and by mail; nothing is sent. The control: another address is called."""
+    bare = host.strip("[]")
+    slack, mail = notify(
+        [SLACK, MAIL],
+        {"slack": {"url": f"https://{host}/latest"}, "smtp": smtp | {"host": bare, "port": "1"}},
+        FAILED,
+        Rules(allow_http=True),
+    )
+    # httpx takes no number that begins with a zero.
+    assert ("its address is refused" if host[0] != "0" or "x" in host or host == "0.0.0.0" else "address is none") in (slack.message or "")
+    assert f"{bare}:1 is not called: its address is refused" in (mail.message or "")
+    slack, mail = notify([SLACK, MAIL], {"slack": {"url": "https://127.0.0.1:1/x"}, "smtp": smtp | {"port": "1"}}, FAILED)
+    assert slack.message == "Slack can't be reached (ConnectError)"
+    assert "connection refused" in (mail.message or "")
+
+
+def test_an_address_that_was_checked_is_called_by_its_name(certificate: Path, monkeypatch: pytest.MonkeyPatch):
+    """The connection goes to the address, so that no name server leads it elsewhere in between; TLS and HTTP still name the host."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    asked: list[str | None] = []
+    context.sni_callback = lambda _socket, name, _context: asked.append(name)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with RawServer([http(200)], tls=context) as slack:
+        (told,) = notify([SLACK], {"slack": {"url": f"https://localhost:{slack.port}/T"}}, FAILED)
+        assert told.sent, told.message
+        assert asked == ["localhost"]
+        assert f"Host: localhost:{slack.port}".encode() in slack.heard[0]
+        (told,) = notify([SLACK], {"slack": {"url": f"https://127.0.0.1:{slack.port}/T"}}, FAILED)
+    assert told.message == "Slack can't be reached (its certificate is for another name)"
+
+
+@pytest.mark.parametrize(
+    "url", ["http://hooks.example.org/T/B/x", "http://10.0.0.1/T", "ftp://hooks/x", "hooks.slack.com/T", "https://a b/"]
+)
+def test_a_webhook_is_called_by_https(url: str):
+    """Plain HTTP shows the webhook to whoever listens; on this machine nobody does. No message quotes the address."""
+    (told,) = notify([SLACK], {"slack": {"url": url}}, FAILED)
+    assert not told.sent
+    assert "https://" in (told.message or "")
+    assert url.rpartition("//")[2][:12] not in (told.message or "")
+
+
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+def test_a_password_in_any_letters_logs_in(mailbox: Mailbox, smtp: dict[str, str], mechanism: str):
+    """As SASL writes it, in UTF-8; a wrong one is refused and no letter of it is shown."""
+    password = "pässwörd-€-😀"
+
+    def authenticate(_server, _session, _envelope, _mechanism, data) -> AuthResult:
+        return AuthResult(success=(data.login, data.password) == ("chloé".encode(), password.encode()), handled=False)
+
+    exclude = {"LOGIN", "PLAIN"} - {mechanism}
+    controller = Port(mailbox, authenticator=authenticate, auth_required=True, auth_require_tls=False, auth_exclude_mechanism=exclude)
+    controller.start()
+    try:
+        secret = smtp | {"port": str(controller.port), "user": "chloé", "password": password + "\n"}
+        (told,) = notify([MAIL], {"smtp": secret}, FAILED)
+        assert told.sent, told.message
+        (told,) = notify([MAIL], {"smtp": secret | {"password": "falsch-ü-9"}}, FAILED)
+    finally:
+        controller.stop()
+    assert told.message == f"the mail server 127.0.0.1:{controller.port} did not take it: it answered 535"
+    assert len(mailbox.taken) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("from", "refresh@sigeti.local\r\nBcc: all@sigeti.local", "from must be one mail address"),
+        ("from", "refresh@sigeti.local, other@sigeti.local", "from must be one mail address"),
+        ("from", "geheim", "from must be one mail address"),
+        ("host", "127.0.0.1\r\nQUIT", "host must be one name"),
+        ("port", "geheim", "port must be a number"),
+        ("port", "²", "port must be a number"),
+        ("port", "70000", "port must be a number"),
+        ("security", "geheim", "must be starttls, tls or none"),
+        ("password", "\udcff\udcfe", "holds in password what is no text"),
+    ],
+)
+def test_a_mail_secret_that_is_wrong_says_what(smtp: dict[str, str], mailbox: Mailbox, key: str, value: str, says: str):
+    """By its key, and never by its value: whoever mixes keys up has a password there."""
+    (told,) = notify([MAIL], {"smtp": smtp | {key: value}}, FAILED)
+    assert says in (told.message or "")
+    assert "geheim" not in (told.message or "")
+    assert mailbox.taken == []
+
+
+def test_a_row_that_is_quoted_calls_nobody_and_links_nowhere(mailbox: Mailbox, smtp: dict[str, str]):
+    """What Slack would read as a mention or a link is text, and no line of a mail's header is made of it."""
+    said = "<!channel> <http://evil.example|the run> & <@U1>\x1b[2J\u202eevil"
+    failed = FailedRun("phase2", "default", "T <!here>\r\nBcc: all@sigeti.local", "phase2-1", "LayerFailed", said)
+    with WebServer() as slack:
+        told = notify([SLACK, MAIL], {"slack": {"url": slack.url}, "smtp": smtp}, failed)
+    assert [each.sent for each in told] == [True, True]
+    text = json.loads(slack.asked[0].body)["text"]
+    assert "&lt;!channel&gt; &lt;http://evil.example|the run&gt; &amp; &lt;@U1&gt;" in text
+    assert not any(each in text for each in "<>\x1b\u202e")
+    headers = str(mailbox.taken[0].content).partition("\\r\\n\\r\\n")[0]
+    assert "Subject:" in headers
+    assert "\\nBcc" not in headers
+    assert mailbox.taken[0].rcpt_tos == ["admin@sigeti.local"]
+
+
+def test_a_slow_drip_ends(smtp: dict[str, str]):
+    """A server that says a byte now and then outlives every time-out of a single read, not that of the channel. Both at once."""
+    with RawServer([]) as slack, RawServer([], hears_first=False) as mail:
+        slack.scripts.append(slack.drip(b"HTTP/1.1 200 OK\r\nX: "))
+        mail.scripts.append(mail.drip(b"220-"))
+        began = time.monotonic()
+        told = notify([SLACK, MAIL], {"slack": {"url": slack.url}, "smtp": smtp | {"port": str(mail.port)}}, FAILED, Rules(timeout=1))
+    assert time.monotonic() - began < 10
+    assert told[0].message == "Slack did not answer within 1s"
+    assert "no answer in time" in (told[1].message or "")
+
+
+def test_a_mail_server_that_never_stops_talking_is_left(smtp: dict[str, str]):
+    """What it says is not kept."""
+    with RawServer([[b"220-" + b"x" * 500 + b"\r\n"] * 100_000], hears_first=False) as mail:
+        (told,) = notify([MAIL], {"smtp": smtp | {"port": str(mail.port)}}, FAILED)
+    assert "did not take it" in (told.message or "")

@@ -1,0 +1,105 @@
+"""Which addresses nothing is ever sent to: those by which a cloud tells its own machines their secrets, whoever names them and how."""
+
+import queue
+import socket
+import threading
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Final
+
+Address = IPv4Address | IPv6Address
+
+_METADATA: Final = tuple(
+    map(
+        ip_address,
+        # Of AWS by IPv6, Google by IPv6, Alibaba, Oracle, and Azure's own; the rest is link-local.
+        ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
+    )
+)
+_NAT64: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_IPV4_IN_IPV6: Final = IPv6Network("::/96")
+_BROADCAST: Final = IPv4Network("240.0.0.0/4")
+
+
+class ForbiddenAddressError(OSError):
+    """Nothing is sent there; the message names the host as it was written, and why."""
+
+
+def forbidden(address: Address) -> str | None:
+    """Return why nothing is sent to an address; None if it may be called. Private ones may: that is where mail servers and APIs are."""
+    if isinstance(address, IPv6Address):
+        inner = _embedded(address)
+        if inner is not None:
+            return forbidden(inner)
+    if address in _METADATA:
+        return "the metadata service of a cloud"
+    if address.is_link_local:
+        return "link-local, where clouds keep their metadata service"
+    if address.is_unspecified or address.is_multicast or (isinstance(address, IPv4Address) and address in _BROADCAST):
+        return "no address of a single machine"
+    return None
+
+
+def _embedded(address: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address that an IPv6 address stands for."""
+    if address.ipv4_mapped or address.sixtofour:
+        return address.ipv4_mapped or address.sixtofour
+    if any(address in network for network in _NAT64) or (address in _IPV4_IN_IPV6 and int(address) > 1):
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.teredo[1] if address.teredo else None
+
+
+def resolved(host: str, port: int, within: float, *, only_loopback: bool = False) -> list[str]:
+    """Return the addresses of a host, all of which may be called: who connects to one of them can't be led elsewhere afterwards.
+
+    Takes names and every way to write a number, as `0xa9fea9fe`. ForbiddenAddressError if one of them may not be called, OSError if
+    there is none.
+    """
+    found: list[str] = []
+    for info in _looked_up(host, port, within):
+        text = str(info[4][0])
+        address = ip_address(text.partition("%")[0])
+        if why := forbidden(address):
+            raise ForbiddenAddressError(f"its address is refused ({why})")
+        if only_loopback and not address.is_loopback:
+            raise ForbiddenAddressError("its address is refused (plain HTTP is for this machine alone)")
+        if text not in found:
+            found.append(text)
+    return found
+
+
+_Infos = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]]
+
+
+def _looked_up(host: str, port: int, within: float) -> _Infos:
+    """Ask for the addresses; a name server that does not answer is waited for on a thread that nobody waits for."""
+    answers: queue.SimpleQueue[_Infos | OSError] = queue.SimpleQueue()
+
+    def look() -> None:
+        try:
+            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            answers.put(error if isinstance(error, OSError) else socket.gaierror(socket.EAI_NONAME, "no name"))
+
+    threading.Thread(target=look, name="name server", daemon=True).start()
+    try:
+        found = answers.get(timeout=max(within, 0))
+    except queue.Empty:
+        raise TimeoutError from None
+    if isinstance(found, OSError):
+        raise found
+    return found
+
+
+def connected(host: str, port: int, within: float, hold: Callable[[socket.socket], None]) -> socket.socket:
+    """Return a connection to the host; `hold` is given it before anything is read. OSError says why there is none."""
+    failure: OSError = OSError(f"{host} has no address")
+    for address in resolved(host, port, within):
+        try:
+            connection = socket.create_connection((address, port), timeout=within)
+        except OSError as error:
+            failure = error
+            continue
+        hold(connection)
+        return connection
+    raise failure
