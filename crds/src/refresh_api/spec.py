@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api.cron_line import CronLine
-from refresh_api.fields import Identifier, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
+from refresh_api.fields import Identifier, Moment, ObjectName, SecretKeyRef, SecretRef, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import SpecModel
 from refresh_api.names import ORDER_LENGTH
@@ -225,16 +225,17 @@ class RefreshSpec(SpecModel):
     def secret_keys(self) -> dict[str, set[str] | None]:
         """The Secrets that a run reads, by name, and which of their keys; None for all."""
         keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
-        single = [self.cache.authorization_secret_ref] if self.cache and self.cache.authorization_secret_ref else []
-        for notification in self.notifications:
-            if notification.email:
-                keys[notification.email.smtp_secret_ref.name] = None
-            if notification.slack:
-                single.append(notification.slack.webhook_secret_ref)
-        for ref in single:
+        keys |= {each.email.smtp_secret_ref.name: None for each in self.notifications if each.email}
+        for ref in self.single_keys:
             known = keys.get(ref.name, set())
             keys[ref.name] = None if known is None else known | {ref.key}
         return keys
+
+    @property
+    def single_keys(self) -> list[SecretKeyRef]:
+        """The keys of Secrets that are used for themselves."""
+        authorization = self.cache.authorization_secret_ref if self.cache else None
+        return [*([authorization] if authorization else []), *(each.slack.webhook_secret_ref for each in self.notifications if each.slack)]
 
     @property
     def step_names(self) -> list[str]:

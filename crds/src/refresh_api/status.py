@@ -7,7 +7,7 @@ so each writer always sends its whole share.
 from enum import StrEnum
 from typing import Annotated, Final
 
-from pydantic import Field, JsonValue, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema
 
 from refresh_api.model import Model, Time
 from refresh_api.names import RUN_VARS_LENGTH
@@ -17,7 +17,8 @@ HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
 """Characters in a message; longer ones are cut by `clip`."""
 
-Message = Annotated[str, StringConstraints(max_length=MESSAGE_LENGTH)]
+Message = Annotated[str, WithJsonSchema({"type": "string", "maxLength": MESSAGE_LENGTH})]
+"""A text of which the API server takes so much. Inside it is whole: what is cut before it is redacted can hold the half of a secret."""
 
 
 def clip(text: str, length: int = MESSAGE_LENGTH) -> str:

@@ -5,9 +5,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from refresh_runner.secrets import SecretFolder, SecretMissingError
+from refresh_runner.secrets import SecretFolder, SecretMissingError, is_text
 
 NEEDED: Final = ("host", "dbname", "user", "password")
+_TEXTS: Final = (*NEEDED, "port", "sslmode", "sslrootcert")
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+SYSTEM: Final = Path("system")
+"""In the place of certificates: those that the system trusts (libpq's own word for it)."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +48,19 @@ def from_secret(name: str, folder: SecretFolder) -> Access:
         raise SecretMissingError(f"the Secret {name!r} is not there")
     if missing := missing_keys(secret):
         raise SecretMissingError(f"the Secret {name!r} lacks {', '.join(missing)}")
+    if binary := [key for key in _TEXTS if not is_text(secret.get(key, ""))]:
+        raise SecretMissingError(f"the Secret {name!r} holds in {', '.join(binary)} what is no text (UTF-8)")
+    if unfit := [key for key in NEEDED[:3] if not secret[key].isprintable()]:
+        raise SecretMissingError(f"the Secret {name!r} holds in {', '.join(unfit)} more than one line of printable characters")
+    certificates = _certificates(name, secret.get("sslrootcert", "").strip(), folder)
     return Access(
         host=secret["host"],
         port=_port(secret.get("port", "5432")),
         dbname=secret["dbname"],
         user=secret["user"],
         password=secret["password"],
-        sslmode=secret.get("sslmode", "prefer"),
-        sslrootcert=folder.path(name, "sslrootcert"),
+        sslmode=_ssl_mode(secret.get("sslmode", "").strip(), certificates),
+        sslrootcert=certificates,
     )
 
 
@@ -60,19 +69,42 @@ def from_variables(variables: Mapping[str, str]) -> Access:
     needed = ("PGUSER", "PGPASSWORD")
     if missing := [name for name in needed if not variables.get(name)]:
         raise SecretMissingError(f"set {', '.join(missing)}, or give the folder of the Secrets by --secrets")
-    certificate = variables.get("PGSSLROOTCERT")
+    certificate = Path(variables["PGSSLROOTCERT"]) if variables.get("PGSSLROOTCERT") else None
     return Access(
         host=variables.get("PGHOST", "localhost"),
         port=_port(variables.get("PGPORT", "5432")),
         dbname=variables.get("PGDATABASE") or variables["PGUSER"],
         user=variables["PGUSER"],
         password=variables["PGPASSWORD"],
-        sslmode=variables.get("PGSSLMODE", "prefer"),
-        sslrootcert=Path(certificate) if certificate else None,
+        sslmode=_ssl_mode(variables.get("PGSSLMODE", ""), certificate),
+        sslrootcert=certificate,
     )
 
 
+def _certificates(name: str, content: str, folder: SecretFolder) -> Path | None:
+    """Return the file with the certificates that are trusted: the key's own, one that it names, or the word for the system's."""
+    if content == str(SYSTEM):
+        return SYSTEM
+    if content.startswith("/") and "\n" not in content:
+        if not Path(content).is_file():
+            raise SecretMissingError(f"the key sslrootcert of the Secret {name!r} is a path, and there is no such file here")
+        return Path(content)
+    return folder.path(name, "sslrootcert") if content else None
+
+
+def _ssl_mode(wanted: str, certificates: Path | None) -> str:
+    """Return how far the server is checked. With the system's certificates that is wholly: anybody may have one of them."""
+    if wanted and wanted not in _SSL_MODES:
+        raise ValueError(f"the warehouse's sslmode must be one of {', '.join(_SSL_MODES)}")
+    if certificates == SYSTEM:
+        if wanted not in ("", "verify-full"):
+            raise ValueError(f"sslrootcert: system needs sslmode verify-full, not {wanted}: leave sslmode out, or set that")
+        return "verify-full"
+    return wanted or "prefer"
+
+
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 65536):
-        raise ValueError(f"the warehouse's port must be a number between 1 and 65535, not {text!r}")
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536):
+        # Not the text itself: whoever mixes up the keys of a Secret has a password there.
+        raise ValueError("the warehouse's port must be a number between 1 and 65535")
     return int(text)

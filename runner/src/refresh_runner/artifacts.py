@@ -13,6 +13,7 @@ from uuid import uuid4
 
 from refresh_runner.parsed import keep
 from refresh_runner.project_files import ProjectFiles
+from refresh_runner.secrets import Redactor
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -24,12 +25,14 @@ ROWS: Final = "failing_rows.json"
 DOCS: Final = "docs.html"
 _LONGEST: Final = 8 * 1024 * 1024
 """Bytes of a file before it is packed; longer results go without their SQL, and not at all if that does not help."""
+_WORDS: Final = frozenset({"status", "unique_id", "name", "thread_id", "dbt_schema_version", "dbt_version", "adapter_unique_id"})
+"""Fields of run_results.json that hold words of dbt's own, or names."""
 _HASH: Final = 20
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run."""
+    """A file of a run, without secrets: JSON is redacted value by value, since as a whole it might be none afterwards."""
 
     name: str
     media_type: str
@@ -41,7 +44,7 @@ def packed(text: str) -> bytes:
     return gzip.compress(text.encode(errors="replace"), 6, mtime=0)
 
 
-def results_text(results: Iterable[RunResult]) -> str | None:
+def results_text(results: Iterable[RunResult], redact: Redactor) -> str | None:
     """Return what dbt would write as run_results.json after one command that did all this; None if there is nothing, or too much."""
     found = list(results)
     if not found:
@@ -59,6 +62,8 @@ def results_text(results: Iterable[RunResult]) -> str | None:
         for result in whole["results"]:
             result["compiled_code"] = None
         text = json.dumps(whole, default=str)
+    if len(text) <= _LONGEST:
+        text = json.dumps(redact.inside(json.loads(text), _WORDS))
     return text if len(text) <= _LONGEST else None
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 
 from refresh_api.order import ModeKind
-from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict, clip
+from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict
 from refresh_api.values import duration_text
 from refresh_runner import after, cache, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
@@ -32,7 +32,7 @@ from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, T
 from refresh_runner.publish import Terms
 from refresh_runner.replay import Lag, Replay
 from refresh_runner.resume import Earlier
-from refresh_runner.secrets import Redactor
+from refresh_runner.secrets import Redactor, header_problem
 from refresh_runner.snapshot import HeldSnapshot
 from refresh_runner.steps import (
     CommandResult,
@@ -304,13 +304,18 @@ class Execution:
         clock = self._tools.clock
         lag_ends = clock.elapsed() + max(_LAG, step.wait_for_replicas or _LAG).total_seconds()
         call = cache.Call(clock.elapsed, clock.sleep, self._plan.timeout.total_seconds(), lag=replay.lag, lag_ends=lag_ends)
+        call = replace(call, refresh=self._plan.order.refresh.name)
         if step.version:
             call = replace(call, version=marts.live_version())
         if step.authorization is None:
             return call
         name, key = step.authorization.name, step.authorization.key
         authorization = self._tools.secrets.get(name, {}).get(key)
-        return replace(call, authorization=authorization, missing=None if authorization else f"the Secret {name!r} has no key {key!r}")
+        if not authorization:
+            return replace(call, missing=f"the Secret {name!r} has no key {key!r}")
+        if problem := header_problem(authorization):
+            return replace(call, missing=f"the key {key!r} of the Secret {name!r} {problem}")
+        return replace(call, authorization=authorization)
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> CommandResult:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each.
@@ -415,7 +420,7 @@ class Execution:
                 back = marts.bring_back(self._terms(committing))
         result = replace(after_validation(step, self._verdicts(step, marts), self._plan.label(step.name)), marts=marts.of_run)
         if back:
-            return replace(result, version=back, message=clip(f"{result.message}; {back} is live again, and publishing is held"))
+            return replace(result, version=back, message=f"{result.message}; {back} is live again, and publishing is held")
         if result.failure or any(earlier.failure for earlier in self._journal.results.values()):
             return result
         rows = {mart.relation: mart.rows or 0 for mart in result.validation}
@@ -423,7 +428,7 @@ class Execution:
             return replace(result, version=marts.publish(rows, self._terms(telling)))
         except RunFailedError as error:
             failure = self._blamed(error.failure)
-            return replace(result, state=StepState.FAILED, message=clip(failure.message), failure=failure)
+            return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
 
     def _blamed(self, failure: Failure) -> Failure:
         """Say who is in the way of validation or publishing, where that may be why it failed and is not said yet."""

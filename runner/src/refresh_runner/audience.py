@@ -11,7 +11,7 @@ from typing import Final, TextIO
 from rich.console import Console
 
 from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase, clip
-from refresh_notify import FailedRun, notify
+from refresh_notify import FailedRun, Rules, notify
 from refresh_runner.cluster import StatusWriter
 from refresh_runner.journal import Journal
 from refresh_runner.output import JsonLines, PlainLines, Tail, log_to
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _LAST_WRITE: Final = 8.0
 """Seconds for the last status: a pod that was told to end has thirty in all."""
+_LAST_MESSAGE: Final = 1000
+"""Characters of the message in it."""
 _LAST_WORDS_BYTES: Final = 4096
 """What Kubernetes keeps of a termination message."""
 
@@ -40,6 +42,7 @@ class Stage:
     termination_log: Path
     secrets: dict[str, dict[str, str]]
     link_template: str
+    rules: Rules
 
 
 class Audience:
@@ -80,7 +83,9 @@ class Audience:
         """Everybody knows how it ended, as far as they can be reached; the log knows already."""
         self._leave_last_words(report, journal.run, notified=False)
         if report.is_failed and self._stage.plan.order.spec.notifications:
-            sent = notify(self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run))
+            sent = notify(
+                self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run), self._stage.rules
+            )
             for channel in sent:
                 level = logging.INFO if channel.sent else logging.WARNING
                 log.log(level, "%s %s", channel.channel, "was told" if channel.sent else f"could not be told: {channel.message}")
@@ -106,7 +111,7 @@ class Audience:
             run=run.id,
             reason=report.reason,
             message=redact(report.message),
-            hint=report.hint,
+            hint=redact(report.hint),
             step=run.step,
             attempts=run.attempt,
             marts=report.marts,
@@ -122,7 +127,7 @@ class Audience:
                 phase=report.phase,
                 outcome=report.outcome,
                 reason=report.reason,
-                message=clip(self._stage.redact(report.message), 1000),
+                message=self._stage.redact.clipped(report.message, _LAST_MESSAGE),
                 marts=report.marts,
                 step=run.step,
                 notified=notified,
@@ -133,7 +138,8 @@ class Audience:
 def refused(message: str, run_id: str, attempt: int, termination_log: Path) -> None:
     """Leave the last words of a pod whose order can't be carried out."""
     words = LastWords(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=Reason.INVALID_ORDER)
-    leave(words.model_copy(update={"message": clip(message, 1000)}), termination_log)
+    # There is no redactor yet, and nothing secret: an order names Secrets, it does not hold them.
+    leave(words.model_copy(update={"message": Redactor().clipped(message, _LAST_MESSAGE)}), termination_log)
 
 
 def leave(words: LastWords, path: Path) -> None:

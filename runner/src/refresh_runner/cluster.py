@@ -22,6 +22,7 @@ from pydantic import JsonValue
 from refresh_api.names import API_VERSION, GROUP, KIND, PLURAL, RUNNER_FIELD_MANAGER, VERSION
 from refresh_api.order import RefreshRef
 from refresh_api.status import Run, RunnerShare
+from refresh_notify.calls import why
 from refresh_runner.secrets import Redactor
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,9 @@ log = logging.getLogger(__name__)
 ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HEARTBEAT: Final = 15.0
 """Seconds between two signs of life."""
-_TEXTS: Final = frozenset({"message", "failures"})
+_REFUSAL: Final = 500
+"""Characters of what the API server says of a status that it refuses."""
+_TEXTS: Final = frozenset({"message", "failures", "version", "path"})
 """Fields of the status that hold what others said."""
 _TIMEOUT: Final = 10.0
 _PAUSE: Final = 1.0
@@ -141,8 +144,9 @@ class StatusWriter:
                     return True
                 self._is_ours = True
             answer = self._apply(client, run)
-        except (httpx.HTTPError, OSError) as error:
-            log.warning("the status can't be written now: %s", error or type(error).__name__)
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            # Not in its own words: they may quote the header with the account's token.
+            log.warning("the status can't be written now: %s", why(error))
             return False
         if answer.is_success:
             self._belongs_to_another(answer)
@@ -184,7 +188,7 @@ class StatusWriter:
     def _is_settled(self, answer: httpx.Response) -> bool:
         if answer.is_success:
             return True
-        log.warning("the status was refused with %s: %s", answer.status_code, answer.text[:500])
+        log.warning("the status was refused with %s: %s", answer.status_code, self._redact.clipped(answer.text, _REFUSAL))
         if answer.status_code == httpx.codes.NOT_FOUND:
             self._give_up()
             return True

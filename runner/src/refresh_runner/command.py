@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import ssl
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -19,10 +21,12 @@ from refresh_api.names import (
     RUN_ID_ENV,
     RUN_URL_TEMPLATE_ENV,
     SECRETS_PATH,
+    WEBHOOK_ALLOW_HTTP_ENV,
 )
 from refresh_api.order import ExitCode, Order, RefreshRef
 from refresh_api.plain import plain
 from refresh_api.status import Reason
+from refresh_notify import Rules
 from refresh_runner import access as accesses
 from refresh_runner import artifacts
 from refresh_runner.access import Access
@@ -43,7 +47,7 @@ from refresh_runner.preview import preview
 from refresh_runner.report import report_of
 from refresh_runner.resume import origin_of
 from refresh_runner.run import run
-from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, redactor
 from refresh_runner.shelf import Wanted, serve
 from refresh_runner.warehouse import Warehouse
 
@@ -124,7 +128,7 @@ def plan_command(places: Places, around: Surroundings) -> int:
             _sayer(around)(f"✗ {error}")
             return ExitCode.USAGE
         access = None
-    return preview(plan, places.project, access, around.clock, _sayer(around))
+    return preview(plan, places.project, access, around.clock, _sayer(around, access))
 
 
 def grants_command(places: Places, grantee: Grantee | None, around: Surroundings) -> int:
@@ -139,7 +143,7 @@ def grants_command(places: Places, grantee: Grantee | None, around: Surroundings
     except (InvalidOrderError, SecretMissingError, ValueError) as error:
         _sayer(around)(f"✗ {error}")
         return ExitCode.USAGE
-    say = _sayer(around)
+    say = _sayer(around, access)
     if access is None:
         return print_grants(plan, places.project, grantee, say) if grantee else ExitCode.USAGE
     warehouse = Warehouse(access, "refresh-grants", around.clock)
@@ -170,14 +174,15 @@ def _asked(
         return ExitCode.USAGE
     warehouse = Warehouse(access, application_name, around.clock)
     try:
-        return act(warehouse, _sayer(around))
+        return act(warehouse, _sayer(around, access))
     finally:
         warehouse.close()
 
 
-def _sayer(around: Surroundings) -> Callable[[str], None]:
-    """What writes a line for a person, who may be at a terminal."""
-    return lambda line: print(plain(line), file=around.output)
+def _sayer(around: Surroundings, access: Access | None = None) -> Callable[[str], None]:
+    """What writes a line for a person, who may be at a terminal; without the password."""
+    redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
+    return lambda line: print(plain(redact(line)), file=around.output)
 
 
 def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:
@@ -186,6 +191,16 @@ def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:
 
 
 def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+    access = _stated(secret, folder, variables)
+    if access.sslrootcert == accesses.SYSTEM and not variables.get("SSL_CERT_DIR"):
+        import certifi
+
+        # The OpenSSL that the drivers of PostgreSQL bring along looks for the system's certificates where its makers had theirs.
+        os.environ.setdefault("SSL_CERT_FILE", ssl.get_default_verify_paths().cafile or certifi.where())
+    return access
+
+
+def _stated(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
     if folder.root is None:
         return accesses.from_variables(variables)
     if not folder.root.is_dir():
@@ -208,19 +223,28 @@ class _Setting:
     places: Places
     in_pod: bool
 
-    def secrets(self) -> dict[str, dict[str, str]]:
-        spec = self.plan.order.spec
-        return {name: keys for name in spec.secret_keys if (keys := self.folder.all_of(name))}
+    def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
+        """Return the Secrets that are there; and why one of them can't be read."""
+        found, unreadable = {}, None
+        for name in self.plan.order.spec.secret_keys:
+            try:
+                if keys := self.folder.all_of(name):
+                    found[name] = keys
+            except SecretMissingError as error:
+                unreadable = error
+        return found, unreadable
 
 
 def _run(setting: _Setting, around: Surroundings) -> int:
     plan = setting.plan
-    secrets = setting.secrets()
-    redact = Redactor([*secret_values(secrets), around.variables.get("PGPASSWORD", "")])
+    secrets, unreadable = setting.secrets()
+    redact = redactor(plan.order.spec, secrets, around.variables, around.account / "token")
     with ExitStack() as stack:
         audience = Audience(_stage(setting, around, redact, secrets), stack)
-        journal = Journal(plan, around.clock, [audience.watch])
+        journal = Journal(plan, around.clock, [audience.watch], redact)
         try:
+            if unreadable:
+                raise unreadable
             access = _access(plan.order.spec.warehouse.secret_ref.name, setting.folder, around.variables)
         except (SecretMissingError, ValueError) as error:
             report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
@@ -235,18 +259,26 @@ def _run(setting: _Setting, around: Surroundings) -> int:
             ledger = Ledger(warehouse, plan, origin_of(plan, setting.places.project), redact, around.clock.elapsed)
             journal.listen(ledger.watch)
             tools = Tools(
-                dbt, warehouse, ledger, around.clock, around.interrupts, around.jitter, secrets, redact, partial(_left, dbt, audience)
+                dbt,
+                warehouse,
+                ledger,
+                around.clock,
+                around.interrupts,
+                around.jitter,
+                secrets,
+                redact,
+                partial(_left, dbt, audience, redact),
             )
             report = run(plan, tools, journal, audience.may_speak)
         audience.told(report, journal)
     return report.exit_code
 
 
-def _left(dbt: Dbt, audience: Audience) -> Iterator[Artifact]:
+def _left(dbt: Dbt, audience: Audience, redact: Redactor) -> Iterator[Artifact]:
     """Yield what the run leaves as files; what can't be made is no reason to fail."""
     yield Artifact(artifacts.LOG, "text/plain", audience.tail.text())
     try:
-        text = artifacts.results_text(dbt.results.values())
+        text = artifacts.results_text(dbt.results.values(), redact)
     except Exception:
         _log.warning("dbt's results can't be kept", exc_info=True)
         return
@@ -265,6 +297,7 @@ def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: d
         termination_log=around.termination_log,
         secrets=secrets,
         link_template=around.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+        rules=Rules(allow_http=around.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=around.clock.sleep),
     )
 
 

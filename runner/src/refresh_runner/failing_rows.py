@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 from pydantic import JsonValue
 
-from refresh_api.status import clip
+from refresh_runner.secrets import Redactor
 from refresh_runner.warehouse import bounded, first_line
 
 Rows = list[dict[str, JsonValue]]
@@ -59,7 +59,7 @@ def found_by(connection: psycopg.Connection, statement: str, ask: Ask) -> Rows:
     return [json.loads(text, object_pairs_hook=_row) for (text,) in found]
 
 
-def text_of(found: Mapping[str, Rows], redact: Callable[[str], str]) -> str | None:
+def text_of(found: Mapping[str, Rows], redact: Redactor) -> str | None:
     """Return the file, without secrets: rows by the test's name, as many as it may hold; None where there are none."""
     kept: dict[str, Rows] = {}
     left = LARGEST
@@ -88,10 +88,13 @@ def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return row
 
 
-def _shown(value: JsonValue, redact: Callable[[str], str]) -> JsonValue:
+def _shown(value: JsonValue, redact: Redactor) -> JsonValue:
     """Return a value without secrets; one that is no text becomes one where it holds a secret, since the file has to stay JSON."""
     written = value if isinstance(value, str) else json.dumps(value)
     shown = redact(written)
+    if redact.longest and len(written) >= _LONGEST + redact.longest:
+        # It was cut, maybe within a secret, which is not known as one then.
+        shown = f"{shown[: max(len(shown) - redact.longest, 0)]}…"
     if isinstance(value, str) or shown != written:
-        return clip(shown, _LONGEST)
+        return redact.clipped(shown, _LONGEST)
     return value

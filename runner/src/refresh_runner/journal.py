@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
 
-from refresh_api.status import NotificationStatus, Run, RunPhase, StepState, StepStatus, clip
+from refresh_api.redaction import Redactor
+from refresh_api.status import EndpointStatus, MartStatus, NotificationStatus, Run, RunPhase, StepState, StepStatus, TestCounts
 from refresh_api.values import duration_text
 from refresh_runner.plan import Plan
 from refresh_runner.report import Report
@@ -26,12 +27,16 @@ class Clock:
 
 
 class Journal:
-    """Keeps the current `Run` and tells its listeners of every change."""
+    """Keeps the current `Run` and tells its listeners of every change.
 
-    def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener]) -> None:
+    The one door by which a run's texts leave: what goes in is whole, what `run` holds is redacted, then cut.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener], redact: Redactor | None = None) -> None:
         self._plan = plan
         self._clock = clock
         self._listeners = list(listeners)
+        self._redact = redact or Redactor()
         self._changing = threading.Lock()
         self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
         now = clock.now()
@@ -54,7 +59,7 @@ class Journal:
 
     def waiting(self, message: str) -> None:
         """The warehouse is held by another run."""
-        self._change(phase=RunPhase.WAITING, message=clip(message))
+        self._change(phase=RunPhase.WAITING, message=self._redact.clipped(message))
 
     def running(self) -> None:
         """The warehouse is ours."""
@@ -70,19 +75,23 @@ class Journal:
         """The step under way waits for somebody else in the warehouse, or no more where the message is empty. From any thread."""
         with self._changing:
             running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
-            self._tell({name: {"message": clip(message) or None} for name in running})
+            self._tell({name: {"message": self._redact.clipped(message) or None} for name in running})
 
     def ended(self, name: str, result: StepResult) -> None:
         """A step is over, or was skipped."""
         self.results[name] = result
         before = self._steps[name]
         took = self._clock.now() - before.start_time if before.start_time else None
-        state = {"state": result.state, "duration": duration_text(took) if took else None, "message": clip(result.message) or None}
+        state = {
+            "state": result.state,
+            "duration": duration_text(took) if took else None,
+            "message": self._redact.clipped(result.message) or None,
+        }
         found = {
-            "validation": list(result.validation) or self.run.validation,
-            "tests": result.tests or self.run.tests,
+            "validation": [self._mart(mart) for mart in result.validation] or self.run.validation,
+            "tests": self._tests(result.tests) if result.tests else self.run.tests,
             "version": result.version or self.run.version,
-            "endpoints": list(result.endpoints) or self.run.endpoints,
+            "endpoints": [self._endpoint(endpoint) for endpoint in result.endpoints] or self.run.endpoints,
         }
         self._change({name: state}, **found)
 
@@ -94,7 +103,7 @@ class Journal:
             completion_time=self._clock.now(),
             outcome=report.outcome,
             reason=report.reason,
-            message=clip(report.message),
+            message=self._redact.clipped(report.message),
             marts=report.marts,
             step=self.run.step if failed else None,
         )
@@ -102,6 +111,19 @@ class Journal:
     def notified(self, sent: Sequence[NotificationStatus]) -> None:
         """People were told, or could not be."""
         self._change(notifications=list(sent))
+
+    def _mart(self, mart: MartStatus) -> MartStatus:
+        return mart.model_copy(update={"message": self._text(mart.message)})
+
+    def _tests(self, tests: TestCounts) -> TestCounts:
+        return tests.model_copy(update={"failures": [self._redact.clipped(name) for name in tests.failures]})
+
+    def _endpoint(self, endpoint: EndpointStatus) -> EndpointStatus:
+        shown = {"path": self._redact.clipped(endpoint.path), "message": self._text(endpoint.message)}
+        return endpoint.model_copy(update={**shown, "version": self._text(endpoint.version)})
+
+    def _text(self, text: str | None) -> str | None:
+        return None if text is None else self._redact.clipped(text)
 
     def _change(self, steps: Mapping[str, Changes] = MappingProxyType({}), **fields: object) -> None:
         with self._changing:

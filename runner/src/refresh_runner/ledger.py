@@ -23,6 +23,7 @@ from refresh_runner.failures import may_pass
 from refresh_runner.inputs import Inputs, Snapshot
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
+from refresh_runner.secrets import Redactor
 from refresh_runner.steps import NodeResult
 from refresh_runner.tables import ARTIFACT, LEDGER, MART, NODE, STEP, Table
 from refresh_runner.verdicts import MartCounts
@@ -41,9 +42,7 @@ Row = dict[str, object]
 class Ledger:
     """The rows of one run."""
 
-    def __init__(
-        self, warehouse: Warehouse, plan: Plan, origin: Origin, redact: Callable[[str], str], elapsed: Callable[[], float]
-    ) -> None:
+    def __init__(self, warehouse: Warehouse, plan: Plan, origin: Origin, redact: Redactor, elapsed: Callable[[], float]) -> None:
         self._warehouse = warehouse
         self._plan = plan
         self._origin = origin
@@ -113,12 +112,11 @@ class Ledger:
 
     def keep(self, artifact: Artifact) -> None:
         """The run leaves a file."""
-        self._keep(artifact.name, artifact.media_type, self._redact(artifact.text))
+        self._keep(artifact.name, artifact.media_type, artifact.text)
 
     def keep_rows(self, found: Mapping[str, failing_rows.Rows]) -> None:
         """The run leaves the rows that tests found, by the test's name, if there are any."""
         if text := failing_rows.text_of(found, self._redact):
-            # Redacted already, value by value: as a whole it might be no JSON afterwards.
             self._keep(ROWS, "application/json", text)
 
     def last(self) -> queries.Last | None:
@@ -196,7 +194,7 @@ class Ledger:
         )
 
     def _redacted(self, text: str | None) -> str | None:
-        return None if text is None else self._redact(text)
+        return None if text is None else self._redact.clipped(text)
 
     def _at_once(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
         """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""

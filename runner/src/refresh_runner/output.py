@@ -14,6 +14,9 @@ from refresh_runner.secrets import Redactor
 TAIL_LENGTH: Final = 512 * 1024
 """Characters of a run's log that are kept in the warehouse."""
 
+LINE_LENGTH: Final = 64 * 1024
+"""Characters of a message in the log."""
+
 
 class JsonLines(logging.Formatter):
     """One JSON object a line, with the refresh, the run and the step under way."""
@@ -23,9 +26,12 @@ class JsonLines(logging.Formatter):
         self._redact = redact
         self._fixed = {"refresh": refresh, "run": run}
         self._step = step
+        self._last: tuple[logging.LogRecord, str] | None = None
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line; the same one to whoever asks for it next."""
+        if (last := self._last) and last[0] is record:
+            return last[1]
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
@@ -35,9 +41,11 @@ class JsonLines(logging.Formatter):
             **self._fixed,
             "step": self._step(),
             "logger": record.name,
-            "message": self._redact(message),
+            "message": self._redact.clipped(message, LINE_LENGTH),
         }
-        return plain(json.dumps(line, ensure_ascii=False))
+        text = plain(json.dumps(line, ensure_ascii=False))
+        self._last = record, text
+        return text
 
 
 class PlainLines(logging.Formatter):
@@ -49,7 +57,7 @@ class PlainLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        return plain(self._redact(super().format(record)))
+        return plain(self._redact.clipped(super().format(record), LINE_LENGTH))
 
 
 class Tail(logging.Handler):

@@ -6,7 +6,7 @@ from typing import Self
 
 from refresh_api.order import ExitCode, ModeKind
 from refresh_api.spec import Publish
-from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict, clip
+from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_runner.failures import Failure
 from refresh_runner.plan import LayerStep, Plan
 from refresh_runner.steps import StepResult
@@ -55,7 +55,7 @@ class Report:
 
     def without_row(self, why: str) -> Self:
         """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
-        message = clip(f"{self.message}; {why}")
+        message = f"{self.message}; {why}"
         if self.outcome not in GOOD:
             return replace(self, message=message)
         return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
@@ -79,7 +79,7 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
     warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
     valid = None if unchanged else _marts(plan, results)
     if warned:
-        outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, clip("; ".join(warned))
+        outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "; ".join(warned)
     elif unchanged:
         outcome, reason, message = Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, unchanged
     else:
@@ -89,7 +89,7 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
         further = [result.message for result in done if result.message and not result.built]
         message = ", ".join([*([f"{built} models built"] if built else []), *further])
     entry = _entry(plan, results, None, unchanged)
-    return Report(RunPhase.FINISHED, outcome, reason, clip(message), "", valid, ExitCode.OK, entry)
+    return Report(RunPhase.FINISHED, outcome, reason, message, "", valid, ExitCode.OK, entry)
 
 
 def _report(
@@ -102,7 +102,7 @@ def _report(
         phase=phase,
         outcome=outcome,
         reason=failure.reason,
-        message=clip(failure.message),
+        message=failure.message,
         hint=failure.hint,
         marts=None if silent else _marts(plan, results),
         exit_code=code,

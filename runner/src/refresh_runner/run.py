@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from refresh_api.status import Outcome, Reason
@@ -109,7 +110,7 @@ def _logged(report: Report, tools: Tools, journal: Journal) -> Report:
     if report.entry is None:
         return report
     try:
-        refresh_log.write(tools.warehouse, report.entry)
+        refresh_log.write(tools.warehouse, replace(report.entry, notes=tools.redact.clipped(report.entry.notes)))
     except RunFailedError as error:
         log.error(error.failure.message)
         report = report.without_row(error.failure.message)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final, Self
 
-from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict, clip
+from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
 from refresh_api.steps import OnFailure, OnStale
 from refresh_runner.failures import PASSING_HINT, Failure, may_pass
 from refresh_runner.plan import SourcesStep, TestsStep, ValidationStep
@@ -93,7 +93,7 @@ class StepResult:
     @classmethod
     def failed(cls, failure: Failure) -> Self:
         """Return the result of a step that something ended."""
-        return cls(StepState.FAILED, clip(failure.message), failure)
+        return cls(StepState.FAILED, failure.message, failure)
 
 
 def with_problem(result: StepResult, problem: Problem | None, label: str) -> StepResult:
@@ -102,12 +102,12 @@ def with_problem(result: StepResult, problem: Problem | None, label: str) -> Ste
         return result
     hint = PASSING_HINT if problem.passing else "mend in the dbt project what dbt complains of"
     failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.passing, hint)
-    return replace(result, state=StepState.FAILED, message=clip(failure.message), failure=failure)
+    return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
 
 
 def skipped(why: str) -> StepResult:
     """Return the result of a step that was not started."""
-    return StepResult(StepState.SKIPPED, clip(why))
+    return StepResult(StepState.SKIPPED, why)
 
 
 def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
@@ -129,14 +129,14 @@ def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     passing = all(result.passing for result in broken)
     hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
     failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
-    return StepResult(StepState.FAILED, clip(message), failure, built=built)
+    return StepResult(StepState.FAILED, message, failure, built=built)
 
 
 def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude how old the sources are; one that could not be asked counts as too old, unless the cause may pass."""
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
-    message = clip("; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED]))
+    message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED])
     if not stale or step.on_stale is OnStale.WARN:
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
         return StepResult(state, message or f"{counted(len(results), 'source')} loaded in time")
@@ -163,9 +163,9 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
     found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_LISTED]
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        return StepResult(state, clip(details) or f"{counted(counts.passed, 'test')} passed", tests=counts, finders=found)
+        return StepResult(state, details or f"{counted(counts.passed, 'test')} passed", tests=counts, finders=found)
     why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
-    message = clip(f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}")
+    message = f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}"
     if step.on_failure is OnFailure.WARN:
         return StepResult(StepState.WARNED, message, tests=counts, finders=found)
     failure = Failure(
@@ -181,7 +181,7 @@ def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: s
     """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
     bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
     valid = len(marts) - len(bad)
-    message = clip("; ".join(f"{mart.relation} {mart.verdict}: {mart.message}" for mart in bad))
+    message = "; ".join(f"{mart.relation} {mart.verdict}: {mart.message}" for mart in bad)
     if any(mart.verdict is Verdict.FAILED for mart in bad):
         failure = Failure(Reason.VALIDATION_FAILED, f"{label}: {message}", hint="look at the mart and at the sources that it is built from")
         return StepResult(StepState.FAILED, message, failure, validation=tuple(marts))
@@ -202,7 +202,7 @@ def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResul
     causes = [f"waited for replicas: {lag}"] if lag else []
     causes += [f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()]
     if causes:
-        return StepResult(StepState.WARNED, clip("; ".join(causes)), endpoints=tuple(endpoints))
+        return StepResult(StepState.WARNED, "; ".join(causes), endpoints=tuple(endpoints))
     return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 

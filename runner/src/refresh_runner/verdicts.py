@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 
-from refresh_api.status import MartStatus, NullShare, Verdict, clip
+from refresh_api.status import MartStatus, NullShare, Verdict
 from refresh_api.steps import Newest
 from refresh_runner.plan import MartCheck
 
@@ -49,7 +49,7 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | 
     `usual` is the median of the rows in the last published runs; None where there are too few.
     """
     if counts.error is not None:
-        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=clip(counts.error))
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=counts.error)
     if counts.rows == 0:
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=0, message="it has no rows")
     shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in check.keys]
@@ -62,7 +62,7 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | 
         duplicates=counts.duplicates,
         newest=str(counts.newest) or None if counts.newest else None,
         usual_rows=usual,
-        message=clip(", ".join(doubts)) or None,
+        message=", ".join(doubts) or None,
     )
 
 
