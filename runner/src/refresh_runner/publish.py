@@ -92,8 +92,6 @@ class Terms:
 
 Live = Mapping[Relation, Written]
 
-NO_TABLE: Final = "is there and is not a table that could be published: drop it, or publish directly"
-
 _TIDY: Final = {
     # Or readers would read all versions since the last autovacuum. Not made shorter, since that waits for readers; whoever
     # has the table locked does the same, or will be followed by an autovacuum.
@@ -157,8 +155,11 @@ def make_way(connection: psycopg.Connection, marts: Sequence[Mart], kept: Collec
 
     Raises NotPublishableError, with nothing changed, if something is there that no run has made.
     """
+    own_relations.prepare(connection)
     with quick(connection):
         _refuse_strangers(connection, [place for mart in marts for place in (before(mart.relation), *_building_sites(mart))])
+        for mart in marts:
+            _check_kind(connection, mart.relation)
         # Publishing will drop these: whether it may is known before anything is built.
         with connection.transaction(force_rollback=True):
             _drop(connection, [found.relation for found in own_relations.there(connection, [before(mart.relation) for mart in marts])])
@@ -395,6 +396,14 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
     return {mart.relation: _move(connection, mart, scene, terms) for mart in marts}
 
 
+def _check_kind(connection: psycopg.Connection, relation: Relation) -> None:
+    """Raise NotPublishableError if something is live that no table can take the place of: all but a table, or a view that nobody reads."""
+    with plain_names(connection):
+        live = seen(connection, relation, {})
+        if live and live.kind != TABLE and (live.kind != VIEW or views_on(connection, live.oid) or hanging_on(connection, live.oid)):
+            raise NotPublishableError(f"{relation} is there and is not a table that could be published: drop it, or publish directly")
+
+
 def _check_movable(connection: psycopg.Connection, scene: Scene, mart: Mart, why: str, going: Sequence[int]) -> None:
     """Raise NotPublishableError if something would be lost, or can't follow, were another table put in the live one's place."""
     target, live, built = mart.relation, scene.live.get(mart.relation), scene.built[mart.relation]
@@ -403,8 +412,8 @@ def _check_movable(connection: psycopg.Connection, scene: Scene, mart: Mart, why
     with plain_names(connection):
         views = views_on(connection, live.oid)
         hanging = [each for each in hanging_on(connection, live.oid, going) if each not in hanging_on(connection, built.oid, going)]
-    if live.kind != TABLE and (live.kind != VIEW or views or hanging):
-        raise NotPublishableError(f"{target} {NO_TABLE}")
+    if live.kind != TABLE:
+        _check_kind(connection, target)
     if lost := [*hanging, *live.lost_by(built)]:
         raise NotPublishableError(
             f"{target} {why}, and another table can't take its place while this hangs on it: {', '.join(sorted(lost))};"

@@ -1,0 +1,248 @@
+"""Marts that are bound to something: foreign keys, subscribers, rights that a schema gives, views of other roles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+
+from refresh_runner.catalog import Relation
+from refresh_runner.publish import Mart, NotPublishableError, Terms, Way, bring_back, make_way, publish
+from support.postgres import Database
+
+A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))
+TERMS = Terms(timedelta(seconds=20), lambda: None)
+ROLES = ("lieur", "abonne", "analyste")
+
+
+@pytest.fixture
+def holder(fresh_database: Database) -> Iterator[psycopg.Connection]:
+    """The connection that publishes, as a role that owns no more than it must; and further roles."""
+    with fresh_database.connect() as connection:
+        for role in ROLES:
+            connection.execute(f"drop role if exists {role}; create role {role}".encode())
+        connection.execute("create schema marts authorization lieur; grant usage on schema marts to public; create schema autre")
+        connection.execute(f'grant create on database "{fresh_database.name}" to lieur; grant create on schema public to lieur'.encode())
+        connection.execute("set role lieur")
+        yield connection
+        connection.execute("reset role")
+        for role in ROLES:
+            connection.execute(f"drop owned by {role} cascade; drop role {role}".encode())
+
+
+def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]:
+    return connection.execute(query.encode()).fetchall()
+
+
+def as_admin(connection: psycopg.Connection, statements: str) -> None:
+    """Do something as another role than the one that publishes."""
+    connection.execute(f"reset role; {statements}; set role lieur".encode())
+
+
+def build(connection: psycopg.Connection, query: str, then: str = "", mart: Mart = A) -> None:
+    """Build a mart beside the live one, and do what its model does to it ({t})."""
+    place = f"marts__next.{mart.relation.table}"
+    connection.execute(f"create schema if not exists marts__next; create table {place} as {query}; {then.format(t=place)}".encode())
+
+
+def put_live(connection: psycopg.Connection, *marts: Mart) -> set[Way]:
+    """Publish, and say in which ways."""
+    return {written.way for written in publish(connection, marts, lambda _live: None, TERMS).values()}
+
+
+def pair(connection: psycopg.Connection, parents: str, children: str, more: str = "", action: str = "") -> None:
+    """Build two marts of which one refers to the other, as a contract with a foreign key does."""
+    build(connection, f"select n as id, {more or '1 as gen'} from unnest(array[{parents}]) n", "alter table {t} add primary key (id)")
+    key = "alter table {t} add foreign key (a_id) references marts__next.a (id) " + action
+    build(connection, f"select n as a_id, {more or '1 as gen'} from unnest(array[{children}]) n", key, B)
+
+
+@pytest.mark.parametrize("action", ["", "on delete cascade", "on delete set null", "deferrable initially deferred"])
+def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(holder: psycopg.Connection, action: str) -> None:
+    """New, gone and changed rows at both ends; by rows, by a change of shape of one alone, and back; the foreign key stays."""
+    pair(holder, "1, 2, 3", "1, 1, 3", action=action)
+    assert put_live(holder, A, B) == {Way.NEW}
+    pair(holder, "2, 3, 4", "3, 3, 4", "case n when 3 then 2 else 1 end as gen", action)
+    assert put_live(holder, A, B) == {Way.ROWS}
+    assert rows(holder, "select id, gen from marts.a order by 1") == [(2, 1), (3, 2), (4, 1)]
+    assert rows(holder, "select a_id, gen from marts.b order by 1, 2") == [(3, 2), (3, 2), (4, 1)]
+    assert put_back(holder) == ([(1,), (2,), (3,)], [(1,), (1,), (3,)])
+    assert put_back(holder) == ([(2,), (3,), (4,)], [(3,), (3,), (4,)])
+    pair(holder, "3, 4, 5", "5", action=action)
+    holder.execute("alter table marts__next.b add column autre int")
+    assert put_live(holder, A, B) == {Way.MOVE}
+    assert rows(holder, "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint where contype = 'f' order by 1") == [
+        ("marts.b", "marts.a"),
+        ("marts__previous.b", "marts__previous.a"),
+    ]
+    pair(holder, "5", "5", action=action)
+    holder.execute("alter table marts__next.b add column autre int")
+    assert put_live(holder, A, B) == {Way.ROWS}
+    # The control: it holds.
+    with pytest.raises(psycopg.errors.ForeignKeyViolation):
+        holder.execute("insert into marts.b values (77, 1)")
+
+
+def put_back(connection: psycopg.Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """What is in both marts after a roll-back."""
+    bring_back(connection, [B, A], lambda _live: None, TERMS)
+    return rows(connection, "select id from marts.a order by 1"), rows(connection, "select a_id from marts.b order by 1")
+
+
+def test_rows_of_another_team_that_refer_to_a_mart_stay(holder: psycopg.Connection) -> None:
+    """A changed row is no deleted one, though it would be if it were written anew: their rows would go with it, without a word."""
+    build(holder, "select n as id, 1 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
+    put_live(holder, A)
+    holder.execute("create table marts.leurs (id int references marts.a on delete cascade); insert into marts.leurs values (1), (2)")
+    build(holder, "select n as id, 2 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
+    assert put_live(holder, A) == {Way.ROWS}
+    assert rows(holder, "select id, (select max(gen) from marts.a) from marts.leurs order by 1") == [(1, 2), (2, 2)]
+    # The control: deleted, the rows take theirs with them.
+    holder.execute("delete from marts.a where id = 1")
+    assert rows(holder, "select id from marts.leurs") == [(2,)]
+
+
+def test_a_row_that_others_need_and_that_is_gone_is_said(holder: psycopg.Connection) -> None:
+    """With what PostgreSQL says and what refers to it; nothing is changed."""
+    build(holder, "select n as id from generate_series(1, 3) n", "alter table {t} add primary key (id)")
+    put_live(holder, A)
+    holder.execute("create table marts.leurs (id int references marts.a); insert into marts.leurs values (1)")
+    build(holder, "select n as id from generate_series(2, 4) n", "alter table {t} add primary key (id)")
+    with pytest.raises(NotPublishableError, match=r"violates foreign key.*hangs on it: constraint leurs_id_fkey on table marts.leurs"):
+        put_live(holder, A)
+    assert rows(holder, "select id from marts.a order by 1") == [(1,), (2,), (3,)]
+
+
+@pytest.mark.parametrize("of_what", ["for all tables", "for tables in schema marts", "for table marts.a"])
+@pytest.mark.parametrize(
+    ("then", "identity"), [("", "f"), ("alter table {t} add primary key (id)", "d"), ("create unique index on {t} (id)", "f")]
+)
+def test_marts_that_subscribers_follow_are_changed_by_rows(holder: psycopg.Connection, of_what: str, then: str, identity: str) -> None:
+    """Without a key PostgreSQL refuses to delete from them; it is given what tells rows apart, and only where that is missing."""
+    build(holder, "select n as id, 1 as gen from generate_series(1, 10) n", then)
+    put_live(holder, A)
+    as_admin(holder, f"create publication suivi {of_what}")
+    if identity == "f":
+        # The control.
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="does not have a replica identity"):
+            holder.execute("delete from marts.a")
+    for generation in (2, 3):
+        build(holder, f"select n as id, {generation} as gen from generate_series({generation}, 10) n", then)
+        assert put_live(holder, A) == {Way.ROWS}
+    assert rows(
+        holder, "select min(id), min(gen), (select relreplident::text from pg_class where oid = 'marts.a'::regclass) from marts.a"
+    ) == [(3, 3, identity)]
+
+
+def test_a_unique_index_without_nulls_tells_rows_apart(holder: psycopg.Connection) -> None:
+    """Less is written for subscribers than with whole rows."""
+    then = "alter table {t} alter id set not null; create unique index on {t} (id)"
+    build(holder, "select n as id, 1 as gen from generate_series(1, 10) n", then)
+    as_admin(holder, "create publication suivi for all tables")
+    put_live(holder, A)
+    build(holder, "select n as id, 2 as gen from generate_series(2, 10) n", then)
+    assert put_live(holder, A) == {Way.ROWS}
+    assert rows(holder, "select relreplident::text from pg_class where oid = 'marts.a'::regclass") == [("i",)]
+
+
+def test_published_rows_that_nobody_can_compare_leave_the_way_to_another_table(holder: psycopg.Connection) -> None:
+    """JSON has no equality, by which a subscriber could find the row."""
+    build(holder, "select n as id, '{{}}'::json as j from generate_series(1, 10) n".replace("{{}}", "{}"))
+    put_live(holder, A)
+    as_admin(holder, "create publication suivi for all tables")
+    build(holder, "select n as id, '{}'::json as j from generate_series(2, 10) n")
+    assert put_live(holder, A) == {Way.MOVE}
+    assert rows(holder, "select min(id) from marts.a") == [(2,)]
+
+
+def rights(connection: psycopg.Connection, of: str = "a") -> set[tuple[object, ...]]:
+    """Who may do what with a mart and its columns."""
+    return set(
+        rows(
+            connection,
+            f"""select grantee::regrole::text, privilege_type, '' from pg_class, aclexplode(relacl) where oid = 'marts.{of}'::regclass
+                and grantee <> relowner
+            union all select grantee::regrole::text, privilege_type, attname from pg_attribute, aclexplode(attacl)
+                where attrelid = 'marts.{of}'::regclass""",
+        )
+    )
+
+
+@pytest.mark.parametrize("stated", [False, True])
+@pytest.mark.parametrize("more", ["1 as gen", "1 as gen, 'x' as nouveau"], ids=["rows", "move"])
+def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Connection, more: str, stated: bool) -> None:
+    """As plain dbt's tables have it: on the first one, on one that was there before, and on what takes its place; on sequences too."""
+    holder.execute("alter default privileges in schema marts grant select on tables to abonne")
+    mart = Mart(A.relation, grants_stated=stated)
+    build(holder, "select 1 as id, 1 as gen", "alter table {t} add nr int generated always as identity")
+    put_live(holder, mart)
+    assert rights(holder) == {("abonne", "SELECT", "")}
+    holder.execute("alter default privileges in schema marts grant insert on tables to analyste")
+    holder.execute("alter default privileges in schema marts grant usage on sequences to analyste")
+    # The control: what dbt makes anew in that schema.
+    holder.execute("create table marts.temoin (id int generated always as identity)")
+    build(holder, f"select 2 as id, {more}", "alter table {t} add nr int generated always as identity; grant update on {t} to abonne")
+    put_live(holder, mart)
+    assert rights(holder) == rights(holder, "temoin") | {("abonne", "UPDATE", "")}
+    assert len(rights(holder)) == 3
+    sequence = "select relacl::text from pg_class where oid = 'marts.{}_seq'::regclass"
+    assert rows(holder, sequence.format("a_nr")) == rows(holder, sequence.format("temoin_id"))
+
+
+@pytest.mark.parametrize("more", ["2 as gen", "2 as gen, 'x' as nouveau"], ids=["rows", "move"])
+def test_rights_on_columns_stay_unless_the_project_states_who_may_read(holder: psycopg.Connection, more: str) -> None:
+    """They are people's; where the project has a word on rights, its word is all, as with dbt."""
+    build(holder, "select 1 as id, 1 as gen")
+    put_live(holder, A)
+    holder.execute("grant select (id), update (gen) on marts.a to analyste; grant select on marts.a to abonne")
+    by_hand = {("abonne", "SELECT", ""), ("analyste", "SELECT", "id"), ("analyste", "UPDATE", "gen")}
+    build(holder, f"select 1 as id, {more}")
+    put_live(holder, A)
+    assert rights(holder) == by_hand
+    build(holder, f"select 1 as id, {more}", "grant select on {t} to analyste")
+    put_live(holder, Mart(A.relation, grants_stated=True))
+    assert rights(holder) == {("analyste", "SELECT", "")}
+
+
+def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connection) -> None:
+    """And with what helps; with that, the same mart is published, and the view reads it."""
+    build(holder, "select 1 as id")
+    put_live(holder, A)
+    holder.execute("grant select on marts.a to analyste")
+    as_admin(
+        holder, "create schema rapports; create view rapports.vue as select id from marts.a; alter view rapports.vue owner to analyste"
+    )
+    build(holder, "select 2 as id, 'x' as nouveau")
+    user = holder.info.user
+    with pytest.raises(NotPublishableError, match=f"the view rapports.vue, which reads it, belongs to analyste.*grant analyste to {user}"):
+        put_live(holder, A)
+    as_admin(holder, "grant analyste to lieur")
+    with pytest.raises(NotPublishableError, match=r"grant create on schema rapports to"):
+        put_live(holder, A)
+    as_admin(holder, "grant usage, create on schema rapports to lieur, analyste")
+    assert put_live(holder, A) == {Way.MOVE}
+    as_admin(holder, "set role analyste; do $$ begin assert (select id from rapports.vue) = 2; end $$; reset role")
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "create table marts.a (id int) partition by list (id)",
+        "create materialized view marts.a as select 1 as id",
+        "create view marts.a as select 1 as id; create view marts.vue as select id from marts.a",
+        "create sequence marts.a",
+    ],
+    ids=["partitioned", "materialized view", "view that another reads", "sequence"],
+)
+def test_what_no_table_can_take_the_place_of_is_refused_before_anything_is_built(holder: psycopg.Connection, made: str) -> None:
+    """The control: a view that nobody reads is replaced, as dbt replaces it."""
+    holder.execute(made.encode())
+    with pytest.raises(NotPublishableError, match=r"marts\.a is there and is not a table that could be published: drop it"):
+        make_way(holder, [A], [], TERMS.maker)
+    holder.execute("create view marts.b as select 1 as id")
+    make_way(holder, [B], [], TERMS.maker)
+    build(holder, "select 2 as id", mart=B)
+    assert put_live(holder, B) == {Way.MOVE}
+    assert rows(holder, "select id from marts.b") == [(2,)]
