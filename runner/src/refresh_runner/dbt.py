@@ -32,6 +32,7 @@ from refresh_runner.dbt_invocation import Invocation
 from refresh_runner.dbt_quick import (
     exactly,
     parents,
+    references_kept,
     selected,
     spare_compilations,
     spare_debug_events,
@@ -408,7 +409,10 @@ class Dbt:
     def _execute(self, command: str, nodes: Sequence[Node], limit: timedelta, flags: Sequence[str] = ()) -> dbtRunnerResult:
         self._connections.clear()
         self._connections.settings = {**self.session_settings, **_time_outs(limit)}
-        with exactly(node.id for node in nodes):
+        with (
+            exactly(node.id for node in nodes),
+            references_kept(self.manifest.nodes[node.id] for node in nodes if node.id in self.manifest.nodes),
+        ):
             return self._invoke([command, *flags])
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:

@@ -63,6 +63,20 @@ def exactly(ids: Iterable[str]) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def references_kept(nodes: Iterable[ManifestNode]) -> Iterator[None]:
+    """Foreign keys of the contracts are as the project has them afterwards: dbt writes over them what it makes of them, once."""
+    from dbt.contracts.graph.nodes import ModelNode
+
+    constraints = [constraint for node in nodes if isinstance(node, ModelNode) for constraint in node.all_constraints]
+    kept = [(constraint, constraint.to) for constraint in constraints]
+    try:
+        yield
+    finally:
+        for constraint, to in kept:
+            constraint.to = to
+
+
 def is_ephemeral(node: ManifestNode) -> bool:
     """Return whether a node is a model that becomes a part of those that read it."""
     return bool(node.is_ephemeral_model)

@@ -1,0 +1,88 @@
+"""A contract's foreign key between two marts, from dbt's project to what is live: run after run, and tried again."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import yaml
+
+from refresh_runner.ahead import read_ahead
+from refresh_runner.plan import DbtSettings
+from support.runs import Bench, meanwhile, write_project
+
+CONTRACTS = """
+  - name: mart_a
+    config: {contract: {enforced: true}}
+    columns:
+      - {name: id, data_type: int, constraints: [{type: primary_key}]}
+      - {name: zone, data_type: int}
+      - {name: mois, data_type: int}
+  - name: mart_b
+    config: {contract: {enforced: true}}
+    columns:
+      - name: id
+        data_type: int
+        constraints: [{type: foreign_key, to: ref('mart_a'), to_columns: [id]}]
+      - {name: mois, data_type: int}
+"""
+
+
+@pytest.fixture(scope="module")
+def contracted(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """The small project, whose second mart refers to the first one."""
+    place = tmp_path_factory.mktemp("contracted")
+    project = write_project(place / "project")
+    file = project / "models/properties.yml"
+    properties = yaml.safe_load(file.read_text())
+    file.write_text(yaml.safe_dump({**properties, "models": yaml.safe_load(CONTRACTS)}))
+    b = project / "models/marts/mart_b.sql"
+    b.write_text(b.read_text().replace("select id", "-- depends_on: {{ ref('mart_a') }}\nselect id"))
+    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    return replace(small_bench, place=place, project=project)
+
+
+@pytest.fixture
+def marts(contracted: Bench, bench: Bench) -> Bench:
+    """The same, as new."""
+    contracted.secrets, contracted.api = bench.secrets, bench.api
+    return contracted
+
+
+def test_it_holds_run_after_run(marts: Bench) -> None:
+    """Rows that are gone at both ends, and new ones, are published by rows; the version before can be put back."""
+    spec = marts.spec()
+    del spec["tests"]
+    assert marts.run(spec).code == 0
+    for _ in range(2):
+        marts.database.run("delete from src.lignes where id = (select min(id) from src.lignes)")
+        marts.database.run("insert into src.lignes select max(id) + 1, 1, 1, 0 from src.lignes; update src.lignes set mois = 13 - mois")
+        ran = marts.run(spec)
+        assert ran.code == 0, ran.output
+        assert "(Rows)" in ran.messages
+        assert "(Move)" not in ran.messages
+    both = "select min(a.id), max(a.id), count(*) from dwh_marts.mart_a a join dwh_marts.mart_b b using (id)"
+    assert marts.database.rows(both) == [(3, 102, 100)]
+    assert marts.run(spec, mode="rollback").code == 0
+    assert marts.database.rows(both) == [(2, 101, 100)]
+    assert marts.database.rows(
+        "select confrelid::regclass::text from pg_constraint where contype = 'f' and conrelid::regclass::text ~ 'marts.mart_b'"
+    ) == [("dwh_marts.mart_a",)]
+
+
+def test_a_mart_with_a_foreign_key_is_tried_again(marts: Bench) -> None:
+    """Its table was locked for too long the first time; dbt had put the other mart's name in the contract by then."""
+    spec = marts.spec()
+    del spec["tests"]
+    assert marts.run(spec).code == 0
+    spec["layers"][2] |= {"timeout": "4s", "retries": 3}
+
+    def lock() -> None:
+        with marts.database.connect() as connection:
+            connection.execute("begin; lock table dwh_facts.fait_jours in access exclusive mode; select pg_sleep(4)")
+
+    # Only marts are built, so that the lock is in nobody else's way.
+    with meanwhile(lock):
+        ran = marts.run({**spec, "layers": spec["layers"][2:]})
+    assert ran.code == 0, ran.output
+    assert "mart_b tried again" in ran.messages, ran.output
