@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes
+.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-refresh: parsed ## one refresh against the old way and against its SQL alo
 
 bench-changes: parsed ## a refresh after one record in a hundred was corrected, beside one that builds everything (ROWS=10000 RUNS=5 SEED=7)
 	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7)
+
+bench-replicas: setup ## what readers on a hot standby see while marts are published on its primary (seven minutes; BENCH_OPTIONS="--publishes 12")
+	@$(PYTHON) -m bench.replicas $(BENCH_OPTIONS)
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")
 	@$(PYTHON) -m bench.operator_at_scale $(BENCH_OPTIONS)

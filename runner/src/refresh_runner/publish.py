@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.spec import Vacuum
-from refresh_runner import carried, own_relations, replication
+from refresh_runner import carried, older_snapshots, own_relations, replication
 from refresh_runner.catalog import TABLE, VIEW, ForeignKey, Relation, Seen, View, foreign_keys_to, hanging_on, plain_names, seen, views_on
 from refresh_runner.derived_names import aside, before, beside, in_passing
 from refresh_runner.failures import may_pass
@@ -392,7 +392,9 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
     going = [scene.live[mart.relation].oid for mart in marts if mart.relation in scene.live]
     for mart in marts:
         _check_movable(connection, scene, mart, why[mart.relation], going)
-    _lock(connection, [mart.relation for mart in marts if mart.relation in scene.live], ends)
+    replaced = [mart.relation for mart in marts if mart.relation in scene.live]
+    older_snapshots.wait(connection, [scene.built[relation].oid for relation in replaced], terms.within / 4)
+    _lock(connection, replaced, ends)
     return {mart.relation: _move(connection, mart, scene, terms) for mart in marts}
 
 

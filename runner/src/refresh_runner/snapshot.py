@@ -16,6 +16,7 @@ import psycopg
 
 from refresh_api.spec import Vacuum
 from refresh_runner import sessions
+from refresh_runner.older_snapshots import OWN
 from refresh_runner.standbys import attached, named, unprotected
 from refresh_runner.warehouse import Warehouse, first_line
 
@@ -48,7 +49,7 @@ class HeldSnapshot:
             because = unprotected(attached(self._warehouse.connect()), self._vacuum)
             if because is None:
                 return
-            connection = self._warehouse.another("snapshot")
+            connection = self._warehouse.another(OWN.strip(" ()"))
             endless = _ENDLESS | ({"transaction_timeout": "0"} if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT else {})
             sessions.tell(connection, endless)
             connection.execute(_TAKE)

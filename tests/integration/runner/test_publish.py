@@ -13,7 +13,9 @@ import pytest
 
 from refresh_runner.catalog import Relation
 from refresh_runner.publish import Mart, NotPublishableError, Terms, Way, bring_back, publish, tidy
+from support.eventually import eventually
 from support.postgres import Database
+from support.runs import meanwhile
 
 A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))
 TERMS = Terms(timedelta(seconds=20), lambda: None)
@@ -198,15 +200,30 @@ def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
 def test_what_a_repeatable_read_transaction_sees_that_is_older_than_the_publishing(
     holder: psycopg.Connection, fresh_database: Database, columns: str, seen: tuple[int, int | None]
 ) -> None:
-    """Of a mart that it had not read before: the version of its time by rows; nothing of a moved one, as docs/publish.md says."""
+    """Of a mart that it had not read before: the version of its time by rows; nothing of a moved one that could wait no longer for it."""
     put_live(holder, A, B)
     with fresh_database.connect() as reader:
         reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
         build(holder, "a", columns)
-        publish(holder, [A], lambda _live: None, TERMS)
+        publish(holder, [A], lambda _live: None, Terms(timedelta(seconds=4), lambda: None))
         assert rows(reader, "select count(*), max(gen) from marts.a") == [seen]
         reader.execute("commit")
         assert rows(reader, "select count(*), max(gen) from marts.a") == [(10, 2)]
+
+
+def test_a_mart_takes_anothers_place_only_once_older_transactions_have_ended(holder: psycopg.Connection, fresh_database: Database) -> None:
+    """Or one that reads it for the first time would find it empty; sessions that began later are not waited for."""
+    put_live(holder, A, B)
+    with fresh_database.connect() as reader, fresh_database.connect() as later:
+        reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
+        build(holder, "a", "n as id, 2 as gen, 'x' as nouveau")
+        later.execute("begin isolation level repeatable read; select count(*) from marts.b")
+        with meanwhile(lambda: publish(holder, [A], lambda _live: None, TERMS)):
+            waits = "select from pg_stat_activity where pid <> pg_backend_pid() and query like '%age(needs)%'"
+            eventually(lambda: fresh_database.rows(waits), 5)
+            assert rows(reader, "select count(*), max(gen) from marts.a") == [(10, 1)]
+            reader.execute("commit")
+        assert rows(later, "select count(*), max(gen) from marts.a") == [(10, 2)]
 
 
 def test_a_connection_that_is_gone_publishes_nothing(holder: psycopg.Connection, fresh_database: Database) -> None:

@@ -1,0 +1,56 @@
+"""Transactions that would find a mart empty once another table has taken its place: their snapshot is older than the rows of the new one.
+
+PostgreSQL looks a table up by its name as it is now, and its rows as they were. A REPEATABLE READ transaction that began before the new
+table was filled, and reads it only after it is live, sees a table without rows. Most end soon, so that it helps to wait for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+
+log = logging.getLogger(__name__)
+
+PATIENCE: Final = timedelta(seconds=15)
+"""More than the ten seconds in which a standby says anew what its queries need (wal_receiver_status_interval)."""
+_POLL: Final = 0.1
+OWN: Final = " (snapshot)"
+"""Ends the application_name of the session that keeps rows for readers, and reads none itself."""
+# Sessions show the oldest transaction that they need, to everybody; so do standbys with hot_standby_feedback, or their slots do.
+_OLDER: Final = """
+    with newest as (
+        select min(age(xmin)) as age from pg_class
+        where oid = any(%(built)s::oid[]) and xmin is distinct from pg_current_xact_id_if_assigned()::xid
+    ),
+    holders as (
+        select 'session ' || pid as name, backend_xmin as needs from pg_stat_activity
+        where datname = current_database() and backend_type = 'client backend' and pid <> pg_backend_pid()
+            and application_name not like %(own)s
+        union all select 'the standby ' || application_name, backend_xmin from pg_stat_replication
+        union all select 'the standby at slot ' || slot_name, xmin from pg_replication_slots where active and slot_type = 'physical'
+    )
+    select name from holders, newest where age(needs) >= newest.age order by 1"""
+
+
+def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta) -> None:
+    """Return once no other transaction is older than these tables (pg_class.oid), or after `limit`: then the log names who is."""
+    ends = time.monotonic() + min(PATIENCE, limit).total_seconds()
+    while holders := _older(connection, built):
+        if time.monotonic() > ends:
+            empty = "a REPEATABLE READ transaction there that reads it only now finds it empty"
+            log.warning("%s: older than what takes another table's place; %s", ", ".join(holders), empty)
+            return
+        time.sleep(_POLL)
+
+
+def _older(connection: psycopg.Connection, built: Sequence[int]) -> list[str]:
+    if not built:
+        return []
+    # Or the same would be seen until the transaction ends.
+    connection.execute("select pg_stat_clear_snapshot()")
+    return [str(name) for (name,) in connection.execute(_OLDER, {"built": list(built), "own": f"%{OWN}"})]
