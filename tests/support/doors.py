@@ -76,6 +76,7 @@ FULL: Json = {
                 "unique": ["id"],
                 "newest": {"column": "day", "maxAgeDays": 3},
                 "maxRowChange": "50%",
+                "minRows": 0,
             },
             {"relation": "dwh.mart_b"},
         ],

@@ -64,7 +64,7 @@ class Reason(StrEnum):
     TESTS_FAILED = "TestsFailed"
     """A test failed, and `tests.onFailure` is Fail."""
     VALIDATION_FAILED = "ValidationFailed"
-    """A mart has no rows, or there is no such table."""
+    """A mart has fewer rows than minRows, or there is no such table."""
     PUBLISH_FAILED = "PublishFailed"
     """The new marts could not take the place of the live ones; nothing was changed."""
     PUBLISHING_HELD = "PublishingHeld"

@@ -112,10 +112,16 @@ class Mart(SpecModel):
         description="A number of rows that is further than this from what is usual, the median of the last ten published runs, is a "
         "WARNING. Not looked at unless given, nor before three such runs.",
     )
+    min_rows: int = Field(
+        default=1,
+        ge=0,
+        le=1_000_000_000_000,
+        description="A mart with fewer rows is FAILED, and nothing is published. 0 publishes it empty too. Defaults to 1.",
+    )
 
 
 class Validation(SpecModel):
-    """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (no rows, no table)."""
+    """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (too few rows, no table)."""
 
     max_null_share: Percentage = Field(
         default="10%", description="A key column with this share of NULL, or more, makes its mart a WARNING."

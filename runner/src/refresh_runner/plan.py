@@ -74,6 +74,7 @@ class MartCheck:
     """In which a moment has its date."""
     max_row_change: Decimal | None = None
     """How far from what is usual its number of rows may be."""
+    min_rows: int = 1
 
     @property
     def relation(self) -> str:
@@ -292,6 +293,7 @@ def _mart(mart: Mart, max_null_share: str, time_zone: str) -> MartCheck:
         newest=mart.newest,
         time_zone=time_zone,
         max_row_change=share(mart.max_row_change) if mart.max_row_change else None,
+        min_rows=mart.min_rows,
     )
 
 

@@ -44,15 +44,17 @@ class MartCounts:
 
 
 def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None = None) -> MartStatus:
-    """Return a mart's verdict: FAILED without table or rows, WARNING where something is not as it should be.
+    """Return a mart's verdict: FAILED without table or with too few rows, WARNING where something is not as it should be.
 
     `usual` is the median of the rows in the last published runs; None where there are too few.
     """
     if counts.error is not None:
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=counts.error)
-    if counts.rows == 0:
-        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=0, message="it has no rows")
-    shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in check.keys]
+    if counts.rows < check.min_rows:
+        message = f"it has {counts.rows} rows, fewer than minRows: {check.min_rows}" if counts.rows else "it has no rows"
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=counts.rows, message=message)
+    keys = check.keys if counts.rows else ()
+    shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in keys]
     doubts = list(_doubts(check, counts, as_of, usual))
     return MartStatus(
         relation=check.relation,
@@ -74,7 +76,7 @@ def _doubts(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None
             yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
     if counts.duplicates:
         yield f"{counts.duplicates} rows repeat the {', '.join(check.unique)} of another one"
-    if check.newest:
+    if check.newest and counts.rows:
         yield from _too_old(check.newest, counts.newest, as_of)
     if check.max_row_change is not None and usual and abs(counts.rows - usual) > check.max_row_change * usual:
         less = "fewer" if counts.rows < usual else "more"

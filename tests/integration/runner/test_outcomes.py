@@ -118,6 +118,25 @@ def test_an_empty_mart_fails_the_run(bench: Bench, web: WebServer):
     assert web.asked == []
 
 
+def test_a_mart_that_may_be_empty_is_published_without_rows(bench: Bench):
+    """And filled again. The one beside it, which may not, keeps both from being published."""
+    a = {"relation": "dwh_marts.mart_a", "keys": ["zone"], "minRows": 0}
+    strict, lenient = (
+        bench.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keys": ["mois"], "minRows": least}]}) for least in (1, 0)
+    )
+    assert words(bench.run(lenient))[3] == "2/2"
+    bench.database.run("truncate src.lignes")
+    assert words(bench.run(strict))[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
+    both = "select (select count(*) from dwh_marts.mart_a), (select count(*) from dwh_marts.mart_b)"
+    assert bench.database.rows(both) == [(100, 100)]
+    ran = bench.run(lenient)
+    assert (words(ran)[1:], states(ran)["cache"]) == ((Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2"), "Succeeded"), ran.output
+    assert bench.database.rows(both) == [(0, 0)]
+    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    assert words(bench.run(lenient))[3] == "2/2"
+    assert bench.database.rows(both) == [(1, 1)]
+
+
 def test_a_missing_mart_fails_the_run(bench: Bench):
     """The other one keeps its verdict."""
     marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]

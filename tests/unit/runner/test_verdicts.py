@@ -53,6 +53,30 @@ def test_a_mart_without_rows_or_table_failed():
     assert (gone.verdict, gone.rows, gone.message) == (Verdict.FAILED, None, "there is no such table")
 
 
+@pytest.mark.parametrize(
+    ("least", "rows", "expected"),
+    [
+        (0, 0, Verdict.VALID),
+        (1, 0, Verdict.FAILED),
+        (1, 1, Verdict.VALID),
+        (5, 4, Verdict.FAILED),
+        (5, 5, Verdict.VALID),
+    ],
+)
+def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verdict):
+    """Without rows there is neither a NULL nor a date to look at."""
+    check = replace(CHECK, min_rows=least, unique=("zone_id",), newest=Newest(column="jour", max_age_days=1))
+    newest = NewestRecord("2026-06-30", AS_OF.toordinal()) if rows else None
+    status = mart_status(check, MartCounts(rows, NONE, 0, newest), AS_OF)
+    assert (status.verdict, status.rows, "minRows: 5" in (status.message or "")) == (expected, rows, rows == 4)
+
+
+def test_an_empty_mart_that_is_usually_full_is_a_warning():
+    """Also where it may be empty."""
+    check = replace(CHECK, min_rows=0, max_row_change=Decimal("0.5"))
+    assert mart_status(check, MartCounts(0, NONE), AS_OF, usual=100).verdict is Verdict.WARNING
+
+
 def test_a_share_below_the_limit_never_reads_as_the_limit():
     """9.9999 % is printed as 9.99 %."""
     status = mart_status(CHECK, MartCounts(1_000_000, {"zone_id": 99_999, "mois": 0}), AS_OF)
