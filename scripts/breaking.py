@@ -9,7 +9,7 @@ import json
 import sys
 import time
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -174,7 +174,7 @@ class Night:
         health = next((line["health"] for line in lines if line["name"] == refresh), None)
         if health is None:
             return "not known yet"
-        return f"{health['tone']}, {', '.join([health['data'], *(concern['reason'] for concern in health['concerns'])])}"
+        return f"{health['tone']}, {', '.join([health['data'], *map(_said, health['concerns'])])}"
 
     def _headline(self, text: str) -> None:
         print(flush=True)
@@ -187,6 +187,12 @@ class Night:
         say(says)
         if not expected:
             raise KubectlError(f"that was to look otherwise\n{self.stage.story(refresh)}")
+
+
+def _said(concern: Mapping[str, str | None]) -> str:
+    """A concern of the page in a few words, with the run that it is about where there are two."""
+    of = {"full": " (last full run)", "part": f" (later run, {concern.get('mode')})"}
+    return f"{concern['reason']}{of.get(concern.get('scope') or '', '')}"
 
 
 def reader_of(stage: Stage, cluster: Cluster) -> Reader:

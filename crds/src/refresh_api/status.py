@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema
 
 from refresh_api.model import Model, Time
 from refresh_api.names import RUN_VARS_LENGTH
-from refresh_api.order import PARTIAL, ModeKind, RunMode
+from refresh_api.order import PARTIAL, RunMode
 
 HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
@@ -277,11 +277,15 @@ class FinishedRun(Model):
     @property
     def loads(self) -> bool:
         """Whether it made the data younger: it succeeded, and its mode is not partial."""
+        return self.outcome in GOOD and not self.is_partial
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether it was a part of a run alone, so that its end says nothing of the whole."""
         try:
-            kind = RunMode.parse(self.mode).kind if self.mode else ModeKind.REFRESH
+            return bool(self.mode) and RunMode.parse(self.mode or "").kind in PARTIAL
         except ValueError:
-            kind = ModeKind.REFRESH
-        return self.outcome in GOOD and kind not in PARTIAL
+            return False
 
 
 class ActiveRun(Model):

@@ -144,6 +144,18 @@ def _advice(refresh: Refresh, last: FinishedRun) -> str:
     return look
 
 
+def _end(refresh: Refresh, last: FinishedRun, history: list[FinishedRun]) -> str:
+    """How the last run ended, where that is to be looked at; of a part alone, also how the last full one failed."""
+    which = f"the last run ({last.mode})" if last.is_partial else "the last run"
+    full = next((run for run in history if run.outcome is not Outcome.SKIPPED and not run.is_partial), None) if last.is_partial else None
+    before = f"; the last full run failed ({full.reason}): {one_line(full.message)}" if full and full.outcome is Outcome.FAILED else ""
+    if last.outcome is Outcome.FAILED:
+        return f"{which} failed ({last.reason}): {one_line(last.message)}{before}; {_advice(refresh, last)}"
+    if last.outcome is Outcome.WARNED:
+        return f"{which} ended with warnings: {one_line(last.message)}{before}"
+    return f"{which} ended well{before}" if before else ""
+
+
 def _message(world: World, share: OperatorShare, found: Findings, now: datetime) -> str:
     refresh, last, hold = world.refresh, share.last_run, found.hold
     paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
@@ -157,10 +169,8 @@ def _message(world: World, share: OperatorShare, found: Findings, now: datetime)
         return f"the request {one_line(share.last_handled_request_at)} started no run: {one_line(share.request_problem)}"
     if hold and hold.reason is SuspendedReason.TOO_MANY_FAILURES:
         return f"{hold.message}; the last run: {one_line(last.message) if last else ''}".rstrip(": ")
-    if last and last.outcome is Outcome.FAILED:
-        return f"the last run failed ({last.reason}): {one_line(last.message)}; {_advice(refresh, last)}"
-    if last and last.outcome is Outcome.WARNED:
-        return f"the last run ended with warnings: {one_line(last.message)}"
+    if last and (said := _end(refresh, last, share.history)):
+        return said
     if hold:
         return hold.message
     zone = refresh.spec.time_zone if isinstance(refresh.spec, RefreshSpec) else ""

@@ -37,6 +37,17 @@ class Data(StrEnum):
     NEVER_LOADED = "NeverLoaded"
 
 
+class Scope(StrEnum):
+    """Which run a concern is about."""
+
+    LAST = "last"
+    """The last one, a full one."""
+    FULL = "full"
+    """The last full one; one of a part alone has ended since."""
+    PART = "part"
+    """That one of a part alone."""
+
+
 class Concern(Model):
     """Something that somebody should look at."""
 
@@ -45,6 +56,10 @@ class Concern(Model):
     message: str = ""
     """The cluster's own words."""
     time: Time | None = None
+    scope: Scope | None = None
+    """Of which run it speaks, where it speaks of one."""
+    mode: str | None = None
+    """What that run did, other than a plain refresh."""
 
 
 class Health(Model):
@@ -66,9 +81,20 @@ def suspension(refresh: Refresh) -> Concern | None:
 
 
 def judged_run(refresh: Refresh) -> FinishedRun | None:
-    """Return the last run that says something about the data: one that gave way does not, nor a good one that loaded nothing."""
-    runs = refresh.status.history or [run for run in (refresh.status.last_run,) if run]
-    return next((run for run in runs if run.loads or run.outcome is Outcome.FAILED), None)
+    """Return the last run that says something about the data: one that gave way does not, nor one of a part alone."""
+    return next((run for run in _runs(refresh) if run.outcome is not Outcome.SKIPPED and not run.is_partial), None)
+
+
+def later_part(refresh: Refresh) -> FinishedRun | None:
+    """Return the last run of a part alone, if it ended after the last full one."""
+    for run in _runs(refresh):
+        if run.outcome is not Outcome.SKIPPED:
+            return run if run.is_partial else None
+    return None
+
+
+def _runs(refresh: Refresh) -> list[FinishedRun]:
+    return refresh.status.history or [run for run in (refresh.status.last_run,) if run]
 
 
 def health_of(refresh: Refresh, now: datetime) -> Health:
@@ -124,15 +150,25 @@ def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
     starting = _holding(refresh, "Running")
     if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > SLOW:
         found.append(Concern(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
-    if last and last.outcome is Outcome.FAILED:
-        found.append(Concern(reason=last.reason.value, message=last.message or "", time=last.completion_time))
-    if last and last.outcome is Outcome.WARNED:
-        found.append(Concern(reason="Warnings", message=last.message or "", time=last.completion_time))
+    found += _ends(last, later_part(refresh))
     if status.next_run and now - status.next_run > LATE and not status.active:
         found.append(Concern(reason="Overdue", time=status.next_run))
     if status.request_problem:
         found.append(Concern(reason="RequestRefused", message=status.request_problem))
     return found
+
+
+def _ends(last: FinishedRun | None, part: FinishedRun | None) -> list[Concern]:
+    """How the last full run ended, and a later one of a part alone: each is said, or the one would seem to have mended the other."""
+    found = [_end(last, Scope.FULL if part else Scope.LAST)] if last and last.outcome is not Outcome.SUCCEEDED else []
+    if part and (part.outcome is not Outcome.SUCCEEDED or (last and last.outcome is Outcome.FAILED)):
+        found.append(_end(part, Scope.PART))
+    return found
+
+
+def _end(run: FinishedRun, scope: Scope) -> Concern:
+    reason = "Warnings" if run.outcome is Outcome.WARNED else run.reason.value
+    return Concern(reason=reason, message=run.message or "", time=run.completion_time, scope=scope, mode=run.mode)
 
 
 def _holding(refresh: Refresh, kind: str) -> Condition | None:

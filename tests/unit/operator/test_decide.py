@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from refresh_api.status import OperatorShare
 from refresh_operator.decide import decide
 from refresh_operator.names import token_job_name
 from refresh_operator.world import OwnerReference, Pause, refresh_of
-from support.worlds import NOW, SETTINGS, UID, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
+from support.worlds import NOW, SETTINGS, UID, at, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 
 def kinds(items):
@@ -348,3 +349,25 @@ def test_new_defaults_are_followed_and_told():
     assert "DefaultsChanged" not in [each.reason for each in edited.notes]
     paused = decided(world(refresh(share=settled_share), pause=Pause("everything is paused")))
     assert "DefaultsChanged" not in [each.reason for each in paused.notes]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "says"),
+    [
+        ("Warned", "the last run (only=cache) ended with warnings: away; the last full run failed (LayerFailed): no such column"),
+        ("Succeeded", "the last run (only=cache) ended well; the last full run failed (LayerFailed): no such column"),
+        ("Failed", "the last run (only=cache) failed (LayerFailed): away; the last full run failed (LayerFailed): no such column"),
+    ],
+)
+def test_after_a_run_of_a_part_alone_the_message_tells_of_the_last_full_one_too(outcome, says):
+    """Its warning has mended nothing; the control: after a full run there is one to tell of."""
+    reasons = {"Warned": "SucceededWithWarnings", "Succeeded": "Succeeded", "Failed": "LayerFailed"}
+    failed = {"trigger": "Scheduled", "outcome": "Failed", "reason": "LayerFailed", "message": "no such column", "completionTime": at(-30)}
+    part = {"trigger": "Requested", "outcome": outcome, "reason": reasons[outcome], "message": "away", "completionTime": at(-10)}
+    share = settled(world(refresh()))
+    for mode, wanted in (("only=cache", says), (None, "the last run ")):
+        runs = [{"id": "b", "mode": mode, **part}, {"id": "a", **failed}]
+        past = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "history": runs, "lastRun": runs[0]}
+        message = settled(world(refresh(OperatorShare.model_validate(past)))).message
+        assert message.startswith(wanted if outcome != "Succeeded" or mode else "next run: ")
+        assert ("the last full run" in message) == (mode is not None)

@@ -47,6 +47,28 @@ def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
     assert found.health.data is data
 
 
+@pytest.mark.parametrize(
+    ("runs", "concerns"),
+    [
+        ("WF", [("LayerFailed", "full", None), ("Warnings", "part", "only=cache")]),
+        ("SF", [("LayerFailed", "full", None), ("Succeeded", "part", "only=cache")]),
+        ("FS", [("LayerFailed", "part", "only=cache")]),
+        ("WS", [("Warnings", "part", "only=cache")]),
+        ("SS", []),
+        ("KWF", [("Warnings", "last", None)]),
+    ],
+)
+def test_the_last_full_run_and_a_later_one_of_a_part_are_both_told(runs, concerns):
+    """What a run of one step ended with mends and spoils nothing of the run before; the control: without it, the last run is the last."""
+    part, *earlier = history("phase2", NOW, runs)
+    found = line([{**part, "mode": "only=cache"}, *earlier])
+    told = [(each.reason, each.scope, each.mode) for each in found.health.concerns if each.scope]
+    assert told == concerns
+    assert found.last_run.run == earlier[0]["id"]
+    alone = [(each.reason, each.scope) for each in line(earlier).health.concerns if each.scope]
+    assert all(scope == "last" for _, scope in alone)
+
+
 def test_an_objective_is_judged_by_the_clock():
     """Also while nobody writes a status; a failed run within it is something to look at, no more."""
     fresh = {"spec": {"freshness": {"maxStaleness": "4h"}}}
