@@ -31,6 +31,7 @@ class PageProcess:
 
     url: str
     log: Path
+    pid: int = 0
 
     def get(self, path: str, **headers: str) -> httpx.Response:
         """An answer; header names are written with _."""
@@ -76,7 +77,7 @@ def running(server: str, namespace: str, account: Path, home: Path, settings: Ma
     }
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "refresh_page"], env=environment, stdout=output, stderr=output)
-    page = PageProcess(f"http://127.0.0.1:{port}", log)
+    page = PageProcess(f"http://127.0.0.1:{port}", log, process.pid)
 
     def ready() -> bool:
         assert process.poll() is None, log.read_text()

@@ -12,6 +12,7 @@ import uvicorn
 from refresh_api.plain import plain
 from refresh_page.board import Board
 from refresh_page.cluster import Cluster
+from refresh_page.connections import Connection
 from refresh_page.history import History
 from refresh_page.live import Streams
 from refresh_page.pages import Pages
@@ -45,7 +46,9 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
     site = Site(board, history, Pages(settings.base_path), Streams(board), now)
     server = uvicorn.Server(
         uvicorn.Config(
-            application(site, settings.base_path),
+            application(site, settings.base_path, settings.hosts),
+            http=Connection,
+            ws="none",
             host=settings.host,
             port=settings.port,
             access_log=False,

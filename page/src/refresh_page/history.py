@@ -17,6 +17,8 @@ T = TypeVar("T")
 _MOMENT: Final = 3.0
 """Seconds that an answer is kept."""
 _MOST: Final = 300
+_MOST_RUNS: Final = 16
+"""With their logs, half a megabyte each."""
 _PATIENCE: Final = 4.0
 """Seconds that a page waits for the log tables."""
 _BACK_OFF: Final = 10.0
@@ -38,7 +40,7 @@ class History:
     def __init__(self, records: Records | None) -> None:
         self._records = records
         self._pasts: Kept[Past] = Kept(_MOMENT, _MOST)
-        self._runs: Kept[tuple[RunRows | None, Mapping[str, str]]] = Kept(_MOMENT, _MOST)
+        self._runs: Kept[tuple[RunRows | None, Mapping[str, str]]] = Kept(_MOMENT, _MOST_RUNS)
         self._away_until = 0.0
 
     @property

@@ -4,7 +4,8 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-_MOST: Final = 32
+_MOST: Final = 4
+"""Each is as large as everything that is shown, and whoever asks chooses how many there are."""
 
 
 class Latest(Generic[T]):

@@ -28,6 +28,8 @@ class Settings:
     port: int
     base_path: str
     """What a proxy in front puts before every path, for example /refreshes; empty as a rule."""
+    hosts: tuple[str, ...] = ()
+    """Names by which readers ask for it; none: any."""
 
 
 def settings_from(variables: Mapping[str, str]) -> Settings:
@@ -51,6 +53,7 @@ def settings_from(variables: Mapping[str, str]) -> Settings:
         host=variables.get("HOST", "127.0.0.1"),
         port=int(port),
         base_path=base_path,
+        hosts=tuple(variables.get("HOSTS", "").replace(",", " ").lower().split()),
     )
 
 

@@ -357,6 +357,18 @@ def test_notifications_link_to_the_page(run_helm, sets, url):
     assert variables["RUN_URL_TEMPLATE"] == url
 
 
+@pytest.mark.parametrize("hosts", [(), ("page.hosts={d.example,e.example}",)])
+def test_the_page_is_told_the_names_it_answers_to(run_helm, hosts):
+    """Those of the values, and its Service's; of none unless they are given. What is no name is refused."""
+    page = of_kind(run_helm.rendered(PAGE, *hosts), "Deployment")["r-dashboard-refresh-page"]
+    variables = {each["name"]: each.get("value", "") for each in page["spec"]["template"]["spec"]["containers"][0]["env"]}
+    service = "r-dashboard-refresh-page"
+    names = ["d.example", "e.example", service, f"{service}.ns", f"{service}.ns.svc", f"{service}.ns.svc.cluster.local"]
+    assert variables.get("HOSTS", "").split(",") == (names if hosts else [""])
+    with pytest.raises(AssertionError, match="/page/hosts/0"):
+        run_helm.rendered(PAGE, "page.hosts={https://d.example}")
+
+
 def test_the_pages_permission_is_to_read_refreshes(run_helm, contract):
     """As the API server sees it; nothing else, nowhere else."""
     namespace = "chart-page"
