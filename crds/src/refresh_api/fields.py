@@ -2,7 +2,7 @@
 
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
 
@@ -81,14 +81,20 @@ def map_list(key: str) -> dict[str, JsonValue]:
 SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
 
 
+_WHO_MAY: Final = (
+    "Whoever may write a refresh can have any Secret of its namespace used and sent where the refresh says, "
+    "unless the operator's secrets.policy allows only some."
+)
+
+
 class SecretRef(SpecModel):
     """A Secret in the refresh's namespace."""
 
-    name: ObjectName = Field(description="Name of the Secret.")
+    name: ObjectName = Field(description=f"Name of the Secret. {_WHO_MAY}")
 
 
 class SecretKeyRef(SpecModel):
     """One key of a Secret in the refresh's namespace."""
 
-    name: ObjectName = Field(description="Name of the Secret.")
+    name: ObjectName = Field(description=f"Name of the Secret. {_WHO_MAY}")
     key: SecretKey = Field(description="Key within the Secret.")

@@ -26,6 +26,8 @@ class ReadyReason(StrEnum):
     """Blocked: somebody deleted the CronJob and a finalizer keeps it, where it starts nothing; it is made again once it is gone."""
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     """Blocked: the warehouse's Secret, or a key in it, is missing."""
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
+    """Stalled: the operator's `secrets.policy` keeps a Secret from it, which is mounted nowhere; heals once it is allowed."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
 
@@ -41,6 +43,8 @@ class SuspendedReason(StrEnum):
     """`suspend` is true."""
     SUSPENDED_UNTIL = "SuspendedUntil"
     """`suspendUntil` has not come yet."""
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
+    """It names a Secret that it may not use: the condition Ready says which."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """As many scheduled runs in a row have failed as `suspendAfterFailures` says."""
 
@@ -94,6 +98,8 @@ class EventReason(StrEnum):
     """A request started no run; the message says why."""
     NOTHING_TO_CANCEL = "NothingToCancel"
     """No run has the id that was to end."""
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
+    """It names a Secret that it may not use: the condition Ready says which."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """Scheduled runs are off from now on, since as many in a row have failed as `suspendAfterFailures` says."""
     DATA_STALE = "DataStale"

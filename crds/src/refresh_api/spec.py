@@ -51,7 +51,7 @@ class Warehouse(SpecModel):
 
     secret_ref: SecretRef = Field(
         description="Secret with the connection: host, dbname, user and password; "
-        "optional are port (5432), sslmode (prefer) and sslrootcert (PEM)."
+        "optional are port (5432), sslmode (prefer) and sslrootcert (PEM, a path, or system)."
     )
 
 

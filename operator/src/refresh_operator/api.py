@@ -20,6 +20,7 @@ from refresh_operator.world import mapping
 log = logging.getLogger(__name__)
 
 _JSON: Final = "application/json"
+_METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 _TIMEOUT = 30.0
@@ -66,6 +67,11 @@ class Api:
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Return one object or list; NotFound if there is none."""
         return await self._call("GET", path, query or {})
+
+    async def metadata(self, path: str) -> Json:
+        """Return an object's metadata alone; NotFound if there is none."""
+        async with self._answer("GET", path, {}, accept=_METADATA) as response:
+            return object_of(await response.read(), _LARGEST)
 
     async def pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
         """Yield a whole collection in parts, the last of them with the version that all are of: thousands at once would take memory."""
@@ -118,11 +124,11 @@ class Api:
 
     @asynccontextmanager
     async def _answer(
-        self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON
+        self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON, accept: str = _JSON
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """An answer that is no refusal; Unavailable where none comes, or none that can be read."""
         payload = None if body is None else to_json(body)
-        headers = {"Accept": _JSON, "Content-Type": content}
+        headers = {"Accept": accept, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
         if token:
             headers["Authorization"] = token

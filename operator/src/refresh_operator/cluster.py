@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from refresh_api import names
 from refresh_api.model import time_text
 from refresh_api.objects import Json
+from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare
 from refresh_operator.api import Api
 from refresh_operator.decide import Decision, Replacement
@@ -33,6 +34,7 @@ from refresh_operator.kinds import (
 from refresh_operator.mirror import Key, Mirror
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.notes import Note
+from refresh_operator.secret_rules import SecretRules
 from refresh_operator.secrets import SecretBook
 from refresh_operator.world import Invalid, Job, Pause, Pod, Refresh, World, mapping, read, refresh_of
 
@@ -42,10 +44,10 @@ log = logging.getLogger(__name__)
 class Cluster:
     """Reads and writes everything that belongs to refreshes; what is watched is read from the mirror."""
 
-    def __init__(self, api: Api, mirror: Mirror) -> None:
+    def __init__(self, api: Api, mirror: Mirror, rules: SecretRules) -> None:
         self._api = api
         self._mirror = mirror
-        self._secrets = SecretBook(self.secret)
+        self._secrets = SecretBook(self.secret, self._secret_labels, rules)
         self._strangers: dict[Ref, set[str]] = {}
         """Kinds of which an object has the name of ours without our label: no watch tells of them."""
 
@@ -97,11 +99,21 @@ class Cluster:
         runs = tuple(job for job in labelled if job.refresh_uid == refresh.metadata.uid)
         others = tuple(job for job in labelled if job.refresh_uid not in (refresh.metadata.uid, None))
         pods = tuple(read(Pod, item) for item in self._mirror.belonging(PODS, refresh.ref)) if runs else ()
-        missing = (
-            () if isinstance(refresh.spec, Invalid) else await self._secrets.missing(refresh.ref, refresh.spec.warehouse.secret_ref.name)
-        )
+        refused, missing = await self._of_secrets(refresh)
         ends = any(pod.metadata.deletion_timestamp for pod in pods) and await self._ends(refresh.ref.namespace)
-        return World(refresh, objects, runs, others, pods, silence, missing, pause, ends)
+        return World(refresh, objects, runs, others, pods, silence, missing, pause, ends, refused)
+
+    async def refused(self, refresh: Refresh, spec: RefreshSpec) -> dict[str, str]:
+        """The Secrets that a refresh names and may not use, with why."""
+        return await self._secrets.refused(refresh.ref, spec)
+
+    async def _of_secrets(self, refresh: Refresh) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The Secrets that a refresh may not use, and what the warehouse's lacks; one that may not be used is not read."""
+        if isinstance(refresh.spec, Invalid):
+            return {}, ()
+        warehouse = refresh.spec.warehouse.secret_ref.name
+        refused = await self.refused(refresh, refresh.spec)
+        return refused, () if warehouse in refused else await self._secrets.missing(refresh.ref, warehouse)
 
     async def leave(self) -> None:
         """Delete the unfinished Jobs of namespaces that are being deleted: without an operator they would wait for the Jobs' deadlines."""
@@ -178,12 +190,20 @@ class Cluster:
         body: Json = {"metadata": {"resourceVersion": seen.get("resourceVersion"), "ownerReferences": both}}
         self._mirror.put(JOBS, await self._api.merge(JOBS.path(refresh.ref.namespace, job), body))
 
+    async def _secret_labels(self, namespace: str, name: str) -> dict[str, str] | None:
+        """The labels of a Secret, without its content; None if there is none."""
+        try:
+            found = await self._api.metadata(SECRETS.path(namespace, name))
+        except NotFound:
+            return None
+        return {key: str(value) for key, value in mapping(mapping(found.get("metadata")).get("labels")).items()}
+
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """The content of a Secret; None if there is none. Not to be logged, nor kept."""
         found = await self._find(SECRETS, namespace, name)
         if found is None:
             return None
-        return {key: base64.b64decode(str(value)).decode(errors="replace") for key, value in mapping(found.get("data")).items()}
+        return {key: base64.b64decode(str(value)).decode(errors="surrogateescape") for key, value in mapping(found.get("data")).items()}
 
     async def _replace(self, namespace: str, each: Replacement, now: datetime) -> frozenset[Difference]:
         kind, name = KEPT[str(each.item["kind"])], str(mapping(each.item["metadata"])["name"])

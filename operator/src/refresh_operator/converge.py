@@ -122,8 +122,8 @@ async def _stopped(refresh: Refresh, problem: Problem, now: datetime, services: 
 
 async def _tell(refresh: Refresh, decision: Decision, services: Services) -> None:
     """Tell people after the status is written: should the operator end in between, they are told never rather than twice."""
-    if isinstance(refresh.spec, Invalid):
+    if isinstance(refresh.spec, Invalid) or not services.settings.notifies:
         return
     for ended in decision.tell:
-        for note in await tell(services.cluster, refresh, refresh.spec, ended.run, services.settings.run_url_template):
+        for note in await tell(services.cluster, refresh, refresh.spec, ended.run, services.settings):
             await services.cluster.post(refresh, note, services.clock())

@@ -6,12 +6,13 @@ from datetime import datetime, timedelta
 
 from refresh_api.objects import Json
 from refresh_api.reasons import ReadyReason
+from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
-from refresh_operator.conditions import SOON, Problem
+from refresh_operator.conditions import SOON, Problem, condition_of
 from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
 from refresh_operator.drift import Difference, differences, left_by_earlier, owned_by, replacement
-from refresh_operator.holds import hold_of, scheduled_failures
+from refresh_operator.holds import Hold, hold_of, scheduled_failures
 from refresh_operator.notes import Note, defaults_note, drift_note, notes_of
 from refresh_operator.requests import answer_of, cancellation_of
 from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_watched
@@ -72,16 +73,14 @@ def decide(world: World, settings: Settings, now: datetime, tolerated: frozenset
     spec = None if isinstance(refresh.spec, Invalid) else refresh.spec
     start_timeout = duration(spec.start_timeout) if spec else _START_TIMEOUT
     found = _findings(world, settings, start_timeout, now)
-    create, replace = (
-        _objects(world, kept_objects(refresh, spec, settings, suspended=found.hold is not None), tolerated) if spec else ((), ())
-    )
+    create, replace = _objects(world, _wanted(world, spec, settings, found.hold), tolerated) if spec else ((), ())
     if any(each.forget_slots for each in replace):
         # what the new schedule would have had before now was never due
         found = dataclasses.replace(found, judged=dataclasses.replace(found.judged, until=now))
     share = share_of(world, found, now)
     notes = notes_of(refresh.share, share, found.ended, found.judged.missed, now)
     drifts = _drifts(refresh, create, replace)
-    followed = [(each.item, fields) for each in replace if (fields := _new_defaults(refresh, each))]
+    followed = [(each.item, fields) for each in replace if (fields := _new_defaults(world, each))]
     return Decision(
         create=create,
         replace=replace,
@@ -120,9 +119,15 @@ def _problem(world: World) -> Problem | None:
             kept = f" by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} was deleted and is kept{kept}: it does nothing, and is made again once it is gone"
             return Problem(ReadyReason.BEING_DELETED, message, stalled=False)
+    if world.refused:
+        return Problem(ReadyReason.SECRET_NOT_ALLOWED, "; ".join(world.refused.values()), stalled=True)
     if world.missing:
         return Problem(ReadyReason.SECRET_NOT_FOUND, f"{world.missing[0]}; it is looked for again and again", stalled=False)
     return None
+
+
+def _wanted(world: World, spec: RefreshSpec, settings: Settings, hold: Hold | None) -> tuple[Json, ...]:
+    return kept_objects(world.refresh, spec, settings, suspended=hold is not None, withheld=frozenset(world.refused))
 
 
 def _objects(world: World, wanted: tuple[Json, ...], tolerated: frozenset[Difference]) -> tuple[tuple[Json, ...], tuple[Replacement, ...]]:
@@ -188,10 +193,13 @@ def _drifts(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replaceme
     return [*((item, ()) for item in deleted), *((each.item, each.differences) for each in changed)]
 
 
-def _new_defaults(refresh: Refresh, each: Replacement) -> tuple[str, ...]:
+def _new_defaults(world: World, each: Replacement) -> tuple[str, ...]:
     """The fields by which an object that should be has changed without its refresh; whether runs are off is said elsewhere."""
+    refresh = world.refresh
     paths = [found.path for found in each.differences]
-    if refresh.metadata.generation != refresh.share.observed_generation or _HASH_PATH not in paths:
+    ready = condition_of(refresh.share, "Ready")
+    was_refused = ready is not None and ready.reason == ReadyReason.SECRET_NOT_ALLOWED
+    if was_refused or world.refused or refresh.metadata.generation != refresh.share.observed_generation or _HASH_PATH not in paths:
         return ()
     return tuple(path for path in paths if path not in (_HASH_PATH, "spec.suspend"))
 

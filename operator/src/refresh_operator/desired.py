@@ -16,7 +16,7 @@ from refresh_api.order import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
-from refresh_operator.pod import pod_metadata, pod_spec
+from refresh_operator.pod import NOTHING, pod_metadata, pod_spec
 from refresh_operator.settings import Settings
 from refresh_operator.world import PLAIN, Asked, Metadata, Refresh
 
@@ -32,12 +32,14 @@ HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
 """Annotation on what the operator keeps: a hash of what it should be. It tells a change by hand from a change of what is wanted."""
 
 
-def kept_objects(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool) -> tuple[Json, ...]:
-    """All objects that are kept equal to a refresh, in the order in which they are made."""
-    return (*permissions(refresh), cronjob(refresh, spec, settings, suspended=suspended))
+def kept_objects(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NOTHING
+) -> tuple[Json, ...]:
+    """All objects that are kept equal to a refresh, in the order in which they are made. Secrets that are `withheld` are not mounted."""
+    return (*permissions(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
 
 
-def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool) -> Json:
+def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NOTHING) -> Json:
     """The CronJob that starts a refresh's runs, unless they are off for whatever reason."""
     body: Json = {
         "schedule": spec.schedule,
@@ -49,7 +51,7 @@ def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspende
         "failedJobsHistoryLimit": HISTORY_LIMIT,
         "jobTemplate": {
             "metadata": {"labels": _labels(refresh), "annotations": _run_annotations(refresh)},
-            "spec": _job(refresh, spec, settings),
+            "spec": _job(refresh, spec, settings, withheld=withheld),
         },
     }
     return _kept(refresh, "batch/v1", "CronJob", cronjob_name(refresh.metadata.name), {"spec": body})
@@ -139,7 +141,7 @@ def _owner(refresh: Refresh) -> Json:
     }
 
 
-def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked = PLAIN) -> Json:
+def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING) -> Json:
     attempt = duration(spec.timeout) + REPORT_TIME
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * BACK_OFF
     return {
@@ -159,7 +161,7 @@ def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked =
         },
         "template": {
             "metadata": pod_metadata(_labels(refresh), spec),
-            "spec": pod_spec(refresh, spec, settings, attempt, asked),
+            "spec": pod_spec(refresh, spec, settings, attempt, asked, withheld),
         },
     }
 

@@ -47,6 +47,8 @@ def hold_of(world: World, failures: int, now: datetime) -> Hold | None:
 
 
 def _holds(world: World, spec: RefreshSpec, failures: int, now: datetime) -> Iterator[Hold]:
+    if world.refused:
+        yield Hold(SuspendedReason.SECRET_NOT_ALLOWED, f"no scheduled runs: {'; '.join(world.refused.values())}")
     if world.pause:
         yield Hold(SuspendedReason.EVERYTHING_PAUSED, world.pause.message, world.pause.until)
     if spec.suspend:

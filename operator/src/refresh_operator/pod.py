@@ -24,12 +24,16 @@ NEVER_READY: Final = f"{api.GROUP}/serves"
 """A condition that a run's pod never has."""
 CA_PATH: Final = "/etc/refresh-ca"
 RUNNER_UID: Final = 65532
+NOTHING: Final[frozenset[str]] = frozenset()
+"""No Secret is withheld."""
 
 
-def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN) -> Json:
-    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets."""
+def pod_spec(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING
+) -> Json:
+    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
     account = permissions_name(refresh.metadata.name)
-    secrets = _secrets(spec)
+    secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
     volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
     scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
     pod: Json = {
@@ -57,7 +61,7 @@ def pod_spec(refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: t
     }
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
-        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull)]
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
     return {**pod, **_placement(spec.pod_template)}
 
 
@@ -150,6 +154,8 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked:
     if spec.pod_template:
         environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
     environment += _ways_out(settings, spec.pod_template)
+    if settings.allow_http:
+        environment.append(_literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
     if settings.run_url_template:
         environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment

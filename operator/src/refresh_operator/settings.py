@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from refresh_api.names import WEBHOOK_ALLOW_HTTP_ENV
 from refresh_api.values import duration
 from refresh_operator.errors import SettingsError
+from refresh_operator.secret_rules import ANY_SECRET, SecretPolicy, SecretRules
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -64,6 +66,12 @@ class Settings:
     """None: runs trust what their image trusts."""
     proxies: tuple[tuple[str, str], ...] = ()
     """Names and values of the variables by which runs find their way out."""
+    secret_rules: SecretRules = ANY_SECRET
+    """Which Secrets refreshes may use."""
+    notifies: bool = True
+    """Whether the operator tells of runs that died silently; it then reads the Secrets of channels, and calls what they name."""
+    allow_http: bool = False
+    """Whether webhooks may be called by plain HTTP, too."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -89,7 +97,17 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         pause=_pause(environment),
         ca_bundle=CaBundle(name, environment.get("CA_KEY", "") or "ca.crt") if (name := environment.get("CA_CONFIGMAP", "")) else None,
         proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),
+        secret_rules=_secret_rules(environment),
+        notifies=environment.get("NOTIFY", "") != "false",
+        allow_http=environment.get(WEBHOOK_ALLOW_HTTP_ENV, "") == "true",
     )
+
+
+def _secret_rules(environment: Mapping[str, str]) -> SecretRules:
+    policy, allowed = environment.get("SECRETS_POLICY", "") or SecretPolicy.ANY, _words(environment.get("SECRETS_ALLOWED", ""))
+    if policy not in set(SecretPolicy):
+        raise SettingsError(f"SECRETS_POLICY: name one of {', '.join(SecretPolicy)}")
+    return SecretRules(SecretPolicy(policy), allowed)
 
 
 def _lease(environment: Mapping[str, str]) -> LeaseRef | None:

@@ -44,7 +44,9 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     api = await Api.connect(kubeconfig, clock, (lambda: seat.held) if seat else (lambda: True))
     agenda, mirror = Agenda(), Mirror()
     # all times in the cluster are the API server's
-    services = Services(Cluster(api, mirror), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause))
+    services = Services(
+        Cluster(api, mirror, settings.secret_rules), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause)
+    )
     health = Health(mirror, agenda, seat)
     told = asyncio.Event()
     _heed_signals(told)

@@ -298,6 +298,8 @@ class World:
     pause: Pause | None = None
     ends: bool = False
     """Whether the namespace is being deleted; asked only where a run's pod is."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Secrets that it names and may not use, with why."""
 
     def pods_of(self, job: str) -> list[Pod]:
         """The pods of one Job, oldest first."""

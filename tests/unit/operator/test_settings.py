@@ -29,7 +29,12 @@ def test_cluster_wide_leaves_the_namespaces_open():
 
 @pytest.mark.parametrize(
     ("environment", "names"),
-    [({}, "WATCH_NAMESPACES"), ({"WATCH_NAMESPACES": "a"}, "RUNNER_IMAGE"), ({**GOOD, "RESYNC": "often"}, "RESYNC")],
+    [
+        ({}, "WATCH_NAMESPACES"),
+        ({"WATCH_NAMESPACES": "a"}, "RUNNER_IMAGE"),
+        ({**GOOD, "RESYNC": "often"}, "RESYNC"),
+        ({**GOOD, "SECRETS_POLICY": "labelled"}, "SECRETS_POLICY"),
+    ],
 )
 def test_a_wrong_setting_is_named(environment, names):
     """By the variable that has to be changed."""

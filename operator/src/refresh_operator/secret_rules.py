@@ -1,0 +1,58 @@
+"""Which Secrets a refresh may use: without a rule, whoever may write one can have any Secret of its namespace sent anywhere; pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from typing import Final
+
+from refresh_api.names import ALLOW_LABEL
+from refresh_api.spec import RefreshSpec
+
+
+class SecretPolicy(StrEnum):
+    """How it is said which Secrets refreshes may use."""
+
+    ANY = "Any"
+    """Every Secret of their namespace."""
+    LABELLED = "Labelled"
+    """Those whose label says so."""
+    LISTED = "Listed"
+    """Those whose names are listed."""
+
+
+@dataclass(frozen=True)
+class SecretRules:
+    """Which Secrets refreshes may use."""
+
+    policy: SecretPolicy = SecretPolicy.ANY
+    allowed: tuple[str, ...] = ()
+    """Names, or patterns of them with * and ?, for the policy Listed."""
+
+    def refusal(self, name: str, field: str, labels: dict[str, str] | None) -> str | None:
+        """Return why a field may not name a Secret; None if it may. `labels` count where labels decide: None if there is no such Secret."""
+        if self.policy is SecretPolicy.LISTED and not any(fnmatchcase(name, pattern) for pattern in self.allowed):
+            return f"the Secret {name} ({field}) is not allowed: secrets.allowed of the operator's chart does not list it"
+        if self.policy is SecretPolicy.LABELLED and (labels or {}).get(ALLOW_LABEL) != "true":
+            why = f"it has no label {ALLOW_LABEL}=true" if labels is not None else f"there is none with the label {ALLOW_LABEL}=true"
+            return f"the Secret {name} ({field}) is not allowed: {why} (secrets.policy of the operator's chart)"
+        return None
+
+
+ANY_SECRET: Final = SecretRules()
+"""Every Secret may be used."""
+
+
+def uses_of(spec: RefreshSpec) -> dict[str, str]:
+    """Return the Secrets that a spec names, each with the first field that does."""
+    found = {spec.warehouse.secret_ref.name: "spec.warehouse.secretRef"}
+    if spec.cache and spec.cache.authorization_secret_ref:
+        found.setdefault(spec.cache.authorization_secret_ref.name, "spec.cache.authorizationSecretRef")
+    for number, each in enumerate(spec.notifications):
+        field = f"spec.notifications[{number}]"
+        if each.slack:
+            found.setdefault(each.slack.webhook_secret_ref.name, f"{field}.slack.webhookSecretRef")
+        if each.email:
+            found.setdefault(each.email.smtp_secret_ref.name, f"{field}.email.smtpSecretRef")
+    for number, pull in enumerate(spec.pod_template.spec.image_pull_secrets if spec.pod_template else []):
+        found.setdefault(pull.name, f"spec.podTemplate.spec.imagePullSecrets[{number}]")
+    return found
