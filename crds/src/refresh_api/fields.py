@@ -17,7 +17,13 @@ SecretKey = Annotated[
     str, Text(r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", "write letters, digits, dashes, dots and underscores, as in a key of a Secret", 253)
 ]
 Identifier = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a PostgreSQL name: letters, digits and underscores", 63)]
-Relation = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*\.[A-Za-z_][A-Za-z0-9_]*$", "write a table as schema.name", 127)]
+_QUOTED = r'"\x00-\x1f\x7f-\x9f'
+"""What names can't hold here: quotes, so that nobody writes them around a name, and control characters, which would reach logs."""
+Column = Annotated[str, Text(f"^[^{_QUOTED}]+$", "write a column's name as PostgreSQL has it, without quotes", 63)]
+Relation = Annotated[
+    str,
+    Text(rf"^[^.{_QUOTED}]{{1,63}}\.[^{_QUOTED}]{{1,63}}$", "write a table as schema.name, as PostgreSQL has them, without quotes", 127),
+]
 Endpoint = Annotated[str, Text(rf"^/[^{BLANKS}]*$", "write a path that begins with a slash", 512)]
 Url = Annotated[str, Text(rf"^https?://[^{BLANKS}/?#]+[^{BLANKS}]*$", "write an address that begins with http:// or https://", 512)]
 Email = Annotated[str, Text(rf"^[^@{BLANKS},<>]+@[^@{BLANKS},<>]+$", "write one mail address, like name@example.org", 254)]

@@ -5,7 +5,7 @@ from typing import Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from refresh_api.fields import SET, Endpoint, HeaderName, Identifier, JsonPath, Relation, SecretKeyRef, Selector, StepName, Url, map_list
+from refresh_api.fields import SET, Column, Endpoint, HeaderName, JsonPath, Relation, SecretKeyRef, Selector, StepName, Url, map_list
 from refresh_api.model import SpecModel
 from refresh_api.values import Duration, Percentage, rule
 
@@ -87,7 +87,7 @@ class Tests(SpecModel):
 class Newest(SpecModel):
     """How old a mart's newest record may be."""
 
-    column: Identifier = Field(description="Column with the date of a record: a date or a timestamp.")
+    column: Column = Field(description="Column with the date of a record: a date or a timestamp.")
     max_age_days: int = Field(
         ge=0, le=3660, description="Days before the run's date (dbt's variable as_of); a newest record older than that is a WARNING."
     )
@@ -96,12 +96,12 @@ class Newest(SpecModel):
 class Mart(SpecModel):
     """A mart that is counted and checked for NULLs after it was built."""
 
-    relation: Relation = Field(description="Table as schema.name.")
-    keys: list[Identifier] = Field(
+    relation: Relation = Field(description="Table as schema.name, as PostgreSQL has them: without quotes, in their case.")
+    keys: list[Column] = Field(
         default_factory=list, max_length=16, description="Columns whose share of NULL is checked. They must carry no NOT NULL constraint."
     )
     max_null_share: Percentage | None = Field(default=None, description="For this mart, instead of validation.maxNullShare.")
-    unique: list[Identifier] = Field(
+    unique: list[Column] = Field(
         default_factory=list,
         max_length=16,
         description="Columns that together tell rows apart: doubled rows are a WARNING. Not looked at if empty.",

@@ -58,6 +58,9 @@ BAD = {
     "a layer with the name of another step": (manifest(layers=[layer(name="cache")]), "names of other steps"),
     "a mart listed twice": (manifest(validation={"marts": [MART, MART]}), "Duplicate value"),
     "a mart without its schema": (manifest(validation={"marts": [{"relation": "mart", "keys": []}]}), "write a table as schema.name"),
+    "a mart in quotes": (manifest(validation={"marts": [{"relation": 'dwh."mart"'}]}), "as PostgreSQL has them, without quotes"),
+    "a mart with a line break": (manifest(validation={"marts": [{"relation": "dwh.mart\n"}]}), "write a table as schema.name"),
+    "a column with an escape sequence": (manifest(validation={"marts": [{**MART, "keys": ["a\x1b[2J"]}]}), "write a column's name"),
     "too many retries": (manifest(retries=11), "spec.retries"),
     "an endpoint without its slash": (manifest(cache={"endpoints": ["api/x"]}), "write a path that begins with a slash"),
     "an address without a scheme": (
@@ -85,6 +88,13 @@ GOOD = {
     "whole numbers as quantities": manifest(resources={"requests": {"cpu": 1}, "limits": {"cpu": 2, "memory": "4Gi"}}),
     "an hour and a half": manifest(timeout="1h30m"),
     "a refresh after another one": manifest(after={"name": "main"}),
+    "names that PostgreSQL must quote": manifest(
+        validation={
+            "marts": [
+                {"relation": "À part, 100%.mart à l'ancienne v1.2", "keys": ["a b", "Zone"], "newest": {"column": "é", "maxAgeDays": 1}}
+            ]
+        }
+    ),
     "no notifications": manifest(notifications=None),
 }
 
