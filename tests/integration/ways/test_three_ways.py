@@ -128,7 +128,7 @@ def test_what_is_not_refused_is_told(stage: Stage) -> None:
     said = "\n".join(stage.refused(replace(CONTROL, name="temoin_refus", refused="no such words", refused_by=(Way.SWAP,))))
     assert "Swap: lint refuses nothing" in said
     assert "Swap: the run does not say 'no such words'" in said
-    assert "Swap: although refused: rows dwh.mart: before: (nothing) / after: 1 rows" in said
+    assert "Swap: although refused: relation dwh.mart: before: (nothing)" in said
 
 
 def test_a_mark_is_taken_away_once_it_holds_no_more(stage: Stage) -> None:

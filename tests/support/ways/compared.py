@@ -18,7 +18,7 @@ from refresh_runner.catalog import Relation
 from refresh_runner.derived_names import before
 from support.postgres import Database, create_database, drop_database
 from support.ways.facts import Facts, facts_of
-from support.ways.project import BUILDER, NAME, READER, Project, Way, put
+from support.ways.project import BUILDER, NAME, OTHER_READER, READER, Project, Way, put
 from support.ways.warm import Done, Warm
 
 ALL = (Way.PLAIN, Way.DIRECT, Way.SWAP)
@@ -50,7 +50,8 @@ class Stage:
         with psycopg.connect(self.server.dsn, autocommit=True) as connection:
             password = sql.Literal(self.server.access.password)
             connection.execute(sql.SQL("create role {} login password {}").format(sql.Identifier(BUILDER), password))
-            connection.execute(sql.SQL("create role {}").format(sql.Identifier(READER)))
+            for role in (READER, OTHER_READER):
+                connection.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
 
     def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Return what is not as the project says: nothing, if all is well."""
@@ -63,8 +64,9 @@ class Stage:
     def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Run a project every way, once and after each of its edits; return all differences, of the first run that has some."""
         folder = self.folder / project.name
-        sides = [_Side(self, project, way, folder / way.name.lower()) for way in ways]
+        sides: list[_Side] = []
         try:
+            sides += [_Side(self, project, way, folder / way.name.lower()) for way in ways]
             with ThreadPoolExecutor(len(sides)) as pool:
                 for number in range(len(project.edits) + 1):
                     outcomes = dict(zip([side.way for side in sides], pool.map(lambda side: side.run(number), sides), strict=True))  # noqa: B023
@@ -116,6 +118,9 @@ class _Side:
         project.write(folder / "project")
         (folder / "refresh.yaml").write_text(project.manifest(way))
         self._write_profile()
+        if "packages.yml" in project.files:
+            done = stage.plain.run(["deps", "--project-dir", "project", "--profiles-dir", ".", "--log-path", "logs"], folder, self._env)
+            assert done.code == 0, done.output
 
     def run(self, number: int) -> Outcome:
         """Do run `number` after its edit, and look at what is there afterwards."""
@@ -198,10 +203,13 @@ class _Side:
 def differing(one: str, of_one: Mapping[str, str], other: str, of_other: Mapping[str, str]) -> list[str]:
     """Say in what two differ, by name."""
     absent = "(nothing)"
+    names = sorted(name for name in of_one.keys() | of_other.keys() if of_one.get(name) != of_other.get(name))
+    # Of a relation that only one has, that alone is told.
+    alone = [name.removeprefix("relation ") for name in names if name.startswith("relation ") and not (name in of_one and name in of_other)]
     return [
         f"{name}: {one}: {of_one.get(name, absent)} / {other}: {of_other.get(name, absent)}"
-        for name in sorted(of_one.keys() | of_other.keys())
-        if of_one.get(name) != of_other.get(name)
+        for name in names
+        if name.startswith("relation ") or not any(each in name for each in alone)
     ]
 
 
@@ -232,10 +240,10 @@ def _last_words(outcomes: Mapping[Way, Outcome]) -> list[str]:
 
 
 def _states(text: str) -> dict[str, str]:
-    """Return the state of each node of dbt's results; hooks count by what they write and by the exit code."""
+    """Return the state of each node of dbt's results that does something; hooks count by what they write and by the exit code."""
     found = json.loads(text)["results"]
     return {
         each["unique_id"]: f"{each['status']} {'' if each['failures'] is None else each['failures']}".strip()
         for each in found
-        if not each["unique_id"].startswith("operation.")
+        if not each["unique_id"].startswith("operation.") and each["status"] != "no-op"
     }

@@ -31,7 +31,7 @@ def _ours(name: LiteralString) -> LiteralString:
 
 
 # A table that dbt makes is born under another name, and made-up names of constraints and indexes keep that one, with a number.
-_MADE_UP: Final[LiteralString] = r"'(__dbt_tmp|__dbt_backup)|(?<=_(pkey|key|fkey|check))\d+$|^[0-9a-f]{32}$'"
+_MADE_UP: Final[LiteralString] = r"'(__dbt_tmp|__dbt_backup)|(?<=_(pkey|key|fkey|check|idx))\d+$|^[0-9a-f]{32}$'"
 
 _FACTS: Final[Mapping[str, LiteralString]] = {
     "schemas": f"""
@@ -73,14 +73,14 @@ _FACTS: Final[Mapping[str, LiteralString]] = {
         where a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'v', 'm', 'p', 'f') and {_ours("c.relname")}""",
     "constraints": f"""
         select format('constraint %%s.%%s %%s', n.nspname, c.relname, pg_get_constraintdef(k.oid)),
-               concat_ws(' · ', regexp_replace(k.conname, {_MADE_UP}, ''), obj_description(k.oid, 'pg_constraint'),
+               concat_ws(' · ', regexp_replace(k.conname, {_MADE_UP}, '', 'g'), obj_description(k.oid, 'pg_constraint'),
                          'copies ' || nullif(count(*), 1))
         from pg_constraint k join pg_class c on c.oid = k.conrelid join pg_namespace n on n.oid = c.relnamespace
         where k.contype <> 'n' and {_ours("c.relname")} group by n.nspname, c.relname, k.oid, k.conname""",
     "indexes": rf"""
         select format('index %%s.%%s %%s', n.nspname, c.relname,
                       regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX .+? ON .+? USING', '\1USING')),
-               concat_ws(' · ', min(regexp_replace(x.relname, {_MADE_UP}, '')), 'copies ' || nullif(count(*), 1),
+               concat_ws(' · ', min(regexp_replace(x.relname, {_MADE_UP}, '', 'g')), 'copies ' || nullif(count(*), 1),
                          case when bool_or(i.indisclustered) then 'clustered' end, case when bool_or(i.indisreplident) then 'identity' end,
                          case when not bool_and(i.indisvalid) then 'invalid' end, 'comment ' || min(obj_description(x.oid, 'pg_class')))
         from pg_index i join pg_class c on c.oid = i.indrelid join pg_class x on x.oid = i.indexrelid

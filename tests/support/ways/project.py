@@ -15,7 +15,8 @@ NAME = "essai"
 BUILDER = "batisseur"
 """Who runs it: owns the database, and is no superuser."""
 READER = "lecteur"
-"""Somebody to grant something to."""
+"""Somebody to grant something to; and another one."""
+OTHER_READER = "autre_lecteur"
 
 
 class Way(StrEnum):
@@ -58,7 +59,7 @@ class Project:
     prepare: str = ""
     """SQL before the first run, as the builder."""
     admin: str = ""
-    """SQL before that, as a superuser."""
+    """SQL before that, as a superuser, in each of the databases; roles are the server's, and made for all projects at once."""
     dbt: Mapping[str, Any] = field(default_factory=dict)
     """`spec.dbt`; the schema is `dwh` unless stated."""
     spec: Mapping[str, Any] = field(default_factory=dict)

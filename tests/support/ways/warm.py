@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing.util
 import os
 import select
 import signal
@@ -118,6 +119,8 @@ def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         client.sendall(f"{code}\n".encode())
+        # As at the exit of a program: what dbt's locks left with the system goes.
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # of the standard library, for every exit but this
         os._exit(0)
 
 
