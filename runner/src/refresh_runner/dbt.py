@@ -10,7 +10,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import ExitStack, chdir, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
@@ -27,10 +27,12 @@ from refresh_runner.dbt_aside import Aside
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
 from refresh_runner.dbt_connections import Connections
+from refresh_runner.dbt_flags import empty_selections_fail
 from refresh_runner.dbt_hooks import HookKind, hooks_of, only_hooks, results_for_hooks, without_hooks
 from refresh_runner.dbt_invocation import Invocation
 from refresh_runner.dbt_quick import (
     exactly,
+    node_of,
     parents,
     references_kept,
     selected,
@@ -54,14 +56,14 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
 
+    from refresh_runner.dbt_quick import AnyNode
+
 PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
 """The prefix has dbt keep the value out of its logs."""
 
 _QUIET: Final = (
     *("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
-    *("--no-send-anonymous-usage-stats", "--no-version-check", "--no-write-json", "--cache-selected-only"),
-    # Without this an empty selection is a success.
-    *("--warn-error-options", '{"error": ["NoNodesForSelectionCriteria", "NothingToDo"]}'),
+    *("--no-send-anonymous-usage-stats", "--no-write-json", "--cache-selected-only"),
 )
 _importing: Final = threading.Lock()
 _BUILT: Final = frozenset({"model", "seed", "snapshot"})
@@ -74,11 +76,12 @@ _CONNECT_RETRIES: Final = 1
 
 @dataclass(frozen=True)
 class Upstream:
-    """A model that a selected one reads and that this refresh does not build."""
+    """A model that a selected one reads, or a function that it calls, and that this refresh does not build."""
 
     needed_by: str
     relation: Relation
     built_by: str | None
+    is_function: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,8 +189,8 @@ class Dbt:
         return found
 
     def models(self, selection: Selection) -> tuple[Node, ...]:
-        """Return the models, seeds and snapshots that a selection takes; RunFailedError if one of its selectors takes none."""
-        return self._nodes(selection, ("model", "seed", "snapshot"))
+        """Return the models, seeds, snapshots and functions that a selection takes; RunFailedError if one of its selectors takes none."""
+        return self._nodes(selection, ("model", "seed", "snapshot", "function"))
 
     def buildable(self, selection: Selection) -> tuple[Node, ...]:
         """Return the same, for a layer; RunFailedError too if dbt can't build one of them on PostgreSQL."""
@@ -199,43 +202,60 @@ class Dbt:
         return found
 
     def tests(self, selection: Selection) -> tuple[Node, ...]:
-        """Return the data tests that a selection takes; RunFailedError if one of its selectors takes none."""
-        return self._nodes(selection, ("test",))
+        """Return the data tests and unit tests that a selection takes; RunFailedError if one of its selectors takes none."""
+        return self._nodes(selection, ("test", "unit_test"))
+
+    def unit_tests(self, models: Sequence[Node]) -> tuple[Node, ...]:
+        """Return the unit tests of these models."""
+        ours = {model.id for model in models}
+        found = [test for _, test in sorted(self.manifest.unit_tests.items()) if ours.intersection(test.depends_on_nodes[:1])]
+        return tuple(Node(test.unique_id, test.name) for test in found)
 
     def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
-        """Return what the models read that is no source and not among those that the refresh has built by then."""
+        """Return what the models read or call that is no source and not among those that the refresh has built by then."""
         manifest, ours = self.manifest, {model.id for model in built}
         found = {}
         for model in models:
-            for parent_id in sorted(parents(manifest, manifest.nodes[model.id])):
-                parent = manifest.nodes.get(parent_id)
+            for parent_id in sorted(parents(manifest, self._node(model))):
+                function = manifest.functions.get(parent_id)
+                parent = function or manifest.nodes.get(parent_id)
                 if parent is None or parent_id in ours:
                     continue
-                built_by = parent.config.meta.get("built_by")
-                found[parent_id] = Upstream(model.name, Relation(parent.schema, parent.alias), str(built_by) if built_by else None)
+                built_by, place = parent.config.meta.get("built_by"), Relation(parent.schema, parent.alias)
+                found[parent_id] = Upstream(model.name, place, str(built_by) if built_by else None, function is not None)
         return list(found.values())
 
     def tables(self, models: Sequence[Node]) -> dict[Relation, TableModel]:
         """Return those of the models that are tables, by where they are built."""
-        ours = [self.manifest.nodes[model.id] for model in models]
+        ours = [node for model in models if (node := self.manifest.nodes.get(model.id))]
+        places = self.places(models) | self.functions(models)
         return {
             Relation(node.schema, node.alias): TableModel(
                 node.unique_id,
                 bool(node.config.get("grants")),
-                {reader.name: Relation(reader.schema, reader.alias) for reader in ours if node.unique_id in parents(self.manifest, reader)},
+                {
+                    reader.name: places[reader.id]
+                    for reader in models
+                    if reader.id in places and node.unique_id in parents(self.manifest, self._node(reader))
+                },
             )
             for node in ours
             if node.config.materialized == "table"
         }
 
     def places(self, models: Sequence[Node]) -> dict[str, Relation]:
-        """Return what each model builds in the warehouse, by id."""
-        nodes = (self.manifest.nodes[model.id] for model in models)
+        """Return the relation that each model builds in the warehouse, by id; functions are none."""
+        nodes = (node for model in models if (node := self.manifest.nodes.get(model.id)))
         return {node.unique_id: Relation(node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
+
+    def functions(self, models: Sequence[Node]) -> dict[str, Relation]:
+        """Return where each function among the models is made, by id."""
+        found = (function for model in models if (function := self.manifest.functions.get(model.id)))
+        return {function.unique_id: Relation(function.schema, function.alias) for function in found}
 
     def reads(self, nodes: Sequence[Node]) -> set[tuple[str, str]]:
         """Return the schema and name of every source and model that the nodes read."""
-        manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self.manifest.nodes[node.id])}
+        manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self._node(node))}
         sources = {(source.schema, source.identifier) for id_ in ids if (source := manifest.sources.get(id_))}
         return sources | {(node.schema, node.alias) for id_ in ids if (node := manifest.nodes.get(id_))}
 
@@ -244,7 +264,7 @@ class Dbt:
         manifest, ours = self.manifest, {node.id for node in built}
         read: set[Relation] = set()
         unknown = ""
-        for id_ in {parent for node in nodes for parent in parents(manifest, manifest.nodes[node.id])} - ours:
+        for id_ in {parent for node in nodes for parent in parents(manifest, self._node(node))} - ours:
             if source := manifest.sources.get(id_):
                 read.add(Relation(source.schema, source.identifier))
             elif model := manifest.nodes.get(id_):
@@ -295,7 +315,7 @@ class Dbt:
 
     def sources(self, models: Sequence[Node], *, may_be_none: bool = False) -> tuple[Node, ...]:
         """Return the sources that the models read and whose freshness the project states; RunFailedError if there should be some."""
-        read = {parent for model in models for parent in parents(self.manifest, self.manifest.nodes[model.id])}
+        read = {parent for model in models for parent in parents(self.manifest, self._node(model))}
         stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
         if not stated and not may_be_none:
             raise _project_error("no source that the layers read states a freshness and a loaded_at_field")
@@ -331,8 +351,9 @@ class Dbt:
         from dbt.contracts.graph.nodes import CompiledNode
         from dbt.task.compile import CompileTask
 
-        kept = {test.id: self.manifest.nodes[test.id] for test in tests}
-        asked = [test for test in tests if kept[test.id].config.get("store_failures") is not False]
+        # Unit tests find no rows.
+        kept = {test.id: self.manifest.nodes[test.id] for test in tests if test.id in self.manifest.nodes}
+        asked = [test for test in tests if test.id in kept and kept[test.id].config.get("store_failures") is not False]
         # Tests of dbt's own select all columns only where their rows are to be stored. What dbt has put together stays as it is.
         for test in asked:
             self.manifest.nodes[test.id] = wide = copy.deepcopy(kept[test.id])
@@ -354,7 +375,7 @@ class Dbt:
     def rehearsed(self, tests: Sequence[Node]) -> Statements:
         """Return what dbt would send for each of these tests, where that is one statement and it passes; nothing is sent."""
         # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
-        tests = [test for test in tests if not self.manifest.nodes[test.id].is_relational]
+        tests = [test for test in tests if test.id in self.manifest.nodes and not self.manifest.nodes[test.id].is_relational]
         # What dbt runs it also changes.
         kept = copy.deepcopy(self.manifest.nodes)
         try:
@@ -437,7 +458,10 @@ class Dbt:
         least = "info" if command[0] in _BUILDING else "warn"
         # What is only compiled has not passed.
         on_done = self.on_done if command[0] in _BUILDING else lambda _id: None
-        with Lines(self._on_line, least, on_done) as lines, self._variables(), self._invocation.held(), self._connections.watched():
+        with ExitStack() as stack:
+            lines = stack.enter_context(Lines(self._on_line, least, on_done))
+            for held in (self._variables(), self._invocation.held(), empty_selections_fail(), self._connections.watched()):
+                stack.enter_context(held)
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
         if isinstance(outcome.exception, KeyboardInterrupt):
@@ -445,6 +469,9 @@ class Dbt:
         if command[0] in _BUILDING:
             self.results |= {each.node.unique_id: each for each in getattr(outcome.result, "results", None) or ()}
         return outcome
+
+    def _node(self, node: Node) -> AnyNode:
+        return node_of(self.manifest, node.id)
 
     @property
     def manifest(self) -> Manifest:

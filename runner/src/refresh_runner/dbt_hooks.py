@@ -15,14 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt_changes import changed
+from refresh_runner.dbt_quick import node_of
 from refresh_runner.steps import Node
 
 if TYPE_CHECKING:
-    from dbt.adapters.base.impl import BaseAdapter
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.artifacts.schemas.run import RunExecutionResult, RunResult
     from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.graph.nodes import ResultNode, UnitTestDefinition
     from dbt.task.run import RunTask
 
 _APART: Final = "main"
@@ -48,9 +47,7 @@ def without_hooks() -> Iterator[None]:
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.task.run import RunTask
 
-    def safe_run_hooks(_task: RunTask, adapter: BaseAdapter, *_asked: object, **_named: object) -> RunStatus:
-        # As dbt does before it looks whether there are any.
-        adapter.clear_transaction()
+    def safe_run_hooks(*_asked: object, **_named: object) -> RunStatus:
         return RunStatus.Success
 
     with changed(RunTask, safe_run_hooks=safe_run_hooks):
@@ -81,7 +78,7 @@ def results_for_hooks(
     from dbt.artifacts.schemas.run import RunResult
 
     def result(status: RunStatus, node: Node) -> RunResult:
-        made: RunResult = RunResult.from_node(result_node(manifest, node.id), status, None)  # type: ignore[arg-type]  # unit tests, too
+        made: RunResult = RunResult.from_node(node_of(manifest, node.id), status, None)  # type: ignore[arg-type]  # unit tests, too
         return made
 
     ours = {node.id for node in nodes}
@@ -95,15 +92,6 @@ def results_for_hooks(
     earlier = {node.id for node in kept} - found.keys()
     told += [replace(result(RunStatus.Success, node), thread_id=_APART) for node in nodes if node.id in earlier - unpublished.keys()]
     return told + [result(RunStatus.Skipped, node) for node in nodes if node.id not in found.keys() | earlier]
-
-
-def result_node(manifest: Manifest, id_: str) -> ResultNode | UnitTestDefinition:
-    """Return a node that dbt builds or tests."""
-    for place in (manifest.nodes, manifest.functions, manifest.unit_tests):
-        if id_ in place:
-            node: ResultNode | UnitTestDefinition = place[id_]
-            return node
-    raise KeyError(id_)
 
 
 def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExecutionResult:

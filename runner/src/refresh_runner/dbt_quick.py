@@ -19,7 +19,9 @@ from refresh_runner.steps import Node
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.graph.nodes import ManifestNode
+    from dbt.contracts.graph.nodes import FunctionNode, ManifestNode, UnitTestDefinition
+
+    AnyNode = ManifestNode | FunctionNode | UnitTestDefinition
 
 READ_EVENTS: Final = frozenset({"NodeFinished"})
 """The events of the level debug that are read here."""
@@ -30,7 +32,7 @@ _compiled: Final[dict[tuple[object, ...], CodeType]] = {}
 
 
 def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
-    """Return the nodes of some kinds (model, seed, snapshot, test) as `dbt list` would, in order of their names.
+    """Return the nodes of some kinds (model, seed, snapshot, function, test, unit_test) as `dbt list` would, in order of their names.
 
     Without ephemeral models, which live in those that read them and are never built. Takes the flags of the command before, so parse
     first. Raises dbt's own exception for a selector that takes nothing.
@@ -45,7 +47,7 @@ def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> 
     linker.link_graph(manifest)
     selector = ResourceTypeSelector(Graph(linker.graph), manifest, None, [NodeType(kind) for kind in kinds], include_empty_nodes=True)
     ids = selector.get_selected(parse_difference(list(selection.select), list(selection.exclude) or None))
-    found = [manifest.nodes[id_] for id_ in sorted(ids)]
+    found = [node_of(manifest, id_) for id_ in sorted(ids)]
     return tuple(Node(node.unique_id, node.name) for node in found if not is_ephemeral(node))
 
 
@@ -77,12 +79,19 @@ def references_kept(nodes: Iterable[ManifestNode]) -> Iterator[None]:
             constraint.to = to
 
 
-def is_ephemeral(node: ManifestNode) -> bool:
+def node_of(manifest: Manifest, id_: str) -> AnyNode:
+    """Return what dbt builds or tests by this id; KeyError if there is nothing."""
+    if id_ in manifest.functions:
+        return manifest.functions[id_]
+    return manifest.unit_tests[id_] if id_ in manifest.unit_tests else manifest.nodes[id_]
+
+
+def is_ephemeral(node: AnyNode) -> bool:
     """Return whether a node is a model that becomes a part of those that read it."""
     return bool(node.is_ephemeral_model)
 
 
-def parents(manifest: Manifest, node: ManifestNode) -> set[str]:
+def parents(manifest: Manifest, node: AnyNode) -> set[str]:
     """Return the ids of what a node reads in the warehouse, directly or through ephemeral models."""
     found: set[str] = set()
     for id_ in node.depends_on_nodes:

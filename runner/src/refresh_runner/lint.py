@@ -7,10 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
 from refresh_runner.access import missing_keys
+from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.marts import check_names, swapped, unknown
@@ -20,6 +22,9 @@ from refresh_runner.reading import reading
 from refresh_runner.secrets import SecretFolder
 from refresh_runner.steps import Node
 
+_LISTED: Final = 5
+"""Names in a message."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -28,10 +33,13 @@ class Check:
     passed: bool
     field: str
     message: str
+    is_notice: bool = False
+    """It may be meant so, and is to be known."""
 
     def __str__(self) -> str:
         """Sign, field and message on one line."""
-        return f"{'✓' if self.passed else '✗'} {self.field + ': ' if self.field else ''}{self.message}"
+        sign = "!" if self.is_notice else "✓" if self.passed else "✗"
+        return f"{sign} {self.field + ': ' if self.field else ''}{self.message}"
 
 
 def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
@@ -90,25 +98,35 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
             return
         yield Check(True, "dbt project", f"{project} can be parsed")
         layers: list[tuple[str, Sequence[Node]]] = []
+        tests: list[Node] = []
         for field, step in _selecting(plan):
             try:
                 if isinstance(step, LayerStep):
                     layers.append((field, dbt.buildable(step.selection)))
                 else:
-                    yield Check(True, field, f"selects {_counted(len(dbt.tests(step.selection)), 'test')}")
+                    tests += dbt.tests(step.selection)
+                    yield Check(True, field, f"selects {_counted(len(tests), 'test')}")
             except RunFailedError as error:
                 yield Check(False, field, error.failure.message)
         yield from _layer_checks(dbt, layers)
-        yield from _mart_checks(plan, dbt, [node for _, nodes in layers for node in nodes])
+        built = [node for _, nodes in layers for node in nodes]
+        if left := [test.name for test in dbt.unit_tests(built) if test not in tests]:
+            message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: name them, or their models"
+            yield Check(True, "spec.tests.select", message, is_notice=True)
+        yield from _mart_checks(plan, dbt, built)
 
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
 def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
     """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
-    later = {relation for _, nodes in layers for relation in dbt.places(nodes).values()}
+    later = {relation for _, nodes in layers for relation in _made(dbt, nodes)}
     built: list[Node] = []
     for field, nodes in layers:
         built += nodes
@@ -117,14 +135,25 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
         except RunFailedError as error:
             yield Check(False, field, error.failure.message)
             continue
-        later -= set(dbt.places(nodes).values())
-        needs = {need.relation: need.needed_by for need in dbt.upstream(nodes, built)}
+        later -= _made(dbt, nodes)
+        upstream = dbt.upstream(nodes, built)
+        needs = {need.relation: need.needed_by for need in upstream}
         if early := sorted(relation for relation in needs if relation in later):
             message = f"{needs[early[0]]} reads {early[0]}, which a later layer builds: move that layer before this one"
             yield Check(False, field, message)
             continue
         others = f"; another refresh must have built {', '.join(map(str, sorted(needs)))}" if needs else ""
         yield Check(True, field, f"selects {_counted(len(nodes), 'model')}{others}")
+        for need in upstream:
+            if need.is_function and need.built_by is None:
+                message = (
+                    f"{need.needed_by} calls {need.relation}, a function of the project that no layer makes: add it to this layer's select"
+                )
+                yield Check(True, field, message, is_notice=True)
+
+
+def _made(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
+    return {*dbt.places(nodes).values(), *dbt.functions(nodes).values()}
 
 
 def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:

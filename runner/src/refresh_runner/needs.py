@@ -72,6 +72,10 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)
+    for schema in sorted({function.schema for function in dbt.functions(models).values()}) if models else ():
+        yield Need(Right.MAKE_SCHEMAS, schema)
+        yield Need(Right.USE, schema)
+        yield Need(Right.MAKE, schema)
     for relation in (place for mart in own if mart in swapped for place in (beside(mart), before(mart))):
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)

@@ -10,7 +10,7 @@ from refresh_api.status import Reason
 from refresh_runner import needs, privileges
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
-from refresh_runner.dbt import Dbt
+from refresh_runner.dbt import Dbt, Upstream
 from refresh_runner.derived_names import for_readers
 from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.inputs import Wanted
@@ -100,7 +100,7 @@ class Scout:
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
         upstream = self.dbt.upstream(models, ours)
-        missing = self.warehouse.missing(model.relation for model in upstream)
+        missing = missing_of(upstream, self.warehouse)
         for model in upstream:
             if model.relation in missing:
                 what = f"run `{model.built_by}` once, the refresh that builds it" if model.built_by else "add it to a layer before"
@@ -114,4 +114,12 @@ class Scout:
             return frozenset()
         places = self.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self.warehouse.missing(places.values())
-        return kept_nodes(layers, earlier.nodes, {id_ for id_, place in places.items() if place in missing})
+        # A function is made again in a moment, and nobody has looked whether it is still there.
+        functions = self.dbt.functions([node for layer in layers for node in layer])
+        return kept_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
+
+
+def missing_of(upstream: Sequence[Upstream], warehouse: Warehouse) -> set[Relation]:
+    """Return which models and functions that others built are not there."""
+    missing = warehouse.missing(model.relation for model in upstream if not model.is_function)
+    return missing | warehouse.missing_functions(model.relation for model in upstream if model.is_function)

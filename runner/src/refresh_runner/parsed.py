@@ -91,8 +91,8 @@ def read(path: Path, database: str) -> tuple[Manifest, Statements]:
 
 
 def move(manifest: Manifest, database: str) -> None:
-    """Have every model, test and source of a parsed project stand in this database."""
-    for node in (*manifest.nodes.values(), *manifest.sources.values()):
+    """Have every model, test, source and function of a parsed project stand in this database."""
+    for node in (*manifest.nodes.values(), *manifest.sources.values(), *manifest.functions.values()):
         if node.relation_name:
             node.relation_name = node.relation_name.replace(f'"{node.database}".', f'"{database}".', 1)
         node.database = database

@@ -20,6 +20,7 @@ from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
 from refresh_runner.journal import Clock
 from refresh_runner.marts import swapped
+from refresh_runner.outlook import missing_of
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.reading import reading
 from refresh_runner.steps import Node
@@ -129,7 +130,7 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
 
 def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
     upstream = dbt.upstream(nodes, built)
-    missing = warehouse.missing(model.relation for model in upstream) if warehouse and upstream else set()
+    missing = missing_of(upstream, warehouse) if warehouse and upstream else set()
     for model in upstream:
         state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
         by = f", built by {model.built_by}" if model.built_by else ""

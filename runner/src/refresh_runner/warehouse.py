@@ -108,6 +108,17 @@ class Warehouse:
             ).fetchall()
         return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
 
+    def missing_functions(self, functions: Iterable[Relation]) -> set[Relation]:
+        """Return which of the functions are not there, whatever their arguments."""
+        wanted = list(functions)
+        with self.session() as connection:
+            found = connection.execute(
+                "select n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+                " where (n.nspname::text, p.proname::text) in (select * from unnest(%s::text[], %s::text[]))",
+                ([each.schema for each in wanted], [each.table for each in wanted]),
+            ).fetchall()
+        return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
+
     def count(self, check: MartCheck, limit: timedelta) -> MartCounts:
         """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
         connection = self.connect()

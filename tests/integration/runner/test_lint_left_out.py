@@ -1,0 +1,62 @@
+"""What `dbt build` would do with a project and a refresh does not: lint names it, whatever the project says of warnings."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from refresh_runner.lint import lint
+from support.ways.project import Project, Way
+from support.ways.projects.functions import PROJECTS
+
+SUM = next(project for project in PROJECTS if project.name == "unit_test")
+DOUBLE = next(project for project in PROJECTS if project.name == "function")
+
+
+def linted(folder: Path, project: Project, **changes: object) -> tuple[int, list[str]]:
+    """Lint the project with another spec; return the exit code, and what is no mere tick."""
+    project = Project(**{**vars(project), **changes})
+    project.write(folder / "project")
+    (folder / "refresh.yaml").write_text(project.manifest(Way.SWAP))
+    said: list[str] = []
+    code = lint(folder / "refresh.yaml", folder / "project", None, datetime.now(UTC), lambda check: said.append(str(check)))
+    return code, [line for line in said if not line.startswith("✓")]
+
+
+def test_a_function_that_no_layer_makes_is_named(tmp_path: Path):
+    """It may be another refresh's, so that it is no error; with the function in a layer there is nothing to say."""
+    said = "calls dwh.double, a function of the project that no layer makes: add it to this layer's select"
+    assert linted(tmp_path, DOUBLE, layers=(("fait", "mart"),)) == (0, [f"! spec.layers[0].select (couche-1): mart {said}"])
+    assert linted(tmp_path / "all", DOUBLE, layers=(("fait", "mart", "double"),)) == (0, [])
+
+
+def test_a_function_of_a_later_layer_is_an_error(tmp_path: Path):
+    """As a model of a later layer is."""
+    code, said = linted(tmp_path, DOUBLE, layers=(("fait", "mart"), ("double",)))
+    assert code == 1
+    assert "reads dwh.double, which a later layer builds" in said[0]
+
+
+def test_unit_tests_that_nothing_runs_are_named(tmp_path: Path):
+    """Where the tests of the refresh do not select them, or there are none."""
+    said = ["! spec.tests.select: selects none of vingt_et_un, which `dbt build` would run with the models: name them, or their models"]
+    assert linted(tmp_path, SUM, tests="") == (0, said)
+    assert linted(tmp_path / "run", SUM) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "",
+        "flags: {warn_error: true}",
+        "flags: {warn_error_options: {error: all, warn: [NoNodesForSelectionCriteria, NothingToDo]}}",
+        "flags: {warn_error_options: {error: [Deprecations], warn: [NothingToDo], silence: [NoNodesForSelectionCriteria]}}",
+    ],
+)
+def test_a_selector_that_takes_nothing_is_always_an_error(tmp_path: Path, flags: str):
+    """Whatever the project's flags make of warnings."""
+    code, said = linted(tmp_path, SUM, config=f"{SUM.config}{flags}\n", layers=(("base", "fait", "no_such_model"), ("somme",)))
+    assert code == 1
+    assert "no_such_model" in said[0]
