@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -39,18 +40,20 @@ _OLDER: Final = """
 
 def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta) -> None:
     """Return once no other transaction is older than these tables (pg_class.oid), or after `limit`: then the log names who is."""
-    ends = time.monotonic() + min(PATIENCE, limit).total_seconds()
-    while holders := _older(connection, built):
-        if time.monotonic() > ends:
-            empty = "a REPEATABLE READ transaction there that reads it only now finds it empty"
-            log.warning("%s: older than what takes another table's place; %s", ", ".join(holders), empty)
-            return
-        time.sleep(_POLL)
+    if not built:
+        return
+    # Who may not look, since somebody has taken that from everybody, goes on.
+    with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
+        ends = time.monotonic() + min(PATIENCE, limit).total_seconds()
+        while holders := _older(connection, built):
+            if time.monotonic() > ends:
+                empty = "a REPEATABLE READ transaction there that reads it only now finds it empty"
+                log.warning("%s: older than what takes another table's place; %s", ", ".join(holders), empty)
+                break
+            time.sleep(_POLL)
 
 
 def _older(connection: psycopg.Connection, built: Sequence[int]) -> list[str]:
-    if not built:
-        return []
     # Or the same would be seen until the transaction ends.
     connection.execute("select pg_stat_clear_snapshot()")
     return [str(name) for (name,) in connection.execute(_OLDER, {"built": list(built), "own": f"%{OWN}"})]

@@ -23,6 +23,7 @@ from refresh_runner.marts import swapped
 from refresh_runner.outlook import missing_of
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.reading import reading
+from refresh_runner.standbys import attached, named, unprotected
 from refresh_runner.steps import Node
 from refresh_runner.warehouse import Warehouse
 
@@ -64,6 +65,8 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
         yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
         with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
             yield from _steps(plan, dbt, warehouse)
+        if warehouse:
+            yield from _standbys(plan, warehouse)
         yield _live(plan, warehouse)
     finally:
         if warehouse:
@@ -125,7 +128,8 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
             proof = ", until it serves the version that is live" if step.version else ""
             exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
             count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
-            yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each"
+            waits = f"; before, waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
+            yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
 
 
 def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
@@ -135,6 +139,18 @@ def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Wa
         state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
         by = f", built by {model.built_by}" if model.built_by else ""
         yield f"{model.needed_by} reads {model.relation}{by}{state}"
+
+
+def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[Line]:
+    """Say what a run does for the readers of standbys, if it does anything."""
+    with warehouse.session() as connection:
+        found = attached(connection)
+    because = unprotected(found, plan.vacuum)
+    if because is not None:
+        why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
+        yield Line("standbys", f"rows that die during the run are kept until its end, and vacuumed before the next publish ({why})")
+    elif found:
+        yield Line("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
 
 
 def _live(plan: Plan, warehouse: Warehouse | None) -> Line:

@@ -311,6 +311,9 @@ def _built(connection: psycopg.Connection, mart: Mart, schemas: Mapping[str, str
 
 
 def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms: Terms) -> Live:
+    replaced = [mart.relation for group in scene.groups if any(mart.relation in scene.not_by_rows for mart in group) for mart in group]
+    # While nothing is locked yet: who has a plan for what was live before the last publish would wait for us, and we for them.
+    older_snapshots.wait(connection, [scene.built[relation].oid for relation in replaced if relation in scene.live], terms.within / 4)
     kept = [before(mart.relation) for mart in scene.marts if mart.relation not in terms.again]
     _refuse_strangers(connection, kept)
     _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
@@ -392,9 +395,7 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
     going = [scene.live[mart.relation].oid for mart in marts if mart.relation in scene.live]
     for mart in marts:
         _check_movable(connection, scene, mart, why[mart.relation], going)
-    replaced = [mart.relation for mart in marts if mart.relation in scene.live]
-    older_snapshots.wait(connection, [scene.built[relation].oid for relation in replaced], terms.within / 4)
-    _lock(connection, replaced, ends)
+    _lock(connection, [mart.relation for mart in marts if mart.relation in scene.live], ends)
     return {mart.relation: _move(connection, mart, scene, terms) for mart in marts}
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 
 from refresh_api.values import duration_text
+from refresh_runner.failures import RunFailedError
 from refresh_runner.journal import Clock
 from refresh_runner.privileges import quoted
 from refresh_runner.standbys import SEE_STANDBYS, Standby, attached
@@ -49,8 +50,10 @@ class Replay:
             connection = self._warehouse.connect()
             self._position = self._position or current_position(connection)
             found = attached(connection, self._position)
-        except psycopg.Error as error:
-            return Lag(f"how far standbys have replayed can't be asked: {first_line(error)}", is_known=False)
+        except (psycopg.Error, RunFailedError) as error:
+            # The data are live all the same.
+            why = first_line(error) if isinstance(error, psycopg.Error) else error.failure.message
+            return Lag(f"how far standbys have replayed can't be asked: {why}", is_known=False)
         return lag_of(found, self._clock.elapsed() - self._began, connection.info.user)
 
     def wait(self, limit: timedelta) -> Lag:

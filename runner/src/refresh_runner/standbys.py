@@ -6,6 +6,7 @@ cancels these, whichever tables they read. With hot_standby_feedback it reports 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +17,8 @@ from psycopg import sql
 
 from refresh_api.spec import Vacuum
 from refresh_runner.catalog import Relation
+
+log = logging.getLogger(__name__)
 
 SEE_STANDBYS: Final = "pg_read_all_stats"
 """The role whose members see how far a standby has replayed; pg_monitor includes it."""
@@ -59,8 +62,16 @@ class Standby:
 
 
 def attached(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
-    """Return the standbys that stream from this server now; those behind another standby are not seen here."""
-    rows = connection.execute(_ATTACHED, {"position": position}).fetchall()
+    """Return the standbys that stream from this server now; those behind another standby are not seen here.
+
+    None where the role may not ask, since somebody has taken that from everybody: the log says so.
+    """
+    try:
+        with connection.transaction():
+            rows = connection.execute(_ATTACHED, {"position": position}).fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        log.info("standbys are not looked at: %s", str(error).splitlines()[0])
+        return []
     return [Standby(str(name), bool(feedback), None if behind is None else int(behind)) for name, feedback, behind in rows]
 
 

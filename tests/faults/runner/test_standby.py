@@ -173,6 +173,34 @@ def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedb
         assert "User was holding a relation lock for too long" in lost.errors[0]
 
 
+def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(bench: Bench, servers: Pair) -> None:
+    """A mart takes the place of another only once it has ended. One that is older, and still there, would see a table without rows."""
+    servers.let(hot_standby_feedback="on")
+    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    bench.database.run("alter table dwh_marts.mart_a add column ancienne integer")
+    servers.caught_up()
+    seen: list[object] = []
+
+    def read() -> None:
+        """Begins before the run builds anything, and reads the mart only when that is about to be replaced."""
+        with psycopg.connect(servers.standby.dsn_of(bench.database.name)) as reader:
+            reader.execute("set transaction isolation level repeatable read")
+            reader.execute("select 1")
+            begun.set()
+            eventually(
+                lambda: bench.database.rows("select from pg_stat_activity where query like '%age(needs)%' and pid <> pg_backend_pid()"), 60
+            )
+            seen.extend(reader.execute("select count(*) from dwh_marts.mart_a").fetchone() or ())
+
+    begun = threading.Event()
+    with meanwhile(read):
+        assert begun.wait(10)
+        ran = bench.run()
+    assert seen == [100]
+    assert "dwh_marts.mart_a is live: 1101 rows, 1101 of them written (Move)" in ran.messages
+    assert "older than what takes another table's place" not in ran.messages
+
+
 def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(bench: Bench, servers: Pair, web: WebServer) -> None:
     """It is called all the same; the message names the standby and what it has still to replay. One that has caught up costs nothing."""
     spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})

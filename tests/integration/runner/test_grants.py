@@ -24,11 +24,11 @@ ROLE = "etl-role"
 PASSWORD = "kept-from-all-others"
 
 
-def grants(bench: Bench, place: Path, grantee: Grantee | None) -> tuple[int, list[str]]:
+def grants(bench: Bench, place: Path, grantee: Grantee | None, **changes: object) -> tuple[int, list[str]]:
     """The exit code, and the statements."""
     file = place / "petit.yaml"
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
-    file.write_text(yaml.safe_dump({**body, "spec": bench.spec()}))
+    file.write_text(yaml.safe_dump({**body, "spec": bench.spec(**changes)}))
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
     env = {**bench.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
@@ -114,3 +114,19 @@ def refused(bench: Bench) -> list[str]:
     assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
     said = (ran.words.message or "").partition("all that a run does: ")[2]
     return sorted(said.partition("; dbt_refresh_log can't be written")[0].split("; "))
+
+
+def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Bench, tmp_path: Path):
+    """It is printed for a new role, and once it is given nothing is missing; a run without it goes on all the same."""
+    cache = {"baseUrl": role.api, "endpoints": ["/a"], "waitForReplicas": "5s"}
+    grantee, right = Grantee(ROLE, role.database.name), f'grant pg_read_all_stats to "{ROLE}";'
+    _, plain = grants(role, tmp_path, grantee)
+    _, waiting = grants(role, tmp_path, grantee, cache=cache)
+    assert (right in plain, [each for each in waiting if each not in plain]) == (False, [right])
+    role.database.run("\n".join(plain))
+    assert grants(role, tmp_path, None, cache=cache) == (ExitCode.FAILED, [right])
+    ran = role.run(role.spec(cache=cache))
+    assert ran.words is not None
+    assert ran.words.outcome is Outcome.SUCCEEDED, ran.output
+    role.database.run(right)
+    assert grants(role, tmp_path, None, cache=cache) == (ExitCode.OK, [])

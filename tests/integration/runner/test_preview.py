@@ -62,6 +62,15 @@ def test_a_plan_says_what_each_step_would_do_and_touches_nothing(bench: Bench, t
     assert bench.database.rows(relations) == before
 
 
+def test_a_plan_says_what_is_done_for_the_readers_of_standbys(bench: Bench, tmp_path: Path) -> None:
+    """Nothing where there are none, and nobody says that there are."""
+    assert "standbys" not in planned(bench, tmp_path)[1]
+    cache = {"baseUrl": bench.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
+    said = planned(bench, tmp_path, vacuum="Deferred", cache=cache)[1]
+    assert "kept until its end, and vacuumed before the next publish (vacuum: Deferred)" in said
+    assert "at most 30s each; before, waits up to 1m30s for standbys" in said
+
+
 def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(bench: Bench, tmp_path: Path) -> None:
     """As it is at that moment."""
     bench.run()

@@ -14,7 +14,7 @@ from refresh_api.spec import Vacuum
 from refresh_runner.catalog import Relation
 from refresh_runner.publish import Mart, Terms, publish, tidy
 from refresh_runner.snapshot import HeldSnapshot
-from refresh_runner.standbys import vacuum_left
+from refresh_runner.standbys import attached, vacuum_left
 from support.eventually import eventually
 from support.postgres import Database
 from support.runs import warehouse
@@ -90,3 +90,16 @@ def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_o
         eventually(lambda: fresh_database.rows(about) == [(1, 20)], 10)
         put_live(holder, 30, Vacuum.IMMEDIATE)
         eventually(lambda: fresh_database.rows(about) == [(2, 30)], 10)
+
+
+def test_a_role_that_may_not_ask_for_standbys_publishes_as_if_there_were_none(fresh_database: Database) -> None:
+    """Where everybody was denied to look; the transaction that asks goes on."""
+    fresh_database.run("create role aveugle login password 'aveugle'; revoke select on pg_stat_replication from public")
+    try:
+        with psycopg.connect(fresh_database.dsn, user="aveugle", password="aveugle") as connection:
+            assert attached(connection) == []
+            assert connection.execute("select 1").fetchone() == (1,)
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute("select from pg_stat_replication")
+    finally:
+        fresh_database.run("grant select on pg_stat_replication to public; drop role aveugle")

@@ -1,0 +1,44 @@
+"""What attached standbys mean for a run: pure decisions."""
+
+import pytest
+
+from refresh_api.spec import Vacuum
+from refresh_runner.replay import lag_of
+from refresh_runner.standbys import Standby, unprotected
+
+SAFE, BARE = Standby("safe", gives_feedback=True, behind=0), Standby("bare", gives_feedback=False, behind=3 * 2**20)
+
+
+@pytest.mark.parametrize(
+    ("standbys", "vacuum", "because"),
+    [
+        ([], Vacuum.AUTO, None),
+        ([SAFE], Vacuum.AUTO, None),
+        ([SAFE, BARE], Vacuum.AUTO, [BARE]),
+        ([SAFE, BARE], Vacuum.IMMEDIATE, None),
+        ([], Vacuum.DEFERRED, []),
+        ([SAFE], Vacuum.DEFERRED, []),
+        ([BARE], Vacuum.DEFERRED, [BARE]),
+    ],
+)
+def test_a_vacuum_is_deferred_for_standbys_without_feedback_or_where_that_is_asked_for(
+    standbys: list[Standby], vacuum: Vacuum, because: list[Standby] | None
+):
+    """One with feedback needs nothing."""
+    assert unprotected(standbys, vacuum) == because
+
+
+def test_a_lag_names_each_standby_that_is_behind_and_what_it_has_to_replay():
+    """Those that have caught up are not named; none is no lag."""
+    slow = Standby("slow", gives_feedback=True, behind=512)
+    lag = lag_of([SAFE, BARE, slow], 61.0, "etl")
+    assert (bool(lag), lag.text) == (True, "the standby bare has 3.0 MB to replay, the standby slow has 512 bytes to replay after 1m01s")
+    assert (bool(lag_of([SAFE], 1, "etl")), lag_of([SAFE], 1, "etl").text) == (False, "")
+    assert not lag_of([], 1, "etl")
+
+
+def test_a_lag_that_is_not_shown_is_none_and_says_what_to_grant():
+    """Nobody waits for what nobody can see."""
+    lag = lag_of([SAFE, Standby("hidden", gives_feedback=True)], 5, 'e"tl')
+    assert not lag
+    assert lag.text == 'how far the standby hidden has replayed is not shown to e"tl: grant pg_read_all_stats to "e""tl"'
