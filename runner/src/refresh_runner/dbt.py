@@ -27,6 +27,7 @@ from refresh_runner.dbt_aside import Aside
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
 from refresh_runner.dbt_connections import Connections
+from refresh_runner.dbt_detours import detours
 from refresh_runner.dbt_flags import empty_selections_fail
 from refresh_runner.dbt_hooks import HookKind, hooks_of, only_hooks, results_for_hooks, without_hooks
 from refresh_runner.dbt_invocation import Invocation
@@ -275,6 +276,10 @@ class Dbt:
         models = {Relation(node.schema, node.alias) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
         return Wanted(frozenset(read), frozenset(models), frozenset(made), unknown)
 
+    def detours(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
+        """Say which of the nodes name one of the tables in another way than by `ref`, as far as that can be seen, and what to do."""
+        return detours(self.manifest, nodes, {table.id: relation for relation, table in tables.items()})
+
     def put(self, table: TableModel, schema: str, note: str = "") -> None:
         """Have a table built in this schema, and read there by all that refers to it.
 
@@ -460,7 +465,13 @@ class Dbt:
         on_done = self.on_done if command[0] in _BUILDING else lambda _id: None
         with ExitStack() as stack:
             lines = stack.enter_context(Lines(self._on_line, least, on_done))
-            for held in (self._variables(), self._invocation.held(), empty_selections_fail(), self._connections.watched()):
+            for held in (
+                self._variables(),
+                self._invocation.held(),
+                empty_selections_fail(),
+                self._aside.watched(),
+                self._connections.watched(),
+            ):
                 stack.enter_context(held)
             self.done = lines.done
             outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from difflib import get_close_matches
@@ -21,7 +21,7 @@ from refresh_runner.derived_names import beside, unfit
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError, may_pass
 from refresh_runner.obstacles import held_by_others
 from refresh_runner.own_relations import Maker
-from refresh_runner.plan import MartCheck, Plan
+from refresh_runner.plan import MartCheck, Plan, TestsStep
 from refresh_runner.publish import Live, Mart, NotPublishableError, Terms
 from refresh_runner.standbys import attached, named, position, unprotected, vacuum_left
 from refresh_runner.steps import Node
@@ -206,8 +206,9 @@ class Marts:
 def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     """Return those of the checked marts that the run builds as tables, and so can publish together.
 
-    RunFailedError if one is not in the project at all: it would never be built, and be called valid for ever by what it once was. And if
-    a model of the run that is not among them reads one of them: it would read what is not live, or is gone.
+    RunFailedError if one is not in the project at all: it would never be built, and be called valid for ever by what it once was. If
+    a model of the run that is not among them reads one of them: it would read what is not live, or is gone. And if anything that the
+    run builds or tests names one of them in another way than by `ref`: it would meet the data of the run before.
     """
     known = dbt.known()
     for check in checks:
@@ -216,7 +217,17 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=LINT_HINT))
     tables = _tables(plan, dbt, built, checks)
     check_names(dbt, built, tables)
+    if detour := next(dbt.detours([*built, *_tested(plan, dbt)], tables), None) if tables else None:
+        raise RunFailedError(Failure(Reason.INVALID_PROJECT, detour, hint=LINT_HINT))
     return tables
+
+
+def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
+    for step in plan.steps:
+        if isinstance(step, TestsStep) and step.name not in plan.left_out:
+            # A selection that takes nothing is told where the step is looked at.
+            with suppress(RunFailedError):
+                yield from dbt.tests(step.selection)
 
 
 def check_names(dbt: Dbt, built: Sequence[Node], swapped: Collection[Relation] = ()) -> None:
