@@ -7,7 +7,7 @@ from refresh_api.model import time_text
 from refresh_api.order import PARTIAL, Order
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
-from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.failures import Failure, RunFailedError, may_pass, reason_of
 from refresh_runner.slot import slot_of
 from refresh_runner.warehouse import RefusedError, Warehouse
 
@@ -38,7 +38,7 @@ def check(order: Order, run: str, warehouse: Warehouse) -> None:
             row = connection.execute(_LAST, known).fetchone()
     except RefusedError as error:
         message = f"can't ask when {after.name} last succeeded: {error}"
-        raise RunFailedError(Failure(Reason.RUNNER_ERROR, message, passing=may_pass(error.sqlstate))) from error
+        raise RunFailedError(Failure(reason_of(error.sqlstate, Reason.RUNNER_ERROR), message, passing=may_pass(error.sqlstate))) from error
     ended, is_fresh = row or (None, None)
     if not is_fresh:
         last = f"last succeeded at {time_text(ended)}" if isinstance(ended, datetime) else "has never succeeded"

@@ -125,6 +125,7 @@ class Execution:
         tools = self._tools
         slot.check(self._plan.order, self._plan.attempt.run_id)
         connection = tools.warehouse.connect()
+        tools.warehouse.check_writable()
 
         def waiting(message: str, alone: bool) -> None:
             if alone:

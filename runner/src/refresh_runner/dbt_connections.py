@@ -154,5 +154,6 @@ def _sqlstate(error: object) -> str:
     code = getattr(error, "pgcode", None)
     if code:
         return str(code)
-    lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+    # Of the base class itself are those without a code that libpq has when the connection breaks in the midst of an answer.
+    lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
     return CONNECTION_LOST if lost else "XX000"

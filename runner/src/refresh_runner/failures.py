@@ -8,12 +8,14 @@ from refresh_api.status import Reason
 
 PASSING: Final[Mapping[str, str]] = {
     "08": "connection exceptions",
+    "25006": "read-only, as a standby is, and a server that another one is to follow",
     "25P03": "idle in a transaction for too long",
     "25P04": "the transaction took too long",
     "40001": "serialization failure",
     "40003": "nobody knows whether the statement completed",
     "40P01": "deadlock",
     # What the failed statement had taken is free again, and others end too; a run that fails for good fails at its last attempt.
+    "53000": "insufficient resources",
     "53100": "disk full",
     "53200": "out of memory",
     "53300": "too many connections",
@@ -23,6 +25,7 @@ PASSING: Final[Mapping[str, str]] = {
     "57P02": "ended by another session's crash",
     "57P03": "starting up or shutting down",
     "57P05": "idle for too long",
+    "72000": "a snapshot that is too old",
 }
 """SQLSTATEs, and classes of them, whose cause can be gone at the next try.
 
@@ -31,6 +34,9 @@ and data), XX (PostgreSQL itself is broken).
 """
 _LONGEST_PAUSE: Final = 30.0
 
+READ_ONLY: Final = "25006"
+NO_SCHEMA: Final = "3F000"
+"""SQLSTATE of a statement that names no schema where the search path has none."""
 CONNECTION_LOST: Final = "08006"
 """SQLSTATE that stands for a lost or refused connection where the driver has none."""
 
@@ -46,6 +52,13 @@ def pause(tries: int, jitter: float) -> float:
     `jitter` is a number around 1, another one each time, so that runs that failed together do not come back together.
     """
     return min(2.0 ** (tries - 1), _LONGEST_PAUSE) * jitter
+
+
+def reason_of(sqlstate: str | None, otherwise: Reason) -> Reason:
+    """Return what an error of PostgreSQL says of a run where no step is to blame; `otherwise` if it speaks of a statement."""
+    if sqlstate is None or sqlstate == READ_ONLY or sqlstate[:2] in ("08", "28", "3D", "53", "57", "58"):
+        return Reason.WAREHOUSE_UNREACHABLE
+    return Reason.PRIVILEGE_MISSING if sqlstate in ("42501", NO_SCHEMA) else otherwise
 
 
 PASSING_HINT: Final = "look at the warehouse: the error is one that can pass"

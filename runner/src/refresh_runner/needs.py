@@ -34,6 +34,8 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
         " with ordinality as path (name, nth) join pg_namespace on quote_ident(nspname) = trim(name) order by nth limit 1"
     ).fetchone()
     first = str(row[0]) if row else "public"
+    if row is None:
+        yield Need(Right.SEARCH, first)
     if any(schema is None for _, schema in rows):
         yield Need(Right.USE, first)
         yield Need(Right.MAKE, first)

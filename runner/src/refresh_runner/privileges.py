@@ -21,6 +21,8 @@ class Right(StrEnum):
     """Create schemas in the database, or the named one if it is not there."""
     USE = "use"
     """Find things in a schema."""
+    SEARCH = "search"
+    """Find, and make, things that are named without a schema."""
     MAKE = "make"
     """Create tables and views in a schema."""
     OWN = "own"
@@ -49,6 +51,7 @@ _MISSING: Final = """
     where not case want
         when 'make schemas' then n.oid is not null or has_database_privilege(current_database(), 'create')
         when 'use' then n.oid is null or has_schema_privilege(n.oid, 'usage')
+        when 'search' then current_schema() is not null
         when 'make' then n.oid is null or has_schema_privilege(n.oid, 'create')
         when 'own' then c.oid is null or pg_has_role(c.relowner, 'usage')
         when 'see standbys' then pg_has_role('pg_read_all_stats', 'usage')
@@ -98,6 +101,8 @@ def _statements(need: Need, role: str, database: str, may_be_absent: bool) -> Se
             return [f"grant create on database {database} to {role}"]
         case Right.USE:
             return [f"grant usage on schema {schema} to {role}"]
+        case Right.SEARCH:
+            return [f"alter role {role} in database {database} set search_path = {schema}"]
         case Right.MAKE:
             made = [f"create schema if not exists {schema}"] if may_be_absent else []
             return [*made, f"grant usage, create on schema {schema} to {role}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refresh_api.status import Reason
-from refresh_runner.failures import Failure, RunFailedError, may_pass
+from refresh_runner.failures import Failure, RunFailedError, may_pass, reason_of
 from refresh_runner.report import LogEntry
 from refresh_runner.tables import LOG
 from refresh_runner.warehouse import RefusedError, Warehouse, ensure
@@ -39,7 +39,7 @@ def write(warehouse: Warehouse, entry: LogEntry) -> None:
 
 def _failure(error: RefusedError) -> Failure:
     return Failure(
-        Reason.RUNNER_ERROR,
+        reason_of(error.sqlstate, Reason.RUNNER_ERROR),
         f"dbt_refresh_log can't be written: {error}",
         passing=may_pass(error.sqlstate),
         hint="the warehouse's user needs to create it in the first schema of its search path, or to insert into it",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+import psycopg
+
 from refresh_api.status import Outcome, Reason
 from refresh_api.values import duration_text
 from refresh_runner import refresh_log
@@ -17,6 +19,7 @@ from refresh_runner.journal import Journal
 from refresh_runner.plan import Plan
 from refresh_runner.report import Report, report_of
 from refresh_runner.steps import StepResult, skipped
+from refresh_runner.warehouse import failure_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +65,10 @@ def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, 
     except StoppedError as stop:
         attempt.clean_up()
         return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt, journal), attempt.waits_for))
+    except psycopg.Error as error:
+        log.exception("PostgreSQL refused a statement of the runner")
+        attempt.clean_up()
+        return _ended(journal, attempt.step, failure_of(error))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()

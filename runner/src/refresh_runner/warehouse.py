@@ -15,7 +15,7 @@ from refresh_api.status import Reason
 from refresh_runner import counting, sessions
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
-from refresh_runner.failures import PASSING_HINT, Failure, RunFailedError, may_pass, pause
+from refresh_runner.failures import CONNECTION_LOST, PASSING_HINT, Failure, RunFailedError, may_pass, pause, reason_of
 from refresh_runner.journal import Clock
 from refresh_runner.plan import MartCheck
 from refresh_runner.tables import DDL_LOCK, Table, statements
@@ -43,7 +43,7 @@ class RefusedError(Exception):
 
     def __init__(self, error: psycopg.Error) -> None:
         super().__init__(first_line(error))
-        self.sqlstate = error.sqlstate
+        self.sqlstate = sqlstate_of(error)
 
 
 class Warehouse:
@@ -75,6 +75,17 @@ class Warehouse:
                     raise RunFailedError(self._unreachable(error)) from error
                 self._clock.sleep(pause(attempt, random.uniform(0.5, 1.5)))  # noqa: S311 - spreads tries, guards nothing
         raise AssertionError("the last try returns or raises")
+
+    def check_writable(self) -> None:
+        """RunFailedError, which may pass, if the server takes no writes: a lock that is held on a standby keeps nobody else away."""
+        with self.session() as connection:
+            row = connection.execute("select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'").fetchone()
+        is_standby, is_read_only = row or (False, False)
+        if not (is_standby or is_read_only):
+            return
+        why = "is a standby" if is_standby else "takes no writes (default_transaction_read_only is on)"
+        hint = "point host in the Secret at the primary; after a failover the next attempt may find it"
+        raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.access.place} {why}", passing=True, hint=hint))
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
@@ -221,7 +232,23 @@ class Warehouse:
 
 
 def _lost(error: psycopg.Error) -> Failure:
-    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", passing=True)
+    passing = error.sqlstate is None or may_pass(error.sqlstate)
+    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", passing)
+
+
+def sqlstate_of(error: psycopg.Error) -> str | None:
+    """Return what went wrong; the driver has no code of its own for a connection that broke."""
+    is_lost = error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return CONNECTION_LOST if is_lost else error.sqlstate
+
+
+def failure_of(error: psycopg.Error) -> Failure:
+    """Return the failure of a statement of the runner's own that PostgreSQL refused, or that broke with its connection."""
+    sqlstate = sqlstate_of(error)
+    passing = may_pass(sqlstate)
+    reason = reason_of(sqlstate or "XX000", Reason.RUNNER_ERROR)
+    hint = PASSING_HINT if passing else "PostgreSQL refused a statement of the runner: its log says which"
+    return Failure(reason, f"{first_line(error)} ({error.sqlstate or type(error).__name__})", passing, hint)
 
 
 @contextmanager

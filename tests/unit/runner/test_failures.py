@@ -1,13 +1,17 @@
 """Which errors of PostgreSQL are worth another try, and how long is waited for it."""
 
+import psycopg
 import pytest
 
-from refresh_runner.failures import may_pass, pause
+from refresh_api.status import Reason
+from refresh_runner.failures import may_pass, pause, reason_of
+from refresh_runner.warehouse import RefusedError, failure_of
 
 
 @pytest.mark.parametrize(
     "sqlstate",
-    ["08000", "08001", "08006", "08P01", "40001", "40P01", "55P03", "57014", "57P01", "57P02", "57P03", "53100", "53200", "53300"],
+    "08000 08001 08003 08004 08006 08007 08P01 25006 25P03 40001 40003 40P01 53000 53100 53200 53300 55P03 57014 57P01 57P02 57P03 57P05"
+    " 72000".split(),
 )
 def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
     """Connections, conflicts with others, time-outs, restarts, resources."""
@@ -20,6 +24,46 @@ def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
 def test_what_stays_is_not(sqlstate: str | None):
     """SQL, data, permissions, a dropped database, a configured limit, a broken server, and what nobody knows."""
     assert not may_pass(sqlstate)
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "reason", "passing"),
+    [
+        ("25006", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("08006", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("53300", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("57P01", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("57P02", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("57P03", Reason.WAREHOUSE_UNREACHABLE, True),
+        ("57P04", Reason.WAREHOUSE_UNREACHABLE, False),
+        ("58030", Reason.WAREHOUSE_UNREACHABLE, False),
+        ("28P01", Reason.WAREHOUSE_UNREACHABLE, False),
+        ("28000", Reason.WAREHOUSE_UNREACHABLE, False),
+        ("3D000", Reason.WAREHOUSE_UNREACHABLE, False),
+        ("42501", Reason.PRIVILEGE_MISSING, False),
+        ("3F000", Reason.PRIVILEGE_MISSING, False),
+        ("40P01", Reason.RUNNER_ERROR, True),
+        ("42P01", Reason.RUNNER_ERROR, False),
+        ("22P02", Reason.RUNNER_ERROR, False),
+        ("XX000", Reason.RUNNER_ERROR, False),
+    ],
+)
+def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: str, reason: Reason, passing: bool):
+    """Not as an error of the runner, which no further attempt would help, where the server is to blame."""
+    error = psycopg.errors.lookup(sqlstate)("it said so\nDETAIL: more")
+    found = failure_of(error)
+    assert (found.reason, found.passing, reason_of(sqlstate, Reason.RUNNER_ERROR)) == (reason, passing, reason)
+    assert found.message == f"it said so ({sqlstate})"
+
+
+@pytest.mark.parametrize(
+    "error", [psycopg.OperationalError("server closed the connection"), psycopg.InterfaceError("the connection is lost")]
+)
+def test_an_error_without_a_code_is_a_lost_connection(error: psycopg.Error):
+    """The driver's own; the control is another one of its own."""
+    assert (failure_of(error).reason, failure_of(error).passing) == (Reason.WAREHOUSE_UNREACHABLE, True)
+    assert may_pass(RefusedError(error).sqlstate)
+    assert not failure_of(psycopg.ProgrammingError("can't adapt")).passing
 
 
 def test_pauses_grow_up_to_a_bound_and_differ():

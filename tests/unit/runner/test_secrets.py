@@ -6,7 +6,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from refresh_runner.access import from_secret, from_variables
+from refresh_runner.access import Access, from_secret, from_variables
 from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
 
 PASSWORD = "p%40:/'\"$"
@@ -39,7 +39,7 @@ def test_what_is_not_secret_stays():
 
 
 def folder(root: Path, **keys: str) -> SecretFolder:
-    (root / "warehouse").mkdir()
+    (root / "warehouse").mkdir(parents=True)
     for key, value in keys.items():
         (root / "warehouse" / key).write_text(value)
     return SecretFolder(root)
@@ -51,6 +51,66 @@ def test_a_mounted_secret_is_the_access(tmp_path: Path):
     assert (access.host, access.port, access.password, access.sslmode) == ("db", 5432, PASSWORD, "prefer")
     assert access.sslrootcert == tmp_path / "warehouse" / "sslrootcert"
     assert PASSWORD not in repr(access)
+
+
+def of(root: Path, **keys: str) -> Access:
+    """The access of a Secret with these keys beside those that it needs."""
+    return from_secret("warehouse", folder(root, **{"host": "db", "dbname": "w", "user": "u", "password": PASSWORD, **keys}))
+
+
+def test_the_systems_certificates_are_asked_for_by_a_word(tmp_path: Path):
+    """As libpq has it, which then checks the whole: anybody may have a certificate of theirs. The control is a key with certificates."""
+    access = of(tmp_path / "1", sslrootcert="system\n")
+    assert (access.sslrootcert, access.sslmode) == (Path("system"), "verify-full")
+    assert of(tmp_path / "2", sslrootcert="system", sslmode="verify-full").sslmode == "verify-full"
+    assert from_variables({"PGUSER": "u", "PGPASSWORD": "secret", "PGSSLROOTCERT": "system"}).sslmode == "verify-full"
+    control = of(tmp_path / "3", sslrootcert="-----BEGIN CERTIFICATE-----\n")
+    assert (control.sslrootcert, control.sslmode) == (tmp_path / "3" / "warehouse" / "sslrootcert", "prefer")
+
+
+@pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca"])
+def test_the_systems_certificates_and_a_weaker_check_are_refused(tmp_path: Path, mode: str):
+    """libpq would refuse them at each connection."""
+    with pytest.raises(ValueError, match=f"sslrootcert: system needs sslmode verify-full, not {mode}"):
+        of(tmp_path, sslrootcert="system", sslmode=mode)
+
+
+def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
+    """Named by its path; one that is not there is said before libpq does."""
+    file = tmp_path / "ca.pem"
+    file.write_text("PEM")
+    assert of(tmp_path / "1", sslrootcert=f"{file}\n").sslrootcert == file
+    assert of(tmp_path / "2", sslrootcert="").sslrootcert is None
+    with pytest.raises(SecretMissingError, match="the key sslrootcert of the Secret 'warehouse' is a path, and there is no such file"):
+        of(tmp_path / "3", sslrootcert="/nowhere/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("port", "geheim", "port must be a number"),
+        ("port", "²", "port must be a number"),
+        ("port", "9" * 5000, "port must be a number"),
+        ("sslmode", "geheim", "sslmode must be one of"),
+        ("host", "db\ngeheim", "holds in host more than one line"),
+    ],
+)
+def test_a_wrong_value_is_not_quoted(tmp_path: Path, key: str, value: str, says: str):
+    """Whoever mixes up the keys of a Secret has a password there."""
+    with pytest.raises((ValueError, SecretMissingError), match=says) as raised:
+        of(tmp_path, **{key: value})
+    assert "geheim" not in str(raised.value)
+
+
+@pytest.mark.parametrize("key", ["password", "sslrootcert", "host"])
+def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str):
+    """DER, or whatever else is no UTF-8; the Secret's other keys may be what they like."""
+    keys = folder(tmp_path, host="db", dbname="w", user="u", password=PASSWORD)
+    (tmp_path / "warehouse" / "keystore.p12").write_bytes(b"\xff\xfe\x00")
+    assert from_secret("warehouse", keys).password == PASSWORD
+    (tmp_path / "warehouse" / key).write_bytes(b"\x30\x82\xff\xfe\x00")
+    with pytest.raises(SecretMissingError, match=f"the Secret 'warehouse' holds in {key} what is no text"):
+        from_secret("warehouse", keys)
 
 
 def test_missing_keys_are_named(tmp_path: Path):

@@ -1,0 +1,68 @@
+"""A server that takes no writes, and a role that finds no schema, are told as what they are, before anything is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from refresh_api.status import Reason
+from support.runs import Bench
+
+
+@contextmanager
+def a_role(bench: Bench, *settings: str) -> Iterator[None]:
+    """Run as a role with these settings, which may do nothing yet."""
+    bench.database.run("create role lecteur login password 'lecteur-9'")
+    for setting in settings:
+        bench.database.run(f"alter role lecteur set {setting}")
+    bench.secrets["warehouse"] |= {"user": "lecteur", "password": "lecteur-9"}
+    try:
+        yield
+    finally:
+        bench.database.run("drop owned by lecteur; drop role lecteur")
+
+
+def test_a_read_only_server_is_tried_again_and_named(bench: Bench):
+    """As after a failover: the next attempt may find the primary. The control: without it the run comes to what the role may do."""
+    with a_role(bench, "default_transaction_read_only = on"):
+        ran = bench.run()
+        assert ran.code == 75
+        assert "takes no writes (default_transaction_read_only is on)" in ran.messages
+        last = bench.run(failures=2)
+        bench.database.run("alter role lecteur reset default_transaction_read_only")
+        control = bench.run(failures=2)
+    assert last.words is not None
+    assert control.words is not None
+    assert (last.code, last.words.reason) == (1, Reason.WAREHOUSE_UNREACHABLE)
+    assert control.words.reason is Reason.PRIVILEGE_MISSING
+
+
+@pytest.mark.parametrize("path", ["''", 'nowhere, "$user"'])
+def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(bench: Bench, path: str):
+    """Its log would have no place; the statement that helps is in the message, and helps."""
+    with a_role(bench, f"search_path = {path}"):
+        ran = bench.run()
+        assert ran.words is not None
+        assert (ran.code, ran.words.reason) == (1, Reason.PRIVILEGE_MISSING)
+        name = str(bench.database.rows("select current_database()")[0][0])
+        statement = f'alter role "lecteur" in database "{name}" set search_path = "public"'
+        assert statement in (ran.words.message or "")
+        bench.database.run(statement)
+        again = bench.run()
+        assert again.words is not None
+        assert "search_path" not in (again.words.message or "")
+
+
+@pytest.mark.parametrize(("sqlstate", "code"), [("25006", 75), ("53300", 75), ("3D000", 1)])
+def test_a_model_that_fails_by_the_server_is_tried_again(bench: Bench, sqlstate: str, code: int):
+    """By its code alone; the control is one that stays."""
+    fails = f"raise exception 'so it is' using errcode = '{sqlstate}';"
+    bench.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
+    bench.database.run(
+        "alter table src.lignes rename to vraies; create view src.lignes as select id, zone, src.zut() as mois, nap from src.vraies"
+    )
+    layers = [{"name": "staging", "select": ["stg_lignes", "fait_jours"], "retries": 0}]
+    ran = bench.run(bench.spec(layers=layers, tests=None, validation=None, cache=None))
+    assert ran.code == code, ran.messages
