@@ -196,7 +196,8 @@ class Dbt:
     def buildable(self, selection: Selection) -> tuple[Node, ...]:
         """Return the same, for a layer; RunFailedError too if dbt can't build one of them on PostgreSQL."""
         found = self.models(selection)
-        if in_python := [node.name for node in found if self.manifest.nodes[node.id].language == "python"]:
+        refused = {id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "model" and node.language == "python"}
+        if in_python := [node.name for node in found if node.id in refused]:
             message = f"{in_python[0]} is a Python model, which dbt can't run on PostgreSQL"
             hint = f"write it in SQL, or leave it out of the layer: exclude: [{', '.join(in_python)}]"
             raise _project_error(f"{message}: {hint}", hint)

@@ -261,6 +261,5 @@ models:
         },
         config=TABLES,
         marts=("dwh.mart",),
-        differs="row 10: functions are not built",
     ),
 ]
