@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bench-page help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench-page: setup ## the page with 1,000 refreshes on a real API server (three m
 
 test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers; and what takes long (up to an hour)
 	@scripts/test-faults
+
+fuzz: setup ## hostile specs, statuses, rows and files against operator, page, plugin, runner and lint (CASES=1000 SEED=21; five minutes)
+	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/fuzz --hypothesis-seed=$(or $(SEED),21) && echo "fuzz: $(or $(CASES),1000) cases for each of 11 targets of values, a quarter of it for each of 2 of pages; seed $(or $(SEED),21)"
 
 test-browser: setup ## the page in a real browser (Debian's chromium; two minutes)
 	@scripts/test-browser

@@ -134,6 +134,8 @@ def vars_text(words: Sequence[str]) -> str | None:
             raise ValueError(f"{word!r}: write NAME=VALUE")
         try:
             found[name] = json.loads(value, parse_constant=_no_number)
+        except RecursionError:
+            raise ValueError(f"{name}: nested too deeply") from None
         except ValueError:
             found[name] = value
     if not found:

@@ -20,8 +20,16 @@ _SHOWN_AS: Final = {
     "none": "Skipped Pending skipped Unknown",
     "live": "Running",
 }
-TONES: Final[Mapping[str, str]] = {name: tone for tone, names in _SHOWN_AS.items() for name in names.split()}
-"""How outcomes, states and verdicts are shown."""
+
+
+class _Tones(dict[str, str]):
+    """How outcomes, states and verdicts are shown; one that nobody here knows, as the log tables may hold it, is shown as none."""
+
+    def __missing__(self, name: object) -> str:
+        return "none"
+
+
+TONES: Final[Mapping[str, str]] = _Tones({name: tone for tone, names in _SHOWN_AS.items() for name in names.split()})
 
 
 def _shown(value: object) -> object:

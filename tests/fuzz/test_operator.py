@@ -1,0 +1,73 @@
+"""The operator, given any refresh, Job, pod and CronJob: it decides, or says what can't be read; nothing else, and at once."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz.strategies import GOOD, JOB, KEPT, POD, changed, hostile, refreshes, within
+from refresh_api.objects import UNREADABLE, object_of, unreadable
+from refresh_api.status import OperatorShare
+from refresh_operator.decide import decide
+from refresh_operator.errors import Unreadable
+from refresh_operator.figures import text_of
+from refresh_operator.kinds import REFRESHES
+from refresh_operator.mirror import Mirror
+from refresh_operator.world import Invalid, Job, Pod, World, read, refresh_of
+from support.worlds import NOW, SETTINGS
+
+
+def test_the_control_a_good_refresh_is_scheduled() -> None:
+    """What is changed below is fine as it is: its run is under way."""
+    seen = refresh_of(GOOD)
+    assert not isinstance(seen.spec, Invalid), seen.spec
+    share = decide(World(seen, KEPT, (read(Job, JOB),), pods=(read(Pod, POD),)), SETTINGS, NOW).share
+    assert share
+    assert share.observed_generation == 3
+
+
+@given(refreshes, changed(JOB), changed(POD), changed(KEPT, 2))
+def test_it_decides_whatever_it_sees(refresh: Any, job: Any, pod: Any, objects: Any) -> None:
+    """The share that it would write is one that it reads again, of a size that Kubernetes takes."""
+    with within(3):
+        mirror = Mirror()
+        if mirror.put(REFRESHES, object_of(json.dumps(refresh).encode())) is None:
+            return
+        ref = next(mirror.refreshes())
+        seen = refresh_of(mirror.get(REFRESHES, ref.namespace, ref.name) or {})
+        try:
+            jobs, pods = (read(Job, job),), (read(Pod, pod),)
+            there = {kind: item for kind, item in objects.items() if isinstance(item, dict)} if isinstance(objects, dict) else {}
+            decision = decide(World(seen, there, jobs, pods=pods), SETTINGS, NOW)
+        except Unreadable:
+            decision = decide(World(seen), SETTINGS, NOW)
+        text_of([seen], NOW)
+        share = decision.share or seen.share
+        written = share.model_dump_json(by_alias=True, exclude_none=True)
+        assert OperatorShare.model_validate_json(written)
+        assert len(written) < 200_000
+        assert decision.again.total_seconds() >= 0
+
+
+@given(st.integers(190, 400), st.sampled_from(("list", "object")))
+def test_what_is_nested_too_deeply_is_isolated(levels: Any, kind: Any) -> None:
+    """Wherever it stands: the rest is read."""
+    text = json.dumps({**GOOD, "spec": {"dbt": {"vars": {"deep": "DEEP"}}}})
+    opening, closing = ("[", "]") if kind == "list" else ('{"a":', "}")
+    found = object_of(text.replace('"DEEP"', opening * levels + "1" + closing * levels).encode())
+    assert found["metadata"] == GOOD["metadata"]
+    assert (UNREADABLE in found) == bool(unreadable(found))
+    assert isinstance(refresh_of(found).spec, Invalid)
+
+
+@given(st.dictionaries(st.sampled_from(("requestedAt", "cancel", "resetAt", "runMode", "runVars")), hostile | st.text(max_size=3000)))
+def test_it_answers_whatever_is_asked_of_it(annotations: Any) -> None:
+    """By annotations, which are texts."""
+    asked = {f"dashboards.sigeti.io/{name}": str(value) for name, value in annotations.items()}
+    metadata = {**GOOD["metadata"], "annotations": asked}
+    for jobs in ((), (read(Job, JOB),)):
+        decision = decide(World(refresh_of({**GOOD, "metadata": metadata}), KEPT, jobs), SETTINGS, NOW)
+        assert decision.share is None or len(decision.share.model_dump_json()) < 100_000

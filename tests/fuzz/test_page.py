@@ -1,0 +1,143 @@
+"""The page, given any refresh and any rows of the log tables: each address answers, and nothing of theirs is markup."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fuzz.conftest import CASES
+from fuzz.strategies import DATES, ESCAPE, GOOD, MARK, RUN, is_plain, refreshes, within
+from refresh_api.objects import object_of
+from refresh_page.board import Board
+from refresh_page.history import Answer, History
+from refresh_page.live import Streams
+from refresh_page.pages import Pages
+from refresh_page.records import Content
+from refresh_page.rows import ArtifactRow, MartRow, NodeRow, Past, RunRow, RunRows, StepRow
+from refresh_page.seen import Ref, refresh_of
+from refresh_page.site import Site
+from refresh_page.web import application
+from support.worlds import NOW
+
+PAGES = Pages("")
+HERE = "/refreshes/default/phase2"
+texts = st.sampled_from(("", "x", MARK, ESCAPE, MARK + ESCAPE, "Failed", "Succeeded", "failed", "marts", "\x00", "x" * 4000, RUN))
+moments = (
+    st.sampled_from([datetime.fromisoformat(each).astimezone(UTC) for each in DATES if each.startswith(("19", "20"))])
+    | st.just(datetime.max.replace(tzinfo=UTC))
+    | st.just(datetime.min.replace(tzinfo=UTC))
+)
+numbers = st.sampled_from((0, 1, 10, 2**31, 2**62))
+seconds = st.none() | st.floats(allow_nan=False, allow_infinity=False, min_value=-1e12, max_value=1e12)
+counts = st.none() | numbers
+maybe = st.none() | texts
+runs = st.builds(
+    RunRow, st.just(RUN), texts, numbers, numbers, maybe, texts, maybe, maybe, maybe, maybe, moments, moments, st.none() | moments
+)
+steps = st.builds(StepRow, st.just(RUN), texts, numbers, texts, numbers, st.none() | moments, seconds, st.none() | texts)
+nodes = st.builds(NodeRow, texts, texts, texts, texts, seconds, st.none() | texts, st.none() | texts, moments)
+marts = st.builds(
+    MartRow,
+    st.just(RUN),
+    texts,
+    st.none() | numbers,
+    st.dictionaries(texts, numbers),
+    st.none() | numbers,
+    st.none() | st.dates(),
+    texts,
+    st.none() | texts,
+)
+files = st.builds(ArtifactRow, texts, texts, numbers)
+
+
+class Told(History):
+    """Log tables that say what a test says."""
+
+    def __init__(self, rows: RunRows, files: dict[str, str]) -> None:
+        super().__init__(None)
+        self._rows, self._files = rows, files
+
+    async def of_refresh(self, _ref: Ref) -> Answer[Past]:
+        """The run."""
+        return Answer(Past((self._rows.run,), self._rows.steps, self._rows.marts), "Read")
+
+    async def of_run(self, _ref: Ref, _run: str) -> tuple[Answer[RunRows], dict[str, str]]:
+        """The run."""
+        return Answer(self._rows, "Read"), self._files
+
+    async def content(self, _ref: Ref, _run: str, _name: str) -> Answer[Content]:
+        """A page of somebody's own."""
+        return Answer(Content("text/html", MARK.encode()), "Read")
+
+
+async def answers(board: Board, past: History) -> dict[str, httpx.Response]:
+    site = Site(board, past, PAGES, Streams(board), lambda: NOW)
+    transport = httpx.ASGITransport(app=application(site))
+    found = {}
+    async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
+        for path in ("/", HERE, f"{HERE}/runs/{RUN}"):
+            for language in ("en", "fr"):
+                found[f"{path} {language}"] = await client.get(path, headers={"Accept-Language": language})
+            found[f"{path} json"] = await client.get(path, headers={"Accept": "application/json"})
+    return found
+
+
+def look(refresh: dict[str, Any], past: History) -> None:
+    """Every address answers, and what it answers is well-formed."""
+    with within(5):
+        board = Board(NOW, ("",))
+        try:
+            board.replace("", [refresh_of(object_of(json.dumps(refresh).encode()))])
+        except ValueError:
+            return  # it has no name, and is passed over
+        for path, answer in asyncio.run(answers(board, past)).items():
+            assert answer.status_code in (200, 404), path
+            if path.endswith("json"):
+                assert isinstance(answer.json(), dict)
+            else:
+                assert MARK not in answer.text, path
+                assert is_plain(answer.text), path
+
+
+def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None:
+    """All addresses answer 200; the template engine without its escaping would hand the mark on."""
+    board = Board(NOW, ("",))
+    board.replace("", [refresh_of(GOOD)])
+    found = asyncio.run(answers(board, History(None)))
+    assert {answer.status_code for answer in found.values()} == {200}
+    marked = {**GOOD, "spec": {**GOOD["spec"], "title": MARK}}
+    board.replace("", [refresh_of(marked)])
+    shown = asyncio.run(answers(board, History(None)))["/ en"].text
+    assert "&lt;x-fuzz" in shown
+
+
+@settings(max_examples=max(50, CASES // 4))
+@given(refreshes)
+def test_every_address_shows_whatever_the_cluster_says(refresh: Any) -> None:
+    """In both languages and in JSON."""
+    look(refresh, History(None))
+
+
+@settings(max_examples=max(50, CASES // 4))
+@given(
+    st.builds(
+        RunRows,
+        runs,
+        st.lists(steps, max_size=4).map(tuple),
+        st.lists(nodes, max_size=4).map(tuple),
+        st.lists(marts, max_size=4).map(tuple),
+        st.lists(files, max_size=3).map(tuple),
+        st.dictionaries(texts, st.floats(0, 1e9), max_size=3),
+    ),
+    st.dictionaries(st.sampled_from(("run.log", "failing_rows.json")), texts | st.just("[" * 3000) | st.text(max_size=200), max_size=2),
+)
+def test_every_address_shows_whatever_the_log_tables_say(rows: Any, kept: Any) -> None:
+    """Also where a clock was wrong, and a file is none."""
+    look(GOOD, Told(dataclasses.replace(rows), kept))

@@ -1,0 +1,210 @@
+"""Texts that people and other programs write: files, orders, cron lines, JSON of any form. Each is read, or refused with words, at once."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fuzz.strategies import GOOD, SPEC, changed, free, hostile, is_plain, refreshes, within
+from refresh_api import cron
+from refresh_api.names import ORDER_ENV
+from refresh_api.objects import ItemCutter, ListReader, members, object_of
+from refresh_api.order import RunMode, run_vars, vars_text
+from refresh_api.plain import plain
+from refresh_api.values import duration, quantity, share
+from refresh_cli.kubectl import CliError, _seen
+from refresh_cli.show import history_text, status_text
+from refresh_runner.lint import Check
+from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.plan import Attempt, plan_for
+from support.worlds import NOW
+
+FILE: dict[str, object] = {
+    "apiVersion": GOOD["apiVersion"],
+    "kind": GOOD["kind"],
+    "metadata": {"name": "phase2"},
+    "spec": {name: value for name, value in SPEC.items() if name != "suspendUntil"},
+}
+SAMPLE = yaml.safe_dump(FILE)
+ORDER = {
+    "refresh": {"name": "phase2", "namespace": "default"},
+    "generation": 3,
+    "spec": FILE["spec"],
+    "mode": "from=marts",
+    "vars": {"a": 1},
+}
+PIECES = ("", "\t", "&a ", "*a", "<<: *a\n", "!!python/name:os.system ", "- ", "? ", "[" * 200, "{a: ", "\x00", "é", "---\n", "'")
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=20) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, text: str) -> str:
+    """A text with pieces cut out, doubled, or put in."""
+    for _ in range(draw(st.integers(1, 5))):
+        begin = draw(st.integers(0, len(text)))
+        end = min(len(text), begin + draw(st.integers(0, 40)))
+        pieces = (
+            "",
+            text[begin:end] * 2,
+            "\t",
+            "&a ",
+            "*a",
+            "<<: *a\n",
+            "!!python/name:os.system ",
+            "- ",
+            "? ",
+            "[" * 200,
+            "{a: ",
+            "\x00",
+            "é",
+            "---\n",
+            "'",
+        )
+        text = text[:begin] + draw(st.sampled_from(pieces)) + text[end:]
+    return text
+
+
+def check_file(text: str) -> None:
+    """It is an order, of which a plan can be made, or is refused in lines of bounded length that a terminal may show."""
+    with tempfile.TemporaryDirectory() as folder, within(4):
+        file = Path(folder) / "refresh.yaml"
+        file.write_bytes(text.encode(errors="surrogatepass"))
+        try:
+            order = order_of_file(file)
+        except InvalidOrderError as error:
+            check_problems(error)
+        else:
+            assert plan_for(order, Attempt("lint"), date(2026, 3, 3)).steps
+
+
+def check_problems(error: InvalidOrderError) -> None:
+    """They are a few lines of bounded length that a terminal may show."""
+    lines = [plain(str(Check(False, problem.field, problem.message))) for problem in error.problems]
+    assert 0 < len(lines) <= 51
+    assert max(map(len, lines)) < 2000
+    assert is_plain("".join(lines))
+
+
+def test_the_control_the_sample_is_an_order() -> None:
+    """As file and in a pod."""
+    check_file(SAMPLE)
+    assert order_of_pod({ORDER_ENV: json.dumps(ORDER)}).mode == "from=marts"
+    assert status_text(_seen(json.dumps(GOOD), "phase2"), NOW).startswith("phase2: ")
+
+
+@given(damaged(SAMPLE))
+def test_a_damaged_file_is_read_or_refused(text: Any) -> None:
+    """By whoever edits it."""
+    check_file(text)
+
+
+@given(changed(FILE))
+def test_a_hostile_file_is_read_or_refused(value: Any) -> None:
+    """As YAML writes it."""
+    try:
+        text = yaml.safe_dump(value, allow_unicode=True)
+    except (yaml.YAMLError, UnicodeError, RecursionError):
+        return
+    check_file(text)
+
+
+@given(changed(ORDER) | free)
+def test_a_pods_order_is_read_or_refused(value: Any) -> None:
+    """By a runner of another version."""
+    with within(3):
+        try:
+            order = order_of_pod({ORDER_ENV: json.dumps(value)})
+        except InvalidOrderError as error:
+            check_problems(error)
+        else:
+            assert plan_for(order, Attempt("run"), date(2026, 3, 3)).steps
+
+
+@given(refreshes)
+def test_the_plugin_shows_whatever_there_is(refresh: Any) -> None:
+    """Or says that another version wrote it; nothing reaches a terminal as more than text."""
+    with within(3):
+        try:
+            seen = _seen(json.dumps(refresh), "phase2")
+        except CliError:
+            return
+        for text in (status_text(seen, NOW), history_text(seen)):
+            assert is_plain(plain(text))
+
+
+@given(values, st.integers(1, 200))
+def test_json_is_cut_as_it_is_parsed(value: Any, size: Any) -> None:
+    """The items of a list, and the members of an object, however the text arrives."""
+    items = [{"n": number, "v": value} for number in range(3)]
+    text = json.dumps({"items": items, "metadata": {"resourceVersion": "5"}, "x": ']}\\"['}).encode()
+    cutter, cut = ItemCutter(1), []
+    for begin in range(0, len(text), size):
+        cut += cutter.feed(text[begin : begin + size])
+    last, rest = cutter.end()
+    assert [json.loads(each) for each in [*cut, *last]] == items
+    assert rest["metadata"] == {"resourceVersion": "5"}
+    if isinstance(value, dict):
+        assert {json.loads(key): json.loads(each) for key, each in members(json.dumps(value).encode())} == value
+
+
+@given(
+    st.binary(max_size=300) | st.text(alphabet='[]{}",:\\ae1 ', max_size=200).map(str.encode) | damaged(json.dumps(GOOD)).map(str.encode)
+)
+def test_what_is_no_json_is_refused(text: Any) -> None:
+    """By ValueError alone, which both doors to the API server know."""
+    with within(2):
+        reader = ListReader()
+        for read in (lambda: object_of(text), lambda: (reader.feed(text), reader.end()), lambda: members(text)):
+            try:
+                read()
+            except ValueError:
+                continue
+
+
+@given(
+    st.text(alphabet="0123456789*/,-? JANMONjan²٣", max_size=40),
+    st.sampled_from(("Etc/UTC", "Europe/Paris", "Pacific/Apia", "x", "..", "")),
+)
+def test_a_cron_line_is_read_or_refused(line: Any, zone: Any) -> None:
+    """And its next runs come at once."""
+    with within(3):
+        try:
+            schedule = cron.parse(line, zone)
+        except (ValueError, LookupError):
+            return
+        for _, start in zip(range(3), schedule.runs_after(NOW), strict=False):
+            assert start > NOW
+
+
+@given(hostile | st.text(max_size=60))
+def test_small_values_are_read_or_refused(value: Any) -> None:
+    """Durations, shares, quantities, modes, variables."""
+    text = str(value)
+    for read in (duration, share, quantity, RunMode.parse, run_vars, lambda text: vars_text([text])):
+        try:
+            read(text)
+        except ValueError:
+            continue
+
+
+@pytest.mark.parametrize("levels", [10, 1000, 100_000])
+def test_variables_of_any_depth_are_read_or_refused(levels: Any) -> None:
+    """As a request or a command line gives them."""
+    text = '{"a": ' + "[" * levels + "]" * levels + "}"
+    for read in (run_vars, lambda text: vars_text([f"a={text}"])):
+        try:
+            read(text)
+        except ValueError:
+            continue
