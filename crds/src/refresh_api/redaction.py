@@ -3,6 +3,7 @@
 Redact first, clip last: of a secret that was cut before, no form is left to be found.
 """
 
+import re
 import string
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -13,6 +14,8 @@ from refresh_api.secret_forms import SHORTEST, TOKEN_REACH, Form, forms, fragmen
 from refresh_api.status import MESSAGE_LENGTH, clip
 
 MASK: Final = "***"
+_NAME: Final = re.compile(r"[a-z_]+")
+"""A key that a program gives: no secret, whatever it reads like."""
 _TOKEN: Final = frozenset(string.ascii_letters + string.digits + "+/-_=")
 
 
@@ -45,8 +48,9 @@ class Redactor:
 
     def __call__(self, text: str) -> str:
         """Return the text without the secrets."""
-        if self._alone and text.strip().casefold() in self._alone:
-            return MASK
+        return MASK if self._alone and text.strip().casefold() in self._alone else self._searched(text)
+
+    def _searched(self, text: str) -> str:
         for mark, of_kind in self._forms.items():
             if mark in text:
                 for form in of_kind:
@@ -64,7 +68,10 @@ class Redactor:
     def inside(self, value: JsonValue, keep: frozenset[str] = frozenset()) -> JsonValue:
         """Return a JSON value whose texts are without secrets; it stays the JSON that it is. Fields in `keep` are words of a contract."""
         if isinstance(value, dict):
-            return {self(key): inner if key in keep else self.inside(inner, keep) for key, inner in value.items()}
+            return {
+                key if _NAME.fullmatch(key) else self._searched(key): inner if key in keep else self.inside(inner, keep)
+                for key, inner in value.items()
+            }
         if isinstance(value, list):
             return [self.inside(inner, keep) for inner in value]
         return self(value) if isinstance(value, str) else value

@@ -3,6 +3,7 @@
 import queue
 import socket
 import threading
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Final
@@ -93,13 +94,17 @@ def _looked_up(host: str, port: int, within: float) -> _Infos:
 
 def connected(host: str, port: int, within: float, hold: Callable[[socket.socket], None]) -> socket.socket:
     """Return a connection to the host; `hold` is given it before anything is read. OSError says why there is none."""
-    failure: OSError = OSError(f"{host} has no address")
+    ends = time.monotonic() + within
+    failure: OSError = TimeoutError()
     for address in resolved(host, port, within):
+        if (left := ends - time.monotonic()) <= 0:
+            break
         try:
-            connection = socket.create_connection((address, port), timeout=within)
+            connection = socket.create_connection((address, port), timeout=left)
         except OSError as error:
             failure = error
             continue
+        connection.settimeout(within)
         hold(connection)
         return connection
     raise failure

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from time import time
+from time import monotonic, time
 from typing import Final
 
 import httpx
@@ -121,15 +121,19 @@ class _CheckedTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request to the first address that can be reached."""
-        url, limit = request.url, request.extensions.get("timeout", {}).get("connect") or 0
-        failure: httpx.TransportError = httpx.ConnectError("no address")
+        url, limits = request.url, request.extensions["timeout"]
+        limit, begun = limits["connect"], monotonic()
+        failure: httpx.TransportError = httpx.ConnectTimeout("no address in time")
         for address in resolved(url.host, url.port or (443 if url.scheme == "https" else 80), limit, only_loopback=self._only_loopback):
+            # All addresses together take no longer than one.
+            if (left := limit - (monotonic() - begun)) <= 0:
+                break
             pinned = httpx.Request(
                 request.method,
                 url.copy_with(host=address),
                 headers=request.headers,
                 stream=request.stream,
-                extensions={**request.extensions, "sni_hostname": url.host},
+                extensions={**request.extensions, "sni_hostname": url.host, "timeout": {**limits, "connect": left}},
             )
             try:
                 return self._inner.handle_request(pinned)
@@ -213,12 +217,21 @@ def why(error: BaseException) -> str:
     return type(error).__name__
 
 
-def proxy_for(url: httpx.URL) -> str | None:
-    """Return the proxy that the environment names for an address; None where there is none, or not for this host."""
+def proxy_for(url: httpx.URL, within: float) -> str | None:
+    """Return the proxy that the environment names for an address; None where there is none, or not for this host.
+
+    The proxy looks the host up, not we; what we can see of it may still not be called: CallError.
+    """
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or urllib.request.proxy_bypass(url.host):
         return None
+    try:
+        resolved(url.host, url.port or 443, within)
+    except ForbiddenAddressError as error:
+        raise CallError(str(error)) from None
+    except OSError:
+        pass  # it need not be known here
     return proxy if "://" in proxy else f"http://{proxy}"
 
 

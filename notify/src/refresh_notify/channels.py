@@ -46,7 +46,8 @@ def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> No
     text = {"channel": channel, "text": slack_text(message), "unfurl_links": False, "unfurl_media": False}
     only_loopback = url.scheme == "http" and not rules.allow_http
     try:
-        with Caller(str(url.copy_with(raw_path=b"/", fragment=None)), proxy=proxy_for(url), only_loopback=only_loopback) as caller:
+        place, proxy = str(url.copy_with(raw_path=b"/", fragment=None)), proxy_for(url, rules.timeout)
+        with Caller(place, proxy=proxy, only_loopback=only_loopback) as caller:
             # What it answers beside the status is nobody's business, and may be long.
             answer = tried(
                 lambda left: caller.call("POST", str(url), min(left, rules.timeout), content=text, to_end=False),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import multiprocessing.util
 import os
 import random
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +18,7 @@ from refresh_api.names import TERMINATION_LOG_PATH
 from refresh_api.plain import plain
 from refresh_runner.interrupts import Interrupts
 
+_log = logging.getLogger(__name__)
 _STARTED = time.monotonic()
 
 IMAGE_PROJECTS = (Path("/app/project"), Path("/app/dbt_project"))
@@ -49,6 +52,10 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_runner.journal import Clock
     from refresh_runner.shelf import Wanted
 
+    # A thread that fails says so in the log, which takes secrets out, and not on standard error.
+    threading.excepthook = lambda failed: _log.error(
+        "the thread %s failed", failed.thread and failed.thread.name, exc_info=failed.exc_value
+    )
     surroundings = Surroundings(
         variables=dict(os.environ),
         clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),

@@ -135,9 +135,9 @@ class Audience:
             leave(words, self._stage.termination_log)
 
 
-def refused(message: str, run_id: str, attempt: int, termination_log: Path) -> None:
+def refused(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_ORDER) -> None:
     """Leave the last words of a pod whose order can't be carried out."""
-    words = LastWords(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=Reason.INVALID_ORDER)
+    words = LastWords(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
     # There is no redactor yet, and nothing secret: an order names Secrets, it does not hold them.
     leave(words.model_copy(update={"message": Redactor().clipped(message, _LAST_MESSAGE)}), termination_log)
 

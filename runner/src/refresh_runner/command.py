@@ -107,7 +107,15 @@ def run_command(places: Places, around: Surroundings) -> int:
     else:
         attempt = _attempt_of_pod(variables, order.spec.retries)
     folder = SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH))
-    return _run(_Setting(_plan(order, attempt, around), folder, places, in_pod=not file), around)
+    try:
+        return _run(_Setting(_plan(order, attempt, around), folder, places, in_pod=not file), around)
+    except Exception as error:
+        # Its own words may quote a secret: they are for the log alone, which takes them out.
+        name = type(error).__name__
+        _log.error("the runner itself failed: %s", name, exc_info=bool(logging.getLogger().handlers))
+        if not file:
+            refused(f"the runner itself failed: {name}", attempt.run_id, attempt.number, around.termination_log, Reason.RUNNER_ERROR)
+        return ExitCode.FAILED
 
 
 def plan_command(places: Places, around: Surroundings) -> int:

@@ -85,7 +85,11 @@ class LiveTable:
         self._live.stop()
 
     def _redacted(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = plain(self._redact(record.getMessage())), ()
+        text = record.getMessage()
+        if record.exc_info:
+            # Its handler would write the error as it is.
+            text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
+        record.msg, record.args, record.exc_info, record.exc_text = plain(self._redact(text)), (), None, None
         return True
 
 

@@ -255,6 +255,17 @@ def test_the_addresses_of_metadata_services_are_refused(host: str, smtp: dict[st
     assert "connection refused" in (mail.message or "")
 
 
+def test_a_proxy_is_not_asked_for_what_may_not_be_called(monkeypatch: pytest.MonkeyPatch):
+    """It would look there from where it is. The control: it is asked for others, also for names that are not known here."""
+    with RawServer([http(403)]) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        (told,) = notify([SLACK], {"slack": {"url": "https://169.254.169.254/latest"}}, FAILED)
+        assert "its address is refused" in (told.message or "")
+        assert proxy.heard == []
+        notify([SLACK], {"slack": {"url": "https://hooks.nowhere.invalid/T"}}, FAILED)
+    assert proxy.heard[0].startswith(b"CONNECT hooks.nowhere.invalid:443")
+
+
 def test_an_address_that_was_checked_is_called_by_its_name(certificate: Path, monkeypatch: pytest.MonkeyPatch):
     """The connection goes to the address, so that no name server leads it elsewhere in between; TLS and HTTP still name the host."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

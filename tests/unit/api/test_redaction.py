@@ -170,6 +170,8 @@ def test_json_stays_the_json_that_it_is(value: str):
     shown = Redactor([value]).inside(whole, frozenset({"status"}))
     read = json.loads(json.dumps(shown))
     assert (read["status"], read["rows"], read["none"], read["ok"]) == ("failed", 3, None, True)
+    assert list(read) == ["status", "message", "rows", "none", "ok", "list"]
+    assert Redactor(["gehe-im-1"]).inside({"a gehe-im-1": 1}) == {"a ***": 1}
 
 
 def test_keys_that_are_public_in_a_warehouses_secret_are_secret_where_they_are_used_for_themselves():

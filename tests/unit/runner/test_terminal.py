@@ -1,5 +1,6 @@
 """What a person at a terminal sees."""
 
+import logging
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -52,6 +53,21 @@ def test_a_verdict_shows_its_sign_and_colour():
     assert green in line(coloured, "mart_a")
     assert orange in line(coloured, "mart_b")
     assert red in line(coloured, "mart_c")
+
+
+def test_an_error_that_is_logged_shows_no_secret():
+    """Its traceback neither; the control is what stands around it."""
+    console = Console(width=120, force_terminal=True)
+    before = logging.getLogger().handlers[:]
+    with console.capture() as capture, LiveTable(console, "Phase 2", Redactor(["p%40ss"])):
+        try:
+            raise ValueError("login with p%40ss and 'p%40ss'")
+        except ValueError:
+            logging.getLogger("somewhere").exception("it broke with %s", "p%40ss")
+    logging.getLogger().handlers = before
+    assert "it broke with ***" in capture.get()
+    assert "ValueError: login with *** and" in capture.get()
+    assert "p%40ss" not in capture.get()
 
 
 def test_steps_are_counted_and_tries_shown():
