@@ -43,7 +43,7 @@ class Call:
     authorization: str | None = None
     """Value of the header Authorization."""
     lag: Callable[[], Lag] = Lag
-    """What standbys have still to replay; as long as they do, an API that reads there can't serve what is live."""
+    """What standbys have, or may have, still to replay; as long as they do, an API that reads there can't serve what is live."""
     lag_ends: float = 0.0
     """Until when an endpoint is asked beyond its time-out because of that, in the seconds that `elapsed` counts."""
     missing: str | None = None
@@ -72,8 +72,8 @@ def _asked(caller: Caller, step: CacheStep, path: str, call: Call) -> EndpointSt
         if found.state is not StepState.SUCCEEDED or shows_live or call.version is None:
             return found
         lag = call.lag()
-        if lag:
-            # Its time counts from when it can serve what is live.
+        if lag or lag.is_hidden:
+            # Its time counts from when it can serve what is live, as far as that is known.
             ends = max(ends, min(call.elapsed() + step.timeout.total_seconds(), call.lag_ends, call.ends))
         if call.elapsed() + _PAUSE > ends:
             if shows_live is None:

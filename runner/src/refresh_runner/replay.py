@@ -28,6 +28,8 @@ class Lag:
     text: str = ""
     """For people: which standby, and how much; or why that is not known. Empty if all have replayed it."""
     is_known: bool = True
+    is_hidden: bool = False
+    """A standby is attached, and the role may not see how far it is."""
 
     def __bool__(self) -> bool:
         """Whether a standby is known to lag."""
@@ -68,7 +70,9 @@ def lag_of(standbys: Sequence[Standby], seconds: float, role: str) -> Lag:
     """Say what standbys have to replay some seconds after it was published; `role` is the one that asked. Pure."""
     if hidden := [standby for standby in standbys if standby.behind is None]:
         names = ", ".join(map(str, hidden))
-        return Lag(f"how far {names} has replayed is not shown to {role}: grant {SEE_STANDBYS} to {quoted(role)}", is_known=False)
+        return Lag(
+            f"how far {names} has replayed is not shown to {role}: grant {SEE_STANDBYS} to {quoted(role)}", is_known=False, is_hidden=True
+        )
     late = ", ".join(f"{standby} has {_size(standby.behind)} to replay" for standby in standbys if standby.behind)
     return Lag(f"{late} after {duration_text(timedelta(seconds=round(seconds)))}" if late else "")
 

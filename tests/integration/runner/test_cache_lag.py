@@ -1,0 +1,32 @@
+"""How long an endpoint is asked that serves older data: its time-out, and longer while that may be a standby's fault."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+
+import pytest
+
+from refresh_api.status import StepState
+from refresh_api.steps import CacheVersion
+from refresh_runner.cache import Call, warm
+from refresh_runner.plan import CacheStep
+from refresh_runner.replay import Lag
+from support.webserver import WebServer
+
+BEHIND = Lag("the standby replica has 3.0 MB to replay after 2s")
+HIDDEN = Lag("how far the standby replica has replayed is not shown to etl", is_known=False, is_hidden=True)
+UNASKED = Lag("how far standbys have replayed can't be asked: gone", is_known=False)
+
+
+@pytest.mark.parametrize(("lag", "longer"), [(Lag(), False), (UNASKED, False), (BEHIND, True), (HIDDEN, True)])
+def test_the_time_out_does_not_count_while_a_standby_is_or_may_be_behind(web: WebServer, lag: Lag, longer: bool) -> None:
+    """For as long as the run allows; the warning says what is known of the standby."""
+    web.headers["X-Data-Version"] = "old"
+    step = CacheStep(web.url, ("/a",), timedelta(seconds=1), CacheVersion(header="X-Data-Version"))
+    began = time.monotonic()
+    call = Call(time.monotonic, time.sleep, began + 60, version="new", lag=lambda: lag, lag_ends=began + 3)
+    (found,) = warm(step, call)
+    assert (time.monotonic() - began > 2) is longer
+    assert found.state is StepState.WARNED
+    assert found.message == "serves other data; new is live" + (f"; {lag.text}" if lag.text else "")
