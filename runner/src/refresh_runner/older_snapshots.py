@@ -15,6 +15,8 @@ from typing import Final
 
 import psycopg
 
+from refresh_runner.standbys import Standby, named
+
 log = logging.getLogger(__name__)
 
 PATIENCE: Final = timedelta(seconds=15)
@@ -38,19 +40,30 @@ _OLDER: Final = """
     select name from holders, newest where age(needs) >= newest.age order by 1"""
 
 
-def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta) -> None:
-    """Return once no other transaction is older than these tables (pg_class.oid), or after `limit`: then the log names who is."""
+def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta, standbys: Sequence[Standby]) -> None:
+    """Return once no other transaction is older than these tables (pg_class.oid), or after `limit`: then the log names who is.
+
+    What a standby without feedback reads is not seen, so that its readers have all of that time.
+    """
     if not built:
         return
+    hidden = [standby for standby in standbys if not standby.gives_feedback]
     # Who may not look, since somebody has taken that from everybody, goes on.
     with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
         ends = time.monotonic() + min(PATIENCE, limit).total_seconds()
-        while holders := _older(connection, built):
+        while (holders := _older(connection, built)) or hidden:
             if time.monotonic() > ends:
-                empty = "a REPEATABLE READ transaction there that reads it only now finds it empty"
-                log.warning("%s: older than what takes another table's place; %s", ", ".join(holders), empty)
+                _say(holders, hidden)
                 break
             time.sleep(_POLL)
+
+
+def _say(holders: Sequence[str], hidden: Sequence[Standby]) -> None:
+    empty = "a REPEATABLE READ transaction that is older than what takes another table's place, and reads it only now, finds it empty"
+    if holders:
+        log.warning("older transactions are open on %s: %s", ", ".join(holders), empty)
+    if hidden:
+        log.info("without hot_standby_feedback, the transactions on %s are not seen: %s", named(hidden), empty)
 
 
 def _older(connection: psycopg.Connection, built: Sequence[int]) -> list[str]:

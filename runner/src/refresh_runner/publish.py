@@ -312,8 +312,9 @@ def _built(connection: psycopg.Connection, mart: Mart, schemas: Mapping[str, str
 
 def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms: Terms) -> Live:
     replaced = [mart.relation for group in scene.groups if any(mart.relation in scene.not_by_rows for mart in group) for mart in group]
+    built = [scene.built[relation].oid for relation in replaced if relation in scene.live]
     # While nothing is locked yet: who has a plan for what was live before the last publish would wait for us, and we for them.
-    older_snapshots.wait(connection, [scene.built[relation].oid for relation in replaced if relation in scene.live], terms.within / 4)
+    older_snapshots.wait(connection, built, terms.within / 4, scene.standbys)
     kept = [before(mart.relation) for mart in scene.marts if mart.relation not in terms.again]
     _refuse_strangers(connection, kept)
     _drop(connection, [found.relation for found in own_relations.there(connection, kept)])
