@@ -47,4 +47,6 @@ def table_facts(connection: psycopg.Connection, schema: str, table: str) -> list
         connection.execute("set local search_path = ''")
         found = connection.execute(_FACTS, {"t": f'"{schema}"."{table}"'}).fetchall()
     own = re.compile(rf'(?<![\w"])"?{re.escape(schema)}"?\.')
-    return [own.sub("SCHEMA.", str(fact)) for (fact,) in found]
+    facts = [own.sub("SCHEMA.", str(fact)) for (fact,) in found]
+    # Of two that are alike the second one counts as well.
+    return [f"{fact} ({facts[:nth].count(fact) + 1})" for nth, fact in enumerate(facts)]

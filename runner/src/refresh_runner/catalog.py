@@ -123,35 +123,46 @@ TABLE: Final = "r"
 VIEW: Final = "v"
 
 _COLUMNS: Final[LiteralString] = """
-    select attname, format_type(atttypid, atttypmod),
+    select attrelid, attname, format_type(atttypid, atttypmod),
         case when attcollation <> typcollation then attcollation::regcollation::text else '' end, attnotnull,
         attidentity::text, attgenerated::text, coalesce(pg_get_expr(adbin, adrelid), ''),
         case when attstorage <> typstorage then attstorage::text else '' end || attcompression::text
     from pg_attribute join pg_type t on t.oid = atttypid left join pg_attrdef on adrelid = attrelid and adnum = attnum
-    where attrelid = %s and attnum > 0 and not attisdropped order by attnum"""
-_CONSTRAINTS: Final = "select contype = 'f', pg_get_constraintdef(oid) from pg_constraint where conrelid = %s and contype not in ('n', 't')"
-# An index's definition without its name and its table's.
-_INDEXES: Final = r"""
-    select regexp_replace(pg_get_indexdef(indexrelid), '^CREATE (UNIQUE )?INDEX .+? ON .+? USING', '\1USING')
-    from pg_index where indrelid = %s"""
-_TRAITS: Final = r"""
-    select format('policy %%s: %%s, %%s, to %%s, using (%%s), with check (%%s)', polname, polcmd, polpermissive, polroles::regrole[],
-                  pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) from pg_policy where polrelid = %(oid)s
-    union all select 'row-level security' from pg_class where oid = %(oid)s and relrowsecurity
-    union all select 'forced row-level security' from pg_class where oid = %(oid)s and relforcerowsecurity
-    union all select format('trigger %%s: %%s, %%s', tgname, pg_get_triggerdef(oid), tgenabled)
-        from pg_trigger where tgrelid = %(oid)s and not tgisinternal
-    union all select format('rule %%s: %%s, %%s', rulename, pg_get_ruledef(oid), ev_enabled)
-        from pg_rewrite where ev_class = %(oid)s and rulename <> '_RETURN'
-    union all select 'statistics ' || regexp_replace(pg_get_statisticsobjdef(oid), '^CREATE STATISTICS \S+ ', '')
-        from pg_statistic_ext where stxrelid = %(oid)s
-    union all select format('parent %%s', inhparent::regclass) from pg_inherits where inhrelid = %(oid)s
-    union all select format('type %%s', reloftype::regtype) from pg_class where oid = %(oid)s and reloftype <> 0
-    union all select 'index to cluster by: ' || regexp_replace(pg_get_indexdef(indexrelid), '^.+? USING', 'USING')
-        from pg_index where indrelid = %(oid)s and indisclustered
-    union all select format('sequence of column %%s', attname) from pg_depend join pg_class s on s.oid = objid and s.relkind = 'S'
+    where attrelid = any(%(oids)s) and attnum > 0 and not attisdropped order by attnum"""
+# An index's definition without its name and its table's; traits of a table in words.
+_PARTS: Final = r"""
+    select conrelid, case contype when 'f' then 'foreign key' else 'constraint' end, pg_get_constraintdef(oid)
+        from pg_constraint where conrelid = any(%(oids)s) and contype not in ('n', 't')
+    union all select indrelid, 'index',
+        regexp_replace(pg_get_indexdef(indexrelid), '^CREATE (UNIQUE )?INDEX .+? ON .+? USING', '\1USING')
+        from pg_index where indrelid = any(%(oids)s)
+    union all select indrelid, '', 'index to cluster by: ' || regexp_replace(pg_get_indexdef(indexrelid), '^.+? USING', 'USING')
+        from pg_index where indrelid = any(%(oids)s) and indisclustered
+    union all select polrelid, '', format('policy %%s: %%s, %%s, to %%s, using (%%s), with check (%%s)', polname, polcmd, polpermissive,
+        polroles::regrole[], pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid))
+        from pg_policy where polrelid = any(%(oids)s)
+    union all select oid, '', unnest(array_remove(array[case when relrowsecurity then 'row-level security' end,
+        case when relforcerowsecurity then 'forced row-level security' end,
+        case when reloftype <> 0 then format('type %%s', reloftype::regtype) end], null))
+        from pg_class where oid = any(%(oids)s)
+    union all select tgrelid, '', format('trigger %%s: %%s, %%s', tgname, pg_get_triggerdef(oid), tgenabled)
+        from pg_trigger where tgrelid = any(%(oids)s) and not tgisinternal
+    union all select ev_class, '', format('rule %%s: %%s, %%s', rulename, pg_get_ruledef(oid), ev_enabled)
+        from pg_rewrite where ev_class = any(%(oids)s) and rulename <> '_RETURN'
+    union all select stxrelid, '',
+        'statistics ' || regexp_replace(pg_get_statisticsobjdef(oid), '^CREATE STATISTICS \S+ (.*) FROM .*', '\1')
+        from pg_statistic_ext where stxrelid = any(%(oids)s)
+    union all select inhrelid, '', format('parent %%s', inhparent::regclass) from pg_inherits where inhrelid = any(%(oids)s)
+    union all select refobjid, '', format('sequence of column %%s', attname)
+        from pg_depend join pg_class s on s.oid = objid and s.relkind = 'S'
         join pg_attribute on attrelid = refobjid and attnum = refobjsubid
-        where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = %(oid)s and deptype = 'a'"""
+        where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = any(%(oids)s) and deptype = 'a'"""
+_THERE: Final = """
+    select s.schema, s.name, c.oid, c.relkind::text, c.relpersistence::text, coalesce(am.amname, '')
+    from unnest(%s::text[], %s::text[]) as s (schema, name)
+    join pg_namespace n on n.nspname = s.schema
+    join pg_class c on c.relnamespace = n.oid and c.relname = s.name
+    left join pg_am am on am.oid = c.relam"""
 _VIEWS: Final = """
     select distinct format('%%I.%%I', n.nspname, v.relname), v.reloptions, pg_get_viewdef(v.oid), v.relowner::regrole::text,
         case when not pg_has_role(v.relowner, 'usage') then 'owner'
@@ -196,35 +207,27 @@ def plain_names(connection: psycopg.Connection) -> Iterator[None]:
     connection.execute("select set_config('search_path', %s, true)", [row[0] if row else ""])
 
 
-def seen(connection: psycopg.Connection, relation: Relation, live: Mapping[str, str]) -> Seen | None:
-    """Return what is there under a name; None if nothing is. To be asked with `plain_names`.
+def seen(connection: psycopg.Connection, relations: Collection[Relation], live: Mapping[str, str]) -> dict[Relation, Seen]:
+    """Return those of the relations that are there. To be asked with `plain_names`.
 
     `live` are schemas in which something was built, and those in which readers find it: what refers to the former counts as the latter.
     """
-    row = connection.execute(
-        "select c.oid, c.relkind::text, c.relpersistence::text, coalesce(am.amname, '') from pg_class c"
-        " join pg_namespace n on n.oid = c.relnamespace left join pg_am am on am.oid = c.relam where n.nspname = %s and c.relname = %s",
-        (relation.schema, relation.table),
-    ).fetchone()
-    if row is None:
-        return None
-    oid, kind = int(row[0]), str(row[1])
-
-    def lived(text: object) -> str:
-        return _as_live(str(text), live)
-
-    constraints = [(is_foreign, lived(text)) for is_foreign, text in connection.execute(_CONSTRAINTS, [oid])]
-    shape = Shape(
-        tuple(
-            Column(str(name), str(type_), str(collation), bool(not_null), str(identity), str(generated), lived(default), str(storage))
-            for name, type_, collation, not_null, identity, generated, default, storage in connection.execute(_COLUMNS, [oid])
-        ),
-        frozenset(text for is_foreign, text in constraints if not is_foreign),
-        frozenset(lived(line[0]) for line in connection.execute(_INDEXES, [oid])),
-        frozenset(text for is_foreign, text in constraints if is_foreign),
-        (str(row[2]), str(row[3])),
-    )
-    return Seen(oid, kind, shape, frozenset(lived(line[0]) for line in connection.execute(_TRAITS, {"oid": oid})))
+    names = ([each.schema for each in relations], [each.table for each in relations])
+    rows = connection.execute(_THERE, names).fetchall()
+    oids = {"oids": [row[2] for row in rows]}
+    columns: dict[int, list[Column]] = {row[2]: [] for row in rows}
+    for oid, name, type_, collation, not_null, identity, generated, default, storage in connection.execute(_COLUMNS, oids):
+        expression = _as_live(default, live)
+        columns[oid].append(Column(name, type_, collation, not_null, identity, generated, expression, storage))
+    parts: dict[int, dict[str, set[str]]] = {row[2]: {"constraint": set(), "index": set(), "foreign key": set(), "": set()} for row in rows}
+    for oid, kind, text in connection.execute(_PARTS, oids):
+        parts[oid][kind].add(_as_live(text, live))
+    found = {}
+    for schema, table, oid, kind, persistence, method in rows:
+        part = {what: frozenset(texts) for what, texts in parts[oid].items()}
+        shape = Shape(tuple(columns[oid]), part["constraint"], part["index"], part["foreign key"], (persistence, method))
+        found[Relation(schema, table)] = Seen(oid, kind, shape, part[""])
+    return found
 
 
 def _as_live(text: str, live: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from psycopg import sql
 
 from refresh_api.spec import Vacuum
 from refresh_runner import carried, older_snapshots, own_relations, replication
+from refresh_runner.carried import Pair
 from refresh_runner.catalog import TABLE, VIEW, ForeignKey, Relation, Seen, View, foreign_keys_to, hanging_on, plain_names, seen, views_on
 from refresh_runner.derived_names import aside, before, beside, in_passing
 from refresh_runner.failures import may_pass
@@ -281,9 +282,11 @@ class Scene:
 def _scene(connection: psycopg.Connection, marts: Sequence[Mart], *, by_foreign_keys: bool = True) -> Scene:
     schemas = {beside(mart.relation).schema: mart.relation.schema for mart in marts}
     with plain_names(connection):
-        found = {mart.relation: seen(connection, mart.relation, schemas) for mart in marts}
-        built = {mart.relation: _built(connection, mart, schemas) for mart in marts}
-    live = {relation: each for relation, each in found.items() if each}
+        found = seen(connection, [place for mart in marts for place in (mart.relation, beside(mart.relation))], schemas)
+    live = {mart.relation: found[mart.relation] for mart in marts if mart.relation in found}
+    built = {mart.relation: found[beside(mart.relation)] for mart in marts if beside(mart.relation) in found}
+    if lacking := [beside(mart.relation) for mart in marts if mart.relation not in built or built[mart.relation].kind != TABLE]:
+        raise NotPublishableError(f"{lacking[0]} is not a table: nothing was built that could be published")
     keys = foreign_keys_to(connection, [each.oid for place in (live, built) for each in place.values()])
     standbys = attached(connection)
     compared = _COMPARED_FOR_STANDBYS if standbys else _COMPARED
@@ -301,13 +304,6 @@ def _scene(connection: psycopg.Connection, marts: Sequence[Mart], *, by_foreign_
 def _has_more(connection: psycopg.Connection, relation: Relation, rows: int) -> bool:
     query = sql.SQL("select count(*) > {} from (select from only {} limit {}) as counted").format(rows, relation.sql, rows + 1)
     return connection.execute(query).fetchone() == (True,)
-
-
-def _built(connection: psycopg.Connection, mart: Mart, schemas: Mapping[str, str]) -> Seen:
-    found = seen(connection, beside(mart.relation), schemas)
-    if found is None or found.kind != TABLE:
-        raise NotPublishableError(f"{beside(mart.relation)} is not a table: nothing was built that could be published")
-    return found
 
 
 def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms: Terms) -> Live:
@@ -336,6 +332,11 @@ def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms:
             moved |= {mart.relation: f"can't be changed row by row ({why})" for mart in group}
         else:
             done |= written
+    by_rows = [mart for mart in scene.marts if mart.relation in done]
+    carried.match(
+        connection,
+        [Pair(scene.built[mart.relation].oid, scene.live[mart.relation].oid, mart.relation, mart.grants_stated) for mart in by_rows],
+    )
     _drop(connection, [beside(relation) for relation in done])
     if unprotected(scene.standbys, terms.vacuum) is not None:
         _analyze(connection, [*(relation for relation, written in done.items() if written.changed), *map(beside, moved)])
@@ -359,13 +360,10 @@ def _write_rows(connection: psycopg.Connection, scene: Scene, group: Sequence[Ma
             merge.keep(connection, before(merge.target))
             own_relations.note(connection, before(merge.target), terms.maker)
     changed = write_all(connection, merges)
-    for mart, merge in zip(group, merges, strict=True):
-        source, target = merge.built.oid, merge.live.oid
-        carried.match_texts(connection, source, target)
-        carried.match_options(connection, source, target)
-        carried.match_numbers(connection, source, target)
-        carried.match_grants(connection, source, target, merge.target, exactly=mart.grants_stated)
-        carried.grant_defaults(connection, target, merge.target)
+    carried.match(
+        connection,
+        [Pair(merge.built.oid, merge.live.oid, merge.target, mart.grants_stated) for mart, merge in zip(group, merges, strict=True)],
+    )
     return {relation: Written(Way.ROWS, _count(connection, relation), count) for relation, count in changed.items()}
 
 
@@ -403,7 +401,7 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
 def _check_kind(connection: psycopg.Connection, relation: Relation) -> None:
     """Raise NotPublishableError if something is live that no table can take the place of: all but a table, or a view that nobody reads."""
     with plain_names(connection):
-        live = seen(connection, relation, {})
+        live = seen(connection, [relation], {}).get(relation)
         if live and live.kind != TABLE and (live.kind != VIEW or views_on(connection, live.oid) or hanging_on(connection, live.oid)):
             raise NotPublishableError(f"{relation} is there and is not a table that could be published: drop it, or publish directly")
 
@@ -448,11 +446,7 @@ def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms
     if live and live.kind == TABLE:
         with plain_names(connection):
             views, statistics = views_on(connection, live.oid), carried.taken_statistics(connection, live.oid, built.traits)
-        if not mart.grants_stated:
-            carried.match_grants(connection, live.oid, built.oid, target, exactly=False)
-        carried.match_texts(connection, live.oid, built.oid, only_missing=True)
-        carried.match_options(connection, live.oid, built.oid, only_missing=True)
-        carried.match_storage(connection, live.oid, built.oid)
+        carried.give(connection, [Pair(live.oid, built.oid, target, mart.grants_stated)])
         _change_schema(connection, target, place.schema)
         if not again:
             own_relations.note(connection, place, terms.maker)
@@ -460,7 +454,7 @@ def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms
         connection.execute(sql.SQL("drop view {}").format(target.sql))
     _change_schema(connection, source, target.schema)
     own_relations.forget(connection, target)
-    carried.grant_defaults(connection, built.oid, target)
+    carried.grant_defaults(connection, [Pair(built.oid, built.oid, target)])
     for view in views:
         _make_anew(connection, view.statement, f"the view {view.name} reads {target} and can't read what it has become", "the view")
     for each in statistics:
