@@ -71,6 +71,7 @@ def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
 
 def _tidy(wanted: list[Need], own: Collection[str]) -> list[Need]:
     """Leave out what a later statement says too, and the schemas that are made by the runner itself and so are its role's."""
-    made = {need.schema for need in wanted if need.right is Right.MAKE}
+    made = {need.schema for need in wanted if need.right is Right.MAKE} - set(own)
     doubled = {Right.USE, Right.MAKE_SCHEMAS}
-    return [need for need in wanted if not (need.right in doubled and need.schema in made) and need.schema not in own]
+    wanted = [need for need in wanted if need.schema not in own or need.right is Right.MAKE_SCHEMAS]
+    return [need for need in wanted if not (need.right in doubled and need.schema in made)]

@@ -62,9 +62,6 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
     already.
     """
-    if swapped or plan.mode.kind is ModeKind.ROLLBACK:
-        # For those beside the live marts, which come and go.
-        yield Need(Right.MAKE_SCHEMAS)
     places = list(dbt.places(models).values()) if models else []
     own = for_readers(places, swapped)
     if plan.mode.kind is ModeKind.ROLLBACK:
@@ -78,7 +75,11 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.MAKE_SCHEMAS, schema)
         yield Need(Right.USE, schema)
         yield Need(Right.MAKE, schema)
-    for relation in (place for mart in own if mart in swapped for place in (beside(mart), before(mart))):
+    moved = own if plan.mode.kind is ModeKind.ROLLBACK else [mart for mart in own if mart in swapped]
+    for relation in (place for mart in moved for place in (beside(mart), before(mart))):
+        # Where an administrator has made the schemas beside the live ones, a role needs no right to make any.
+        yield Need(Right.MAKE_SCHEMAS, relation.schema)
+        yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)
     read = {Relation(*place) for place in dbt.reads([*models, *tests])} if models or tests else set()

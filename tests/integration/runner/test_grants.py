@@ -107,6 +107,28 @@ def test_rights_that_are_missing_are_named_with_what_gives_them(role: Bench, tmp
     assert outcome(role) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
 
 
+def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_it(role: Bench, tmp_path: Path):
+    """They stay, also once they are empty: they are the administrator's. The control: without them it lacks the right to make some."""
+    database = role.database.name
+    statements = grants(role, tmp_path, Grantee(ROLE, database))[1]
+    creating = f'grant create on database "{database}" to "{ROLE}";'
+    assert creating in statements
+    role.database.run("\n".join(each for each in statements if each != creating))
+    assert refused(role) == [creating.rstrip(";")]
+    role.database.run(
+        "".join(
+            f'create schema dwh_marts__{name}; grant usage, create on schema dwh_marts__{name} to "{ROLE}";'
+            for name in ("next", "previous")
+        )
+    )
+    for mode in ("refresh", "refresh", "rollback"):
+        assert outcome(role, mode)[0] == Outcome.SUCCEEDED
+    assert role.database.rows("select to_regnamespace('dwh_marts__next') is not null, count(*) from dwh_marts__previous.mart_a") == [
+        (True, 100)
+    ]
+    assert grants(role, tmp_path, None) == (ExitCode.OK, [])
+
+
 def refused(bench: Bench) -> list[str]:
     """The statements that a run asks for."""
     ran = bench.run()
