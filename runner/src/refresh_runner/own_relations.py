@@ -86,33 +86,37 @@ _FORGET_GONE: Final = """
     or own.kind = 'schema' and not exists (select from pg_namespace n where n.oid::bigint = own.oid)"""
 
 
+# Marts of which an earlier version of the runner, which kept no notes, has published the last one and kept the one before.
+_NOT_NOTED: Final = """
+    select refresh, version, mart from dbt_refresh_version, jsonb_each(marts) as each (mart, how)
+    where how->>'way' in ('Rows', 'Move') and not how ? 'noted'"""
+_ALL: Final = "select refresh, version, jsonb_object_keys(marts || coalesce(previous_marts, '{}')) from dbt_refresh_version"
+
+
 def prepare(connection: psycopg.Connection) -> None:
-    """The table is there afterwards. The first time, it knows what an earlier version of the runner made, which kept no such notes."""
+    """The table is there afterwards, and knows what an earlier version of the runner has made, which kept no such notes."""
     with quick(connection):
         is_new = connection.execute("select to_regclass(%s) is null", [TABLE.name]).fetchone() == (True,)
         ensure(connection, [TABLE])
-        if is_new:
-            _adopt(connection)
+        if connection.execute("select to_regclass('dbt_refresh_version') is null").fetchone() == (True,):
+            return
+        # Where it was the last one to publish, also after a step back: up to then each run dropped whatever was in these places.
+        for refresh, version, mart in connection.execute(_ALL if is_new else _NOT_NOTED).fetchall():
+            live = Relation(*str(mart).split(".", 1))
+            _adopt(connection, (beside(live), before(live)) if is_new else (before(live),), Maker(str(refresh), str(version)))
 
 
-def _adopt(connection: psycopg.Connection) -> None:
-    """Take for ours what is in the places of marts that were published: up to now each run dropped whatever was there."""
-    if connection.execute("select to_regclass('dbt_refresh_version') is null").fetchone() == (True,):
-        return
-    rows = connection.execute(
-        "select refresh, version, jsonb_object_keys(marts || coalesce(previous_marts, '{}')) from dbt_refresh_version"
-    ).fetchall()
-    for refresh, version, mart in rows:
-        live, maker = Relation(*str(mart).split(".", 1)), Maker(str(refresh), str(version))
-        for place in (beside(live), before(live)):
+def _adopt(connection: psycopg.Connection, places: Iterable[Relation], maker: Maker) -> None:
+    """Take what is in these places for ours, with its schemas, but for those that an administrator has made."""
+    for place in places:
+        if not any(found.is_ours for found in there(connection, [place])):
             note(connection, place, maker)
-            # Those that an administrator made for a role that may not make any are the administrator's.
-            if connection.execute(
-                "select from pg_namespace where nspname = %s and pg_has_role(nspowner, 'usage')"
-                " and has_database_privilege(current_database(), 'create')",
-                [place.schema],
-            ).fetchone():
-                connection.execute(_NOTE_SCHEMA, [maker.refresh, maker.run_id, place.schema])
+        if connection.execute(
+            "select from pg_namespace where nspname = %s and pg_has_role(nspowner, 'usage')"
+            " and has_database_privilege(current_database(), 'create')",
+            [place.schema],
+        ).fetchone():
+            connection.execute(_NOTE_SCHEMA, [maker.refresh, maker.run_id, place.schema])
 
 
 def note(connection: psycopg.Connection, place: Relation, maker: Maker) -> None:

@@ -94,7 +94,10 @@ def record(connection: psycopg.Connection, refresh: str, version: str, live: Liv
     `in_place` are the rows, by schema.name, of marts that are not published but built where they are read.
     """
     marts = {name: {"rows": rows, "version": version, "way": _IN_PLACE} for name, rows in in_place.items()}
-    marts |= {str(relation): {"rows": done.rows, "version": version, "way": done.way.value} for relation, done in live.items()}
+    # An earlier version of the runner leaves out that what is kept is noted, see own_relations.
+    marts |= {
+        str(relation): {"rows": done.rows, "version": version, "way": done.way.value, "noted": True} for relation, done in live.items()
+    }
     # Where an earlier attempt of the run has published a mart: how that took the place of what is kept still holds.
     again = published_by(connection, refresh, version)
     marts |= {name: {**mart, "way": again[name]} for name, mart in marts.items() if name in again}

@@ -130,14 +130,18 @@ def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(be
 
 
 def test_an_installation_from_before_these_notes_goes_on(bench: Bench) -> None:
-    """Up to then nobody noted anything: what is kept of the marts that were published is taken for ours, once, and nothing else."""
+    """Up to then nobody noted anything: what is kept of the marts that were published is taken for ours, and nothing else."""
     assert [bench.run().code, bench.run().code] == [0, 0]
     bench.database.run("drop table dbt_refresh_relation; create table dwh_marts__previous.theirs as select 42 as theirs")
     bench.database.run("insert into src.lignes values (101, 1, 1, 0)")
     assert bench.run().code == 0
     assert counts(bench, Relation("dwh_marts__previous", "mart_a")) == 100
     assert bench.database.rows("select theirs from dwh_marts__previous.theirs") == [(42,)]
-    # The control: a second time nothing is taken.
+    # A step back, and forward again: the older runner has published meanwhile.
+    bench.database.run("delete from dbt_refresh_relation; update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_a,noted}'")
+    bench.database.run("update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_b,noted}'")
+    assert bench.run().code == 0
+    # The control: what this version has published, it has noted.
     bench.database.run("delete from dbt_refresh_relation")
     assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b are in the way" in bench.run().messages
 
