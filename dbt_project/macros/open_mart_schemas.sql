@@ -1,6 +1,7 @@
 {# Lets the dashboards' roles into the schemas of the public models; which tables they read there is the models' `grants`. #}
 {% macro open_mart_schemas() %}
-    {%- if execute and var('roles_dashboards', none) and flags.WHICH in ['run', 'build'] %}
+    {%- set roles = dashboard_roles() %}
+    {%- if execute and roles and flags.WHICH in ['run', 'build'] %}
         {%- set schemas = [] %}
         {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.access == 'public' %}
             {%- do schemas.append(generate_schema_name(node.config.schema, node)) %}
@@ -8,7 +9,7 @@
         {%- for schema in schemas | unique | sort %}
             create schema if not exists {{ adapter.quote(schema) }};
             grant usage on schema {{ adapter.quote(schema) }} to
-            {%- for role in var('roles_dashboards') %} {{ adapter.quote(role) }}{% if not loop.last %},{% endif %}{% endfor %};
+            {%- for role in roles %} {{ quoted_role(role) }}{% if not loop.last %},{% endif %}{% endfor %};
         {%- endfor %}
     {%- endif %}
 {% endmacro %}

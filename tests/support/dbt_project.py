@@ -29,7 +29,7 @@ warehouse:
       schema: public
       threads: 4
 """
-Variables = Mapping[str, str | list[str]]
+Variables = Mapping[str, str | int | list[str] | dict[str, bool]]
 
 _QUIET = ("--quiet", "--no-write-json", "--log-level-file", "none", "--cache-selected-only")
 

@@ -4,7 +4,7 @@ with jours as (
     select (premier + rang)::date as jour
     from (
         select
-            make_date({{ var('calendrier_premiere_annee') }}, 1, 1) as premier,
+            make_date({{ first_year() }}, 1, 1) as premier,
             make_date(extract(year from {{ as_of() }})::integer + 1, 12, 31) as dernier
     ) as bornes
     cross join lateral generate_series(0, dernier - premier) as rang

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from calendar import monthrange
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date, timedelta
 from hashlib import sha256
 from importlib.metadata import version
@@ -222,6 +222,51 @@ def test_dashboards_may_read_the_marts_alone(tmp_path: Path, spoilt: Database) -
     drop_database(spoilt)
     assert set(readable) == {("mart_emplois_crees",), ("mart_creances_agees",)}
     assert set(schemas) == {("dwh_marts_operationnel",), ("dwh_marts_financier",)}
+
+
+INTRUDER = "create table public.intrus (n integer)"
+NOT_SQL: dict[str, tuple[Variables, str]] = {
+    "a role and a statement": ({"roles_dashboards": [f"public; {INTRUDER}"]}, "is not the name of a role"),
+    "a role that ends its quotes": ({"roles_dashboards": [f'x"; {INTRUDER}; --']}, "is not the name of a role"),
+    "an object for roles": ({"roles_dashboards": {"lecteurs": True}}, "must be a list of roles"),
+    "a year and a statement": ({"calendrier_premiere_annee": f"2015, 1, 1) as premier) as x; {INTRUDER}; --"}, "must be a year between"),
+    "a year in quotes": ({"calendrier_premiere_annee": "2015"}, "must be a year between"),
+}
+
+
+@pytest.fixture(scope="module")
+def with_roles(postgres: EmbeddedPostgres, refreshed: Refresh) -> Iterator[Database]:
+    """A warehouse of its own, with roles of odd names."""
+    database = create_database(postgres, "roles", template=refreshed(3, 60, LAST).database.name)
+    roles = '"Lecteurs du BI", "prenom.nom@exemple.org"'
+    for role in roles.split(", "):
+        database.run(f"create role {role}")
+    yield database
+    database.run(f"drop owned by {roles}; drop role {roles}")
+    drop_database(database)
+
+
+@pytest.mark.parametrize(("variables", "says"), NOT_SQL.values(), ids=NOT_SQL.keys())
+def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, variables: Variables, says: str) -> None:
+    """Neither as the project is read nor where it was read before; the control is the test after, with odd values that are right."""
+    whole: Variables = {"as_of": LAST.isoformat(), **variables}
+    with pytest.raises(AssertionError, match=says):
+        Dbt(tmp_path, variables=whole).manifest(with_roles)
+    done = dbt.invoke(with_roles, "run", "--select", "dim_calendrier", variables=whole)
+    assert not done.success
+    assert says in str(done.exception) + str(failures(done))
+    assert with_roles.rows("select to_regclass('public.intrus')") == [(None,)]
+
+
+@pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org"], "Lecteurs du BI", ["public"]])
+def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles: list[str] | str) -> None:
+    """Capitals, blanks, a single one, everybody; twice, since the second run takes nothing away."""
+    variables: Variables = {"as_of": LAST.isoformat(), "roles_dashboards": roles, "calendrier_premiere_annee": 2016}
+    for _ in range(2):
+        Dbt(tmp_path, variables=variables).succeed(with_roles, "run", "--select", "mart_emplois_crees", variables=variables)
+        for role in [roles] if isinstance(roles, str) else roles:
+            mart = "dwh_marts_operationnel.mart_emplois_crees"
+            assert with_roles.rows(f"select has_table_privilege('{role}', '{mart}', 'select')") == [(True,)]
 
 
 def test_the_calendar_is_pythons(refreshed: Refresh) -> None:
