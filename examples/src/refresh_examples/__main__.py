@@ -18,6 +18,7 @@ import uvicorn
 from refresh_examples import dashboard_api, inbox
 from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError, psql_program
 from refresh_examples.load import load
+from refresh_examples.reader_role import ensure_reader
 from refresh_examples.sources import Sources
 
 
@@ -38,7 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="refresh-examples", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    warehouse = commands.add_parser("warehouse", help="run a PostgreSQL until told to stop; PGUSER, PGPASSWORD, PGDATABASE name the access")
+    warehouse = commands.add_parser(
+        "warehouse", help="run a PostgreSQL until told to stop; PGUSER, PGPASSWORD, PGDATABASE name the access, READER_* one that reads"
+    )
     warehouse.add_argument("--folder", type=Path, required=True, help="where its data live; made at the first start")
     warehouse.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
     warehouse.add_argument("--port", type=int, default=int(os.environ.get("PGPORT", "5432")), help="default: PGPORT or 5432")
@@ -83,7 +86,11 @@ def _warehouse(arguments: argparse.Namespace) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+    reader = Access(os.environ.get("READER_USER", ""), os.environ.get("READER_PASSWORD", ""), access.database)
     with EmbeddedPostgres.start(arguments.folder, access, listen=arguments.listen, port=arguments.port, durable=True) as server:
+        if reader.user and reader.password:
+            with psycopg.connect(server.dsn, autocommit=True) as connection:
+                ensure_reader(connection, reader)
         print(f"PostgreSQL listens on {arguments.listen}:{server.port}, database {access.database}", flush=True)
         return server.wait()
 

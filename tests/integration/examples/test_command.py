@@ -12,9 +12,12 @@ from pathlib import Path
 
 import psycopg
 import psycopg.conninfo
+import pytest
+import yaml
 
 from refresh_examples.embedded import EmbeddedPostgres, remove
 from support.eventually import eventually
+from support.worlds import ROOT
 
 COMMAND = [sys.executable, "-m", "refresh_examples"]
 
@@ -25,7 +28,7 @@ def warehouse(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, s
     with EmbeddedPostgres.start(folder / "probe") as probe:
         access = probe.env
     remove(folder / "probe")
-    environment = {**os.environ, **access, "PGPASSWORD": "p%40:/'\"$"}
+    environment = {**os.environ, **access, "PGPASSWORD": "p%40:/'\"$", "READER_USER": "dashboards", "READER_PASSWORD": "lecture"}
     process = subprocess.Popen(
         [*COMMAND, "warehouse", "--folder", str(folder / "data")], env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -65,6 +68,47 @@ def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
         assert not answers(environment)
+
+
+def test_the_dashboards_role_reads_what_comes_later_and_writes_nothing(tmp_path: Path) -> None:
+    """Also in a schema that is made afterwards, as a published mart is. The control: the writer may do what the reader may not."""
+    with warehouse(tmp_path) as (_, environment):
+        with psycopg.connect(dsn(environment), autocommit=True) as writer:
+            writer.execute(
+                "create schema marts__next; create table marts__next.mart as select 1 as n; alter schema marts__next rename to marts"
+            )
+        reading = {**environment, "PGUSER": "dashboards", "PGPASSWORD": "lecture"}
+        for statement in ("insert into marts.mart values (2)", "drop table marts.mart", "create table marts.b ()", "create role x"):
+            with psycopg.connect(dsn(reading), autocommit=True) as reader:
+                assert reader.execute("select n from marts.mart").fetchone() == (1,)
+                reader.execute("set default_transaction_read_only = off")
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    reader.execute(statement.encode())
+            with psycopg.connect(dsn(environment)) as writer:
+                writer.execute(statement.encode())
+                writer.rollback()
+
+
+def test_the_demos_api_has_a_secret_of_its_own() -> None:
+    """No workload but the warehouse itself names the writer's; the control is the refresh, which does."""
+
+    def named(value: object) -> set[str]:
+        if isinstance(value, list):
+            return set().union(*map(named, value))
+        if not isinstance(value, dict):
+            return set()
+        own = {str(ref["name"]) for key, ref in value.items() if key in ("secretKeyRef", "secretRef")}
+        return own.union(*map(named, value.values()))
+
+    used = {}
+    for path in (*(ROOT / "examples/deploy").glob("*.yaml"), ROOT / "deploy/samples/main.yaml"):
+        used[path.stem] = set().union(*(named(each) for each in yaml.safe_load_all(path.read_text())))
+    assert used == {
+        "dashboard-api": {"warehouse-dashboards"},
+        "warehouse": {"warehouse", "warehouse-dashboards"},
+        "inbox": set(),
+        "main": {"warehouse"},
+    }
 
 
 def test_a_killed_parent_takes_the_server_with_it(tmp_path: Path) -> None:
