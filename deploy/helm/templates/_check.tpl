@@ -1,0 +1,26 @@
+{{- /* Values that fit their schema and still can't be, answered in words. */ -}}
+{{- define "dashboard-refresh.check" -}}
+{{- if and .Values.watch.clusterWide .Values.watch.namespaces -}}
+{{- fail "watch.namespaces: empty it, or leave watch.clusterWide off: an operator watches every namespace or those that are named" -}}
+{{- end -}}
+{{- if and .Values.watch.namespaces (not (has .Release.Namespace .Values.watch.namespaces)) -}}
+{{- range $name := list "main" "phase2" -}}
+{{- if (index $.Values.refreshes $name).enabled -}}
+{{- fail (printf "refreshes.%s is made in the release's namespace, which nobody watches: add %s to watch.namespaces" $name $.Release.Namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $seconds := 0 -}}
+{{- range $unit, $length := dict "h" 3600 "m" 60 "s" 1 -}}
+{{- $seconds = add $seconds (mul $length (regexFind (printf "[0-9]+%s" $unit) $.Values.watch.resync | trimSuffix $unit | default "0" | atoi)) -}}
+{{- end -}}
+{{- if or (lt (int $seconds) 1) (gt (int $seconds) 604800) -}}
+{{- fail (printf "watch.resync is %s: write a duration like 90s, 5m or 1h30m, between 1s and 168h" .Values.watch.resync) -}}
+{{- end -}}
+{{- if and .Values.page.enabled .Values.page.warehouse.secretName (eq .Values.page.warehouse.secretName .Values.warehouse.secretName) -}}
+{{- fail "page.warehouse.secretName is the Secret of the runs, who may write: make a role that may only read, with a Secret of its own" -}}
+{{- end -}}
+{{- if contains "{" (regexReplaceAll "\\{(namespace|name|run)\\}" .Values.links.runUrl "") -}}
+{{- fail "links.runUrl: only {namespace}, {name} and {run} are filled in" -}}
+{{- end -}}
+{{- end -}}
