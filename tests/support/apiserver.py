@@ -47,7 +47,7 @@ class ApiServer:
 
     def get(self, namespace: str, plural: str, name: str = "", labels: str = "") -> Json | None:
         """One object, or a list; None if there is none."""
-        answer = self._http.get(self._path(namespace, plural, name), params={"labelSelector": labels} if labels else {})
+        answer = self._http.get(self.path_of(namespace, plural, name), params={"labelSelector": labels} if labels else {})
         if answer.status_code == 404:
             return None
         return self._read(answer)
@@ -59,48 +59,48 @@ class ApiServer:
     def column(self, namespace: str, plural: str, name: str) -> list[str]:
         """One column of what `kubectl get` prints, without the objects themselves."""
         accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
-        answer = self._read(self._http.get(self._path(namespace, plural), params={"includeObject": "None"}, headers=accept))
+        answer = self._read(self._http.get(self.path_of(namespace, plural), params={"includeObject": "None"}, headers=accept))
         position = [each["name"] for each in answer["columnDefinitions"]].index(name)
         return [row["cells"][position] for row in answer["rows"]]
 
     def create(self, namespace: str, plural: str, body: Json) -> Json:
         """Make an object; an unknown field is an error."""
-        return self._read(self._http.post(self._path(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
+        return self._read(self._http.post(self.path_of(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
 
     def create_text(self, namespace: str, plural: str, text: str) -> Json:
         """Make an object of a JSON text that no parser here would take; return what can be read of it."""
-        answer = self._http.post(self._path(namespace, plural), content=text.encode(), headers={"Content-Type": "application/json"})
+        answer = self._http.post(self.path_of(namespace, plural), content=text.encode(), headers={"Content-Type": "application/json"})
         assert answer.is_success, answer.text[:2000]
         return object_of(answer.content)
 
     def read(self, namespace: str, plural: str, name: str) -> Json:
         """What can be read of an object."""
-        return object_of(self._http.get(self._path(namespace, plural, name)).content)
+        return object_of(self._http.get(self.path_of(namespace, plural, name)).content)
 
     def raw(self, namespace: str, plural: str) -> bytes:
         """A list as it is sent."""
-        return self._http.get(self._path(namespace, plural)).content
+        return self._http.get(self.path_of(namespace, plural)).content
 
     def replace_text(self, namespace: str, plural: str, name: str, patch: str) -> None:
         """Merge a JSON text into an object."""
         headers = {"Content-Type": "application/merge-patch+json"}
-        answer = self._http.patch(self._path(namespace, plural, name), content=patch.encode(), headers=headers)
+        answer = self._http.patch(self.path_of(namespace, plural, name), content=patch.encode(), headers=headers)
         assert answer.is_success, answer.text[:2000]
 
     def rehearse(self, namespace: str, plural: str, body: Json) -> tuple[bool, Json]:
         """Whether an object would be made, and the object or what the server says; nothing is kept, an unknown field is an error."""
-        answer = self._http.post(self._path(namespace, plural), json=body, params={"dryRun": "All", "fieldValidation": "Strict"})
+        answer = self._http.post(self.path_of(namespace, plural), json=body, params={"dryRun": "All", "fieldValidation": "Strict"})
         return answer.is_success, answer.json()
 
     def patch(self, namespace: str, plural: str, name: str, body: Json, status: bool = False) -> Json:
         """Merge into an object, or into its status."""
-        path = self._path(namespace, plural, name) + ("/status" if status else "")
+        path = self.path_of(namespace, plural, name) + ("/status" if status else "")
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._read(self._http.patch(path, content=json.dumps(body), headers=headers))
 
     def apply_status(self, namespace: str, name: str, body: Json, manager: str) -> Json:
         """Server-side apply of a share of a refresh's status."""
-        path = self._path(namespace, "dashboardrefreshes", name) + "/status"
+        path = self.path_of(namespace, "dashboardrefreshes", name) + "/status"
         params = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         return self._read(
             self._http.patch(path, content=json.dumps(body), params=params, headers={"Content-Type": "application/apply-patch+yaml"})
@@ -108,11 +108,17 @@ class ApiServer:
 
     def delete(self, namespace: str, plural: str, name: str, propagation: str = "Background") -> None:
         """Delete an object; one that is gone is fine."""
-        self._http.delete(self._path(namespace, plural, name), params={"propagationPolicy": propagation})
+        self._http.delete(self.path_of(namespace, plural, name), params={"propagationPolicy": propagation})
+
+    def as_account(self, namespace: str, account: str) -> httpx.Client:
+        """A connection with the token of a ServiceAccount."""
+        context = ssl.create_default_context(cadata=base64.b64decode(self.authority).decode())
+        headers = {"Authorization": f"Bearer {self.token(namespace, account)}"}
+        return httpx.Client(base_url=self.server, verify=context, headers=headers, trust_env=False, timeout=20)
 
     def token(self, namespace: str, account: str) -> str:
         """A token of a ServiceAccount, good for an hour."""
-        path = self._path(namespace, "serviceaccounts", account) + "/token"
+        path = self.path_of(namespace, "serviceaccounts", account) + "/token"
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
         return str(self._read(self._http.post(path, json=asked))["status"]["token"])
 
@@ -121,7 +127,8 @@ class ApiServer:
         return self._http.get(path).text
 
     @staticmethod
-    def _path(namespace: str, plural: str, name: str = "") -> str:
+    def path_of(namespace: str, plural: str, name: str = "") -> str:
+        """Where an object or a list is."""
         prefix = _GROUPS.get(plural, "api/v1")
         parts = [prefix, *(["namespaces", namespace] if namespace else []), plural, name]
         return "/" + "/".join(part for part in parts if part)

@@ -15,7 +15,7 @@ from cluster.paths import paths_of
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.place import Place
+from support.place import POLICY, Place
 from support.worlds import ROOT
 
 _numbers = itertools.count(1)
@@ -69,8 +69,8 @@ def places(contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pyte
 
 @pytest.fixture(scope="session")
 def shared_place(places: Callable[..., Place]) -> Place:
-    """A place whose operator runs all the time; each test has refreshes of its own in it."""
-    place = places()
+    """A place whose operator runs all the time, under the chart's admission policy; each test has refreshes of its own in it."""
+    place = places(*POLICY)
     place.start()
     return place
 

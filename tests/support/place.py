@@ -25,6 +25,9 @@ Json = dict[str, Any]
 REFRESHES = "dashboardrefreshes"
 WAREHOUSE = {"host": "db", "dbname": "warehouse", "user": "dbt", "password": "p%40:/'\"$"}
 
+POLICY = ("admissionPolicy.enabled=true", "runner.image.tag=test")
+"""Values of the chart that keep the operator's token to its own objects; the image is the one of the settings below."""
+
 
 @dataclass
 class Place:
@@ -54,6 +57,8 @@ class Place:
         self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
         self.secret("warehouse", WAREHOUSE)
         self.install(*values, only="templates/rbac.yaml")
+        if POLICY[0] in values:
+            self.install(*values, only="templates/admissionpolicy.yaml")
         token = self.api.token(self.namespace, "op-dashboard-refresh")
         config = json.loads(self.kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}

@@ -1,0 +1,267 @@
+"""The chart's admission policy, on a real API server: the operator's own token works on what is its own, and on nothing else."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from support.eventually import eventually
+from support.place import POLICY, Place
+
+Json = dict[str, Any]
+ACCOUNT = "op-dashboard-refresh"
+FOREIGN: dict[str, Json] = {
+    "cronjobs": {"spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {}}}}},
+    "jobs": {"spec": {"template": {}}},
+    "serviceaccounts": {},
+    "roles": {"rules": []},
+    "rolebindings": {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "foreign"}, "subjects": []},
+}
+"""Objects of somebody else."""
+POD = {"restartPolicy": "Never", "containers": [{"name": "runner", "image": "refresh-runner:test", "args": ["run"]}]}
+
+
+@dataclass
+class Token:
+    """The operator's token in one place; nothing that it does is kept."""
+
+    place: Place
+    http: httpx.Client
+
+    def answer(self, method: str, plural: str, name: str = "", body: Json | None = None) -> httpx.Response:
+        """What the API server says."""
+        path = self.place.api.path_of(self.place.namespace, plural, name)
+        return self.http.request(method, path, json=body, params={"dryRun": "All"})
+
+
+def prepared(place: Place) -> Token:
+    """A place with a refresh that has run once, and objects of somebody else; its operator is stopped."""
+    place.start()
+    place.refresh("ours", token="one")
+    place.ready("ours")
+    job = place.run_of("ours")
+    place.end(job, 0)
+    place.concluded("ours", job)
+    assert place.stop() == 0
+    for plural, body in FOREIGN.items():
+        whole = copy.deepcopy(body) | {"metadata": {"name": "foreign"}}
+        if plural == "cronjobs":
+            whole["spec"]["jobTemplate"]["spec"]["template"] = {"spec": POD}
+        if plural == "jobs":
+            whole["spec"]["template"] = {"spec": POD}
+        place.api.create(place.namespace, plural, whole)
+    return Token(place, place.api.as_account(place.namespace, ACCOUNT))
+
+
+@pytest.fixture(scope="module")
+def under_policy(places: Callable[..., Place]) -> Iterator[Token]:
+    """The token where the policy is on."""
+    token = prepared(places(*POLICY, "admissionPolicy.secrets={slack,smtp}"))
+    eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
+    yield token
+    token.http.close()
+
+
+@pytest.fixture(scope="module")
+def without_policy(places: Callable[..., Place]) -> Iterator[Token]:
+    """The same where it is off."""
+    token = prepared(places())
+    yield token
+    token.http.close()
+
+
+def own(token: Token, plural: str, name: str) -> Json:
+    """An object of the refresh as it is, to be made once more."""
+    found = token.place.api.get(token.place.namespace, plural, name)
+    assert found
+    kept = ("labels", "annotations", "ownerReferences")
+    metadata = {"name": f"{name}-2" if plural == "cronjobs" else name} | {each: found["metadata"][each] for each in kept}
+    return {key: value for key, value in found.items() if key in ("apiVersion", "kind", "spec", "rules", "roleRef", "subjects")} | {
+        "metadata": metadata
+    }
+
+
+def job_of(token: Token) -> Json:
+    """A Job as the operator makes them."""
+    cronjob = own(token, "cronjobs", "ours")
+    metadata = cronjob["metadata"] | {"name": "ours-2"}
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": cronjob["spec"]["jobTemplate"]["spec"]}
+
+
+def test_its_own_objects_are_the_operators(under_policy):
+    """Made, changed and deleted; the control of all refusals below, on the same server with the same token."""
+    for plural, name in (
+        ("cronjobs", "ours"),
+        ("serviceaccounts", "ours-runner"),
+        ("roles", "ours-runner"),
+        ("rolebindings", "ours-runner"),
+    ):
+        body = under_policy.place.api.get(under_policy.place.namespace, plural, name)
+        assert under_policy.answer("PUT", plural, name, body).status_code == 200, plural
+    assert under_policy.answer("POST", "cronjobs", body=own(under_policy, "cronjobs", "ours")).status_code == 201
+    made = under_policy.answer("POST", "jobs", body=job_of(under_policy))
+    assert made.status_code == 201, made.text
+    (job,) = under_policy.place.jobs("ours")
+    assert under_policy.answer("DELETE", "jobs", job["metadata"]["name"]).status_code == 200
+
+
+def test_a_label_that_was_taken_off_may_be_put_back(under_policy):
+    """The owner still tells whose it is."""
+    place = under_policy.place
+    whole = place.api.get(place.namespace, "cronjobs", "ours")
+    place.api.patch(place.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": None}}})
+    bare = place.api.get(place.namespace, "cronjobs", "ours")
+    whole["metadata"]["resourceVersion"] = bare["metadata"]["resourceVersion"]
+    assert under_policy.answer("PUT", "cronjobs", "ours", whole).status_code == 200
+    assert under_policy.answer("PUT", "cronjobs", "ours", bare).status_code == 422
+    place.api.patch(place.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": "ours"}}})
+
+
+@pytest.mark.parametrize("plural", [each for each in FOREIGN if each != "jobs"])
+def test_what_is_of_others_is_not_changed(under_policy, without_policy, plural):
+    """Nor taken over by our label; without the policy the same token may."""
+    for token, code in ((under_policy, 422), (without_policy, 200)):
+        body = token.place.api.get(token.place.namespace, plural, "foreign")
+        assert token.answer("PUT", plural, "foreign", body).status_code == code
+        body["metadata"]["labels"] = {"dashboards.sigeti.io/refresh": "ours"}
+        assert token.answer("PUT", plural, "foreign", body).status_code == code
+
+
+def test_a_job_of_others_is_not_deleted(under_policy, without_policy):
+    """Without the policy the same token may."""
+    assert under_policy.answer("DELETE", "jobs", "foreign").status_code == 422
+    assert without_policy.answer("DELETE", "jobs", "foreign").status_code == 200
+
+
+def template_of(body: Json) -> Json:
+    spec: Json = body["spec"].get("jobTemplate", {"spec": body["spec"]})["spec"]["template"]
+    return spec
+
+
+def pod(**changes: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"].update(changes)
+
+
+def container(**changes: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["containers"][0].update(changes)
+
+
+def volume(**source: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["volumes"].append({"name": "more", **source})
+
+
+def secured(**changes: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["containers"][0]["securityContext"].update(changes)
+
+
+def variable(**content: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["containers"][0]["env"].append(content)
+
+
+def sidecar(body: Json) -> None:
+    containers = template_of(body)["spec"]["containers"]
+    containers.append({**containers[0], "name": "more"})
+
+
+def unlabelled(body: Json) -> None:
+    body["metadata"]["labels"] = {"app": "x"}
+
+
+def unlabelled_pods(body: Json) -> None:
+    template_of(body)["metadata"]["labels"] = {"app": "x"}
+
+
+PODS = {
+    "no label": (unlabelled, "dashboards.sigeti.io/refresh"),
+    "no label on the pods": (unlabelled_pods, "the label of their refresh"),
+    "another image": (container(image="evil:1"), "of the image refresh-runner:test"),
+    "another command": (container(command=["sh", "-c"]), "the command of its image"),
+    "other arguments": (container(args=["shell"]), "the command of its image"),
+    "a hook": (container(lifecycle={"preStop": {"exec": {"command": ["sh"]}}}), "the command of its image"),
+    "variables of a Secret": (container(envFrom=[{"secretRef": {"name": "others"}}]), "no variables of Secrets"),
+    "a variable of a Secret": (
+        variable(name="A", valueFrom={"secretKeyRef": {"name": "others", "key": "a"}}),
+        "no variables of Secrets",
+    ),
+    "a variable of the linker": (variable(name="LD_PRELOAD", value="/tmp/x"), "none that change what runs"),
+    "another container": (sidecar, "one container"),
+    "an init container": (pod(initContainers=[{"name": "x", "image": "refresh-runner:test"}]), "one container"),
+    "another account": (pod(serviceAccountName="admin"), "the ServiceAccount of its refresh"),
+    "the account of another refresh": (pod(serviceAccountName="theirs-runner"), "the ServiceAccount of its refresh"),
+    "the node's network": (pod(hostNetwork=True), "nothing of its node"),
+    "a node by name": (pod(nodeName="control-plane"), "nothing of its node"),
+    "addresses of its own": (pod(hostAliases=[{"ip": "10.0.0.1", "hostnames": ["dashboard-api"]}]), "asks the cluster for addresses"),
+    "root": (secured(runAsUser=0, runAsNonRoot=False), "restricted"),
+    "privileges": (secured(allowPrivilegeEscalation=True, privileged=True), "restricted"),
+    "capabilities": (secured(capabilities={"drop": ["ALL"], "add": ["NET_ADMIN"]}), "restricted"),
+    "the node's files": (volume(hostPath={"path": "/"}), "nothing else"),
+    "tokens": (volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}), "nothing else"),
+    "a claim": (volume(persistentVolumeClaim={"claimName": "others"}), "nothing else"),
+    "a ConfigMap": (volume(configMap={"name": "others"}), "nothing else"),
+    "another Secret": (volume(secret={"secretName": "others"}), "admissionPolicy.secrets"),
+}
+
+
+@pytest.mark.parametrize("make", ["cronjobs", "jobs"])
+@pytest.mark.parametrize(("change", "says"), PODS.values(), ids=PODS.keys())
+def test_no_pod_is_started_but_that_of_a_run(under_policy, without_policy, make, change, says):
+    """In the policy's words. The control: without it, the same token may start all of these that Kubernetes itself takes."""
+    answers = {}
+    for token in (under_policy, without_policy):
+        body = own(token, "cronjobs", "ours") if make == "cronjobs" else job_of(token)
+        change(body)
+        answers[token is under_policy] = token.answer("POST", make, body=body)
+    assert answers[True].status_code == 422
+    assert says in answers[True].json()["message"]
+    assert answers[False].status_code == 201, answers[False].text
+
+
+RULES = {
+    "more rules": {"rules": [{"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["create"]}]},
+    "another refresh's status": {
+        "rules": [
+            {"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "verbs": ["patch"], "resourceNames": ["x"]}
+        ]
+    },
+    "every refresh's status": {
+        "rules": [{"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "verbs": ["patch"]}]
+    },
+}
+
+
+@pytest.mark.parametrize("change", RULES.values(), ids=RULES.keys())
+def test_a_role_gives_the_status_of_its_refresh_alone(under_policy, without_policy, change):
+    """Kubernetes lets the operator hand on all that it holds."""
+    for token, code in ((under_policy, 422), (without_policy, 200)):
+        role = token.place.api.get(token.place.namespace, "roles", "ours-runner")
+        assert token.answer("PUT", "roles", "ours-runner", {**role, **change}).status_code == code
+
+
+def test_a_binding_binds_nobody_else_and_nothing_else(under_policy, without_policy):
+    """Neither the operator's own Role to a run, nor the run's to another account."""
+    for token, code in ((under_policy, 422), (without_policy, 201)):
+        body = own(token, "rolebindings", "ours-runner")
+        body["metadata"]["name"] = "other"
+        stolen = {**body, "roleRef": {**body["roleRef"], "name": ACCOUNT}}
+        assert token.answer("POST", "rolebindings", body=stolen).status_code == code
+        given = {**body, "subjects": [{**body["subjects"][0], "name": "default"}]}
+        assert token.answer("POST", "rolebindings", body=given).status_code == code
+
+
+def test_it_takes_no_lease_but_its_own(under_policy, without_policy):
+    """Another's leader could be kept from working."""
+    for token, code in ((under_policy, 422), (without_policy, 201)):
+        lease = {"metadata": {"name": "scheduler"}, "spec": {"holderIdentity": "x"}}
+        assert token.answer("POST", "leases", body=lease).status_code == code
+        assert token.answer("POST", "leases", body={**lease, "metadata": {"name": ACCOUNT}}).status_code == 201
+
+
+def test_others_are_not_touched_by_it(under_policy):
+    """The policy is about one account: the administrator makes what the operator may not."""
+    place = under_policy.place
+    assert place.api.rehearse(place.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]
