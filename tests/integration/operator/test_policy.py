@@ -61,7 +61,7 @@ def prepared(place: Place) -> Token:
 @pytest.fixture(scope="module")
 def under_policy(places: Callable[..., Place]) -> Iterator[Token]:
     """The token where the policy is on."""
-    token = prepared(places(*POLICY, "admissionPolicy.secrets={slack,smtp}"))
+    token = prepared(places(*POLICY, "secrets.policy=Listed", "secrets.allowed={warehouse,slack*,smt?}"))
     eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
     yield token
     token.http.close()
@@ -203,7 +203,7 @@ PODS = {
     "tokens": (volume(projected={"sources": [{"serviceAccountToken": {"path": "token"}}]}), "nothing else"),
     "a claim": (volume(persistentVolumeClaim={"claimName": "others"}), "nothing else"),
     "a ConfigMap": (volume(configMap={"name": "others"}), "nothing else"),
-    "another Secret": (volume(secret={"secretName": "others"}), "admissionPolicy.secrets"),
+    "another Secret": (volume(secret={"secretName": "others"}), "the Secrets of secrets.allowed alone"),
 }
 
 

@@ -1,0 +1,40 @@
+"""A new field is known where all fields have to be: in the spec that the doors are tried with, and in the chart's values."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from refresh_api.crd import structural
+from refresh_api.spec import RefreshSpec
+from support.doors import FULL
+
+ROOT = Path(__file__).parents[3]
+
+
+def schema_paths(schema: dict[str, Any]) -> set[str]:
+    found = set()
+    for name, child in schema.get("properties", {}).items():
+        below = schema_paths(child) | schema_paths(child.get("items", {}))
+        found |= {name} | {f"{name}.{each}" for each in below}
+    return found
+
+
+def value_paths(value: Any) -> set[str]:
+    if isinstance(value, list):
+        return set().union(*map(value_paths, value))
+    found = set()
+    for name, child in value.items() if isinstance(value, dict) else ():
+        found |= {name} | {f"{name}.{each}" for each in value_paths(child)}
+    return found
+
+
+def test_the_full_spec_has_every_field():
+    """Add a new one to support/doors.py; of the two that exclude each other it has one."""
+    assert schema_paths(structural(RefreshSpec)) - value_paths(FULL) == {"cache.version.field"}
+
+
+def test_the_charts_values_know_every_field():
+    """Add a new one to refreshes.NAME.spec in values.schema.json, where misspelt ones are refused."""
+    schema = json.loads((ROOT / "deploy/helm/values.schema.json").read_text())
+    known = schema["definitions"]["refresh"]["properties"]["spec"]["properties"]
+    assert sorted(known) == sorted(info.alias or name for name, info in RefreshSpec.model_fields.items())
