@@ -6,7 +6,7 @@ dbt is imported on first use, since that takes a second which `preload` lets ove
 from __future__ import annotations
 
 import copy
-import json
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -458,7 +458,8 @@ class Dbt:
         places = [
             *("--project-dir", str(self.project), "--profiles-dir", str(self._workdir)),
             *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
-            *("--vars", json.dumps(dict(self._settings.variables))),
+            # dbt reads it as YAML, to which JSON's emoji are no text, and 1e-07 is one.
+            *("--vars", yaml.safe_dump(dict(self._settings.variables), default_flow_style=True, width=math.inf)),
         ]
         # What parsing and listing print is of no use to anyone but for warnings.
         least = "info" if command[0] in _BUILDING else "warn"

@@ -15,6 +15,7 @@ from refresh_runner.failures import may_pass
 from refresh_runner.steps import Node, NodeResult, NodeState, Problem
 
 if TYPE_CHECKING:
+    from dbt.artifacts.schemas.freshness import SourceFreshnessResult
     from dbt.artifacts.schemas.results import NodeStatus
     from dbt.artifacts.schemas.run import RunResult
     from dbt.cli.main import dbtRunnerResult
@@ -125,6 +126,13 @@ def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: C
     return tuple(results)
 
 
+def _loaded(result: SourceFreshnessResult) -> str:
+    # dbt's date for a source in which it found none.
+    if result.max_loaded_at.year == 1:
+        return "was never loaded: no row of it has a value in its loaded_at_field"
+    return f"was last loaded {duration_text(timedelta(seconds=max(result.age, 0)))} ago"
+
+
 def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> tuple[NodeResult, ...]:
     """Return how old each source is: FAILED beyond its error_after, WARNED beyond its warn_after, BROKEN if it could not be asked."""
     executed = getattr(outcome.result, "results", None) or ()
@@ -138,8 +146,7 @@ def ages_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connec
             message = _cleaned(result.message or "") if result else otherwise
             results.append(NodeResult(node, NodeState.BROKEN, message, connections.sqlstate(node.id) or connections.worst))
         else:
-            age = duration_text(timedelta(seconds=max(result.age, 0)))
-            results.append(NodeResult(node, _AGES[status], f"was last loaded {age} ago"))
+            results.append(NodeResult(node, _AGES[status], _loaded(result)))
     return tuple(results)
 
 

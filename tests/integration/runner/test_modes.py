@@ -164,6 +164,10 @@ def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(bench: B
     assert bench.database.rows(VERSION) == before
     assert len(bench.log_rows()) == 3
 
+    bench.database.run("update src.lignes set chargee = null")
+    ran = bench.run(bench.spec(sources={}))
+    assert "src.lignes was never loaded: no row of it has a value in its loaded_at_field" in ran.messages
+
 
 def cache(web: WebServer, **further: object) -> dict[str, object]:
     return {"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}

@@ -146,7 +146,7 @@ class _Side:
     def _plain(self) -> tuple[Done, dict[str, str]]:
         output, code = "", 0
         results: dict[str, str] = {}
-        variables = json.dumps(self._project.spec_of(self.way)["dbt"].get("vars", {}))
+        variables = yaml.safe_dump(self._project.spec_of(self.way)["dbt"].get("vars", {}), allow_unicode=True)
         for command in self._project.commands:
             places = ["--project-dir", "project", "--profiles-dir", ".", "--target-path", "../target", "--log-path", "../logs"]
             done = self._stage.plain.run([*command, *places, "--vars", variables], self._folder, self._env)

@@ -250,7 +250,6 @@ models:
                 }
             ),
         ),
-        differs="row 18: a mart that was unlogged stays so",
     ),
     Project(
         name="functions",

@@ -61,7 +61,6 @@ PROJECTS = [
         marts=("dwh.mart",),
         spec={"validation": {"marts": [{"relation": "dwh.mart", "minRows": 0}]}},
         edits=(Edit("insert into src.lignes values (-1)"), Edit("delete from src.lignes where id < 0")),
-        differs="row 17: there is no minRows yet",
     ),
     Project(
         name="mart_without_columns",
@@ -69,7 +68,6 @@ PROJECTS = [
         config=TABLES,
         marts=("dwh.mart",),
         edits=(Edit(), Edit(files={"models/mart.sql": "select from generate_series(1, 4)"})),
-        differs="row 18: a table without columns can't be changed row by row",
     ),
     Project(
         name="a_view_on_a_mart_by_hand",
@@ -92,7 +90,6 @@ PROJECTS = [
         config=TABLES,
         marts=("dwh.mart",),
         edits=(Edit(), Edit(files={"models/mart.sql": "select 1 as id, 2 as b"})),
-        differs="row 5: those of the mart's schema are lost",
     ),
     Project(
         name="a_mart_that_was_a_view",
