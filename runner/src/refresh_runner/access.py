@@ -32,7 +32,7 @@ class Access:
         return f"{self.dbname} at {self.host}:{self.port}"
 
 
-NOWHERE: Final = Access(host="localhost", port=5432, dbname="warehouse", user="nobody", password="unused")  # noqa: S106 - as it says
+NOWHERE: Final = Access(host="localhost", port=5432, dbname="refresh_nowhere", user="nobody", password="unused")  # noqa: S106 - as it says
 """A warehouse that nobody connects to: dbt wants one even to read a project."""
 
 

@@ -25,7 +25,7 @@ from refresh_runner.reading import reading
 
 _PLACES: Final = (
     (NOWHERE, "2000-01-31"),
-    (Access(host="elsewhere", port=6543, dbname="another", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
+    (Access(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
 )
 """Two warehouses that nobody connects to, and two dates."""
 
@@ -77,11 +77,12 @@ class _Reading:
 
 
 def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
-    parsed.move(other.manifest, one.scene.database)
+    elsewhere = _PLACES[1][0].dbname
+    parsed.move(other.manifest, NOWHERE.dbname, elsewhere)
     if why := _why_not(reading, one, other):
         say(f"can be read, but is not kept, so every run will read it: {why}")
         return ExitCode.OK
-    parsed.move(other.manifest, _PLACES[1][0].dbname)
+    parsed.move(other.manifest, elsewhere, NOWHERE.dbname)
     tests = _tests(one, other)
     if project_files(one.project) != reading.files:
         say("was changed while it was read, so nothing is kept of it")

@@ -150,6 +150,7 @@ class Execution:
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
             self._outlook = scout.look(self._marts, earlier)
+            self._plan = self._outlook.plan or self._plan
             try:
                 self._take_all(earlier, self._marts)
             except RunFailedError:

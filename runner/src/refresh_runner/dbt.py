@@ -21,7 +21,7 @@ import yaml
 
 from refresh_api.status import Reason
 from refresh_runner import parsed
-from refresh_runner.access import Access
+from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_aside import Aside
 from refresh_runner.dbt_changes import changed
@@ -31,6 +31,7 @@ from refresh_runner.dbt_detours import detours
 from refresh_runner.dbt_flags import empty_selections_fail
 from refresh_runner.dbt_hooks import HookKind, hooks_of, only_hooks, results_for_hooks, without_hooks
 from refresh_runner.dbt_invocation import Invocation
+from refresh_runner.dbt_names import Names
 from refresh_runner.dbt_quick import (
     exactly,
     node_of,
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from dbt.cli.main import dbtRunnerResult
     from dbt.config.runtime import RuntimeConfig
     from dbt.contracts.graph.manifest import Manifest
-    from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
+    from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
 
     from refresh_runner.dbt_quick import AnyNode
 
@@ -135,7 +136,7 @@ class Dbt:
         # Reading anew leaves enough behind to be collected.
         with spared_collections() if ahead.is_file() else nullcontext():
             if ahead.is_file():
-                self._manifest, self.tests_known = parsed.read(ahead, self._access.dbname)
+                self._manifest, self.tests_known = parsed.read(ahead, self._access.dbname, NOWHERE.dbname)
             # What is at hand already is not read anew; the command then only makes dbt ready.
             outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
@@ -223,7 +224,7 @@ class Dbt:
                 parent = function or manifest.nodes.get(parent_id)
                 if parent is None or parent_id in ours:
                     continue
-                built_by, place = parent.config.meta.get("built_by"), Relation(parent.schema, parent.alias)
+                built_by, place = parent.config.meta.get("built_by"), self._names.place(parent)
                 found[parent_id] = Upstream(model.name, place, str(built_by) if built_by else None, function is not None)
         return list(found.values())
 
@@ -232,7 +233,7 @@ class Dbt:
         ours = [node for model in models if (node := self.manifest.nodes.get(model.id))]
         places = self.places(models) | self.functions(models)
         return {
-            Relation(node.schema, node.alias): TableModel(
+            self._names.place(node): TableModel(
                 node.unique_id,
                 bool(node.config.get("grants")),
                 {
@@ -248,18 +249,17 @@ class Dbt:
     def places(self, models: Sequence[Node]) -> dict[str, Relation]:
         """Return the relation that each model builds in the warehouse, by id; functions are none."""
         nodes = (node for model in models if (node := self.manifest.nodes.get(model.id)))
-        return {node.unique_id: Relation(node.schema, node.alias) for node in nodes if node.config.materialized != "ephemeral"}
+        return {node.unique_id: self._names.place(node) for node in nodes if node.config.materialized != "ephemeral"}
 
     def functions(self, models: Sequence[Node]) -> dict[str, Relation]:
         """Return where each function among the models is made, by id."""
         found = (function for model in models if (function := self.manifest.functions.get(model.id)))
-        return {function.unique_id: Relation(function.schema, function.alias) for function in found}
+        return {function.unique_id: self._names.place(function) for function in found}
 
-    def reads(self, nodes: Sequence[Node]) -> set[tuple[str, str]]:
-        """Return the schema and name of every source and model that the nodes read."""
+    def reads(self, nodes: Sequence[Node]) -> set[Relation]:
+        """Return every source and model that the nodes read."""
         manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self._node(node))}
-        sources = {(source.schema, source.identifier) for id_ in ids if (source := manifest.sources.get(id_))}
-        return sources | {(node.schema, node.alias) for id_ in ids if (node := manifest.nodes.get(id_))}
+        return {self._names.place(found) for id_ in ids if (found := manifest.sources.get(id_) or manifest.nodes.get(id_))}
 
     def wanted(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> Wanted:
         """Return what the nodes read that is not among those `built`, and what is `made`."""
@@ -267,14 +267,12 @@ class Dbt:
         read: set[Relation] = set()
         unknown = ""
         for id_ in {parent for node in nodes for parent in parents(manifest, self._node(node))} - ours:
-            if source := manifest.sources.get(id_):
-                read.add(Relation(source.schema, source.identifier))
-            elif model := manifest.nodes.get(id_):
-                read.add(Relation(model.schema, model.alias))
+            if found := manifest.sources.get(id_) or manifest.nodes.get(id_):
+                read.add(self._names.place(found))
             else:
                 unknown = f"{id_} is read, which is neither a source nor a model"
         tables = [node for node in manifest.nodes.values() if str(node.resource_type) in _BUILT and node.unique_id not in ours]
-        models = {Relation(node.schema, node.alias) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
+        models = {self._names.place(node) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
         return Wanted(frozenset(read), frozenset(models), frozenset(made), unknown)
 
     def detours(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
@@ -290,27 +288,37 @@ class Dbt:
         from dbt.contracts.graph.nodes import ModelNode
 
         node = self.manifest.nodes[table.id]
-        self._aside.put(node, schema)
+        self._aside.put(node, schema, self._names)
         if note and isinstance(node, ModelNode):
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
     def known(self) -> frozenset[str]:
         """Return schema.name of everything that the project builds, whichever layer does, and of its sources."""
-        built = {f"{node.schema}.{node.alias}" for node in self.manifest.nodes.values() if str(node.resource_type) in _BUILT}
-        return frozenset(built | {f"{source.schema}.{source.identifier}" for source in self.manifest.sources.values()})
+        return frozenset(str(self._names.place(node)) for node in self._tables())
+
+    def spelled(self) -> dict[str, Relation]:
+        """Return where everything is that the project builds or reads, by schema.name with either as the project spells it."""
+        found: dict[str, Relation] = {}
+        for node in self._tables():
+            place = self._names.place(node)
+            for schema, name in ((node.schema, place.table), (place.schema, node.identifier), (node.schema, node.identifier)):
+                found[f"{schema}.{name}"] = place
+        return found
+
+    def _tables(self) -> Iterator[ManifestNode | SourceDefinition]:
+        yield from (node for node in self.manifest.nodes.values() if str(node.resource_type) in _BUILT)
+        yield from self.manifest.sources.values()
 
     def columns(self) -> dict[str, frozenset[str]]:
         """Return the columns of each model by schema.name; none where no contract makes sure that all are listed."""
         from dbt.contracts.graph.nodes import ModelNode
 
         models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
-        return {f"{model.schema}.{model.alias}": frozenset(model.columns if model.contract.enforced else ()) for model in models}
+        return {str(self._names.place(model)): frozenset(model.columns if model.contract.enforced else ()) for model in models}
 
     def endpoints(self, relations: Iterable[Relation]) -> dict[Relation, tuple[str, ...]]:
         """Return the endpoints that the project's exposures state for each of these models, none where none is stated."""
-        models = {
-            node.unique_id: Relation(node.schema, node.alias) for node in self.manifest.nodes.values() if str(node.resource_type) == "model"
-        }
+        models = {id_: self._names.place(node) for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "model"}
         found: dict[Relation, dict[str, None]] = {relation: {} for relation in relations}
         for _, exposure in sorted(self.manifest.exposures.items()):
             endpoint = exposure.meta.get("endpoint") or exposure.config.meta.get("endpoint")
@@ -395,7 +403,7 @@ class Dbt:
     @property
     def scene(self) -> Scene:
         """What is this run's own in what dbt sends."""
-        return Scene(self._access.dbname, str(self._settings.variables.get(parsed.AS_OF, "")), self._aside.schemas)
+        return Scene(self._access.dbname, str(self._settings.variables.get(parsed.AS_OF, "")), self._aside.names)
 
     def hang_up(self) -> None:
         """End all connections, whatever they wait for; to be called from another thread than the one that waits."""
@@ -485,6 +493,10 @@ class Dbt:
 
     def _node(self, node: Node) -> AnyNode:
         return node_of(self.manifest, node.id)
+
+    @property
+    def _names(self) -> Names:
+        return Names(self.manifest)
 
     @property
     def manifest(self) -> Manifest:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_changes import changed
+from refresh_runner.dbt_names import Names
 from refresh_runner.sql_names import named, names_in, other_schema
 
 if TYPE_CHECKING:
@@ -35,14 +36,12 @@ class _Place:
     node: ManifestNode
     schema: str
     relation_name: str | None
+    relation: Relation
+    """Where PostgreSQL has it."""
 
     @classmethod
-    def of(cls, node: ManifestNode) -> _Place:
-        return cls(node, node.schema, node.relation_name)
-
-    @property
-    def relation(self) -> Relation:
-        return Relation(self.schema, self.node.alias)
+    def of(cls, node: ManifestNode, names: Names) -> _Place:
+        return cls(node, node.schema, node.relation_name, names.place(node))
 
     def take(self) -> None:
         """Have the model stand here."""
@@ -55,16 +54,18 @@ class Aside:
     def __init__(self) -> None:
         self._live: dict[str, _Place] = {}
         self._beside: dict[str, _Place] = {}
+        self._names: dict[str, str] = {}
         self._is_live = False
         self._own = threading.local()
 
-    def put(self, node: ManifestNode, schema: str) -> None:
+    def put(self, node: ManifestNode, schema: str, names: Names) -> None:
         """Have a model built in this schema, and read there by all that refers to it."""
-        self._live[node.unique_id] = _Place.of(node)
+        self._live[node.unique_id] = _Place.of(node, names)
+        live, node.schema = names.in_sql(node), schema
         if node.relation_name:
-            node.relation_name = node.relation_name.replace(f'"{node.schema}".', f'"{schema}".', 1)
-        node.schema = schema
-        self._beside[node.unique_id] = _Place.of(node)
+            node.relation_name = names.in_sql(node)
+        self._beside[node.unique_id] = _Place.of(node, names)
+        self._names[live] = names.in_sql(node)
 
     @property
     def ids(self) -> frozenset[str]:
@@ -72,9 +73,9 @@ class Aside:
         return frozenset(self._live)
 
     @property
-    def schemas(self) -> Mapping[Relation, str]:
-        """In which schema each is built, by where it is live."""
-        return {place.relation: self._beside[id_].schema for id_, place in self._live.items()}
+    def names(self) -> Mapping[str, str]:
+        """How dbt names each where it is built, by how it names it where it is live."""
+        return self._names
 
     @contextmanager
     def as_live(self) -> Iterator[None]:
@@ -150,8 +151,8 @@ class Aside:
     def _built_for(self, schema: str, name: str) -> Relation | None:
         """Return where what is asked for by its live name is built, unless the model that asks is it."""
         for id_, place in self._live.items():
-            asked = place.relation != self._at and (place.schema, place.node.alias) == (schema, name)
-            if asked:
+            is_asked_for = (schema, name) in {(place.schema, place.node.alias), (place.relation.schema, place.relation.table)}
+            if is_asked_for and place.relation != self._at:
                 return self._beside[id_].relation
         return None
 
@@ -165,10 +166,10 @@ class Aside:
         code = getattr(live.node, "compiled_code", None)
         rest = sql.replace(code, "") if code else sql
         self._check(live.node.name, rest)
-        self._check_neighbours(live.node.name, rest, beside.schema)
-        if (instead := other_schema(rest, beside.schema, live.schema)) is None:
+        self._check_neighbours(live.node.name, rest, beside.relation.schema)
+        if (instead := other_schema(rest, beside.relation.schema, live.relation.schema)) is None:
             return [sql]
-        text, name = (f"{quote}{live.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
+        text, name = (f"{quote}{live.relation.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
         # Rights on all that is in a schema are given to what is being built, too.
         whole = " all " in " ".join(rest.lower().split())
         return [_MAKE_SCHEMA.format(text=text, name=name), *([sql] if whole else []), instead]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_aside import by_name
+from refresh_runner.dbt_names import Names
 from refresh_runner.dbt_quick import node_of
 from refresh_runner.sql_names import code_of, named
 from refresh_runner.steps import Node
@@ -36,9 +37,10 @@ def detours(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relat
 
 
 def _sources(manifest: Manifest, node: AnyNode, marts: Collection[Relation]) -> Iterator[tuple[str, Relation]]:
+    names = Names(manifest)
     for id_ in node.depends_on_nodes:
         source = manifest.sources.get(id_)
-        if source and (relation := Relation(source.schema, source.identifier)) in marts:
+        if source and (relation := names.place(source)) in marts:
             yield f"{source.source_name}.{source.name}", relation
 
 

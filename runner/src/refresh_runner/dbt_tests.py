@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
-from refresh_runner.catalog import Relation
 from refresh_runner.dbt_changes import changed
 
 if TYPE_CHECKING:
@@ -47,24 +46,21 @@ class Scene:
     database: str
     as_of: str
     """The run's date, as YYYY-MM-DD."""
-    moved: Mapping[Relation, str]
-    """In which schema tables are read that have another one by the project."""
+    moved: Mapping[str, str]
+    """How tables are named that have another name by the project, by that one."""
 
     def kept(self, statement: str) -> str:
         """Return a statement that was sent here without what is this scene's own."""
-        for relation, schema in self.moved.items():
-            statement = statement.replace(
-                _quoted(self.database, schema, relation.table), _quoted(self.database, relation.schema, relation.table)
-            )
-        return statement.replace(f'"{self.database}".', f'"{_DATABASE}".').replace(self.as_of, _DATE)
+        for name, moved in self.moved.items():
+            statement = _renamed(statement, moved, name)
+        statement = statement.replace(f'"{self.database}".', f'"{_DATABASE}".')
+        return _renamed(statement, self.database, _DATABASE, before=r"(?=\.)").replace(self.as_of, _DATE)
 
     def filled(self, statement: str) -> str:
         """Return a statement that was kept as it is to be sent here."""
-        statement = statement.replace(f'"{_DATABASE}".', f'"{self.database}".').replace(_DATE, self.as_of)
-        for relation, schema in self.moved.items():
-            statement = statement.replace(
-                _quoted(self.database, relation.schema, relation.table), _quoted(self.database, schema, relation.table)
-            )
+        statement = statement.replace(_DATABASE, self.database).replace(_DATE, self.as_of)
+        for name, moved in self.moved.items():
+            statement = _renamed(statement, name, moved)
         return statement
 
     @property
@@ -212,5 +208,13 @@ def _data(id_: str, columns: Sequence[str], rows: Sequence[Sequence[object]], re
     return TestResultData.from_dict(found)
 
 
-def _quoted(*names: str) -> str:
-    return ".".join(f'"{name}"' for name in names)
+def _renamed(statement: str, name: str, other: str, before: str = "") -> str:
+    """Return a statement with another name in the place of one, wherever that is a whole name; it may be one without quotes."""
+    if name.startswith('"') and name.endswith('"'):
+        return statement.replace(name, other)
+    whole = re.escape(name)
+    if not name.startswith('"'):
+        whole = rf'(?<![\w"$.]){whole}'
+    if not name.endswith('"'):
+        whole = rf'{whole}(?![\w"$])'
+    return re.sub(whole + before, lambda _found: other, statement)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refresh_api.order import ExitCode
-from refresh_runner import needs
+from refresh_runner import needs, spelling
 from refresh_runner.catalog import Relation
 from refresh_runner.derived_names import before, beside
 from refresh_runner.failures import RunFailedError
@@ -63,6 +63,7 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
 def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
     """Return what a run needs, and the marts that it builds beside the live ones."""
     with reading(project, plan.dbt, "refresh-grants") as dbt:
+        plan = spelling.by_project(plan, dbt)
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))

@@ -11,6 +11,7 @@ from typing import Final
 
 from refresh_api import cron
 from refresh_api.order import ExitCode, Order
+from refresh_runner import spelling
 from refresh_runner.access import missing_keys
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
@@ -113,7 +114,7 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
         if left := [test.name for test in dbt.unit_tests(built) if test not in tests]:
             message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: name them, or their models"
             yield Check(True, "spec.tests.select", message, is_notice=True)
-        yield from _mart_checks(plan, dbt, built)
+        yield from _mart_checks(spelling.by_project(plan, dbt), dbt, built)
 
 
 def _counted(number: int, what: str) -> str:

@@ -82,7 +82,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)
-    read = {Relation(*place) for place in dbt.reads([*models, *tests])} if models or tests else set()
+    read = dbt.reads([*models, *tests]) if models or tests else set()
     for relation in sorted((read | {_relation(check) for check in plan.marts}) - {*own, *places}):
         yield Need(Right.USE, relation.schema)
         yield Need(Right.READ, relation.schema, relation.table)

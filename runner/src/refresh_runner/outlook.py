@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from refresh_api.status import Reason
-from refresh_runner import needs, privileges
+from refresh_runner import needs, privileges, spelling
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
 from refresh_runner.dbt import Dbt, Upstream
@@ -38,6 +38,8 @@ class Outlook:
     """Models that earlier attempts have built and that need not be built again."""
     wanted: Wanted = field(default_factory=Wanted)
     """What the run reads and makes, where that matters."""
+    plan: Plan | None = None
+    """The plan, with its marts as PostgreSQL has their names."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ class Scout:
 
     def look(self, marts: Marts, earlier: Earlier) -> Outlook:
         """Return what lies ahead, and have dbt build the marts where they are to be; RunFailedError if something must fail."""
+        if self.plan.needs_dbt:
+            self.dbt.parse()
+        plan = spelling.by_project(self.plan, self.dbt) if self.plan.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
+        return replace(replace(self, plan=plan)._look(marts, earlier), plan=plan)
+
+    def _look(self, marts: Marts, earlier: Earlier) -> Outlook:
         found = self._selected(marts) if self.plan.needs_dbt else Outlook(left_out=self.plan.left_out)
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
@@ -71,7 +79,6 @@ class Scout:
 
     def _selected(self, marts: Marts) -> Outlook:
         plan, dbt = self.plan, self.dbt
-        dbt.parse()
         chosen = chosen_models(plan, dbt)
         nodes: dict[str, tuple[Node, ...]] = {}
         ours: list[Node] = []

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 from pydantic import JsonValue
 
 from refresh_runner.dbt_classes import schemas
+from refresh_runner.dbt_names import Names
 from refresh_runner.dbt_quick import compiled, know
 from refresh_runner.dbt_tests import Statements
 from refresh_runner.plan import DbtSettings
@@ -76,8 +77,11 @@ def keep(path: Path, content: bytes, earlier: str, others: Collection[Path] = ()
     Path(file.name).rename(path)
 
 
-def read(path: Path, database: str) -> tuple[Manifest, Statements]:
-    """Return a kept project as if it had been parsed for this database, and the statements of its tests as they are kept."""
+def read(path: Path, database: str, before: str) -> tuple[Manifest, Statements]:
+    """Return a kept project as if it had been parsed for this database, and the statements of its tests as they are kept.
+
+    `before` is the database that it was parsed for.
+    """
     from dbt.contracts.graph.manifest import Manifest
 
     # Pickled, since dbt's own form takes half a second to read. It lies in the project, whose macros run with the same rights.
@@ -85,17 +89,31 @@ def read(path: Path, database: str) -> tuple[Manifest, Statements]:
     know(macros)
     schemas.update(known)
     manifest = Manifest(**parts)
-    move(manifest, database)
+    move(manifest, database, before)
     manifest.build_flat_graph()  # type: ignore[no-untyped-call]  # dbt states no types here
     return manifest, tests
 
 
-def move(manifest: Manifest, database: str) -> None:
-    """Have every model, test, source and function of a parsed project stand in this database."""
+def move(manifest: Manifest, database: str, before: str | None = None) -> None:
+    """Have everything that stands in a database, or only what stands in the one `before`, stand in another one, as dbt names it there."""
+    names, renamed = Names(manifest), {}
     for node in (*manifest.nodes.values(), *manifest.sources.values(), *manifest.functions.values()):
-        if node.relation_name:
-            node.relation_name = node.relation_name.replace(f'"{node.database}".', f'"{database}".', 1)
+        if before is not None and node.database != before:
+            continue
+        name = node.relation_name
+        is_usual = bool(name) and name == names.in_sql(node)
         node.database = database
+        if is_usual:
+            node.relation_name = renamed[name] = names.in_sql(node)
+    for model in manifest.semantic_models.values():
+        relation = model.node_relation
+        if relation is not None and (before is None or relation.database == before):
+            relation.database = database
+            relation.relation_name = renamed.get(relation.relation_name, relation.relation_name)
+    for query in manifest.saved_queries.values():
+        for export in query.exports:
+            if before is None or export.config.database == before:
+                export.config.database = database
 
 
 def difference(one: Manifest, other: Manifest) -> str | None:

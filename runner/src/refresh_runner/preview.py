@@ -12,7 +12,7 @@ from refresh_api.order import ExitCode
 from refresh_api.spec import OnHeld
 from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
-from refresh_runner import lock, versions
+from refresh_runner import lock, spelling, versions
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
@@ -64,7 +64,7 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
     try:
         yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
         with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
-            yield from _steps(plan, dbt, warehouse)
+            yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
         if warehouse:
             yield from _standbys(plan, warehouse)
         yield _live(plan, warehouse)

@@ -95,3 +95,50 @@ def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     said: list[str] = []
     assert read_ahead(project, SETTINGS, said.append) is ExitCode.FAILED
     assert "nowhere" in said[0]
+
+
+SEMANTICS = """
+semantic_models:
+  - name: lignes
+    model: ref('mart_a')
+    defaults: {agg_time_dimension: jour}
+    entities: [{name: id, type: primary}]
+    dimensions: [{name: jour, type: time, type_params: {time_granularity: day}}]
+    measures: [{name: nombre, agg: count, expr: id}]
+metrics:
+  - {name: nombre, label: Nombre, type: simple, type_params: {measure: nombre}}
+saved_queries:
+  - name: par_jour
+    query_params: {metrics: [nombre], group_by: ["TimeDimension('lignes__jour', 'day')"]}
+    exports: [{name: par_jour, config: {export_as: table, schema: exports}}]
+models:
+  - name: jours
+    time_spine: {standard_granularity_column: date_day}
+    columns: [{name: date_day, granularity: day}]
+"""
+
+
+@pytest.mark.parametrize("quoting", ["{database: false}", "{database: false, schema: false, identifier: false}", "{}"])
+def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str) -> None:
+    """Nodes, sources, semantic models and exports of saved queries, quoted or not; one database that is written out is left alone."""
+    project = write_project(tmp_path / "project")
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write(f"quoting: {quoting}\n")
+    (project / "models" / "jours.sql").write_text("select date '2026-01-01' as date_day")
+    (project / "models" / "semantics.yml").write_text(SEMANTICS)
+    anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
+    said: list[str] = []
+    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert "is read: " in said[0], said
+    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
+    assert parsed.difference(anew, ahead) is None
+    relation = next(iter(ahead.semantic_models.values())).node_relation
+    assert relation is not None
+    assert relation.relation_name == anew.nodes["model.petit.mart_a"].relation_name
+    assert "entrepot" in str(relation.relation_name)
+    assert next(iter(ahead.saved_queries.values())).exports[0].config.database == "entrepot"
+    before = str(ahead.nodes["model.petit.mart_b"].relation_name)
+    parsed.move(ahead, "elsewhere", "another")
+    assert ahead.nodes["model.petit.mart_b"].relation_name == before, "it did not stand in that one"
+    parsed.move(ahead, "elsewhere", "entrepot")
+    assert ahead.nodes["model.petit.mart_b"].relation_name == before.replace("entrepot", "elsewhere")

@@ -6,13 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from refresh_runner.catalog import Relation
 from refresh_runner.dbt_tests import Scene, agreed
 
-MART = Relation("marts", "mart_a")
 ONE = Scene("entrepot", "2000-01-31", {})
-OTHER = Scene("another", "2031-12-01", {MART: "marts__next"})
-RUN = Scene("warehouse", "2026-11-25", {MART: "marts__next"})
+OTHER = Scene("another", "2031-12-01", {'"another"."marts"."mart_a"': '"another"."marts__next"."mart_a"'})
+RUN = Scene("warehouse", "2026-11-25", {'"warehouse"."marts"."mart_a"': '"warehouse"."marts__next"."mart_a"'})
+PLAIN_ONE = Scene("entrepot", "2000-01-31", {})
+PLAIN_OTHER = Scene("another", "2031-12-01", {"another.marts.Mart_a": "another.marts__next.Mart_a"})
+PLAIN_RUN = Scene("warehouse", "2026-11-25", {"warehouse.marts.Mart_a": "warehouse.marts__next.Mart_a"})
 
 
 def _kept(ones: str, others: str) -> str | None:
@@ -28,6 +29,17 @@ def test_a_statement_is_filled_with_what_is_the_runs_own() -> None:
     assert kept is not None
     assert RUN.filled(kept) == """select 1 from "warehouse"."marts__next"."mart_a" where jour < date '2026-11-25'"""
     assert replace(RUN, moved={}).filled(kept) == """select 1 from "warehouse"."marts"."mart_a" where jour < date '2026-11-25'"""
+
+
+def test_names_without_quotes_are_whole_names() -> None:
+    """One that another one begins with, or ends with, is another one; so is what only looks like the database."""
+    text = (
+        "select {0}.a from {1}.marts{2}.Mart_a, {1}.marts.Mart_ab, {1}.marts.Mart_a_b, x.{0}.marts.Mart_a, {0}_x.marts.t where y = 'marts'"
+    )
+    ones, others = text.format("t", "entrepot", ""), text.format("t", "another", "__next")
+    kept = agreed(PLAIN_ONE, {"test.a": ones}, PLAIN_OTHER, {"test.a": others})["test.a"]
+    assert PLAIN_RUN.filled(kept) == text.format("t", "warehouse", "__next")
+    assert replace(PLAIN_RUN, moved={}).filled(kept) == text.format("t", "warehouse", "")
 
 
 @pytest.mark.parametrize(
