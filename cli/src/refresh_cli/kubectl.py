@@ -15,6 +15,7 @@ from refresh_api.plain import plain
 from refresh_api.status import RefreshStatus
 
 RESOURCE = f"{PLURAL}.{GROUP}"
+_PARTS = 'jsonpath={.metadata}{"\\n"}{.status}'
 _NEEDED = (
     f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
     "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods; "
@@ -75,7 +76,8 @@ class Kubectl:
 
     def refresh(self, name: str) -> Seen:
         """One refresh; CliError if there is none."""
-        return _seen(self("get", RESOURCE, name, "-o", "json"), name)
+        # not as JSON: kubectl would indent the spec, which of one that is nested deeply makes hundreds of megabytes
+        return seen_in(self("get", RESOURCE, name, "-o", _PARTS), name)
 
     def annotate(self, name: str, values: dict[str, str | None]) -> None:
         """Set annotations of a refresh; None removes one."""
@@ -98,10 +100,11 @@ class Kubectl:
         self("patch", RESOURCE, name, "--type=merge", f"--patch={json.dumps(body)}")
 
 
-def _seen(text: str, name: str) -> Seen:
-    """The refresh, whose spec nobody here reads: whatever its users wrote into it, its status is told."""
+def seen_in(text: str, name: str) -> Seen:
+    """Return a refresh whose metadata and status are these two lines; its spec nobody here reads, whatever its users wrote into it."""
+    metadata, _, status = text.partition("\n")
     try:
-        found = object_of(text.encode())
+        found = {"metadata": object_of(metadata.encode()), "status": object_of(status.encode()) if status.strip() else {}}
         return Seen.model_validate(found, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]

@@ -17,8 +17,8 @@ from support.page import PageProcess, permit, running
 from support.place import Json, Place
 from support.worlds import sample_spec
 
-LISTS = {"deep-250": "[" * 250 + "]" * 250, "deep-3000": "[" * 3000 + "]" * 3000}
-OBJECTS = {"nested-250": '{"a":' * 250 + "1" + "}" * 250}
+LISTS = {f"deep-{levels}": "[" * levels + "]" * levels for levels in (250, 3000, 9000)}
+OBJECTS = {f"nested-{levels}": '{"a":' * levels + "1" + "}" * levels for levels in (250, 3000)}
 HUGE = {"huge": json.dumps("x" * 900_000)}
 DEEP = LISTS | OBJECTS
 ODD = DEEP | HUGE
@@ -151,3 +151,37 @@ def test_what_is_left_out_is_known_by_its_path(place):
     """The harness itself sees the odd part."""
     seen = place.api.read(place.namespace, "dashboardrefreshes", "deep-250")
     assert list(unreadable(seen)) == ["spec.dbt.vars.odd"]
+
+
+def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(place):
+    """Linux takes 128 KiB in one variable; the API server takes ten times that. The control: half of it is scheduled."""
+    place.refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
+    place.refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
+    place.ready("half")
+    place.until(lambda: place.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
+    assert "Linux takes 131057" in place.status("long")["message"]
+    assert (place.cronjob("half") is not None, place.cronjob("long")) == (True, None)
+    place.edit("long", dbt={"vars": {"odd": "x"}})
+    place.ready("long")
+
+
+def test_a_request_of_any_length_is_answered_and_kept_short(place):
+    """With words; the next one starts a run."""
+    place.refresh("asked")
+    place.ready("asked")
+    place.request("asked", "y" * 200_000)
+    place.until(lambda: "write at most 256" in place.status("asked").get("requestProblem", ""), 20, "asked")
+    assert len(json.dumps(place.status("asked"))) < 10_000
+    assert place.jobs("asked") == []
+    place.request("asked", "now")
+    place.run_of("asked")
+
+
+def test_a_refresh_may_be_suspended_for_good_by_its_last_day(place):
+    """9999-12-31; it is mended by an edit, and no look at it failed."""
+    place.refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
+    place.until(lambda: place.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
+    assert place.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
+    place.edit("for-good", suspendUntil=None)
+    place.until(lambda: place.status("for-good").get("nextRun"), 20, "for-good")
+    assert "fault of the operator" not in place.log.read_text()

@@ -1,10 +1,11 @@
 """A refresh that can't be read, or whose order no pod could be told: stalled, its CronJob untouched, its past kept."""
 
 import json
+import subprocess
 
 import pytest
 
-from refresh_api.names import ORDER_LENGTH
+from refresh_api.names import ORDER_ENV, ORDER_LENGTH
 from refresh_api.objects import UNREADABLE, object_of
 from refresh_operator.envelopes import event_in_envelope, opened
 from refresh_operator.errors import Unreadable
@@ -124,3 +125,10 @@ def test_a_job_that_cannot_be_read_is_named():
     """By kind and name."""
     with pytest.raises(Unreadable, match=r"Job odd can't be read: metadata\.creationTimestamp"):
         read(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
+
+
+def test_linux_starts_no_process_with_a_longer_order():
+    """The bound is the system's own: to the byte."""
+    assert subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", ORDER_ENV: "x" * ORDER_LENGTH}, check=False).returncode == 0
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", ORDER_ENV: "x" * (ORDER_LENGTH + 1)}, check=False)
