@@ -38,7 +38,7 @@ bench-refresh: parsed ## one refresh against the old way and against its SQL alo
 bench-changes: parsed ## a refresh after one record in a hundred was corrected, beside one that builds everything (ROWS=10000 RUNS=5 SEED=7)
 	@$(PYTHON) -m bench.changes --rows $(or $(ROWS),10000) --runs $(or $(RUNS),5) --seed $(or $(SEED),7)
 
-bench-replicas: setup ## what readers on a hot standby see while marts are published on its primary (seven minutes; BENCH_OPTIONS="--publishes 12")
+bench-replicas: setup ## what readers on a hot standby see while marts are published on its primary (twelve minutes; BENCH_OPTIONS="--publishes 12")
 	@$(PYTHON) -m bench.replicas $(BENCH_OPTIONS)
 
 bench-operator: setup ## the operator with 1,000 refreshes on a real API server (half an hour; BENCH_OPTIONS="--count 5000")

@@ -1,6 +1,6 @@
 """Counts what readers on a hot standby see while marts are published on its primary; the samples are stored, `bench.verdicts` judges them.
 
-    python -m bench.replicas [--publishes 20] [--rows 5000] [--query 3] [--pause 2]
+    python -m bench.replicas [--publishes 16] [--rows 5000] [--query 3] [--pause 2]
 
 One primary and one streaming standby with PostgreSQL's own max_standby_streaming_delay (30 s). Five ways of publishing come one after the
 other, each under the same readers: by rows with a vacuum at once (what was done before, and what `vacuum: Immediate` does), by rows as a
@@ -190,7 +190,7 @@ def summary(samples: Samples) -> Iterator[str]:
 def main() -> int:
     """Measure, store, judge; return 1 if a figure is short."""
     parser = argparse.ArgumentParser(description="Counts what readers on a hot standby see while marts are published.")
-    parser.add_argument("--publishes", type=int, default=20)
+    parser.add_argument("--publishes", type=int, default=16)
     parser.add_argument("--rows", type=int, default=5000)
     parser.add_argument("--query", type=float, default=3.0, help="seconds that a slow query takes")
     parser.add_argument("--pause", type=float, default=2.0, help="seconds between two publishes")
