@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from refresh_api.names import KIND, ORDER_ENV
 from refresh_api.order import Manifest, Order, RunMode, run_vars, vars_text
 from refresh_api.status import clip
+from refresh_runner.kubectl_yaml import KubectlLoader
 
 _LONGEST: Final = 256 * 1024
 """Bytes of a file that is read: twice of what a pod can be told."""
@@ -67,7 +68,7 @@ class _TooMuchError(Exception):
     """A file that no refresh needs, and no machine should have to read."""
 
 
-class _EachKeyOnce(yaml.SafeLoader):
+class _EachKeyOnce(KubectlLoader):
     """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count.
 
     Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.

@@ -1,0 +1,58 @@
+"""YAML as kubectl reads it, so that a file means on a laptop what it means in a cluster.
+
+PyYAML takes 2026-01-31 for a date, 12:30 for a number of seconds, 1e3 for a text and y for another one; to kubectl these are two texts,
+a number and true.
+"""
+
+import re
+
+import yaml
+
+_TRUE = {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
+_FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
+_WHOLE = re.compile(r"^[-+]?(0b[01_]+|0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|[0-9][0-9_]*)$")
+_BROKEN = re.compile(r"^[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
+
+
+class KubectlLoader(yaml.SafeLoader):
+    """Resolves plain words as kubectl's parser does; what is in quotes is a text to both."""
+
+    def construct_whole(self, node: yaml.ScalarNode) -> int:
+        """A whole number; one that begins with 0 counts in eights, where it can."""
+        text = str(self.construct_scalar(node)).replace("_", "")
+        sign, digits = (-1 if text[0] == "-" else 1), text.lstrip("+-").lower()
+        if digits[:2] in ("0x", "0o", "0b"):
+            return sign * int(digits, 0)
+        if digits[0] == "0" and len(digits) > 1:
+            return sign * int(digits, 8) if set(digits) <= set("01234567") else int(digits) * sign
+        return sign * int(digits)
+
+    def construct_broken(self, node: yaml.ScalarNode) -> int | float:
+        """A number with a point or an exponent; an infinite one, or none, is refused where it is used."""
+        number = float(str(self.construct_scalar(node)).lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
+        # in JSON, as which it travels, a whole one has no point
+        return int(number) if number.is_integer() else number
+
+    def construct_switch(self, node: yaml.ScalarNode) -> bool:
+        """One of the words for true and false."""
+        return self.construct_scalar(node) in _TRUE
+
+
+def _resolvers() -> None:
+    kept = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
+    KubectlLoader.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag in kept]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    words = re.compile(f"^({'|'.join(sorted(_TRUE | _FALSE))})$")
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:bool", words, list("yYnNtTfFoO"))
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:int", _WHOLE, list("-+0123456789"))
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:float", _BROKEN, list("-+.0123456789"))
+    infinite = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:float", infinite, list("-+."))
+    KubectlLoader.add_constructor("tag:yaml.org,2002:bool", KubectlLoader.construct_switch)
+    KubectlLoader.add_constructor("tag:yaml.org,2002:int", KubectlLoader.construct_whole)
+    KubectlLoader.add_constructor("tag:yaml.org,2002:float", KubectlLoader.construct_broken)
+
+
+_resolvers()
