@@ -3,6 +3,8 @@
 import base64
 import json
 import re
+import string
+import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,13 +28,23 @@ _ASSIGNED: Final = re.compile(
     r"(?i)\b(?:password|passwd|pwd|pass|token|secret|apikey|key)\s*[=:]\s*('(?:[^'\\]|\\.)*'|\"[^\"]*\"|[^\s;&]+)"
 )
 """As connection strings name a password."""
+_PAIR: Final = re.compile(r"[^\s:/]+:([^\s/][^\s]*)")
+"""User and password, as some write them."""
 _FRAGMENT: Final = 16
 """Characters at the begin or end of a long value by which a piece of it is known that somebody else has cut off."""
 _ENDS: Final = 2 * _FRAGMENT
+_LONG: Final = 256
+_OF_BASE64: Final = frozenset("+/=-_")
+"""Characters that keys of hundreds are made of; there they are looked for in fewer ways: a run begins at once."""
 _LARGE: Final = 16 * 1024
 """Characters of a value that is looked for in any mixture of escapes; a longer one is found by its lines, begin and end."""
 TOKEN_REACH: Final = 256
 """Characters of a token that are masked at most on either side of a secret in it."""
+_LAST_OF_BASE64: Final = (
+    *(("+", "/"), ("-", "_"), ("+", "\\/"), ("+", "\\\\/"), ("\\u002b", "/"), ("\\u002B", "\\u002F")),
+    *(("%2B", "%2F"), ("%2b", "%2f"), ("%2B", "/"), ("%2b", "/"), ("%252B", "%252F"), ("%252b", "%252f"), ("%252B", "/"), ("%252b", "/")),
+)
+"""The two letters of base64 that are neither letters nor digits, as it is written in addresses and in JSON."""
 _COLUMNS: Final = (64, 76)
 """Where programs break base64 into lines."""
 
@@ -63,14 +75,18 @@ def parts(value: str) -> Iterator[str]:
     """Yield the value, and what in it lets somebody in alone: a line, a token, a password, a path, a query."""
     plain = value.strip()
     yield plain
+    if not plain.isascii():
+        yield from (unicodedata.normalize("NFC", plain), unicodedata.normalize("NFD", plain), unicodedata.normalize("NFKC", plain))
     scheme, _, token = plain.partition(" ")
     is_line = len(plain.splitlines()) == 1
     if token and is_line and scheme.isalpha():
         yield token.strip()
         if scheme.casefold() == "basic":
             yield from _basic(token.strip())
-    elif plain.startswith("{"):
+    elif plain.startswith(("{", "[")):
         yield from _json_leaves(plain)
+    elif (pair := _PAIR.fullmatch(plain)) and not is_weak(pair.group(1)):
+        yield pair.group(1)
     if "://" in plain and is_line:
         yield from _of_url(plain)
     for match in _ASSIGNED.finditer(plain):
@@ -117,22 +133,32 @@ def _json_leaves(text: str) -> Iterator[str]:
         found = json.loads(text)
     except (ValueError, RecursionError):
         return
-    if isinstance(found, dict):
-        named = ((str(key).casefold(), leaf) for key, leaf in found.items() if isinstance(leaf, str))
-        for key, leaf in named:
-            if any(word in key for word in ("key", "token", "secret", "pass")):
-                yield leaf
+    inner: list[tuple[str, object]] = [("", found)]
+    while inner:
+        key, each = inner.pop()
+        if isinstance(each, dict):
+            inner += [(str(name).casefold(), leaf) for name, leaf in each.items()]
+        elif isinstance(each, list):
+            inner += [(key, leaf) for leaf in each]
+        elif isinstance(each, str) and any(word in key for word in ("auth", "cred", "key", "pass", "secret", "token")):
+            yield each
+            yield from _basic(each)
+        elif isinstance(each, str) and "://" in each:
+            yield from _of_url(each)
 
 
 def forms(value: str, is_line: bool = False) -> Iterator[Form]:
     """Yield the ways to write a value; a line of a longer one is not encoded alone. Those of a value that is no text are no pattern."""
     raw = value.encode(errors="surrogateescape")
-    yield _escaped(value) if len(value) <= _LARGE and "\0" not in value else Form(value, len(value))
+    yield _escaped(value, is_line or len(value) > _LONG) if len(value) <= _LARGE and "\0" not in value else Form(value, len(value))
     if is_line:
         return
+    # PostgreSQL writes names in small letters.
+    yield from (Form(cased, len(cased)) for cased in (value.lower(), value.upper()) if cased != value)
     yield from _wholly_escaped(value, raw)
-    for encoded in sorted(_base64(raw), key=len, reverse=True):
-        for text in {encoded, encoded.replace("+", "-").replace("/", "_"), encoded.replace("+", "%2B").replace("/", "%2F")}:
+    quoted = json.dumps(value, ensure_ascii=False)[1:-1].encode(errors="surrogateescape")
+    for encoded in sorted({*_base64(raw), *_base64(quoted)}, key=len, reverse=True):
+        for text in {encoded.replace("+", plus).replace("/", slash) for plus, slash in _LAST_OF_BASE64}:
             yield Form(text, len(text) + 2 * TOKEN_REACH, in_token=True)
 
 
@@ -177,14 +203,17 @@ def _base64(raw: bytes) -> Iterator[str]:
         yield from (line for at in range(0, len(whole), width) if len(line := whole[at : at + width]) >= SHORTEST)
 
 
-def _escaped(value: str) -> Form:
+def _escaped(value: str, is_long: bool) -> Form:
     """The value as it is, or with any of its characters escaped in any way; blanks may be others, or gone."""
     pieces, longest = [], 0
     for word in re.findall(r"\s+|[A-Za-z0-9]+|\\+|'+|\"+|.", value):
         if word.isspace():
-            piece, width = _BLANK, 6 * len(word)
+            further = "".join(f"|{_special(each)[0]}" for each in sorted(set(word) - set(string.whitespace)))
+            piece, width = f"(?:{_BLANK}{further})*", 12 * len(word)
         elif word.isascii() and word.isalnum():
             piece, width = word, len(word)
+        elif is_long and word in _OF_BASE64:
+            piece, width = rf"(?:\\*+{re.escape(word)}|{_PERCENT}{_hex(ord(word))})", 12
         else:
             piece, width = _special(word)
         pieces.append(piece)
@@ -192,9 +221,16 @@ def _escaped(value: str) -> Form:
     return Form(_run(value), longest, re.compile("".join(pieces)))
 
 
+_PERCENT: Final = "[%=](?:25)*"
+_SEMI: Final = rf"(?:;|{_PERCENT}3[bB])"
+_AMP: Final = rf"(?:&|{_PERCENT}26|\\*u0026)(?:amp{_SEMI})*"
+_CODE: Final = rf"{_AMP}(?:#|{_PERCENT}23)"
+"""Begin of a character that HTML writes by its number; any of its marks may be encoded for an address, or in JSON."""
+_BACK: Final = rf"(?:\\|{_PERCENT}5[cC]|{_CODE}0*92{_SEMI})"
+"""A backslash, which others may have encoded."""
 _BLANK: Final = (
-    r"(?:\s|\+|[%=](?:25)*(?:20|0[aAdD9bBcC])|\\++(?:[nrtfv]|x0[aAdD9bBcC]|x20|u00(?:20|0[aAdD9bBcC]))|&(?:amp;)*(?:nbsp|NewLine|Tab);"
-    r"|&(?:amp;)*#(?:[xX]0*(?:20|[aAdD9])|0*(?:32|10|13|9));)*"
+    rf"\s|\+|{_PERCENT}(?:20|0[aAdD9bBcC]|2[bB])|{_BACK}++(?:[nrtfv]|x0[aAdD9bBcC]|x20|u00(?:20|0[aAdD9bBcC]))"
+    rf"|{_AMP}(?:nbsp|NewLine|Tab){_SEMI}|{_CODE}(?:[xX]0*(?:20|[aAdD9])|0*(?:32|10|13|9)){_SEMI}"
 )
 """White space as programs write it; of none they may leave none."""
 
@@ -210,22 +246,24 @@ def _special(word: str) -> tuple[str, int]:
     point = ord(each)
     units = each.encode("utf-16-be", errors="surrogatepass")
     ways = [
-        r"\\" if each == "\\" else rf"\\*+{re.escape(each)}",
-        "".join(rf"[%=](?:25)*{_hex(byte)}" for byte in raw),
-        "".join(rf"\\++x{_hex(byte)}" for byte in raw),
-        "".join(rf"\\++{byte:03o}" for byte in raw),
-        "".join(rf"\\++u{_hex(units[at])}{_hex(units[at + 1])}" for at in range(0, len(units), 2)),
-        rf"&(?:amp;)*#0*{point};",
-        rf"&(?:amp;)*#[xX]0*{_hex_digits(f'{point:x}')};",
-        *([rf"&(?:amp;)*{codepoint2name[point]};"] if point in codepoint2name else []),
-        *([r"&(?:amp;)*apos;"] if each == "'" else []),
+        re.escape(each),
+        "".join(rf"{_PERCENT}{_hex(byte)}" for byte in raw),
+        rf"{_BACK}*+".join(rf"x{_hex(byte)}" for byte in raw),
+        rf"{_BACK}*+".join(rf"{byte:03o}" for byte in raw),
+        rf"{_BACK}*+".join(rf"u{_hex(units[at])}{_hex(units[at + 1])}" for at in range(0, len(units), 2)),
+        rf"{_CODE}0*{point}{_SEMI}",
+        rf"{_CODE}[xX]0*{_hex_digits(f'{point:x}')}{_SEMI}",
+        *([rf"{_AMP}{codepoint2name[point]}{_SEMI}"] if point in codepoint2name else []),
+        *([rf"{_AMP}apos{_SEMI}"] if each == "'" else []),
     ]
     if not each.isascii():
-        ways += [rf"\\++U{_hex_digits(f'{point:08x}')}", r"\?", "\ufffd++", re.escape(raw.decode("latin-1"))]
-        ways += [rf"\\++x{_hex(point)}", rf"[%=](?:25)*{_hex(point)}"] if point < 256 else []
-    # Programs double backslashes, once for each time that they quote; SQL doubles quotes.
-    times = "++" if each == "\\" else f"{{{count},{4 * count}}}" if each in "\"'" else ""
-    return f"(?:{'|'.join(dict.fromkeys(ways))}){times}", count * max(12, 8 * len(raw))
+        ways += [rf"U{_hex_digits(f'{point:08x}')}", r"\?", "\ufffd++", re.escape(raw.decode("latin-1"))]
+        ways += [rf"x{_hex(point)}", rf"{_PERCENT}{_hex(point)}"] if point < 256 else []
+    if each == "\\":
+        return rf"(?:{_BACK}|{'|'.join(ways[3:])})++", 12 * count
+    # Programs put backslashes before it, twice as many each time that they quote; SQL doubles quotes.
+    times = f"{{{count},{4 * count}}}" if each in "\"'" else ""
+    return f"(?:{_BACK}*+(?:{'|'.join(dict.fromkeys(ways))})){times}", count * max(12, 8 * len(raw))
 
 
 def _hex(byte: int) -> str:

@@ -6,19 +6,24 @@ import ast
 import base64
 import html
 import json
+import os
 import random
 import re
 import string
 import time
+import unicodedata
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import JsonValue
 
 from refresh_api.redaction import MASK, Redactor, secret_values
+from refresh_api.secret_forms import is_weak
 
 PEM = "-----BEGIN KEY-----\n" + "\n".join(f"{number:02}b3/+xYz9Qw=" * 5 for number in range(50)) + "\n-----END KEY-----\n"
 VALUES = [
@@ -103,6 +108,27 @@ def test_a_secret_is_found_in_this_form(value: str, form: str):
     assert redactor("something-else-9")(f"said {written} here") == f"said {written} here"
 
 
+EXAMPLES = int(os.environ.get("REDACTION_EXAMPLES", "40"))
+"""More of them cost minutes."""
+ENCODERS = ["base64", "percent", "percent in lower case", "plus", "HTML", "JSON", "JSON, letters kept", "Go's JSON", "repr"]
+OUTER = [each for each in ENCODERS if each != "base64"]
+
+
+@settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    st.text(st.characters(blacklist_categories=("Cs", "Cc")), min_size=4, max_size=24).filter(lambda text: len("".join(text.split())) > 5),
+    st.sampled_from(ENCODERS),
+    st.sampled_from(OUTER),
+    st.text("abc \\\"'<&%/", max_size=6),
+)
+def test_any_secret_is_found_in_any_form_of_a_form(value: str, inner: str, outer: str, beside: str):
+    """Whatever it is made of, in one program's words within another one's. The control is the text that it is taken out of."""
+    if is_weak(value):
+        return
+    written = FORMS[outer](f"{beside}{FORMS[inner](value)}{beside}")
+    assert MASK in Redactor([value])(written), (inner, outer, written)
+
+
 @pytest.mark.parametrize("before", range(0, 80, 11))
 @pytest.mark.parametrize("value", ["p%40:/'\"$", "tok-en.0123456789", PEM], ids=["short", "token", "key"])
 def test_no_boundary_of_a_text_leaves_a_piece_of_a_secret(value: str, before: int):
@@ -137,6 +163,11 @@ def test_a_long_key_of_which_others_have_cut_a_piece_is_masked():
         ("host=db user=u password='it\\'s-me' x=1", "login with it's-me", "login with ***"),
         ("Server=db;Uid=u;Pwd=Geheim!7;", "login with Geheim!7", "login with ***"),
         ('{"type": "service_account", "private_key": "-----BEGIN\\nAbcDef0123\\n"}', "line AbcDef0123", "line ***"),
+        ('{"auths": {"hub": {"username": "me", "auth": "bWU6cGE1NS13b3JkIQ=="}}}', "login with pa55-word!", "login with ***"),
+        ('[{"url": "https://u:pa55word-1@h/x"}]', "login with pa55word-1", "login with ***"),
+        ("me:pa55-word", "login with pa55-word", "login with ***"),
+        ("Hunter2-Secret", 'relation "hunter2-secret" does not exist', 'relation "***" does not exist'),
+        (unicodedata.normalize("NFC", "pässwörd"), unicodedata.normalize("NFD", "no pässwörd"), "no ***"),
         (PEM, "one line: 07b3/+xYz9Qw=07b3/+xYz9Qw=07b3/+xYz9Qw=07b3/+xYz9Qw=07b3/+xYz9Qw=", "one line: ***"),
         ("  padded-value-1 \n", "got padded-value-1", "got ***"),
     ],
