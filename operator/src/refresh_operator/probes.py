@@ -21,6 +21,13 @@ from refresh_operator.names import Ref
 LONGEST_DELAY: Final = timedelta(minutes=5)
 """A refresh that is due for so long and is not looked at shows that the operator hangs."""
 
+_AT_ONCE: Final = 4
+"""Readers of the figures that are answered at once; each has all of them in memory until it has taken them."""
+_STUCK: Final = timedelta(seconds=8)
+"""What a reader of the figures may take."""
+_IDLE: Final = timedelta(seconds=75)
+_CHUNK: Final = 64 * 1024
+
 
 @dataclass
 class Health:
@@ -65,14 +72,30 @@ async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]
 
         return answer
 
-    async def metrics(_request: web.Request) -> web.Response:
-        return web.Response(text=figures(), content_type="text/plain", charset="utf-8")
+    turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        """In parts, each once the one before was taken: of a thousand refreshes it is megabytes."""
+        response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        async with turns:
+            text = figures().encode()
+            response.content_length = len(text)
+            try:
+                async with asyncio.timeout(_STUCK.total_seconds()):
+                    await response.prepare(request)
+                    for begin in range(0, len(text), _CHUNK):
+                        await response.write(text[begin : begin + _CHUNK])
+                    await response.write_eof()
+            except TimeoutError:
+                if request.transport:
+                    request.transport.abort()
+        return response
 
     app = web.Application()
     app.router.add_get("/healthz", probe(health.ails))  # type: ignore[arg-type]
     app.router.add_get("/readyz", probe(lambda: health.ails() or health.waits()))  # type: ignore[arg-type]
     app.router.add_get("/metrics", metrics)
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None)
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None, keepalive_timeout=_IDLE.total_seconds())
     await runner.setup()
     place = urlsplit(endpoint)
     try:
