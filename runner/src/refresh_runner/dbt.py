@@ -351,11 +351,30 @@ class Dbt:
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
         """Run the tests; no statement of theirs runs longer than `limit`. StoppedError when it is stopped from outside."""
+        # dbt first makes the schemas of those that store what they find: where it can't, the others are tested all the same.
+        storing = self.stored(nodes)
+        parts = [[node for node in nodes if (node.id in storing) is stores] for stores in (False, True)]
+        results: list[CommandResult] = []
+        done: set[str] = set()
+        for part in filter(None, parts):
+            try:
+                results.append(self._tested(part, limit))
+            finally:
+                self.done = done = done | self.done
+        problem = next((result.problem for result in results if result.problem), None)
+        return CommandResult(tuple(each for result in results for each in result.nodes), problem)
+
+    def _tested(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
         statements = {id_: self.scene.filled(kept) for id_, kept in self.tests_known.items()} if self.scene.is_plain else {}
         # What is in the warehouse matters only to what dbt puts together.
         flags = ["--no-populate-cache"] if all(node.id in statements for node in nodes) else []
         with known(statements):
             return self._built("test", nodes, limit, flags)
+
+    def stored(self, tests: Sequence[Node]) -> dict[str, Relation]:
+        """Return where those of the tests that store what they find do so, by id."""
+        nodes = (node for test in tests if (node := self.manifest.nodes.get(test.id)))
+        return {node.unique_id: self._names.place(node) for node in nodes if node.is_relational}
 
     def statements(self, tests: Sequence[Node], limit: timedelta) -> dict[str, str]:
         """Return what each of these tests selects, with all columns where it can, by id; StoppedError when it is stopped from outside.
@@ -389,7 +408,8 @@ class Dbt:
     def rehearsed(self, tests: Sequence[Node]) -> Statements:
         """Return what dbt would send for each of these tests, where that is one statement and it passes; nothing is sent."""
         # One that keeps what it finds makes a table first, in a schema that dbt asks the warehouse for.
-        tests = [test for test in tests if test.id in self.manifest.nodes and not self.manifest.nodes[test.id].is_relational]
+        storing = self.stored(tests)
+        tests = [test for test in tests if test.id in self.manifest.nodes and test.id not in storing]
         # What dbt runs it also changes.
         kept = copy.deepcopy(self.manifest.nodes)
         try:

@@ -66,7 +66,8 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     own = for_readers(places, swapped)
     if plan.mode.kind is ModeKind.ROLLBACK:
         own = [_relation(check) for check in plan.marts]
-    for relation in own:
+    stored = sorted(set(dbt.stored(tests).values())) if tests else []
+    for relation in [*own, *stored]:
         yield Need(Right.MAKE_SCHEMAS, relation.schema)
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)

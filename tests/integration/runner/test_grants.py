@@ -6,7 +6,8 @@ import io
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,15 @@ import yaml
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason
+from refresh_runner.access import from_variables
 from refresh_runner.command import Places, Surroundings, grants_command
+from refresh_runner.dbt import Dbt
 from refresh_runner.grants import Grantee
 from refresh_runner.interrupts import Interrupts
 from refresh_runner.journal import Clock
-from support.runs import Bench
+from refresh_runner.plan import DbtSettings, Selection
+from refresh_runner.steps import NodeState
+from support.runs import Bench, write_project
 
 ROLE = "etl-role"
 PASSWORD = "kept-from-all-others"
@@ -152,3 +157,39 @@ def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Ben
     assert ran.words.outcome is Outcome.SUCCEEDED, ran.output
     role.database.run(right)
     assert grants(role, tmp_path, None, cache=cache) == (ExitCode.OK, [])
+
+
+STORES = "{{ config(store_failures=true, tags=['P2']) }} select * from {{ ref('mart_a') }} where id < 4"
+
+
+def test_a_test_that_stores_what_it_finds_needs_its_schema(role: Bench, tmp_path: Path) -> None:
+    """`grants` prints it, and a run asks for it before it builds anything. Without it, the other tests say what they say."""
+    project, database = write_project(tmp_path / "project"), role.database
+    with (project / "dbt_project.yml").open("a") as file:
+        file.write("test-paths: [tests]\n")
+    (project / "tests").mkdir()
+    (project / "tests" / "stores.sql").write_text(STORES)
+    ours = replace(role, place=tmp_path, project=project)
+    _, statements = grants(ours, tmp_path, Grantee(ROLE, database.name))
+    audit = [statement for statement in statements if "dbt_test__audit" in statement]
+    assert audit
+    database.run("create schema dbt_test__audit;" + "".join(statement for statement in statements if statement not in audit))
+    ran = ours.run()
+    assert ran.words is not None
+    assert ran.words.reason is Reason.PRIVILEGE_MISSING
+    assert 'on schema "dbt_test__audit"' in ran.messages
+    assert database.rows("select to_regclass('dwh_marts.mart_a') is null") == [(True,)], "nothing was built"
+    database.run("".join(audit))
+    ran = ours.run()
+    assert "stores: Got 3 results" in ran.messages, "the control: with the schema it is stored, and told"
+    assert database.rows("select count(*) from dbt_test__audit.stores") == [(3,)]
+
+    database.run(f'drop schema dbt_test__audit cascade; revoke create on database "{database.name}" from "{ROLE}"')
+    access = from_variables({**database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD})
+    settings = DbtSettings(2, "prod", "dwh", {"as_of": "2026-02-03"})
+    dbt = Dbt(project, tmp_path / "dbt", access, settings, "stores", lambda _level, _line: None)
+    dbt.parse()
+    tests = dbt.tests(Selection(("mart_a", "stores")))
+    found = {each.node.name: each.state for each in dbt.test(tests, timedelta(minutes=1)).nodes}
+    assert found == {"stores": NodeState.BROKEN, "unique_mart_a_id": NodeState.OK, "not_null_mart_a_id": NodeState.OK}
+    assert len(dbt.done) == len(found) - 1
