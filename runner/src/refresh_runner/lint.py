@@ -21,7 +21,7 @@ from refresh_runner.orders import InvalidOrderError, document_of, manifest_of
 from refresh_runner.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
 from refresh_runner.reading import reading
 from refresh_runner.secrets import SecretFolder
-from refresh_runner.steps import Node
+from refresh_runner.steps import Node, kinds
 
 _LISTED: Final = 5
 """Names in a message."""
@@ -144,7 +144,7 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
             yield Check(False, field, message)
             continue
         others = f"; another refresh must have built {', '.join(map(str, sorted(needs)))}" if needs else ""
-        yield Check(True, field, f"selects {_counted(len(nodes), 'model')}{others}")
+        yield Check(True, field, f"selects {kinds(nodes)}{others}")
         for need in upstream:
             if need.is_function and need.built_by is None:
                 message = (

@@ -1,5 +1,6 @@
 """What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -10,6 +11,8 @@ from refresh_api.steps import OnFailure, OnStale
 from refresh_runner.failures import PASSING_HINT, Failure, may_pass
 from refresh_runner.plan import SourcesStep, TestsStep, ValidationStep
 
+_KINDS: Final = ("seed", "snapshot", "function")
+"""What dbt builds beside models."""
 _LISTED: Final = 20
 """Failures that a status or message lists by name."""
 
@@ -122,9 +125,10 @@ def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
 def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude a layer from its models' results."""
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
-    built = sum(result.state in {NodeState.OK, NodeState.WARNED} for result in results)
+    done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED}]
+    built = len(done)
     if not broken:
-        return StepResult(StepState.SUCCEEDED, _built(built, sum(result.kept for result in results)), built=built)
+        return StepResult(StepState.SUCCEEDED, _built(done), built=built)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
     passing = all(result.passing for result in broken)
     hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
@@ -206,12 +210,20 @@ def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResul
     return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 
-def _built(count: int, kept: int) -> str:
-    """Say how many models there are, and who built them."""
-    if not kept:
-        return f"{counted(count, 'model')} built"
+def _built(done: Sequence[NodeResult]) -> str:
+    """Say how many models, seeds and so on there are, and who built them."""
+    kept = [result.node for result in done if result.kept]
+    new = [result.node for result in done if not result.kept]
     by_earlier = "kept from an earlier attempt"
-    return f"{counted(count - kept, 'model')} built, {kept} {by_earlier}" if count > kept else f"{counted(kept, 'model')} {by_earlier}"
+    if not kept:
+        return f"{kinds(new)} built"
+    return f"{kinds(new)} built, {len(kept)} {by_earlier}" if new else f"{kinds(kept)} {by_earlier}"
+
+
+def kinds(nodes: Sequence[Node]) -> str:
+    """Return how many of each kind that dbt builds there are, in words."""
+    found = Counter(kind if (kind := node.id.partition(".")[0]) in _KINDS else "model" for node in nodes)
+    return ", ".join(counted(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or counted(0, "model")
 
 
 def counted(count: int, noun: str) -> str:

@@ -1,10 +1,12 @@
 """Verdicts, retries and plans: the pure decisions inside a run."""
 
+from dataclasses import replace
+
 from refresh_api.status import Reason, StepState
 from refresh_api.steps import OnFailure
 from refresh_runner.failures import Failure
 from refresh_runner.plan import CacheStep, TestsStep, plan_for
-from refresh_runner.steps import Node, NodeResult, NodeState, Problem, StepResult, after_tests, unfinished, with_problem
+from refresh_runner.steps import Node, NodeResult, NodeState, Problem, StepResult, after_layer, after_tests, kinds, unfinished, with_problem
 from support.plans import LAST, TODAY, order, plan
 
 
@@ -26,6 +28,15 @@ def test_broken_sql_is_not_tried_again():
 def test_a_test_that_found_something_is_not_tried_again():
     """It would find the same."""
     assert unfinished([result("a", NodeState.FAILED)]) == ()
+
+
+def test_what_a_layer_has_built_is_counted_by_its_kind():
+    """Seeds, snapshots and functions are no models; those that an earlier attempt built are told apart."""
+    results = [result(id_, NodeState.OK) for id_ in ("model.p.a", "model.p.b", "seed.p.c", "snapshot.p.d", "function.p.e")]
+    assert after_layer(results, "1/2 a").message == "2 models, 1 seed, 1 snapshot, 1 function built"
+    kept = [replace(results[0], kept=True), *results[1:3]]
+    assert after_layer(kept, "1/2 a").message == "1 model, 1 seed built, 1 kept from an earlier attempt"
+    assert kinds([]) == "0 models"
 
 
 def test_phase2_is_six_steps():
