@@ -288,7 +288,7 @@ class Dbt:
         from dbt.contracts.graph.nodes import ModelNode
 
         node = self.manifest.nodes[table.id]
-        self._aside.put(node, schema, self._names)
+        self._aside.put(node, schema, self._names, note)
         if note and isinstance(node, ModelNode):
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 

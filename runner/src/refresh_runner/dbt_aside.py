@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_names import Names
-from refresh_runner.sql_names import named, names_in, other_schema
+from refresh_runner.sql_names import code_of, named, names_in, other_schema, text_of_other_schema
 
 if TYPE_CHECKING:
     from dbt.adapters.base.impl import BaseAdapter
@@ -57,9 +57,11 @@ class Aside:
         self._names: dict[str, str] = {}
         self._is_live = False
         self._own = threading.local()
+        self._notes: set[str] = set()
 
-    def put(self, node: ManifestNode, schema: str, names: Names) -> None:
-        """Have a model built in this schema, and read there by all that refers to it."""
+    def put(self, node: ManifestNode, schema: str, names: Names, note: str = "") -> None:
+        """Have a model built in this schema, and read there by all that refers to it; `note` is a statement of ours among its hooks."""
+        self._notes |= {note} - {""}
         self._live[node.unique_id] = _Place.of(node, names)
         live, node.schema = names.in_sql(node), schema
         if node.relation_name:
@@ -161,12 +163,17 @@ class Aside:
         if self._at is not None or id_ not in self._live:
             self._check(id_.split(".")[2] if id_.count(".") > 1 else id_, sql)
             return [sql]
+        if any(note in sql for note in self._notes):
+            return [sql]
         live, beside = self._live[id_], self._beside[id_]
         # Its own SQL was looked at as it was put together, and reads what is live.
         code = getattr(live.node, "compiled_code", None)
         rest = sql.replace(code, "") if code else sql
         self._check(live.node.name, rest)
         self._check_neighbours(live.node.name, rest, beside.relation.schema)
+        if _begins(rest, "insert"):
+            # What a hook writes down of the model is where readers find it. dbt itself inserts nothing.
+            return [text_of_other_schema(sql, beside.relation.schema, live.relation.schema)]
         if (instead := other_schema(rest, beside.relation.schema, live.relation.schema)) is None:
             return [sql]
         text, name = (f"{quote}{live.relation.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
@@ -182,13 +189,18 @@ class Aside:
     def _check_neighbours(self, name: str, sql: str, schema: str) -> None:
         """Nothing but the models that are built there is looked for in a schema of ours."""
         ours = tuple(place.node.alias.lower() for place in self._beside.values() if place.schema == schema)
-        if sql.lower().lstrip().startswith("drop index"):
+        if _begins(sql, "drop index"):
             return
         if found := sorted(each for each in names_in(sql, schema) if not each.startswith(ours)):
             from dbt_common.exceptions import DbtRuntimeError
 
             message = f"{name} looks for {found[0]} in {schema}, the schema in which the marts are built before they are live"
             raise DbtRuntimeError(f"{message}: a hook names another table by its own schema, not by that of `this`, or set publish: Direct")
+
+
+def _begins(sql: str, words: str) -> bool:
+    """Return whether this is what a statement does; dbt puts a comment before each."""
+    return " ".join(code_of(sql).lower().split()).startswith(words)
 
 
 def _error(name: str, relation: Relation) -> Exception:

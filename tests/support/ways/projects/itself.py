@@ -13,7 +13,7 @@ _BY_ADAPTER = """
 select {{ found.columns[0].values()[0] + 1 if found else 1 }} as runs, '{{ model.schema }}.{{ model.alias }}' as place
 """
 _WORDS = "which this run builds beside the live table and makes live at its end"
-_AUDIT = "create table dwh.audit (n integer); create schema autres; create table autres.audit (n integer)"
+_AUDIT = "create table dwh.audit (n integer); create schema autres; create table autres.audit (n integer); create table autres.places (a text, b text, n int)"
 
 _HOOKED = """
 {{ config(post_hook=[
@@ -23,7 +23,8 @@ _HOOKED = """
     "grant select on {{ this.schema }}.{{ this.identifier }} to LECTEUR",
     "comment on table {{ this }} is 'de dwh.mart, voir dwh.mart'",
     "alter table {{ this }} add primary key (id)",
-    "insert into autres.audit select id from {{ this }}"
+    "insert into autres.audit select id from {{ this }}",
+    "insert into autres.places select '{{ this.include(database=false) }}', '{{ this.schema }}.{{ this.name }}', count(*) from {{ this }}"
 ]) }}
 -- not dwh.mart, which is live
 select 1 as id, 'dwh.mart' as texte
