@@ -50,7 +50,8 @@ bench-page: setup ## the page with 1,000 refreshes on a real API server (three m
 test-faults: parsed ## what goes wrong, on purpose: restarts, kills, time-outs, full disks, poolers; and what takes long (up to an hour)
 	@scripts/test-faults
 
-fuzz: setup ## hostile specs, statuses, rows and files against operator, page, plugin, runner and lint (CASES=1000 SEED=21; five minutes)
+fuzz: setup ## hostile specs, statuses, rows and files against API server, operator, page, plugin, runner and lint (CASES=1000 SEED=21; seven minutes)
+	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/integration/contract/test_both_doors.py -k disagree --hypothesis-seed=$(or $(SEED),21)
 	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/fuzz --hypothesis-seed=$(or $(SEED),21) && echo "fuzz: $(or $(CASES),1000) cases for each of 11 targets of values, a quarter of it for each of 2 of pages; seed $(or $(SEED),21)"
 
 test-browser: setup ## the page in a real browser (Debian's chromium; two minutes)
