@@ -200,6 +200,7 @@ class Bench:
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+        assert process.returncode < 0 or "resource_tracker" not in output, output[-500:]
         return self._ran(process.returncode, output)
 
     def log_rows(self) -> list[tuple[object, ...]]:

@@ -148,7 +148,18 @@ class _Side:
         results: dict[str, str] = {}
         variables = yaml.safe_dump(self._project.spec_of(self.way)["dbt"].get("vars", {}), allow_unicode=True)
         for command in self._project.commands:
-            places = ["--project-dir", "project", "--profiles-dir", ".", "--target-path", "../target", "--log-path", "../logs"]
+            places = [
+                "--project-dir",
+                "project",
+                "--profiles-dir",
+                ".",
+                "--target-path",
+                "../target",
+                "--log-path",
+                "../logs",
+                "--log-level-file",
+                "none",
+            ]
             done = self._stage.plain.run([*command, *places, "--vars", variables], self._folder, self._env)
             output, code = output + done.output, max(code, done.code)
             found = self._folder / "target" / "run_results.json"

@@ -89,7 +89,7 @@ models: {+materialized: table}
     snapshot("snapshot_of_all_columns", "strategy: check, check_cols: all, hard_deletes: invalidate"),
     snapshot("snapshot_with_deleted_rows", "strategy: timestamp, updated_at: mise_a_jour, hard_deletes: new_record"),
     snapshot("snapshot_elsewhere", "strategy: timestamp, updated_at: mise_a_jour, schema: photos, alias: suivi_des_lignes"),
-    incremental("incremental_append", "incremental_strategy='append'", "id > (select max(id) from {{ this }})", quick=True),
+    incremental("incremental_append", "incremental_strategy='append'", "id > (select max(id) from {{ this }})"),
     incremental("incremental_merge", "incremental_strategy='merge', unique_key='id'"),
     incremental(
         "incremental_merge_of_two_keys", "incremental_strategy='merge', unique_key=['id', 'zone'], merge_update_columns=['montant']"
@@ -166,7 +166,6 @@ models: {+materialized: table}
     ),
     Project(
         name="materialized_view_below_a_mart",
-        quick=True,
         prepare=SOURCE,
         files={
             "models/sources.yml": SOURCES,

@@ -13,7 +13,6 @@ _JOURNAL = "create schema dwh; create table dwh.journal (quoi text, quand timest
 PROJECTS = [
     Project(
         name="names_by_macros",
-        quick=True,
         files={
             "models/marts/mart.sql": "{{ config(schema='rapport', alias='principal') }} select 1 as id",
             "models/autre.sql": "{{ config(database=target.database) }} select * from {{ ref('mart') }}",
@@ -92,7 +91,6 @@ PROJECTS = [
     ),
     Project(
         name="hooks_of_models",
-        quick=True,
         prepare=_JOURNAL,
         files={
             "models/mart.sql": "{{ config(pre_hook=[note('avant'), {'sql': note('hors'), 'transaction': false}], post_hook=["

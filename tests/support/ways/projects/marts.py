@@ -45,7 +45,6 @@ PROJECTS = [
     ),
     Project(
         name="marts_in_public",
-        quick=True,
         prepare="create table public.a_nous (id integer); create view public.vue as select 1 as id",
         files={"models/mart.sql": "select 1 as id", "models/base.sql": "{{ config(materialized='view') }} select 1 as id"},
         config=TABLES,

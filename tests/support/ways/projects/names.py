@@ -85,7 +85,6 @@ PROJECTS = [
     ),
     Project(
         name="reserved_words",
-        quick=True,
         files={
             "models/select.sql": 'select 1 as "from", 2 as "table", 3 as "user", 4 as "end"',
             "models/table.sql": 'select "from", "end" from {{ ref(\'select\') }}',
