@@ -121,6 +121,7 @@ class ForeignKey:
 
 TABLE: Final = "r"
 VIEW: Final = "v"
+MATERIALIZED_VIEW: Final = "m"
 
 _COLUMNS: Final[LiteralString] = """
     select attrelid, attname, format_type(atttypid, atttypmod),

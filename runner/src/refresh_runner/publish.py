@@ -22,7 +22,20 @@ from psycopg import sql
 from refresh_api.spec import Vacuum
 from refresh_runner import carried, older_snapshots, own_relations, replication
 from refresh_runner.carried import Pair
-from refresh_runner.catalog import TABLE, VIEW, ForeignKey, Relation, Seen, View, foreign_keys_to, hanging_on, plain_names, seen, views_on
+from refresh_runner.catalog import (
+    MATERIALIZED_VIEW,
+    TABLE,
+    VIEW,
+    ForeignKey,
+    Relation,
+    Seen,
+    View,
+    foreign_keys_to,
+    hanging_on,
+    plain_names,
+    seen,
+    views_on,
+)
 from refresh_runner.derived_names import aside, before, beside, in_passing
 from refresh_runner.failures import may_pass
 from refresh_runner.merge import SETTINGS, DifferentError, Merge, fits, write_all
@@ -399,10 +412,11 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
 
 
 def _check_kind(connection: psycopg.Connection, relation: Relation) -> None:
-    """Raise NotPublishableError if something is live that no table can take the place of: all but a table, or a view that nobody reads."""
+    """Raise NotPublishableError if no table can take the place of what is live: of all but a table, or a view that nobody reads."""
     with plain_names(connection):
         live = seen(connection, [relation], {}).get(relation)
-        if live and live.kind != TABLE and (live.kind != VIEW or views_on(connection, live.oid) or hanging_on(connection, live.oid)):
+        is_replaced = live is None or live.kind in (TABLE, VIEW, MATERIALIZED_VIEW)
+        if live and live.kind != TABLE and (not is_replaced or views_on(connection, live.oid) or hanging_on(connection, live.oid)):
             raise NotPublishableError(f"{relation} is there and is not a table that could be published: drop it, or publish directly")
 
 
@@ -451,7 +465,8 @@ def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms
         if not again:
             own_relations.note(connection, place, terms.maker)
     elif live:
-        connection.execute(sql.SQL("drop view {}").format(target.sql))
+        kind = sql.SQL("materialized view" if live.kind == MATERIALIZED_VIEW else "view")
+        connection.execute(sql.SQL("drop {} {}").format(kind, target.sql))
     _change_schema(connection, source, target.schema)
     own_relations.forget(connection, target)
     carried.grant_defaults(connection, [Pair(built.oid, built.oid, target)])

@@ -230,19 +230,20 @@ def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connecti
     "made",
     [
         "create table marts.a (id int) partition by list (id)",
-        "create materialized view marts.a as select 1 as id",
+        "create materialized view marts.a as select 1 as id; create view marts.vue as select id from marts.a",
         "create view marts.a as select 1 as id; create view marts.vue as select id from marts.a",
         "create sequence marts.a",
     ],
     ids=["partitioned", "materialized view", "view that another reads", "sequence"],
 )
 def test_what_no_table_can_take_the_place_of_is_refused_before_anything_is_built(holder: psycopg.Connection, made: str) -> None:
-    """The control: a view that nobody reads is replaced, as dbt replaces it."""
+    """The control: a view, also a materialized one, that nobody reads is replaced, as dbt replaces it."""
     holder.execute(made.encode())
     with pytest.raises(NotPublishableError, match=r"marts\.a is there and is not a table that could be published: drop it"):
         make_way(holder, [A], [], TERMS.maker)
-    holder.execute("create view marts.b as select 1 as id")
-    make_way(holder, [B], [], TERMS.maker)
-    build(holder, "select 2 as id", mart=B)
-    assert put_live(holder, B) == {Way.MOVE}
-    assert rows(holder, "select id from marts.b") == [(2,)]
+    for kind in ("view", "materialized view"):
+        holder.execute(f"drop table if exists marts.b; create {kind} marts.b as select 1 as id".encode())
+        make_way(holder, [B], [], TERMS.maker)
+        build(holder, "select 2 as id", mart=B)
+        assert put_live(holder, B) == {Way.MOVE}
+        assert rows(holder, "select id from marts.b") == [(2,)]
