@@ -24,11 +24,14 @@ class Pair:
     """Where readers find the target."""
     grants_stated: bool = False
     """Whether the project states who may read it; then nobody else may."""
+    texts_stated: bool = False
+    """Whether the project's descriptions are its comments; then there are no others."""
 
 
 _PAIRS: Final[LiteralString] = """
     with pair as (
-        select * from unnest(%(sources)s::oid[], %(targets)s::oid[], %(schemas)s::text[]) as pair (source, target, schema)
+        select * from unnest(%(sources)s::oid[], %(targets)s::oid[], %(schemas)s::text[], %(texts_stated)s::bool[])
+            as pair (source, target, schema, texts_stated)
     )"""
 # Rights on a table and on its columns; the owner's own are left alone. Beside what the source has: what PostgreSQL gives on a new table
 # of the source's owner in that schema (alter default privileges).
@@ -115,9 +118,16 @@ _MATCHES: Final[LiteralString] = """
         format(' is %%L', w.text))
     from pair p join texts w on w.objoid = p.source
     left join both_columns c on c.target = p.target and c.source_number = w.objsubid
-    where (w.objsubid = 0 or c.target_number is not null) and not exists (
+    where (w.objsubid = 0 or c.target_number is not null) and (%(matched)s or w.provider <> '' or not p.texts_stated) and not exists (
         select from texts o where o.objoid = p.target and o.objsubid = coalesce(c.target_number, 0) and o.provider = w.provider
         and (o.text = w.text or not %(matched)s))
+    union all
+    select concat('comment', case o.objsubid when 0 then format(' on table %%s', p.target::regclass)
+        else format(' on column %%s.%%I', p.target::regclass, c.attname) end, ' is null')
+    from pair p join texts o on o.objoid = p.target and o.provider = ''
+    left join both_columns c on c.target = p.target and c.target_number = o.objsubid
+    where %(matched)s and p.texts_stated and (o.objsubid = 0 or c.source_number is not null) and not exists (
+        select from texts w where w.objoid = p.source and w.objsubid = coalesce(c.source_number, 0) and w.provider = '')
     union all
     -- Set without a lock that readers would notice.
     select format('alter table %%s set (%%s = %%L)', target::regclass, prefix || split_part(option, '=', 1),
@@ -214,6 +224,7 @@ def _perform(connection: psycopg.Connection, query: LiteralString, pairs: Sequen
         "sources": [pair.source for pair in pairs],
         "targets": [pair.target for pair in pairs],
         "schemas": [pair.place.schema for pair in pairs],
+        "texts_stated": [pair.texts_stated for pair in pairs],
         "matched": matched,
     }
     for (statement,) in connection.execute(query, parameters).fetchall():

@@ -95,6 +95,8 @@ class TableModel:
     """Whether the project states who may read it."""
     read_by: Mapping[str, Relation]
     """Models of the same run that read it, by name, and where they are built."""
+    texts_stated: bool = False
+    """Whether its descriptions are to be comments in the warehouse."""
 
 
 class Dbt:
@@ -241,6 +243,7 @@ class Dbt:
                     for reader in models
                     if reader.id in places and node.unique_id in parents(self.manifest, self._node(reader))
                 },
+                any((node.config.get("persist_docs") or {}).values()),
             )
             for node in ours
             if node.config.materialized == "table"

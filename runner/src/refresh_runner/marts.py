@@ -77,7 +77,7 @@ class Marts:
         for relation, table in swapped(self._plan, dbt, built, checks).items():
             place = beside(relation)
             dbt.put(table, place.schema, own_relations.noted_by_dbt(self._connection, place, self._maker))
-            self._swapped[relation] = Mart(relation, table.grants_stated)
+            self._swapped[relation] = Mart(relation, table.grants_stated, table.texts_stated)
             self._ids[relation] = table.id
 
     def make_way(self, kept: Collection[str]) -> None:

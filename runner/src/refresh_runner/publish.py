@@ -76,6 +76,8 @@ class Mart:
     """Where readers find it."""
     grants_stated: bool = False
     """Whether the dbt project states who may read it; else what was granted by hand stays too."""
+    texts_stated: bool = False
+    """Whether the project's descriptions are its comments; else those by hand stay too."""
 
 
 @dataclass(frozen=True)
@@ -285,6 +287,11 @@ class Scene:
         of = {mart.relation: mart for mart in self.marts}
         return [of[relation] for relation in done]
 
+    def pair(self, mart: Mart) -> Pair:
+        """Return what was built, and what is to become as it is."""
+        relation = mart.relation
+        return Pair(self.built[relation].oid, self.live[relation].oid, relation, mart.grants_stated, mart.texts_stated)
+
     def merge(self, mart: Mart) -> Merge:
         """Return how a mart's rows are to be written."""
         live = self.live[mart.relation]
@@ -345,11 +352,7 @@ def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms:
             moved |= {mart.relation: f"can't be changed row by row ({why})" for mart in group}
         else:
             done |= written
-    by_rows = [mart for mart in scene.marts if mart.relation in done]
-    carried.match(
-        connection,
-        [Pair(scene.built[mart.relation].oid, scene.live[mart.relation].oid, mart.relation, mart.grants_stated) for mart in by_rows],
-    )
+    carried.match(connection, [scene.pair(mart) for mart in scene.marts if mart.relation in done])
     _drop(connection, [beside(relation) for relation in done])
     if unprotected(scene.standbys, terms.vacuum) is not None:
         _analyze(connection, [*(relation for relation, written in done.items() if written.changed), *map(beside, moved)])
@@ -373,10 +376,6 @@ def _write_rows(connection: psycopg.Connection, scene: Scene, group: Sequence[Ma
             merge.keep(connection, before(merge.target))
             own_relations.note(connection, before(merge.target), terms.maker)
     changed = write_all(connection, merges)
-    carried.match(
-        connection,
-        [Pair(merge.built.oid, merge.live.oid, merge.target, mart.grants_stated) for mart, merge in zip(group, merges, strict=True)],
-    )
     return {relation: Written(Way.ROWS, _count(connection, relation), count) for relation, count in changed.items()}
 
 
@@ -407,7 +406,7 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
     going = [scene.live[mart.relation].oid for mart in marts if mart.relation in scene.live]
     for mart in marts:
         _check_movable(connection, scene, mart, why[mart.relation], going)
-    _lock(connection, [mart.relation for mart in marts if mart.relation in scene.live], ends)
+    _lock(connection, [mart.relation for mart in marts if (live := scene.live.get(mart.relation)) and live.kind != MATERIALIZED_VIEW], ends)
     return {mart.relation: _move(connection, mart, scene, terms) for mart in marts}
 
 
@@ -460,13 +459,16 @@ def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms
     if live and live.kind == TABLE:
         with plain_names(connection):
             views, statistics = views_on(connection, live.oid), carried.taken_statistics(connection, live.oid, built.traits)
-        carried.give(connection, [Pair(live.oid, built.oid, target, mart.grants_stated)])
+        carried.give(connection, [Pair(live.oid, built.oid, target, mart.grants_stated, mart.texts_stated)])
         _change_schema(connection, target, place.schema)
         if not again:
             own_relations.note(connection, place, terms.maker)
     elif live:
         kind = sql.SQL("materialized view" if live.kind == MATERIALIZED_VIEW else "view")
+        # PostgreSQL locks no materialized view beforehand.
+        connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
         connection.execute(sql.SQL("drop {} {}").format(kind, target.sql))
+        connection.execute("set local lock_timeout = default")
     _change_schema(connection, source, target.schema)
     own_relations.forget(connection, target)
     carried.grant_defaults(connection, [Pair(built.oid, built.oid, target)])
