@@ -101,7 +101,6 @@ models:
             Edit(files={"models/mart.yml": "models: [{name: mart, description: autre}]"}),
             Edit(files={"models/mart.yml": "models: [{name: mart}]"}),
         ),
-        differs="row 18: a description that was taken out of the project stays",
     ),
     Project(
         name="grants_config",
