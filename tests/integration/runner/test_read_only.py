@@ -14,14 +14,14 @@ from support.runs import Bench
 @contextmanager
 def a_role(bench: Bench, *settings: str) -> Iterator[None]:
     """Run as a role with these settings, which may do nothing yet."""
-    bench.database.run("create role lecteur login password 'lecteur-9'")
+    bench.database.run("create role lecteur_sans_ecrire login password 'lecteur_sans_ecrire-9'")
     for setting in settings:
-        bench.database.run(f"alter role lecteur set {setting}")
-    bench.secrets["warehouse"] |= {"user": "lecteur", "password": "lecteur-9"}
+        bench.database.run(f"alter role lecteur_sans_ecrire set {setting}")
+    bench.secrets["warehouse"] |= {"user": "lecteur_sans_ecrire", "password": "lecteur_sans_ecrire-9"}
     try:
         yield
     finally:
-        bench.database.run("drop owned by lecteur; drop role lecteur")
+        bench.database.run("drop owned by lecteur_sans_ecrire; drop role lecteur_sans_ecrire")
 
 
 def test_a_read_only_server_is_tried_again_and_named(bench: Bench):
@@ -31,7 +31,7 @@ def test_a_read_only_server_is_tried_again_and_named(bench: Bench):
         assert ran.code == 75
         assert "takes no writes (default_transaction_read_only is on)" in ran.messages
         last = bench.run(failures=2)
-        bench.database.run("alter role lecteur reset default_transaction_read_only")
+        bench.database.run("alter role lecteur_sans_ecrire reset default_transaction_read_only")
         control = bench.run(failures=2)
     assert last.words is not None
     assert control.words is not None
@@ -47,7 +47,7 @@ def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(bench: Bench, pa
         assert ran.words is not None
         assert (ran.code, ran.words.reason) == (1, Reason.PRIVILEGE_MISSING)
         name = str(bench.database.rows("select current_database()")[0][0])
-        statement = f'alter role "lecteur" in database "{name}" set search_path = "public"'
+        statement = f'alter role "lecteur_sans_ecrire" in database "{name}" set search_path = "public"'
         assert statement in (ran.words.message or "")
         bench.database.run(statement)
         again = bench.run()
