@@ -61,7 +61,7 @@ class Aside:
 
     def put(self, node: ManifestNode, schema: str, names: Names, note: str = "") -> None:
         """Have a model built in this schema, and read there by all that refers to it; `note` is a statement of ours among its hooks."""
-        self._notes |= {note} - {""}
+        self._notes |= {note.strip()} - {""}
         self._live[node.unique_id] = _Place.of(node, names)
         live, node.schema = names.in_sql(node), schema
         if node.relation_name:

@@ -51,6 +51,11 @@ def aside(relation: Relation) -> Relation:
     return Relation(derived(relation.schema, _REPLACED), relation.table)
 
 
+def is_derived(relation: Relation) -> bool:
+    """Return whether a relation is in a schema whose name is derived from a mart's."""
+    return relation.schema.endswith((_NEXT, _PREVIOUS, _REPLACED))
+
+
 def for_readers(places: Iterable[Relation], swapped: Iterable[Relation]) -> list[Relation]:
     """Return where readers find what is built at these places, some of them beside the live marts that are `swapped`."""
     live = {beside(relation): relation for relation in swapped}

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from refresh_runner import tables
 from refresh_runner.catalog import Relation
-from refresh_runner.derived_names import before, beside
+from refresh_runner.derived_names import before, beside, is_derived
 from refresh_runner.warehouse import ensure, quick
 
 TABLE: Final = tables.Table(
@@ -139,12 +139,12 @@ def noting(own: sql.Composable, place: Relation, maker: Maker) -> sql.Composed:
 
 
 def noted_by_dbt(connection: psycopg.Connection, place: Relation, maker: Maker) -> str:
-    """Return the statement that does the same in another session, whatever its search path is."""
+    """Return the statement that does the same in another session, whatever its search path is; as dbt sends it, which trims each hook."""
     row = connection.execute(
         "select nspname, relname from pg_class c join pg_namespace n on n.oid = relnamespace where c.oid = to_regclass(%s)", [TABLE.name]
     ).fetchone()
     schema, name = row or ("public", TABLE.name)
-    return noting(sql.Identifier(schema, name), place, maker).as_string(connection)
+    return noting(sql.Identifier(schema, name), place, maker).as_string(connection).strip()
 
 
 def there(connection: psycopg.Connection, places: Iterable[Relation]) -> list[Found]:
@@ -155,10 +155,14 @@ def there(connection: psycopg.Connection, places: Iterable[Relation]) -> list[Fo
 
 
 def of_refresh(connection: psycopg.Connection, refresh: str) -> list[Relation]:
-    """Return the tables beside the live ones that were made for a refresh and are still there."""
+    """Return the tables beside the live ones that were made for a refresh and are still there.
+
+    Whatever the notes say, a table in a schema of another kind is none: to drop it could be to drop a live mart.
+    """
     if connection.execute("select to_regclass(%s) is null", [TABLE.name]).fetchone() == (True,):
         return []
-    return [Relation(str(schema), str(name)) for schema, name in connection.execute(_OF_REFRESH, [refresh])]
+    found = [Relation(str(schema), str(name)) for schema, name in connection.execute(_OF_REFRESH, [refresh])]
+    return [place for place in found if is_derived(place)]
 
 
 def drop(connection: psycopg.Connection, places: Iterable[Relation]) -> None:

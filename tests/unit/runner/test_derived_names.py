@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from refresh_runner.catalog import Relation
-from refresh_runner.derived_names import aside, before, beside, clipped, for_readers, in_passing, unfit
+from refresh_runner.derived_names import aside, before, beside, clipped, for_readers, in_passing, is_derived, unfit
 
 
 def test_short_names_have_their_suffix() -> None:
@@ -61,3 +61,10 @@ def test_names_that_cannot_work_are_said(built: list[Relation], swapped: list[Re
     """With what to do; names that only look dangerous are let through."""
     found = list(unfit(built, swapped))
     assert (problem in found[0]) if problem else found == []
+
+
+@pytest.mark.parametrize("schema", ["marts", "m" * 63, "é" * 31])
+def test_a_place_beside_a_mart_is_told_from_the_marts_own(schema: str):
+    """Only what is in such a place is ever dropped."""
+    mart = Relation(schema, "mart")
+    assert [is_derived(place) for place in (beside(mart), before(mart), aside(mart), mart)] == [True, True, True, False]
