@@ -10,6 +10,6 @@ from support.ways.projects import all_projects
 
 
 @pytest.mark.parametrize("project", all_projects(), ids=lambda project: project.name)
-def test_every_way_comes_to_the_same(stage: Stage, project: Project) -> None:
+def test_every_way_comes_to_the_same(ways: Stage, project: Project) -> None:
     """Relations, rows, grants, constraints, results and exit codes, after each run; or it is refused."""
-    assert stage.verdict(project, tuple(Way)) == []
+    assert ways.verdict(project, tuple(Way)) == []

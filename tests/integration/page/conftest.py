@@ -39,7 +39,7 @@ class Ground:
         return running(self.api.server, NAMESPACE, self.account, self.home, settings)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def ground(
     contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:

@@ -78,18 +78,18 @@ PLANTED = {
 
 
 @pytest.fixture(scope="module")
-def base(stage: Stage) -> Iterator[Database]:
+def base(ways: Stage) -> Iterator[Database]:
     """A database of which others are copies."""
-    database = create_database(stage.server, "egal")
+    database = create_database(ways.server, "egal")
     database.run(TABLE)
     yield database
     drop_database(database)
 
 
 @pytest.mark.parametrize("project", QUICK, ids=lambda project: project.name)
-def test_every_way_comes_to_the_same(stage: Stage, project: Project) -> None:
+def test_every_way_comes_to_the_same(ways: Stage, project: Project) -> None:
     """Relations, rows, grants, constraints, results and exit codes, after each run; or it is refused."""
-    assert stage.verdict(project) == []
+    assert ways.verdict(project) == []
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -107,32 +107,32 @@ def test_each_difference_is_told(postgres: EmbeddedPostgres, base: Database, nam
     assert any(line.startswith(fact) for line in said), said
 
 
-def test_a_difference_between_the_ways_is_told(stage: Stage) -> None:
+def test_a_difference_between_the_ways_is_told(ways: Stage) -> None:
     """The positive control of the whole: one project whose outcome hangs on the way it is run."""
     one = replace(CONTROL, name="temoin_env", files={**CONTROL.files, "models/mart.sql": _BY_WAY})
-    said = "\n".join(stage.compared(one))
+    said = "\n".join(ways.compared(one))
     assert "run 1: rows dwh.mart: plain dbt: 1 rows" in said
     assert "run 1: relation dwh.mart: plain dbt: kind r" in said
     assert "run 1: test.essai.accepted_values_mart_a__1." in said
     assert "run 1: exit code: plain dbt: 0 / Swap: 1" in said
 
 
-def test_an_exit_code_is_told(stage: Stage) -> None:
+def test_an_exit_code_is_told(ways: Stage) -> None:
     """A project that fails every way is not what was meant, unless it says so."""
     failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=())
-    assert "plain dbt ended with 1, not 0" in stage.compared(failing)
-    assert stage.compared(replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))) == []
+    assert "plain dbt ended with 1, not 0" in ways.compared(failing)
+    assert ways.compared(replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))) == []
 
 
-def test_what_is_not_refused_is_told(stage: Stage) -> None:
+def test_what_is_not_refused_is_told(ways: Stage) -> None:
     """The positive control of `refused`: lint and run do not say it, and the run changes something."""
-    said = "\n".join(stage.refused(replace(CONTROL, name="temoin_refus", refused="no such words", refused_by=(Way.SWAP,))))
+    said = "\n".join(ways.refused(replace(CONTROL, name="temoin_refus", refused="no such words", refused_by=(Way.SWAP,))))
     assert "Swap: lint refuses nothing" in said
     assert "Swap: the run does not say 'no such words'" in said
     assert "Swap: although refused: relation dwh.mart: before: (nothing)" in said
 
 
-def test_a_mark_is_taken_away_once_it_holds_no_more(stage: Stage) -> None:
+def test_a_mark_is_taken_away_once_it_holds_no_more(ways: Stage) -> None:
     """A project that is said to differ, and does not, fails."""
-    said = stage.verdict(replace(CONTROL, name="temoin_marque", differs="row 0: an example"))
+    said = ways.verdict(replace(CONTROL, name="temoin_marque", differs="row 0: an example"))
     assert said == ["it is the same now: take its mark away (row 0: an example)"]

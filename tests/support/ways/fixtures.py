@@ -10,7 +10,7 @@ from support.ways.warm import Warm
 
 
 @pytest.fixture(scope="session")
-def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def ways(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """With the roles that projects use."""
     folder = tmp_path_factory.mktemp("ways")
     with Warm("plain", folder) as plain, Warm("ours", folder) as ours:
