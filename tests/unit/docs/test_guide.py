@@ -125,3 +125,15 @@ def test_links_of_the_front_door_lead_somewhere():
             path, _, anchor = target.partition("#")
             if "://" not in target:
                 assert (ROOT / name).parent.joinpath(path).exists() if path else anchor in headings, f"{name}: {target}"
+
+
+def test_the_threat_model_names_tests_that_exist():
+    """A line whose test was renamed or removed holds nothing."""
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", (DOCS / "threats.md").read_text())
+    assert len(named) > 25
+    missing = [
+        f"{path}::{test}"
+        for path, test in named
+        if not (ROOT / path).is_file() or (test and f"def {test}(" not in (ROOT / path).read_text())
+    ]
+    assert not missing, "\n".join(missing)
