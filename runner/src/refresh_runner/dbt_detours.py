@@ -1,4 +1,7 @@
-"""What of a project names a mart's live table in another way than by `ref`, as far as that can be seen without running it."""
+"""What of a project goes past the place where a mart is built: it names the live table in another way than by `ref`, or stays on it.
+
+As far as that can be seen without running it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from refresh_runner.catalog import Relation
 from refresh_runner.dbt_aside import by_name
 from refresh_runner.dbt_names import Names
-from refresh_runner.dbt_quick import node_of
+from refresh_runner.dbt_quick import node_of, parents
 from refresh_runner.sql_names import code_of, named
 from refresh_runner.steps import Node
 
@@ -34,6 +37,7 @@ def detours(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relat
             yield from (by_name(who, relation) for relation in named(text, others))
         yield from (by_name(f"{each.name}, by the source {name},", relation) for name, relation in _sources(manifest, node, others))
         yield from _of_hooks(manifest, node, marts.values(), own)
+        yield from _of_views(manifest, node, marts)
 
 
 def _sources(manifest: Manifest, node: AnyNode, marts: Collection[Relation]) -> Iterator[tuple[str, Relation]]:
@@ -55,6 +59,14 @@ def _of_hooks(manifest: Manifest, node: AnyNode, marts: Collection[Relation], ow
             if own and kind == "pre_hook" and _THIS.search(code_of(hook.sql)):
                 message = f"{who} names `this`, and {own} is built beside the live table, where nothing is yet"
                 yield f"{message}: use a post-hook, or publish: Direct"
+
+
+def _of_views(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
+    """A test that stores what it finds as a view leaves one that reads the place where the mart was built."""
+    if str(node.config.get("store_failures_as")) == "view":
+        for id_ in sorted(parents(manifest, node) & marts.keys()):
+            message = f"the test {node.name} stores what it finds as a view, which would hold on to the place where {marts[id_]} is built"
+            yield f"{message}: set store_failures_as: table, or publish: Direct"
 
 
 def _called(manifest: Manifest, name: str) -> Iterator[str]:

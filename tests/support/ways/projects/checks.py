@@ -59,14 +59,24 @@ models:
             "models/sources.yml": SOURCES,
             "models/mart.sql": "select id, zone from {{ source('src', 'lignes') }}",
             "models/mart.yml": "models: [{name: mart, columns: [{name: zone, data_tests: [{unique: {config: {store_failures: true}}},"
-            " {not_null: {config: {store_failures_as: view, severity: warn}}}]}, {name: id, data_tests: [{unique: {config: {store_failures: true,"
+            " {not_null: {config: {store_failures_as: table, severity: warn}}}]}, {name: id, data_tests: [{unique: {config: {store_failures: true,"
             " schema: rejets, alias: doubles}}}]}]}]",
         },
         config=TABLES,
         marts=("dwh.mart",),
         tests="Warn",
         codes={Way.PLAIN: 1},
-        differs="row 23: a view that a test stores hangs on the table in the staging schema, which then can't be dropped",
+    ),
+    Project(
+        name="tests_that_store_views",
+        files={
+            "models/mart.sql": "select 1 as id",
+            "models/mart.yml": "models: [{name: mart, columns: [{name: id, data_tests: [{unique: {config: {store_failures_as: view}}}]}]}]",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        tests="Warn",
+        refused="store_failures_as: table",
     ),
     Project(
         name="tests_settings_of_the_project",
