@@ -22,7 +22,7 @@ def is_ended(one: socket.socket) -> bool:
     one.settimeout(0.2)
     taken = 0
     try:
-        while part := one.recv(4096):
+        while part := one.recv(65536):
             taken += len(part)
             if taken > SIZE:
                 return False

@@ -25,7 +25,6 @@ PROJECTS = [
     ),
     Project(
         name="warn_error_options",
-        quick=True,
         files=_TWICE,
         config=_TABLES + "flags: {warn_error_options: {error: all, warn: [NoNodesForSelectionCriteria]}, fail_fast: true, debug: true}\n",
         marts=("dwh.mart",),
@@ -58,7 +57,6 @@ models:
     ),
     Project(
         name="another_version_of_dbt",
-        quick=True,
         files={"models/mart.sql": "select 1 as id"},
         config=_TABLES + "require-dbt-version: '>=1.99.0'\n",
         marts=("dwh.mart",),

@@ -28,7 +28,6 @@ _TABLES = "models: {+materialized: table}\n"
 PROJECTS = [
     Project(
         name="function",
-        quick=True,
         files={**_FUNCTION, **_MART},
         config=_TABLES,
         marts=("dwh.mart",),

@@ -74,7 +74,6 @@ PROJECTS = [
     ),
     Project(
         name="post_hooks_of_a_mart",
-        quick=True,
         files={
             "models/mart.sql": _HOOKED,
         },
@@ -119,7 +118,6 @@ PROJECTS = [
     ),
     Project(
         name="a_mart_by_its_name",
-        quick=True,
         files={
             "models/mart.sql": "select 1 as id",
             "models/lecteur.sql": '-- depends_on: {{ ref("mart") }}\nselect id from "dwh"."mart"',

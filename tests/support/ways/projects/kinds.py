@@ -136,7 +136,6 @@ models: {+materialized: table}
     ),
     Project(
         name="ephemeral_in_a_row",
-        quick=True,
         prepare=SOURCE,
         files={
             "models/sources.yml": SOURCES,

@@ -163,7 +163,6 @@ PROJECTS = [
     ),
     Project(
         name="variables_of_every_type",
-        quick=True,
         files={
             "models/mart.sql": "select {{ var('entier') }} as entier, '{{ var('humeur') }}' as humeur, '{{ var('petit') is float }} {{ var('petit') }}' as petit,"
             " '{{ var('texte_bizarre') | replace(\"'\", \"''\") }}' as bizarre, '{{ var('oui') is string }} {{ var('jour_texte') is string }}' as textes, '{{ var('texte') }}' as texte, {{ var('vrai') }} as vrai,"

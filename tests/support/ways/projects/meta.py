@@ -28,7 +28,6 @@ PROJECTS = [
         _ID + "      - {name: zone, data_type: varchar(20), constraints: [{type: unique}, {type: check, expression: \"zone <> ''\"}]}\n"
         "      - {name: prix, data_type: 'numeric(8,2)'}\n",
         "select id, 'zone ' || id as zone, id * 1.5 as prix from generate_series(1, {{ 10 if is_incremental() else 12 }}) as s(id)",
-        quick=True,
     ),
     contract(
         "contract_with_named_constraints",
