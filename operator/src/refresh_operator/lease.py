@@ -175,6 +175,8 @@ class Seat:
             duration=timedelta(seconds=spec.lease_duration_seconds) or DURATION,
         )
         if claim is Claim.LOST:
+            # What is another one's is not ours to give back.
+            self._renewed = None
             raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is {spec.holder_identity or 'nobody'}'s by now")
         if claim is Claim.TAKE:
             await self._write(self._seen, holder=self._at.holder)
