@@ -61,6 +61,7 @@ class Aside:
 
     def put(self, node: ManifestNode, schema: str, names: Names, note: str = "") -> None:
         """Have a model built in this schema, and read there by all that refers to it; `note` is a statement of ours among its hooks."""
+        # dbt trims each hook before it sends it.
         self._notes |= {note.strip()} - {""}
         self._live[node.unique_id] = _Place.of(node, names)
         live, node.schema = names.in_sql(node), schema

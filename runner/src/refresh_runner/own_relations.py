@@ -139,12 +139,12 @@ def noting(own: sql.Composable, place: Relation, maker: Maker) -> sql.Composed:
 
 
 def noted_by_dbt(connection: psycopg.Connection, place: Relation, maker: Maker) -> str:
-    """Return the statement that does the same in another session, whatever its search path is; as dbt sends it, which trims each hook."""
+    """Return the statement that does the same in another session, whatever its search path is."""
     row = connection.execute(
         "select nspname, relname from pg_class c join pg_namespace n on n.oid = relnamespace where c.oid = to_regclass(%s)", [TABLE.name]
     ).fetchone()
     schema, name = row or ("public", TABLE.name)
-    return noting(sql.Identifier(schema, name), place, maker).as_string(connection).strip()
+    return noting(sql.Identifier(schema, name), place, maker).as_string(connection)
 
 
 def there(connection: psycopg.Connection, places: Iterable[Relation]) -> list[Found]:
