@@ -153,7 +153,7 @@ class Resources(SpecModel):
 class RefreshSpec(SpecModel):
     """What to refresh and when."""
 
-    title: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log; the refresh's name unless given.")
+    title: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log. Defaults to the refresh's name.")
     schedule: CronLine = Field(
         description='When runs start: a cron line of five fields, as in a CronJob, for example "30 2,5,8 * * *".',
     )

@@ -178,7 +178,7 @@ class Cache(SpecModel):
         default=None,
         description="Where the API says which data it serves. Each endpoint must then answer, within `timeout`, with the version that is "
         "live: the run that published it, column version of dbt_refresh_version. While a standby is behind, or the warehouse's user may "
-        "not see whether it is, `timeout` does not count, for two minutes in all. Not looked at unless given.",
+        "not see whether it is, `timeout` does not count, for two minutes in all. Defaults to no check.",
     )
     wait_for_replicas: Duration | None = Field(
         default=None,

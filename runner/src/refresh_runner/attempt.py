@@ -322,7 +322,7 @@ class Execution:
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> CommandResult:
         """Execute the step's nodes, and again those whose error can pass; return the last result of each.
 
-        A problem that can pass is over once another command has none; one that stays is not tried again.
+        A transient problem is over once another command has none; any other is not retried.
         """
         nodes = self._outlook.nodes[step.name]
         found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._outlook.kept}
