@@ -24,8 +24,9 @@ from refresh_api.order import Order
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.access import Access
 from refresh_runner.catalog import Relation
+from refresh_runner.clock import Clock
+from refresh_runner.counting import count
 from refresh_runner.derived_names import beside
-from refresh_runner.journal import Clock
 from refresh_runner.plan import Attempt, MartCheck, ValidationStep, plan_for
 from refresh_runner.publish import Mart, Terms, publish, tidy
 from refresh_runner.warehouse import Warehouse
@@ -133,7 +134,7 @@ class Floor:
         marts = [Mart(Relation(check.schema, check.table)) for check in checks]
         for check, mart in zip(checks, marts, strict=True):
             moved = type(check)(beside(mart.relation).schema, check.table, check.keys)
-            warehouse.count(moved, timedelta(minutes=5))
+            count(warehouse, moved, timedelta(minutes=5))
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             tidy(connection, publish(connection, marts, lambda _live: None, Terms(timedelta(minutes=10), lambda: None)))
         warehouse.close()

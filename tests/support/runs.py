@@ -23,9 +23,9 @@ from refresh_api.order import Order, RefreshRef, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
 from refresh_runner.access import Access
+from refresh_runner.clock import Clock
 from refresh_runner.command import Places, Surroundings, run_command
 from refresh_runner.interrupts import Interrupts
-from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
 from refresh_runner.warehouse import Warehouse
 from support.postgres import Database

@@ -47,9 +47,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_api.order import RefreshRef
+    from refresh_runner.clock import Clock
     from refresh_runner.command import Places, Surroundings, artifacts_command, cleanup_command, grants_command, plan_command, run_command
     from refresh_runner.grants import Grantee
-    from refresh_runner.journal import Clock
     from refresh_runner.shelf import Wanted
 
     # A thread that fails says so in the log, which takes secrets out, and not on standard error.

@@ -15,15 +15,18 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict
 from refresh_api.values import duration_text
-from refresh_runner import after, cache, lock, needs, refresh_log, slot
+from refresh_runner import after, cache, counting, lock, needs, refresh_log, slot
 from refresh_runner.artifacts import Artifact
+from refresh_runner.backoff import pause
+from refresh_runner.clock import Clock
+from refresh_runner.data_version import Inputs, inputs_of
 from refresh_runner.dbt import Dbt
 from refresh_runner.failing_rows import LARGEST, Ask, Rows, found_by, why_not
-from refresh_runner.failures import Failure, RunFailedError, pause
+from refresh_runner.failures import Failure, RunFailedError
 from refresh_runner.hooks import RunHooks
-from refresh_runner.inputs import Inputs, UnknownError, inputs_of, made_by, read_by
+from refresh_runner.inputs import UnknownError, made_by, read_by
 from refresh_runner.interrupts import Cause, Interrupts, StoppedError
-from refresh_runner.journal import Clock, Journal
+from refresh_runner.journal import Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.marts import Marts
 from refresh_runner.obstacles import HELD_BY, Watch
@@ -132,7 +135,9 @@ class Execution:
                 may_speak()
             self._journal.waiting(message)
 
-        lock.acquire(tools.warehouse, self._plan, tools.clock, waiting)
+        lock.acquire(
+            tools.warehouse, self._plan.order.refresh, tools.clock, waiting, on_held=self._plan.lock.on_held, wait=self._plan.lock.wait
+        )
         self.has_begun = True
         may_speak()
         self._journal.running()
@@ -442,7 +447,7 @@ class Execution:
         found = []
         usual = self._tools.ledger.usual_rows() if any(check.max_row_change is not None for check in step.marts) else {}
         for check in step.marts:
-            counts = self._tools.warehouse.count(marts.place(check), self.time_left() + _GRACE)
+            counts = counting.count(self._tools.warehouse, marts.place(check), self.time_left() + _GRACE)
             status = mart_status(check, counts, step.as_of, usual.get(check.relation))
             self._tools.ledger.mart_counted(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING

@@ -34,12 +34,13 @@ from refresh_runner.artifacts import Artifact
 from refresh_runner.attempt import Tools
 from refresh_runner.audience import Audience, Stage, refused
 from refresh_runner.cleanup import cleanup
+from refresh_runner.clock import Clock
 from refresh_runner.cluster import ACCOUNT_PATH, ApiServer, StatusWriter
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import Failure
 from refresh_runner.grants import Grantee, print_grants, print_missing
 from refresh_runner.interrupts import Interrupts
-from refresh_runner.journal import Clock, Journal
+from refresh_runner.journal import Journal
 from refresh_runner.ledger import Ledger
 from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
 from refresh_runner.plan import Attempt, Plan, plan_for

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 import psycopg
 from psycopg import sql
 
+from refresh_api.status import Reason
+from refresh_runner.failures import PASSING_HINT, Failure, RunFailedError, may_pass
 from refresh_runner.plan import MartCheck
 from refresh_runner.verdicts import MartCounts, NewestRecord
+from refresh_runner.warehouse import Warehouse, bounded, first_line, lost
 
 _TIMESTAMPTZ: Final = psycopg.postgres.types["timestamptz"].oid
 # In SQL, since Python has no infinity, no year before 1 and none after 9999. The day is counted as Python counts its ordinals.
@@ -16,7 +20,24 @@ _AS_DATE: Final = """
     select d::text, case when isfinite(d) then d - date '0001-01-01' + 1 end from (select cast(%s::text as date) as d) as found"""
 
 
-def count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
+def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCounts:
+    """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
+    connection = warehouse.connect()
+    try:
+        with bounded(connection, limit):
+            return _count(connection, check)
+    except psycopg.errors.UndefinedTable:
+        return MartCounts(error="there is no such table")
+    except psycopg.Error as error:
+        if connection.closed:
+            raise RunFailedError(lost(error)) from error
+        if may_pass(error.sqlstate):
+            message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
+            raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
+        return MartCounts(error=first_line(error))
+
+
+def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
     """Count a mart; psycopg.Error if it can't be counted. Where only its newest record can't be told, the counts say why."""
     columns: list[sql.Composable] = [sql.SQL("count(*)")]
     if check.unique:

@@ -23,6 +23,7 @@ from refresh_api.status import Reason
 from refresh_runner import parsed
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
+from refresh_runner.data_version import Wanted
 from refresh_runner.dbt_aside import Aside
 from refresh_runner.dbt_changes import changed
 from refresh_runner.dbt_classes import spare_code_generation, spare_schemas
@@ -47,7 +48,6 @@ from refresh_runner.dbt_quick import (
 from refresh_runner.dbt_results import Lines, OnDone, OnLine, ages_of, error_text, node_results, problem_of, statements_of
 from refresh_runner.dbt_tests import Rehearsal, Scene, Statements, known
 from refresh_runner.failures import LINT_HINT, Failure, RunFailedError
-from refresh_runner.inputs import Wanted
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import CommandResult, Node, NodeState
 

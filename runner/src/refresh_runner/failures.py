@@ -32,7 +32,6 @@ PASSING: Final[Mapping[str, str]] = {
 Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (who and where we are), 42 and 22 (SQL
 and data), XX (PostgreSQL itself is broken).
 """
-_LONGEST_PAUSE: Final = 30.0
 
 READ_ONLY: Final = "25006"
 NO_SCHEMA: Final = "3F000"
@@ -44,14 +43,6 @@ CONNECTION_LOST: Final = "08006"
 def may_pass(sqlstate: str | None) -> bool:
     """Return whether an error of PostgreSQL can be gone at the next try; unknown ones are taken to stay."""
     return sqlstate is not None and sqlstate.startswith(tuple(PASSING))
-
-
-def pause(tries: int, jitter: float) -> float:
-    """Return the seconds to wait after so many failed tries: twice as long each time, so that what is overloaded recovers.
-
-    `jitter` is a number around 1, another one each time, so that runs that failed together do not come back together.
-    """
-    return min(2.0 ** (tries - 1), _LONGEST_PAUSE) * jitter
 
 
 def reason_of(sqlstate: str | None, otherwise: Reason) -> Reason:

@@ -2,28 +2,18 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from types import MappingProxyType
 
 from refresh_api.redaction import Redactor
 from refresh_api.status import EndpointStatus, MartStatus, NotificationStatus, Run, RunPhase, StepState, StepStatus, TestCounts
 from refresh_api.values import duration_text
+from refresh_runner.clock import Clock
 from refresh_runner.plan import Plan
 from refresh_runner.report import Report
 from refresh_runner.steps import StepResult
 
 Listener = Callable[[Run], None]
 Changes = Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Where time comes from: `now` is aware, `elapsed` counts seconds since the process started, `sleep` takes seconds."""
-
-    now: Callable[[], datetime]
-    elapsed: Callable[[], float]
-    sleep: Callable[[float], None]
 
 
 class Journal:

@@ -19,8 +19,8 @@ from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
 from refresh_runner import failing_rows
 from refresh_runner import ledger_sql as queries
 from refresh_runner.artifacts import ROWS, Artifact, packed
+from refresh_runner.data_version import Inputs, Snapshot
 from refresh_runner.failures import may_pass
-from refresh_runner.inputs import Inputs, Snapshot
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
 from refresh_runner.secrets import Redactor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Final
 from zlib import crc32
 
@@ -14,9 +15,8 @@ from refresh_api.order import RefreshRef
 from refresh_api.spec import OnHeld
 from refresh_api.status import Reason
 from refresh_api.values import duration_text
+from refresh_runner.clock import Clock
 from refresh_runner.failures import Failure, RunFailedError
-from refresh_runner.journal import Clock
-from refresh_runner.plan import LockPolicy, Plan
 from refresh_runner.warehouse import Warehouse
 
 NAMESPACE: Final = 0x53494754
@@ -46,13 +46,22 @@ def taken(connection: psycopg.Connection) -> bool:
     return _try(connection, NAMESPACE, WAREHOUSE_KEY)
 
 
-def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[str, bool], None]) -> None:
-    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless the policy is Fail.
+def acquire(
+    warehouse: Warehouse,
+    refresh: RefreshRef,
+    clock: Clock,
+    waiting: Callable[[str, bool], None],
+    *,
+    on_held: OnHeld,
+    wait: timedelta,
+) -> None:
+    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless `on_held` is Fail.
+
+    Where `on_held` is Wait, at most `wait` is waited for it.
 
     `waiting` is told for whom we wait, and whether no other run of this refresh is there: then the status may show that we wait.
     """
-    policy = plan.lock
-    deadline = clock.elapsed() + policy.wait.total_seconds()
+    deadline = clock.elapsed() + wait.total_seconds()
     told = ""
     with warehouse.session() as connection:
         while not taken(connection):
@@ -60,15 +69,15 @@ def acquire(warehouse: Warehouse, plan: Plan, clock: Clock, waiting: Callable[[s
             if held_by == warehouse.application_name:
                 # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
                 warehouse.end_own_sessions()
-            elif policy.on_held is not OnHeld.WAIT:
-                raise RunFailedError(_held(f"{held_by} holds the warehouse", policy))
+            elif on_held is not OnHeld.WAIT:
+                raise RunFailedError(_held(f"{held_by} holds the warehouse", on_held))
             elif clock.elapsed() >= deadline:
-                raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(policy.wait)}", policy))
+                raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(wait)}", on_held))
             elif told != held_by:
                 told = held_by
-                waiting(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, plan.order.refresh))
+                waiting(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, refresh))
             clock.sleep(min(_POLL, max(deadline - clock.elapsed(), _SHORTEST_POLL)))
-        _is_alone(connection, plan.order.refresh)
+        _is_alone(connection, refresh)
 
 
 def _is_alone(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
@@ -104,5 +113,5 @@ def _try(connection: psycopg.Connection, namespace: int, key: int) -> bool:
     return bool(row and row[0])
 
 
-def _held(message: str, policy: LockPolicy) -> Failure:
-    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", gives_way=policy.on_held is not OnHeld.FAIL)
+def _held(message: str, on_held: OnHeld) -> Failure:
+    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", gives_way=on_held is not OnHeld.FAIL)

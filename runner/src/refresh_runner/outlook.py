@@ -10,10 +10,10 @@ from refresh_api.status import Reason
 from refresh_runner import needs, privileges, spelling
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
+from refresh_runner.data_version import Wanted
 from refresh_runner.dbt import Dbt, Upstream
 from refresh_runner.derived_names import for_readers
 from refresh_runner.failures import Failure, RunFailedError
-from refresh_runner.inputs import Wanted
 from refresh_runner.marts import Marts, check_names
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.privileges import Need

@@ -16,9 +16,9 @@ from refresh_runner import lock, spelling, versions
 from refresh_runner.access import NOWHERE, Access
 from refresh_runner.catalog import Relation
 from refresh_runner.chosen import chosen_models
+from refresh_runner.clock import Clock
 from refresh_runner.dbt import Dbt
 from refresh_runner.failures import RunFailedError
-from refresh_runner.journal import Clock
 from refresh_runner.marts import swapped
 from refresh_runner.outlook import missing_of
 from refresh_runner.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep

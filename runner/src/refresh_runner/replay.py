@@ -10,8 +10,8 @@ from typing import Final
 import psycopg
 
 from refresh_api.values import duration_text
+from refresh_runner.clock import Clock
 from refresh_runner.failures import RunFailedError
-from refresh_runner.journal import Clock
 from refresh_runner.privileges import quoted
 from refresh_runner.standbys import SEE_STANDBYS, Standby, attached
 from refresh_runner.standbys import position as current_position

@@ -12,14 +12,13 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.status import Reason
-from refresh_runner import counting, sessions
+from refresh_runner import sessions
 from refresh_runner.access import Access
+from refresh_runner.backoff import pause
 from refresh_runner.catalog import Relation
-from refresh_runner.failures import CONNECTION_LOST, PASSING_HINT, Failure, RunFailedError, may_pass, pause, reason_of
-from refresh_runner.journal import Clock
-from refresh_runner.plan import MartCheck
+from refresh_runner.clock import Clock
+from refresh_runner.failures import CONNECTION_LOST, PASSING_HINT, Failure, RunFailedError, may_pass, reason_of
 from refresh_runner.tables import DDL_LOCK, Table, statements
-from refresh_runner.verdicts import MartCounts
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3
@@ -94,7 +93,7 @@ class Warehouse:
         try:
             yield connection
         except psycopg.OperationalError as error:
-            raise RunFailedError(_lost(error)) from error
+            raise RunFailedError(lost(error)) from error
 
     def give_up(self) -> None:
         """Wait for no answer any more: what does, on any thread, fails, and no further connection is made."""
@@ -129,22 +128,6 @@ class Warehouse:
                 ([each.schema for each in wanted], [each.table for each in wanted]),
             ).fetchall()
         return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
-
-    def count(self, check: MartCheck, limit: timedelta) -> MartCounts:
-        """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
-        connection = self.connect()
-        try:
-            with bounded(connection, limit):
-                return counting.count(connection, check)
-        except psycopg.errors.UndefinedTable:
-            return MartCounts(error="there is no such table")
-        except psycopg.Error as error:
-            if connection.closed:
-                raise RunFailedError(_lost(error)) from error
-            if may_pass(error.sqlstate):
-                message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
-                raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
-            return MartCounts(error=first_line(error))
 
     @contextmanager
     def quick(self) -> Iterator[psycopg.Connection]:
@@ -231,7 +214,8 @@ class Warehouse:
         )
 
 
-def _lost(error: psycopg.Error) -> Failure:
+def lost(error: psycopg.Error) -> Failure:
+    """Return the failure of a run whose connection broke."""
     passing = error.sqlstate is None or may_pass(error.sqlstate)
     return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", passing)
 

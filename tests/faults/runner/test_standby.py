@@ -19,7 +19,7 @@ import pytest
 
 from refresh_api.status import Outcome, Reason
 from refresh_runner.ahead import read_ahead
-from refresh_runner.journal import Clock
+from refresh_runner.clock import Clock
 from refresh_runner.plan import DbtSettings
 from refresh_runner.replay import Replay
 from refresh_runner.standbys import Standby, attached, position

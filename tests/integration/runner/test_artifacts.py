@@ -16,9 +16,9 @@ import pytest
 from refresh_api.order import ExitCode
 from refresh_runner import attempt
 from refresh_runner.ahead import draw_docs
+from refresh_runner.clock import Clock
 from refresh_runner.command import Surroundings, artifacts_command
 from refresh_runner.interrupts import Interrupts
-from refresh_runner.journal import Clock
 from refresh_runner.plan import DbtSettings
 from refresh_runner.shelf import Wanted
 from support.runs import Bench, Json

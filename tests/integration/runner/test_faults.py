@@ -14,8 +14,8 @@ from cluster.ports import free_port
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_runner.access import Access
+from refresh_runner.clock import Clock
 from refresh_runner.failures import RunFailedError
-from refresh_runner.journal import Clock
 from refresh_runner.lock import NAMESPACE
 from refresh_runner.warehouse import Warehouse
 from support.eventually import eventually

@@ -16,11 +16,11 @@ import yaml
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason
 from refresh_runner.access import from_variables
+from refresh_runner.clock import Clock
 from refresh_runner.command import Places, Surroundings, grants_command
 from refresh_runner.dbt import Dbt
 from refresh_runner.grants import Grantee
 from refresh_runner.interrupts import Interrupts
-from refresh_runner.journal import Clock
 from refresh_runner.plan import DbtSettings, Selection
 from refresh_runner.steps import NodeState
 from support.runs import Bench, write_project

@@ -11,6 +11,7 @@ import pytest
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
 from refresh_examples.embedded import EmbeddedPostgres
+from refresh_runner.counting import count
 from refresh_runner.plan import MartCheck
 from refresh_runner.verdicts import MartCounts, mart_status
 from refresh_runner.warehouse import Warehouse
@@ -51,7 +52,7 @@ def door(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
 
 def counts(door: Warehouse, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
     check = replace(CHECK, newest=Newest(column=column, max_age_days=0), time_zone=zone)
-    return check, door.count(check, timedelta(seconds=10))
+    return check, count(door, check, timedelta(seconds=10))
 
 
 @pytest.mark.parametrize(

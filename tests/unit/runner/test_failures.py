@@ -4,7 +4,8 @@ import psycopg
 import pytest
 
 from refresh_api.status import Reason
-from refresh_runner.failures import may_pass, pause, reason_of
+from refresh_runner.backoff import pause
+from refresh_runner.failures import may_pass, reason_of
 from refresh_runner.warehouse import RefusedError, failure_of
 
 
