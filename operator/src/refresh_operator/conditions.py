@@ -1,6 +1,5 @@
 """The conditions of a refresh, and the words that they are told in; pure."""
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -24,22 +23,13 @@ from refresh_api.values import duration
 from refresh_operator.conclusions import start_problem
 from refresh_operator.holds import Hold
 from refresh_operator.names import token_job_name
+from refresh_operator.problem import Problem
 from refresh_operator.world import Invalid, Refresh, World
 
 SOON: Final = timedelta(seconds=10)
 """A pod that has not started by then is something to tell of, also where nothing is known against it."""
 LINE: Final = 300
 """Characters of another message within a line of ours."""
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a refresh is not ready."""
-
-    reason: str
-    message: str
-    stalled: bool
-    """Whether only a change by its users can help; otherwise it heals by itself once what is missing is there."""
 
 
 def condition_of(share: OperatorShare, kind: str) -> Condition | None:

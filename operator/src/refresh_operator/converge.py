@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from refresh_api.reasons import ReadyReason
 from refresh_operator.agenda import Agenda
 from refresh_operator.cluster import Cluster
-from refresh_operator.conditions import Problem
 from refresh_operator.decide import Decision, decide
 from refresh_operator.drift import Difference
 from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable, Unreadable
@@ -18,6 +17,7 @@ from refresh_operator.logs import about
 from refresh_operator.meters import Meters
 from refresh_operator.names import Ref
 from refresh_operator.pause import PauseSign
+from refresh_operator.problem import Problem
 from refresh_operator.settings import Settings
 from refresh_operator.share import not_ready
 from refresh_operator.tell import tell

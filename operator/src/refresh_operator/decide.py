@@ -9,11 +9,12 @@ from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorShare, Outcome
 from refresh_api.values import duration
-from refresh_operator.conditions import SOON, Problem, condition_of
+from refresh_operator.conditions import SOON, condition_of
 from refresh_operator.desired import HASH_ANNOTATION, HISTORY_LIMIT, kept_objects
 from refresh_operator.drift import Difference, differences, left_by_earlier, owned_by, replacement
 from refresh_operator.holds import Hold, hold_of, scheduled_failures
 from refresh_operator.notes import Note, defaults_note, drift_note, notes_of
+from refresh_operator.problem import Problem
 from refresh_operator.requests import answer_of, cancellation_of
 from refresh_operator.runs import Ended, Patience, active_runs, ended_runs, is_watched
 from refresh_operator.settings import Settings

@@ -11,9 +11,9 @@ from refresh_api.objects import Json
 from refresh_api.order import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, clip
-from refresh_operator.conditions import Problem
 from refresh_operator.desired import token_job
 from refresh_operator.names import token_job_name
+from refresh_operator.problem import Problem
 from refresh_operator.runs import Ended, cancelled
 from refresh_operator.settings import Settings
 from refresh_operator.world import Asked, Invalid, Job, World, metadata_of

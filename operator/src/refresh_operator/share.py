@@ -9,8 +9,9 @@ from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorShare, Outcome, Phase, Reason, clip
-from refresh_operator.conditions import LINE, Problem, conditions, one_line, readiness, running
+from refresh_operator.conditions import LINE, conditions, one_line, readiness, running
 from refresh_operator.holds import Hold, last_hold
+from refresh_operator.problem import Problem
 from refresh_operator.requests import Answer, Cancellation
 from refresh_operator.runs import Ended
 from refresh_operator.slots import Judged

@@ -9,8 +9,7 @@ from typing import Final, Generic, TypeVar
 
 from refresh_page.kept import Kept
 from refresh_page.records import AwayError, Content, Records
-from refresh_page.rows import Past, RunRows
-from refresh_page.run import READ
+from refresh_page.rows import READ, Past, RunRows
 from refresh_page.seen import Ref
 
 T = TypeVar("T")

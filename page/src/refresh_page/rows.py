@@ -9,6 +9,10 @@ RUNS_SHOWN: Final = 100
 """Runs of a refresh that are looked back at."""
 NODES_SHOWN: Final = 2000
 """Nodes of a run that are shown."""
+RUN_LOG: Final = "run.log"
+FAILING_ROWS: Final = "failing_rows.json"
+READ: Final = frozenset({RUN_LOG, FAILING_ROWS})
+"""Files that a run left, and that its page shows a part of."""
 _TEXT: Final = 4000
 """Characters of a message that are read."""
 

@@ -11,14 +11,10 @@ from refresh_api.model import Model
 from refresh_api.status import EndpointStatus, NotificationStatus, Run, TestCounts
 from refresh_page.detail import RunLine, row_line, run_line
 from refresh_page.log_lines import readable
-from refresh_page.rows import MartRow, NodeRow, RunRows, StepRow
+from refresh_page.rows import FAILING_ROWS, RUN_LOG, MartRow, NodeRow, RunRows, StepRow
 from refresh_page.seen import Ref, Refresh
 
 _FAILED: Final = frozenset({"failed", "broken"})
-_LOG: Final = "run.log"
-_ROWS: Final = "failing_rows.json"
-READ: Final = frozenset({_LOG, _ROWS})
-"""Files that a run left, and that its page shows a part of."""
 Rows = tuple[Mapping[str, JsonValue], ...]
 """By column."""
 _FILE: Final = TypeAdapter(dict[str, Rows])
@@ -131,13 +127,13 @@ def run_view(
         version=told.version if told else None,
         length=max(1.0, (end - start).total_seconds(), *((step.start or 0.0) + (step.seconds or 0.0) for step in steps)),
         steps=steps,
-        failures=_failures(rows, start, files.get(_ROWS, "{}")) if rows else (),
+        failures=_failures(rows, start, files.get(FAILING_ROWS, "{}")) if rows else (),
         marts=_marts(rows, told),
         tests=told.tests if told else None,
         endpoints=tuple(told.endpoints) if told else (),
         notifications=tuple(told.notifications) if told else (),
         artifacts=tuple(Artifact(name=each.name, media_type=each.media_type, size=each.size) for each in rows.artifacts) if rows else (),
-        log_tail=readable(files.get(_LOG, "")),
+        log_tail=readable(files.get(RUN_LOG, "")),
         commands=_commands(ref, run),
         log=log,
     )

@@ -15,7 +15,7 @@ import psycopg
 from refresh_api.order import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict
 from refresh_api.values import duration_text
-from refresh_runner import after, cache, counting, lock, needs, refresh_log, slot
+from refresh_runner import after, cache, counting, lock, needs, refresh_log, schedule_guard
 from refresh_runner.artifacts import Artifact
 from refresh_runner.backoff import pause
 from refresh_runner.clock import Clock
@@ -126,7 +126,7 @@ class Execution:
     def carry_out(self, may_speak: Callable[[], None]) -> None:
         """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
         tools = self._tools
-        slot.check(self._plan.order, self._plan.attempt.run_id)
+        schedule_guard.check(self._plan.order, self._plan.attempt.run_id)
         connection = tools.warehouse.connect()
         tools.warehouse.check_writable()
 

@@ -11,7 +11,7 @@ from psycopg import sql
 from refresh_api.order import ExitCode, RefreshRef
 from refresh_runner import lock, own_relations
 from refresh_runner.failures import RunFailedError
-from refresh_runner.tables import RUN
+from refresh_runner.schema import RUN
 from refresh_runner.versions import TABLE as VERSION
 from refresh_runner.warehouse import Warehouse
 

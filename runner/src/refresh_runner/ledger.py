@@ -21,11 +21,12 @@ from refresh_runner import ledger_sql as queries
 from refresh_runner.artifacts import ROWS, Artifact, packed
 from refresh_runner.data_version import Inputs, Snapshot
 from refresh_runner.failures import may_pass
+from refresh_runner.own_tables import Table
 from refresh_runner.plan import Plan
 from refresh_runner.resume import AFRESH, Earlier, Origin, earlier_work
+from refresh_runner.schema import ARTIFACT, LEDGER, MART, NODE, STEP
 from refresh_runner.secrets import Redactor
 from refresh_runner.steps import NodeResult
-from refresh_runner.tables import ARTIFACT, LEDGER, MART, NODE, STEP, Table
 from refresh_runner.verdicts import MartCounts
 from refresh_runner.warehouse import RefusedError, Warehouse, ensure, quick
 

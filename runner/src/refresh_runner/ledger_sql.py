@@ -8,7 +8,8 @@ from typing import Final
 from psycopg import sql
 from pydantic import JsonValue
 
-from refresh_runner.tables import ARTIFACT, MART, NODE, Table
+from refresh_runner.own_tables import Table
+from refresh_runner.schema import ARTIFACT, MART, NODE
 
 CLOSE_LOST: Final = """
     update dbt_refresh_run set phase = 'Finished', outcome = 'Failed',

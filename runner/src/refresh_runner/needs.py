@@ -11,10 +11,11 @@ from refresh_runner.catalog import Relation
 from refresh_runner.dbt import Dbt
 from refresh_runner.derived_names import before, beside, for_readers
 from refresh_runner.own_relations import TABLE as RELATION
+from refresh_runner.own_tables import Table
 from refresh_runner.plan import CacheStep, MartCheck, Plan
 from refresh_runner.privileges import Need, Right
+from refresh_runner.schema import LEDGER, LOG
 from refresh_runner.steps import Node
-from refresh_runner.tables import LEDGER, LOG, Table
 from refresh_runner.versions import TABLE as VERSION
 
 TABLES: tuple[Table, ...] = (LOG, *LEDGER, VERSION, RELATION)

@@ -13,12 +13,12 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from refresh_runner import tables
 from refresh_runner.catalog import Relation
 from refresh_runner.derived_names import before, beside, is_derived
+from refresh_runner.own_tables import Table
 from refresh_runner.warehouse import ensure, quick
 
-TABLE: Final = tables.Table(
+TABLE: Final = Table(
     "dbt_refresh_relation",
     {
         "kind": "text not null",

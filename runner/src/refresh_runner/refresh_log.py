@@ -5,7 +5,7 @@ from __future__ import annotations
 from refresh_api.status import Reason
 from refresh_runner.failures import Failure, RunFailedError, may_pass, reason_of
 from refresh_runner.report import LogEntry
-from refresh_runner.tables import LOG
+from refresh_runner.schema import LOG
 from refresh_runner.warehouse import RefusedError, Warehouse, ensure
 
 

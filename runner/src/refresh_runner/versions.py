@@ -13,8 +13,8 @@ from typing import Final
 import psycopg
 from psycopg.types.json import Jsonb
 
+from refresh_runner.own_tables import Table
 from refresh_runner.publish import Live, Way
-from refresh_runner.tables import Table
 from refresh_runner.warehouse import ensure, quick
 
 TABLE: Final = Table(

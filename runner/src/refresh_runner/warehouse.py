@@ -18,7 +18,7 @@ from refresh_runner.backoff import pause
 from refresh_runner.catalog import Relation
 from refresh_runner.clock import Clock
 from refresh_runner.failures import CONNECTION_LOST, PASSING_HINT, Failure, RunFailedError, may_pass, reason_of
-from refresh_runner.tables import DDL_LOCK, Table, statements
+from refresh_runner.own_tables import DDL_LOCK, Table, statements
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3

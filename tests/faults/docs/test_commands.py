@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import yaml
 
-from refresh_runner import tables, versions
+from refresh_runner import own_tables, schema, versions
 from support.guide import ROOT, all_blocks, blocks, pages
 from support.postgres import Database
 
@@ -67,10 +67,10 @@ def log(fresh_database: Database) -> Database:
     fresh_database.run(OLD_TABLE)
     fresh_database.run("create schema dwh_marts_operationnel")
     fresh_database.run("create table dwh_marts_operationnel.mart_indemnisations (zone_id integer, montant_du numeric)")
-    for table in (tables.LOG, *tables.LEDGER, versions.TABLE):
+    for table in (schema.LOG, *schema.LEDGER, versions.TABLE):
         columns = "refresh_id run_date success models_updated notes".split()
-        found = [(table.name, column) for column in columns] if table is tables.LOG else []
-        for statement in tables.statements(table, found):
+        found = [(table.name, column) for column in columns] if table is schema.LOG else []
+        for statement in own_tables.statements(table, found):
             fresh_database.run(statement)
     return fresh_database
 
