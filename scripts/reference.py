@@ -20,9 +20,9 @@ from refresh_api.order import ExitCode, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
-from refresh_operator import desired
-from refresh_operator.figures import text_of
-from refresh_operator.world import refresh_of
+from refresh_operator.observability.metrics import text_of
+from refresh_operator.specs import desired
+from refresh_operator.state.snapshot import refresh_of
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("docs/reference")

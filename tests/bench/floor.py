@@ -22,14 +22,14 @@ from psycopg import sql
 
 from refresh_api.order import Order
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.access import Access
-from refresh_runner.catalog import Relation
-from refresh_runner.clock import Clock
-from refresh_runner.counting import count
-from refresh_runner.derived_names import beside
-from refresh_runner.plan import Attempt, MartCheck, ValidationStep, plan_for
-from refresh_runner.publish import Mart, Terms, publish, tidy
-from refresh_runner.warehouse import Warehouse
+from refresh_runner.core.clock import Clock
+from refresh_runner.model.plan import Attempt, MartCheck, ValidationStep, plan_for
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import Access
+from refresh_runner.publish.derived_names import beside
+from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
+from refresh_runner.validation.counting import count
 
 _PREFIX: Final = "@@%p@@"
 _ENTRY: Final = re.compile(r"^@@\d+@@\w+:  ", re.MULTILINE)

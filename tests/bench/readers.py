@@ -23,8 +23,8 @@ import psycopg
 
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
-from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, Terms, publish, tidy
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
 from support.laptop import ROOT, warehouse
 
 STATE = ROOT / ".state" / "bench" / "readers"

@@ -34,8 +34,8 @@ from bench.verdicts import main as judge
 from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
 from refresh_api.order import Manifest, Order
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.access import Access
-from refresh_runner.clock import Clock
+from refresh_runner.core.clock import Clock
+from refresh_runner.postgres.conninfo import Access
 from support.laptop import ROOT, SAMPLES, SEED, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
 

@@ -28,8 +28,8 @@ from bench.readers import _ONE, MARTS, RESULTS, TERMS, build
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_api.spec import Vacuum
-from refresh_runner.publish import publish, tidy
-from refresh_runner.snapshot import HeldSnapshot
+from refresh_runner.postgres.snapshot_holder import HeldSnapshot
+from refresh_runner.publish.transaction import publish, tidy
 from support.eventually import eventually
 from support.laptop import ROOT, say
 from support.runs import warehouse

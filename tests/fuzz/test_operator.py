@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from fuzz.strategies import GOOD, JOB, KEPT, POD, changed, hostile, refreshes, within
 from refresh_api.objects import UNREADABLE, object_of, unreadable
 from refresh_api.status import OperatorShare
-from refresh_operator.decide import decide
 from refresh_operator.errors import Unreadable
-from refresh_operator.figures import text_of
-from refresh_operator.kinds import REFRESHES
-from refresh_operator.mirror import Mirror
-from refresh_operator.world import Invalid, Job, Pod, World, read, refresh_of
+from refresh_operator.kube.resources import REFRESHES
+from refresh_operator.kube.store import Mirror
+from refresh_operator.observability.metrics import text_of
+from refresh_operator.reconcile.decision import decide
+from refresh_operator.state.snapshot import Invalid, Job, Pod, World, read, refresh_of
 from support.worlds import NOW, SETTINGS
 
 

@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 from fuzz.conftest import CASES
 from fuzz.strategies import DATES, ESCAPE, GOOD, MARK, RUN, is_plain, refreshes, within
 from refresh_api.objects import object_of
-from refresh_page.board import Board
-from refresh_page.history import Answer, History
-from refresh_page.live import Streams
-from refresh_page.pages import Pages
-from refresh_page.records import Content
-from refresh_page.rows import ArtifactRow, MartRow, NodeRow, Past, RunRow, RunRows, StepRow
-from refresh_page.seen import Ref, refresh_of
-from refresh_page.site import Site
-from refresh_page.web import application
+from refresh_page.kube.models import Ref, refresh_of
+from refresh_page.kube.store import Board
+from refresh_page.runlog.history import Answer, History
+from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, Past, RunRow, RunRows, StepRow
+from refresh_page.runlog.repository import Content
+from refresh_page.web.app import application
+from refresh_page.web.handlers import Site
+from refresh_page.web.sse import Streams
+from refresh_page.web.templates import Pages
 from support.worlds import NOW
 
 PAGES = Pages("")

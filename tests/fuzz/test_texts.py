@@ -22,9 +22,9 @@ from refresh_api.plain import plain
 from refresh_api.values import duration, quantity, share
 from refresh_cli.kubectl import CliError, Seen, seen_in
 from refresh_cli.show import history_text, status_text
-from refresh_runner.lint import Check
-from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
-from refresh_runner.plan import Attempt, plan_for
+from refresh_runner.cli.lint import Check
+from refresh_runner.model.loader import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.model.plan import Attempt, plan_for
 from support.worlds import NOW
 
 FILE: dict[str, object] = {

@@ -11,8 +11,8 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from refresh_runner.own_tables import Table, statements
-from refresh_runner.schema import ARTIFACT, LEDGER, MART, NODE, RUN, STEP
+from refresh_runner.postgres.own_tables import Table, statements
+from refresh_runner.runlog.schema import ARTIFACT, LEDGER, MART, NODE, RUN, STEP
 from support.sights import BROKEN, MARTS, STEPS
 
 Row = dict[str, Any]

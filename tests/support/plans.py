@@ -4,8 +4,8 @@ from datetime import date
 from pathlib import Path
 
 from refresh_api.order import Order
-from refresh_runner.orders import order_of_file
-from refresh_runner.plan import Attempt, Plan, plan_for
+from refresh_runner.model.loader import order_of_file
+from refresh_runner.model.plan import Attempt, Plan, plan_for
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
 TODAY = date(2026, 11, 23)

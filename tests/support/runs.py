@@ -22,12 +22,12 @@ from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_
 from refresh_api.order import Order, RefreshRef, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import LastWords
-from refresh_runner.access import Access
-from refresh_runner.clock import Clock
-from refresh_runner.command import Places, Surroundings, run_command
-from refresh_runner.interrupts import Interrupts
-from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
-from refresh_runner.warehouse import Warehouse
+from refresh_runner.cli.commands import Places, Surroundings, run_command
+from refresh_runner.core.clock import Clock
+from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import Access
+from refresh_runner.run.cancellation import Interrupts
 from support.postgres import Database
 
 Json = dict[str, Any]

@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from refresh_runner.lock import NAMESPACE
+from refresh_runner.postgres.advisory_lock import NAMESPACE
 from support.eventually import eventually
 from support.runs import Bench, Json, Ran, write_project
 from support.webserver import WebServer

@@ -12,10 +12,10 @@ import yaml
 
 from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUESTED_AT, TOKEN_ANNOTATION, UID_ANNOTATION
 from refresh_api.status import OperatorShare
-from refresh_operator.decide import decide
-from refresh_operator.desired import kept_objects
+from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
-from refresh_operator.world import Invalid, Job, Pod, Refresh, World, refresh_of
+from refresh_operator.specs.desired import kept_objects
+from refresh_operator.state.snapshot import Invalid, Job, Pod, Refresh, World, refresh_of
 
 NOW = datetime(2026, 3, 3, 12, 0, tzinfo=UTC)
 """A Tuesday."""

@@ -7,10 +7,10 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from refresh_operator import logs
+from refresh_operator.app import serve
 from refresh_operator.errors import OperatorError, SettingsError
+from refresh_operator.observability import logs
 from refresh_operator.settings import settings_from
-from refresh_operator.wiring import serve
 
 
 def main() -> int:

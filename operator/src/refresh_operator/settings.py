@@ -8,7 +8,7 @@ from typing import Final
 from refresh_api.names import WEBHOOK_ALLOW_HTTP_ENV
 from refresh_api.values import duration
 from refresh_operator.errors import SettingsError
-from refresh_operator.secret_rules import ANY_SECRET, SecretPolicy, SecretRules
+from refresh_operator.secret_policy import ANY_SECRET, SecretPolicy, SecretRules
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import uvicorn
 
 from refresh_api.plain import plain
-from refresh_page.board import Board
-from refresh_page.cluster import Cluster
-from refresh_page.connections import Connection
-from refresh_page.history import History
-from refresh_page.live import Streams
-from refresh_page.pages import Pages
-from refresh_page.records import Records
+from refresh_page.kube.client import Cluster
+from refresh_page.kube.store import Board
+from refresh_page.runlog.history import History
+from refresh_page.runlog.repository import Records
 from refresh_page.settings import Settings, SettingsError, settings_from
-from refresh_page.site import Site
-from refresh_page.web import application
+from refresh_page.web.app import application
+from refresh_page.web.connections import Connection
+from refresh_page.web.handlers import Site
+from refresh_page.web.sse import Streams
+from refresh_page.web.templates import Pages
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from refresh_api.names import TERMINATION_LOG_PATH
 from refresh_api.plain import plain
-from refresh_runner.interrupts import Interrupts
+from refresh_runner.run.cancellation import Interrupts
 
 _log = logging.getLogger(__name__)
 _STARTED = time.monotonic()
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that the arguments name and return its exit code."""
     chosen = parser().parse_args(arguments)
     if chosen.command == "lint":
-        from refresh_runner.lint import lint
+        from refresh_runner.cli.lint import lint
 
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), lambda check: print(plain(str(check))))
     if chosen.command == "parse":
@@ -47,10 +47,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     from refresh_api.order import RefreshRef
-    from refresh_runner.clock import Clock
-    from refresh_runner.command import Places, Surroundings, artifacts_command, cleanup_command, grants_command, plan_command, run_command
-    from refresh_runner.grants import Grantee
-    from refresh_runner.shelf import Wanted
+    from refresh_runner.cli.artifacts import Wanted
+    from refresh_runner.cli.commands import (
+        Places,
+        Surroundings,
+        artifacts_command,
+        cleanup_command,
+        grants_command,
+        plan_command,
+        run_command,
+    )
+    from refresh_runner.cli.grants import Grantee
+    from refresh_runner.core.clock import Clock
 
     # A thread that fails says so in the log, which takes secrets out, and not on standard error.
     threading.excepthook = lambda failed: _log.error(
@@ -76,9 +84,9 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
 
 
 def _parse(project: Path, files: Sequence[Path]) -> int:
-    from refresh_runner.ahead import parse as ahead
-    from refresh_runner.ahead import settings_of, usual_settings
-    from refresh_runner.orders import InvalidOrderError
+    from refresh_runner.cli.parse import parse as ahead
+    from refresh_runner.cli.parse import settings_of, usual_settings
+    from refresh_runner.model.loader import InvalidOrderError
 
     try:
         return ahead(project, [settings_of(file) for file in files] or [usual_settings()], lambda line: print(plain(line)))

@@ -11,7 +11,9 @@ import psycopg
 import pytest
 import yaml
 
-from refresh_runner import own_tables, schema, versions
+from refresh_runner.postgres import own_tables
+from refresh_runner.publish import versions
+from refresh_runner.runlog import schema
 from support.guide import ROOT, all_blocks, blocks, pages
 from support.postgres import Database
 

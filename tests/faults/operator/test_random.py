@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cluster.embedded.control_plane import ControlPlane
-from refresh_operator.conditions import SOON
+from refresh_operator.status.conditions import SOON
 from support.place import REFRESHES, Place
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.ahead import read_ahead
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
 from support.runs import Bench
 from support.scene import Scene, write_slow_project

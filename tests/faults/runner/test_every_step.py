@@ -9,7 +9,7 @@ import pytest
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason, RunPhase
-from refresh_runner.lock import NAMESPACE
+from refresh_runner.postgres.advisory_lock import NAMESPACE
 from support.scene import LABELS, STEPS, Scene
 
 KEPT = "kept from an earlier attempt"

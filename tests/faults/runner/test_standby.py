@@ -18,11 +18,11 @@ import psycopg
 import pytest
 
 from refresh_api.status import Outcome, Reason
-from refresh_runner.ahead import read_ahead
-from refresh_runner.clock import Clock
-from refresh_runner.plan import DbtSettings
-from refresh_runner.replay import Replay
-from refresh_runner.standbys import Standby, attached, position
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.core.clock import Clock
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.replay_lag import Replay
+from refresh_runner.postgres.standbys import Standby, attached, position
 from support.eventually import eventually
 from support.postgres import create_database
 from support.runs import Bench, Ran, meanwhile, warehouse, write_project

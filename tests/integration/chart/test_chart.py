@@ -11,7 +11,7 @@ import yaml
 
 from refresh_api.status import OperatorShare
 from refresh_cli.artifacts import SHOWN
-from refresh_operator.figures import text_of
+from refresh_operator.observability.metrics import text_of
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
 from support.worlds import NOW, ROOT, at, refresh

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
-from refresh_operator.desired import cronjob
-from refresh_operator.drift import differences
 from refresh_operator.settings import Settings
-from refresh_operator.world import refresh_of
+from refresh_operator.specs.desired import cronjob
+from refresh_operator.specs.diff import differences
+from refresh_operator.state.snapshot import refresh_of
 from support.apiserver import ApiServer
 from support.doors import FULL, judged, mutants, shown, with_value
 from support.worlds import UID, at

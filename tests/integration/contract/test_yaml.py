@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from refresh_runner.orders import document_of
+from refresh_runner.model.loader import document_of
 
 PLAIN = """2026-01-31 2026-01-31T10:00:00Z 1:30 12:30:45 190:20:30.15 1e3 1.5e3 +5 -5 0 00 010 08 -010 0o10 0x1F 0b11 1_000
 685_230.15 .5 1. 1.0 1.e+3

@@ -10,9 +10,9 @@ import httpx
 import psutil
 
 from cluster.ports import free_port
-from refresh_operator.agenda import Agenda
-from refresh_operator.mirror import Mirror
-from refresh_operator.probes import Health, serve_probes
+from refresh_operator.kube.store import Mirror
+from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.observability.probes import Health, serve_probes
 
 SIZE = 4 * 2**20
 

@@ -8,8 +8,8 @@ import httpx
 import psycopg
 import pytest
 
-from refresh_page.records import AwayError, Records
-from refresh_page.seen import Ref
+from refresh_page.kube.models import Ref
+from refresh_page.runlog.repository import AwayError, Records
 from support.eventually import eventually
 from support.page import secret, show
 from support.proxy import Proxy

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from refresh_api.order import ExitCode
-from refresh_runner import attempt
-from refresh_runner.ahead import draw_docs
-from refresh_runner.clock import Clock
-from refresh_runner.command import Surroundings, artifacts_command
-from refresh_runner.interrupts import Interrupts
-from refresh_runner.plan import DbtSettings
-from refresh_runner.shelf import Wanted
+from refresh_runner.cli.artifacts import Wanted
+from refresh_runner.cli.commands import Surroundings, artifacts_command
+from refresh_runner.cli.parse import draw_docs
+from refresh_runner.core.clock import Clock
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.run import executor
+from refresh_runner.run.cancellation import Interrupts
 from support.runs import Bench, Json
 
 
@@ -138,7 +138,7 @@ def odd(bench: Bench) -> Iterator[Bench]:
 
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
-    monkeypatch.setattr(attempt, "_LOOK", timedelta(seconds=3))
+    monkeypatch.setattr(executor, "_LOOK", timedelta(seconds=3))
     ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "sampleRows": 5}), RUN_ID="petit-etrange")
     assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
     found = json.loads(artifact(odd, "petit-etrange", "failing_rows.json"))

@@ -8,8 +8,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, NotPublishableError, Terms, Way, bring_back, make_way, publish
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, bring_back, make_way, publish
 from support.postgres import Database
 
 A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))

@@ -9,9 +9,9 @@ import pytest
 
 from refresh_api.status import StepState
 from refresh_api.steps import CacheVersion
-from refresh_runner.cache import Call, warm
-from refresh_runner.plan import CacheStep
-from refresh_runner.replay import Lag
+from refresh_runner.model.plan import CacheStep
+from refresh_runner.postgres.replay_lag import Lag
+from refresh_runner.run.cache_warmup import Call, warm
 from support.webserver import WebServer
 
 BEHIND = Lag("the standby replica has 3.0 MB to replay after 2s")

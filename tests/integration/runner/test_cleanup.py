@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_api.order import ExitCode
-from refresh_runner.clock import Clock
-from refresh_runner.command import Surroundings, cleanup_command
-from refresh_runner.interrupts import Interrupts
+from refresh_runner.cli.commands import Surroundings, cleanup_command
+from refresh_runner.core.clock import Clock
+from refresh_runner.run.cancellation import Interrupts
 from support.runs import REF, Bench, held
 
 

@@ -13,11 +13,11 @@ import pytest
 from cluster.ports import free_port
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from refresh_runner.access import Access
-from refresh_runner.clock import Clock
-from refresh_runner.failures import RunFailedError
-from refresh_runner.lock import NAMESPACE
-from refresh_runner.warehouse import Warehouse
+from refresh_runner.core.clock import Clock
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.postgres.advisory_lock import NAMESPACE
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import Access
 from support.eventually import eventually
 from support.runs import Bench, Ran, held, meanwhile, warehouse
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from refresh_runner.ahead import read_ahead
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.model.plan import DbtSettings
 from support.runs import Bench, meanwhile, write_project
 
 CONTRACTS = """

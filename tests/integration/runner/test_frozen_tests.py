@@ -10,13 +10,13 @@ from shutil import copytree
 import pytest
 
 from refresh_api.order import ExitCode
-from refresh_runner import parsed
-from refresh_runner.access import Access, from_variables
-from refresh_runner.ahead import read_ahead
-from refresh_runner.dbt import Dbt
-from refresh_runner.dbt_templates import Templates
-from refresh_runner.plan import DbtSettings, Selection
-from refresh_runner.steps import NodeResult, NodeState
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.dbt import manifest_cache
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.dbt.template_purity import Templates
+from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.step_results import NodeResult, NodeState
+from refresh_runner.postgres.conninfo import Access, from_variables
 from support.runs import Bench, write_project
 
 SETTINGS = DbtSettings(4, "prod", "dwh", {"as_of": "2026-02-03"})
@@ -197,7 +197,7 @@ def test_a_projects_own_way_of_testing_counts(bench: Bench, tmp_path: Path, macr
     (each / "tests" / "plain.sql").write_text(KEPT["plain"])
     ahead = Path(copytree(each, tmp_path / "ahead"))
     assert read_ahead(ahead, replace(SETTINGS, variables={}), lambda _line: None) is ExitCode.OK
-    assert parsed.place(ahead, SETTINGS).is_file()
+    assert manifest_cache.place(ahead, SETTINGS).is_file()
     access = from_variables(bench.database.env)
     theirs, ours = (_dbt(project, tmp_path / f"{project.name}-work", access) for project in (each, ahead))
     assert len(ours.tests_known) == kept
@@ -270,4 +270,4 @@ def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> N
         said: list[str] = []
         assert read_ahead(project, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
         assert f"can be read, but is not kept, so every run will read it: {why}" in said[0]
-        assert not parsed.place(project, replace(SETTINGS, variables={})).exists()
+        assert not manifest_cache.place(project, replace(SETTINGS, variables={})).exists()

@@ -15,14 +15,14 @@ import yaml
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_runner.access import from_variables
-from refresh_runner.clock import Clock
-from refresh_runner.command import Places, Surroundings, grants_command
-from refresh_runner.dbt import Dbt
-from refresh_runner.grants import Grantee
-from refresh_runner.interrupts import Interrupts
-from refresh_runner.plan import DbtSettings, Selection
-from refresh_runner.steps import NodeState
+from refresh_runner.cli.commands import Places, Surroundings, grants_command
+from refresh_runner.cli.grants import Grantee
+from refresh_runner.core.clock import Clock
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.step_results import NodeState
+from refresh_runner.postgres.conninfo import from_variables
+from refresh_runner.run.cancellation import Interrupts
 from support.runs import Bench, write_project
 
 ROLE = "etl-role"

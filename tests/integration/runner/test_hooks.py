@@ -10,8 +10,8 @@ import pytest
 
 from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.ahead import read_ahead
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.model.plan import DbtSettings
 from support.eventually import eventually
 from support.plain_dbt import plain_dbt
 from support.postgres import create_database, drop_database

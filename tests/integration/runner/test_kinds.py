@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, NotPublishableError, Terms, Way, publish
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, publish
 from support.postgres import create_database, drop_database
 from support.table_facts import table_facts
 

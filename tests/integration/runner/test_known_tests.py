@@ -10,11 +10,11 @@ import psycopg
 import pytest
 
 from refresh_api.order import ExitCode
-from refresh_runner.access import Access, from_variables
-from refresh_runner.ahead import read_ahead
-from refresh_runner.dbt import Dbt
-from refresh_runner.plan import DbtSettings, Selection
-from refresh_runner.steps import NodeResult, NodeState
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.step_results import NodeResult, NodeState
+from refresh_runner.postgres.conninfo import Access, from_variables
 from support.runs import Bench, write_project
 
 MART = "{{ ref('mart_a') }}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from refresh_runner.lint import lint
+from refresh_runner.cli.lint import lint
 from support.ways.project import Project, Way
 from support.ways.projects.functions import PROJECTS
 

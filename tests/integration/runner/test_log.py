@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from refresh_runner import refresh_log
-from refresh_runner.failures import RunFailedError
-from refresh_runner.report import LogEntry
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.report.outcome import LogEntry
+from refresh_runner.runlog import legacy_log
 from support.postgres import Database
 from support.runs import warehouse
 
@@ -21,7 +21,7 @@ def log(database: Database, *entries: LogEntry) -> None:
     """Write log rows."""
     with warehouse(database.env) as ours:
         for entry in entries:
-            refresh_log.write(ours, entry)
+            legacy_log.write(ours, entry)
 
 
 def test_the_columns_are_those_of_the_old_flow_and_two_more(fresh_database: Database):
@@ -78,7 +78,7 @@ def test_many_can_make_the_table_at_once(fresh_database: Database):
             with warehouse(fresh_database.env) as ours:
                 ours.connect()
                 barrier.wait(20)
-                refresh_log.write(ours, LogEntry(True, number, "", "r", f"run-{number}"))
+                legacy_log.write(ours, LogEntry(True, number, "", "r", f"run-{number}"))
         except BaseException as error:
             errors.append(error)
 

@@ -11,10 +11,10 @@ import pytest
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.counting import count
-from refresh_runner.plan import MartCheck
-from refresh_runner.verdicts import MartCounts, mart_status
-from refresh_runner.warehouse import Warehouse
+from refresh_runner.model.plan import MartCheck
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.validation.checks import MartCounts, mart_status
+from refresh_runner.validation.counting import count
 from support.postgres import create_database, drop_database
 from support.runs import warehouse
 

@@ -14,7 +14,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from cluster.ports import free_port
 from refresh_api.status import Outcome, Reason
-from refresh_runner.lock import NAMESPACE, WAREHOUSE_KEY
+from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
 from support.eventually import eventually
 from support.runs import Bench, Json, meanwhile
 from support.webserver import WebServer

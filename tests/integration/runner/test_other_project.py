@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.ahead import read_ahead
-from refresh_runner.lint import lint
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.lint import lint
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.model.plan import DbtSettings
 from support.laptop import ROOT
 from support.postgres import create_database, drop_database
 from support.runs import Bench, Json

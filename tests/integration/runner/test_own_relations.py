@@ -11,10 +11,10 @@ import pytest
 
 from refresh_api.order import ExitCode
 from refresh_api.status import Reason
-from refresh_runner.ahead import read_ahead
-from refresh_runner.catalog import Relation
-from refresh_runner.derived_names import before, beside
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.derived_names import before, beside
 from support.eventually import eventually
 from support.runs import Bench, Json, write_project
 

@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from refresh_api.order import ExitCode
-from refresh_runner import parsed
 from refresh_runner.__main__ import main
-from refresh_runner.access import Access
-from refresh_runner.ahead import read_ahead
-from refresh_runner.dbt import Dbt
-from refresh_runner.plan import DbtSettings
+from refresh_runner.cli.parse import read_ahead
+from refresh_runner.dbt import manifest_cache
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.conninfo import Access
 from support.runs import write_project
 
 SETTINGS = DbtSettings(8, "prod", "dwh", {})
@@ -39,23 +39,23 @@ def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_pa
     said: list[str] = []
     assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
     assert "for every warehouse and date" in said[0]
-    assert parsed.place(project, SETTINGS).is_file()
+    assert manifest_cache.place(project, SETTINGS).is_file()
 
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
-    assert parsed.difference(anew, ahead) is None
+    assert manifest_cache.difference(anew, ahead) is None
     assert {node.database for node in ahead.nodes.values()} == {"entrepot"}
-    parsed.move(ahead, "warehouse")
-    assert parsed.difference(anew, ahead) is not None
+    manifest_cache.move(ahead, "warehouse")
+    assert manifest_cache.difference(anew, ahead) is not None
 
 
 def test_a_changed_project_is_read_anew(project: Path) -> None:
     """The file's name says what it holds for: another model, variable or target has another one."""
-    before = parsed.place(project, SETTINGS)
+    before = manifest_cache.place(project, SETTINGS)
     further = DbtSettings(8, "prod", "dwh", {"zone": 3})
-    assert parsed.place(project, further) != before
-    assert parsed.place(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
+    assert manifest_cache.place(project, further) != before
+    assert manifest_cache.place(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
     (project / "models" / "marts" / "mart_c.sql").write_text("select 1 as id")
-    assert parsed.place(project, SETTINGS) != before
+    assert manifest_cache.place(project, SETTINGS) != before
 
 
 def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,8 @@ def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path
         spec = {"schedule": "0 0 1 1 *", "warehouse": {"secretRef": {"name": "w"}}, "layers": [{"name": "a", "select": ["*"]}]}
         file.write_text(yaml.safe_dump({**body, "spec": {**spec, "dbt": dbt}}))
     there = [
-        parsed.place(project, each) for each in (SETTINGS, DbtSettings(8, "prod", "ventes", {}), DbtSettings(8, "prod", "dwh", {"zone": 3}))
+        manifest_cache.place(project, each)
+        for each in (SETTINGS, DbtSettings(8, "prod", "ventes", {}), DbtSettings(8, "prod", "dwh", {"zone": 3}))
     ]
     assert main(["parse", "--project", str(project)]) == 0
     assert [each.exists() for each in there] == [True, False, False]
@@ -85,7 +86,7 @@ def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
     said: list[str] = []
     assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it: config.meta.jour of model.petit.mart_b is another one for another warehouse or date" in said[0]
-    assert not parsed.place(project, SETTINGS).exists()
+    assert not manifest_cache.place(project, SETTINGS).exists()
 
 
 def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
@@ -131,14 +132,14 @@ def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str
     assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
     assert "is read: " in said[0], said
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
-    assert parsed.difference(anew, ahead) is None
+    assert manifest_cache.difference(anew, ahead) is None
     relation = next(iter(ahead.semantic_models.values())).node_relation
     assert relation is not None
     assert relation.relation_name == anew.nodes["model.petit.mart_a"].relation_name
     assert "entrepot" in str(relation.relation_name)
     assert next(iter(ahead.saved_queries.values())).exports[0].config.database == "entrepot"
     before = str(ahead.nodes["model.petit.mart_b"].relation_name)
-    parsed.move(ahead, "elsewhere", "another")
+    manifest_cache.move(ahead, "elsewhere", "another")
     assert ahead.nodes["model.petit.mart_b"].relation_name == before, "it did not stand in that one"
-    parsed.move(ahead, "elsewhere", "entrepot")
+    manifest_cache.move(ahead, "elsewhere", "entrepot")
     assert ahead.nodes["model.petit.mart_b"].relation_name == before.replace("entrepot", "elsewhere")

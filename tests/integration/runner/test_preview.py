@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from refresh_api.order import ExitCode
-from refresh_runner.clock import Clock
-from refresh_runner.command import Places, Surroundings, plan_command
-from refresh_runner.interrupts import Interrupts
+from refresh_runner.cli.commands import Places, Surroundings, plan_command
+from refresh_runner.core.clock import Clock
+from refresh_runner.run.cancellation import Interrupts
 from support.runs import Bench, held
 
 

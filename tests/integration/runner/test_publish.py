@@ -11,8 +11,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, NotPublishableError, Terms, Way, bring_back, publish, tidy
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, bring_back, publish, tidy
 from support.eventually import eventually
 from support.postgres import Database
 from support.runs import meanwhile

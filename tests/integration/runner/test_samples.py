@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from refresh_runner.lint import lint
+from refresh_runner.cli.lint import lint
 from support.laptop import ROOT, SAMPLES
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from refresh_api.order import ExitCode
-from refresh_runner import parsed
-from refresh_runner.access import Access
-from refresh_runner.ahead import parse, read_ahead
-from refresh_runner.dbt import Dbt
-from refresh_runner.plan import DbtSettings
-from refresh_runner.project_files import project_files
-from refresh_runner.resume import origin_of
+from refresh_runner.cli.parse import parse, read_ahead
+from refresh_runner.dbt import manifest_cache
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.dbt.project_files import project_files
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.conninfo import Access
+from refresh_runner.runlog.resume import origin_of
 from support.plans import plan
 from support.runs import Bench, write_project
 
@@ -100,14 +100,14 @@ def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Pa
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
     assert "is read already" in said[2], "the control: as long as nothing changes, what was read is kept"
     assert "edited" not in _code(project, tmp_path / "before")
-    places, prints = {parsed.place(project, SETTINGS)}, {origin_of(plan(), project).fingerprint}
+    places, prints = {manifest_cache.place(project, SETTINGS)}, {origin_of(plan(), project).fingerprint}
     for number, (name, text) in enumerate({**EDITS, **FURTHER}.items(), 2):
         file = tmp_path / name
         file.write_text(file.read_text() + "\n# edited" if text is None else text)
-        places.add(parsed.place(project, SETTINGS))
+        places.add(manifest_cache.place(project, SETTINGS))
         prints.add(origin_of(plan(), project).fingerprint)
         assert (len(places), len(prints)) == (number, number), f"{name} may change without being noticed"
-    assert not parsed.place(project, SETTINGS).exists()
+    assert not manifest_cache.place(project, SETTINGS).exists()
     (project / ".dbtignore").write_text("")
     assert _code(project, tmp_path / "after").count("edited") == len(EDITS)
 
@@ -138,7 +138,7 @@ def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting
     assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it" in said[0]
     assert why in said[0]
-    assert not parsed.place(project, SETTINGS).exists()
+    assert not manifest_cache.place(project, SETTINGS).exists()
     if "template" in why:
         assert origin_of(plan(), project).fingerprint != origin_of(plan(), project).fingerprint
 

@@ -18,9 +18,9 @@ import pytest
 from cluster.ports import free_port
 from refresh_api.order import RefreshRef
 from refresh_api.status import Reason, Run, RunPhase
-from refresh_runner.cluster import ApiServer, StatusWriter
-from refresh_runner.lock import REFRESH_NAMESPACE
-from refresh_runner.secrets import Redactor
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE
+from refresh_runner.report.status_writer import ApiServer, StatusWriter
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.runs import Bench, Json, held, meanwhile

@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from refresh_api.spec import Vacuum
-from refresh_runner.catalog import Relation
-from refresh_runner.publish import Mart, Terms, publish, tidy
-from refresh_runner.snapshot import HeldSnapshot
-from refresh_runner.standbys import attached, vacuum_left
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.snapshot_holder import HeldSnapshot
+from refresh_runner.postgres.standbys import attached, vacuum_left
+from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
 from support.eventually import eventually
 from support.postgres import Database
 from support.runs import warehouse

@@ -12,8 +12,8 @@ import pytest
 from cluster.ports import free_port
 from refresh_api.status import EndpointStatus
 from refresh_api.steps import CacheVersion
-from refresh_runner.cache import Call, warm
-from refresh_runner.plan import CacheStep
+from refresh_runner.model.plan import CacheStep
+from refresh_runner.run.cache_warmup import Call, warm
 from support.rawserver import RawServer, Script, http
 from support.webserver import WebServer
 

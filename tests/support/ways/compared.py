@@ -14,8 +14,8 @@ import yaml
 from psycopg import sql
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.catalog import Relation
-from refresh_runner.derived_names import before
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.derived_names import before
 from support.postgres import Database, create_database, drop_database
 from support.ways.facts import Facts, facts_of
 from support.ways.project import BUILDER, NAME, OTHER_READER, READER, Project, Way, put

@@ -125,12 +125,9 @@ def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
 
 
 def _ours() -> Callable[[list[str]], int]:
-    import refresh_runner.ahead
-    import refresh_runner.command
-    import refresh_runner.lint  # noqa: F401 - as every import here: what commands need
-    from refresh_runner.dbt import Dbt
-    from refresh_runner.plan import DbtSettings
-    from refresh_runner.reading import reading
+    from refresh_runner.dbt.open_project import reading
+    from refresh_runner.dbt.project import Dbt
+    from refresh_runner.model.plan import DbtSettings
 
     Dbt.preload().join()
     with _empty_project() as project, reading(project / "project", DbtSettings(1, "prod", "dwh", {}), "warm"):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from refresh_operator.agenda import Agenda
+from refresh_operator.kube.workqueue import Agenda
 from refresh_operator.names import Ref
 
 A, B = Ref("n", "a"), Ref("n", "b")

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from refresh_api.status import OperatorShare
-from refresh_operator.decide import decide
 from refresh_operator.names import token_job_name
-from refresh_operator.world import OwnerReference, Pause, refresh_of
+from refresh_operator.reconcile.decision import decide
+from refresh_operator.state.snapshot import OwnerReference, Pause, refresh_of
 from support.worlds import NOW, SETTINGS, UID, at, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 

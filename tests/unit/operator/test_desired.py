@@ -8,11 +8,11 @@ import pytest
 
 from refresh_api.order import Order
 from refresh_api.spec import RefreshSpec
-from refresh_operator.decide import decide
-from refresh_operator.desired import cronjob, kept_objects, permissions, token_job
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
+from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import CaBundle, Settings
-from refresh_operator.world import Metadata, Refresh
+from refresh_operator.specs.desired import cronjob, kept_objects, permissions, token_job
+from refresh_operator.state.snapshot import Metadata, Refresh
 from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world
 
 

@@ -3,9 +3,9 @@
 from prometheus_client.parser import text_string_to_metric_families
 
 from refresh_api.status import OperatorShare
-from refresh_operator.figures import text_of
-from refresh_operator.meters import Meters
 from refresh_operator.names import Ref
+from refresh_operator.observability.metrics import text_of
+from refresh_operator.observability.work_metrics import Meters
 from support.worlds import NOW, at, job, refresh, report, settled, world
 
 

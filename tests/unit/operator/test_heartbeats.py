@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from refresh_operator.heartbeats import Heartbeats
+from refresh_operator.runs.heartbeats import Heartbeats
 from support.worlds import NOW, at, refresh, report
 
 MINUTE = timedelta(minutes=1)

@@ -6,10 +6,10 @@ import pytest
 
 from refresh_api.names import RESET_AT
 from refresh_api.status import Phase
-from refresh_operator.kinds import CONFIGMAPS
-from refresh_operator.pause import pause_of
+from refresh_operator.kube.pause import pause_of
+from refresh_operator.kube.resources import CONFIGMAPS
 from refresh_operator.settings import PauseRef
-from refresh_operator.world import Pause
+from refresh_operator.state.snapshot import Pause
 from support.worlds import NOW, Json, at, condition, decided, job, refresh, report, settled, world
 
 HOUR = timedelta(hours=1)

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from refresh_operator.errors import SettingsError
-from refresh_operator.lease import DURATION, Claim, claim_of
+from refresh_operator.kube.leader_election import DURATION, Claim, claim_of
 from refresh_operator.settings import LeaseRef, settings_from
 
 

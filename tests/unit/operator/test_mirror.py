@@ -3,8 +3,8 @@
 import pytest
 
 from refresh_api.objects import Json
-from refresh_operator.kinds import CRONJOBS, JOBS, REFRESHES, Kind
-from refresh_operator.mirror import Key, Mirror
+from refresh_operator.kube.resources import CRONJOBS, JOBS, REFRESHES, Kind
+from refresh_operator.kube.store import Key, Mirror
 from refresh_operator.names import Ref
 
 REF = Ref("ns", "phase2")

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from refresh_operator.errors import SettingsError
-from refresh_operator.logs import JsonLines, about
 from refresh_operator.names import Ref
+from refresh_operator.observability.logs import JsonLines, about
 from refresh_operator.settings import settings_from
 
 GOOD = {"WATCH_NAMESPACES": "a, b", "RUNNER_IMAGE": "runner:1"}

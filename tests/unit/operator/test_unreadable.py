@@ -7,11 +7,11 @@ import pytest
 
 from refresh_api.names import ORDER_ENV, ORDER_LENGTH
 from refresh_api.objects import UNREADABLE, object_of
-from refresh_operator.envelopes import event_in_envelope, opened
 from refresh_operator.errors import Unreadable
-from refresh_operator.kinds import JOBS, REFRESHES
-from refresh_operator.mirror import Mirror
-from refresh_operator.world import Invalid, Job, read, refresh_of
+from refresh_operator.kube.envelopes import event_in_envelope, opened
+from refresh_operator.kube.resources import JOBS, REFRESHES
+from refresh_operator.kube.store import Mirror
+from refresh_operator.state.snapshot import Invalid, Job, read, refresh_of
 from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
 
 METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": at(-9)}

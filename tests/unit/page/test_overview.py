@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_page.health import Data, Tone
-from refresh_page.overview import overview_of
-from refresh_page.seen import refresh_of
+from refresh_page.kube.models import refresh_of
+from refresh_page.views.health import Data, Tone
+from refresh_page.views.overview import overview_of
 from support.sights import history, item, told
 from support.worlds import NOW
 

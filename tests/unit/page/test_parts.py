@@ -6,12 +6,12 @@ import gzip
 import pytest
 
 from refresh_api.status import Condition
-from refresh_page.conditions import said
-from refresh_page.kept import Kept
-from refresh_page.log_lines import readable
-from refresh_page.plots import HEIGHT, WIDTH, Point, bars, line
-from refresh_page.records import LARGEST, unpacked
+from refresh_page.runlog.cache import Kept
+from refresh_page.runlog.repository import LARGEST, unpacked
 from refresh_page.settings import SettingsError, settings_from
+from refresh_page.views.conditions import said
+from refresh_page.views.log_lines import readable
+from refresh_page.web.svg import HEIGHT, WIDTH, Point, bars, line
 from support.sights import condition
 from support.worlds import NOW
 

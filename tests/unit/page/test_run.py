@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_page.rows import NodeRow, RunRow, RunRows, StepRow
-from refresh_page.run import is_known, run_view
-from refresh_page.seen import Ref, refresh_of
+from refresh_page.kube.models import Ref, refresh_of
+from refresh_page.runlog.models import NodeRow, RunRow, RunRows, StepRow
+from refresh_page.views.run import is_known, run_view
 from support.sights import finished, item, text_of, told
 from support.worlds import NOW
 

@@ -10,13 +10,13 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from refresh_page.board import Board
-from refresh_page.history import History
-from refresh_page.live import Streams
-from refresh_page.pages import Pages
-from refresh_page.seen import Ref, refresh_of
-from refresh_page.site import Site
-from refresh_page.web import application
+from refresh_page.kube.models import Ref, refresh_of
+from refresh_page.kube.store import Board
+from refresh_page.runlog.history import History
+from refresh_page.web.app import application
+from refresh_page.web.handlers import Site
+from refresh_page.web.sse import Streams
+from refresh_page.web.templates import Pages
 from support.sights import MARTS, finished, history, item, told
 from support.worlds import NOW
 

@@ -10,10 +10,10 @@ import pytest
 import refresh_page
 from refresh_api.plain import plain
 from refresh_api.status import MissedReason, Outcome, StepState, Trigger, Verdict
-from refresh_page.conditions import _SENTENCES
-from refresh_page.french import FRENCH
-from refresh_page.words import Words, language_of
-from refresh_runner.steps import NodeState
+from refresh_page.i18n.french import FRENCH
+from refresh_page.i18n.words import Words, language_of
+from refresh_page.views.conditions import _SENTENCES
+from refresh_runner.model.step_results import NodeState
 from support.worlds import NOW
 
 TEMPLATES = Path(refresh_page.__file__).parent / "templates"

@@ -15,7 +15,7 @@ from dbt_common.events.event_manager import EventManager
 from dbt_common.events.types import Note
 from dbt_common.exceptions import CompilationError
 
-from refresh_runner.dbt_quick import compiled, know, spare_compilations, spare_debug_events
+from refresh_runner.dbt.patches.node_selection import compiled, know, spare_compilations, spare_debug_events
 
 spare_compilations()
 spare_debug_events()

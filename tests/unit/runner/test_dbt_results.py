@@ -11,9 +11,9 @@ from dbt.cli.main import dbtRunnerResult
 from dbt.contracts.graph.nodes import ModelNode
 from dbt_common.exceptions import DbtRuntimeError
 
-from refresh_runner.dbt_connections import Connections
-from refresh_runner.dbt_results import problem_of
-from refresh_runner.steps import Node
+from refresh_runner.dbt.patches.connections import Connections
+from refresh_runner.dbt.results import problem_of
+from refresh_runner.model.step_results import Node
 
 ASKED = [Node("model.petit.a", "a")]
 

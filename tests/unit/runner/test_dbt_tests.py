@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from refresh_runner.dbt_tests import Scene, agreed
+from refresh_runner.dbt.patches.compiled_tests import Scene, agreed
 
 ONE = Scene("entrepot", "2000-01-31", {})
 OTHER = Scene("another", "2031-12-01", {'"another"."marts"."mart_a"': '"another"."marts__next"."mart_a"'})

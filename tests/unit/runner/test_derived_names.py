@@ -6,8 +6,8 @@ from random import Random
 
 import pytest
 
-from refresh_runner.catalog import Relation
-from refresh_runner.derived_names import aside, before, beside, clipped, for_readers, in_passing, is_derived, unfit
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.publish.derived_names import aside, before, beside, clipped, for_readers, in_passing, is_derived, unfit
 
 
 def test_short_names_have_their_suffix() -> None:

@@ -7,8 +7,8 @@ import json
 import pytest
 from pydantic import JsonValue
 
-from refresh_runner.failing_rows import Rows, text_of
-from refresh_runner.secrets import Redactor
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.validation.samples import Rows, text_of
 
 REDACT = Redactor(["424242", "s3cr3t-s3cr3t-s3cr3t", "false"])
 

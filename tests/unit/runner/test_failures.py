@@ -4,9 +4,9 @@ import psycopg
 import pytest
 
 from refresh_api.status import Reason
-from refresh_runner.backoff import pause
-from refresh_runner.failures import may_pass, reason_of
-from refresh_runner.warehouse import RefusedError, failure_of
+from refresh_runner.core.backoff import pause
+from refresh_runner.core.errors import may_pass, reason_of
+from refresh_runner.postgres.connection import RefusedError, failure_of
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_runner.interrupts import Cause, Interrupts, StoppedError
+from refresh_runner.run.cancellation import Cause, Interrupts, StoppedError
 
 NEVER = threading.Event()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from refresh_api.names import ORDER_ENV
-from refresh_runner.orders import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.model.loader import InvalidOrderError, order_of_file, order_of_pod
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "samples" / "phase2.yaml"
 

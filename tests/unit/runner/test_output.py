@@ -3,8 +3,8 @@
 import json
 import logging
 
-from refresh_runner.output import JsonLines, PlainLines, Tail
-from refresh_runner.secrets import Redactor
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.report.log_output import JsonLines, PlainLines, Tail
 
 
 def test_a_tail_is_bounded_and_keeps_the_last_lines():

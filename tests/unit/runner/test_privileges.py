@@ -1,6 +1,6 @@
 """The statements that give a role what it lacks."""
 
-from refresh_runner.privileges import Need, Right, statements
+from refresh_runner.postgres.privileges import Need, Right, statements
 
 
 def test_each_need_has_its_statement_and_none_is_said_twice():

@@ -8,10 +8,19 @@ from refresh_api.order import ExitCode, RunMode
 from refresh_api.spec import Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_api.steps import OnFailure
-from refresh_runner.failures import Failure
-from refresh_runner.plan import Attempt, LayerStep, TestsStep, ValidationStep
-from refresh_runner.report import Report, report_of
-from refresh_runner.steps import Node, NodeResult, NodeState, StepResult, after_cache, after_layer, after_tests, after_validation
+from refresh_runner.core.errors import Failure
+from refresh_runner.model.plan import Attempt, LayerStep, TestsStep, ValidationStep
+from refresh_runner.model.step_results import (
+    Node,
+    NodeResult,
+    NodeState,
+    StepResult,
+    after_cache,
+    after_layer,
+    after_tests,
+    after_validation,
+)
+from refresh_runner.report.outcome import Report, report_of
 from support.plans import plan
 
 

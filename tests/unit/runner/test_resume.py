@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from refresh_runner.ledger_sql import Found
-from refresh_runner.resume import AFRESH, earlier_work, kept_nodes, origin_of
-from refresh_runner.steps import Node
+from refresh_runner.model.step_results import Node
+from refresh_runner.runlog.queries import Found
+from refresh_runner.runlog.resume import AFRESH, earlier_work, kept_nodes, origin_of
 from support.plans import plan
 
 LAYERS = [[Node(id_, id_) for id_ in layer] for layer in ("s", "fg", "mn")]

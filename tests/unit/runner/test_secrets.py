@@ -6,8 +6,8 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from refresh_runner.access import Access, from_secret, from_variables
-from refresh_runner.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.postgres.conninfo import Access, from_secret, from_variables
 
 PASSWORD = "p%40:/'\"$"
 FORMS = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from refresh_runner.catalog import Relation
-from refresh_runner.sql_names import named, names_in, other_schema, text_of_other_schema
+from refresh_runner.dbt.sql_names import named, names_in, other_schema, text_of_other_schema
+from refresh_runner.postgres.catalog import Relation
 
 MART = Relation("dwh", "mart_a")
 

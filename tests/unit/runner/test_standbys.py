@@ -3,8 +3,8 @@
 import pytest
 
 from refresh_api.spec import Vacuum
-from refresh_runner.replay import lag_of
-from refresh_runner.standbys import Standby, unprotected
+from refresh_runner.postgres.replay_lag import lag_of
+from refresh_runner.postgres.standbys import Standby, unprotected
 
 SAFE, BARE = Standby("safe", gives_feedback=True, behind=0), Standby("bare", gives_feedback=False, behind=3 * 2**20)
 

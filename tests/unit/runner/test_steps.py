@@ -4,9 +4,20 @@ from dataclasses import replace
 
 from refresh_api.status import Reason, StepState
 from refresh_api.steps import OnFailure
-from refresh_runner.failures import Failure
-from refresh_runner.plan import CacheStep, TestsStep, plan_for
-from refresh_runner.steps import Node, NodeResult, NodeState, Problem, StepResult, after_layer, after_tests, kinds, unfinished, with_problem
+from refresh_runner.core.errors import Failure
+from refresh_runner.model.plan import CacheStep, TestsStep, plan_for
+from refresh_runner.model.step_results import (
+    Node,
+    NodeResult,
+    NodeState,
+    Problem,
+    StepResult,
+    after_layer,
+    after_tests,
+    kinds,
+    unfinished,
+    with_problem,
+)
 from support.plans import LAST, TODAY, order, plan
 
 

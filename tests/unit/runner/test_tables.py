@@ -1,7 +1,7 @@
 """What has to be executed so that the runner's tables are there."""
 
-from refresh_runner.own_tables import statements
-from refresh_runner.schema import LEDGER, LOG, RUN
+from refresh_runner.postgres.own_tables import statements
+from refresh_runner.runlog.schema import LEDGER, LOG, RUN
 
 
 def test_nothing_is_done_where_all_is_there():

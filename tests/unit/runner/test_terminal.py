@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from rich.console import Console
 
 from refresh_api.status import MartStatus, NullShare, Outcome, Reason, Run, RunPhase, StepState, StepStatus, Verdict
-from refresh_runner.secrets import Redactor
-from refresh_runner.terminal import LiveTable
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.report.terminal import LiveTable
 
 NOW = datetime(2026, 11, 23, 14, 30, tzinfo=UTC)
 RUN = Run(

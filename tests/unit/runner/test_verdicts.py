@@ -8,8 +8,8 @@ import pytest
 
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
-from refresh_runner.plan import MartCheck
-from refresh_runner.verdicts import MartCounts, NewestRecord, mart_status
+from refresh_runner.model.plan import MartCheck
+from refresh_runner.validation.checks import MartCounts, NewestRecord, mart_status
 
 CHECK = MartCheck("dwh", "mart", ("zone_id", "mois"))
 TENTH = Decimal("0.1")

@@ -1,0 +1,1 @@
+"""The door to Kubernetes: client, watches, store, work queue, leader election."""

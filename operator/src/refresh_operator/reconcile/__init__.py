@@ -1,0 +1,1 @@
+"""Reconciling one refresh: observe, decide, apply."""

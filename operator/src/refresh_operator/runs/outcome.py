@@ -1,0 +1,107 @@
+"""How one run ended: by its own report, or else by what Kubernetes knows of its pods and its Job; pure."""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from pydantic import ValidationError
+
+from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase
+from refresh_operator.state.snapshot import Job, Pod, World
+
+_BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
+_SIGKILL: Final = 137
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """How a run ended."""
+
+    outcome: Outcome
+    reason: Reason
+    message: str = ""
+    marts: str | None = None
+    attempts: int = 1
+    told: bool = False
+    image: str | None = None
+
+
+def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
+    """Return why a run's newest pod has not started, as far as is known; None once it has."""
+    if not pods:
+        return Reason.START_TIMEOUT, "no pod was made: see the events of the Job"
+    pod = pods[-1]
+    if pod.status.phase != "Pending":
+        return None
+    waiting = pod.state.waiting
+    if waiting and waiting.reason in _BAD_IMAGE:
+        return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
+    unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
+    if unscheduled:
+        return Reason.UNSCHEDULABLE, unscheduled[0].message
+    return Reason.START_TIMEOUT, f"{waiting.reason}: {waiting.message}".rstrip(
+        ": "
+    ) if waiting else f"pod {pod.metadata.name} does not start"
+
+
+def reported(world: World, job: Job) -> Conclusion | None:
+    """Return what the runner itself says, in its status or its last words."""
+    run = world.refresh.run
+    words = [each for pod in reversed(world.pods_of(job.metadata.name)) if (each := _last_words(pod))]
+    if run and run.id == job.metadata.name and (conclusion := told_by(run)):
+        return replace(conclusion, told=conclusion.told or any(each.notified for each in words))
+    for each in words:
+        if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
+            return Conclusion(each.outcome, each.reason, each.message or "", each.marts, each.attempt, told=each.notified)
+    return None
+
+
+def told_by(run: Run) -> Conclusion | None:
+    """Return how a run ended, if its runner says that it did."""
+    if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
+        return None
+    return Conclusion(run.outcome, run.reason, run.message or "", run.marts, run.attempt, told=bool(run.notifications))
+
+
+def concluded(job: Job, pods: list[Pod]) -> Conclusion:
+    """Return what Kubernetes knows of a run that left no report."""
+    attempts = max(1, len(pods))
+    if job.end and job.end.type == "Complete":
+        return Conclusion(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
+    pod = pods[-1] if pods else None
+    if job.end and job.end.reason == "DeadlineExceeded":
+        reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together took longer than they may"
+    elif pod is None:
+        reason, message = Reason.RUNNER_LOST, f"the run's pod is gone: {job.end.message if job.end else ''}".rstrip(": ")
+    else:
+        reason, message = _pod_conclusion(pod)
+    return Conclusion(Outcome.FAILED, reason, message, attempts=attempts)
+
+
+def image_of(pods: list[Pod]) -> str | None:
+    """Return the image of a run's last attempt, with its digest where the node told it."""
+    return pods[-1].image if pods else None
+
+
+def _pod_conclusion(pod: Pod) -> tuple[Reason, str]:
+    status, terminated, words = pod.status, pod.state.terminated, _last_words(pod)
+    step = f" in step {words.step}" if words and words.step else ""
+    if status.reason == "Evicted":
+        return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
+    if status.reason == "DeadlineExceeded":
+        return Reason.DEADLINE_EXCEEDED, f"the attempt took longer than spec.timeout{step} and was ended"
+    if terminated and terminated.reason == "OOMKilled":
+        return Reason.OOM_KILLED, "the runner used more memory than it may: raise spec.resources.limits.memory, or lower spec.dbt.threads"
+    if words and words.reason:
+        return words.reason, words.message or ""
+    if terminated and terminated.exit_code == _SIGKILL:
+        return Reason.RUNNER_LOST, f"the runner was killed{step} (exit code {_SIGKILL}) and left no report"
+    code = f" with exit code {terminated.exit_code}" if terminated else ""
+    return Reason.RUNNER_LOST, f"the runner ended{code} and left no report"
+
+
+def _last_words(pod: Pod) -> LastWords | None:
+    terminated = pod.state.terminated
+    try:
+        return LastWords.model_validate_json(terminated.message) if terminated and terminated.message else None
+    except ValidationError:
+        return None

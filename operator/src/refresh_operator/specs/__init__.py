@@ -1,0 +1,1 @@
+"""The objects that should exist, and where an existing one differs; pure."""

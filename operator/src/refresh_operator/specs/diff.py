@@ -1,0 +1,97 @@
+"""Where an object differs from what it should be; pure.
+
+Every field under the desired object's own top-level fields is compared, also those that are there and should not be.
+Of the metadata only our labels, annotations and owner count: others may add theirs.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from refresh_api.names import KIND
+from refresh_api.objects import Json
+from refresh_api.values import quantity
+from refresh_operator.state.snapshot import Metadata, mapping, metadata_of
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One field that is not as it should be."""
+
+    path: str
+    found: str
+    """What is there, as JSON; empty when the field is missing."""
+
+
+def differences(desired: Json, live: Json) -> tuple[Difference, ...]:
+    """Return the fields of `live` that are not as desired, in the order of the desired object."""
+    return tuple(_top(desired, live))
+
+
+def owned_by(live: Json, uid: str) -> bool:
+    """Return whether an object belongs to the owner with this uid."""
+    owners = _metadata(live).get("ownerReferences")
+    return isinstance(owners, list) and any(isinstance(owner, dict) and owner.get("uid") == uid for owner in owners)
+
+
+def left_by_earlier(live: Json, owner: Metadata) -> bool:
+    """Return whether an object belonged to an earlier refresh of this name, which must be gone: there are no two of a name.
+
+    Kubernetes removes it in the end; how late, after an API server was away, nobody knows.
+    """
+    seen = metadata_of(live)
+    is_earlier = seen.creation_timestamp <= owner.creation_timestamp
+    owners = (each for each in seen.owner_references if each.controller and each.kind == KIND)
+    return is_earlier and any(each.name == owner.name and each.uid != owner.uid for each in owners)
+
+
+def replacement(desired: Json, live: Json) -> Json:
+    """Return the object to put in the place of `live`: desired, with what others noted in its metadata, and its version."""
+    wanted, there = _metadata(desired), _metadata(live)
+    metadata: Json = {**there, **wanted}
+    for key in ("labels", "annotations"):
+        metadata[key] = {**mapping(there.get(key)), **mapping(wanted.get(key))}
+    kept = {key: value for key, value in live.items() if key not in desired and key != "status"}
+    return {**kept, **desired, "metadata": metadata}
+
+
+def _top(desired: Json, live: Json) -> Iterator[Difference]:
+    wanted, there = _metadata(desired), _metadata(live)
+    for key in ("labels", "annotations"):
+        found = mapping(there.get(key))
+        for name, value in mapping(wanted.get(key)).items():
+            yield from _field(f"metadata.{key}.{name}", value, found.get(name))
+    yield from _field("metadata.ownerReferences", wanted.get("ownerReferences"), there.get("ownerReferences"))
+    for key, value in desired.items():
+        if key not in ("apiVersion", "kind", "metadata"):
+            yield from _field(key, value, live.get(key))
+
+
+def _field(path: str, desired: JsonValue, live: JsonValue) -> Iterator[Difference]:
+    if isinstance(desired, dict) and isinstance(live, dict):
+        # what is unset is written in two ways: left out, or null
+        for key in {**desired, **live}:
+            if key in desired or live[key] is not None:
+                yield from _field(f"{path}.{key}", desired.get(key), live.get(key))
+    elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
+        for number, (wanted, found) in enumerate(zip(desired, live, strict=True)):
+            yield from _field(f"{path}[{number}]", wanted, found)
+    elif not _same(path, desired, live):
+        yield Difference(path, "" if live is None else json.dumps(live, sort_keys=True))
+
+
+def _same(path: str, desired: JsonValue, live: JsonValue) -> bool:
+    if desired == live and type(desired) is type(live):
+        return True
+    if isinstance(desired, str) and isinstance(live, str) and (".resources." in path or path.endswith(".sizeLimit")):
+        try:
+            return quantity(desired) == quantity(live)  # the API server writes 1024Mi as 1Gi
+        except ValueError:
+            return False
+    return False
+
+
+def _metadata(item: Json) -> Json:
+    return mapping(item.get("metadata"))

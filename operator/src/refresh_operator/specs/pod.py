@@ -1,0 +1,185 @@
+"""The pod of a run: its order, its Secrets, its limits; pure.
+
+What the API server would fill in by default is written out, so that anything else found in an object is a change by somebody.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from pydantic import JsonValue
+
+from refresh_api import names as api
+from refresh_api.objects import Json
+from refresh_api.placement import Affinity, Toleration
+from refresh_api.pod_template import PodTemplate
+from refresh_api.spec import RefreshSpec, Resources
+from refresh_api.values import quantity
+from refresh_operator.names import permissions_name
+from refresh_operator.settings import Settings
+from refresh_operator.state.snapshot import JOB_NAME_LABEL, PLAIN, Asked, Refresh
+
+DISK_REQUEST: Final = "256Mi"
+"""Local disk that a pod asks for unless its refresh says so."""
+NEVER_READY: Final = f"{api.GROUP}/serves"
+"""A condition that a run's pod never has."""
+CA_PATH: Final = "/etc/refresh-ca"
+RUNNER_UID: Final = 65532
+NOTHING: Final[frozenset[str]] = frozenset()
+"""No Secret is withheld."""
+
+
+def pod_spec(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING
+) -> Json:
+    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
+    account = permissions_name(refresh.metadata.name)
+    secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
+    volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
+    scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
+    pod: Json = {
+        "serviceAccountName": account,
+        "serviceAccount": account,
+        # variables for every Service of the namespace could be more than Linux gives a process
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": True,
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": int(attempt.total_seconds()),
+        "terminationGracePeriodSeconds": 30,
+        "dnsPolicy": "ClusterFirst",
+        # never ready, so that no Service sends it anything, whatever its labels
+        "readinessGates": [{"conditionType": NEVER_READY}],
+        "schedulerName": "default-scheduler",
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": RUNNER_UID,
+            "runAsGroup": RUNNER_UID,
+            "fsGroup": RUNNER_UID,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, asked))],
+        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes, *_ca_volume(settings)],
+    }
+    pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
+    if pull:
+        pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
+    return {**pod, **_placement(spec.pod_template)}
+
+
+def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
+    """The metadata of a run's pod: what its users add never hides what is ours."""
+    added = spec.pod_template
+    annotations: Json = {"kubectl.kubernetes.io/default-container": "runner"}
+    if added is None:
+        return {"labels": labels, "annotations": annotations}
+    return {"labels": {**added.metadata.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
+
+
+def _placement(template: PodTemplate | None) -> Json:
+    """Where the pod goes, as far as its users say."""
+    if template is None:
+        return {}
+    wanted: Json = {
+        "nodeSelector": dict(template.spec.node_selector),
+        "tolerations": [_written(each) for each in template.spec.tolerations],
+        "affinity": _written(template.spec.affinity) if template.spec.affinity else None,
+        "priorityClassName": template.spec.priority_class_name,
+    }
+    return {key: value for key, value in wanted.items() if value}
+
+
+def _written(part: Toleration | Affinity) -> Json:
+    """A part as its users wrote it; what is empty is left out, as the API server does."""
+    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
+def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], environment: list[JsonValue]) -> Json:
+    mounts: list[JsonValue] = [
+        {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
+    ]
+    if settings.ca_bundle:
+        mounts.append({"name": "ca", "mountPath": CA_PATH, "readOnly": True})
+    return {
+        "name": "runner",
+        "image": settings.runner_image,
+        "imagePullPolicy": settings.image_pull_policy,
+        "args": ["run"],
+        "env": environment,
+        "resources": _resources(spec.resources),
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "terminationMessagePath": api.TERMINATION_LOG_PATH,
+        "terminationMessagePolicy": "File",
+        # /tmp is the pod's own
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+    }
+
+
+def _ca_volume(settings: Settings) -> list[JsonValue]:
+    if settings.ca_bundle is None:
+        return []
+    key = settings.ca_bundle.key
+    source: Json = {"name": settings.ca_bundle.config_map, "items": [{"key": key, "path": key}], "defaultMode": 0o444}
+    return [{"name": "ca", "configMap": source}]
+
+
+def _ways_out(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
+    """Proxies and certificates as the chart says, unless the refresh's own template says otherwise."""
+    ways = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
+    own = {each.name for each in template.environment} if template else set()
+    return [_literal(name, value) for name, value in ways if name not in own]
+
+
+def _resources(resources: Resources) -> Json:
+    wanted: Json = {
+        "requests": resources.requests.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "limits": resources.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
+    }
+    disk = resources.limits.ephemeral_storage
+    if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
+        # else Kubernetes would ask for the whole limit, and many a node could not take the pod
+        requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
+    # what is empty is left out, as the API server does
+    return {key: value for key, value in wanted.items() if value}
+
+
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
+    order = refresh.order(spec, asked)
+    environment: list[JsonValue] = [
+        _literal(api.ORDER_ENV, order.text),
+        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
+        _from_pod(api.POD_NAME_ENV, "metadata.name"),
+    ]
+    if spec.cache:
+        environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
+    if spec.pod_template:
+        environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
+    environment += _ways_out(settings, spec.pod_template)
+    if settings.allow_http:
+        environment.append(_literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
+    if settings.run_url_template:
+        environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
+    return environment
+
+
+def _literal(name: str, value: str) -> Json:
+    """A variable with just this value: Kubernetes would replace $(…) in it, and reads $$ as $."""
+    # an empty one is left out, as the API server does
+    return {"name": name, "value": value.replace("$", "$$")} if value else {"name": name}
+
+
+def _from_pod(name: str, path: str) -> Json:
+    return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
+
+
+def _secrets(spec: RefreshSpec) -> dict[str, Json]:
+    """The volume source of each Secret, by its name. Without the warehouse's no run can start; any other may be missing."""
+    needed = spec.warehouse.secret_ref.name
+    sources: dict[str, Json] = {}
+    for name, wanted in spec.secret_keys.items():
+        source: Json = {"secretName": name, "defaultMode": 0o440}
+        if wanted is not None:
+            source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
+        if name != needed:
+            source["optional"] = True
+        sources[name] = source
+    return sources

@@ -1,0 +1,124 @@
+"""Events that are posted on a refresh: what people see in `kubectl describe`, one for each change; pure."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from refresh_api.model import time_text
+from refresh_api.objects import Json
+from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
+from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
+from refresh_operator.runs.missed_runs import Missed
+from refresh_operator.runs.runs import Ended
+from refresh_operator.specs.diff import Difference
+from refresh_operator.status.conditions import condition_of
+
+_RUN_REASONS = {
+    Outcome.SUCCEEDED: EventReason.RUN_SUCCEEDED,
+    Outcome.WARNED: EventReason.RUN_SUCCEEDED_WITH_WARNINGS,
+    Outcome.FAILED: EventReason.RUN_FAILED,
+    Outcome.SKIPPED: EventReason.RUN_SKIPPED,
+}
+_WHY_MISSED = {
+    MissedReason.CONTROLLER_DOWN: "Kubernetes' CronJob controller made no Job in time",
+    MissedReason.SUSPENDED: "scheduled runs are suspended",
+    MissedReason.PREVIOUS_STILL_RUNNING: "the run before was still under way",
+    MissedReason.CLOCK_CHANGE: "clocks go forward, and that night has no such time",
+}
+_MISSED_MAX = 10
+"""Events on missed slots that are posted at one look; more are counted only."""
+_MESSAGE_LENGTH = 1000
+"""Characters that Kubernetes takes in an event's message: 1024."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """One event to post."""
+
+    reason: str
+    message: str
+    key: str
+    """What it is about: the same reason with the same key is posted once."""
+    warning: bool = False
+
+
+def notes_of(
+    before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...], missed: tuple[Missed, ...], now: datetime
+) -> tuple[Note, ...]:
+    """Return the events of the change from one share to the next."""
+    known = {run.id for run in before.active}
+    notes = [Note(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
+    for run in (each.run for each in ended):
+        text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
+        reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
+        notes.append(Note(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
+    for slot in missed[-_MISSED_MAX:]:
+        text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
+        notes.append(Note(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
+    notes += _failure_notes(before, after, now)
+    return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
+
+
+def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...]) -> list[Note]:
+    notes = []
+    token, wanted = after.last_handled_request_at, after.last_handled_cancel
+    if after.request_problem and token and token != before.last_handled_request_at:
+        notes.append(
+            Note(
+                EventReason.REQUEST_REFUSED,
+                clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
+                token,
+                True,
+            )
+        )
+    withdrew = bool(after.request_problem) and token == wanted
+    if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
+        text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
+        notes.append(Note(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
+    return notes
+
+
+def _failure_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+    old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
+    wanted = SuspendedReason.TOO_MANY_FAILURES
+    if new is None or new.reason != wanted or (old and old.reason == wanted):
+        return []
+    return [Note(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
+
+
+def _freshness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+    old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
+    if (
+        new is None
+        or new.reason == FreshReason.NEVER_LOADED
+        or (old.reason if old else FreshReason.NEVER_LOADED) in (new.reason, FreshReason.NEVER_LOADED)
+    ):
+        return []
+    stale = new.status is not ConditionStatus.TRUE
+    return [
+        Note(EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale)
+    ]
+
+
+def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
+    """Return the event that tells of a repaired object; without differences it was missing."""
+    metadata = item["metadata"]
+    name = metadata["name"] if isinstance(metadata, dict) else ""
+    fields = ", ".join(each.path for each in found)
+    what = f"changed by hand, put right: {fields}" if found else "deleted by hand, made again"
+    return Note(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
+
+
+def defaults_note(item: Json, fields: tuple[str, ...]) -> Note:
+    """Return the event that tells of an object which changed though nobody changed the refresh."""
+    metadata = item["metadata"]
+    name = metadata["name"] if isinstance(metadata, dict) else ""
+    text = f"{item['kind']} {name} follows new defaults of the operator: {', '.join(fields)}; a run under way is not touched"
+    return Note(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
+
+
+def _readiness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+    old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
+    fine = new is not None and new.status is ConditionStatus.TRUE
+    if new is None or (old is None and fine) or (old and (old.status, old.reason) == (new.status, new.reason)):
+        return []
+    return [Note(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]

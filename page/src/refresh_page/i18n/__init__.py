@@ -1,0 +1,1 @@
+"""The page's texts in the reader's language."""

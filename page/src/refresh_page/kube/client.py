@@ -1,0 +1,149 @@
+"""The door to Kubernetes: lists and watches DashboardRefreshes, and can do nothing else."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+from refresh_api.names import GROUP, PLURAL, VERSION
+from refresh_api.objects import Json, ListReader, event_of, object_of
+from refresh_page.kube.models import Refresh, ref_of, refresh_of
+from refresh_page.kube.store import Board
+
+log = logging.getLogger(__name__)
+
+_PAGE: Final = "500"
+"""Objects in one answer to a list."""
+_WATCH: Final = 60
+"""Seconds that one watch lasts. It ends by itself, so that one which fell silent without an end is noticed soon after."""
+_TIMEOUT: Final = 15.0
+_FIRST_PAUSE: Final = 0.5
+_LONGEST_PAUSE: Final = 15.0
+
+
+class ClusterError(Exception):
+    """The API server refused, or did not answer; the message says what to look at."""
+
+
+class Expired(ClusterError):  # noqa: N818 - what the API server calls it
+    """What a watch should go on from is forgotten: everything is to be listed anew."""
+
+
+class Cluster:
+    """The connection to one API server, by a ServiceAccount's token where there is one."""
+
+    def __init__(self, url: str, account: Path, now: Callable[[], datetime]) -> None:
+        self._url = url
+        self._account = account
+        self._now = now
+
+    async def follow(self, namespace: str, board: Board) -> None:
+        """Keep the board equal to a namespace (empty: the cluster), until cancelled."""
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                async with self._client() as client:
+                    version = await self._list(client, namespace, board)
+                    pause = _FIRST_PAUSE
+                    while True:
+                        board.heard(namespace)
+                        version = await self._watch(client, namespace, version, board)
+            except Expired:
+                continue
+            except (ClusterError, httpx.HTTPError, OSError, ValueError) as error:
+                why = str(error) or type(error).__name__
+                log.warning("can't see the refreshes of %s: %s", namespace or "the cluster", why)
+                board.unheard(namespace, self._now(), why)
+            await asyncio.sleep(pause)
+            pause = min(_LONGEST_PAUSE, 2 * pause)
+
+    def _client(self) -> httpx.AsyncClient:
+        authority = self._account / "ca.crt"
+        trusted = ssl.create_default_context(cafile=authority) if authority.is_file() else True
+        # the API server is never behind the proxy that the environment may name for everything else
+        return httpx.AsyncClient(base_url=self._url, verify=trusted, trust_env=False, timeout=_TIMEOUT)
+
+    def _headers(self) -> dict[str, str]:
+        token = self._account / "token"  # Kubernetes writes a new one every hour
+        return {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
+
+    async def _list(self, client: httpx.AsyncClient, namespace: str, board: Board) -> str:
+        found: list[Refresh] = []
+        wanted = {"limit": _PAGE}
+        while True:
+            reader = ListReader()
+            async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers()) as answer:
+                if answer.status_code != 200:
+                    _check(answer.status_code, object_of(await answer.aread()))
+                async for chunk in answer.aiter_bytes():
+                    found += _refreshes(reader.feed(chunk))
+                    await asyncio.sleep(0)
+            items, page = reader.end()
+            found += _refreshes(items)
+            metadata = page.get("metadata")
+            about = metadata if isinstance(metadata, dict) else {}
+            if not about.get("continue"):
+                board.replace(namespace, found)
+                return str(about.get("resourceVersion", ""))
+            wanted["continue"] = str(about["continue"])
+
+    async def _watch(self, client: httpx.AsyncClient, namespace: str, version: str, board: Board) -> str:
+        wanted = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH), "resourceVersion": version}
+        silence = httpx.Timeout(_TIMEOUT, read=_WATCH + _TIMEOUT)
+        async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers(), timeout=silence) as answer:
+            if answer.status_code != 200:
+                _check(answer.status_code, object_of(await answer.aread()))
+            async for line in _lines(answer):
+                version = _take(*event_of(line), board) or version
+        return version
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the lines; httpx' own would also part them at the line separators that a message may hold."""
+    rest: list[bytes] = []
+    async for chunk in answer.aiter_bytes():
+        *whole, last = chunk.split(b"\n")
+        for end in whole:
+            line = b"".join([*rest, end])
+            rest = []
+            if line.strip():
+                yield line
+        rest.append(last)
+
+
+def _refreshes(items: Iterable[Json]) -> Iterator[Refresh]:
+    for item in items:
+        try:
+            yield refresh_of(item)
+        except ValueError as error:
+            log.warning("passed over: %s", error)
+
+
+def _take(kind: str, item: Json, board: Board) -> str:
+    """Bring the board up to date; return the version that the watch has reached."""
+    if kind == "ERROR":
+        code = item.get("code")
+        _check(code if isinstance(code, int) else 500, item)
+    if kind == "DELETED":
+        board.remove(ref_of(item))
+    elif kind != "BOOKMARK":
+        for refresh in _refreshes([item]):
+            board.put(refresh)
+    metadata = item.get("metadata")
+    return str(metadata.get("resourceVersion") or "") if isinstance(metadata, dict) else ""
+
+
+def _path(namespace: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{namespace}/" if namespace else "") + PLURAL
+
+
+def _check(status: int, body: Json) -> None:
+    if status == 410:
+        raise Expired("the watch is to begin anew")
+    if status >= 400:
+        raise ClusterError(f"the API server says: {body.get('message') or f'HTTP {status}'}")

@@ -1,0 +1,175 @@
+"""Whether the data of a refresh is fresh, since when, and what else somebody should look at; pure, by the clock and not by who writes."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from refresh_api.model import Model, Time
+from refresh_api.reasons import RunningReason, SuspendedReason
+from refresh_api.status import Condition, ConditionStatus, FinishedRun, Outcome, Phase
+from refresh_api.values import duration
+from refresh_page.kube.models import Refresh
+
+LATE: Final = timedelta(minutes=10)
+"""Time after a slot of the schedule by which its run shows, whatever Kubernetes and the operator have to do first."""
+
+
+SLOW: Final = timedelta(seconds=30)
+"""Time after which a pod that has not started is something to look at."""
+MEANT: Final = frozenset({SuspendedReason.SUSPENDED, SuspendedReason.SUSPENDED_UNTIL})
+"""Reasons that somebody gave for this refresh on purpose: shown, but nothing to look at."""
+
+
+class Tone(StrEnum):
+    """How a thing is shown; each has a sign and a colour, so that neither has to be told from the other."""
+
+    GOOD = "good"
+    WARN = "warn"
+    BAD = "bad"
+    NONE = "none"
+
+
+class Data(StrEnum):
+    """What the data is."""
+
+    FRESH = "Fresh"
+    STALE = "Stale"
+    NEVER_LOADED = "NeverLoaded"
+
+
+class Scope(StrEnum):
+    """Which run a concern is about."""
+
+    LAST = "last"
+    """The last one, a full one."""
+    FULL = "full"
+    """The last full one; one of a part alone has ended since."""
+    PART = "part"
+    """That one of a part alone."""
+
+
+class Concern(Model):
+    """Something that somebody should look at."""
+
+    reason: str
+    """The reason of a run or of the condition Suspended; or Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused."""
+    message: str = ""
+    """The cluster's own words."""
+    time: Time | None = None
+    scope: Scope | None = None
+    """Of which run it speaks, where it speaks of one."""
+    mode: str | None = None
+    """What that run did, other than a plain refresh."""
+
+
+class Health(Model):
+    """One refresh, judged."""
+
+    tone: Tone
+    data: Data
+    since: Time | None = None
+    """Fresh: when the data was loaded. Stale: since when it is."""
+    concerns: tuple[Concern, ...] = ()
+
+
+def suspension(refresh: Refresh) -> Concern | None:
+    """Return why scheduled runs are off; None while they start. The operator's word counts, and the spec's until it has spoken."""
+    found = _holding(refresh, "Suspended")
+    if found:
+        return Concern(reason=found.reason, message=found.message, time=found.last_transition_time)
+    return Concern(reason=SuspendedReason.SUSPENDED, time=refresh.status.suspended_since) if refresh.wanted.suspend else None
+
+
+def judged_run(refresh: Refresh) -> FinishedRun | None:
+    """Return the last run that says something about the data: one that gave way does not, nor one of a part alone."""
+    return next((run for run in _runs(refresh) if run.outcome is not Outcome.SKIPPED and not run.is_partial), None)
+
+
+def later_part(refresh: Refresh) -> FinishedRun | None:
+    """Return the last run of a part alone, if it ended after the last full one."""
+    for run in _runs(refresh):
+        if run.outcome is not Outcome.SKIPPED:
+            return run if run.is_partial else None
+    return None
+
+
+def _runs(refresh: Refresh) -> list[FinishedRun]:
+    return refresh.status.history or [run for run in (refresh.status.last_run,) if run]
+
+
+def health_of(refresh: Refresh, now: datetime) -> Health:
+    """Return how a refresh is."""
+    data, since = _data(refresh, now)
+    concerns = _concerns(refresh, now)
+    last = judged_run(refresh)
+    failed = last is not None and last.outcome is Outcome.FAILED
+    if data is Data.STALE or (data is Data.NEVER_LOADED and failed):
+        tone = Tone.BAD
+    elif any(each.reason not in MEANT for each in concerns):
+        tone = Tone.WARN
+    else:
+        tone = Tone.GOOD if data is Data.FRESH else Tone.NONE
+    return Health(tone=tone, data=data, since=since, concerns=tuple(concerns))
+
+
+def _data(refresh: Refresh, now: datetime) -> tuple[Data, datetime | None]:
+    status, last = refresh.status, judged_run(refresh)
+    loaded = status.last_success_time
+    if loaded is None:
+        return Data.NEVER_LOADED, None
+    limit = _limit(refresh)
+    if limit is not None:
+        return (Data.STALE, loaded + limit) if now - loaded > limit else (Data.FRESH, loaded)
+    if last and last.outcome is Outcome.FAILED and last.completion_time >= loaded:
+        return Data.STALE, _failing_since(refresh) or last.completion_time
+    return Data.FRESH, loaded
+
+
+def _limit(refresh: Refresh) -> timedelta | None:
+    wanted = refresh.wanted.freshness
+    try:
+        return duration(wanted.max_staleness) if wanted and wanted.max_staleness else None
+    except ValueError:
+        return None  # such a spec is Stalled, which is shown
+
+
+def _failing_since(refresh: Refresh) -> datetime | None:
+    return next((each.last_transition_time for each in refresh.status.conditions if each.type == "LastRunSucceeded"), None)
+
+
+def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
+    status, last = refresh.status, judged_run(refresh)
+    found: list[Concern] = []
+    if refresh.unreadable:
+        found.append(Concern(reason="Unreadable", message=refresh.unreadable))
+    if status.phase in (Phase.STALLED, Phase.BLOCKED):
+        found.append(Concern(reason=status.phase.value, message=status.message or ""))
+    off = suspension(refresh)
+    if off:
+        found.append(off)
+    starting = _holding(refresh, "Running")
+    if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > SLOW:
+        found.append(Concern(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
+    found += _ends(last, later_part(refresh))
+    if status.next_run and now - status.next_run > LATE and not status.active:
+        found.append(Concern(reason="Overdue", time=status.next_run))
+    if status.request_problem:
+        found.append(Concern(reason="RequestRefused", message=status.request_problem))
+    return found
+
+
+def _ends(last: FinishedRun | None, part: FinishedRun | None) -> list[Concern]:
+    """How the last full run ended, and a later one of a part alone: each is said, or the one would seem to have mended the other."""
+    found = [_end(last, Scope.FULL if part else Scope.LAST)] if last and last.outcome is not Outcome.SUCCEEDED else []
+    if part and (part.outcome is not Outcome.SUCCEEDED or (last and last.outcome is Outcome.FAILED)):
+        found.append(_end(part, Scope.PART))
+    return found
+
+
+def _end(run: FinishedRun, scope: Scope) -> Concern:
+    reason = "Warnings" if run.outcome is Outcome.WARNED else run.reason.value
+    return Concern(reason=reason, message=run.message or "", time=run.completion_time, scope=scope, mode=run.mode)
+
+
+def _holding(refresh: Refresh, kind: str) -> Condition | None:
+    return next((each for each in refresh.status.conditions if each.type == kind and each.status is ConditionStatus.TRUE), None)

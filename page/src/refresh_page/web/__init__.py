@@ -1,0 +1,1 @@
+"""HTTP: addresses, answers, templates, server-sent events."""

@@ -1,0 +1,1 @@
+"""The subcommands of `refresh-runner`, one module each."""

@@ -1,0 +1,78 @@
+"""`refresh-runner artifacts`: what runs left as files in the warehouse, listed and fetched."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import psycopg
+
+from refresh_api.model import time_text
+from refresh_api.order import ExitCode
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.postgres.connection import RefusedError, Warehouse
+
+_OF_RUNS: Final = """
+    select run.run_id, file.name, octet_length(file.content), file.stored_at
+    from dbt_refresh_run run join (
+        select run_id, name, content, stored_at from dbt_refresh_artifact
+        union all select run_id, 'docs.html', content, stored_at from dbt_refresh_docs join dbt_refresh_run using (project)
+    ) file using (run_id)
+    where run.run_id = any(array(select run_id from dbt_refresh_run where %(run)s::text is null order by started_at desc limit 20))
+    or run.run_id = %(run)s
+    order by run.started_at desc, file.name"""
+_CONTENT: Final = """
+    select content from dbt_refresh_artifact where run_id = %(run)s and name = %(name)s
+    union all select content from dbt_refresh_docs join dbt_refresh_run using (project) where run_id = %(run)s and %(name)s = 'docs.html'"""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What somebody asks for."""
+
+    run: str | None = None
+    """Of one run; of the last twenty unless given."""
+    name: str | None = None
+    """The file itself; a list unless given."""
+    into: Path | None = None
+    """Where the file goes; its name here unless given."""
+
+
+def serve(warehouse: Warehouse, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
+    """List the files, or write one; FAILED if there is none, or the warehouse can't be asked."""
+    try:
+        with warehouse.session(), warehouse.quick() as connection:
+            return _fetch(connection, wanted, say) if wanted.run and wanted.name else _list(connection, wanted, say)
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}")
+    except RefusedError as error:
+        say(f"✗ {error}")
+    return ExitCode.FAILED
+
+
+def _list(connection: psycopg.Connection, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
+    found = connection.execute(_OF_RUNS, {"run": wanted.run}).fetchall()
+    for run, name, length, stored_at in found:
+        say(f"{run}  {name:<16} {length:>9} bytes packed, {time_text(stored_at)}")
+    if not found:
+        say(f"✗ no file of {wanted.run} is kept" if wanted.run else "✗ no file of any run is kept")
+    return ExitCode.OK if found else ExitCode.FAILED
+
+
+def _fetch(connection: psycopg.Connection, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
+    row = connection.execute(_CONTENT, {"run": wanted.run, "name": wanted.name}).fetchone()
+    if row is None or wanted.name is None:
+        say(f"✗ {wanted.run} has no file {wanted.name}")
+        return ExitCode.FAILED
+    content = gzip.decompress(row[0])
+    path = wanted.into or Path(Path(wanted.name).name)
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        say(f"✗ {path} can't be written: {error.strerror}")
+        return ExitCode.FAILED
+    say(f"{path}: {len(content)} bytes")
+    return ExitCode.OK

@@ -1,0 +1,76 @@
+"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse. Its live marts stay, and so does dbt_refresh_log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+from psycopg import sql
+
+from refresh_api.order import ExitCode, RefreshRef
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.postgres import advisory_lock
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.publish import own_relations
+from refresh_runner.publish.versions import TABLE as VERSION
+from refresh_runner.runlog.schema import RUN
+
+
+@dataclass(frozen=True)
+class Remnant:
+    """Something that is left: what it is, and the statement that removes it."""
+
+    what: str
+    statement: sql.Composed
+    schemas: frozenset[str] = frozenset()
+    """Schemas that may be empty without it."""
+
+
+def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[str], None]) -> ExitCode:
+    """Remove what is left of a refresh, or say what would be removed; FAILED while a run holds the warehouse, or without a connection."""
+    try:
+        with warehouse.session() as connection:
+            if not advisory_lock.taken(connection):
+                say(f"✗ {advisory_lock.holder(connection) or 'another session'} holds the warehouse: try again when it is done")
+                return ExitCode.FAILED
+            own_relations.prepare(connection)
+            found = list(_remnants(connection, ref))
+            for remnant in found:
+                if really:
+                    connection.execute(remnant.statement)
+                say(f"{'removed' if really else 'would remove'} {remnant.what}")
+            if really:
+                own_relations.drop_empty(connection, {schema for remnant in found for schema in remnant.schemas})
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}")
+        return ExitCode.FAILED
+    if not found:
+        say(f"nothing is left of {ref.name}")
+    elif not really:
+        say("nothing was removed: add --yes to do it")
+    return ExitCode.OK
+
+
+def _remnants(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Remnant]:
+    if places := own_relations.of_refresh(connection, ref.name):
+        # Together, since one may refer to another.
+        statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
+        yield Remnant(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
+    if _is_there(connection, VERSION.name):
+        statement = sql.SQL("delete from {} where refresh = {}").format(sql.Identifier(VERSION.name), ref.name)
+        if connection.execute("select from dbt_refresh_version where refresh = %s", [ref.name]).fetchone() is not None:
+            yield Remnant(f"its row in {VERSION.name}", statement)
+    if _is_there(connection, RUN.name):
+        query = "select count(*) from dbt_refresh_run where refresh = %s and namespace = %s"
+        (count,) = connection.execute(query, (ref.name, ref.namespace)).fetchone() or (0,)
+        if count:
+            statement = sql.SQL("delete from {} where refresh = {} and namespace = {}").format(
+                sql.Identifier(RUN.name), ref.name, ref.namespace
+            )
+            yield Remnant(f"{count} runs in {RUN.name}, with their steps, nodes and marts", statement)
+
+
+def _is_there(connection: psycopg.Connection, table: str) -> bool:
+    row = connection.execute("select to_regclass(%s) is not null", [table]).fetchone()
+    return bool(row and row[0])

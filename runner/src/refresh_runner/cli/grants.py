@@ -1,0 +1,79 @@
+"""`refresh-runner grants`: the SQL that gives a role all that a refresh needs, or what it lacks; nothing is executed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from refresh_api.order import ExitCode
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.dbt import spelling
+from refresh_runner.dbt.open_project import reading
+from refresh_runner.model.plan import LayerStep, Plan, TestsStep
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.privileges import Need, Right, missing, quoted, statements
+from refresh_runner.publish.derived_names import before, beside
+from refresh_runner.publish.publisher import swapped
+from refresh_runner.run import required_privileges
+
+
+@dataclass(frozen=True)
+class Grantee:
+    """Who is to run the refresh, and where."""
+
+    role: str
+    database: str
+
+
+def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
+    """Print every statement that a new role needs to run the plan; FAILED if the project can't be read."""
+    try:
+        of_run, marts = _needs(plan, project)
+        wanted = [*required_privileges.of_tables_anywhere(), *of_run]
+        own = {place.schema for mart in marts for place in (beside(mart), before(mart))}
+    except RunFailedError as error:
+        say(f"-- {error.failure.message}")
+        return ExitCode.FAILED
+    say(f"-- All that the role {grantee.role} needs to run {plan.order.refresh.name}; to be executed by who owns the database.")
+    say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
+    say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
+    for statement in statements(_tidy(wanted, own), grantee.role, grantee.database, may_be_absent=True):
+        say(f"{statement};")
+    return ExitCode.OK
+
+
+def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
+    """Print the statements for what the warehouse's own user lacks, as a run would find it; FAILED if it lacks anything."""
+    try:
+        wanted, _ = _needs(plan, project)
+        with warehouse.session() as connection:
+            lacking = missing(connection, [*required_privileges.of_tables(connection), *wanted])
+            role, database = connection.info.user, connection.info.dbname
+    except RunFailedError as error:
+        say(f"-- {error.failure.message}")
+        return ExitCode.FAILED
+    for statement in statements(lacking, role, database):
+        say(f"{statement};")
+    if not lacking:
+        say(f"-- the role {role} may do all that a run of {plan.order.refresh.name} does")
+    return ExitCode.FAILED if lacking else ExitCode.OK
+
+
+def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
+    """Return what a run needs, and the marts that it builds beside the live ones."""
+    with reading(project, plan.dbt, "refresh-grants") as dbt:
+        plan = spelling.by_project(plan, dbt)
+        models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
+        tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
+        marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
+        return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_waiting(plan)], marts
+
+
+def _tidy(wanted: list[Need], own: Collection[str]) -> list[Need]:
+    """Leave out what a later statement says too, and the schemas that are made by the runner itself and so are its role's."""
+    made = {need.schema for need in wanted if need.right is Right.MAKE} - set(own)
+    doubled = {Right.USE, Right.MAKE_SCHEMAS}
+    wanted = [need for need in wanted if need.schema not in own or need.right is Right.MAKE_SCHEMAS]
+    return [need for need in wanted if not (need.right in doubled and need.schema in made)]

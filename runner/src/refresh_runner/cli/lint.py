@@ -1,0 +1,194 @@
+"""`refresh-runner lint`: is this refresh right? One line a check, without a database or a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from refresh_api import cron
+from refresh_api.order import ExitCode, Order
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import SecretFolder
+from refresh_runner.dbt import spelling
+from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.loader import InvalidOrderError, document_of, manifest_of
+from refresh_runner.model.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
+from refresh_runner.model.step_results import Node, kinds
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.conninfo import missing_keys
+from refresh_runner.publish.publisher import check_names, swapped, unknown
+
+_LISTED: Final = 5
+"""Names in a message."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    passed: bool
+    field: str
+    message: str
+    is_notice: bool = False
+    """It may be meant so, and is to be known."""
+
+    def __str__(self) -> str:
+        """Sign, field and message on one line."""
+        sign = "!" if self.is_notice else "✓" if self.passed else "✗"
+        return f"{sign} {self.field + ': ' if self.field else ''}{self.message}"
+
+
+def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
+    """Say what is right and wrong with a file's refresh; OK if nothing is wrong, else FAILED."""
+    passed = True
+    for check in _checks(file, project, secrets, now):
+        say(check)
+        passed = passed and check.passed
+    return ExitCode.OK if passed else ExitCode.FAILED
+
+
+def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> Iterator[Check]:
+    try:
+        document = document_of(file)
+        yield Check(True, "", f"{file} is YAML")
+        order = manifest_of(document).order()
+    except InvalidOrderError as error:
+        yield from (Check(False, problem.field, problem.message) for problem in error.problems)
+        return
+    yield Check(True, "spec", "every field is known and well-formed")
+    start = next(cron.parse(order.spec.schedule, order.spec.time_zone).after(now), None)
+    yield Check(start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "there is no next run")
+    if secrets is not None:
+        yield from _secret_checks(order, SecretFolder(secrets))
+    yield from _project_checks(plan_for(order, Attempt("lint"), now.date()), project)
+
+
+def _secret_checks(order: Order, folder: SecretFolder) -> Iterator[Check]:
+    name = order.spec.warehouse.secret_ref.name
+    yield _has("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
+    for number, notification in enumerate(order.spec.notifications):
+        field = f"spec.notifications[{number}]"
+        if notification.slack:
+            reference = notification.slack.webhook_secret_ref
+            yield _has(f"{field}.slack.webhookSecretRef", reference.name, _lacking(folder, reference.name, [reference.key]))
+        if notification.email:
+            name = notification.email.smtp_secret_ref.name
+            yield _has(f"{field}.email.smtpSecretRef", name, _lacking(folder, name, ["host", "from"]))
+
+
+def _lacking(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:
+    there = folder.all_of(name)
+    return [key for key in keys if not there.get(key)]
+
+
+def _has(field: str, name: str, lacking: Sequence[str]) -> Check:
+    return Check(not lacking, field, f"the Secret {name!r} lacks {', '.join(lacking)}" if lacking else f"the Secret {name!r} has its keys")
+
+
+def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
+    with ExitStack() as stack:
+        try:
+            dbt = stack.enter_context(reading(project, plan.dbt, "refresh-lint"))
+        except RunFailedError as error:
+            yield Check(False, "dbt project", error.failure.message)
+            return
+        yield Check(True, "dbt project", f"{project} can be parsed")
+        layers: list[tuple[str, Sequence[Node]]] = []
+        tests: list[Node] = []
+        for field, step in _selecting(plan):
+            try:
+                if isinstance(step, LayerStep):
+                    layers.append((field, dbt.buildable(step.selection)))
+                else:
+                    tests += dbt.tests(step.selection)
+                    yield Check(True, field, f"selects {_counted(len(tests), 'test')}")
+            except RunFailedError as error:
+                yield Check(False, field, error.failure.message)
+        yield from _layer_checks(dbt, layers)
+        built = [node for _, nodes in layers for node in nodes]
+        if left := [test.name for test in dbt.unit_tests(built) if test not in tests]:
+            message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: name them, or their models"
+            yield Check(True, "spec.tests.select", message, is_notice=True)
+        yield from _mart_checks(spelling.by_project(plan, dbt), dbt, built)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+
+
+def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
+    """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
+    later = {relation for _, nodes in layers for relation in _made(dbt, nodes)}
+    built: list[Node] = []
+    for field, nodes in layers:
+        built += nodes
+        try:
+            check_names(dbt, nodes)
+        except RunFailedError as error:
+            yield Check(False, field, error.failure.message)
+            continue
+        later -= _made(dbt, nodes)
+        upstream = dbt.upstream(nodes, built)
+        needs = {need.relation: need.needed_by for need in upstream}
+        if early := sorted(relation for relation in needs if relation in later):
+            message = f"{needs[early[0]]} reads {early[0]}, which a later layer builds: move that layer before this one"
+            yield Check(False, field, message)
+            continue
+        others = f"; another refresh must have built {', '.join(map(str, sorted(needs)))}" if needs else ""
+        yield Check(True, field, f"selects {kinds(nodes)}{others}")
+        for need in upstream:
+            if need.is_function and need.built_by is None:
+                message = (
+                    f"{need.needed_by} calls {need.relation}, a function of the project that no layer makes: add it to this layer's select"
+                )
+                yield Check(True, field, message, is_notice=True)
+
+
+def _made(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
+    return {*dbt.places(nodes).values(), *dbt.functions(nodes).values()}
+
+
+def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
+    for number, step in enumerate(plan.steps):
+        if isinstance(step, LayerStep):
+            yield f"spec.layers[{number}].select ({step.name})", step
+        elif isinstance(step, TestsStep):
+            yield "spec.tests.select", step
+
+
+def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]:
+    checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
+    known, columns, places = dbt.known(), dbt.columns(), set(map(str, dbt.places(built).values()))
+    for number, mart in enumerate(checks):
+        field = f"spec.validation.marts[{number}]"
+        if mart.relation not in known:
+            yield Check(False, f"{field}.relation", unknown(mart.relation, known))
+        elif mart.relation not in places:
+            yield Check(
+                False, f"{field}.relation", f"no layer builds {mart.relation}: it would be judged by what is live, and never published"
+            )
+        else:
+            yield _column_check(field, mart, columns.get(mart.relation, frozenset()))
+    try:
+        swapped(plan, dbt, built, [mart for mart in checks if mart.relation in known])
+    except RunFailedError as error:
+        yield Check(False, "spec.validation.marts", f"{error.failure.message}; {error.failure.hint}")
+
+
+def _column_check(field: str, mart: MartCheck, columns: frozenset[str]) -> Check:
+    named = {"keys": mart.keys, "unique": mart.unique, "newest.column": [mart.newest.column] if mart.newest else []}
+    if not columns and any(named.values()):
+        return Check(True, field, f"{mart.relation} is a model; it has no contract, so its columns are looked at by the run alone")
+    for name, chosen in named.items():
+        if unknown := [column for column in chosen if column not in columns]:
+            return Check(False, f"{field}.{name}", f"{mart.relation} has no column {', '.join(unknown)}")
+    return Check(True, field, f"{mart.relation} is a model" + (" with its keys" if mart.keys else ""))

@@ -1,0 +1,139 @@
+"""`refresh-runner parse`: reads the dbt project once, so that no run has to; at the build of an image, or before tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from refresh_api import spec
+from refresh_api.order import ExitCode
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.dbt import documents, manifest_cache
+from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.patches.compiled_tests import Statements, agreed
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.dbt.project_files import ProjectFiles, project_files
+from refresh_runner.dbt.template_purity import Templates
+from refresh_runner.model.loader import order_of_file
+from refresh_runner.model.plan import Attempt, DbtSettings, Selection, plan_for
+from refresh_runner.postgres.conninfo import NOWHERE, Access
+from refresh_runner.publish.derived_names import beside
+
+_PLACES: Final = (
+    (NOWHERE, "2000-01-31"),
+    (Access(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
+)
+"""Two warehouses that nobody connects to, and two dates."""
+
+
+def usual_settings() -> DbtSettings:
+    """Return what dbt is told by a refresh that says nothing of it."""
+    usual = spec.Dbt()
+    return DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars)
+
+
+def settings_of(file: Path) -> DbtSettings:
+    """Return what dbt is told by the refresh of a file; InvalidOrderError names what is wrong with it."""
+    return plan_for(order_of_file(file), Attempt("parse"), date.fromisoformat(_PLACES[0][1])).dbt
+
+
+def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:
+    """Read the project for each of these, and draw its page; FAILED if dbt can't read it, OSError if it can't be kept."""
+    kept = [manifest_cache.place(project, each) for each in settings]
+    codes = [read_ahead(project, each, say, kept) for each in settings]
+    return max(codes) or draw_docs(project, settings[0], say)
+
+
+def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None], others: Collection[Path] = ()) -> ExitCode:
+    """Keep the project as it was read, if that holds for every warehouse and date; say what was found. FAILED if dbt can't read it.
+
+    What was kept before is removed, but for `others`.
+    """
+    files, path = project_files(project), manifest_cache.place(project, settings)
+    if path.exists():
+        say(f"{project} is read already")
+        return ExitCode.OK
+    try:
+        with _read(project, settings, *_PLACES[0]) as one, _read(project, settings, *_PLACES[1]) as other:
+            kept = _Reading(path, files, others)
+            return _keep(kept, one, other, lambda text: say(f"{project} {text}"))
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}")
+        return ExitCode.FAILED
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What was read, and where it is to be kept."""
+
+    path: Path
+    files: ProjectFiles
+    """As they were before."""
+    others: Collection[Path]
+
+
+def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
+    elsewhere = _PLACES[1][0].dbname
+    manifest_cache.move(other.manifest, NOWHERE.dbname, elsewhere)
+    if why := _why_not(reading, one, other):
+        say(f"can be read, but is not kept, so every run will read it: {why}")
+        return ExitCode.OK
+    manifest_cache.move(other.manifest, elsewhere, NOWHERE.dbname)
+    tests = _tests(one, other)
+    if project_files(one.project) != reading.files:
+        say("was changed while it was read, so nothing is kept of it")
+        return ExitCode.OK
+    manifest_cache.write(reading.path, one.manifest, tests, reading.others)
+    say(f"is read: {len(one.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
+    return ExitCode.OK
+
+
+def _why_not(reading: _Reading, one: Dbt, other: Dbt) -> str | None:
+    """Return why the project can't be kept for all runs; None if it can."""
+    if reading.files.unknown:
+        return f"not all of its files are known: {reading.files.unknown}"
+    if unknown := sorted(one.folders() - reading.files.folders):
+        return f"dbt reads {unknown[0]}, which dbt_project.yml does not name"
+    if variables := one.environment():
+        return f"it reads environment variables: {', '.join(variables)}"
+    return manifest_cache.difference(one.manifest, other.manifest) or Templates(one.manifest).why_reading_may_differ(one.written_settings())
+
+
+def _tests(one: Dbt, other: Dbt) -> Statements:
+    """Return the statements of the tests that can't be others in another run, wherever tables are built."""
+    everything = Selection(("*",))
+    for relation, table in other.tables(other.models(everything)).items():
+        other.put(table, beside(relation).schema)
+    try:
+        tests = one.data_tests(everything)
+    except RunFailedError:
+        return {}
+    templates = Templates(one.manifest)
+    same = [test for test, node in tests.items() if templates.why_test_may_differ(node) is None]
+    return agreed(one.scene, one.rehearsed(same), other.scene, other.rehearsed(same))
+
+
+def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
+    """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
+    files = project_files(project)
+    if files.unknown:
+        say(f"the page of {project} is not kept: {files.unknown}")
+        return ExitCode.OK
+    place = documents.docs_place(project, documents.project_id(files))
+    if not place.exists():
+        try:
+            with _read(project, settings, *_PLACES[0]) as dbt:
+                documents.write_docs(place, dbt.manifest)
+        except RunFailedError as error:
+            say(f"✗ {error.failure.message}")
+            return ExitCode.FAILED
+    say(f"the page of {project} is drawn")
+    return ExitCode.OK
+
+
+def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> AbstractContextManager[Dbt]:
+    return reading(project, replace(settings, variables={**settings.variables, manifest_cache.AS_OF: as_of}), "refresh-parse", access)

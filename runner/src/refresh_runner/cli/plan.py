@@ -1,0 +1,170 @@
+"""`refresh-runner plan`: what a run would do, and why. Nothing is touched, neither in the warehouse nor in the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from refresh_api.order import ExitCode
+from refresh_api.spec import OnHeld
+from refresh_api.steps import OnFailure, OnStale
+from refresh_api.values import duration_text
+from refresh_runner.core.clock import Clock
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.dbt import spelling
+from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
+from refresh_runner.model.step_results import Node
+from refresh_runner.postgres import advisory_lock
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import NOWHERE, Access
+from refresh_runner.postgres.standbys import attached, named, unprotected
+from refresh_runner.publish import versions
+from refresh_runner.publish.publisher import swapped
+from refresh_runner.run.model_selection import chosen_models
+from refresh_runner.run.preflight import missing_of
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the preview: what it speaks of, and what would happen."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        """Both in columns."""
+        return f"{self.subject:<16} {self.text}"
+
+
+def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
+    """Say what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, the warehouse is not asked."""
+    try:
+        for line in _lines(plan, project, access, clock):
+            say(str(line))
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[Line]:
+    yield Line(plan.order.refresh.name, f"{plan.order.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
+    if plan.order.vars:
+        yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.order.vars.items())}")
+    if plan.keeps_inputs:
+        yield Line(
+            "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
+        )
+    held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
+    warehouse = Warehouse(access, "refresh-plan", clock) if access else None
+    try:
+        yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
+        with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
+            yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
+        if warehouse:
+            yield from _standbys(plan, warehouse)
+        yield _live(plan, warehouse)
+    finally:
+        if warehouse:
+            warehouse.close()
+
+
+def _holder(warehouse: Warehouse | None) -> str:
+    if warehouse is None:
+        return "; the warehouse was not asked"
+    with warehouse.session() as connection:
+        name = advisory_lock.holder(connection)
+    return f"; {name} holds it now" if name else "; nobody holds it now"
+
+
+def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
+    built: list[Node] = []
+    chosen = chosen_models(plan, dbt)
+    for step in plan.steps:
+        label = plan.label(step.name)
+        if why := plan.left_out.get(step.name):
+            yield Line(label, why)
+            continue
+        nodes: Sequence[Node] = ()
+        if isinstance(step, LayerStep):
+            nodes = chosen.of(dbt.buildable(step.selection))
+            built += nodes
+            if not nodes:
+                yield Line(label, chosen.why)
+                continue
+        elif isinstance(step, TestsStep):
+            nodes = dbt.tests(step.selection)
+        for part in _step(plan, step, nodes, dbt, built):
+            yield Line(label, part)
+        if isinstance(step, LayerStep):
+            yield from (Line(label, text) for text in _needs(dbt, nodes, built, warehouse))
+
+
+def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
+    match step:
+        case SourcesStep():
+            late = {OnStale.WARN: "is a warning", OnStale.SKIP: "skips the run", OnStale.FAIL: "fails the run"}[step.on_stale]
+            yield f"asks how old the sources are that the layers read; one that was not loaded in time {late}"
+        case LayerStep():
+            limit = f"each try at most {duration_text(step.timeout)}, {step.retries} more if the error can pass"
+            yield f"builds {', '.join(node.name for node in nodes)}; {limit}"
+        case TestsStep():
+            bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
+            yield f"runs {len(nodes)} tests; one that fails {bad}"
+        case ValidationStep():
+            beside, places = swapped(plan, dbt, built, step.marts), set(dbt.places(built).values())
+            for check in step.marts:
+                relation = Relation(check.schema, check.table)
+                keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
+                how = "published with the others once all is well" if relation in beside else "looked at where it is live"
+                if relation not in places:
+                    how = f"built by no layer of this run, {how}"
+                yield f"{relation}: {how}{keys}"
+        case CacheStep():
+            proof = ", until it serves the version that is live" if step.version else ""
+            exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
+            count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
+            waits = f"; before, waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
+            yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
+
+
+def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
+    upstream = dbt.upstream(nodes, built)
+    missing = missing_of(upstream, warehouse) if warehouse and upstream else set()
+    for model in upstream:
+        state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
+        by = f", built by {model.built_by}" if model.built_by else ""
+        yield f"{model.needed_by} reads {model.relation}{by}{state}"
+
+
+def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[Line]:
+    """Say what a run does for the readers of standbys, if it does anything."""
+    with warehouse.session() as connection:
+        found = attached(connection)
+    because = unprotected(found, plan.vacuum)
+    if because is not None:
+        why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
+        yield Line("standbys", f"rows that die during the run are kept until its end, and vacuumed before the next publish ({why})")
+    elif found:
+        yield Line("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
+
+
+def _live(plan: Plan, warehouse: Warehouse | None) -> Line:
+    if warehouse is None:
+        return Line("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
+    with warehouse.session() as connection:
+        try:
+            live = versions.current(connection, plan.order.refresh.name)
+        except psycopg.errors.UndefinedTable:
+            live = None
+    if live is None:
+        return Line("live", "nothing was published yet")
+    held = f"; publishing is held since {live.held_since:%Y-%m-%d %H:%M %Z}" if live.held_since else ""
+    before = f"; before it {live.previous}" if live.previous else ""
+    return Line("live", f"the data of {live.name}, since {live.published_at:%Y-%m-%d %H:%M %Z}{before}{held}")

@@ -1,0 +1,1 @@
+"""Errors, secrets, clock and backoff, which everything else uses."""

@@ -1,0 +1,86 @@
+"""What of a project goes past the place where a mart is built: it names the live table in another way than by `ref`, or stays on it.
+
+As far as that can be seen without running it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from refresh_runner.dbt.names import Names
+from refresh_runner.dbt.patches.node_selection import node_of, parents
+from refresh_runner.dbt.patches.staging import by_name
+from refresh_runner.dbt.sql_names import code_of, named
+from refresh_runner.model.step_results import Node
+from refresh_runner.postgres.catalog import Relation
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+
+    from refresh_runner.dbt.patches.node_selection import AnyNode
+
+_DBTS_OWN: Final = frozenset({"dbt", "dbt_postgres"})
+_CALL: Final = re.compile(r"\b(\w+)\s*\(")
+_THIS: Final = re.compile(r"\{\{\s*this\s*\}\}")
+
+
+def detours(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relation]) -> Iterator[str]:
+    """Say which of the nodes name one of the marts, by id, and what to do; a model may name itself, as it may say `this`."""
+    for each in nodes:
+        node, own = node_of(manifest, each.id), marts.get(each.id)
+        others = [relation for relation in marts.values() if relation != own]
+        texts = {each.name: str(getattr(node, "raw_code", ""))}
+        texts |= {f"{each.name}, by the macro {name},": text for name, text in _macros(manifest, node.depends_on.macros)}
+        for who, text in texts.items():
+            yield from (by_name(who, relation) for relation in named(text, others))
+        yield from (by_name(f"{each.name}, by the source {name},", relation) for name, relation in _sources(manifest, node, others))
+        yield from _of_hooks(manifest, node, marts.values(), own)
+        yield from _of_views(manifest, node, marts)
+
+
+def _sources(manifest: Manifest, node: AnyNode, marts: Collection[Relation]) -> Iterator[tuple[str, Relation]]:
+    names = Names(manifest)
+    for id_ in node.depends_on_nodes:
+        source = manifest.sources.get(id_)
+        if source and (relation := names.place(source)) in marts:
+            yield f"{source.source_name}.{source.name}", relation
+
+
+def _of_hooks(manifest: Manifest, node: AnyNode, marts: Collection[Relation], own: Relation | None) -> Iterator[str]:
+    for kind in ("pre_hook", "post_hook"):
+        for hook in getattr(node.config, kind, None) or ():
+            who = f"the {kind.replace('_', '-')} of {node.name}"
+            called = [id_ for name in _CALL.findall(hook.sql) for id_ in _called(manifest, name)]
+            texts = {who: hook.sql} | {f"{who}, by the macro {name},": text for name, text in _macros(manifest, called)}
+            for whose, text in texts.items():
+                yield from (by_name(whose, relation) for relation in named(text, marts))
+            if own and kind == "pre_hook" and _THIS.search(code_of(hook.sql)):
+                message = f"{who} names `this`, and {own} is built beside the live table, where nothing is yet"
+                yield f"{message}: use a post-hook, or publish: Direct"
+
+
+def _of_views(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
+    """A test that stores what it finds as a view leaves one that reads the place where the mart was built."""
+    if str(node.config.get("store_failures_as")) == "view":
+        for id_ in sorted(parents(manifest, node) & marts.keys()):
+            message = f"the test {node.name} stores what it finds as a view, which would hold on to the place where {marts[id_]} is built"
+            yield f"{message}: set store_failures_as: table, or publish: Direct"
+
+
+def _called(manifest: Manifest, name: str) -> Iterator[str]:
+    return (id_ for id_, macro in manifest.macros.items() if macro.name == name)
+
+
+def _macros(manifest: Manifest, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield name and text of the project's macros among these and all that they call."""
+    pending, seen = list(ids), set[str]()
+    while pending:
+        id_ = pending.pop()
+        macro = manifest.macros.get(id_)
+        if macro is None or id_ in seen or macro.package_name in _DBTS_OWN:
+            continue
+        seen.add(id_)
+        pending += macro.depends_on.macros
+        yield macro.name, macro.macro_sql

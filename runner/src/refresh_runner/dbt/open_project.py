@@ -1,0 +1,21 @@
+"""A dbt project that is read for what it says, and from which nothing is built."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.conninfo import NOWHERE, Access
+
+
+@contextmanager
+def reading(project: Path, settings: DbtSettings, name: str, access: Access = NOWHERE) -> Iterator[Dbt]:
+    """Parse a project, with its files in a folder that goes with the block; RunFailedError if dbt can't read it."""
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as workdir:
+        dbt = Dbt(project.absolute(), Path(workdir), access, settings, name, lambda _level, _line: None)
+        dbt.parse()
+        yield dbt

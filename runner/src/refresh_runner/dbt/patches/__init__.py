@@ -1,0 +1,1 @@
+"""Everything that changes dbt's own classes at run time."""

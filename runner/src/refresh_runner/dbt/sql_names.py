@@ -1,0 +1,69 @@
+"""Which tables SQL text names: found by their names alone, since a template can't be parsed, and a name is what goes wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from refresh_runner.postgres.catalog import Relation
+
+_TAKES_NAMES: Final = r"(?:to_reg\w+|pg_\w+|has_\w+|regclass)\s*\(?\s*"
+"""Functions, and a type, that take a relation's name as text."""
+_NO_CODE: Final = re.compile(
+    r"""
+    --[^\n]*  |  /\*.*?\*/  |  \{\#.*?\#\}
+    |  \$dbt_comment_literal_block\$ .*? \$dbt_comment_literal_block\$
+    |  (?P<before>\b"""
+    + _TAKES_NAMES
+    + r""")? '(?P<text>(?:[^']|'')*)' (?P<after>\s*::\s*regclass\b)?
+    |  "(?:[^"]|"")*"
+    """,
+    re.DOTALL | re.VERBOSE | re.IGNORECASE,
+)
+_SCHEMA_ALONE: Final = r"\bschema\s+(?P<schema>\"?{schema}\"?)(?![\w$.\"])"
+
+
+def named(sql: str, relations: Iterable[Relation]) -> list[Relation]:
+    """Return which of the relations the text names with their schema: not in comments or mere text, but where text is taken for a name."""
+    code = code_of(sql)
+    return [relation for relation in relations if re.search(_qualified(re.escape(relation.schema), re.escape(relation.table)), code, re.I)]
+
+
+def names_in(sql: str, schema: str) -> set[str]:
+    """Return the names, in small letters, that follow this schema's in the text."""
+    pattern = rf'(?<![\w$"])"?{re.escape(schema)}"?\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w$]+))'
+    return {(found["quoted"] or found["plain"]).lower() for found in re.finditer(pattern, code_of(sql), re.I)}
+
+
+def other_schema(sql: str, schema: str, other: str) -> str | None:
+    """Return a statement that speaks of a schema as a whole (`on schema`, `in schema`) for another one; None if it does not."""
+    pattern = re.compile(_SCHEMA_ALONE.format(schema=re.escape(schema)), re.I)
+    return pattern.sub(lambda _found: 'schema "{}"'.format(other.replace('"', '""')), sql) if pattern.search(code_of(sql)) else None
+
+
+def text_of_other_schema(sql: str, schema: str, other: str) -> str:
+    """Return a statement whose mere texts speak of another schema than this one; texts that are taken for names stay."""
+
+    def told(found: re.Match[str]) -> str:
+        if found["text"] is None or found["before"] or found["after"]:
+            return found[0]
+        return re.sub(rf"(?<![\w$]){re.escape(schema)}(?![\w$])", lambda _word: other.replace("'", "''"), found[0])
+
+    return _NO_CODE.sub(told, sql)
+
+
+def code_of(sql: str) -> str:
+    """Return SQL without comments and texts, but for texts that name something."""
+
+    def kept(found: re.Match[str]) -> str:
+        if found[0].startswith('"'):
+            return found[0]
+        text: str | None = found["text"]
+        return f" {text} " if text is not None and (found["before"] or found["after"]) else " "
+
+    return _NO_CODE.sub(kept, sql)
+
+
+def _qualified(schema: str, table: str) -> str:
+    return rf'(?<![\w$"])"?{schema}"?\s*\.\s*"?{table}"?(?![\w$"])'

@@ -1,0 +1,188 @@
+"""Orders, read from where they come: a file that a person wrote, or a pod's environment; every problem is named with its field."""
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import ValidationError
+
+from refresh_api.names import KIND, ORDER_ENV
+from refresh_api.order import Manifest, Order, RunMode, run_vars, vars_text
+from refresh_api.status import clip
+from refresh_runner.model.kubectl_yaml import KubectlLoader
+
+_LONGEST: Final = 256 * 1024
+"""Bytes of a file that is read: twice of what a pod can be told."""
+_DEEPEST: Final = 64
+"""Levels of lists and mappings; variables may have half of them."""
+_MOST_VALUES: Final = 100_000
+"""Values of a document, its aliases written out."""
+_MOST_PROBLEMS: Final = 50
+_LINE: Final = 500
+"""Characters of an error's words."""
+_NAME: Final = 64
+"""Characters of a field's name."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with an order."""
+
+    field: str
+    message: str
+
+    def __str__(self) -> str:
+        """Field and message, on one line."""
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidOrderError(ValueError):
+    """An order that can't be carried out, with all that is wrong with it."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("; ".join(map(str, problems)))
+        self.problems = tuple(problems)
+
+
+def order_of_file(path: Path, mode: str | None = None, variables: Sequence[str] = ()) -> Order:
+    """Return the order of a DashboardRefresh file, in a mode, with further dbt variables as NAME=VALUE.
+
+    InvalidOrderError names every problem in it.
+    """
+    order = manifest_of(document_of(path)).order()
+    asked = order.mode if mode is None else mode
+    try:
+        RunMode.parse(asked).check(order.spec.step_names)
+    except ValueError as error:
+        raise InvalidOrderError([Problem("mode", str(error))]) from error
+    try:
+        text = vars_text(variables)
+    except ValueError as error:
+        raise InvalidOrderError([Problem("var", str(error))]) from error
+    return order.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
+
+
+class _TooMuchError(Exception):
+    """A file that no refresh needs, and no machine should have to read."""
+
+
+class _EachKeyOnce(KubectlLoader):
+    """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count.
+
+    Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.
+    """
+
+    _level = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self._level += 1
+        if self._level > _DEEPEST:
+            raise _TooMuchError(f"nested too deeply: at most {_DEEPEST} levels")
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._level -= 1
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        seen = set()
+        # any other kind of key is no text and no number, which PyYAML itself refuses
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def document_of(path: Path) -> object:
+    """Return the one YAML document of a file; InvalidOrderError if it can't be read as one."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST + 1)
+        if len(content) > _LONGEST:
+            raise InvalidOrderError([Problem("", f"{path} is longer than {_LONGEST} bytes; a refresh is not")])
+        documents = [document for document in _documents(content.decode()) if document is not None]
+    except OSError as error:
+        raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
+    except _TooMuchError as error:
+        raise InvalidOrderError([Problem("", f"{path}: {error}")]) from error
+    except InvalidOrderError:
+        raise
+    except (yaml.YAMLError, ValueError) as error:
+        raise InvalidOrderError([Problem("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _LINE)}")]) from error
+    if len(documents) != 1:
+        raise InvalidOrderError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
+    return documents[0]
+
+
+def _documents(text: str) -> Iterator[object]:
+    """The documents of a YAML text, once it is known how much each of them is with its aliases written out."""
+    # a loader of PyYAML's own safe kind
+    loader = _EachKeyOnce(text)
+    while loader.check_node():
+        node = loader.get_node()
+        if node is None:
+            continue
+        if _values(node) > _MOST_VALUES:
+            raise _TooMuchError(f"its aliases stand for more than {_MOST_VALUES} values")
+        yield loader.construct_document(node)
+
+
+def _values(top: yaml.Node) -> int:
+    """How many values a node holds, those behind an alias counted each time; a node within itself is refused."""
+    sizes: dict[int, int] = {}
+    under_way: set[int] = set()
+    left = [top]
+    while left:
+        node = left[-1]
+        inner = _inner(node)
+        new = [each for each in inner if id(each) not in sizes]
+        if new:
+            under_way.add(id(node))
+            if any(id(each) in under_way for each in new):
+                raise _TooMuchError("an alias stands for what it is a part of")
+            left += new
+        else:
+            sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)
+            under_way.discard(id(node))
+            left.pop()
+    return sizes[id(top)]
+
+
+def _inner(node: yaml.Node) -> list[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        return [each for pair in node.value for each in pair]
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def manifest_of(document: object) -> Manifest:
+    """Return the refresh that a document states; InvalidOrderError names every problem in it."""
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        raise InvalidOrderError(_problems(error)) from error
+
+
+def order_of_pod(variables: Mapping[str, str]) -> Order:
+    """Return the order that the operator gave the pod; InvalidOrderError if there is none or it is not understood."""
+    text = variables.get(ORDER_ENV)
+    if not text:
+        raise InvalidOrderError([Problem(ORDER_ENV, "is not set: outside a pod, name a file")])
+    try:
+        return Order.model_validate_json(text)
+    except ValidationError as error:
+        raise InvalidOrderError(_problems(error)) from error
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    found = []
+    for detail in error.errors(include_url=False, include_context=False, include_input=False):
+        field = ""
+        for part in detail["loc"]:
+            name = part if isinstance(part, int) else clip(part, _NAME)
+            field += f"[{name}]" if isinstance(part, int) else f".{name}" if field else str(name)
+        message = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+        found.append(Problem(clip(field, _LINE), "is missing" if detail["type"] == "missing" else clip(message, _LINE)))
+    more = len(found) - _MOST_PROBLEMS
+    return [*found[:_MOST_PROBLEMS], *([Problem("", f"and {more} more")] if more > 0 else [])]

@@ -1,0 +1,230 @@
+"""What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Final, Self
+
+from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
+from refresh_api.steps import OnFailure, OnStale
+from refresh_runner.core.errors import PASSING_HINT, Failure, may_pass
+from refresh_runner.model.plan import SourcesStep, TestsStep, ValidationStep
+
+_KINDS: Final = ("seed", "snapshot", "function")
+"""What dbt builds beside models."""
+_LISTED: Final = 20
+"""Failures that a status or message lists by name."""
+
+
+class NodeState(Enum):
+    """How dbt's work on one node ended."""
+
+    OK = "ok"
+    WARNED = "warned"
+    FAILED = "failed"
+    """A test found something."""
+    BROKEN = "broken"
+    """It could not be run."""
+    SKIPPED = "skipped"
+    """Something before it is broken."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One model or test of the project."""
+
+    id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class NodeResult:
+    """What became of one node."""
+
+    node: Node
+    state: NodeState
+    message: str = ""
+    sqlstate: str | None = None
+    seconds: float = 0.0
+    kept: bool = False
+    """It was done by an earlier attempt of the run."""
+
+    @property
+    def passing(self) -> bool:
+        """The error is one that can be gone at the next try."""
+        return self.state is NodeState.BROKEN and may_pass(self.sqlstate)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What went wrong in a command of dbt and is no selected node's: a hook, a warning that is an error, an exception."""
+
+    message: str
+    passing: bool = False
+    """Whether it can be gone at the next try."""
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of one command of dbt."""
+
+    nodes: tuple[NodeResult, ...]
+    problem: Problem | None = None
+    """Why dbt called the command unsuccessful, where the nodes do not tell."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What became of one step."""
+
+    state: StepState
+    message: str = ""
+    failure: Failure | None = None
+    built: int = 0
+    """Models built."""
+    validation: tuple[MartStatus, ...] = ()
+    version: str | None = None
+    """The data that is live since this step."""
+    marts: int | None = None
+    """How many marts the run builds, where that is not all of them."""
+    tests: TestCounts | None = None
+    finders: tuple[Node, ...] = ()
+    """Tests that found rows, as many as are listed; those that failed come first."""
+    endpoints: tuple[EndpointStatus, ...] = ()
+
+    @classmethod
+    def failed(cls, failure: Failure) -> Self:
+        """Return the result of a step that something ended."""
+        return cls(StepState.FAILED, failure.message, failure)
+
+
+def with_problem(result: StepResult, problem: Problem | None, label: str) -> StepResult:
+    """Return a step's result, failed if dbt's command was, whatever its nodes tell: nobody knows what else dbt has left undone."""
+    if problem is None or (result.failure and not result.failure.gives_way):
+        return result
+    hint = PASSING_HINT if problem.passing else "mend in the dbt project what dbt complains of"
+    failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.passing, hint)
+    return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
+
+
+def skipped(why: str) -> StepResult:
+    """Return the result of a step that was not started."""
+    return StepResult(StepState.SKIPPED, why)
+
+
+def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
+    """Return the nodes to try again: none unless every broken one can pass at the next try."""
+    results = tuple(results)
+    broken = [result for result in results if result.state is NodeState.BROKEN]
+    if not broken or not all(result.passing for result in broken):
+        return ()
+    return tuple(result.node for result in results if result.state in {NodeState.BROKEN, NodeState.SKIPPED})
+
+
+def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude a layer from its models' results."""
+    broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
+    done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED}]
+    built = len(done)
+    if not broken:
+        return StepResult(StepState.SUCCEEDED, _built(done), built=built)
+    message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
+    passing = all(result.passing for result in broken)
+    hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
+    failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
+    return StepResult(StepState.FAILED, message, failure, built=built)
+
+
+def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude how old the sources are; one that could not be asked counts as too old, unless the cause may pass."""
+    stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
+    late = [result for result in results if result.state is NodeState.WARNED]
+    message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED])
+    if not stale or step.on_stale is OnStale.WARN:
+        state = StepState.WARNED if stale or late else StepState.SUCCEEDED
+        return StepResult(state, message or f"{counted(len(results), 'source')} loaded in time")
+    if all(result.passing for result in stale):
+        # Nobody knows how old they are, and another attempt may learn it.
+        failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
+        return StepResult(StepState.FAILED, message, failure)
+    skips = step.on_stale is OnStale.SKIP
+    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="look at what loads these sources", gives_way=skips)
+    return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
+
+
+def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
+    """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
+    failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
+    warned = [result for result in results if result.state is NodeState.WARNED]
+    counts = TestCounts(
+        passed=len(results) - len(failed) - len(warned),
+        warned=len(warned),
+        failed=len(failed),
+        failures=[result.node.name for result in failed[:_LISTED]],
+    )
+    details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_LISTED])
+    found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_LISTED]
+    if not failed:
+        state = StepState.WARNED if warned else StepState.SUCCEEDED
+        return StepResult(state, details or f"{counted(counts.passed, 'test')} passed", tests=counts, finders=found)
+    why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
+    message = f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}"
+    if step.on_failure is OnFailure.WARN:
+        return StepResult(StepState.WARNED, message, tests=counts, finders=found)
+    failure = Failure(
+        Reason.TESTS_FAILED,
+        f"{label}: {message}",
+        passing=all(result.passing for result in failed),
+        hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
+    )
+    return StepResult(StepState.FAILED, message, failure, tests=counts, finders=found)
+
+
+def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
+    """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
+    bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
+    valid = len(marts) - len(bad)
+    message = "; ".join(f"{mart.relation} {mart.verdict}: {mart.message}" for mart in bad)
+    if any(mart.verdict is Verdict.FAILED for mart in bad):
+        failure = Failure(Reason.VALIDATION_FAILED, f"{label}: {message}", hint="look at the mart and at the sources that it is built from")
+        return StepResult(StepState.FAILED, message, failure, validation=tuple(marts))
+    if bad:
+        return StepResult(StepState.WARNED, message, validation=tuple(marts))
+    return StepResult(StepState.SUCCEEDED, f"{valid}/{len(step.marts)} marts valid", validation=tuple(marts))
+
+
+def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
+    """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns.
+
+    `lag` says what standbys had not replayed when the wait for them was over, which warns too.
+    """
+    warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
+    by_cause: dict[str, list[str]] = {}
+    for endpoint in warned:
+        by_cause.setdefault(endpoint.message or "", []).append(endpoint.path)
+    causes = [f"waited for replicas: {lag}"] if lag else []
+    causes += [f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()]
+    if causes:
+        return StepResult(StepState.WARNED, "; ".join(causes), endpoints=tuple(endpoints))
+    return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
+
+
+def _built(done: Sequence[NodeResult]) -> str:
+    """Say how many models, seeds and so on there are, and who built them."""
+    kept = [result.node for result in done if result.kept]
+    new = [result.node for result in done if not result.kept]
+    by_earlier = "kept from an earlier attempt"
+    if not kept:
+        return f"{kinds(new)} built"
+    return f"{kinds(new)} built, {len(kept)} {by_earlier}" if new else f"{kinds(kept)} {by_earlier}"
+
+
+def kinds(nodes: Sequence[Node]) -> str:
+    """Return how many of each kind that dbt builds there are, in words."""
+    found = Counter(kind if (kind := node.id.partition(".")[0]) in _KINDS else "model" for node in nodes)
+    return ", ".join(counted(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or counted(0, "model")
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,1 @@
+"""The door to PostgreSQL: connections, locks, catalog, privileges, standbys. Knows nothing of runs or dbt."""

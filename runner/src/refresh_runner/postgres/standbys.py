@@ -1,0 +1,101 @@
+"""The standbys that stream from the warehouse: whether rows that are removed end queries there, and how far each has replayed.
+
+A standby that replays the removal of rows waits up to max_standby_streaming_delay for the queries that may still need them, and then
+cancels these, whichever tables they read. With hot_standby_feedback it reports what its queries need, and such rows are not removed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from refresh_api.spec import Vacuum
+from refresh_runner.postgres.catalog import Relation
+
+log = logging.getLogger(__name__)
+
+SEE_STANDBYS: Final = "pg_read_all_stats"
+"""The role whose members see how far a standby has replayed; pg_monitor includes it."""
+_SETTLED: Final = timedelta(minutes=5)
+"""Rows that died longer ago than this are needed by few queries any more, so that a deferred vacuum may remove them."""
+
+# Everybody sees that a standby is attached and whether it reports what its queries need: as its session's xmin, or as its slot's. State and
+# positions are NULL to whoever is no member of pg_read_all_stats. Subscribers of logical replication have a slot of that kind, and what
+# only receives (pg_basebackup, pg_receivewal) replays nothing.
+_ATTACHED: Final = """
+    select coalesce(nullif(r.application_name, ''), 'of process ' || r.pid),
+           r.backend_xmin is not null or s.xmin is not null,
+           case when r.replay_lsn >= %(position)s::pg_lsn then 0
+                when r.replay_lsn < %(position)s::pg_lsn then pg_wal_lsn_diff(%(position)s::pg_lsn, r.replay_lsn) end
+    from pg_stat_replication r left join pg_replication_slots s on s.active_pid = r.pid
+    where s.slot_type is distinct from 'logical' and r.state is distinct from 'backup'
+      and (r.state is null or r.write_lsn is null or r.replay_lsn is not null)
+    order by 1"""
+# Whoever has analyzed them knows when they were changed last.
+_LEFT: Final = """
+    select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where (n.nspname::text, c.relname::text) in (select * from unnest(%s::text[], %s::text[])) and c.relkind = 'r'
+      and pg_stat_get_dead_tuples(c.oid) > 0
+      and coalesce(pg_stat_get_last_analyze_time(c.oid), '-infinity') < now() - %s"""
+
+
+@dataclass(frozen=True)
+class Standby:
+    """A server that streams from the warehouse and may serve readers."""
+
+    name: str
+    """Its application_name."""
+    gives_feedback: bool
+    """It reports what its queries need: hot_standby_feedback is on."""
+    behind: int | None = None
+    """Bytes up to the position in question that it has not replayed; None if the role may not see that, or no position was given."""
+
+    def __str__(self) -> str:
+        """As a message names it."""
+        return f"the standby {self.name}"
+
+
+def attached(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
+    """Return the standbys that stream from this server now; those behind another standby are not seen here.
+
+    None where the role may not ask, since somebody has taken that from everybody: the log says so.
+    """
+    try:
+        with connection.transaction():
+            rows = connection.execute(_ATTACHED, {"position": position}).fetchall()
+    except psycopg.errors.InsufficientPrivilege as error:
+        log.info("standbys are not looked at: %s", str(error).splitlines()[0])
+        return []
+    return [Standby(str(name), bool(feedback), None if behind is None else int(behind)) for name, feedback, behind in rows]
+
+
+def position(connection: psycopg.Connection) -> str:
+    """Return where the write-ahead log ends: who has replayed up to there has all that is committed now."""
+    row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
+    return str(row[0]) if row else "0/0"
+
+
+def unprotected(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Standby] | None:
+    """Return because of which standbys a vacuum is to be deferred; None if it is not: pure."""
+    without = [standby for standby in standbys if not standby.gives_feedback]
+    if vacuum is Vacuum.DEFERRED:
+        return without
+    return without or None if vacuum is Vacuum.AUTO else None
+
+
+def vacuum_left(connection: psycopg.Connection, relations: Sequence[Relation], settled: timedelta = _SETTLED) -> None:
+    """Rows of these tables that died longer than `settled` ago, as a vacuum was deferred, make room for new ones."""
+    places = ([each.schema for each in relations], [each.table for each in relations])
+    for schema, table in connection.execute(_LEFT, (*places, settled)).fetchall():
+        connection.execute(sql.SQL("vacuum (truncate off, skip_locked) {}").format(Relation(str(schema), str(table)).sql))
+
+
+def named(standbys: Sequence[Standby]) -> str:
+    """Return them as a message lists them."""
+    return ", ".join(map(str, standbys))

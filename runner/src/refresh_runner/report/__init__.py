@@ -1,0 +1,1 @@
+"""What leaves a run while it goes on and at its end: status, log, terminal, notifications."""

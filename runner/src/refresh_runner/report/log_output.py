@@ -1,0 +1,95 @@
+"""What the runner prints: JSON lines in a pod, plain ones elsewhere; nothing secret in either."""
+
+import json
+import logging
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final, TextIO
+
+from refresh_api.plain import plain
+from refresh_api.status import clip
+from refresh_runner.core.secrets import Redactor
+
+TAIL_LENGTH: Final = 512 * 1024
+"""Characters of a run's log that are kept in the warehouse."""
+
+LINE_LENGTH: Final = 64 * 1024
+"""Characters of a message in the log."""
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line, with the refresh, the run and the step under way."""
+
+    def __init__(self, redact: Redactor, refresh: str, run: str, step: Callable[[], str | None]) -> None:
+        super().__init__()
+        self._redact = redact
+        self._fixed = {"refresh": refresh, "run": run}
+        self._step = step
+        self._last: tuple[logging.LogRecord, str] | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line; the same one to whoever asks for it next."""
+        if (last := self._last) and last[0] is record:
+            return last[1]
+        message = record.getMessage()
+        if record.exc_info:
+            message = f"{message}\n{self.formatException(record.exc_info)}"
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            **self._fixed,
+            "step": self._step(),
+            "logger": record.name,
+            "message": self._redact.clipped(message, LINE_LENGTH),
+        }
+        text = plain(json.dumps(line, ensure_ascii=False))
+        self._last = record, text
+        return text
+
+
+class PlainLines(logging.Formatter):
+    """Lines for a person."""
+
+    def __init__(self, redact: Redactor) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        self._redact = redact
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return plain(self._redact.clipped(super().format(record), LINE_LENGTH))
+
+
+class Tail(logging.Handler):
+    """Keeps the last lines, up to a length in all."""
+
+    def __init__(self, formatter: logging.Formatter, longest: int = TAIL_LENGTH) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+        self._longest = longest
+        self._length = 0
+        self._lines: deque[str] = deque()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take a line."""
+        line = clip(self.format(record), self._longest)
+        self._lines.append(line)
+        self._length += len(line) + 1
+        while self._length > self._longest and len(self._lines) > 1:
+            self._length -= len(self._lines.popleft()) + 1
+
+    def text(self) -> str:
+        """Return what is kept."""
+        return "".join(f"{line}\n" for line in tuple(self._lines))
+
+
+def log_to(stream: TextIO, formatter: logging.Formatter, tail: Tail, level: int = logging.INFO) -> None:
+    """Send all logging to both from now on; what a stream refuses is dropped, since no run may fail by its log."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    root.handlers = [handler, tail]
+    root.setLevel(level)
+    logging.raiseExceptions = False
+    for noisy in ("httpx", "httpcore"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,147 @@
+"""What a run amounts to: the one table from what happened to outcome, exit code and log row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+from refresh_api.order import ExitCode, ModeKind
+from refresh_api.spec import Publish
+from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict
+from refresh_runner.core.errors import Failure
+from refresh_runner.model.plan import LayerStep, Plan
+from refresh_runner.model.step_results import StepResult
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """What dbt_refresh_log keeps of a finished run."""
+
+    success: bool
+    models_updated: int
+    notes: str
+    refresh: str
+    run_id: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one attempt did, and what follows from it."""
+
+    phase: RunPhase
+    outcome: Outcome | None
+    """Unset while the run goes on in another attempt."""
+    reason: Reason
+    message: str
+    hint: str
+    marts: str | None
+    """Valid marts of all; unset where nothing can be said."""
+    exit_code: ExitCode
+    entry: LogEntry | None
+    """The log's row; unset for attempts that another one surely follows, and where no row can be written.
+
+    Nothing need follow an attempt that was ended from outside: its Job may be over, or gone. If another one does, the row becomes its.
+    """
+
+    @property
+    def line(self) -> str:
+        """The end of the log."""
+        ended = str(self.outcome or self.phase)
+        return f"{ended}{f' ({self.reason})' if self.reason != ended else ''}: {self.message}"
+
+    @property
+    def is_failed(self) -> bool:
+        """The run is over and failed: people are told."""
+        return self.outcome is Outcome.FAILED
+
+    def without_row(self, why: str) -> Self:
+        """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
+        message = f"{self.message}; {why}"
+        if self.outcome not in GOOD:
+            return replace(self, message=message)
+        return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
+
+
+def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> Report:
+    """Conclude an attempt from its steps' results, from what ended it otherwise, or from why it had nothing to do."""
+    found = failure or next((result.failure for result in results.values() if result.failure), None)
+    if found is None:
+        return _succeeded(plan, results, unchanged)
+    if found.gives_way:
+        return _report(plan, results, found, RunPhase.FINISHED, Outcome.SKIPPED, ExitCode.OK)
+    if found.reason is Reason.INTERRUPTED:
+        return _report(plan, results, found, RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
+    if found.passing and not plan.attempt.is_last:
+        return _report(plan, results, found, RunPhase.RETRYING, None, ExitCode.RETRY)
+    return _report(plan, results, found, RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
+
+
+def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | None) -> Report:
+    warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
+    valid = None if unchanged else _marts(plan, results)
+    if warned:
+        outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "; ".join(warned)
+    elif unchanged:
+        outcome, reason, message = Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, unchanged
+    else:
+        outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.mode.kind is ModeKind.ROLLBACK else Reason.SUCCEEDED
+        built = sum(result.built for result in results.values())
+        done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
+        further = [result.message for result in done if result.message and not result.built]
+        message = ", ".join([*([f"{built} models built"] if built else []), *further])
+    entry = _entry(plan, results, None, unchanged)
+    return Report(RunPhase.FINISHED, outcome, reason, message, "", valid, ExitCode.OK, entry)
+
+
+def _report(
+    plan: Plan, results: Mapping[str, StepResult], failure: Failure, phase: RunPhase, outcome: Outcome | None, code: ExitCode
+) -> Report:
+    unreachable = failure.reason is Reason.WAREHOUSE_UNREACHABLE
+    may_be_over = outcome is Outcome.FAILED or phase is RunPhase.INTERRUPTED
+    silent = unreachable or failure.gives_way or (failure.reason is Reason.LOCK_HELD)
+    return Report(
+        phase=phase,
+        outcome=outcome,
+        reason=failure.reason,
+        message=failure.message,
+        hint=failure.hint,
+        marts=None if silent else _marts(plan, results),
+        exit_code=code,
+        entry=_entry(plan, results, failure) if may_be_over and not unreachable else None,
+    )
+
+
+def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> LogEntry:
+    built = sum(result.built for result in results.values())
+    if unchanged:
+        updated, notes = 0, unchanged
+    elif plan.mart_count:
+        updated = _of_run(plan, results) if are_live(plan, results) else 0
+        notes = f"{_marts(plan, results)} marts validated"
+    else:
+        updated = built
+        notes = f"{built} models built"
+    if plan.mode.kind is not ModeKind.REFRESH:
+        notes += f" ({plan.mode})"
+    if failure and failure.reason is Reason.INTERRUPTED:
+        notes += f" ({failure.message})"
+    return LogEntry(failure is None, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
+
+
+def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
+    """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
+    if plan.publish is Publish.SWAP or plan.mode.kind is ModeKind.ROLLBACK:
+        return any(result.version for result in results.values())
+    layers = [results[step.name] for step in plan.steps if isinstance(step, LayerStep) and step.name in results]
+    done = [layer for layer in layers if layer.state is not StepState.SKIPPED]
+    return bool(done) and all(layer.state is StepState.SUCCEEDED for layer in done)
+
+
+def _of_run(plan: Plan, results: Mapping[str, StepResult]) -> int:
+    return next((result.marts for result in results.values() if result.marts is not None), plan.mart_count)
+
+
+def _marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:
+    if not plan.mart_count:
+        return None
+    verdicts = [mart.verdict for result in results.values() for mart in result.validation]
+    return f"{verdicts.count(Verdict.VALID)}/{plan.mart_count}"

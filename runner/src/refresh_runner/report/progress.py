@@ -1,0 +1,127 @@
+"""The run as it unfolds: the one value that the status, the terminal and the report are made from."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+from refresh_api.redaction import Redactor
+from refresh_api.status import EndpointStatus, MartStatus, NotificationStatus, Run, RunPhase, StepState, StepStatus, TestCounts
+from refresh_api.values import duration_text
+from refresh_runner.core.clock import Clock
+from refresh_runner.model.plan import Plan
+from refresh_runner.model.step_results import StepResult
+from refresh_runner.report.outcome import Report
+
+Listener = Callable[[Run], None]
+Changes = Mapping[str, object]
+
+
+class Journal:
+    """Keeps the current `Run` and tells its listeners of every change.
+
+    The one door by which a run's texts leave: what goes in is whole, what `run` holds is redacted, then cut.
+    """
+
+    def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener], redact: Redactor | None = None) -> None:
+        self._plan = plan
+        self._clock = clock
+        self._listeners = list(listeners)
+        self._redact = redact or Redactor()
+        self._changing = threading.Lock()
+        self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
+        now = clock.now()
+        self.results: dict[str, StepResult] = {}
+        self.run = Run(
+            id=plan.attempt.run_id,
+            generation=plan.order.generation,
+            phase=RunPhase.RUNNING,
+            attempt=plan.attempt.number,
+            attempts=plan.attempt.of,
+            pod=plan.attempt.pod,
+            start_time=now,
+            heartbeat_time=now,
+            steps=list(self._steps.values()),
+        )
+
+    def listen(self, listener: Listener) -> None:
+        """Tell one more of every change from now on."""
+        self._listeners.append(listener)
+
+    def waiting(self, message: str) -> None:
+        """The warehouse is held by another run."""
+        self._change(phase=RunPhase.WAITING, message=self._redact.clipped(message))
+
+    def running(self) -> None:
+        """The warehouse is ours."""
+        self._change(phase=RunPhase.RUNNING, message=None)
+
+    def started(self, name: str, attempt: int) -> None:
+        """A step's try begins."""
+        before = self._steps[name]
+        state = {"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
+        self._change({name: state}, step=self._plan.label(name))
+
+    def held_up(self, message: str) -> None:
+        """The step under way waits for somebody else in the warehouse, or no more where the message is empty. From any thread."""
+        with self._changing:
+            running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
+            self._tell({name: {"message": self._redact.clipped(message) or None} for name in running})
+
+    def ended(self, name: str, result: StepResult) -> None:
+        """A step is over, or was skipped."""
+        self.results[name] = result
+        before = self._steps[name]
+        took = self._clock.now() - before.start_time if before.start_time else None
+        state = {
+            "state": result.state,
+            "duration": duration_text(took) if took else None,
+            "message": self._redact.clipped(result.message) or None,
+        }
+        found = {
+            "validation": [self._mart(mart) for mart in result.validation] or self.run.validation,
+            "tests": self._tests(result.tests) if result.tests else self.run.tests,
+            "version": result.version or self.run.version,
+            "endpoints": [self._endpoint(endpoint) for endpoint in result.endpoints] or self.run.endpoints,
+        }
+        self._change({name: state}, **found)
+
+    def concluded(self, report: Report) -> None:
+        """The attempt is over; the step under way stays named unless all went well."""
+        failed = report.outcome is None or report.is_failed
+        self._change(
+            phase=report.phase,
+            completion_time=self._clock.now(),
+            outcome=report.outcome,
+            reason=report.reason,
+            message=self._redact.clipped(report.message),
+            marts=report.marts,
+            step=self.run.step if failed else None,
+        )
+
+    def notified(self, sent: Sequence[NotificationStatus]) -> None:
+        """People were told, or could not be."""
+        self._change(notifications=list(sent))
+
+    def _mart(self, mart: MartStatus) -> MartStatus:
+        return mart.model_copy(update={"message": self._text(mart.message)})
+
+    def _tests(self, tests: TestCounts) -> TestCounts:
+        return tests.model_copy(update={"failures": [self._redact.clipped(name) for name in tests.failures]})
+
+    def _endpoint(self, endpoint: EndpointStatus) -> EndpointStatus:
+        shown = {"path": self._redact.clipped(endpoint.path), "message": self._text(endpoint.message)}
+        return endpoint.model_copy(update={**shown, "version": self._text(endpoint.version)})
+
+    def _text(self, text: str | None) -> str | None:
+        return None if text is None else self._redact.clipped(text)
+
+    def _change(self, steps: Mapping[str, Changes] = MappingProxyType({}), **fields: object) -> None:
+        with self._changing:
+            self._tell(steps, **fields)
+
+    def _tell(self, steps: Mapping[str, Changes], **fields: object) -> None:
+        self._steps |= {name: self._steps[name].model_copy(update=changes) for name, changes in steps.items()}
+        fields = {**fields, "steps": list(self._steps.values()), "heartbeat_time": self._clock.now()}
+        self.run = self.run.model_copy(update=fields)
+        for listener in self._listeners:
+            listener(self.run)

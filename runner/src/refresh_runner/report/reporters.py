@@ -1,0 +1,154 @@
+"""Whoever looks at a run: the log, the terminal, the refresh's status, the pod's last words, Slack and mail."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+from rich.console import Console
+
+from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase, clip
+from refresh_notify import FailedRun, Rules, notify
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.model.plan import Plan
+from refresh_runner.report.log_output import JsonLines, PlainLines, Tail, log_to
+from refresh_runner.report.outcome import Report
+from refresh_runner.report.progress import Journal
+from refresh_runner.report.status_writer import StatusWriter
+from refresh_runner.report.terminal import LiveTable
+
+log = logging.getLogger(__name__)
+
+_LAST_WRITE: Final = 8.0
+"""Seconds for the last status: a pod that was told to end has thirty in all."""
+_LAST_MESSAGE: Final = 1000
+"""Characters of the message in it."""
+_LAST_WORDS_BYTES: Final = 4096
+"""What Kubernetes keeps of a termination message."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where a run shows itself."""
+
+    plan: Plan
+    redact: Redactor
+    output: TextIO
+    in_pod: bool
+    status: StatusWriter | None
+    termination_log: Path
+    secrets: dict[str, dict[str, str]]
+    link_template: str
+    rules: Rules
+
+
+class Audience:
+    """Shows a run as it unfolds, and tells its end."""
+
+    def __init__(self, stage: Stage, shown: ExitStack) -> None:
+        self._stage = stage
+        self._run: Run | None = None
+        plan, output = stage.plan, stage.output
+        self._table: LiveTable | None = None
+        refresh = f"{plan.order.refresh.namespace}/{plan.order.refresh.name}"
+        lines = JsonLines(stage.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None)
+        self.tail = Tail(lines)
+        if stage.in_pod:
+            log_to(output, lines, self.tail)
+        elif output.isatty():
+            self._table = shown.enter_context(LiveTable(Console(file=output), plan.order.title, stage.redact))
+        else:
+            log_to(output, PlainLines(stage.redact), self.tail)
+            # A line a model and test is for those who look for something; a person reads the steps.
+            logging.getLogger("dbt").setLevel(logging.WARNING)
+
+    def watch(self, run: Run) -> None:
+        """Take a newer run."""
+        self._log_changes(run)
+        self._run = run
+        if self._table:
+            self._table.show(run)
+        if self._stage.status:
+            self._stage.status.offer(run)
+
+    def may_speak(self) -> None:
+        """From now on the refresh's status shows this run."""
+        if self._stage.status:
+            self._stage.status.may_speak()
+
+    def told(self, report: Report, journal: Journal) -> None:
+        """Everybody knows how it ended, as far as they can be reached; the log knows already."""
+        self._leave_last_words(report, journal.run, notified=False)
+        if report.is_failed and self._stage.plan.order.spec.notifications:
+            sent = notify(
+                self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run), self._stage.rules
+            )
+            for channel in sent:
+                level = logging.INFO if channel.sent else logging.WARNING
+                log.log(level, "%s %s", channel.channel, "was told" if channel.sent else f"could not be told: {channel.message}")
+            journal.notified(sent)
+            self._leave_last_words(report, journal.run, notified=True)
+        if self._stage.status:
+            self._stage.status.finish(_LAST_WRITE)
+
+    def _log_changes(self, run: Run) -> None:
+        if run.phase is RunPhase.WAITING and run.message:
+            log.info(run.message)
+        before = {step.name: step.state for step in self._run.steps} if self._run else {}
+        for number, step in enumerate(run.steps, 1):
+            if before.get(step.name, "Pending") != step.state:
+                log.info("%s/%s %s %s%s", number, len(run.steps), step.name, step.state, f": {step.message}" if step.message else "")
+
+    def _failed_run(self, report: Report, run: Run) -> FailedRun:
+        plan, redact = self._stage.plan, self._stage.redact
+        return FailedRun(
+            refresh=plan.order.refresh.name,
+            namespace=plan.order.refresh.namespace,
+            title=plan.order.title,
+            run=run.id,
+            reason=report.reason,
+            message=redact(report.message),
+            hint=redact(report.hint),
+            step=run.step,
+            attempts=run.attempt,
+            marts=report.marts,
+            in_cluster=self._stage.in_pod,
+            link_template=self._stage.link_template,
+        )
+
+    def _leave_last_words(self, report: Report, run: Run, *, notified: bool) -> None:
+        if self._stage.in_pod:
+            words = LastWords(
+                id=run.id,
+                attempt=run.attempt,
+                phase=report.phase,
+                outcome=report.outcome,
+                reason=report.reason,
+                message=self._stage.redact.clipped(report.message, _LAST_MESSAGE),
+                marts=report.marts,
+                step=run.step,
+                notified=notified,
+            )
+            leave(words, self._stage.termination_log)
+
+
+def refused(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_ORDER) -> None:
+    """Leave the last words of a pod whose order can't be carried out."""
+    words = LastWords(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
+    # There is no redactor yet, and nothing secret: an order names Secrets, it does not hold them.
+    leave(words.model_copy(update={"message": Redactor().clipped(message, _LAST_MESSAGE)}), termination_log)
+
+
+def leave(words: LastWords, path: Path) -> None:
+    """Write a termination message that Kubernetes keeps whole; where there is no such file, nobody asks."""
+    length = len(words.message or "")
+    while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _LAST_WORDS_BYTES and length:
+        length = length // 2
+        words = words.model_copy(update={"message": clip(words.message or "", max(length, 1))})
+    try:
+        path.write_bytes(text)
+    except OSError as error:
+        log.debug("no termination message: %s", error)

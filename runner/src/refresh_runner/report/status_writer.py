@@ -1,0 +1,195 @@
+"""The door to Kubernetes: the runner's share of the status, written by server-side apply from a thread of its own.
+
+An API server that is slow or away never holds up a run: what is not yet written is replaced by what is newer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import httpx
+from pydantic import JsonValue
+
+from refresh_api.names import API_VERSION, GROUP, KIND, PLURAL, RUNNER_FIELD_MANAGER, VERSION
+from refresh_api.order import RefreshRef
+from refresh_api.status import Run, RunnerShare
+from refresh_notify.calls import why
+from refresh_runner.core.secrets import Redactor
+
+log = logging.getLogger(__name__)
+
+ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+HEARTBEAT: Final = 15.0
+"""Seconds between two signs of life."""
+_REFUSAL: Final = 500
+"""Characters of what the API server says of a status that it refuses."""
+_TEXTS: Final = frozenset({"message", "failures", "version", "path"})
+"""Fields of the status that hold what others said."""
+_TIMEOUT: Final = 10.0
+_PAUSE: Final = 1.0
+"""Seconds between two writes at least, and after one that failed."""
+
+
+@dataclass(frozen=True)
+class ApiServer:
+    """Where the API server is, and what a pod shows it."""
+
+    url: str
+    account: Path
+
+    @classmethod
+    def of_pod(cls, variables: Mapping[str, str], account: Path) -> ApiServer | None:
+        """Return the API server of the cluster that we run in; None outside of one."""
+        host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
+        if not host or not (account / "token").is_file():
+            return None
+        return cls(f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}", account)
+
+
+class StatusWriter:
+    """Keeps `status.run` of one refresh equal to the latest run that it was offered, once it may speak."""
+
+    def __init__(
+        self, server: ApiServer, ref: RefreshRef, redact: Redactor, now: Callable[[], datetime], heartbeat: float = HEARTBEAT
+    ) -> None:
+        self._server = server
+        self._ref = ref
+        self._redact = redact
+        self._now = now
+        self._heartbeat = heartbeat
+        self._latest: Run | None = None
+        self._version = 0
+        self._written = 0
+        self._may_speak = False
+        self._is_ours = False
+        self._over = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._write_all, name="status", daemon=True)
+        self._thread.start()
+
+    def offer(self, run: Run) -> None:
+        """Take a newer run; returns at once."""
+        with self._changed:
+            self._latest = run
+            self._version += 1
+            self._changed.notify_all()
+
+    def may_speak(self) -> None:
+        """From now on this run is the one that the status shows."""
+        with self._changed:
+            self._may_speak = True
+            self._changed.notify_all()
+
+    def finish(self, within: float) -> bool:
+        """Wait until the latest run is written, `within` seconds at most; return whether it is. Nothing is written afterwards."""
+        with self._changed:
+            if self._may_speak:
+                self._changed.wait_for(lambda: self._over or self._written == self._version, within)
+            self._over = True
+            self._changed.notify_all()
+            return self._written == self._version
+
+    def _write_all(self) -> None:
+        try:
+            trusted = ssl.create_default_context(cafile=self._server.account / "ca.crt")
+        except OSError as error:
+            log.warning("no status will be written: the service account's ca.crt can't be used: %s", error)
+            self._give_up()
+            return
+        with httpx.Client(timeout=_TIMEOUT, verify=trusted, trust_env=False) as client:
+            while (item := self._next()) is not None:
+                version, run = item
+                if self._write(client, run):
+                    with self._changed:
+                        self._written = version
+                        self._changed.notify_all()
+                else:
+                    time.sleep(_PAUSE)
+
+    def _give_up(self) -> None:
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def _next(self) -> tuple[int, Run] | None:
+        """Wait for something to write: a newer run, or the time for a sign of life."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or (self._may_speak and self._written != self._version), self._heartbeat)
+            while not self._over and not (self._may_speak and self._latest):
+                self._changed.wait(self._heartbeat)
+            if self._over or self._latest is None:
+                return None
+            return self._version, self._latest.model_copy(update={"heartbeat_time": self._now()})
+
+    def _write(self, client: httpx.Client, run: Run) -> bool:
+        """Apply the whole share once; return whether this version needs no further try.
+
+        The API server ignores a uid that does not fit in a write of the status, so a dry run asks first whose refresh it is.
+        """
+        try:
+            if not self._is_ours:
+                answer = self._apply(client, run, dry_run=True)
+                if not answer.is_success:
+                    return self._is_settled(answer)
+                if self._belongs_to_another(answer):
+                    return True
+                self._is_ours = True
+            answer = self._apply(client, run)
+        except (httpx.HTTPError, OSError, ValueError) as error:
+            # Not in its own words: they may quote the header with the account's token.
+            log.warning("the status can't be written now: %s", why(error))
+            return False
+        if answer.is_success:
+            self._belongs_to_another(answer)
+        return self._is_settled(answer)
+
+    def _apply(self, client: httpx.Client, run: Run, *, dry_run: bool = False) -> httpx.Response:
+        ref = self._ref
+        share = self._without_secrets(RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True))
+        body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ref.name, "namespace": ref.namespace}, "status": share}
+        path = f"/apis/{GROUP}/{VERSION}/namespaces/{ref.namespace}/{PLURAL}/{ref.name}/status"
+        options = {"fieldManager": RUNNER_FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        return client.patch(
+            self._server.url + path,
+            params={**options, "dryRun": "All"} if dry_run else options,
+            headers={
+                "Authorization": f"Bearer {(self._server.account / 'token').read_text().strip()}",
+                "Content-Type": "application/apply-patch+yaml",
+            },
+            content=json.dumps(body, ensure_ascii=False),
+        )
+
+    def _without_secrets(self, value: JsonValue, text: bool = False) -> JsonValue:
+        """Mask secrets in free texts alone: a weak password may be a word of the contract."""
+        if isinstance(value, dict):
+            return {key: self._without_secrets(inner, text=key in _TEXTS) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [self._without_secrets(inner, text) for inner in value]
+        return self._redact(value) if text and isinstance(value, str) else value
+
+    def _belongs_to_another(self, answer: httpx.Response) -> bool:
+        """Return whether the refresh of this name is not the one that ordered the run; then nothing more is written."""
+        uid = answer.json()["metadata"]["uid"]
+        if self._ref.uid in (None, uid):
+            return False
+        log.warning("%s was deleted and made anew: its status is not ours", self._ref.name)
+        self._give_up()
+        return True
+
+    def _is_settled(self, answer: httpx.Response) -> bool:
+        if answer.is_success:
+            return True
+        log.warning("the status was refused with %s: %s", answer.status_code, self._redact.clipped(answer.text, _REFUSAL))
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            self._give_up()
+            return True
+        return answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code not in {401, 403, 409, 429}

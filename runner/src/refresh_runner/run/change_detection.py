@@ -1,0 +1,178 @@
+"""Whether a run would make anything else than what is there: what its marts are made of, and what they are, kept and compared.
+
+No date or number in the rows is trusted. Of a table it is kept which transactions had written its lines and how many there were: a line
+is further if another transaction wrote it, and as long as there is none and they are as many as then, no line was added, changed or
+taken away. Of sources PostgreSQL's own counters are kept too, which know of a line that came and went in between. What other refreshes
+build is made anew time and again, mostly to the same: of that a digest of all rows is kept.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from hashlib import sha256
+from typing import Final, LiteralString
+
+import psycopg
+from psycopg import sql
+
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.connection import bounded
+from refresh_runner.postgres.data_version import Snapshot, Table, Wanted
+
+_AUTHORS: Final = 10_000
+"""Transactions that are remembered by number: with more of them, a writer has been busy all along."""
+_LOCKED: Final = "5s"
+"""Longest wait for somebody who has a table locked."""
+
+
+class UnknownError(Exception):
+    """It can't be shown whether something has changed; says why."""
+
+
+def read_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
+    """Return what a run reads, and what of it has changed since `before`, empty if nothing has; UnknownError if that can't be said.
+
+    All of one moment: what is written afterwards counts as a change next time, whether or not this run still sees it.
+    """
+    if wanted.unknown:
+        raise UnknownError(wanted.unknown)
+    return _look(connection, wanted.read, wanted.models, limit, before, is_read=True)
+
+
+def made_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
+    """Return what a run has made, and what of it has changed since `before`; as `read_by`, but only what is there counts."""
+    return _look(connection, wanted.made, frozenset(), limit, before, is_read=False)
+
+
+def _look(
+    connection: psycopg.Connection,
+    relations: frozenset[Relation],
+    models: frozenset[Relation],
+    limit: timedelta,
+    before: Snapshot | None,
+    *,
+    is_read: bool,
+) -> tuple[Snapshot, str]:
+    try:
+        with bounded(connection, limit):
+            connection.execute("set transaction isolation level repeatable read, read only")
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCKED))
+            looker = _Looker(connection, models, before, is_read=is_read)
+            for relation in sorted(relations):
+                looker.look(relation)
+    except psycopg.Error as error:
+        raise UnknownError(f"PostgreSQL refused to tell: {type(error).__name__}") from error
+    return looker.seen, looker.change
+
+
+class _Looker:
+    """Looks at one relation after the other, and at what their views read, within one snapshot."""
+
+    def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
+        self.seen = Snapshot()
+        self._change = "" if before else "nothing is known of the run before"
+        self._connection = connection
+        self._models = models
+        self._before = before
+        self._is_read = is_read
+        row = connection.execute(
+            "select pg_snapshot_xmax(s)::text::bigint, pg_snapshot_xmin(s)::text::bigint, current_setting('track_counts') = 'on'"
+            " from pg_current_snapshot() as s"
+        ).fetchone()
+        self._next, self._horizon, counts = row or (0, 0, False)
+        if not counts:
+            raise UnknownError("PostgreSQL counts no changes (track_counts is off)")
+
+    @property
+    def change(self) -> str:
+        """What has changed, in words; empty if nothing has."""
+        if self._change or self._before is None:
+            return self._change
+        names = (self.seen.tables.keys() ^ self._before.tables.keys()) | (self.seen.digests.keys() ^ self._before.digests.keys())
+        return f"{min(names)} was not there for both runs" if names else ""
+
+    def look(self, relation: Relation) -> None:
+        """Look at a relation, unless that was done."""
+        name = str(relation)
+        if name in self.seen.tables or name in self.seen.digests:
+            return
+        oid, kind, file = self._about(relation)
+        if kind == "v":
+            # By the catalog, not by the project: another image or other variables may have built the view.
+            definition = self._connection.execute("select pg_get_viewdef(%s::oid), reloptions from pg_class where oid = %s", [oid, oid])
+            self._note_digest(name, repr((file.partition(" ")[2], definition.fetchone())))
+            for schema, table in self._connection.execute(_READ_BY_VIEW, [oid]).fetchall() if self._is_read else ():
+                self.look(Relation(str(schema), str(table)))
+        elif kind != "r":
+            raise UnknownError(f"{relation} is no plain table all of whose lines can be seen")
+        elif relation in self._models:
+            self._note_digest(name, repr((file.partition(" ")[2], self._rows(relation))))
+        else:
+            self._note_table(relation, oid, file)
+
+    def _about(self, relation: Relation) -> tuple[int, str, str]:
+        """Return a relation's oid, its kind (r: a table all of whose lines we see), and what tells its file and columns from others."""
+        row = self._connection.execute(_ABOUT, [relation.schema, relation.table]).fetchone()
+        if row is None:
+            raise UnknownError(f"{relation} is not there")
+        return int(row[0]), str(row[1]), str(row[2])
+
+    def _rows(self, relation: Relation) -> tuple[object, ...]:
+        query = sql.SQL("select count(*), sum(hashtextextended(r::text, 0)), sum(hashtextextended(r::text, 1)) from {} as r")
+        return self._connection.execute(query.format(relation.sql)).fetchone() or ()
+
+    def _note_digest(self, name: str, of: str) -> None:
+        digest = self.seen.digests[name] = sha256(of.encode()).hexdigest()
+        if self._before and not self._change and self._before.digests.get(name, digest) != digest:
+            self._change = f"{name} is not what it was"
+
+    def _note_table(self, relation: Relation, oid: int, file: str) -> None:
+        kept = self._before.tables.get(str(relation)) if self._before else None
+        author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(self._next))
+        late = sql.SQL("{} >= {}").format(author, sql.Literal(self._horizon))
+        further: sql.Composable = sql.SQL("false")
+        if kept:
+            since, known = sql.Literal(kept.horizon), sql.Literal(kept.authors)
+            further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, known)
+        counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
+        lines, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
+        authors: list[int] = []
+        if young:
+            # Apart, and seldom: a list of distinct values can't be made by several workers at once.
+            distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _AUTHORS + 1)
+            authors = [int(number) for (number,) in self._connection.execute(distinct)]
+        if len(authors) > _AUTHORS:
+            raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
+        written = self._written(oid) if self._is_read else None
+        self.seen.tables[str(relation)] = Table(file=file, lines=lines, horizon=self._horizon, authors=authors, written=written)
+        if kept is None or self._change:
+            return
+        if file != kept.file:
+            self._change = f"{relation} was replaced, emptied, rewritten or given other columns"
+        elif new or lines != kept.lines:
+            self._change = f"{relation} has {new} further lines, and {kept.lines - lines + new} fewer of those that were there"
+        elif written != kept.written:
+            self._change = f"{relation} was written, and may have held other lines for a while"
+
+    def _written(self, oid: int) -> int:
+        row = self._connection.execute(
+            "select pg_stat_get_tuples_inserted(%(oid)s) + pg_stat_get_tuples_updated(%(oid)s) + pg_stat_get_tuples_deleted(%(oid)s)",
+            {"oid": oid},
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+
+_ABOUT: Final[LiteralString] = """
+    select c.oid,
+        case when relkind in ('r', 'm') and am.amname = 'heap' and not relrowsecurity and not relhassubclass then 'r'
+            when relkind in ('r', 'm') then 'other' else relkind::text end,
+        c.oid || '/' || coalesce(pg_relation_filenode(c.oid), 0) || ' ' || coalesce((
+            select string_agg(attnum || ' ' || attname || ' ' || format_type(atttypid, atttypmod), ', ' order by attnum)
+            from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped), '')
+    from pg_class c join pg_namespace n on n.oid = relnamespace left join pg_am am on am.oid = relam
+    where nspname = %s and relname = %s"""
+_READ_BY_VIEW: Final[LiteralString] = """
+    select distinct n.nspname, t.relname
+    from pg_rewrite r join pg_depend d on d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass
+    join pg_class t on t.oid = d.refobjid join pg_namespace n on n.oid = t.relnamespace
+    where r.ev_class = %s and t.oid <> r.ev_class"""

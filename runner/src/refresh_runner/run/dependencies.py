@@ -1,0 +1,46 @@
+"""A scheduled run that stands on another refresh's data gives way where that has not succeeded of late."""
+
+from datetime import datetime
+from typing import Final
+
+from refresh_api.model import time_text
+from refresh_api.order import PARTIAL, Order
+from refresh_api.status import GOOD, Reason
+from refresh_api.values import duration
+from refresh_runner.core.errors import Failure, RunFailedError, may_pass, reason_of
+from refresh_runner.model.slot import slot_of
+from refresh_runner.postgres.connection import RefusedError, Warehouse
+
+_LAST: Final = """
+    select max(ended_at), max(ended_at) >= now() - %(within)s from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s
+    and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)"""
+"""By the server's clock on both sides; what counts is what `FinishedRun.loads`."""
+
+
+def check(order: Order, run: str, warehouse: Warehouse) -> None:
+    """Raise RunFailedError, as a run that gives way, unless the refresh that this one stands on has succeeded within its time.
+
+    To be called by who holds the warehouse: then the other refresh is not under way.
+    """
+    after = order.spec.after
+    if after is None or slot_of(run) is None:
+        return
+    known = {
+        "namespace": order.refresh.namespace,
+        "refresh": after.name,
+        "within": duration(after.within),
+        "good": [each.value for each in GOOD],
+        "partial": [each.value for each in PARTIAL],
+    }
+    try:
+        with warehouse.quick() as connection:
+            row = connection.execute(_LAST, known).fetchone()
+    except RefusedError as error:
+        message = f"can't ask when {after.name} last succeeded: {error}"
+        raise RunFailedError(Failure(reason_of(error.sqlstate, Reason.RUNNER_ERROR), message, passing=may_pass(error.sqlstate))) from error
+    ended, is_fresh = row or (None, None)
+    if not is_fresh:
+        last = f"last succeeded at {time_text(ended)}" if isinstance(ended, datetime) else "has never succeeded"
+        message = f"{after.name} {last}, and spec.after asks for a success within {after.within}; a requested run does not ask"
+        raise RunFailedError(Failure(Reason.DEPENDENCY_STALE, message, gives_way=True))

@@ -1,0 +1,45 @@
+"""Which of a refresh's models a run builds, where its mode names some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from refresh_api.status import Reason
+from refresh_runner.core.errors import Failure, RunFailedError
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import LayerStep, Plan
+from refresh_runner.model.step_results import Node
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The models that a run's mode names, all where it names none."""
+
+    ids: frozenset[str] | None
+    why: str
+    """Why a layer without any of them is left out."""
+
+    @property
+    def are_some(self) -> bool:
+        """Whether the mode names models."""
+        return self.ids is not None
+
+    def of(self, models: Sequence[Node]) -> tuple[Node, ...]:
+        """Return those of the models that the run builds."""
+        return tuple(model for model in models if self.ids is None or model.id in self.ids)
+
+
+def chosen_models(plan: Plan, dbt: Dbt) -> Chosen:
+    """Return which models the plan's mode names; RunFailedError if it names none that a layer of the refresh builds.
+
+    Models of other refreshes that the selectors take too are left to those: nobody else would know that they were built anew.
+    """
+    if plan.chosen is None:
+        return Chosen(None, "")
+    wanted = {model.id for model in dbt.models(plan.chosen)}
+    ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)}
+    if not wanted & ours:
+        message = f"{plan.mode}: takes no model that a layer of {plan.order.refresh.name} builds"
+        raise RunFailedError(Failure(Reason.INVALID_ORDER, message, hint="refresh-runner plan FILE says what the layers build"))
+    return Chosen(frozenset(wanted), f"left out by the run's mode {plan.mode}, which takes none of its models")

@@ -1,0 +1,94 @@
+"""Which rights a run needs in the warehouse, by its plan and the dbt project."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+import psycopg
+
+from refresh_api.order import ModeKind
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import CacheStep, MartCheck, Plan
+from refresh_runner.model.step_results import Node
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.own_tables import Table
+from refresh_runner.postgres.privileges import Need, Right
+from refresh_runner.publish.derived_names import before, beside, for_readers
+from refresh_runner.publish.own_relations import TABLE as RELATION
+from refresh_runner.publish.versions import TABLE as VERSION
+from refresh_runner.runlog.schema import LEDGER, LOG
+
+TABLES: tuple[Table, ...] = (LOG, *LEDGER, VERSION, RELATION)
+"""The runner's own tables."""
+
+
+def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
+    """Yield what the runner's own tables need: to be written where they are there, else to be made."""
+    rows = connection.execute(
+        "select name, n.nspname from unnest(%s::text[]) name left join pg_class c on c.oid = to_regclass(name)"
+        " left join pg_namespace n on n.oid = c.relnamespace",
+        [[table.name for table in TABLES]],
+    ).fetchall()
+    # The first schema of the search path that is there; the one named after the role mostly is not.
+    row = connection.execute(
+        "select nspname from unnest(string_to_array(replace(current_setting('search_path'), '\"$user\"', quote_ident(current_user)), ','))"
+        " with ordinality as path (name, nth) join pg_namespace on quote_ident(nspname) = trim(name) order by nth limit 1"
+    ).fetchone()
+    first = str(row[0]) if row else "public"
+    if row is None:
+        yield Need(Right.SEARCH, first)
+    if any(schema is None for _, schema in rows):
+        yield Need(Right.USE, first)
+        yield Need(Right.MAKE, first)
+    for name, schema in rows:
+        if schema is not None:
+            yield Need(Right.WRITE, str(schema), str(name))
+
+
+def of_tables_anywhere(schema: str = "public") -> Iterator[Need]:
+    """Yield the same without asking a warehouse, where the tables may be there or not."""
+    yield Need(Right.MAKE, schema)
+    yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
+
+
+def of_waiting(plan: Plan) -> Iterator[Need]:
+    """Yield what waiting for standbys needs; a run without it goes on, and warns."""
+    if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
+        yield Need(Right.SEE_STANDBYS)
+
+
+def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Need]:
+    """Yield what building, testing and publishing needs.
+
+    `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
+    already.
+    """
+    places = list(dbt.places(models).values()) if models else []
+    own = for_readers(places, swapped)
+    if plan.mode.kind is ModeKind.ROLLBACK:
+        own = [_relation(check) for check in plan.marts]
+    stored = sorted(set(dbt.stored(tests).values())) if tests else []
+    for relation in [*own, *stored]:
+        yield Need(Right.MAKE_SCHEMAS, relation.schema)
+        yield Need(Right.USE, relation.schema)
+        yield Need(Right.MAKE, relation.schema)
+        yield Need(Right.OWN, relation.schema, relation.table)
+    for schema in sorted({function.schema for function in dbt.functions(models).values()}) if models else ():
+        yield Need(Right.MAKE_SCHEMAS, schema)
+        yield Need(Right.USE, schema)
+        yield Need(Right.MAKE, schema)
+    moved = own if plan.mode.kind is ModeKind.ROLLBACK else [mart for mart in own if mart in swapped]
+    for relation in (place for mart in moved for place in (beside(mart), before(mart))):
+        # Where an administrator has made the schemas beside the live ones, a role needs no right to make any.
+        yield Need(Right.MAKE_SCHEMAS, relation.schema)
+        yield Need(Right.USE, relation.schema)
+        yield Need(Right.MAKE, relation.schema)
+        yield Need(Right.OWN, relation.schema, relation.table)
+    read = dbt.reads([*models, *tests]) if models or tests else set()
+    for relation in sorted((read | {_relation(check) for check in plan.marts}) - {*own, *places}):
+        yield Need(Right.USE, relation.schema)
+        yield Need(Right.READ, relation.schema, relation.table)
+
+
+def _relation(check: MartCheck) -> Relation:
+    return Relation(check.schema, check.table)

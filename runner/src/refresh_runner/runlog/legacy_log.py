@@ -1,0 +1,46 @@
+"""The table dbt_refresh_log: one row a finished run, as the old flow wrote it and people's queries read it."""
+
+from __future__ import annotations
+
+from refresh_api.status import Reason
+from refresh_runner.core.errors import Failure, RunFailedError, may_pass, reason_of
+from refresh_runner.postgres.connection import RefusedError, Warehouse, ensure
+from refresh_runner.report.outcome import LogEntry
+from refresh_runner.runlog.schema import LOG
+
+
+def prepare(warehouse: Warehouse) -> None:
+    """The table is there afterwards, with today's columns; RunFailedError says why it can't be."""
+    try:
+        with warehouse.quick() as connection:
+            ensure(connection, [LOG])
+    except RefusedError as error:
+        raise RunFailedError(_failure(error)) from error
+
+
+def write(warehouse: Warehouse, entry: LogEntry) -> None:
+    """The run has its one row afterwards, however often this is called; RunFailedError says why it can't have one.
+
+    What an interrupted attempt wrote gives way to what the attempts after it write; success stands.
+    """
+    try:
+        with warehouse.quick() as connection:
+            ensure(connection, [LOG])
+            connection.execute(
+                "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
+                " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do update set run_date = excluded.run_date,"
+                " success = excluded.success, models_updated = excluded.models_updated, notes = excluded.notes"
+                " where not dbt_refresh_log.success",
+                (entry.success, entry.models_updated, entry.notes, entry.refresh, entry.run_id),
+            )
+    except RefusedError as error:
+        raise RunFailedError(_failure(error)) from error
+
+
+def _failure(error: RefusedError) -> Failure:
+    return Failure(
+        reason_of(error.sqlstate, Reason.RUNNER_ERROR),
+        f"dbt_refresh_log can't be written: {error}",
+        passing=may_pass(error.sqlstate),
+        hint="the warehouse's user needs to create it in the first schema of its search path, or to insert into it",
+    )

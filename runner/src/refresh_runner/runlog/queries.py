@@ -1,0 +1,126 @@
+"""The statements of the ledger."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Final
+
+from psycopg import sql
+from pydantic import JsonValue
+
+from refresh_runner.postgres.own_tables import Table
+from refresh_runner.runlog.schema import ARTIFACT, MART, NODE
+
+CLOSE_LOST: Final = """
+    update dbt_refresh_run set phase = 'Finished', outcome = 'Failed',
+        reason = case when phase = 'Running' then 'RunnerLost' else coalesce(reason, 'RunnerLost') end,
+        message = case when phase = 'Running' or message is null
+            then 'its runner ended without a word' || coalesce(' during ' || step, '') else message end,
+        ended_at = case when phase = 'Running' then clock_timestamp() else heartbeat_at end
+    where ended_at is null and run_id <> %(run_id)s and (phase = 'Running' or heartbeat_at < now() - interval '1 day')"""
+"""Runs between two attempts may go on, so they are given a day; what ended the last one then stands."""
+
+EARLIER: Final = """
+    select fingerprint,
+        exists (select from dbt_refresh_run other where other.run_id <> ours.run_id and other.heartbeat_at >= ours.kept_since),
+        array(select node_id from dbt_refresh_node node where node.run_id = ours.run_id and state in ('ok', 'warned')
+            and node_id not like 'operation.%%')
+    from dbt_refresh_run ours where run_id = %(run_id)s"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A row of EARLIER: what earlier attempts of the run left."""
+
+    fingerprint: str | None
+    others_ran: bool
+    """Another run has held the warehouse since the work began that would be kept."""
+    nodes: list[str]
+
+
+BEGIN: Final = """
+    insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
+        vars, project, started_at, attempt_started_at, heartbeat_at, kept_since)
+    select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
+        %(vars)s, %(project)s, now, now, now, now from clock_timestamp() now
+    on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
+        phase = excluded.phase, fingerprint = excluded.fingerprint, project = excluded.project,
+        step = null, outcome = null, reason = null, message = null,
+        marts = null, ended_at = null, inputs = case when %(resumed)s then ours.inputs end,
+        attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
+        kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
+
+FORGET_NODES: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
+FORGET_FILE: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
+
+BEAT: Final = """
+    update dbt_refresh_run set phase = %(phase)s, step = %(step)s, outcome = %(outcome)s, reason = %(reason)s, message = %(message)s,
+        marts = %(marts)s, heartbeat_at = clock_timestamp(), ended_at = case when %(over)s then coalesce(ended_at, clock_timestamp()) end
+    where run_id = %(run_id)s and pod is not distinct from %(pod)s"""
+
+INPUTS: Final = "update dbt_refresh_run set inputs = %(inputs)s where run_id = %(run_id)s"
+MADE: Final = "update dbt_refresh_run set inputs = inputs || %(made)s where run_id = %(run_id)s and inputs is not null"
+
+LAST: Final = """
+    select run_id, inputs, coalesce(fingerprint = %(fingerprint)s and outcome = 'Succeeded', false) from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
+    and (outcome is distinct from 'Skipped' or exists (select from dbt_refresh_node node where node.run_id = dbt_refresh_run.run_id))
+    order by started_at desc limit 1"""
+"""The run before, whatever became of it, unless it gave way and has done nothing."""
+
+
+@dataclass(frozen=True)
+class Last:
+    """A row of LAST."""
+
+    run_id: str
+    inputs: JsonValue
+    is_alike: bool
+    """It did the same as this run is to do, and without a warning."""
+
+
+PRUNE: Final = """
+    delete from dbt_refresh_run where run_id in (
+        select run_id from dbt_refresh_run
+        where namespace = %(namespace)s and refresh = %(refresh)s and started_at < now() - make_interval(days => %(days)s)
+        order by started_at limit 200)"""
+"""A batch at a run's end: small beside what a run writes, and enough to catch up."""
+
+USUAL: Final = """
+    select relation, percentile_disc(0.5) within group (order by rows)
+    from (select relation, rows, row_number() over (partition by relation order by started_at desc) as nth
+          from dbt_refresh_mart join dbt_refresh_run using (run_id)
+          where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
+          and outcome in ('Succeeded', 'Warned') and split_part(mode, '=', 1) not in ('only', 'rollback') and rows is not null) as published
+    where nth <= 10 group by relation having count(*) >= 3"""
+"""Three runs make something usual, and ten are remembered."""
+
+PRUNE_DOCS: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
+HAS_DOCS: Final = "select from dbt_refresh_docs where project = %s"
+KEEP_DOCS: Final = """
+    insert into dbt_refresh_docs (project, media_type, content, stored_at) values (%s, 'text/html', %s, clock_timestamp())
+    on conflict (project) do nothing"""
+
+_STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at", ARTIFACT.name: "stored_at"}
+
+
+def upsert(table: Table, columns: Iterable[str]) -> bytes:
+    """Return the statement by which a row is there with values for these columns, whether or not it was before."""
+    return _upsert(table.name, tuple(table.key), tuple(columns))
+
+
+@cache
+def _upsert(table: str, key: Sequence[str], names: Sequence[str]) -> bytes:
+    columns = [sql.Identifier(name) for name in names]
+    values: list[sql.Composable] = [sql.Placeholder(name) for name in names]
+    if stamp := _STAMPS.get(table):
+        columns.append(sql.Identifier(stamp))
+        values.append(sql.SQL("clock_timestamp()"))
+    statement = sql.SQL("insert into {} ({}) values ({}) on conflict ({}) do update set {}").format(
+        sql.Identifier(table),
+        sql.SQL(", ").join(columns),
+        sql.SQL(", ").join(values),
+        sql.SQL(", ").join(map(sql.Identifier, key)),
+        sql.SQL(", ").join(sql.SQL("{0} = excluded.{0}").format(column) for column in columns),
+    )
+    return statement.as_bytes()

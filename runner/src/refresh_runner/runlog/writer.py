@@ -1,0 +1,284 @@
+"""The run in the warehouse, from start to end: dbt_refresh_run, its steps, nodes and marts.
+
+What happens is written by a thread on a connection of its own, in batches, so that neither the run nor a publish on the lock's
+connection ever waits for it; where it can't be written, the run says so once and goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, LiteralString
+
+import psycopg
+from psycopg.types.json import Jsonb
+
+from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
+from refresh_runner.core.compression import packed
+from refresh_runner.core.errors import may_pass
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.model.plan import Plan
+from refresh_runner.model.step_results import NodeResult
+from refresh_runner.postgres.connection import RefusedError, Warehouse, ensure, quick
+from refresh_runner.postgres.data_version import Inputs, Snapshot
+from refresh_runner.postgres.own_tables import Table
+from refresh_runner.runlog import queries
+from refresh_runner.runlog.artifacts import ROWS, Artifact
+from refresh_runner.runlog.resume import AFRESH, Earlier, Origin, earlier_work
+from refresh_runner.runlog.schema import ARTIFACT, LEDGER, MART, NODE, STEP
+from refresh_runner.validation import samples
+from refresh_runner.validation.checks import MartCounts
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT: Final = 15.0
+"""Seconds between two signs of life."""
+_PAUSE: Final = 2.0
+"""Seconds until what could not be written is tried again."""
+
+Row = dict[str, object]
+
+
+class Ledger:
+    """The rows of one run."""
+
+    def __init__(self, warehouse: Warehouse, plan: Plan, origin: Origin, redact: Redactor, elapsed: Callable[[], float]) -> None:
+        self._warehouse = warehouse
+        self._plan = plan
+        self._origin = origin
+        self._redact = redact
+        self._elapsed = elapsed
+        self._started: dict[str, float] = {}
+        self._step = ""
+        self._seen: dict[str, StepStatus] = {}
+        self._run: Row = {}
+        self._rows: dict[tuple[str, object], tuple[Table, Row]] = {}
+        self._is_newer = False
+        self._is_open = False
+        self._is_over = False
+        self._told = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
+
+    def open(self) -> Earlier:
+        """The run has its row, and runs that a dead runner left open are closed; return what earlier attempts have done.
+
+        To be called by who holds the warehouse: then whoever else seems to run does not.
+        """
+        try:
+            with self._warehouse.quick() as connection:
+                ensure(connection, LEDGER)
+                found = self._begin(connection)
+        except RefusedError as error:
+            self._tell(str(error))
+            return AFRESH
+        self._is_open = True
+        self._thread.start()
+        return found
+
+    def watch(self, run: Run) -> None:
+        """Take a newer state of the run."""
+        with self._changed:
+            self._run = {
+                "step": run.step,
+                "phase": run.phase.value,
+                "outcome": run.outcome and run.outcome.value,
+                "reason": run.reason and run.reason.value,
+                "message": self._redacted(run.message),
+                "marts": run.marts,
+                # Outside of a cluster nobody sends another attempt after an interrupted one.
+                "over": run.phase is RunPhase.FINISHED or (run.phase is RunPhase.INTERRUPTED and run.pod is None),
+            }
+            self._is_newer = True
+            for position, step in enumerate(run.steps, 1):
+                self._watch_step(position, step)
+            self._changed.notify_all()
+
+    def node_done(self, node_id: str) -> None:
+        """A node came to a good end; takes no time, since dbt's threads call it."""
+        self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
+
+    def nodes_tried(self, step: str, results: Sequence[NodeResult]) -> None:
+        """A try of a step is over."""
+        for result in results:
+            found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
+            self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
+
+    def mart_counted(self, counts: MartCounts, status: MartStatus) -> None:
+        """A mart has its verdict."""
+        found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
+        found |= {"duplicates": counts.duplicates, "newest": counts.newest and counts.newest.day}
+        self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
+
+    def keep(self, artifact: Artifact) -> None:
+        """The run leaves a file."""
+        self._keep(artifact.name, artifact.media_type, artifact.text)
+
+    def keep_rows(self, found: Mapping[str, samples.Rows]) -> None:
+        """The run leaves the rows that tests found, by the test's name, if there are any."""
+        if text := samples.text_of(found, self._redact):
+            self._keep(ROWS, "application/json", text)
+
+    def last(self) -> queries.Last | None:
+        """Return the run of this refresh before this one; None if there is none, or it can't be asked for."""
+        found = self._at_once(queries.LAST, fingerprint=self._origin.fingerprint)
+        return queries.Last(*found[0]) if found else None
+
+    def note_inputs(self, inputs: Inputs) -> None:
+        """The run is made of this; to be called before its first step."""
+        self._at_once(queries.INPUTS, inputs=Jsonb(inputs.model_dump()))
+
+    def note_made(self, made: Snapshot, version: str | None) -> None:
+        """The run has made this; to be called after its last step."""
+        self._at_once(queries.MADE, made=Jsonb({"made": made.model_dump(), "version": version}))
+
+    def usual_rows(self) -> dict[str, int]:
+        """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
+        return {str(relation): int(rows) for relation, rows in self._at_once(queries.USUAL)}
+
+    def close(self, within: float) -> None:
+        """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+        if self._is_open:
+            self._thread.join(within)
+
+    def _begin(self, connection: psycopg.Connection) -> Earlier:
+        plan, order = self._plan, self._plan.order
+        known = {"run_id": plan.attempt.run_id, "fingerprint": self._origin.fingerprint}
+        connection.execute(queries.CLOSE_LOST, known)
+        row = connection.execute(queries.EARLIER, known).fetchone()
+        found = earlier_work(queries.Found(*row) if row else None, self._origin.fingerprint)
+        # What tests found in an earlier attempt may be mended since.
+        connection.execute(queries.FORGET_FILE, {**known, "name": ROWS})
+        connection.execute(
+            queries.BEGIN,
+            {
+                **known,
+                "refresh": order.refresh.name,
+                "namespace": order.refresh.namespace,
+                "generation": order.generation,
+                "mode": order.mode,
+                "project": self._origin.project,
+                "vars": Jsonb(dict(order.vars)) if order.vars else None,
+                "attempt": plan.attempt.number,
+                "attempts": plan.attempt.of,
+                "pod": plan.attempt.pod,
+                "resumed": found.is_kept,
+            },
+        )
+        if not found.is_kept:
+            connection.execute(queries.FORGET_NODES, known)
+        return found
+
+    def _watch_step(self, position: int, step: StepStatus) -> None:
+        if self._seen.get(step.name) == step or step.state is StepState.PENDING:
+            return
+        self._seen[step.name] = step
+        if step.state is StepState.RUNNING:
+            self._step = step.name
+            self._started.setdefault(step.name, self._elapsed())
+        took = self._elapsed() - self._started[step.name] if step.name in self._started else None
+        self._put(
+            STEP,
+            {
+                "step": step.name,
+                "position": position,
+                "state": step.state.value,
+                "tries": step.tries,
+                "started_at": step.start_time,
+                "seconds": took if step.state is not StepState.RUNNING else None,
+                "message": self._redacted(step.message),
+            },
+        )
+
+    def _redacted(self, text: str | None) -> str | None:
+        return None if text is None else self._redact.clipped(text)
+
+    def _at_once(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
+        """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""
+        ref = self._plan.order.refresh
+        known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
+        try:
+            with self._warehouse.quick() as connection:
+                cursor = connection.execute(statement, {**known, **further})
+                return cursor.fetchall() if cursor.description else []
+        except RefusedError as error:
+            self._tell(str(error))
+            return []
+
+    def _keep(self, name: str, media_type: str, text: str) -> None:
+        self._put(ARTIFACT, {"name": name, "media_type": media_type, "content": packed(text)})
+
+    def _put(self, table: Table, row: Row) -> None:
+        fixed: Row = {"run_id": self._plan.attempt.run_id}
+        if "attempt" in table.columns:
+            fixed["attempt"] = self._plan.attempt.number
+        key = (table.name, row[table.key[-1]])
+        with self._changed:
+            before = self._rows.get(key, (table, {}))[1]
+            self._rows[key] = (table, {**before, **fixed, **row})
+            self._changed.notify_all()
+
+    def _write_all(self) -> None:
+        connection: psycopg.Connection | None = None
+        over = False
+        while not over:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_over or self._rows or self._is_newer, HEARTBEAT)
+                self._is_newer = False
+                rows, self._rows, run, over = self._rows, {}, self._run, self._is_over
+            try:
+                connection = self._written(connection, run, list(rows.values()))
+            except psycopg.Error as error:
+                connection = None
+                if not self._may_go_on(error):
+                    return
+                with self._changed:
+                    self._rows = rows | self._rows
+                    self._changed.wait_for(lambda: self._is_over, _PAUSE)
+        if connection is not None:
+            with suppress(psycopg.Error), connection:
+                self._prune(connection)
+
+    def _written(self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]) -> psycopg.Connection:
+        """Write, over a new connection if the one at hand is gone meanwhile."""
+        if connection is not None:
+            try:
+                self._write(connection, run, rows)
+                return connection
+            except psycopg.OperationalError:
+                if not connection.closed:
+                    raise
+        connection = self._warehouse.another("log")
+        # What is lost in a crash of the server is done again, so nobody needs to wait for its disk.
+        connection.execute("set synchronous_commit = off")
+        self._write(connection, run, rows)
+        return connection
+
+    def _may_go_on(self, error: psycopg.Error) -> bool:
+        self._tell(str(RefusedError(error)))
+        return error.sqlstate is None or may_pass(error.sqlstate)
+
+    def _write(self, connection: psycopg.Connection, run: Row, rows: Sequence[tuple[Table, Row]]) -> None:
+        with connection.pipeline(), quick(connection):
+            for table, row in rows:
+                connection.execute(queries.upsert(table, row), row)
+            connection.execute(queries.BEAT, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
+
+    def _prune(self, connection: psycopg.Connection) -> None:
+        ref = self._plan.order.refresh
+        days = self._plan.order.spec.history.retention_days
+        with quick(connection):
+            connection.execute(queries.PRUNE, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
+            connection.execute(queries.PRUNE_DOCS)
+            if self._origin.docs.is_file() and connection.execute(queries.HAS_DOCS, [self._origin.project]).fetchone() is None:
+                connection.execute(queries.KEEP_DOCS, [self._origin.project, self._origin.docs.read_bytes()])
+
+    def _tell(self, why: str) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("dbt_refresh_run and its steps, nodes and marts are not up to date: %s", why)

@@ -1,0 +1,1 @@
+"""Counting the marts and judging the counts."""

@@ -1,0 +1,100 @@
+"""What the counts of a mart say: its verdict, pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import ROUND_FLOOR, Decimal
+
+from refresh_api.status import MartStatus, NullShare, Verdict
+from refresh_api.steps import Newest
+from refresh_runner.model.plan import MartCheck
+
+
+@dataclass(frozen=True)
+class NewestRecord:
+    """The date of a mart's newest record, or why it can't be told."""
+
+    text: str = ""
+    """As PostgreSQL writes it, which has dates that Python has not: infinity, before Christ, after the year 9999."""
+    ordinal: int | None = None
+    """The day by its number, as `date.toordinal` counts them; None for what is no day."""
+    problem: str = ""
+
+    @property
+    def day(self) -> date | None:
+        """As Python's date, if that has it."""
+        return date.fromordinal(self.ordinal) if self.ordinal and 1 <= self.ordinal <= date.max.toordinal() else None
+
+    def __str__(self) -> str:
+        """As people read it."""
+        return str(self.day or self.text)
+
+
+@dataclass(frozen=True)
+class MartCounts:
+    """What one scan of a mart counted; an error says why it could not be scanned."""
+
+    rows: int = 0
+    nulls: Mapping[str, int] | None = None
+    duplicates: int | None = None
+    """Rows beyond the first of each key; None if nobody asked."""
+    newest: NewestRecord | None = None
+    """None if nobody asked, or no record has a date."""
+    error: str | None = None
+
+
+def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None = None) -> MartStatus:
+    """Return a mart's verdict: FAILED without table or with too few rows, WARNING where something is not as it should be.
+
+    `usual` is the median of the rows in the last published runs; None where there are too few.
+    """
+    if counts.error is not None:
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=counts.error)
+    if counts.rows < check.min_rows:
+        message = f"it has {counts.rows} rows, fewer than minRows: {check.min_rows}" if counts.rows else "it has no rows"
+        return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=counts.rows, message=message)
+    keys = check.keys if counts.rows else ()
+    shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in keys]
+    doubts = list(_doubts(check, counts, as_of, usual))
+    return MartStatus(
+        relation=check.relation,
+        verdict=Verdict.WARNING if doubts else Verdict.VALID,
+        rows=counts.rows,
+        null_shares=shares,
+        duplicates=counts.duplicates,
+        newest=str(counts.newest) or None if counts.newest else None,
+        usual_rows=usual,
+        message=", ".join(doubts) or None,
+    )
+
+
+def _doubts(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None) -> Iterator[str]:
+    nulls = counts.nulls or {}
+    for key in check.keys:
+        # Integers and decimals: a tenth is no exact float, and exactly 10 % is a WARNING. A limit of 0% allows no NULL, yet none is fine.
+        if nulls[key] and nulls[key] >= check.max_null_share * counts.rows:
+            yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
+    if counts.duplicates:
+        yield f"{counts.duplicates} rows repeat the {', '.join(check.unique)} of another one"
+    if check.newest and counts.rows:
+        yield from _too_old(check.newest, counts.newest, as_of)
+    if check.max_row_change is not None and usual and abs(counts.rows - usual) > check.max_row_change * usual:
+        less = "fewer" if counts.rows < usual else "more"
+        yield f"{counts.rows} rows are {percentage(abs(counts.rows - usual), usual)} {less} than the usual {usual}"
+
+
+def _too_old(newest: Newest, found: NewestRecord | None, as_of: date) -> Iterator[str]:
+    if found is None:
+        yield f"no row has a {newest.column}"
+    elif found.problem:
+        yield found.problem
+    elif found.ordinal is None:
+        yield f"its newest {newest.column} is {found}, which has no age"
+    elif (days := as_of.toordinal() - found.ordinal) > newest.max_age_days:
+        yield f"its newest {newest.column} is {found}, {days} days before {as_of}"
+
+
+def percentage(part: int, whole: int) -> str:
+    """Return a share with two decimals at most, rounded down: 9.999 % must not read as the 10 % that it stays under."""
+    exact = (Decimal(part) * 100 / whole).quantize(Decimal("0.01"), rounding=ROUND_FLOOR)
+    return f"{exact.normalize():f}%"

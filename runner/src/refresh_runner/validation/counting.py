@@ -1,0 +1,83 @@
+"""The SQL that counts a mart in one scan, and what its answer says."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+from psycopg import sql
+
+from refresh_api.status import Reason
+from refresh_runner.core.errors import PASSING_HINT, Failure, RunFailedError, may_pass
+from refresh_runner.model.plan import MartCheck
+from refresh_runner.postgres.connection import Warehouse, bounded, first_line, lost
+from refresh_runner.validation.checks import MartCounts, NewestRecord
+
+_TIMESTAMPTZ: Final = psycopg.postgres.types["timestamptz"].oid
+# In SQL, since Python has no infinity, no year before 1 and none after 9999. The day is counted as Python counts its ordinals.
+_AS_DATE: Final = """
+    select d::text, case when isfinite(d) then d - date '0001-01-01' + 1 end from (select cast(%s::text as date) as d) as found"""
+
+
+def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCounts:
+    """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
+    connection = warehouse.connect()
+    try:
+        with bounded(connection, limit):
+            return _count(connection, check)
+    except psycopg.errors.UndefinedTable:
+        return MartCounts(error="there is no such table")
+    except psycopg.Error as error:
+        if connection.closed:
+            raise RunFailedError(lost(error)) from error
+        if may_pass(error.sqlstate):
+            message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
+            raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
+        return MartCounts(error=first_line(error))
+
+
+def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
+    """Count a mart; psycopg.Error if it can't be counted. Where only its newest record can't be told, the counts say why."""
+    columns: list[sql.Composable] = [sql.SQL("count(*)")]
+    if check.unique:
+        columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique))))
+    newest = _newest_column(connection, check, check.newest.column) if check.newest else None
+    if isinstance(newest, sql.Composable):
+        columns.append(newest)
+    columns += [sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.keys]
+    query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(columns), sql.Identifier(check.schema, check.table))
+    rows, *found = list(connection.execute(query).fetchone() or (0,))
+    duplicates = found.pop(0) if check.unique else None
+    if isinstance(newest, sql.Composable):
+        newest = _record(connection, found.pop(0), f"the newest {check.newest.column}" if check.newest else "")
+    return MartCounts(rows, dict(zip(check.keys, found, strict=True)), duplicates, newest)
+
+
+def _newest_column(connection: psycopg.Connection, check: MartCheck, name: str) -> sql.Composable | NewestRecord:
+    """Return what is asked for the newest value, as text, a moment by its date in the refresh's zone; or why it can't be asked for."""
+    column = sql.Identifier(name)
+    none = sql.SQL("select max({0}) from (select {0} from {1} limit 0) as none").format(column, sql.Identifier(check.schema, check.table))
+    try:
+        with connection.transaction():
+            described = connection.execute(none).description
+        if not described or described[0].type_code != _TIMESTAMPTZ:
+            return sql.SQL("max({})::text").format(column)
+        with connection.transaction():
+            connection.execute("select now() at time zone %s", [check.time_zone])
+    except psycopg.errors.UndefinedFunction:
+        return NewestRecord(problem=f"{name} is of a type that has no newest value")
+    except psycopg.errors.InvalidParameterValue:
+        return NewestRecord(problem=f"the age of {name} can't be told: PostgreSQL does not know the zone {check.time_zone}")
+    return sql.SQL("(max({}) at time zone {})::text").format(column, check.time_zone)
+
+
+def _record(connection: psycopg.Connection, text: str | None, what: str) -> NewestRecord | None:
+    if text is None:
+        return None
+    try:
+        with connection.transaction():
+            row = connection.execute(_AS_DATE, [text]).fetchone()
+    except psycopg.errors.DataError:
+        return NewestRecord(problem=f"{what} is no date")
+    return NewestRecord(*row) if row else None

@@ -1,0 +1,100 @@
+"""Some of the rows that failing tests found: asked for again, since marts that are not published are gone when somebody comes to look."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import psycopg
+from psycopg import sql
+from pydantic import JsonValue
+
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.postgres.connection import bounded, first_line
+
+Rows = list[dict[str, JsonValue]]
+"""By column."""
+
+_LONGEST: Final = 200
+"""Characters of a value."""
+LARGEST: Final = 1024 * 1024
+"""Characters of the file."""
+_FOUND: Final = """
+    select coalesce((
+        select json_object_agg(key, case
+            when json_typeof(value) in ('null', 'boolean') then value
+            when json_typeof(value) = 'number' and value #>> '{{}}' ~ '^-?[0-9]{{1,15}}$' then value
+            else to_json(left(value #>> '{{}}', {asked}))
+        end)
+        from json_each(row_to_json(refresh_found_row))
+    )::text, '{{}}')
+    from (
+{statement}
+    ) as refresh_found_row
+    limit {most}"""
+"""Whole numbers that every reader of JSON takes as they are; all else as PostgreSQL writes it, which knows dates that Python does not."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How much of a test's rows is asked for."""
+
+    most: int
+    """Rows."""
+    limit: timedelta
+    longest_secret: int
+    """Characters: a value is shortened where a secret in it is still known as one."""
+
+
+def found_by(connection: psycopg.Connection, statement: str, ask: Ask) -> Rows:
+    """Return the first rows that a test's statement selects; psycopg.Error where it can't be asked, or not within the time."""
+    values = {"asked": sql.Literal(_LONGEST + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.most)}
+    with bounded(connection, ask.limit):
+        connection.execute("set local transaction_read_only = on")
+        found = connection.execute(sql.SQL(_FOUND).format(**values)).fetchall()
+    return [json.loads(text, object_pairs_hook=_row) for (text,) in found]
+
+
+def text_of(found: Mapping[str, Rows], redact: Redactor) -> str | None:
+    """Return the file, without secrets: rows by the test's name, as many as it may hold; None where there are none."""
+    kept: dict[str, Rows] = {}
+    left = LARGEST
+    for name, rows in found.items():
+        for row in rows:
+            shown = {redact(column): _shown(value, redact) for column, value in row.items()}
+            left -= len(json.dumps(shown, ensure_ascii=False))
+            if left < 0:
+                break
+            kept.setdefault(redact(name), []).append(shown)
+    return json.dumps(kept, ensure_ascii=False, indent=1) if kept else None
+
+
+def why_not(error: psycopg.Error) -> str:
+    """Return what PostgreSQL refused. Its own words may quote the rows, which belong into no log, unless they speak of the statement."""
+    about_statement = (error.sqlstate or "")[:2] in {"25", "42", "57"}
+    return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
+
+
+def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    """Return a row, all of its columns: `select a.*, b.*` has some of the same name."""
+    row: dict[str, JsonValue] = {}
+    for column, value in pairs:
+        names = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
+        row[next(name for name in names if name not in row)] = value
+    return row
+
+
+def _shown(value: JsonValue, redact: Redactor) -> JsonValue:
+    """Return a value without secrets; one that is no text becomes one where it holds a secret, since the file has to stay JSON."""
+    written = value if isinstance(value, str) else json.dumps(value)
+    shown = redact(written)
+    if redact.longest and len(written) >= _LONGEST + redact.longest:
+        # It was cut, maybe within a secret, which is not known as one then.
+        shown = f"{shown[: max(len(shown) - redact.longest, 0)]}…"
+    if isinstance(value, str) or shown != written:
+        return redact.clipped(shown, _LONGEST)
+    return value
