@@ -13,7 +13,7 @@ from refresh_api.objects import UNREADABLE, object_of, unreadable
 from refresh_api.status import OperatorShare
 from refresh_operator.errors import Unreadable
 from refresh_operator.kube.resources import REFRESHES
-from refresh_operator.kube.store import Mirror
+from refresh_operator.kube.store import Store
 from refresh_operator.observability.metrics import text_of
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.state.snapshot import Invalid, Job, Pod, World, read, refresh_of
@@ -33,7 +33,7 @@ def test_the_control_a_good_refresh_is_scheduled() -> None:
 def test_it_decides_whatever_it_sees(refresh: Any, job: Any, pod: Any, objects: Any) -> None:
     """The share that it would write is one that it reads again, of a size that Kubernetes takes."""
     with within(3):
-        mirror = Mirror()
+        mirror = Store()
         if mirror.put(REFRESHES, object_of(json.dumps(refresh).encode())) is None:
             return
         ref = next(mirror.refreshes())

@@ -17,9 +17,9 @@ from refresh_operator.errors import ApiError, ContractMissing, NotFound
 from refresh_operator.kube.client import Api
 from refresh_operator.kube.leader_election import Seat
 from refresh_operator.kube.pause import PauseSign
-from refresh_operator.kube.store import Mirror
+from refresh_operator.kube.store import Store
 from refresh_operator.kube.watch import kopf_settings, registry_of
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.observability.metrics import text_of
 from refresh_operator.observability.probes import Health, serve_probes
@@ -42,7 +42,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     """
     seat = Seat(await Api.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
     api = await Api.connect(kubeconfig, clock, (lambda: seat.held) if seat else (lambda: True))
-    agenda, mirror = Agenda(), Mirror()
+    agenda, mirror = WorkQueue(), Store()
     # all times in the cluster are the API server's
     services = Services(
         Cluster(api, mirror, settings.secret_rules), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause)
@@ -107,7 +107,7 @@ async def _wait(told: asyncio.Event) -> None:
     await told.wait()
 
 
-async def _watch(services: Services, mirror: Mirror, told: asyncio.Event) -> None:
+async def _watch(services: Services, mirror: Store, told: asyncio.Event) -> None:
     namespaces = services.settings.namespaces
     log.info("watching %s", ", ".join(namespaces) or "all namespaces")
     await kopf.operator(
@@ -150,7 +150,7 @@ async def heed_pause(services: Services) -> None:
         await asyncio.sleep((services.settings.recheck if known else _PAUSE).total_seconds())
 
 
-async def resync(services: Services, mirror: Mirror) -> None:
+async def resync(services: Services, mirror: Store) -> None:
     """Compare the mirror with what is there, each `settings.resync`, so that what no event told comes to light."""
     pause = timedelta(0)
     while True:

@@ -10,8 +10,8 @@ import httpx
 import psutil
 
 from cluster.ports import free_port
-from refresh_operator.kube.store import Mirror
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.store import Store
+from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.observability.probes import Health, serve_probes
 
 SIZE = 4 * 2**20
@@ -37,7 +37,7 @@ def is_ended(one: socket.socket) -> bool:
 async def test_readers_who_do_not_read_take_little_and_are_ended():
     """64 of them, with figures of 4 MB; the probes are answered meanwhile, and figures again afterwards. The control: who reads has all."""
     port = free_port()
-    serving = asyncio.create_task(serve_probes(f"http://127.0.0.1:{port}/healthz", Health(Mirror(), Agenda()), lambda: "x" * SIZE))
+    serving = asyncio.create_task(serve_probes(f"http://127.0.0.1:{port}/healthz", Health(Store(), WorkQueue()), lambda: "x" * SIZE))
     process = psutil.Process(os.getpid())
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
         while not serving.done():

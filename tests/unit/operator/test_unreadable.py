@@ -10,7 +10,7 @@ from refresh_api.objects import UNREADABLE, object_of
 from refresh_operator.errors import Unreadable
 from refresh_operator.kube.envelopes import event_in_envelope, opened
 from refresh_operator.kube.resources import JOBS, REFRESHES
-from refresh_operator.kube.store import Mirror
+from refresh_operator.kube.store import Store
 from refresh_operator.state.snapshot import Invalid, Job, read, refresh_of
 from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
 
@@ -92,7 +92,7 @@ def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
 
 def test_an_object_without_a_name_or_a_version_is_passed_over():
     """Those beside it are taken."""
-    mirror = Mirror()
+    mirror = Store()
     good: Json = {"metadata": METADATA, "spec": {}}
     odd: list[Json] = [{}, {"metadata": []}, {"metadata": {"name": 7}}, {"metadata": {**METADATA, "resourceVersion": "²"}}]
     held, changed = mirror.take(REFRESHES, [*odd, good])
@@ -102,7 +102,7 @@ def test_an_object_without_a_name_or_a_version_is_passed_over():
 
 def test_what_is_left_out_of_an_object_is_still_known_where_it_is_kept():
     """Also of one that arrived in one piece, and is too long."""
-    mirror = Mirror()
+    mirror = Store()
     assert mirror.put(REFRESHES, object_of(json.dumps({"metadata": METADATA, "spec": {"a": "x" * 400_000}}).encode()))
     assert UNREADABLE not in (mirror.get(REFRESHES, "default", "phase2") or {})
     longer = {**METADATA, "resourceVersion": "4"}

@@ -31,7 +31,7 @@ class _Copy:
     """The refresh that it is, or belongs to by its label."""
 
 
-class Mirror:
+class Store:
     """The objects, by kind, namespace and name, and by the refresh that they belong to."""
 
     def __init__(self) -> None:

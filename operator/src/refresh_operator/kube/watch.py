@@ -11,14 +11,14 @@ from refresh_api.names import GROUP, REFRESH_LABEL
 from refresh_operator.kube.envelopes import opened, session_of
 from refresh_operator.kube.kopf_storage import NoDifferences, NoProgress
 from refresh_operator.kube.resources import REFRESHES, WATCHED, Kind
-from refresh_operator.kube.store import Mirror
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.store import Store
+from refresh_operator.kube.workqueue import WorkQueue
 
 SETTLE: Final = timedelta(milliseconds=100)
 """What comes of one change comes in several events: a Job, its pod, their states. They are answered together."""
 
 
-def registry_of(agenda: Agenda, mirror: Mirror, started: Callable[[], None]) -> kopf.OperatorRegistry:
+def registry_of(agenda: WorkQueue, mirror: Store, started: Callable[[], None]) -> kopf.OperatorRegistry:
     """Return the handlers; they keep the mirror, and put refreshes on the agenda. `started` is called once kopf has begun."""
     registry = kopf.OperatorRegistry()
 

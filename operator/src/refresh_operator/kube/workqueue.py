@@ -13,7 +13,7 @@ _FIRST_PAUSE: Final = 0.5
 _LONGEST_PAUSE: Final = 60.0
 
 
-class Agenda:
+class WorkQueue:
     """Refreshes and the times at which they are due."""
 
     def __init__(self, workers: int = 24) -> None:

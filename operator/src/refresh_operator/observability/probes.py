@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from refresh_operator.kube.leader_election import Seat
-from refresh_operator.kube.store import Mirror
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.store import Store
+from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 
 LONGEST_DELAY: Final = timedelta(minutes=5)
@@ -33,8 +33,8 @@ _CHUNK: Final = 64 * 1024
 class Health:
     """What the operator's health is judged by."""
 
-    mirror: Mirror
-    agenda: Agenda
+    mirror: Store
+    agenda: WorkQueue
     seat: Seat | None = None
     """None where this operator asks nobody whether it may work."""
     first: set[Ref] = field(default_factory=set)

@@ -29,7 +29,7 @@ from refresh_operator.kube.resources import (
     Kind,
 )
 from refresh_operator.kube.secret_checker import SecretBook
-from refresh_operator.kube.store import Key, Mirror
+from refresh_operator.kube.store import Key, Store
 from refresh_operator.names import Ref, cronjob_name, event_name, permissions_name
 from refresh_operator.reconcile.decision import Decision, Replacement
 from refresh_operator.secret_policy import SecretRules
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 class Cluster:
     """Reads and writes everything that belongs to refreshes; what is watched is read from the mirror."""
 
-    def __init__(self, api: Api, mirror: Mirror, rules: SecretRules) -> None:
+    def __init__(self, api: Api, mirror: Store, rules: SecretRules) -> None:
         self._api = api
         self._mirror = mirror
         self._secrets = SecretBook(self.secret, self._secret_labels, rules)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from refresh_api.reasons import ReadyReason
 from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Refused, Unavailable, Unreadable
 from refresh_operator.kube.pause import PauseSign
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.observability.logs import about
 from refresh_operator.observability.work_metrics import Meters
@@ -34,7 +34,7 @@ class Services:
     settings: Settings
     clock: Callable[[], datetime]
     """The time, to the second."""
-    agenda: Agenda
+    agenda: WorkQueue
     sign: PauseSign
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
     """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""

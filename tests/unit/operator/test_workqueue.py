@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from refresh_operator.kube.workqueue import Agenda
+from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 
 A, B = Ref("n", "a"), Ref("n", "b")
 
 
-async def worked(agenda: Agenda, look: Callable[[Ref], Awaitable[None]], until: Callable[[], bool]) -> None:
+async def worked(agenda: WorkQueue, look: Callable[[Ref], Awaitable[None]], until: Callable[[], bool]) -> None:
     """Work until a truth holds, for five seconds at most."""
     work = asyncio.create_task(agenda.work(look))
     async with asyncio.timeout(5):
@@ -22,7 +22,7 @@ async def worked(agenda: Agenda, look: Callable[[Ref], Awaitable[None]], until: 
 
 async def test_events_of_one_refresh_count_once():
     """A burst is one look."""
-    agenda, seen = Agenda(), []
+    agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
         seen.append(ref)
@@ -36,7 +36,7 @@ async def test_events_of_one_refresh_count_once():
 
 async def test_a_refresh_is_looked_at_by_one_worker_at_a_time():
     """An event during a look is answered by another look after it, not beside it."""
-    agenda, at_once, most, looks = Agenda(), 0, 0, 0
+    agenda, at_once, most, looks = WorkQueue(), 0, 0, 0
 
     async def look(ref: Ref) -> None:
         nonlocal at_once, most, looks
@@ -55,7 +55,7 @@ async def test_a_refresh_is_looked_at_by_one_worker_at_a_time():
 
 async def test_others_go_on_while_one_takes_long():
     """A refresh whose look hangs delays no other."""
-    agenda, seen = Agenda(), []
+    agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
         if ref == A:
@@ -70,7 +70,7 @@ async def test_others_go_on_while_one_takes_long():
 
 async def test_an_earlier_time_wins():
     """An event goes before a planned look; a later plan does not push an earlier one back."""
-    agenda, seen = Agenda(), []
+    agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
         seen.append(ref)
@@ -86,7 +86,7 @@ def test_failures_wait_longer_and_longer_until_a_success():
     """Half a second, one, two … at most a minute; a success starts over."""
     pauses: list[float] = []
 
-    class Noted(Agenda):
+    class Noted(WorkQueue):
         def add(self, ref: Ref, after: timedelta = timedelta(0)) -> None:
             assert ref == A
             pauses.append(after.total_seconds())
