@@ -34,7 +34,7 @@ from cluster.ports import free_port
 from support.apiserver import ApiServer, Json
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.place import REFRESHES, Place
+from support.operator_harness import REFRESHES, OperatorHarness
 from support.worlds import ROOT
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
@@ -47,42 +47,42 @@ POLL = 0.01
 
 
 class Bench:
-    """One place with many refreshes, and what was measured there."""
+    """An operator with many refreshes, and what was measured."""
 
-    def __init__(self, place: Place, samples: Samples, count: int) -> None:
-        self.place = place
+    def __init__(self, operator: OperatorHarness, samples: Samples, count: int) -> None:
+        self.operator = operator
         self.samples = samples
         self.names = [f"refresh-{number:04}" for number in range(count)]
         self.random = random.Random(1)
 
     @property
-    def operator(self) -> psutil.Process:
+    def process(self) -> psutil.Process:
         """The operator's process."""
-        return psutil.Process(self.place.pid)
+        return psutil.Process(self.operator.pid)
 
     def create_all(self) -> None:
         """All refreshes at once, until each of them says that it is ready (to a second); then everything of theirs is looked for."""
         started = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(self.place.refresh, self.names))
+            list(pool.map(self.operator.refresh, self.names))
         created = time.monotonic() - started
         # one by one first: a list of them all, asked for again and again, would take the API server more than the operator does
         for name in self.random.sample(self.names, min(50, len(self.names))) + self.names[-10:]:
             eventually(partial(self._is_scheduled, name), within=900, every=0.2)
-        eventually(lambda: self.ready() == len(self.names), within=300, every=1, context=lambda: self.place.story(""))
+        eventually(lambda: self.ready() == len(self.names), within=300, every=1, context=lambda: self.operator.story(""))
         self.samples.add("created_seconds", time.monotonic() - started)
         self.samples.notes.append(f"the creation of {len(self.names)} refreshes by this program alone took {created:.1f} s of it")
         for plural, pattern in KEPT.items():
-            there = {item["metadata"]["name"] for item in self.place.api.items(self.place.namespace, plural)}
+            there = {item["metadata"]["name"] for item in self.operator.api.items(self.operator.namespace, plural)}
             assert {pattern.format(name) for name in self.names} <= there, plural
-        self.samples.add("memory_mb", self.operator.memory_info().rss / 1e6)
+        self.samples.add("memory_mb", self.process.memory_info().rss / 1e6)
 
     def _is_scheduled(self, name: str) -> bool:
-        return bool(self.place.status(name).get("phase") == "Scheduled")
+        return bool(self.operator.status(name).get("phase") == "Scheduled")
 
     def floor(self) -> None:
         """The same objects once more, made by a bare loop in a namespace that no operator watches: what the API server itself takes."""
-        api, there = self.place.api, self.place.namespace
+        api, there = self.operator.api, self.operator.namespace
         api.create("", "namespaces", {"metadata": {"name": FLOOR}})
         kinds = [REFRESHES, *KEPT]
         found = {plural: {item["metadata"]["name"]: item for item in api.items(there, plural)} for plural in kinds}
@@ -101,12 +101,12 @@ class Bench:
 
     def ready(self) -> int:
         """How many refreshes say that they are ready: asked for by the column alone, or the asking would take longer than the work."""
-        return self.place.api.column(self.place.namespace, REFRESHES, "Phase").count("Scheduled")
+        return self.operator.api.column(self.operator.namespace, REFRESHES, "Phase").count("Scheduled")
 
     def writes(self) -> float:
         """Writes of what the operator writes to, as the API server counted them since its start."""
         total = 0.0
-        for line in self.place.api.text("/metrics").splitlines():
+        for line in self.operator.api.text("/metrics").splitlines():
             if line.startswith("apiserver_request_total{"):
                 labels, _, value = line.rpartition(" ")
                 if 'verb="GET"' not in labels and any(f'resource="{each}"' in labels for each in WRITTEN):
@@ -126,10 +126,10 @@ class Bench:
     def rest(self, seconds: float) -> None:
         """Nothing happens: writes and processor time of the operator."""
         self.settle()
-        writes, cpu, started = self.writes(), sum(self.operator.cpu_times()[:2]), time.monotonic()
+        writes, cpu, started = self.writes(), sum(self.process.cpu_times()[:2]), time.monotonic()
         time.sleep(seconds)
         self.samples.add("rest_writes", self.writes() - writes)
-        used = sum(self.operator.cpu_times()[:2]) - cpu
+        used = sum(self.process.cpu_times()[:2]) - cpu
         self.samples.add("rest_cpu_percent", 100 * used / (time.monotonic() - started))
 
     def edit(self, count: int, name: str = "edit_seconds") -> None:
@@ -137,7 +137,7 @@ class Bench:
         for number in range(count):
             refresh = self.random.choice(self.names)
             schedule = f"{number % 60} {number // 60} 1 1 *"
-            self.place.edit(refresh, schedule=schedule)
+            self.operator.edit(refresh, schedule=schedule)
             self.samples.add(name, self._seconds_until(partial(self._scheduled, refresh, schedule)))
 
     def finish(self, count: int, name: str = "finish_seconds") -> None:
@@ -146,18 +146,18 @@ class Bench:
             self.samples.add(name, *pool.map(self._finish, self.random.sample(self.names, count)))
 
     def _finish(self, refresh: str) -> float:
-        self.place.request(refresh, f"t{time.monotonic_ns()}")
-        job = self.place.run_of(refresh, within=60)
-        self.place.end(job)
+        self.operator.request(refresh, f"t{time.monotonic_ns()}")
+        job = self.operator.run_of(refresh, within=60)
+        self.operator.end(job)
         eventually(lambda: self._ended(job), within=60, every=POLL)
-        return self._seconds_until(lambda: any(run["id"] == job for run in self.place.status(refresh).get("history", [])))
+        return self._seconds_until(lambda: any(run["id"] == job for run in self.operator.status(refresh).get("history", [])))
 
     def _ended(self, job: str) -> bool:
-        found = self.place.api.get(self.place.namespace, "jobs", job) or {}
+        found = self.operator.api.get(self.operator.namespace, "jobs", job) or {}
         return any(each["type"] == "Complete" and each["status"] == "True" for each in found.get("status", {}).get("conditions", []))
 
     def _scheduled(self, refresh: str, schedule: str) -> bool:
-        return bool((self.place.cronjob(refresh) or {})["spec"]["schedule"] == schedule)
+        return bool((self.operator.cronjob(refresh) or {})["spec"]["schedule"] == schedule)
 
     @staticmethod
     def _seconds_until(check: Callable[[], bool]) -> float:
@@ -167,30 +167,30 @@ class Bench:
 
     def restart(self, ready_url: str) -> None:
         """The operator is ended and started again: until it says that it is ready, and what it wrote for it."""
-        self.place.stop()
+        self.operator.stop()
         self.settle()
         writes = self.writes()
         started = time.monotonic()
-        self.place.start()
-        eventually(lambda: self.place.answers(ready_url), within=120, every=0.05, context=lambda: self.place.story(""))
+        self.operator.start()
+        eventually(lambda: self.operator.answers(ready_url), within=120, every=0.05, context=lambda: self.operator.story(""))
         self.samples.add("restart_seconds", time.monotonic() - started)
         # the first minutes' worth of looks is done by then: all that a restart could set off
         time.sleep(10)
         self.samples.add("restart_writes", self.writes() - writes)
         # whoever starts with many lists them all
-        self.samples.add("memory_mb", self.operator.memory_info().rss / 1e6)
+        self.samples.add("memory_mb", self.process.memory_info().rss / 1e6)
 
     def jobs_come_and_go(self, count: int) -> None:
         """Jobs like those of the CronJobs that start, end, are told of, and are deleted."""
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self._come_and_go, range(count)))
         self.settle()
-        self.samples.add("memory_after_jobs_mb", self.operator.memory_info().rss / 1e6)
+        self.samples.add("memory_after_jobs_mb", self.process.memory_info().rss / 1e6)
 
     def _come_and_go(self, number: int) -> None:
-        namespace, api = self.place.namespace, self.place.api
+        namespace, api = self.operator.namespace, self.operator.api
         refresh = self.names[number % len(self.names)]
-        cronjob = self.place.cronjob(refresh) or {}
+        cronjob = self.operator.cronjob(refresh) or {}
         template = cronjob["spec"]["jobTemplate"]
         # suspended: no pod, and the Job controller leaves it to us
         spec = {**template["spec"], "suspend": True}
@@ -199,7 +199,7 @@ class Bench:
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         ends = [{"type": kind, "status": "True", "lastTransitionTime": now} for kind in ("FailureTarget", "Failed")]
         api.patch(namespace, "jobs", name, {"status": {"startTime": now, "conditions": ends}}, status=True)
-        eventually(lambda: any(run["id"] == name for run in self.place.status(refresh).get("history", [])), within=120, every=0.2)
+        eventually(lambda: any(run["id"] == name for run in self.operator.status(refresh).get("history", [])), within=120, every=0.2)
         api.delete(namespace, "jobs", name)
 
 
@@ -210,7 +210,7 @@ def _copy(item: Json) -> Json:
 
 
 @contextmanager
-def place_of(paths: Paths, settings: dict[str, str]) -> Iterator[Place]:
+def operator_in(paths: Paths, settings: dict[str, str]) -> Iterator[OperatorHarness]:
     """A control plane with the operator's chart and no operator yet; gone afterwards."""
     home = paths.clusters / f"bench-{os.getpid()}"
     plane = ControlPlane(home, build(KUBE, paths.cache))
@@ -223,10 +223,10 @@ def place_of(paths: Paths, settings: dict[str, str]) -> Iterator[Place]:
         kubectl = Kubectl(plane.kubeconfig, program=str(folder / "kubectl"))
         kubectl("apply", "-f", str(ROOT / "crds"))
         eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
-        place = Place(api, kubectl.within("scale"), build(HELM_PROGRAM, paths.cache), folder, settings)
-        place.prepare()
-        yield place
-        place.stop()
+        operator = OperatorHarness(api, kubectl.within("scale"), build(HELM_PROGRAM, paths.cache), folder, settings)
+        operator.prepare()
+        yield operator
+        operator.stop()
         api.close()
     finally:
         plane.down()
@@ -246,10 +246,10 @@ def measure(options: argparse.Namespace) -> Path:
     )
     # with a Lease, and with the settings of the chart where those of the tests are quicker
     lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": "bench", "RECHECK": "15s", "LOST_AFTER": "3m"}
-    with place_of(paths_of(os.environ), {"HEALTH_ENDPOINT": f"{health}/healthz", **lease}) as place:
-        place.start()
-        eventually(lambda: place.answers(f"{health}/readyz"), within=30)
-        bench = Bench(place, samples, options.count)
+    with operator_in(paths_of(os.environ), {"HEALTH_ENDPOINT": f"{health}/healthz", **lease}) as operator:
+        operator.start()
+        eventually(lambda: operator.answers(f"{health}/readyz"), within=30)
+        bench = Bench(operator, samples, options.count)
         steps: list[tuple[str, Callable[[], Any]]] = [
             ("create", bench.create_all),
             ("floor", bench.floor),

@@ -15,7 +15,7 @@ from cluster.paths import paths_of
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.place import POLICY, Place
+from support.operator_harness import POLICY, OperatorHarness
 from support.worlds import ROOT
 
 _numbers = itertools.count(1)
@@ -52,32 +52,34 @@ def contract(kubectl: Kubectl) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def places(contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Place]]:
-    """Makes places from chart values and the operator's settings, each with a prepared namespace; their operators end with the session."""
-    home, made = tmp_path_factory.mktemp("places"), []
+def create_operator(
+    contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., OperatorHarness]]:
+    """Return a function that installs an operator in a new namespace, from chart values and settings; all are stopped with the session."""
+    home, made = tmp_path_factory.mktemp("operators"), []
 
-    def place(*values: str, **settings: str) -> Place:
-        new = Place(api, contract.within(f"place-{next(_numbers)}"), helm, home, settings)
+    def operator(*values: str, **settings: str) -> OperatorHarness:
+        new = OperatorHarness(api, contract.within(f"operator-{next(_numbers)}"), helm, home, settings)
         new.prepare(*values)
         made.append(new)
         return new
 
-    yield place
+    yield operator
     for each in made:
         each.stop()
 
 
 @pytest.fixture(scope="session")
-def shared_place(places: Callable[..., Place]) -> Place:
-    """A place whose operator runs all the time, under the chart's admission policy; each test has refreshes of its own in it."""
-    place = places(*POLICY)
-    place.start()
-    return place
+def running_operator(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
+    """An operator that runs for the whole session under the chart's admission policy; each test uses refreshes with names of its own."""
+    operator = create_operator(*POLICY)
+    operator.start()
+    return operator
 
 
 @pytest.fixture
-def own_place(places: Callable[..., Place]) -> Iterator[Place]:
-    """A place of one test, whose operator the test starts and stops."""
-    place = places()
-    yield place
-    place.stop()
+def fresh_operator(create_operator: Callable[..., OperatorHarness]) -> Iterator[OperatorHarness]:
+    """An operator of this test alone, installed and not started."""
+    operator = create_operator()
+    yield operator
+    operator.stop()

@@ -17,7 +17,7 @@ import pytest
 
 from cluster.embedded.binaries import link_tools
 from support.guide import ROOT, Block, all_blocks
-from support.place import Json, Place
+from support.operator_harness import Json, OperatorHarness
 
 NAMESPACE = "dashboards"
 OPERATOR = "dashboard-refresh"
@@ -67,23 +67,23 @@ def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterato
     config["contexts"][0]["context"]["namespace"] = NAMESPACE
     (shell.home / "kubeconfig").write_text(json.dumps(config))
     shell.environment["KUBECONFIG"] = str(shell.home / "kubeconfig")
-    place = Place(api, contract.within(NAMESPACE), helm, shell.home)
+    operator = OperatorHarness(api, contract.within(NAMESPACE), helm, shell.home)
     chart, secret, *rest = [block for block in all_blocks("console", "cluster") if block.page == "install"]
     shell.run(chart)
-    config["users"][0]["user"] = {"token": place.kubectl("create", "token", OPERATOR, "--duration=1h").strip()}
+    config["users"][0]["user"] = {"token": operator.kubectl("create", "token", OPERATOR, "--duration=1h").strip()}
     (shell.home / f"{NAMESPACE}.kubeconfig").write_text(json.dumps(config))
-    place.start()
+    operator.start()
     try:
-        with pods_that_succeed(place):
+        with pods_that_succeed(operator):
             for block in (secret, *rest):
                 shell.run(block)
             yield shell
     finally:
-        place.stop()
+        operator.stop()
 
 
 @contextmanager
-def pods_that_succeed(place: Place) -> Iterator[None]:
+def pods_that_succeed(operator: OperatorHarness) -> Iterator[None]:
     """Every run of the namespace reports that all went well and ends, as soon as it has a pod."""
     over, ended = threading.Event(), set[str]()
 
@@ -91,17 +91,17 @@ def pods_that_succeed(place: Place) -> Iterator[None]:
         while not over.wait(0.2):
             # the session's other tests stop the API server now and then
             with suppress(httpx.TransportError):
-                for job in place.api.items(place.namespace, "jobs"):
+                for job in operator.api.items(operator.namespace, "jobs"):
                     end(job)
 
     def end(job: Json) -> None:
         name, labels = job["metadata"]["name"], job["metadata"]["labels"]
-        pods = place.api.items(place.namespace, "pods", f"batch.kubernetes.io/job-name={name}")
+        pods = operator.api.items(operator.namespace, "pods", f"batch.kubernetes.io/job-name={name}")
         if pods and name not in ended:
             ended.add(name)
             with suppress(AssertionError):  # somebody has cancelled it meanwhile
-                place.report(labels["dashboards.sigeti.io/refresh"], name)
-                place.end(name)
+                operator.report(labels["dashboards.sigeti.io/refresh"], name)
+                operator.end(name)
 
     thread = threading.Thread(target=play, daemon=True)
     thread.start()

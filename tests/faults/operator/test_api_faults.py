@@ -12,7 +12,7 @@ import pytest
 
 from support.apiserver import ApiServer
 from support.faulty_api import FaultyApi
-from support.place import REFRESHES, Place
+from support.operator_harness import REFRESHES, OperatorHarness
 
 SHIFTED = """
 import sys
@@ -27,24 +27,24 @@ sys.exit(program.main())
 """
 
 
-def at_rest(place: Place) -> bool:
-    before = versions(place)
+def at_rest(operator: OperatorHarness) -> bool:
+    before = versions(operator)
     time.sleep(4)
-    return before == versions(place)
+    return before == versions(operator)
 
 
-def versions(place: Place) -> set[str]:
+def versions(operator: OperatorHarness) -> set[str]:
     return {
         item["metadata"]["resourceVersion"]
         for plural in (REFRESHES, "cronjobs", "jobs")
-        for item in place.api.items(place.namespace, plural)
+        for item in operator.api.items(operator.namespace, plural)
     }
 
 
 @pytest.mark.parametrize("fault", ["409", "500", "lost"])
-def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(places, fault):
+def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(create_operator, fault):
     """Three times in a row: it converges, one request has one Job, and nothing goes round in circles."""
-    place = places()
+    operator = create_operator()
     left = {"/status": 3}
 
     def three_times(method: str, path: str) -> str | None:
@@ -53,83 +53,83 @@ def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(places, fault):
             return fault
         return None
 
-    with FaultyApi(place.kubectl.kubeconfig, three_times) as proxy:
-        proxy.lead_through(place.home / f"{place.namespace}.kubeconfig")
-        place.start()
-        place.refresh("f6", token="one")
-        place.until(lambda: proxy.hits == [fault] * 3, 40, "f6")
-        job = place.run_of("f6")
-        place.until(lambda: place.status("f6").get("lastHandledRequestAt") == "one", 40, "f6")
-        place.ready("f6")
-        place.end(job)
-        assert place.concluded("f6", job, within=40)["outcome"] == "Succeeded"
-        assert [each["metadata"]["name"] for each in place.jobs("f6")] == [job]
-        place.until(lambda: at_rest(place), 60, "f6")
+    with FaultyApi(operator.kubectl.kubeconfig, three_times) as proxy:
+        proxy.lead_through(operator.home / f"{operator.namespace}.kubeconfig")
+        operator.start()
+        operator.refresh("f6", token="one")
+        operator.until(lambda: proxy.hits == [fault] * 3, 40, "f6")
+        job = operator.run_of("f6")
+        operator.until(lambda: operator.status("f6").get("lastHandledRequestAt") == "one", 40, "f6")
+        operator.ready("f6")
+        operator.end(job)
+        assert operator.concluded("f6", job, within=40)["outcome"] == "Succeeded"
+        assert [each["metadata"]["name"] for each in operator.jobs("f6")] == [job]
+        operator.until(lambda: at_rest(operator), 60, "f6")
         written = len([each for each in proxy.seen if each[0] != "GET"])
         time.sleep(5)
         assert len([each for each in proxy.seen if each[0] != "GET"]) == written
         assert written < 40
         # before the proxy goes, which would end its watches in mid-sentence
-        place.stop(signal.SIGKILL)
+        operator.stop(signal.SIGKILL)
 
 
 @pytest.fixture
-def apart(places) -> Iterator[list[tuple[Place, int]]]:
-    """Two places; the clock of one's operator goes before, that of the other behind."""
+def apart(create_operator) -> Iterator[list[tuple[OperatorHarness, int]]]:
+    """Two operators: the clock of one is ahead, that of the other behind."""
     made = []
     for minutes in (5, -5):
-        place = places()
-        place.program = ("-c", SHIFTED.format(minutes=minutes))
-        place.start()
-        made.append((place, minutes))
+        operator = create_operator()
+        operator.program = ("-c", SHIFTED.format(minutes=minutes))
+        operator.start()
+        made.append((operator, minutes))
     yield made
-    for place, _ in made:
-        place.stop()
+    for operator, _ in made:
+        operator.stop()
 
 
 def test_f18_clocks_are_five_minutes_apart(apart):
     """The operator's, and those of the nodes: a slot has one run, none is missed, no duration is negative."""
     slot = (datetime.now(UTC) + timedelta(seconds=80)).replace(second=0, microsecond=0)
-    for place, minutes in apart:
-        place.refresh("f18", schedule=f"{slot.minute} {slot.hour} * * *")
-        place.ready("f18")
+    for operator, minutes in apart:
+        operator.refresh("f18", schedule=f"{slot.minute} {slot.hour} * * *")
+        operator.ready("f18")
         assert re.search(
-            rf"clock is {-60 * minutes} s behind|clock is {-60 * minutes - 1} s behind", place.log.read_text()
+            rf"clock is {-60 * minutes} s behind|clock is {-60 * minutes - 1} s behind", operator.log.read_text()
         )  # the fault hit
-        told = next(each for each in place.status("f18")["conditions"] if each["type"] == "Ready")["lastTransitionTime"]
+        told = next(each for each in operator.status("f18")["conditions"] if each["type"] == "Ready")["lastTransitionTime"]
         assert abs(datetime.fromisoformat(told) - datetime.now(UTC)) < timedelta(minutes=1)
     time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()))
-    for place, minutes in apart:
-        job = place.run_of("f18", within=40)
+    for operator, minutes in apart:
+        job = operator.run_of("f18", within=40)
         there = datetime.now(UTC) + timedelta(minutes=minutes)
         times = {"startTime": there, "heartbeatTime": there - timedelta(minutes=2 * minutes), "completionTime": there}
-        place.report("f18", job, **{name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in times.items()})
-        place.end(job)
-        run = place.concluded("f18", job)
+        operator.report("f18", job, **{name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in times.items()})
+        operator.end(job)
+        run = operator.concluded("f18", job)
         assert datetime.fromisoformat(run["startTime"]) <= datetime.fromisoformat(run["completionTime"])
         assert run["outcome"] == "Succeeded"
         assert "-" not in run["duration"]
         assert "h" not in run["duration"]
     time.sleep(15)
-    for place, _ in apart:
-        assert len(place.jobs("f18")) == 1
-        assert place.status("f18").get("missedRuns", 0) == 0
+    for operator, _ in apart:
+        assert len(operator.jobs("f18")) == 1
+        assert operator.status("f18").get("missedRuns", 0) == 0
 
 
 @pytest.mark.timeout(600)
-def test_f27_a_thousand_runs_of_one_refresh(own_place):
+def test_f27_a_thousand_runs_of_one_refresh(fresh_operator):
     """The history stays short and the resource small, whatever the runs say; afterwards the operator is at rest."""
-    own_place.start()
-    own_place.refresh("f27")
-    own_place.ready("f27")
-    template = (own_place.cronjob("f27") or {})["spec"]["jobTemplate"]
+    fresh_operator.start()
+    fresh_operator.refresh("f27")
+    fresh_operator.ready("f27")
+    template = (fresh_operator.cronjob("f27") or {})["spec"]["jobTemplate"]
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda number: come_and_go(own_place.api, own_place.namespace, template, number), range(1000)))
-    own_place.until(lambda: at_rest(own_place), 120, "f27")
-    status = own_place.status("f27")
+        list(pool.map(lambda number: come_and_go(fresh_operator.api, fresh_operator.namespace, template, number), range(1000)))
+    fresh_operator.until(lambda: at_rest(fresh_operator), 120, "f27")
+    status = fresh_operator.status("f27")
     assert len(status["history"]) == 10
     assert status["consecutiveFailures"] > 10  # the fault hit: many more were told than are kept
-    assert len(json.dumps(own_place.seen("f27"))) < 64_000
+    assert len(json.dumps(fresh_operator.seen("f27"))) < 64_000
     assert status.get("active", []) == []
 
 
@@ -147,16 +147,18 @@ def come_and_go(api: ApiServer, namespace: str, template: dict, number: int) -> 
     api.delete(namespace, "jobs", name)
 
 
-def test_f32_operator_and_runs_live_in_a_restricted_namespace(own_place):
+def test_f32_operator_and_runs_live_in_a_restricted_namespace(fresh_operator):
     """The API server itself lets both pods in; the control: one that may do more is refused."""
-    own_place.api.patch(
-        "", "namespaces", own_place.namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    fresh_operator.api.patch(
+        "", "namespaces", fresh_operator.namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     )
     bare = {"metadata": {"name": "bare"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
     with pytest.raises(AssertionError, match="PodSecurity"):
-        own_place.api.create(own_place.namespace, "pods", bare)
-    own_place.install("operator.replicas=2", "caBundle.configMap=ca", "networkPolicy.enabled=true")
-    own_place.until(lambda: len(own_place.api.items(own_place.namespace, "pods", "app.kubernetes.io/name=dashboard-refresh")) == 2, 30)
-    own_place.start()
-    own_place.refresh("f32", token="one")
-    own_place.pod_of(own_place.run_of("f32"))
+        fresh_operator.api.create(fresh_operator.namespace, "pods", bare)
+    fresh_operator.install("operator.replicas=2", "caBundle.configMap=ca", "networkPolicy.enabled=true")
+    fresh_operator.until(
+        lambda: len(fresh_operator.api.items(fresh_operator.namespace, "pods", "app.kubernetes.io/name=dashboard-refresh")) == 2, 30
+    )
+    fresh_operator.start()
+    fresh_operator.refresh("f32", token="one")
+    fresh_operator.pod_of(fresh_operator.run_of("f32"))

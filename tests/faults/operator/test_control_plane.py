@@ -10,191 +10,191 @@ import pytest
 
 from cluster.embedded.control_plane import ControlPlane
 from cluster.ports import free_port
-from support.place import Place
+from support.operator_harness import OperatorHarness
 from support.proxy import Proxy
 
 
-def entries(place: Place, name: str) -> list[str]:
-    return [run["id"] for run in place.status(name).get("history", [])]
+def entries(operator: OperatorHarness, name: str) -> list[str]:
+    return [run["id"] for run in operator.status(name).get("history", [])]
 
 
-def jobs(place: Place, name: str) -> list[str]:
-    return [each["metadata"]["name"] for each in place.jobs(name)]
+def jobs(operator: OperatorHarness, name: str) -> list[str]:
+    return [each["metadata"]["name"] for each in operator.jobs(name)]
 
 
-def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(own_place):
+def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(fresh_operator):
     """The run ends and reports; afterwards there is one entry, and no second Job."""
-    own_place.start()
-    own_place.refresh("f1", token="one")
-    job = own_place.run_of("f1")
-    own_place.play(job, "Running", {"running": {}})
-    own_place.until(lambda: own_place.status("f1").get("active"), 20, "f1")
-    own_place.stop(signal.SIGKILL)
-    own_place.report("f1", job)
-    own_place.end(job)
+    fresh_operator.start()
+    fresh_operator.refresh("f1", token="one")
+    job = fresh_operator.run_of("f1")
+    fresh_operator.play(job, "Running", {"running": {}})
+    fresh_operator.until(lambda: fresh_operator.status("f1").get("active"), 20, "f1")
+    fresh_operator.stop(signal.SIGKILL)
+    fresh_operator.report("f1", job)
+    fresh_operator.end(job)
     time.sleep(3)
-    assert entries(own_place, "f1") == []  # the fault hit: nobody has told of the end
-    own_place.start()
-    assert own_place.concluded("f1", job, within=40)["outcome"] == "Succeeded"
-    assert (entries(own_place, "f1"), jobs(own_place, "f1")) == ([job], [job])
+    assert entries(fresh_operator, "f1") == []  # the fault hit: nobody has told of the end
+    fresh_operator.start()
+    assert fresh_operator.concluded("f1", job, within=40)["outcome"] == "Succeeded"
+    assert (entries(fresh_operator, "f1"), jobs(fresh_operator, "f1")) == ([job], [job])
 
 
-def test_f5_the_api_server_is_away_in_mid_run(own_place, control_plane: ControlPlane):
+def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: ControlPlane):
     """For a minute; the result arrives afterwards, the operator was not started anew, nothing ran twice."""
-    own_place.start()
-    own_place.refresh("f5", token="one")
-    job = own_place.run_of("f5")
-    own_place.play(job, "Running", {"running": {}})
-    own_place.until(lambda: own_place.status("f5").get("active"), 20, "f5")
-    process = own_place.pid
+    fresh_operator.start()
+    fresh_operator.refresh("f5", token="one")
+    job = fresh_operator.run_of("f5")
+    fresh_operator.play(job, "Running", {"running": {}})
+    fresh_operator.until(lambda: fresh_operator.status("f5").get("active"), 20, "f5")
+    process = fresh_operator.pid
     control_plane.stop_component("kube-apiserver")
     try:
         with pytest.raises(Exception, match=r"refused|disconnected|reset"):
-            own_place.status("f5")
+            fresh_operator.status("f5")
         time.sleep(60)
     finally:
         control_plane.start_component("kube-apiserver")
-    own_place.report("f5", job)
-    own_place.end(job)
+    fresh_operator.report("f5", job)
+    fresh_operator.end(job)
     # Kubernetes' own controller, which ends the Job, waits longer and longer for an API server that is away
-    assert own_place.concluded("f5", job, within=150)["outcome"] == "Succeeded"
-    assert (own_place.pid, jobs(own_place, "f5")) == (process, [job])
-    own_place.request("f5", "two")
-    own_place.until(lambda: own_place.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
+    assert fresh_operator.concluded("f5", job, within=150)["outcome"] == "Succeeded"
+    assert (fresh_operator.pid, jobs(fresh_operator, "f5")) == (process, [job])
+    fresh_operator.request("f5", "two")
+    fresh_operator.until(lambda: fresh_operator.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
 
 
-def test_f5_the_api_server_is_away_from_two_operators(own_place, control_plane: ControlPlane):
+def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_plane: ControlPlane):
     """For longer than the Lease lasts: afterwards one of them works, the run is told of once, a new token makes one Job."""
-    two = [own_place.replica(name, free_port()) for name in ("first", "second")]
+    two = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     try:
         for each in two:
             each.start()
-        own_place.refresh("f5-two", token="one")
-        job = own_place.run_of("f5-two")
-        own_place.play(job, "Running", {"running": {}})
-        own_place.until(lambda: own_place.status("f5-two").get("active"), 45, "f5-two")
+        fresh_operator.refresh("f5-two", token="one")
+        job = fresh_operator.run_of("f5-two")
+        fresh_operator.play(job, "Running", {"running": {}})
+        fresh_operator.until(lambda: fresh_operator.status("f5-two").get("active"), 45, "f5-two")
         control_plane.stop_component("kube-apiserver")
         try:
             with pytest.raises(Exception, match=r"refused|disconnected|reset"):
-                own_place.status("f5-two")
+                fresh_operator.status("f5-two")
             time.sleep(30)
         finally:
             control_plane.start_component("kube-apiserver")
-        own_place.report("f5-two", job)
-        own_place.end(job)
-        assert own_place.concluded("f5-two", job, within=90)["outcome"] == "Succeeded"
-        own_place.request("f5-two", "two")
-        own_place.until(lambda: own_place.status("f5-two").get("lastHandledRequestAt") == "two", 60, "f5-two")
-        assert (entries(own_place, "f5-two"), len(jobs(own_place, "f5-two"))) == ([job], 2)
-        lease = own_place.api.get(own_place.namespace, "leases", "op-dashboard-refresh") or {}
+        fresh_operator.report("f5-two", job)
+        fresh_operator.end(job)
+        assert fresh_operator.concluded("f5-two", job, within=90)["outcome"] == "Succeeded"
+        fresh_operator.request("f5-two", "two")
+        fresh_operator.until(lambda: fresh_operator.status("f5-two").get("lastHandledRequestAt") == "two", 60, "f5-two")
+        assert (entries(fresh_operator, "f5-two"), len(jobs(fresh_operator, "f5-two"))) == ([job], 2)
+        lease = fresh_operator.api.get(fresh_operator.namespace, "leases", "op-dashboard-refresh") or {}
         assert lease["spec"]["holderIdentity"] in ("first", "second")
     finally:
         for each in two:
             each.stop(signal.SIGKILL)
 
 
-def test_f2_the_operator_is_away_over_several_slots(own_place):
+def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
     """Each slot has its run; the operator then tells of each once, and calls none of them missed."""
-    own_place.start()
-    own_place.refresh("f2", schedule="* * * * *")
-    own_place.ready("f2")
-    own_place.stop(signal.SIGKILL)
-    before = entries(own_place, "f2")
+    fresh_operator.start()
+    fresh_operator.refresh("f2", schedule="* * * * *")
+    fresh_operator.ready("f2")
+    fresh_operator.stop(signal.SIGKILL)
+    before = entries(fresh_operator, "f2")
     for count in (1, 2):
-        own_place.until(lambda count=count: len(jobs(own_place, "f2")) >= count, 90, "f2")
-        own_place.end(jobs(own_place, "f2")[-1])
-    assert entries(own_place, "f2") == before == []  # the fault hit: nobody has told of them
-    there = jobs(own_place, "f2")
-    own_place.edit("f2", suspend=True)
-    own_place.start()
-    own_place.until(lambda: set(there[:2]) <= set(entries(own_place, "f2")), 60, "f2")
-    known = entries(own_place, "f2")
+        fresh_operator.until(lambda count=count: len(jobs(fresh_operator, "f2")) >= count, 90, "f2")
+        fresh_operator.end(jobs(fresh_operator, "f2")[-1])
+    assert entries(fresh_operator, "f2") == before == []  # the fault hit: nobody has told of them
+    there = jobs(fresh_operator, "f2")
+    fresh_operator.edit("f2", suspend=True)
+    fresh_operator.start()
+    fresh_operator.until(lambda: set(there[:2]) <= set(entries(fresh_operator, "f2")), 60, "f2")
+    known = entries(fresh_operator, "f2")
     assert len(known) == len(set(known))
-    assert own_place.status("f2").get("missedRuns", 0) == 0
-    assert all(run["trigger"] == "Scheduled" for run in own_place.status("f2")["history"])
+    assert fresh_operator.status("f2").get("missedRuns", 0) == 0
+    assert all(run["trigger"] == "Scheduled" for run in fresh_operator.status("f2")["history"])
 
 
-def test_f7_the_controller_manager_is_away_over_a_slot(own_place, control_plane: ControlPlane):
+def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_plane: ControlPlane):
     """The slot is caught up once, and is not called missed."""
-    own_place.start()
+    fresh_operator.start()
     slot = (datetime.now(UTC) + timedelta(seconds=75)).replace(second=0, microsecond=0)
-    own_place.refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
-    own_place.ready("f7")
+    fresh_operator.refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
+    fresh_operator.ready("f7")
     control_plane.stop_component("kube-controller-manager")
     try:
         time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()) + 10)
-        assert jobs(own_place, "f7") == []  # the fault hit: the slot has passed
+        assert jobs(fresh_operator, "f7") == []  # the fault hit: the slot has passed
     finally:
         control_plane.start_component("kube-controller-manager")
-    own_place.until(lambda: jobs(own_place, "f7"), 60, "f7")
+    fresh_operator.until(lambda: jobs(fresh_operator, "f7"), 60, "f7")
     time.sleep(5)
-    assert len(jobs(own_place, "f7")) == 1
-    assert own_place.status("f7").get("missedRuns", 0) == 0
+    assert len(jobs(fresh_operator, "f7")) == 1
+    assert fresh_operator.status("f7").get("missedRuns", 0) == 0
 
 
-def test_what_kubernetes_has_not_cleared_away_is_no_strangers(own_place, control_plane: ControlPlane):
+def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, control_plane: ControlPlane):
     """A refresh is deleted and made again while nobody collects: it takes over what its namesake left, ends its run, and keeps it."""
-    own_place.start()
-    own_place.refresh("namesake", token="one")
-    own_place.ready("namesake")
-    job = own_place.run_of("namesake")
-    left = own_place.cronjob("namesake")["metadata"]
+    fresh_operator.start()
+    fresh_operator.refresh("namesake", token="one")
+    fresh_operator.ready("namesake")
+    job = fresh_operator.run_of("namesake")
+    left = fresh_operator.cronjob("namesake")["metadata"]
     control_plane.stop_component("kube-controller-manager")
     try:
-        own_place.api.delete(own_place.namespace, "dashboardrefreshes", "namesake")
+        fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "namesake")
         time.sleep(5)
-        assert own_place.cronjob("namesake")["metadata"] == left  # the fault hit: it is there, and its owner is not
-        own_place.refresh("namesake", schedule="0 0 2 2 *")
-        own_place.ready("namesake")
-        own_place.until(lambda: job not in jobs(own_place, "namesake"), 20, "namesake")
-        assert own_place.cronjob("namesake")["spec"]["schedule"] == "0 0 2 2 *"
+        assert fresh_operator.cronjob("namesake")["metadata"] == left  # the fault hit: it is there, and its owner is not
+        fresh_operator.refresh("namesake", schedule="0 0 2 2 *")
+        fresh_operator.ready("namesake")
+        fresh_operator.until(lambda: job not in jobs(fresh_operator, "namesake"), 20, "namesake")
+        assert fresh_operator.cronjob("namesake")["spec"]["schedule"] == "0 0 2 2 *"
     finally:
         control_plane.start_component("kube-controller-manager")
     time.sleep(20)
-    assert own_place.cronjob("namesake")["metadata"]["uid"] == left["uid"]
-    assert own_place.condition("namesake", "Ready")[0] == "True"
-    events = own_place.kubectl("get", "events", "--field-selector=involvedObject.kind=DashboardRefresh")
+    assert fresh_operator.cronjob("namesake")["metadata"]["uid"] == left["uid"]
+    assert fresh_operator.condition("namesake", "Ready")[0] == "True"
+    events = fresh_operator.kubectl("get", "events", "--field-selector=involvedObject.kind=DashboardRefresh")
     assert not any(reason in events for reason in ("CronJobConflict", "DriftCorrected")), events
 
 
-def test_f30_watches_that_go_silent(places):
+def test_f30_watches_that_go_silent(create_operator):
     """Open connections on which nothing comes any more: what was deleted is back within a resync, by asking; the control: nobody told."""
-    place = places()
-    place.settings = {"RESYNC": "20s"}
-    config = place.home / f"{place.namespace}.kubeconfig"
+    operator = create_operator()
+    operator.settings = {"RESYNC": "20s"}
+    config = operator.home / f"{operator.namespace}.kubeconfig"
     told = json.loads(config.read_text())
     server = urlsplit(told["clusters"][0]["cluster"]["server"])
     with Proxy(str(server.hostname), int(server.port or 443)) as proxy:
         told["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
         config.write_text(json.dumps(told))
-        place.start()
-        place.refresh("f30")
-        place.ready("f30")
+        operator.start()
+        operator.refresh("f30")
+        operator.ready("f30")
         time.sleep(5)
         assert proxy.silence() > 5
-        place.api.delete(place.namespace, "cronjobs", "f30")
+        operator.api.delete(operator.namespace, "cronjobs", "f30")
         time.sleep(4)
-        assert place.cronjob("f30") is None  # the fault hit: a watch would have told by now
-        place.until(lambda: place.cronjob("f30"), 75, "f30")
-        place.stop()
+        assert operator.cronjob("f30") is None  # the fault hit: a watch would have told by now
+        operator.until(lambda: operator.cronjob("f30"), 75, "f30")
+        operator.stop()
 
 
 @pytest.mark.parametrize("first", ["the namespace", "the operator"])
-def test_f28_a_namespace_is_deleted_with_a_run_under_way(places, first):
+def test_f28_a_namespace_is_deleted_with_a_run_under_way(create_operator, first):
     """It goes within seconds, also when the operator is told to end at the same moment, as one that lives in there is.
 
     The control: Kubernetes ends pods before all else in a namespace, and a Job that counts its failures by index keeps its pod until it
     could make another one, which it can't there: where no operator is any more, a namespace waits for the Job's deadline.
     """
-    kept, alone = places(), places()
-    for place in (kept, alone):
-        place.start()
-        place.refresh("f28", token="one")
-        place.play(place.run_of("f28"), "Running", {"running": {}})
-        place.until(lambda place=place: place.status("f28").get("active"), 20, "f28")
+    kept, alone = create_operator(), create_operator()
+    for operator in (kept, alone):
+        operator.start()
+        operator.refresh("f28", token="one")
+        operator.play(operator.run_of("f28"), "Running", {"running": {}})
+        operator.until(lambda operator=operator: operator.status("f28").get("active"), 20, "f28")
     alone.stop(signal.SIGKILL)
-    for place in (alone, kept):
-        place.api.delete("", "namespaces", place.namespace)
+    for operator in (alone, kept):
+        operator.api.delete("", "namespaces", operator.namespace)
     if first == "the operator":
         kept.stop()
     kept.until(lambda: kept.api.get("", "namespaces", kept.namespace) is None, 60)

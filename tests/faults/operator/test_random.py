@@ -13,7 +13,7 @@ import pytest
 
 from cluster.embedded.control_plane import ControlPlane
 from refresh_operator.status.conditions import SOON
-from support.place import REFRESHES, Place
+from support.operator_harness import REFRESHES, OperatorHarness
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 SEED = int(os.environ.get("REFRESH_SEED") or random.randrange(1_000_000))
@@ -23,8 +23,8 @@ SECONDS = float(os.environ.get("REFRESH_SECONDS") or 120)
 class Monkey:
     """Does one thing after the other that people, clusters and bad luck do."""
 
-    def __init__(self, place: Place, control_plane: ControlPlane) -> None:
-        self.place = place
+    def __init__(self, operator: OperatorHarness, control_plane: ControlPlane) -> None:
+        self.operator = operator
         self.control_plane = control_plane
         self.random = random.Random(SEED)
         self.names = [f"r{number}" for number in range(6)]
@@ -39,42 +39,42 @@ class Monkey:
         self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
 
     def edit(self, name: str) -> None:
-        self.place.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *", dbt={"vars": {"a": None}})
+        self.operator.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *", dbt={"vars": {"a": None}})
 
     def suspend(self, name: str) -> None:
-        self.place.edit(name, suspend=self.random.random() < 0.5)
+        self.operator.edit(name, suspend=self.random.random() < 0.5)
 
     def break_spec(self, name: str) -> None:
-        self.place.edit(name, dbt={"vars": {"a": 2**63}})
+        self.operator.edit(name, dbt={"vars": {"a": 2**63}})
 
     def request(self, name: str) -> None:
-        self.place.request(name, str(time.monotonic_ns()))
+        self.operator.request(name, str(time.monotonic_ns()))
 
     def cancel(self, name: str) -> None:
-        for run in self.place.status(name).get("active", []):
-            self.place.annotate(name, cancel=run["id"])
+        for run in self.operator.status(name).get("active", []):
+            self.operator.annotate(name, cancel=run["id"])
 
     def end(self, name: str, codes: Sequence[int] = (0, 0, 1, 75, 137, 143)) -> None:
-        for pod in self.place.api.items(self.place.namespace, "pods", f"dashboards.sigeti.io/refresh={name}"):
+        for pod in self.operator.api.items(self.operator.namespace, "pods", f"dashboards.sigeti.io/refresh={name}"):
             if pod["status"]["phase"] in ("Pending", "Running") and "deletionTimestamp" not in pod["metadata"]:
                 job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-                self.place.end(job, self.random.choice(codes))
+                self.operator.end(job, self.random.choice(codes))
 
     def drift(self, name: str) -> None:
-        if self.place.cronjob(name):
-            self.place.api.patch(self.place.namespace, "cronjobs", name, {"spec": {"suspend": True, "schedule": "1 1 1 1 *"}})
+        if self.operator.cronjob(name):
+            self.operator.api.patch(self.operator.namespace, "cronjobs", name, {"spec": {"suspend": True, "schedule": "1 1 1 1 *"}})
 
     def delete_kept(self, name: str) -> None:
         plural, pattern = self.random.choice(list(KEPT.items()))
-        self.place.api.delete(self.place.namespace, plural, pattern.format(name))
+        self.operator.api.delete(self.operator.namespace, plural, pattern.format(name))
 
     def delete(self, name: str) -> None:
-        self.place.api.delete(self.place.namespace, REFRESHES, name)
-        self.place.refresh(name)
+        self.operator.api.delete(self.operator.namespace, REFRESHES, name)
+        self.operator.refresh(name)
 
     def restart(self, _name: str) -> None:
-        self.place.stop(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
-        self.place.start()
+        self.operator.stop(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
+        self.operator.start()
 
     def restart_api_server(self, _name: str) -> None:
         self.control_plane.stop_component("kube-apiserver")
@@ -82,57 +82,59 @@ class Monkey:
         self.control_plane.start_component("kube-apiserver")
 
 
-def versions(place: Place) -> dict[tuple[str, str], str]:
+def versions(operator: OperatorHarness) -> dict[tuple[str, str], str]:
     """The version of everything that the operator writes."""
     return {
         (plural, item["metadata"]["name"]): item["metadata"]["resourceVersion"]
         for plural in (*KEPT, REFRESHES, "jobs")
-        for item in place.api.items(place.namespace, plural)
+        for item in operator.api.items(operator.namespace, plural)
     }
 
 
-def at_rest(place: Place, seconds: float = 4) -> bool:
+def at_rest(operator: OperatorHarness, seconds: float = 4) -> bool:
     """Nothing moves for a while, and no Job waits for its next pod, which Kubernetes makes later and later."""
-    before = versions(place)
+    before = versions(operator)
     time.sleep(seconds)
-    running = [job["status"] for job in place.api.items(place.namespace, "jobs") if not job["status"].get("conditions")]
-    return before == versions(place) and all(status.get("active") for status in running)
+    running = [job["status"] for job in operator.api.items(operator.namespace, "jobs") if not job["status"].get("conditions")]
+    return before == versions(operator) and all(status.get("active") for status in running)
 
 
 @pytest.mark.timeout(900)
-def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(own_place, control_plane: ControlPlane):
+def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operator, control_plane: ControlPlane):
     """Every refresh is ready, its objects are there, and a restarted operator writes nothing. The seed is in the message."""
     print(f"REFRESH_SEED={SEED}")
-    own_place.start()
-    monkey = Monkey(own_place, control_plane)
+    fresh_operator.start()
+    monkey = Monkey(fresh_operator, control_plane)
     for name in monkey.names:
-        own_place.refresh(name)
+        fresh_operator.refresh(name)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         monkey.act()
         time.sleep(monkey.random.random())
     assert len(monkey.done) >= 11, f"seed {SEED}: {monkey.done}"
     for name in monkey.names:
-        own_place.edit(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
+        fresh_operator.edit(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
     for name in monkey.names:
         # what a deleted refresh left is Kubernetes' own to collect, which waits longer and longer for an API server that was away
-        own_place.until(lambda name=name: own_place.condition(name, "Ready")[0] == "True", 240, name)
+        fresh_operator.until(lambda name=name: fresh_operator.condition(name, "Ready")[0] == "True", 240, name)
     for _ in range(4):
         for name in monkey.names:
             # Well, since Kubernetes doubles the time until the next pod with each that fails.
             monkey.end(name, [0])
-        own_place.until(lambda: at_rest(own_place), 120)
+        fresh_operator.until(lambda: at_rest(fresh_operator), 120)
     # A pod that was made just now is said not to have started after a while, whoever watches.
-    own_place.until(lambda: at_rest(own_place, SOON.total_seconds() + 3), 120)
+    fresh_operator.until(lambda: at_rest(fresh_operator, SOON.total_seconds() + 3), 120)
     for name in monkey.names:
-        assert all(own_place.api.get(own_place.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), f"seed {SEED}"
-        assert len(own_place.status(name).get("history", [])) <= 10
-        known = [run["id"] for run in own_place.status(name).get("history", [])]
+        assert all(fresh_operator.api.get(fresh_operator.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), (
+            f"seed {SEED}"
+        )
+        assert len(fresh_operator.status(name).get("history", [])) <= 10
+        known = [run["id"] for run in fresh_operator.status(name).get("history", [])]
         assert len(known) == len(set(known)), f"seed {SEED}: {known}"
-    settled = versions(own_place)
-    own_place.stop()
-    own_place.start()
+    settled = versions(fresh_operator)
+    fresh_operator.stop()
+    fresh_operator.start()
     time.sleep(15)
-    after = versions(own_place)
+    after = versions(fresh_operator)
     changed = {key for key in settled.keys() | after.keys() if settled.get(key) != after.get(key)}
-    assert changed == set(), f"seed {SEED}: {changed}\n{own_place.story('')}"
+    assert changed == set(), f"seed {SEED}: {changed}\n{fresh_operator.story('')}"

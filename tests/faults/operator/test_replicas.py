@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from cluster.ports import free_port
-from support.place import REFRESHES, Place
+from support.operator_harness import REFRESHES, OperatorHarness
 
 TAKEOVER = 20
 """Seconds within which the other one works."""
@@ -16,25 +16,25 @@ COUNT = 30
 
 
 @pytest.fixture
-def two(own_place):
+def two(fresh_operator):
     """The one that works, and the one that stands by."""
-    replicas = [own_place.replica(name, free_port()) for name in ("first", "second")]
+    replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     for each in replicas:
         url = each.settings["HEALTH_ENDPOINT"].replace("healthz", "readyz")
         each.start()
-        own_place.until(lambda url=url, each=each: each.answers(url), 30)
-    assert holder(own_place) == "first"
+        fresh_operator.until(lambda url=url, each=each: each.answers(url), 30)
+    assert holder(fresh_operator) == "first"
     yield replicas
     for each in replicas:
         each.stop(signal.SIGKILL)
 
 
-def holder(place: Place) -> str:
-    return str((place.api.get(place.namespace, "leases", "op-dashboard-refresh") or {})["spec"]["holderIdentity"])
+def holder(operator: OperatorHarness) -> str:
+    return str((operator.api.get(operator.namespace, "leases", "op-dashboard-refresh") or {})["spec"]["holderIdentity"])
 
 
-def acknowledged(place: Place) -> int:
-    items = place.api.items(place.namespace, REFRESHES)
+def acknowledged(operator: OperatorHarness) -> int:
+    items = operator.api.items(operator.namespace, REFRESHES)
     return sum(item.get("status", {}).get("lastHandledRequestAt") == "one" for item in items)
 
 

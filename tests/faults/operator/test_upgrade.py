@@ -14,7 +14,7 @@ from cluster.paths import paths_of
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.place import REFRESHES, Place
+from support.operator_harness import REFRESHES, OperatorHarness
 from support.worlds import ROOT
 
 FIRST = Path(__file__).with_name("first")
@@ -44,8 +44,8 @@ TOLD_THEN = {
 
 
 @pytest.fixture
-def first_place(helm: Path, tmp_path: Path) -> Iterator[Place]:
-    """A place with the first contract and one refresh of then, with the status of then."""
+def first_place(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
+    """An operator on a server with the first CRD and one refresh of that time, with its status."""
     paths = paths_of(os.environ)
     plane = ControlPlane(paths.clusters / f"upgrade-{os.getpid()}", build(KUBE, paths.cache))
     plane.up(owner=os.getpid())
@@ -55,34 +55,34 @@ def first_place(helm: Path, tmp_path: Path) -> Iterator[Place]:
         kubectl = Kubectl(plane.kubeconfig, program=str(tmp_path / "kubectl"))
         kubectl("create", "-f", str(FIRST / "dashboardrefreshes.yaml"))
         eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
-        place = Place(api, kubectl.within("upgrade"), helm, tmp_path)
-        place.prepare()
+        operator = OperatorHarness(api, kubectl.within("upgrade"), helm, tmp_path)
+        operator.prepare()
         body = yaml.safe_load((FIRST / "phase2.yaml").read_text())
         body["spec"]["schedule"] = "0 0 1 1 *"
         body["metadata"]["annotations"] = {"dashboards.sigeti.io/requestedAt": "then"}
-        api.create(place.namespace, REFRESHES, body)
-        api.patch(place.namespace, REFRESHES, NAME, {"status": TOLD_THEN}, status=True)
-        yield place
-        place.stop(signal.SIGKILL)
+        api.create(operator.namespace, REFRESHES, body)
+        api.patch(operator.namespace, REFRESHES, NAME, {"status": TOLD_THEN}, status=True)
+        yield operator
+        operator.stop(signal.SIGKILL)
         api.close()
     finally:
         plane.down()
 
 
-def versions(place: Place) -> list[str]:
+def versions(operator: OperatorHarness) -> list[str]:
     return [
         item["metadata"]["resourceVersion"]
         for plural in ("cronjobs", "serviceaccounts", "roles", "rolebindings", "jobs", REFRESHES)
-        for item in place.api.items(place.namespace, plural)
+        for item in operator.api.items(operator.namespace, plural)
     ]
 
 
-def drifts(place: Place) -> int:
-    return [reason for reason, _ in place.events(NAME)].count("DriftCorrected")
+def drifts(operator: OperatorHarness) -> int:
+    return [reason for reason, _ in operator.events(NAME)].count("DriftCorrected")
 
 
-def image(place: Place) -> str:
-    return str((place.cronjob(NAME) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"])
+def image(operator: OperatorHarness) -> str:
+    return str((operator.cronjob(NAME) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
 def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_place):

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from support.eventually import eventually
-from support.place import Place
+from support.operator_harness import OperatorHarness
 from support.worlds import Json, sample_spec
 
 TOO_LARGE = {"vars": {"a": 2**63}}
@@ -14,96 +14,98 @@ TOO_LARGE = {"vars": {"a": 2**63}}
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 
 
-def test_a_new_refresh_gets_its_cronjob_and_permissions(shared_place):
+def test_a_new_refresh_gets_its_cronjob_and_permissions(running_operator):
     """All four, and a status that says so."""
-    shared_place.refresh("new", schedule="30 2 * * *", timeZone="Europe/Paris")
-    shared_place.ready("new")
+    running_operator.refresh("new", schedule="30 2 * * *", timeZone="Europe/Paris")
+    running_operator.ready("new")
     for plural, name in KEPT.items():
-        assert shared_place.api.get(shared_place.namespace, plural, name.format("new")), plural
-    spec = shared_place.cronjob("new")["spec"]
+        assert running_operator.api.get(running_operator.namespace, plural, name.format("new")), plural
+    spec = running_operator.cronjob("new")["spec"]
     assert (spec["schedule"], spec["timeZone"]) == ("30 2 * * *", "Europe/Paris")
-    status = shared_place.status("new")
+    status = running_operator.status("new")
     assert (status["phase"], status["observedGeneration"]) == ("Scheduled", 1)
     assert status["next"].endswith("02:30")
 
 
-def test_the_cronjob_follows_edits_suspend_and_resume(shared_place):
+def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
     """Each edit is there within seconds, and acknowledged by its generation."""
-    shared_place.refresh("follow")
-    shared_place.ready("follow")
+    running_operator.refresh("follow")
+    running_operator.ready("follow")
     for changes in ({"schedule": "7 7 * * *"}, {"suspend": True}, {"suspend": False}):
-        shared_place.edit("follow", **changes)
-        generation = shared_place.seen("follow")["metadata"]["generation"]
+        running_operator.edit("follow", **changes)
+        generation = running_operator.seen("follow")["metadata"]["generation"]
         field, value = next(iter(changes.items()))
-        shared_place.until(lambda f=field, v=value: shared_place.cronjob("follow")["spec"][f] == v, 10, "follow")
-        shared_place.until(lambda g=generation: shared_place.status("follow")["observedGeneration"] == g, 10, "follow")
+        running_operator.until(lambda f=field, v=value: running_operator.cronjob("follow")["spec"][f] == v, 10, "follow")
+        running_operator.until(lambda g=generation: running_operator.status("follow")["observedGeneration"] == g, 10, "follow")
         wanted = "Suspended" if changes.get("suspend") else "Scheduled"
-        assert (shared_place.condition("follow", "Ready"), shared_place.status("follow")["phase"]) == (("True", wanted), wanted)
-    assert "DriftCorrected" not in [reason for reason, _ in shared_place.events("follow")]
+        assert (running_operator.condition("follow", "Ready"), running_operator.status("follow")["phase"]) == (("True", wanted), wanted)
+    assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("follow")]
 
 
-def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(shared_place):
+def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(running_operator):
     """Within ten seconds. The control: the edit was there."""
-    shared_place.refresh("drift")
-    shared_place.ready("drift")
+    running_operator.refresh("drift")
+    running_operator.ready("drift")
     pod = {"spec": {"nodeSelector": {"disk": "fast"}}}
     change = {"spec": {"schedule": "* * * * *", "suspend": True, "jobTemplate": {"spec": {"template": pod}}}}
-    edited = shared_place.api.patch(shared_place.namespace, "cronjobs", "drift", change)
+    edited = running_operator.api.patch(running_operator.namespace, "cronjobs", "drift", change)
     assert edited["spec"]["schedule"] == "* * * * *"
 
     def right() -> bool:
-        spec = shared_place.cronjob("drift")["spec"]
+        spec = running_operator.cronjob("drift")["spec"]
         return spec["schedule"] == "0 0 1 1 *" and not spec["suspend"] and "nodeSelector" not in str(spec)
 
-    shared_place.until(right, 10, "drift")
-    told = shared_place.until(lambda: dict(shared_place.events("drift")).get("DriftCorrected"), 5, "drift")
+    running_operator.until(right, 10, "drift")
+    told = running_operator.until(lambda: dict(running_operator.events("drift")).get("DriftCorrected"), 5, "drift")
     assert all(field in told for field in ("spec.schedule", "spec.suspend", "nodeSelector"))
 
 
-def test_whatever_is_deleted_by_hand_is_back(shared_place):
+def test_whatever_is_deleted_by_hand_is_back(running_operator):
     """Within ten seconds, each of the four; a new object, not the old one."""
-    shared_place.refresh("gone")
-    shared_place.ready("gone")
+    running_operator.refresh("gone")
+    running_operator.ready("gone")
     for plural, pattern in KEPT.items():
         name = pattern.format("gone")
-        before = shared_place.api.get(shared_place.namespace, plural, name)["metadata"]["uid"]
-        shared_place.api.delete(shared_place.namespace, plural, name)
+        before = running_operator.api.get(running_operator.namespace, plural, name)["metadata"]["uid"]
+        running_operator.api.delete(running_operator.namespace, plural, name)
 
         def back(plural=plural, name=name, before=before) -> bool:
-            found = shared_place.api.get(shared_place.namespace, plural, name)
+            found = running_operator.api.get(running_operator.namespace, plural, name)
             return found is not None and found["metadata"]["uid"] != before
 
-        shared_place.until(back, 10, "gone")
+        running_operator.until(back, 10, "gone")
 
 
-def test_a_widened_role_is_narrowed_again(shared_place):
+def test_a_widened_role_is_narrowed_again(running_operator):
     """A runner must never get more than its own status."""
-    shared_place.refresh("role")
-    shared_place.ready("role")
-    rules = shared_place.api.get(shared_place.namespace, "roles", "role-runner")["rules"]
+    running_operator.refresh("role")
+    running_operator.ready("role")
+    rules = running_operator.api.get(running_operator.namespace, "roles", "role-runner")["rules"]
     wide = [*rules, {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
-    shared_place.api.patch(shared_place.namespace, "roles", "role-runner", {"rules": wide})
-    shared_place.until(lambda: shared_place.api.get(shared_place.namespace, "roles", "role-runner")["rules"] == rules, 10, "role")
-
-
-def test_a_deleted_refresh_leaves_nothing(shared_place):
-    """Everything of it goes, also a run under way; the control: it was there. No finalizer holds it up."""
-    shared_place.refresh("end", token="one")
-    job = shared_place.run_of("end")
-    shared_place.pod_of(job)
-    label = "dashboards.sigeti.io/refresh=end"
-    plurals = [*KEPT, "jobs", "pods"]
-    assert all(shared_place.api.items(shared_place.namespace, plural, label) for plural in plurals)
-    assert "finalizers" not in shared_place.seen("end")["metadata"]
-    shared_place.api.delete(shared_place.namespace, "dashboardrefreshes", "end")
-    eventually(
-        lambda: not any(shared_place.api.items(shared_place.namespace, plural, label) for plural in plurals),
-        within=60,
-        context=shared_place.kubectl.story,
+    running_operator.api.patch(running_operator.namespace, "roles", "role-runner", {"rules": wide})
+    running_operator.until(
+        lambda: running_operator.api.get(running_operator.namespace, "roles", "role-runner")["rules"] == rules, 10, "role"
     )
 
 
-def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(shared_place):
+def test_a_deleted_refresh_leaves_nothing(running_operator):
+    """Everything of it goes, also a run under way; the control: it was there. No finalizer holds it up."""
+    running_operator.refresh("end", token="one")
+    job = running_operator.run_of("end")
+    running_operator.pod_of(job)
+    label = "dashboards.sigeti.io/refresh=end"
+    plurals = [*KEPT, "jobs", "pods"]
+    assert all(running_operator.api.items(running_operator.namespace, plural, label) for plural in plurals)
+    assert "finalizers" not in running_operator.seen("end")["metadata"]
+    running_operator.api.delete(running_operator.namespace, "dashboardrefreshes", "end")
+    eventually(
+        lambda: not any(running_operator.api.items(running_operator.namespace, plural, label) for plural in plurals),
+        within=60,
+        context=running_operator.kubectl.story,
+    )
+
+
+def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(running_operator):
     """It belongs to somebody; once it is gone, ours is made."""
     container = {"name": "c", "image": "i"}
     template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
@@ -113,79 +115,81 @@ def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(shared_place):
         "metadata": {"name": "foreign"},
         "spec": {"schedule": "1 1 1 1 *", "jobTemplate": template},
     }
-    foreign = shared_place.api.create(shared_place.namespace, "cronjobs", body)
-    shared_place.refresh("foreign")
-    shared_place.until(lambda: shared_place.condition("foreign", "Ready") == ("False", "CronJobConflict"), 10, "foreign")
-    assert shared_place.condition("foreign", "Stalled")[0] == "True"
-    assert shared_place.cronjob("foreign")["metadata"]["resourceVersion"] == foreign["metadata"]["resourceVersion"]
-    shared_place.told("foreign", "CronJobConflict")
-    shared_place.api.delete(shared_place.namespace, "cronjobs", "foreign")
-    shared_place.ready("foreign")
-    assert shared_place.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
+    foreign = running_operator.api.create(running_operator.namespace, "cronjobs", body)
+    running_operator.refresh("foreign")
+    running_operator.until(lambda: running_operator.condition("foreign", "Ready") == ("False", "CronJobConflict"), 10, "foreign")
+    assert running_operator.condition("foreign", "Stalled")[0] == "True"
+    assert running_operator.cronjob("foreign")["metadata"]["resourceVersion"] == foreign["metadata"]["resourceVersion"]
+    running_operator.told("foreign", "CronJobConflict")
+    running_operator.api.delete(running_operator.namespace, "cronjobs", "foreign")
+    running_operator.ready("foreign")
+    assert running_operator.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
 
 
-def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(shared_place):
+def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(running_operator):
     """While it is there it starts nothing; without the finalizer it goes, and a new one is made."""
-    shared_place.refresh("held")
-    shared_place.ready("held")
-    before = shared_place.cronjob("held")["metadata"]["uid"]
-    shared_place.api.patch(shared_place.namespace, "cronjobs", "held", {"metadata": {"finalizers": ["example.org/hold"]}})
-    shared_place.api.delete(shared_place.namespace, "cronjobs", "held")
-    shared_place.until(lambda: shared_place.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
-    assert shared_place.status("held")["phase"] == "Blocked"
-    assert "CronJob held was deleted and is kept by example.org/hold" in shared_place.status("held")["message"]
-    shared_place.api.patch(shared_place.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
-    shared_place.until(lambda: (shared_place.cronjob("held") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "held")
-    shared_place.ready("held")
+    running_operator.refresh("held")
+    running_operator.ready("held")
+    before = running_operator.cronjob("held")["metadata"]["uid"]
+    running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": ["example.org/hold"]}})
+    running_operator.api.delete(running_operator.namespace, "cronjobs", "held")
+    running_operator.until(lambda: running_operator.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
+    assert running_operator.status("held")["phase"] == "Blocked"
+    assert "CronJob held was deleted and is kept by example.org/hold" in running_operator.status("held")["message"]
+    running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
+    running_operator.until(
+        lambda: (running_operator.cronjob("held") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "held"
+    )
+    running_operator.ready("held")
 
 
-def test_a_missing_secret_is_named_and_heals_by_itself(shared_place):
+def test_a_missing_secret_is_named_and_heals_by_itself(running_operator):
     """First the Secret, then the key that it lacks; nobody has to touch the refresh."""
-    shared_place.refresh("secret", warehouse={"secretRef": {"name": "late"}})
-    shared_place.until(lambda: shared_place.condition("secret", "Ready") == ("False", "SecretNotFound"), 10, "secret")
-    assert "late" in shared_place.status("secret")["message"]
-    assert shared_place.status("secret")["phase"] == "Blocked"
-    shared_place.secret("late", {"host": "h", "dbname": "d", "user": "u"})
-    shared_place.until(lambda: "no key password" in shared_place.status("secret")["message"], 10, "secret")
-    shared_place.api.patch(shared_place.namespace, "secrets", "late", {"stringData": {"password": "secret-word"}})
-    shared_place.ready("secret")
-    assert "secret-word" not in shared_place.log.read_text() + str(shared_place.seen("secret"))
+    running_operator.refresh("secret", warehouse={"secretRef": {"name": "late"}})
+    running_operator.until(lambda: running_operator.condition("secret", "Ready") == ("False", "SecretNotFound"), 10, "secret")
+    assert "late" in running_operator.status("secret")["message"]
+    assert running_operator.status("secret")["phase"] == "Blocked"
+    running_operator.secret("late", {"host": "h", "dbname": "d", "user": "u"})
+    running_operator.until(lambda: "no key password" in running_operator.status("secret")["message"], 10, "secret")
+    running_operator.api.patch(running_operator.namespace, "secrets", "late", {"stringData": {"password": "secret-word"}})
+    running_operator.ready("secret")
+    assert "secret-word" not in running_operator.log.read_text() + str(running_operator.seen("secret"))
 
 
-def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(shared_place):
+def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(running_operator):
     """What is in dbt's variables passes the schema; the field is named, and the fix is all that it needs."""
-    shared_place.refresh("large", dbt=TOO_LARGE)
-    shared_place.until(lambda: shared_place.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
-    assert shared_place.status("large")["message"].startswith("spec.dbt.vars: ")
-    assert shared_place.cronjob("large") is None
-    shared_place.edit("large", dbt={"vars": {"a": str(2**63)}})
-    shared_place.ready("large")
-    assert shared_place.condition("large", "Stalled")[0] == "False"
+    running_operator.refresh("large", dbt=TOO_LARGE)
+    running_operator.until(lambda: running_operator.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
+    assert running_operator.status("large")["message"].startswith("spec.dbt.vars: ")
+    assert running_operator.cronjob("large") is None
+    running_operator.edit("large", dbt={"vars": {"a": str(2**63)}})
+    running_operator.ready("large")
+    assert running_operator.condition("large", "Stalled")[0] == "False"
 
 
-def test_a_bad_edit_leaves_the_old_cronjob_running(shared_place):
+def test_a_bad_edit_leaves_the_old_cronjob_running(running_operator):
     """Dashboards stay fresh while somebody looks for the mistake."""
-    shared_place.refresh("older", schedule="5 5 * * *")
-    shared_place.ready("older")
-    shared_place.edit("older", schedule="6 6 * * *", dbt=TOO_LARGE)
-    shared_place.until(lambda: shared_place.condition("older", "Stalled")[0] == "True", 10, "older")
-    assert shared_place.cronjob("older")["spec"]["schedule"] == "5 5 * * *"
+    running_operator.refresh("older", schedule="5 5 * * *")
+    running_operator.ready("older")
+    running_operator.edit("older", schedule="6 6 * * *", dbt=TOO_LARGE)
+    running_operator.until(lambda: running_operator.condition("older", "Stalled")[0] == "True", 10, "older")
+    assert running_operator.cronjob("older")["spec"]["schedule"] == "5 5 * * *"
 
 
-def test_long_names_work(shared_place):
+def test_long_names_work(running_operator):
     """52 characters, the most that are taken: its CronJob's name is shorter, and its pods' host names fit."""
     name = "n" * 52
-    shared_place.refresh(name, token="long")
-    job = shared_place.run_of(name)
-    assert shared_place.pod_of(job)["spec"]["hostname"] == f"{job}-0"
+    running_operator.refresh(name, token="long")
+    job = running_operator.run_of(name)
+    assert running_operator.pod_of(job)["spec"]["hostname"] == f"{job}-0"
 
 
 @pytest.fixture(scope="module")
-def apart(places) -> Place:
-    """A place whose permissions and log are these tests' own."""
-    place = places()
-    place.start()
-    return place
+def apart(create_operator) -> OperatorHarness:
+    """An operator whose permissions and log only these tests use."""
+    operator = create_operator()
+    operator.start()
+    return operator
 
 
 def test_a_permission_taken_away_shows_and_comes_back(apart):
@@ -237,54 +241,54 @@ def test_at_rest_nothing_is_written(apart):
     apart.until(lambda: len(set(versions()) - set(touched)) >= 2, 10, "rest-0")
 
 
-def test_the_operator_writes_nothing_into_the_users_metadata(shared_place):
+def test_the_operator_writes_nothing_into_the_users_metadata(running_operator):
     """No annotation, no finalizer: what GitOps compares stays as it was."""
-    made = shared_place.refresh("gitops")
-    shared_place.ready("gitops")
-    seen = shared_place.seen("gitops")
+    made = running_operator.refresh("gitops")
+    running_operator.ready("gitops")
+    seen = running_operator.seen("gitops")
     assert seen["spec"] == made["spec"]
     ours = {key: value for key, value in seen["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     assert ours == {key: value for key, value in made["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     assert made["spec"]["layers"][0]["name"] == sample_spec()["layers"][0]["name"]
 
 
-def test_stale_data_shows_by_the_clock_alone(shared_place):
+def test_stale_data_shows_by_the_clock_alone(running_operator):
     """Fresh after a run, stale when its time is over though nothing happens; kubectl wait takes both, Ready does not change."""
-    shared_place.refresh("stale", token="one", freshness={"maxStaleness": "3s"})
-    shared_place.until(lambda: shared_place.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
-    job = shared_place.run_of("stale")
-    shared_place.end(job)
-    shared_place.kubectl("wait", "dr/stale", "--for=condition=DataFresh", "--timeout=10s")
-    shared_place.kubectl("wait", "dr/stale", "--for=condition=DataFresh=False", "--timeout=10s")
-    assert shared_place.condition("stale", "DataFresh") == ("False", "Stale")
-    assert shared_place.condition("stale", "Ready") == ("True", "Scheduled")
-    shared_place.told("stale", "DataStale")
+    running_operator.refresh("stale", token="one", freshness={"maxStaleness": "3s"})
+    running_operator.until(lambda: running_operator.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
+    job = running_operator.run_of("stale")
+    running_operator.end(job)
+    running_operator.kubectl("wait", "dr/stale", "--for=condition=DataFresh", "--timeout=10s")
+    running_operator.kubectl("wait", "dr/stale", "--for=condition=DataFresh=False", "--timeout=10s")
+    assert running_operator.condition("stale", "DataFresh") == ("False", "Stale")
+    assert running_operator.condition("stale", "Ready") == ("True", "Scheduled")
+    running_operator.told("stale", "DataStale")
 
 
-def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(shared_place):
+def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(running_operator):
     """At rest with it; one that a policy of the cluster refuses stalls the refresh in the policy's own words, and the fix recovers."""
     toleration = {"key": "batch", "operator": "Exists", "effect": "NoSchedule"}
     node_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [IN_ZONE]}]}}
     spec: Json = {"nodeSelector": {"disk": "fast"}, "tolerations": [toleration], "affinity": {"nodeAffinity": node_affinity}}
-    shared_place.refresh("template", podTemplate={"spec": spec})
-    shared_place.ready("template")
-    version = shared_place.cronjob("template")["metadata"]["resourceVersion"]
-    refuse_slow_disks(shared_place)
-    shared_place.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "slow"}}})
-    shared_place.until(lambda: shared_place.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
-    assert "no slow disks here" in shared_place.status("template")["message"]
-    assert shared_place.cronjob("template")["metadata"]["resourceVersion"] == version
-    shared_place.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "fast"}}})
-    shared_place.ready("template")
-    assert "DriftCorrected" not in [reason for reason, _ in shared_place.events("template")]
+    running_operator.refresh("template", podTemplate={"spec": spec})
+    running_operator.ready("template")
+    version = running_operator.cronjob("template")["metadata"]["resourceVersion"]
+    refuse_slow_disks(running_operator)
+    running_operator.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "slow"}}})
+    running_operator.until(lambda: running_operator.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
+    assert "no slow disks here" in running_operator.status("template")["message"]
+    assert running_operator.cronjob("template")["metadata"]["resourceVersion"] == version
+    running_operator.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "fast"}}})
+    running_operator.ready("template")
+    assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("template")]
 
 
 IN_ZONE = {"key": "zone", "operator": "In", "values": ["a"]}
 
 
-def refuse_slow_disks(place):
+def refuse_slow_disks(operator):
     """Have the API server refuse CronJobs for slow disks in a namespace, and wait until it does."""
-    name = f"slow-{place.namespace}"
+    name = f"slow-{operator.namespace}"
     slow = "object.spec.jobTemplate.spec.template.spec.?nodeSelector['disk'].orValue('') == 'slow'"
     rules = [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["cronjobs"]}]
     policy = {
@@ -296,14 +300,14 @@ def refuse_slow_disks(place):
             "validations": [{"expression": f"!({slow})", "message": "no slow disks here"}],
         },
     }
-    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": place.namespace}}}
+    here = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": operator.namespace}}}
     binding = {
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingAdmissionPolicyBinding",
         "metadata": {"name": name},
         "spec": {"policyName": name, "validationActions": ["Deny"], "matchResources": here},
     }
-    place.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}))
+    operator.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [policy, binding]}))
     patch = {"spec": {"jobTemplate": {"spec": {"template": {"spec": {"nodeSelector": {"disk": "slow"}}}}}}}
     words = ("patch", "cronjob", "template", "--dry-run=server", "--type=merge", "--patch", json.dumps(patch))
-    eventually(lambda: "no slow disks here" in place.kubectl.attempt(*words).stderr, within=30)
+    eventually(lambda: "no slow disks here" in operator.kubectl.attempt(*words).stderr, within=30)

@@ -13,8 +13,8 @@ import pytest
 from pydantic_core import from_json
 
 from refresh_api.objects import unreadable
+from support.operator_harness import Json, OperatorHarness
 from support.page import PageProcess, permit, running
-from support.place import Json, Place
 from support.worlds import sample_spec
 
 LISTS = {f"deep-{levels}": "[" * levels + "]" * levels for levels in (250, 3000, 9000)}
@@ -34,9 +34,9 @@ def text_of(name: str, value: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def place(places) -> Iterator[Place]:
+def operator(create_operator) -> Iterator[OperatorHarness]:
     """A namespace with good refreshes and odd ones, which were there before the operator."""
-    found = places()
+    found = create_operator()
     found.stop()
     found.refresh(FURTHER[0])
     for name, value in ODD.items():
@@ -46,9 +46,9 @@ def place(places) -> Iterator[Place]:
     found.stop()
 
 
-def condition(place: Place, name: str, kind: str) -> Json:
+def condition(operator: OperatorHarness, name: str, kind: str) -> Json:
     """One condition of a refresh that may be odd."""
-    said = place.api.read(place.namespace, "dashboardrefreshes", name).get("status", {}).get("conditions", [])
+    said = operator.api.read(operator.namespace, "dashboardrefreshes", name).get("status", {}).get("conditions", [])
     return next((each for each in said if each["type"] == kind), {})
 
 
@@ -57,131 +57,131 @@ def odd(like: str) -> str:
     return f'{{"spec":{{"dbt":{{"vars":{{"odd":{LISTS[like]}}}}}}}}}'
 
 
-def stalled(place: Place, name: str) -> bool:
+def stalled(operator: OperatorHarness, name: str) -> bool:
     """Whether a refresh says that only an edit helps."""
-    return condition(place, name, "Stalled").get("status") == "True"
+    return condition(operator, name, "Stalled").get("status") == "True"
 
 
-def plugin(place: Place, *words: str) -> subprocess.CompletedProcess[str]:
+def plugin(operator: OperatorHarness, *words: str) -> subprocess.CompletedProcess[str]:
     """The plugin, as people call it."""
-    command = [sys.executable, "-m", "refresh_cli", *words, "-n", place.namespace, f"--kubeconfig={place.kubectl.kubeconfig}"]
-    environment = {**os.environ, "KUBECTL": place.kubectl.program}
+    command = [sys.executable, "-m", "refresh_cli", *words, "-n", operator.namespace, f"--kubeconfig={operator.kubectl.kubeconfig}"]
+    environment = {**os.environ, "KUBECTL": operator.kubectl.program}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_control_no_parser_takes_what_the_api_server_sends(place):
+def test_the_control_no_parser_takes_what_the_api_server_sends(operator):
     """Neither the list as a whole nor one event of it; so whoever parses it at once serves nobody."""
-    text = place.api.raw(place.namespace, "dashboardrefreshes")
+    text = operator.api.raw(operator.namespace, "dashboardrefreshes")
     with pytest.raises(ValueError, match="recursion"):
         from_json(text)
     with pytest.raises(RecursionError):
         json.loads(text)
 
 
-def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(place):
+def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(operator):
     """Those that were there at the start, and those that come while the operator watches, in seconds; no process was started anew."""
-    place.ready(FURTHER[0])
+    operator.ready(FURTHER[0])
     for name in ODD:
-        place.until(lambda name=name: stalled(place, name), 20, FURTHER[0])
-    said = {name: condition(place, name, "Ready") for name in ODD}
+        operator.until(lambda name=name: stalled(operator, name), 20, FURTHER[0])
+    said = {name: condition(operator, name, "Ready") for name in ODD}
     assert {each["reason"] for each in said.values()} == {"Unreadable"}
     assert all("spec.dbt.vars.odd" in each["message"] for each in said.values()), said
     assert all("nested too deeply" in said[name]["message"] for name in LISTS)
     assert "900002 bytes" in said["huge"]["message"]
-    assert "Stalled" in place.kubectl("get", "dr", "deep-3000")
+    assert "Stalled" in operator.kubectl("get", "dr", "deep-3000")
     begun = time.monotonic()
-    place.refresh(FURTHER[1])
-    place.ready(FURTHER[1])
+    operator.refresh(FURTHER[1])
+    operator.ready(FURTHER[1])
     assert time.monotonic() - begun < 10
-    place.request(FURTHER[0], "now")
-    place.run_of(FURTHER[0])
-    assert place.stop() == 0, "the operator has ended before"
-    assert "fault of the operator" not in place.log.read_text()
-    place.start()
+    operator.request(FURTHER[0], "now")
+    operator.run_of(FURTHER[0])
+    assert operator.stop() == 0, "the operator has ended before"
+    assert "fault of the operator" not in operator.log.read_text()
+    operator.start()
 
 
-def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_mended(place):
+def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_mended(operator):
     """The event of the change reaches the operator as the list did, and its history stays."""
-    place.refresh("turns")
-    place.ready("turns")
-    before = place.cronjob("turns")["spec"]
-    place.api.replace_text(place.namespace, "dashboardrefreshes", "turns", odd("deep-3000"))
-    place.until(lambda: stalled(place, "turns"), 20, FURTHER[0])
-    assert place.cronjob("turns")["spec"] == before
+    operator.refresh("turns")
+    operator.ready("turns")
+    before = operator.cronjob("turns")["spec"]
+    operator.api.replace_text(operator.namespace, "dashboardrefreshes", "turns", odd("deep-3000"))
+    operator.until(lambda: stalled(operator, "turns"), 20, FURTHER[0])
+    assert operator.cronjob("turns")["spec"] == before
     for name in ("turns", "deep-3000"):
-        place.api.replace_text(place.namespace, "dashboardrefreshes", name, '{"spec":{"dbt":{"vars":{"odd":null}}}}')
-        place.ready(name)
-    place.api.replace_text(place.namespace, "dashboardrefreshes", "deep-3000", odd("deep-3000"))
-    place.until(lambda: stalled(place, "deep-3000"), 20, FURTHER[0])
+        operator.api.replace_text(operator.namespace, "dashboardrefreshes", name, '{"spec":{"dbt":{"vars":{"odd":null}}}}')
+        operator.ready(name)
+    operator.api.replace_text(operator.namespace, "dashboardrefreshes", "deep-3000", odd("deep-3000"))
+    operator.until(lambda: stalled(operator, "deep-3000"), 20, FURTHER[0])
 
 
 @pytest.fixture(scope="module")
-def page(place, helm, tmp_path_factory) -> Iterator[PageProcess]:
+def page(operator, helm, tmp_path_factory) -> Iterator[PageProcess]:
     """A page of that namespace."""
     home = tmp_path_factory.mktemp("odd-page")
-    account = permit(place.kubectl, place.api, helm, home / "account")
-    with running(place.api.server, place.namespace, account, home) as found:
+    account = permit(operator.kubectl, operator.api, helm, home / "account")
+    with running(operator.api.server, operator.namespace, account, home) as found:
         yield found
 
 
-def test_the_page_shows_all_of_them(place, page):
+def test_the_page_shows_all_of_them(operator, page):
     """It is ready, and each odd one says that it can't be read; one that turns odd later, too."""
     names = {each["name"]: each for each in page.json("/")["refreshes"]}
     assert set(ODD) | {FURTHER[0]} <= set(names)
     for name in ODD:
         concerns = {each["reason"]: each["message"] for each in names[name]["health"]["concerns"]}
         assert "spec.dbt.vars.odd" in concerns["Unreadable"]
-        assert page.get(f"/refreshes/{place.namespace}/{name}").status_code == 200
-    place.refresh("later")
-    place.api.replace_text(place.namespace, "dashboardrefreshes", "later", odd("deep-250"))
-    place.until(lambda: "Unreadable" in page.get(f"/refreshes/{place.namespace}/later.json").text, 10)
+        assert page.get(f"/refreshes/{operator.namespace}/{name}").status_code == 200
+    operator.refresh("later")
+    operator.api.replace_text(operator.namespace, "dashboardrefreshes", "later", odd("deep-250"))
+    operator.until(lambda: "Unreadable" in page.get(f"/refreshes/{operator.namespace}/later.json").text, 10)
     assert page.get("/").status_code == 200
 
 
-def test_the_plugin_tells_of_the_odd_ones_as_of_the_others(place):
+def test_the_plugin_tells_of_the_odd_ones_as_of_the_others(operator):
     """The status is there, whatever the spec holds."""
     for name in (*ODD, FURTHER[0]):
-        done = plugin(place, "status", name)
+        done = plugin(operator, "status", name)
         assert done.returncode == 0, done.stderr
         assert name in done.stdout
-    assert "nested too deeply" in plugin(place, "status", "deep-250").stdout
+    assert "nested too deeply" in plugin(operator, "status", "deep-250").stdout
 
 
-def test_what_is_left_out_is_known_by_its_path(place):
+def test_what_is_left_out_is_known_by_its_path(operator):
     """The harness itself sees the odd part."""
-    seen = place.api.read(place.namespace, "dashboardrefreshes", "deep-250")
+    seen = operator.api.read(operator.namespace, "dashboardrefreshes", "deep-250")
     assert list(unreadable(seen)) == ["spec.dbt.vars.odd"]
 
 
-def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(place):
+def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(operator):
     """Linux takes 128 KiB in one variable; the API server takes ten times that. The control: half of it is scheduled."""
-    place.refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
-    place.refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
-    place.ready("half")
-    place.until(lambda: place.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
-    assert "Linux takes 131057" in place.status("long")["message"]
-    assert (place.cronjob("half") is not None, place.cronjob("long")) == (True, None)
-    place.edit("long", dbt={"vars": {"odd": "x"}})
-    place.ready("long")
+    operator.refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
+    operator.refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
+    operator.ready("half")
+    operator.until(lambda: operator.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
+    assert "Linux takes 131057" in operator.status("long")["message"]
+    assert (operator.cronjob("half") is not None, operator.cronjob("long")) == (True, None)
+    operator.edit("long", dbt={"vars": {"odd": "x"}})
+    operator.ready("long")
 
 
-def test_a_request_of_any_length_is_answered_and_kept_short(place):
+def test_a_request_of_any_length_is_answered_and_kept_short(operator):
     """With words; the next one starts a run."""
-    place.refresh("asked")
-    place.ready("asked")
-    place.request("asked", "y" * 200_000)
-    place.until(lambda: "write at most 256" in place.status("asked").get("requestProblem", ""), 20, "asked")
-    assert len(json.dumps(place.status("asked"))) < 10_000
-    assert place.jobs("asked") == []
-    place.request("asked", "now")
-    place.run_of("asked")
+    operator.refresh("asked")
+    operator.ready("asked")
+    operator.request("asked", "y" * 200_000)
+    operator.until(lambda: "write at most 256" in operator.status("asked").get("requestProblem", ""), 20, "asked")
+    assert len(json.dumps(operator.status("asked"))) < 10_000
+    assert operator.jobs("asked") == []
+    operator.request("asked", "now")
+    operator.run_of("asked")
 
 
-def test_a_refresh_may_be_suspended_for_good_by_its_last_day(place):
+def test_a_refresh_may_be_suspended_for_good_by_its_last_day(operator):
     """9999-12-31; it is mended by an edit, and no look at it failed."""
-    place.refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
-    place.until(lambda: place.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
-    assert place.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
-    place.edit("for-good", suspendUntil=None)
-    place.until(lambda: place.status("for-good").get("nextRun"), 20, "for-good")
-    assert "fault of the operator" not in place.log.read_text()
+    operator.refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
+    operator.until(lambda: operator.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
+    assert operator.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
+    operator.edit("for-good", suspendUntil=None)
+    operator.until(lambda: operator.status("for-good").get("nextRun"), 20, "for-good")
+    assert "fault of the operator" not in operator.log.read_text()

@@ -19,118 +19,128 @@ def calls() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def plugin(place, *words: str, kubeconfig=None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "refresh_cli", *words, "-n", place.namespace, f"--kubeconfig={kubeconfig or place.kubectl.kubeconfig}"]
-    environment = {**os.environ, "KUBECTL": place.kubectl.program}
+def plugin(operator, *words: str, kubeconfig=None) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "refresh_cli",
+        *words,
+        "-n",
+        operator.namespace,
+        f"--kubeconfig={kubeconfig or operator.kubectl.kubeconfig}",
+    ]
+    environment = {**os.environ, "KUBECTL": operator.kubectl.program}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "Succeeded"), (1, "Failed")])
-def test_run_and_wait_ends_with_the_runs_exit_code(shared_place, calls, code, outcome):
+def test_run_and_wait_ends_with_the_runs_exit_code(running_operator, calls, code, outcome):
     """It follows the run, and tells its result; for programs as JSON."""
     name = f"plugin-{code}"
-    shared_place.refresh(name, retries=0)
-    shared_place.ready(name)
-    call = calls.submit(plugin, shared_place, "run", name, "--wait", "-o", "json")
-    job = shared_place.run_of(name)
-    shared_place.report(name, job, outcome=outcome, reason="Succeeded" if code == 0 else "LayerFailed")
-    shared_place.end(job, code)
+    running_operator.refresh(name, retries=0)
+    running_operator.ready(name)
+    call = calls.submit(plugin, running_operator, "run", name, "--wait", "-o", "json")
+    job = running_operator.run_of(name)
+    running_operator.report(name, job, outcome=outcome, reason="Succeeded" if code == 0 else "LayerFailed")
+    running_operator.end(job, code)
     done = call.result(60)
     assert done.returncode == code, done.stderr
     assert (json.loads(done.stdout)["id"], json.loads(done.stdout)["outcome"]) == (job, outcome)
-    assert job in plugin(shared_place, "history", name).stdout
-    assert outcome in plugin(shared_place, "status", name).stdout
+    assert job in plugin(running_operator, "history", name).stdout
+    assert outcome in plugin(running_operator, "status", name).stdout
 
 
-def test_a_run_is_cancelled_and_a_wrong_mode_refused(shared_place, calls):
+def test_a_run_is_cancelled_and_a_wrong_mode_refused(running_operator, calls):
     """The one under way unless one is named; the refusal is the operator's, in its words."""
-    shared_place.refresh("plugin-cancel")
-    shared_place.ready("plugin-cancel")
-    call = calls.submit(plugin, shared_place, "run", "plugin-cancel", "--wait")
-    job = shared_place.run_of("plugin-cancel")
-    shared_place.until(lambda: shared_place.status("plugin-cancel").get("active"), 10, "plugin-cancel")
-    assert job in plugin(shared_place, "cancel", "plugin-cancel").stdout
+    running_operator.refresh("plugin-cancel")
+    running_operator.ready("plugin-cancel")
+    call = calls.submit(plugin, running_operator, "run", "plugin-cancel", "--wait")
+    job = running_operator.run_of("plugin-cancel")
+    running_operator.until(lambda: running_operator.status("plugin-cancel").get("active"), 10, "plugin-cancel")
+    assert job in plugin(running_operator, "cancel", "plugin-cancel").stdout
     assert call.result(60).returncode == 1
-    refused = plugin(shared_place, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
+    refused = plugin(running_operator, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
     assert (refused.returncode, "there is no step 'mart'" in refused.stderr) == (2, True)
 
 
-def test_suspend_and_resume_change_the_spec(shared_place):
+def test_suspend_and_resume_change_the_spec(running_operator):
     """And `next` tells the difference."""
-    shared_place.refresh("plugin-sleep")
-    shared_place.ready("plugin-sleep")
-    assert plugin(shared_place, "next", "plugin-sleep").stdout.splitlines()[0] == "NEXT"
-    assert plugin(shared_place, "suspend", "plugin-sleep").returncode == 0
-    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Suspended", 10, "plugin-sleep")
-    assert "spec.suspend" in plugin(shared_place, "next", "plugin-sleep").stdout
-    assert plugin(shared_place, "resume", "plugin-sleep").returncode == 0
-    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
-    assert plugin(shared_place, "suspend", "plugin-sleep", "--for", "2h").returncode == 0
-    shared_place.until(lambda: shared_place.condition("plugin-sleep", "Suspended") == ("True", "SuspendedUntil"), 10, "plugin-sleep")
-    assert plugin(shared_place, "resume", "plugin-sleep").returncode == 0
-    shared_place.until(lambda: shared_place.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
-    assert "lastHandledResetAt" in shared_place.status("plugin-sleep")
+    running_operator.refresh("plugin-sleep")
+    running_operator.ready("plugin-sleep")
+    assert plugin(running_operator, "next", "plugin-sleep").stdout.splitlines()[0] == "NEXT"
+    assert plugin(running_operator, "suspend", "plugin-sleep").returncode == 0
+    running_operator.until(lambda: running_operator.status("plugin-sleep")["phase"] == "Suspended", 10, "plugin-sleep")
+    assert "spec.suspend" in plugin(running_operator, "next", "plugin-sleep").stdout
+    assert plugin(running_operator, "resume", "plugin-sleep").returncode == 0
+    running_operator.until(lambda: running_operator.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
+    assert plugin(running_operator, "suspend", "plugin-sleep", "--for", "2h").returncode == 0
+    running_operator.until(
+        lambda: running_operator.condition("plugin-sleep", "Suspended") == ("True", "SuspendedUntil"), 10, "plugin-sleep"
+    )
+    assert plugin(running_operator, "resume", "plugin-sleep").returncode == 0
+    running_operator.until(lambda: running_operator.status("plugin-sleep")["phase"] == "Scheduled", 10, "plugin-sleep")
+    assert "lastHandledResetAt" in running_operator.status("plugin-sleep")
 
 
-def test_a_missing_permission_is_named(shared_place):
+def test_a_missing_permission_is_named(running_operator):
     """The operator itself may not edit refreshes: it serves as a user who may read them only."""
-    shared_place.refresh("plugin-rights")
-    own = shared_place.home / f"{shared_place.namespace}.kubeconfig"
-    assert plugin(shared_place, "history", "plugin-rights", kubeconfig=own).returncode == 0
-    refused = plugin(shared_place, "suspend", "plugin-rights", kubeconfig=own)
+    running_operator.refresh("plugin-rights")
+    own = running_operator.home / f"{running_operator.namespace}.kubeconfig"
+    assert plugin(running_operator, "history", "plugin-rights", kubeconfig=own).returncode == 0
+    refused = plugin(running_operator, "suspend", "plugin-rights", kubeconfig=own)
     assert refused.returncode == 2
     assert "need get and patch on dashboardrefreshes" in refused.stderr
-    refused = plugin(shared_place, "artifacts", "plugin-rights", "a-run", kubeconfig=own)
+    refused = plugin(running_operator, "artifacts", "plugin-rights", "a-run", kubeconfig=own)
     assert (refused.returncode, "list on services, and get on services/proxy" in refused.stderr) == (2, True)
 
 
-def test_artifacts_without_a_page_say_so(shared_place):
+def test_artifacts_without_a_page_say_so(running_operator):
     """And how to get at them else."""
-    shared_place.refresh("plugin-files")
-    told = plugin(shared_place, "artifacts", "plugin-files")
+    running_operator.refresh("plugin-files")
+    told = plugin(running_operator, "artifacts", "plugin-files")
     assert (told.returncode, "no run has ended yet" in told.stderr) == (2, True)
-    told = plugin(shared_place, "artifacts", "plugin-files", "a-run")
+    told = plugin(running_operator, "artifacts", "plugin-files", "a-run")
     assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True), told.stderr
 
 
-def test_a_page_without_a_pod_is_named(own_place):
+def test_a_page_without_a_pod_is_named(fresh_operator):
     """With what to look at."""
-    place = own_place
-    place.refresh("plugin-page")
+    operator = fresh_operator
+    operator.refresh("plugin-page")
     labels = {"app.kubernetes.io/name": "dashboard-refresh-page", "dashboards.sigeti.io/watches": "namespace"}
     service = {"selector": labels, "ports": [{"name": "http", "port": 80}]}
-    place.api.create(place.namespace, "services", {"metadata": {"name": "page", "labels": labels}, "spec": service})
+    operator.api.create(operator.namespace, "services", {"metadata": {"name": "page", "labels": labels}, "spec": service})
 
     def no_pod() -> bool:
-        told = plugin(place, "artifacts", "plugin-page", "a-run")
-        assert f"{place.namespace}/page) has no pod that is ready" in told.stderr, told.stderr
+        told = plugin(operator, "artifacts", "plugin-page", "a-run")
+        assert f"{operator.namespace}/page) has no pod that is ready" in told.stderr, told.stderr
         return told.returncode == 2
 
     eventually(no_pod, within=10)
 
 
-def test_nothing_that_others_wrote_is_an_escape_sequence_at_the_terminal(shared_place):
+def test_nothing_that_others_wrote_is_an_escape_sequence_at_the_terminal(running_operator):
     """Whoever may write a status, or a row that a test found, owns no terminal. The control: the object holds them."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202erun x: Succeeded\r\nplugin-escape: Running"
-    shared_place.refresh("plugin-escape")
-    shared_place.ready("plugin-escape")
+    running_operator.refresh("plugin-escape")
+    running_operator.ready("plugin-escape")
     step = {"name": hostile[:20], "state": "Failed", "message": hostile}
     mart = {"relation": hostile, "verdict": "FAILED", "message": hostile}
     ended = {"outcome": "Failed", "reason": "LayerFailed", "message": hostile}
-    shared_place.report("plugin-escape", "x" + hostile, steps=[step], validation=[mart], **ended)
-    shared_place.api.patch(
-        shared_place.namespace,
+    running_operator.report("plugin-escape", "x" + hostile, steps=[step], validation=[mart], **ended)
+    running_operator.api.patch(
+        running_operator.namespace,
         "dashboardrefreshes",
         "plugin-escape",
         {"status": {"message": hostile, "nextRuns": [hostile], "next": hostile}},
         status=True,
     )
-    raw = shared_place.kubectl("get", "dr", "plugin-escape", "-o", "jsonpath={.status.run.message}")
+    raw = running_operator.kubectl("get", "dr", "plugin-escape", "-o", "jsonpath={.status.run.message}")
     assert "\x1b" in raw
     for words in (["status"], ["history"], ["next"], ["status", "-o", "json"]):
-        done = plugin(shared_place, words[0], "plugin-escape", *words[1:])
+        done = plugin(running_operator, words[0], "plugin-escape", *words[1:])
         assert done.returncode == 0, done.stderr
         said = done.stdout + done.stderr
         assert all(letter in "\n\t" or letter.isprintable() for letter in said), ascii(said)
         assert "\nplugin-escape: Running" not in said
-    assert "\\u001b[2J" in plugin(shared_place, "status", "plugin-escape").stdout
+    assert "\\u001b[2J" in plugin(running_operator, "status", "plugin-escape").stdout

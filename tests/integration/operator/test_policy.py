@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from support.eventually import eventually
-from support.place import POLICY, Place
+from support.operator_harness import POLICY, OperatorHarness
 
 Json = dict[str, Any]
 ACCOUNT = "op-dashboard-refresh"
@@ -28,56 +28,56 @@ POD = {"restartPolicy": "Never", "containers": [{"name": "runner", "image": "ref
 
 @dataclass
 class Token:
-    """The operator's token in one place; nothing that it does is kept."""
+    """The operator's token in its namespace, for dry runs only."""
 
-    place: Place
+    operator: OperatorHarness
     http: httpx.Client
 
     def answer(self, method: str, plural: str, name: str = "", body: Json | None = None) -> httpx.Response:
         """What the API server says."""
-        path = self.place.api.path_of(self.place.namespace, plural, name)
+        path = self.operator.api.path_of(self.operator.namespace, plural, name)
         return self.http.request(method, path, json=body, params={"dryRun": "All"})
 
 
-def prepared(place: Place) -> Token:
-    """A place with a refresh that has run once, and objects of somebody else; its operator is stopped."""
-    place.start()
-    place.refresh("ours", token="one")
-    place.ready("ours")
-    job = place.run_of("ours")
-    place.end(job, 0)
-    place.concluded("ours", job)
-    assert place.stop() == 0
+def prepared(operator: OperatorHarness) -> Token:
+    """A namespace with a refresh that has run once, and objects of somebody else; its operator is stopped."""
+    operator.start()
+    operator.refresh("ours", token="one")
+    operator.ready("ours")
+    job = operator.run_of("ours")
+    operator.end(job, 0)
+    operator.concluded("ours", job)
+    assert operator.stop() == 0
     for plural, body in FOREIGN.items():
         whole = copy.deepcopy(body) | {"metadata": {"name": "foreign"}}
         if plural == "cronjobs":
             whole["spec"]["jobTemplate"]["spec"]["template"] = {"spec": POD}
         if plural == "jobs":
             whole["spec"]["template"] = {"spec": POD}
-        place.api.create(place.namespace, plural, whole)
-    return Token(place, place.api.as_account(place.namespace, ACCOUNT))
+        operator.api.create(operator.namespace, plural, whole)
+    return Token(operator, operator.api.as_account(operator.namespace, ACCOUNT))
 
 
 @pytest.fixture(scope="module")
-def under_policy(places: Callable[..., Place]) -> Iterator[Token]:
+def under_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
     """The token where the policy is on."""
-    token = prepared(places(*POLICY, "secrets.policy=Listed", "secrets.allowed={warehouse,slack*,smt?}"))
+    token = prepared(create_operator(*POLICY, "secrets.policy=Listed", "secrets.allowed={warehouse,slack*,smt?}"))
     eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
     yield token
     token.http.close()
 
 
 @pytest.fixture(scope="module")
-def without_policy(places: Callable[..., Place]) -> Iterator[Token]:
+def without_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
     """The same where it is off."""
-    token = prepared(places())
+    token = prepared(create_operator())
     yield token
     token.http.close()
 
 
 def own(token: Token, plural: str, name: str) -> Json:
     """An object of the refresh as it is, to be made once more."""
-    found = token.place.api.get(token.place.namespace, plural, name)
+    found = token.operator.api.get(token.operator.namespace, plural, name)
     assert found
     kept = ("labels", "annotations", "ownerReferences")
     metadata = {"name": f"{name}-2" if plural == "cronjobs" else name} | {each: found["metadata"][each] for each in kept}
@@ -101,32 +101,32 @@ def test_its_own_objects_are_the_operators(under_policy):
         ("roles", "ours-runner"),
         ("rolebindings", "ours-runner"),
     ):
-        body = under_policy.place.api.get(under_policy.place.namespace, plural, name)
+        body = under_policy.operator.api.get(under_policy.operator.namespace, plural, name)
         assert under_policy.answer("PUT", plural, name, body).status_code == 200, plural
     assert under_policy.answer("POST", "cronjobs", body=own(under_policy, "cronjobs", "ours")).status_code == 201
     made = under_policy.answer("POST", "jobs", body=job_of(under_policy))
     assert made.status_code == 201, made.text
-    (job,) = under_policy.place.jobs("ours")
+    (job,) = under_policy.operator.jobs("ours")
     assert under_policy.answer("DELETE", "jobs", job["metadata"]["name"]).status_code == 200
 
 
 def test_a_label_that_was_taken_off_may_be_put_back(under_policy):
     """The owner still tells whose it is."""
-    place = under_policy.place
-    whole = place.api.get(place.namespace, "cronjobs", "ours")
-    place.api.patch(place.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": None}}})
-    bare = place.api.get(place.namespace, "cronjobs", "ours")
+    operator = under_policy.operator
+    whole = operator.api.get(operator.namespace, "cronjobs", "ours")
+    operator.api.patch(operator.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": None}}})
+    bare = operator.api.get(operator.namespace, "cronjobs", "ours")
     whole["metadata"]["resourceVersion"] = bare["metadata"]["resourceVersion"]
     assert under_policy.answer("PUT", "cronjobs", "ours", whole).status_code == 200
     assert under_policy.answer("PUT", "cronjobs", "ours", bare).status_code == 422
-    place.api.patch(place.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": "ours"}}})
+    operator.api.patch(operator.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": "ours"}}})
 
 
 @pytest.mark.parametrize("plural", [each for each in FOREIGN if each != "jobs"])
 def test_what_is_of_others_is_not_changed(under_policy, without_policy, plural):
     """Nor taken over by our label; without the policy the same token may."""
     for token, code in ((under_policy, 422), (without_policy, 200)):
-        body = token.place.api.get(token.place.namespace, plural, "foreign")
+        body = token.operator.api.get(token.operator.namespace, plural, "foreign")
         assert token.answer("PUT", plural, "foreign", body).status_code == code
         body["metadata"]["labels"] = {"dashboards.sigeti.io/refresh": "ours"}
         assert token.answer("PUT", plural, "foreign", body).status_code == code
@@ -238,7 +238,7 @@ RULES = {
 def test_a_role_gives_the_status_of_its_refresh_alone(under_policy, without_policy, change):
     """Kubernetes lets the operator hand on all that it holds."""
     for token, code in ((under_policy, 422), (without_policy, 200)):
-        role = token.place.api.get(token.place.namespace, "roles", "ours-runner")
+        role = token.operator.api.get(token.operator.namespace, "roles", "ours-runner")
         assert token.answer("PUT", "roles", "ours-runner", {**role, **change}).status_code == code
 
 
@@ -263,5 +263,5 @@ def test_it_takes_no_lease_but_its_own(under_policy, without_policy):
 
 def test_others_are_not_touched_by_it(under_policy):
     """The policy is about one account: the administrator makes what the operator may not."""
-    place = under_policy.place
-    assert place.api.rehearse(place.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]
+    operator = under_policy.operator
+    assert operator.api.rehearse(operator.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]

@@ -6,10 +6,10 @@ import httpx
 import pytest
 
 from cluster.ports import free_port
-from support.place import Place
+from support.operator_harness import OperatorHarness
 
 
-def probe(replica: Place, path: str) -> str:
+def probe(replica: OperatorHarness, path: str) -> str:
     """What a probe says, with 503 before it where it fails; empty where nobody answers."""
     address = replica.settings["HEALTH_ENDPOINT"].replace("healthz", path)
     try:
@@ -20,13 +20,13 @@ def probe(replica: Place, path: str) -> str:
 
 
 @pytest.fixture
-def two(own_place):
+def two(fresh_operator):
     """The one that works, and the one that stands by."""
-    replicas = [own_place.replica(name, free_port()) for name in ("first", "second")]
+    replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     replicas[0].start()
-    own_place.until(lambda: probe(replicas[0], "readyz") == "ok", 20)
+    fresh_operator.until(lambda: probe(replicas[0], "readyz") == "ok", 20)
     replicas[1].start()
-    own_place.until(lambda: probe(replicas[1], "readyz").startswith("ok"), 20)
+    fresh_operator.until(lambda: probe(replicas[1], "readyz").startswith("ok"), 20)
     yield replicas
     for each in replicas:
         each.stop(signal.SIGKILL)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.place import WAREHOUSE, Place
+from support.operator_harness import WAREHOUSE, OperatorHarness
 from support.webserver import WebServer
 
 LABEL = "dashboards.sigeti.io/allow"
@@ -16,110 +16,110 @@ READY = {"warehouse", "slack", "smtp"}
 
 
 @pytest.fixture(scope="module")
-def labelled(places: Callable[..., Place]) -> Place:
+def labelled(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator that asks for the label; no Secret has it."""
-    place = places(SECRETS_POLICY="Labelled", RESYNC="3s")
-    place.secret("slack", {"url": "https://127.0.0.1:9/x"})
-    place.secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
-    place.secret("keep", {"url": "https://127.0.0.1:9/x"})
-    place.start()
-    return place
+    operator = create_operator(SECRETS_POLICY="Labelled", RESYNC="3s")
+    operator.secret("slack", {"url": "https://127.0.0.1:9/x"})
+    operator.secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
+    operator.secret("keep", {"url": "https://127.0.0.1:9/x"})
+    operator.start()
+    return operator
 
 
-def allow(place: Place, name: str, value: str | None = "true") -> None:
-    place.api.patch(place.namespace, "secrets", name, {"metadata": {"labels": {LABEL: value}}})
+def allow(operator: OperatorHarness, name: str, value: str | None = "true") -> None:
+    operator.api.patch(operator.namespace, "secrets", name, {"metadata": {"labels": {LABEL: value}}})
 
 
-def mounted(place: Place, name: str) -> set[str]:
+def mounted(operator: OperatorHarness, name: str) -> set[str]:
     """The Secrets that the refresh's CronJob mounts."""
-    template: Any = (place.cronjob(name) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    template: Any = (operator.cronjob(name) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return {volume["secret"]["secretName"] for volume in template["volumes"] if "secret" in volume}
 
 
-def off(place: Place, name: str) -> bool:
-    return bool((place.cronjob(name) or {})["spec"]["suspend"])
+def off(operator: OperatorHarness, name: str) -> bool:
+    return bool((operator.cronjob(name) or {})["spec"]["suspend"])
 
 
-def said(place: Place, name: str) -> str:
-    return str(next((each["message"] for each in place.status(name).get("conditions", []) if each["type"] == "Ready"), ""))
+def said(operator: OperatorHarness, name: str) -> str:
+    return str(next((each["message"] for each in operator.status(name).get("conditions", []) if each["type"] == "Ready"), ""))
 
 
-def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled: Place):
+def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled: OperatorHarness):
     """It is stalled and says which are missing what; requests wait; nobody has to touch it once they have the label."""
-    place = labelled
-    place.refresh("one", token="now")
-    place.until(lambda: place.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
-    assert place.condition("one", "Stalled")[0] == "True"
-    assert said(place, "one").count("it has no label dashboards.sigeti.io/allow=true") == 3
-    assert "the Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(place, "one")
-    assert "the Secret slack (spec.notifications[0].slack.webhookSecretRef)" in said(place, "one")
-    assert (mounted(place, "one"), off(place, "one"), place.jobs("one")) == (set(), True, [])
+    operator = labelled
+    operator.refresh("one", token="now")
+    operator.until(lambda: operator.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
+    assert operator.condition("one", "Stalled")[0] == "True"
+    assert said(operator, "one").count("it has no label dashboards.sigeti.io/allow=true") == 3
+    assert "the Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(operator, "one")
+    assert "the Secret slack (spec.notifications[0].slack.webhookSecretRef)" in said(operator, "one")
+    assert (mounted(operator, "one"), off(operator, "one"), operator.jobs("one")) == (set(), True, [])
     for name in READY:
-        allow(place, name)
-    place.until(lambda: place.condition("one", "Ready")[0] == "True", 30, "one")
-    place.until(lambda: mounted(place, "one") == READY and not off(place, "one"), 20, "one")
-    place.run_of("one")
+        allow(operator, name)
+    operator.until(lambda: operator.condition("one", "Ready")[0] == "True", 30, "one")
+    operator.until(lambda: mounted(operator, "one") == READY and not off(operator, "one"), 20, "one")
+    operator.run_of("one")
 
 
-def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: Place):
+def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: OperatorHarness):
     """Whoever edits a refresh gains nothing; the control: the edit to an allowed one works. One that is not there is not allowed either."""
-    place = labelled
+    operator = labelled
     for name in READY:
-        allow(place, name)
-    place.refresh("two")
-    place.ready("two")
-    place.edit("two", warehouse={"secretRef": {"name": "keep"}})
-    place.until(lambda: place.condition("two", "Ready") == ("False", "SecretNotAllowed"), 20, "two")
-    place.until(lambda: mounted(place, "two") == {"slack", "smtp"} and off(place, "two"), 20, "two")
-    place.edit("two", warehouse={"secretRef": {"name": "nowhere"}})
-    place.until(lambda: "there is none with the label" in said(place, "two"), 20, "two")
-    place.secret("other", WAREHOUSE)
-    allow(place, "other")
-    place.edit("two", warehouse={"secretRef": {"name": "other"}})
-    place.until(lambda: place.condition("two", "Ready")[0] == "True" and not off(place, "two"), 20, "two")
-    assert mounted(place, "two") == {"other", "slack", "smtp"}
+        allow(operator, name)
+    operator.refresh("two")
+    operator.ready("two")
+    operator.edit("two", warehouse={"secretRef": {"name": "keep"}})
+    operator.until(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed"), 20, "two")
+    operator.until(lambda: mounted(operator, "two") == {"slack", "smtp"} and off(operator, "two"), 20, "two")
+    operator.edit("two", warehouse={"secretRef": {"name": "nowhere"}})
+    operator.until(lambda: "there is none with the label" in said(operator, "two"), 20, "two")
+    operator.secret("other", WAREHOUSE)
+    allow(operator, "other")
+    operator.edit("two", warehouse={"secretRef": {"name": "other"}})
+    operator.until(lambda: operator.condition("two", "Ready")[0] == "True" and not off(operator, "two"), 20, "two")
+    assert mounted(operator, "two") == {"other", "slack", "smtp"}
     # What was allowed is asked for again at each resync.
-    allow(place, "other", "false")
-    place.until(lambda: place.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(place, "two"), 20, "two")
+    allow(operator, "other", "false")
+    operator.until(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(operator, "two"), 20, "two")
 
 
 @pytest.fixture(scope="module")
-def listed(places: Callable[..., Place]) -> Place:
+def listed(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator that goes by names, and may not notify."""
-    place = places(SECRETS_POLICY="Listed", SECRETS_ALLOWED="warehouse,sl?ck", NOTIFY="false")
-    place.start()
-    return place
+    operator = create_operator(SECRETS_POLICY="Listed", SECRETS_ALLOWED="warehouse,sl?ck", NOTIFY="false")
+    operator.start()
+    return operator
 
 
-def test_a_list_allows_names_and_patterns(listed: Place):
+def test_a_list_allows_names_and_patterns(listed: OperatorHarness):
     """What it does not name is refused; the operator need not ask for a Secret then."""
-    place = listed
-    place.refresh("three")
-    place.until(lambda: place.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
+    operator = listed
+    operator.refresh("three")
+    operator.until(lambda: operator.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
     refused = "the Secret smtp (spec.notifications[1].email.smtpSecretRef) is not allowed"
-    assert said(place, "three") == f"{refused}: secrets.allowed of the operator's chart does not list it"
-    place.edit("three", notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}])
-    place.ready("three")
-    assert mounted(place, "three") == {"warehouse", "slack"}
+    assert said(operator, "three") == f"{refused}: secrets.allowed of the operator's chart does not list it"
+    operator.edit("three", notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}])
+    operator.ready("three")
+    assert mounted(operator, "three") == {"warehouse", "slack"}
 
 
-def test_an_operator_that_may_not_notify_tells_nobody(listed: Place):
+def test_an_operator_that_may_not_notify_tells_nobody(listed: OperatorHarness):
     """A run that died is in the status and an event, as ever; test_telling is the control."""
-    place = listed
+    operator = listed
     with WebServer() as slack:
-        place.secret("slack", {"url": slack.url})
-        place.refresh(
+        operator.secret("slack", {"url": slack.url})
+        operator.refresh(
             "four",
             token="one",
             retries=0,
             notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}],
         )
-        job = place.run_of("four")
-        place.end(job, 137, reason="OOMKilled")
-        assert place.concluded("four", job)["reason"] == "OOMKilled"
-        place.until(lambda: "RunFailed" in dict(place.events("four")), 20, "four")
+        job = operator.run_of("four")
+        operator.end(job, 137, reason="OOMKilled")
+        assert operator.concluded("four", job)["reason"] == "OOMKilled"
+        operator.until(lambda: "RunFailed" in dict(operator.events("four")), 20, "four")
         # A further run shows that all that followed from the first one is done.
-        place.request("four", "two")
-        place.run_of("four")
+        operator.request("four", "two")
+        operator.run_of("four")
         assert slack.asked == []
-    assert "NotificationFailed" not in json.dumps(place.events("four"))
+    assert "NotificationFailed" not in json.dumps(operator.events("four"))

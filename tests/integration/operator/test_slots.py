@@ -11,7 +11,7 @@ from functools import partial
 import pytest
 
 from support.eventually import eventually
-from support.place import Place
+from support.operator_harness import OperatorHarness
 
 MARGIN = timedelta(seconds=15)
 """What the preparations may take."""
@@ -19,29 +19,29 @@ MARGIN = timedelta(seconds=15)
 
 @dataclass
 class Minute:
-    """What is there after a slot has come: one place with the operator, one where it was killed before."""
+    """What is there after a slot has come: one namespace where the operator runs, one where it was killed before."""
 
-    awake: Place
-    alone: Place
+    awake: OperatorHarness
+    alone: OperatorHarness
 
 
-def bare_cronjob(place: Place, name: str, schedule: str, suspend: bool) -> None:
+def bare_cronjob(operator: OperatorHarness, name: str, schedule: str, suspend: bool) -> None:
     """A CronJob that nobody keeps: shows what the controller makes of the same change."""
     template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
     spec = {"schedule": schedule, "suspend": suspend, "startingDeadlineSeconds": 300, "jobTemplate": template}
     body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
-    place.api.create(place.namespace, "cronjobs", body)
+    operator.api.create(operator.namespace, "cronjobs", body)
 
 
-def jobs_of_cronjob(place: Place, name: str) -> list[str]:
+def jobs_of_cronjob(operator: OperatorHarness, name: str) -> list[str]:
     """The Jobs that a CronJob owns."""
-    jobs = place.api.items(place.namespace, "jobs")
+    jobs = operator.api.items(operator.namespace, "jobs")
     return [job["metadata"]["name"] for job in jobs if any(owner["name"] == name for owner in job["metadata"].get("ownerReferences", []))]
 
 
-def fired(place: Place, name: str) -> bool:
+def fired(operator: OperatorHarness, name: str) -> bool:
     """Whether a CronJob has made a Job."""
-    return jobs_of_cronjob(place, name) != []
+    return jobs_of_cronjob(operator, name) != []
 
 
 def coming_minute() -> datetime:
@@ -50,11 +50,11 @@ def coming_minute() -> datetime:
 
 
 @pytest.fixture(scope="module")
-def minute(places) -> Minute:
+def minute(create_operator) -> Minute:
     """The slot has come, and what was suspended or scheduled otherwise over it has been changed since."""
-    awake, alone = places(), places()
-    for place in (awake, alone):
-        place.start()
+    awake, alone = create_operator(), create_operator()
+    for operator in (awake, alone):
+        operator.start()
     slot = coming_minute()
     this_minute = f"{slot.minute} {slot.hour} * * *"
     alone.refresh("lonely", schedule=this_minute)

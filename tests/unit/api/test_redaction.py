@@ -241,7 +241,7 @@ def cutting(package: str) -> set[str]:
 
 
 def test_a_text_is_cut_by_the_redactor_alone():
-    """`reporters` and `log_output` cut what is redacted already, `loader` what names Secrets and holds none; the operator is the control."""
+    """`reporters` and `log_output` cut what is already redacted, `loader` what holds no secrets; the operator is the control."""
     assert cutting("runner/src") == {"reporters.py", "log_output.py", "loader.py"}
     assert cutting("notify/src") == set()
     assert cutting("operator/src")

@@ -1,4 +1,4 @@
-"""A namespace of a control plane with the operator as its chart installs it, and no nodes: tests play the part of the pods."""
+"""The operator as a process, installed by its chart into a namespace of a real API server without nodes; tests play the kubelet."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ POLICY = ("admissionPolicy.enabled=true", "runner.image.tag=test")
 
 
 @dataclass
-class Place:
-    """One namespace, and the operator that watches it."""
+class OperatorHarness:
+    """A namespace, the operator that watches it, and what a user, a kubelet or a runner does there."""
 
     api: ApiServer
     kubectl: Kubectl
@@ -79,7 +79,7 @@ class Place:
         assert self._process, "the operator is not running"
         return self._process.pid
 
-    def replica(self, name: str, port: int) -> Place:
+    def replica(self, name: str, port: int) -> OperatorHarness:
         """Another operator of this namespace, which shares a Lease with its like; to be started and stopped on its own."""
         lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
         return replace(self, settings={**self.settings, **lease, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}, _process=None)
