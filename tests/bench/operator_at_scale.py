@@ -64,12 +64,12 @@ class Bench:
         """All refreshes at once, until each of them says that it is ready (to a second); then everything of theirs is looked for."""
         started = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
-            list(pool.map(self.operator.refresh, self.names))
+            list(pool.map(self.operator.create_refresh, self.names))
         created = time.monotonic() - started
         # one by one first: a list of them all, asked for again and again, would take the API server more than the operator does
         for name in self.random.sample(self.names, min(50, len(self.names))) + self.names[-10:]:
             eventually(partial(self._is_scheduled, name), within=900, every=0.2)
-        eventually(lambda: self.ready() == len(self.names), within=300, every=1, context=lambda: self.operator.story(""))
+        eventually(lambda: self.ready() == len(self.names), within=300, every=1, context=lambda: self.operator.describe(""))
         self.samples.add("created_seconds", time.monotonic() - started)
         self.samples.notes.append(f"the creation of {len(self.names)} refreshes by this program alone took {created:.1f} s of it")
         for plural, pattern in KEPT.items():
@@ -137,7 +137,7 @@ class Bench:
         for number in range(count):
             refresh = self.random.choice(self.names)
             schedule = f"{number % 60} {number // 60} 1 1 *"
-            self.operator.edit(refresh, schedule=schedule)
+            self.operator.patch_spec(refresh, schedule=schedule)
             self.samples.add(name, self._seconds_until(partial(self._scheduled, refresh, schedule)))
 
     def finish(self, count: int, name: str = "finish_seconds") -> None:
@@ -146,9 +146,9 @@ class Bench:
             self.samples.add(name, *pool.map(self._finish, self.random.sample(self.names, count)))
 
     def _finish(self, refresh: str) -> float:
-        self.operator.request(refresh, f"t{time.monotonic_ns()}")
-        job = self.operator.run_of(refresh, within=60)
-        self.operator.end(job)
+        self.operator.request_run(refresh, f"t{time.monotonic_ns()}")
+        job = self.operator.wait_for_job(refresh, within=60)
+        self.operator.end_pod(job)
         eventually(lambda: self._ended(job), within=60, every=POLL)
         return self._seconds_until(lambda: any(run["id"] == job for run in self.operator.status(refresh).get("history", [])))
 
@@ -172,7 +172,7 @@ class Bench:
         writes = self.writes()
         started = time.monotonic()
         self.operator.start()
-        eventually(lambda: self.operator.answers(ready_url), within=120, every=0.05, context=lambda: self.operator.story(""))
+        eventually(lambda: self.operator.responds(ready_url), within=120, every=0.05, context=lambda: self.operator.describe(""))
         self.samples.add("restart_seconds", time.monotonic() - started)
         # the first minutes' worth of looks is done by then: all that a restart could set off
         time.sleep(10)
@@ -248,7 +248,7 @@ def measure(options: argparse.Namespace) -> Path:
     lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": "bench", "RECHECK": "15s", "LOST_AFTER": "3m"}
     with operator_in(paths_of(os.environ), {"HEALTH_ENDPOINT": f"{health}/healthz", **lease}) as operator:
         operator.start()
-        eventually(lambda: operator.answers(f"{health}/readyz"), within=30)
+        eventually(lambda: operator.responds(f"{health}/readyz"), within=30)
         bench = Bench(operator, samples, options.count)
         steps: list[tuple[str, Callable[[], Any]]] = [
             ("create", bench.create_all),

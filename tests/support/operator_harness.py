@@ -26,7 +26,7 @@ REFRESHES = "dashboardrefreshes"
 WAREHOUSE = {"host": "db", "dbname": "warehouse", "user": "dbt", "password": "p%40:/'\"$"}
 
 POLICY = ("admissionPolicy.enabled=true", "runner.image.tag=test")
-"""Values of the chart that keep the operator's token to its own objects; the image is the one of the settings below."""
+"""Chart values that limit the operator's token to its own objects; the image is that of `start`."""
 
 
 @dataclass
@@ -39,23 +39,23 @@ class OperatorHarness:
     home: Path
     settings: Mapping[str, str] = field(default_factory=dict)
     program: tuple[str, ...] = ("-m", "refresh_operator")
-    """What Python is to run as the operator."""
+    """Arguments of Python that run the operator."""
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def namespace(self) -> str:
-        """Name of the namespace."""
+        """The namespace that the operator watches."""
         return self.kubectl.namespace
 
     @property
     def log(self) -> Path:
-        """What the operator wrote, over all its lives."""
+        """Log of the operator, over all restarts."""
         return self.home / f"{self.namespace}.log"
 
     def prepare(self, *values: str) -> None:
-        """Make the namespace with a warehouse's Secret, and the operator's permissions from the chart with these values."""
+        """Create the namespace, the warehouse Secret, and the operator's permissions from the chart with these values."""
         self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
-        self.secret("warehouse", WAREHOUSE)
+        self.create_secret("warehouse", WAREHOUSE)
         self.install(*values, only="templates/rbac.yaml")
         if POLICY[0] in values:
             self.install(*values, only="templates/admissionpolicy.yaml")
@@ -69,31 +69,31 @@ class OperatorHarness:
         command = [str(self.helm), "template", "op", str(ROOT / "deploy/helm"), "-n", self.namespace, *(["-s", only] if only else [])]
         command += [word for value in values for word in ("--set", value)]
         rendered = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-        # kubectl takes the objects of one namespace at a time, or of none
+        # kubectl applies objects of one namespace at a time, or of none
         for namespace, objects in groupby(filter(None, yaml.safe_load_all(rendered)), lambda each: each["metadata"].get("namespace")):
             self.kubectl.within(namespace or self.namespace).apply(yaml.safe_dump_all(objects))
 
     @property
     def pid(self) -> int:
-        """The operator's process."""
+        """Process id of the operator."""
         assert self._process, "the operator is not running"
         return self._process.pid
 
     def replica(self, name: str, port: int) -> OperatorHarness:
-        """Another operator of this namespace, which shares a Lease with its like; to be started and stopped on its own."""
+        """Return another replica for this namespace; replicas share a Lease and are started and stopped one by one."""
         lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
         return replace(self, settings={**self.settings, **lease, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}, _process=None)
 
     @staticmethod
-    def answers(url: str) -> bool:
-        """Whether a probe is answered with 200."""
+    def responds(url: str) -> bool:
+        """Return whether a probe answers 200."""
         try:
             return httpx.get(url, trust_env=False, timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
     def start(self) -> None:
-        """Start the operator, with the permissions of its chart and no others."""
+        """Start the operator with the permissions that its chart grants."""
         environment = {
             "PATH": os.environ["PATH"],
             "KUBECONFIG": str(self.home / f"{self.namespace}.kubeconfig"),
@@ -110,7 +110,7 @@ class OperatorHarness:
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End the operator, and return its exit code."""
+        """Stop the operator; return its exit code, 0 where it does not run."""
         if self._process is None:
             return 0
         self._process.send_signal(number)
@@ -119,26 +119,26 @@ class OperatorHarness:
         return code
 
     def freeze(self) -> None:
-        """Stop the operator in mid-step, as a machine under pressure does."""
+        """Freeze the process, as a machine under pressure does."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue a frozen process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def wait(self, within: float) -> int:
-        """Wait until the operator ends by itself, and return its exit code."""
+        """Wait until the operator exits by itself; return its exit code."""
         assert self._process, "the operator is not running"
         code = self._process.wait(timeout=within)
         self._process = None
         return code
 
-    def secret(self, name: str, content: Mapping[str, str]) -> None:
-        """Make a Secret."""
+    def create_secret(self, name: str, content: Mapping[str, str]) -> None:
+        """Create a Secret."""
         self.api.create(self.namespace, "secrets", {"metadata": {"name": name}, "stringData": dict(content)})
 
-    def refresh(self, name: str, token: str | None = None, **changes: Any) -> Json:
-        """Make a refresh like the phase 2 sample that is never due by itself, with changes to its spec."""
+    def create_refresh(self, name: str, token: str | None = None, **changes: Any) -> Json:
+        """Create a refresh from the phase 2 sample, with changes to its spec; its schedule is due once a year."""
         annotations = {"dashboards.sigeti.io/requestedAt": token} if token else {}
         body = {
             "apiVersion": "dashboards.sigeti.io/v1alpha1",
@@ -148,68 +148,69 @@ class OperatorHarness:
         }
         return self.api.create(self.namespace, REFRESHES, body)
 
-    def edit(self, name: str, **changes: Any) -> None:
-        """Change fields of a refresh's spec."""
+    def patch_spec(self, name: str, **changes: Any) -> None:
+        """Merge changes into a refresh's spec."""
         self.api.patch(self.namespace, REFRESHES, name, {"spec": changes})
 
-    def request(self, name: str, token: str) -> None:
-        """Ask for a run, as users do."""
+    def request_run(self, name: str, token: str) -> None:
+        """Request a run by annotation, as users do."""
         self.api.patch(self.namespace, REFRESHES, name, {"metadata": {"annotations": {"dashboards.sigeti.io/requestedAt": token}}})
 
     def annotate(self, name: str, **values: str) -> None:
-        """Set our annotations on a refresh, as users do."""
+        """Set annotations of our group on a refresh, as users do."""
         annotations = {f"dashboards.sigeti.io/{key}": value for key, value in values.items()}
         self.api.patch(self.namespace, REFRESHES, name, {"metadata": {"annotations": annotations}})
 
-    def seen(self, name: str) -> Json:
-        """A refresh as it is now."""
+    def get_refresh(self, name: str) -> Json:
+        """Return a refresh as it is now."""
         found = self.api.get(self.namespace, REFRESHES, name)
         assert found is not None, f"no refresh {name}"
         return found
 
     def status(self, name: str) -> Json:
-        """Its status."""
-        return dict(self.seen(name).get("status", {}))
+        """Return a refresh's status."""
+        return dict(self.get_refresh(name).get("status", {}))
 
     def condition(self, name: str, kind: str) -> tuple[str, str]:
-        """Status and reason of one of its conditions; empty before there is one."""
+        """Return status and reason of a condition; empty where it is missing."""
         found = [each for each in self.status(name).get("conditions", []) if each["type"] == kind]
         return (found[0]["status"], found[0]["reason"]) if found else ("", "")
 
     def cronjob(self, name: str) -> Json | None:
-        """Its CronJob; None if there is none."""
+        """Return a refresh's CronJob; None where it has none."""
         return self.api.get(self.namespace, "cronjobs", name)
 
     def jobs(self, name: str) -> list[Json]:
-        """Its Jobs."""
+        """Return a refresh's Jobs."""
         return self.api.items(self.namespace, "jobs", f"dashboards.sigeti.io/refresh={name}")
 
-    def ready(self, name: str) -> None:
-        """Wait until a refresh is ready."""
-        eventually(lambda: self.condition(name, "Ready")[0] == "True", within=60, context=lambda: self.story(name))
+    def wait_until_ready(self, name: str) -> None:
+        """Wait until the condition Ready is True."""
+        eventually(lambda: self.condition(name, "Ready")[0] == "True", within=60, context=lambda: self.describe(name))
 
-    def until(self, check: Any, within: float = 45, of: str = "") -> Any:
-        """Wait for a truth; what is to be seen of the refresh `of` is told if it does not come."""
-        return eventually(check, within=within, context=lambda: self.story(of))
+    def wait_for(self, check: Any, within: float = 45, of: str = "") -> Any:
+        """Wait until `check` holds and return what it returns; on a timeout the error describes the refresh `of`."""
+        return eventually(check, within=within, context=lambda: self.describe(of))
 
-    def told(self, name: str, *reasons: str) -> None:
-        """Wait until each of these events was posted, and see that it was once: they follow the status that they speak of."""
-        self.until(lambda: set(reasons) <= {reason for reason, _ in self.events(name)}, 5, name)
+    def expect_events(self, name: str, *reasons: str) -> None:
+        """Assert that each of these events is posted exactly once; events follow the status within seconds."""
+        self.wait_for(lambda: set(reasons) <= {reason for reason, _ in self.events(name)}, 5, name)
         posted = [reason for reason, _ in self.events(name)]
-        assert [posted.count(reason) for reason in reasons] == [1] * len(reasons)
+        counts = {reason: posted.count(reason) for reason in reasons}
+        assert set(counts.values()) == {1}, f"each of these events should be posted once: {counts}"
 
-    def run_of(self, name: str, within: float = 45) -> str:
-        """Wait for a refresh's only unfinished Job, and return its name."""
+    def wait_for_job(self, name: str, within: float = 45) -> str:
+        """Wait for a Job that is not in the history yet; return its name."""
 
         def unfinished() -> str | None:
             known = {run["id"] for run in self.status(name).get("history", [])}
             names = [job["metadata"]["name"] for job in self.jobs(name)]
             return next((each for each in names if each not in known), None)
 
-        return str(self.until(unfinished, within, name))
+        return str(self.wait_for(unfinished, within, name))
 
-    def pod_of(self, job: str) -> Json:
-        """Wait for a Job's pod that has not ended, and return it."""
+    def wait_for_pod(self, job: str) -> Json:
+        """Wait for a Job's pod that has not ended; return it."""
 
         def unfinished() -> Json | None:
             pods = self.api.items(self.namespace, "pods", f"batch.kubernetes.io/job-name={job}")
@@ -217,19 +218,19 @@ class OperatorHarness:
 
         return dict(eventually(unfinished, within=45))
 
-    def play(self, job: str, phase: str, state: Json | None = None, **status: Any) -> None:
-        """Be the kubelet: the state of the container of a Job's pod."""
+    def set_pod_status(self, job: str, phase: str, state: Json | None = None, **status: Any) -> None:
+        """Play the kubelet: write phase and container state of a Job's pod."""
         container = {"name": "runner", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state or {}}
         body = {"status": {"phase": phase, "containerStatuses": [container] if state else [], **status}}
-        self.api.patch(self.namespace, "pods", self.pod_of(job)["metadata"]["name"], body, status=True)
+        self.api.patch(self.namespace, "pods", self.wait_for_pod(job)["metadata"]["name"], body, status=True)
 
-    def end(self, job: str, code: int = 0, message: str = "", reason: str = "Error", **status: Any) -> None:
-        """Be the kubelet: the container of a Job's pod ends with this exit code and termination message."""
+    def end_pod(self, job: str, code: int = 0, message: str = "", reason: str = "Error", **status: Any) -> None:
+        """Play the kubelet: end the container of a Job's pod with an exit code and a termination message."""
         ended = {"exitCode": code, "reason": "Completed" if code == 0 else reason, "message": message}
-        self.play(job, "Failed" if code else "Succeeded", {"terminated": ended}, **status)
+        self.set_pod_status(job, "Failed" if code else "Succeeded", {"terminated": ended}, **status)
 
-    def report(self, name: str, job: str, **changes: Any) -> None:
-        """Be the runner: write status.run."""
+    def report_run(self, name: str, job: str, **changes: Any) -> None:
+        """Play the runner: write `status.run` of a run that succeeded, with changes."""
         run = {
             "id": job,
             "generation": 1,
@@ -252,17 +253,19 @@ class OperatorHarness:
         }
         self.api.apply_status(self.namespace, name, body, "refresh-runner")
 
-    def concluded(self, name: str, job: str, within: float = 60) -> Json:
-        """Wait for the operator's entry of a run in the history, and return it."""
-        return dict(self.until(lambda: next((run for run in self.status(name).get("history", []) if run["id"] == job), None), within, name))
+    def wait_for_history(self, name: str, job: str, within: float = 60) -> Json:
+        """Wait for a run's entry in `status.history`; return it."""
+        return dict(
+            self.wait_for(lambda: next((run for run in self.status(name).get("history", []) if run["id"] == job), None), within, name)
+        )
 
     def events(self, name: str) -> list[tuple[str, str]]:
-        """Reasons and messages of the events on a refresh, oldest first."""
+        """Return reasons and messages of a refresh's events, oldest first."""
         found = [each for each in self.api.items(self.namespace, "events") if each["involvedObject"]["name"] == name]
         return [(each["reason"], each["message"]) for each in sorted(found, key=lambda each: each["metadata"]["creationTimestamp"])]
 
-    def story(self, name: str) -> str:
-        """What a person would look at."""
+    def describe(self, name: str) -> str:
+        """Return what helps to debug: the refresh, objects and events of the namespace, and the end of the operator's log."""
         refresh = self.kubectl.attempt("get", "dr", name, "-o", "yaml").stdout if name else ""
         lines = self.log.read_text().splitlines()[-25:] if self.log.exists() else []
         return "\n".join([refresh, self.kubectl.story(), "--- operator", *lines])

@@ -100,8 +100,8 @@ def pods_that_succeed(operator: OperatorHarness) -> Iterator[None]:
         if pods and name not in ended:
             ended.add(name)
             with suppress(AssertionError):  # somebody has cancelled it meanwhile
-                operator.report(labels["dashboards.sigeti.io/refresh"], name)
-                operator.end(name)
+                operator.report_run(labels["dashboards.sigeti.io/refresh"], name)
+                operator.end_pod(name)
 
     thread = threading.Thread(target=play, daemon=True)
     thread.start()

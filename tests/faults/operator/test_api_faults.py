@@ -56,15 +56,15 @@ def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(create_operator, fa
     with FaultyApi(operator.kubectl.kubeconfig, three_times) as proxy:
         proxy.lead_through(operator.home / f"{operator.namespace}.kubeconfig")
         operator.start()
-        operator.refresh("f6", token="one")
-        operator.until(lambda: proxy.hits == [fault] * 3, 40, "f6")
-        job = operator.run_of("f6")
-        operator.until(lambda: operator.status("f6").get("lastHandledRequestAt") == "one", 40, "f6")
-        operator.ready("f6")
-        operator.end(job)
-        assert operator.concluded("f6", job, within=40)["outcome"] == "Succeeded"
+        operator.create_refresh("f6", token="one")
+        operator.wait_for(lambda: proxy.hits == [fault] * 3, 40, "f6")
+        job = operator.wait_for_job("f6")
+        operator.wait_for(lambda: operator.status("f6").get("lastHandledRequestAt") == "one", 40, "f6")
+        operator.wait_until_ready("f6")
+        operator.end_pod(job)
+        assert operator.wait_for_history("f6", job, within=40)["outcome"] == "Succeeded"
         assert [each["metadata"]["name"] for each in operator.jobs("f6")] == [job]
-        operator.until(lambda: at_rest(operator), 60, "f6")
+        operator.wait_for(lambda: at_rest(operator), 60, "f6")
         written = len([each for each in proxy.seen if each[0] != "GET"])
         time.sleep(5)
         assert len([each for each in proxy.seen if each[0] != "GET"]) == written
@@ -91,8 +91,8 @@ def test_f18_clocks_are_five_minutes_apart(apart):
     """The operator's, and those of the nodes: a slot has one run, none is missed, no duration is negative."""
     slot = (datetime.now(UTC) + timedelta(seconds=80)).replace(second=0, microsecond=0)
     for operator, minutes in apart:
-        operator.refresh("f18", schedule=f"{slot.minute} {slot.hour} * * *")
-        operator.ready("f18")
+        operator.create_refresh("f18", schedule=f"{slot.minute} {slot.hour} * * *")
+        operator.wait_until_ready("f18")
         assert re.search(
             rf"clock is {-60 * minutes} s behind|clock is {-60 * minutes - 1} s behind", operator.log.read_text()
         )  # the fault hit
@@ -100,12 +100,12 @@ def test_f18_clocks_are_five_minutes_apart(apart):
         assert abs(datetime.fromisoformat(told) - datetime.now(UTC)) < timedelta(minutes=1)
     time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()))
     for operator, minutes in apart:
-        job = operator.run_of("f18", within=40)
+        job = operator.wait_for_job("f18", within=40)
         there = datetime.now(UTC) + timedelta(minutes=minutes)
         times = {"startTime": there, "heartbeatTime": there - timedelta(minutes=2 * minutes), "completionTime": there}
-        operator.report("f18", job, **{name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in times.items()})
-        operator.end(job)
-        run = operator.concluded("f18", job)
+        operator.report_run("f18", job, **{name: moment.strftime("%Y-%m-%dT%H:%M:%SZ") for name, moment in times.items()})
+        operator.end_pod(job)
+        run = operator.wait_for_history("f18", job)
         assert datetime.fromisoformat(run["startTime"]) <= datetime.fromisoformat(run["completionTime"])
         assert run["outcome"] == "Succeeded"
         assert "-" not in run["duration"]
@@ -120,16 +120,16 @@ def test_f18_clocks_are_five_minutes_apart(apart):
 def test_f27_a_thousand_runs_of_one_refresh(fresh_operator):
     """The history stays short and the resource small, whatever the runs say; afterwards the operator is at rest."""
     fresh_operator.start()
-    fresh_operator.refresh("f27")
-    fresh_operator.ready("f27")
+    fresh_operator.create_refresh("f27")
+    fresh_operator.wait_until_ready("f27")
     template = (fresh_operator.cronjob("f27") or {})["spec"]["jobTemplate"]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: come_and_go(fresh_operator.api, fresh_operator.namespace, template, number), range(1000)))
-    fresh_operator.until(lambda: at_rest(fresh_operator), 120, "f27")
+    fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120, "f27")
     status = fresh_operator.status("f27")
     assert len(status["history"]) == 10
     assert status["consecutiveFailures"] > 10  # the fault hit: many more were told than are kept
-    assert len(json.dumps(fresh_operator.seen("f27"))) < 64_000
+    assert len(json.dumps(fresh_operator.get_refresh("f27"))) < 64_000
     assert status.get("active", []) == []
 
 
@@ -156,9 +156,9 @@ def test_f32_operator_and_runs_live_in_a_restricted_namespace(fresh_operator):
     with pytest.raises(AssertionError, match="PodSecurity"):
         fresh_operator.api.create(fresh_operator.namespace, "pods", bare)
     fresh_operator.install("operator.replicas=2", "caBundle.configMap=ca", "networkPolicy.enabled=true")
-    fresh_operator.until(
+    fresh_operator.wait_for(
         lambda: len(fresh_operator.api.items(fresh_operator.namespace, "pods", "app.kubernetes.io/name=dashboard-refresh")) == 2, 30
     )
     fresh_operator.start()
-    fresh_operator.refresh("f32", token="one")
-    fresh_operator.pod_of(fresh_operator.run_of("f32"))
+    fresh_operator.create_refresh("f32", token="one")
+    fresh_operator.wait_for_pod(fresh_operator.wait_for_job("f32"))

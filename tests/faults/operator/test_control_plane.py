@@ -25,27 +25,27 @@ def jobs(operator: OperatorHarness, name: str) -> list[str]:
 def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(fresh_operator):
     """The run ends and reports; afterwards there is one entry, and no second Job."""
     fresh_operator.start()
-    fresh_operator.refresh("f1", token="one")
-    job = fresh_operator.run_of("f1")
-    fresh_operator.play(job, "Running", {"running": {}})
-    fresh_operator.until(lambda: fresh_operator.status("f1").get("active"), 20, "f1")
+    fresh_operator.create_refresh("f1", token="one")
+    job = fresh_operator.wait_for_job("f1")
+    fresh_operator.set_pod_status(job, "Running", {"running": {}})
+    fresh_operator.wait_for(lambda: fresh_operator.status("f1").get("active"), 20, "f1")
     fresh_operator.stop(signal.SIGKILL)
-    fresh_operator.report("f1", job)
-    fresh_operator.end(job)
+    fresh_operator.report_run("f1", job)
+    fresh_operator.end_pod(job)
     time.sleep(3)
     assert entries(fresh_operator, "f1") == []  # the fault hit: nobody has told of the end
     fresh_operator.start()
-    assert fresh_operator.concluded("f1", job, within=40)["outcome"] == "Succeeded"
+    assert fresh_operator.wait_for_history("f1", job, within=40)["outcome"] == "Succeeded"
     assert (entries(fresh_operator, "f1"), jobs(fresh_operator, "f1")) == ([job], [job])
 
 
 def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: ControlPlane):
     """For a minute; the result arrives afterwards, the operator was not started anew, nothing ran twice."""
     fresh_operator.start()
-    fresh_operator.refresh("f5", token="one")
-    job = fresh_operator.run_of("f5")
-    fresh_operator.play(job, "Running", {"running": {}})
-    fresh_operator.until(lambda: fresh_operator.status("f5").get("active"), 20, "f5")
+    fresh_operator.create_refresh("f5", token="one")
+    job = fresh_operator.wait_for_job("f5")
+    fresh_operator.set_pod_status(job, "Running", {"running": {}})
+    fresh_operator.wait_for(lambda: fresh_operator.status("f5").get("active"), 20, "f5")
     process = fresh_operator.pid
     control_plane.stop_component("kube-apiserver")
     try:
@@ -54,13 +54,13 @@ def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: Con
         time.sleep(60)
     finally:
         control_plane.start_component("kube-apiserver")
-    fresh_operator.report("f5", job)
-    fresh_operator.end(job)
+    fresh_operator.report_run("f5", job)
+    fresh_operator.end_pod(job)
     # Kubernetes' own controller, which ends the Job, waits longer and longer for an API server that is away
-    assert fresh_operator.concluded("f5", job, within=150)["outcome"] == "Succeeded"
+    assert fresh_operator.wait_for_history("f5", job, within=150)["outcome"] == "Succeeded"
     assert (fresh_operator.pid, jobs(fresh_operator, "f5")) == (process, [job])
-    fresh_operator.request("f5", "two")
-    fresh_operator.until(lambda: fresh_operator.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
+    fresh_operator.request_run("f5", "two")
+    fresh_operator.wait_for(lambda: fresh_operator.status("f5").get("lastHandledRequestAt") == "two", 60, "f5")
 
 
 def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_plane: ControlPlane):
@@ -69,10 +69,10 @@ def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_pl
     try:
         for each in two:
             each.start()
-        fresh_operator.refresh("f5-two", token="one")
-        job = fresh_operator.run_of("f5-two")
-        fresh_operator.play(job, "Running", {"running": {}})
-        fresh_operator.until(lambda: fresh_operator.status("f5-two").get("active"), 45, "f5-two")
+        fresh_operator.create_refresh("f5-two", token="one")
+        job = fresh_operator.wait_for_job("f5-two")
+        fresh_operator.set_pod_status(job, "Running", {"running": {}})
+        fresh_operator.wait_for(lambda: fresh_operator.status("f5-two").get("active"), 45, "f5-two")
         control_plane.stop_component("kube-apiserver")
         try:
             with pytest.raises(Exception, match=r"refused|disconnected|reset"):
@@ -80,11 +80,11 @@ def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_pl
             time.sleep(30)
         finally:
             control_plane.start_component("kube-apiserver")
-        fresh_operator.report("f5-two", job)
-        fresh_operator.end(job)
-        assert fresh_operator.concluded("f5-two", job, within=90)["outcome"] == "Succeeded"
-        fresh_operator.request("f5-two", "two")
-        fresh_operator.until(lambda: fresh_operator.status("f5-two").get("lastHandledRequestAt") == "two", 60, "f5-two")
+        fresh_operator.report_run("f5-two", job)
+        fresh_operator.end_pod(job)
+        assert fresh_operator.wait_for_history("f5-two", job, within=90)["outcome"] == "Succeeded"
+        fresh_operator.request_run("f5-two", "two")
+        fresh_operator.wait_for(lambda: fresh_operator.status("f5-two").get("lastHandledRequestAt") == "two", 60, "f5-two")
         assert (entries(fresh_operator, "f5-two"), len(jobs(fresh_operator, "f5-two"))) == ([job], 2)
         lease = fresh_operator.api.get(fresh_operator.namespace, "leases", "op-dashboard-refresh") or {}
         assert lease["spec"]["holderIdentity"] in ("first", "second")
@@ -96,18 +96,18 @@ def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_pl
 def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
     """Each slot has its run; the operator then tells of each once, and calls none of them missed."""
     fresh_operator.start()
-    fresh_operator.refresh("f2", schedule="* * * * *")
-    fresh_operator.ready("f2")
+    fresh_operator.create_refresh("f2", schedule="* * * * *")
+    fresh_operator.wait_until_ready("f2")
     fresh_operator.stop(signal.SIGKILL)
     before = entries(fresh_operator, "f2")
     for count in (1, 2):
-        fresh_operator.until(lambda count=count: len(jobs(fresh_operator, "f2")) >= count, 90, "f2")
-        fresh_operator.end(jobs(fresh_operator, "f2")[-1])
+        fresh_operator.wait_for(lambda count=count: len(jobs(fresh_operator, "f2")) >= count, 90, "f2")
+        fresh_operator.end_pod(jobs(fresh_operator, "f2")[-1])
     assert entries(fresh_operator, "f2") == before == []  # the fault hit: nobody has told of them
     there = jobs(fresh_operator, "f2")
-    fresh_operator.edit("f2", suspend=True)
+    fresh_operator.patch_spec("f2", suspend=True)
     fresh_operator.start()
-    fresh_operator.until(lambda: set(there[:2]) <= set(entries(fresh_operator, "f2")), 60, "f2")
+    fresh_operator.wait_for(lambda: set(there[:2]) <= set(entries(fresh_operator, "f2")), 60, "f2")
     known = entries(fresh_operator, "f2")
     assert len(known) == len(set(known))
     assert fresh_operator.status("f2").get("missedRuns", 0) == 0
@@ -118,15 +118,15 @@ def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_p
     """The slot is caught up once, and is not called missed."""
     fresh_operator.start()
     slot = (datetime.now(UTC) + timedelta(seconds=75)).replace(second=0, microsecond=0)
-    fresh_operator.refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
-    fresh_operator.ready("f7")
+    fresh_operator.create_refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
+    fresh_operator.wait_until_ready("f7")
     control_plane.stop_component("kube-controller-manager")
     try:
         time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()) + 10)
         assert jobs(fresh_operator, "f7") == []  # the fault hit: the slot has passed
     finally:
         control_plane.start_component("kube-controller-manager")
-    fresh_operator.until(lambda: jobs(fresh_operator, "f7"), 60, "f7")
+    fresh_operator.wait_for(lambda: jobs(fresh_operator, "f7"), 60, "f7")
     time.sleep(5)
     assert len(jobs(fresh_operator, "f7")) == 1
     assert fresh_operator.status("f7").get("missedRuns", 0) == 0
@@ -135,18 +135,18 @@ def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_p
 def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, control_plane: ControlPlane):
     """A refresh is deleted and made again while nobody collects: it takes over what its namesake left, ends its run, and keeps it."""
     fresh_operator.start()
-    fresh_operator.refresh("namesake", token="one")
-    fresh_operator.ready("namesake")
-    job = fresh_operator.run_of("namesake")
+    fresh_operator.create_refresh("namesake", token="one")
+    fresh_operator.wait_until_ready("namesake")
+    job = fresh_operator.wait_for_job("namesake")
     left = fresh_operator.cronjob("namesake")["metadata"]
     control_plane.stop_component("kube-controller-manager")
     try:
         fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "namesake")
         time.sleep(5)
         assert fresh_operator.cronjob("namesake")["metadata"] == left  # the fault hit: it is there, and its owner is not
-        fresh_operator.refresh("namesake", schedule="0 0 2 2 *")
-        fresh_operator.ready("namesake")
-        fresh_operator.until(lambda: job not in jobs(fresh_operator, "namesake"), 20, "namesake")
+        fresh_operator.create_refresh("namesake", schedule="0 0 2 2 *")
+        fresh_operator.wait_until_ready("namesake")
+        fresh_operator.wait_for(lambda: job not in jobs(fresh_operator, "namesake"), 20, "namesake")
         assert fresh_operator.cronjob("namesake")["spec"]["schedule"] == "0 0 2 2 *"
     finally:
         control_plane.start_component("kube-controller-manager")
@@ -168,14 +168,14 @@ def test_f30_watches_that_go_silent(create_operator):
         told["clusters"][0]["cluster"]["server"] = f"https://127.0.0.1:{proxy.port}"
         config.write_text(json.dumps(told))
         operator.start()
-        operator.refresh("f30")
-        operator.ready("f30")
+        operator.create_refresh("f30")
+        operator.wait_until_ready("f30")
         time.sleep(5)
         assert proxy.silence() > 5
         operator.api.delete(operator.namespace, "cronjobs", "f30")
         time.sleep(4)
         assert operator.cronjob("f30") is None  # the fault hit: a watch would have told by now
-        operator.until(lambda: operator.cronjob("f30"), 75, "f30")
+        operator.wait_for(lambda: operator.cronjob("f30"), 75, "f30")
         operator.stop()
 
 
@@ -189,16 +189,16 @@ def test_f28_a_namespace_is_deleted_with_a_run_under_way(create_operator, first)
     kept, alone = create_operator(), create_operator()
     for operator in (kept, alone):
         operator.start()
-        operator.refresh("f28", token="one")
-        operator.play(operator.run_of("f28"), "Running", {"running": {}})
-        operator.until(lambda operator=operator: operator.status("f28").get("active"), 20, "f28")
+        operator.create_refresh("f28", token="one")
+        operator.set_pod_status(operator.wait_for_job("f28"), "Running", {"running": {}})
+        operator.wait_for(lambda operator=operator: operator.status("f28").get("active"), 20, "f28")
     alone.stop(signal.SIGKILL)
     for operator in (alone, kept):
         operator.api.delete("", "namespaces", operator.namespace)
     if first == "the operator":
         kept.stop()
-    kept.until(lambda: kept.api.get("", "namespaces", kept.namespace) is None, 60)
+    kept.wait_for(lambda: kept.api.get("", "namespaces", kept.namespace) is None, 60)
     assert alone.jobs("f28")
     alone.api.delete(alone.namespace, "jobs", alone.jobs("f28")[0]["metadata"]["name"])
-    alone.until(lambda: alone.api.get("", "namespaces", alone.namespace) is None, 120)
+    alone.wait_for(lambda: alone.api.get("", "namespaces", alone.namespace) is None, 120)
     kept.stop()

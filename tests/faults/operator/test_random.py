@@ -39,16 +39,16 @@ class Monkey:
         self.done[action.__name__] = self.done.get(action.__name__, 0) + 1
 
     def edit(self, name: str) -> None:
-        self.operator.edit(name, schedule=f"{self.random.randrange(60)} 0 1 1 *", dbt={"vars": {"a": None}})
+        self.operator.patch_spec(name, schedule=f"{self.random.randrange(60)} 0 1 1 *", dbt={"vars": {"a": None}})
 
     def suspend(self, name: str) -> None:
-        self.operator.edit(name, suspend=self.random.random() < 0.5)
+        self.operator.patch_spec(name, suspend=self.random.random() < 0.5)
 
     def break_spec(self, name: str) -> None:
-        self.operator.edit(name, dbt={"vars": {"a": 2**63}})
+        self.operator.patch_spec(name, dbt={"vars": {"a": 2**63}})
 
     def request(self, name: str) -> None:
-        self.operator.request(name, str(time.monotonic_ns()))
+        self.operator.request_run(name, str(time.monotonic_ns()))
 
     def cancel(self, name: str) -> None:
         for run in self.operator.status(name).get("active", []):
@@ -58,7 +58,7 @@ class Monkey:
         for pod in self.operator.api.items(self.operator.namespace, "pods", f"dashboards.sigeti.io/refresh={name}"):
             if pod["status"]["phase"] in ("Pending", "Running") and "deletionTimestamp" not in pod["metadata"]:
                 job = pod["metadata"]["labels"]["batch.kubernetes.io/job-name"]
-                self.operator.end(job, self.random.choice(codes))
+                self.operator.end_pod(job, self.random.choice(codes))
 
     def drift(self, name: str) -> None:
         if self.operator.cronjob(name):
@@ -70,7 +70,7 @@ class Monkey:
 
     def delete(self, name: str) -> None:
         self.operator.api.delete(self.operator.namespace, REFRESHES, name)
-        self.operator.refresh(name)
+        self.operator.create_refresh(name)
 
     def restart(self, _name: str) -> None:
         self.operator.stop(self.random.choice([signal.SIGKILL, signal.SIGTERM]))
@@ -106,24 +106,24 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operato
     fresh_operator.start()
     monkey = Monkey(fresh_operator, control_plane)
     for name in monkey.names:
-        fresh_operator.refresh(name)
+        fresh_operator.create_refresh(name)
     end = time.monotonic() + SECONDS
     while time.monotonic() < end:
         monkey.act()
         time.sleep(monkey.random.random())
     assert len(monkey.done) >= 11, f"seed {SEED}: {monkey.done}"
     for name in monkey.names:
-        fresh_operator.edit(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
+        fresh_operator.patch_spec(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
     for name in monkey.names:
         # what a deleted refresh left is Kubernetes' own to collect, which waits longer and longer for an API server that was away
-        fresh_operator.until(lambda name=name: fresh_operator.condition(name, "Ready")[0] == "True", 240, name)
+        fresh_operator.wait_for(lambda name=name: fresh_operator.condition(name, "Ready")[0] == "True", 240, name)
     for _ in range(4):
         for name in monkey.names:
             # Well, since Kubernetes doubles the time until the next pod with each that fails.
             monkey.end(name, [0])
-        fresh_operator.until(lambda: at_rest(fresh_operator), 120)
+        fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120)
     # A pod that was made just now is said not to have started after a while, whoever watches.
-    fresh_operator.until(lambda: at_rest(fresh_operator, SOON.total_seconds() + 3), 120)
+    fresh_operator.wait_for(lambda: at_rest(fresh_operator, SOON.total_seconds() + 3), 120)
     for name in monkey.names:
         assert all(fresh_operator.api.get(fresh_operator.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), (
             f"seed {SEED}"
@@ -137,4 +137,4 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operato
     time.sleep(15)
     after = versions(fresh_operator)
     changed = {key for key in settled.keys() | after.keys() if settled.get(key) != after.get(key)}
-    assert changed == set(), f"seed {SEED}: {changed}\n{fresh_operator.story('')}"
+    assert changed == set(), f"seed {SEED}: {changed}\n{fresh_operator.describe('')}"

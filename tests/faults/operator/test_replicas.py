@@ -22,7 +22,7 @@ def two(fresh_operator):
     for each in replicas:
         url = each.settings["HEALTH_ENDPOINT"].replace("healthz", "readyz")
         each.start()
-        fresh_operator.until(lambda url=url, each=each: each.answers(url), 30)
+        fresh_operator.wait_for(lambda url=url, each=each: each.responds(url), 30)
     assert holder(fresh_operator) == "first"
     yield replicas
     for each in replicas:
@@ -42,15 +42,15 @@ def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
     """Of thirty requests some are answered, some are not: within 20 seconds the other one works, and every request has one Job."""
     first, second = two
     for number in range(COUNT):
-        first.refresh(f"f4-{number}", token="one")
-    first.until(lambda: acknowledged(first) >= 2, 20)
+        first.create_refresh(f"f4-{number}", token="one")
+    first.wait_for(lambda: acknowledged(first) >= 2, 20)
     first.stop(signal.SIGKILL)
     done, killed = acknowledged(first), time.monotonic()
     assert 0 < done < COUNT  # the fault hit in the midst
-    second.until(lambda: holder(second) == "second", TAKEOVER)
-    second.until(lambda: acknowledged(second) > done, TAKEOVER)
+    second.wait_for(lambda: holder(second) == "second", TAKEOVER)
+    second.wait_for(lambda: acknowledged(second) > done, TAKEOVER)
     assert time.monotonic() - killed < TAKEOVER
-    second.until(lambda: acknowledged(second) == COUNT, 60)
+    second.wait_for(lambda: acknowledged(second) == COUNT, 60)
     owners = Counter(job["metadata"]["labels"]["dashboards.sigeti.io/refresh"] for job in first.api.items(first.namespace, "jobs"))
     assert owners == {f"f4-{number}": 1 for number in range(COUNT)}
     started = [reason for number in range(COUNT) for reason, _ in first.events(f"f4-{number}") if reason == "RunStarted"]
@@ -60,13 +60,13 @@ def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
 def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
     """It finds that another one works, and ends; what it was about to do is done once, by the other one."""
     first, second = two
-    first.refresh("frozen")
-    first.ready("frozen")
+    first.create_refresh("frozen")
+    first.wait_until_ready("frozen")
     process = first.pid
     first.freeze()
-    first.edit("frozen", schedule="7 7 1 1 *")
-    first.request("frozen", "one")
-    second.until(lambda: second.status("frozen").get("lastHandledRequestAt") == "one", TAKEOVER + 5, "frozen")
+    first.patch_spec("frozen", schedule="7 7 1 1 *")
+    first.request_run("frozen", "one")
+    second.wait_for(lambda: second.status("frozen").get("lastHandledRequestAt") == "one", TAKEOVER + 5, "frozen")
     assert holder(second) == "second"
     version = second.cronjob("frozen")["metadata"]["resourceVersion"]
     lines = len(first.log.read_text().splitlines())

@@ -44,7 +44,7 @@ TOLD_THEN = {
 
 
 @pytest.fixture
-def first_place(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
+def first_release(helm: Path, tmp_path: Path) -> Iterator[OperatorHarness]:
     """An operator on a server with the first CRD and one refresh of that time, with its status."""
     paths = paths_of(os.environ)
     plane = ControlPlane(paths.clusters / f"upgrade-{os.getpid()}", build(KUBE, paths.cache))
@@ -85,36 +85,36 @@ def image(operator: OperatorHarness) -> str:
     return str((operator.cronjob(NAME) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"])
 
 
-def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_place):
+def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_release):
     """It works as it is and keeps its history, the run its Job and pod; the CronJob follows the new image, and an event says so."""
-    first_place.kubectl("apply", "-f", str(ROOT / "crds"), "--server-side", "--force-conflicts")
-    first_place.settings = {"RUNNER_IMAGE": "refresh-runner:old"}
-    first_place.start()
-    first_place.ready(NAME)
-    assert [run["id"] for run in first_place.status(NAME)["history"]] == [f"{NAME}-29400000"]
-    assert first_place.jobs(NAME) == []  # what was answered then is not run again
-    first_place.request(NAME, "now")
-    job = first_place.run_of(NAME)
-    first_place.play(job, "Running", {"running": {}})
-    first_place.until(lambda: first_place.status(NAME).get("active"), 15, NAME)
-    before = first_place.api.get(first_place.namespace, "jobs", job)
-    corrected = drifts(first_place)
-    pod = first_place.pod_of(job)["metadata"]["uid"]
-    first_place.stop()
+    first_release.kubectl("apply", "-f", str(ROOT / "crds"), "--server-side", "--force-conflicts")
+    first_release.settings = {"RUNNER_IMAGE": "refresh-runner:old"}
+    first_release.start()
+    first_release.wait_until_ready(NAME)
+    assert [run["id"] for run in first_release.status(NAME)["history"]] == [f"{NAME}-29400000"]
+    assert first_release.jobs(NAME) == []  # what was answered then is not run again
+    first_release.request_run(NAME, "now")
+    job = first_release.wait_for_job(NAME)
+    first_release.set_pod_status(job, "Running", {"running": {}})
+    first_release.wait_for(lambda: first_release.status(NAME).get("active"), 15, NAME)
+    before = first_release.api.get(first_release.namespace, "jobs", job)
+    corrected = drifts(first_release)
+    pod = first_release.wait_for_pod(job)["metadata"]["uid"]
+    first_release.stop()
 
-    first_place.settings = {"RUNNER_IMAGE": "refresh-runner:new"}
-    first_place.start()
-    first_place.until(lambda: image(first_place) == "refresh-runner:new", 20, NAME)
-    first_place.told(NAME, "DefaultsChanged")
-    assert first_place.api.get(first_place.namespace, "jobs", job)["metadata"]["generation"] == before["metadata"]["generation"]
-    assert first_place.pod_of(job)["metadata"]["uid"] == pod
-    assert drifts(first_place) == corrected
-    first_place.end(job)
-    assert first_place.concluded(NAME, job)["outcome"] == "Succeeded"
+    first_release.settings = {"RUNNER_IMAGE": "refresh-runner:new"}
+    first_release.start()
+    first_release.wait_for(lambda: image(first_release) == "refresh-runner:new", 20, NAME)
+    first_release.expect_events(NAME, "DefaultsChanged")
+    assert first_release.api.get(first_release.namespace, "jobs", job)["metadata"]["generation"] == before["metadata"]["generation"]
+    assert first_release.wait_for_pod(job)["metadata"]["uid"] == pod
+    assert drifts(first_release) == corrected
+    first_release.end_pod(job)
+    assert first_release.wait_for_history(NAME, job)["outcome"] == "Succeeded"
 
-    first_place.stop()
-    rest = versions(first_place)
-    first_place.start()
-    first_place.edit(NAME, title="The control: this edit is followed")
-    first_place.until(lambda: first_place.status(NAME)["observedGeneration"] == 2, 60, NAME)
-    assert len(set(versions(first_place)) - set(rest)) == 2  # the refresh and its CronJob, for the edit; nothing for the restart
+    first_release.stop()
+    rest = versions(first_release)
+    first_release.start()
+    first_release.patch_spec(NAME, title="The control: this edit is followed")
+    first_release.wait_for(lambda: first_release.status(NAME)["observedGeneration"] == 2, 60, NAME)
+    assert len(set(versions(first_release)) - set(rest)) == 2  # the refresh and its CronJob, for the edit; nothing for the restart

@@ -17,14 +17,14 @@ def words(job: str, **changes) -> str:
 
 
 def requested(operator, name: str, **changes) -> str:
-    operator.refresh(name, token="one", **{"retries": 0, **changes})
-    return operator.run_of(name)
+    operator.create_refresh(name, token="one", **{"retries": 0, **changes})
+    return operator.wait_for_job(name)
 
 
 def test_a_run_outlives_its_cronjob(running_operator):
     """Also a scheduled one, which Kubernetes gives to the CronJob alone: it goes on, and is told of."""
-    running_operator.refresh("orphan")
-    running_operator.ready("orphan")
+    running_operator.create_refresh("orphan")
+    running_operator.wait_until_ready("orphan")
     before = running_operator.cronjob("orphan")["metadata"]["uid"]
     running_operator.kubectl("create", "job", "orphan-29000000", "--from=cronjob/orphan")
 
@@ -32,38 +32,38 @@ def test_a_run_outlives_its_cronjob(running_operator):
         job = running_operator.api.get(running_operator.namespace, "jobs", "orphan-29000000")
         return {each["kind"] for each in job["metadata"]["ownerReferences"]}
 
-    running_operator.until(lambda: owners() == {"CronJob", "DashboardRefresh"}, 10, "orphan")
+    running_operator.wait_for(lambda: owners() == {"CronJob", "DashboardRefresh"}, 10, "orphan")
     running_operator.api.delete(running_operator.namespace, "cronjobs", "orphan")
-    running_operator.until(
+    running_operator.wait_for(
         lambda: (running_operator.cronjob("orphan") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "orphan"
     )
-    running_operator.end("orphan-29000000")
-    assert running_operator.concluded("orphan", "orphan-29000000")["outcome"] == "Succeeded"
+    running_operator.end_pod("orphan-29000000")
+    assert running_operator.wait_for_history("orphan", "orphan-29000000")["outcome"] == "Succeeded"
 
 
 def test_a_successful_run_is_told_in_every_place(running_operator):
     """History, last run, conditions, columns, events; steps stay in the runner's share."""
     job = requested(running_operator, "good")
-    running_operator.play(job, "Running", {"running": {}})
-    running_operator.until(lambda: running_operator.condition("good", "Running") == ("True", "Running"), 10, "good")
-    running_operator.report("good", job)
-    running_operator.end(job)
-    run = running_operator.concluded("good", job)
+    running_operator.set_pod_status(job, "Running", {"running": {}})
+    running_operator.wait_for(lambda: running_operator.condition("good", "Running") == ("True", "Running"), 10, "good")
+    running_operator.report_run("good", job)
+    running_operator.end_pod(job)
+    run = running_operator.wait_for_history("good", job)
     status = running_operator.status("good")
     assert (run["outcome"], run["marts"], run["trigger"]) == ("Succeeded", "4/4", "Requested")
     assert status["lastRun"] == run
     assert running_operator.condition("good", "LastRunSucceeded") == ("True", "Succeeded")
     assert running_operator.condition("good", "Running") == ("False", "Idle")
     assert (status["consecutiveFailures"], status["run"]["id"], status["phase"]) == (0, job, "Scheduled")
-    running_operator.told("good", "RunStarted", "RunSucceeded")
+    running_operator.expect_events("good", "RunStarted", "RunSucceeded")
 
 
 def test_a_failed_run_does_not_flip_ready(running_operator):
     """Ready speaks of the configuration; the message says what failed and where to look."""
     job = requested(running_operator, "bad")
-    running_operator.report("bad", job, outcome="Failed", reason="LayerFailed", message="stg_factures: syntax error", marts=None)
-    running_operator.end(job, 1)
-    assert running_operator.concluded("bad", job)["reason"] == "LayerFailed"
+    running_operator.report_run("bad", job, outcome="Failed", reason="LayerFailed", message="stg_factures: syntax error", marts=None)
+    running_operator.end_pod(job, 1)
+    assert running_operator.wait_for_history("bad", job)["reason"] == "LayerFailed"
     assert running_operator.condition("bad", "Ready") == ("True", "Scheduled")
     assert running_operator.condition("bad", "LastRunSucceeded") == ("False", "LayerFailed")
     message = running_operator.status("bad")["message"]
@@ -75,8 +75,8 @@ def test_a_failed_run_does_not_flip_ready(running_operator):
 def test_last_words_replace_a_report_that_never_arrived(running_operator):
     """The API server was away when the runner wanted to write."""
     job = requested(running_operator, "words")
-    running_operator.end(job, 1, words(job, outcome="Failed", reason="ValidationFailed", marts="3/4", notified=True))
-    run = running_operator.concluded("words", job)
+    running_operator.end_pod(job, 1, words(job, outcome="Failed", reason="ValidationFailed", marts="3/4", notified=True))
+    run = running_operator.wait_for_history("words", job)
     assert (run["reason"], run["marts"]) == ("ValidationFailed", "3/4")
 
 
@@ -85,28 +85,28 @@ def test_a_runner_that_died_without_a_word(running_operator, reason, ending):
     """Its death is concluded from the pod, and the next run works."""
     name = f"dead-{reason.lower()}"
     job = requested(running_operator, name)
-    running_operator.end(job, **ending)
-    assert running_operator.concluded(name, job)["reason"] == reason
-    running_operator.request(name, "two")
-    following = running_operator.run_of(name)
-    running_operator.report(name, following)
-    running_operator.end(following)
-    assert running_operator.concluded(name, following)["outcome"] == "Succeeded"
+    running_operator.end_pod(job, **ending)
+    assert running_operator.wait_for_history(name, job)["reason"] == reason
+    running_operator.request_run(name, "two")
+    following = running_operator.wait_for_job(name)
+    running_operator.report_run(name, following)
+    running_operator.end_pod(following)
+    assert running_operator.wait_for_history(name, following)["outcome"] == "Succeeded"
 
 
 def test_an_attempt_over_its_deadline(running_operator):
     """The kubelet ends the pod, and says so."""
     job = requested(running_operator, "deadline")
-    running_operator.play(job, "Failed", {"terminated": {"exitCode": 137}}, reason="DeadlineExceeded")
-    assert running_operator.concluded("deadline", job)["reason"] == "DeadlineExceeded"
+    running_operator.set_pod_status(job, "Failed", {"terminated": {"exitCode": 137}}, reason="DeadlineExceeded")
+    assert running_operator.wait_for_history("deadline", job)["reason"] == "DeadlineExceeded"
 
 
 def test_attempts_show_before_the_run_is_over(running_operator):
     """Exit code 75 makes the Job controller try again; the runner learns how often it failed from its pod."""
     job = requested(running_operator, "attempts", retries=1)
-    first = running_operator.pod_of(job)["metadata"]
+    first = running_operator.wait_for_pod(job)["metadata"]
     assert first["annotations"]["batch.kubernetes.io/job-index-failure-count"] == "0"
-    running_operator.report(
+    running_operator.report_run(
         "attempts",
         job,
         phase="Retrying",
@@ -116,51 +116,53 @@ def test_attempts_show_before_the_run_is_over(running_operator):
         completionTime=None,
         attempts=2,
     )
-    running_operator.end(job, 75)
+    running_operator.end_pod(job, 75)
 
     def trying() -> bool:
         (running,) = [each for each in running_operator.status("attempts")["conditions"] if each["type"] == "Running"]
         return "attempt 1/2: WarehouseUnreachable: nobody answers" in running["message"]
 
-    running_operator.until(trying, 10, "attempts")
+    running_operator.wait_for(trying, 10, "attempts")
     assert running_operator.status("attempts").get("history", []) == []
     assert running_operator.condition("attempts", "LastRunSucceeded") == ("Unknown", "NoRunYet")
-    second = running_operator.until(lambda: (p := running_operator.pod_of(job)["metadata"])["name"] != first["name"] and p, 25, "attempts")
+    second = running_operator.wait_for(
+        lambda: (p := running_operator.wait_for_pod(job)["metadata"])["name"] != first["name"] and p, 25, "attempts"
+    )
     assert second["annotations"]["batch.kubernetes.io/job-index-failure-count"] == "1"
-    running_operator.report("attempts", job, outcome="Failed", reason="WarehouseUnreachable", attempt=2, attempts=2)
-    running_operator.end(job, 1)
-    run = running_operator.concluded("attempts", job)
+    running_operator.report_run("attempts", job, outcome="Failed", reason="WarehouseUnreachable", attempt=2, attempts=2)
+    running_operator.end_pod(job, 1)
+    run = running_operator.wait_for_history("attempts", job)
     assert (run["reason"], run["attempts"]) == ("WarehouseUnreachable", 2)
 
 
 def test_an_interruption_costs_no_attempt(running_operator):
     """Exit code 143: the next pod has as many failures behind it as the first."""
     job = requested(running_operator, "drain", retries=0)
-    first = running_operator.pod_of(job)["metadata"]["name"]
-    running_operator.end(job, 143)
-    following = running_operator.until(lambda: (p := running_operator.pod_of(job)["metadata"])["name"] != first and p, 25, "drain")
+    first = running_operator.wait_for_pod(job)["metadata"]["name"]
+    running_operator.end_pod(job, 143)
+    following = running_operator.wait_for(lambda: (p := running_operator.wait_for_pod(job)["metadata"])["name"] != first and p, 25, "drain")
     assert following["annotations"]["batch.kubernetes.io/job-index-failure-count"] == "0"
 
 
 def test_an_image_that_cannot_be_pulled(running_operator):
     """Said while it is waited for, concluded after startTimeout, the Job deleted; the next run is not blocked."""
     job = requested(running_operator, "image", startTimeout="6s")
-    running_operator.play(job, "Pending", {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}})
-    running_operator.until(lambda: running_operator.condition("image", "Running") == ("True", "Starting"), 5, "image")
-    run = running_operator.concluded("image", job)
+    running_operator.set_pod_status(job, "Pending", {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}})
+    running_operator.wait_for(lambda: running_operator.condition("image", "Running") == ("True", "Starting"), 5, "image")
+    run = running_operator.wait_for_history("image", job)
     assert run["reason"] == "ImagePullFailed"
     assert 'pulling image "x"' in run["message"]
-    running_operator.until(lambda: running_operator.jobs("image") == [], 10, "image")
-    running_operator.request("image", "two")
-    running_operator.play(running_operator.run_of("image"), "Running", {"running": {}})
+    running_operator.wait_for(lambda: running_operator.jobs("image") == [], 10, "image")
+    running_operator.request_run("image", "two")
+    running_operator.set_pod_status(running_operator.wait_for_job("image"), "Running", {"running": {}})
 
 
 def test_a_pod_that_no_node_takes(running_operator):
     """The scheduler's words are in the message."""
     job = requested(running_operator, "nodes", startTimeout="3s")
     unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: Insufficient memory"}
-    running_operator.play(job, "Pending", conditions=[unscheduled])
-    run = running_operator.concluded("nodes", job)
+    running_operator.set_pod_status(job, "Pending", conditions=[unscheduled])
+    run = running_operator.wait_for_history("nodes", job)
     assert run["reason"] == "Unschedulable"
     assert "Insufficient memory" in run["message"]
 
@@ -168,12 +170,12 @@ def test_a_pod_that_no_node_takes(running_operator):
 def test_a_job_deleted_by_hand(running_operator):
     """Recorded as such, and the next run works."""
     job = requested(running_operator, "deleted")
-    running_operator.play(job, "Running", {"running": {}})
-    running_operator.until(lambda: bool(running_operator.status("deleted").get("active")), 10, "deleted")
+    running_operator.set_pod_status(job, "Running", {"running": {}})
+    running_operator.wait_for(lambda: bool(running_operator.status("deleted").get("active")), 10, "deleted")
     running_operator.api.delete(running_operator.namespace, "jobs", job)
-    assert running_operator.concluded("deleted", job)["reason"] == "JobDeleted"
-    running_operator.request("deleted", "two")
-    assert running_operator.run_of("deleted") != job
+    assert running_operator.wait_for_history("deleted", job)["reason"] == "JobDeleted"
+    running_operator.request_run("deleted", "two")
+    assert running_operator.wait_for_job("deleted") != job
 
 
 def test_a_requested_run_outlives_its_cronjob(running_operator):
@@ -181,38 +183,38 @@ def test_a_requested_run_outlives_its_cronjob(running_operator):
     job = requested(running_operator, "outlive")
     uid = running_operator.jobs("outlive")[0]["metadata"]["uid"]
     running_operator.api.delete(running_operator.namespace, "cronjobs", "outlive")
-    running_operator.until(lambda: running_operator.cronjob("outlive"), 10, "outlive")
-    running_operator.end(job)
-    assert running_operator.concluded("outlive", job)["outcome"] == "Succeeded"
+    running_operator.wait_for(lambda: running_operator.cronjob("outlive"), 10, "outlive")
+    running_operator.end_pod(job)
+    assert running_operator.wait_for_history("outlive", job)["outcome"] == "Succeeded"
     assert running_operator.jobs("outlive")[0]["metadata"]["uid"] == uid
 
 
 def test_a_skipped_run_leaves_the_last_answer_alone(running_operator):
     """LockHeld is neither a success nor a failure."""
     job = requested(running_operator, "lock")
-    running_operator.report("lock", job)
-    running_operator.end(job)
-    running_operator.concluded("lock", job)
-    running_operator.request("lock", "two")
-    skipped = running_operator.run_of("lock")
-    running_operator.end(skipped, 0, words(skipped, outcome="Skipped", reason="LockHeld", message="held by main"))
-    assert running_operator.concluded("lock", skipped)["outcome"] == "Skipped"
+    running_operator.report_run("lock", job)
+    running_operator.end_pod(job)
+    running_operator.wait_for_history("lock", job)
+    running_operator.request_run("lock", "two")
+    skipped = running_operator.wait_for_job("lock")
+    running_operator.end_pod(skipped, 0, words(skipped, outcome="Skipped", reason="LockHeld", message="held by main"))
+    assert running_operator.wait_for_history("lock", skipped)["outcome"] == "Skipped"
     assert running_operator.condition("lock", "LastRunSucceeded") == ("True", "Succeeded")
 
 
 def test_both_writers_keep_their_shares(running_operator):
     """The operator's writes leave status.run, the runner's leave all else: each is the field manager of its own."""
     job = requested(running_operator, "shares")
-    running_operator.report("shares", job)
-    running_operator.end(job)
-    running_operator.concluded("shares", job)
-    running_operator.report("shares", job, message="once more")
+    running_operator.report_run("shares", job)
+    running_operator.end_pod(job)
+    running_operator.wait_for_history("shares", job)
+    running_operator.report_run("shares", job, message="once more")
     status = running_operator.status("shares")
     assert status["run"]["message"] == "once more"
     assert status["history"]
     managers = {
         each["manager"]: each["fieldsV1"]["f:status"].keys()
-        for each in running_operator.seen("shares")["metadata"]["managedFields"]
+        for each in running_operator.get_refresh("shares")["metadata"]["managedFields"]
         if each.get("subresource")
     }
     assert managers["refresh-runner"] == {"f:run"}
@@ -224,8 +226,8 @@ def test_a_status_is_never_written_onto_a_namesake(running_operator):
 
     The twin lives where no operator writes in between.
     """
-    running_operator.refresh("twin")
-    running_operator.ready("twin")
+    running_operator.create_refresh("twin")
+    running_operator.wait_until_ready("twin")
     share = {key: value for key, value in running_operator.status("twin").items() if key != "run"}
     api, away = running_operator.api, "default"
     kind = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh"}
@@ -252,9 +254,9 @@ def test_a_status_is_never_written_onto_a_namesake(running_operator):
 def test_a_recreated_refresh_starts_afresh(running_operator):
     """The runs of its namesake are not its own."""
     job = requested(running_operator, "phoenix")
-    running_operator.end(job, 1)
-    running_operator.concluded("phoenix", job)
+    running_operator.end_pod(job, 1)
+    running_operator.wait_for_history("phoenix", job)
     running_operator.api.delete(running_operator.namespace, "dashboardrefreshes", "phoenix")
-    running_operator.refresh("phoenix")
-    running_operator.ready("phoenix")
+    running_operator.create_refresh("phoenix")
+    running_operator.wait_until_ready("phoenix")
     assert running_operator.status("phoenix").get("history", []) == []

@@ -12,52 +12,54 @@ def suspended(operator, name: str) -> bool:
 def test_a_suspension_ends_by_itself(running_operator):
     """In the CronJob, too; the spec stays as its users wrote it."""
     until = time_text(datetime.now(UTC) + timedelta(seconds=15))
-    running_operator.refresh("until", suspendUntil=until)
-    running_operator.until(lambda: running_operator.condition("until", "Suspended") == ("True", "SuspendedUntil"), 14, "until")
+    running_operator.create_refresh("until", suspendUntil=until)
+    running_operator.wait_for(lambda: running_operator.condition("until", "Suspended") == ("True", "SuspendedUntil"), 14, "until")
     assert suspended(running_operator, "until")
-    spec = running_operator.seen("until")["spec"]
+    spec = running_operator.get_refresh("until")["spec"]
     running_operator.kubectl("wait", "dr/until", "--for=condition=Suspended=False", "--timeout=60s")
     assert not suspended(running_operator, "until")
-    assert running_operator.seen("until")["spec"] == spec
-    assert running_operator.seen("until")["metadata"]["generation"] == 1
+    assert running_operator.get_refresh("until")["spec"] == spec
+    assert running_operator.get_refresh("until")["metadata"]["generation"] == 1
     assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("until")]
 
 
 def test_a_refresh_that_keeps_failing_is_held_until_somebody_mended_it(running_operator):
     """Its CronJob starts nothing more; the control: before the last failure it did. A requested run that succeeds lets it go on."""
-    running_operator.refresh("breaker", suspendAfterFailures=2, retries=0)
-    running_operator.ready("breaker")
+    running_operator.create_refresh("breaker", suspendAfterFailures=2, retries=0)
+    running_operator.wait_until_ready("breaker")
     for number in (29_000_001, 29_000_002):
         assert not suspended(running_operator, "breaker")
         template = running_operator.cronjob("breaker")["spec"]["jobTemplate"]
         metadata = {**template["metadata"], "name": f"breaker-{number}"}
         running_operator.api.create(running_operator.namespace, "jobs", {"metadata": metadata, "spec": template["spec"]})
-        running_operator.end(f"breaker-{number}", 1)
-        running_operator.concluded("breaker", f"breaker-{number}")
-    running_operator.until(lambda: suspended(running_operator, "breaker"), 10, "breaker")
+        running_operator.end_pod(f"breaker-{number}", 1)
+        running_operator.wait_for_history("breaker", f"breaker-{number}")
+    running_operator.wait_for(lambda: suspended(running_operator, "breaker"), 10, "breaker")
     assert running_operator.condition("breaker", "Suspended") == ("True", "TooManyFailures")
-    running_operator.told("breaker", "TooManyFailures")
-    running_operator.request("breaker", "by-hand")
-    job = running_operator.run_of("breaker")
-    running_operator.end(job)
-    running_operator.concluded("breaker", job)
-    running_operator.until(lambda: not suspended(running_operator, "breaker"), 10, "breaker")
+    running_operator.expect_events("breaker", "TooManyFailures")
+    running_operator.request_run("breaker", "by-hand")
+    job = running_operator.wait_for_job("breaker")
+    running_operator.end_pod(job)
+    running_operator.wait_for_history("breaker", job)
+    running_operator.wait_for(lambda: not suspended(running_operator, "breaker"), 10, "breaker")
 
 
 def test_one_configmap_pauses_everything(fresh_operator):
     """Every refresh says so, no request starts a run; it ends when the ConfigMap goes, and then the request is answered."""
     fresh_operator.start()
     for name in ("one", "two"):
-        fresh_operator.refresh(name)
-        fresh_operator.ready(name)
+        fresh_operator.create_refresh(name)
+        fresh_operator.wait_until_ready(name)
     switch = "op-dashboard-refresh-pause"
     fresh_operator.kubectl("create", "configmap", switch, "--from-literal=reason=the warehouse moves")
-    fresh_operator.until(lambda: suspended(fresh_operator, "one") and suspended(fresh_operator, "two"), 10, "one")
+    fresh_operator.wait_for(lambda: suspended(fresh_operator, "one") and suspended(fresh_operator, "two"), 10, "one")
     # the status follows the CronJob
-    fresh_operator.until(lambda: fresh_operator.status("two")["message"].startswith("everything is paused: the warehouse moves"), 10, "two")
-    fresh_operator.request("two", "now")
-    fresh_operator.until(lambda: "the request now waits" in fresh_operator.status("two")["message"], 10, "two")
+    fresh_operator.wait_for(
+        lambda: fresh_operator.status("two")["message"].startswith("everything is paused: the warehouse moves"), 10, "two"
+    )
+    fresh_operator.request_run("two", "now")
+    fresh_operator.wait_for(lambda: "the request now waits" in fresh_operator.status("two")["message"], 10, "two")
     assert fresh_operator.jobs("two") == []
     fresh_operator.kubectl("delete", "configmap", switch)
-    fresh_operator.run_of("two")
-    fresh_operator.until(lambda: not suspended(fresh_operator, "one"), 10, "one")
+    fresh_operator.wait_for_job("two")
+    fresh_operator.wait_for(lambda: not suspended(fresh_operator, "one"), 10, "one")

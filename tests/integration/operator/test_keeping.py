@@ -16,8 +16,8 @@ KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", 
 
 def test_a_new_refresh_gets_its_cronjob_and_permissions(running_operator):
     """All four, and a status that says so."""
-    running_operator.refresh("new", schedule="30 2 * * *", timeZone="Europe/Paris")
-    running_operator.ready("new")
+    running_operator.create_refresh("new", schedule="30 2 * * *", timeZone="Europe/Paris")
+    running_operator.wait_until_ready("new")
     for plural, name in KEPT.items():
         assert running_operator.api.get(running_operator.namespace, plural, name.format("new")), plural
     spec = running_operator.cronjob("new")["spec"]
@@ -29,14 +29,14 @@ def test_a_new_refresh_gets_its_cronjob_and_permissions(running_operator):
 
 def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
     """Each edit is there within seconds, and acknowledged by its generation."""
-    running_operator.refresh("follow")
-    running_operator.ready("follow")
+    running_operator.create_refresh("follow")
+    running_operator.wait_until_ready("follow")
     for changes in ({"schedule": "7 7 * * *"}, {"suspend": True}, {"suspend": False}):
-        running_operator.edit("follow", **changes)
-        generation = running_operator.seen("follow")["metadata"]["generation"]
+        running_operator.patch_spec("follow", **changes)
+        generation = running_operator.get_refresh("follow")["metadata"]["generation"]
         field, value = next(iter(changes.items()))
-        running_operator.until(lambda f=field, v=value: running_operator.cronjob("follow")["spec"][f] == v, 10, "follow")
-        running_operator.until(lambda g=generation: running_operator.status("follow")["observedGeneration"] == g, 10, "follow")
+        running_operator.wait_for(lambda f=field, v=value: running_operator.cronjob("follow")["spec"][f] == v, 10, "follow")
+        running_operator.wait_for(lambda g=generation: running_operator.status("follow")["observedGeneration"] == g, 10, "follow")
         wanted = "Suspended" if changes.get("suspend") else "Scheduled"
         assert (running_operator.condition("follow", "Ready"), running_operator.status("follow")["phase"]) == (("True", wanted), wanted)
     assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("follow")]
@@ -44,8 +44,8 @@ def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
 
 def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(running_operator):
     """Within ten seconds. The control: the edit was there."""
-    running_operator.refresh("drift")
-    running_operator.ready("drift")
+    running_operator.create_refresh("drift")
+    running_operator.wait_until_ready("drift")
     pod = {"spec": {"nodeSelector": {"disk": "fast"}}}
     change = {"spec": {"schedule": "* * * * *", "suspend": True, "jobTemplate": {"spec": {"template": pod}}}}
     edited = running_operator.api.patch(running_operator.namespace, "cronjobs", "drift", change)
@@ -55,15 +55,15 @@ def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(runnin
         spec = running_operator.cronjob("drift")["spec"]
         return spec["schedule"] == "0 0 1 1 *" and not spec["suspend"] and "nodeSelector" not in str(spec)
 
-    running_operator.until(right, 10, "drift")
-    told = running_operator.until(lambda: dict(running_operator.events("drift")).get("DriftCorrected"), 5, "drift")
+    running_operator.wait_for(right, 10, "drift")
+    told = running_operator.wait_for(lambda: dict(running_operator.events("drift")).get("DriftCorrected"), 5, "drift")
     assert all(field in told for field in ("spec.schedule", "spec.suspend", "nodeSelector"))
 
 
 def test_whatever_is_deleted_by_hand_is_back(running_operator):
     """Within ten seconds, each of the four; a new object, not the old one."""
-    running_operator.refresh("gone")
-    running_operator.ready("gone")
+    running_operator.create_refresh("gone")
+    running_operator.wait_until_ready("gone")
     for plural, pattern in KEPT.items():
         name = pattern.format("gone")
         before = running_operator.api.get(running_operator.namespace, plural, name)["metadata"]["uid"]
@@ -73,30 +73,30 @@ def test_whatever_is_deleted_by_hand_is_back(running_operator):
             found = running_operator.api.get(running_operator.namespace, plural, name)
             return found is not None and found["metadata"]["uid"] != before
 
-        running_operator.until(back, 10, "gone")
+        running_operator.wait_for(back, 10, "gone")
 
 
 def test_a_widened_role_is_narrowed_again(running_operator):
     """A runner must never get more than its own status."""
-    running_operator.refresh("role")
-    running_operator.ready("role")
+    running_operator.create_refresh("role")
+    running_operator.wait_until_ready("role")
     rules = running_operator.api.get(running_operator.namespace, "roles", "role-runner")["rules"]
     wide = [*rules, {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]
     running_operator.api.patch(running_operator.namespace, "roles", "role-runner", {"rules": wide})
-    running_operator.until(
+    running_operator.wait_for(
         lambda: running_operator.api.get(running_operator.namespace, "roles", "role-runner")["rules"] == rules, 10, "role"
     )
 
 
 def test_a_deleted_refresh_leaves_nothing(running_operator):
     """Everything of it goes, also a run under way; the control: it was there. No finalizer holds it up."""
-    running_operator.refresh("end", token="one")
-    job = running_operator.run_of("end")
-    running_operator.pod_of(job)
+    running_operator.create_refresh("end", token="one")
+    job = running_operator.wait_for_job("end")
+    running_operator.wait_for_pod(job)
     label = "dashboards.sigeti.io/refresh=end"
     plurals = [*KEPT, "jobs", "pods"]
     assert all(running_operator.api.items(running_operator.namespace, plural, label) for plural in plurals)
-    assert "finalizers" not in running_operator.seen("end")["metadata"]
+    assert "finalizers" not in running_operator.get_refresh("end")["metadata"]
     running_operator.api.delete(running_operator.namespace, "dashboardrefreshes", "end")
     eventually(
         lambda: not any(running_operator.api.items(running_operator.namespace, plural, label) for plural in plurals),
@@ -116,72 +116,72 @@ def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(running_operato
         "spec": {"schedule": "1 1 1 1 *", "jobTemplate": template},
     }
     foreign = running_operator.api.create(running_operator.namespace, "cronjobs", body)
-    running_operator.refresh("foreign")
-    running_operator.until(lambda: running_operator.condition("foreign", "Ready") == ("False", "CronJobConflict"), 10, "foreign")
+    running_operator.create_refresh("foreign")
+    running_operator.wait_for(lambda: running_operator.condition("foreign", "Ready") == ("False", "CronJobConflict"), 10, "foreign")
     assert running_operator.condition("foreign", "Stalled")[0] == "True"
     assert running_operator.cronjob("foreign")["metadata"]["resourceVersion"] == foreign["metadata"]["resourceVersion"]
-    running_operator.told("foreign", "CronJobConflict")
+    running_operator.expect_events("foreign", "CronJobConflict")
     running_operator.api.delete(running_operator.namespace, "cronjobs", "foreign")
-    running_operator.ready("foreign")
+    running_operator.wait_until_ready("foreign")
     assert running_operator.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
 
 
 def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(running_operator):
     """While it is there it starts nothing; without the finalizer it goes, and a new one is made."""
-    running_operator.refresh("held")
-    running_operator.ready("held")
+    running_operator.create_refresh("held")
+    running_operator.wait_until_ready("held")
     before = running_operator.cronjob("held")["metadata"]["uid"]
     running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": ["example.org/hold"]}})
     running_operator.api.delete(running_operator.namespace, "cronjobs", "held")
-    running_operator.until(lambda: running_operator.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
+    running_operator.wait_for(lambda: running_operator.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
     assert running_operator.status("held")["phase"] == "Blocked"
     assert "CronJob held was deleted and is kept by example.org/hold" in running_operator.status("held")["message"]
     running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
-    running_operator.until(
+    running_operator.wait_for(
         lambda: (running_operator.cronjob("held") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "held"
     )
-    running_operator.ready("held")
+    running_operator.wait_until_ready("held")
 
 
 def test_a_missing_secret_is_named_and_heals_by_itself(running_operator):
     """First the Secret, then the key that it lacks; nobody has to touch the refresh."""
-    running_operator.refresh("secret", warehouse={"secretRef": {"name": "late"}})
-    running_operator.until(lambda: running_operator.condition("secret", "Ready") == ("False", "SecretNotFound"), 10, "secret")
+    running_operator.create_refresh("secret", warehouse={"secretRef": {"name": "late"}})
+    running_operator.wait_for(lambda: running_operator.condition("secret", "Ready") == ("False", "SecretNotFound"), 10, "secret")
     assert "late" in running_operator.status("secret")["message"]
     assert running_operator.status("secret")["phase"] == "Blocked"
-    running_operator.secret("late", {"host": "h", "dbname": "d", "user": "u"})
-    running_operator.until(lambda: "no key password" in running_operator.status("secret")["message"], 10, "secret")
+    running_operator.create_secret("late", {"host": "h", "dbname": "d", "user": "u"})
+    running_operator.wait_for(lambda: "no key password" in running_operator.status("secret")["message"], 10, "secret")
     running_operator.api.patch(running_operator.namespace, "secrets", "late", {"stringData": {"password": "secret-word"}})
-    running_operator.ready("secret")
-    assert "secret-word" not in running_operator.log.read_text() + str(running_operator.seen("secret"))
+    running_operator.wait_until_ready("secret")
+    assert "secret-word" not in running_operator.log.read_text() + str(running_operator.get_refresh("secret"))
 
 
 def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(running_operator):
     """What is in dbt's variables passes the schema; the field is named, and the fix is all that it needs."""
-    running_operator.refresh("large", dbt=TOO_LARGE)
-    running_operator.until(lambda: running_operator.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
+    running_operator.create_refresh("large", dbt=TOO_LARGE)
+    running_operator.wait_for(lambda: running_operator.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
     assert running_operator.status("large")["message"].startswith("spec.dbt.vars: ")
     assert running_operator.cronjob("large") is None
-    running_operator.edit("large", dbt={"vars": {"a": str(2**63)}})
-    running_operator.ready("large")
+    running_operator.patch_spec("large", dbt={"vars": {"a": str(2**63)}})
+    running_operator.wait_until_ready("large")
     assert running_operator.condition("large", "Stalled")[0] == "False"
 
 
 def test_a_bad_edit_leaves_the_old_cronjob_running(running_operator):
     """Dashboards stay fresh while somebody looks for the mistake."""
-    running_operator.refresh("older", schedule="5 5 * * *")
-    running_operator.ready("older")
-    running_operator.edit("older", schedule="6 6 * * *", dbt=TOO_LARGE)
-    running_operator.until(lambda: running_operator.condition("older", "Stalled")[0] == "True", 10, "older")
+    running_operator.create_refresh("older", schedule="5 5 * * *")
+    running_operator.wait_until_ready("older")
+    running_operator.patch_spec("older", schedule="6 6 * * *", dbt=TOO_LARGE)
+    running_operator.wait_for(lambda: running_operator.condition("older", "Stalled")[0] == "True", 10, "older")
     assert running_operator.cronjob("older")["spec"]["schedule"] == "5 5 * * *"
 
 
 def test_long_names_work(running_operator):
     """52 characters, the most that are taken: its CronJob's name is shorter, and its pods' host names fit."""
     name = "n" * 52
-    running_operator.refresh(name, token="long")
-    job = running_operator.run_of(name)
-    assert running_operator.pod_of(job)["spec"]["hostname"] == f"{job}-0"
+    running_operator.create_refresh(name, token="long")
+    job = running_operator.wait_for_job(name)
+    assert running_operator.wait_for_pod(job)["spec"]["hostname"] == f"{job}-0"
 
 
 @pytest.fixture(scope="module")
@@ -194,25 +194,25 @@ def apart(create_operator) -> OperatorHarness:
 
 def test_a_permission_taken_away_shows_and_comes_back(apart):
     """Ready=False/Forbidden while the operator may not see CronJobs; the control: it was ready before."""
-    apart.refresh("rights")
-    apart.ready("rights")
+    apart.create_refresh("rights")
+    apart.wait_until_ready("rights")
     role = apart.api.get(apart.namespace, "roles", "op-dashboard-refresh")
     without = [rule for rule in role["rules"] if "cronjobs" not in rule["resources"]]
     apart.api.patch(apart.namespace, "roles", "op-dashboard-refresh", {"rules": without})
-    apart.edit("rights", title="New")
-    apart.until(lambda: apart.condition("rights", "Ready") == ("False", "Forbidden"), 15, "rights")
+    apart.patch_spec("rights", title="New")
+    apart.wait_for(lambda: apart.condition("rights", "Ready") == ("False", "Forbidden"), 15, "rights")
     assert "cronjobs" in apart.status("rights")["message"]
     apart.api.patch(apart.namespace, "roles", "op-dashboard-refresh", {"rules": role["rules"]})
-    apart.ready("rights")
+    apart.wait_until_ready("rights")
 
 
 def test_at_rest_nothing_is_written(apart):
     """Not by the operator: counted by the API server itself. The control: an edit is counted."""
     said = len(apart.log.read_text())
     for number in range(5):
-        apart.refresh(f"rest-{number}")
+        apart.create_refresh(f"rest-{number}")
     for number in range(5):
-        apart.ready(f"rest-{number}")
+        apart.wait_until_ready(f"rest-{number}")
 
     def versions() -> list[str]:
         return [
@@ -237,15 +237,15 @@ def test_at_rest_nothing_is_written(apart):
     time.sleep(3)  # the one place where nothing must happen
     assert versions() == touched
     assert "replaced" not in apart.log.read_text()[said:]
-    apart.edit("rest-0", title="New")
-    apart.until(lambda: len(set(versions()) - set(touched)) >= 2, 10, "rest-0")
+    apart.patch_spec("rest-0", title="New")
+    apart.wait_for(lambda: len(set(versions()) - set(touched)) >= 2, 10, "rest-0")
 
 
 def test_the_operator_writes_nothing_into_the_users_metadata(running_operator):
     """No annotation, no finalizer: what GitOps compares stays as it was."""
-    made = running_operator.refresh("gitops")
-    running_operator.ready("gitops")
-    seen = running_operator.seen("gitops")
+    made = running_operator.create_refresh("gitops")
+    running_operator.wait_until_ready("gitops")
+    seen = running_operator.get_refresh("gitops")
     assert seen["spec"] == made["spec"]
     ours = {key: value for key, value in seen["metadata"].items() if key not in ("resourceVersion", "managedFields")}
     assert ours == {key: value for key, value in made["metadata"].items() if key not in ("resourceVersion", "managedFields")}
@@ -254,15 +254,15 @@ def test_the_operator_writes_nothing_into_the_users_metadata(running_operator):
 
 def test_stale_data_shows_by_the_clock_alone(running_operator):
     """Fresh after a run, stale when its time is over though nothing happens; kubectl wait takes both, Ready does not change."""
-    running_operator.refresh("stale", token="one", freshness={"maxStaleness": "3s"})
-    running_operator.until(lambda: running_operator.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
-    job = running_operator.run_of("stale")
-    running_operator.end(job)
+    running_operator.create_refresh("stale", token="one", freshness={"maxStaleness": "3s"})
+    running_operator.wait_for(lambda: running_operator.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
+    job = running_operator.wait_for_job("stale")
+    running_operator.end_pod(job)
     running_operator.kubectl("wait", "dr/stale", "--for=condition=DataFresh", "--timeout=10s")
     running_operator.kubectl("wait", "dr/stale", "--for=condition=DataFresh=False", "--timeout=10s")
     assert running_operator.condition("stale", "DataFresh") == ("False", "Stale")
     assert running_operator.condition("stale", "Ready") == ("True", "Scheduled")
-    running_operator.told("stale", "DataStale")
+    running_operator.expect_events("stale", "DataStale")
 
 
 def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(running_operator):
@@ -270,16 +270,16 @@ def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(running_oper
     toleration = {"key": "batch", "operator": "Exists", "effect": "NoSchedule"}
     node_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [IN_ZONE]}]}}
     spec: Json = {"nodeSelector": {"disk": "fast"}, "tolerations": [toleration], "affinity": {"nodeAffinity": node_affinity}}
-    running_operator.refresh("template", podTemplate={"spec": spec})
-    running_operator.ready("template")
+    running_operator.create_refresh("template", podTemplate={"spec": spec})
+    running_operator.wait_until_ready("template")
     version = running_operator.cronjob("template")["metadata"]["resourceVersion"]
     refuse_slow_disks(running_operator)
-    running_operator.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "slow"}}})
-    running_operator.until(lambda: running_operator.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
+    running_operator.patch_spec("template", podTemplate={"spec": {"nodeSelector": {"disk": "slow"}}})
+    running_operator.wait_for(lambda: running_operator.condition("template", "Stalled") == ("True", "InvalidSpec"), 10, "template")
     assert "no slow disks here" in running_operator.status("template")["message"]
     assert running_operator.cronjob("template")["metadata"]["resourceVersion"] == version
-    running_operator.edit("template", podTemplate={"spec": {"nodeSelector": {"disk": "fast"}}})
-    running_operator.ready("template")
+    running_operator.patch_spec("template", podTemplate={"spec": {"nodeSelector": {"disk": "fast"}}})
+    running_operator.wait_until_ready("template")
     assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("template")]
 
 

@@ -38,7 +38,7 @@ def operator(create_operator) -> Iterator[OperatorHarness]:
     """A namespace with good refreshes and odd ones, which were there before the operator."""
     found = create_operator()
     found.stop()
-    found.refresh(FURTHER[0])
+    found.create_refresh(FURTHER[0])
     for name, value in ODD.items():
         found.api.create_text(found.namespace, "dashboardrefreshes", text_of(name, value))
     found.start()
@@ -80,9 +80,9 @@ def test_the_control_no_parser_takes_what_the_api_server_sends(operator):
 
 def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(operator):
     """Those that were there at the start, and those that come while the operator watches, in seconds; no process was started anew."""
-    operator.ready(FURTHER[0])
+    operator.wait_until_ready(FURTHER[0])
     for name in ODD:
-        operator.until(lambda name=name: stalled(operator, name), 20, FURTHER[0])
+        operator.wait_for(lambda name=name: stalled(operator, name), 20, FURTHER[0])
     said = {name: condition(operator, name, "Ready") for name in ODD}
     assert {each["reason"] for each in said.values()} == {"Unreadable"}
     assert all("spec.dbt.vars.odd" in each["message"] for each in said.values()), said
@@ -90,11 +90,11 @@ def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(oper
     assert "900002 bytes" in said["huge"]["message"]
     assert "Stalled" in operator.kubectl("get", "dr", "deep-3000")
     begun = time.monotonic()
-    operator.refresh(FURTHER[1])
-    operator.ready(FURTHER[1])
+    operator.create_refresh(FURTHER[1])
+    operator.wait_until_ready(FURTHER[1])
     assert time.monotonic() - begun < 10
-    operator.request(FURTHER[0], "now")
-    operator.run_of(FURTHER[0])
+    operator.request_run(FURTHER[0], "now")
+    operator.wait_for_job(FURTHER[0])
     assert operator.stop() == 0, "the operator has ended before"
     assert "fault of the operator" not in operator.log.read_text()
     operator.start()
@@ -102,17 +102,17 @@ def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(oper
 
 def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_mended(operator):
     """The event of the change reaches the operator as the list did, and its history stays."""
-    operator.refresh("turns")
-    operator.ready("turns")
+    operator.create_refresh("turns")
+    operator.wait_until_ready("turns")
     before = operator.cronjob("turns")["spec"]
     operator.api.replace_text(operator.namespace, "dashboardrefreshes", "turns", odd("deep-3000"))
-    operator.until(lambda: stalled(operator, "turns"), 20, FURTHER[0])
+    operator.wait_for(lambda: stalled(operator, "turns"), 20, FURTHER[0])
     assert operator.cronjob("turns")["spec"] == before
     for name in ("turns", "deep-3000"):
         operator.api.replace_text(operator.namespace, "dashboardrefreshes", name, '{"spec":{"dbt":{"vars":{"odd":null}}}}')
-        operator.ready(name)
+        operator.wait_until_ready(name)
     operator.api.replace_text(operator.namespace, "dashboardrefreshes", "deep-3000", odd("deep-3000"))
-    operator.until(lambda: stalled(operator, "deep-3000"), 20, FURTHER[0])
+    operator.wait_for(lambda: stalled(operator, "deep-3000"), 20, FURTHER[0])
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +132,9 @@ def test_the_page_shows_all_of_them(operator, page):
         concerns = {each["reason"]: each["message"] for each in names[name]["health"]["concerns"]}
         assert "spec.dbt.vars.odd" in concerns["Unreadable"]
         assert page.get(f"/refreshes/{operator.namespace}/{name}").status_code == 200
-    operator.refresh("later")
+    operator.create_refresh("later")
     operator.api.replace_text(operator.namespace, "dashboardrefreshes", "later", odd("deep-250"))
-    operator.until(lambda: "Unreadable" in page.get(f"/refreshes/{operator.namespace}/later.json").text, 10)
+    operator.wait_for(lambda: "Unreadable" in page.get(f"/refreshes/{operator.namespace}/later.json").text, 10)
     assert page.get("/").status_code == 200
 
 
@@ -155,33 +155,33 @@ def test_what_is_left_out_is_known_by_its_path(operator):
 
 def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(operator):
     """Linux takes 128 KiB in one variable; the API server takes ten times that. The control: half of it is scheduled."""
-    operator.refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
-    operator.refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
-    operator.ready("half")
-    operator.until(lambda: operator.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
+    operator.create_refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
+    operator.create_refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
+    operator.wait_until_ready("half")
+    operator.wait_for(lambda: operator.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
     assert "Linux takes 131057" in operator.status("long")["message"]
     assert (operator.cronjob("half") is not None, operator.cronjob("long")) == (True, None)
-    operator.edit("long", dbt={"vars": {"odd": "x"}})
-    operator.ready("long")
+    operator.patch_spec("long", dbt={"vars": {"odd": "x"}})
+    operator.wait_until_ready("long")
 
 
 def test_a_request_of_any_length_is_answered_and_kept_short(operator):
     """With words; the next one starts a run."""
-    operator.refresh("asked")
-    operator.ready("asked")
-    operator.request("asked", "y" * 200_000)
-    operator.until(lambda: "write at most 256" in operator.status("asked").get("requestProblem", ""), 20, "asked")
+    operator.create_refresh("asked")
+    operator.wait_until_ready("asked")
+    operator.request_run("asked", "y" * 200_000)
+    operator.wait_for(lambda: "write at most 256" in operator.status("asked").get("requestProblem", ""), 20, "asked")
     assert len(json.dumps(operator.status("asked"))) < 10_000
     assert operator.jobs("asked") == []
-    operator.request("asked", "now")
-    operator.run_of("asked")
+    operator.request_run("asked", "now")
+    operator.wait_for_job("asked")
 
 
 def test_a_refresh_may_be_suspended_for_good_by_its_last_day(operator):
     """9999-12-31; it is mended by an edit, and no look at it failed."""
-    operator.refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
-    operator.until(lambda: operator.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
+    operator.create_refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
+    operator.wait_for(lambda: operator.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
     assert operator.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
-    operator.edit("for-good", suspendUntil=None)
-    operator.until(lambda: operator.status("for-good").get("nextRun"), 20, "for-good")
+    operator.patch_spec("for-good", suspendUntil=None)
+    operator.wait_for(lambda: operator.status("for-good").get("nextRun"), 20, "for-good")
     assert "fault of the operator" not in operator.log.read_text()

@@ -42,11 +42,11 @@ class Token:
 def prepared(operator: OperatorHarness) -> Token:
     """A namespace with a refresh that has run once, and objects of somebody else; its operator is stopped."""
     operator.start()
-    operator.refresh("ours", token="one")
-    operator.ready("ours")
-    job = operator.run_of("ours")
-    operator.end(job, 0)
-    operator.concluded("ours", job)
+    operator.create_refresh("ours", token="one")
+    operator.wait_until_ready("ours")
+    job = operator.wait_for_job("ours")
+    operator.end_pod(job, 0)
+    operator.wait_for_history("ours", job)
     assert operator.stop() == 0
     for plural, body in FOREIGN.items():
         whole = copy.deepcopy(body) | {"metadata": {"name": "foreign"}}

@@ -21,18 +21,18 @@ def test_it_answers_its_probes_and_ends_quickly(fresh_operator):
         except httpx.TransportError:
             return False
 
-    fresh_operator.until(alive, 20)
-    fresh_operator.refresh("lines")
-    fresh_operator.ready("lines")
-    fresh_operator.until(lambda: fresh_operator.answers(endpoint.replace("healthz", "readyz")), 10)
+    fresh_operator.wait_for(alive, 20)
+    fresh_operator.create_refresh("lines")
+    fresh_operator.wait_until_ready("lines")
+    fresh_operator.wait_for(lambda: fresh_operator.responds(endpoint.replace("healthz", "readyz")), 10)
     figures = httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text
     assert f'dashboardrefresh_ready{{namespace="{fresh_operator.namespace}",refresh="lines"}} 1.0' in figures
     fresh_operator.api.delete(fresh_operator.namespace, "cronjobs", "lines")
     corrected = f'dashboardrefresh_drift_corrections_total{{kind="CronJob",namespace="{fresh_operator.namespace}",refresh="lines"}} 1.0'
-    fresh_operator.until(lambda: corrected in httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text, 10)
-    fresh_operator.request("lines", "one")
-    job = fresh_operator.run_of("lines")
-    fresh_operator.until(lambda: f'"run":"{job}"' in fresh_operator.log.read_text().replace(": ", ":"), 10)
+    fresh_operator.wait_for(lambda: corrected in httpx.get(endpoint.replace("healthz", "metrics"), trust_env=False).text, 10)
+    fresh_operator.request_run("lines", "one")
+    job = fresh_operator.wait_for_job("lines")
+    fresh_operator.wait_for(lambda: f'"run":"{job}"' in fresh_operator.log.read_text().replace(": ", ":"), 10)
     told = time.monotonic()
     assert fresh_operator.stop() == 0
     assert time.monotonic() - told < 3
@@ -53,9 +53,9 @@ def test_it_watches_what_it_is_told(create_operator, told):
     own.start()
     refreshes = {"its own": (own, "here"), "the other": (other, "there")}
     for operator, name in refreshes.values():
-        operator.refresh(name)
+        operator.create_refresh(name)
     kept = {"nothing": ["its own"], "the other namespace": ["the other"], "the whole cluster": ["its own", "the other"]}[told]
     for operator, name in (refreshes[each] for each in kept):
-        operator.ready(name)
+        operator.wait_until_ready(name)
     assert [each for each, (operator, name) in refreshes.items() if operator.cronjob(name) is not None] == kept
     own.stop()

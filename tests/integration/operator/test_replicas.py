@@ -24,9 +24,9 @@ def two(fresh_operator):
     """The one that works, and the one that stands by."""
     replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     replicas[0].start()
-    fresh_operator.until(lambda: probe(replicas[0], "readyz") == "ok", 20)
+    fresh_operator.wait_for(lambda: probe(replicas[0], "readyz") == "ok", 20)
     replicas[1].start()
-    fresh_operator.until(lambda: probe(replicas[1], "readyz").startswith("ok"), 20)
+    fresh_operator.wait_for(lambda: probe(replicas[1], "readyz").startswith("ok"), 20)
     yield replicas
     for each in replicas:
         each.stop(signal.SIGKILL)
@@ -37,15 +37,15 @@ def test_one_works_and_the_other_takes_over_when_it_ends(two):
     first, second = two
     assert probe(second, "readyz") == "ok, standing by for first"
     assert probe(second, "healthz").startswith("ok")
-    first.refresh("handed-over")
-    first.ready("handed-over")
+    first.create_refresh("handed-over")
+    first.wait_until_ready("handed-over")
     assert "dashboardrefresh_operator_works 1.0" in probe(first, "metrics")
     assert "dashboardrefresh_ready" in probe(first, "metrics")
     assert "dashboardrefresh_operator_works 0.0" in probe(second, "metrics")
     assert "dashboardrefresh_ready{" not in probe(second, "metrics")
     assert first.stop() == 0
-    first.edit("handed-over", schedule="7 7 1 1 *")
-    second.until(lambda: second.cronjob("handed-over")["spec"]["schedule"] == "7 7 1 1 *", 6, "handed-over")
+    first.patch_spec("handed-over", schedule="7 7 1 1 *")
+    second.wait_for(lambda: second.cronjob("handed-over")["spec"]["schedule"] == "7 7 1 1 *", 6, "handed-over")
     assert probe(second, "readyz") == "ok"
     lease = second.api.get(second.namespace, "leases", "op-dashboard-refresh")["spec"]
     assert (lease["holderIdentity"], lease["leaseTransitions"]) == ("second", 3)
@@ -59,7 +59,7 @@ def test_one_that_was_taken_over_ends_and_one_that_waits_ends_when_told(two):
     def holder() -> str:
         return ((first.api.get(first.namespace, "leases", "op-dashboard-refresh") or {}).get("spec") or {}).get("holderIdentity", "")
 
-    first.until(holder, 10)
+    first.wait_for(holder, 10)
     working, waiting = (first, second) if holder() == "first" else (second, first)
     assert waiting.stop() == 0
     working.api.patch(first.namespace, "leases", "op-dashboard-refresh", {"spec": {"holderIdentity": "somebody"}})

@@ -11,39 +11,39 @@ from support.operator_harness import Json, OperatorHarness
 
 def test_a_token_makes_one_run_and_the_same_token_none(running_operator):
     """Acknowledged in the status; touching the refresh again changes nothing, a new token makes one more."""
-    running_operator.refresh("token", token="one")
-    job = running_operator.run_of("token")
-    running_operator.until(lambda: running_operator.status("token").get("lastHandledRequestAt") == "one", 10, "token")
-    running_operator.end(job)
-    assert running_operator.concluded("token", job)["trigger"] == "Requested"
-    running_operator.request("token", "one")
-    running_operator.edit("token", title="Once more")
-    running_operator.until(lambda: running_operator.status("token")["observedGeneration"] == 2, 10, "token")
+    running_operator.create_refresh("token", token="one")
+    job = running_operator.wait_for_job("token")
+    running_operator.wait_for(lambda: running_operator.status("token").get("lastHandledRequestAt") == "one", 10, "token")
+    running_operator.end_pod(job)
+    assert running_operator.wait_for_history("token", job)["trigger"] == "Requested"
+    running_operator.request_run("token", "one")
+    running_operator.patch_spec("token", title="Once more")
+    running_operator.wait_for(lambda: running_operator.status("token")["observedGeneration"] == 2, 10, "token")
     assert len(running_operator.jobs("token")) == 1
-    running_operator.request("token", "two")
-    running_operator.until(lambda: len(running_operator.jobs("token")) == 2, 10, "token")
+    running_operator.request_run("token", "two")
+    running_operator.wait_for(lambda: len(running_operator.jobs("token")) == 2, 10, "token")
 
 
 def test_a_request_works_while_suspended(running_operator):
     """Suspend is about the schedule."""
-    running_operator.refresh("asleep", suspend=True, token="one")
-    assert running_operator.run_of("asleep")
+    running_operator.create_refresh("asleep", suspend=True, token="one")
+    assert running_operator.wait_for_job("asleep")
 
 
 def test_a_request_waits_for_the_run_under_way(running_operator):
     """It starts once that has ended, and the status says what it waits for."""
-    running_operator.refresh("waiting", token="one")
-    first = running_operator.run_of("waiting")
-    running_operator.play(first, "Running", {"running": {}})
-    running_operator.request("waiting", "two")
+    running_operator.create_refresh("waiting", token="one")
+    first = running_operator.wait_for_job("waiting")
+    running_operator.set_pod_status(first, "Running", {"running": {}})
+    running_operator.request_run("waiting", "two")
 
     def told() -> bool:
         return any("two" in each["message"] for each in running_operator.status("waiting")["conditions"] if each["type"] == "Running")
 
-    running_operator.until(told, 10, "waiting")
+    running_operator.wait_for(told, 10, "waiting")
     assert len(running_operator.jobs("waiting")) == 1
-    running_operator.end(first)
-    running_operator.until(lambda: running_operator.status("waiting").get("lastHandledRequestAt") == "two", 15, "waiting")
+    running_operator.end_pod(first)
+    running_operator.wait_for(lambda: running_operator.status("waiting").get("lastHandledRequestAt") == "two", 15, "waiting")
     assert len(running_operator.jobs("waiting")) == 2
 
 
@@ -58,15 +58,15 @@ def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
     operator.start()
     names = ("ended", "under-way", "lost")
     for name in names:
-        operator.refresh(name, token="one")
-    jobs = {name: operator.run_of(name) for name in names}
-    operator.end(jobs["ended"])
-    operator.concluded("ended", jobs["ended"])
+        operator.create_refresh(name, token="one")
+    jobs = {name: operator.wait_for_job(name) for name in names}
+    operator.end_pod(jobs["ended"])
+    operator.wait_for_history("ended", jobs["ended"])
     for name in names:
-        operator.until(lambda name=name: operator.status(name).get("lastHandledRequestAt") == "one", 10, name)
+        operator.wait_for(lambda name=name: operator.status(name).get("lastHandledRequestAt") == "one", 10, name)
     operator.stop(signal.SIGKILL)
     for name in names:
-        operator.edit(name, title="Touched")
+        operator.patch_spec(name, title="Touched")
     operator.api.patch(operator.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
     assert operator.status("lost") == {}
     operator.start()
@@ -77,22 +77,22 @@ def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
 def test_a_token_is_not_run_again_by_a_restarted_operator(restarted, name):
     """Killed, not stopped; the Job's name gives it away. The control: the new operator answers a new token."""
     operator, jobs = restarted
-    operator.until(lambda: operator.status(name).get("observedGeneration") == 2, 20, name)
-    operator.until(lambda: operator.status(name).get("lastHandledRequestAt") == "one", 20, name)
+    operator.wait_for(lambda: operator.status(name).get("observedGeneration") == 2, 20, name)
+    operator.wait_for(lambda: operator.status(name).get("lastHandledRequestAt") == "one", 20, name)
     assert [each["metadata"]["name"] for each in operator.jobs(name)] == [jobs[name]]
     if name != "ended":
-        operator.end(jobs[name])
-    operator.request(name, "two")
-    operator.until(lambda: len(operator.jobs(name)) == 2, 20, name)
+        operator.end_pod(jobs[name])
+    operator.request_run(name, "two")
+    operator.wait_for(lambda: len(operator.jobs(name)) == 2, 20, name)
 
 
 def test_a_job_made_by_kubectl_counts_as_a_run(running_operator):
     """kubectl create job --from=cronjob is how people have always done it."""
-    running_operator.refresh("by-kubectl")
-    running_operator.ready("by-kubectl")
+    running_operator.create_refresh("by-kubectl")
+    running_operator.wait_until_ready("by-kubectl")
     running_operator.kubectl("create", "job", "by-hand", "--from=cronjob/by-kubectl")
-    running_operator.end("by-hand")
-    assert running_operator.concluded("by-kubectl", "by-hand")["trigger"] == "Manual"
+    running_operator.end_pod("by-hand")
+    assert running_operator.wait_for_history("by-kubectl", "by-hand")["trigger"] == "Manual"
 
 
 def _order(operator: OperatorHarness, refresh: str, job: str) -> Json:
@@ -104,85 +104,85 @@ def _order(operator: OperatorHarness, refresh: str, job: str) -> Json:
 
 def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
     """In words, acknowledged, without a Job; the control: the right one of the same refresh starts one."""
-    running_operator.refresh("mode")
-    running_operator.ready("mode")
+    running_operator.create_refresh("mode")
+    running_operator.wait_until_ready("mode")
     running_operator.annotate("mode", requestedAt="bad", runMode="from=mart")
-    running_operator.until(lambda: running_operator.status("mode").get("lastHandledRequestAt") == "bad", 10, "mode")
+    running_operator.wait_for(lambda: running_operator.status("mode").get("lastHandledRequestAt") == "bad", 10, "mode")
     assert "there is no step 'mart'" in running_operator.status("mode")["message"]
-    running_operator.told("mode", "RequestRefused")
+    running_operator.expect_events("mode", "RequestRefused")
     assert running_operator.jobs("mode") == []
     running_operator.annotate("mode", requestedAt="good", runMode="from=marts")
-    job = running_operator.run_of("mode")
+    job = running_operator.wait_for_job("mode")
     assert _order(running_operator, "mode", job)["mode"] == "from=marts"
-    running_operator.end(job)
-    run = running_operator.concluded("mode", job)
+    running_operator.end_pod(job)
+    run = running_operator.wait_for_history("mode", job)
     assert (run["mode"], run["image"]) == ("from=marts", "i")
     assert "requestProblem" not in running_operator.status("mode")
 
 
 def test_an_edit_leaves_the_run_under_way_alone_and_reaches_the_next_one(running_operator):
     """F13: the run keeps the order that it was made with, in its Job and in the history; the control: the next one has the new order."""
-    running_operator.refresh("pinned", token="one", title="Before")
-    first = running_operator.run_of("pinned")
-    running_operator.play(first, "Running", {"running": {}})
-    running_operator.edit("pinned", title="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
-    running_operator.until(lambda: running_operator.status("pinned")["observedGeneration"] == 2, 10, "pinned")
+    running_operator.create_refresh("pinned", token="one", title="Before")
+    first = running_operator.wait_for_job("pinned")
+    running_operator.set_pod_status(first, "Running", {"running": {}})
+    running_operator.patch_spec("pinned", title="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
+    running_operator.wait_for(lambda: running_operator.status("pinned")["observedGeneration"] == 2, 10, "pinned")
     kept = _order(running_operator, "pinned", first)
     assert (kept["generation"], kept["spec"]["title"], len(kept["spec"]["layers"])) == (1, "Before", 3)
-    running_operator.end(first)
-    assert running_operator.concluded("pinned", first)["generation"] == 1
-    running_operator.request("pinned", "two")
-    second = running_operator.run_of("pinned")
+    running_operator.end_pod(first)
+    assert running_operator.wait_for_history("pinned", first)["generation"] == 1
+    running_operator.request_run("pinned", "two")
+    second = running_operator.wait_for_job("pinned")
     new = _order(running_operator, "pinned", second)
     assert (new["generation"], new["spec"]["title"], len(new["spec"]["layers"])) == (2, "After", 1)
-    running_operator.end(second)
-    assert running_operator.concluded("pinned", second)["generation"] == 2
+    running_operator.end_pod(second)
+    assert running_operator.wait_for_history("pinned", second)["generation"] == 2
 
 
 def test_a_cancelled_run_ends_and_the_next_one_starts(running_operator):
     """Recorded, its Job is gone and its pod is being ended; a token that waits may start, and is not cancelled with it."""
-    running_operator.refresh("cancel", token="one")
-    job = running_operator.run_of("cancel")
-    running_operator.play(job, "Running", {"running": {}})
-    running_operator.request("cancel", "two")
+    running_operator.create_refresh("cancel", token="one")
+    job = running_operator.wait_for_job("cancel")
+    running_operator.set_pod_status(job, "Running", {"running": {}})
+    running_operator.request_run("cancel", "two")
     running_operator.annotate("cancel", cancel=job)
-    assert running_operator.concluded("cancel", job)["reason"] == "Cancelled"
+    assert running_operator.wait_for_history("cancel", job)["reason"] == "Cancelled"
     assert running_operator.condition("cancel", "LastRunSucceeded") == ("False", "Cancelled")
-    following = running_operator.until(lambda: [each["metadata"]["name"] for each in running_operator.jobs("cancel")], 10, "cancel")
-    running_operator.until(lambda: job not in [each["metadata"]["name"] for each in running_operator.jobs("cancel")], 10, "cancel")
-    running_operator.until(lambda: running_operator.status("cancel").get("lastHandledRequestAt") == "two", 15, "cancel")
+    following = running_operator.wait_for(lambda: [each["metadata"]["name"] for each in running_operator.jobs("cancel")], 10, "cancel")
+    running_operator.wait_for(lambda: job not in [each["metadata"]["name"] for each in running_operator.jobs("cancel")], 10, "cancel")
+    running_operator.wait_for(lambda: running_operator.status("cancel").get("lastHandledRequestAt") == "two", 15, "cancel")
     assert following
     assert running_operator.status("cancel")["lastHandledCancel"] == job
-    running_operator.told("cancel", "RunCancelled")
+    running_operator.expect_events("cancel", "RunCancelled")
 
 
 def test_of_twenty_requests_in_a_second_the_last_one_runs(running_operator):
     """Those that it replaced before they started never run."""
-    running_operator.refresh("many", token="t0")
-    first = running_operator.run_of("many")
+    running_operator.create_refresh("many", token="t0")
+    first = running_operator.wait_for_job("many")
     for number in range(1, 20):
-        running_operator.request("many", f"t{number}")
-    running_operator.end(first)
-    running_operator.until(lambda: running_operator.status("many").get("lastHandledRequestAt") == "t19", 15, "many")
+        running_operator.request_run("many", f"t{number}")
+    running_operator.end_pod(first)
+    running_operator.wait_for(lambda: running_operator.status("many").get("lastHandledRequestAt") == "t19", 15, "many")
     assert len(running_operator.jobs("many")) <= 2
 
 
 def test_a_runner_that_hangs_is_lost(running_operator):
     """Its pod runs, its heartbeat stands still; the control: while it beats, the run goes on."""
-    running_operator.refresh("hung", token="one", retries=0)
-    job = running_operator.run_of("hung")
-    running_operator.play(job, "Running", {"running": {}})
-    pod = running_operator.pod_of(job)["metadata"]["name"]
+    running_operator.create_refresh("hung", token="one", retries=0)
+    job = running_operator.wait_for_job("hung")
+    running_operator.set_pod_status(job, "Running", {"running": {}})
+    pod = running_operator.wait_for_pod(job)["metadata"]["name"]
 
     def beat(second: int) -> None:
         running = {"phase": "Running", "outcome": None, "reason": None, "completionTime": None, "pod": pod, "step": "3/6 marts"}
-        running_operator.report("hung", job, **running, heartbeatTime=f"2026-03-03T12:03:{second:02}Z")
+        running_operator.report_run("hung", job, **running, heartbeatTime=f"2026-03-03T12:03:{second:02}Z")
 
     for second in range(6):
         beat(second)
         assert running_operator.status("hung").get("history", []) == []
         time.sleep(1)
-    run = running_operator.concluded("hung", job)
+    run = running_operator.wait_for_history("hung", job)
     assert run["reason"] == "RunnerLost"
     assert "3/6 marts" in run["message"]
-    running_operator.until(lambda: running_operator.jobs("hung") == [], 10, "hung")
+    running_operator.wait_for(lambda: running_operator.jobs("hung") == [], 10, "hung")

@@ -19,9 +19,9 @@ READY = {"warehouse", "slack", "smtp"}
 def labelled(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator that asks for the label; no Secret has it."""
     operator = create_operator(SECRETS_POLICY="Labelled", RESYNC="3s")
-    operator.secret("slack", {"url": "https://127.0.0.1:9/x"})
-    operator.secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
-    operator.secret("keep", {"url": "https://127.0.0.1:9/x"})
+    operator.create_secret("slack", {"url": "https://127.0.0.1:9/x"})
+    operator.create_secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
+    operator.create_secret("keep", {"url": "https://127.0.0.1:9/x"})
     operator.start()
     return operator
 
@@ -47,8 +47,8 @@ def said(operator: OperatorHarness, name: str) -> str:
 def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled: OperatorHarness):
     """It is stalled and says which are missing what; requests wait; nobody has to touch it once they have the label."""
     operator = labelled
-    operator.refresh("one", token="now")
-    operator.until(lambda: operator.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
+    operator.create_refresh("one", token="now")
+    operator.wait_for(lambda: operator.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
     assert operator.condition("one", "Stalled")[0] == "True"
     assert said(operator, "one").count("it has no label dashboards.sigeti.io/allow=true") == 3
     assert "the Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(operator, "one")
@@ -56,9 +56,9 @@ def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled
     assert (mounted(operator, "one"), off(operator, "one"), operator.jobs("one")) == (set(), True, [])
     for name in READY:
         allow(operator, name)
-    operator.until(lambda: operator.condition("one", "Ready")[0] == "True", 30, "one")
-    operator.until(lambda: mounted(operator, "one") == READY and not off(operator, "one"), 20, "one")
-    operator.run_of("one")
+    operator.wait_for(lambda: operator.condition("one", "Ready")[0] == "True", 30, "one")
+    operator.wait_for(lambda: mounted(operator, "one") == READY and not off(operator, "one"), 20, "one")
+    operator.wait_for_job("one")
 
 
 def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: OperatorHarness):
@@ -66,21 +66,21 @@ def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: Op
     operator = labelled
     for name in READY:
         allow(operator, name)
-    operator.refresh("two")
-    operator.ready("two")
-    operator.edit("two", warehouse={"secretRef": {"name": "keep"}})
-    operator.until(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed"), 20, "two")
-    operator.until(lambda: mounted(operator, "two") == {"slack", "smtp"} and off(operator, "two"), 20, "two")
-    operator.edit("two", warehouse={"secretRef": {"name": "nowhere"}})
-    operator.until(lambda: "there is none with the label" in said(operator, "two"), 20, "two")
-    operator.secret("other", WAREHOUSE)
+    operator.create_refresh("two")
+    operator.wait_until_ready("two")
+    operator.patch_spec("two", warehouse={"secretRef": {"name": "keep"}})
+    operator.wait_for(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed"), 20, "two")
+    operator.wait_for(lambda: mounted(operator, "two") == {"slack", "smtp"} and off(operator, "two"), 20, "two")
+    operator.patch_spec("two", warehouse={"secretRef": {"name": "nowhere"}})
+    operator.wait_for(lambda: "there is none with the label" in said(operator, "two"), 20, "two")
+    operator.create_secret("other", WAREHOUSE)
     allow(operator, "other")
-    operator.edit("two", warehouse={"secretRef": {"name": "other"}})
-    operator.until(lambda: operator.condition("two", "Ready")[0] == "True" and not off(operator, "two"), 20, "two")
+    operator.patch_spec("two", warehouse={"secretRef": {"name": "other"}})
+    operator.wait_for(lambda: operator.condition("two", "Ready")[0] == "True" and not off(operator, "two"), 20, "two")
     assert mounted(operator, "two") == {"other", "slack", "smtp"}
     # What was allowed is asked for again at each resync.
     allow(operator, "other", "false")
-    operator.until(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(operator, "two"), 20, "two")
+    operator.wait_for(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(operator, "two"), 20, "two")
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +94,12 @@ def listed(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
 def test_a_list_allows_names_and_patterns(listed: OperatorHarness):
     """What it does not name is refused; the operator need not ask for a Secret then."""
     operator = listed
-    operator.refresh("three")
-    operator.until(lambda: operator.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
+    operator.create_refresh("three")
+    operator.wait_for(lambda: operator.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
     refused = "the Secret smtp (spec.notifications[1].email.smtpSecretRef) is not allowed"
     assert said(operator, "three") == f"{refused}: secrets.allowed of the operator's chart does not list it"
-    operator.edit("three", notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}])
-    operator.ready("three")
+    operator.patch_spec("three", notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}])
+    operator.wait_until_ready("three")
     assert mounted(operator, "three") == {"warehouse", "slack"}
 
 
@@ -107,19 +107,19 @@ def test_an_operator_that_may_not_notify_tells_nobody(listed: OperatorHarness):
     """A run that died is in the status and an event, as ever; test_telling is the control."""
     operator = listed
     with WebServer() as slack:
-        operator.secret("slack", {"url": slack.url})
-        operator.refresh(
+        operator.create_secret("slack", {"url": slack.url})
+        operator.create_refresh(
             "four",
             token="one",
             retries=0,
             notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}],
         )
-        job = operator.run_of("four")
-        operator.end(job, 137, reason="OOMKilled")
-        assert operator.concluded("four", job)["reason"] == "OOMKilled"
-        operator.until(lambda: "RunFailed" in dict(operator.events("four")), 20, "four")
+        job = operator.wait_for_job("four")
+        operator.end_pod(job, 137, reason="OOMKilled")
+        assert operator.wait_for_history("four", job)["reason"] == "OOMKilled"
+        operator.wait_for(lambda: "RunFailed" in dict(operator.events("four")), 20, "four")
         # A further run shows that all that followed from the first one is done.
-        operator.request("four", "two")
-        operator.run_of("four")
+        operator.request_run("four", "two")
+        operator.wait_for_job("four")
         assert slack.asked == []
     assert "NotificationFailed" not in json.dumps(operator.events("four"))

@@ -57,23 +57,23 @@ def minute(create_operator) -> Minute:
         operator.start()
     slot = coming_minute()
     this_minute = f"{slot.minute} {slot.hour} * * *"
-    alone.refresh("lonely", schedule=this_minute)
-    awake.refresh("punctual", schedule=this_minute)
-    awake.refresh("suspended", schedule=this_minute, suspend=True)
-    awake.refresh("edited")
+    alone.create_refresh("lonely", schedule=this_minute)
+    awake.create_refresh("punctual", schedule=this_minute)
+    awake.create_refresh("suspended", schedule=this_minute, suspend=True)
+    awake.create_refresh("edited")
     bare_cronjob(awake, "bare-suspended", this_minute, suspend=True)
     bare_cronjob(awake, "bare-edited", "0 0 1 1 *", suspend=False)
-    alone.ready("lonely")
+    alone.wait_until_ready("lonely")
     for name in ("punctual", "suspended", "edited"):
-        awake.ready(name)
+        awake.wait_until_ready(name)
     alone.stop()
     assert datetime.now(UTC) < slot, "the preparations took too long"
     time.sleep((slot - datetime.now(UTC)).total_seconds())
-    eventually(partial(fired, awake, "punctual"), within=20, context=lambda: awake.story("punctual"))
-    awake.edit("suspended", suspend=False)
-    awake.edit("edited", schedule=this_minute)
-    awake.until(lambda: awake.cronjob("suspended")["spec"]["suspend"] is False, 10, "suspended")
-    awake.until(lambda: awake.cronjob("edited")["spec"]["schedule"] == this_minute, 10, "edited")
+    eventually(partial(fired, awake, "punctual"), within=20, context=lambda: awake.describe("punctual"))
+    awake.patch_spec("suspended", suspend=False)
+    awake.patch_spec("edited", schedule=this_minute)
+    awake.wait_for(lambda: awake.cronjob("suspended")["spec"]["suspend"] is False, 10, "suspended")
+    awake.wait_for(lambda: awake.cronjob("edited")["spec"]["schedule"] == this_minute, 10, "edited")
     awake.api.patch(awake.namespace, "cronjobs", "bare-suspended", {"spec": {"suspend": False}})
     awake.api.patch(awake.namespace, "cronjobs", "bare-edited", {"spec": {"schedule": this_minute}})
     for name in ("edited", "bare-edited"):
@@ -96,8 +96,8 @@ def test_a_resume_or_edit_sets_off_no_run_of_a_slot_that_has_passed(minute, chan
 def test_a_scheduled_run_is_recognised(minute):
     """Trigger Scheduled, and the next run is the next day's."""
     (job,) = jobs_of_cronjob(minute.awake, "punctual")
-    minute.awake.end(job)
-    assert minute.awake.concluded("punctual", job)["trigger"] == "Scheduled"
+    minute.awake.end_pod(job)
+    assert minute.awake.wait_for_history("punctual", job)["trigger"] == "Scheduled"
     next_run = datetime.fromisoformat(minute.awake.status("punctual")["nextRun"])
     assert timedelta(hours=23) < next_run - datetime.now(UTC) < timedelta(hours=24)
 
@@ -106,12 +106,12 @@ def test_a_slot_comes_while_the_operator_is_away(minute):
     """The run happens and reports; the operator then tells of it, once, and makes no other."""
     alone = minute.alone
     (job,) = jobs_of_cronjob(alone, "lonely")
-    alone.report("lonely", job)
-    alone.end(job)
+    alone.report_run("lonely", job)
+    alone.end_pod(job)
     assert alone.status("lonely").get("history", []) == []
     alone.start()
-    run = alone.concluded("lonely", job)
+    run = alone.wait_for_history("lonely", job)
     assert (run["outcome"], run["trigger"], run["marts"]) == ("Succeeded", "Scheduled", "4/4")
     assert [each["id"] for each in alone.status("lonely")["history"]] == [job]
     assert [each["metadata"]["name"] for each in alone.jobs("lonely")] == [job]
-    alone.told("lonely", "RunSucceeded")
+    alone.expect_events("lonely", "RunSucceeded")

@@ -25,9 +25,9 @@ def slack() -> Iterator[WebServer]:
 def telling(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator with the Secrets of both channels; nobody listens at the mail server's address."""
     operator = create_operator(RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
-    operator.secret("slack", {"url": "http://127.0.0.1:9"})
+    operator.create_secret("slack", {"url": "http://127.0.0.1:9"})
     mail = {"host": "127.0.0.1", "port": str(free_port()), "from": "refresh@sigeti.local", "security": "none", "password": "mailgeheim"}
-    operator.secret("smtp", mail)
+    operator.create_secret("smtp", mail)
     operator.start()
     return operator
 
@@ -42,37 +42,37 @@ def operator(telling: OperatorHarness, slack: WebServer) -> OperatorHarness:
 
 def test_a_run_that_died_without_a_word_is_told_once(operator, slack):
     """With its reason and the link; a restarted operator does not tell again, and the channel that failed shows as an event."""
-    operator.refresh("silent", token="one", retries=0)
-    job = operator.run_of("silent")
-    operator.end(job, 137, reason="OOMKilled")
-    operator.concluded("silent", job)
-    operator.until(lambda: len(slack.asked) == 1, 10, "silent")
+    operator.create_refresh("silent", token="one", retries=0)
+    job = operator.wait_for_job("silent")
+    operator.end_pod(job, 137, reason="OOMKilled")
+    operator.wait_for_history("silent", job)
+    operator.wait_for(lambda: len(slack.asked) == 1, 10, "silent")
     told = json.loads(slack.asked[0].body)
     assert told["channel"] == "#phase2-alerts"
     assert "OOMKilled" in told["text"]
     assert f"https://runs.example/{operator.namespace}/silent/{job}" in told["text"]
-    failed = operator.until(lambda: dict(operator.events("silent")).get("NotificationFailed"), 20, "silent")
+    failed = operator.wait_for(lambda: dict(operator.events("silent")).get("NotificationFailed"), 20, "silent")
     assert "admin@sigeti.local" in failed
     operator.stop(signal.SIGKILL)
-    operator.edit("silent", title="Touched")
+    operator.patch_spec("silent", title="Touched")
     operator.start()
-    operator.until(lambda: operator.status("silent")["observedGeneration"] == 2, 20, "silent")
+    operator.wait_for(lambda: operator.status("silent")["observedGeneration"] == 2, 20, "silent")
     assert len(slack.asked) == 1
-    everything = operator.log.read_text() + json.dumps(operator.seen("silent")) + str(operator.events("silent"))
+    everything = operator.log.read_text() + json.dumps(operator.get_refresh("silent")) + str(operator.events("silent"))
     assert not any(secret in everything for secret in ("geheim", "mailgeheim"))
 
 
 def test_a_run_that_reported_is_left_to_its_runner(operator, slack):
     """Also when its channels failed: the runner has recorded that. The control: a death after it is told."""
-    operator.refresh("told", token="one", retries=0)
-    job = operator.run_of("told")
+    operator.create_refresh("told", token="one", retries=0)
+    job = operator.wait_for_job("told")
     sent = [{"channel": "#phase2-alerts", "sent": False, "message": "Slack answered 500"}]
-    operator.report("told", job, outcome="Failed", reason="LayerFailed", message="no such column", notifications=sent)
-    operator.end(job, 1)
-    operator.concluded("told", job)
-    operator.request("told", "two")
-    following = operator.run_of("told")
-    operator.end(following, 1)
-    operator.concluded("told", following)
-    operator.until(lambda: len(slack.asked) == 1, 10, "told")
+    operator.report_run("told", job, outcome="Failed", reason="LayerFailed", message="no such column", notifications=sent)
+    operator.end_pod(job, 1)
+    operator.wait_for_history("told", job)
+    operator.request_run("told", "two")
+    following = operator.wait_for_job("told")
+    operator.end_pod(following, 1)
+    operator.wait_for_history("told", following)
+    operator.wait_for(lambda: len(slack.asked) == 1, 10, "told")
     assert following in slack.asked[0].body
