@@ -21,8 +21,8 @@ import psycopg
 import yaml
 from psycopg import sql
 
-from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
-from refresh_api.order import Manifest, Order
+from refresh_api.names import API_BASE_URL_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
+from refresh_api.run_request import Manifest, RunRequest
 from refresh_examples.embedded import EmbeddedPostgres
 from support.laptop import ROOT, SAMPLES, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, checked, dbt, differing_rows, mount_secrets, write_profile
@@ -53,18 +53,22 @@ class Timing:
         self.steps[name] = time.monotonic() - began
 
 
-def old_way(side: Side, order: Order) -> Timing:
+def old_way(side: Side, run_request: RunRequest) -> Timing:
     """Refresh as the old flow did; return how long it took."""
     timing, began = Timing(), time.monotonic()
-    for layer in order.spec.layers:
+    for layer in run_request.spec.layers:
         with timing.step(layer.name):
             dbt(side, PROJECT, STATE, "run", "--select", *layer.select)
     with timing.step("tests"):
         dbt(side, PROJECT, STATE, "test", "--select", "tag:P2")
     with timing.step("validation"):
-        valid = sum(old_check(side.dsn, mart.relation, mart.keys) for mart in order.spec.validation.marts) if order.spec.validation else 0
+        valid = (
+            sum(old_check(side.dsn, mart.relation, mart.keys) for mart in run_request.spec.validation.marts)
+            if run_request.spec.validation
+            else 0
+        )
     with timing.step("cache"):
-        for endpoint in order.spec.cache.endpoints if order.spec.cache else []:
+        for endpoint in run_request.spec.cache.endpoints if run_request.spec.cache else []:
             httpx.get(side.api + endpoint, timeout=30, trust_env=False).raise_for_status()
     with timing.step("log"), psycopg.connect(side.dsn) as connection:
         connection.execute(LOG_TABLE)
@@ -88,10 +92,10 @@ def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
     return count > 0 and all(null * 10 < count for null in nulls)
 
 
-def our_way(side: Side, order: Order, number: int) -> Timing:
+def our_way(side: Side, run_request: RunRequest, number: int) -> Timing:
     """Refresh by the runner, as a pod does it; return how long it took, its steps by its own log."""
     secrets = mount_secrets(side, STATE / "secrets")
-    env = {ORDER_ENV: order.model_dump_json(by_alias=True), RUN_ID_ENV: f"compare-{number}", API_BASE_URL_ENV: side.api}
+    env = {RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True), RUN_ID_ENV: f"compare-{number}", API_BASE_URL_ENV: side.api}
     places = [
         "--project",
         str(PROJECT),
@@ -151,8 +155,8 @@ def main() -> int:
     """Refresh both ways and compare; return 1 if a mart differs."""
     STATE.mkdir(parents=True, exist_ok=True)
     write_profile(STATE)
-    order = Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).order()
-    relations = [mart.relation for mart in order.spec.validation.marts] if order.spec.validation else []
+    run_request = Manifest.model_validate(yaml.safe_load((SAMPLES / "phase2.yaml").read_text())).run_request()
+    relations = [mart.relation for mart in run_request.spec.validation.marts] if run_request.spec.validation else []
     say(f"PostgreSQL starts in {STATE.relative_to(ROOT)}")
     with ExitStack() as stack:
         server = stack.enter_context(warehouse(STATE))
@@ -163,7 +167,7 @@ def main() -> int:
         # One run of each to warm up, so that neither pays for the first parse or the cold cache; a single run is a look, no measurement.
         for number in range(0 if RUNS > 1 else 1, RUNS + 1):
             say(f"run {number} of {RUNS}: the old way, then ours" if number else "once to warm up: the old way, then ours")
-            timings = old_way(sides["old"], order), our_way(sides["ours"], order, number)
+            timings = old_way(sides["old"], run_request), our_way(sides["ours"], run_request, number)
             if number:
                 old.append(timings[0])
                 ours.append(timings[1])

@@ -16,8 +16,8 @@ import yaml
 from command_lines import commands
 from marked import page, plain, table
 from refresh_api.crd import Schema, structural
-from refresh_api.order import ExitCode, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
+from refresh_api.run_request import ExitCode, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
 from refresh_operator.observability.metrics import text_of

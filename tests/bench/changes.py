@@ -85,10 +85,10 @@ def main() -> int:
         dsn, env = server.dsn_of("ours"), {**server.env, "PGDATABASE": "ours"}
         with dashboard_api(env) as api:
             changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)
-            full = replace(changed, order=changed.order.model_copy(update={"mode": "full-refresh"}))
+            full = replace(changed, run_request=changed.run_request.model_copy(update={"mode": "full-refresh"}))
             full.ours(None, 0)
-            spec = changed.order.spec.model_copy(update={"on_unchanged": OnUnchanged.SKIP})
-            skipping = replace(changed, order=changed.order.model_copy(update={"spec": spec}))
+            spec = changed.run_request.spec.model_copy(update={"on_unchanged": OnUnchanged.SKIP})
+            skipping = replace(changed, run_request=changed.run_request.model_copy(update={"spec": spec}))
             skipping.ours(None, _SLOT)
             for number in range(1, chosen.runs + 1):
                 say(f"run {number} of {chosen.runs}: nothing changed")

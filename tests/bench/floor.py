@@ -20,7 +20,7 @@ from typing import Final
 import psycopg
 from psycopg import sql
 
-from refresh_api.order import Order
+from refresh_api.run_request import RunRequest
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import Attempt, MartCheck, ValidationStep, plan_for
@@ -93,14 +93,14 @@ class Floor:
     """The scripts of a refresh, by step, and what is needed to send them."""
 
     dsn: str
-    order: Order
+    run_request: RunRequest
     steps: Mapping[str, Sequence[str]]
     threads: int = 8
 
     def run(self, clock: Clock, access: Access) -> dict[str, float]:
         """Do what a refresh does in the warehouse; return seconds a step."""
         seconds: dict[str, float] = {}
-        plan = plan_for(self.order, Attempt("floor"), clock.now().date())
+        plan = plan_for(self.run_request, Attempt("floor"), clock.now().date())
         checks = [check for step in plan.steps if isinstance(step, ValidationStep) for check in step.marts]
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             for schema in {beside(Relation(check.schema, check.table)).schema for check in checks}:
@@ -140,16 +140,18 @@ class Floor:
         warehouse.close()
 
 
-def by_step(scripts: Mapping[str, str], order: Order) -> dict[str, list[str]]:
+def by_step(scripts: Mapping[str, str], run_request: RunRequest) -> dict[str, list[str]]:
     """Return the scripts by the step that they belong to: layers take their models by name, the rest are tests."""
-    steps: dict[str, list[str]] = {layer.name: [] for layer in order.spec.layers}
+    steps: dict[str, list[str]] = {layer.name: [] for layer in run_request.spec.layers}
     steps["tests"] = []
-    layer_of = {model: layer.name for layer in order.spec.layers for model in layer.select}
+    layer_of = {model: layer.name for layer in run_request.spec.layers for model in layer.select}
     for node, script in scripts.items():
         steps[layer_of.get(node.rsplit(".", 1)[-1], "tests") if node.startswith("model.") else "tests"].append(script)
     return steps
 
 
-def scripts_of(server: EmbeddedPostgres, statements: Statements, listened: str, order: Order, database: str) -> Floor:
+def scripts_of(server: EmbeddedPostgres, statements: Statements, listened: str, run_request: RunRequest, database: str) -> Floor:
     """Return the floor on another database of the same server."""
-    return Floor(server.dsn_of(database), order, by_step(statements.of(listened, database), order), order.spec.dbt.threads)
+    return Floor(
+        server.dsn_of(database), run_request, by_step(statements.of(listened, database), run_request), run_request.spec.dbt.threads
+    )

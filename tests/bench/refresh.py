@@ -31,8 +31,8 @@ from psycopg import sql
 from bench.floor import Floor, heard, scripts_of
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
-from refresh_api.names import API_BASE_URL_ENV, ORDER_ENV, RUN_ID_ENV
-from refresh_api.order import Manifest, Order
+from refresh_api.names import API_BASE_URL_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
+from refresh_api.run_request import Manifest, RunRequest
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.conninfo import Access
@@ -49,17 +49,17 @@ Line = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Stand:
-    """The sides, and the order that all carry out."""
+    """The sides, and the run request that all carry out."""
 
     server: EmbeddedPostgres
     sides: dict[str, Side]
-    order: Order
+    run_request: RunRequest
     state: Path
 
     def old(self, samples: Samples | None) -> None:
         """Run the four dbt commands."""
         began = time.monotonic()
-        for layer in self.order.spec.layers:
+        for layer in self.run_request.spec.layers:
             dbt(self.sides["old"], PROJECT, self.state, "run", "--full-refresh", "--select", *layer.select)
         dbt(self.sides["old"], PROJECT, self.state, "test", "--select", "tag:P2")
         if samples:
@@ -70,7 +70,7 @@ class Stand:
         side = self.sides["ours"]
         secrets = mount_secrets(side, self.state / "secrets")
         run = f"bench-{os.getpid()}-{number}"
-        env = {ORDER_ENV: self.order.model_dump_json(by_alias=True), RUN_ID_ENV: run, API_BASE_URL_ENV: side.api}
+        env = {RUN_REQUEST_ENV: self.run_request.model_dump_json(by_alias=True), RUN_ID_ENV: run, API_BASE_URL_ENV: side.api}
         command = runner("run", "--project", str(PROJECT), "--secrets", str(secrets), "--termination-log", os.devnull)
         began, clock = time.monotonic(), time.time()
         process = subprocess.Popen(
@@ -102,9 +102,9 @@ class Stand:
                 samples.add(f"floor_{name}_seconds", seconds)
 
 
-def phase2() -> Order:
-    """Return the order of the sample's phase 2, with patience."""
-    return Manifest.model_validate(patient("phase2")).order()
+def phase2() -> RunRequest:
+    """Return the run request of the sample's phase 2, with patience."""
+    return Manifest.model_validate(patient("phase2")).run_request()
 
 
 def patient(sample: str) -> dict[str, Any]:
@@ -219,7 +219,7 @@ def main() -> int:
     state = state_of(chosen.rows)
     write_profile(state)
     # Whole, since the sources stay as they are: `bench.changes` measures what a small change costs.
-    order = phase2().model_copy(update={"mode": "full-refresh"})
+    run_request = phase2().model_copy(update={"mode": "full-refresh"})
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     samples = Samples(
         f"refresh-{chosen.rows}",
@@ -231,7 +231,7 @@ def main() -> int:
         prepared(server, state, chosen.rows, chosen.seed, [name for name in names if name != "floor"])
         envs = {name: {**server.env, "PGDATABASE": name} for name in names}
         api = stack.enter_context(dashboard_api(envs["ours"]))
-        stand = Stand(server, {name: Side(name, server.dsn_of(name), envs[name], api) for name in names}, order, state)
+        stand = Stand(server, {name: Side(name, server.dsn_of(name), envs[name], api) for name in names}, run_request, state)
         say("once each to warm up; what dbt sends is listened to")
         if "old" in names:
             stand.old(None)
@@ -240,7 +240,7 @@ def main() -> int:
             stand.ours(None, 1)
         # What was sent replaces what was there before, so the floor has to begin with it.
         copied(server, "ours", "floor")
-        floor = scripts_of(server, statements, "ours", order, "floor")
+        floor = scripts_of(server, statements, "ours", run_request, "floor")
         stand.floor(None, floor)
         for number in range(1, chosen.runs + 1):
             say(f"run {number} of {chosen.runs}: {', '.join(names)}")
@@ -248,7 +248,7 @@ def main() -> int:
                 stand.old(samples)
             stand.ours(samples, number + 1)
             stand.floor(samples, floor)
-        marts = [mart.relation for mart in order.spec.validation.marts] if order.spec.validation else []
+        marts = [mart.relation for mart in run_request.spec.validation.marts] if run_request.spec.validation else []
         for other in [name for name in names if name != "ours"]:
             differing = sum(differing_rows(server.dsn_of("ours"), server.dsn_of(other), mart) for mart in marts)
             samples.add(f"rows_unlike_{other}", differing)

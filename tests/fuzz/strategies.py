@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from hypothesis import strategies as st
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from support.sights import history, told
 from support.worlds import NOW, ROOT, at, job, kept, refresh, sample_spec, settled, world
 
@@ -220,7 +220,7 @@ POD: Json = {
     },
 }
 KEPT: Json = kept(refresh())
-SHARE = OperatorShare
+SHARE = OperatorStatus
 
 refreshes = (
     changed(GOOD)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fuzz.strategies import GOOD, JOB, KEPT, POD, changed, hostile, refreshes, within
 from refresh_api.objects import UNREADABLE, object_of, unreadable
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.errors import Unreadable
 from refresh_operator.kube.resources import REFRESHES
 from refresh_operator.kube.store import Store
@@ -47,7 +47,7 @@ def test_it_decides_whatever_it_sees(refresh: Any, job: Any, pod: Any, objects: 
         text_of([seen], NOW)
         share = decision.share or seen.share
         written = share.model_dump_json(by_alias=True, exclude_none=True)
-        assert OperatorShare.model_validate_json(written)
+        assert OperatorStatus.model_validate_json(written)
         assert len(written) < 200_000
         assert decision.again.total_seconds() >= 0
 

@@ -1,4 +1,4 @@
-"""Texts that people and other programs write: files, orders, cron lines, JSON of any form. Each is read, or refused with words, at once."""
+"""Texts from people and other programs: files, run requests, cron lines, JSON. Each is read, or refused with a message, in bounded time."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 from fuzz.strategies import GOOD, SPEC, changed, free, hostile, is_plain, refreshes, within
 from refresh_api import cron
-from refresh_api.names import ORDER_ENV
+from refresh_api.names import RUN_REQUEST_ENV
 from refresh_api.objects import ItemCutter, ListReader, members, object_of
-from refresh_api.order import RunMode, run_vars, vars_text
 from refresh_api.plain import plain
+from refresh_api.run_request import RunMode, run_vars, vars_text
 from refresh_api.values import duration, quantity, share
 from refresh_cli.kubectl import CliError, Seen, seen_in
 from refresh_cli.show import history_text, status_text
 from refresh_runner.cli.lint import Check
-from refresh_runner.model.loader import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, plan_for
 from support.worlds import NOW
 
@@ -34,7 +34,7 @@ FILE: dict[str, object] = {
     "spec": {name: value for name, value in SPEC.items() if name != "suspendUntil"},
 }
 SAMPLE = yaml.safe_dump(FILE)
-ORDER = {
+RUN_REQUEST = {
     "refresh": {"name": "phase2", "namespace": "default"},
     "generation": 3,
     "spec": FILE["spec"],
@@ -77,19 +77,19 @@ def damaged(draw: st.DrawFn, text: str) -> str:
 
 
 def check_file(text: str) -> None:
-    """It is an order, of which a plan can be made, or is refused in lines of bounded length that a terminal may show."""
+    """It is a run request, of which a plan can be made, or is refused in lines of bounded length that a terminal may show."""
     with tempfile.TemporaryDirectory() as folder, within(4):
         file = Path(folder) / "refresh.yaml"
         file.write_bytes(text.encode(errors="surrogatepass"))
         try:
-            order = order_of_file(file)
-        except InvalidOrderError as error:
+            run_request = run_request_from_file(file)
+        except InvalidRunRequestError as error:
             check_problems(error)
         else:
-            assert plan_for(order, Attempt("lint"), date(2026, 3, 3)).steps
+            assert plan_for(run_request, Attempt("lint"), date(2026, 3, 3)).steps
 
 
-def check_problems(error: InvalidOrderError) -> None:
+def check_problems(error: InvalidRunRequestError) -> None:
     """They are a few lines of bounded length that a terminal may show."""
     lines = [plain(str(Check(False, problem.field, problem.message))) for problem in error.problems]
     assert 0 < len(lines) <= 51
@@ -106,7 +106,7 @@ def seen_of(refresh: Any) -> Seen:
 def test_the_control_the_sample_is_an_order() -> None:
     """As file and in a pod."""
     check_file(SAMPLE)
-    assert order_of_pod({ORDER_ENV: json.dumps(ORDER)}).mode == "from=marts"
+    assert run_request_from_pod({RUN_REQUEST_ENV: json.dumps(RUN_REQUEST)}).mode == "from=marts"
     assert status_text(seen_of(GOOD), NOW).startswith("phase2: ")
 
 
@@ -126,16 +126,16 @@ def test_a_hostile_file_is_read_or_refused(value: Any) -> None:
     check_file(text)
 
 
-@given(changed(ORDER) | free)
-def test_a_pods_order_is_read_or_refused(value: Any) -> None:
+@given(changed(RUN_REQUEST) | free)
+def test_a_pods_run_request_is_read_or_refused(value: Any) -> None:
     """By a runner of another version."""
     with within(3):
         try:
-            order = order_of_pod({ORDER_ENV: json.dumps(value)})
-        except InvalidOrderError as error:
+            run_request = run_request_from_pod({RUN_REQUEST_ENV: json.dumps(value)})
+        except InvalidRunRequestError as error:
             check_problems(error)
         else:
-            assert plan_for(order, Attempt("run"), date(2026, 3, 3)).steps
+            assert plan_for(run_request, Attempt("run"), date(2026, 3, 3)).steps
 
 
 @given(refreshes)

@@ -3,8 +3,8 @@
 from datetime import date
 from pathlib import Path
 
-from refresh_api.order import Order
-from refresh_runner.model.loader import order_of_file
+from refresh_api.run_request import RunRequest
+from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan, plan_for
 
 SAMPLES = Path(__file__).parents[2] / "deploy" / "samples"
@@ -12,11 +12,11 @@ TODAY = date(2026, 11, 23)
 LAST = Attempt("phase2-1", number=3, of=3)
 
 
-def order(name: str = "phase2") -> Order:
+def run_request(name: str = "phase2") -> RunRequest:
     """Return a sample's order."""
-    return order_of_file(SAMPLES / f"{name}.yaml")
+    return run_request_from_file(SAMPLES / f"{name}.yaml")
 
 
 def plan(attempt: Attempt = LAST, name: str = "phase2") -> Plan:
     """Return a sample's plan."""
-    return plan_for(order(name), attempt, TODAY)
+    return plan_for(run_request(name), attempt, TODAY)

@@ -18,10 +18,10 @@ from typing import Any
 
 import psycopg
 
-from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
-from refresh_api.order import Order, RefreshRef, run_vars
+from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
+from refresh_api.run_request import RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import LastWords
+from refresh_api.status import TerminationMessage
 from refresh_runner.cli.commands import Places, Surroundings, run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
@@ -98,7 +98,7 @@ class Ran:
 
     code: int
     output: str
-    words: LastWords | None
+    words: TerminationMessage | None
 
     @property
     def lines(self) -> list[Json]:
@@ -165,9 +165,9 @@ class Bench:
         """Return a pod's environment."""
         asked = run_vars(further.pop("VARS", "{}"))
         self.runs += 1
-        order = Order(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode, vars=asked)
+        run_request = RunRequest(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode, vars=asked)
         fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
-        return {ORDER_ENV: order.model_dump_json(by_alias=True), **fixed, **further}
+        return {RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True), **fixed, **further}
 
     def run(self, spec: Json | None = None, failures: int = 0, mode: str = "refresh", **further: str) -> Ran:
         """Run one attempt in this process."""
@@ -231,7 +231,7 @@ class Bench:
 
     def _ran(self, code: int, output: str) -> Ran:
         text = (self.place / "termination-log").read_text()
-        return Ran(code, output, LastWords.model_validate_json(text) if text else None)
+        return Ran(code, output, TerminationMessage.model_validate_json(text) if text else None)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUESTED_AT, TOKEN_ANNOTATION, UID_ANNOTATION
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
 from refresh_operator.specs.desired import kept_objects
@@ -45,7 +45,7 @@ def _sample() -> Json:
 
 
 def refresh(
-    share: OperatorShare | None = None,
+    share: OperatorStatus | None = None,
     run: Json | None = None,
     token: str | None = None,
     generation: int = 1,
@@ -142,7 +142,7 @@ def settled(seen: World, now: datetime = NOW) -> Any:
     return decided(seen, now).share or seen.refresh.share
 
 
-def condition(share: OperatorShare, kind: str) -> tuple[str, str, str]:
+def condition(share: OperatorStatus, kind: str) -> tuple[str, str, str]:
     """Status, reason and message of one condition."""
     found = next(each for each in share.conditions if each.type == kind)
     return found.status.value, found.reason, found.message

@@ -9,7 +9,7 @@ import yaml
 
 from refresh_api import cron
 from refresh_api import steps as contract
-from refresh_api.order import Manifest
+from refresh_api.run_request import Manifest
 from refresh_api.steps import OnFailure
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 
 from refresh_api.model import time_text
 from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
-from refresh_api.order import RunMode, vars_text
 from refresh_api.plain import one_line, plain
+from refresh_api.run_request import RunMode, vars_text
 from refresh_api.values import duration
 from refresh_cli.artifacts import Page
 from refresh_cli.follow import Follower, exit_code

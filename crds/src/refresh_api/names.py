@@ -35,7 +35,7 @@ REFRESH_LABEL: Final = f"{GROUP}/refresh"
 TOKEN_ANNOTATION: Final = f"{GROUP}/token"
 """Annotation on a Job: the request (REQUESTED_AT) that it answers."""
 GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
-"""Annotation on a Job: the generation of the refresh that its order was made from."""
+"""Annotation on a Job: the generation of the refresh that its run request was made from."""
 UID_ANNOTATION: Final = f"{GROUP}/uid"
 """Annotation on a Job: the uid of its refresh; tells the runs of a deleted refresh from those of its namesake."""
 
@@ -44,9 +44,9 @@ OPERATOR_FIELD_MANAGER: Final = "refresh-operator"
 RUNNER_FIELD_MANAGER: Final = "refresh-runner"
 
 # What the operator puts into a run's pod, and the runner reads.
-ORDER_ENV: Final = "REFRESH_ORDER"
-"""The Order, as JSON."""
-ORDER_LENGTH: Final = 128 * 1024 - len(ORDER_ENV) - 2
+RUN_REQUEST_ENV: Final = "REFRESH_RUN_REQUEST"
+"""The RunRequest as JSON."""
+RUN_REQUEST_LENGTH: Final = 128 * 1024 - len(RUN_REQUEST_ENV) - 2
 """Bytes in it: Linux starts no process with a longer variable (MAX_ARG_STRLEN), its name, an = and a NUL included."""
 RUN_ID_ENV: Final = "RUN_ID"
 """The Job's name."""

@@ -15,7 +15,7 @@ Json = dict[str, JsonValue]
 Readable = TypeVar("Readable", bound=BaseModel)
 
 LARGEST: Final = 512 * 1024
-"""Bytes of one object that are parsed. A status takes 64 KiB at most, an order 128."""
+"""Bytes of one object that are parsed. A status takes 64 KiB at most, a run request 128."""
 UNREADABLE: Final = "unreadable"
 """Member that is added to an object of which something was left out: the fields by their paths, each with why it can't be read."""
 _WHOLE: Final = 8 * 2**20

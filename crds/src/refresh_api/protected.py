@@ -9,7 +9,14 @@ from typing import Final
 from refresh_api import names
 
 _VARIABLES: Final = (
-    *(names.ORDER_ENV, names.RUN_ID_ENV, names.RUN_FAILURES_ENV, names.POD_NAME_ENV, names.API_BASE_URL_ENV, names.RUN_URL_TEMPLATE_ENV),
+    *(
+        names.RUN_REQUEST_ENV,
+        names.RUN_ID_ENV,
+        names.RUN_FAILURES_ENV,
+        names.POD_NAME_ENV,
+        names.API_BASE_URL_ENV,
+        names.RUN_URL_TEMPLATE_ENV,
+    ),
     names.WEBHOOK_ALLOW_HTTP_ENV,
     *("BASH_ENV", "BROWSER", "DO_NOT_TRACK", "EDITOR", "ENV", "HOME", "HOSTALIASES", "HOSTNAME", "IFS", "KUBECONFIG", "LOCALDOMAIN"),
     *("LOCPATH", "LOGNAME", "NETRC", "NLSPATH", "OLDPWD", "PAGER", "PATH", "PS4", "PWD", "SHELL", "SHELLOPTS", "TEMP", "TEMPDIR"),

@@ -9,7 +9,7 @@ from refresh_api.cron_line import CronLine
 from refresh_api.fields import Identifier, Moment, ObjectName, SecretKeyRef, SecretRef, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import SpecModel
-from refresh_api.names import ORDER_LENGTH
+from refresh_api.names import RUN_REQUEST_LENGTH
 from refresh_api.notifications import Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
@@ -80,7 +80,7 @@ class Dbt(SpecModel):
         default_factory=dict,
         max_length=64,
         description="dbt variables. `as_of` (a date, YYYY-MM-DD) is the run's date in timeZone unless it is given here. "
-        f"At most {LEVELS} levels of lists and objects; with all else of the spec, {ORDER_LENGTH} bytes.",
+        f"At most {LEVELS} levels of lists and objects; with all else of the spec, {RUN_REQUEST_LENGTH} bytes.",
     )
 
 

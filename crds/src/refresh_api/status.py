@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue, StringConstraints, WithJsonSchema
 
 from refresh_api.model import Model, Time
 from refresh_api.names import RUN_VARS_LENGTH
-from refresh_api.order import PARTIAL, RunMode
+from refresh_api.run_request import PARTIAL, RunMode
 
 HISTORY_LENGTH: Final = 10
 MESSAGE_LENGTH: Final = 2000
@@ -49,7 +49,7 @@ class Reason(StrEnum):
     SUCCEEDED_WITH_WARNINGS = "SucceededWithWarnings"
     """New data are live; a test, a share of NULL, a source or an endpoint of the API warned."""
     # Told by the runner.
-    INVALID_ORDER = "InvalidOrder"
+    INVALID_RUN_REQUEST = "InvalidRunRequest"
     """What the pod was told can't be read: operator and runner are of different versions."""
     INVALID_PROJECT = "InvalidProject"
     """dbt can't read the project, or it has not what the spec names."""
@@ -338,7 +338,7 @@ class Phase(StrEnum):
 _CONDITION_LIST: dict[str, JsonValue] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
-class OperatorShare(Model):
+class OperatorStatus(Model):
     """The operator's share of the status."""
 
     observed_generation: int = Field(default=-1, description="Generation that the operator last acted on; -1 before the first time.")
@@ -382,17 +382,17 @@ class OperatorShare(Model):
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 
 
-class RunnerShare(Model):
+class RunnerStatus(Model):
     """The runner's share of the status."""
 
     run: Run | None = Field(default=None, description="The current run, or else the last one, as its runner saw it.")
 
 
-class RefreshStatus(OperatorShare, RunnerShare):
+class RefreshStatus(OperatorStatus, RunnerStatus):
     """What happened, and what is happening now."""
 
 
-class LastWords(Model):
+class TerminationMessage(Model):
     """What a runner leaves in its pod's termination message: the evidence, should its status not have arrived."""
 
     id: str

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
-    from refresh_api.order import RefreshRef
+    from refresh_api.run_request import RefreshRef
     from refresh_runner.cli.artifacts import Wanted
     from refresh_runner.cli.commands import (
         Places,
@@ -86,11 +86,11 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
 def _parse(project: Path, files: Sequence[Path]) -> int:
     from refresh_runner.cli.parse import parse as ahead
     from refresh_runner.cli.parse import settings_of, usual_settings
-    from refresh_runner.model.loader import InvalidOrderError
+    from refresh_runner.model.loader import InvalidRunRequestError
 
     try:
         return ahead(project, [settings_of(file) for file in files] or [usual_settings()], lambda line: print(plain(line)))
-    except InvalidOrderError as error:
+    except InvalidRunRequestError as error:
         print(plain(f"✗ {error}"))
     except OSError as error:
         print(plain(f"✗ what was read of {project} can't be kept there: {error}"))
@@ -103,10 +103,10 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True)
     run = commands.add_parser(
         "run",
-        help="run a refresh: the order that the pod carries, or a file",
+        help="run a refresh: the run request of the pod, or a file",
         epilog="Without --secrets, the warehouse is the one that PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD name.",
     )
-    run.add_argument("file", nargs="?", type=Path, help="a DashboardRefresh as YAML; the pod's order unless given")
+    run.add_argument("file", nargs="?", type=Path, help="a DashboardRefresh as YAML; defaults to the run request of the pod")
     run.add_argument("--workdir", type=Path, help="where dbt's files stay, so that it parses quicker next time; else a temporary folder")
     run.add_argument(
         "--termination-log", type=Path, default=Path(TERMINATION_LOG_PATH), help="where a pod leaves its last words (%(default)s)"

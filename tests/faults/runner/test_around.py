@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster.ports import free_port
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
 from support.pooler import pooler
 from support.proxy import Proxy

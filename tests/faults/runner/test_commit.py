@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
 from support.scene import SLOW_COMMIT, Scene
 

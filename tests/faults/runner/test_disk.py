@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
 from refresh_examples.unprivileged import account_for
 from support.postgres import Database

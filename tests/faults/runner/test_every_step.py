@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason, RunPhase
 from refresh_runner.postgres.advisory_lock import NAMESPACE
 from support.scene import LABELS, STEPS, Scene

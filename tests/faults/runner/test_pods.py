@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cluster.embedded.cgroups import is_v2
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, RunPhase
 from support.eventually import eventually
 from support.runs import Ran

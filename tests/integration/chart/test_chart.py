@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_cli.artifacts import SHOWN
 from refresh_operator.observability.metrics import text_of
 from refresh_operator.settings import CaBundle, settings_from
@@ -294,7 +294,7 @@ def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
 def known_figures() -> set[str]:
     """Names of the figures of an operator, with a refresh that has all of them."""
     share = {"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1}
-    seen = refresh(OperatorShare.model_validate(share), freshness={"maxStaleness": "1h"})
+    seen = refresh(OperatorStatus.model_validate(share), freshness={"maxStaleness": "1h"})
     told = text_of([seen], NOW)
     return {*re.findall(r"^(dashboardrefresh_\w+)", told, re.MULTILINE), *re.findall(r"^# HELP (\w+)", told, re.MULTILINE)}
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import FinishedRun, OperatorShare, RefreshStatus
+from refresh_api.status import FinishedRun, OperatorStatus, RefreshStatus
 from support.worlds import at, sample_spec
 
 NAME = "phase2-dashboards-refresh"
@@ -32,7 +32,7 @@ def shown(contract, api):
     )
     fresh = {"type": "DataFresh", "status": "False", "reason": "NeverLoaded", "lastTransitionTime": at(0)}
     seen = {"phase": "Suspended", "next": "2026-12-01", "lastRun": run, "history": [run], "message": "fine", "conditions": [fresh]}
-    share = OperatorShare.model_validate(seen)
+    share = OperatorStatus.model_validate(seen)
     status = share.model_dump(mode="json", by_alias=True, exclude_none=True)
     api.apply_status(namespace, NAME, {**whole, "spec": None, "status": status} | {"metadata": {"name": NAME}}, "refresh-operator")
     return contract.within(namespace)

@@ -95,11 +95,11 @@ def test_a_job_made_by_kubectl_counts_as_a_run(running_operator):
     assert running_operator.wait_for_history("by-kubectl", "by-hand")["trigger"] == "Manual"
 
 
-def _order(operator: OperatorHarness, refresh: str, job: str) -> Json:
-    """The order that a Job's pod carries."""
+def _run_request(operator: OperatorHarness, refresh: str, job: str) -> Json:
+    """The run request that a Job's pod carries."""
     (found,) = [each for each in operator.jobs(refresh) if each["metadata"]["name"] == job]
     environment = found["spec"]["template"]["spec"]["containers"][0]["env"]
-    return dict(json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER")))
+    return dict(json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST")))
 
 
 def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
@@ -113,7 +113,7 @@ def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
     assert running_operator.jobs("mode") == []
     running_operator.annotate("mode", requestedAt="good", runMode="from=marts")
     job = running_operator.wait_for_job("mode")
-    assert _order(running_operator, "mode", job)["mode"] == "from=marts"
+    assert _run_request(running_operator, "mode", job)["mode"] == "from=marts"
     running_operator.end_pod(job)
     run = running_operator.wait_for_history("mode", job)
     assert (run["mode"], run["image"]) == ("from=marts", "i")
@@ -121,19 +121,19 @@ def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
 
 
 def test_an_edit_leaves_the_run_under_way_alone_and_reaches_the_next_one(running_operator):
-    """F13: the run keeps the order that it was made with, in its Job and in the history; the control: the next one has the new order."""
+    """F13: the run keeps its run request, in its Job and in the history; the control: the next one has the new spec."""
     running_operator.create_refresh("pinned", token="one", title="Before")
     first = running_operator.wait_for_job("pinned")
     running_operator.set_pod_status(first, "Running", {"running": {}})
     running_operator.patch_spec("pinned", title="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
     running_operator.wait_for(lambda: running_operator.status("pinned")["observedGeneration"] == 2, 10, "pinned")
-    kept = _order(running_operator, "pinned", first)
+    kept = _run_request(running_operator, "pinned", first)
     assert (kept["generation"], kept["spec"]["title"], len(kept["spec"]["layers"])) == (1, "Before", 3)
     running_operator.end_pod(first)
     assert running_operator.wait_for_history("pinned", first)["generation"] == 1
     running_operator.request_run("pinned", "two")
     second = running_operator.wait_for_job("pinned")
-    new = _order(running_operator, "pinned", second)
+    new = _run_request(running_operator, "pinned", second)
     assert (new["generation"], new["spec"]["title"], len(new["spec"]["layers"])) == (2, "After", 1)
     running_operator.end_pod(second)
     assert running_operator.wait_for_history("pinned", second)["generation"] == 2

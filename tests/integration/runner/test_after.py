@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from refresh_api.names import RUN_ID_ENV
-from refresh_api.order import RefreshRef
+from refresh_api.run_request import RefreshRef
 from refresh_api.status import Outcome, Reason
 from support.runs import Bench
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.cli.artifacts import Wanted
 from refresh_runner.cli.commands import Surroundings, artifacts_command
 from refresh_runner.cli.parse import draw_docs

@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.cli.commands import Surroundings, cleanup_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import Interrupts

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from cluster.ports import free_port
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError

@@ -9,7 +9,7 @@ from shutil import copytree
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt

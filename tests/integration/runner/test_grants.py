@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
 from refresh_runner.cli.commands import Places, Surroundings, grants_command
 from refresh_runner.cli.grants import Grantee

@@ -9,7 +9,7 @@ from shutil import copytree
 import psycopg
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings, Selection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from refresh_api.order import RefreshRef
+from refresh_api.run_request import RefreshRef
 from refresh_api.status import Outcome, Reason
 from support.runs import REF, Bench, Ran
 from support.webserver import WebServer
@@ -262,7 +262,7 @@ def test_a_run_of_some_models_that_are_no_marts_publishes_nothing(bench: Bench) 
 def test_a_run_of_models_that_the_refresh_does_not_build_is_refused(bench: Bench) -> None:
     """Nothing is built for other refreshes."""
     ran = bench.run(mode="select=stg_autres")
-    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_ORDER)
+    assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_RUN_REQUEST)
     assert "select=stg_autres: takes no model that a layer of petit builds" in ran.messages
 
 

@@ -215,7 +215,7 @@ def test_the_same_run_has_one_row(bench: Bench):
 
 def test_an_order_that_is_not_understood_is_final(bench: Bench):
     """And says so in the last words."""
-    ran = bench.run(REFRESH_ORDER='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
+    ran = bench.run(REFRESH_RUN_REQUEST='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
     assert ran.code == 1
-    assert words(ran)[:3] == (RunPhase.FINISHED, Outcome.FAILED, Reason.INVALID_ORDER)
+    assert words(ran)[:3] == (RunPhase.FINISHED, Outcome.FAILED, Reason.INVALID_RUN_REQUEST)
     assert "spec.schedule: is missing" in ran.output

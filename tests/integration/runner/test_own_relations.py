@@ -9,7 +9,7 @@ from dataclasses import replace
 import psycopg
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings

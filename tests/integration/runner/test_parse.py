@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.__main__ import main
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.dbt import manifest_cache

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.cli.commands import Places, Surroundings, plan_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import Interrupts

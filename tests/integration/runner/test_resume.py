@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from support.eventually import eventually
 from support.runs import Bench, Json, Ran
 
@@ -87,7 +87,7 @@ def test_nothing_is_kept_of_another_order(bench: Bench, half_done: Json):
     ran = bench.run({**half_done, "dbt": {"vars": {"autre": 1}}}, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
     assert KEPT not in ran.output
-    assert "all models are built anew: the order, the project or the runner has changed" in ran.messages
+    assert "all models are built anew: the run request, the project or the runner has changed" in ran.messages
 
 
 def test_nothing_is_kept_when_another_run_was_there_in_between(bench: Bench, half_done: Json):

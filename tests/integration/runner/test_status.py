@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from cluster.ports import free_port
-from refresh_api.order import RefreshRef
+from refresh_api.run_request import RefreshRef
 from refresh_api.status import Reason, Run, RunPhase
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE

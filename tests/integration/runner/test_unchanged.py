@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
 from support.runs import Bench, Json, Ran
 from support.webserver import WebServer

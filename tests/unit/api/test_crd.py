@@ -8,7 +8,7 @@ import pytest
 
 from refresh_api.crd import structural
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare, RefreshStatus, RunnerShare
+from refresh_api.status import OperatorStatus, RefreshStatus, RunnerStatus
 
 ROOT = Path(__file__).parents[3]
 
@@ -28,7 +28,7 @@ def test_the_generated_files_are_committed_as_generated():
 
 def test_the_two_writers_share_no_field():
     """Server-side apply would let them fight over it."""
-    assert not OperatorShare.model_fields.keys() & RunnerShare.model_fields.keys()
+    assert not OperatorStatus.model_fields.keys() & RunnerStatus.model_fields.keys()
 
 
 @pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from refresh_api.order import ModeKind, RunMode, run_vars, vars_text
+from refresh_api.run_request import ModeKind, RunMode, run_vars, vars_text
 
 
 @pytest.mark.parametrize("text", ["refresh", "full-refresh", "from=marts", "only=cache", "rollback", "resume", "select=tag:x mart_a"])

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from refresh_api.order import Manifest
+from refresh_api.run_request import Manifest
 from refresh_api.spec import RefreshSpec
 
 SAMPLES = Path(__file__).parents[3] / "deploy" / "samples"

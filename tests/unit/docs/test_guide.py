@@ -10,8 +10,8 @@ import yaml
 
 from reference import CHART, docstrings, fields, pages, rules
 from refresh_api.crd import structural
-from refresh_api.order import ExitCode, Manifest, ModeKind
 from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningReason, SuspendedReason
+from refresh_api.run_request import ExitCode, Manifest, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, Trigger
 from refresh_cli import __main__ as cli
@@ -44,7 +44,7 @@ def test_an_example_of_a_spec_is_valid(block):
 @pytest.mark.parametrize("block", all_blocks("yaml", "refresh"), ids=str)
 def test_an_example_of_a_refresh_is_valid(block):
     """As `refresh-runner lint` reads it."""
-    assert Manifest.model_validate(yaml.safe_load(block.text)).order()
+    assert Manifest.model_validate(yaml.safe_load(block.text)).run_request()
 
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())

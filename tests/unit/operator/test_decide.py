@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.names import token_job_name
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.state.snapshot import OwnerReference, Pause, refresh_of
@@ -368,6 +368,6 @@ def test_after_a_run_of_a_part_alone_the_message_tells_of_the_last_full_one_too(
     for mode, wanted in (("only=cache", says), (None, "the last run ")):
         runs = [{"id": "b", "mode": mode, **part}, {"id": "a", **failed}]
         past = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "history": runs, "lastRun": runs[0]}
-        message = settled(world(refresh(OperatorShare.model_validate(past)))).message
+        message = settled(world(refresh(OperatorStatus.model_validate(past)))).message
         assert message.startswith(wanted if outcome != "Succeeded" or mode else "next run: ")
         assert ("the last full run" in message) == (mode is not None)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from refresh_api.order import Order
+from refresh_api.run_request import RunRequest
 from refresh_api.spec import RefreshSpec
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name
 from refresh_operator.reconcile.decision import decide
@@ -47,22 +47,22 @@ def test_the_cronjob_has_the_refreshs_schedule():
 
 
 def test_the_pod_carries_its_order():
-    """The order in the environment reads back as the spec, its generation and its refresh."""
-    order = Order.model_validate_json(environment(pod_of(generation=7))["REFRESH_ORDER"]["value"])
-    assert (order.generation, order.spec) == (7, refresh().spec)
-    assert (order.refresh.name, order.refresh.namespace, order.refresh.uid) == ("phase2", "default", UID)
+    """The run request in the environment reads back as the spec, its generation and its refresh."""
+    run_request = RunRequest.model_validate_json(environment(pod_of(generation=7))["REFRESH_RUN_REQUEST"]["value"])
+    assert (run_request.generation, run_request.spec) == (7, refresh().spec)
+    assert (run_request.refresh.name, run_request.refresh.namespace, run_request.refresh.uid) == ("phase2", "default", UID)
 
 
 def test_nothing_in_the_order_is_expanded_by_kubernetes():
     """A dbt variable that reads like a reference to an environment variable stays as it is: each $ is doubled."""
-    value = environment(pod_of(dbt={"vars": {"a": "$(POD_NAME) $$ $x"}}))["REFRESH_ORDER"]["value"]
+    value = environment(pod_of(dbt={"vars": {"a": "$(POD_NAME) $$ $x"}}))["REFRESH_RUN_REQUEST"]["value"]
     assert "$$(POD_NAME) $$$$ $$x" in value
 
 
 def test_a_null_in_dbts_variables_survives():
     """null is a value of a dbt variable, not a missing one."""
-    order = Order.model_validate_json(environment(pod_of(dbt={"vars": {"a": None}}))["REFRESH_ORDER"]["value"])
-    assert order.spec.dbt.vars == {"a": None}
+    run_request = RunRequest.model_validate_json(environment(pod_of(dbt={"vars": {"a": None}}))["REFRESH_RUN_REQUEST"]["value"])
+    assert run_request.spec.dbt.vars == {"a": None}
 
 
 def test_the_pod_is_restricted():
@@ -192,7 +192,7 @@ TEMPLATE = {
 
 
 def test_a_pod_template_adds_and_takes_nothing_away():
-    """Placement, proxies and registries; labels that are ours, the order and the security stay."""
+    """Placement, proxies and registries; labels that are ours, the run request and the security stay."""
     plain, added = pod_of(), pod_of(podTemplate=TEMPLATE)
     assert added["nodeSelector"] == {"disk": "fast"}
     assert added["tolerations"] == [{"key": "batch", "operator": "Exists"}]

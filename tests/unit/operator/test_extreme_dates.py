@@ -6,7 +6,7 @@ import pytest
 
 from refresh_api import cron
 from refresh_api.model import in_utc, in_zone, time_text
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from support.worlds import NOW, condition, decided, job, kept, refresh, report, settled, world
 
 FOR_GOOD = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "9999-12-31T00:00:00+14:00")
@@ -25,7 +25,7 @@ def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
     again = decided(world(refresh(share, suspendUntil=until, timeZone=zone)))
     assert again.share is None
     assert timedelta(0) < again.again <= timedelta(hours=1)
-    assert OperatorShare.model_validate_json(share.model_dump_json(by_alias=True, exclude_none=True)) == share
+    assert OperatorStatus.model_validate_json(share.model_dump_json(by_alias=True, exclude_none=True)) == share
 
 
 @pytest.mark.parametrize("until", PAST)
@@ -41,7 +41,7 @@ def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
     """By whoever may write statuses, or a clock that was wrong."""
     share = settled(world(refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), field: moment}
-    seen = refresh(OperatorShare.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
+    seen = refresh(OperatorStatus.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
     before = world(seen, objects=kept(refresh(schedule="* * * * *")))
     found = settled(before)
     assert found.phase == "Scheduled"
@@ -61,7 +61,7 @@ def test_slots_of_a_month_are_counted_and_no_older_ones():
     """An operator that was away for a year goes on at once."""
     share = settled(world(refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "slotsJudgedUntil": "2025-03-03T12:00:00Z"}
-    seen = refresh(OperatorShare.model_validate(raw), schedule="0 12 * * *")
+    seen = refresh(OperatorStatus.model_validate(raw), schedule="0 12 * * *")
     found = settled(world(seen, objects=kept(refresh(schedule="0 12 * * *"))))
     assert found.missed_runs in (30, 31)
 

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.names import Ref
 from refresh_operator.observability.metrics import text_of
 from refresh_operator.observability.work_metrics import Meters
@@ -22,7 +22,7 @@ def figures(*seen):
 
 def test_the_figures_are_those_of_the_status():
     """So that a restart changes none."""
-    share = OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), "missedRuns": 3})
+    share = OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), "missedRuns": 3})
     after = settled(world(refresh(share, freshness={"maxStaleness": "4h"}), (job("r1", "Complete"),)))
     steps = [{"name": "marts", "state": "Succeeded", "duration": "1m05s"}, {"name": "cache", "state": "Succeeded", "duration": "0s"}]
     found = figures(refresh(after, run=report("r1", steps=steps), freshness={"maxStaleness": "4h"}))

@@ -5,16 +5,16 @@ from datetime import timedelta
 import pytest
 
 from refresh_api.names import RUN_MODE
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from support.worlds import NOW, at, condition, decided, job, refresh, settled, world
 
 OBJECTIVE = {"maxStaleness": "4h"}
 
 
-def loaded(minutes: float | None, **fields) -> OperatorShare:
+def loaded(minutes: float | None, **fields) -> OperatorStatus:
     """A share whose last successful run ended at that time."""
     success = {} if minutes is None else {"lastSuccessTime": at(minutes)}
-    return OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **success, **fields})
+    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **success, **fields})
 
 
 @pytest.mark.parametrize(

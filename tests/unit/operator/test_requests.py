@@ -5,15 +5,15 @@ import json
 import pytest
 
 from refresh_api.names import CANCEL, RUN_MODE, RUN_VARS, TOKEN_ANNOTATION
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.names import token_job_name
 from support.worlds import UID, at, decided, job, pod, refresh, settled, world
 
 JOB = token_job_name("phase2", UID, "one")
 
 
-def share(**fields) -> OperatorShare:
-    return OperatorShare.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **fields})
+def share(**fields) -> OperatorStatus:
+    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **fields})
 
 
 def active(name: str) -> dict:
@@ -22,11 +22,11 @@ def active(name: str) -> dict:
 
 @pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback", "select=tag:a mart_b"])
 def test_a_mode_reaches_the_run(mode):
-    """In the order of its pod, and as an annotation of its Job, from where the history takes it."""
+    """In the run request of its pod, and as an annotation of its Job, from where the history takes it."""
     start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).start
     environment = start["spec"]["template"]["spec"]["containers"][0]["env"]
-    order = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_ORDER"))
-    assert order["mode"] == mode
+    run_request = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST"))
+    assert run_request["mode"] == mode
     assert start["metadata"]["annotations"][RUN_MODE] == mode
 
 
@@ -123,11 +123,11 @@ def test_the_history_keeps_mode_generation_and_image():
 
 
 def test_variables_of_a_request_reach_the_run():
-    """In its order, and on its Job, where the history finds them."""
+    """In its run request, and on its Job, where the history finds them."""
     start = decided(world(refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))).start
     container = start["spec"]["template"]["spec"]["containers"][0]
-    order = json.loads(next(each["value"] for each in container["env"] if each["name"] == "REFRESH_ORDER"))
-    assert order["vars"] == {"as_of": "2026-01-31", "zone": 5}
+    run_request = json.loads(next(each["value"] for each in container["env"] if each["name"] == "REFRESH_RUN_REQUEST"))
+    assert run_request["vars"] == {"as_of": "2026-01-31", "zone": 5}
     assert start["metadata"]["annotations"][RUN_VARS] == '{"as_of": "2026-01-31", "zone": 5}'
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_api.status import OperatorShare, Reason
+from refresh_api.status import OperatorStatus, Reason
 from support.worlds import NOW, condition, decided, job, pod, refresh, report, settled, world
 
 
@@ -274,7 +274,7 @@ def test_a_failed_run_says_what_to_do(reason, attempts, says):
     """No command leads to a log that was never written, or to the first pod of several."""
     last = concluded(job("r1", "Failed"), run=report("r1", outcome="Failed", reason="LayerFailed"))
     last = last.model_copy(update={"reason": Reason(reason), "attempts": attempts})
-    seen = refresh(OperatorShare(last_run=last, history=[last]))
+    seen = refresh(OperatorStatus(last_run=last, history=[last]))
     assert settled(world(seen)).message.endswith(says)
 
 
@@ -286,7 +286,7 @@ def test_clocks_apart_give_no_negative_duration():
 
 def test_an_empty_share_is_the_start():
     """Nothing is known of a new refresh."""
-    share = settled(world(refresh(share=OperatorShare())))
+    share = settled(world(refresh(share=OperatorStatus())))
     assert condition(share, "LastRunSucceeded")[:2] == ("Unknown", "NoRunYet")
     assert (share.history, share.last_run, share.consecutive_failures) == ([], None, 0)
 

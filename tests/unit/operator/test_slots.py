@@ -4,14 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from support.worlds import NOW, Json, at, decided, job, kept, refresh, world
 
 HOURLY: Json = {"schedule": "0 8-12 * * *"}
 
 
-def share(until: str, generation: int = 1, **fields) -> OperatorShare:
-    return OperatorShare.model_validate({"observedGeneration": generation, "slotsJudgedUntil": until, **fields})
+def share(until: str, generation: int = 1, **fields) -> OperatorStatus:
+    return OperatorStatus.model_validate({"observedGeneration": generation, "slotsJudgedUntil": until, **fields})
 
 
 def scheduled(slot: datetime, end: str | None = "Complete"):

@@ -1,11 +1,11 @@
-"""A refresh that can't be read, or whose order no pod could be told: stalled, its CronJob untouched, its past kept."""
+"""A refresh that can't be read, or whose run request is too long for a pod: stalled, its CronJob untouched, its past kept."""
 
 import json
 import subprocess
 
 import pytest
 
-from refresh_api.names import ORDER_ENV, ORDER_LENGTH
+from refresh_api.names import RUN_REQUEST_ENV, RUN_REQUEST_LENGTH
 from refresh_api.objects import UNREADABLE, object_of
 from refresh_operator.errors import Unreadable
 from refresh_operator.kube.envelopes import event_in_envelope, opened
@@ -18,10 +18,10 @@ METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourc
 
 
 def bare_length() -> int:
-    """Length of an order with an empty variable."""
+    """Length of a run request with an empty variable."""
     seen = refresh(dbt={"vars": {"a": ""}})
     assert not isinstance(seen.spec, Invalid)
-    return len(seen.order(seen.spec).text)
+    return len(seen.run_request(seen.spec).text)
 
 
 def test_it_is_stalled_and_nothing_of_it_is_changed():
@@ -57,11 +57,11 @@ def test_whatever_is_sent_is_a_refresh(raw):
 def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
     """By a byte; the control: one byte less is scheduled. The longest part is named."""
     bare = bare_length()
-    for length, kind in ((ORDER_LENGTH - bare, "True"), (ORDER_LENGTH - bare + 1, "False")):
+    for length, kind in ((RUN_REQUEST_LENGTH - bare, "True"), (RUN_REQUEST_LENGTH - bare + 1, "False")):
         seen = refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
         assert condition(settled(world(seen)), "Ready")[0] == kind
     assert isinstance(seen.spec, Invalid)
-    assert f"{ORDER_LENGTH + 1} bytes" in seen.spec.says
+    assert f"{RUN_REQUEST_LENGTH + 1} bytes" in seen.spec.says
     assert "spec.dbt" in seen.spec.says
     assert not decided(world(seen)).create
 
@@ -70,7 +70,7 @@ def test_variables_of_a_request_count_too():
     """The request is refused, the schedule goes on."""
     bare = bare_length()
     asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
-    seen = refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (ORDER_LENGTH - bare - 100)}})
+    seen = refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
     share = settled(world(seen))
     assert "Linux takes" in share.request_problem
     assert condition(share, "Ready")[0] == "True"
@@ -129,6 +129,6 @@ def test_a_job_that_cannot_be_read_is_named():
 
 def test_linux_starts_no_process_with_a_longer_order():
     """The bound is the system's own: to the byte."""
-    assert subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", ORDER_ENV: "x" * ORDER_LENGTH}, check=False).returncode == 0
+    assert subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", RUN_REQUEST_ENV: "x" * RUN_REQUEST_LENGTH}, check=False).returncode == 0
     with pytest.raises(OSError, match="Argument list too long"):
-        subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", ORDER_ENV: "x" * (ORDER_LENGTH + 1)}, check=False)
+        subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", RUN_REQUEST_ENV: "x" * (RUN_REQUEST_LENGTH + 1)}, check=False)

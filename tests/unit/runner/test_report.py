@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from refresh_api.order import ExitCode, RunMode
+from refresh_api.run_request import ExitCode, RunMode
 from refresh_api.spec import Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_api.steps import OnFailure

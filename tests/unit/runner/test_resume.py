@@ -15,7 +15,7 @@ FOUND = Found("same", False, ["s", "f"])
 
 
 def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
-    """The order, the project, the program, the warehouse."""
+    """The run request, the project, the program, the warehouse."""
     assert earlier_work(FOUND, "same").nodes == {"s", "f"}
 
 
@@ -47,7 +47,7 @@ def test_a_table_that_is_gone_takes_its_layer_and_those_after_it_along():
     assert kept_nodes(LAYERS, {"s", "f", "m"}, {"m"}) == {"s", "f"}
 
 
-def test_the_fingerprint_changes_with_the_order_the_date_and_the_project(tmp_path: Path):
+def test_the_fingerprint_changes_with_the_run_request_the_date_and_the_project(tmp_path: Path):
     """But not with what dbt writes beside it."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.sql").write_text("select 1")
@@ -57,7 +57,7 @@ def test_the_fingerprint_changes_with_the_order_the_date_and_the_project(tmp_pat
     (tmp_path / "target" / "manifest.json").write_text("{}")
     assert origin_of(ours, tmp_path).fingerprint == first
     tomorrow = replace(ours, dbt=replace(ours.dbt, variables={"as_of": "2026-11-24"}))
-    edited = replace(ours, order=ours.order.model_copy(update={"generation": 99}))
+    edited = replace(ours, run_request=ours.run_request.model_copy(update={"generation": 99}))
     found = {first, origin_of(tomorrow, tmp_path).fingerprint, origin_of(edited, tmp_path).fingerprint}
     (tmp_path / "models" / "a.sql").write_text("select 2")
     assert len(found | {origin_of(ours, tmp_path).fingerprint}) == 4

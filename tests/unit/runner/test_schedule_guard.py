@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from refresh_api.order import Order, RefreshRef
+from refresh_api.run_request import RefreshRef, RunRequest
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import Reason
 from refresh_runner.core.errors import RunFailedError
@@ -15,9 +15,9 @@ FIRST, SECOND = datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25
 """Both are 02:30 in Paris."""
 
 
-def order(schedule: str) -> Order:
+def run_request(schedule: str) -> RunRequest:
     spec = RefreshSpec.model_validate(sample_spec(schedule=schedule, timeZone="Europe/Paris"))
-    return Order(refresh=RefreshRef(name="phase2"), spec=spec)
+    return RunRequest(refresh=RefreshRef(name="phase2"), spec=spec)
 
 
 def name(moment: datetime) -> str:
@@ -26,13 +26,13 @@ def name(moment: datetime) -> str:
 
 def test_the_second_run_gives_way():
     """Skipped with its reason, not failed; the control is the first one."""
-    check(order("30 2 * * *"), name(FIRST))
+    check(run_request("30 2 * * *"), name(FIRST))
     with pytest.raises(RunFailedError, match="the second 02:30 of 2026-10-25") as caught:
-        check(order("30 2 * * *"), name(SECOND))
+        check(run_request("30 2 * * *"), name(SECOND))
     assert (caught.value.failure.reason, caught.value.failure.gives_way) == (Reason.SLOT_REPEATED, True)
 
 
 @pytest.mark.parametrize(("schedule", "run"), [("30 * * * *", name(SECOND)), ("30 2 * * *", "phase2-0123456789"), ("30 2 * * *", "laptop")])
 def test_runs_of_every_hour_and_requested_ones_go_on(schedule, run):
     """Two hours passed, or somebody asked."""
-    check(order(schedule), run)
+    check(run_request(schedule), run)

@@ -18,7 +18,7 @@ from refresh_runner.model.step_results import (
     unfinished,
     with_problem,
 )
-from support.plans import LAST, TODAY, order, plan
+from support.plans import LAST, TODAY, plan, run_request
 
 
 def result(name: str, state: NodeState, sqlstate: str | None = None) -> NodeResult:
@@ -66,15 +66,15 @@ def test_phase2_is_six_steps():
 def test_the_runs_date_is_dbts_as_of_unless_the_order_names_one():
     """Receivables age by it."""
     assert plan().dbt.variables == {"as_of": "2026-11-23"}
-    spec = order().spec
+    spec = run_request().spec
     dated = spec.model_copy(update={"dbt": spec.dbt.model_copy(update={"vars": {"as_of": "2025-01-01"}})})
-    given = order().model_copy(update={"spec": dated})
+    given = run_request().model_copy(update={"spec": dated})
     assert plan_for(given, LAST, TODAY).dbt.variables == {"as_of": "2025-01-01"}
 
 
-def test_the_variable_api_base_url_goes_before_the_order():
+def test_the_variable_api_base_url_goes_before_the_run_request():
     """On a laptop the API is elsewhere than in the cluster."""
-    cache = plan_for(order(), LAST, TODAY, "http://localhost:9000/").steps[-1]
+    cache = plan_for(run_request(), LAST, TODAY, "http://localhost:9000/").steps[-1]
     assert isinstance(cache, CacheStep)
     assert cache.base_url == "http://localhost:9000"
 

@@ -10,7 +10,7 @@ from refresh_api import names
 from refresh_api.model import time_text
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare
+from refresh_api.status import OperatorStatus
 from refresh_operator.errors import Conflict, NotFound, Unreadable
 from refresh_operator.kube.client import Api
 from refresh_operator.kube.resources import (
@@ -158,7 +158,7 @@ class Cluster:
             await self.post(refresh, note, now)
         return returned
 
-    async def write(self, refresh: Refresh, share: OperatorShare) -> None:
+    async def write(self, refresh: Refresh, share: OperatorStatus) -> None:
         """Write the operator's share of the status; Conflict if the refresh was changed since it was read, or made anew.
 
         The version that was read says so: the API server ignores a uid that does not fit in a write of the status.

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from refresh_api.objects import Json
 from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare, Outcome
+from refresh_api.status import OperatorStatus, Outcome
 from refresh_api.values import duration
 from refresh_operator.runs.missed_runs import judge
 from refresh_operator.runs.requests import answer_of, cancellation_of
@@ -49,7 +49,7 @@ class Decision:
     create: tuple[Json, ...] = ()
     replace: tuple[Replacement, ...] = ()
     start: Json | None = None
-    share: OperatorShare | None = None
+    share: OperatorStatus | None = None
     """The share to write; None where it stands already."""
     adopt: tuple[str, ...] = ()
     """Jobs that are to belong to the refresh, too."""
@@ -205,7 +205,7 @@ def _new_defaults(world: World, each: Replacement) -> tuple[str, ...]:
     return tuple(path for path in paths if path not in (_HASH_PATH, "spec.suspend"))
 
 
-def _again(world: World, found: Findings, share: OperatorShare, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:
+def _again(world: World, found: Findings, share: OperatorStatus, start_timeout: timedelta, settings: Settings, now: datetime) -> timedelta:
     """After what time something is due that no event tells."""
     second = timedelta(seconds=1)
     waits = [_LONGEST_WAIT]

@@ -5,7 +5,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase
+from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage
 from refresh_operator.state.snapshot import Job, Pod, World
 
 _BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
@@ -99,9 +99,9 @@ def _pod_conclusion(pod: Pod) -> tuple[Reason, str]:
     return Reason.RUNNER_LOST, f"the runner ended{code} and left no report"
 
 
-def _last_words(pod: Pod) -> LastWords | None:
+def _last_words(pod: Pod) -> TerminationMessage | None:
     terminated = pod.state.terminated
     try:
-        return LastWords.model_validate_json(terminated.message) if terminated and terminated.message else None
+        return TerminationMessage.model_validate_json(terminated.message) if terminated and terminated.message else None
     except ValidationError:
         return None

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from refresh_api.names import REQUESTED_AT, TOKEN_ANNOTATION, TOKEN_LENGTH
 from refresh_api.objects import Json
-from refresh_api.order import RunMode, run_vars
+from refresh_api.run_request import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, clip
 from refresh_operator.names import token_job_name
@@ -58,7 +58,7 @@ def answer_of(world: World, settings: Settings, problem: Problem | None, active:
     cronjob = world.objects.get("CronJob")
     if isinstance(refresh.spec, Invalid) or problem or cronjob is None:
         return Answer(before, refresh.share.request_problem)
-    wrong = _wrong(refresh.asked, refresh.spec) or refresh.order(refresh.spec, refresh.asked).excess
+    wrong = _wrong(refresh.asked, refresh.spec) or refresh.run_request(refresh.spec, refresh.asked).excess
     if wrong:
         return Answer(token, clip(wrong))
     if active or world.pause:

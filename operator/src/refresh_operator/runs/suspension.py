@@ -8,7 +8,7 @@ from refresh_api.model import time_text
 from refresh_api.names import RESET_AT
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare, Outcome, Reason, Trigger
+from refresh_api.status import OperatorStatus, Outcome, Reason, Trigger
 from refresh_operator.runs.runs import Ended
 from refresh_operator.state.snapshot import Refresh, World
 
@@ -65,7 +65,7 @@ def _holds(world: World, spec: RefreshSpec, failures: int, now: datetime) -> Ite
         yield Hold(SuspendedReason.TOO_MANY_FAILURES, text)
 
 
-def last_hold(share: OperatorShare) -> Hold | None:
+def last_hold(share: OperatorStatus) -> Hold | None:
     """Return why scheduled runs were off when that could last be told, for a spec that nobody can read now."""
     said = next((each for each in share.conditions if each.type == "Suspended"), None)
     if share.suspended_since is None or said is None:

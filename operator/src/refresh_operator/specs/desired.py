@@ -12,7 +12,7 @@ from pydantic import JsonValue
 
 from refresh_api import names as api
 from refresh_api.objects import Json
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, permissions_name, token_job_name

@@ -1,4 +1,4 @@
-"""The pod of a run: its order, its Secrets, its limits; pure.
+"""The pod of a run: its run request, its Secrets, its limits; pure.
 
 What the API server would fill in by default is written out, so that anything else found in an object is a change by somebody.
 """
@@ -31,7 +31,7 @@ NOTHING: Final[frozenset[str]] = frozenset()
 def pod_spec(
     refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING
 ) -> Json:
-    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
+    """The spec of a run's pod: restricted, with its run request, the Secrets that are not `withheld`, and the deadline of one attempt."""
     account = permissions_name(refresh.metadata.name)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
     volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
@@ -142,9 +142,9 @@ def _resources(resources: Resources) -> Json:
 
 
 def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
-    order = refresh.order(spec, asked)
+    run_request = refresh.run_request(spec, asked)
     environment: list[JsonValue] = [
-        _literal(api.ORDER_ENV, order.text),
+        _literal(api.RUN_REQUEST_ENV, run_request.text),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
         _from_pod(api.POD_NAME_ENV, "metadata.name"),

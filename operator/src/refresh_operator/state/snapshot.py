@@ -12,10 +12,10 @@ from pydantic_core import to_json
 
 from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, TOKEN_LENGTH, UID_ANNOTATION
 from refresh_api.objects import Json, unreadable
-from refresh_api.order import ModeKind, Order, RefreshRef, run_vars
 from refresh_api.reasons import ReadyReason
+from refresh_api.run_request import ModeKind, RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import OperatorShare, Run, RunnerShare, clip
+from refresh_api.status import OperatorStatus, Run, RunnerStatus, clip
 from refresh_operator.errors import Unreadable
 from refresh_operator.names import Ref
 
@@ -231,7 +231,7 @@ class Refresh:
 
     metadata: Metadata
     spec: RefreshSpec | Invalid
-    share: OperatorShare
+    share: OperatorStatus
     run: Run | None
     unknown: tuple[str, ...] = ()
     """Fields of the spec that the API server knows and this operator does not."""
@@ -258,12 +258,12 @@ class Refresh:
         wanted = kept(self.metadata.annotations.get(CANCEL))
         return wanted if wanted and wanted != self.share.last_handled_cancel else None
 
-    def order(self, spec: RefreshSpec, asked: Asked = PLAIN) -> Order:
+    def run_request(self, spec: RefreshSpec, asked: Asked = PLAIN) -> RunRequest:
         """What a run's pod is told."""
         meta = self.metadata
         ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
         wanted = run_vars(asked.vars) if asked.vars else {}
-        return Order(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=wanted)
+        return RunRequest(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=wanted)
 
     @property
     def reset(self) -> str | None:
@@ -318,7 +318,7 @@ def refresh_of(raw: Json) -> Refresh:
     spec, unknown = (odd, ()) if odd else _spec(raw.get("spec", {}), unreadable(raw))
     status = mapping(raw.get("status"))
     found = Refresh(metadata, spec, _share(status), _run(status), unknown)
-    if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT and (excess := found.order(spec).excess):
+    if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT and (excess := found.run_request(spec).excess):
         return replace(found, spec=Invalid(ReadyReason.INVALID_SPEC, "spec", excess))
     return found
 
@@ -357,21 +357,21 @@ def _path(top: str, parts: tuple[int | str, ...]) -> str:
     return top + "".join(f"[{part}]" if isinstance(part, int) else f".{clip(part, _NAME)}" for part in parts)
 
 
-def _share(status: Json) -> OperatorShare:
+def _share(status: Json) -> OperatorStatus:
     """Our own share. A field that an older or newer operator wrote in another form is forgotten rather than fatal."""
-    known = {info.alias or name for name, info in OperatorShare.model_fields.items()}
+    known = {info.alias or name for name, info in OperatorStatus.model_fields.items()}
     readable: Json = {}
     for name in known & status.keys():
         try:
-            OperatorShare.model_validate({name: status[name]})
+            OperatorStatus.model_validate({name: status[name]})
         except ValidationError:
             continue
         readable[name] = status[name]
-    return OperatorShare.model_validate(readable)
+    return OperatorStatus.model_validate(readable)
 
 
 def _run(status: Json) -> Run | None:
     try:
-        return RunnerShare.model_validate({"run": status.get("run")}).run
+        return RunnerStatus.model_validate({"run": status.get("run")}).run
     except ValidationError:
         return None

@@ -12,7 +12,7 @@ from refresh_api.status import (
     Condition,
     ConditionStatus,
     FinishedRun,
-    OperatorShare,
+    OperatorStatus,
     Outcome,
     Reason,
     Run,
@@ -32,7 +32,7 @@ LINE: Final = 300
 """Characters of another message within a line of ours."""
 
 
-def condition_of(share: OperatorShare, kind: str) -> Condition | None:
+def condition_of(share: OperatorStatus, kind: str) -> Condition | None:
     """Return one condition of a share."""
     return next((each for each in share.conditions if each.type == kind), None)
 
@@ -42,7 +42,7 @@ def one_line(text: str | None) -> str:
     return clip(" ".join((text or "").split()), LINE)
 
 
-def conditions(world: World, share: OperatorShare, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
+def conditions(world: World, share: OperatorStatus, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
     """Return all conditions as they should be now."""
     refresh, generation = world.refresh, share.observed_generation
     reason, message = running(world, share.active, now)
@@ -128,7 +128,7 @@ def _why(run: Run) -> str:
     return ": ".join(part for part in (run.reason.value if run.reason else "", one_line(run.message)) if part)
 
 
-def _last_run_condition(old: OperatorShare, history: list[FinishedRun], generation: int, now: datetime) -> Condition:
+def _last_run_condition(old: OperatorStatus, history: list[FinishedRun], generation: int, now: datetime) -> Condition:
     judged = next((run for run in history if run.outcome is not Outcome.SKIPPED), None)
     before = condition_of(old, "LastRunSucceeded")
     if judged:
@@ -139,7 +139,7 @@ def _last_run_condition(old: OperatorShare, history: list[FinishedRun], generati
     return _condition(old, "LastRunSucceeded", ConditionStatus.UNKNOWN, "NoRunYet", "no run has ended yet", generation, now)
 
 
-def _freshness(refresh: Refresh, share: OperatorShare, generation: int, now: datetime) -> list[Condition]:
+def _freshness(refresh: Refresh, share: OperatorStatus, generation: int, now: datetime) -> list[Condition]:
     """Whether the data is as young as it should be; no condition where nobody said how young."""
     if isinstance(refresh.spec, Invalid):
         before = condition_of(refresh.share, "DataFresh")
@@ -160,7 +160,7 @@ def _freshness(refresh: Refresh, share: OperatorShare, generation: int, now: dat
 
 
 def _condition(
-    old: OperatorShare, kind: str, status: ConditionStatus, reason: str, message: str, generation: int, now: datetime
+    old: OperatorStatus, kind: str, status: ConditionStatus, reason: str, message: str, generation: int, now: datetime
 ) -> Condition:
     before = condition_of(old, kind)
     since = before.last_transition_time if before and before.status is status else now

@@ -6,7 +6,7 @@ from datetime import datetime
 from refresh_api.model import time_text
 from refresh_api.objects import Json
 from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
-from refresh_api.status import ConditionStatus, MissedReason, OperatorShare, Outcome, Reason, clip
+from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, Reason, clip
 from refresh_operator.runs.missed_runs import Missed
 from refresh_operator.runs.runs import Ended
 from refresh_operator.specs.diff import Difference
@@ -42,7 +42,7 @@ class Note:
 
 
 def notes_of(
-    before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...], missed: tuple[Missed, ...], now: datetime
+    before: OperatorStatus, after: OperatorStatus, ended: tuple[Ended, ...], missed: tuple[Missed, ...], now: datetime
 ) -> tuple[Note, ...]:
     """Return the events of the change from one share to the next."""
     known = {run.id for run in before.active}
@@ -58,7 +58,7 @@ def notes_of(
     return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
 
 
-def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[Ended, ...]) -> list[Note]:
+def _request_notes(before: OperatorStatus, after: OperatorStatus, ended: tuple[Ended, ...]) -> list[Note]:
     notes = []
     token, wanted = after.last_handled_request_at, after.last_handled_cancel
     if after.request_problem and token and token != before.last_handled_request_at:
@@ -77,7 +77,7 @@ def _request_notes(before: OperatorShare, after: OperatorShare, ended: tuple[End
     return notes
 
 
-def _failure_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+def _failure_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
     old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
     wanted = SuspendedReason.TOO_MANY_FAILURES
     if new is None or new.reason != wanted or (old and old.reason == wanted):
@@ -85,7 +85,7 @@ def _failure_notes(before: OperatorShare, after: OperatorShare, now: datetime) -
     return [Note(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
 
 
-def _freshness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
     old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
     if (
         new is None
@@ -116,7 +116,7 @@ def defaults_note(item: Json, fields: tuple[str, ...]) -> Note:
     return Note(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
 
 
-def _readiness_notes(before: OperatorShare, after: OperatorShare, now: datetime) -> list[Note]:
+def _readiness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
     old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
     fine = new is not None and new.status is ConditionStatus.TRUE
     if new is None or (old is None and fine) or (old and (old.status, old.reason) == (new.status, new.reason)):

@@ -8,7 +8,7 @@ from typing import Final
 from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
-from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorShare, Outcome, Phase, Reason, clip
+from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorStatus, Outcome, Phase, Reason, clip
 from refresh_operator.runs.missed_runs import Judged
 from refresh_operator.runs.requests import Answer, Cancellation
 from refresh_operator.runs.runs import Ended
@@ -34,7 +34,7 @@ class Findings:
     """Why scheduled runs are off."""
 
 
-def share_of(world: World, found: Findings, now: datetime) -> OperatorShare:
+def share_of(world: World, found: Findings, now: datetime) -> OperatorStatus:
     """Return the whole share as it should be now."""
     refresh = world.refresh
     old = refresh.share
@@ -67,7 +67,7 @@ def share_of(world: World, found: Findings, now: datetime) -> OperatorShare:
     )
 
 
-def not_ready(refresh: Refresh, problem: Problem, now: datetime) -> OperatorShare:
+def not_ready(refresh: Refresh, problem: Problem, now: datetime) -> OperatorStatus:
     """Return the share of a refresh of which nothing could be seen: only its readiness changes."""
     old = refresh.share
     generation = refresh.metadata.generation
@@ -90,7 +90,7 @@ def _next_runs(refresh: Refresh, hold: Hold | None, now: datetime) -> dict[str, 
     return {"next_run": first, "next": _short(first, now), "next_runs": [each.isoformat(timespec="minutes") for each in coming]}
 
 
-def _missed(old: OperatorShare, judged: Judged) -> dict[str, object]:
+def _missed(old: OperatorStatus, judged: Judged) -> dict[str, object]:
     if not judged.missed:
         return {"slots_judged_until": judged.until}
     last = judged.missed[-1]
@@ -108,7 +108,7 @@ def _short(moment: datetime | None, now: datetime) -> str | None:
     return moment.strftime("%a %H:%M") if moment - now < timedelta(days=7) else moment.strftime("%Y-%m-%d")
 
 
-def _counters(old: OperatorShare, ended: tuple[Ended, ...]) -> dict[str, object]:
+def _counters(old: OperatorStatus, ended: tuple[Ended, ...]) -> dict[str, object]:
     failures, success = old.consecutive_failures, old.last_success_time
     for run in (each.run for each in ended):
         if run.outcome in GOOD:
@@ -157,7 +157,7 @@ def _end(refresh: Refresh, last: FinishedRun, history: list[FinishedRun]) -> str
     return f"{which} ended well{before}" if before else ""
 
 
-def _message(world: World, share: OperatorShare, found: Findings, now: datetime) -> str:
+def _message(world: World, share: OperatorStatus, found: Findings, now: datetime) -> str:
     refresh, last, hold = world.refresh, share.last_run, found.hold
     paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
     if found.problem:

@@ -11,7 +11,7 @@ from typing import Final
 import psycopg
 
 from refresh_api.model import time_text
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres.connection import RefusedError, Warehouse
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import psycopg
 from psycopg import sql
 
-from refresh_api.order import ExitCode, RefreshRef
+from refresh_api.run_request import ExitCode, RefreshRef
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.connection import Warehouse

@@ -23,8 +23,8 @@ from refresh_api.names import (
     SECRETS_PATH,
     WEBHOOK_ALLOW_HTTP_ENV,
 )
-from refresh_api.order import ExitCode, Order, RefreshRef
 from refresh_api.plain import plain
+from refresh_api.run_request import ExitCode, RefreshRef, RunRequest
 from refresh_api.status import Reason
 from refresh_notify import Rules
 from refresh_runner.cli.artifacts import Wanted, serve
@@ -36,7 +36,7 @@ from refresh_runner.core.errors import Failure
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
 from refresh_runner.dbt import documents
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.loader import InvalidOrderError, order_of_file, order_of_pod
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.postgres import conninfo as accesses
 from refresh_runner.postgres.connection import Warehouse
@@ -80,7 +80,7 @@ class Places:
     """Where things are, as the command line says."""
 
     file: Path | None
-    """A refresh as YAML; the pod's order unless given."""
+    """A refresh as YAML; Defaults to the pod's run request."""
     project: Path
     secrets: Path | None = None
     workdir: Path | None = None
@@ -92,25 +92,25 @@ class Places:
 
 
 def run_command(places: Places, around: Surroundings) -> int:
-    """Run the file's refresh, or the pod's order; return the exit code."""
+    """Run the file's refresh, or the pod's run request; return the exit code."""
     Dbt.preload()
     variables, file = around.variables, places.file
     try:
-        order = order_of_file(file, places.mode, places.variables) if file else order_of_pod(variables)
-    except InvalidOrderError as error:
-        _sayer(around)(f"{file or 'the order'} is no valid refresh: {error}")
+        run_request = run_request_from_file(file, places.mode, places.variables) if file else run_request_from_pod(variables)
+    except InvalidRunRequestError as error:
+        _sayer(around)(f"{file or 'the run request'} is no valid refresh: {error}")
         if file:
             return ExitCode.USAGE
         attempt = _attempt_of_pod(variables, 0)
         refused(str(error), attempt.run_id, attempt.number, around.termination_log)
         return ExitCode.FAILED
     if file:
-        attempt = Attempt(f"{order.refresh.name}-local-{around.clock.now():%Y%m%d%H%M%S%f}")
+        attempt = Attempt(f"{run_request.refresh.name}-local-{around.clock.now():%Y%m%d%H%M%S%f}")
     else:
-        attempt = _attempt_of_pod(variables, order.spec.retries)
+        attempt = _attempt_of_pod(variables, run_request.spec.retries)
     folder = SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH))
     try:
-        return _run(_Setting(_plan(order, attempt, around), folder, places, in_pod=not file), around)
+        return _run(_Setting(_plan(run_request, attempt, around), folder, places, in_pod=not file), around)
     except Exception as error:
         # Its own words may quote a secret: they are for the log alone, which takes them out.
         name = type(error).__name__
@@ -126,13 +126,13 @@ def plan_command(places: Places, around: Surroundings) -> int:
     if places.file is None:
         raise ValueError("a plan needs a file")
     try:
-        order = order_of_file(places.file, places.mode, places.variables)
-    except InvalidOrderError as error:
+        run_request = run_request_from_file(places.file, places.mode, places.variables)
+    except InvalidRunRequestError as error:
         _sayer(around)(f"{places.file} is no valid refresh: {error}")
         return ExitCode.USAGE
-    plan = _plan(order, Attempt("plan"), around)
+    plan = _plan(run_request, Attempt("plan"), around)
     try:
-        access = _access(order.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
+        access = _access(run_request.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
     except (SecretMissingError, ValueError) as error:
         if places.secrets or isinstance(error, ValueError):
             _sayer(around)(f"✗ {error}")
@@ -147,10 +147,10 @@ def grants_command(places: Places, grantee: Grantee | None, around: Surroundings
     if places.file is None:
         raise ValueError("grants need a file")
     try:
-        plan = _plan(order_of_file(places.file), Attempt("grants"), around)
-        secret = plan.order.spec.warehouse.secret_ref.name
+        plan = _plan(run_request_from_file(places.file), Attempt("grants"), around)
+        secret = plan.run_request.spec.warehouse.secret_ref.name
         access = _access(secret, SecretFolder(places.secrets), around.variables) if grantee is None else None
-    except (InvalidOrderError, SecretMissingError, ValueError) as error:
+    except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
         _sayer(around)(f"✗ {error}")
         return ExitCode.USAGE
     say = _sayer(around, access)
@@ -195,9 +195,9 @@ def _sayer(around: Surroundings, access: Access | None = None) -> Callable[[str]
     return lambda line: print(plain(redact(line)), file=around.output)
 
 
-def _plan(order: Order, attempt: Attempt, around: Surroundings) -> Plan:
-    today = around.clock.now().astimezone(ZoneInfo(order.spec.time_zone)).date()
-    return plan_for(order, attempt, today, around.variables.get(API_BASE_URL_ENV) or None)
+def _plan(run_request: RunRequest, attempt: Attempt, around: Surroundings) -> Plan:
+    today = around.clock.now().astimezone(ZoneInfo(run_request.spec.time_zone)).date()
+    return plan_for(run_request, attempt, today, around.variables.get(API_BASE_URL_ENV) or None)
 
 
 def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
@@ -236,7 +236,7 @@ class _Setting:
     def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
         """Return the Secrets that are there; and why one of them can't be read."""
         found, unreadable = {}, None
-        for name in self.plan.order.spec.secret_keys:
+        for name in self.plan.run_request.spec.secret_keys:
             try:
                 if keys := self.folder.all_of(name):
                     found[name] = keys
@@ -248,14 +248,14 @@ class _Setting:
 def _run(setting: _Setting, around: Surroundings) -> int:
     plan = setting.plan
     secrets, unreadable = setting.secrets()
-    redact = redactor(plan.order.spec, secrets, around.variables, around.account / "token")
+    redact = redactor(plan.run_request.spec, secrets, around.variables, around.account / "token")
     with ExitStack() as stack:
         audience = Audience(_stage(setting, around, redact, secrets), stack)
         journal = Journal(plan, around.clock, [audience.watch], redact)
         try:
             if unreadable:
                 raise unreadable
-            access = _access(plan.order.spec.warehouse.secret_ref.name, setting.folder, around.variables)
+            access = _access(plan.run_request.spec.warehouse.secret_ref.name, setting.folder, around.variables)
         except (SecretMissingError, ValueError) as error:
             report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
             _log.warning(report.line)
@@ -303,7 +303,7 @@ def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: d
         redact=redact,
         output=around.output,
         in_pod=setting.in_pod,
-        status=StatusWriter(server, setting.plan.order.refresh, redact, around.clock.now) if server else None,
+        status=StatusWriter(server, setting.plan.run_request.refresh, redact, around.clock.now) if server else None,
         termination_log=around.termination_log,
         secrets=secrets,
         link_template=around.variables.get(RUN_URL_TEMPLATE_ENV, ""),

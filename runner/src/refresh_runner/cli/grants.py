@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import reading
@@ -36,7 +36,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
-    say(f"-- All that the role {grantee.role} needs to run {plan.order.refresh.name}; to be executed by who owns the database.")
+    say(f"-- All that the role {grantee.role} needs to run {plan.run_request.refresh.name}; to be executed by who owns the database.")
     say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
     say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
     for statement in statements(_tidy(wanted, own), grantee.role, grantee.database, may_be_absent=True):
@@ -57,7 +57,7 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
     for statement in statements(lacking, role, database):
         say(f"{statement};")
     if not lacking:
-        say(f"-- the role {role} may do all that a run of {plan.order.refresh.name} does")
+        say(f"-- the role {role} may do all that a run of {plan.run_request.refresh.name} does")
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 

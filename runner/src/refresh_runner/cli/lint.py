@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from refresh_api import cron
-from refresh_api.order import ExitCode, Order
+from refresh_api.run_request import ExitCode, RunRequest
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import reading
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.loader import InvalidOrderError, document_of, manifest_of
+from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
 from refresh_runner.model.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
 from refresh_runner.model.step_results import Node, kinds
 from refresh_runner.postgres.catalog import Relation
@@ -56,22 +56,22 @@ def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> I
     try:
         document = document_of(file)
         yield Check(True, "", f"{file} is YAML")
-        order = manifest_of(document).order()
-    except InvalidOrderError as error:
+        run_request = manifest_of(document).run_request()
+    except InvalidRunRequestError as error:
         yield from (Check(False, problem.field, problem.message) for problem in error.problems)
         return
     yield Check(True, "spec", "every field is known and well-formed")
-    start = next(cron.parse(order.spec.schedule, order.spec.time_zone).after(now), None)
+    start = next(cron.parse(run_request.spec.schedule, run_request.spec.time_zone).after(now), None)
     yield Check(start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "there is no next run")
     if secrets is not None:
-        yield from _secret_checks(order, SecretFolder(secrets))
-    yield from _project_checks(plan_for(order, Attempt("lint"), now.date()), project)
+        yield from _secret_checks(run_request, SecretFolder(secrets))
+    yield from _project_checks(plan_for(run_request, Attempt("lint"), now.date()), project)
 
 
-def _secret_checks(order: Order, folder: SecretFolder) -> Iterator[Check]:
-    name = order.spec.warehouse.secret_ref.name
+def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Check]:
+    name = run_request.spec.warehouse.secret_ref.name
     yield _has("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
-    for number, notification in enumerate(order.spec.notifications):
+    for number, notification in enumerate(run_request.spec.notifications):
         field = f"spec.notifications[{number}]"
         if notification.slack:
             reference = notification.slack.webhook_secret_ref

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from refresh_api import spec
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.dbt import documents, manifest_cache
 from refresh_runner.dbt.open_project import reading
@@ -18,7 +18,7 @@ from refresh_runner.dbt.patches.compiled_tests import Statements, agreed
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import ProjectFiles, project_files
 from refresh_runner.dbt.template_purity import Templates
-from refresh_runner.model.loader import order_of_file
+from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.plan import Attempt, DbtSettings, Selection, plan_for
 from refresh_runner.postgres.conninfo import NOWHERE, Access
 from refresh_runner.publish.derived_names import beside
@@ -37,8 +37,8 @@ def usual_settings() -> DbtSettings:
 
 
 def settings_of(file: Path) -> DbtSettings:
-    """Return what dbt is told by the refresh of a file; InvalidOrderError names what is wrong with it."""
-    return plan_for(order_of_file(file), Attempt("parse"), date.fromisoformat(_PLACES[0][1])).dbt
+    """Return what dbt is told by the refresh of a file; InvalidRunRequestError names what is wrong with it."""
+    return plan_for(run_request_from_file(file), Attempt("parse"), date.fromisoformat(_PLACES[0][1])).dbt
 
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:

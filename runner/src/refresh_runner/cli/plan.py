@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psycopg
 
-from refresh_api.order import ExitCode
+from refresh_api.run_request import ExitCode
 from refresh_api.spec import OnHeld
 from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
@@ -54,9 +54,9 @@ def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say:
 
 
 def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[Line]:
-    yield Line(plan.order.refresh.name, f"{plan.order.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
-    if plan.order.vars:
-        yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.order.vars.items())}")
+    yield Line(plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
+    if plan.run_request.vars:
+        yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
     if plan.keeps_inputs:
         yield Line(
             "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
@@ -160,7 +160,7 @@ def _live(plan: Plan, warehouse: Warehouse | None) -> Line:
         return Line("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
     with warehouse.session() as connection:
         try:
-            live = versions.current(connection, plan.order.refresh.name)
+            live = versions.current(connection, plan.run_request.refresh.name)
         except psycopg.errors.UndefinedTable:
             live = None
     if live is None:

@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 import yaml
 
-from refresh_api.names import ORDER_ENV, POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV
+from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
 
 _READ: Final = frozenset({".sql", ".py", ".csv", ".md", ".yml", ".yaml"})
 """What dbt takes of the folders that it reads, in upper and lower case."""
@@ -36,7 +36,7 @@ _FOLDERS: Final[Mapping[str, str]] = {
 _PACKAGES: Final = "packages-install-path"
 _PLAIN: Final = re.compile(r"(?!.*(\{\{|\{%))", re.DOTALL)
 _ENV_VAR: Final = re.compile(rb"env_var\s*\(\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")")
-_OWN_TO_A_RUN: Final = frozenset({ORDER_ENV, RUN_ID_ENV, RUN_FAILURES_ENV, POD_NAME_ENV, "HOSTNAME"})
+_OWN_TO_A_RUN: Final = frozenset({RUN_REQUEST_ENV, RUN_ID_ENV, RUN_FAILURES_ENV, POD_NAME_ENV, "HOSTNAME"})
 """Variables that are other ones in each attempt."""
 _MOST: Final = 100_000
 """Entries that are looked at: links can make any number of them out of few."""

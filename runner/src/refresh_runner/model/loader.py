@@ -1,4 +1,4 @@
-"""Orders, read from where they come: a file that a person wrote, or a pod's environment; every problem is named with its field."""
+"""Reading run requests from a file or from the environment of a pod; every problem is reported with its field."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Final
 import yaml
 from pydantic import ValidationError
 
-from refresh_api.names import KIND, ORDER_ENV
-from refresh_api.order import Manifest, Order, RunMode, run_vars, vars_text
+from refresh_api.names import KIND, RUN_REQUEST_ENV
+from refresh_api.run_request import Manifest, RunMode, RunRequest, run_vars, vars_text
 from refresh_api.status import clip
 from refresh_runner.model.kubectl_yaml import KubectlLoader
 
@@ -28,7 +28,7 @@ _NAME: Final = 64
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is wrong with an order."""
+    """Something that is wrong with a run request."""
 
     field: str
     message: str
@@ -38,30 +38,30 @@ class Problem:
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
-class InvalidOrderError(ValueError):
-    """An order that can't be carried out, with all that is wrong with it."""
+class InvalidRunRequestError(ValueError):
+    """A run request that cannot be carried out, with all that is wrong with it."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = tuple(problems)
 
 
-def order_of_file(path: Path, mode: str | None = None, variables: Sequence[str] = ()) -> Order:
-    """Return the order of a DashboardRefresh file, in a mode, with further dbt variables as NAME=VALUE.
+def run_request_from_file(path: Path, mode: str | None = None, variables: Sequence[str] = ()) -> RunRequest:
+    """Return the run request of a DashboardRefresh file, in a mode, with further dbt variables as NAME=VALUE.
 
-    InvalidOrderError names every problem in it.
+    InvalidRunRequestError names every problem in it.
     """
-    order = manifest_of(document_of(path)).order()
-    asked = order.mode if mode is None else mode
+    run_request = manifest_of(document_of(path)).run_request()
+    asked = run_request.mode if mode is None else mode
     try:
-        RunMode.parse(asked).check(order.spec.step_names)
+        RunMode.parse(asked).check(run_request.spec.step_names)
     except ValueError as error:
-        raise InvalidOrderError([Problem("mode", str(error))]) from error
+        raise InvalidRunRequestError([Problem("mode", str(error))]) from error
     try:
         text = vars_text(variables)
     except ValueError as error:
-        raise InvalidOrderError([Problem("var", str(error))]) from error
-    return order.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
+        raise InvalidRunRequestError([Problem("var", str(error))]) from error
+    return run_request.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
 
 
 class _TooMuchError(Exception):
@@ -96,23 +96,23 @@ class _EachKeyOnce(KubectlLoader):
 
 
 def document_of(path: Path) -> object:
-    """Return the one YAML document of a file; InvalidOrderError if it can't be read as one."""
+    """Return the one YAML document of a file; InvalidRunRequestError if it can't be read as one."""
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST + 1)
         if len(content) > _LONGEST:
-            raise InvalidOrderError([Problem("", f"{path} is longer than {_LONGEST} bytes; a refresh is not")])
+            raise InvalidRunRequestError([Problem("", f"{path} is longer than {_LONGEST} bytes; a refresh is not")])
         documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
-        raise InvalidOrderError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
+        raise InvalidRunRequestError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
     except _TooMuchError as error:
-        raise InvalidOrderError([Problem("", f"{path}: {error}")]) from error
-    except InvalidOrderError:
+        raise InvalidRunRequestError([Problem("", f"{path}: {error}")]) from error
+    except InvalidRunRequestError:
         raise
     except (yaml.YAMLError, ValueError) as error:
-        raise InvalidOrderError([Problem("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _LINE)}")]) from error
+        raise InvalidRunRequestError([Problem("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _LINE)}")]) from error
     if len(documents) != 1:
-        raise InvalidOrderError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
+        raise InvalidRunRequestError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
     return documents[0]
 
 
@@ -157,22 +157,22 @@ def _inner(node: yaml.Node) -> list[yaml.Node]:
 
 
 def manifest_of(document: object) -> Manifest:
-    """Return the refresh that a document states; InvalidOrderError names every problem in it."""
+    """Return the refresh that a document states; InvalidRunRequestError names every problem in it."""
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise InvalidOrderError(_problems(error)) from error
+        raise InvalidRunRequestError(_problems(error)) from error
 
 
-def order_of_pod(variables: Mapping[str, str]) -> Order:
-    """Return the order that the operator gave the pod; InvalidOrderError if there is none or it is not understood."""
-    text = variables.get(ORDER_ENV)
+def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
+    """Return the run request that the operator gave the pod; InvalidRunRequestError if there is none or it is not understood."""
+    text = variables.get(RUN_REQUEST_ENV)
     if not text:
-        raise InvalidOrderError([Problem(ORDER_ENV, "is not set: outside a pod, name a file")])
+        raise InvalidRunRequestError([Problem(RUN_REQUEST_ENV, "is not set: outside a pod, name a file")])
     try:
-        return Order.model_validate_json(text)
+        return RunRequest.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidOrderError(_problems(error)) from error
+        raise InvalidRunRequestError(_problems(error)) from error
 
 
 def _problems(error: ValidationError) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""What a run will do, in order: made from the order alone, before anything is touched."""
+"""What a run will do, in order: made from the run request alone, before anything is touched."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import JsonValue
 
 from refresh_api.fields import SecretKeyRef
-from refresh_api.order import ModeKind, Order, RunMode
+from refresh_api.run_request import ModeKind, RunMode, RunRequest
 from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec, Vacuum
 from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
 from refresh_api.values import duration, share
@@ -151,7 +151,7 @@ class Attempt:
 class Plan:
     """The ordered things to do in one attempt."""
 
-    order: Order
+    run_request: RunRequest
     attempt: Attempt
     steps: tuple[Step, ...]
     timeout: timedelta
@@ -197,7 +197,7 @@ class Plan:
     @property
     def keeps_inputs(self) -> bool:
         """Whether later runs of the refresh may ask what this one was made of."""
-        return self.mode.kind is ModeKind.REFRESH and self.order.spec.on_unchanged is OnUnchanged.SKIP
+        return self.mode.kind is ModeKind.REFRESH and self.run_request.spec.on_unchanged is OnUnchanged.SKIP
 
     @property
     def may_skip_unchanged(self) -> bool:
@@ -220,17 +220,17 @@ class Plan:
         return f"{number}/{len(self.steps)} {name}"
 
 
-def plan_for(order: Order, attempt: Attempt, today: date, base_url: str | None = None) -> Plan:
-    """Return the plan of an order.
+def plan_for(run_request: RunRequest, attempt: Attempt, today: date, base_url: str | None = None) -> Plan:
+    """Return the plan of a run request.
 
-    `today` is the run's date in the schedule's zone; `base_url`, where given, goes before the order's.
-    Raises ValueError if the order's mode names a step that the refresh does not have.
+    `today` is the run's date in the schedule's zone; `base_url`, where given, goes before that of the run request.
+    Raises ValueError if the run request's mode names a step that the refresh does not have.
     """
-    spec, mode = order.spec, RunMode.parse(order.mode)
+    spec, mode = run_request.spec, RunMode.parse(run_request.mode)
     mode.check(spec.step_names)
-    variables: dict[str, JsonValue] = {"as_of": today.isoformat(), **spec.dbt.vars, **order.vars}
+    variables: dict[str, JsonValue] = {"as_of": today.isoformat(), **spec.dbt.vars, **run_request.vars}
     return Plan(
-        order=order,
+        run_request=run_request,
         attempt=attempt,
         steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(variables, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import psycopg
 
-from refresh_api.order import RefreshRef
+from refresh_api.run_request import RefreshRef
 from refresh_api.spec import OnHeld
 from refresh_api.status import Reason
 from refresh_api.values import duration_text

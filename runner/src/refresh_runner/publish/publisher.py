@@ -11,7 +11,7 @@ from typing import Final
 
 import psycopg
 
-from refresh_api.order import ModeKind
+from refresh_api.run_request import ModeKind
 from refresh_api.spec import Publish
 from refresh_api.status import Reason
 from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError, may_pass
@@ -48,7 +48,7 @@ class Marts:
         """`connection` is the one that holds the warehouse: a run that has lost it can't publish."""
         self._plan = plan
         self._connection = connection
-        self._refresh = plan.order.refresh.name
+        self._refresh = plan.run_request.refresh.name
         self._maker = Maker(self._refresh, plan.attempt.run_id)
         self._swapped: dict[Relation, Mart] = {}
         self._ids: dict[Relation, str] = {}

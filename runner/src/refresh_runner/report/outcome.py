@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from refresh_api.order import ExitCode, ModeKind
+from refresh_api.run_request import ExitCode, ModeKind
 from refresh_api.spec import Publish
 from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_runner.core.errors import Failure
@@ -124,7 +124,9 @@ def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | Non
         notes += f" ({plan.mode})"
     if failure and failure.reason is Reason.INTERRUPTED:
         notes += f" ({failure.message})"
-    return LogEntry(failure is None, updated, f"{plan.order.title} refresh - {notes}", plan.order.refresh.name, plan.attempt.run_id)
+    return LogEntry(
+        failure is None, updated, f"{plan.run_request.title} refresh - {notes}", plan.run_request.refresh.name, plan.attempt.run_id
+    )
 
 
 def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:

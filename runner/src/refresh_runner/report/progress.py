@@ -33,7 +33,7 @@ class Journal:
         self.results: dict[str, StepResult] = {}
         self.run = Run(
             id=plan.attempt.run_id,
-            generation=plan.order.generation,
+            generation=plan.run_request.generation,
             phase=RunPhase.RUNNING,
             attempt=plan.attempt.number,
             attempts=plan.attempt.of,

@@ -10,7 +10,7 @@ from typing import Final, TextIO
 
 from rich.console import Console
 
-from refresh_api.status import LastWords, Outcome, Reason, Run, RunPhase, clip
+from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage, clip
 from refresh_notify import FailedRun, Rules, notify
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.model.plan import Plan
@@ -53,13 +53,13 @@ class Audience:
         self._run: Run | None = None
         plan, output = stage.plan, stage.output
         self._table: LiveTable | None = None
-        refresh = f"{plan.order.refresh.namespace}/{plan.order.refresh.name}"
+        refresh = f"{plan.run_request.refresh.namespace}/{plan.run_request.refresh.name}"
         lines = JsonLines(stage.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None)
         self.tail = Tail(lines)
         if stage.in_pod:
             log_to(output, lines, self.tail)
         elif output.isatty():
-            self._table = shown.enter_context(LiveTable(Console(file=output), plan.order.title, stage.redact))
+            self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.title, stage.redact))
         else:
             log_to(output, PlainLines(stage.redact), self.tail)
             # A line a model and test is for those who look for something; a person reads the steps.
@@ -82,9 +82,12 @@ class Audience:
     def told(self, report: Report, journal: Journal) -> None:
         """Everybody knows how it ended, as far as they can be reached; the log knows already."""
         self._leave_last_words(report, journal.run, notified=False)
-        if report.is_failed and self._stage.plan.order.spec.notifications:
+        if report.is_failed and self._stage.plan.run_request.spec.notifications:
             sent = notify(
-                self._stage.plan.order.spec.notifications, self._stage.secrets, self._failed_run(report, journal.run), self._stage.rules
+                self._stage.plan.run_request.spec.notifications,
+                self._stage.secrets,
+                self._failed_run(report, journal.run),
+                self._stage.rules,
             )
             for channel in sent:
                 level = logging.INFO if channel.sent else logging.WARNING
@@ -105,9 +108,9 @@ class Audience:
     def _failed_run(self, report: Report, run: Run) -> FailedRun:
         plan, redact = self._stage.plan, self._stage.redact
         return FailedRun(
-            refresh=plan.order.refresh.name,
-            namespace=plan.order.refresh.namespace,
-            title=plan.order.title,
+            refresh=plan.run_request.refresh.name,
+            namespace=plan.run_request.refresh.namespace,
+            title=plan.run_request.title,
             run=run.id,
             reason=report.reason,
             message=redact(report.message),
@@ -121,7 +124,7 @@ class Audience:
 
     def _leave_last_words(self, report: Report, run: Run, *, notified: bool) -> None:
         if self._stage.in_pod:
-            words = LastWords(
+            words = TerminationMessage(
                 id=run.id,
                 attempt=run.attempt,
                 phase=report.phase,
@@ -135,14 +138,14 @@ class Audience:
             leave(words, self._stage.termination_log)
 
 
-def refused(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_ORDER) -> None:
+def refused(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_RUN_REQUEST) -> None:
     """Leave the last words of a pod whose order can't be carried out."""
-    words = LastWords(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
-    # There is no redactor yet, and nothing secret: an order names Secrets, it does not hold them.
+    words = TerminationMessage(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
+    # There is no redactor yet, and nothing secret: a run request names Secrets, it does not hold them.
     leave(words.model_copy(update={"message": Redactor().clipped(message, _LAST_MESSAGE)}), termination_log)
 
 
-def leave(words: LastWords, path: Path) -> None:
+def leave(words: TerminationMessage, path: Path) -> None:
     """Write a termination message that Kubernetes keeps whole; where there is no such file, nobody asks."""
     length = len(words.message or "")
     while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _LAST_WORDS_BYTES and length:

@@ -20,8 +20,8 @@ import httpx
 from pydantic import JsonValue
 
 from refresh_api.names import API_VERSION, GROUP, KIND, PLURAL, RUNNER_FIELD_MANAGER, VERSION
-from refresh_api.order import RefreshRef
-from refresh_api.status import Run, RunnerShare
+from refresh_api.run_request import RefreshRef
+from refresh_api.status import Run, RunnerStatus
 from refresh_notify.calls import why
 from refresh_runner.core.secrets import Redactor
 
@@ -154,7 +154,7 @@ class StatusWriter:
 
     def _apply(self, client: httpx.Client, run: Run, *, dry_run: bool = False) -> httpx.Response:
         ref = self._ref
-        share = self._without_secrets(RunnerShare(run=run).model_dump(mode="json", by_alias=True, exclude_none=True))
+        share = self._without_secrets(RunnerStatus(run=run).model_dump(mode="json", by_alias=True, exclude_none=True))
         body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": ref.name, "namespace": ref.namespace}, "status": share}
         path = f"/apis/{GROUP}/{VERSION}/namespaces/{ref.namespace}/{PLURAL}/{ref.name}/status"
         options = {"fieldManager": RUNNER_FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}

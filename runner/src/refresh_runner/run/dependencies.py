@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from refresh_api.model import time_text
-from refresh_api.order import PARTIAL, Order
+from refresh_api.run_request import PARTIAL, RunRequest
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.core.errors import Failure, RunFailedError, may_pass, reason_of
@@ -18,16 +18,16 @@ _LAST: Final = """
 """By the server's clock on both sides; what counts is what `FinishedRun.loads`."""
 
 
-def check(order: Order, run: str, warehouse: Warehouse) -> None:
+def check(run_request: RunRequest, run: str, warehouse: Warehouse) -> None:
     """Raise RunFailedError, as a run that gives way, unless the refresh that this one stands on has succeeded within its time.
 
     To be called by who holds the warehouse: then the other refresh is not under way.
     """
-    after = order.spec.after
+    after = run_request.spec.after
     if after is None or slot_of(run) is None:
         return
     known = {
-        "namespace": order.refresh.namespace,
+        "namespace": run_request.refresh.namespace,
         "refresh": after.name,
         "within": duration(after.within),
         "good": [each.value for each in GOOD],

@@ -12,7 +12,7 @@ from typing import Final
 
 import psycopg
 
-from refresh_api.order import ModeKind
+from refresh_api.run_request import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict
 from refresh_api.values import duration_text
 from refresh_runner.core.backoff import pause
@@ -88,7 +88,7 @@ class Tools:
     jitter: Callable[[], float]
     """A number around 1, another one each time."""
     secrets: Mapping[str, Mapping[str, str]]
-    """The Secrets that the order names, by name and key, as far as they are there."""
+    """The Secrets that the run request names, by name and key, as far as they are there."""
     redact: Redactor
     """Takes what is secret out of a text."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
@@ -129,7 +129,7 @@ class Execution:
     def carry_out(self, may_speak: Callable[[], None]) -> None:
         """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
         tools = self._tools
-        schedule_guard.check(self._plan.order, self._plan.attempt.run_id)
+        schedule_guard.check(self._plan.run_request, self._plan.attempt.run_id)
         connection = tools.warehouse.connect()
         tools.warehouse.check_writable()
 
@@ -139,7 +139,12 @@ class Execution:
             self._journal.waiting(message)
 
         advisory_lock.acquire(
-            tools.warehouse, self._plan.order.refresh, tools.clock, waiting, on_held=self._plan.lock.on_held, wait=self._plan.lock.wait
+            tools.warehouse,
+            self._plan.run_request.refresh,
+            tools.clock,
+            waiting,
+            on_held=self._plan.lock.on_held,
+            wait=self._plan.lock.wait,
         )
         self.has_begun = True
         may_speak()
@@ -153,7 +158,7 @@ class Execution:
             scout.check_rights(required_privileges.of_tables(connection))
             legacy_log.prepare(tools.warehouse)
             earlier = tools.ledger.open()
-            dependencies.check(self._plan.order, self._plan.attempt.run_id, tools.warehouse)
+            dependencies.check(self._plan.run_request, self._plan.attempt.run_id, tools.warehouse)
             tools.dbt.on_done = tools.ledger.node_done
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
@@ -314,7 +319,7 @@ class Execution:
         clock = self._tools.clock
         lag_ends = clock.elapsed() + max(_LAG, step.wait_for_replicas or _LAG).total_seconds()
         call = cache_warmup.Call(clock.elapsed, clock.sleep, self._plan.timeout.total_seconds(), lag=replay.lag, lag_ends=lag_ends)
-        call = replace(call, refresh=self._plan.order.refresh.name)
+        call = replace(call, refresh=self._plan.run_request.refresh.name)
         if step.version:
             call = replace(call, version=marts.live_version())
         if step.authorization is None:

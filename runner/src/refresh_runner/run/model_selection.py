@@ -40,6 +40,6 @@ def chosen_models(plan: Plan, dbt: Dbt) -> Chosen:
     wanted = {model.id for model in dbt.models(plan.chosen)}
     ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)}
     if not wanted & ours:
-        message = f"{plan.mode}: takes no model that a layer of {plan.order.refresh.name} builds"
-        raise RunFailedError(Failure(Reason.INVALID_ORDER, message, hint="refresh-runner plan FILE says what the layers build"))
+        message = f"{plan.mode}: takes no model that a layer of {plan.run_request.refresh.name} builds"
+        raise RunFailedError(Failure(Reason.INVALID_RUN_REQUEST, message, hint="refresh-runner plan FILE says what the layers build"))
     return Chosen(frozenset(wanted), f"left out by the run's mode {plan.mode}, which takes none of its models")

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 import psycopg
 
-from refresh_api.order import ModeKind
+from refresh_api.run_request import ModeKind
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import CacheStep, MartCheck, Plan
 from refresh_runner.model.step_results import Node

@@ -1,19 +1,19 @@
 """Keeps a scheduled run from being done twice in the night in which clocks go back: Kubernetes starts a Job for both slots."""
 
 from refresh_api import cron
-from refresh_api.order import Order
+from refresh_api.run_request import RunRequest
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.model.slot import slot_of
 
 
-def check(order: Order, run: str) -> None:
+def check(run_request: RunRequest, run: str) -> None:
     """Raise RunFailedError, as a run that gives way, where clocks showed this run's time an hour ago already."""
     slot = slot_of(run)
     if slot is None:
         return
-    schedule = cron.parse(order.spec.schedule, order.spec.time_zone)
-    if schedule.is_repeat(slot) and order.mode == "refresh":
+    schedule = cron.parse(run_request.spec.schedule, run_request.spec.time_zone)
+    if schedule.is_repeat(slot) and run_request.mode == "refresh":
         wall = slot.astimezone(schedule.zone)
         message = f"clocks went back: the run of {wall:%H:%M} was an hour ago, this is the second {wall:%H:%M} of {wall:%Y-%m-%d}"
         raise RunFailedError(Failure(Reason.SLOT_REPEATED, message, gives_way=True))

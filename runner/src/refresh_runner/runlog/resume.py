@@ -52,7 +52,7 @@ def earlier_work(found: Found | None, fingerprint: str) -> Earlier:
     if found is None or not found.nodes:
         return AFRESH
     if found.fingerprint != fingerprint:
-        return Earlier(why_afresh="the order, the project or the runner has changed since the earlier attempt")
+        return Earlier(why_afresh="the run request, the project or the runner has changed since the earlier attempt")
     if found.others_ran:
         return Earlier(why_afresh="another run has held the warehouse since the earlier attempt")
     return Earlier(frozenset(found.nodes))
@@ -78,7 +78,7 @@ def origin_of(plan: Plan, project: Path) -> Origin:
     program = (version("dbt-core"), version("dbt-postgres"), _program())
     files = project_files(project)
     id_ = project_id(files)
-    parts = (plan.order.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
+    parts = (plan.run_request.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
     return Origin(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_place(project, id_))
 
 

@@ -147,7 +147,7 @@ class Ledger:
             self._thread.join(within)
 
     def _begin(self, connection: psycopg.Connection) -> Earlier:
-        plan, order = self._plan, self._plan.order
+        plan, run_request = self._plan, self._plan.run_request
         known = {"run_id": plan.attempt.run_id, "fingerprint": self._origin.fingerprint}
         connection.execute(queries.CLOSE_LOST, known)
         row = connection.execute(queries.EARLIER, known).fetchone()
@@ -158,12 +158,12 @@ class Ledger:
             queries.BEGIN,
             {
                 **known,
-                "refresh": order.refresh.name,
-                "namespace": order.refresh.namespace,
-                "generation": order.generation,
-                "mode": order.mode,
+                "refresh": run_request.refresh.name,
+                "namespace": run_request.refresh.namespace,
+                "generation": run_request.generation,
+                "mode": run_request.mode,
                 "project": self._origin.project,
-                "vars": Jsonb(dict(order.vars)) if order.vars else None,
+                "vars": Jsonb(dict(run_request.vars)) if run_request.vars else None,
                 "attempt": plan.attempt.number,
                 "attempts": plan.attempt.of,
                 "pod": plan.attempt.pod,
@@ -200,7 +200,7 @@ class Ledger:
 
     def _at_once(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
         """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""
-        ref = self._plan.order.refresh
+        ref = self._plan.run_request.refresh
         known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
         try:
             with self._warehouse.quick() as connection:
@@ -270,8 +270,8 @@ class Ledger:
             connection.execute(queries.BEAT, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
 
     def _prune(self, connection: psycopg.Connection) -> None:
-        ref = self._plan.order.refresh
-        days = self._plan.order.spec.history.retention_days
+        ref = self._plan.run_request.refresh
+        days = self._plan.run_request.spec.history.retention_days
         with quick(connection):
             connection.execute(queries.PRUNE, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
             connection.execute(queries.PRUNE_DOCS)

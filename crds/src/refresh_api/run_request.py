@@ -1,4 +1,4 @@
-"""What one pod is told: the order, frozen when its Job was made; and the codes by which it answers."""
+"""The run request of one pod (the spec as it was when the Job was created, mode, variables) and the runner's exit codes."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, 
 from refresh_api.fields import ObjectName, Selector
 from refresh_api.freeform import bounded
 from refresh_api.model import Model, SpecModel
-from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, ORDER_LENGTH, RUN_VARS_LENGTH
+from refresh_api.names import API_VERSION, KIND, NAME_MAX_LENGTH, RUN_REQUEST_LENGTH, RUN_VARS_LENGTH
 from refresh_api.spec import RefreshSpec
 
 
@@ -153,7 +153,7 @@ def _checked_mode(text: str) -> str:
     return str(RunMode.parse(text))
 
 
-class Order(Model):
+class RunRequest(Model):
     """One refresh to run, pinned to a generation of its spec."""
 
     refresh: RefreshRef
@@ -177,11 +177,12 @@ class Order(Model):
     def excess(self) -> str:
         """What is wrong where no pod can be told it, since its text is too long; empty as a rule."""
         length = len(self.text.encode())
-        if length <= ORDER_LENGTH:
+        if length <= RUN_REQUEST_LENGTH:
             return ""
         parts = {name: len(json.dumps(value)) for name, value in self.spec.model_dump(mode="json", by_alias=True).items()}
         largest = max(parts, key=lambda name: parts[name])
-        return f"the order of a run would be {length} bytes long, and Linux takes {ORDER_LENGTH}: shorten spec.{largest}, the longest part"
+        limit = f"the run request would be {length} bytes long; Linux takes at most {RUN_REQUEST_LENGTH} in one variable"
+        return f"{limit}: shorten spec.{largest}, the longest part"
 
 
 class Metadata(Model):
@@ -207,9 +208,9 @@ class Manifest(SpecModel):
             raise ValueError(f"this is a {self.api_version} {self.kind}; expected {API_VERSION} {KIND}")
         return self
 
-    def order(self) -> Order:
-        """Return the order that this file gives when it is run without a cluster."""
-        return Order(refresh=RefreshRef(name=self.metadata.name, namespace=self.metadata.namespace), spec=self.spec)
+    def run_request(self) -> RunRequest:
+        """Return the run request of this file, for a run without a cluster."""
+        return RunRequest(refresh=RefreshRef(name=self.metadata.name, namespace=self.metadata.namespace), spec=self.spec)
 
 
 class ExitCode(IntEnum):
@@ -220,7 +221,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     """Final: another attempt would not help, or there is none left."""
     USAGE = 2
-    """The command line or the order is wrong; final."""
+    """The command line or the run request is invalid; final."""
     RETRY = 75
     """Worth another attempt (sysexits.h: EX_TEMPFAIL)."""
     INTERRUPTED = 143

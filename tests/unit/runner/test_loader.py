@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from refresh_api.names import ORDER_ENV
-from refresh_runner.model.loader import InvalidOrderError, order_of_file, order_of_pod
+from refresh_api.names import RUN_REQUEST_ENV
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 
 SAMPLE = Path(__file__).parents[3] / "deploy" / "samples" / "phase2.yaml"
 
@@ -14,8 +14,8 @@ SAMPLE = Path(__file__).parents[3] / "deploy" / "samples" / "phase2.yaml"
 def problems(text: str, tmp_path: Path) -> list[str]:
     file = tmp_path / "refresh.yaml"
     file.write_text(text)
-    with pytest.raises(InvalidOrderError) as caught:
-        order_of_file(file)
+    with pytest.raises(InvalidRunRequestError) as caught:
+        run_request_from_file(file)
     return [str(problem) for problem in caught.value.problems]
 
 
@@ -72,16 +72,16 @@ def test_two_refreshes_in_a_file_are_one_too_many(tmp_path: Path):
     assert "holds 2 documents" in problems(SAMPLE.read_text() + "\n---\n" + SAMPLE.read_text(), tmp_path)[0]
 
 
-def test_the_pods_order_is_read_from_its_environment():
-    """The same order as the file's, but for what only a cluster knows."""
-    order = order_of_file(SAMPLE)
-    assert order_of_pod({ORDER_ENV: order.model_dump_json(by_alias=True)}) == order
+def test_the_pods_run_request_is_read_from_its_environment():
+    """The same run request as the file's, but for what only a cluster knows."""
+    run_request = run_request_from_file(SAMPLE)
+    assert run_request_from_pod({RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True)}) == run_request
 
 
-def test_a_pod_without_an_order_says_what_to_do():
+def test_a_pod_without_a_run_request_says_what_to_do():
     """Somebody started the image by hand."""
-    with pytest.raises(InvalidOrderError, match="outside a pod, name a file"):
-        order_of_pod({})
+    with pytest.raises(InvalidRunRequestError, match="outside a pod, name a file"):
+        run_request_from_pod({})
 
 
 def bomb(levels: int, merge: bool = False) -> str:
@@ -134,7 +134,7 @@ def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):
     more = twice.replace("  tests:", "    - {<<: *one, name: again}\n  tests:", 1)
     file = tmp_path / "refresh.yaml"
     file.write_text(more)
-    assert [layer.name for layer in order_of_file(file).spec.layers] == ["staging", "facts", "marts", "again"]
+    assert [layer.name for layer in run_request_from_file(file).spec.layers] == ["staging", "facts", "marts", "again"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_variable_that_json_or_dbt_could_not_hold_is_named(value: str, says: s
     assert says in problem
     file = tmp_path / "fine.yaml"
     file.write_text(text.replace(at, f"  dbt: {{threads: 8, vars: {{odd: {'[' * 32 + ']' * 32}}}}}"))
-    assert order_of_file(file)
+    assert run_request_from_file(file)
 
 
 def test_many_problems_are_not_all_told(tmp_path: Path):
@@ -177,8 +177,8 @@ UNREADABLE_ORDERS = (
 
 
 @pytest.mark.parametrize("text", UNREADABLE_ORDERS)
-def test_a_pods_order_that_cannot_be_read_is_refused_with_words(text: str):
+def test_a_pods_run_request_that_cannot_be_read_is_refused_with_words(text: str):
     """A few lines at most."""
-    with pytest.raises(InvalidOrderError) as caught:
-        order_of_pod({ORDER_ENV: text})
+    with pytest.raises(InvalidRunRequestError) as caught:
+        run_request_from_pod({RUN_REQUEST_ENV: text})
     assert all(len(str(problem)) < 1000 for problem in caught.value.problems)
