@@ -45,8 +45,10 @@ def outcome(*results: RunResult, success: bool = False, error: BaseException | N
         (outcome(result("a", "success"), result("b", "error", "bad SQL")), "bad SQL"),
         (
             outcome(result("a", "success"), result("b", "success"), success=True),
-            "dbt ran model.petit.b, which is not among what was selected",
+            "dbt ran model.petit.b, which was not selected",
         ),
+        (outcome(success=True), "dbt neither ran nor skipped model.petit.a, which was selected"),
+        (outcome(result("a", "skipped")), None),
         (outcome(result("a", "success")), "dbt ended with an error that it does not name"),
         (outcome(error=DbtRuntimeError("no connection")), "Runtime Error no connection"),
         (dbtRunnerResult(False, None, result("a", "fail", "stopped at the first")), "stopped at the first"),  # type: ignore[arg-type]

@@ -45,6 +45,7 @@ from refresh_runner.dbt.patches.node_selection import (
 from refresh_runner.dbt.patches.patch import changed
 from refresh_runner.dbt.patches.staging import Aside
 from refresh_runner.dbt.results import Lines, OnDone, OnLine, ages_of, error_text, node_results, problem_of, statements_of
+from refresh_runner.dbt.selectors import select_arguments
 from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import CommandResult, Node, NodeState
 from refresh_runner.postgres.catalog import Relation
@@ -480,7 +481,7 @@ class Dbt:
             exactly(node.id for node in nodes),
             references_kept(self.manifest.nodes[node.id] for node in nodes if node.id in self.manifest.nodes),
         ):
-            return self._invoke([command, *flags])
+            return self._invoke([command, *select_arguments(self.manifest, [node.id for node in nodes]), *flags])
 
     def _invoke(self, command: list[str]) -> dbtRunnerResult:
         _import_dbt()

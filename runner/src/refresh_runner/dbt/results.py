@@ -79,16 +79,19 @@ class Lines:
 
 
 def problem_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> Problem | None:
-    """Return what is wrong with a command beyond what its nodes show: an error of anything else, or none that dbt tells of.
+    """Return what is wrong with a command beyond what its nodes show; None if nothing is.
 
-    Nodes that ran without being asked for are a problem too, however well they ended.
+    That is an exception, the error of a node that was not selected, and any difference between the nodes that dbt ran or skipped and
+    those that were selected, even where each of them succeeded.
     """
-    asked = {node.id for node in nodes}
-    executed = getattr(outcome.result, "results", None) or ()
-    messages = [_of_other(each) for each in executed if each.node.unique_id not in asked and _counts(each)]
+    selected = {node.id for node in nodes}
+    executed = getattr(outcome.result, "results", None)
+    messages = [_of_other(each) for each in executed or () if each.node.unique_id not in selected and _counts(each)]
     if outcome.exception:
         messages.append(error_text(outcome.exception))
-    elif not outcome.success and not messages and not any(str(each.status) in _BAD for each in executed):
+    elif executed is not None and (missing := sorted(selected - {each.node.unique_id for each in executed})):
+        messages.append(f"dbt neither ran nor skipped {', '.join(missing)}, which was selected")
+    elif not outcome.success and not messages and not any(str(each.status) in _BAD for each in executed or ()):
         # A command that fails at its first error returns that one alone.
         alone = getattr(outcome.result, "message", None)
         messages.append(_cleaned(str(alone)) if alone else "dbt ended with an error that it does not name")
@@ -106,7 +109,7 @@ def _of_other(result: RunResult) -> str:
     message = _cleaned(result.message or "")
     if str(result.status) in _BAD:
         return message or f"{result.node.name}: {result.status}"
-    return f"dbt ran {result.node.unique_id}, which is not among what was selected"
+    return f"dbt ran {result.node.unique_id}, which was not selected"
 
 
 def node_results(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> tuple[NodeResult, ...]:
