@@ -174,7 +174,7 @@ class Night:
         health = next((line["health"] for line in lines if line["name"] == refresh), None)
         if health is None:
             return "not known yet"
-        return f"{health['tone']}, {', '.join([health['data'], *map(_said, health['concerns'])])}"
+        return f"{health['tone']}, {', '.join([health['data'], *map(_said, health['issues'])])}"
 
     def _headline(self, text: str) -> None:
         print(flush=True)

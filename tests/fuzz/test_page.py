@@ -16,17 +16,17 @@ from fuzz.conftest import CASES
 from fuzz.strategies import DATES, ESCAPE, GOOD, MARK, RUN, is_plain, refreshes, within
 from refresh_api.objects import object_of
 from refresh_page.kube.models import Ref, refresh_of
-from refresh_page.kube.store import Board
-from refresh_page.runlog.history import Answer, History
-from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, Past, RunRow, RunRows, StepRow
-from refresh_page.runlog.repository import Content
+from refresh_page.kube.store import Store
+from refresh_page.runlog.history import RunLogReader, RunLogResult
+from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunLogState, RunRow, RunRows, StepRow
+from refresh_page.runlog.repository import ArtifactContent
 from refresh_page.web.app import application
-from refresh_page.web.handlers import Site
-from refresh_page.web.sse import Streams
-from refresh_page.web.templates import Pages
+from refresh_page.web.handlers import Handlers
+from refresh_page.web.sse import SseStreams
+from refresh_page.web.templates import Templates
 from support.worlds import NOW
 
-PAGES = Pages("")
+PAGES = Templates("")
 HERE = "/refreshes/default/phase2"
 texts = st.sampled_from(("", "x", MARK, ESCAPE, MARK + ESCAPE, "Failed", "Succeeded", "failed", "marts", "\x00", "x" * 4000, RUN))
 moments = (
@@ -57,28 +57,28 @@ marts = st.builds(
 files = st.builds(ArtifactRow, texts, texts, numbers)
 
 
-class Told(History):
+class Told(RunLogReader):
     """Log tables that say what a test says."""
 
     def __init__(self, rows: RunRows, files: dict[str, str]) -> None:
         super().__init__(None)
         self._rows, self._files = rows, files
 
-    async def of_refresh(self, _ref: Ref) -> Answer[Past]:
+    async def of_refresh(self, _ref: Ref) -> RunLogResult[RefreshRows]:
         """The run."""
-        return Answer(Past((self._rows.run,), self._rows.steps, self._rows.marts), "Read")
+        return RunLogResult(RefreshRows((self._rows.run,), self._rows.steps, self._rows.marts), RunLogState.AVAILABLE)
 
-    async def of_run(self, _ref: Ref, _run: str) -> tuple[Answer[RunRows], dict[str, str]]:
+    async def of_run(self, _ref: Ref, _run: str) -> tuple[RunLogResult[RunRows], dict[str, str]]:
         """The run."""
-        return Answer(self._rows, "Read"), self._files
+        return RunLogResult(self._rows, RunLogState.AVAILABLE), self._files
 
-    async def content(self, _ref: Ref, _run: str, _name: str) -> Answer[Content]:
+    async def content(self, _ref: Ref, _run: str, _name: str) -> RunLogResult[ArtifactContent]:
         """A page of somebody's own."""
-        return Answer(Content("text/html", MARK.encode()), "Read")
+        return RunLogResult(ArtifactContent("text/html", MARK.encode()), RunLogState.AVAILABLE)
 
 
-async def answers(board: Board, past: History) -> dict[str, httpx.Response]:
-    site = Site(board, past, PAGES, Streams(board), lambda: NOW)
+async def answers(store: Store, past: RunLogReader) -> dict[str, httpx.Response]:
+    site = Handlers(store, past, PAGES, SseStreams(store), lambda: NOW)
     transport = httpx.ASGITransport(app=application(site))
     found = {}
     async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
@@ -89,15 +89,15 @@ async def answers(board: Board, past: History) -> dict[str, httpx.Response]:
     return found
 
 
-def look(refresh: dict[str, Any], past: History) -> None:
+def look(refresh: dict[str, Any], past: RunLogReader) -> None:
     """Every address answers, and what it answers is well-formed."""
     with within(5):
-        board = Board(NOW, ("",))
+        store = Store(NOW, ("",))
         try:
-            board.replace("", [refresh_of(object_of(json.dumps(refresh).encode()))])
+            store.replace("", [refresh_of(object_of(json.dumps(refresh).encode()))])
         except ValueError:
             return  # it has no name, and is passed over
-        for path, answer in asyncio.run(answers(board, past)).items():
+        for path, answer in asyncio.run(answers(store, past)).items():
             assert answer.status_code in (200, 404), path
             if path.endswith("json"):
                 assert isinstance(answer.json(), dict)
@@ -108,13 +108,13 @@ def look(refresh: dict[str, Any], past: History) -> None:
 
 def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None:
     """All addresses answer 200; the template engine without its escaping would hand the mark on."""
-    board = Board(NOW, ("",))
-    board.replace("", [refresh_of(GOOD)])
-    found = asyncio.run(answers(board, History(None)))
+    store = Store(NOW, ("",))
+    store.replace("", [refresh_of(GOOD)])
+    found = asyncio.run(answers(store, RunLogReader(None)))
     assert {answer.status_code for answer in found.values()} == {200}
     marked = {**GOOD, "spec": {**GOOD["spec"], "title": MARK}}
-    board.replace("", [refresh_of(marked)])
-    shown = asyncio.run(answers(board, History(None)))["/ en"].text
+    store.replace("", [refresh_of(marked)])
+    shown = asyncio.run(answers(store, RunLogReader(None)))["/ en"].text
     assert "&lt;x-fuzz" in shown
 
 
@@ -122,7 +122,7 @@ def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None
 @given(refreshes)
 def test_every_address_shows_whatever_the_cluster_says(refresh: Any) -> None:
     """In both languages and in JSON."""
-    look(refresh, History(None))
+    look(refresh, RunLogReader(None))
 
 
 @settings(max_examples=max(50, CASES // 4))

@@ -20,7 +20,7 @@ from refresh_api.objects import ItemCutter, ListReader, members, object_of
 from refresh_api.plain import plain
 from refresh_api.run_request import RunMode, run_vars, vars_text
 from refresh_api.values import duration, quantity, share
-from refresh_cli.kubectl import CliError, Seen, seen_in
+from refresh_cli.kubectl import CliError, RefreshView, parse_refresh
 from refresh_cli.show import history_text, status_text
 from refresh_runner.cli.lint import Check
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
@@ -97,10 +97,10 @@ def check_problems(error: InvalidRunRequestError) -> None:
     assert is_plain("".join(lines))
 
 
-def seen_of(refresh: Any) -> Seen:
+def seen_of(refresh: Any) -> RefreshView:
     """What the plugin makes of it, as kubectl prints it."""
     found = refresh if isinstance(refresh, dict) else {}
-    return seen_in("\n".join(json.dumps(found[part]) if part in found else "" for part in ("metadata", "status")), "phase2")
+    return parse_refresh("\n".join(json.dumps(found[part]) if part in found else "" for part in ("metadata", "status")), "phase2")
 
 
 def test_the_control_the_sample_is_an_order() -> None:

@@ -15,10 +15,10 @@ from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN
 from refresh_api.plain import one_line, plain
 from refresh_api.run_request import RunMode, vars_text
 from refresh_api.values import duration
-from refresh_cli.artifacts import Page
-from refresh_cli.follow import Follower, exit_code
-from refresh_cli.kubectl import CliError, Kubectl, Seen
-from refresh_cli.show import history_text, one_run, status_text, table
+from refresh_cli.artifacts import PageClient
+from refresh_cli.follow import RunWatcher, exit_code
+from refresh_cli.kubectl import CliError, Kubectl, RefreshView
+from refresh_cli.show import history_text, run_text, status_text, table
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -89,9 +89,9 @@ def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
     if not options.wait:
         _print(options, f"{options.name}: a run is asked for", {"refresh": options.name, "request": token})
         return 0
-    follower = Follower(kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
-    run = follower.result(options.name, token, known, within)
-    _print(options, one_run(run, datetime.now(UTC)), run.model_dump(mode="json", by_alias=True, exclude_none=True))
+    follower = RunWatcher(kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
+    run = follower.wait(options.name, token, known, within)
+    _print(options, run_text(run, datetime.now(UTC)), run.model_dump(mode="json", by_alias=True, exclude_none=True))
     return exit_code(run)
 
 
@@ -102,7 +102,7 @@ def _cancel(kubectl: Kubectl, options: argparse.Namespace) -> int:
     return 0
 
 
-def _under_way(seen: Seen) -> str:
+def _under_way(seen: RefreshView) -> str:
     token = seen.metadata.annotations.get(REQUESTED_AT)
     if seen.status.active:
         return seen.status.active[0].id
@@ -161,7 +161,7 @@ def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
     if not run:
         raise CliError(f"{options.name}: there was no run yet")
     selector = f"--selector={REFRESH_LABEL}={options.name},batch.kubernetes.io/job-name={run}"
-    return kubectl.passed_on("logs", selector, "--tail=-1", *(["-f"] if options.follow else []))
+    return kubectl.stream("logs", selector, "--tail=-1", *(["-f"] if options.follow else []))
 
 
 def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
@@ -170,7 +170,7 @@ def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
     if not run:
         raise CliError(f"{options.name}: no run has ended yet")
     namespace = seen.metadata.namespace
-    page = Page.find(kubectl, namespace)
+    page = PageClient.find(kubectl, namespace)
     if options.file:
         content = page.artifact(namespace, options.name, run, options.file)
         # into a file as it is, onto a terminal without what would move or hide anything there

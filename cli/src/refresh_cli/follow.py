@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from refresh_api.names import REQUESTED_AT
 from refresh_api.status import FinishedRun, Outcome
-from refresh_cli.kubectl import CliError, Kubectl, Seen
+from refresh_cli.kubectl import CliError, Kubectl, RefreshView
 from refresh_cli.show import SIGNS
 
 TIMED_OUT = 124
@@ -14,15 +14,15 @@ TIMED_OUT = 124
 
 
 @dataclass(frozen=True)
-class Follower:
+class RunWatcher:
     """Tells what happens to one request of a refresh."""
 
     kubectl: Kubectl
-    say: Callable[[str], None]
-    pause: float = 1.0
+    report: Callable[[str], None]
+    interval: float = 1.0
     """Seconds between two looks."""
 
-    def result(self, name: str, token: str, known: frozenset[str], within: float) -> FinishedRun:
+    def wait(self, name: str, token: str, known: frozenset[str], within: float) -> FinishedRun:
         """Return the finished run that answers the request; CliError where it was refused, or is not over `within` seconds."""
         end, told = time.monotonic() + within, ""
         while time.monotonic() < end:
@@ -33,14 +33,14 @@ class Follower:
             if seen.metadata.annotations.get(REQUESTED_AT) != token and status.last_handled_request_at != token:
                 raise CliError("another request has replaced this one before its run started")
             if status.last_handled_request_at == token:
-                over = _answer(seen, known)
+                over = _finished_run(seen, known)
                 if over:
                     return over
             line = _progress(seen, token)
             if line != told:
-                self.say(line)
+                self.report(line)
                 told = line
-            time.sleep(self.pause)
+            time.sleep(self.interval)
         raise CliError("the run is not over yet; it goes on: kubectl dashboardrefresh status " + name, TIMED_OUT)
 
 
@@ -49,14 +49,14 @@ def exit_code(run: FinishedRun) -> int:
     return 1 if run.outcome is Outcome.FAILED else 0
 
 
-def _answer(seen: Seen, known: frozenset[str]) -> FinishedRun | None:
+def _finished_run(seen: RefreshView, known: frozenset[str]) -> FinishedRun | None:
     """The run that ended since the request; none while it is under way."""
     ended = [run for run in seen.status.history if run.trigger == "Requested" and run.id not in known]
     active = {run.id for run in seen.status.active if run.trigger == "Requested"}
     return ended[0] if ended and not active else None
 
 
-def _progress(seen: Seen, token: str) -> str:
+def _progress(seen: RefreshView, token: str) -> str:
     status = seen.status
     if status.last_handled_request_at != token:
         return status.message or "waiting for the operator"

@@ -15,8 +15,8 @@ from refresh_api.plain import plain
 from refresh_api.status import RefreshStatus
 
 RESOURCE = f"{PLURAL}.{GROUP}"
-_PARTS = 'jsonpath={.metadata}{"\\n"}{.status}'
-_NEEDED = (
+_OUTPUT = 'jsonpath={.metadata}{"\\n"}{.status}'
+_REQUIRED_PERMISSIONS = (
     f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
     "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods; "
     f"`artifacts` needs get on {RESOURCE}, list on services, and get on services/proxy."
@@ -40,7 +40,7 @@ class _Metadata(BaseModel):
     annotations: dict[str, str] = {}
 
 
-class Seen(BaseModel):
+class RefreshView(BaseModel):
     """A refresh as its user sees it; a status that another version wrote is read as far as it goes."""
 
     model_config = ConfigDict(extra="ignore")
@@ -60,10 +60,10 @@ class Kubectl:
         """Return what kubectl prints; CliError with its words where it fails."""
         done = subprocess.run(self.command(*words), capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
-            raise CliError(_explained(done.stderr.strip() or done.stdout.strip()))
+            raise CliError(_with_permission_hint(done.stderr.strip() or done.stdout.strip()))
         return done.stdout
 
-    def passed_on(self, *words: str) -> int:
+    def stream(self, *words: str) -> int:
         """Print what kubectl prints, line by line, as it comes; return its exit code."""
         with subprocess.Popen(self.command(*words), stdout=subprocess.PIPE, text=True, errors="replace") as process:
             for line in process.stdout or ():
@@ -74,10 +74,10 @@ class Kubectl:
         """The whole command line."""
         return [self.program, *self.options, *words]
 
-    def refresh(self, name: str) -> Seen:
+    def refresh(self, name: str) -> RefreshView:
         """One refresh; CliError if there is none."""
         # not as JSON: kubectl would indent the spec, which of one that is nested deeply makes hundreds of megabytes
-        return seen_in(self("get", RESOURCE, name, "-o", _PARTS), name)
+        return parse_refresh(self("get", RESOURCE, name, "-o", _OUTPUT), name)
 
     def annotate(self, name: str, values: dict[str, str | None]) -> None:
         """Set annotations of a refresh; None removes one."""
@@ -100,12 +100,12 @@ class Kubectl:
         self("patch", RESOURCE, name, "--type=merge", f"--patch={json.dumps(body)}")
 
 
-def seen_in(text: str, name: str) -> Seen:
+def parse_refresh(text: str, name: str) -> RefreshView:
     """Return a refresh whose metadata and status are these two lines; its spec nobody here reads, whatever its users wrote into it."""
     metadata, _, status = text.partition("\n")
     try:
         found = {"metadata": object_of(metadata.encode()), "status": object_of(status.encode()) if status.strip() else {}}
-        return Seen.model_validate(found, extra="ignore")
+        return RefreshView.model_validate(found, extra="ignore")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -114,8 +114,8 @@ def seen_in(text: str, name: str) -> Seen:
         raise CliError(f"what kubectl says of {name} can't be read: {error}") from None
 
 
-def _explained(says: str) -> str:
+def _with_permission_hint(says: str) -> str:
     """kubectl's words, and which permission to ask for where one is missing."""
     if "Forbidden" not in says and "forbidden" not in says:
         return says
-    return f"{says}\nAsk for the permission that it names. {_NEEDED}"
+    return f"{says}\nAsk for the permission that it names. {_REQUIRED_PERMISSIONS}"

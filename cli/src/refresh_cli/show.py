@@ -7,7 +7,7 @@ from refresh_api.model import time_text
 from refresh_api.plain import one_line
 from refresh_api.status import FinishedRun, Run, StepState
 from refresh_api.values import duration_text
-from refresh_cli.kubectl import Seen
+from refresh_cli.kubectl import RefreshView
 
 SIGNS = {
     StepState.PENDING: "·",
@@ -26,7 +26,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def status_text(seen: Seen, now: datetime) -> str:
+def status_text(seen: RefreshView, now: datetime) -> str:
     """Return a refresh in a few lines: what it says, when it runs, its last run, the run under way."""
     status = seen.status
     lines = [f"{seen.metadata.name}: {status.phase or 'not seen by the operator yet'}", *_indented([status.message or ""])]
@@ -38,20 +38,20 @@ def status_text(seen: Seen, now: datetime) -> str:
     if fresh:
         lines.append(f"  data: {fresh.reason}: {fresh.message}")
     if status.last_run:
-        lines.append(f"  last run: {one_run(status.last_run, now)}")
+        lines.append(f"  last run: {run_text(status.last_run, now)}")
     if status.missed_runs and status.last_missed_time:
         lines.append(f"  missed: {status.missed_runs}, the last one at {time_text(status.last_missed_time)} ({status.last_missed_reason})")
     if status.run:
         lines += ["", *run_lines(status.run)]
-    return "\n".join(map(_inset, lines))
+    return "\n".join(map(_indent_continuations, lines))
 
 
-def one_run(run: FinishedRun, now: datetime) -> str:
+def run_text(run: FinishedRun, now: datetime) -> str:
     """Return a finished run in a line."""
     told = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
     told += [f"took {run.duration}"] if run.duration else []
     told += [f"marts {run.marts}"] if run.marts else []
-    return _inset(f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else ""))
+    return _indent_continuations(f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else ""))
 
 
 def run_lines(run: Run) -> Iterator[str]:
@@ -64,7 +64,7 @@ def run_lines(run: Run) -> Iterator[str]:
         yield f"    {mart.verdict.value:7} {mart.relation}" + (f"  {mart.rows} rows" if mart.rows is not None else "")
 
 
-def history_text(seen: Seen) -> str:
+def history_text(seen: RefreshView) -> str:
     """Return the finished runs, newest first."""
     rows = [
         (
@@ -86,6 +86,6 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
     return (f"  {line}" for line in lines if line)
 
 
-def _inset(text: str) -> str:
+def _indent_continuations(text: str) -> str:
     """A text of others, whose further lines can't be taken for ours."""
     return text.replace("\n", "\n      ")

@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 import uvicorn
 
 from refresh_api.plain import plain
-from refresh_page.kube.client import Cluster
-from refresh_page.kube.store import Board
-from refresh_page.runlog.history import History
-from refresh_page.runlog.repository import Records
+from refresh_page.kube.client import RefreshWatcher
+from refresh_page.kube.store import Store
+from refresh_page.runlog.history import RunLogReader
+from refresh_page.runlog.repository import RunLogRepository
 from refresh_page.settings import Settings, SettingsError, settings_from
 from refresh_page.web.app import application
-from refresh_page.web.connections import Connection
-from refresh_page.web.handlers import Site
-from refresh_page.web.sse import Streams
-from refresh_page.web.templates import Pages
+from refresh_page.web.connections import LimitedConnection
+from refresh_page.web.handlers import Handlers
+from refresh_page.web.sse import SseStreams
+from refresh_page.web.templates import Templates
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
         print(f"refresh-page: {error}", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
-    logging.getLogger().handlers[0].setFormatter(_Lines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().handlers[0].setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     # told at INFO: every request to the API server
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0)))
@@ -40,14 +40,14 @@ def main() -> int:
 async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
     """Watch the cluster and answer readers, until told to end."""
     namespaces = settings.namespaces or ("",)
-    board = Board(now(), namespaces)
-    cluster = Cluster(settings.api_server, settings.account, now)
-    history = History(Records(settings.warehouse) if settings.warehouse else None)
-    site = Site(board, history, Pages(settings.base_path), Streams(board), now)
+    store = Store(now(), namespaces)
+    watcher = RefreshWatcher(settings.api_server, settings.account, now)
+    history = RunLogReader(RunLogRepository(settings.warehouse) if settings.warehouse else None)
+    site = Handlers(store, history, Templates(settings.base_path), SseStreams(store), now)
     server = uvicorn.Server(
         uvicorn.Config(
             application(site, settings.base_path, settings.hosts),
-            http=Connection,
+            http=LimitedConnection,
             ws="none",
             host=settings.host,
             port=settings.port,
@@ -58,7 +58,7 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
             timeout_graceful_shutdown=2,
         )
     )
-    watches = [asyncio.create_task(cluster.follow(namespace, board)) for namespace in namespaces]
+    watches = [asyncio.create_task(watcher.run(namespace, store)) for namespace in namespaces]
     try:
         await server.serve()
     finally:
@@ -67,7 +67,7 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
         await asyncio.gather(*watches, return_exceptions=True)
 
 
-class _Lines(logging.Formatter):
+class _PlainFormatter(logging.Formatter):
     """Lines in which nothing of cluster or warehouse moves or hides anything."""
 
     def format(self, record: logging.LogRecord) -> str:

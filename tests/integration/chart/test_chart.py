@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from refresh_api.status import OperatorStatus
-from refresh_cli.artifacts import SHOWN
+from refresh_cli.artifacts import NAMESPACES_ANNOTATION
 from refresh_operator.observability.metrics import text_of
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
@@ -158,7 +158,7 @@ def test_namespaces_are_a_list(run_helm, contract):
     for deployment in of_kind(rendered, "Deployment").values():
         environment = {each["name"]: each.get("value", "") for each in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
         assert environment["WATCH_NAMESPACES"] == "chart-a,chart-b"
-    assert of_kind(rendered, "Service")["r-dashboard-refresh-page"]["metadata"]["annotations"] == {SHOWN: "chart-a,chart-b"}
+    assert of_kind(rendered, "Service")["r-dashboard-refresh-page"]["metadata"]["annotations"] == {NAMESPACES_ANNOTATION: "chart-a,chart-b"}
     for each in rendered:
         if each["metadata"]["namespace"] != "ns":
             contract.within(each["metadata"]["namespace"])(

@@ -129,8 +129,8 @@ def test_the_page_shows_all_of_them(operator, page):
     names = {each["name"]: each for each in page.json("/")["refreshes"]}
     assert set(ODD) | {FURTHER[0]} <= set(names)
     for name in ODD:
-        concerns = {each["reason"]: each["message"] for each in names[name]["health"]["concerns"]}
-        assert "spec.dbt.vars.odd" in concerns["Unreadable"]
+        issues = {each["reason"]: each["message"] for each in names[name]["health"]["issues"]}
+        assert "spec.dbt.vars.odd" in issues["Unreadable"]
         assert page.get(f"/refreshes/{operator.namespace}/{name}").status_code == 200
     operator.create_refresh("later")
     operator.api.replace_text(operator.namespace, "dashboardrefreshes", "later", odd("deep-250"))

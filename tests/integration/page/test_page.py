@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from refresh_page.kube.models import Ref
-from refresh_page.runlog.repository import AwayError, Records
+from refresh_page.runlog.repository import RunLogRepository, RunLogUnavailableError
 from support.eventually import eventually
 from support.page import secret, show
 from support.proxy import Proxy
@@ -55,7 +55,7 @@ def test_an_open_page_is_told_of_a_change(ground, page):
 def test_the_log_tables_give_the_past(page):
     """Runs older than the status' ten, how long steps take, what marts held."""
     found = page.json(PHASE2)
-    assert (found["log"], len(found["runs"])) == ("Read", 33)
+    assert (found["logState"], len(found["runs"])) == ("Available", 33)
     assert [series["step"] for series in found["steps"]] == ["staging", "facts", "marts", "tests", "validation", "cache"]
     assert found["steps"][0]["median"] == pytest.approx(7.5, abs=1.5)
     assert len(found["martSeries"]) == 4
@@ -124,7 +124,7 @@ async def test_the_session_can_only_read(ground):
     """Whoever's Secret it is: here that of the server's administrator, who could otherwise write."""
     own = secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})
     secret(own, password=ground.database.env["PGPASSWORD"])
-    connection = await Records(own)._connection()
+    connection = await RunLogRepository(own)._connect()
     try:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             await connection.execute("delete from dbt_refresh_run")
@@ -136,12 +136,14 @@ async def test_the_session_can_only_read(ground):
 async def test_tables_that_are_not_there_yet_are_empty(ground, fresh_database):
     """Before the first run, and where a role may not read one the page says that it can't."""
     keys = {**dict(_keys(ground)), "dbname": fresh_database.name}
-    records = Records(secret(ground.home / "fresh", **keys))
-    past = await records.of_refresh(Ref("pages", "phase2"))
-    assert (past.runs, await records.of_run(Ref("pages", "phase2"), "phase2-1")) == ((), None)
+    records = RunLogRepository(secret(ground.home / "fresh", **keys))
+    past = await records.refresh_rows(Ref("pages", "phase2"))
+    assert (past.runs, await records.run_rows(Ref("pages", "phase2"), "phase2-1")) == ((), None)
     fresh_database.run("create table dbt_refresh_run (run_id text)")
-    with pytest.raises(AwayError):
-        await Records(secret(ground.home / "denied", **{**keys, "dbname": "pages", "password": "wrong"})).of_refresh(Ref("pages", "phase2"))
+    with pytest.raises(RunLogUnavailableError):
+        await RunLogRepository(secret(ground.home / "denied", **{**keys, "dbname": "pages", "password": "wrong"})).refresh_rows(
+            Ref("pages", "phase2")
+        )
 
 
 def _keys(ground):
@@ -154,9 +156,9 @@ def test_a_warehouse_that_is_away_holds_no_page_up(ground):
     with Proxy(keys["host"], int(keys["port"])) as proxy:
         mute = secret(ground.home / "mute", **{**keys, "host": "127.0.0.1", "port": str(proxy.port)})
         with ground.running(WAREHOUSE_PATH=str(mute)) as page:
-            assert page.json(PHASE2)["log"] == "Read"
+            assert page.json(PHASE2)["logState"] == "Available"
             proxy.silence(new_ones_too=True)
-            eventually(lambda: page.json(PHASE2)["log"] == "Away", within=30)
+            eventually(lambda: page.json(PHASE2)["logState"] == "Unavailable", within=30)
             found = page.json(PHASE2)
             assert (len(found["runs"]), page.json(LAST)["run"]["outcome"]) == (3, "Failed")
             assert page.get(f"{PHASE2}/runs/phase2-29000000").status_code == 503
@@ -169,9 +171,9 @@ def test_it_says_that_the_cluster_does_not_answer_and_shows_what_it_knew(ground)
     with Proxy(str(where.hostname), int(where.port or 443)) as proxy:
         line_of_cluster = f"https://127.0.0.1:{proxy.port}"
         with ground.running(API_SERVER=line_of_cluster) as page:
-            assert page.json("/")["silentSince"] is None
+            assert page.json("/")["unreachableSince"] is None
             proxy.__exit__(None, None, None)
-            eventually(lambda: page.json("/")["silentSince"], within=30)
+            eventually(lambda: page.json("/")["unreachableSince"], within=30)
             assert line(page, "phase2")["health"]["data"] == "Stale"
             eventually(lambda: "The cluster does not answer" in page.get("/", accept="text/html").text, within=30)
             assert (ground.account / "token").read_text() not in page.log.read_text()

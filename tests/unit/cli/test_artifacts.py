@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from refresh_cli.artifacts import SHOWN, Page
+from refresh_cli.artifacts import NAMESPACES_ANNOTATION, PageClient
 from refresh_cli.kubectl import CliError, Kubectl
 
 SERVICE = {"metadata": {"name": "dashboard-refresh-page", "namespace": "dashboards"}}
@@ -26,44 +26,45 @@ class Answers(Kubectl):
         return self.known[words[-1]]
 
 
-def cluster(log: str = "Read", **further: str) -> Answers:
+def cluster(log_state: str = "Available", **further: str) -> Answers:
     """A cluster whose page stands in another namespace than the refresh."""
     files = [{"name": "run.log", "mediaType": "text/plain", "size": 5}]
     answers = {"json": json.dumps({"items": []}), "--all-namespaces": json.dumps({"items": [SERVICE]})}
-    return Answers(known={**answers, f"{RUN}.json": json.dumps({"log": log, "artifacts": files, "steps": []}), **further})
+    return Answers(known={**answers, f"{RUN}.json": json.dumps({"logState": log_state, "artifacts": files, "steps": []}), **further})
 
 
 def test_files_are_listed_and_printed_through_the_api_server():
     """By the service that carries the page's label, wherever it stands."""
-    page = Page.find(cluster(**{f"{RUN}/artifacts/run.log": "all well"}), "team")
+    page = PageClient.find(cluster(**{f"{RUN}/artifacts/run.log": "all well"}), "team")
     assert [(each.name, each.size) for each in page.artifacts("team", "phase2", "phase2-1")] == [("run.log", 5)]
     assert page.artifact("team", "phase2", "phase2-1", "run.log") == "all well"
 
 
 def test_what_is_not_there_is_named():
     """A file, a run, or the page itself."""
-    page = Page.find(cluster(), "team")
+    page = PageClient.find(cluster(), "team")
     with pytest.raises(CliError, match=r"the page knows nothing of docs\.html of phase2-1"):
         page.artifact("team", "phase2", "phase2-1", "docs.html")
     with pytest.raises(CliError, match="the page knows nothing of phase2-2"):
         page.artifacts("team", "phase2", "phase2-2")
     with pytest.raises(CliError, match="there is no page that could be asked"):
-        Page.find(cluster(**{"--all-namespaces": json.dumps({"items": []})}), "team")
+        PageClient.find(cluster(**{"--all-namespaces": json.dumps({"items": []})}), "team")
 
 
 def test_a_page_that_lists_other_namespaces_is_passed_over():
     """Two pages that show several namespaces: the one that lists the refresh's is asked."""
     other, one = (
-        {"metadata": {"name": "p", "namespace": where, "annotations": {SHOWN: shown}}} for where, shown in (("a", "x,y"), ("b", "z,team"))
+        {"metadata": {"name": "p", "namespace": where, "annotations": {NAMESPACES_ANNOTATION: shown}}}
+        for where, shown in (("a", "x,y"), ("b", "z,team"))
     )
     kubectl = cluster(**{"--all-namespaces": json.dumps({"items": [other, one]})})
-    assert Page.find(kubectl, "team").namespace == "b"
+    assert PageClient.find(kubectl, "team").namespace == "b"
     with pytest.raises(CliError, match="there is no page that could be asked"):
-        Page.find(kubectl, "elsewhere")
+        PageClient.find(kubectl, "elsewhere")
 
 
-@pytest.mark.parametrize(("log", "says"), [("Off", "has no Secret"), ("Away", "can't read the log tables now")])
-def test_a_page_that_reads_no_log_tables_says_why(log: str, says: str):
+@pytest.mark.parametrize(("log_state", "message"), [("NotConfigured", "has no Secret"), ("Unavailable", "can't read the log tables now")])
+def test_a_page_that_reads_no_log_tables_says_why(log_state: str, message: str):
     """An empty list would say that there were none."""
-    with pytest.raises(CliError, match=says):
-        Page.find(cluster(log), "team").artifacts("team", "phase2", "phase2-1")
+    with pytest.raises(CliError, match=message):
+        PageClient.find(cluster(log_state), "team").artifacts("team", "phase2", "phase2-1")

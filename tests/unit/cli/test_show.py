@@ -6,13 +6,13 @@ import pytest
 
 from refresh_cli.__main__ import parser
 from refresh_cli.complete import proposals
-from refresh_cli.kubectl import Kubectl, Seen
+from refresh_cli.kubectl import Kubectl, RefreshView
 from refresh_cli.show import history_text, status_text
 from support.worlds import NOW, at, report, sample_spec
 
 
-def seen(**status) -> Seen:
-    return Seen.model_validate({"metadata": {"name": "phase2", "namespace": "ns"}, "spec": sample_spec(), "status": status})
+def seen(**status) -> RefreshView:
+    return RefreshView.model_validate({"metadata": {"name": "phase2", "namespace": "ns"}, "spec": sample_spec(), "status": status})
 
 
 RUN = {

@@ -48,7 +48,7 @@ def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
 
 
 @pytest.mark.parametrize(
-    ("runs", "concerns"),
+    ("runs", "issues"),
     [
         ("WF", [("LayerFailed", "full", None), ("Warnings", "part", "only=cache")]),
         ("SF", [("LayerFailed", "full", None), ("Succeeded", "part", "only=cache")]),
@@ -58,14 +58,14 @@ def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
         ("KWF", [("Warnings", "last", None)]),
     ],
 )
-def test_the_last_full_run_and_a_later_one_of_a_part_are_both_told(runs, concerns):
+def test_the_last_full_run_and_a_later_one_of_a_part_are_both_told(runs, issues):
     """What a run of one step ended with mends and spoils nothing of the run before; the control: without it, the last run is the last."""
     part, *earlier = history("phase2", NOW, runs)
     found = line([{**part, "mode": "only=cache"}, *earlier])
-    told = [(each.reason, each.scope, each.mode) for each in found.health.concerns if each.scope]
-    assert told == concerns
+    told = [(each.reason, each.scope, each.mode) for each in found.health.issues if each.scope]
+    assert told == issues
     assert found.last_run.run == earlier[0]["id"]
-    alone = [(each.reason, each.scope) for each in line(earlier).health.concerns if each.scope]
+    alone = [(each.reason, each.scope) for each in line(earlier).health.issues if each.scope]
     assert all(scope == "last" for _, scope in alone)
 
 
@@ -83,8 +83,8 @@ def test_a_slot_at_which_nothing_started_is_shown():
     runs = history("phase2", NOW, "S")
     quick = line(runs, nextRun="2026-03-03T11:55:00Z").health
     late = line(runs, nextRun="2026-03-03T11:45:00Z").health
-    assert (quick.concerns, late.tone) == ((), Tone.WARN)
-    assert [each.reason for each in late.concerns] == ["Overdue"]
+    assert (quick.issues, late.tone) == ((), Tone.WARN)
+    assert [each.reason for each in late.issues] == ["Overdue"]
 
 
 def condition(kind, reason, message="", minutes=5):
@@ -102,9 +102,9 @@ def test_a_refresh_that_is_off_says_why(reason, tone):
     runs = history("phase2", NOW, "SS")
     off = line(runs, conditions=[condition("Suspended", reason, "ask the DBA team")])
     assert (off.suspended, off.health.tone, off.health.data) == (True, tone, Data.FRESH)
-    assert [(each.reason, each.message) for each in off.health.concerns] == [(reason, "ask the DBA team")]
+    assert [(each.reason, each.message) for each in off.health.issues] == [(reason, "ask the DBA team")]
     on = line(runs)
-    assert (on.suspended, on.health.concerns, on.health.tone) == (False, (), Tone.GOOD)
+    assert (on.suspended, on.health.issues, on.health.tone) == (False, (), Tone.GOOD)
 
 
 def test_a_pod_that_does_not_start_is_to_be_looked_at():
@@ -115,8 +115,8 @@ def test_a_pod_that_does_not_start_is_to_be_looked_at():
     late, early = (
         line(runs, active=active, conditions=[condition("Running", "Starting", message, minutes)]).health for minutes in (5, 0.2)
     )
-    assert (late.tone, [each.message for each in late.concerns]) == (Tone.WARN, [message])
-    assert (early.tone, early.concerns) == (Tone.GOOD, ())
+    assert (late.tone, [each.message for each in late.issues]) == (Tone.WARN, [message])
+    assert (early.tone, early.issues) == (Tone.GOOD, ())
 
 
 def test_what_is_wrong_comes_first():
@@ -147,5 +147,5 @@ def test_a_refresh_that_cannot_be_read_is_shown_all_the_same():
     newer = item("newer", NOW, history("newer", NOW, "S"))
     newer["status"]["fieldOfTomorrow"] = newer["spec"]["fieldOfTomorrow"] = {"a": 1}
     found = {each.name: each.health for each in overview(odd, newer).refreshes}
-    assert [each.reason for each in found["odd"].concerns] == ["Unreadable"]
+    assert [each.reason for each in found["odd"].issues] == ["Unreadable"]
     assert found["newer"].tone is Tone.GOOD

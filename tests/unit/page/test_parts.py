@@ -6,12 +6,12 @@ import gzip
 import pytest
 
 from refresh_api.status import Condition
-from refresh_page.runlog.cache import Kept
-from refresh_page.runlog.repository import LARGEST, unpacked
+from refresh_page.runlog.cache import SingleFlightCache
+from refresh_page.runlog.repository import MAX_ARTIFACT_SIZE, decompress
 from refresh_page.settings import SettingsError, settings_from
-from refresh_page.views.conditions import said
-from refresh_page.views.log_lines import readable
-from refresh_page.web.svg import HEIGHT, WIDTH, Point, bars, line
+from refresh_page.views.conditions import condition_views
+from refresh_page.views.log_lines import last_lines
+from refresh_page.web.svg import HEIGHT, WIDTH, Point, bar_plot, line_plot
 from support.sights import condition
 from support.worlds import NOW
 
@@ -43,17 +43,17 @@ def test_a_wrong_setting_is_named(wrong, said_so):
 
 def test_bars_stand_within_the_plot_and_what_is_usual_is_a_line():
     """The newest at the right end; a gap where there is no value."""
-    plot = bars([Point(2.0, "good", "a"), Point(None, "none", "b"), Point(4.0, "bad", "c")], usual=3.0)
+    plot = bar_plot([Point(2.0, "good", "a"), Point(None, "none", "b"), Point(4.0, "bad", "c")], usual=3.0)
     assert [bar.point.label for bar in plot.bars] == ["a", "c"]
     assert plot.bars[1].x + plot.bars[1].width <= WIDTH
     assert plot.bars[1].height == pytest.approx(2 * plot.bars[0].height, abs=0.2)
     assert plot.usual == pytest.approx(HEIGHT - 0.75 * (HEIGHT - 4), abs=0.1)
-    assert bars([]).bars == ()
+    assert bar_plot([]).bars == ()
 
 
 def test_a_line_has_a_gap_where_there_is_no_value():
     """And does not fall over when all values are the same."""
-    plot = line([Point(1.0, "good", ""), Point(None, "none", ""), Point(1.0, "good", "")])
+    plot = line_plot([Point(1.0, "good", ""), Point(None, "none", ""), Point(1.0, "good", "")])
     assert plot.path.count("M") == 2
     assert len({dot.y for dot in plot.dots}) == 1
 
@@ -61,7 +61,7 @@ def test_a_line_has_a_gap_where_there_is_no_value():
 def test_conditions_that_say_something_are_said_in_plain_words():
     """One that only fails to hold is left out."""
     given = [("Ready", "True", "Suspended"), ("Stalled", "False", "NotStalled"), ("LastRunSucceeded", "False", "OOMKilled")]
-    found = said([Condition.model_validate(condition(*each, NOW)) for each in given])
+    found = condition_views([Condition.model_validate(condition(*each, NOW)) for each in given])
     assert [(each.sentence, each.tone.value) for each in found] == [
         ("It is set up; its scheduled runs are switched off.", "good"),
         ("The last run failed.", "bad"),
@@ -80,7 +80,7 @@ async def test_many_readers_ask_once():
             raise LookupError("away")
         return asked
 
-    kept: Kept[int] = Kept(seconds=60, most=10)
+    kept: SingleFlightCache[int] = SingleFlightCache(seconds=60, most=10)
     first, others = asyncio.ensure_future(kept.get("a", answer)), [kept.get("a", answer) for _ in range(3)]
     await asyncio.sleep(0)
     first.cancel()
@@ -93,10 +93,10 @@ async def test_many_readers_ask_once():
 def test_a_log_is_read_line_by_line():
     """What is no JSON stands as it is."""
     line = '{"time": "2026-03-03T11:47:02.120+00:00", "level": "error", "step": "staging", "logger": "x", "message": "a\\u202eb"}'
-    assert readable(f'first\n{line}\n{{"a": 1}}\n', most=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
+    assert last_lines(f'first\n{line}\n{{"a": 1}}\n', most=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
 
 
 def test_a_small_file_cannot_unpack_to_a_great_one():
     """What is beyond the bound is left out."""
-    assert unpacked(gzip.compress(b"line\n")) == b"line\n"
-    assert len(unpacked(gzip.compress(bytes(LARGEST + 10**6)))) == LARGEST
+    assert decompress(gzip.compress(b"line\n")) == b"line\n"
+    assert len(decompress(gzip.compress(bytes(MAX_ARTIFACT_SIZE + 10**6)))) == MAX_ARTIFACT_SIZE

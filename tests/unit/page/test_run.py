@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from refresh_page.kube.models import Ref, refresh_of
-from refresh_page.runlog.models import NodeRow, RunRow, RunRows, StepRow
+from refresh_page.runlog.models import NodeRow, RunLogState, RunRow, RunRows, StepRow
 from refresh_page.views.run import is_known, run_view
 from support.sights import finished, item, text_of, told
 from support.worlds import NOW
@@ -25,7 +25,9 @@ def step(name, position, state, at=None, seconds=None):
 
 
 def view(refresh=None, rows=None, run="phase2-1", now=NOW):
-    return run_view(REF, run, refresh_of(refresh) if refresh else None, rows, "Read" if rows else "Off", now, {})
+    return run_view(
+        REF, run, refresh_of(refresh) if refresh else None, rows, RunLogState.AVAILABLE if rows else RunLogState.NOT_CONFIGURED, now, {}
+    )
 
 
 def test_from_the_status_alone_a_step_ends_where_the_next_one_begins():
@@ -72,7 +74,7 @@ def test_a_test_that_only_warns_shows_rows_that_it_found():
     states = {"first": "warned", "second": "warned", "third": "failed"}
     nodes = tuple(NodeRow(f"test.p.{name}", name, "tests", state, 1.0, None, None, NOW) for name, state in states.items())
     text = '{"first": [{"id": 1}]}'
-    found = run_view(REF, "phase2-1", None, RunRows(row(), nodes=nodes), "Read", NOW, {"failing_rows.json": text}).failures
+    found = run_view(REF, "phase2-1", None, RunRows(row(), nodes=nodes), RunLogState.AVAILABLE, NOW, {"failing_rows.json": text}).failures
     assert [(node.node, node.rows) for node in found] == [("third", ()), ("first", ({"id": 1},))]
 
 
@@ -83,7 +85,7 @@ def test_a_failed_test_shows_rows_that_it_found():
     text = '{"unique_id": [{"unique_field": 1, "n_records": 2}]}'
 
     def found(files):
-        return [node.rows for node in run_view(REF, "phase2-1", None, rows, "Read", NOW, files).failures]
+        return [node.rows for node in run_view(REF, "phase2-1", None, rows, RunLogState.AVAILABLE, NOW, files).failures]
 
     assert found({"failing_rows.json": text}) == [({"unique_field": 1, "n_records": 2},), ()]
     assert found({"failing_rows.json": "[nothing of it"}) == found({"run.log": text}) == [(), ()]

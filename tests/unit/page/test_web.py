@@ -11,28 +11,28 @@ import httpx
 import pytest
 
 from refresh_page.kube.models import Ref, refresh_of
-from refresh_page.kube.store import Board
-from refresh_page.runlog.history import History
+from refresh_page.kube.store import Store
+from refresh_page.runlog.history import RunLogReader
 from refresh_page.web.app import application
-from refresh_page.web.handlers import Site
-from refresh_page.web.sse import Streams
-from refresh_page.web.templates import Pages
+from refresh_page.web.handlers import Handlers
+from refresh_page.web.sse import SseStreams
+from refresh_page.web.templates import Templates
 from support.sights import MARTS, finished, history, item, told
 from support.worlds import NOW
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202egnp\u0007</style></title>"
 
-pages = lru_cache(Pages)
+pages = lru_cache(Templates)
 
 
-def board_of(*items):
-    board = Board(NOW, ("",))
-    board.replace("", map(refresh_of, items))
-    return board
+def store_of(*items):
+    store = Store(NOW, ("",))
+    store.replace("", map(refresh_of, items))
+    return store
 
 
-async def get(board, path, method="GET", base_path="", **headers):
-    site = Site(board, History(None), pages(base_path), Streams(board), lambda: NOW)
+async def get(store, path, method="GET", base_path="", **headers):
+    site = Handlers(store, RunLogReader(None), pages(base_path), SseStreams(store), lambda: NOW)
     transport = httpx.ASGITransport(app=application(site, base_path))
     async with httpx.AsyncClient(transport=transport, base_url="http://page") as client:
         return await client.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -56,31 +56,31 @@ def phase2(outcomes="FSS", **changes):
 )
 async def test_one_sentence_answers(items, headline):
     """Across a room."""
-    answer = await get(board_of(*items), "/")
+    answer = await get(store_of(*items), "/")
     assert [text.strip() for text in re.findall(r"<h1[^>]*>(.*?)</h1>", answer.text, re.DOTALL)] == [headline]
 
 
 async def test_before_the_cluster_has_answered_nothing_is_claimed():
     """Neither that there is nothing, nor that a refresh is unknown."""
-    board = Board(NOW, ("",))
-    assert "Asking the cluster" in (await get(board, "/")).text
-    assert (await get(board, "/refreshes/ns/any")).status_code == 503
-    assert ((await get(board, "/readyz")).status_code, (await get(board, "/healthz")).status_code) == (503, 200)
+    store = Store(NOW, ("",))
+    assert "Asking the cluster" in (await get(store, "/")).text
+    assert (await get(store, "/refreshes/ns/any")).status_code == 503
+    assert ((await get(store, "/readyz")).status_code, (await get(store, "/healthz")).status_code) == (503, 200)
 
 
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-29800000"])
 async def test_the_same_address_gives_html_and_json(path):
     """By what is accepted, or by .json at the end."""
-    board = board_of(phase2())
-    html = await get(board, path, accept="text/html,application/xhtml+xml")
-    by_header = await get(board, path, accept="application/json")
-    by_ending = await get(board, (path if path != "/" else "/index") + ".json")
+    store = store_of(phase2())
+    html = await get(store, path, accept="text/html,application/xhtml+xml")
+    by_header = await get(store, path, accept="application/json")
+    by_ending = await get(store, (path if path != "/" else "/index") + ".json")
     assert (html.status_code, html.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert by_header.headers["content-type"] == "application/json"
     assert by_header.json() == by_ending.json()
     assert "LayerFailed" in json.dumps(by_header.json())
-    first = [(await get(board, path)).json() for path in ("/.json", "/index.json")]
-    assert first[0] == first[1] == (await get(board, "/", accept="application/json")).json()
+    first = [(await get(store, path)).json() for path in ("/.json", "/index.json")]
+    assert first[0] == first[1] == (await get(store, "/", accept="application/json")).json()
     assert "LayerFailed" in html.text
 
 
@@ -88,14 +88,14 @@ async def test_the_same_address_gives_html_and_json(path):
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/static/page.css", "/nowhere"])
 async def test_nothing_but_reading_is_answered(method, path):
     """At any address."""
-    answer = await get(board_of(phase2()), path, method)
+    answer = await get(store_of(phase2()), path, method)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/nowhere", "/static/page.js", "/index.json"])
 async def test_every_answer_keeps_to_itself(path):
     """Nothing from outside, no frame, no guessing of types; not one style or script within the page, which the policy would refuse."""
-    answer = await get(board_of(phase2()), path)
+    answer = await get(store_of(phase2()), path)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "unsafe" not in policy
@@ -108,11 +108,11 @@ async def test_hostile_texts_are_shown_and_do_nothing():
     """Titles, messages, reasons and names, on every page; the control is that they are there, escaped."""
     runs = [finished("phase2-1", NOW, "Failed", message=HOSTILE)]
     run = told("phase2-1", NOW, 0, failed=0, message=HOSTILE, validation=[{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}])
-    board = board_of(
+    store = store_of(
         item("phase2", NOW, runs, spec={"title": HOSTILE[:80], "schedule": HOSTILE}, run=run, message=HOSTILE, phase="Stalled")
     )
     for path in ("/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-1", f"/{quote(HOSTILE)}"):
-        text = (await get(board, path)).text
+        text = (await get(store, path)).text
         assert "&lt;script&gt;alert(1)" in text, path
         assert not re.search(r"<script>|<img|\u202e|\x07", text), path
         assert "{{7*7}}" in text or path == "/", path
@@ -120,17 +120,17 @@ async def test_hostile_texts_are_shown_and_do_nothing():
 
 async def test_a_proxy_may_pass_its_path_on_or_take_it_off():
     """Links carry it either way."""
-    board = board_of(phase2())
+    store = store_of(phase2())
     for path in ("/", "/ops/"):
-        answer = await get(board, path, base_path="/ops")
+        answer = await get(store, path, base_path="/ops")
         assert answer.status_code == 200
         assert 'href="/ops/refreshes/default/phase2"' in answer.text
 
 
 async def test_the_page_speaks_french():
     """Also where it says what failed; the cluster's own words are marked as English."""
-    board = board_of(phase2())
-    french = [await get(board, path, accept_language="fr-FR,fr;q=0.9") for path in ("/", "/refreshes/default/phase2", "/nowhere")]
+    store = store_of(phase2())
+    french = [await get(store, path, accept_language="fr-FR,fr;q=0.9") for path in ("/", "/refreshes/default/phase2", "/nowhere")]
     assert all('<html lang="fr">' in page.text for page in french)
     assert "Les tableaux de bord sont périmés" in french[0].text
     assert french[0].headers["content-language"] == "fr"
@@ -138,12 +138,12 @@ async def test_the_page_speaks_french():
 
 async def test_without_the_log_tables_a_page_says_what_they_would_add():
     """And works from the status alone, with the steps of the last run."""
-    board = board_of(phase2())
-    run = await get(board, "/refreshes/default/phase2/runs/phase2-29800000")
+    store = store_of(phase2())
+    run = await get(store, "/refreshes/default/phase2/runs/phase2-29800000")
     assert "page.warehouse.secretName" in run.text
-    assert "page.warehouse.secretName" in (await get(board, "/refreshes/default/phase2")).text
+    assert "page.warehouse.secretName" in (await get(store, "/refreshes/default/phase2")).text
     assert "kubectl -n default logs job/phase2-29800000" in run.text
-    steps = (await get(board, "/refreshes/default/phase2/runs/phase2-29800000.json")).json()["steps"]
+    steps = (await get(store, "/refreshes/default/phase2/runs/phase2-29800000.json")).json()["steps"]
     assert [(step["step"], step["state"]) for step in steps][:2] == [("staging", "Failed"), ("facts", "Skipped")]
 
 
@@ -151,16 +151,16 @@ async def test_verdicts_are_shown_with_sign_and_word():
     """Rows and shares of NULL beside them."""
     shares = [{"column": "zone_id", "share": "12.5%"}]
     run = told("phase2-1", NOW, 6, validation=[{"relation": MARTS[0], "verdict": "WARNING", "rows": 4180, "nullShares": shares}])
-    board = board_of(item("phase2", NOW, [finished("phase2-1", NOW, "Warned")], run=run))
-    text = (await get(board, "/refreshes/default/phase2/runs/phase2-1")).text
+    store = store_of(item("phase2", NOW, [finished("phase2-1", NOW, "Warned")], run=run))
+    text = (await get(store, "/refreshes/default/phase2/runs/phase2-1")).text
     assert all(word in text for word in ("⚠", "WARNING", "4,180", "12.5%", MARTS[0]))
 
 
 async def test_a_thousand_refreshes_are_shown_by_the_hundred_and_found():
     """What needs somebody is on the first page; a search narrows it."""
     good, bad = (refresh_of(item("r", NOW, history("r", NOW, outcomes))) for outcomes in ("S", "F"))
-    board = Board(NOW, ("",))
-    board.replace("", (replace(bad if number == 777 else good, ref=Ref("default", f"r-{number}")) for number in range(600, 851)))
-    first, last, found = (await get(board, "/")).text, (await get(board, "/?page=3")).text, (await get(board, "/?q=R-77")).text
+    store = Store(NOW, ("",))
+    store.replace("", (replace(bad if number == 777 else good, ref=Ref("default", f"r-{number}")) for number in range(600, 851)))
+    first, last, found = (await get(store, "/")).text, (await get(store, "/?page=3")).text, (await get(store, "/?q=R-77")).text
     assert first.index("r-777") < first.index("r-600")
     assert [text.count('<tr role="row" id=') for text in (first, last, found)] == [100, 51, 10]

@@ -11,7 +11,7 @@ import refresh_page
 from refresh_api.plain import plain
 from refresh_api.status import MissedReason, Outcome, StepState, Trigger, Verdict
 from refresh_page.i18n.french import FRENCH
-from refresh_page.i18n.words import Words, language_of
+from refresh_page.i18n.words import Locale, language_of
 from refresh_page.views.conditions import _SENTENCES
 from refresh_runner.model.step_results import NodeState
 from support.worlds import NOW
@@ -54,7 +54,7 @@ def test_the_language_is_the_one_that_the_browser_likes_best(header, language):
 
 def test_times_and_numbers_are_read_as_the_reader_does():
     """Short, with the language's own signs."""
-    english, french = Words("en", NOW), Words("fr", NOW)
+    english, french = Locale("en", NOW), Locale("fr", NOW)
     assert (english.distance(NOW - timedelta(minutes=5)), french.distance(NOW + timedelta(days=2))) == ("5 min ago", "dans 2 j")
     assert (english.number(12345), french.number(12345)) == ("12,345", "12\u202f345")
     assert [english.seconds(each) for each in (0.42, 12, 200, 3900)] == ["0.4 s", "12 s", "3 min 20 s", "1 h 05 min"]

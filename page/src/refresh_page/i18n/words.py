@@ -28,7 +28,7 @@ def language_of(header: str) -> str:
 
 
 @dataclass(frozen=True)
-class Words:
+class Locale:
     """Texts, numbers and times for one reader."""
 
     language: str

@@ -13,28 +13,28 @@ import httpx
 from refresh_api.names import GROUP, PLURAL, VERSION
 from refresh_api.objects import Json, ListReader, event_of, object_of
 from refresh_page.kube.models import Refresh, ref_of, refresh_of
-from refresh_page.kube.store import Board
+from refresh_page.kube.store import Store
 
 log = logging.getLogger(__name__)
 
-_PAGE: Final = "500"
+_PAGE_SIZE: Final = "500"
 """Objects in one answer to a list."""
-_WATCH: Final = 60
+_WATCH_SECONDS: Final = 60
 """Seconds that one watch lasts. It ends by itself, so that one which fell silent without an end is noticed soon after."""
 _TIMEOUT: Final = 15.0
-_FIRST_PAUSE: Final = 0.5
-_LONGEST_PAUSE: Final = 15.0
+_FIRST_DELAY: Final = 0.5
+_LONGEST_DELAY: Final = 15.0
 
 
-class ClusterError(Exception):
+class ApiServerError(Exception):
     """The API server refused, or did not answer; the message says what to look at."""
 
 
-class Expired(ClusterError):  # noqa: N818 - what the API server calls it
+class ResourceExpired(ApiServerError):  # noqa: N818 - what the API server calls it
     """What a watch should go on from is forgotten: everything is to be listed anew."""
 
 
-class Cluster:
+class RefreshWatcher:
     """The connection to one API server, by a ServiceAccount's token where there is one."""
 
     def __init__(self, url: str, account: Path, now: Callable[[], datetime]) -> None:
@@ -42,25 +42,25 @@ class Cluster:
         self._account = account
         self._now = now
 
-    async def follow(self, namespace: str, board: Board) -> None:
-        """Keep the board equal to a namespace (empty: the cluster), until cancelled."""
-        pause = _FIRST_PAUSE
+    async def run(self, namespace: str, store: Store) -> None:
+        """Keep the store equal to a namespace (empty: the cluster), until cancelled."""
+        pause = _FIRST_DELAY
         while True:
             try:
                 async with self._client() as client:
-                    version = await self._list(client, namespace, board)
-                    pause = _FIRST_PAUSE
+                    version = await self._list(client, namespace, store)
+                    pause = _FIRST_DELAY
                     while True:
-                        board.heard(namespace)
-                        version = await self._watch(client, namespace, version, board)
-            except Expired:
+                        store.mark_reachable(namespace)
+                        version = await self._watch(client, namespace, version, store)
+            except ResourceExpired:
                 continue
-            except (ClusterError, httpx.HTTPError, OSError, ValueError) as error:
+            except (ApiServerError, httpx.HTTPError, OSError, ValueError) as error:
                 why = str(error) or type(error).__name__
                 log.warning("can't see the refreshes of %s: %s", namespace or "the cluster", why)
-                board.unheard(namespace, self._now(), why)
+                store.mark_unreachable(namespace, self._now(), why)
             await asyncio.sleep(pause)
-            pause = min(_LONGEST_PAUSE, 2 * pause)
+            pause = min(_LONGEST_DELAY, 2 * pause)
 
     def _client(self) -> httpx.AsyncClient:
         authority = self._account / "ca.crt"
@@ -72,14 +72,14 @@ class Cluster:
         token = self._account / "token"  # Kubernetes writes a new one every hour
         return {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
 
-    async def _list(self, client: httpx.AsyncClient, namespace: str, board: Board) -> str:
+    async def _list(self, client: httpx.AsyncClient, namespace: str, store: Store) -> str:
         found: list[Refresh] = []
-        wanted = {"limit": _PAGE}
+        wanted = {"limit": _PAGE_SIZE}
         while True:
             reader = ListReader()
             async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers()) as answer:
                 if answer.status_code != 200:
-                    _check(answer.status_code, object_of(await answer.aread()))
+                    _raise_for_status(answer.status_code, object_of(await answer.aread()))
                 async for chunk in answer.aiter_bytes():
                     found += _refreshes(reader.feed(chunk))
                     await asyncio.sleep(0)
@@ -88,18 +88,18 @@ class Cluster:
             metadata = page.get("metadata")
             about = metadata if isinstance(metadata, dict) else {}
             if not about.get("continue"):
-                board.replace(namespace, found)
+                store.replace(namespace, found)
                 return str(about.get("resourceVersion", ""))
             wanted["continue"] = str(about["continue"])
 
-    async def _watch(self, client: httpx.AsyncClient, namespace: str, version: str, board: Board) -> str:
-        wanted = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH), "resourceVersion": version}
-        silence = httpx.Timeout(_TIMEOUT, read=_WATCH + _TIMEOUT)
+    async def _watch(self, client: httpx.AsyncClient, namespace: str, version: str, store: Store) -> str:
+        wanted = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS), "resourceVersion": version}
+        silence = httpx.Timeout(_TIMEOUT, read=_WATCH_SECONDS + _TIMEOUT)
         async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers(), timeout=silence) as answer:
             if answer.status_code != 200:
-                _check(answer.status_code, object_of(await answer.aread()))
+                _raise_for_status(answer.status_code, object_of(await answer.aread()))
             async for line in _lines(answer):
-                version = _take(*event_of(line), board) or version
+                version = _apply_event(*event_of(line), store) or version
         return version
 
 
@@ -124,16 +124,16 @@ def _refreshes(items: Iterable[Json]) -> Iterator[Refresh]:
             log.warning("passed over: %s", error)
 
 
-def _take(kind: str, item: Json, board: Board) -> str:
-    """Bring the board up to date; return the version that the watch has reached."""
+def _apply_event(kind: str, item: Json, store: Store) -> str:
+    """Bring the store up to date; return the version that the watch has reached."""
     if kind == "ERROR":
         code = item.get("code")
-        _check(code if isinstance(code, int) else 500, item)
+        _raise_for_status(code if isinstance(code, int) else 500, item)
     if kind == "DELETED":
-        board.remove(ref_of(item))
+        store.remove(ref_of(item))
     elif kind != "BOOKMARK":
         for refresh in _refreshes([item]):
-            board.put(refresh)
+            store.put(refresh)
     metadata = item.get("metadata")
     return str(metadata.get("resourceVersion") or "") if isinstance(metadata, dict) else ""
 
@@ -142,8 +142,8 @@ def _path(namespace: str) -> str:
     return f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{namespace}/" if namespace else "") + PLURAL
 
 
-def _check(status: int, body: Json) -> None:
+def _raise_for_status(status: int, body: Json) -> None:
     if status == 410:
-        raise Expired("the watch is to begin anew")
+        raise ResourceExpired("the watch is to begin anew")
     if status >= 400:
-        raise ClusterError(f"the API server says: {body.get('message') or f'HTTP {status}'}")
+        raise ApiServerError(f"the API server says: {body.get('message') or f'HTTP {status}'}")

@@ -22,33 +22,33 @@ class Ref:
     name: str
 
 
-class Freshness(_Lenient):
+class FreshnessSpec(_Lenient):
     """How old the data may become."""
 
     max_staleness: str | None = None
 
 
-class Mart(_Lenient):
+class MartSpec(_Lenient):
     """A mart that is validated."""
 
     relation: str
 
 
-class Validation(_Lenient):
+class ValidationSpec(_Lenient):
     """The marts that are validated."""
 
-    marts: tuple[Mart, ...] = ()
+    marts: tuple[MartSpec, ...] = ()
 
 
-class Wanted(_Lenient):
+class SpecView(_Lenient):
     """The part of the spec that is shown."""
 
     title: str | None = None
     schedule: str = ""
     time_zone: str = "Etc/UTC"
     suspend: bool = False
-    freshness: Freshness | None = None
-    validation: Validation | None = None
+    freshness: FreshnessSpec | None = None
+    validation: ValidationSpec | None = None
 
 
 class _Metadata(_Lenient):
@@ -66,15 +66,15 @@ class Refresh:
     version: str
     """Changes with every change of the object."""
     created: datetime
-    wanted: Wanted
+    spec: SpecView
     status: RefreshStatus
-    unreadable: str = ""
+    parse_error: str = ""
     """Why spec and status can't be shown; empty as a rule."""
 
     @property
     def title(self) -> str:
         """What people call it."""
-        return self.wanted.title or self.ref.name
+        return self.spec.title or self.ref.name
 
 
 def ref_of(item: Json) -> Ref:
@@ -91,7 +91,7 @@ def refresh_of(item: Json) -> Refresh:
     left_out = [f"{path} {why}" for path, why in unreadable(item).items()]
     parts: dict[str, str] = {}
     metadata, parts["metadata"] = readable(_Metadata, item.get("metadata"))
-    wanted, parts["spec"] = readable(Wanted, item.get("spec", {}))
+    wanted, parts["spec"] = readable(SpecView, item.get("spec", {}))
     status, parts["status"] = readable(RefreshStatus, item.get("status", {}))
     said = [*left_out, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]
     return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, wanted, status, said[0] if said else "")

@@ -7,19 +7,19 @@ from datetime import datetime
 from refresh_page.kube.models import Ref, Refresh
 
 
-class Board:
+class Store:
     """The refreshes; kept by the watches, read by the pages."""
 
     def __init__(self, started: datetime, namespaces: Iterable[str]) -> None:
         self._refreshes: dict[Ref, Refresh] = {}
         self._unlisted = set(namespaces)
-        self._silent: dict[str, tuple[datetime, str]] = {}
+        self._unreachable: dict[str, tuple[datetime, str]] = {}
         self._changes = 0
         self._started = f"{started.timestamp():.0f}"
         self._changed = asyncio.Event()
 
     @property
-    def is_complete(self) -> bool:
+    def is_synced(self) -> bool:
         """Whether everything was listed once: what is not here by then is not there."""
         return not self._unlisted
 
@@ -29,9 +29,9 @@ class Board:
         return f"{self._started}.{self._changes}"
 
     @property
-    def silent_since(self) -> tuple[datetime, str] | None:
+    def unreachable_since(self) -> tuple[datetime, str] | None:
         """Since when the API server has not told anything, and why; None while it does."""
-        return min(self._silent.values(), default=None)
+        return min(self._unreachable.values(), default=None)
 
     def all(self) -> list[Refresh]:
         """Return every refresh, by namespace and name."""
@@ -44,7 +44,7 @@ class Board:
     def version_of(self, ref: Ref) -> str:
         """Return what changes with every change of one refresh, and of whether the cluster answers."""
         found = self._refreshes.get(ref)
-        return f"{self._started}.{found.version if found else ''}.{len(self._silent)}"
+        return f"{self._started}.{found.version if found else ''}.{len(self._unreachable)}"
 
     def replace(self, namespace: str, refreshes: Iterable[Refresh]) -> None:
         """Take a whole list of a namespace; empty: of the whole cluster."""
@@ -53,34 +53,34 @@ class Board:
             del self._refreshes[ref]
         self._refreshes |= found
         self._unlisted.discard(namespace)
-        self._tell()
+        self._notify()
 
     def put(self, refresh: Refresh) -> None:
         """Take a newer version of one refresh."""
         self._refreshes[refresh.ref] = refresh
-        self._tell()
+        self._notify()
 
     def remove(self, ref: Ref) -> None:
         """A refresh was deleted."""
         if self._refreshes.pop(ref, None):
-            self._tell()
+            self._notify()
 
-    def heard(self, namespace: str) -> None:
+    def mark_reachable(self, namespace: str) -> None:
         """The API server answered for a namespace."""
-        if self._silent.pop(namespace, None):
-            self._tell()
+        if self._unreachable.pop(namespace, None):
+            self._notify()
 
-    def unheard(self, namespace: str, now: datetime, why: str) -> None:
+    def mark_unreachable(self, namespace: str, now: datetime, why: str) -> None:
         """The API server did not answer for a namespace."""
-        if namespace not in self._silent:
-            self._silent[namespace] = (now, why)
-            self._tell()
+        if namespace not in self._unreachable:
+            self._unreachable[namespace] = (now, why)
+            self._notify()
 
-    async def change(self) -> None:
+    async def wait_for_change(self) -> None:
         """Return after the next change of anything."""
         await self._changed.wait()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self._changes += 1
         self._changed.set()
         self._changed = asyncio.Event()

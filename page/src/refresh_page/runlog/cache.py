@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class SingleFlightCache(Generic[T]):
     """The answers by key; the oldest go first when there are too many."""
 
     def __init__(self, seconds: float, most: int) -> None:
@@ -24,14 +24,14 @@ class Kept(Generic[T]):
         if there is None or (there[1].done() and now - there[0] > self._seconds):
             self._answers.pop(key, None)
             there = self._answers[key] = (now, asyncio.ensure_future(fetch()))
-            there[1].add_done_callback(_looked_at)
+            there[1].add_done_callback(_retrieve_exception)
             while len(self._answers) > self._most:
                 del self._answers[next(iter(self._answers))]
         # a reader who leaves must not end it for the others
         return await asyncio.shield(there[1])
 
 
-def _looked_at(future: asyncio.Future[T]) -> None:
+def _retrieve_exception(future: asyncio.Future[T]) -> None:
     """An error that nobody waits for any more is no news: it was logged where it happened."""
     if not future.cancelled():
         future.exception()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from enum import StrEnum
 from typing import Final
 
 RUNS_SHOWN: Final = 100
@@ -11,10 +12,20 @@ NODES_SHOWN: Final = 2000
 """Nodes of a run that are shown."""
 RUN_LOG: Final = "run.log"
 FAILING_ROWS: Final = "failing_rows.json"
-READ: Final = frozenset({RUN_LOG, FAILING_ROWS})
+DISPLAYED_FILES: Final = frozenset({RUN_LOG, FAILING_ROWS})
 """Files that a run left, and that its page shows a part of."""
-_TEXT: Final = 4000
+_MAX_MESSAGE: Final = 4000
 """Characters of a message that are read."""
+
+
+class RunLogState(StrEnum):
+    """Whether the page could read the run log."""
+
+    AVAILABLE = "Available"
+    NOT_CONFIGURED = "NotConfigured"
+    """No Secret for the warehouse is mounted."""
+    UNAVAILABLE = "Unavailable"
+    """The warehouse does not answer, or refuses access."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class ArtifactRow:
 
 
 @dataclass(frozen=True)
-class Past:
+class RefreshRows:
     """What the log tables hold of one refresh: its last runs, newest first."""
 
     runs: tuple[RunRow, ...] = ()
@@ -115,16 +126,16 @@ class RunRows:
     """Seconds that each step usually takes: over the refresh's last successful runs."""
 
 
-_RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_TEXT}), marts, started_at,
+_RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_MAX_MESSAGE}), marts, started_at,
     heartbeat_at, ended_at"""
-_STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {_TEXT})"
-_MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {_TEXT})"
+_STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {_MAX_MESSAGE})"
+_MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {_MAX_MESSAGE})"
 RUNS: Final = f"""select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
     order by started_at desc limit {RUNS_SHOWN}"""  # noqa: S608 - constants
 RUN: Final = f"select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s and run_id = %(run)s"  # noqa: S608 - constants
 STEPS: Final = f"select {_STEP_COLUMNS} from dbt_refresh_step where run_id = any(%(runs)s) order by position limit {RUNS_SHOWN * 24}"  # noqa: S608 - constants
 MARTS: Final = f"select {_MART_COLUMNS} from dbt_refresh_mart where run_id = any(%(runs)s) order by relation limit {RUNS_SHOWN * 64}"  # noqa: S608 - constants
-NODES: Final = f"""select node_id, node, step, state, seconds, sqlstate, left(message, {_TEXT}), ended_at from dbt_refresh_node
+NODES: Final = f"""select node_id, node, step, state, seconds, sqlstate, left(message, {_MAX_MESSAGE}), ended_at from dbt_refresh_node
     where run_id = %(run)s order by state in ('failed', 'broken') desc, ended_at limit {NODES_SHOWN}"""  # noqa: S608 - constants
 ARTIFACTS: Final = """select name, media_type, octet_length(content) from dbt_refresh_artifact where run_id = %(run)s
     union all select 'docs.html', docs.media_type, octet_length(docs.content) from dbt_refresh_docs docs

@@ -34,7 +34,7 @@ _WARN: Final = frozenset({("Reconciling", "True")})
 _WARN_REASONS: Final = frozenset({"SucceededWithWarnings", "EverythingPaused", "TooManyFailures"})
 
 
-class Said(Model):
+class ConditionView(Model):
     """One condition."""
 
     type: str
@@ -48,7 +48,7 @@ class Said(Model):
     tone: Tone
 
 
-def said(conditions: list[Condition]) -> tuple[Said, ...]:
+def condition_views(conditions: list[Condition]) -> tuple[ConditionView, ...]:
     """Return the conditions that say something."""
     found = []
     for each in conditions:
@@ -60,7 +60,7 @@ def said(conditions: list[Condition]) -> tuple[Said, ...]:
         if each.type == "Running" or (tone is Tone.GOOD and key == ("Suspended", "True")) or each.status is ConditionStatus.UNKNOWN:
             tone = Tone.NONE
         found.append(
-            Said(
+            ConditionView(
                 type=each.type,
                 status=each.status,
                 reason=each.reason,

@@ -10,13 +10,13 @@ from refresh_api.status import Condition, ConditionStatus, FinishedRun, Outcome,
 from refresh_api.values import duration
 from refresh_page.kube.models import Refresh
 
-LATE: Final = timedelta(minutes=10)
+START_GRACE: Final = timedelta(minutes=10)
 """Time after a slot of the schedule by which its run shows, whatever Kubernetes and the operator have to do first."""
 
 
-SLOW: Final = timedelta(seconds=30)
+POD_START_GRACE: Final = timedelta(seconds=30)
 """Time after which a pod that has not started is something to look at."""
-MEANT: Final = frozenset({SuspendedReason.SUSPENDED, SuspendedReason.SUSPENDED_UNTIL})
+INTENTIONAL: Final = frozenset({SuspendedReason.SUSPENDED, SuspendedReason.SUSPENDED_UNTIL})
 """Reasons that somebody gave for this refresh on purpose: shown, but nothing to look at."""
 
 
@@ -48,7 +48,7 @@ class Scope(StrEnum):
     """That one of a part alone."""
 
 
-class Concern(Model):
+class Issue(Model):
     """Something that somebody should look at."""
 
     reason: str
@@ -69,23 +69,23 @@ class Health(Model):
     data: Data
     since: Time | None = None
     """Fresh: when the data was loaded. Stale: since when it is."""
-    concerns: tuple[Concern, ...] = ()
+    issues: tuple[Issue, ...] = ()
 
 
-def suspension(refresh: Refresh) -> Concern | None:
+def suspension(refresh: Refresh) -> Issue | None:
     """Return why scheduled runs are off; None while they start. The operator's word counts, and the spec's until it has spoken."""
-    found = _holding(refresh, "Suspended")
+    found = _true_condition(refresh, "Suspended")
     if found:
-        return Concern(reason=found.reason, message=found.message, time=found.last_transition_time)
-    return Concern(reason=SuspendedReason.SUSPENDED, time=refresh.status.suspended_since) if refresh.wanted.suspend else None
+        return Issue(reason=found.reason, message=found.message, time=found.last_transition_time)
+    return Issue(reason=SuspendedReason.SUSPENDED, time=refresh.status.suspended_since) if refresh.spec.suspend else None
 
 
-def judged_run(refresh: Refresh) -> FinishedRun | None:
+def last_full_run(refresh: Refresh) -> FinishedRun | None:
     """Return the last run that says something about the data: one that gave way does not, nor one of a part alone."""
     return next((run for run in _runs(refresh) if run.outcome is not Outcome.SKIPPED and not run.is_partial), None)
 
 
-def later_part(refresh: Refresh) -> FinishedRun | None:
+def later_partial_run(refresh: Refresh) -> FinishedRun | None:
     """Return the last run of a part alone, if it ended after the last full one."""
     for run in _runs(refresh):
         if run.outcome is not Outcome.SKIPPED:
@@ -100,24 +100,24 @@ def _runs(refresh: Refresh) -> list[FinishedRun]:
 def health_of(refresh: Refresh, now: datetime) -> Health:
     """Return how a refresh is."""
     data, since = _data(refresh, now)
-    concerns = _concerns(refresh, now)
-    last = judged_run(refresh)
+    issues = _issues(refresh, now)
+    last = last_full_run(refresh)
     failed = last is not None and last.outcome is Outcome.FAILED
     if data is Data.STALE or (data is Data.NEVER_LOADED and failed):
         tone = Tone.BAD
-    elif any(each.reason not in MEANT for each in concerns):
+    elif any(each.reason not in INTENTIONAL for each in issues):
         tone = Tone.WARN
     else:
         tone = Tone.GOOD if data is Data.FRESH else Tone.NONE
-    return Health(tone=tone, data=data, since=since, concerns=tuple(concerns))
+    return Health(tone=tone, data=data, since=since, issues=tuple(issues))
 
 
 def _data(refresh: Refresh, now: datetime) -> tuple[Data, datetime | None]:
-    status, last = refresh.status, judged_run(refresh)
+    status, last = refresh.status, last_full_run(refresh)
     loaded = status.last_success_time
     if loaded is None:
         return Data.NEVER_LOADED, None
-    limit = _limit(refresh)
+    limit = _max_staleness(refresh)
     if limit is not None:
         return (Data.STALE, loaded + limit) if now - loaded > limit else (Data.FRESH, loaded)
     if last and last.outcome is Outcome.FAILED and last.completion_time >= loaded:
@@ -125,8 +125,8 @@ def _data(refresh: Refresh, now: datetime) -> tuple[Data, datetime | None]:
     return Data.FRESH, loaded
 
 
-def _limit(refresh: Refresh) -> timedelta | None:
-    wanted = refresh.wanted.freshness
+def _max_staleness(refresh: Refresh) -> timedelta | None:
+    wanted = refresh.spec.freshness
     try:
         return duration(wanted.max_staleness) if wanted and wanted.max_staleness else None
     except ValueError:
@@ -137,39 +137,39 @@ def _failing_since(refresh: Refresh) -> datetime | None:
     return next((each.last_transition_time for each in refresh.status.conditions if each.type == "LastRunSucceeded"), None)
 
 
-def _concerns(refresh: Refresh, now: datetime) -> list[Concern]:
-    status, last = refresh.status, judged_run(refresh)
-    found: list[Concern] = []
-    if refresh.unreadable:
-        found.append(Concern(reason="Unreadable", message=refresh.unreadable))
+def _issues(refresh: Refresh, now: datetime) -> list[Issue]:
+    status, last = refresh.status, last_full_run(refresh)
+    found: list[Issue] = []
+    if refresh.parse_error:
+        found.append(Issue(reason="Unreadable", message=refresh.parse_error))
     if status.phase in (Phase.STALLED, Phase.BLOCKED):
-        found.append(Concern(reason=status.phase.value, message=status.message or ""))
+        found.append(Issue(reason=status.phase.value, message=status.message or ""))
     off = suspension(refresh)
     if off:
         found.append(off)
-    starting = _holding(refresh, "Running")
-    if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > SLOW:
-        found.append(Concern(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
-    found += _ends(last, later_part(refresh))
-    if status.next_run and now - status.next_run > LATE and not status.active:
-        found.append(Concern(reason="Overdue", time=status.next_run))
+    starting = _true_condition(refresh, "Running")
+    if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > POD_START_GRACE:
+        found.append(Issue(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
+    found += _run_issues(last, later_partial_run(refresh))
+    if status.next_run and now - status.next_run > START_GRACE and not status.active:
+        found.append(Issue(reason="Overdue", time=status.next_run))
     if status.request_problem:
-        found.append(Concern(reason="RequestRefused", message=status.request_problem))
+        found.append(Issue(reason="RequestRefused", message=status.request_problem))
     return found
 
 
-def _ends(last: FinishedRun | None, part: FinishedRun | None) -> list[Concern]:
+def _run_issues(last: FinishedRun | None, part: FinishedRun | None) -> list[Issue]:
     """How the last full run ended, and a later one of a part alone: each is said, or the one would seem to have mended the other."""
-    found = [_end(last, Scope.FULL if part else Scope.LAST)] if last and last.outcome is not Outcome.SUCCEEDED else []
+    found = [_run_issue(last, Scope.FULL if part else Scope.LAST)] if last and last.outcome is not Outcome.SUCCEEDED else []
     if part and (part.outcome is not Outcome.SUCCEEDED or (last and last.outcome is Outcome.FAILED)):
-        found.append(_end(part, Scope.PART))
+        found.append(_run_issue(part, Scope.PART))
     return found
 
 
-def _end(run: FinishedRun, scope: Scope) -> Concern:
+def _run_issue(run: FinishedRun, scope: Scope) -> Issue:
     reason = "Warnings" if run.outcome is Outcome.WARNED else run.reason.value
-    return Concern(reason=reason, message=run.message or "", time=run.completion_time, scope=scope, mode=run.mode)
+    return Issue(reason=reason, message=run.message or "", time=run.completion_time, scope=scope, mode=run.mode)
 
 
-def _holding(refresh: Refresh, kind: str) -> Condition | None:
+def _true_condition(refresh: Refresh, kind: str) -> Condition | None:
     return next((each for each in refresh.status.conditions if each.type == kind and each.status is ConditionStatus.TRUE), None)

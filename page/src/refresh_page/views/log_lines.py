@@ -3,7 +3,7 @@
 from pydantic_core import from_json
 
 
-def readable(text: str, most: int = 80) -> tuple[str, ...]:
+def last_lines(text: str, most: int = 80) -> tuple[str, ...]:
     """Return the last lines: time, level, step and message of those that are JSON, others as they are."""
     return tuple(_line(each) for each in text.splitlines()[-most:])
 

@@ -8,13 +8,13 @@ from typing import Final
 from refresh_api.model import Model, Time
 from refresh_api.status import FinishedRun, Outcome, RunPhase, StepState
 from refresh_page.kube.models import Refresh
-from refresh_page.views.health import Health, Tone, health_of, judged_run, suspension
+from refresh_page.views.health import Health, Tone, health_of, last_full_run, suspension
 
-_ORDER: Final = (Tone.BAD, Tone.WARN, Tone.NONE, Tone.GOOD)
-_DONE: Final = frozenset({StepState.SUCCEEDED, StepState.WARNED, StepState.FAILED, StepState.SKIPPED})
+_MOST_URGENT_FIRST: Final = (Tone.BAD, Tone.WARN, Tone.NONE, Tone.GOOD)
+_FINISHED: Final = frozenset({StepState.SUCCEEDED, StepState.WARNED, StepState.FAILED, StepState.SKIPPED})
 
 
-class Progress(Model):
+class RunProgress(Model):
     """A run under way."""
 
     run: str
@@ -29,7 +29,7 @@ class Progress(Model):
     start_time: Time | None = None
 
 
-class Bead(Model):
+class RunBadge(Model):
     """One run in the strip of the last runs."""
 
     run: str
@@ -39,20 +39,20 @@ class Bead(Model):
     duration: str | None = None
 
 
-class Line(Model):
+class RefreshSummary(Model):
     """One refresh."""
 
     namespace: str
     name: str
     title: str
     health: Health
-    last_run: Bead | None = None
+    last_run: RunBadge | None = None
     """The last run that says something about the data."""
     marts: str | None = None
-    running: Progress | None = None
+    running: RunProgress | None = None
     next_run: Time | None = None
     suspended: bool = False
-    runs: tuple[Bead, ...] = ()
+    runs: tuple[RunBadge, ...] = ()
     """The last runs, oldest first."""
 
 
@@ -74,15 +74,16 @@ class Overview(Model):
     counts: Counts
     complete: bool
     """Whether the cluster has told of everything since the page started."""
-    silent_since: Time | None = None
+    unreachable_since: Time | None = None
     """Since when the cluster does not answer; what is shown is from before."""
-    refreshes: tuple[Line, ...] = ()
+    refreshes: tuple[RefreshSummary, ...] = ()
 
 
 def overview_of(refreshes: Iterable[Refresh], complete: bool, silent_since: datetime | None, now: datetime) -> Overview:
     """Return the overview: what needs somebody first, then by name."""
     lines = sorted(
-        (line_of(each, now) for each in refreshes), key=lambda line: (_ORDER.index(line.health.tone), line.title, line.namespace)
+        (summary_of(each, now) for each in refreshes),
+        key=lambda line: (_MOST_URGENT_FIRST.index(line.health.tone), line.title, line.namespace),
     )
     tones = [line.health.tone for line in lines]
     counts = Counts(
@@ -90,51 +91,51 @@ def overview_of(refreshes: Iterable[Refresh], complete: bool, silent_since: date
         running=sum(line.running is not None for line in lines),
         **{tone.value: tones.count(tone) for tone in Tone},
     )
-    tone = next((tone for tone in _ORDER if tone in tones), Tone.NONE)
-    return Overview(tone=tone, counts=counts, complete=complete, silent_since=silent_since, refreshes=tuple(lines))
+    tone = next((tone for tone in _MOST_URGENT_FIRST if tone in tones), Tone.NONE)
+    return Overview(tone=tone, counts=counts, complete=complete, unreachable_since=silent_since, refreshes=tuple(lines))
 
 
-def line_of(refresh: Refresh, now: datetime) -> Line:
+def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
     """Return the line of one refresh."""
-    status, last = refresh.status, judged_run(refresh)
-    return Line(
+    status, last = refresh.status, last_full_run(refresh)
+    return RefreshSummary(
         namespace=refresh.ref.namespace,
         name=refresh.ref.name,
         title=refresh.title,
         health=health_of(refresh, now),
-        last_run=bead_of(last) if last else None,
+        last_run=run_badge(last) if last else None,
         marts=last.marts if last else None,
-        running=progress_of(refresh),
+        running=run_progress(refresh),
         next_run=status.next_run,
         suspended=suspension(refresh) is not None,
-        runs=_beads(refresh),
+        runs=_run_badges(refresh),
     )
 
 
 @lru_cache(maxsize=8192)
-def _beads(refresh: Refresh) -> tuple[Bead, ...]:
+def _run_badges(refresh: Refresh) -> tuple[RunBadge, ...]:
     """The strip, made once a version of a refresh: ten runs of a thousand refreshes are most of the overview's work."""
-    return tuple(bead_of(run) for run in reversed(refresh.status.history))
+    return tuple(run_badge(run) for run in reversed(refresh.status.history))
 
 
-def bead_of(run: FinishedRun) -> Bead:
+def run_badge(run: FinishedRun) -> RunBadge:
     """Return a run for the strip."""
-    return Bead(run=run.id, outcome=run.outcome, reason=run.reason.value, completion_time=run.completion_time, duration=run.duration)
+    return RunBadge(run=run.id, outcome=run.outcome, reason=run.reason.value, completion_time=run.completion_time, duration=run.duration)
 
 
-def progress_of(refresh: Refresh) -> Progress | None:
+def run_progress(refresh: Refresh) -> RunProgress | None:
     """Return the oldest run under way; None if there is none."""
     status = refresh.status
     if not status.active:
         return None
     active, told = status.active[0], status.run
     if told is None or told.id != active.id:
-        return Progress(run=active.id, start_time=active.start_time)
-    return Progress(
+        return RunProgress(run=active.id, start_time=active.start_time)
+    return RunProgress(
         run=active.id,
         step=told.step,
         phase=told.phase,
-        done=sum(step.state in _DONE for step in told.steps),
+        done=sum(step.state in _FINISHED for step in told.steps),
         steps=len(told.steps),
         attempt=told.attempt,
         attempts=told.attempts,

@@ -9,16 +9,16 @@ from typing import Final
 from refresh_api.model import Model, Time
 from refresh_api.status import FinishedRun, MartStatus, MissedReason, TestCounts
 from refresh_page.kube.models import Refresh
-from refresh_page.runlog.models import MartRow, Past, RunRow, StepRow
-from refresh_page.views.conditions import Said, said
-from refresh_page.views.overview import Line, line_of
+from refresh_page.runlog.models import MartRow, RefreshRows, RunLogState, RunRow, StepRow
+from refresh_page.views.conditions import ConditionView, condition_views
+from refresh_page.views.overview import RefreshSummary, summary_of
 
-_GOOD: Final = frozenset({"Succeeded", "Warned"})
-PLOTTED: Final = 40
+_SUCCESSFUL: Final = frozenset({"Succeeded", "Warned"})
+MAX_POINTS: Final = 40
 """Runs in a plot."""
 
 
-class RunLine(Model):
+class RunSummary(Model):
     """One run in the history."""
 
     run: str
@@ -71,7 +71,7 @@ class MartSeries(Model):
     points: tuple[MartPoint, ...] = ()
 
 
-class Missed(Model):
+class MissedRuns(Model):
     """Slots of the schedule at which no run started."""
 
     count: int = 0
@@ -79,55 +79,54 @@ class Missed(Model):
     last_reason: MissedReason | None = None
 
 
-class Detail(Model):
+class RefreshDetail(Model):
     """What the page of a refresh shows."""
 
-    refresh: Line
+    refresh: RefreshSummary
     schedule: str
     time_zone: str
     max_staleness: str | None = None
     next_runs: tuple[str, ...] = ()
-    conditions: tuple[Said, ...] = ()
-    missed: Missed = Missed()
+    conditions: tuple[ConditionView, ...] = ()
+    missed: MissedRuns = MissedRuns()
     consecutive_failures: int = 0
     marts: tuple[MartStatus, ...] = ()
     tests: TestCounts | None = None
-    runs: tuple[RunLine, ...] = ()
+    runs: tuple[RunSummary, ...] = ()
     """Newest first."""
     steps: tuple[StepSeries, ...] = ()
     mart_series: tuple[MartSeries, ...] = ()
-    log: str = "Off"
-    """Read, Off (no Secret is given) or Away (it can't be read now)."""
+    log_state: RunLogState = RunLogState.NOT_CONFIGURED
 
 
-def detail_of(refresh: Refresh, past: Past | None, log: str, now: datetime) -> Detail:
+def detail_of(refresh: Refresh, past: RefreshRows | None, log_state: RunLogState, now: datetime) -> RefreshDetail:
     """Return the detail; without the log tables (`past` is None) from the status alone."""
-    status, wanted = refresh.status, refresh.wanted
-    told = past or Past()
+    status, wanted = refresh.status, refresh.spec
+    told = past or RefreshRows()
     run = status.run
     order = {name: number for number, name in enumerate(step.name for step in (run.steps if run else []))}
-    return Detail(
-        refresh=line_of(refresh, now),
+    return RefreshDetail(
+        refresh=summary_of(refresh, now),
         schedule=wanted.schedule,
         time_zone=wanted.time_zone,
         max_staleness=wanted.freshness.max_staleness if wanted.freshness else None,
         next_runs=tuple(status.next_runs),
-        conditions=said(status.conditions),
-        missed=Missed(count=status.missed_runs, last_time=status.last_missed_time, last_reason=status.last_missed_reason),
+        conditions=condition_views(status.conditions),
+        missed=MissedRuns(count=status.missed_runs, last_time=status.last_missed_time, last_reason=status.last_missed_reason),
         consecutive_failures=status.consecutive_failures,
         marts=tuple(run.validation) if run else (),
         tests=run.tests if run else None,
         runs=_runs(refresh, told),
         steps=_steps(told, order),
         mart_series=_marts(told),
-        log=log,
+        log_state=log_state,
     )
 
 
-def run_line(run: FinishedRun) -> RunLine:
+def run_line(run: FinishedRun) -> RunSummary:
     """Return a run of the status' history."""
     took = run.completion_time - run.start_time if run.start_time else None
-    return RunLine(
+    return RunSummary(
         run=run.id,
         outcome=run.outcome.value,
         reason=run.reason.value,
@@ -142,9 +141,9 @@ def run_line(run: FinishedRun) -> RunLine:
     )
 
 
-def row_line(row: RunRow) -> RunLine:
+def row_line(row: RunRow) -> RunSummary:
     """Return a run of the log tables."""
-    return RunLine(
+    return RunSummary(
         run=row.run,
         outcome=row.outcome,
         phase=row.phase,
@@ -159,44 +158,44 @@ def row_line(row: RunRow) -> RunLine:
     )
 
 
-def _runs(refresh: Refresh, past: Past) -> tuple[RunLine, ...]:
+def _runs(refresh: Refresh, past: RefreshRows) -> tuple[RunSummary, ...]:
     """Both sources together: the operator knows runs that died without a word, the log those of long ago."""
     found = {row.run: row_line(row) for row in past.runs}
     found |= {run.id: run_line(run) for run in refresh.status.history}
     for active in refresh.status.active:
-        found[active.id] = RunLine(
+        found[active.id] = RunSummary(
             run=active.id, phase="Running", trigger=active.trigger.value, mode=active.mode, start_time=active.start_time
         )
     return tuple(sorted(found.values(), key=_age, reverse=True))
 
 
-def _age(run: RunLine) -> datetime:
+def _age(run: RunSummary) -> datetime:
     moment = run.start_time or run.completion_time
     if moment is None:
         raise ValueError("a run without a time")
     return moment
 
 
-def _steps(past: Past, order: Mapping[str, int]) -> tuple[StepSeries, ...]:
+def _steps(past: RefreshRows, order: Mapping[str, int]) -> tuple[StepSeries, ...]:
     of_run: dict[str, dict[str, StepRow]] = defaultdict(dict)
     for row in past.steps:
         of_run[row.run][row.step] = row
-    runs = [run.run for run in reversed(past.runs) if run.run in of_run][-PLOTTED:]
+    runs = [run.run for run in reversed(past.runs) if run.run in of_run][-MAX_POINTS:]
     names = sorted({row.step: (order.get(row.step, row.position), row.step) for row in past.steps}.items(), key=lambda each: each[1])
     return tuple(_step_series(name, [(run, of_run[run].get(name)) for run in runs]) for name, _ in names)
 
 
 def _step_series(name: str, rows: Iterable[tuple[str, StepRow | None]]) -> StepSeries:
     points = tuple(StepPoint(run=run, state=row.state if row else "Pending", seconds=row.seconds if row else None) for run, row in rows)
-    good = [point.seconds for point in points if point.seconds is not None and point.state in _GOOD]
+    good = [point.seconds for point in points if point.seconds is not None and point.state in _SUCCESSFUL]
     return StepSeries(step=name, median=median(good) if good else None, points=points)
 
 
-def _marts(past: Past) -> tuple[MartSeries, ...]:
+def _marts(past: RefreshRows) -> tuple[MartSeries, ...]:
     of_run: dict[str, dict[str, MartRow]] = defaultdict(dict)
     for row in past.marts:
         of_run[row.run][row.relation] = row
-    runs = [run.run for run in reversed(past.runs) if run.run in of_run][-PLOTTED:]
+    runs = [run.run for run in reversed(past.runs) if run.run in of_run][-MAX_POINTS:]
     relations = sorted({row.relation for row in past.marts})
     return tuple(
         MartSeries(

@@ -10,14 +10,14 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from refresh_api.model import Model
 from refresh_api.status import EndpointStatus, NotificationStatus, Run, TestCounts
 from refresh_page.kube.models import Ref, Refresh
-from refresh_page.runlog.models import FAILING_ROWS, RUN_LOG, MartRow, NodeRow, RunRows, StepRow
-from refresh_page.views.log_lines import readable
-from refresh_page.views.refresh import RunLine, row_line, run_line
+from refresh_page.runlog.models import FAILING_ROWS, RUN_LOG, MartRow, NodeRow, RunLogState, RunRows, StepRow
+from refresh_page.views.log_lines import last_lines
+from refresh_page.views.refresh import RunSummary, row_line, run_line
 
 _FAILED: Final = frozenset({"failed", "broken"})
 Rows = tuple[Mapping[str, JsonValue], ...]
 """By column."""
-_FILE: Final = TypeAdapter(dict[str, Rows])
+_FAILING_ROWS_FILE: Final = TypeAdapter(dict[str, Rows])
 
 
 class Node(Model):
@@ -74,7 +74,7 @@ class RunView(Model):
     namespace: str
     name: str
     title: str
-    run: RunLine
+    run: RunSummary
     image: str | None = None
     generation: int | None = None
     pod: str | None = None
@@ -90,8 +90,7 @@ class RunView(Model):
     artifacts: tuple[Artifact, ...] = ()
     log_tail: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
-    log: str = "Off"
-    """Whether the log tables were read: Read, Off (no Secret is given) or Away (they can't be read now)."""
+    log_state: RunLogState = RunLogState.NOT_CONFIGURED
 
 
 def is_known(refresh: Refresh | None, run: str) -> bool:
@@ -104,7 +103,7 @@ def is_known(refresh: Refresh | None, run: str) -> bool:
 
 
 def run_view(
-    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log: str, now: datetime, files: Mapping[str, str]
+    ref: Ref, run: str, refresh: Refresh | None, rows: RunRows | None, log_state: RunLogState, now: datetime, files: Mapping[str, str]
 ) -> RunView:
     """Return the view of a run that the status or the log tables know; what both know is taken from the fuller one.
 
@@ -133,13 +132,13 @@ def run_view(
         endpoints=tuple(told.endpoints) if told else (),
         notifications=tuple(told.notifications) if told else (),
         artifacts=tuple(Artifact(name=each.name, media_type=each.media_type, size=each.size) for each in rows.artifacts) if rows else (),
-        log_tail=readable(files.get(RUN_LOG, "")),
+        log_tail=last_lines(files.get(RUN_LOG, "")),
         commands=_commands(ref, run),
-        log=log,
+        log_state=log_state,
     )
 
 
-def _line(run: str, refresh: Refresh | None, rows: RunRows | None, told: Run | None) -> RunLine:
+def _line(run: str, refresh: Refresh | None, rows: RunRows | None, told: Run | None) -> RunSummary:
     finished = next((each for each in refresh.status.history if each.id == run), None) if refresh else None
     if finished:
         line = run_line(finished)
@@ -149,7 +148,7 @@ def _line(run: str, refresh: Refresh | None, rows: RunRows | None, told: Run | N
         active = next((each for each in refresh.status.active if each.id == run), None) if refresh else None
         return row_line(rows.run).model_copy(update={"trigger": active.trigger.value if active else None})
     if told:
-        return RunLine(
+        return RunSummary(
             run=run,
             outcome=told.outcome.value if told.outcome else None,
             phase=told.phase.value,
@@ -161,7 +160,7 @@ def _line(run: str, refresh: Refresh | None, rows: RunRows | None, told: Run | N
             completion_time=told.completion_time,
         )
     active = next((each for each in refresh.status.active if each.id == run), None) if refresh else None
-    return RunLine(
+    return RunSummary(
         run=run, phase="Running", trigger=active.trigger.value if active else None, start_time=active.start_time if active else None
     )
 
@@ -213,7 +212,7 @@ def _steps_told(told: Run | None, start: datetime, now: datetime) -> tuple[Step,
 def _failures(rows: RunRows, start: datetime, found: str) -> tuple[Node, ...]:
     """What failed, tests with some of the rows that they found; then tests that only warn, if there are rows to show."""
     try:
-        kept = _FILE.validate_json(found)
+        kept = _FAILING_ROWS_FILE.validate_json(found)
     except ValidationError:
         kept = {}
     failed = [node for node in rows.nodes if node.state in _FAILED]

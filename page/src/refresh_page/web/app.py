@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from refresh_page.web.handlers import Site
+from refresh_page.web.handlers import Handlers
 
 HEADERS: Final[Mapping[str, str]] = {
     "Content-Security-Policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -30,18 +30,18 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 
 PROBES: Final = frozenset({"/healthz", "/readyz"})
-AT_ONCE: Final = 8
+MAX_PAGES: Final = 8
 """Answers that are made, or wait for their readers, at the same time; one is a few megabytes at most."""
-FILES_AT_ONCE: Final = 2
+MAX_FILES: Final = 2
 """Of files that runs left, which may have 32 megabytes."""
-PATIENCE: Final = 15.0
+QUEUE_TIMEOUT: Final = 15.0
 """Seconds that a request waits for its turn: longer than a reader who takes nothing keeps one."""
 _HOST: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
-_OWN: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 """Names of a port that is led here: `kubectl port-forward`."""
 
 
-def application(site: Site, base_path: str = "", hosts: Collection[str] = ()) -> ASGIApp:
+def application(site: Handlers, base_path: str = "", hosts: Collection[str] = ()) -> ASGIApp:
     """Return the site as an ASGI application; where a proxy passes `base_path` on, the addresses are below it, too.
 
     It answers to these `hosts` alone, and where it is asked by its own address; to any where none is named.
@@ -65,15 +65,15 @@ def application(site: Site, base_path: str = "", hosts: Collection[str] = ()) ->
     return Starlette(
         routes=[*below, *routes],
         middleware=[
-            Middleware(Guard, base_path=base_path, hosts=hosts),
-            Middleware(Turns),
+            Middleware(RequestGuard, base_path=base_path, hosts=hosts),
+            Middleware(ConcurrencyLimit),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=3),
         ],
         exception_handlers={404: site.missing},
     )
 
 
-class Guard:
+class RequestGuard:
     """Refuses every method that could write and every host that is not ours, and gives each answer the headers that keep it to itself."""
 
     def __init__(self, app: ASGIApp, base_path: str = "", hosts: Collection[str] = ()) -> None:
@@ -93,7 +93,7 @@ class Guard:
                 wanted = {**HEADERS, "Cache-Control": "no-cache"} if "/static/" in scope["path"] else HEADERS
                 more = [(name.lower().encode(), value.encode()) for name, value in wanted.items()]
                 message["headers"] = [*message["headers"], *((name, value) for name, value in more if name not in given)]
-                message["headers"] = [(name, self._near(value) if name == b"location" else value) for name, value in message["headers"]]
+                message["headers"] = [(name, self._relative(value) if name == b"location" else value) for name, value in message["headers"]]
             await send(message)
 
         refusal = self._refusal(scope)
@@ -110,11 +110,11 @@ class Guard:
         if match is None:
             return PlainTextResponse("the request names no host", status_code=400)
         host = match[1].lower().strip("[]")
-        if self._hosts and host not in self._hosts | _OWN and host != str((scope.get("server") or [""])[0]):
+        if self._hosts and host not in self._hosts | _LOCAL_NAMES and host != str((scope.get("server") or [""])[0]):
             return PlainTextResponse("this page has another name (chart value page.hosts)", status_code=421)
         return None
 
-    def _near(self, location: bytes) -> bytes:
+    def _relative(self, location: bytes) -> bytes:
         """Where a redirect leads, on this host: by a path alone, so that nobody's Host is handed back."""
         parts = urlsplit(location.decode("latin-1"))
         path = "/" + parts.path.lstrip("/")
@@ -123,13 +123,13 @@ class Guard:
         return (path + (f"?{parts.query}" if parts.query else "")).encode("latin-1")
 
 
-class Turns:
+class ConcurrencyLimit:
     """Makes a few answers at once, since each is there as a whole until its reader has taken it; others wait for their turn."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._pages = asyncio.Semaphore(AT_ONCE)
-        self._files = asyncio.Semaphore(FILES_AT_ONCE)
+        self._pages = asyncio.Semaphore(MAX_PAGES)
+        self._files = asyncio.Semaphore(MAX_FILES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request when it is its turn; 503 where that does not come. Probes and streams of events need none."""
@@ -138,7 +138,7 @@ class Turns:
             return await self._app(scope, receive, send)
         turns = self._files if "/artifacts/" in scope["path"] else self._pages
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(QUEUE_TIMEOUT):
                 await turns.acquire()
         except TimeoutError:
             busy = PlainTextResponse("too many readers", status_code=503, headers={"Retry-After": "5"})

@@ -3,40 +3,40 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from refresh_page.i18n.words import Words
-from refresh_page.views.refresh import PLOTTED, Detail, MartSeries, RunLine, StepPoint, StepSeries
-from refresh_page.web.svg import Bars, Line, Point, bars, line
+from refresh_page.i18n.words import Locale
+from refresh_page.views.refresh import MAX_POINTS, MartSeries, RefreshDetail, RunSummary, StepPoint, StepSeries
+from refresh_page.web.svg import BarPlot, LinePlot, Point, bar_plot, line_plot
 
 _TONES = {"Succeeded": "good", "Warned": "warn", "Failed": "bad", "Skipped": "none", "VALID": "good", "WARNING": "warn", "FAILED": "bad"}
 
 
 @dataclass(frozen=True)
-class Drawings:
+class Charts:
     """Plots for one reader."""
 
-    words: Words
+    words: Locale
     address: Callable[[str], str]
     """The address of a run of the refresh, by its id."""
 
-    def runs(self, detail: Detail) -> Bars:
+    def runs(self, detail: RefreshDetail) -> BarPlot:
         """How long the last runs took."""
-        shown = [run for run in reversed(detail.runs[:PLOTTED]) if run.seconds is not None]
+        shown = [run for run in reversed(detail.runs[:MAX_POINTS]) if run.seconds is not None]
         good = sorted(run.seconds for run in shown if run.seconds is not None and run.outcome in ("Succeeded", "Warned"))
-        return bars([self._run(run) for run in shown], good[len(good) // 2] if good else None)
+        return bar_plot([self._run(run) for run in shown], good[len(good) // 2] if good else None)
 
-    def step(self, series: StepSeries) -> Bars:
+    def step(self, series: StepSeries) -> BarPlot:
         """How long a step took in the last runs."""
         points = [Point(each.seconds, _TONES.get(each.state, "none"), self._took(each)) for each in series.points]
-        return bars(points, series.median)
+        return bar_plot(points, series.median)
 
-    def rows(self, series: MartSeries) -> Line:
+    def rows(self, series: MartSeries) -> LinePlot:
         """How many rows a mart had."""
-        return line([self._mart(each.rows, each.verdict, each.run, self._number(each.rows)) for each in series.points])
+        return line_plot([self._mart(each.rows, each.verdict, each.run, self._number(each.rows)) for each in series.points])
 
-    def nulls(self, series: MartSeries) -> Line:
+    def nulls(self, series: MartSeries) -> LinePlot:
         """The largest share of NULL among a mart's keys."""
         shares = [(each, None if each.null_share is None else 100 * each.null_share) for each in series.points]
-        return line([self._mart(share, each.verdict, each.run, self.percent(share)) for each, share in shares], floor=0.0)
+        return line_plot([self._mart(share, each.verdict, each.run, self.percent(share)) for each, share in shares], floor=0.0)
 
     def percent(self, share: float | None) -> str:
         """A share as it is read; empty where there is none."""
@@ -53,7 +53,7 @@ class Drawings:
         text = f"{point.run}: {self.words.known(point.state)}"
         return text if point.seconds is None else f"{text}, {self.words.seconds(point.seconds)}"
 
-    def _run(self, run: RunLine) -> Point:
+    def _run(self, run: RunSummary) -> Point:
         text = f"{run.run}: {self.words.known(run.outcome or '')}, {self.words.seconds(run.seconds or 0.0)}"
         return Point(run.seconds, _TONES.get(run.outcome or "", "none"), text, self.address(run.run))
 

@@ -11,19 +11,19 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST: Final = 512
+MAX_CONNECTIONS: Final = 512
 """Connections at once; beyond it, the one that has been silent for longest goes, or else the new one."""
-SILENT: Final = 10.0
+IDLE_TIMEOUT: Final = 10.0
 """Seconds from the begin of a connection, or the end of an answer, until a whole request has come."""
-STUCK: Final = 10.0
+STALL_TIMEOUT: Final = 10.0
 """Seconds for which a reader may take nothing of an answer."""
-SLOWEST: Final = 32 * 1024
+MIN_RATE: Final = 32 * 1024
 """Bytes in a second: what a reader must take on average of a long answer, beyond the first seconds."""
-CHUNK: Final = 64 * 1024
+CHUNK_SIZE: Final = 64 * 1024
 """Bytes of an answer that are handed on at once, and those that wait for a reader."""
 
 
-class Connection(H11Protocol):
+class LimitedConnection(H11Protocol):
     """A connection that ends where its reader only takes room."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 - uvicorn's own
@@ -37,12 +37,12 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, with little room for what the reader does not take, here and in the system."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=CHUNK)
+        transport.set_write_buffer_limits(high=CHUNK_SIZE)
         if (connected := transport.get_extra_info("socket")) is not None and connected.family != socket.AF_UNIX:
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHUNK_SIZE)
         self._is_silent()
-        if len(self.connections) > MOST:
-            _longest_silent(self.connections, self).transport.abort()
+        if len(self.connections) > MAX_CONNECTIONS:
+            _longest_idle(self.connections, self).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End."""
@@ -67,7 +67,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """The reader takes less than it is given."""
         super().pause_writing()
-        self._stuck = self.loop.call_later(STUCK, self.transport.abort)
+        self._stuck = self.loop.call_later(STALL_TIMEOUT, self.transport.abort)
 
     def resume_writing(self) -> None:
         """It has taken something."""
@@ -81,11 +81,11 @@ class Connection(H11Protocol):
 
         async def in_parts(message: Any) -> None:  # noqa: ANN401
             body, begin = message.get("body", b""), 0
-            if len(body) > CHUNK:
-                self._ends_after(STUCK + len(body) / SLOWEST)
-                while len(body) - begin > CHUNK:
-                    await send({**message, "body": body[begin : begin + CHUNK], "more_body": True})
-                    begin += CHUNK
+            if len(body) > CHUNK_SIZE:
+                self._ends_after(STALL_TIMEOUT + len(body) / MIN_RATE)
+                while len(body) - begin > CHUNK_SIZE:
+                    await send({**message, "body": body[begin : begin + CHUNK_SIZE], "more_body": True})
+                    begin += CHUNK_SIZE
                 self._ends_after(None)
             await send({**message, "body": body[begin:]} if begin else message)
 
@@ -93,7 +93,7 @@ class Connection(H11Protocol):
 
     def _is_silent(self) -> None:
         self._silent_since = self.loop.time()
-        self._ends_after(SILENT)
+        self._ends_after(IDLE_TIMEOUT)
 
     def _ends_after(self, seconds: float | None) -> None:
         """End the connection after this time, or no more by this timer."""
@@ -102,7 +102,7 @@ class Connection(H11Protocol):
         self._end = self.loop.call_later(seconds, self.transport.abort) if seconds is not None else None
 
 
-def _longest_silent(connections: Any, new: Connection) -> Connection:  # noqa: ANN401 - a set of uvicorn's protocols
+def _longest_idle(connections: Any, new: LimitedConnection) -> LimitedConnection:  # noqa: ANN401 - a set of uvicorn's protocols
     """The connection that has waited longest without a request; the new one where all others are being answered."""
-    silent = [each for each in connections if isinstance(each, Connection) and each._silent_since is not None]
+    silent = [each for each in connections if isinstance(each, LimitedConnection) and each._silent_since is not None]
     return min(silent, key=lambda each: each._silent_since or 0.0, default=new)

@@ -12,24 +12,25 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from refresh_api.model import Model
-from refresh_page.i18n.words import Words, language_of
+from refresh_page.i18n.words import Locale, language_of
 from refresh_page.kube.models import Ref, Refresh
-from refresh_page.kube.store import Board
-from refresh_page.runlog.history import History
+from refresh_page.kube.store import Store
+from refresh_page.runlog.history import RunLogReader
+from refresh_page.runlog.models import RunLogState
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.refresh import detail_of
 from refresh_page.views.run import is_known, run_view
-from refresh_page.web.memo import Latest
-from refresh_page.web.sse import Streams
-from refresh_page.web.templates import Pages
+from refresh_page.web.memo import Memo
+from refresh_page.web.sse import SseStreams
+from refresh_page.web.templates import Templates
 
-SHOWN: Final = 100
+PAGE_SIZE: Final = 100
 """Refreshes on one page of the overview."""
 _MINUTE: Final = 60
-_SOON: Final = 5
+_RUN_LOG_POLL: Final = 5
 """Seconds: how often a run under way is looked at in the log tables."""
-_AS_THEY_ARE: Final = frozenset({"text/plain", "application/json"})
-_BOXED: Final = (
+_INLINE_TYPES: Final = frozenset({"text/plain", "application/json"})
+_SANDBOX: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
@@ -37,30 +38,30 @@ _BOXED: Final = (
 
 
 @dataclass(frozen=True)
-class Site:
+class Handlers:
     """What the addresses answer from."""
 
-    board: Board
-    history: History
-    pages: Pages
-    streams: Streams
+    store: Store
+    run_log: RunLogReader
+    templates: Templates
+    streams: SseStreams
     now: Callable[[], datetime]
     """To the second."""
-    overviews: Latest[Overview] = field(default_factory=Latest)
-    texts: Latest[bytes] = field(default_factory=Latest)
+    overview_memo: Memo[Overview] = field(default_factory=Memo)
+    json_memo: Memo[bytes] = field(default_factory=Memo)
 
     async def overview(self, request: Request) -> Response:
         """Every refresh."""
         if _wants_events(request):
-            return self.streams.of(self._overview_version)
+            return self.streams.open(self._overview_version)
         search = request.query_params.get("q", "").strip()[:100]
-        moment = self.board.version, self.now()
-        shown = self.overviews.get(moment, search, lambda: self._found(search))
+        moment = self.store.version, self.now()
+        shown = self.overview_memo.get(moment, search, lambda: self._search(search))
         if _wants_json(request):
-            return Response(self.texts.get(moment, search, lambda: to_json(shown, by_alias=True)), media_type="application/json")
-        last = max(1, -(-len(shown.refreshes) // SHOWN))
+            return Response(self.json_memo.get(moment, search, lambda: to_json(shown, by_alias=True)), media_type="application/json")
+        last = max(1, -(-len(shown.refreshes) // PAGE_SIZE))
         page = min(last, max(1, _number(request.query_params.get("page", "1"))))
-        lines = shown.refreshes[(page - 1) * SHOWN : page * SHOWN]
+        lines = shown.refreshes[(page - 1) * PAGE_SIZE : page * PAGE_SIZE]
         namespaces = {each.namespace for each in shown.refreshes}
         values = {"overview": shown, "lines": lines, "page": page, "last": last, "search": search, "namespaces": namespaces}
         return self._html(request, "overview.html", self._overview_version(), values)
@@ -69,12 +70,12 @@ class Site:
         """One refresh."""
         ref = _ref(request)
         if _wants_events(request):
-            return self.streams.of(lambda: self._version(ref))
-        refresh = self.board.get(ref)
+            return self.streams.open(lambda: self._version(ref))
+        refresh = self.store.get(ref)
         if refresh is None:
-            return self._unknown(request)
-        past = await self.history.of_refresh(ref)
-        detail = detail_of(refresh, past.found, past.log, self.now())
+            return self._not_found(request)
+        past = await self.run_log.refresh_rows(ref)
+        detail = detail_of(refresh, past.value, past.state, self.now())
         if _wants_json(request):
             return _json(detail)
         return self._html(request, "refresh.html", self._version(ref), {"detail": detail, **self._around()})
@@ -83,12 +84,12 @@ class Site:
         """One run; also of a refresh that is gone, as long as the log tables keep it."""
         ref, run = _ref(request), str(request.path_params["run"])
         if _wants_events(request):
-            return self.streams.of(lambda: self._version(ref, run))
-        refresh = self.board.get(ref)
-        rows, files = await self.history.of_run(ref, run)
-        if rows.found is None and not is_known(refresh, run):
-            return self._unknown(request, away=rows.log == "Away")
-        view = run_view(ref, run, refresh, rows.found, rows.log, self.now(), files)
+            return self.streams.open(lambda: self._version(ref, run))
+        refresh = self.store.get(ref)
+        rows, files = await self.run_log.run_rows(ref, run)
+        if rows.value is None and not is_known(refresh, run):
+            return self._not_found(request, away=rows.state is RunLogState.UNAVAILABLE)
+        view = run_view(ref, run, refresh, rows.value, rows.state, self.now(), files)
         if _wants_json(request):
             return _json(view)
         return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._around()})
@@ -96,13 +97,13 @@ class Site:
     async def artifact(self, request: Request) -> Response:
         """A file that a run left."""
         name = str(request.path_params["file"])
-        answer = await self.history.content(_ref(request), str(request.path_params["run"]), name)
-        if answer.found is None:
-            return self._unknown(request, away=answer.log == "Away")
-        content, media_type = answer.found.content, answer.found.media_type.partition(";")[0].strip()
+        answer = await self.run_log.content(_ref(request), str(request.path_params["run"]), name)
+        if answer.value is None:
+            return self._not_found(request, away=answer.state is RunLogState.UNAVAILABLE)
+        content, media_type = answer.value.content, answer.value.media_type.partition(";")[0].strip()
         if media_type == "text/html":
-            return Response(content, headers={"Content-Security-Policy": _BOXED}, media_type="text/html")
-        if media_type in _AS_THEY_ARE:
+            return Response(content, headers={"Content-Security-Policy": _SANDBOX}, media_type="text/html")
+        if media_type in _INLINE_TYPES:
             return Response(content, headers={"Content-Security-Policy": "sandbox; default-src 'none'"}, media_type=media_type)
         return Response(content, headers={"Content-Disposition": "attachment"}, media_type="application/octet-stream")
 
@@ -112,22 +113,22 @@ class Site:
 
     async def ready(self, _request: Request) -> Response:
         """Whether everything was listed once."""
-        done = self.board.is_complete
+        done = self.store.is_synced
         return PlainTextResponse("ok" if done else "the API server has not answered yet", status_code=200 if done else 503)
 
     async def missing(self, request: Request, _error: Exception) -> Response:
         """No such address."""
-        return self._unknown(request)
+        return self._not_found(request)
 
-    def _found(self, search: str) -> Overview:
+    def _search(self, search: str) -> Overview:
         """The refreshes whose namespace, name or title holds the search."""
-        silent, wanted = self.board.silent_since, search.lower()
-        refreshes = [each for each in self.board.all() if wanted in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
-        return overview_of(refreshes, self.board.is_complete, silent[0] if silent else None, self.now())
+        silent, wanted = self.store.unreachable_since, search.lower()
+        refreshes = [each for each in self.store.all() if wanted in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
+        return overview_of(refreshes, self.store.is_synced, silent[0] if silent else None, self.now())
 
-    def _unknown(self, request: Request, away: bool = False) -> Response:
+    def _not_found(self, request: Request, away: bool = False) -> Response:
         """What is not there, or can't be known now; that may pass, so it is told apart."""
-        status = 503 if away or not self.board.is_complete else 404
+        status = 503 if away or not self.store.is_synced else 404
         if _wants_json(request):
             return Response(
                 to_json({"error": "it can't be known now" if status == 503 else "not found"}), status, media_type="application/json"
@@ -135,24 +136,24 @@ class Site:
         return self._html(request, "missing.html", "", {"what": request.url.path, "status": status}, status)
 
     def _around(self) -> Mapping[str, object]:
-        silent = self.board.silent_since
-        return {"silent_since": silent[0] if silent else None}
+        silent = self.store.unreachable_since
+        return {"unreachable_since": silent[0] if silent else None}
 
     def _overview_version(self) -> str:
-        return f"{self.board.version}.{self._every(_MINUTE)}"
+        return f"{self.store.version}.{self._tick(_MINUTE)}"
 
     def _version(self, ref: Ref, run: str = "") -> str:
         """What changes when a page should be looked at anew: by the cluster, by the clock, by the log while a run is under way."""
-        refresh = self.board.get(ref)
-        under_way = self.history.is_there and _is_active(refresh, run)
-        return f"{self.board.version_of(ref)}.{self._every(_SOON if under_way else _MINUTE)}"
+        refresh = self.store.get(ref)
+        under_way = self.run_log.is_configured and _is_active(refresh, run)
+        return f"{self.store.version_of(ref)}.{self._tick(_RUN_LOG_POLL if under_way else _MINUTE)}"
 
-    def _every(self, seconds: int) -> int:
+    def _tick(self, seconds: int) -> int:
         return int(self.now().timestamp()) // seconds
 
     def _html(self, request: Request, template: str, version: str, values: Mapping[str, object], status: int = 200) -> Response:
-        words = Words(language_of(request.headers.get("accept-language", "")), self.now())
-        text = self.pages.render(template, words, version, **values)
+        words = Locale(language_of(request.headers.get("accept-language", "")), self.now())
+        text = self.templates.render(template, words, version, **values)
         return Response(text, status, {"Content-Language": words.language}, "text/html; charset=utf-8")
 
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Hashable
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
-_MOST: Final = 4
+_MAX_ENTRIES: Final = 4
 """Each is as large as everything that is shown, and whoever asks chooses how many there are."""
 
 
-class Latest(Generic[T]):
+class Memo(Generic[T]):
     """Answers of one moment; all are forgotten when the next one comes."""
 
     def __init__(self) -> None:
@@ -17,7 +17,7 @@ class Latest(Generic[T]):
 
     def get(self, moment: Hashable, key: Hashable, make: Callable[[], T]) -> T:
         """Return the answer of this moment, made where there is none yet."""
-        if moment != self._moment or len(self._answers) >= _MOST:
+        if moment != self._moment or len(self._answers) >= _MAX_ENTRIES:
             self._moment, self._answers = moment, {}
         if key not in self._answers:
             self._answers[key] = make()

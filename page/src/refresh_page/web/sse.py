@@ -6,27 +6,27 @@ from typing import Final
 
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 
-from refresh_page.kube.store import Board
+from refresh_page.kube.store import Store
 
-LONGEST: Final = 200
+MAX_STREAMS: Final = 200
 """Open pages that are told of changes at the same time; the others ask every half minute."""
-_SIGN_OF_LIFE: Final = 5.0
+_POLL_SECONDS: Final = 5.0
 """Seconds between two looks where the cluster tells nothing: what only the clock or the log tables change shows then."""
-_PAUSE: Final = 1.0
+_MIN_INTERVAL: Final = 1.0
 """Seconds between two events at least: a thousand refreshes change more often than anybody reads."""
 
 
-class Streams:
+class SseStreams:
     """The open pages."""
 
-    def __init__(self, board: Board, sign_of_life: float = _SIGN_OF_LIFE) -> None:
-        self._board = board
-        self._sign_of_life = sign_of_life
+    def __init__(self, store: Store, poll_seconds: float = _POLL_SECONDS) -> None:
+        self._store = store
+        self._poll_seconds = poll_seconds
         self._open = 0
 
-    def of(self, version: Callable[[], str]) -> Response:
+    def open(self, version: Callable[[], str]) -> Response:
         """Return events with the version, whenever it has changed; 503 where too many pages are open."""
-        if self._open >= LONGEST:
+        if self._open >= MAX_STREAMS:
             return PlainTextResponse("too many open pages", status_code=503, headers={"Retry-After": "30"})
         return StreamingResponse(self._events(version), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -39,7 +39,7 @@ class Streams:
                 if version() != told:
                     told = version()
                     yield f"data: {told}\n\n"
-                    await asyncio.sleep(_PAUSE)
+                    await asyncio.sleep(_MIN_INTERVAL)
                 elif not await self._changes():
                     yield ": alive\n\n"
         finally:
@@ -47,8 +47,8 @@ class Streams:
 
     async def _changes(self) -> bool:
         try:
-            async with asyncio.timeout(self._sign_of_life):
-                await self._board.change()
+            async with asyncio.timeout(self._poll_seconds):
+                await self._store.wait_for_change()
         except TimeoutError:
             return False
         return True

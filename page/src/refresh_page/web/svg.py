@@ -11,7 +11,7 @@ from typing import Final
 WIDTH: Final = 600.0
 HEIGHT: Final = 100.0
 _GAP: Final = 2.0
-_WIDEST: Final = 26.0
+_MAX_BAR: Final = 26.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Bars:
+class BarPlot:
     """A plot of bars, with a line at what is usual."""
 
     bars: tuple[Bar, ...]
@@ -47,21 +47,21 @@ class Bars:
     """The value at the upper end."""
 
 
-def bars(points: Sequence[Point], usual: float | None = None) -> Bars:
+def bar_plot(points: Sequence[Point], usual: float | None = None) -> BarPlot:
     """Return bars from zero, newest at the right end."""
     top = max([1e-9, *(point.value or 0.0 for point in points), *([usual] if usual else [])])
-    room = min(WIDTH / max(1, len(points)), _WIDEST)
+    room = min(WIDTH / max(1, len(points)), _MAX_BAR)
     start = WIDTH - room * len(points)
     found = []
     for number, point in enumerate(points):
         if point.value is not None:
             height = max(1.5, point.value / top * (HEIGHT - 4))
             found.append(Bar(_round(start + number * room + _GAP / 2), _round(HEIGHT - height), _round(room - _GAP), _round(height), point))
-    return Bars(tuple(found), None if usual is None else _round(HEIGHT - usual / top * (HEIGHT - 4)), top)
+    return BarPlot(tuple(found), None if usual is None else _round(HEIGHT - usual / top * (HEIGHT - 4)), top)
 
 
 @dataclass(frozen=True)
-class Line:
+class LinePlot:
     """A plot of one line."""
 
     path: str
@@ -72,7 +72,7 @@ class Line:
     high: float
 
 
-def line(points: Sequence[Point], floor: float | None = None) -> Line:
+def line_plot(points: Sequence[Point], floor: float | None = None) -> LinePlot:
     """Return a line through the points, newest at the right end; its scale begins at `floor`, or a little below the lowest value."""
     values = [point.value for point in points if point.value is not None]
     high = max(values, default=1.0)
@@ -88,7 +88,7 @@ def line(points: Sequence[Point], floor: float | None = None) -> Line:
         path.append(f"{pen}{x} {y}")
         dots.append(Bar(x, y, _round(step), 0.0, point))
         pen = "L"
-    return Line("".join(path), tuple(dots), low, high)
+    return LinePlot("".join(path), tuple(dots), low, high)
 
 
 def _round(number: float) -> float:

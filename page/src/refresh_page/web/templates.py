@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from refresh_api.model import time_text
 from refresh_api.plain import plain
-from refresh_page.i18n.words import Words
-from refresh_page.web.charts import Drawings
+from refresh_page.i18n.words import Locale
+from refresh_page.web.charts import Charts
 
 SIGNS: Final[Mapping[str, str]] = {"good": "✓", "warn": "⚠", "bad": "✗", "none": "–"}
 _SHOWN_AS: Final = {
@@ -32,14 +32,14 @@ class _Tones(dict[str, str]):
 TONES: Final[Mapping[str, str]] = _Tones({name: tone for tone, names in _SHOWN_AS.items() for name in names.split()})
 
 
-def _shown(value: object) -> object:
+def _finalize(value: object) -> object:
     """What a template puts out: our own markup as it is, all else without anything hidden in it."""
     if value is None:
         raise ValueError("a template puts out what is not there")
     return value if isinstance(value, Markup) else plain(str(value))
 
 
-class Pages:
+class Templates:
     """The templates."""
 
     def __init__(self, base_path: str) -> None:
@@ -48,13 +48,13 @@ class Pages:
             loader=PackageLoader("refresh_page"),
             autoescape=True,
             undefined=StrictUndefined,
-            finalize=_shown,
+            finalize=_finalize,
             trim_blocks=True,
             lstrip_blocks=True,
         )
         self._environment.globals.update(signs=SIGNS, tones=TONES)
 
-    def render(self, template: str, words: Words, version: str, /, **values: object) -> str:
+    def render(self, template: str, words: Locale, version: str, /, **values: object) -> str:
         """Return a page; `version` is what its live updates compare."""
 
         def url(path: str) -> str:
@@ -64,8 +64,8 @@ class Pages:
             shown = time_text(moment), words.moment(moment), words.distance(moment)
             return Markup('<time datetime="{}" title="{}">{}</time>').format(*shown)
 
-        def draw(refresh: str) -> Drawings:
-            return Drawings(words, lambda run: url(f"{refresh}/runs/{run}"))
+        def draw(refresh: str) -> Charts:
+            return Charts(words, lambda run: url(f"{refresh}/runs/{run}"))
 
         made = self._environment.get_template(template)
         return made.render(
