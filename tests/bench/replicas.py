@@ -32,7 +32,7 @@ from refresh_runner.postgres.snapshot_holder import HeldSnapshot
 from refresh_runner.publish.transaction import publish, tidy
 from support.eventually import eventually
 from support.laptop import ROOT, say
-from support.runs import warehouse
+from support.runner_harness import warehouse_connection
 from support.standby import Pair, pair
 
 KINDS: Final = ("slow", "slow", "slow", "slow", "statement", "repeatable")
@@ -138,7 +138,7 @@ def measured(servers: Pair, case: Case, chosen: argparse.Namespace, samples: Sam
         servers.let(hot_standby_feedback="on" if case.feedback else "off")
         eventually(lambda: _feedback(holder) == case.feedback, 30)
         servers.caught_up()
-        with warehouse(servers.primary.env) as door, readers(servers.standby.dsn, chosen.query) as reading:
+        with warehouse_connection(servers.primary.env) as door, readers(servers.standby.dsn, chosen.query) as reading:
             for generation in range(1, chosen.publishes + 1):
                 snapshot = HeldSnapshot(door, case.vacuum)
                 snapshot.take()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refresh_runner.postgres.advisory_lock import NAMESPACE
 from support.eventually import eventually
-from support.runs import Bench, Json, Ran, write_project
+from support.runner_harness import Json, RunnerHarness, RunResult, write_project
 from support.webserver import WebServer
 
 STEPS = ("sources", "staging", "facts", "marts", "tests", "validation", "cache")
@@ -80,20 +80,20 @@ def write_slow_project(folder: Path) -> None:
 class Scene:
     """One warehouse and its refresh, from fault to fault."""
 
-    bench: Bench
+    runner: RunnerHarness
     web: WebServer
     generation: int = 0
 
     def prepare(self) -> None:
         """Sources, and marts of a first generation."""
-        self.bench.reset()
-        self.bench.database.run(_SOURCES)
+        self.runner.reset()
+        self.runner.database.run(_SOURCES)
         self.next_generation()
-        assert self.bench.run(self.spec()).code == 0
+        assert self.runner.run(self.spec()).code == 0
 
     def spec(self, **changes: object) -> Json:
         """Return the refresh; no step is tried twice within an attempt, unless a test says so."""
-        spec = self.bench.spec(lock={"onHeld": "Wait", "wait": "60s"}, timeout="90s")
+        spec = self.runner.spec(lock={"onHeld": "Wait", "wait": "60s"}, timeout="90s")
         layers = [{**layer, "retries": 0} for layer in spec["layers"]]
         marts = [*spec["validation"]["marts"], {"relation": "src.lent", "keys": ["nap"]}]
         tests = {"select": ["tag:P2"], "retries": 0, "onFailure": "Fail"}
@@ -102,35 +102,35 @@ class Scene:
     def next_generation(self) -> None:
         """Change every row of the sources."""
         self.generation += 1
-        self.bench.database.run(f"update src.generation set n = {self.generation}")
+        self.runner.database.run(f"update src.generation set n = {self.generation}")
 
     def pause(self, step: str, seconds: float = _LONG) -> None:
         """Have a step take long."""
         if step == "cache":
             self.web.slow.add(SLOW_ENDPOINT)
         else:
-            self.bench.database.run(f"insert into src.pauses values ('{step}', {seconds})")
+            self.runner.database.run(f"insert into src.pauses values ('{step}', {seconds})")
 
     def spill(self, step: str, rows: int) -> None:
         """Have a step write so many rows to the disk, 14 bytes each, and sort them."""
-        self.bench.database.run(f"insert into src.spills values ('{step}', {rows})")
+        self.runner.database.run(f"insert into src.spills values ('{step}', {rows})")
 
     def wake(self) -> None:
         """Nothing takes long any more."""
         self.web.slow.discard(SLOW_ENDPOINT)
-        self.bench.database.run("delete from src.pauses; delete from src.spills")
+        self.runner.database.run("delete from src.pauses; delete from src.spills")
 
     def start_until(self, step: str, run: str, seconds: float = _LONG, **changes: object) -> subprocess.Popen[str]:
         """Start a run as a process of its own; it is in this step when it is returned: its query runs, or its call is answered slowly."""
         self.pause(step, seconds)
         asked = len(self.web.asked)
-        process = self.bench.start(self.spec(**changes), RUN_ID=run)
+        process = self.runner.start_process(self.spec(**changes), RUN_ID=run)
         marker = {"sources": '"arrivees"', "validation": '"lent"', "commit": "commit"}.get(step, f"in {step} ")
 
         def in_step() -> bool:
             if process.poll() is not None:
                 raise RuntimeError(f"it ended before it was in {step}: {process.communicate()[0]}")
-            return len(self.web.asked) > asked if step == "cache" else bool(self.bench.queries(marker))
+            return len(self.web.asked) > asked if step == "cache" else bool(self.runner.running_queries(marker))
 
         def end() -> str:
             process.kill()
@@ -139,11 +139,11 @@ class Scene:
         eventually(in_step, within=90, context=end)
         return process
 
-    def again(self, run: str, failures: int = 1) -> Ran:
+    def again(self, run: str, failures: int = 1) -> RunResult:
         """Run a further attempt."""
-        return self.bench.run(self.spec(), failures, RUN_ID=run)
+        return self.runner.run(self.spec(), failures, RUN_ID=run)
 
-    def assert_it_goes_on(self, run: str, failures: int = 1) -> Ran:
+    def assert_it_goes_on(self, run: str, failures: int = 1) -> RunResult:
         """A further attempt finds nothing in its way, publishes, and leaves all well; returns it."""
         self.wake()
         again = self.again(run, failures)
@@ -155,18 +155,18 @@ class Scene:
     def nobody_is_at_work(self) -> None:
         """No session of a run is there, and nobody holds the warehouse."""
         ours = "select pid, query from pg_stat_activity where application_name like 'petit-%' or application_name like 'fault-%'"
-        eventually(lambda: self.bench.database.rows(ours) == [], within=6, context=lambda: str(self.bench.database.rows(ours)))
+        eventually(lambda: self.runner.database.rows(ours) == [], within=6, context=lambda: str(self.runner.database.rows(ours)))
         locks = f"select pid from pg_locks where locktype = 'advisory' and classid in ({NAMESPACE}, {NAMESPACE + 1})"
-        assert self.bench.database.rows(locks) == []
+        assert self.runner.database.rows(locks) == []
 
     def live(self) -> set[object]:
         """Return the generations that readers see, in one snapshot of both marts."""
         query = "select generation from dwh_marts.mart_a union select generation from dwh_marts.mart_b"
-        return {row[0] for row in self.bench.database.rows(query)}
+        return {row[0] for row in self.runner.database.rows(query)}
 
     def outcome(self, run: str) -> tuple[object, ...]:
         """Return what dbt_refresh_run says of a run."""
-        (found,) = self.bench.database.rows(f"select phase, outcome, reason from dbt_refresh_run where run_id = '{run}'")
+        (found,) = self.runner.database.rows(f"select phase, outcome, reason from dbt_refresh_run where run_id = '{run}'")
         return found
 
     def assert_all_well_after(self, run: str, rows: int) -> None:
@@ -177,13 +177,13 @@ class Scene:
         self.nobody_is_at_work()
         left = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
             where n.nspname like '%\\_\\_next' or n.nspname like '%\\_\\_replaced' or c.relname like '%\\_\\_dbt\\_%'"""
-        assert self.bench.database.rows(left) == []
+        assert self.runner.database.rows(left) == []
         assert len(self.live()) == 1
-        assert len(self.bench.database.rows(f"select 1 from dbt_refresh_log where run_id = '{run}'")) == rows
+        assert len(self.runner.database.rows(f"select 1 from dbt_refresh_log where run_id = '{run}'")) == rows
         assert self.outcome(run)[0] == "Finished"
         self.wake()
         self.next_generation()
-        ran = self.bench.run(self.spec())
+        ran = self.runner.run(self.spec())
         assert ran.code == 0, ran.output
         assert self.live() == {self.generation}
-        assert self.bench.database.rows(left) == []
+        assert self.runner.database.rows(left) == []

@@ -9,7 +9,7 @@ from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 from support.scene import Scene, write_slow_project
 from support.webserver import WebServer
 
@@ -23,7 +23,7 @@ def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
     write_slow_project(place / "project")
     read_ahead(place / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     with WebServer() as web:
-        scene = Scene(Bench(place, place / "project", create_database(postgres, "fautes"), api=web.url), web)
+        scene = Scene(RunnerHarness(place, place / "project", create_database(postgres, "fautes"), api=web.url), web)
         scene.prepare()
         yield scene
 
@@ -31,7 +31,7 @@ def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def scene(stage: Scene) -> Scene:
     """The same, with the next generation of sources and nothing that holds a step up."""
-    stage.bench.database.server.start_again()
+    stage.runner.database.server.start_again()
     stage.wake()
     stage.next_generation()
     return stage

@@ -15,18 +15,18 @@ from support.scene import SLOW_COMMIT, Scene
 @pytest.fixture
 def slow(scene: Scene) -> Iterator[Scene]:
     """The scene, whose publishing can take long in its very last statement."""
-    scene.bench.database.run(SLOW_COMMIT)
+    scene.runner.database.run(SLOW_COMMIT)
     scene.next_generation()
     yield scene
-    scene.bench.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
+    scene.runner.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
 
 
 def assert_the_one_before_is_kept(scene: Scene, before: set[object]) -> None:
     """However often the run published: a roll-back brings back what was live before it, and publishing goes on afterwards."""
-    back = scene.bench.run(scene.spec(), mode="rollback")
+    back = scene.runner.run(scene.spec(), mode="rollback")
     assert back.code == 0, back.output
     assert scene.live() == before
-    assert scene.bench.run(scene.spec(), mode="resume").code == 0
+    assert scene.runner.run(scene.spec(), mode="resume").code == 0
 
 
 def test_sigterm(slow: Scene, run: str) -> None:
@@ -34,11 +34,15 @@ def test_sigterm(slow: Scene, run: str) -> None:
     before = slow.live()
     process = slow.start_until("commit", run, 3)
     process.send_signal(signal.SIGTERM)
-    ran = slow.bench.finish(process)
+    ran = slow.runner.wait_for_exit(process)
     assert slow.live() == {slow.generation} != before
-    assert ran.words is not None
-    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED), ran.output
-    assert ran.words.message == "ended from outside after 6/7 validation"
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
+        ExitCode.INTERRUPTED,
+        RunPhase.INTERRUPTED,
+        Reason.INTERRUPTED,
+    ), ran.output
+    assert ran.termination_message.message == "ended from outside after 6/7 validation"
     assert "6/7 validation Succeeded" in ran.messages
     slow.wake()
     again = slow.again(run, failures=0)
@@ -51,10 +55,10 @@ def test_deadline(slow: Scene, run: str) -> None:
     """The run has failed, since the API was not called, and says that its data are live."""
     before = slow.live()
     slow.pause("commit", 14)
-    ran = slow.bench.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
-    assert ran.words is not None
-    assert (ran.words.outcome, ran.words.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
-    assert ran.words.message == "not done within 12s: ended after 6/7 validation"
+    ran = slow.runner.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
+    assert ran.termination_message is not None
+    assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
+    assert ran.termination_message.message == "not done within 12s: ended after 6/7 validation"
     assert slow.live() == {slow.generation} != before
     slow.wake()
     assert_the_one_before_is_kept(slow, before)
@@ -82,10 +86,10 @@ def test_postgresql_stopped_and_started(slow: Scene, run: str) -> None:
     """What was not committed is not there: readers see the data of before, whole."""
     before = slow.live()
     process = slow.start_until("commit", run, 20)
-    server = slow.bench.database.server
+    server = slow.runner.database.server
     server.stop("immediate")
     server.start_again()
-    ran = slow.bench.finish(process, within=60)
+    ran = slow.runner.wait_for_exit(process, within=60)
     assert ran.code == ExitCode.RETRY, ran.output
     assert slow.live() == before
     slow.wake()

@@ -15,7 +15,7 @@ from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
 from refresh_examples.unprivileged import account_for
 from support.postgres import Database
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 from support.scene import LABELS, SLOW_COMMIT, Scene
 
 TOO_MANY = 6_000_000
@@ -32,7 +32,7 @@ def small_disk(stage: Scene) -> Iterator[Database]:
     options = f"size=48m,mode=755,uid={account.uid},gid={account.gid}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
     place.parent.chmod(place.parent.stat().st_mode | 0o011)
-    server = stage.bench.database.server
+    server = stage.runner.database.server
     server.start_again()
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         try:
@@ -49,9 +49,9 @@ def small_disk(stage: Scene) -> Iterator[Database]:
 @pytest.fixture(scope="module")
 def small_stage(stage: Scene, small_disk: Database, tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """A scene of its own on the small disk."""
-    scene = Scene(Bench(tmp_path_factory.mktemp("small"), stage.bench.project, small_disk, api=stage.web.url), stage.web)
+    scene = Scene(RunnerHarness(tmp_path_factory.mktemp("small"), stage.runner.project, small_disk, api=stage.web.url), stage.web)
     scene.prepare()
-    scene.bench.database.run(SLOW_COMMIT)
+    scene.runner.database.run(SLOW_COMMIT)
     return scene
 
 
@@ -77,13 +77,13 @@ def fill(database: Database) -> None:
 
 def test_by_others(cramped: Scene, run: str):
     """It was full before: there is no room for a table."""
-    database = cramped.bench.database
+    database = cramped.runner.database
     database.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
     fill(database)
-    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
-    assert ran.words is not None, ran.output
-    assert (ran.code, ran.words.reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
-    assert "No space left on device" in (ran.words.message or "")
+    ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
+    assert ran.termination_message is not None, ran.output
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
+    assert "No space left on device" in (ran.termination_message.message or "")
     assert cramped.live() == {cramped.generation - 1}
     database.run("drop schema ballast cascade; delete from src.lignes where id > 100")
     cramped.assert_it_goes_on(run)
@@ -105,10 +105,10 @@ def test_by_what_the_step_writes(cramped: Scene, run: str, step: str, reason: Re
     """What it sorts finds no room, in the very commit that publishes too: readers see the data of before."""
     before = cramped.live()
     cramped.spill(step, TOO_MANY)
-    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
-    assert ran.words is not None, ran.output
-    assert (ran.code, ran.words.reason) == (ExitCode.RETRY, reason), ran.output
-    assert "No space left on device" in (ran.words.message or "")
+    ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
+    assert ran.termination_message is not None, ran.output
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, reason), ran.output
+    assert "No space left on device" in (ran.termination_message.message or "")
     assert cramped.live() == before
     cramped.assert_it_goes_on(run)
 
@@ -117,7 +117,7 @@ def test_a_disk_with_room(cramped: Scene, run: str):
     """The positive control: the same sort, of fewer rows, in each step: it is written to the disk as well, and fits."""
     for step in (*LABELS, "commit"):
         cramped.spill(step, TOO_MANY // 6)
-    ran = cramped.bench.run(cramped.spec(), RUN_ID=run)
+    ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
     assert ran.code == 0, ran.output
     assert cramped.live() == {cramped.generation}
     cramped.assert_all_well_after(run, rows=1)

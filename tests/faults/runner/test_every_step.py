@@ -28,13 +28,17 @@ def test_sigterm(scene: Scene, run: str, step: str):
     process = scene.start_until(step, run)
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
-    ran = scene.bench.finish(process)
+    ran = scene.runner.wait_for_exit(process)
     assert time.monotonic() - started < 10
-    assert ran.words is not None
-    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, Reason.INTERRUPTED)
-    assert ran.words.message == f"ended from outside during {LABELS[step]}"
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
+        ExitCode.INTERRUPTED,
+        RunPhase.INTERRUPTED,
+        Reason.INTERRUPTED,
+    )
+    assert ran.termination_message.message == f"ended from outside during {LABELS[step]}"
     assert scene.outcome(run) == ("Interrupted", None, "Interrupted")
-    noted = scene.bench.database.rows(
+    noted = scene.runner.database.rows(
         f"select success, notes like '%(ended from outside during %)' from dbt_refresh_log where run_id = '{run}'"
     )
     assert noted == [(False, True)]
@@ -61,15 +65,15 @@ def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
     """In the midst of a query, or of a call of the API: the attempt ends, another one is worth it, and nothing is half published."""
     before = scene.live()
     process = scene.start_until(step, run)
-    server = scene.bench.database.server
+    server = scene.runner.database.server
     server.stop("immediate")
     assert server.pid is None
     server.start_again()
-    ran = scene.bench.finish(process, within=60)
-    assert ran.words is not None
-    assert (ran.code, ran.words.phase) == (ExitCode.RETRY, RunPhase.RETRYING), ran.output
+    ran = scene.runner.wait_for_exit(process, within=60)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.phase) == (ExitCode.RETRY, RunPhase.RETRYING), ran.output
     lost = {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
-    assert ran.words.reason in lost | {Reason.SOURCES_STALE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
+    assert ran.termination_message.reason in lost | {Reason.SOURCES_STALE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
     assert scene.live() == ({scene.generation} if step == "cache" else before)
     scene.assert_it_goes_on(run)
 
@@ -80,10 +84,10 @@ def test_deadline(scene: Scene, run: str, step: str):
     before = scene.live()
     scene.pause(step, 60)
     spec = scene.spec(timeout="12s")
-    ran = scene.bench.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
-    assert ran.words is not None
-    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
-    assert ran.words.message == f"not done within 12s: ended during {LABELS[step]}"
+    ran = scene.runner.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
+    assert ran.termination_message.message == f"not done within 12s: ended during {LABELS[step]}"
     assert scene.live() == ({scene.generation} if step == "cache" else before)
     assert scene.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
     scene.assert_all_well_after(run, rows=1)
@@ -107,12 +111,12 @@ def test_statement_time_out(scene: Scene, run: str, step: str):
     spec = scene.spec()
     for part in (spec["sources"], *spec["layers"], spec["tests"]):
         part["timeout"] = "6s"
-    ran = scene.bench.run(spec, 2, RUN_ID=run)
-    assert ran.words is not None
+    ran = scene.runner.run(spec, 2, RUN_ID=run)
+    assert ran.termination_message is not None
     assert ran.code == ExitCode.FAILED, ran.output
-    assert ran.words.reason is TIMED[step]
+    assert ran.termination_message.reason is TIMED[step]
     # On a machine that is too busy for PostgreSQL to begin in time, the runner's own time-out, three seconds later, comes first.
-    said = ran.words.message or ""
+    said = ran.termination_message.message or ""
     assert "canceling statement due to statement timeout" in said or "not done within 6s" in said
     assert scene.live() == before
     scene.assert_all_well_after(run, rows=1)
@@ -125,10 +129,10 @@ def test_connection_cut(scene: Scene, run: str, step: str):
     for part in (*spec["layers"], spec["tests"]):
         part["retries"] = 1
     process = scene.start_until(step, run, layers=spec["layers"], tests=spec["tests"])
-    ((pid, _), *_) = scene.bench.queries(f"in {step} ")
+    ((pid, _), *_) = scene.runner.running_queries(f"in {step} ")
     scene.wake()
-    assert scene.bench.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
-    ran = scene.bench.finish(process, within=60)
+    assert scene.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = scene.runner.wait_for_exit(process, within=60)
     assert ran.code == 0, ran.output
     assert " tried again: " in ran.messages
     assert scene.live() == {scene.generation}
@@ -140,11 +144,15 @@ def test_connection_cut_while_sources_are_asked(scene: Scene, run: str, on_stale
     """Nobody knows how old they are: that is no reason to skip the run or to fail it for good, but to ask again."""
     before = scene.live()
     process = scene.start_until("sources", run, sources={"onStale": on_stale})
-    ((pid, _), *_) = scene.bench.queries('"arrivees"')
-    assert scene.bench.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
-    ran = scene.bench.finish(process, within=60)
-    assert ran.words is not None
-    assert (ran.code, ran.words.phase, ran.words.reason) == (ExitCode.RETRY, RunPhase.RETRYING, Reason.SOURCES_STALE), ran.output
+    ((pid, _), *_) = scene.runner.running_queries('"arrivees"')
+    assert scene.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = scene.runner.wait_for_exit(process, within=60)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
+        ExitCode.RETRY,
+        RunPhase.RETRYING,
+        Reason.SOURCES_STALE,
+    ), ran.output
     assert scene.live() == before
     assert_it_goes_on(scene, run, "sources", failures=1)
 
@@ -155,11 +163,11 @@ def test_lock_lost(scene: Scene, run: str, step: str):
     before = scene.live()
     process = scene.start_until(step, run)
     holder = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
-    assert scene.bench.database.rows(holder) == [(True,)]
-    ran = scene.bench.finish(process, within=40)
-    assert ran.words is not None
+    assert scene.runner.database.rows(holder) == [(True,)]
+    ran = scene.runner.wait_for_exit(process, within=40)
+    assert ran.termination_message is not None
     assert ran.code == ExitCode.RETRY, ran.output
-    assert ran.words.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
+    assert ran.termination_message.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
     assert scene.live() == ({scene.generation} if step == "cache" else before)
     scene.assert_it_goes_on(run)
 
@@ -171,6 +179,6 @@ def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(scene: Scene
     process.communicate()
     scene.wake()
     scene.nobody_is_at_work()
-    assert scene.bench.run(scene.spec()).code == 0
+    assert scene.runner.run(scene.spec()).code == 0
     assert scene.outcome(run) == ("Finished", "Failed", "RunnerLost")
     scene.assert_all_well_after(run, rows=0)

@@ -11,7 +11,7 @@ import pytest
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
 from support.eventually import eventually
-from support.runs import Json, Ran
+from support.runner_harness import Json, RunResult
 from support.scene import LABELS, Scene
 
 ALL = "access exclusive"
@@ -22,8 +22,8 @@ WRITING = "exclusive"
 @contextmanager
 def locked(scene: Scene, table: str, mode: str) -> Iterator[int]:
     """Have somebody else keep a table locked; gives the number of the session."""
-    eventually(lambda: scene.bench.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
-    with psycopg.connect(scene.bench.database.dsn, application_name="somebody") as connection:
+    eventually(lambda: scene.runner.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
+    with psycopg.connect(scene.runner.database.dsn, application_name="somebody") as connection:
         connection.execute(
             psycopg.sql.SQL("lock table {} in {} mode").format(psycopg.sql.Identifier(*table.split(".")), psycopg.sql.SQL(mode))
         )
@@ -38,12 +38,12 @@ def impatient(scene: Scene) -> Json:
     return spec
 
 
-def assert_it_names(ran: Ran, reason: Reason, table: str, session: int) -> None:
+def assert_it_names(ran: RunResult, reason: Reason, table: str, session: int) -> None:
     """The message says what was waited for and whose that is, the log said it while it lasted; another attempt is worth it."""
-    assert ran.words is not None, ran.output
-    assert (ran.code, ran.words.reason) == (ExitCode.RETRY, reason), ran.output
-    assert f"{table}, held by session {session} (" in (ran.words.message or ""), ran.output
-    assert ", somebody), idle in transaction, in a transaction since 20" in (ran.words.message or "")
+    assert ran.termination_message is not None, ran.output
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, reason), ran.output
+    assert f"{table}, held by session {session} (" in (ran.termination_message.message or ""), ran.output
+    assert ", somebody), idle in transaction, in a transaction since 20" in (ran.termination_message.message or "")
 
 
 @pytest.mark.parametrize(
@@ -59,11 +59,11 @@ def test_before_the_run(scene: Scene, run: str, step: str, table: str, mode: str
     """A migration that nobody committed, or a reader who went home."""
     before = scene.live()
     with locked(scene, table, mode) as session:
-        ran = scene.bench.run(impatient(scene), RUN_ID=run)
+        ran = scene.runner.run(impatient(scene), RUN_ID=run)
         assert scene.live() == before
     assert_it_names(ran, reason, table, session)
     assert f"waits for {table}, held by session {session}" in ran.messages
-    waiting = scene.bench.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
+    waiting = scene.runner.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
     assert [name for name, message in waiting if table in str(message)] == [step]
     scene.assert_it_goes_on(run)
 
@@ -84,14 +84,16 @@ def test_in_its_midst(scene: Scene, run: str, busy: str, table: str, reason: Rea
     with locked(scene, table, ALL) as session:
         # Until a step has failed by it: the tests leave the marts there for the validation, which would wait as well.
         failed = f"select from dbt_refresh_step where run_id = '{run}' and state = 'Failed'"
-        eventually(lambda: scene.bench.database.rows(failed) or process.poll() is not None, within=90)
+        eventually(lambda: scene.runner.database.rows(failed) or process.poll() is not None, within=90)
         assert scene.live() == before
-    ran = scene.bench.finish(process, within=60)
+    ran = scene.runner.wait_for_exit(process, within=60)
     assert scene.live() == before
     assert_it_names(ran, reason, table, session)
     if reason is Reason.DEADLINE_EXCEEDED:
-        assert ran.words is not None
-        assert (ran.words.message or "").startswith(f"not done within 40s: ended during {LABELS['validation']}, which waited for {table}, ")
+        assert ran.termination_message is not None
+        assert (ran.termination_message.message or "").startswith(
+            f"not done within 40s: ended during {LABELS['validation']}, which waited for {table}, "
+        )
     scene.assert_it_goes_on(run)
 
 
@@ -101,9 +103,9 @@ def test_a_live_mart(scene: Scene, run: str, mode: str):
     before = scene.live()
     if mode is READING:
         # Of another shape than what is built, so that it must be moved.
-        scene.bench.database.run("alter table dwh_marts.mart_a add column of_before integer")
+        scene.runner.database.run("alter table dwh_marts.mart_a add column of_before integer")
     with locked(scene, "dwh_marts.mart_a", mode) as session:
-        ran = scene.bench.run(scene.spec(timeout="16s"), RUN_ID=run)
+        ran = scene.runner.run(scene.spec(timeout="16s"), RUN_ID=run)
         assert scene.live() == before
     assert_it_names(ran, Reason.PUBLISH_FAILED, "dwh_marts.mart_a", session)
     scene.assert_it_goes_on(run)
@@ -115,13 +117,15 @@ def test_what_is_free_again_is_told_no_longer(scene: Scene, run: str):
     # Its other model, so that the step goes on for a while.
     scene.pause("facts", 40)
     with locked(scene, "dwh_facts.fait_jours", ALL) as session:
-        process = scene.bench.start(scene.spec(), RUN_ID=run)
+        process = scene.runner.start_process(scene.spec(), RUN_ID=run)
         says = f"waits for dwh_facts.fait_jours, held by session {session} "
-        eventually(lambda: scene.bench.database.rows(shown) and says in str(scene.bench.database.rows(shown)), within=60)
+        eventually(lambda: scene.runner.database.rows(shown) and says in str(scene.runner.database.rows(shown)), within=60)
     running = f"{shown} and state = 'Running'"
-    eventually(lambda: scene.bench.database.rows(running) == [(None,)], within=30, context=lambda: str(scene.bench.database.rows(running)))
-    ran = scene.bench.finish(process, within=60)
+    eventually(
+        lambda: scene.runner.database.rows(running) == [(None,)], within=30, context=lambda: str(scene.runner.database.rows(running))
+    )
+    ran = scene.runner.wait_for_exit(process, within=60)
     assert ran.code == 0, ran.output
-    assert scene.bench.database.rows(shown) == [("2 models built",)]
+    assert scene.runner.database.rows(shown) == [("2 models built",)]
     assert scene.live() == {scene.generation}
     scene.assert_all_well_after(run, rows=1)

@@ -13,7 +13,7 @@ from cluster.embedded.cgroups import is_v2
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, RunPhase
 from support.eventually import eventually
-from support.runs import Ran
+from support.runner_harness import RunResult
 from support.scene import Scene
 
 CGROUPS = Path("/sys/fs/cgroup")
@@ -21,13 +21,13 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 def log(scene: Scene, run: str) -> list[tuple[object, ...]]:
     """The run's rows in the log: success and notes."""
-    return scene.bench.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
+    return scene.runner.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
 
 
-def next_run(scene: Scene) -> Ran:
+def next_run(scene: Scene) -> RunResult:
     """Another run, which finds nothing in its way."""
     scene.wake()
-    ran = scene.bench.run(scene.spec(lock={"onHeld": "Fail"}))
+    ran = scene.runner.run(scene.spec(lock={"onHeld": "Fail"}))
     assert ran.code == 0, ran.output
     assert scene.live() == {scene.generation}
     return ran
@@ -38,13 +38,13 @@ def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(scene: Scene):
     before = scene.live()
     process = scene.start_until("marts", "fault-deleted")
     process.send_signal(signal.SIGTERM)
-    ran = scene.bench.finish(process)
-    assert ran.words is not None
-    assert (ran.code, ran.words.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
+    ran = scene.runner.wait_for_exit(process)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
     scene.nobody_is_at_work()
     assert scene.live() == before
     assert log(scene, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 4/7 marts)")]
-    scene.bench.database.run("update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'")
+    scene.runner.database.run("update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'")
     assert "kept from an earlier attempt" not in next_run(scene).output
     assert scene.outcome("fault-deleted") == ("Finished", "Failed", "Interrupted")
     scene.assert_all_well_after("fault-deleted", rows=1)
@@ -58,10 +58,10 @@ def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(sc
     process = scene.start_until(step, run)
     assert scene.live() == before
     scene.wake()
-    again = scene.bench.run(scene.spec(), RUN_ID=run, POD_NAME="the-next-pod")
+    again = scene.runner.run(scene.spec(), RUN_ID=run, POD_NAME="the-next-pod")
     assert again.code == 0, again.output
     assert "kept from an earlier attempt" in again.output
-    old = scene.bench.finish(process, within=60)
+    old = scene.runner.wait_for_exit(process, within=60)
     assert old.code == ExitCode.RETRY, old.output
     assert "Retrying (" in old.output
     assert scene.live() == {scene.generation}
@@ -77,11 +77,11 @@ def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(scene: 
     eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within=5)
     # It beats every fifteen seconds while it is well.
     silent = "select heartbeat_at < clock_timestamp() - interval '18 seconds' from dbt_refresh_run where run_id = 'fault-hung'"
-    eventually(lambda: scene.bench.database.rows(silent) == [(True,)], within=60, every=1)
+    eventually(lambda: scene.runner.database.rows(silent) == [(True,)], within=60, every=1)
     scene.wake()
-    other = scene.bench.run(scene.spec(lock={"onHeld": "Skip"}))
-    assert other.words is not None
-    assert (other.words.outcome, other.words.message) == (Outcome.SKIPPED, "fault-hung holds the warehouse")
+    other = scene.runner.run(scene.spec(lock={"onHeld": "Skip"}))
+    assert other.termination_message is not None
+    assert (other.termination_message.outcome, other.termination_message.message) == (Outcome.SKIPPED, "fault-hung holds the warehouse")
     process.kill()
     process.communicate()
     scene.nobody_is_at_work()
@@ -117,7 +117,7 @@ def test_a_runner_out_of_memory_leaves_the_live_marts_and_the_next_attempt_goes_
     before = scene.live()
     process = scene.start_until("facts", "fault-memory")
     (little_memory / "cgroup.procs").write_text(str(process.pid))
-    scene.bench.database.run(
+    scene.runner.database.run(
         "select pg_cancel_backend(pid) from pg_stat_activity where query like '%in facts %' and pid <> pg_backend_pid()"
     )
     process.communicate(timeout=60)

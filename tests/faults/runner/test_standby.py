@@ -25,7 +25,7 @@ from refresh_runner.postgres.replay_lag import Replay
 from refresh_runner.postgres.standbys import Standby, attached, position
 from support.eventually import eventually
 from support.postgres import create_database
-from support.runs import Bench, Ran, meanwhile, warehouse, write_project
+from support.runner_harness import RunnerHarness, RunResult, in_background, warehouse_connection, write_project
 from support.standby import Pair, follow, pair
 from support.webserver import WebServer
 
@@ -42,12 +42,12 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 
 
 @pytest.fixture(scope="module")
-def benches(servers: Pair, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def shared_runner(servers: Pair, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
     """A small project, parsed once, on that warehouse."""
     place = tmp_path_factory.mktemp("runs")
     project = write_project(place / "project")
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
-    return Bench(place, project, create_database(servers.primary, "petit"), api="")
+    return RunnerHarness(place, project, create_database(servers.primary, "petit"), api="")
 
 
 @pytest.fixture
@@ -58,21 +58,21 @@ def web() -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def bench(benches: Bench, servers: Pair, web: WebServer) -> Bench:
+def runner(shared_runner: RunnerHarness, servers: Pair, web: WebServer) -> RunnerHarness:
     """The same with one publish behind it, which the standby has replayed, and a thousand rows to write at the next."""
     servers.let(hot_standby_feedback="off")
-    benches.reset()
-    benches.api = web.url
-    assert benches.run().code == 0
-    change(benches)
+    shared_runner.reset()
+    shared_runner.api = web.url
+    assert shared_runner.run().code == 0
+    change(shared_runner)
     servers.caught_up()
     eventually(lambda: [each.gives_feedback for each in standbys(servers)] == [False], 15)
-    return benches
+    return shared_runner
 
 
-def change(bench: Bench) -> None:
+def change(runner: RunnerHarness) -> None:
     """All rows of the next publish are new."""
-    bench.database.run(
+    runner.database.run(
         "update src.lignes set id = id + 1000; insert into src.lignes select n, n, 1, 0 from generate_series(10000, 11000) n"
     )
 
@@ -90,12 +90,12 @@ class Query:
 
 
 @contextmanager
-def slow_query(servers: Pair, bench: Bench) -> Iterator[Query]:
+def slow_query(servers: Pair, runner: RunnerHarness) -> Iterator[Query]:
     """Reads a mart on the standby from before what is inside until after it."""
     found, over = Query(), threading.Event()
 
     def read() -> None:
-        with psycopg.connect(servers.standby.dsn_of(bench.database.name), autocommit=True, application_name="dashboard") as connection:
+        with psycopg.connect(servers.standby.dsn_of(runner.database.name), autocommit=True, application_name="dashboard") as connection:
             try:
                 connection.execute("select count(*), pg_sleep(60) from dwh_marts.mart_a")
             except psycopg.Error as error:
@@ -113,146 +113,148 @@ def slow_query(servers: Pair, bench: Bench) -> Iterator[Query]:
         thread.join(10)
 
 
-def seen_on_the_standby(servers: Pair, bench: Bench) -> None:
+def seen_on_the_standby(servers: Pair, runner: RunnerHarness) -> None:
     """Readers there see what the last run has published; the primary is asked nothing."""
-    live = [(f"petit-{bench.runs}",)]
-    eventually(lambda: servers.read("select version from dbt_refresh_version", bench.database.name) == live, 20)
+    live = [(f"petit-{runner.run_count}",)]
+    eventually(lambda: servers.read("select version from dbt_refresh_version", runner.database.name) == live, 20)
 
 
-def vacuums(bench: Bench) -> int:
+def vacuums(runner: RunnerHarness) -> int:
     """How often the marts were vacuumed."""
-    ((count,),) = bench.database.rows("select sum(vacuum_count)::int from pg_stat_user_tables where schemaname = 'dwh_marts'")
+    ((count,),) = runner.database.rows("select sum(vacuum_count)::int from pg_stat_user_tables where schemaname = 'dwh_marts'")
     return int(str(count))
 
 
-def outcome(ran: Ran) -> tuple[Outcome | None, Reason | None]:
-    assert ran.words is not None, ran.output
-    return ran.words.outcome, ran.words.reason
+def outcome(ran: RunResult) -> tuple[Outcome | None, Reason | None]:
+    assert ran.termination_message is not None, ran.output
+    return ran.termination_message.outcome, ran.termination_message.reason
 
 
-def test_a_run_cancels_no_query_of_a_standby_without_feedback(bench: Bench, servers: Pair) -> None:
+def test_a_run_cancels_no_query_of_a_standby_without_feedback(runner: RunnerHarness, servers: Pair) -> None:
     """What dies is kept until its end, and not vacuumed; the same query does not survive a run with vacuum: Immediate."""
-    with slow_query(servers, bench) as kept:
-        ran = bench.run()
-        seen_on_the_standby(servers, bench)
+    with slow_query(servers, runner) as kept:
+        ran = runner.run()
+        seen_on_the_standby(servers, runner)
         assert (ran.code, kept.errors) == (0, []), ran.output
     assert "rows that die during the run are kept until its end (the standby replica: no hot_standby_feedback)" in ran.messages
     assert "rows that were replaced are removed before the next publish, or by autovacuum" in ran.messages
-    change(bench)
+    change(runner)
     servers.caught_up()
-    with slow_query(servers, bench) as lost:
-        assert bench.run(bench.spec(vacuum="Immediate")).code == 0
-        seen_on_the_standby(servers, bench)
+    with slow_query(servers, runner) as lost:
+        assert runner.run(runner.spec(vacuum="Immediate")).code == 0
+        seen_on_the_standby(servers, runner)
         assert CANCELLED in lost.errors[0]
 
 
-def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(bench: Bench, servers: Pair) -> None:
+def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runner: RunnerHarness, servers: Pair) -> None:
     """The standby says what its queries need, through its session or through its slot."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
-    before = vacuums(bench)
-    with slow_query(servers, bench) as kept:
+    before = vacuums(runner)
+    with slow_query(servers, runner) as kept:
         # What a query needs is reported every ten seconds, and is no less than what was reported before it began.
-        ran = bench.run()
-        seen_on_the_standby(servers, bench)
+        ran = runner.run()
+        seen_on_the_standby(servers, runner)
         assert (ran.code, kept.errors) == (0, [])
     assert "rows that" not in ran.messages
-    eventually(lambda: vacuums(bench) == before + 2, 10)
+    eventually(lambda: vacuums(runner) == before + 2, 10)
 
 
-def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(bench: Bench, servers: Pair) -> None:
+def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(runner: RunnerHarness, servers: Pair) -> None:
     """Its lock is replayed on the standby, where it waits for nobody; rows are preferred for that."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
-    bench.database.run("alter table dwh_marts.mart_a add column ancienne integer")
+    runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
     servers.caught_up()
-    with slow_query(servers, bench) as lost:
-        ran = bench.run()
-        seen_on_the_standby(servers, bench)
+    with slow_query(servers, runner) as lost:
+        ran = runner.run()
+        seen_on_the_standby(servers, runner)
         assert "dwh_marts.mart_a is live: 1101 rows, 1101 of them written (Move)" in ran.messages
         assert "User was holding a relation lock for too long" in lost.errors[0]
 
 
-def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(bench: Bench, servers: Pair) -> None:
+def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: RunnerHarness, servers: Pair) -> None:
     """A mart takes the place of another only once it has ended. One that is older, and still there, would see a table without rows."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
-    bench.database.run("alter table dwh_marts.mart_a add column ancienne integer")
+    runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
     servers.caught_up()
     seen: list[object] = []
 
     def read() -> None:
         """Begins before the run builds anything, and reads the mart only when that is about to be replaced."""
-        with psycopg.connect(servers.standby.dsn_of(bench.database.name)) as reader:
+        with psycopg.connect(servers.standby.dsn_of(runner.database.name)) as reader:
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select 1")
             begun.set()
             eventually(
-                lambda: bench.database.rows("select from pg_stat_activity where query like '%age(needs)%' and pid <> pg_backend_pid()"), 60
+                lambda: runner.database.rows("select from pg_stat_activity where query like '%age(needs)%' and pid <> pg_backend_pid()"), 60
             )
             seen.extend(reader.execute("select count(*) from dwh_marts.mart_a").fetchone() or ())
 
     begun = threading.Event()
-    with meanwhile(read):
+    with in_background(read):
         assert begun.wait(10)
-        ran = bench.run()
+        ran = runner.run()
     assert seen == [100]
     assert "dwh_marts.mart_a is live: 1101 rows, 1101 of them written (Move)" in ran.messages
     assert "older transactions are open" not in ran.messages
 
 
-def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(bench: Bench, servers: Pair, web: WebServer) -> None:
+def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner: RunnerHarness, servers: Pair, web: WebServer) -> None:
     """It is called all the same; the message names the standby and what it has still to replay. One that has caught up costs nothing."""
-    spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
+    spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
     web.asked.clear()
     with servers.paused():
-        late = bench.run(spec)
+        late = runner.run(spec)
         assert web.paths() == ["/a"]
     assert outcome(late) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
     assert re.search(r"waited for replicas: the standby replica has [0-9.]+ kB to replay after [2-9]s", late.messages), late.messages
     servers.caught_up()
-    assert outcome(bench.run(spec)) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
+    assert outcome(runner.run(spec)) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
 
 
-def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_needs(bench: Bench, servers: Pair, web: WebServer) -> None:
+def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_needs(
+    runner: RunnerHarness, servers: Pair, web: WebServer
+) -> None:
     """Its time-out alone would be over; without a standby that lags, it is."""
-    spec = bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
+    spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
 
     def serve() -> None:
         """What the standby has, which replays nothing until the endpoint's time-out is long over."""
-        web.headers["X-Data-Version"] = f"petit-{bench.runs}"
+        web.headers["X-Data-Version"] = f"petit-{runner.run_count}"
         eventually(lambda: len(web.asked) > 6, 60)
         servers.read("select pg_wal_replay_resume()")
-        seen_on_the_standby(servers, bench)
-        web.headers["X-Data-Version"] = f"petit-{bench.runs}"
+        seen_on_the_standby(servers, runner)
+        web.headers["X-Data-Version"] = f"petit-{runner.run_count}"
 
     web.asked.clear()
-    web.headers["X-Data-Version"] = f"petit-{bench.runs}"
-    with servers.paused(), meanwhile(serve):
-        ran = bench.run(spec)
+    web.headers["X-Data-Version"] = f"petit-{runner.run_count}"
+    with servers.paused(), in_background(serve):
+        ran = runner.run(spec)
     assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED), ran.messages
     web.asked.clear()
-    ran = bench.run(spec)
+    ran = runner.run(spec)
     assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
-    assert f"/a: serves the data of petit-{bench.runs - 1}; petit-{bench.runs} is live" in ran.messages
+    assert f"/a: serves the data of petit-{runner.run_count - 1}; petit-{runner.run_count} is live" in ran.messages
     assert len(web.asked) < 6
 
 
-def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(bench: Bench, servers: Pair) -> None:
+def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner: RunnerHarness, servers: Pair) -> None:
     """It sees the standby and whether it gives feedback; as a member of pg_read_all_stats it sees the lag, too."""
-    bench.database.run("create role simple login password 'simple'")
-    env = {**bench.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
-    with warehouse(env) as door, servers.paused():
+    runner.database.run("create role simple login password 'simple'")
+    env = {**runner.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
+    with warehouse_connection(env) as door, servers.paused():
         before = position(door.connect())
         replay = Replay(door, CLOCK, None)
-        bench.database.run("create table plus as select generate_series(1, 1000)")
+        runner.database.run("create table plus as select generate_series(1, 1000)")
         assert attached(door.connect(), before) == [Standby("replica", gives_feedback=False, behind=None)]
         lag = replay.wait(timedelta(seconds=1))
         assert (bool(lag), lag.is_hidden) == (False, True)
         assert lag.text == 'how far the standby replica has replayed is not shown to simple: grant pg_read_all_stats to "simple"'
-        bench.database.run("grant pg_read_all_stats to simple")
+        runner.database.run("grant pg_read_all_stats to simple")
         assert "the standby replica has" in replay.lag().text
-    bench.database.run("drop table plus; revoke pg_read_all_stats from simple; drop role simple")
+    runner.database.run("drop table plus; revoke pg_read_all_stats from simple; drop role simple")
 
 
 def test_a_standby_behind_a_slot_gives_its_feedback_there(servers: Pair, tmp_path: Path) -> None:

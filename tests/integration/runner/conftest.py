@@ -1,4 +1,4 @@
-"""A small project on a real PostgreSQL, parsed once, and an API that remembers who called it."""
+"""The runner on a small project and a real PostgreSQL, and an API that records its requests."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
-from support.runs import Bench, write_project
+from support.runner_harness import RunnerHarness, write_project
 from support.webserver import WebServer
 
 
@@ -20,17 +20,17 @@ def web() -> Iterator[WebServer]:
 
 
 @pytest.fixture(scope="session")
-def small_bench(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """One database and one parsed project for all: what dbt knows of it stays valid as long as both are the same."""
-    place = tmp_path_factory.mktemp("runs")
-    project = write_project(place / "project")
+def shared_runner(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
+    """One database and one parsed project for the whole session, so that the project is parsed once."""
+    folder = tmp_path_factory.mktemp("runs")
+    project = write_project(folder / "project")
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
-    return Bench(place, project, create_database(postgres, "petit"), api="")
+    return RunnerHarness(folder, project, create_database(postgres, "petit"), api="")
 
 
 @pytest.fixture
-def bench(small_bench: Bench, web: WebServer) -> Bench:
-    """The same, as new."""
-    small_bench.reset()
-    small_bench.api = web.url
-    return small_bench
+def runner(shared_runner: RunnerHarness, web: WebServer) -> RunnerHarness:
+    """The session's runner, reset, with an API of this test alone."""
+    shared_runner.reset()
+    shared_runner.api = web.url
+    return shared_runner

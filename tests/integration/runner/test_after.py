@@ -7,42 +7,42 @@ import pytest
 from refresh_api.names import RUN_ID_ENV
 from refresh_api.run_request import RefreshRef
 from refresh_api.status import Outcome, Reason
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 
 
 @pytest.fixture
-def other(bench: Bench) -> Iterator[Bench]:
+def other(runner: RunnerHarness) -> Iterator[RunnerHarness]:
     """Runs of another refresh on the same warehouse."""
-    own, bench.ref = bench.ref, RefreshRef(name="main-pipeline", namespace=bench.ref.namespace)
-    yield bench
-    bench.ref = own
+    own, runner.ref = runner.ref, RefreshRef(name="main-pipeline", namespace=runner.ref.namespace)
+    yield runner
+    runner.ref = own
 
 
-def test_a_scheduled_run_gives_way_unless_the_other_refresh_has_succeeded_of_late(bench: Bench, other: Bench):
+def test_a_scheduled_run_gives_way_unless_the_other_refresh_has_succeeded_of_late(runner: RunnerHarness, other: RunnerHarness):
     """Never, of late, long ago; a part of the other refresh does not count. The control: a requested run does not ask."""
     main = other.ref
-    spec = bench.spec(after={"name": "main-pipeline", "within": "1h"})
+    spec = runner.spec(after={"name": "main-pipeline", "within": "1h"})
 
     def ran(minute: int):
-        bench.ref = RefreshRef(name="petit", namespace=main.namespace)
-        done = bench.run(spec, 0, "refresh", **{RUN_ID_ENV: f"petit-{29_000_000 + minute}"})
+        runner.ref = RefreshRef(name="petit", namespace=main.namespace)
+        done = runner.run(spec, 0, "refresh", **{RUN_ID_ENV: f"petit-{29_000_000 + minute}"})
         assert done.code == 0, done.output
-        assert done.words
-        return done.words.outcome, done.words.reason, done.words.message or ""
+        assert done.termination_message
+        return done.termination_message.outcome, done.termination_message.reason, done.termination_message.message or ""
 
     never = ran(1)
     assert never[:2] == (Outcome.SKIPPED, Reason.DEPENDENCY_STALE)
     assert "main-pipeline has never succeeded" in never[2]
-    bench.ref = main
-    assert bench.run(mode="only=staging").code == 0
+    runner.ref = main
+    assert runner.run(mode="only=staging").code == 0
     assert ran(2)[:2] == (Outcome.SKIPPED, Reason.DEPENDENCY_STALE)
-    bench.ref = main
-    assert bench.run().code == 0
+    runner.ref = main
+    assert runner.run().code == 0
     assert ran(3)[0] is Outcome.SUCCEEDED
-    bench.database.run("update dbt_refresh_run set ended_at = ended_at - interval '61 minutes' where refresh = 'main-pipeline'")
+    runner.database.run("update dbt_refresh_run set ended_at = ended_at - interval '61 minutes' where refresh = 'main-pipeline'")
     late = ran(4)
     assert late[:2] == (Outcome.SKIPPED, Reason.DEPENDENCY_STALE)
     assert "main-pipeline last succeeded at 20" in late[2]
-    requested = bench.run(spec)
-    assert requested.words
-    assert requested.words.outcome is Outcome.SUCCEEDED
+    requested = runner.run(spec)
+    assert requested.termination_message
+    assert requested.termination_message.outcome is Outcome.SUCCEEDED

@@ -21,41 +21,41 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.run import executor
 from refresh_runner.run.cancellation import Interrupts
-from support.runs import Bench, Json
+from support.runner_harness import Json, RunnerHarness
 
 
-def artifact(bench: Bench, run: str, name: str) -> str:
+def artifact(runner: RunnerHarness, run: str, name: str) -> str:
     """A file of a run."""
-    ((content,),) = bench.database.rows(f"select content from dbt_refresh_artifact where run_id = '{run}' and name = '{name}'")
+    ((content,),) = runner.database.rows(f"select content from dbt_refresh_artifact where run_id = '{run}' and name = '{name}'")
     assert isinstance(content, bytes)
     return gzip.decompress(content).decode()
 
 
-def results(bench: Bench, run: str) -> dict[str, str]:
+def results(runner: RunnerHarness, run: str) -> dict[str, str]:
     """What dbt said of each node, by its id."""
-    found: Json = json.loads(artifact(bench, run, "run_results.json"))
+    found: Json = json.loads(artifact(runner, run, "run_results.json"))
     assert found["metadata"]["dbt_schema_version"].endswith("run-results/v6.json")
     return {each["unique_id"]: each["status"] for each in found["results"]}
 
 
-def asked(bench: Bench, wanted: Wanted) -> tuple[int, str]:
+def asked(runner: RunnerHarness, wanted: Wanted) -> tuple[int, str]:
     """The exit code of the command, and what it said."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    around = Surroundings(bench.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
+    around = Surroundings(runner.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
     return artifacts_command(wanted, None, around), output.getvalue()
 
 
 @pytest.fixture
-def drawn(bench: Bench) -> Iterator[Bench]:
-    """The bench, whose project has a page."""
-    assert draw_docs(bench.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
-    yield bench
-    for page in (bench.project / "target").glob("refresh_docs_*"):
+def drawn(runner: RunnerHarness) -> Iterator[RunnerHarness]:
+    """The runner, whose project has a page."""
+    assert draw_docs(runner.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
+    yield runner
+    for page in (runner.project / "target").glob("refresh_docs_*"):
         page.unlink()
 
 
-def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: Bench, tmp_path: Path) -> None:
+def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: RunnerHarness, tmp_path: Path) -> None:
     """All commands of dbt in one file, as dbt writes it; the page once, whatever the number of runs; all can be fetched."""
     drawn.run(RUN_ID="petit-un")
     drawn.run(RUN_ID="petit-deux")
@@ -79,33 +79,33 @@ def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: Bench, tm
     assert asked(drawn, Wanted("petit-deux", "nothing")) == (ExitCode.FAILED, "✗ petit-deux has no file nothing\n")
 
 
-def test_a_run_that_fails_leaves_them_too(bench: Bench) -> None:
+def test_a_run_that_fails_leaves_them_too(runner: RunnerHarness) -> None:
     """With what went wrong; nothing secret is in them, and they go with their run."""
-    bench.database.run("alter table src.lignes drop column nap cascade")
-    bench.run(RUN_ID="petit-trois")
-    assert results(bench, "petit-trois")["model.petit.stg_lignes"] == "error"
-    assert "Failed (LayerFailed)" in artifact(bench, "petit-trois", "run.log").splitlines()[-1]
-    bench.database.run("update dbt_refresh_run set started_at = started_at - interval '400 days'")
-    bench.run()
-    assert bench.database.rows("select count(*) from dbt_refresh_artifact where run_id = 'petit-trois'") == [(0,)]
+    runner.database.run("alter table src.lignes drop column nap cascade")
+    runner.run(RUN_ID="petit-trois")
+    assert results(runner, "petit-trois")["model.petit.stg_lignes"] == "error"
+    assert "Failed (LayerFailed)" in artifact(runner, "petit-trois", "run.log").splitlines()[-1]
+    runner.database.run("update dbt_refresh_run set started_at = started_at - interval '400 days'")
+    runner.run()
+    assert runner.database.rows("select count(*) from dbt_refresh_artifact where run_id = 'petit-trois'") == [(0,)]
 
 
 DOUBLED = "insert into src.lignes values (1, 1, 1, 0), (2, null, 1, 0), (2, null, 1, 0), (null, 7, 1, 0)"
 
 
-def test_what_a_failing_test_found_is_kept(bench: Bench) -> None:
+def test_what_a_failing_test_found_is_kept(runner: RunnerHarness) -> None:
     """Also where the marts that it was found in are thrown away: whoever comes to look finds it, and the run still resumes right."""
-    bench.database.run(DOUBLED)
-    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5}), RUN_ID="petit-rouge")
+    runner.database.run(DOUBLED)
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5}), RUN_ID="petit-rouge")
     assert ran.code == 1
-    assert bench.database.rows("select to_regclass('dwh_marts__next.mart_a')") == [(None,)]
-    found = json.loads(artifact(bench, "petit-rouge", "failing_rows.json"))
+    assert runner.database.rows("select to_regclass('dwh_marts__next.mart_a')") == [(None,)]
+    found = json.loads(artifact(runner, "petit-rouge", "failing_rows.json"))
     (rows,) = [rows for name, rows in found.items() if name.startswith("unique_mart_a_id")]
     assert found["not_null_mart_a_id"] == [{"id": None, "zone": 7, "mois": 1}]
     assert sorted(rows, key=lambda row: row["unique_field"]) == [{"unique_field": 1, "n_records": 2}, {"unique_field": 2, "n_records": 3}]
     # Looking at a test's rows is not passing it.
-    assert [state for _, state in results(bench, "petit-rouge").items() if state == "fail"]
-    ((state,),) = bench.database.rows("select state from dbt_refresh_node where run_id = 'petit-rouge' and node like 'unique_mart_a_id%'")
+    assert [state for _, state in results(runner, "petit-rouge").items() if state == "fail"]
+    ((state,),) = runner.database.rows("select state from dbt_refresh_node where run_id = 'petit-rouge' and node like 'unique_mart_a_id%'")
     assert state == "failed"
 
 
@@ -124,19 +124,19 @@ ODD = {
 
 
 @pytest.fixture
-def odd(bench: Bench) -> Iterator[Bench]:
-    """The bench, whose project has tests that all fail, and that are not like others."""
-    made = [bench.project / "tests" / f"{name}.sql" for name in ODD] + [bench.project / "models" / "petite.sql"]
+def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
+    """The runner, whose project has tests that all fail, and that are not like others."""
+    made = [runner.project / "tests" / f"{name}.sql" for name in ODD] + [runner.project / "models" / "petite.sql"]
     made[0].parent.mkdir(exist_ok=True)
     for path, query in zip(made, ODD.values(), strict=False):
         path.write_text(query)
     made[-1].write_text("{{ config(materialized='ephemeral') }} select * from {{ ref('mart_a') }}")
-    yield bench
+    yield runner
     for path in made:
         path.unlink()
 
 
-def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
     monkeypatch.setattr(executor, "_LOOK", timedelta(seconds=3))
     ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "sampleRows": 5}), RUN_ID="petit-etrange")
@@ -166,27 +166,27 @@ def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: Bench, mon
     assert "no rows are kept of breaks_on_a_row, kept_nowhere, too_slow" in ran.messages
 
 
-def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(bench: Bench) -> None:
+def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: RunnerHarness) -> None:
     """A further attempt of the same run, whose tests find nothing."""
-    bench.database.run(DOUBLED)
-    spec = bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5})
+    runner.database.run(DOUBLED)
+    spec = runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5})
     count = "select count(*) from dbt_refresh_artifact where run_id = 'petit-encore' and name = 'failing_rows.json'"
-    assert bench.run(spec, RUN_ID="petit-encore").code == 1
-    assert bench.database.rows(count) == [(1,)]
+    assert runner.run(spec, RUN_ID="petit-encore").code == 1
+    assert runner.database.rows(count) == [(1,)]
     # Not in the sources: the further attempt keeps the facts that are there.
-    bench.database.run("truncate dwh_facts.fait_lignes, dwh_facts.fait_jours")
-    bench.database.run("insert into dwh_facts.fait_lignes values (1, 1, 1); insert into dwh_facts.fait_jours values (1, 1)")
-    assert bench.run(spec, failures=1, RUN_ID="petit-encore").code == 0
-    assert bench.database.rows(count) == [(0,)]
+    runner.database.run("truncate dwh_facts.fait_lignes, dwh_facts.fait_jours")
+    runner.database.run("insert into dwh_facts.fait_lignes values (1, 1, 1); insert into dwh_facts.fait_jours values (1, 1)")
+    assert runner.run(spec, failures=1, RUN_ID="petit-encore").code == 0
+    assert runner.database.rows(count) == [(0,)]
 
 
-def test_only_as_many_rows_are_kept_as_are_asked_for(bench: Bench) -> None:
+def test_only_as_many_rows_are_kept_as_are_asked_for(runner: RunnerHarness) -> None:
     """Nothing at all unless somebody asked, and after a run whose tests found nothing."""
-    bench.database.run(DOUBLED)
-    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 1}), RUN_ID="petit-une")
-    bench.run(bench.spec(tests={"select": ["tag:P2"]}), RUN_ID="petit-aucune")
-    bench.database.run("truncate src.lignes; insert into src.lignes values (1, 1, 1, 0)")
-    bench.run(bench.spec(tests={"select": ["tag:P2"], "sampleRows": 5}), RUN_ID="petit-verte")
-    kept = bench.database.rows("select run_id from dbt_refresh_artifact where name = 'failing_rows.json'")
+    runner.database.run(DOUBLED)
+    runner.run(runner.spec(tests={"select": ["tag:P2"], "sampleRows": 1}), RUN_ID="petit-une")
+    runner.run(runner.spec(tests={"select": ["tag:P2"]}), RUN_ID="petit-aucune")
+    runner.database.run("truncate src.lignes; insert into src.lignes values (1, 1, 1, 0)")
+    runner.run(runner.spec(tests={"select": ["tag:P2"], "sampleRows": 5}), RUN_ID="petit-verte")
+    kept = runner.database.rows("select run_id from dbt_refresh_artifact where name = 'failing_rows.json'")
     assert kept == [("petit-une",)]
-    assert {len(rows) for rows in json.loads(artifact(bench, "petit-une", "failing_rows.json")).values()} == {1}
+    assert {len(rows) for rows in json.loads(artifact(runner, "petit-une", "failing_rows.json")).values()} == {1}

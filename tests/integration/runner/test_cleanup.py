@@ -12,43 +12,43 @@ from refresh_api.run_request import ExitCode
 from refresh_runner.cli.commands import Surroundings, cleanup_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import Interrupts
-from support.runs import REF, Bench, held
+from support.runner_harness import REF, RunnerHarness, hold_advisory_lock
 
 
-def cleaned(bench: Bench, *, really: bool) -> tuple[int, str]:
+def cleaned(runner: RunnerHarness, *, really: bool) -> tuple[int, str]:
     """The exit code, and what was said."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    around = Surroundings(bench.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
+    around = Surroundings(runner.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
     return cleanup_command(REF, None, really, around), output.getvalue()
 
 
-def test_what_is_left_is_said_first_and_removed_on_demand(bench: Bench) -> None:
+def test_what_is_left_is_said_first_and_removed_on_demand(runner: RunnerHarness) -> None:
     """The kept generation, the version and the runs go; the live marts and the log stay; again there is nothing to do."""
-    bench.run()
-    bench.run()
-    code, said = cleaned(bench, really=False)
+    runner.run()
+    runner.run()
+    code, said = cleaned(runner, really=False)
     assert code is ExitCode.OK
     assert "would remove the table dwh_marts__previous.mart_a" in said
     assert "the table dwh_marts.mart_a" not in said
     assert "nothing was removed: add --yes to do it" in said
-    assert bench.database.rows("select count(*) from dwh_marts__previous.mart_a") == [(100,)]
+    assert runner.database.rows("select count(*) from dwh_marts__previous.mart_a") == [(100,)]
 
-    code, said = cleaned(bench, really=True)
+    code, said = cleaned(runner, really=True)
     assert (code, "removed 2 runs in dbt_refresh_run" in said) == (ExitCode.OK, True)
-    assert bench.database.rows("select to_regnamespace('dwh_marts__previous')") == [(None,)]
+    assert runner.database.rows("select to_regnamespace('dwh_marts__previous')") == [(None,)]
     for table in ("dbt_refresh_version", "dbt_refresh_run", "dbt_refresh_step", "dbt_refresh_node", "dbt_refresh_mart"):
-        assert bench.database.rows(f"select count(*) from {table}") == [(0,)]
-    assert bench.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
-    assert len(bench.log_rows()) == 2
-    assert cleaned(bench, really=True) == (ExitCode.OK, "nothing is left of petit\n")
+        assert runner.database.rows(f"select count(*) from {table}") == [(0,)]
+    assert runner.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
+    assert len(runner.log_rows()) == 2
+    assert cleaned(runner, really=True) == (ExitCode.OK, "nothing is left of petit\n")
 
 
-def test_a_run_at_work_is_not_disturbed(bench: Bench) -> None:
+def test_a_run_at_work_is_not_disturbed(runner: RunnerHarness) -> None:
     """The holder is named, and nothing is touched."""
-    bench.run()
-    bench.run()
-    with held(bench, "autre-run"):
-        code, said = cleaned(bench, really=True)
+    runner.run()
+    runner.run()
+    with hold_advisory_lock(runner, "autre-run"):
+        code, said = cleaned(runner, really=True)
     assert (code, "autre-run holds the warehouse" in said) == (ExitCode.FAILED, True)
-    assert bench.database.rows("select count(*) from dwh_marts__previous.mart_a") == [(100,)]
+    assert runner.database.rows("select count(*) from dwh_marts__previous.mart_a") == [(100,)]

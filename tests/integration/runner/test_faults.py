@@ -19,7 +19,7 @@ from refresh_runner.postgres.advisory_lock import NAMESPACE
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.postgres.conninfo import Access
 from support.eventually import eventually
-from support.runs import Bench, Ran, held, meanwhile, warehouse
+from support.runner_harness import RunnerHarness, RunResult, hold_advisory_lock, in_background, warehouse_connection
 
 # A layer whose model sleeps as long as the source says, and no more.
 SLOW = {
@@ -31,31 +31,31 @@ SLOW = {
 NAP = "pg_sleep"
 
 
-def asleep(bench: Bench, seconds: float) -> None:
+def asleep(runner: RunnerHarness, seconds: float) -> None:
     """Have the facts sleep, once for all rows."""
-    bench.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
+    runner.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
 
 
-def sleeping(bench: Bench) -> list[tuple[object, ...]]:
+def sleeping(runner: RunnerHarness) -> list[tuple[object, ...]]:
     """Return our sleeping queries, once there is one."""
-    return eventually(lambda: bench.queries(NAP) or None, within=30)
+    return eventually(lambda: runner.running_queries(NAP) or None, within=30)
 
 
-def told(ran: Ran) -> tuple[object, ...]:
-    assert ran.words is not None, ran.output
-    return ran.code, ran.words.phase, ran.words.outcome, ran.words.reason
+def told(ran: RunResult) -> tuple[object, ...]:
+    assert ran.termination_message is not None, ran.output
+    return ran.code, ran.termination_message.phase, ran.termination_message.outcome, ran.termination_message.reason
 
 
-def message(ran: Ran) -> str:
-    assert ran.words is not None, ran.output
-    return ran.words.message or ""
+def message(ran: RunResult) -> str:
+    assert ran.termination_message is not None, ran.output
+    return ran.termination_message.message or ""
 
 
-def test_a_warehouse_that_is_away_is_tried_by_every_attempt(bench: Bench):
+def test_a_warehouse_that_is_away_is_tried_by_every_attempt(runner: RunnerHarness):
     """The first ones end with another to follow, the last one with the failure; the password is in none of them."""
-    password = bench.secrets["warehouse"]["password"]
-    bench.secrets["warehouse"]["port"] = str(free_port())
-    first, last = bench.run(), bench.run(failures=2)
+    password = runner.secrets["warehouse"]["password"]
+    runner.secrets["warehouse"]["port"] = str(free_port())
+    first, last = runner.run(), runner.run(failures=2)
     assert told(first) == (ExitCode.RETRY, RunPhase.RETRYING, None, Reason.WAREHOUSE_UNREACHABLE)
     assert told(last) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
     assert "Connection refused" in message(last) or "refused" in message(last)
@@ -75,172 +75,172 @@ def test_who_was_told_to_give_up_tries_no_more():
         hasty.connect()
 
 
-def test_a_wrong_password_is_not_shown(bench: Bench):
+def test_a_wrong_password_is_not_shown(runner: RunnerHarness):
     """PostgreSQL's answer is."""
-    bench.secrets["warehouse"]["password"] = "q%40:/'\"$"
-    ran = bench.run(failures=2)
+    runner.secrets["warehouse"]["password"] = "q%40:/'\"$"
+    ran = runner.run(failures=2)
     assert told(ran)[3] is Reason.WAREHOUSE_UNREACHABLE
     assert "password authentication failed" in message(ran)
     assert "q%40" not in ran.output
     assert "q%40" not in message(ran)
 
 
-def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(bench: Bench):
+def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: RunnerHarness):
     """The query ran, as pg_stat_activity shows, and does so no more."""
-    assert bench.run(bench.spec(**SLOW)).code == 0
-    asleep(bench, 60)
+    assert runner.run(runner.spec(**SLOW)).code == 0
+    asleep(runner, 60)
     seen: list[tuple[object, ...]] = []
-    with meanwhile(lambda: seen.extend(sleeping(bench))):
-        ran = bench.run(bench.spec(**SLOW, timeout="12s"), failures=2)
-    assert [name for _, name in seen] == [f"petit-{bench.runs}"]
+    with in_background(lambda: seen.extend(sleeping(runner))):
+        ran = runner.run(runner.spec(**SLOW, timeout="12s"), failures=2)
+    assert [name for _, name in seen] == [f"petit-{runner.run_count}"]
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.DEADLINE_EXCEEDED)
     assert message(ran) == "not done within 12s: ended during 1/1 facts"
-    assert bench.queries(NAP) == []
-    assert [row[0] for row in bench.log_rows()] == [True, False]
+    assert runner.running_queries(NAP) == []
+    assert [row[0] for row in runner.log_rows()] == [True, False]
 
 
-def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(bench: Bench):
+def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner: RunnerHarness):
     """PostgreSQL itself ends the statement, so that the error names it."""
-    asleep(bench, 60)
+    asleep(runner, 60)
     layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "timeout": "4s", "retries": 1}]
-    ran = bench.run(bench.spec(**{**SLOW, "layers": layers}), failures=2)
+    ran = runner.run(runner.spec(**{**SLOW, "layers": layers}), failures=2)
     assert told(ran)[2:] == (Outcome.FAILED, Reason.LAYER_FAILED)
     assert "fait_lignes: Database Error" in message(ran)
     assert "canceling statement due to statement timeout" in message(ran)
     assert "fait_lignes tried again: " in ran.messages
-    asleep(bench, 0)
-    assert bench.run(bench.spec(**{**SLOW, "layers": layers})).code == 0
+    asleep(runner, 0)
+    assert runner.run(runner.spec(**{**SLOW, "layers": layers})).code == 0
 
 
-def test_a_lost_connection_costs_one_more_try_of_that_model(bench: Bench):
+def test_a_lost_connection_costs_one_more_try_of_that_model(runner: RunnerHarness):
     """The backend that builds the model is ended; the next try finds the sleep gone and succeeds."""
-    asleep(bench, 60)
+    asleep(runner, 60)
     ended: list[object] = []
 
     def end_it() -> None:
-        (pid, _), *_ = sleeping(bench)
-        bench.database.run("update src.lignes set nap = 0")
-        ended.extend(bench.database.rows(f"select pg_terminate_backend({pid})"))
+        (pid, _), *_ = sleeping(runner)
+        runner.database.run("update src.lignes set nap = 0")
+        ended.extend(runner.database.rows(f"select pg_terminate_backend({pid})"))
 
     layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes", "fait_jours"], "retries": 1}]
-    with meanwhile(end_it):
-        ran = bench.run(bench.spec(**{**SLOW, "layers": layers}))
+    with in_background(end_it):
+        ran = runner.run(runner.spec(**{**SLOW, "layers": layers}))
     assert ended == [(True,)]
     assert told(ran)[0] == 0, ran.output
     assert "fait_lignes tried again: " in ran.messages
     assert ran.messages.count("OK created sql table model dwh_facts.fait_jours") == 1
 
 
-def test_sigterm_ends_query_lock_and_run_within_seconds(bench: Bench):
+def test_sigterm_ends_query_lock_and_run_within_seconds(runner: RunnerHarness):
     """As a drained node does it, or a Job's deadline: exit code 143, the step named in status and row; a further attempt takes it over."""
-    asleep(bench, 60)
-    process = bench.start(bench.spec(**SLOW), RUN_ID="petit-ended")
-    sleeping(bench)
+    asleep(runner, 60)
+    process = runner.start_process(runner.spec(**SLOW), RUN_ID="petit-ended")
+    sleeping(runner)
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
-    ran = bench.finish(process)
+    ran = runner.wait_for_exit(process)
     assert time.monotonic() - started < 10
     assert told(ran) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED)
     assert message(ran) == "ended from outside during 1/1 facts"
-    assert bench.queries(NAP) == []
-    assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
-    assert bench.log_rows() == [(False, 0, "Petit refresh - 0 models built (ended from outside during 1/1 facts)", "petit", "petit-ended")]
-    asleep(bench, 0)
-    assert bench.run(bench.spec(**SLOW), RUN_ID="petit-ended").code == 0
-    assert bench.log_rows() == [(True, 2, "Petit refresh - 2 models built", "petit", "petit-ended")]
+    assert runner.running_queries(NAP) == []
+    assert runner.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
+    assert runner.log_rows() == [(False, 0, "Petit refresh - 0 models built (ended from outside during 1/1 facts)", "petit", "petit-ended")]
+    asleep(runner, 0)
+    assert runner.run(runner.spec(**SLOW), RUN_ID="petit-ended").code == 0
+    assert runner.log_rows() == [(True, 2, "Petit refresh - 2 models built", "petit", "petit-ended")]
 
 
-def test_a_held_warehouse_is_left_alone_by_skip(bench: Bench):
+def test_a_held_warehouse_is_left_alone_by_skip(runner: RunnerHarness):
     """The holder is named; no model is built, no row written, nothing failed."""
-    with held(bench):
-        ran = bench.run(bench.spec(lock={"onHeld": "Skip"}))
+    with hold_advisory_lock(runner):
+        ran = runner.run(runner.spec(lock={"onHeld": "Skip"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
     assert message(ran) == "other-run holds the warehouse"
-    assert bench.database.rows("select to_regclass('dwh_marts.mart_a'), to_regclass('dbt_refresh_log')") == [(None, None)]
-    assert bench.run(bench.spec(lock={"onHeld": "Skip"})).code == 0
+    assert runner.database.rows("select to_regclass('dwh_marts.mart_a'), to_regclass('dbt_refresh_log')") == [(None, None)]
+    assert runner.run(runner.spec(lock={"onHeld": "Skip"})).code == 0
 
 
-def test_a_held_warehouse_fails_a_run_that_says_so(bench: Bench):
+def test_a_held_warehouse_fails_a_run_that_says_so(runner: RunnerHarness):
     """Finally: its users asked not to wait."""
-    with held(bench):
-        ran = bench.run(bench.spec(lock={"onHeld": "Fail"}))
+    with hold_advisory_lock(runner):
+        ran = runner.run(runner.spec(lock={"onHeld": "Fail"}))
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.LOCK_HELD)
 
 
-def test_a_run_waits_for_the_warehouse(bench: Bench):
+def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
     """Until it is free, and says for whom."""
-    with held(bench) as connection, meanwhile(lambda: _freed_once_waited_for(bench, connection)):
-        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "60s"}))
+    with hold_advisory_lock(runner) as connection, in_background(lambda: _freed_once_waited_for(runner, connection)):
+        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "60s"}))
     assert ran.code == 0, ran.output
     assert "waiting for other-run, which holds the warehouse" in ran.messages
 
 
-def _freed_once_waited_for(bench: Bench, connection: psycopg.Connection) -> None:
+def _freed_once_waited_for(runner: RunnerHarness, connection: psycopg.Connection) -> None:
     waiting = "select 1 from pg_stat_activity where application_name like 'petit-%'"
-    eventually(lambda: bench.database.rows(waiting) or None, within=30)
+    eventually(lambda: runner.database.rows(waiting) or None, within=30)
     time.sleep(1.5)  # the run polls once a second; it must have been refused at least once more
     connection.close()
 
 
-def test_a_run_that_waited_too_long_gives_way(bench: Bench):
+def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
     """It is skipped, not failed: the other run keeps the dashboards fresh."""
-    with held(bench):
-        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "1s"}))
+    with hold_advisory_lock(runner):
+        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "1s"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
     assert message(ran) == "other-run held the warehouse for more than 1s"
 
 
-def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(bench: Bench):
+def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(runner: RunnerHarness):
     """Its session is ended: it has our run's name."""
-    with held(bench, name="petit-again") as connection:
-        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "30s"}), RUN_ID="petit-again")
+    with hold_advisory_lock(runner, name="petit-again") as connection:
+        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "30s"}), RUN_ID="petit-again")
         assert ran.code == 0, ran.output
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")
 
 
-def test_a_lost_lock_stops_the_run(bench: Bench):
+def test_a_lost_lock_stops_the_run(runner: RunnerHarness):
     """Somebody else may hold the warehouse now; another attempt follows."""
-    asleep(bench, 60)
+    asleep(runner, 60)
 
     def lose_it() -> None:
-        sleeping(bench)
+        sleeping(runner)
         query = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
-        assert bench.database.rows(query) == [(True,)]
+        assert runner.database.rows(query) == [(True,)]
 
-    with meanwhile(lose_it):
-        ran = bench.run(bench.spec(**SLOW))
+    with in_background(lose_it):
+        ran = runner.run(runner.spec(**SLOW))
     assert told(ran) == (ExitCode.RETRY, RunPhase.RETRYING, None, Reason.LOCK_LOST)
-    assert bench.queries(NAP) == []
+    assert runner.running_queries(NAP) == []
 
 
-def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(bench: Bench):
+def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(runner: RunnerHarness):
     """PostgreSQL looks whether its client is still there; nobody else has to."""
-    asleep(bench, 60)
-    process = bench.start(bench.spec(**SLOW))
-    sleeping(bench)
+    asleep(runner, 60)
+    process = runner.start_process(runner.spec(**SLOW))
+    sleeping(runner)
     process.kill()
     started = time.monotonic()
     process.communicate()
-    eventually(lambda: bench.queries(NAP) == [], within=10)
+    eventually(lambda: runner.running_queries(NAP) == [], within=10)
     assert time.monotonic() - started < 5
-    assert bench.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
-    asleep(bench, 0)
-    assert bench.run(bench.spec(**SLOW)).code == 0
+    assert runner.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
+    asleep(runner, 0)
+    assert runner.run(runner.spec(**SLOW)).code == 0
 
 
-def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_role(bench: Bench):
+def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_role(runner: RunnerHarness):
     """As with passwords that rotate (`alter role … set role`): its sessions are the login's. Anybody else's are left alone."""
-    name = bench.database.name
-    bench.database.run(f"create role {name}_owner; create role {name}_login login password 'x' in role {name}_owner")
-    bench.database.run(f"alter role {name}_login set role {name}_owner")
-    login = {**bench.database.env, "PGUSER": f"{name}_login", "PGPASSWORD": "x"}
-    dsn = psycopg.conninfo.make_conninfo(bench.database.dsn, application_name="a-run", user=login["PGUSER"], password="x")
+    name = runner.database.name
+    runner.database.run(f"create role {name}_owner; create role {name}_login login password 'x' in role {name}_owner")
+    runner.database.run(f"alter role {name}_login set role {name}_owner")
+    login = {**runner.database.env, "PGUSER": f"{name}_login", "PGPASSWORD": "x"}
+    dsn = psycopg.conninfo.make_conninfo(runner.database.dsn, application_name="a-run", user=login["PGUSER"], password="x")
     try:
         with (
-            psycopg.connect(bench.database.dsn, application_name="a-run") as somebody,
+            psycopg.connect(runner.database.dsn, application_name="a-run") as somebody,
             psycopg.connect(dsn) as left,
-            warehouse(login, "a-run") as ours,
+            warehouse_connection(login, "a-run") as ours,
         ):
             assert left.execute("select current_user, session_user").fetchone() == (f"{name}_owner", f"{name}_login")
             ours.end_own_sessions()
@@ -249,12 +249,12 @@ def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_
             somebody.execute("select")
             assert ours.connect().execute("select current_user").fetchone() == (f"{name}_owner",)
     finally:
-        bench.database.run(f"drop role {name}_login; drop role {name}_owner")
+        runner.database.run(f"drop role {name}_login; drop role {name}_owner")
 
 
-def test_all_sessions_of_a_run_look_for_their_client(bench: Bench):
+def test_all_sessions_of_a_run_look_for_their_client(runner: RunnerHarness):
     """Also those beside the one that holds the warehouse: what a killed run had asked there ends as well."""
     asked = "select name from pg_settings where name in ('client_connection_check_interval', 'tcp_keepalives_idle') and setting <> '0'"
-    before = bench.database.rows(asked)
-    with warehouse(bench.database.env) as ours, ours.session() as holding, closing(ours.another("look")) as beside:
+    before = runner.database.rows(asked)
+    with warehouse_connection(runner.database.env) as ours, ours.session() as holding, closing(ours.another("look")) as beside:
         assert holding.execute(asked.encode()).fetchall() == beside.execute(asked.encode()).fetchall() != before

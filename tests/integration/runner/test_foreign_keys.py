@@ -9,7 +9,7 @@ import yaml
 
 from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings
-from support.runs import Bench, meanwhile, write_project
+from support.runner_harness import RunnerHarness, in_background, write_project
 
 CONTRACTS = """
   - name: mart_a
@@ -29,7 +29,7 @@ CONTRACTS = """
 
 
 @pytest.fixture(scope="module")
-def contracted(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def contracted(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
     """The small project, whose second mart refers to the first one."""
     place = tmp_path_factory.mktemp("contracted")
     project = write_project(place / "project")
@@ -39,17 +39,17 @@ def contracted(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> 
     b = project / "models/marts/mart_b.sql"
     b.write_text(b.read_text().replace("select id", "-- depends_on: {{ ref('mart_a') }}\nselect id"))
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
-    return replace(small_bench, place=place, project=project)
+    return replace(shared_runner, folder=place, project=project)
 
 
 @pytest.fixture
-def marts(contracted: Bench, bench: Bench) -> Bench:
+def marts(contracted: RunnerHarness, runner: RunnerHarness) -> RunnerHarness:
     """The same, as new."""
-    contracted.secrets, contracted.api = bench.secrets, bench.api
+    contracted.secrets, contracted.api = runner.secrets, runner.api
     return contracted
 
 
-def test_it_holds_run_after_run(marts: Bench) -> None:
+def test_it_holds_run_after_run(marts: RunnerHarness) -> None:
     """Rows that are gone at both ends, and new ones, are published by rows; the version before can be put back."""
     spec = marts.spec()
     del spec["tests"]
@@ -70,7 +70,7 @@ def test_it_holds_run_after_run(marts: Bench) -> None:
     ) == [("dwh_marts.mart_a",)]
 
 
-def test_a_mart_with_a_foreign_key_is_tried_again(marts: Bench) -> None:
+def test_a_mart_with_a_foreign_key_is_tried_again(marts: RunnerHarness) -> None:
     """Its table was locked for too long the first time; dbt had put the other mart's name in the contract by then."""
     spec = marts.spec()
     del spec["tests"]
@@ -82,7 +82,7 @@ def test_a_mart_with_a_foreign_key_is_tried_again(marts: Bench) -> None:
             connection.execute("begin; lock table dwh_facts.fait_jours in access exclusive mode; select pg_sleep(4)")
 
     # Only marts are built, so that the lock is in nobody else's way.
-    with meanwhile(lock):
+    with in_background(lock):
         ran = marts.run({**spec, "layers": spec["layers"][2:]})
     assert ran.code == 0, ran.output
     assert "mart_b tried again" in ran.messages, ran.output

@@ -17,7 +17,7 @@ from refresh_runner.dbt.template_purity import Templates
 from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.postgres.conninfo import Access, from_variables
-from support.runs import Bench, write_project
+from support.runner_harness import RunnerHarness, write_project
 
 SETTINGS = DbtSettings(4, "prod", "dwh", {"as_of": "2026-02-03"})
 FINDS, PASSES = "select 1 as one", "select 1 as one where false"
@@ -135,14 +135,14 @@ def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(
 
 @pytest.mark.parametrize("as_of", ["2026-02-03", "2026-02-01"])
 def test_every_test_says_what_dbt_says(
-    bench: Bench, projects: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
+    runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
 ) -> None:
     """On another day, in another environment, and later than the project was read."""
     monkeypatch.setenv("LEAST", "5")
-    assert bench.run().code == 0
+    assert runner.run().code == 0
     # Whatever was frozen is from before.
-    bench.database.run("create table src.read_at as select now() as at")
-    access = from_variables(bench.database.env)
+    runner.database.run("create table src.read_at as select now() as at")
+    access = from_variables(runner.database.env)
     each, ahead = (_found(_dbt(project, tmp_path / project.name, access, as_of)) for project in projects)
     assert each == ahead
     states = {name: state for name, (state, _, _) in ahead.items()}
@@ -186,9 +186,9 @@ def test_every_test_says_what_dbt_says(
         ),
     ],
 )
-def test_a_projects_own_way_of_testing_counts(bench: Bench, tmp_path: Path, macro: str, kept: int) -> None:
+def test_a_projects_own_way_of_testing_counts(runner: RunnerHarness, tmp_path: Path, macro: str, kept: int) -> None:
     """Each test says what it says with dbt alone, whether its statement is kept or not."""
-    assert bench.run().code == 0
+    assert runner.run().code == 0
     each = write_project(tmp_path / "each")
     (each / "macros" / "ours.sql").write_text(macro)
     with (each / "dbt_project.yml").open("a") as file:
@@ -198,7 +198,7 @@ def test_a_projects_own_way_of_testing_counts(bench: Bench, tmp_path: Path, macr
     ahead = Path(copytree(each, tmp_path / "ahead"))
     assert read_ahead(ahead, replace(SETTINGS, variables={}), lambda _line: None) is ExitCode.OK
     assert manifest_cache.place(ahead, SETTINGS).is_file()
-    access = from_variables(bench.database.env)
+    access = from_variables(runner.database.env)
     theirs, ours = (_dbt(project, tmp_path / f"{project.name}-work", access) for project in (each, ahead))
     assert len(ours.tests_known) == kept
     assert (expected := _found(theirs)) == _found(ours)

@@ -23,49 +23,49 @@ from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.postgres.conninfo import from_variables
 from refresh_runner.run.cancellation import Interrupts
-from support.runs import Bench, write_project
+from support.runner_harness import RunnerHarness, write_project
 
 ROLE = "etl-role"
 PASSWORD = "kept-from-all-others"
 
 
-def grants(bench: Bench, place: Path, grantee: Grantee | None, **changes: object) -> tuple[int, list[str]]:
+def grants(runner: RunnerHarness, place: Path, grantee: Grantee | None, **changes: object) -> tuple[int, list[str]]:
     """The exit code, and the statements."""
     file = place / "petit.yaml"
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
-    file.write_text(yaml.safe_dump({**body, "spec": bench.spec(**changes)}))
+    file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    env = {**bench.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
+    env = {**runner.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
     around = Surroundings(env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
-    code = grants_command(Places(file, bench.project), grantee, around)
+    code = grants_command(Places(file, runner.project), grantee, around)
     return code, [line for line in output.getvalue().splitlines() if not line.startswith("--")]
 
 
 @pytest.fixture
-def role(bench: Bench) -> Iterator[Bench]:
-    """The bench, run by a role that may do nothing."""
-    database = bench.database.name
-    bench.database.run(
+def role(runner: RunnerHarness) -> Iterator[RunnerHarness]:
+    """The runner, run by a role that may do nothing."""
+    database = runner.database.name
+    runner.database.run(
         f"""drop schema if exists dwh_marts__previous cascade;
         create role "{ROLE}" login password '{PASSWORD}';
         revoke all on database "{database}" from public; revoke all on schema public from public"""
     )
-    bench.secrets["warehouse"] |= {"user": ROLE, "password": PASSWORD}
-    yield bench
-    bench.database.run(
+    runner.secrets["warehouse"] |= {"user": ROLE, "password": PASSWORD}
+    yield runner
+    runner.database.run(
         f"""reassign owned by "{ROLE}" to current_user; drop owned by "{ROLE}"; drop role "{ROLE}";
         grant connect, temporary on database "{database}" to public; grant usage on schema public to public"""
     )
 
 
-def outcome(bench: Bench, mode: str = "refresh") -> tuple[object, object]:
-    ran = bench.run(mode=mode)
-    assert ran.words is not None, ran.output
-    return ran.words.outcome, ran.words.reason
+def outcome(runner: RunnerHarness, mode: str = "refresh") -> tuple[object, object]:
+    ran = runner.run(mode=mode)
+    assert ran.termination_message is not None, ran.output
+    return ran.termination_message.outcome, ran.termination_message.reason
 
 
-def test_a_role_with_these_rights_alone_can_do_everything(role: Bench, tmp_path: Path):
+def test_a_role_with_these_rights_alone_can_do_everything(role: RunnerHarness, tmp_path: Path):
     """Build, publish anew, by moving and by rows, put back, resume; the log, and every table of the runner, are written."""
     code, statements = grants(role, tmp_path, Grantee(ROLE, role.database.name))
     assert code is ExitCode.OK
@@ -93,7 +93,7 @@ TAKEN = {
 """What takes a right away, and what gives it back."""
 
 
-def test_rights_that_are_missing_are_named_with_what_gives_them(role: Bench, tmp_path: Path):
+def test_rights_that_are_missing_are_named_with_what_gives_them(role: RunnerHarness, tmp_path: Path):
     """Before anything is built. What it says is enough: with it, the run succeeds."""
     database = role.database.name
     role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, database))[1]))
@@ -112,7 +112,7 @@ def test_rights_that_are_missing_are_named_with_what_gives_them(role: Bench, tmp
     assert outcome(role) == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
 
 
-def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_it(role: Bench, tmp_path: Path):
+def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_it(role: RunnerHarness, tmp_path: Path):
     """They stay, also once they are empty: they are the administrator's. The control: without them it lacks the right to make some."""
     database = role.database.name
     statements = grants(role, tmp_path, Grantee(ROLE, database))[1]
@@ -134,16 +134,16 @@ def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_i
     assert grants(role, tmp_path, None) == (ExitCode.OK, [])
 
 
-def refused(bench: Bench) -> list[str]:
+def refused(runner: RunnerHarness) -> list[str]:
     """The statements that a run asks for."""
-    ran = bench.run()
-    assert ran.words is not None
-    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
-    said = (ran.words.message or "").partition("all that a run does: ")[2]
+    ran = runner.run()
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
+    said = (ran.termination_message.message or "").partition("all that a run does: ")[2]
     return sorted(said.partition("; dbt_refresh_log can't be written")[0].split("; "))
 
 
-def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Bench, tmp_path: Path):
+def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: RunnerHarness, tmp_path: Path):
     """It is printed for a new role, and once it is given nothing is missing; a run without it goes on all the same."""
     cache = {"baseUrl": role.api, "endpoints": ["/a"], "waitForReplicas": "5s"}
     grantee, right = Grantee(ROLE, role.database.name), f'grant pg_read_all_stats to "{ROLE}";'
@@ -153,8 +153,8 @@ def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Ben
     role.database.run("\n".join(plain))
     assert grants(role, tmp_path, None, cache=cache) == (ExitCode.FAILED, [right])
     ran = role.run(role.spec(cache=cache))
-    assert ran.words is not None
-    assert ran.words.outcome is Outcome.SUCCEEDED, ran.output
+    assert ran.termination_message is not None
+    assert ran.termination_message.outcome is Outcome.SUCCEEDED, ran.output
     role.database.run(right)
     assert grants(role, tmp_path, None, cache=cache) == (ExitCode.OK, [])
 
@@ -162,21 +162,21 @@ def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: Ben
 STORES = "{{ config(store_failures=true, tags=['P2']) }} select * from {{ ref('mart_a') }} where id < 4"
 
 
-def test_a_test_that_stores_what_it_finds_needs_its_schema(role: Bench, tmp_path: Path) -> None:
+def test_a_test_that_stores_what_it_finds_needs_its_schema(role: RunnerHarness, tmp_path: Path) -> None:
     """`grants` prints it, and a run asks for it before it builds anything. Without it, the other tests say what they say."""
     project, database = write_project(tmp_path / "project"), role.database
     with (project / "dbt_project.yml").open("a") as file:
         file.write("test-paths: [tests]\n")
     (project / "tests").mkdir()
     (project / "tests" / "stores.sql").write_text(STORES)
-    ours = replace(role, place=tmp_path, project=project)
+    ours = replace(role, folder=tmp_path, project=project)
     _, statements = grants(ours, tmp_path, Grantee(ROLE, database.name))
     audit = [statement for statement in statements if "dbt_test__audit" in statement]
     assert audit
     database.run("create schema dbt_test__audit;" + "".join(statement for statement in statements if statement not in audit))
     ran = ours.run()
-    assert ran.words is not None
-    assert ran.words.reason is Reason.PRIVILEGE_MISSING
+    assert ran.termination_message is not None
+    assert ran.termination_message.reason is Reason.PRIVILEGE_MISSING
     assert 'on schema "dbt_test__audit"' in ran.messages
     assert database.rows("select to_regclass('dwh_marts.mart_a') is null") == [(True,)], "nothing was built"
     database.run("".join(audit))

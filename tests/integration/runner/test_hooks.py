@@ -15,7 +15,7 @@ from refresh_runner.model.plan import DbtSettings
 from support.eventually import eventually
 from support.plain_dbt import plain_dbt
 from support.postgres import create_database, drop_database
-from support.runs import Bench, Json, Ran, write_project
+from support.runner_harness import Json, RunnerHarness, RunResult, write_project
 from support.webserver import WebServer
 
 START = [
@@ -55,7 +55,7 @@ insert into src.divisors values ('start', 1), ('end', 1);
 
 
 @pytest.fixture(scope="module")
-def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerHarness]:
     """The small project with hooks, on a database of its own."""
     place = tmp_path_factory.mktemp("hooks")
     project = write_project(place / "project")
@@ -70,14 +70,14 @@ def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
     )
     (project / "dbt_project.yml").write_text(settings + hooks)
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
-    bench = Bench(place, project, create_database(postgres, "crochets"), api="")
-    bench.database.run("create role lecteur_des_crochets")
-    yield bench
-    drop_database(bench.database)
+    runner = RunnerHarness(place, project, create_database(postgres, "crochets"), api="")
+    runner.database.run("create role lecteur_des_crochets")
+    yield runner
+    drop_database(runner.database)
 
 
 @pytest.fixture
-def bench(hooked: Bench, web: WebServer) -> Bench:
+def runner(hooked: RunnerHarness, web: WebServer) -> RunnerHarness:
     """The same, as new."""
     hooked.reset()
     hooked.database.run(ROOM)
@@ -85,37 +85,37 @@ def bench(hooked: Bench, web: WebServer) -> Bench:
     return hooked
 
 
-def audit(bench: Bench) -> list[tuple[object, ...]]:
+def audit(runner: RunnerHarness) -> list[tuple[object, ...]]:
     """What the hooks wrote, but for what tells one run from another."""
-    return bench.database.rows("select hook, schemas, pairs, results, selected from src.audit order by n")
+    return runner.database.rows("select hook, schemas, pairs, results, selected from src.audit order by n")
 
 
-def ended(ran: Ran) -> tuple[object, ...]:
-    assert ran.words is not None, ran.output
-    return ran.code, ran.words.phase, ran.words.outcome, ran.words.reason
+def ended(ran: RunResult) -> tuple[object, ...]:
+    assert ran.termination_message is not None, ran.output
+    return ran.code, ran.termination_message.phase, ran.termination_message.outcome, ran.termination_message.reason
 
 
-def reads(bench: Bench, relation: str) -> object:
-    return bench.database.rows(f"select has_table_privilege('lecteur_des_crochets', '{relation}', 'select')")[0][0]
+def reads(runner: RunnerHarness, relation: str) -> object:
+    return runner.database.rows(f"select has_table_privilege('lecteur_des_crochets', '{relation}', 'select')")[0][0]
 
 
-def test_hooks_run_once_with_what_dbt_build_would_tell_them(bench: Bench, tmp_path: Path):
+def test_hooks_run_once_with_what_dbt_build_would_tell_them(runner: RunnerHarness, tmp_path: Path):
     """Swapped, direct and by dbt alone: one row each at begin and end, of one invocation, with the same schemas and results."""
     told = {}
     for name in ("plain", "Direct", "Swap"):
-        bench.reset()
-        bench.database.run(ROOM)
+        runner.reset()
+        runner.database.run(ROOM)
         if name == "plain":
-            done = plain_dbt(bench.project, bench.database, tmp_path, "build")
+            done = plain_dbt(runner.project, runner.database, tmp_path, "build")
             assert done.returncode == 0, done.stdout
         else:
-            ran = bench.run(bench.spec(publish=name))
+            ran = runner.run(runner.spec(publish=name))
             assert ran.code == 0, ran.output
             assert "OK hook: petit.on-run-end.0" in ran.messages
-        told[name] = audit(bench)
-        assert len(bench.database.rows("select distinct invocation from src.audit")) == 1
-        assert reads(bench, "dwh_marts.mart_a") is True, name
-        assert reads(bench, "dwh_facts.fait_jours") is True, name
+        told[name] = audit(runner)
+        assert len(runner.database.rows("select distinct invocation from src.audit")) == 1
+        assert reads(runner, "dwh_marts.mart_a") is True, name
+        assert reads(runner, "dwh_facts.fait_jours") is True, name
     assert told["Swap"] == told["plain"]
     assert told["Direct"] == told["plain"]
     assert [row[0] for row in told["plain"]] == ["start", "end"]
@@ -123,113 +123,113 @@ def test_hooks_run_once_with_what_dbt_build_would_tell_them(bench: Bench, tmp_pa
 
 
 @pytest.mark.parametrize("publish", ["Direct", "Swap"])
-def test_an_on_run_end_that_fails_fails_the_run(bench: Bench, web: WebServer, publish: str):
+def test_an_on_run_end_that_fails_fails_the_run(runner: RunnerHarness, web: WebServer, publish: str):
     """It says that the data are live; the API is not called, and without the fault the run succeeds."""
-    bench.database.run("update src.divisors set n = 0 where hook = 'end'")
-    ran = bench.run(bench.spec(publish=publish))
+    runner.database.run("update src.divisors set n = 0 where hook = 'end'")
+    ran = runner.run(runner.spec(publish=publish))
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
-    assert ran.words is not None
-    message = ran.words.message or ""
+    assert ran.termination_message is not None
+    message = ran.termination_message.message or ""
     assert message.startswith("on-run-end failed, the new data are live: petit.on-run-end.3 failed, error: ")
     assert "division by zero" in message
     assert web.asked == []
-    assert bench.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
-    assert [row[:2] for row in bench.log_rows()] == [(False, 2)]
-    assert bench.database.rows("select state from dbt_refresh_node where step = 'on-run-end' order by node_id") == [
+    assert runner.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
+    assert [row[:2] for row in runner.log_rows()] == [(False, 2)]
+    assert runner.database.rows("select state from dbt_refresh_node where step = 'on-run-end' order by node_id") == [
         ("ok",),
         ("ok",),
         ("ok",),
         ("broken",),
     ]
-    bench.database.run("update src.divisors set n = 1")
-    assert ended(bench.run(bench.spec(publish=publish)))[0] == 0
+    runner.database.run("update src.divisors set n = 1")
+    assert ended(runner.run(runner.spec(publish=publish)))[0] == 0
 
 
-def test_an_on_run_start_that_fails_builds_nothing(bench: Bench):
+def test_an_on_run_start_that_fails_builds_nothing(runner: RunnerHarness):
     """The run fails with its words; on-run-end has its turn, as with dbt."""
-    bench.database.run("update src.divisors set n = 0 where hook = 'start'")
-    ran = bench.run()
+    runner.database.run("update src.divisors set n = 0 where hook = 'start'")
+    ran = runner.run()
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
-    assert ran.words is not None
-    assert (ran.words.message or "").startswith("on-run-start failed, nothing was built: petit.on-run-start.3 failed")
-    assert bench.database.rows("select to_regclass('dwh_facts.fait_jours')::text") == [(None,)]
-    assert [row[0] for row in audit(bench)] == ["start", "end"]
+    assert ran.termination_message is not None
+    assert (ran.termination_message.message or "").startswith("on-run-start failed, nothing was built: petit.on-run-start.3 failed")
+    assert runner.database.rows("select to_regclass('dwh_facts.fait_jours')::text") == [(None,)]
+    assert [row[0] for row in audit(runner)] == ["start", "end"]
 
 
-def test_where_nothing_was_published_the_marts_are_told_as_skipped(bench: Bench):
+def test_where_nothing_was_published_the_marts_are_told_as_skipped(runner: RunnerHarness):
     """A failed test keeps them from being live: on-run-end runs, sees no place beside, and what is live is not called new."""
-    assert bench.run().code == 0
-    bench.database.run("insert into src.lignes values (1, 1, 1, 0); delete from src.audit")
-    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    assert runner.run().code == 0
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0); delete from src.audit")
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED), ran.output
-    _, schemas, _, results, _ = audit(bench)[-1]
+    _, schemas, _, results, _ = audit(runner)[-1]
     assert schemas == "dwh_facts dwh_staging"
     assert "mart_a skipped" in str(results)
     assert "fait_lignes success" in str(results)
     assert "__next" not in str(results)
 
 
-def test_a_failed_layer_has_its_on_run_end(bench: Bench):
+def test_a_failed_layer_has_its_on_run_end(runner: RunnerHarness):
     """What was not tried is skipped in its results, and the layer's own error is the run's."""
-    bench.database.run("alter table src.lignes rename column mois to autre; update src.divisors set n = 0 where hook = 'end'")
-    ran = bench.run()
+    runner.database.run("alter table src.lignes rename column mois to autre; update src.divisors set n = 0 where hook = 'end'")
+    ran = runner.run()
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.LAYER_FAILED), ran.output
     assert "on-run-end failed, nothing was published" in ran.messages
-    results = str(audit(bench)[-1][3])
+    results = str(audit(runner)[-1][3])
     assert "stg_lignes error" in results
     assert "mart_a skipped" in results
 
 
-def test_a_skipped_run_has_no_hooks(bench: Bench):
+def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
     """Nothing has changed: no hook runs; the same order, asked for by hand, has them."""
-    spec = bench.spec(onUnchanged="Skip")
-    assert bench.run(spec, RUN_ID="petit-29000001").code == 0
-    bench.database.run("delete from src.audit")
-    ran = bench.run(spec, RUN_ID="petit-29000061")
-    assert ran.words is not None
-    assert ran.words.reason is Reason.NOTHING_CHANGED, ran.output
-    assert audit(bench) == []
-    assert bench.run(spec).code == 0
-    assert [row[0] for row in audit(bench)] == ["start", "end"]
+    spec = runner.spec(onUnchanged="Skip")
+    assert runner.run(spec, RUN_ID="petit-29000001").code == 0
+    runner.database.run("delete from src.audit")
+    ran = runner.run(spec, RUN_ID="petit-29000061")
+    assert ran.termination_message is not None
+    assert ran.termination_message.reason is Reason.NOTHING_CHANGED, ran.output
+    assert audit(runner) == []
+    assert runner.run(spec).code == 0
+    assert [row[0] for row in audit(runner)] == ["start", "end"]
 
 
 @pytest.mark.parametrize("hook", ["start", "end"])
-def test_sigterm_cancels_a_hook(bench: Bench, hook: str):
+def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
     """Its query ends in the warehouse, and the run says what it was at."""
-    bench.database.run(f"update src.sleeps set nap = 60 where hook = '{hook}'")
-    process = bench.start(bench.spec())
-    eventually(lambda: bench.queries("from src.sleeps"), within=40)
+    runner.database.run(f"update src.sleeps set nap = 60 where hook = '{hook}'")
+    process = runner.start_process(runner.spec())
+    eventually(lambda: runner.running_queries("from src.sleeps"), within=40)
     process.send_signal(signal.SIGTERM)
-    ran = bench.finish(process)
+    ran = runner.wait_for_exit(process)
     assert ended(ran) == (143, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED), ran.output
-    assert ran.words is not None
-    assert ran.words.message == f"ended from outside during on-run-{hook}"
-    assert bench.queries("from src.sleeps") == []
+    assert ran.termination_message is not None
+    assert ran.termination_message.message == f"ended from outside during on-run-{hook}"
+    assert runner.running_queries("from src.sleeps") == []
 
 
-def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(bench: Bench):
+def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHarness):
     """The attempt's time bounds it, and the message is PostgreSQL's."""
-    bench.database.run("update src.sleeps set nap = 60 where hook = 'end'")
-    ran = bench.run(bench.spec(timeout="10s"), failures=2)
+    runner.database.run("update src.sleeps set nap = 60 where hook = 'end'")
+    ran = runner.run(runner.spec(timeout="10s"), failures=2)
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
-    assert ran.words is not None
-    assert "canceling statement due to statement timeout" in (ran.words.message or "")
+    assert ran.termination_message is not None
+    assert "canceling statement due to statement timeout" in (ran.termination_message.message or "")
 
 
-def test_a_resumed_attempt_grants_on_what_the_first_one_built(bench: Bench):
+def test_a_resumed_attempt_grants_on_what_the_first_one_built(runner: RunnerHarness):
     """Each attempt is an invocation; its schemas are those of all that the run makes live, also of what was kept."""
-    bench.database.run("update src.lignes set nap = 30 where id = 1")
-    spec: Json = bench.spec(retries=1, layers=[{**layer, "retries": 0, "timeout": "2s"} for layer in bench.spec()["layers"]])
-    first = bench.run(spec, RUN_ID="petit-resumed")
+    runner.database.run("update src.lignes set nap = 30 where id = 1")
+    spec: Json = runner.spec(retries=1, layers=[{**layer, "retries": 0, "timeout": "2s"} for layer in runner.spec()["layers"]])
+    first = runner.run(spec, RUN_ID="petit-resumed")
     assert ended(first)[:2] == (75, RunPhase.RETRYING), first.output
-    bench.database.run("update src.lignes set nap = 0")
-    second = bench.run(spec, failures=1, RUN_ID="petit-resumed")
+    runner.database.run("update src.lignes set nap = 0")
+    second = runner.run(spec, failures=1, RUN_ID="petit-resumed")
     assert second.code == 0, second.output
     assert "kept from an earlier attempt" in second.messages
-    assert [(row[0], row[1]) for row in audit(bench)] == [
+    assert [(row[0], row[1]) for row in audit(runner)] == [
         ("start", ""),
         ("end", "dwh_facts dwh_staging"),
         ("start", ""),
         ("end", "dwh_facts dwh_marts dwh_staging"),
     ]
-    assert "stg_lignes" not in str(audit(bench)[-1][3])
+    assert "stg_lignes" not in str(audit(runner)[-1][3])

@@ -15,7 +15,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.postgres.conninfo import Access, from_variables
-from support.runs import Bench, write_project
+from support.runner_harness import RunnerHarness, write_project
 
 MART = "{{ ref('mart_a') }}"
 TESTS = {
@@ -68,10 +68,10 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return each, ahead
 
 
-def test_a_known_test_says_what_dbt_says(bench: Bench, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_known_test_says_what_dbt_says(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """State, message and SQLSTATE; each kind of test beside others."""
-    assert bench.run().code == 0
-    access = from_variables(bench.database.env)
+    assert runner.run().code == 0
+    access = from_variables(runner.database.env)
     each, ahead = (_dbt(project, tmp_path / project.name, access) for project in projects)
     expected = _found(each)
     assert expected["finds_three"] == (NodeState.FAILED, "Got 3 results, configured to fail if != 0", None)
@@ -95,10 +95,10 @@ def test_a_known_test_says_what_dbt_says(bench: Bench, projects: tuple[Path, Pat
     assert _found(ahead) == expected
 
 
-def test_known_tests_are_sent_as_they_were_kept(bench: Bench, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_known_tests_are_sent_as_they_were_kept(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """A kept statement that is another one has another answer: else nothing of the above would speak of kept statements."""
-    assert bench.run().code == 0
-    dbt = _dbt(projects[1], tmp_path / "other", from_variables(bench.database.env))
+    assert runner.run().code == 0
+    dbt = _dbt(projects[1], tmp_path / "other", from_variables(runner.database.env))
     nodes = [node for node in dbt.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
     dbt.tests_known = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.tests_known.items()}
     assert [(result.node.name, result.message.split(",")[0]) for result in dbt.test(nodes, timedelta(minutes=1)).nodes] == [
@@ -107,14 +107,14 @@ def test_known_tests_are_sent_as_they_were_kept(bench: Bench, projects: tuple[Pa
     ]
 
 
-def test_known_tests_share_their_connections(bench: Bench, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_known_tests_share_their_connections(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """No more than there are threads, and none is left; dbt connects once a test."""
-    assert bench.run().code == 0
+    assert runner.run().code == 0
     counts = []
     for project in projects:
-        dbt = _dbt(project, tmp_path / project.name, from_variables(bench.database.env))
+        dbt = _dbt(project, tmp_path / project.name, from_variables(runner.database.env))
         nodes = [node for node in dbt.tests(Selection(("test_type:singular",))) if node.name not in NOT_KNOWN]
-        with psycopg.connect(bench.database.dsn, autocommit=True) as watcher:
+        with psycopg.connect(runner.database.dsn, autocommit=True) as watcher:
             before = _sessions(watcher)
             dbt.test(nodes, timedelta(minutes=1))
             counts.append(_sessions(watcher) - before)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 
 TABLES = ("run", "step", "node", "mart")
 
 
-def rows(bench: Bench, columns: str, table: str, order: str) -> list[tuple[object, ...]]:
-    """Return what the last run of the bench left in one of the tables."""
-    query = f"select {columns} from dbt_refresh_{table} where run_id = 'petit-{bench.runs}' order by {order}"
-    return bench.database.rows(query)
+def rows(runner: RunnerHarness, columns: str, table: str, order: str) -> list[tuple[object, ...]]:
+    """Return what the last run left in one of the tables."""
+    query = f"select {columns} from dbt_refresh_{table} where run_id = 'petit-{runner.run_count}' order by {order}"
+    return runner.database.rows(query)
 
 
-def test_a_run_is_there_from_start_to_end_with_all_that_it_did(bench: Bench):
+def test_a_run_is_there_from_start_to_end_with_all_that_it_did(runner: RunnerHarness):
     """Steps in order, a row a model and test, rows and NULLs a mart."""
-    bench.database.run("update src.lignes set zone = null where id <= 5")
-    assert bench.run().code == 0
-    run = rows(bench, "refresh, namespace, generation, phase, outcome, reason, marts, attempt, pod, ended_at >= started_at", "run", "1")
-    assert run == [("petit", "essai", 3, "Finished", "Succeeded", "Succeeded", "2/2", 1, f"petit-{bench.runs}-0", True)]
-    steps = rows(bench, "step, state, tries, seconds >= 0, attempt", "step", "position")
+    runner.database.run("update src.lignes set zone = null where id <= 5")
+    assert runner.run().code == 0
+    run = rows(runner, "refresh, namespace, generation, phase, outcome, reason, marts, attempt, pod, ended_at >= started_at", "run", "1")
+    assert run == [("petit", "essai", 3, "Finished", "Succeeded", "Succeeded", "2/2", 1, f"petit-{runner.run_count}-0", True)]
+    steps = rows(runner, "step, state, tries, seconds >= 0, attempt", "step", "position")
     assert steps == [(name, "Succeeded", 1, True, 1) for name in ("staging", "facts", "marts", "tests", "validation", "cache")]
-    nodes = rows(bench, "step, node, state, seconds > 0", "node", "step, node")
+    nodes = rows(runner, "step, node, state, seconds > 0", "node", "step, node")
     assert nodes[:5] == [
         ("facts", "fait_jours", "ok", True),
         ("facts", "fait_lignes", "ok", True),
@@ -30,30 +30,30 @@ def test_a_run_is_there_from_start_to_end_with_all_that_it_did(bench: Bench):
         ("staging", "stg_lignes", "ok", True),
     ]
     assert [row[0] for row in nodes[5:]] == ["tests"] * 3
-    assert rows(bench, "relation, rows, nulls, verdict", "mart", "relation") == [
+    assert rows(runner, "relation, rows, nulls, verdict", "mart", "relation") == [
         ("dwh_marts.mart_a", 100, {"zone": 5, "mois": 0}, "VALID"),
         ("dwh_marts.mart_b", 100, {"mois": 0}, "VALID"),
     ]
 
 
-def test_a_failed_run_keeps_what_was_found(bench: Bench):
+def test_a_failed_run_keeps_what_was_found(runner: RunnerHarness):
     """The verdicts, and what PostgreSQL said of a model, with its SQLSTATE."""
-    bench.database.run("truncate src.lignes")
-    assert bench.run(failures=2).code == 1
-    assert rows(bench, "outcome, reason", "run", "1") == [("Failed", "ValidationFailed")]
-    assert rows(bench, "rows, verdict", "mart", "relation") == [(0, "FAILED")] * 2
-    bench.database.run("alter table src.lignes drop column nap cascade")
-    assert bench.run(failures=2).code == 1
-    (state, sqlstate, message), *_ = rows(bench, "state, sqlstate, message", "node", "ended_at")
+    runner.database.run("truncate src.lignes")
+    assert runner.run(failures=2).code == 1
+    assert rows(runner, "outcome, reason", "run", "1") == [("Failed", "ValidationFailed")]
+    assert rows(runner, "rows, verdict", "mart", "relation") == [(0, "FAILED")] * 2
+    runner.database.run("alter table src.lignes drop column nap cascade")
+    assert runner.run(failures=2).code == 1
+    (state, sqlstate, message), *_ = rows(runner, "state, sqlstate, message", "node", "ended_at")
     assert (state, sqlstate) == ("broken", "42703")
     assert 'column "nap" does not exist' in str(message)
-    assert ("facts", "Skipped") in rows(bench, "step, state", "step", "position")
+    assert ("facts", "Skipped") in rows(runner, "step, state", "step", "position")
 
 
-def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(bench: Bench):
+def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(runner: RunnerHarness):
     """Whoever holds the warehouse knows that nobody else is at work; a run between two attempts may go on."""
-    assert bench.run().code == 0
-    bench.database.run(
+    assert runner.run().code == 0
+    runner.database.run(
         "insert into dbt_refresh_run (run_id, refresh, namespace, generation, mode, attempt, attempts, phase, step, started_at,"
         " attempt_started_at, heartbeat_at, kept_since, reason, message)"
         " select id, 'petit', 'essai', 1, 'refresh', 1, 3, phase, '2/6 facts', at, at, at, at, reason, message from (values"
@@ -61,8 +61,8 @@ def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(bench: Bench
         " ('given-up', 'Interrupted', now() - interval '2 days', 'Interrupted', 'ended from outside'))"
         " as v (id, phase, at, reason, message)"
     )
-    assert bench.run().code == 0
-    closed = bench.database.rows("select run_id, phase, outcome, reason, message from dbt_refresh_run where pod is null order by run_id")
+    assert runner.run().code == 0
+    closed = runner.database.rows("select run_id, phase, outcome, reason, message from dbt_refresh_run where pod is null order by run_id")
     assert closed == [
         ("between", "Retrying", None, "LayerFailed", "refused"),
         ("dead", "Finished", "Failed", "RunnerLost", "its runner ended without a word during 2/6 facts"),
@@ -70,42 +70,42 @@ def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(bench: Bench
     ]
 
 
-def test_a_run_goes_on_where_its_tables_can_not_be_written(bench: Bench):
+def test_a_run_goes_on_where_its_tables_can_not_be_written(runner: RunnerHarness):
     """It says so once; the log's row is there."""
-    bench.database.run("create view dbt_refresh_run as select 1 as run_id")
+    runner.database.run("create view dbt_refresh_run as select 1 as run_id")
     try:
-        ran = bench.run()
+        ran = runner.run()
     finally:
-        bench.database.run("drop view dbt_refresh_run")
+        runner.database.run("drop view dbt_refresh_run")
     assert ran.code == 0, ran.output
     assert ran.messages.count("dbt_refresh_run and its steps, nodes and marts are not up to date: ") == 1
-    assert [row[0] for row in bench.log_rows()] == [True]
+    assert [row[0] for row in runner.log_rows()] == [True]
 
 
-def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(bench: Bench):
+def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(runner: RunnerHarness):
     """After spec.history.retentionDays; other refreshes' runs and dbt_refresh_log stay."""
     for _ in range(3):
-        assert bench.run(bench.spec(tests=None)).code == 0
-    first = bench.runs - 2
-    bench.database.run(
+        assert runner.run(runner.spec(tests=None)).code == 0
+    first = runner.run_count - 2
+    runner.database.run(
         "update dbt_refresh_run set started_at = started_at - interval '31 days';"
         "update dbt_refresh_log set run_date = run_date - interval '9 years';"
         f"update dbt_refresh_run set refresh = 'another' where run_id = 'petit-{first}'"
     )
-    assert bench.run(bench.spec(tests=None, history={"retentionDays": 30})).code == 0
-    kept = {(f"petit-{first}",), (f"petit-{bench.runs}",)}
+    assert runner.run(runner.spec(tests=None, history={"retentionDays": 30})).code == 0
+    kept = {(f"petit-{first}",), (f"petit-{runner.run_count}",)}
     for table in TABLES:
-        assert set(bench.database.rows(f"select run_id from dbt_refresh_{table}")) == kept
-    assert len(bench.log_rows()) == 4
+        assert set(runner.database.rows(f"select run_id from dbt_refresh_{table}")) == kept
+    assert len(runner.log_rows()) == 4
 
 
-def test_tables_of_an_earlier_version_are_completed(bench: Bench):
+def test_tables_of_an_earlier_version_are_completed(runner: RunnerHarness):
     """What is in them stays."""
-    assert bench.run().code == 0
-    bench.database.run("alter table dbt_refresh_run drop column fingerprint, drop column marts; drop index dbt_refresh_run_refresh")
-    assert bench.run().code == 0
-    assert bench.database.rows("select marts, fingerprint is null from dbt_refresh_run order by started_at") == [
+    assert runner.run().code == 0
+    runner.database.run("alter table dbt_refresh_run drop column fingerprint, drop column marts; drop index dbt_refresh_run_refresh")
+    assert runner.run().code == 0
+    assert runner.database.rows("select marts, fingerprint is null from dbt_refresh_run order by started_at") == [
         (None, True),
         ("2/2", False),
     ]
-    assert bench.database.rows("select to_regclass('dbt_refresh_run_refresh') is not null") == [(True,)]
+    assert runner.database.rows("select to_regclass('dbt_refresh_run_refresh') is not null") == [(True,)]

@@ -10,7 +10,7 @@ from refresh_runner.core.errors import RunFailedError
 from refresh_runner.report.outcome import LogEntry
 from refresh_runner.runlog import legacy_log
 from support.postgres import Database
-from support.runs import warehouse
+from support.runner_harness import warehouse_connection
 
 ENTRY = LogEntry(True, 4, "Phase 2 refresh - 4/4 marts validated", "phase2-dashboards-refresh", "phase2-1")
 COLUMNS = """select column_name, data_type from information_schema.columns
@@ -19,7 +19,7 @@ COLUMNS = """select column_name, data_type from information_schema.columns
 
 def log(database: Database, *entries: LogEntry) -> None:
     """Write log rows."""
-    with warehouse(database.env) as ours:
+    with warehouse_connection(database.env) as ours:
         for entry in entries:
             legacy_log.write(ours, entry)
 
@@ -75,7 +75,7 @@ def test_many_can_make_the_table_at_once(fresh_database: Database):
 
     def log_one(number: int) -> None:
         try:
-            with warehouse(fresh_database.env) as ours:
+            with warehouse_connection(fresh_database.env) as ours:
                 ours.connect()
                 barrier.wait(20)
                 legacy_log.write(ours, LogEntry(True, number, "", "r", f"run-{number}"))

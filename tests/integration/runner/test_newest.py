@@ -16,7 +16,7 @@ from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.validation.checks import MartCounts, mart_status
 from refresh_runner.validation.counting import count
 from support.postgres import create_database, drop_database
-from support.runs import warehouse
+from support.runner_harness import warehouse_connection
 
 AS_OF = date(2026, 6, 30)
 CHECK = MartCheck("marts", "m", keys=("id",), time_zone="Europe/Paris")
@@ -45,7 +45,7 @@ def door(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
     database.run(_TABLE)
     database.run("alter database nouveautes set timezone = 'America/Los_Angeles'")
     database.run("alter database nouveautes set datestyle = 'German'")
-    with warehouse(database.env) as ours:
+    with warehouse_connection(database.env) as ours:
         yield ours
     drop_database(database)
 

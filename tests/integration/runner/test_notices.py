@@ -16,7 +16,7 @@ from cluster.ports import free_port
 from refresh_api.status import Outcome, Reason
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
 from support.eventually import eventually
-from support.runs import Bench, Json, meanwhile
+from support.runner_harness import Json, RunnerHarness, in_background
 from support.webserver import WebServer
 
 PASSWORD = "p%40:/'\"$"
@@ -47,7 +47,7 @@ class Told:
 
 
 @pytest.fixture
-def told(bench: Bench) -> Iterator[Told]:
+def told(runner: RunnerHarness) -> Iterator[Told]:
     """A webhook and a mail server that really listen, their Secrets mounted."""
     mails: list[Envelope] = []
 
@@ -59,110 +59,110 @@ def told(bench: Bench) -> Iterator[Told]:
     controller = Controller(Handler(), hostname="127.0.0.1", port=free_port())
     controller.start()
     with WebServer() as slack:
-        bench.secrets["slack"] = {"url": f"{slack.url}/T000/B000/hook-secret"}
-        bench.secrets["smtp"] = {"host": "127.0.0.1", "port": str(controller.port), "from": "refresh@sigeti.local", "security": "none"}
+        runner.secrets["slack"] = {"url": f"{slack.url}/T000/B000/hook-secret"}
+        runner.secrets["smtp"] = {"host": "127.0.0.1", "port": str(controller.port), "from": "refresh@sigeti.local", "security": "none"}
         yield Told(slack, mails)
     controller.stop()
 
 
-def spec(bench: Bench) -> Json:
-    return bench.spec(notifications=NOTIFICATIONS)
+def spec(runner: RunnerHarness) -> Json:
+    return runner.spec(notifications=NOTIFICATIONS)
 
 
-def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(bench: Bench, told: Told):
+def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarness, told: Told):
     """Within the grace that a pod has afterwards."""
-    bench.database.run("update src.lignes set nap = 60 where id = 1")
+    runner.database.run("update src.lignes set nap = 60 where id = 1")
     began = time.monotonic()
-    ran = bench.run({**spec(bench), "timeout": "6s"}, failures=2)
+    ran = runner.run({**spec(runner), "timeout": "6s"}, failures=2)
     assert time.monotonic() - began < 6 + 30
-    assert ran.words is not None
-    assert ran.words.reason is Reason.DEADLINE_EXCEEDED
+    assert ran.termination_message is not None
+    assert ran.termination_message.reason is Reason.DEADLINE_EXCEEDED
     assert len(told.slack.asked) == len(told.mails) == 1
     assert all("not done within 6s: ended during 2/6 facts" in text for text in told.texts())
 
 
-def test_a_failed_run_tells_slack_and_mail(bench: Bench, told: Told):
+def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):
     """Step, model and error; a good run before told nobody."""
-    assert bench.run(spec(bench)).code == 0
+    assert runner.run(spec(runner)).code == 0
     assert told.texts() == []
-    bench.database.run("alter table src.lignes rename column mois to autre")
-    ran = bench.run(spec(bench))
+    runner.database.run("alter table src.lignes rename column mois to autre")
+    ran = runner.run(spec(runner))
     assert len(told.slack.asked) == len(told.mails) == 1
     for text in told.texts():
         assert "1/6 staging" in text
         assert "stg_lignes" in text
         assert "does not exist" in text
-        assert f"logs job/petit-{bench.runs}" in text
-    assert ran.words is not None
-    assert ran.words.notified
+        assert f"logs job/petit-{runner.run_count}" in text
+    assert ran.termination_message is not None
+    assert ran.termination_message.notified
 
 
-def test_the_link_is_made_from_the_template(bench: Bench, told: Told):
+def test_the_link_is_made_from_the_template(runner: RunnerHarness, told: Told):
     """In place of the commands."""
-    bench.database.run("truncate src.lignes")
-    bench.run(spec(bench), RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
+    runner.database.run("truncate src.lignes")
+    runner.run(spec(runner), RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
     for text in told.texts():
-        assert f"https://runs.example/essai/petit/petit-{bench.runs}" in text
+        assert f"https://runs.example/essai/petit/petit-{runner.run_count}" in text
 
 
-def test_an_attempt_that_another_one_follows_tells_nobody(bench: Bench, told: Told):
+def test_an_attempt_that_another_one_follows_tells_nobody(runner: RunnerHarness, told: Told):
     """The last one does."""
-    bench.secrets["warehouse"]["port"] = str(free_port())
-    assert bench.run(spec(bench)).code == 75
+    runner.secrets["warehouse"]["port"] = str(free_port())
+    assert runner.run(spec(runner)).code == 75
     assert told.texts() == []
-    assert bench.run(spec(bench), failures=2).code == 1
+    assert runner.run(spec(runner), failures=2).code == 1
     assert len(told.texts()) == 2
 
 
-def test_a_channel_that_is_away_does_not_change_the_result(bench: Bench, told: Told):
+def test_a_channel_that_is_away_does_not_change_the_result(runner: RunnerHarness, told: Told):
     """It is in the log; the other one is told."""
     told.slack.statuses["/T000/B000/hook-secret"] = 500
-    bench.database.run("truncate src.lignes")
-    ran = bench.run(spec(bench))
+    runner.database.run("truncate src.lignes")
+    ran = runner.run(spec(runner))
     assert ran.code == 1
     assert "#phase2-alerts could not be told: Slack answered 500" in ran.messages
     assert len(told.mails) == 1
 
 
 @pytest.mark.parametrize("fault", ["none", "warehouse away", "wrong port for slack", "broken model"])
-def test_no_secret_is_in_anything_that_leaves_the_runner(bench: Bench, told: Told, fault: str):
+def test_no_secret_is_in_anything_that_leaves_the_runner(runner: RunnerHarness, told: Told, fault: str):
     """Neither in its output and errors, nor in its last words, messages, files and log rows; the password works, though."""
     if fault == "warehouse away":
-        bench.secrets["warehouse"]["port"] = str(free_port())
+        runner.secrets["warehouse"]["port"] = str(free_port())
     elif fault == "wrong port for slack":
-        bench.secrets["slack"]["url"] = f"http://127.0.0.1:{free_port()}/T000/B000/hook-secret"
-        bench.database.run("truncate src.lignes")
+        runner.secrets["slack"]["url"] = f"http://127.0.0.1:{free_port()}/T000/B000/hook-secret"
+        runner.database.run("truncate src.lignes")
     elif fault == "broken model":
         # Its error quotes the password, as that of a careless model might.
         fails = "raise exception 'can''t log in with %', $p$" + PASSWORD + "$p$;"
-        bench.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
-        bench.database.run(
+        runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
+        runner.database.run(
             "alter table src.lignes rename to vraies; create view src.lignes as select id, zone, src.zut() as mois, nap from src.vraies"
         )
-    ran = bench.finish(bench.start(spec(bench), failures=2), within=60)
+    ran = runner.wait_for_exit(runner.start_process(spec(runner), failures=2), within=60)
     assert ran.code == (0 if fault == "none" else 1), ran.output
     kept = [
-        path.read_text(errors="replace") for path in (bench.place / "workdir").rglob("*") if path.is_file() and path.suffix != ".msgpack"
+        path.read_text(errors="replace") for path in (runner.folder / "workdir").rglob("*") if path.is_file() and path.suffix != ".msgpack"
     ]
-    rows = [] if fault == "warehouse away" else [str(bench.log_rows())]
-    left = "\n".join([ran.output, (bench.place / "termination-log").read_text(), *told.texts(), *kept, *rows])
+    rows = [] if fault == "warehouse away" else [str(runner.log_rows())]
+    left = "\n".join([ran.output, (runner.folder / "termination-log").read_text(), *told.texts(), *kept, *rows])
     assert [form for form in FORMS if form in left] == []
 
 
-def test_a_slow_channel_does_not_hold_the_warehouse(bench: Bench, told: Told):
+def test_a_slow_channel_does_not_hold_the_warehouse(runner: RunnerHarness, told: Told):
     """While Slack has not answered yet, another pipeline can have the lock; the run then ends as usual."""
     told.slack.slow.add("/T000/B000/hook-secret")
-    bench.database.run("alter table src.lignes rename column mois to autre")
+    runner.database.run("alter table src.lignes rename column mois to autre")
     free: list[object] = []
 
     def look() -> None:
         eventually(lambda: told.slack.asked, within=30)
-        free.extend(bench.database.rows(f"select pg_try_advisory_lock({NAMESPACE}, {WAREHOUSE_KEY})"))
+        free.extend(runner.database.rows(f"select pg_try_advisory_lock({NAMESPACE}, {WAREHOUSE_KEY})"))
         told.slack.wake()
 
-    with meanwhile(look):
-        ran = bench.run(spec(bench))
+    with in_background(look):
+        ran = runner.run(spec(runner))
     assert free == [(True,)]
-    assert ran.words is not None
-    assert (ran.code, ran.words.outcome) == (1, Outcome.FAILED)
-    assert len(bench.log_rows()) == 1
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.outcome) == (1, Outcome.FAILED)
+    assert len(runner.log_rows()) == 1

@@ -14,28 +14,28 @@ from refresh_runner.postgres import blocking
 from refresh_runner.postgres.blocking import Watch, held_by_others
 from refresh_runner.postgres.catalog import Relation
 from support.eventually import eventually
-from support.runs import Bench, warehouse
+from support.runner_harness import RunnerHarness, warehouse_connection
 
 MART = Relation("dwh_marts", "mart_a")
 ROLE = "sans-droits"
 
 
 @pytest.fixture
-def modest(bench: Bench) -> Iterator[psycopg.Connection]:
+def modest(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
     """A session of a role that may see nothing of what others do."""
-    bench.database.run(
+    runner.database.run(
         f"""create schema dwh_marts; create table dwh_marts.mart_a (id integer); create role "{ROLE}" login;
         grant usage on schema dwh_marts to "{ROLE}" """
     )
-    with psycopg.connect(bench.database.dsn, autocommit=True) as connection:
+    with psycopg.connect(runner.database.dsn, autocommit=True) as connection:
         connection.execute(f'set session authorization "{ROLE}"'.encode())
         yield connection
-    bench.database.run(f'drop schema dwh_marts cascade; drop role "{ROLE}"')
+    runner.database.run(f'drop schema dwh_marts cascade; drop role "{ROLE}"')
 
 
-def test_who_reads_a_mart_is_named(bench: Bench, modest: psycopg.Connection):
+def test_who_reads_a_mart_is_named(runner: RunnerHarness, modest: psycopg.Connection):
     """Number, user and name of the session are anybody's to see; what it does is not. Nobody is named once it has ended."""
-    with psycopg.connect(bench.database.dsn, autocommit=True) as us, psycopg.connect(bench.database.dsn, application_name="bi") as reader:
+    with psycopg.connect(runner.database.dsn, autocommit=True) as us, psycopg.connect(runner.database.dsn, application_name="bi") as reader:
         assert held_by_others(us, [MART]) == ""
         reader.execute("select from dwh_marts.mart_a")
         pid, user = reader.info.backend_pid, reader.info.user
@@ -67,7 +67,7 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
     told: list[str] = []
     with (
         psycopg.connect(preparing.dsn, autocommit=True) as other,
-        warehouse(preparing.env, "a-run") as ours,
+        warehouse_connection(preparing.env, "a-run") as ours,
         Watch(ours, told.append) as watch,
     ):
         for name in ("half a transfer", "its other half"):
@@ -96,7 +96,7 @@ def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgr
     told: list[str] = []
     with (
         psycopg.connect(preparing.dsn, autocommit=True) as other,
-        warehouse(preparing.env, "a-run") as ours,
+        warehouse_connection(preparing.env, "a-run") as ours,
         Watch(ours, told.append),
     ):
         other.execute("insert into dwh_marts.mart_a values (1)")

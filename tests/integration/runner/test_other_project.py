@@ -16,7 +16,7 @@ from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings
 from support.laptop import ROOT
 from support.postgres import create_database, drop_database
-from support.runs import Bench, Json
+from support.runner_harness import Json, RunnerHarness
 
 PROJECT = ROOT / "examples" / "velos"
 DBT = DbtSettings(8, "prod", "velos", {})
@@ -29,41 +29,41 @@ def refresh() -> Json:
 
 
 @pytest.fixture(scope="module")
-def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerHarness]:
     """The project with its sources, in which nothing was built yet; the tests of this file go from the first run on."""
     place = tmp_path_factory.mktemp("velos")
     # A copy, since what is read ahead is kept in the project.
     project = Path(copytree(PROJECT, place / "project"))
     read_ahead(project, DBT, lambda _line: None)
-    bench = Bench(place, project, create_database(postgres, "velos"), api="")
-    bench.reset()
-    bench.database.run((PROJECT / "source.sql").read_text())
-    yield bench
-    drop_database(bench.database)
+    runner = RunnerHarness(place, project, create_database(postgres, "velos"), api="")
+    runner.reset()
+    runner.database.run((PROJECT / "source.sql").read_text())
+    yield runner
+    drop_database(runner.database)
 
 
-def relations(bench: Bench) -> set[tuple[object, ...]]:
+def relations(runner: RunnerHarness) -> set[tuple[object, ...]]:
     """What dbt has built: schema, name and kind (r for tables, v for views)."""
     query = "select relnamespace::regnamespace::text, relname, relkind::text from pg_class where relkind in ('r', 'v')"
     return set(
-        bench.database.rows(
+        runner.database.rows(
             f"{query} and relnamespace::regnamespace::text like 'velos\\_%' and relnamespace <> 'velos_source'::regnamespace"
         )
     )
 
 
-def report(bench: Bench) -> tuple[object, ...]:
+def report(runner: RunnerHarness) -> tuple[object, ...]:
     """Rides and takings that the dashboard shows."""
-    return bench.database.rows("select sum(nb_trajets)::int, sum(centimes)::int from velos_rapport.trajets_par_jour")[0]
+    return runner.database.rows("select sum(nb_trajets)::int, sum(centimes)::int from velos_rapport.trajets_par_jour")[0]
 
 
-def test_its_refresh_fits_it(velos: Bench) -> None:
+def test_its_refresh_fits_it(velos: RunnerHarness) -> None:
     """Lint finds nothing, and every layer has something to build."""
     said: list[str] = []
     assert lint(PROJECT / "refresh.yaml", velos.project, None, datetime.now(UTC), lambda check: said.append(str(check))) == 0, said
 
 
-def test_the_first_run_builds_all_kinds(velos: Bench, refresh: Json) -> None:
+def test_the_first_run_builds_all_kinds(velos: RunnerHarness, refresh: Json) -> None:
     """Seed, snapshot, incremental model, view and table are there, the ephemeral model is not, and the log has its row."""
     ran = velos.run(refresh)
     assert ran.code == 0, ran.messages
@@ -78,7 +78,7 @@ def test_the_first_run_builds_all_kinds(velos: Bench, refresh: Json) -> None:
     assert [row[:3] for row in velos.log_rows()] == [(True, 1, "Velos refresh - 1/1 marts validated")]
 
 
-def test_a_second_run_adds_what_is_new(velos: Bench, refresh: Json) -> None:
+def test_a_second_run_adds_what_is_new(velos: RunnerHarness, refresh: Json) -> None:
     """The incremental model keeps rides that the source has thrown away, the snapshot keeps a station's old name."""
     velos.database.run("delete from velos_source.trajets; insert into velos_source.trajets values (73, 1, 'jour', '2026-06-04 10:00', 10)")
     velos.database.run("update velos_source.stations set nom = 'Gare centrale' where station_id = 1")
@@ -94,7 +94,7 @@ def test_a_second_run_adds_what_is_new(velos: Bench, refresh: Json) -> None:
     assert velos.database.rows("select distinct nom from velos_rapport.trajets_par_jour where station_id = 1") == [("Gare centrale",)]
 
 
-def test_a_failed_run_changes_in_place_what_is_not_published(velos: Bench, refresh: Json) -> None:
+def test_a_failed_run_changes_in_place_what_is_not_published(velos: RunnerHarness, refresh: Json) -> None:
     """As documented: the listed table stays as it was, the incremental model and the view on it show the new ride."""
     before = report(velos)
     velos.database.run(
@@ -108,7 +108,7 @@ def test_a_failed_run_changes_in_place_what_is_not_published(velos: Bench, refre
     assert velos.database.rows("select trajet_id from velos_rapport.longs_trajets where trajet_id > 73") == [(74,)]
 
 
-def test_a_view_on_a_published_table_is_refused(velos: Bench, refresh: Json, tmp_path: Path) -> None:
+def test_a_view_on_a_published_table_is_refused(velos: RunnerHarness, refresh: Json, tmp_path: Path) -> None:
     """Also where it reads it through an ephemeral model: it would stay on the table beside the live one."""
     project = Path(copytree(velos.project, tmp_path / "project"))
     (project / "models/rapport/passage.sql").write_text(
@@ -118,6 +118,6 @@ def test_a_view_on_a_published_table_is_refused(velos: Bench, refresh: Json, tmp
     velos.database.run(
         "delete from velos_preparation.trajets where minutes is null; delete from velos_source.trajets where minutes is null"
     )
-    ran = Bench(tmp_path, project, velos.database, "", velos.secrets).run(refresh)
+    ran = RunnerHarness(tmp_path, project, velos.database, "", velos.secrets).run(refresh)
     assert ran.code == 1
     assert "vitrine reads velos_rapport.trajets_par_jour" in ran.messages

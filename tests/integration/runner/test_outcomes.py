@@ -1,14 +1,14 @@
 """What comes of a run, on a real PostgreSQL by the real dbt: each fault beside the run that shows it is the fault's doing."""
 
 from refresh_api.status import Outcome, Reason, RunPhase
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 from support.webserver import WebServer
 
 WELL = (True, 2, "Petit refresh - 2/2 marts validated")
 
 
 def words(ran) -> tuple[object, ...]:
-    return ran.words.phase, ran.words.outcome, ran.words.reason, ran.words.marts
+    return ran.termination_message.phase, ran.termination_message.outcome, ran.termination_message.reason, ran.termination_message.marts
 
 
 def states(ran) -> dict[str, str]:
@@ -22,95 +22,95 @@ def states(ran) -> dict[str, str]:
     return found
 
 
-def test_a_run_does_its_six_steps(bench: Bench, web: WebServer):
+def test_a_run_does_its_six_steps(runner: RunnerHarness, web: WebServer):
     """Models, tests, verdicts, calls past the API's cache, one row."""
-    ran = bench.run()
+    ran = runner.run()
     assert ran.code == 0, ran.output
     assert words(ran) == (RunPhase.FINISHED, Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     assert states(ran) == dict.fromkeys(["staging", "facts", "marts", "tests", "validation", "cache"], "Succeeded")
     assert [(asked.path, asked.headers["Cache-Control"]) for asked in web.asked] == [("/a", "no-cache"), ("/b", "no-cache")]
-    assert bench.log_rows() == [(*WELL, "petit", f"petit-{bench.runs}")]
+    assert runner.log_rows() == [(*WELL, "petit", f"petit-{runner.run_count}")]
 
 
-def test_a_broken_model_fails_the_run(bench: Bench, web: WebServer):
+def test_a_broken_model_fails_the_run(runner: RunnerHarness, web: WebServer):
     """The model and its error are named, nothing after it is started, nobody calls the API, the row says so."""
-    bench.database.run("alter table src.lignes rename column mois to autre")
-    ran = bench.run()
+    runner.database.run("alter table src.lignes rename column mois to autre")
+    ran = runner.run()
     assert ran.code == 1
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.LAYER_FAILED, "0/2")
-    assert ran.words is not None
-    assert "1/6 staging: stg_lignes: " in (ran.words.message or "")
-    assert 'column "mois" does not exist' in (ran.words.message or "")
+    assert ran.termination_message is not None
+    assert "1/6 staging: stg_lignes: " in (ran.termination_message.message or "")
+    assert 'column "mois" does not exist' in (ran.termination_message.message or "")
     later = ["facts", "marts", "tests", "validation", "cache"]
     assert states(ran) == {"staging": "Failed", **dict.fromkeys(later, "Skipped")}
     assert "not started: 1/6 staging failed" in ran.messages
     assert web.asked == []
-    assert bench.log_rows() == [(False, 0, "Petit refresh - 0/2 marts validated", "petit", f"petit-{bench.runs}")]
-    bench.database.run("alter table src.lignes rename column autre to mois")
-    assert bench.run().code == 0
+    assert runner.log_rows() == [(False, 0, "Petit refresh - 0/2 marts validated", "petit", f"petit-{runner.run_count}")]
+    runner.database.run("alter table src.lignes rename column autre to mois")
+    assert runner.run().code == 0
 
 
-def test_a_failing_test_warns(bench: Bench, web: WebServer):
+def test_a_failing_test_warns(runner: RunnerHarness, web: WebServer):
     """It is counted and named; the run goes on to the cache."""
-    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    ran = bench.run()
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = runner.run()
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert states(ran)["tests"] == "Warned"
     assert "1 of 3 tests failed (onFailure: Warn): unique_mart_a_id" in ran.messages
     assert web.paths() == ["/a", "/b"]
-    assert bench.log_rows()[0][:3] == WELL
+    assert runner.log_rows()[0][:3] == WELL
 
 
-def test_a_failing_test_fails_the_run_where_it_should(bench: Bench, web: WebServer):
+def test_a_failing_test_fails_the_run_where_it_should(runner: RunnerHarness, web: WebServer):
     """With onFailure: Fail; the marts get their verdicts all the same, the API is not called."""
-    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    ran = bench.run(bench.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
     assert ran.code == 1
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED, "2/2")
     assert (states(ran)["validation"], states(ran)["cache"]) == ("Succeeded", "Skipped")
     assert web.asked == []
-    assert bench.log_rows()[0][:3] == (False, 0, "Petit refresh - 2/2 marts validated")
+    assert runner.log_rows()[0][:3] == (False, 0, "Petit refresh - 2/2 marts validated")
 
 
-def test_a_test_of_severity_warn_only_warns(bench: Bench):
+def test_a_test_of_severity_warn_only_warns(runner: RunnerHarness):
     """Also where failed tests fail the run: mart_b's test is one, and alone in finding something."""
     only_b = {"select": ["mart_b"], "onFailure": "Fail"}
-    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    ran = bench.run(bench.spec(tests=only_b))
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    ran = runner.run(runner.spec(tests=only_b))
     assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
     assert "unique_mart_b_id" in ran.messages
 
 
-def test_a_test_that_cannot_run_counts_as_failed(bench: Bench):
+def test_a_test_that_cannot_run_counts_as_failed(runner: RunnerHarness):
     """Its table is gone, as with bad SQL."""
-    spec = bench.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
-    ran = bench.run(spec)
+    spec = runner.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
+    ran = runner.run(spec)
     assert words(ran)[1:3] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
     assert "2 of 2 tests failed (onFailure: Warn)" in ran.messages
 
 
-def null_share(bench: Bench, rows: int, nulls: int):
-    bench.database.run(
+def null_share(runner: RunnerHarness, rows: int, nulls: int):
+    runner.database.run(
         f"truncate src.lignes; insert into src.lignes select n, case when n > {nulls} then n end, 1 from generate_series(1, {rows}) n"
     )
-    return bench.run()
+    return runner.run()
 
 
-def test_nulls_in_a_key_warn_from_ten_percent_on(bench: Bench):
+def test_nulls_in_a_key_warn_from_ten_percent_on(runner: RunnerHarness):
     """12 % and exactly 10 % do, 9.99 % does not."""
-    many, exact, fewer = null_share(bench, 100, 12), null_share(bench, 10_000, 1_000), null_share(bench, 10_000, 999)
+    many, exact, fewer = null_share(runner, 100, 12), null_share(runner, 10_000, 1_000), null_share(runner, 10_000, 999)
     assert words(many)[1:] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "1/2")
     assert "zone is NULL in 12% of the rows" in many.messages
     assert words(exact)[1:] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "1/2")
     assert words(fewer)[1:] == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
-    assert [row[:3] for row in bench.log_rows()] == [(True, 2, "Petit refresh - 1/2 marts validated")] * 2 + [WELL]
+    assert [row[:3] for row in runner.log_rows()] == [(True, 2, "Petit refresh - 1/2 marts validated")] * 2 + [WELL]
 
 
-def test_an_empty_mart_fails_the_run(bench: Bench, web: WebServer):
+def test_an_empty_mart_fails_the_run(runner: RunnerHarness, web: WebServer):
     """The API is not asked to load it."""
-    bench.database.run("truncate src.lignes")
-    ran = bench.run()
+    runner.database.run("truncate src.lignes")
+    ran = runner.run()
     assert ran.code == 1
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.VALIDATION_FAILED, "0/2")
     assert "dwh_marts.mart_a FAILED: it has no rows" in ran.messages
@@ -118,104 +118,104 @@ def test_an_empty_mart_fails_the_run(bench: Bench, web: WebServer):
     assert web.asked == []
 
 
-def test_a_mart_that_may_be_empty_is_published_without_rows(bench: Bench):
+def test_a_mart_that_may_be_empty_is_published_without_rows(runner: RunnerHarness):
     """And filled again. The one beside it, which may not, keeps both from being published."""
     a = {"relation": "dwh_marts.mart_a", "keys": ["zone"], "minRows": 0}
     strict, lenient = (
-        bench.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keys": ["mois"], "minRows": least}]}) for least in (1, 0)
+        runner.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keys": ["mois"], "minRows": least}]}) for least in (1, 0)
     )
-    assert words(bench.run(lenient))[3] == "2/2"
-    bench.database.run("truncate src.lignes")
-    assert words(bench.run(strict))[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
+    assert words(runner.run(lenient))[3] == "2/2"
+    runner.database.run("truncate src.lignes")
+    assert words(runner.run(strict))[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
     both = "select (select count(*) from dwh_marts.mart_a), (select count(*) from dwh_marts.mart_b)"
-    assert bench.database.rows(both) == [(100, 100)]
-    ran = bench.run(lenient)
+    assert runner.database.rows(both) == [(100, 100)]
+    ran = runner.run(lenient)
     assert (words(ran)[1:], states(ran)["cache"]) == ((Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2"), "Succeeded"), ran.output
-    assert bench.database.rows(both) == [(0, 0)]
-    bench.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    assert words(bench.run(lenient))[3] == "2/2"
-    assert bench.database.rows(both) == [(1, 1)]
+    assert runner.database.rows(both) == [(0, 0)]
+    runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
+    assert words(runner.run(lenient))[3] == "2/2"
+    assert runner.database.rows(both) == [(1, 1)]
 
 
-def test_a_missing_mart_fails_the_run(bench: Bench):
+def test_a_missing_mart_fails_the_run(runner: RunnerHarness):
     """The other one keeps its verdict."""
     marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
-    ran = bench.run(bench.spec(validation={"marts": marts}))
+    ran = runner.run(runner.spec(validation={"marts": marts}))
     assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
     assert "dwh_facts.fait_autres FAILED: there is no such table" in ran.messages
 
 
-def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(bench: Bench, web: WebServer):
+def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: RunnerHarness, web: WebServer):
     """One answers 500, one never ends; the run succeeds."""
     web.statuses["/a"] = 500
     web.slow.add("/b")
-    ran = bench.run(bench.spec(cache={"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
+    ran = runner.run(runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "/a: answered 500" in ran.messages
     assert "/b: no whole answer within" in ran.messages
-    assert bench.log_rows()[0][:3] == WELL
+    assert runner.log_rows()[0][:3] == WELL
 
 
-def test_an_api_that_is_away_is_a_warning(bench: Bench):
+def test_an_api_that_is_away_is_a_warning(runner: RunnerHarness):
     """Nobody listens at its address, which the variable names."""
-    ran = bench.run(API_BASE_URL="http://127.0.0.1:9")
+    ran = runner.run(API_BASE_URL="http://127.0.0.1:9")
     assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
     assert "http://127.0.0.1:9 can't be reached" in ran.messages
 
 
-def test_a_model_of_another_refresh_that_is_not_there_is_named(bench: Bench):
+def test_a_model_of_another_refresh_that_is_not_there_is_named(runner: RunnerHarness):
     """With the refresh that builds it; nothing is built before."""
-    spec = bench.spec(layers=[{"name": "staging", "select": ["stg_lignes"]}, {"name": "facts", "select": ["fait_autres"]}])
-    ran = bench.run(spec)
+    spec = runner.spec(layers=[{"name": "staging", "select": ["stg_lignes"]}, {"name": "facts", "select": ["fait_autres"]}])
+    ran = runner.run(spec)
     assert (ran.code, words(ran)[2]) == (1, Reason.LAYER_FAILED)
-    assert ran.words is not None
+    assert ran.termination_message is not None
     assert "2/5 facts: fait_autres needs dwh_staging.stg_autres, which is not in the warehouse: run `main` once" in (
-        ran.words.message or ""
+        ran.termination_message.message or ""
     )
     assert states(ran)["staging"] == "Skipped"
-    bench.database.run("create schema if not exists dwh_staging; create table dwh_staging.stg_autres (id integer)")
-    assert words(bench.run(spec))[2] is Reason.VALIDATION_FAILED
+    runner.database.run("create schema if not exists dwh_staging; create table dwh_staging.stg_autres (id integer)")
+    assert words(runner.run(spec))[2] is Reason.VALIDATION_FAILED
 
 
-def test_a_selection_of_nothing_is_an_error(bench: Bench):
+def test_a_selection_of_nothing_is_an_error(runner: RunnerHarness):
     """dbt itself would call it a success."""
-    ran = bench.run(bench.spec(layers=[{"name": "staging", "select": ["stg_lignes", "tag:nothing"]}]))
+    ran = runner.run(runner.spec(layers=[{"name": "staging", "select": ["stg_lignes", "tag:nothing"]}]))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "tag:nothing" in ran.messages
 
 
-def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(bench: Bench):
+def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(runner: RunnerHarness):
     """Also where a table of that name is live: it would be called valid for ever. The control: the same run with the right name."""
-    bench.database.run(
+    runner.database.run(
         "create schema if not exists bi; create table if not exists bi.mart_a as select 1 as zone, date '2026-01-01' as mois"
     )
-    assert bench.run().code == 0
-    before = bench.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid")
-    ran = bench.run(bench.spec(validation={"marts": [{"relation": "bi.mart_a", "keys": ["zone"]}]}))
+    assert runner.run().code == 0
+    before = runner.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid")
+    ran = runner.run(runner.spec(validation={"marts": [{"relation": "bi.mart_a", "keys": ["zone"]}]}))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "no model of the dbt project is bi.mart_a" in ran.messages
     assert "is it dwh_marts.mart_a?" in ran.messages
-    assert bench.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid") == before
+    assert runner.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid") == before
 
 
-def test_dbts_own_lines_are_in_the_log(bench: Bench):
+def test_dbts_own_lines_are_in_the_log(runner: RunnerHarness):
     """As JSON, with refresh, run and step."""
-    ran = bench.run()
+    ran = runner.run()
     line = next(line for line in ran.lines if "OK created sql table model dwh_marts__next.mart_a" in line["message"])
-    assert (line["refresh"], line["run"], line["step"], line["logger"]) == ("essai/petit", f"petit-{bench.runs}", "3/6 marts", "dbt")
+    assert (line["refresh"], line["run"], line["step"], line["logger"]) == ("essai/petit", f"petit-{runner.run_count}", "3/6 marts", "dbt")
 
 
-def test_the_same_run_has_one_row(bench: Bench):
+def test_the_same_run_has_one_row(runner: RunnerHarness):
     """Should its pod have died between the row and its report, the next attempt writes none."""
-    bench.run(RUN_ID="petit-once")
-    bench.run(RUN_ID="petit-once")
-    assert [row[4] for row in bench.log_rows()] == ["petit-once"]
+    runner.run(RUN_ID="petit-once")
+    runner.run(RUN_ID="petit-once")
+    assert [row[4] for row in runner.log_rows()] == ["petit-once"]
 
 
-def test_an_order_that_is_not_understood_is_final(bench: Bench):
+def test_an_order_that_is_not_understood_is_final(runner: RunnerHarness):
     """And says so in the last words."""
-    ran = bench.run(REFRESH_RUN_REQUEST='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
+    ran = runner.run(REFRESH_RUN_REQUEST='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
     assert ran.code == 1
     assert words(ran)[:3] == (RunPhase.FINISHED, Outcome.FAILED, Reason.INVALID_RUN_REQUEST)
     assert "spec.schedule: is missing" in ran.output

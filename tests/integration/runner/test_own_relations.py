@@ -16,7 +16,7 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.publish.derived_names import before, beside
 from support.eventually import eventually
-from support.runs import Bench, Json, write_project
+from support.runner_harness import Json, RunnerHarness, write_project
 
 LONG = "m" * 61
 LONGEST = "n" * 63
@@ -24,7 +24,7 @@ LONGEST = "n" * 63
 
 
 @pytest.fixture(scope="module")
-def lengthy(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def lengthy(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
     """A project whose marts are in schemas with the longest names, one of which has a named key and ends by a hook."""
     place = tmp_path_factory.mktemp("lengthy")
     project = write_project(place / "project")
@@ -33,30 +33,30 @@ def lengthy(small_bench: Bench, tmp_path_factory: pytest.TempPathFactory) -> Ben
     a.write_text(a.read_text().replace("schema='dwh_marts'", f"schema='{LONG}', {named}"))
     b.write_text(b.read_text().replace("schema='dwh_marts'", f"schema='{LONGEST}'"))
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
-    return replace(small_bench, place=place, project=project)
+    return replace(shared_runner, folder=place, project=project)
 
 
 @pytest.fixture
-def long_bench(lengthy: Bench, bench: Bench) -> Iterator[Bench]:
-    """The same, as new; the other bench has made the database so."""
-    lengthy.secrets, lengthy.api = bench.secrets, bench.api
+def long_bench(lengthy: RunnerHarness, runner: RunnerHarness) -> Iterator[RunnerHarness]:
+    """The same, reset; the other runner made the database so."""
+    lengthy.secrets, lengthy.api = runner.secrets, runner.api
     yield lengthy
     schemas = {f(Relation(schema, "a")).schema for schema in (LONG, LONGEST) for f in (before, beside)}
     lengthy.database.run("; ".join(f'drop schema if exists "{schema}" cascade' for schema in {*schemas, LONG, LONGEST}))
 
 
-def long_spec(bench: Bench) -> Json:
+def long_spec(runner: RunnerHarness) -> Json:
     """The refresh of that project."""
-    text = json.dumps(bench.spec())
+    text = json.dumps(runner.spec())
     return dict(json.loads(text.replace("dwh_marts.mart_a", f"{LONG}.mart_a").replace("dwh_marts.mart_b", f"{LONGEST}.mart_b")))
 
 
-def counts(bench: Bench, relation: Relation) -> object:
+def counts(runner: RunnerHarness, relation: Relation) -> object:
     """How many rows a table has."""
-    return bench.database.rows(f'select count(*) from "{relation.schema}"."{relation.table}"')[0][0]
+    return runner.database.rows(f'select count(*) from "{relation.schema}"."{relation.table}"')[0][0]
 
 
-def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long_bench: Bench) -> None:
+def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long_bench: RunnerHarness) -> None:
     """By rows and by taking the old one's place; the generation before is kept, and nothing is left beside them."""
     a, b = Relation(LONG, "mart_a"), Relation(LONGEST, "mart_b")
     spec = long_spec(long_bench)
@@ -75,36 +75,36 @@ def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long
 
 
 @pytest.mark.parametrize("name", ["dwh_marts__next.mart_a", "dwh_marts__next.mart_b__dbt_tmp", "dwh_marts__previous.mart_a"])
-def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anything_is_built(bench: Bench, name: str) -> None:
+def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anything_is_built(runner: RunnerHarness, name: str) -> None:
     """It is named, with what to do, and stays. The control: once it has another name, the same run goes through."""
-    bench.database.run(f"create schema {name.split('.')[0]}; create table {name} as select 42 as theirs")
-    ran = bench.run()
-    assert ran.words is not None
-    assert (ran.code, ran.words.reason) == (ExitCode.FAILED, Reason.PUBLISH_FAILED), ran.output
-    assert f"{name} is in the way, and no run of a refresh has made it" in (ran.words.message or "")
-    assert "rename, move or drop it" in (ran.words.message or "")
-    assert bench.database.rows(f"select theirs from {name}") == [(42,)]
-    assert bench.database.rows("select to_regclass('dwh_staging.stg_lignes')") == [(None,)]
-    bench.database.run(f"alter table {name} rename to theirs")
-    assert bench.run().code == 0
+    runner.database.run(f"create schema {name.split('.')[0]}; create table {name} as select 42 as theirs")
+    ran = runner.run()
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PUBLISH_FAILED), ran.output
+    assert f"{name} is in the way, and no run of a refresh has made it" in (ran.termination_message.message or "")
+    assert "rename, move or drop it" in (ran.termination_message.message or "")
+    assert runner.database.rows(f"select theirs from {name}") == [(42,)]
+    assert runner.database.rows("select to_regclass('dwh_staging.stg_lignes')") == [(None,)]
+    runner.database.run(f"alter table {name} rename to theirs")
+    assert runner.run().code == 0
     # Their schema stays, though nothing of ours is in it.
-    assert bench.database.rows(f"select theirs from {name.split('.')[0]}.theirs") == [(42,)]
+    assert runner.database.rows(f"select theirs from {name.split('.')[0]}.theirs") == [(42,)]
 
 
-def killed_while_it_builds(bench: Bench, spec: Json) -> None:
+def killed_while_it_builds(runner: RunnerHarness, spec: Json) -> None:
     """Leave a mart beside the live ones, as a runner does that is killed when it has built one of two."""
-    with psycopg.connect(bench.database.dsn) as holder:
+    with psycopg.connect(runner.database.dsn) as holder:
         holder.execute("lock table dwh_facts.fait_jours in access exclusive mode")
-        process = bench.start({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
+        process = runner.start_process({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
         try:
             a = beside(Relation(spec["validation"]["marts"][0]["relation"].split(".")[0], "mart_a"))
-            eventually(lambda: bench.database.rows(f"""select to_regclass('"{a.schema}".mart_a') is not null""") == [(True,)], within=30)
+            eventually(lambda: runner.database.rows(f"""select to_regclass('"{a.schema}".mart_a') is not null""") == [(True,)], within=30)
         finally:
             process.kill()
             process.communicate()
 
 
-def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: Bench) -> None:
+def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: RunnerHarness) -> None:
     """Its key has the name that the next one's has; in one schema there can be no two of them."""
     spec = long_spec(long_bench)
     assert long_bench.run(spec).code == 0
@@ -117,66 +117,69 @@ def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: B
     assert "pk_mart_a" in str(long_bench.database.rows("select conname from pg_constraint"))
 
 
-def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(bench: Bench) -> None:
+def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(runner: RunnerHarness) -> None:
     """The name was noted by nobody; the oid was. So is the schema, which is not dropped with something in it."""
-    assert bench.run().code == 0
-    killed_while_it_builds(bench, bench.spec())
+    assert runner.run().code == 0
+    killed_while_it_builds(runner, runner.spec())
     noted = "select to_regclass('dwh_marts__next.mart_a')::oid::bigint in (select oid from dbt_refresh_relation)"
-    assert bench.database.rows(noted) == [(True,)]
-    bench.database.run("drop table dwh_marts__next.mart_a; create table dwh_marts__next.mart_a as select 42 as theirs")
-    ran = bench.run(RUN_ID="killed")
+    assert runner.database.rows(noted) == [(True,)]
+    runner.database.run("drop table dwh_marts__next.mart_a; create table dwh_marts__next.mart_a as select 42 as theirs")
+    ran = runner.run(RUN_ID="killed")
     assert "dwh_marts__next.mart_a is in the way" in ran.messages, ran.output
-    assert bench.database.rows("select theirs from dwh_marts__next.mart_a") == [(42,)]
+    assert runner.database.rows("select theirs from dwh_marts__next.mart_a") == [(42,)]
 
 
-def test_an_installation_from_before_these_notes_goes_on(bench: Bench) -> None:
+def test_an_installation_from_before_these_notes_goes_on(runner: RunnerHarness) -> None:
     """Up to then nobody noted anything: what is kept of the marts that were published is taken for ours, and nothing else."""
-    assert [bench.run().code, bench.run().code] == [0, 0]
-    bench.database.run("drop table dbt_refresh_relation; create table dwh_marts__previous.theirs as select 42 as theirs")
-    bench.database.run("insert into src.lignes values (101, 1, 1, 0)")
-    assert bench.run().code == 0
-    assert counts(bench, Relation("dwh_marts__previous", "mart_a")) == 100
-    assert bench.database.rows("select theirs from dwh_marts__previous.theirs") == [(42,)]
+    assert [runner.run().code, runner.run().code] == [0, 0]
+    runner.database.run("drop table dbt_refresh_relation; create table dwh_marts__previous.theirs as select 42 as theirs")
+    runner.database.run("insert into src.lignes values (101, 1, 1, 0)")
+    assert runner.run().code == 0
+    assert counts(runner, Relation("dwh_marts__previous", "mart_a")) == 100
+    assert runner.database.rows("select theirs from dwh_marts__previous.theirs") == [(42,)]
     # A step back, and forward again: the older runner has published meanwhile.
-    bench.database.run("delete from dbt_refresh_relation; update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_a,noted}'")
-    bench.database.run("update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_b,noted}'")
-    assert bench.run().code == 0
+    runner.database.run("delete from dbt_refresh_relation; update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_a,noted}'")
+    runner.database.run("update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_b,noted}'")
+    assert runner.run().code == 0
     # The control: what this version has published, it has noted.
-    bench.database.run("delete from dbt_refresh_relation")
-    assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b are in the way" in bench.run().messages
+    runner.database.run("delete from dbt_refresh_relation")
+    assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b are in the way" in runner.run().messages
 
 
-def test_an_oid_that_was_given_away_again_is_not_enough(bench: Bench) -> None:
+def test_an_oid_that_was_given_away_again_is_not_enough(runner: RunnerHarness) -> None:
     """The row type's must be the same as well."""
-    assert [bench.run().code, bench.run().code] == [0, 0]
-    bench.database.run("update dbt_refresh_relation set type_oid = type_oid + 1 where name = 'dwh_marts__previous.mart_a'")
-    assert "dwh_marts__previous.mart_a is in the way" in bench.run().messages
+    assert [runner.run().code, runner.run().code] == [0, 0]
+    runner.database.run("update dbt_refresh_relation set type_oid = type_oid + 1 where name = 'dwh_marts__previous.mart_a'")
+    assert "dwh_marts__previous.mart_a is in the way" in runner.run().messages
 
 
-def test_two_refreshes_that_share_schemas_leave_each_other_alone(bench: Bench) -> None:
+def test_two_refreshes_that_share_schemas_leave_each_other_alone(runner: RunnerHarness) -> None:
     """One publishes a mart of its own beside what a killed run of the other has left, and takes nothing of it away."""
-    assert bench.run().code == 0
-    killed_while_it_builds(bench, bench.spec())
-    spec = bench.spec()
+    assert runner.run().code == 0
+    killed_while_it_builds(runner, runner.spec())
+    spec = runner.spec()
     spec["layers"][2]["select"], spec["validation"]["marts"] = ["mart_b"], spec["validation"]["marts"][1:]
     spec["tests"]["select"] = ["mart_b"]
-    mine, bench.ref = bench.ref, bench.ref.model_copy(update={"name": "autre"})
-    ran = bench.run(spec)
+    mine, runner.ref = runner.ref, runner.ref.model_copy(update={"name": "autre"})
+    ran = runner.run(spec)
     assert ran.code == 0, ran.output
-    assert counts(bench, Relation("dwh_marts__next", "mart_a")) == 100
-    bench.ref = mine
-    assert bench.run(RUN_ID="killed").code == 0
-    assert bench.database.rows("select to_regnamespace('dwh_marts__next')") == [(None,)]
+    assert counts(runner, Relation("dwh_marts__next", "mart_a")) == 100
+    runner.ref = mine
+    assert runner.run(RUN_ID="killed").code == 0
+    assert runner.database.rows("select to_regnamespace('dwh_marts__next')") == [(None,)]
 
 
-def test_nobody_elses_view_on_what_is_kept_is_dropped(bench: Bench) -> None:
+def test_nobody_elses_view_on_what_is_kept_is_dropped(runner: RunnerHarness) -> None:
     """A run that would have to says which it is and what to do, before it builds anything."""
-    assert [bench.run().code, bench.run().code] == [0, 0]
-    bench.database.run("create view src.avant as select count(*) as n from dwh_marts__previous.mart_a; drop view dwh_staging.stg_lignes")
-    ran = bench.run()
-    assert ran.words is not None
-    assert (ran.words.reason, "view src.avant depends on table dwh_marts__previous.mart_a" in str(ran.words.message)) == (
+    assert [runner.run().code, runner.run().code] == [0, 0]
+    runner.database.run("create view src.avant as select count(*) as n from dwh_marts__previous.mart_a; drop view dwh_staging.stg_lignes")
+    ran = runner.run()
+    assert ran.termination_message is not None
+    assert (
+        ran.termination_message.reason,
+        "view src.avant depends on table dwh_marts__previous.mart_a" in str(ran.termination_message.message),
+    ) == (
         Reason.PUBLISH_FAILED,
         True,
     )
-    assert bench.database.rows("select n, to_regclass('dwh_staging.stg_lignes') from src.avant") == [(100, None)]
+    assert runner.database.rows("select n, to_regclass('dwh_staging.stg_lignes') from src.avant") == [(100, None)]

@@ -14,7 +14,7 @@ from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.conninfo import Access
-from support.runs import write_project
+from support.runner_harness import write_project
 
 SETTINGS = DbtSettings(8, "prod", "dwh", {})
 ACCESS = Access(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")

@@ -15,11 +15,11 @@ from refresh_api.run_request import ExitCode
 from refresh_runner.cli.commands import Places, Surroundings, plan_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import Interrupts
-from support.runs import Bench, held
+from support.runner_harness import RunnerHarness, hold_advisory_lock
 
 
 def planned(
-    bench: Bench,
+    runner: RunnerHarness,
     place: Path,
     mode: str | None = None,
     asked: bool = True,
@@ -30,25 +30,25 @@ def planned(
     """The exit code and the lines of a plan for a file."""
     file = place / "petit.yaml"
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
-    file.write_text(yaml.safe_dump({**body, "spec": bench.spec(**changes)}))
+    file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
     output = io.StringIO()
     around = Surroundings(
-        variables=bench.database.env if asked else {},
+        variables=runner.database.env if asked else {},
         clock=Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep),
         jitter=lambda: 0.1,
         output=output,
         interrupts=Interrupts(),
         termination_log=Path(os.devnull),
     )
-    code = plan_command(Places(file, bench.project, secrets, mode=mode, variables=variables), around)
+    code = plan_command(Places(file, runner.project, secrets, mode=mode, variables=variables), around)
     return code, output.getvalue()
 
 
-def test_a_plan_says_what_each_step_would_do_and_touches_nothing(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerHarness, tmp_path: Path) -> None:
     """Models, tests, marts and how they are published, endpoints; the warehouse has no new relation afterwards."""
     relations = "select count(*) from pg_class"
-    before = bench.database.rows(relations)
-    code, said = planned(bench, tmp_path)
+    before = runner.database.rows(relations)
+    code, said = planned(runner, tmp_path)
     assert code is ExitCode.OK
     for line in (
         "1/6 staging      builds stg_lignes",
@@ -59,43 +59,43 @@ def test_a_plan_says_what_each_step_would_do_and_touches_nothing(bench: Bench, t
         "live             nothing was published yet",
     ):
         assert line in said
-    assert bench.database.rows(relations) == before
+    assert runner.database.rows(relations) == before
 
 
-def test_a_plan_says_what_is_done_for_the_readers_of_standbys(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_says_what_is_done_for_the_readers_of_standbys(runner: RunnerHarness, tmp_path: Path) -> None:
     """Nothing where there are none, and nobody says that there are."""
-    assert "standbys" not in planned(bench, tmp_path)[1]
-    cache = {"baseUrl": bench.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
-    said = planned(bench, tmp_path, vacuum="Deferred", cache=cache)[1]
+    assert "standbys" not in planned(runner, tmp_path)[1]
+    cache = {"baseUrl": runner.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
+    said = planned(runner, tmp_path, vacuum="Deferred", cache=cache)[1]
     assert "kept until its end, and vacuumed before the next publish (vacuum: Deferred)" in said
     assert "at most 30s each; before, waits up to 1m30s for standbys" in said
 
 
-def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runner: RunnerHarness, tmp_path: Path) -> None:
     """As it is at that moment."""
-    bench.run()
-    with held(bench, "autre-run"):
-        _, said = planned(bench, tmp_path, mode="from=marts")
+    runner.run()
+    with hold_advisory_lock(runner, "autre-run"):
+        _, said = planned(runner, tmp_path, mode="from=marts")
     assert "autre-run holds it now" in said
-    assert f"the data of petit-{bench.runs}, since" in said
+    assert f"the data of petit-{runner.run_count}, since" in said
     assert "2/6 facts        left out by the run's mode from=marts" in said
 
 
-def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(runner: RunnerHarness, tmp_path: Path) -> None:
     """Where the refresh has it so; the control is one that has not."""
-    assert "unchanged        a scheduled run leaves all as it is" in planned(bench, tmp_path, onUnchanged="Skip")[1]
-    assert "unchanged" not in planned(bench, tmp_path)[1]
+    assert "unchanged        a scheduled run leaves all as it is" in planned(runner, tmp_path, onUnchanged="Skip")[1]
+    assert "unchanged" not in planned(runner, tmp_path)[1]
 
 
-def test_a_plan_for_a_model_that_needs_another_refresh_says_so(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_for_a_model_that_needs_another_refresh_says_so(runner: RunnerHarness, tmp_path: Path) -> None:
     """And whether what it needs is there."""
-    _, said = planned(bench, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
+    _, said = planned(runner, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
     assert "fait_autres reads dwh_staging.stg_autres, built by main; IT IS NOT THERE: the run would fail" in said
 
 
-def test_a_plan_for_some_models_names_them_and_the_variables(bench: Bench, tmp_path: Path) -> None:
+def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarness, tmp_path: Path) -> None:
     """A layer without any of them is left out; the marts that stay as they are are looked at where they are live."""
-    code, said = planned(bench, tmp_path, mode="select=mart_a", variables=("as_of=2026-01-31", "zone=5"))
+    code, said = planned(runner, tmp_path, mode="select=mart_a", variables=("as_of=2026-01-31", "zone=5"))
     assert code is ExitCode.OK
     for line in (
         "variables        for this run alone: as_of='2026-01-31', zone=5",
@@ -105,35 +105,35 @@ def test_a_plan_for_some_models_names_them_and_the_variables(bench: Bench, tmp_p
         "dwh_marts.mart_b: built by no layer of this run, looked at where it is live",
     ):
         assert line in said
-    code, said = planned(bench, tmp_path, mode="select=stg_autres")
+    code, said = planned(runner, tmp_path, mode="select=stg_autres")
     assert (code, "takes no model that a layer of petit builds" in said) == (ExitCode.FAILED, True)
-    code, said = planned(bench, tmp_path, variables=("zone",))
+    code, said = planned(runner, tmp_path, variables=("zone",))
     assert (code, "'zone': write NAME=VALUE" in said) == (ExitCode.USAGE, True)
 
 
 @pytest.mark.parametrize(("mode", "why"), [("only=nulle", "there is no step 'nulle'"), ("vite", "is no run mode")])
-def test_a_mode_that_cannot_be_is_refused(bench: Bench, tmp_path: Path, mode: str, why: str) -> None:
+def test_a_mode_that_cannot_be_is_refused(runner: RunnerHarness, tmp_path: Path, mode: str, why: str) -> None:
     """With what can be written."""
-    code, said = planned(bench, tmp_path, mode=mode)
+    code, said = planned(runner, tmp_path, mode=mode)
     assert code is ExitCode.USAGE
     assert why in said
 
 
-def test_without_a_warehouse_the_rest_is_said(bench: Bench, tmp_path: Path) -> None:
+def test_without_a_warehouse_the_rest_is_said(runner: RunnerHarness, tmp_path: Path) -> None:
     """It is not asked, and the plan says how it could be."""
-    code, said = planned(bench, tmp_path, asked=False)
+    code, said = planned(runner, tmp_path, asked=False)
     assert code is ExitCode.OK
     assert "the warehouse was not asked: set PGUSER" in said
 
 
-def test_secrets_that_are_given_must_be_there(bench: Bench, tmp_path: Path) -> None:
+def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: Path) -> None:
     """Else a plan that asked nobody looks like one for which nothing is amiss; the control is the folder that holds them."""
-    code, said = planned(bench, tmp_path, secrets=tmp_path / "nowhere")
+    code, said = planned(runner, tmp_path, secrets=tmp_path / "nowhere")
     assert (code, "there is no folder" in said) == (ExitCode.USAGE, True)
     (tmp_path / "secrets").mkdir()
-    assert planned(bench, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' is not there\n")
+    assert planned(runner, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' is not there\n")
     (tmp_path / "secrets" / "warehouse").mkdir()
-    for key, value in bench.secrets["warehouse"].items():
+    for key, value in runner.secrets["warehouse"].items():
         (tmp_path / "secrets" / "warehouse" / key).write_text(value)
-    code, said = planned(bench, tmp_path, secrets=tmp_path / "secrets")
+    code, said = planned(runner, tmp_path, secrets=tmp_path / "secrets")
     assert (code, "nobody holds it now" in said) == (ExitCode.OK, True)

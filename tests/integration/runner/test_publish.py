@@ -15,7 +15,7 @@ from refresh_runner.postgres.catalog import Relation
 from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, bring_back, publish, tidy
 from support.eventually import eventually
 from support.postgres import Database
-from support.runs import meanwhile
+from support.runner_harness import in_background
 
 A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))
 TERMS = Terms(timedelta(seconds=20), lambda: None)
@@ -218,7 +218,7 @@ def test_a_mart_takes_anothers_place_only_once_older_transactions_have_ended(hol
         reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
         build(holder, "a", "n as id, 2 as gen, 'x' as nouveau")
         later.execute("begin isolation level repeatable read; select count(*) from marts.b")
-        with meanwhile(lambda: publish(holder, [A], lambda _live: None, TERMS)):
+        with in_background(lambda: publish(holder, [A], lambda _live: None, TERMS)):
             waits = "select from pg_stat_activity where pid <> pg_backend_pid() and query like '%age(needs)%'"
             eventually(lambda: fresh_database.rows(waits), 5)
             assert rows(reader, "select count(*), max(gen) from marts.a") == [(10, 1)]

@@ -8,61 +8,61 @@ from contextlib import contextmanager
 import pytest
 
 from refresh_api.status import Reason
-from support.runs import Bench
+from support.runner_harness import RunnerHarness
 
 
 @contextmanager
-def a_role(bench: Bench, *settings: str) -> Iterator[None]:
+def a_role(runner: RunnerHarness, *settings: str) -> Iterator[None]:
     """Run as a role with these settings, which may do nothing yet."""
-    bench.database.run("create role lecteur_sans_ecrire login password 'lecteur_sans_ecrire-9'")
+    runner.database.run("create role lecteur_sans_ecrire login password 'lecteur_sans_ecrire-9'")
     for setting in settings:
-        bench.database.run(f"alter role lecteur_sans_ecrire set {setting}")
-    bench.secrets["warehouse"] |= {"user": "lecteur_sans_ecrire", "password": "lecteur_sans_ecrire-9"}
+        runner.database.run(f"alter role lecteur_sans_ecrire set {setting}")
+    runner.secrets["warehouse"] |= {"user": "lecteur_sans_ecrire", "password": "lecteur_sans_ecrire-9"}
     try:
         yield
     finally:
-        bench.database.run("drop owned by lecteur_sans_ecrire; drop role lecteur_sans_ecrire")
+        runner.database.run("drop owned by lecteur_sans_ecrire; drop role lecteur_sans_ecrire")
 
 
-def test_a_read_only_server_is_tried_again_and_named(bench: Bench):
+def test_a_read_only_server_is_tried_again_and_named(runner: RunnerHarness):
     """As after a failover: the next attempt may find the primary. The control: without it the run comes to what the role may do."""
-    with a_role(bench, "default_transaction_read_only = on"):
-        ran = bench.run()
+    with a_role(runner, "default_transaction_read_only = on"):
+        ran = runner.run()
         assert ran.code == 75
         assert "takes no writes (default_transaction_read_only is on)" in ran.messages
-        last = bench.run(failures=2)
-        bench.database.run("alter role lecteur_sans_ecrire reset default_transaction_read_only")
-        control = bench.run(failures=2)
-    assert last.words is not None
-    assert control.words is not None
-    assert (last.code, last.words.reason) == (1, Reason.WAREHOUSE_UNREACHABLE)
-    assert control.words.reason is Reason.PRIVILEGE_MISSING
+        last = runner.run(failures=2)
+        runner.database.run("alter role lecteur_sans_ecrire reset default_transaction_read_only")
+        control = runner.run(failures=2)
+    assert last.termination_message is not None
+    assert control.termination_message is not None
+    assert (last.code, last.termination_message.reason) == (1, Reason.WAREHOUSE_UNREACHABLE)
+    assert control.termination_message.reason is Reason.PRIVILEGE_MISSING
 
 
 @pytest.mark.parametrize("path", ["''", 'nowhere, "$user"'])
-def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(bench: Bench, path: str):
+def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(runner: RunnerHarness, path: str):
     """Its log would have no place; the statement that helps is in the message, and helps."""
-    with a_role(bench, f"search_path = {path}"):
-        ran = bench.run()
-        assert ran.words is not None
-        assert (ran.code, ran.words.reason) == (1, Reason.PRIVILEGE_MISSING)
-        name = str(bench.database.rows("select current_database()")[0][0])
+    with a_role(runner, f"search_path = {path}"):
+        ran = runner.run()
+        assert ran.termination_message is not None
+        assert (ran.code, ran.termination_message.reason) == (1, Reason.PRIVILEGE_MISSING)
+        name = str(runner.database.rows("select current_database()")[0][0])
         statement = f'alter role "lecteur_sans_ecrire" in database "{name}" set search_path = "public"'
-        assert statement in (ran.words.message or "")
-        bench.database.run(statement)
-        again = bench.run()
-        assert again.words is not None
-        assert "search_path" not in (again.words.message or "")
+        assert statement in (ran.termination_message.message or "")
+        runner.database.run(statement)
+        again = runner.run()
+        assert again.termination_message is not None
+        assert "search_path" not in (again.termination_message.message or "")
 
 
 @pytest.mark.parametrize(("sqlstate", "code"), [("25006", 75), ("53300", 75), ("3D000", 1)])
-def test_a_model_that_fails_by_the_server_is_tried_again(bench: Bench, sqlstate: str, code: int):
+def test_a_model_that_fails_by_the_server_is_tried_again(runner: RunnerHarness, sqlstate: str, code: int):
     """By its code alone; the control is one that stays."""
     fails = f"raise exception 'so it is' using errcode = '{sqlstate}';"
-    bench.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
-    bench.database.run(
+    runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
+    runner.database.run(
         "alter table src.lignes rename to vraies; create view src.lignes as select id, zone, src.zut() as mois, nap from src.vraies"
     )
     layers = [{"name": "staging", "select": ["stg_lignes", "fait_jours"], "retries": 0}]
-    ran = bench.run(bench.spec(layers=layers, tests=None, validation=None, cache=None))
+    ran = runner.run(runner.spec(layers=layers, tests=None, validation=None, cache=None))
     assert ran.code == code, ran.messages

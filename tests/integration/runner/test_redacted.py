@@ -8,95 +8,95 @@ import json
 import pytest
 
 from refresh_api.status import Outcome, Reason
-from support.runs import Bench, Ran
+from support.runner_harness import RunnerHarness, RunResult
 
 KEY = "-----BEGIN KEY-----\n" + "\n".join(f"{number:02}b3/+xYz9Qw=" * 5 for number in range(50)) + "\n-----END KEY-----"
 TABLES = ("log", "run", "step", "node", "mart")
 
 
-def api_token(bench: Bench, token: str) -> dict[str, object]:
+def api_token(runner: RunnerHarness, token: str) -> dict[str, object]:
     """Mount a token for the API; return the cache step that sends it."""
-    bench.secrets["api"] = {"token": token}
-    return {"baseUrl": bench.api, "endpoints": ["/a"], "authorizationSecretRef": {"name": "api", "key": "token"}}
+    runner.secrets["api"] = {"token": token}
+    return {"baseUrl": runner.api, "endpoints": ["/a"], "authorizationSecretRef": {"name": "api", "key": "token"}}
 
 
-def raises(bench: Bench, text: str) -> None:
+def raises(runner: RunnerHarness, text: str) -> None:
     """Have a model fail, its error quoting a text."""
     fails = f"raise exception '%', $quoted${text}$quoted$;"
-    bench.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
-    bench.database.run(
+    runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
+    runner.database.run(
         "alter table src.lignes rename to vraies; create view src.lignes as select id, zone, src.zut() as mois, nap from src.vraies"
     )
 
 
-def left_by(bench: Bench, ran: Ran) -> str:
+def left_by(runner: RunnerHarness, ran: RunResult) -> str:
     """Everything that a run has left: output, last words, rows and files."""
-    rows = [str(bench.database.rows(f"select t::text from dbt_refresh_{table} t")) for table in TABLES]
-    files = [gzip.decompress(bytes(content)).decode() for (content,) in bench.database.rows("select content from dbt_refresh_artifact")]  # type: ignore[call-overload]
-    return "\n".join([ran.output, (bench.place / "termination-log").read_text(), *rows, *files])
+    rows = [str(runner.database.rows(f"select t::text from dbt_refresh_{table} t")) for table in TABLES]
+    files = [gzip.decompress(bytes(content)).decode() for (content,) in runner.database.rows("select content from dbt_refresh_artifact")]  # type: ignore[call-overload]
+    return "\n".join([ran.output, (runner.folder / "termination-log").read_text(), *rows, *files])
 
 
-def test_a_long_key_is_found_wherever_a_text_is_cut(bench: Bench):
+def test_a_long_key_is_found_wherever_a_text_is_cut(runner: RunnerHarness):
     """It is no header, which is said by its name; the error that quotes it is longer than any status, row or last word takes."""
-    spec = bench.spec(cache=api_token(bench, KEY))
-    raises(bench, "x" * 1990 + KEY + "y" * 200_000)
-    ran = bench.run(spec)
-    assert ran.words is not None
-    assert ran.words.reason is Reason.LAYER_FAILED
-    left = left_by(bench, ran)
+    spec = runner.spec(cache=api_token(runner, KEY))
+    raises(runner, "x" * 1990 + KEY + "y" * 200_000)
+    ran = runner.run(spec)
+    assert ran.termination_message is not None
+    assert ran.termination_message.reason is Reason.LAYER_FAILED
+    left = left_by(runner, ran)
     assert "xxxx***" in left
     assert "b3/+xYz9Qw" not in left
-    columns = bench.database.rows(
+    columns = runner.database.rows(
         "select table_name::text, column_name::text from information_schema.columns where table_name like 'dbt_refresh_%'"
         " and table_schema = current_schema() and data_type = 'text'"
     )
     lengths = {
-        f"{table}.{column}": bench.database.rows(f"select coalesce(max(length({column})), 0) from {table}")[0][0]
+        f"{table}.{column}": runner.database.rows(f"select coalesce(max(length({column})), 0) from {table}")[0][0]
         for table, column in columns
     }
     assert lengths["dbt_refresh_node.message"] == 2000
     assert max(int(str(length)) for length in lengths.values()) == 2000
 
 
-def test_a_token_that_is_no_header_is_named_and_never_sent(bench: Bench):
+def test_a_token_that_is_no_header_is_named_and_never_sent(runner: RunnerHarness):
     """By its Secret and key; the data are published all the same."""
-    ran = bench.run(bench.spec(cache=api_token(bench, KEY)))
-    assert ran.words is not None
-    assert ran.words.outcome is Outcome.WARNED
+    ran = runner.run(runner.spec(cache=api_token(runner, KEY)))
+    assert ran.termination_message is not None
+    assert ran.termination_message.outcome is Outcome.WARNED
     assert "the key 'token' of the Secret 'api' is not one line of printable ASCII characters" in ran.messages
-    assert "b3/+xYz9Qw" not in left_by(bench, ran)
+    assert "b3/+xYz9Qw" not in left_by(runner, ran)
 
 
 @pytest.mark.parametrize("word", ["failed", "null"])
-def test_a_secret_that_is_a_word_leaves_json_and_sentences_as_they_are(bench: Bench, word: str):
+def test_a_secret_that_is_a_word_leaves_json_and_sentences_as_they_are(runner: RunnerHarness, word: str):
     """The log, the last words and dbt's results are still read by machines, and say still what happened."""
-    spec = bench.spec(cache=api_token(bench, word))
-    bench.database.run("alter table src.lignes rename column mois to autre")
-    ran = bench.run(spec)
-    assert ran.words is not None
-    assert (ran.words.outcome, ran.words.reason) == (Outcome.FAILED, Reason.LAYER_FAILED)
+    spec = runner.spec(cache=api_token(runner, word))
+    runner.database.run("alter table src.lignes rename column mois to autre")
+    ran = runner.run(spec)
+    assert ran.termination_message is not None
+    assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.LAYER_FAILED)
     assert "not started: 1/6 staging failed" in ran.messages
-    ((content,),) = bench.database.rows("select content from dbt_refresh_artifact where name = 'run_results.json'")
+    ((content,),) = runner.database.rows("select content from dbt_refresh_artifact where name = 'run_results.json'")
     results = json.loads(gzip.decompress(bytes(content)))  # type: ignore[call-overload]
     assert [result["status"] for result in results["results"]] == ["error"]
 
 
-def test_a_key_that_is_no_text_is_named(bench: Bench):
+def test_a_key_that_is_no_text_is_named(runner: RunnerHarness):
     """With its Secret, in the last words; a key that no run needs may be what it likes."""
-    bench.secrets["warehouse"]["keystore.p12"] = "x"
-    spec = bench.spec(validation=None, tests=None, layers=[{"name": "staging", "select": ["stg_lignes"]}], cache=None)
-    assert bench.run(spec).code == 0
-    place = bench.place / "secrets" / "warehouse"
+    runner.secrets["warehouse"]["keystore.p12"] = "x"
+    spec = runner.spec(validation=None, tests=None, layers=[{"name": "staging", "select": ["stg_lignes"]}], cache=None)
+    assert runner.run(spec).code == 0
+    place = runner.folder / "secrets" / "warehouse"
     (place / "keystore.p12").write_bytes(b"\x30\x82\xff\xfe\x00")
-    bench.secrets = {}
-    assert bench.run(spec).code == 0
+    runner.secrets = {}
+    assert runner.run(spec).code == 0
     password = (place / "password").read_bytes()
     (place / "password").write_bytes(b"\xff\xfegeheim\x00")
-    ran = bench.run(spec, failures=2)
+    ran = runner.run(spec, failures=2)
     (place / "password").write_bytes(password)
     (place / "keystore.p12").unlink()
     assert ran.code == 1
-    assert ran.words is not None
-    assert (ran.words.outcome, ran.words.reason) == (Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
-    assert ran.words.message == "the Secret 'warehouse' holds in password what is no text (UTF-8)"
+    assert ran.termination_message is not None
+    assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
+    assert ran.termination_message.message == "the Secret 'warehouse' holds in password what is no text (UTF-8)"
     assert "geheim" not in ran.output

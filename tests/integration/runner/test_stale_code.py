@@ -16,7 +16,7 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.conninfo import Access
 from refresh_runner.runlog.resume import origin_of
 from support.plans import plan
-from support.runs import Bench, write_project
+from support.runner_harness import RunnerHarness, write_project
 
 SETTINGS = DbtSettings(2, "prod", "dwh", {})
 ACCESS = Access(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
@@ -154,16 +154,16 @@ def test_work_is_not_taken_for_the_same_in_another_environment(tmp_path: Path, m
     assert origin_of(plan(), project).fingerprint != before
 
 
-def test_a_run_builds_what_was_edited_in_a_folder_named_logs(bench: Bench, tmp_path: Path) -> None:
+def test_a_run_builds_what_was_edited_in_a_folder_named_logs(runner: RunnerHarness, tmp_path: Path) -> None:
     """As it is live afterwards; before, the run said so of the code that it had read ahead."""
     project = write_project(tmp_path / "project")
     model = project / "models" / "logs" / "mart_b.sql"
     model.parent.mkdir()
     (project / "models" / "marts" / "mart_b.sql").rename(model)
-    ours = Bench(tmp_path, project, bench.database, bench.api, bench.secrets)
+    ours = RunnerHarness(tmp_path, project, runner.database, runner.api, runner.secrets)
     read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     assert ours.run().code == 0
-    assert bench.database.rows("select count(*) from dwh_marts.mart_b") == [(100,)]
+    assert runner.database.rows("select count(*) from dwh_marts.mart_b") == [(100,)]
     model.write_text(model.read_text() + " where id <= 7")
     assert ours.run().code == 0
-    assert bench.database.rows("select count(*) from dwh_marts.mart_b") == [(7,)]
+    assert runner.database.rows("select count(*) from dwh_marts.mart_b") == [(7,)]

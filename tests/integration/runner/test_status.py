@@ -23,7 +23,7 @@ from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE
 from refresh_runner.report.status_writer import ApiServer, StatusWriter
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.runs import Bench, Json, held, meanwhile
+from support.runner_harness import Json, RunnerHarness, hold_advisory_lock, in_background
 
 _numbers = itertools.count(1)
 PASSWORD = "p%40:/'\"$"
@@ -56,7 +56,7 @@ class Home:
 
 
 @pytest.fixture
-def home(contract: Kubectl, bench: Bench, tmp_path: Path) -> Home:
+def home(contract: Kubectl, runner: RunnerHarness, tmp_path: Path) -> Home:
     """A namespace with a refresh, and a service account that may patch its status."""
     kubectl = contract.within(f"run-{next(_numbers)}")
     kubectl("create", "namespace", kubectl.namespace)
@@ -82,7 +82,7 @@ def home(contract: Kubectl, bench: Bench, tmp_path: Path) -> Home:
             "apiVersion": "dashboards.sigeti.io/v1alpha1",
             "kind": "DashboardRefresh",
             "metadata": {"name": "petit"},
-            "spec": bench.spec(),
+            "spec": runner.spec(),
         },
     ]
     for each in objects:
@@ -189,10 +189,10 @@ def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
     assert time.monotonic() - started < 3
 
 
-def test_a_run_reports_itself_to_its_refresh(home: Home, bench: Bench):
+def test_a_run_reports_itself_to_its_refresh(home: Home, runner: RunnerHarness):
     """Steps, verdicts, tests and endpoints, as people read them."""
-    bench.ref, bench.account = home.ref, home.server.account
-    ran = bench.run(None, 0, **home.variables)
+    runner.ref, runner.account = home.ref, home.server.account
+    ran = runner.run(None, 0, **home.variables)
     assert ran.code == 0, ran.output
     run = home.status()["run"]
     assert (run["phase"], run["outcome"], run["reason"], run["marts"]) == ("Finished", "Succeeded", "Succeeded", "2/2")
@@ -207,37 +207,37 @@ def test_a_run_reports_itself_to_its_refresh(home: Home, bench: Bench):
     assert [endpoint["state"] for endpoint in run["endpoints"]] == ["Succeeded", "Succeeded"]
 
 
-def test_a_run_goes_on_without_an_api_server(home: Home, bench: Bench):
+def test_a_run_goes_on_without_an_api_server(home: Home, runner: RunnerHarness):
     """Its last words and the log's row tell the result."""
-    bench.ref, bench.account = home.ref, home.server.account
-    ran = bench.run(KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(free_port()))
+    runner.ref, runner.account = home.ref, home.server.account
+    ran = runner.run(KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(free_port()))
     assert ran.code == 0
     assert "the status can't be written now" in ran.messages
-    assert ran.words is not None
-    assert ran.words.marts == "2/2"
-    assert bench.log_rows()[0][0] is True
+    assert ran.termination_message is not None
+    assert ran.termination_message.marts == "2/2"
+    assert runner.log_rows()[0][0] is True
 
 
-def test_a_run_that_waits_for_another_refresh_says_so(home: Home, bench: Bench):
+def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: RunnerHarness):
     """It is the only one of its own; who looks at the status need not ask why nothing happens."""
-    bench.ref, bench.account = home.ref, home.server.account
+    runner.ref, runner.account = home.ref, home.server.account
 
     def look(connection: psycopg.Connection) -> None:
         run = eventually(lambda: home.status().get("run"), within=30)
         assert (run["phase"], run["message"]) == ("Waiting", "waiting for other-run, which holds the warehouse")
         connection.close()
 
-    with held(bench) as connection, meanwhile(lambda: look(connection)):
-        assert bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "60s"}), 0, **home.variables).code == 0
+    with hold_advisory_lock(runner) as connection, in_background(lambda: look(connection)):
+        assert runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "60s"}), 0, **home.variables).code == 0
 
 
-def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, bench: Bench):
+def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, runner: RunnerHarness):
     """The status belongs to the other one."""
-    bench.ref, bench.account = home.ref, home.server.account
-    with held(bench) as connection:
+    runner.ref, runner.account = home.ref, home.server.account
+    with hold_advisory_lock(runner) as connection:
         key = crc32(f"{home.ref.namespace}/{home.ref.name}".encode()) - 2**31
         connection.execute("select pg_advisory_lock(%s, %s)", (REFRESH_NAMESPACE, key))
-        ran = bench.run(bench.spec(lock={"onHeld": "Wait", "wait": "2s"}), 0, **home.variables)
-    assert ran.words is not None
-    assert ran.words.reason is Reason.LOCK_HELD
+        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "2s"}), 0, **home.variables)
+    assert ran.termination_message is not None
+    assert ran.termination_message.reason is Reason.LOCK_HELD
     assert "run" not in home.status()

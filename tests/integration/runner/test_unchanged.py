@@ -9,7 +9,7 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from support.runs import Bench, Json, Ran
+from support.runner_harness import Json, RunnerHarness, RunResult
 from support.webserver import WebServer
 
 _minutes = itertools.count(29_000_000)
@@ -17,39 +17,39 @@ OTHERS = "create schema if not exists dwh_staging; create table dwh_staging.stg_
 
 
 @pytest.fixture
-def stands(bench: Bench) -> Bench:
-    """The bench, whose marts are of now; the project reads a source, and a table that another refresh builds."""
-    bench.database.run(OTHERS)
-    assert reason(scheduled(bench)) is Reason.SUCCEEDED
-    return bench
+def stands(runner: RunnerHarness) -> RunnerHarness:
+    """The runner, whose marts are of now; the project reads a source, and a table that another refresh builds."""
+    runner.database.run(OTHERS)
+    assert reason(scheduled(runner)) is Reason.SUCCEEDED
+    return runner
 
 
-def spec(bench: Bench, **changes: object) -> Json:
+def spec(runner: RunnerHarness, **changes: object) -> Json:
     """A refresh that leaves unchanged marts alone."""
-    made = bench.spec(**{"onUnchanged": "Skip", **changes})
+    made = runner.spec(**{"onUnchanged": "Skip", **changes})
     if "fait_autres" not in made["layers"][1]["select"]:
         made["layers"][1]["select"].append("fait_autres")
     return made
 
 
-def scheduled(bench: Bench, run: str | None = None, failures: int = 0, **changes: object) -> Ran:
+def scheduled(runner: RunnerHarness, run: str | None = None, failures: int = 0, **changes: object) -> RunResult:
     """Run as a CronJob's Job does: its name ends in the slot's minute."""
-    return bench.run(spec(bench, **changes), failures, RUN_ID=run or f"petit-{next(_minutes)}")
+    return runner.run(spec(runner, **changes), failures, RUN_ID=run or f"petit-{next(_minutes)}")
 
 
-def reason(ran: Ran) -> Reason | None:
-    assert ran.words is not None, ran.output
-    return ran.words.reason
+def reason(ran: RunResult) -> Reason | None:
+    assert ran.termination_message is not None, ran.output
+    return ran.termination_message.reason
 
 
-def test_marts_that_would_be_the_same_are_left_as_they_are(stands: Bench, web: WebServer) -> None:
+def test_marts_that_would_be_the_same_are_left_as_they_are(stands: RunnerHarness, web: WebServer) -> None:
     """A success that takes no step, calls nobody and says since when; and so again. The control builds: `Run`, the default."""
     version = stands.database.rows("select version, published_at from dbt_refresh_version")
     web.asked.clear()
     ran = scheduled(stands)
-    assert ran.words is not None
-    assert (ran.code, ran.words.outcome, ran.words.reason) == (0, Outcome.SUCCEEDED, Reason.NOTHING_CHANGED)
-    assert (ran.words.message, ran.words.marts) == (f"nothing has changed since {version[0][0]}", None)
+    assert ran.termination_message is not None
+    assert (ran.code, ran.termination_message.outcome, ran.termination_message.reason) == (0, Outcome.SUCCEEDED, Reason.NOTHING_CHANGED)
+    assert (ran.termination_message.message, ran.termination_message.marts) == (f"nothing has changed since {version[0][0]}", None)
     assert stands.log_rows()[-1][:3] == (True, 0, f"Petit refresh - nothing has changed since {version[0][0]}")
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
     assert stands.database.rows("select version, published_at from dbt_refresh_version") == version
@@ -94,7 +94,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize(("change", "why"), CHANGES.values(), ids=CHANGES.keys())
-def test_whatever_has_changed_is_built(stands: Bench, change: str, why: str) -> None:
+def test_whatever_has_changed_is_built(stands: RunnerHarness, change: str, why: str) -> None:
     """And told in the log; afterwards there is nothing to do again."""
     stands.database.run(change)
     ran = scheduled(stands)
@@ -103,7 +103,7 @@ def test_whatever_has_changed_is_built(stands: Bench, change: str, why: str) -> 
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
 
-def test_a_mart_that_is_gone_is_built(stands: Bench) -> None:
+def test_a_mart_that_is_gone_is_built(stands: RunnerHarness) -> None:
     """And then it is there again."""
     stands.database.run("drop table dwh_marts.mart_b")
     ran = scheduled(stands)
@@ -112,7 +112,7 @@ def test_a_mart_that_is_gone_is_built(stands: Bench) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"publish": "Direct"}, {"validation": None}])
-def test_a_refresh_that_swaps_nothing_asks_the_same(stands: Bench, changes: Json) -> None:
+def test_a_refresh_that_swaps_nothing_asks_the_same(stands: RunnerHarness, changes: Json) -> None:
     """What it builds is live at once; a change by hand shows all the same."""
     assert reason(scheduled(stands, **changes)) is Reason.SUCCEEDED
     assert reason(scheduled(stands, **changes)) is Reason.NOTHING_CHANGED
@@ -120,7 +120,7 @@ def test_a_refresh_that_swaps_nothing_asks_the_same(stands: Bench, changes: Json
     assert reason(scheduled(stands, **changes)) is Reason.SUCCEEDED
 
 
-def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stands: Bench) -> None:
+def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stands: RunnerHarness) -> None:
     """Where the project has a table, another image may have made a view of a table that the project does not know."""
     stands.database.run("create table src.autres as select 1 as id; drop table dwh_staging.stg_autres cascade")
     stands.database.run("create view dwh_staging.stg_autres as select id from src.autres")
@@ -133,7 +133,7 @@ def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stand
     stands.database.run("drop table src.autres cascade")
 
 
-def test_what_was_written_but_not_committed_then_has_changed(stands: Bench) -> None:
+def test_what_was_written_but_not_committed_then_has_changed(stands: RunnerHarness) -> None:
     """Its transaction is older than the run that did not see it."""
     with stands.database.connect() as writer:
         writer.execute("begin; insert into src.lignes values (101, 1, 1, 0)")
@@ -145,26 +145,26 @@ def test_what_was_written_but_not_committed_then_has_changed(stands: Bench) -> N
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
 
-def test_what_another_refresh_has_built_anew_to_the_same_is_no_change(stands: Bench) -> None:
+def test_what_another_refresh_has_built_anew_to_the_same_is_no_change(stands: RunnerHarness) -> None:
     """The main pipeline does so every ten minutes."""
     stands.database.run("drop table dwh_staging.stg_autres cascade; " + OTHERS)
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
 
-REFUSALS: dict[str, Callable[[Bench], Ran]] = {
-    "somebody asked for it": lambda bench: bench.run(spec(bench)),
-    "another spec": lambda bench: scheduled(bench, title="Autre"),
-    "another day": lambda bench: scheduled(bench, dbt={"vars": {"as_of": "2026-01-01"}}),
+REFUSALS: dict[str, Callable[[RunnerHarness], RunResult]] = {
+    "somebody asked for it": lambda runner: runner.run(spec(runner)),
+    "another spec": lambda runner: scheduled(runner, title="Autre"),
+    "another day": lambda runner: scheduled(runner, dbt={"vars": {"as_of": "2026-01-01"}}),
 }
 
 
 @pytest.mark.parametrize("ask", REFUSALS.values(), ids=REFUSALS.keys())
-def test_what_is_asked_for_otherwise_is_built(stands: Bench, ask: Callable[[Bench], Ran]) -> None:
+def test_what_is_asked_for_otherwise_is_built(stands: RunnerHarness, ask: Callable[[RunnerHarness], RunResult]) -> None:
     """Nothing has changed, but the run is not the one that was."""
     assert reason(ask(stands)) is Reason.SUCCEEDED
 
 
-def test_after_a_run_that_only_warned_all_is_built(stands: Bench, web: WebServer) -> None:
+def test_after_a_run_that_only_warned_all_is_built(stands: RunnerHarness, web: WebServer) -> None:
     """Its warning would be gone, and the API's cache would stay cold."""
     stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
     web.statuses["/a"] = 500
@@ -174,7 +174,7 @@ def test_after_a_run_that_only_warned_all_is_built(stands: Bench, web: WebServer
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
 
-def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: Bench) -> None:
+def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: RunnerHarness) -> None:
     """What is live is not what was built last."""
     stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
     scheduled(stands)
@@ -184,7 +184,7 @@ def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: Bench) -> None
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
 
 
-def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: Bench) -> None:
+def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: RunnerHarness) -> None:
     """It keeps a fact of the first; what came after that is a change for the next run, though it was there before the attempt."""
     layers = spec(stands)["layers"]
     layers[1] |= {"timeout": "2s", "retries": 0}
@@ -199,7 +199,7 @@ def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: Bench
     assert stands.database.rows("select count(*) from dwh_marts.mart_b") == [(102,)]
 
 
-def test_where_it_can_not_be_shown_all_is_built(stands: Bench) -> None:
+def test_where_it_can_not_be_shown_all_is_built(stands: RunnerHarness) -> None:
     """A source in partitions has no lines of its own."""
     stands.database.run("""
         alter table src.lignes rename to lignes_;
@@ -212,7 +212,7 @@ def test_where_it_can_not_be_shown_all_is_built(stands: Bench) -> None:
         assert "whether anything has changed can't be shown: src.lignes is no plain table" in ran.messages
 
 
-def test_what_a_source_that_is_a_view_reads_is_followed(stands: Bench) -> None:
+def test_what_a_source_that_is_a_view_reads_is_followed(stands: RunnerHarness) -> None:
     """Down to its tables."""
     stands.database.run("alter table src.lignes rename to lignes_; create view src.lignes as select * from src.lignes_")
     assert reason(scheduled(stands)) is Reason.SUCCEEDED

@@ -17,7 +17,7 @@ from refresh_runner.postgres.standbys import attached, vacuum_left
 from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
 from support.eventually import eventually
 from support.postgres import Database
-from support.runs import warehouse
+from support.runner_harness import warehouse_connection
 
 A = Mart(Relation("marts", "a"))
 TERMS = Terms(timedelta(seconds=20), lambda: None)
@@ -26,7 +26,7 @@ TERMS = Terms(timedelta(seconds=20), lambda: None)
 @contextmanager
 def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
     """What a run holds."""
-    with warehouse(database.env) as door:
+    with warehouse_connection(database.env) as door:
         held = HeldSnapshot(door, vacuum)
         held.take()
         try:

@@ -1,4 +1,4 @@
-"""Runs of a small project on a real PostgreSQL, as in a pod: order by environment, secrets in folders, last words in a file."""
+"""The runner on a small dbt project and a real PostgreSQL, as in a pod: input in variables and Secrets, its result in a file."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ models:
     columns: [{name: id, data_tests: [{unique: {config: {severity: warn}}}]}, {name: mois}]
 """
 _SCHEMA_NAME = "{% macro generate_schema_name(name, node) %}{{ name or target.schema }}{% endmacro %}"
-SOURCES = """
+RESET_SQL = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
 drop table if exists dbt_refresh_version, dbt_refresh_relation;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
@@ -93,40 +93,40 @@ def write_project(folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What one run left behind."""
+class RunResult:
+    """Exit code, log and termination message of one attempt."""
 
     code: int
     output: str
-    words: TerminationMessage | None
+    termination_message: TerminationMessage | None
 
     @property
     def lines(self) -> list[Json]:
-        """The log, line by line."""
+        """The log's JSON lines, parsed."""
         return [json.loads(line) for line in self.output.splitlines()]
 
     @property
     def messages(self) -> str:
-        """The log's messages."""
+        """The messages of the log, one a line."""
         return "\n".join(line["message"] for line in self.lines)
 
 
 @dataclass
-class Bench:
-    """A place to run small refreshes in: everything that a pod has but its image."""
+class RunnerHarness:
+    """Everything that a runner's pod has except the image: folder, project, Secrets, database."""
 
-    place: Path
+    folder: Path
     project: Path
     database: Database
     api: str
     secrets: dict[str, dict[str, str]] = field(default_factory=dict)
-    runs: int = 0
+    run_count: int = 0
     ref: RefreshRef = field(default_factory=lambda: REF)
     account: Path = NO_ACCOUNT
 
     def reset(self) -> None:
-        """Make sources and warehouse as they were, whatever a test did to them."""
-        self.database.run(SOURCES)
+        """Restore source data, warehouse and Secrets to their initial state."""
+        self.database.run(RESET_SQL)
         self.ref, self.account = REF, NO_ACCOUNT
         access = self.database.env
         self.secrets = {
@@ -161,19 +161,19 @@ class Bench:
             **changes,
         }
 
-    def variables(self, spec: Json, failures: int = 0, mode: str = "refresh", **further: str) -> dict[str, str]:
-        """Return a pod's environment."""
+    def pod_environment(self, spec: Json, failures: int = 0, mode: str = "refresh", **further: str) -> dict[str, str]:
+        """Return the environment of a pod for the next run."""
         asked = run_vars(further.pop("VARS", "{}"))
-        self.runs += 1
+        self.run_count += 1
         run_request = RunRequest(refresh=self.ref, generation=3, spec=RefreshSpec.model_validate(spec), mode=mode, vars=asked)
-        fixed = {RUN_ID_ENV: f"petit-{self.runs}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.runs}-0"}
+        fixed = {RUN_ID_ENV: f"petit-{self.run_count}", RUN_FAILURES_ENV: str(failures), POD_NAME_ENV: f"petit-{self.run_count}-0"}
         return {RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True), **fixed, **further}
 
-    def run(self, spec: Json | None = None, failures: int = 0, mode: str = "refresh", **further: str) -> Ran:
+    def run(self, spec: Json | None = None, failures: int = 0, mode: str = "refresh", **further: str) -> RunResult:
         """Run one attempt in this process."""
         output, started, interrupts = io.StringIO(), time.monotonic(), Interrupts()
         around = Surroundings(
-            variables=self.variables(spec or self.spec(), failures, mode, **further),
+            variables=self.pod_environment(spec or self.spec(), failures, mode, **further),
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
             jitter=lambda: 0.1,
             output=output,
@@ -182,19 +182,19 @@ class Bench:
             account=self.account,
         )
         with interrupts.installed():
-            code = run_command(Places(None, self.project, self._mounted(), self.place / "workdir"), around)
+            code = run_command(Places(None, self.project, self._mounted(), self.folder / "workdir"), around)
         return self._ran(code, output.getvalue())
 
-    def start(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:
-        """Start one attempt in a process of its own, for what ends processes."""
+    def start_process(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:
+        """Start one attempt as a process, for tests that kill it."""
         words = self._words()
-        places = ["--project", str(self.project), "--secrets", str(self._mounted()), "--workdir", str(self.place / "workdir")]
+        places = ["--project", str(self.project), "--secrets", str(self._mounted()), "--workdir", str(self.folder / "workdir")]
         command = [sys.executable, "-m", "refresh_runner", "run", *places, "--termination-log", str(words)]
-        env = {**os.environ, **self.variables(spec, failures, **further)}
+        env = {**os.environ, **self.pod_environment(spec, failures, **further)}
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
-    def finish(self, process: subprocess.Popen[str], within: float = 30) -> Ran:
-        """Wait for a started attempt."""
+    def wait_for_exit(self, process: subprocess.Popen[str], within: float = 30) -> RunResult:
+        """Wait for a started attempt; it is killed after `within` seconds."""
         try:
             output, _ = process.communicate(timeout=within)
         except subprocess.TimeoutExpired:
@@ -204,12 +204,12 @@ class Bench:
         return self._ran(process.returncode, output)
 
     def log_rows(self) -> list[tuple[object, ...]]:
-        """Return the log: success, models updated, notes, refresh, run."""
+        """Return the rows of dbt_refresh_log: success, models updated, notes, refresh, run."""
         query = "select success, models_updated, notes, refresh, run_id from dbt_refresh_log order by refresh_id"
         return self.database.rows(query)
 
-    def queries(self, text: str) -> list[tuple[object, ...]]:
-        """Return the running queries that hold a text."""
+    def running_queries(self, text: str) -> list[tuple[object, ...]]:
+        """Return process id and application name of sessions whose running query contains a text."""
         query = (
             "select pid, application_name from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
             f" and query like '%{text}%' and query not like '%pg_stat_activity%'"
@@ -217,7 +217,7 @@ class Bench:
         return self.database.rows(query)
 
     def _mounted(self) -> Path:
-        root = self.place / "secrets"
+        root = self.folder / "secrets"
         for name, keys in self.secrets.items():
             (root / name).mkdir(parents=True, exist_ok=True)
             for key, value in keys.items():
@@ -225,18 +225,18 @@ class Bench:
         return root
 
     def _words(self) -> Path:
-        path = self.place / "termination-log"
+        path = self.folder / "termination-log"
         path.write_bytes(b"")
         return path
 
-    def _ran(self, code: int, output: str) -> Ran:
-        text = (self.place / "termination-log").read_text()
-        return Ran(code, output, TerminationMessage.model_validate_json(text) if text else None)
+    def _ran(self, code: int, output: str) -> RunResult:
+        text = (self.folder / "termination-log").read_text()
+        return RunResult(code, output, TerminationMessage.model_validate_json(text) if text else None)
 
 
 @contextmanager
-def meanwhile(act: Callable[[], object]) -> Iterator[None]:
-    """Do something beside what is inside; its error is raised afterwards."""
+def in_background(act: Callable[[], object]) -> Iterator[None]:
+    """Run `act` in a thread while the block runs; raise its error afterwards."""
     errors: list[BaseException] = []
 
     def run() -> None:
@@ -254,16 +254,16 @@ def meanwhile(act: Callable[[], object]) -> Iterator[None]:
 
 
 @contextmanager
-def held(bench: Bench, name: str = "other-run") -> Iterator[psycopg.Connection]:
-    """Hold the warehouse, as another run would."""
-    with psycopg.connect(bench.database.dsn, autocommit=True, application_name=name) as connection:
+def hold_advisory_lock(runner: RunnerHarness, name: str = "other-run") -> Iterator[psycopg.Connection]:
+    """Hold the warehouse's advisory lock, as another run does."""
+    with psycopg.connect(runner.database.dsn, autocommit=True, application_name=name) as connection:
         connection.execute("select pg_advisory_lock(%s, %s)", (NAMESPACE, WAREHOUSE_KEY))
         yield connection
 
 
 @contextmanager
-def warehouse(env: Mapping[str, str], name: str = "tests") -> Iterator[Warehouse]:
-    """Give the runner's door to a database, by libpq's variables, for sessions of this name."""
+def warehouse_connection(env: Mapping[str, str], name: str = "tests") -> Iterator[Warehouse]:
+    """Open the runner's connection to a database given by libpq's variables; `name` is the application name."""
     access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
     with closing(Warehouse(access, name, Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))) as ours:
         yield ours
