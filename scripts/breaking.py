@@ -23,9 +23,9 @@ from cluster.seam import Cluster, cluster_of
 from demo import MAIN, PAGE_PORT, PHASE2, show
 from reader import Reader
 from support.eventually import NotYet, eventually
+from support.installation import RELEASE, SAMPLES, Installation
 from support.kubectl import KubectlError
 from support.laptop import say
-from support.stage import RELEASE, SAMPLES, Stage
 
 SLOT = "every-minute"
 """The small refresh whose slot comes while the operator is dead."""
@@ -50,7 +50,7 @@ NEW_RECORDS = (
 class Night:
     """The demo, and how it is broken."""
 
-    stage: Stage
+    installation: Installation
     page: str
     """Address of the page."""
 
@@ -71,10 +71,10 @@ class Night:
     def edited_cronjob(self) -> None:
         """Somebody edits the CronJob; it is put right."""
         self._headline(f"a CronJob edited by hand: {PHASE2} shall run once a year")
-        self.stage.kubectl("patch", "cronjob", PHASE2, "--type=merge", '-p={"spec":{"schedule":"0 0 1 1 *"}}')
-        wanted = self.stage.kubectl.json("dr", PHASE2)["spec"]["schedule"]
+        self.installation.kubectl("patch", "cronjob", PHASE2, "--type=merge", '-p={"spec":{"schedule":"0 0 1 1 *"}}')
+        wanted = self.installation.kubectl.json("dr", PHASE2)["spec"]["schedule"]
         schedule = eventually(lambda: self._schedule() == wanted and wanted, within=20)
-        told = self.stage.kubectl("get", "events", "--field-selector=reason=DriftCorrected", "-o=jsonpath={.items[-1:].message}")
+        told = self.installation.kubectl("get", "events", "--field-selector=reason=DriftCorrected", "-o=jsonpath={.items[-1:].message}")
         self._seen(f"its schedule is {schedule} again; event DriftCorrected: {told}")
 
     def operator_killed(self) -> None:
@@ -83,47 +83,47 @@ class Night:
         self._suspend(SLOT, False)
         with self._scaled(RELEASE, 0, force=True):
             gone = datetime.now(UTC)
-            job = eventually(lambda: self._run_since(gone), within=2 * MINUTE, every=0.5, context=lambda: self.stage.story(SLOT))
+            job = eventually(lambda: self._run_since(gone), within=2 * MINUTE, every=0.5, context=lambda: self.installation.describe(SLOT))
             say(f"run {job} began at its slot and has ended; nobody was there to see it")
-        done = self.stage.concluded(SLOT, job)
+        done = self.installation.wait_for_history(SLOT, job)
         self._seen(f"the operator is back and has found it: {done['outcome']} after {done.get('duration')}", SLOT)
 
     def postgres_killed(self) -> None:
         """PostgreSQL dies in the middle of a run; the next attempt goes on where the first one was, and all is well again."""
         self._headline("PostgreSQL is killed (kill -9) in the middle of a run that has new data to publish")
         for statement in NEW_RECORDS:
-            self.stage.psql(statement)
+            self.installation.psql(statement)
         token = self._ask("postgres-killed")
-        eventually(lambda: self._step().startswith(("2/", "3/")), within=90, context=lambda: self.stage.story(PHASE2))
+        eventually(lambda: self._step().startswith(("2/", "3/")), within=90, context=lambda: self.installation.describe(PHASE2))
         step = self._step()
-        self.stage.kubectl("exec", "deployment/warehouse", "--", "python3", "-c", KILL)
+        self.installation.kubectl("exec", "deployment/warehouse", "--", "python3", "-c", KILL)
         say(f"killed at {step}")
-        done = self.stage.finished(PHASE2, token)
+        done = self.installation.wait_for_run(PHASE2, token)
         self._seen(
             f"{done['outcome']} with {done.get('marts')} marts at attempt {done['attempts']}", expected=done["outcome"] == "Succeeded"
         )
 
     def _run(self, token: str, mode: str | None = None) -> dict[str, str]:
-        done = self.stage.finished(PHASE2, self._ask(token, mode))
+        done = self.installation.wait_for_run(PHASE2, self._ask(token, mode))
         if mode:
-            self.stage.kubectl("annotate", "dr", PHASE2, "dashboards.sigeti.io/runMode-")
+            self.installation.kubectl("annotate", "dr", PHASE2, "dashboards.sigeti.io/runMode-")
         return done
 
     def _ask(self, token: str, mode: str | None = None) -> str:
         token = f"{token}-{int(time.time())}"
-        self.stage.request_run(PHASE2, token, mode)
+        self.installation.request_run(PHASE2, token, mode)
         return token
 
     def _step(self) -> str:
-        run = self.stage.status(PHASE2).get("run", {})
+        run = self.installation.status(PHASE2).get("run", {})
         return str(run.get("step") or "") if run.get("phase") == "Running" else ""
 
     def _schedule(self) -> str:
-        return str(self.stage.kubectl.json("cronjob", PHASE2)["spec"]["schedule"])
+        return str(self.installation.kubectl.json("cronjob", PHASE2)["spec"]["schedule"])
 
     def _run_since(self, moment: datetime) -> str | None:
         """Name of a finished Job of the small refresh that was made after a moment."""
-        jobs = self.stage.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={SLOT}")["items"]
+        jobs = self.installation.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={SLOT}")["items"]
         made = {
             job["metadata"]["name"]: datetime.fromisoformat(job["metadata"]["creationTimestamp"])
             for job in jobs
@@ -132,13 +132,13 @@ class Night:
         return next((name for name, when in made.items() if when > moment), None)
 
     def _suspend(self, refresh: str, suspended: bool) -> None:
-        self.stage.kubectl("patch", "dr", refresh, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspended}}))
-        eventually(lambda: self.stage.kubectl.json("cronjob", refresh)["spec"]["suspend"] == suspended, within=20)
+        self.installation.kubectl("patch", "dr", refresh, "--type=merge", "-p", json.dumps({"spec": {"suspend": suspended}}))
+        eventually(lambda: self.installation.kubectl.json("cronjob", refresh)["spec"]["suspend"] == suspended, within=20)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """No scheduled run of the main pipeline gets in the way until the block is left."""
-        before = self.stage.kubectl.json("dr", MAIN)["spec"]["suspend"]
+        before = self.installation.kubectl.json("dr", MAIN)["spec"]["suspend"]
         self._suspend(MAIN, True)
         try:
             yield
@@ -147,26 +147,26 @@ class Night:
 
     @contextmanager
     def _renamed(self, table: str, column: str, other: str) -> Iterator[None]:
-        self.stage.psql(f"alter table {table} rename column {column} to {other}")
+        self.installation.psql(f"alter table {table} rename column {column} to {other}")
         try:
             yield
         finally:
-            self.stage.psql(f"alter table {table} rename column {other} to {column}")
+            self.installation.psql(f"alter table {table} rename column {other} to {column}")
 
     @contextmanager
     def _scaled(self, deployment: str, replicas: int, force: bool = False) -> Iterator[None]:
         """Have so many pods of a deployment until the block is left; then as many as before, and ready."""
-        before = self.stage.kubectl.json("deployment", deployment)
+        before = self.installation.kubectl.json("deployment", deployment)
         selector = ",".join(f"{key}={value}" for key, value in before["spec"]["selector"]["matchLabels"].items())
-        self.stage.kubectl("scale", f"deployment/{deployment}", f"--replicas={replicas}")
+        self.installation.kubectl("scale", f"deployment/{deployment}", f"--replicas={replicas}")
         if force:
-            self.stage.kubectl("delete", "pod", "-l", selector, "--grace-period=0", "--force")
-        eventually(lambda: len(self.stage.kubectl.names("pods", "-l", selector)) == replicas, within=60)
+            self.installation.kubectl("delete", "pod", "-l", selector, "--grace-period=0", "--force")
+        eventually(lambda: len(self.installation.kubectl.names("pods", "-l", selector)) == replicas, within=60)
         try:
             yield
         finally:
-            self.stage.kubectl("scale", f"deployment/{deployment}", f"--replicas={before['spec']['replicas']}")
-            self.stage.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout=90)
+            self.installation.kubectl("scale", f"deployment/{deployment}", f"--replicas={before['spec']['replicas']}")
+            self.installation.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout=90)
 
     def _page_says(self, refresh: str) -> str:
         """What the overview shows of a refresh: its data, and what somebody should look at."""
@@ -182,11 +182,11 @@ class Night:
 
     def _seen(self, says: str, refresh: str = PHASE2, expected: bool = True) -> None:
         """Show what people see now; KubectlError if it is not what this fault should look like."""
-        show(f"kubectl get dashboardrefresh {refresh}", self.stage.kubectl("get", "dashboardrefresh", refresh))
-        print(f"{self.page}/refreshes/{self.stage.kubectl.namespace}/{refresh}: {self._page_says(refresh)}")
+        show(f"kubectl get dashboardrefresh {refresh}", self.installation.kubectl("get", "dashboardrefresh", refresh))
+        print(f"{self.page}/refreshes/{self.installation.kubectl.namespace}/{refresh}: {self._page_says(refresh)}")
         say(says)
         if not expected:
-            raise KubectlError(f"that was to look otherwise\n{self.stage.story(refresh)}")
+            raise KubectlError(f"that was to look otherwise\n{self.installation.describe(refresh)}")
 
 
 def _said(concern: Mapping[str, str | None]) -> str:
@@ -195,30 +195,30 @@ def _said(concern: Mapping[str, str | None]) -> str:
     return f"{concern['reason']}{of.get(concern.get('scope') or '', '')}"
 
 
-def reader_of(stage: Stage, cluster: Cluster) -> Reader:
+def reader_of(installation: Installation, cluster: Cluster) -> Reader:
     """The reader of phase 2's marts, on a port of this machine that leads to the warehouse."""
-    spec = stage.kubectl.json("dr", PHASE2)["spec"]
+    spec = installation.kubectl.json("dr", PHASE2)["spec"]
     secret = {
         key: b64decode(value).decode()
-        for key, value in stage.kubectl.json("secret", spec["warehouse"]["secretRef"]["name"])["data"].items()
+        for key, value in installation.kubectl.json("secret", spec["warehouse"]["secretRef"]["name"])["data"].items()
     }
-    port = cluster.expose("warehouse", stage.kubectl.namespace, 5432)
+    port = cluster.expose("warehouse", installation.kubectl.namespace, 5432)
     dsn = make_conninfo(host="127.0.0.1", port=port, dbname=secret["dbname"], user=secret["user"], password=secret["password"])
     return Reader(dsn, PHASE2, tuple(mart["relation"] for mart in spec["validation"]["marts"]))
 
 
 @contextmanager
-def small_refresh(stage: Stage) -> Iterator[None]:
+def small_refresh(installation: Installation) -> Iterator[None]:
     """A refresh that runs every minute and builds one view; gone when the block is left."""
     refresh = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())
     refresh["metadata"] = {"name": SLOT}
     layer = {"name": "staging", "select": ["stg_implantations"]}
     refresh["spec"] = {"schedule": "* * * * *", "warehouse": refresh["spec"]["warehouse"], "layers": [layer], "suspend": True}
-    stage.kubectl.apply(json.dumps(refresh))
+    installation.kubectl.apply(json.dumps(refresh))
     try:
         yield
     finally:
-        stage.kubectl("delete", "dr", SLOT, "--wait=false")
+        installation.kubectl("delete", "dr", SLOT, "--wait=false")
 
 
 def tour(night: Night) -> None:
@@ -238,15 +238,15 @@ def main() -> int:
     cluster = cluster_of("demo")
     if not cluster.alive():
         raise ClusterError("the demo does not run", "make demo")
-    stage = Stage.of(cluster)
-    port = cluster.expose(f"{RELEASE}-page", stage.kubectl.namespace, 80, PAGE_PORT)
-    night = Night(stage, f"http://127.0.0.1:{port}")
-    with reader_of(stage, cluster) as reader, small_refresh(stage), night.alone():
+    installation = Installation.in_cluster(cluster)
+    port = cluster.expose(f"{RELEASE}-page", installation.kubectl.namespace, 80, PAGE_PORT)
+    night = Night(installation, f"http://127.0.0.1:{port}")
+    with reader_of(installation, cluster) as reader, small_refresh(installation), night.alone():
         tour(night)
         before = reader.errors
         # the last one, since it leaves all well behind
         night.postgres_killed()
-    show("kubectl get dashboardrefresh", stage.kubectl("get", "dashboardrefresh"))
+    show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     print(f"\nA reader of the four marts, all the while: {reader}; {reader.errors - before} of the errors while PostgreSQL was dead.")
     print(f"All is well again after {time.monotonic() - began:.0f} s.")
     return 1 if reader.mixed or not reader.reads else 0

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
+from support.installation import RELEASE, SAMPLES, Installation
 from support.kubectl import KubectlError
 from support.laptop import say
-from support.stage import RELEASE, SAMPLES, Stage
 
 ROWS = int(os.environ.get("ROWS", "10000"))
 SEED = int(os.environ.get("SEED", "7"))
@@ -31,14 +31,14 @@ def show(title: str, text: str) -> None:
     print(f"\n$ {title}\n{text.rstrip()}", flush=True)
 
 
-def watch(stage: Stage, refresh: str, token: str) -> str:
+def watch(installation: Installation, refresh: str, token: str) -> str:
     """Ask for a run and print its steps as they happen; return the run's outcome."""
-    stage.request_run(refresh, token)
+    installation.request_run(refresh, token)
     say(f"{refresh}: asked for a run (annotation requestedAt={token})")
     seen: set[tuple[str, str]] = set()
     end = time.monotonic() + 300
     while time.monotonic() < end:
-        job, status = stage.job_of(refresh, token), stage.status(refresh)
+        job, status = installation.job_of(refresh, token), installation.status(refresh)
         run = status.get("run", {})
         for number, step in enumerate(run.get("steps", []) if run.get("id") == job else [], 1):
             key = (step["name"], step["state"])
@@ -50,22 +50,22 @@ def watch(stage: Stage, refresh: str, token: str) -> str:
             say(f"{refresh}: {done['outcome']} after {done.get('duration')}: {done.get('message', '')}")
             return str(done["outcome"])
         time.sleep(0.3)
-    raise KubectlError(f"{refresh}: no end within 300 s\n{stage.story(refresh)}")
+    raise KubectlError(f"{refresh}: no end within 300 s\n{installation.describe(refresh)}")
 
 
-def present(stage: Stage, cluster: Cluster) -> None:
+def present(installation: Installation, cluster: Cluster) -> None:
     """Show what a user reads, and what to type next."""
-    show("kubectl get dashboardrefresh", stage.kubectl("get", "dashboardrefresh"))
+    show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     steps = "{range .status.run.steps[*]}{.name}{'\\t'}{.state}{'\\t'}{.duration}{'\\n'}{end}"
-    show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", stage.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
+    show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", installation.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
     for query in QUERIES:
-        show(query, stage.psql(query))
-    port = cluster.expose("dashboard-api", stage.kubectl.namespace, 8000, API_PORT)
-    folder = Path(stage.kubectl.program).parent
+        show(query, installation.psql(query))
+    port = cluster.expose("dashboard-api", installation.kubectl.namespace, 8000, API_PORT)
+    folder = Path(installation.kubectl.program).parent
     print(f"""
 The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboards are at http://127.0.0.1:{port}. Next:
 
-  export KUBECONFIG={stage.kubectl.kubeconfig} PATH={folder}:{Path(sys.executable).parent}:$PATH
+  export KUBECONFIG={installation.kubectl.kubeconfig} PATH={folder}:{Path(sys.executable).parent}:$PATH
   kubectl get dashboardrefresh -w
   kubectl dashboardrefresh status {PHASE2}
   kubectl annotate dr {PHASE2} --overwrite dashboards.sigeti.io/requestedAt=$(date +%s)
@@ -82,21 +82,21 @@ def main() -> int:
     say(f"the cluster ({cluster.kind})")
     cluster.up()
     say("the images, built from the Dockerfile where their sources changed")
-    stage = Stage.of(cluster)
+    installation = Installation.in_cluster(cluster)
     say("warehouse, dashboard API and inbox (their pods start)")
-    stage.bring_warehouse_and_api()
-    if "t" not in stage.psql("select to_regclass('sigeti.factures') is not null", "-At"):
+    installation.deploy_warehouse_and_api()
+    if "t" not in installation.psql("select to_regclass('sigeti.factures') is not null", "-At"):
         say(f"source data: {ROWS:,} rows a source (seed {SEED})")
-        stage.load(ROWS, SEED, datetime.now(UTC).date().isoformat())
+        installation.load_sources(ROWS, SEED, datetime.now(UTC).date().isoformat())
     say("helm install: the operator and the page")
-    stage.bring_page_reader()
-    stage.install_operator("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
-    say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', stage.kubectl.namespace, 80, PAGE_PORT)}")
+    installation.create_page_role()
+    installation.install_operator("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
+    say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', installation.kubectl.namespace, 80, PAGE_PORT)}")
     for sample in ("main", "phase2"):
-        say(stage.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
+        say(installation.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
     token = f"demo-{int(time.time())}"
-    outcomes = [watch(stage, refresh, token) for refresh in (MAIN, PHASE2)]
-    present(stage, cluster)
+    outcomes = [watch(installation, refresh, token) for refresh in (MAIN, PHASE2)]
+    present(installation, cluster)
     return 0 if set(outcomes) <= {"Succeeded", "Warned"} else 1
 
 

@@ -13,7 +13,7 @@ import yaml
 from refresh_examples.sources import Sources
 from refresh_examples.truth import Mart, truth
 from support.eventually import eventually
-from support.real_cluster import AS_OF, ROWS, SEED, sample
+from support.real_cluster import AS_OF, ROWS, SEED, sample_manifest
 
 _BY_MONTH = ("zone_id", "annee", "mois")
 MARTS = {
@@ -38,11 +38,11 @@ def step_states(status: dict) -> dict[str, str]:
 
 
 @pytest.fixture
-def broken_source(stage):
+def broken_source(installation):
     """A source without one of its columns, so that a staging model fails; whole again afterwards."""
-    stage.psql("alter table sigeti.indemnisations rename column montant_du to montant_disparu")
+    installation.psql("alter table sigeti.indemnisations rename column montant_du to montant_disparu")
     yield "montant_du"
-    stage.psql("alter table sigeti.indemnisations rename column montant_disparu to montant_du")
+    installation.psql("alter table sigeti.indemnisations rename column montant_disparu to montant_du")
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,18 @@ class Done:
 
 
 @pytest.fixture(scope="module")
-def first(stage) -> Iterator[Done]:
+def first(installation) -> Iterator[Done]:
     """One refresh for several tests, in their order: an API that has to prove which data it serves, and a first run."""
     name = "phase2-first"
-    cache = yaml.safe_load(sample("phase2", name))["spec"]["cache"] | {"version": {"header": "X-Data-Version"}}
-    stage.kubectl.apply(sample("phase2", name, cache=cache))
-    stage.request_run(name, "first")
-    done = stage.finished(name, "first")
-    yield Done(name, done, stage.status(name))
-    stage.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
+    cache = yaml.safe_load(sample_manifest("phase2", name))["spec"]["cache"] | {"version": {"header": "X-Data-Version"}}
+    installation.kubectl.apply(sample_manifest("phase2", name, cache=cache))
+    installation.request_run(name, "first")
+    done = installation.wait_for_run(name, "first")
+    yield Done(name, done, installation.status(name))
+    installation.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
 
 
-def test_a_first_run_refreshes_the_dashboards(stage, first):
+def test_a_first_run_refreshes_the_dashboards(installation, first):
     """4/4, six steps, a log row, four endpoints with the new numbers, each of which says that it serves this run's data."""
     done, status = first.run, first.status
     assert (done["outcome"], done["marts"], done["trigger"]) == ("Succeeded", "4/4", "Requested"), done
@@ -74,99 +74,99 @@ def test_a_first_run_refreshes_the_dashboards(stage, first):
     assert conditions(status)["Ready"] == ("True", "Scheduled")
     assert conditions(status)["LastRunSucceeded"] == ("True", "Succeeded")
     assert [endpoint["version"] for endpoint in status["run"]["endpoints"]] == [done["id"]] * 4
-    row = json.loads(stage.psql(f"select row_to_json(l) from dbt_refresh_log l where run_id = '{done['id']}'", "-At"))
+    row = json.loads(installation.psql(f"select row_to_json(l) from dbt_refresh_log l where run_id = '{done['id']}'", "-At"))
     assert (row["success"], row["models_updated"], row["notes"]) == (True, 4, "Phase 2 refresh - 4/4 marts validated")
-    assert [done["id"] in stage.psql(query, "-At") for query in QUERIES_ON_THE_LOG] == [True, True]
+    assert [done["id"] in installation.psql(query, "-At") for query in QUERIES_ON_THE_LOG] == [True, True]
     for endpoint, (mart, (schema, _)) in zip(ENDPOINTS, MARTS.items(), strict=True):
-        rows = int(stage.psql(f"SELECT COUNT(*) FROM {schema}.{mart}", "-At"))
-        assert stage.summary(endpoint)["rows"] == rows > 0
+        rows = int(installation.psql(f"SELECT COUNT(*) FROM {schema}.{mart}", "-At"))
+        assert installation.dashboard_summary(endpoint)["rows"] == rows > 0
 
 
-def test_the_marts_equal_the_truth(stage, first):
+def test_the_marts_equal_the_truth(installation, first):
     """Cell by cell, against a computation apart from the SQL; the control: the truth of another day differs."""
     assert first.run["outcome"] == "Succeeded"
     lines = Sources(ROWS, SEED, date.fromisoformat(AS_OF)).tables()
     earlier = date.fromisoformat(AS_OF) - timedelta(days=120)
     for mart, (schema, keys) in MARTS.items():
-        found = {tuple(row[key] for key in keys): row for row in stage.rows(f"{schema}.{mart}")}
+        found = {tuple(row[key] for key in keys): row for row in installation.rows(f"{schema}.{mart}")}
         assert found == written(truth(lines, date.fromisoformat(AS_OF))[mart])
         assert found != written(truth(lines, earlier)[mart])
 
 
-def test_an_earlier_version_is_put_back_by_an_annotation(stage, first):
+def test_an_earlier_version_is_put_back_by_an_annotation(installation, first):
     """The API serves it, and publishing is held: the next run is skipped until a run with the mode resume."""
     earlier = (date.fromisoformat(AS_OF) - timedelta(days=400)).isoformat()
-    stage.kubectl(
+    installation.kubectl(
         "patch", "dashboardrefresh", first.refresh, "--type=merge", "-p", json.dumps({"spec": {"dbt": {"vars": {"as_of": earlier}}}})
     )
-    rows = stage.summary("implantation-suivi")["rows"]
-    stage.request_run(first.refresh, "other-data")
-    assert stage.finished(first.refresh, "other-data")["outcome"] == "Succeeded"
-    assert stage.summary("implantation-suivi")["rows"] < rows
+    rows = installation.dashboard_summary("implantation-suivi")["rows"]
+    installation.request_run(first.refresh, "other-data")
+    assert installation.wait_for_run(first.refresh, "other-data")["outcome"] == "Succeeded"
+    assert installation.dashboard_summary("implantation-suivi")["rows"] < rows
 
-    stage.request_run(first.refresh, "back", "rollback")
-    back = stage.finished(first.refresh, "back")
+    installation.request_run(first.refresh, "back", "rollback")
+    back = installation.wait_for_run(first.refresh, "back")
     assert (back["outcome"], back["reason"], back["marts"]) == ("Succeeded", "RolledBack", "4/4"), back
-    assert stage.summary("implantation-suivi")["rows"] == rows
-    assert [each["version"] for each in stage.status(first.refresh)["run"]["endpoints"]] == [first.run["id"]] * 4
+    assert installation.dashboard_summary("implantation-suivi")["rows"] == rows
+    assert [each["version"] for each in installation.status(first.refresh)["run"]["endpoints"]] == [first.run["id"]] * 4
 
-    stage.request_run(first.refresh, "held", "refresh")
-    held = stage.finished(first.refresh, "held")
+    installation.request_run(first.refresh, "held", "refresh")
+    held = installation.wait_for_run(first.refresh, "held")
     assert (held["outcome"], held["reason"]) == ("Skipped", "PublishingHeld"), held
 
 
-def test_a_deleted_refresh_leaves_nothing(stage, first):
+def test_a_deleted_refresh_leaves_nothing(installation, first):
     """CronJob, Jobs, pods and permissions go with it."""
     label = f"dashboards.sigeti.io/refresh={first.refresh}"
     kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
-    assert len(stage.kubectl.names(kinds, "-l", label)) >= 6
-    stage.kubectl("delete", "dashboardrefresh", first.refresh)
-    eventually(lambda: stage.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: stage.kubectl.story("pods"))
+    assert len(installation.kubectl.names(kinds, "-l", label)) >= 6
+    installation.kubectl("delete", "dashboardrefresh", first.refresh)
+    eventually(lambda: installation.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: installation.kubectl.story("pods"))
 
 
-def test_a_broken_model_fails_the_run_and_tells_everybody(stage, phase2, broken_source):
+def test_a_broken_model_fails_the_run_and_tells_everybody(installation, apply_phase2, broken_source):
     """The model's own error on the resource, later steps skipped, both notifications, Ready untouched."""
-    name = phase2()
-    stage.request_run(name, "broken")
-    done = stage.finished(name, "broken")
-    status = stage.status(name)
+    name = apply_phase2()
+    installation.request_run(name, "broken")
+    done = installation.wait_for_run(name, "broken")
+    status = installation.status(name)
     assert (done["outcome"], done["reason"]) == ("Failed", "LayerFailed"), done
     assert "stg_indemnisations" in done["message"]
     assert broken_source in done["message"]
     assert step_states(status) == {"staging": "Failed", **dict.fromkeys(["facts", "marts", "tests", "validation", "cache"], "Skipped")}
     assert conditions(status)["LastRunSucceeded"] == ("False", "LayerFailed")
     assert conditions(status)["Ready"][0] == "True"
-    assert stage.psql(f"select success from dbt_refresh_log where run_id = '{done['id']}'", "-At").strip() == "f"
-    told = [message for message in stage.inbox() if done["id"] in message["text"]]
+    assert installation.psql(f"select success from dbt_refresh_log where run_id = '{done['id']}'", "-At").strip() == "f"
+    told = [message for message in installation.inbox_messages() if done["id"] in message["text"]]
     assert {message["channel"] for message in told} == {"slack", "email"}
 
 
-def test_an_api_that_is_away_is_a_warning(stage, phase2):
+def test_an_api_that_is_away_is_a_warning(installation, apply_phase2):
     """The data are new all the same."""
-    name = phase2()
-    stage.kubectl("scale", "deployment/dashboard-api", "--replicas=0")
-    stage.kubectl("wait", "--for=delete", "pod", "-l", "app=dashboard-api", "--timeout=60s")
+    name = apply_phase2()
+    installation.kubectl("scale", "deployment/dashboard-api", "--replicas=0")
+    installation.kubectl("wait", "--for=delete", "pod", "-l", "app=dashboard-api", "--timeout=60s")
     try:
-        stage.request_run(name, "no-api")
-        done = stage.finished(name, "no-api")
+        installation.request_run(name, "no-api")
+        done = installation.wait_for_run(name, "no-api")
     finally:
-        stage.kubectl("scale", "deployment/dashboard-api", "--replicas=1")
-        stage.kubectl("rollout", "status", "deployment/dashboard-api")
+        installation.kubectl("scale", "deployment/dashboard-api", "--replicas=1")
+        installation.kubectl("rollout", "status", "deployment/dashboard-api")
     assert (done["outcome"], done["reason"], done["marts"]) == ("Warned", "SucceededWithWarnings", "4/4"), done
-    assert step_states(stage.status(name))["cache"] == "Warned"
+    assert step_states(installation.status(name))["cache"] == "Warned"
 
 
-def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(stage, phase2):
+def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(installation, apply_phase2):
     """The same token for none; a new one for one more."""
-    name = phase2()
-    stage.request_run(name, "once")
-    first = stage.finished(name, "once")
-    stage.kubectl("rollout", "restart", "deployment/dashboard-refresh")
-    stage.kubectl("rollout", "status", "deployment/dashboard-refresh", "--timeout=90s", timeout=120)
-    stage.kubectl("annotate", "dashboardrefresh", name, "--overwrite", "dashboards.sigeti.io/requestedAt=once", "note=touched")
-    stage.request_run(name, "twice")
-    second = stage.finished(name, "twice")
-    assert [run["id"] for run in stage.status(name)["history"]] == [second["id"], first["id"]]
+    name = apply_phase2()
+    installation.request_run(name, "once")
+    first = installation.wait_for_run(name, "once")
+    installation.kubectl("rollout", "restart", "deployment/dashboard-refresh")
+    installation.kubectl("rollout", "status", "deployment/dashboard-refresh", "--timeout=90s", timeout=120)
+    installation.kubectl("annotate", "dashboardrefresh", name, "--overwrite", "dashboards.sigeti.io/requestedAt=once", "note=touched")
+    installation.request_run(name, "twice")
+    second = installation.wait_for_run(name, "twice")
+    assert [run["id"] for run in installation.status(name)["history"]] == [second["id"], first["id"]]
 
 
 def written(mart: Mart) -> dict[tuple, dict]:

@@ -1,4 +1,4 @@
-"""Fixtures with a real cluster, the images built from the Dockerfile, and the operator from its chart; one of each a session."""
+"""Fixtures with a real cluster, images built from the Dockerfile and the operator's chart, once per session."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.seam import Cluster, cluster_of
-from support.stage import SAMPLES, Stage
+from support.installation import SAMPLES, Installation
 
 AS_OF = "2026-06-30"
 ROWS = 2000
@@ -19,7 +19,7 @@ SEED = 11
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """The cluster; it goes down with the session unless KEEP_CLUSTER is set (then the next session finds it warm)."""
+    """The cluster; it is removed with the session unless KEEP_CLUSTER is set, for quicker repetition."""
     chosen = cluster_of("test")
     chosen.up()
     yield chosen
@@ -28,30 +28,30 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def stage(cluster: Cluster) -> Iterator[Stage]:
-    """Warehouse with source data, API, inbox and operator, in a namespace of their own at the `restricted` level."""
+def installation(cluster: Cluster) -> Iterator[Installation]:
+    """Warehouse with source data, API, inbox and operator in a namespace with Pod Security level `restricted`."""
     namespace = "refresh-e2e"
-    stage = Stage.of(cluster, namespace)
-    kubectl = stage.kubectl.within("default")
+    installation = Installation.in_cluster(cluster, namespace)
+    kubectl = installation.kubectl.within("default")
     kubectl.attempt("delete", "namespace", namespace, "--wait=true", timeout=120)
     kubectl("create", "namespace", namespace)
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
-    stage.bring_warehouse_and_api()
-    stage.load(ROWS, SEED, AS_OF)
-    stage.install_operator()
-    stage.kubectl.apply(sample("main", name="main"))
-    stage.request_run("main", "first")
-    assert stage.finished("main", "first")["outcome"] == "Succeeded", stage.story("main")
-    yield stage
-    if cluster.kind == "existing":  # the others go down as a whole
-        stage.uninstall_operator()
+    installation.deploy_warehouse_and_api()
+    installation.load_sources(ROWS, SEED, AS_OF)
+    installation.install_operator()
+    installation.kubectl.apply(sample_manifest("main", name="main"))
+    installation.request_run("main", "first")
+    assert installation.wait_for_run("main", "first")["outcome"] == "Succeeded", installation.describe("main")
+    yield installation
+    if cluster.kind == "existing":  # other clusters are removed as a whole
+        installation.uninstall_operator()
         kubectl("delete", "namespace", namespace, "--wait=true", timeout=120)
 
 
-def sample(which: str, name: str, **spec: object) -> str:
-    """A sample refresh under another name, never due by itself, with the generator's date and changes to its spec.
+def sample_manifest(which: str, name: str, **spec: object) -> str:
+    """Return a sample refresh under another name with changes to its spec; None removes a field.
 
-    A part that is None is taken away.
+    Its schedule is due once a year, and `as_of` is the generator's date.
     """
     manifest = yaml.safe_load((SAMPLES / f"{which}.yaml").read_text())
     manifest["metadata"]["name"] = name
@@ -64,26 +64,26 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def phase2(stage: Stage) -> Iterator[Callable[..., str]]:
-    """Applies a phase 2 refresh with changes to its spec and returns its name; deleted when the test ends."""
+def apply_phase2(installation: Installation) -> Iterator[Callable[..., str]]:
+    """Return a function that applies a phase 2 refresh with changes to its spec and returns its name; deleted after the test."""
     applied: list[str] = []
 
     def apply(**spec: object) -> str:
         name = f"phase2-{next(_numbers)}"
-        stage.kubectl.apply(sample("phase2", name, **spec))
+        installation.kubectl.apply(sample_manifest("phase2", name, **spec))
         applied.append(name)
         return name
 
     yield apply
     for name in applied:
-        stage.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
+        installation.kubectl.attempt("delete", "dashboardrefresh", name, "--cascade=foreground", "--wait=true")
 
 
-SHORT = {"layers": [{"name": "staging", "select": ["stg_implantations"]}], "tests": None, "validation": None, "cache": None}
-"""One view: for faults that have nothing to do with what a run builds."""
+ONE_VIEW = {"layers": [{"name": "staging", "select": ["stg_implantations"]}], "tests": None, "validation": None, "cache": None}
+"""A run that builds one view, for faults that are independent of what a run builds."""
 
 
-def recovers(stage: Stage, name: str) -> None:
-    """The next run of the refresh succeeds."""
-    stage.request_run(name, "again")
-    assert stage.finished(name, "again")["outcome"] == "Succeeded", stage.story(name)
+def assert_recovers(installation: Installation, name: str) -> None:
+    """Assert that the next run of the refresh succeeds."""
+    installation.request_run(name, "again")
+    assert installation.wait_for_run(name, "again")["outcome"] == "Succeeded", installation.describe(name)

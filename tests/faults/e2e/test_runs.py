@@ -7,115 +7,119 @@ import json
 import pytest
 
 from support.eventually import eventually
-from support.real_cluster import SHORT, recovers
+from support.real_cluster import ONE_VIEW, assert_recovers
 
 PASSWORD = "p%40:/'\"$"
 
 
-def test_a_warehouse_that_is_away_is_tried_again_and_then_named(stage, phase2):
+def test_a_warehouse_that_is_away_is_tried_again_and_then_named(installation, apply_phase2):
     """Attempts are shown while they last; the password shows nowhere."""
-    name = phase2(retries=1, timeout="3m", **SHORT)
-    with stage.warehouse_away():
-        stage.request_run(name, "no-warehouse")
-        eventually(lambda: "attempt 1/2" in running_message(stage, name), within=90, context=lambda: stage.story(name))
-        done = stage.finished(name, "no-warehouse")
-        everything = stage.story(name) + stage.kubectl("get", "dashboardrefresh", name, "-o", "yaml") + str(stage.inbox())
+    name = apply_phase2(retries=1, timeout="3m", **ONE_VIEW)
+    with installation.warehouse_unreachable():
+        installation.request_run(name, "no-warehouse")
+        eventually(lambda: "attempt 1/2" in running_message(installation, name), within=90, context=lambda: installation.describe(name))
+        done = installation.wait_for_run(name, "no-warehouse")
+        everything = (
+            installation.describe(name)
+            + installation.kubectl("get", "dashboardrefresh", name, "-o", "yaml")
+            + str(installation.inbox_messages())
+        )
     assert (done["outcome"], done["reason"], done["attempts"]) == ("Failed", "WarehouseUnreachable", 2), done
     assert PASSWORD not in everything
-    recovers(stage, name)
+    assert_recovers(installation, name)
 
 
-def test_a_run_over_its_deadline_names_the_step(stage, phase2):
+def test_a_run_over_its_deadline_names_the_step(installation, apply_phase2):
     """A source that answers too slowly holds the facts up until the run's time is over; the next run works."""
-    name = phase2(retries=0, timeout="45s")
-    with stage.slow("sigeti.indemnisations", seconds=120):
-        stage.request_run(name, "slow")
-        done = stage.finished(name, "slow")
+    name = apply_phase2(retries=0, timeout="45s")
+    with installation.slow_table("sigeti.indemnisations", seconds=120):
+        installation.request_run(name, "slow")
+        done = installation.wait_for_run(name, "slow")
     assert (done["outcome"], done["reason"]) == ("Failed", "DeadlineExceeded"), done
     assert "2/6 facts" in done["message"]
-    stage.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"timeout":"5m"}}')
-    recovers(stage, name)
+    installation.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"timeout":"5m"}}')
+    assert_recovers(installation, name)
 
 
-def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_another(stage, phase2):
+def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_another(installation, apply_phase2):
     """F9, F22: status and log name table and session; the pod says that it was interrupted; the next one keeps what is done."""
-    name = phase2(retries=0, timeout="4m")
-    recovers(stage, name)
-    with stage.locked("dwh_facts.fait_indemnisations") as session:
-        stage.request_run(name, "deleted")
+    name = apply_phase2(retries=0, timeout="4m")
+    assert_recovers(installation, name)
+    with installation.locked_table("dwh_facts.fait_indemnisations") as session:
+        installation.request_run(name, "deleted")
         waits = f"waits for dwh_facts.fait_indemnisations, held by session {session} (dbt, somebody)"
         facts = watched_run(
-            stage, name, lambda run: next((step for step in run["steps"] if step.get("message", "").startswith(waits)), None)
+            installation, name, lambda run: next((step for step in run["steps"] if step.get("message", "").startswith(waits)), None)
         )
         assert (facts["name"], facts["state"]) == ("facts", "Running")
-        pod = stage.status(name)["run"]["pod"]
-        assert waits in stage.kubectl("logs", pod)
-        stage.kubectl("delete", "pod", pod, "--wait=false")
-        interrupted = watched_run(stage, name, lambda run: run if run["phase"] == "Interrupted" else None)
+        pod = installation.status(name)["run"]["pod"]
+        assert waits in installation.kubectl("logs", pod)
+        installation.kubectl("delete", "pod", pod, "--wait=false")
+        interrupted = watched_run(installation, name, lambda run: run if run["phase"] == "Interrupted" else None)
         assert (interrupted["pod"], interrupted["message"]) == (pod, "ended from outside during 2/6 facts")
-    done = stage.finished(name, "deleted")
+    done = installation.wait_for_run(name, "deleted")
     assert (done["outcome"], done["attempts"]) == ("Succeeded", 1), done
-    run = stage.status(name)["run"]
+    run = installation.status(name)["run"]
     assert run["pod"] != pod
     assert run["steps"][0]["message"] == "3 models kept from an earlier attempt"
 
 
-def watched_run(stage, name: str, until):
-    return stage.kubectl.watched(
+def watched_run(installation, name: str, until):
+    return installation.kubectl.watched(
         "dashboardrefresh", name, until=lambda seen: until(seen.get("status", {}).get("run", {"steps": [], "phase": ""})), within=120
     )
 
 
 @pytest.fixture
-def rotating(stage):
+def rotating(installation):
     """A login of its own for the warehouse, which acts as the usual one, and the name of its Secret."""
-    stage.psql("create role rotating login password 'first-word' in role dbt; alter role rotating set role dbt")
-    stage.kubectl("create", "secret", "generic", "rotating", "--from-literal=host=warehouse", "--from-literal=dbname=dwh")
-    rotate(stage, user="rotating", password="first-word", sslmode="disable")
+    installation.psql("create role rotating login password 'first-word' in role dbt; alter role rotating set role dbt")
+    installation.kubectl("create", "secret", "generic", "rotating", "--from-literal=host=warehouse", "--from-literal=dbname=dwh")
+    rotate(installation, user="rotating", password="first-word", sslmode="disable")
     yield "rotating"
-    stage.kubectl("delete", "secret", "rotating")
-    stage.psql("drop role rotating")
+    installation.kubectl("delete", "secret", "rotating")
+    installation.psql("drop role rotating")
 
 
-def rotate(stage, **values: str) -> None:
-    stage.kubectl("patch", "secret", "rotating", "-p", json.dumps({"stringData": values}))
+def rotate(installation, **values: str) -> None:
+    installation.kubectl("patch", "secret", "rotating", "-p", json.dumps({"stringData": values}))
 
 
-def test_a_password_that_was_changed_reaches_the_next_run(stage, phase2, rotating):
+def test_a_password_that_was_changed_reaches_the_next_run(installation, apply_phase2, rotating):
     """F21: nobody touches the refresh. The control: until the Secret has the new password a run fails by it, and shows neither."""
-    name = phase2(retries=0, warehouse={"secretRef": {"name": rotating}}, **SHORT)
-    recovers(stage, name)
-    stage.psql("alter role rotating password 'second-word'")
-    stage.request_run(name, "old-password")
-    failed = stage.finished(name, "old-password")
+    name = apply_phase2(retries=0, warehouse={"secretRef": {"name": rotating}}, **ONE_VIEW)
+    assert_recovers(installation, name)
+    installation.psql("alter role rotating password 'second-word'")
+    installation.request_run(name, "old-password")
+    failed = installation.wait_for_run(name, "old-password")
     assert (failed["outcome"], failed["reason"]) == ("Failed", "WarehouseUnreachable"), failed
     assert "password authentication failed" in failed["message"]
-    rotate(stage, password="second-word")
-    stage.request_run(name, "new-password")
-    assert stage.finished(name, "new-password")["outcome"] == "Succeeded"
-    assert not {"first-word", "second-word"} & set(stage.story(name).replace("'", " ").replace('"', " ").split())
+    rotate(installation, password="second-word")
+    installation.request_run(name, "new-password")
+    assert installation.wait_for_run(name, "new-password")["outcome"] == "Succeeded"
+    assert not {"first-word", "second-word"} & set(installation.describe(name).replace("'", " ").replace('"', " ").split())
 
 
 @pytest.fixture
-def missing_image(stage):
+def missing_image(installation):
     """An operator that was told an image that is nowhere; right again afterwards."""
-    stage.install_operator("runner.image.tag=missing")
+    installation.install_operator("runner.image.tag=missing")
     yield
-    stage.install_operator()
+    installation.install_operator()
 
 
 @pytest.mark.usefixtures("missing_image")
-def test_an_image_that_cannot_be_pulled_is_named(stage, phase2):
+def test_an_image_that_cannot_be_pulled_is_named(installation, apply_phase2):
     """While it waits, and as the reason once it is given up."""
-    name = phase2(retries=0, startTimeout="8s", **SHORT)
-    stage.request_run(name, "no-image")
-    done = stage.finished(name, "no-image")
+    name = apply_phase2(retries=0, startTimeout="8s", **ONE_VIEW)
+    installation.request_run(name, "no-image")
+    done = installation.wait_for_run(name, "no-image")
     assert (done["outcome"], done["reason"]) == ("Failed", "ImagePullFailed"), done
     assert "missing" in done["message"]
-    stage.install_operator()
-    recovers(stage, name)
+    installation.install_operator()
+    assert_recovers(installation, name)
 
 
-def running_message(stage, name: str) -> str:
-    conditions = stage.status(name).get("conditions", [])
+def running_message(installation, name: str) -> str:
+    conditions = installation.status(name).get("conditions", [])
     return next((condition["message"] for condition in conditions if condition["type"] == "Running"), "")

@@ -1,4 +1,4 @@
-"""One warehouse on a server that tests may stop, and a refresh whose steps take as long as a test wants."""
+"""A warehouse on a server that tests may stop, and a refresh whose steps tests slow down."""
 
 import itertools
 from collections.abc import Iterator
@@ -10,34 +10,34 @@ from refresh_runner.cli.parse import read_ahead
 from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
 from support.runner_harness import RunnerHarness
-from support.scene import Scene, write_slow_project
+from support.slow_refresh import SlowRefresh, write_slow_project
 from support.webserver import WebServer
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def stage(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    """The scene of all faults, one after the other: each leaves it in order."""
-    place = tmp_path_factory.mktemp("faults")
-    write_slow_project(place / "project")
-    read_ahead(place / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+def shared_slow_refresh(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowRefresh]:
+    """The refresh of the whole session; every test leaves it in order."""
+    folder = tmp_path_factory.mktemp("faults")
+    write_slow_project(folder / "project")
+    read_ahead(folder / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     with WebServer() as web:
-        scene = Scene(RunnerHarness(place, place / "project", create_database(postgres, "fautes"), api=web.url), web)
-        scene.prepare()
-        yield scene
+        slow_refresh = SlowRefresh(RunnerHarness(folder, folder / "project", create_database(postgres, "fautes"), api=web.url), web)
+        slow_refresh.prepare()
+        yield slow_refresh
 
 
 @pytest.fixture
-def scene(stage: Scene) -> Scene:
-    """The same, with the next generation of sources and nothing that holds a step up."""
-    stage.runner.database.server.start_again()
-    stage.wake()
-    stage.next_generation()
-    return stage
+def slow_refresh(shared_slow_refresh: SlowRefresh) -> SlowRefresh:
+    """The session's refresh with a running server, the next generation of sources and no slow step."""
+    shared_slow_refresh.runner.database.server.start_again()
+    shared_slow_refresh.speed_up()
+    shared_slow_refresh.next_generation()
+    return shared_slow_refresh
 
 
 @pytest.fixture
 def run() -> str:
-    """A run's name."""
+    """The id of a new run."""
     return f"fault-{next(_numbers)}"

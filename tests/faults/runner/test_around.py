@@ -16,7 +16,7 @@ from refresh_api.status import Outcome, Reason
 from support.pooler import pooler
 from support.proxy import Proxy
 from support.runner_harness import RunResult
-from support.scene import LABELS, Scene
+from support.slow_refresh import LABELS, SlowRefresh
 
 
 def said(ran: RunResult) -> tuple[object, object, str]:
@@ -26,135 +26,135 @@ def said(ran: RunResult) -> tuple[object, object, str]:
 
 
 @contextmanager
-def through(scene: Scene, port: int) -> Iterator[None]:
+def through(slow_refresh: SlowRefresh, port: int) -> Iterator[None]:
     """Have runs reach the warehouse by another port."""
-    secret = scene.runner.secrets["warehouse"]
+    secret = slow_refresh.runner.secrets["warehouse"]
     before, secret["port"] = secret["port"], str(port)
     yield
     secret["port"] = before
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
-def test_a_pooler_that_shares_sessions_is_named(scene: Scene, tmp_path: Path, mode: str):
+def test_a_pooler_that_shares_sessions_is_named(slow_refresh: SlowRefresh, tmp_path: Path, mode: str):
     """A lock taken through it would be anybody's. The run ends at once, finally, and says where to point it instead."""
-    before = scene.live()
-    with pooler(scene.runner.database, tmp_path, mode) as port, through(scene, port):
-        ran = scene.runner.run(scene.spec())
+    before = slow_refresh.live_generations()
+    with pooler(slow_refresh.runner.database, tmp_path, mode) as port, through(slow_refresh, port):
+        ran = slow_refresh.runner.run(slow_refresh.spec())
     code, reason, message = said(ran)
     assert (code, reason) == (ExitCode.FAILED, Reason.WAREHOUSE_UNREACHABLE), ran.output
     assert "is a connection pooler whose clients share sessions: no run can hold the warehouse there" in message
-    assert scene.live() == before
+    assert slow_refresh.live_generations() == before
 
 
-def test_a_pooler_that_keeps_sessions_is_fine(scene: Scene, tmp_path: Path):
+def test_a_pooler_that_keeps_sessions_is_fine(slow_refresh: SlowRefresh, tmp_path: Path):
     """The positive control of the two above: the same pooler in session mode."""
-    with pooler(scene.runner.database, tmp_path, "session") as port, through(scene, port):
-        ran = scene.runner.run(scene.spec())
+    with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
+        ran = slow_refresh.runner.run(slow_refresh.spec())
     assert ran.code == 0, ran.output
-    assert scene.live() == {scene.generation}
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
 
 
-def test_behind_a_pooler_postgresql_ends_what_takes_too_long(scene: Scene, tmp_path: Path):
+def test_behind_a_pooler_postgresql_ends_what_takes_too_long(slow_refresh: SlowRefresh, tmp_path: Path):
     """Its own time-out comes first, there too: the runner's, three seconds later, has other words."""
-    scene.pause("facts", 60)
-    spec = scene.spec()
+    slow_refresh.slow_down("facts", 60)
+    spec = slow_refresh.spec()
     for layer in spec["layers"]:
         layer["timeout"] = "10s"
-    with pooler(scene.runner.database, tmp_path, "session") as port, through(scene, port):
-        code, reason, message = said(scene.runner.run(spec, 2, RUN_ID="fault-pooled"))
+    with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
+        code, reason, message = said(slow_refresh.runner.run(spec, 2, RUN_ID="fault-pooled"))
     assert (code, reason) == (ExitCode.FAILED, Reason.LAYER_FAILED)
     assert "canceling statement due to statement timeout" in message
-    scene.assert_all_well_after("fault-pooled", rows=1)
+    slow_refresh.assert_clean_after("fault-pooled", rows=1)
 
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
-def test_behind_a_pooler_a_run_ends_when_it_is_told_to(scene: Scene, tmp_path: Path, step: str):
+def test_behind_a_pooler_a_run_ends_when_it_is_told_to(slow_refresh: SlowRefresh, tmp_path: Path, step: str):
     """Sessions have other numbers there, and can't be ended by them."""
-    with pooler(scene.runner.database, tmp_path, "session") as port, through(scene, port):
-        process = scene.start_until(step, f"fault-pooled-{step}", 60)
+    with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
+        process = slow_refresh.start_until_in_step(step, f"fault-pooled-{step}", 60)
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
-        ran = scene.runner.wait_for_exit(process, within=60)
+        ran = slow_refresh.runner.wait_for_exit(process, within=60)
         assert time.monotonic() - started < 10
         assert said(ran) == (ExitCode.INTERRUPTED, Reason.INTERRUPTED, f"ended from outside during {LABELS[step]}"), ran.output
-        scene.nobody_is_at_work()
-        scene.wake()
-        assert scene.again(f"fault-pooled-{step}", failures=0).code == 0
-    scene.assert_all_well_after(f"fault-pooled-{step}", rows=1)
+        slow_refresh.assert_no_session_is_left()
+        slow_refresh.speed_up()
+        assert slow_refresh.run_next_attempt(f"fault-pooled-{step}", failures=0).code == 0
+    slow_refresh.assert_clean_after(f"fault-pooled-{step}", rows=1)
 
 
-def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(scene: Scene, tmp_path: Path):
+def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(slow_refresh: SlowRefresh, tmp_path: Path):
     """The pooler hangs up for a client that is gone, and PostgreSQL looks whether somebody is still there."""
-    with pooler(scene.runner.database, tmp_path, "session") as port, through(scene, port):
-        process = scene.start_until("facts", "fault-pooled", 60)
+    with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
+        process = slow_refresh.start_until_in_step("facts", "fault-pooled", 60)
         process.kill()
         process.communicate()
-        scene.nobody_is_at_work()
-        scene.wake()
-        assert scene.again("fault-pooled").code == 0
-    scene.assert_all_well_after("fault-pooled", rows=1)
+        slow_refresh.assert_no_session_is_left()
+        slow_refresh.speed_up()
+        assert slow_refresh.run_next_attempt("fault-pooled").code == 0
+    slow_refresh.assert_clean_after("fault-pooled", rows=1)
 
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
-def test_a_line_that_falls_silent_does_not_hold_the_end_up(scene: Scene, step: str):
+def test_a_line_that_falls_silent_does_not_hold_the_end_up(slow_refresh: SlowRefresh, step: str):
     """Connected still, but no answer: told to end, the run ends within a pod's grace; then PostgreSQL has ended what it did."""
-    server = scene.runner.database.server
+    server = slow_refresh.runner.database.server
     with Proxy(server.host, server.port) as line:
-        with through(scene, line.port):
-            process = scene.start_until(step, f"fault-silent-{step}")
+        with through(slow_refresh, line.port):
+            process = slow_refresh.start_until_in_step(step, f"fault-silent-{step}")
         assert line.silence(new_ones_too=True) > 0
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
-        ran = scene.runner.wait_for_exit(process, within=60)
+        ran = slow_refresh.runner.wait_for_exit(process, within=60)
         assert time.monotonic() - started < 28
         assert said(ran)[:2] == (ExitCode.INTERRUPTED, Reason.INTERRUPTED), ran.output
-    scene.assert_it_goes_on(f"fault-silent-{step}", failures=0)
+    slow_refresh.assert_next_attempt_succeeds(f"fault-silent-{step}", failures=0)
 
 
-def test_two_runs_at_once_work_one_after_the_other(scene: Scene):
+def test_two_runs_at_once_work_one_after_the_other(slow_refresh: SlowRefresh):
     """One holds the warehouse, the other waits for it; both succeed, and their times in dbt_refresh_run do not overlap."""
-    scene.pause("facts", 4)
-    processes = [scene.runner.start_process(scene.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
-    both = [scene.runner.wait_for_exit(process, within=120) for process in processes]
+    slow_refresh.slow_down("facts", 4)
+    processes = [slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
+    both = [slow_refresh.runner.wait_for_exit(process, within=120) for process in processes]
     assert [ran.code for ran in both] == [0, 0], both
     assert sum(", which holds the warehouse" in ran.messages for ran in both) == 1
     times = "select attempt_started_at, ended_at from dbt_refresh_run where run_id in ('fault-one', 'fault-two') order by 1"
-    (_, first_ended), (second_started, _) = scene.runner.database.rows(times)
+    (_, first_ended), (second_started, _) = slow_refresh.runner.database.rows(times)
     assert str(first_ended) <= str(second_started)
-    scene.assert_all_well_after("fault-one", rows=1)
-    scene.assert_all_well_after("fault-two", rows=1)
+    slow_refresh.assert_clean_after("fault-one", rows=1)
+    slow_refresh.assert_clean_after("fault-two", rows=1)
 
 
-def test_an_api_that_is_half_up_only_warns(scene: Scene):
+def test_an_api_that_is_half_up_only_warns(slow_refresh: SlowRefresh):
     """One endpoint is too slow, the other one breaks: both are named, the data are live."""
-    scene.web.statuses["/b"] = 500
-    scene.pause("cache")
-    spec = scene.spec()
-    ran = scene.runner.run({**spec, "cache": {**spec["cache"], "timeout": "2s"}}, RUN_ID="fault-api")
-    del scene.web.statuses["/b"]
+    slow_refresh.web.statuses["/b"] = 500
+    slow_refresh.slow_down("cache")
+    spec = slow_refresh.spec()
+    ran = slow_refresh.runner.run({**spec, "cache": {**spec["cache"], "timeout": "2s"}}, RUN_ID="fault-api")
+    del slow_refresh.web.statuses["/b"]
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.outcome) == (0, Outcome.WARNED)
     assert "/a: no whole answer within" in (ran.termination_message.message or "")
     assert "/b: answered 500" in (ran.termination_message.message or "")
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after("fault-api", rows=1)
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
+    slow_refresh.assert_clean_after("fault-api", rows=1)
 
 
-def test_channels_that_are_down_change_nothing(scene: Scene):
+def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
     """The run failed for its own reason, has its row, and ends; that nobody could be told is in its log."""
-    scene.runner.secrets["slack"] = {"url": f"http://127.0.0.1:{free_port()}/hook"}
-    scene.runner.secrets["smtp"] = {"host": "127.0.0.1", "port": str(free_port()), "from": "a@example.org", "security": "none"}
+    slow_refresh.runner.secrets["slack"] = {"url": f"http://127.0.0.1:{free_port()}/hook"}
+    slow_refresh.runner.secrets["smtp"] = {"host": "127.0.0.1", "port": str(free_port()), "from": "a@example.org", "security": "none"}
     told = [
         {"slack": {"channel": "#alerts", "webhookSecretRef": {"name": "slack", "key": "url"}}},
         {"email": {"to": ["b@example.org"], "smtpSecretRef": {"name": "smtp"}}},
     ]
-    before = scene.live()
-    scene.runner.database.run("create table src.aside as table src.lignes; truncate src.lignes")
+    before = slow_refresh.live_generations()
+    slow_refresh.runner.database.run("create table src.aside as table src.lignes; truncate src.lignes")
     # Sources without rows are too old as well, and would end the run before it builds.
-    ran = scene.runner.run(scene.spec(notifications=told, sources={"onStale": "Warn"}), 2, RUN_ID="fault-channels")
-    scene.runner.database.run("insert into src.lignes table src.aside; drop table src.aside")
+    ran = slow_refresh.runner.run(slow_refresh.spec(notifications=told, sources={"onStale": "Warn"}), 2, RUN_ID="fault-channels")
+    slow_refresh.runner.database.run("insert into src.lignes table src.aside; drop table src.aside")
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.VALIDATION_FAILED)
     assert ran.messages.count(" could not be told: ") == 2
-    assert scene.live() == before
-    scene.assert_all_well_after("fault-channels", rows=1)
+    assert slow_refresh.live_generations() == before
+    slow_refresh.assert_clean_after("fault-channels", rows=1)

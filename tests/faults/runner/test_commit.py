@@ -9,33 +9,33 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from support.scene import SLOW_COMMIT, Scene
+from support.slow_refresh import SLOW_COMMIT, SlowRefresh
 
 
 @pytest.fixture
-def slow(scene: Scene) -> Iterator[Scene]:
-    """The scene, whose publishing can take long in its very last statement."""
-    scene.runner.database.run(SLOW_COMMIT)
-    scene.next_generation()
-    yield scene
-    scene.runner.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
+def slow(slow_refresh: SlowRefresh) -> Iterator[SlowRefresh]:
+    """The refresh, whose commit of a publish can be slowed down."""
+    slow_refresh.runner.database.run(SLOW_COMMIT)
+    slow_refresh.next_generation()
+    yield slow_refresh
+    slow_refresh.runner.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
 
 
-def assert_the_one_before_is_kept(scene: Scene, before: set[object]) -> None:
+def assert_the_one_before_is_kept(slow_refresh: SlowRefresh, before: set[object]) -> None:
     """However often the run published: a roll-back brings back what was live before it, and publishing goes on afterwards."""
-    back = scene.runner.run(scene.spec(), mode="rollback")
+    back = slow_refresh.runner.run(slow_refresh.spec(), mode="rollback")
     assert back.code == 0, back.output
-    assert scene.live() == before
-    assert scene.runner.run(scene.spec(), mode="resume").code == 0
+    assert slow_refresh.live_generations() == before
+    assert slow_refresh.runner.run(slow_refresh.spec(), mode="resume").code == 0
 
 
-def test_sigterm(slow: Scene, run: str) -> None:
+def test_sigterm(slow: SlowRefresh, run: str) -> None:
     """It waits for the commit, and says that it ended after it; the next attempt publishes again."""
-    before = slow.live()
-    process = slow.start_until("commit", run, 3)
+    before = slow.live_generations()
+    process = slow.start_until_in_step("commit", run, 3)
     process.send_signal(signal.SIGTERM)
     ran = slow.runner.wait_for_exit(process)
-    assert slow.live() == {slow.generation} != before
+    assert slow.live_generations() == {slow.generation} != before
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
         ExitCode.INTERRUPTED,
@@ -44,55 +44,55 @@ def test_sigterm(slow: Scene, run: str) -> None:
     ), ran.output
     assert ran.termination_message.message == "ended from outside after 6/7 validation"
     assert "6/7 validation Succeeded" in ran.messages
-    slow.wake()
-    again = slow.again(run, failures=0)
+    slow.speed_up()
+    again = slow.run_next_attempt(run, failures=0)
     assert again.code == 0, again.output
     assert_the_one_before_is_kept(slow, before)
-    slow.assert_all_well_after(run, rows=1)
+    slow.assert_clean_after(run, rows=1)
 
 
-def test_deadline(slow: Scene, run: str) -> None:
+def test_deadline(slow: SlowRefresh, run: str) -> None:
     """The run has failed, since the API was not called, and says that its data are live."""
-    before = slow.live()
-    slow.pause("commit", 14)
+    before = slow.live_generations()
+    slow.slow_down("commit", 14)
     ran = slow.runner.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
     assert ran.termination_message is not None
     assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
     assert ran.termination_message.message == "not done within 12s: ended after 6/7 validation"
-    assert slow.live() == {slow.generation} != before
-    slow.wake()
+    assert slow.live_generations() == {slow.generation} != before
+    slow.speed_up()
     assert_the_one_before_is_kept(slow, before)
-    slow.assert_all_well_after(run, rows=1)
+    slow.assert_clean_after(run, rows=1)
 
 
-def test_sigkill(slow: Scene, run: str) -> None:
+def test_sigkill(slow: SlowRefresh, run: str) -> None:
     """PostgreSQL ends what it had begun, and the next attempt takes it for what it is: the same run's."""
-    before = slow.live()
-    process = slow.start_until("commit", run, 1)
+    before = slow.live_generations()
+    process = slow.start_until_in_step("commit", run, 1)
     process.kill()
     process.communicate()
-    slow.nobody_is_at_work()
-    committed = slow.live()
+    slow.assert_no_session_is_left()
+    committed = slow.live_generations()
     assert committed in (before, {slow.generation})
-    slow.wake()
-    again = slow.again(run)
+    slow.speed_up()
+    again = slow.run_next_attempt(run)
     assert again.code == 0, again.output
-    assert slow.live() == {slow.generation}
+    assert slow.live_generations() == {slow.generation}
     assert_the_one_before_is_kept(slow, before)
-    slow.assert_all_well_after(run, rows=1)
+    slow.assert_clean_after(run, rows=1)
 
 
-def test_postgresql_stopped_and_started(slow: Scene, run: str) -> None:
+def test_postgresql_stopped_and_started(slow: SlowRefresh, run: str) -> None:
     """What was not committed is not there: readers see the data of before, whole."""
-    before = slow.live()
-    process = slow.start_until("commit", run, 20)
+    before = slow.live_generations()
+    process = slow.start_until_in_step("commit", run, 20)
     server = slow.runner.database.server
     server.stop("immediate")
     server.start_again()
     ran = slow.runner.wait_for_exit(process, within=60)
     assert ran.code == ExitCode.RETRY, ran.output
-    assert slow.live() == before
-    slow.wake()
-    assert slow.again(run).code == 0
+    assert slow.live_generations() == before
+    slow.speed_up()
+    assert slow.run_next_attempt(run).code == 0
     assert_the_one_before_is_kept(slow, before)
-    slow.assert_all_well_after(run, rows=1)
+    slow.assert_clean_after(run, rows=1)

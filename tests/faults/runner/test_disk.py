@@ -16,14 +16,14 @@ from refresh_api.status import Reason
 from refresh_examples.unprivileged import account_for
 from support.postgres import Database
 from support.runner_harness import RunnerHarness
-from support.scene import LABELS, SLOW_COMMIT, Scene
+from support.slow_refresh import LABELS, SLOW_COMMIT, SlowRefresh
 
 TOO_MANY = 6_000_000
 """Rows that take more room than there is, 14 bytes each, when they are sorted; a sixth of them is written to the disk and fits."""
 
 
 @pytest.fixture(scope="module")
-def small_disk(stage: Scene) -> Iterator[Database]:
+def small_disk(shared_slow_refresh: SlowRefresh) -> Iterator[Database]:
     """A database on a disk of a few megabytes of its own."""
     if os.geteuid() != 0:
         pytest.skip("a small disk is mounted by root alone")
@@ -32,7 +32,7 @@ def small_disk(stage: Scene) -> Iterator[Database]:
     options = f"size=48m,mode=755,uid={account.uid},gid={account.gid}"
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(place)], check=True)
     place.parent.chmod(place.parent.stat().st_mode | 0o011)
-    server = stage.runner.database.server
+    server = shared_slow_refresh.runner.database.server
     server.start_again()
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         try:
@@ -47,18 +47,21 @@ def small_disk(stage: Scene) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def small_stage(stage: Scene, small_disk: Database, tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """A scene of its own on the small disk."""
-    scene = Scene(RunnerHarness(tmp_path_factory.mktemp("small"), stage.runner.project, small_disk, api=stage.web.url), stage.web)
-    scene.prepare()
-    scene.runner.database.run(SLOW_COMMIT)
-    return scene
+def small_stage(shared_slow_refresh: SlowRefresh, small_disk: Database, tmp_path_factory: pytest.TempPathFactory) -> SlowRefresh:
+    """A refresh on the small disk."""
+    slow_refresh = SlowRefresh(
+        RunnerHarness(tmp_path_factory.mktemp("small"), shared_slow_refresh.runner.project, small_disk, api=shared_slow_refresh.web.url),
+        shared_slow_refresh.web,
+    )
+    slow_refresh.prepare()
+    slow_refresh.runner.database.run(SLOW_COMMIT)
+    return slow_refresh
 
 
 @pytest.fixture
-def cramped(small_stage: Scene) -> Scene:
+def cramped(small_stage: SlowRefresh) -> SlowRefresh:
     """The same, with the next generation of sources."""
-    small_stage.wake()
+    small_stage.speed_up()
     small_stage.next_generation()
     return small_stage
 
@@ -75,7 +78,7 @@ def fill(database: Database) -> None:
     raise AssertionError("the disk is not full")
 
 
-def test_by_others(cramped: Scene, run: str):
+def test_by_others(cramped: SlowRefresh, run: str):
     """It was full before: there is no room for a table."""
     database = cramped.runner.database
     database.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
@@ -84,9 +87,9 @@ def test_by_others(cramped: Scene, run: str):
     assert ran.termination_message is not None, ran.output
     assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, Reason.LAYER_FAILED), ran.output
     assert "No space left on device" in (ran.termination_message.message or "")
-    assert cramped.live() == {cramped.generation - 1}
+    assert cramped.live_generations() == {cramped.generation - 1}
     database.run("drop schema ballast cascade; delete from src.lignes where id > 100")
-    cramped.assert_it_goes_on(run)
+    cramped.assert_next_attempt_succeeds(run)
 
 
 @pytest.mark.parametrize(
@@ -101,23 +104,23 @@ def test_by_others(cramped: Scene, run: str):
         ("commit", Reason.PUBLISH_FAILED),
     ],
 )
-def test_by_what_the_step_writes(cramped: Scene, run: str, step: str, reason: Reason):
+def test_by_what_the_step_writes(cramped: SlowRefresh, run: str, step: str, reason: Reason):
     """What it sorts finds no room, in the very commit that publishes too: readers see the data of before."""
-    before = cramped.live()
-    cramped.spill(step, TOO_MANY)
+    before = cramped.live_generations()
+    cramped.spill_to_disk(step, TOO_MANY)
     ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
     assert ran.termination_message is not None, ran.output
     assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, reason), ran.output
     assert "No space left on device" in (ran.termination_message.message or "")
-    assert cramped.live() == before
-    cramped.assert_it_goes_on(run)
+    assert cramped.live_generations() == before
+    cramped.assert_next_attempt_succeeds(run)
 
 
-def test_a_disk_with_room(cramped: Scene, run: str):
+def test_a_disk_with_room(cramped: SlowRefresh, run: str):
     """The positive control: the same sort, of fewer rows, in each step: it is written to the disk as well, and fits."""
     for step in (*LABELS, "commit"):
-        cramped.spill(step, TOO_MANY // 6)
+        cramped.spill_to_disk(step, TOO_MANY // 6)
     ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
     assert ran.code == 0, ran.output
-    assert cramped.live() == {cramped.generation}
-    cramped.assert_all_well_after(run, rows=1)
+    assert cramped.live_generations() == {cramped.generation}
+    cramped.assert_clean_after(run, rows=1)

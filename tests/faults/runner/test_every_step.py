@@ -10,25 +10,25 @@ import pytest
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason, RunPhase
 from refresh_runner.postgres.advisory_lock import NAMESPACE
-from support.scene import LABELS, STEPS, Scene
+from support.slow_refresh import LABELS, STEPS, SlowRefresh
 
 KEPT = "kept from an earlier attempt"
 
 
-def assert_it_goes_on(scene: Scene, run: str, step: str, failures: int) -> None:
+def assert_it_goes_on(slow_refresh: SlowRefresh, run: str, step: str, failures: int) -> None:
     """The next attempt keeps what was done before the step that was hit, and publishes."""
-    again = scene.assert_it_goes_on(run, failures)
+    again = slow_refresh.assert_next_attempt_succeeds(run, failures)
     assert (KEPT in again.output) is (step not in {"sources", "staging"})
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_sigterm(scene: Scene, run: str, step: str):
+def test_sigterm(slow_refresh: SlowRefresh, run: str, step: str):
     """As a drained node sends it: within seconds, without cost, nothing published; the next pod goes on."""
-    before = scene.live()
-    process = scene.start_until(step, run)
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step(step, run)
     process.send_signal(signal.SIGTERM)
     started = time.monotonic()
-    ran = scene.runner.wait_for_exit(process)
+    ran = slow_refresh.runner.wait_for_exit(process)
     assert time.monotonic() - started < 10
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
@@ -37,60 +37,60 @@ def test_sigterm(scene: Scene, run: str, step: str):
         Reason.INTERRUPTED,
     )
     assert ran.termination_message.message == f"ended from outside during {LABELS[step]}"
-    assert scene.outcome(run) == ("Interrupted", None, "Interrupted")
-    noted = scene.runner.database.rows(
+    assert slow_refresh.outcome(run) == ("Interrupted", None, "Interrupted")
+    noted = slow_refresh.runner.database.rows(
         f"select success, notes like '%(ended from outside during %)' from dbt_refresh_log where run_id = '{run}'"
     )
     assert noted == [(False, True)]
-    scene.nobody_is_at_work()
-    assert scene.live() == ({scene.generation} if step == "cache" else before)
-    assert_it_goes_on(scene, run, step, failures=0)
+    slow_refresh.assert_no_session_is_left()
+    assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
+    assert_it_goes_on(slow_refresh, run, step, failures=0)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_sigkill(scene: Scene, run: str, step: str):
+def test_sigkill(slow_refresh: SlowRefresh, run: str, step: str):
     """It says nothing; PostgreSQL ends its query, and the next attempt knows what it had done."""
-    before = scene.live()
-    process = scene.start_until(step, run)
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step(step, run)
     process.kill()
     process.communicate()
-    scene.nobody_is_at_work()
-    assert scene.outcome(run) == ("Running", None, None)
-    assert scene.live() == ({scene.generation} if step == "cache" else before)
-    assert_it_goes_on(scene, run, step, failures=1)
+    slow_refresh.assert_no_session_is_left()
+    assert slow_refresh.outcome(run) == ("Running", None, None)
+    assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
+    assert_it_goes_on(slow_refresh, run, step, failures=1)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_postgresql_stopped_and_started(scene: Scene, run: str, step: str):
+def test_postgresql_stopped_and_started(slow_refresh: SlowRefresh, run: str, step: str):
     """In the midst of a query, or of a call of the API: the attempt ends, another one is worth it, and nothing is half published."""
-    before = scene.live()
-    process = scene.start_until(step, run)
-    server = scene.runner.database.server
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step(step, run)
+    server = slow_refresh.runner.database.server
     server.stop("immediate")
     assert server.pid is None
     server.start_again()
-    ran = scene.runner.wait_for_exit(process, within=60)
+    ran = slow_refresh.runner.wait_for_exit(process, within=60)
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.phase) == (ExitCode.RETRY, RunPhase.RETRYING), ran.output
     lost = {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
     assert ran.termination_message.reason in lost | {Reason.SOURCES_STALE, Reason.LAYER_FAILED, Reason.TESTS_FAILED}
-    assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.assert_it_goes_on(run)
+    assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
+    slow_refresh.assert_next_attempt_succeeds(run)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_deadline(scene: Scene, run: str, step: str):
+def test_deadline(slow_refresh: SlowRefresh, run: str, step: str):
     """The attempt's time is up: the step is named, no query is left, the last attempt has its row."""
-    before = scene.live()
-    scene.pause(step, 60)
-    spec = scene.spec(timeout="12s")
-    ran = scene.runner.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
+    before = slow_refresh.live_generations()
+    slow_refresh.slow_down(step, 60)
+    spec = slow_refresh.spec(timeout="12s")
+    ran = slow_refresh.runner.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
     assert ran.termination_message.message == f"not done within 12s: ended during {LABELS[step]}"
-    assert scene.live() == ({scene.generation} if step == "cache" else before)
-    assert scene.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
-    scene.assert_all_well_after(run, rows=1)
+    assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
+    assert slow_refresh.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
+    slow_refresh.assert_clean_after(run, rows=1)
 
 
 TIMED = {
@@ -104,81 +104,81 @@ TIMED = {
 
 
 @pytest.mark.parametrize("step", TIMED)
-def test_statement_time_out(scene: Scene, run: str, step: str):
+def test_statement_time_out(slow_refresh: SlowRefresh, run: str, step: str):
     """PostgreSQL itself ends the statement, or the runner does; the last attempt fails with the step that took too long."""
-    before = scene.live()
-    scene.pause(step, 60)
-    spec = scene.spec()
+    before = slow_refresh.live_generations()
+    slow_refresh.slow_down(step, 60)
+    spec = slow_refresh.spec()
     for part in (spec["sources"], *spec["layers"], spec["tests"]):
         part["timeout"] = "6s"
-    ran = scene.runner.run(spec, 2, RUN_ID=run)
+    ran = slow_refresh.runner.run(spec, 2, RUN_ID=run)
     assert ran.termination_message is not None
     assert ran.code == ExitCode.FAILED, ran.output
     assert ran.termination_message.reason is TIMED[step]
     # On a machine that is too busy for PostgreSQL to begin in time, the runner's own time-out, three seconds later, comes first.
     said = ran.termination_message.message or ""
     assert "canceling statement due to statement timeout" in said or "not done within 6s" in said
-    assert scene.live() == before
-    scene.assert_all_well_after(run, rows=1)
+    assert slow_refresh.live_generations() == before
+    slow_refresh.assert_clean_after(run, rows=1)
 
 
 @pytest.mark.parametrize("step", ["staging", "facts", "marts", "tests"])
-def test_connection_cut(scene: Scene, run: str, step: str):
+def test_connection_cut(slow_refresh: SlowRefresh, run: str, step: str):
     """One of dbt's connections is ended: its node alone is tried again, in the same attempt."""
-    spec = scene.spec()
+    spec = slow_refresh.spec()
     for part in (*spec["layers"], spec["tests"]):
         part["retries"] = 1
-    process = scene.start_until(step, run, layers=spec["layers"], tests=spec["tests"])
-    ((pid, _), *_) = scene.runner.running_queries(f"in {step} ")
-    scene.wake()
-    assert scene.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
-    ran = scene.runner.wait_for_exit(process, within=60)
+    process = slow_refresh.start_until_in_step(step, run, layers=spec["layers"], tests=spec["tests"])
+    ((pid, _), *_) = slow_refresh.runner.running_queries(f"in {step} ")
+    slow_refresh.speed_up()
+    assert slow_refresh.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = slow_refresh.runner.wait_for_exit(process, within=60)
     assert ran.code == 0, ran.output
     assert " tried again: " in ran.messages
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
+    slow_refresh.assert_clean_after(run, rows=1)
 
 
 @pytest.mark.parametrize("on_stale", ["Fail", "Skip"])
-def test_connection_cut_while_sources_are_asked(scene: Scene, run: str, on_stale: str):
+def test_connection_cut_while_sources_are_asked(slow_refresh: SlowRefresh, run: str, on_stale: str):
     """Nobody knows how old they are: that is no reason to skip the run or to fail it for good, but to ask again."""
-    before = scene.live()
-    process = scene.start_until("sources", run, sources={"onStale": on_stale})
-    ((pid, _), *_) = scene.runner.running_queries('"arrivees"')
-    assert scene.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
-    ran = scene.runner.wait_for_exit(process, within=60)
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step("sources", run, sources={"onStale": on_stale})
+    ((pid, _), *_) = slow_refresh.runner.running_queries('"arrivees"')
+    assert slow_refresh.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
+    ran = slow_refresh.runner.wait_for_exit(process, within=60)
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.phase, ran.termination_message.reason) == (
         ExitCode.RETRY,
         RunPhase.RETRYING,
         Reason.SOURCES_STALE,
     ), ran.output
-    assert scene.live() == before
-    assert_it_goes_on(scene, run, "sources", failures=1)
+    assert slow_refresh.live_generations() == before
+    assert_it_goes_on(slow_refresh, run, "sources", failures=1)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_lock_lost(scene: Scene, run: str, step: str):
+def test_lock_lost(slow_refresh: SlowRefresh, run: str, step: str):
     """The session that holds the warehouse is ended: the run stops, and publishes nothing."""
-    before = scene.live()
-    process = scene.start_until(step, run)
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step(step, run)
     holder = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
-    assert scene.runner.database.rows(holder) == [(True,)]
-    ran = scene.runner.wait_for_exit(process, within=40)
+    assert slow_refresh.runner.database.rows(holder) == [(True,)]
+    ran = slow_refresh.runner.wait_for_exit(process, within=40)
     assert ran.termination_message is not None
     assert ran.code == ExitCode.RETRY, ran.output
     assert ran.termination_message.reason in {Reason.LOCK_LOST, Reason.WAREHOUSE_UNREACHABLE}
-    assert scene.live() == ({scene.generation} if step == "cache" else before)
-    scene.assert_it_goes_on(run)
+    assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
+    slow_refresh.assert_next_attempt_succeeds(run)
 
 
-def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(scene: Scene, run: str):
+def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(slow_refresh: SlowRefresh, run: str):
     """Its row says that it was lost, and where."""
-    process = scene.start_until("facts", run)
+    process = slow_refresh.start_until_in_step("facts", run)
     process.kill()
     process.communicate()
-    scene.wake()
-    scene.nobody_is_at_work()
-    assert scene.runner.run(scene.spec()).code == 0
-    assert scene.outcome(run) == ("Finished", "Failed", "RunnerLost")
-    scene.assert_all_well_after(run, rows=0)
+    slow_refresh.speed_up()
+    slow_refresh.assert_no_session_is_left()
+    assert slow_refresh.runner.run(slow_refresh.spec()).code == 0
+    assert slow_refresh.outcome(run) == ("Finished", "Failed", "RunnerLost")
+    slow_refresh.assert_clean_after(run, rows=0)

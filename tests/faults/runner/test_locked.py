@@ -12,7 +12,7 @@ from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
 from support.eventually import eventually
 from support.runner_harness import Json, RunResult
-from support.scene import LABELS, Scene
+from support.slow_refresh import LABELS, SlowRefresh
 
 ALL = "access exclusive"
 READING = "access share"
@@ -20,19 +20,19 @@ WRITING = "exclusive"
 
 
 @contextmanager
-def locked(scene: Scene, table: str, mode: str) -> Iterator[int]:
+def locked(slow_refresh: SlowRefresh, table: str, mode: str) -> Iterator[int]:
     """Have somebody else keep a table locked; gives the number of the session."""
-    eventually(lambda: scene.runner.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
-    with psycopg.connect(scene.runner.database.dsn, application_name="somebody") as connection:
+    eventually(lambda: slow_refresh.runner.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
+    with psycopg.connect(slow_refresh.runner.database.dsn, application_name="somebody") as connection:
         connection.execute(
             psycopg.sql.SQL("lock table {} in {} mode").format(psycopg.sql.Identifier(*table.split(".")), psycopg.sql.SQL(mode))
         )
         yield connection.info.backend_pid
 
 
-def impatient(scene: Scene) -> Json:
+def impatient(slow_refresh: SlowRefresh) -> Json:
     """A refresh whose steps wait seven seconds for a lock, half of the time that each has."""
-    spec = scene.spec(timeout="40s")
+    spec = slow_refresh.spec(timeout="40s")
     for part in (spec["sources"], *spec["layers"], spec["tests"]):
         part["timeout"] = "14s"
     return spec
@@ -55,17 +55,17 @@ def assert_it_names(ran: RunResult, reason: Reason, table: str, session: int) ->
         ("facts", "dwh_facts.fait_jours", READING, Reason.LAYER_FAILED),
     ],
 )
-def test_before_the_run(scene: Scene, run: str, step: str, table: str, mode: str, reason: Reason):
+def test_before_the_run(slow_refresh: SlowRefresh, run: str, step: str, table: str, mode: str, reason: Reason):
     """A migration that nobody committed, or a reader who went home."""
-    before = scene.live()
-    with locked(scene, table, mode) as session:
-        ran = scene.runner.run(impatient(scene), RUN_ID=run)
-        assert scene.live() == before
+    before = slow_refresh.live_generations()
+    with locked(slow_refresh, table, mode) as session:
+        ran = slow_refresh.runner.run(impatient(slow_refresh), RUN_ID=run)
+        assert slow_refresh.live_generations() == before
     assert_it_names(ran, reason, table, session)
     assert f"waits for {table}, held by session {session}" in ran.messages
-    waiting = scene.runner.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
+    waiting = slow_refresh.runner.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
     assert [name for name, message in waiting if table in str(message)] == [step]
-    scene.assert_it_goes_on(run)
+    slow_refresh.assert_next_attempt_succeeds(run)
 
 
 @pytest.mark.parametrize(
@@ -76,56 +76,58 @@ def test_before_the_run(scene: Scene, run: str, step: str, table: str, mode: str
         ("tests", "dwh_marts__next.mart_b", Reason.DEADLINE_EXCEEDED),
     ],
 )
-def test_in_its_midst(scene: Scene, run: str, busy: str, table: str, reason: Reason):
+def test_in_its_midst(slow_refresh: SlowRefresh, run: str, busy: str, table: str, reason: Reason):
     """What is made in one step is locked while that has not ended, and the next one wants it: marts, tests and validation."""
-    before = scene.live()
-    spec = impatient(scene)
-    process = scene.start_until(busy, run, 5, **spec)
-    with locked(scene, table, ALL) as session:
+    before = slow_refresh.live_generations()
+    spec = impatient(slow_refresh)
+    process = slow_refresh.start_until_in_step(busy, run, 5, **spec)
+    with locked(slow_refresh, table, ALL) as session:
         # Until a step has failed by it: the tests leave the marts there for the validation, which would wait as well.
         failed = f"select from dbt_refresh_step where run_id = '{run}' and state = 'Failed'"
-        eventually(lambda: scene.runner.database.rows(failed) or process.poll() is not None, within=90)
-        assert scene.live() == before
-    ran = scene.runner.wait_for_exit(process, within=60)
-    assert scene.live() == before
+        eventually(lambda: slow_refresh.runner.database.rows(failed) or process.poll() is not None, within=90)
+        assert slow_refresh.live_generations() == before
+    ran = slow_refresh.runner.wait_for_exit(process, within=60)
+    assert slow_refresh.live_generations() == before
     assert_it_names(ran, reason, table, session)
     if reason is Reason.DEADLINE_EXCEEDED:
         assert ran.termination_message is not None
         assert (ran.termination_message.message or "").startswith(
             f"not done within 40s: ended during {LABELS['validation']}, which waited for {table}, "
         )
-    scene.assert_it_goes_on(run)
+    slow_refresh.assert_next_attempt_succeeds(run)
 
 
 @pytest.mark.parametrize("mode", [READING, WRITING])
-def test_a_live_mart(scene: Scene, run: str, mode: str):
+def test_a_live_mart(slow_refresh: SlowRefresh, run: str, mode: str):
     """Who changes it keeps rows from being written; who reads it, another table from taking its place. Readers see it as it was."""
-    before = scene.live()
+    before = slow_refresh.live_generations()
     if mode is READING:
         # Of another shape than what is built, so that it must be moved.
-        scene.runner.database.run("alter table dwh_marts.mart_a add column of_before integer")
-    with locked(scene, "dwh_marts.mart_a", mode) as session:
-        ran = scene.runner.run(scene.spec(timeout="16s"), RUN_ID=run)
-        assert scene.live() == before
+        slow_refresh.runner.database.run("alter table dwh_marts.mart_a add column of_before integer")
+    with locked(slow_refresh, "dwh_marts.mart_a", mode) as session:
+        ran = slow_refresh.runner.run(slow_refresh.spec(timeout="16s"), RUN_ID=run)
+        assert slow_refresh.live_generations() == before
     assert_it_names(ran, Reason.PUBLISH_FAILED, "dwh_marts.mart_a", session)
-    scene.assert_it_goes_on(run)
+    slow_refresh.assert_next_attempt_succeeds(run)
 
 
-def test_what_is_free_again_is_told_no_longer(scene: Scene, run: str):
+def test_what_is_free_again_is_told_no_longer(slow_refresh: SlowRefresh, run: str):
     """The positive control: the same table is locked for a while; the run waits, says so while it does and no longer, and succeeds."""
     shown = f"select message from dbt_refresh_step where run_id = '{run}' and step = 'facts'"
     # Its other model, so that the step goes on for a while.
-    scene.pause("facts", 40)
-    with locked(scene, "dwh_facts.fait_jours", ALL) as session:
-        process = scene.runner.start_process(scene.spec(), RUN_ID=run)
+    slow_refresh.slow_down("facts", 40)
+    with locked(slow_refresh, "dwh_facts.fait_jours", ALL) as session:
+        process = slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=run)
         says = f"waits for dwh_facts.fait_jours, held by session {session} "
-        eventually(lambda: scene.runner.database.rows(shown) and says in str(scene.runner.database.rows(shown)), within=60)
+        eventually(lambda: slow_refresh.runner.database.rows(shown) and says in str(slow_refresh.runner.database.rows(shown)), within=60)
     running = f"{shown} and state = 'Running'"
     eventually(
-        lambda: scene.runner.database.rows(running) == [(None,)], within=30, context=lambda: str(scene.runner.database.rows(running))
+        lambda: slow_refresh.runner.database.rows(running) == [(None,)],
+        within=30,
+        context=lambda: str(slow_refresh.runner.database.rows(running)),
     )
-    ran = scene.runner.wait_for_exit(process, within=60)
+    ran = slow_refresh.runner.wait_for_exit(process, within=60)
     assert ran.code == 0, ran.output
-    assert scene.runner.database.rows(shown) == [("2 models built",)]
-    assert scene.live() == {scene.generation}
-    scene.assert_all_well_after(run, rows=1)
+    assert slow_refresh.runner.database.rows(shown) == [("2 models built",)]
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
+    slow_refresh.assert_clean_after(run, rows=1)

@@ -14,80 +14,82 @@ from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, RunPhase
 from support.eventually import eventually
 from support.runner_harness import RunResult
-from support.scene import Scene
+from support.slow_refresh import SlowRefresh
 
 CGROUPS = Path("/sys/fs/cgroup")
 
 
-def log(scene: Scene, run: str) -> list[tuple[object, ...]]:
+def log(slow_refresh: SlowRefresh, run: str) -> list[tuple[object, ...]]:
     """The run's rows in the log: success and notes."""
-    return scene.runner.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
+    return slow_refresh.runner.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
 
 
-def next_run(scene: Scene) -> RunResult:
+def next_run(slow_refresh: SlowRefresh) -> RunResult:
     """Another run, which finds nothing in its way."""
-    scene.wake()
-    ran = scene.runner.run(scene.spec(lock={"onHeld": "Fail"}))
+    slow_refresh.speed_up()
+    ran = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Fail"}))
     assert ran.code == 0, ran.output
-    assert scene.live() == {scene.generation}
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
     return ran
 
 
-def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(scene: Scene):
+def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(slow_refresh: SlowRefresh):
     """Its pod is told to end, and no other follows: the log says where it was; after a day its row in dbt_refresh_run is closed."""
-    before = scene.live()
-    process = scene.start_until("marts", "fault-deleted")
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step("marts", "fault-deleted")
     process.send_signal(signal.SIGTERM)
-    ran = scene.runner.wait_for_exit(process)
+    ran = slow_refresh.runner.wait_for_exit(process)
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
-    scene.nobody_is_at_work()
-    assert scene.live() == before
-    assert log(scene, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 4/7 marts)")]
-    scene.runner.database.run("update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'")
-    assert "kept from an earlier attempt" not in next_run(scene).output
-    assert scene.outcome("fault-deleted") == ("Finished", "Failed", "Interrupted")
-    scene.assert_all_well_after("fault-deleted", rows=1)
+    slow_refresh.assert_no_session_is_left()
+    assert slow_refresh.live_generations() == before
+    assert log(slow_refresh, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 4/7 marts)")]
+    slow_refresh.runner.database.run(
+        "update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'"
+    )
+    assert "kept from an earlier attempt" not in next_run(slow_refresh).output
+    assert slow_refresh.outcome("fault-deleted") == ("Finished", "Failed", "Interrupted")
+    slow_refresh.assert_clean_after("fault-deleted", rows=1)
 
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
-def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(scene: Scene, step: str):
+def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(slow_refresh: SlowRefresh, step: str):
     """Kubernetes starts another pod while the node has not ended the old one: that one loses the warehouse, and says nothing more."""
     run = f"fault-forced-{step}"
-    before = scene.live()
-    process = scene.start_until(step, run)
-    assert scene.live() == before
-    scene.wake()
-    again = scene.runner.run(scene.spec(), RUN_ID=run, POD_NAME="the-next-pod")
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step(step, run)
+    assert slow_refresh.live_generations() == before
+    slow_refresh.speed_up()
+    again = slow_refresh.runner.run(slow_refresh.spec(), RUN_ID=run, POD_NAME="the-next-pod")
     assert again.code == 0, again.output
     assert "kept from an earlier attempt" in again.output
-    old = scene.runner.wait_for_exit(process, within=60)
+    old = slow_refresh.runner.wait_for_exit(process, within=60)
     assert old.code == ExitCode.RETRY, old.output
     assert "Retrying (" in old.output
-    assert scene.live() == {scene.generation}
-    assert scene.outcome(run) == ("Finished", "Succeeded", "Succeeded")
-    assert [row[0] for row in log(scene, run)] == [True]
-    scene.assert_all_well_after(run, rows=1)
+    assert slow_refresh.live_generations() == {slow_refresh.generation}
+    assert slow_refresh.outcome(run) == ("Finished", "Succeeded", "Succeeded")
+    assert [row[0] for row in log(slow_refresh, run)] == [True]
+    slow_refresh.assert_clean_after(run, rows=1)
 
 
-def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(scene: Scene):
+def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_refresh: SlowRefresh):
     """It holds the warehouse while it is there, and others name it; killed, it leaves nothing, and the next run says that it was lost."""
-    process = scene.start_until("facts", "fault-hung")
+    process = slow_refresh.start_until_in_step("facts", "fault-hung")
     process.send_signal(signal.SIGSTOP)
     eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within=5)
     # It beats every fifteen seconds while it is well.
     silent = "select heartbeat_at < clock_timestamp() - interval '18 seconds' from dbt_refresh_run where run_id = 'fault-hung'"
-    eventually(lambda: scene.runner.database.rows(silent) == [(True,)], within=60, every=1)
-    scene.wake()
-    other = scene.runner.run(scene.spec(lock={"onHeld": "Skip"}))
+    eventually(lambda: slow_refresh.runner.database.rows(silent) == [(True,)], within=60, every=1)
+    slow_refresh.speed_up()
+    other = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Skip"}))
     assert other.termination_message is not None
     assert (other.termination_message.outcome, other.termination_message.message) == (Outcome.SKIPPED, "fault-hung holds the warehouse")
     process.kill()
     process.communicate()
-    scene.nobody_is_at_work()
-    next_run(scene)
-    assert scene.outcome("fault-hung") == ("Finished", "Failed", "RunnerLost")
-    scene.assert_all_well_after("fault-hung", rows=0)
+    slow_refresh.assert_no_session_is_left()
+    next_run(slow_refresh)
+    assert slow_refresh.outcome("fault-hung") == ("Finished", "Failed", "RunnerLost")
+    slow_refresh.assert_clean_after("fault-hung", rows=0)
 
 
 @pytest.fixture
@@ -112,19 +114,19 @@ def killed(place: Path) -> int:
     return int(line.split()[1])
 
 
-def test_a_runner_out_of_memory_leaves_the_live_marts_and_the_next_attempt_goes_on(scene: Scene, little_memory: Path):
+def test_a_runner_out_of_memory_leaves_the_live_marts_and_the_next_attempt_goes_on(slow_refresh: SlowRefresh, little_memory: Path):
     """The kernel kills it in the midst of its facts; that was it, as its control group shows."""
-    before = scene.live()
-    process = scene.start_until("facts", "fault-memory")
+    before = slow_refresh.live_generations()
+    process = slow_refresh.start_until_in_step("facts", "fault-memory")
     (little_memory / "cgroup.procs").write_text(str(process.pid))
-    scene.runner.database.run(
+    slow_refresh.runner.database.run(
         "select pg_cancel_backend(pid) from pg_stat_activity where query like '%in facts %' and pid <> pg_backend_pid()"
     )
     process.communicate(timeout=60)
     assert (process.returncode, killed(little_memory) > 0) == (-signal.SIGKILL, True)
-    scene.nobody_is_at_work()
-    assert scene.live() == before
-    assert scene.outcome("fault-memory")[0] == "Running"
-    scene.wake()
-    assert scene.again("fault-memory").code == 0
-    scene.assert_all_well_after("fault-memory", rows=1)
+    slow_refresh.assert_no_session_is_left()
+    assert slow_refresh.live_generations() == before
+    assert slow_refresh.outcome("fault-memory")[0] == "Running"
+    slow_refresh.speed_up()
+    assert slow_refresh.run_next_attempt("fault-memory").code == 0
+    slow_refresh.assert_clean_after("fault-memory", rows=1)

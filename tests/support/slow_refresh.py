@@ -1,4 +1,4 @@
-"""A refresh that can be hit in each of its steps, and what must be true after it was: the stage of the runner's fault tests."""
+"""A refresh whose steps can be slowed down, so that a fault hits a chosen step, and the assertions on what a fault leaves behind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ insert into src.generation values (0);
 alter table src.lignes add chargee timestamptz not null default now();
 create function src.attendre(here text) returns text language plpgsql as $$ begin
     perform pg_sleep((select seconds from src.pauses where step = here));
-    -- What does not fit into memory is written to the disk.
+    -- A sort that exceeds work_mem is written to disk.
     perform count(*) from (
         select md5(n::text) from generate_series(1, (select rows from src.spills where step = here)) n order by 1 offset 1) sorted;
     return here;
@@ -32,7 +32,7 @@ end $$;
 create view src.lent as select src.attendre('validation') as nap;
 create view src.arrivees as select now() as chargee where src.attendre('sources') is not null;
 """
-"""Each step asks how long it takes, and how much it writes to the disk on its way."""
+"""Each step calls src.attendre, which sleeps for the seconds in src.pauses and sorts the rows of src.spills on disk."""
 
 
 SLOW_COMMIT = """
@@ -41,7 +41,7 @@ create or replace function src.lentement() returns trigger language plpgsql as
 create constraint trigger lentement after insert or update on dbt_refresh_version deferrable initially deferred
     for each row execute function src.lentement();
 """
-"""A deferred trigger fires within the commit itself."""
+"""Slows down the commit itself: a deferred trigger fires within it."""
 
 
 def _paused(step: str) -> str:
@@ -69,7 +69,7 @@ sources:
 
 
 def write_slow_project(folder: Path) -> None:
-    """Change the small project so that each step takes as long as src.pauses says, and marts carry the sources' generation."""
+    """Write the small project with steps that take as long as src.pauses says and marts that contain the sources' generation."""
     place = write_project(folder)
     for name, text in _FILES.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,22 +77,22 @@ def write_slow_project(folder: Path) -> None:
 
 
 @dataclass
-class Scene:
-    """One warehouse and its refresh, from fault to fault."""
+class SlowRefresh:
+    """A warehouse and its refresh; every update of the sources is a generation, which readers find in both marts."""
 
     runner: RunnerHarness
     web: WebServer
     generation: int = 0
 
     def prepare(self) -> None:
-        """Sources, and marts of a first generation."""
+        """Create the sources and publish marts of the first generation."""
         self.runner.reset()
         self.runner.database.run(_SOURCES)
         self.next_generation()
         assert self.runner.run(self.spec()).code == 0
 
     def spec(self, **changes: object) -> Json:
-        """Return the refresh; no step is tried twice within an attempt, unless a test says so."""
+        """Return the spec with changes; by default no step is tried twice within an attempt."""
         spec = self.runner.spec(lock={"onHeld": "Wait", "wait": "60s"}, timeout="90s")
         layers = [{**layer, "retries": 0} for layer in spec["layers"]]
         marts = [*spec["validation"]["marts"], {"relation": "src.lent", "keys": ["nap"]}]
@@ -100,36 +100,36 @@ class Scene:
         return {**spec, "sources": {"onStale": "Fail"}, "layers": layers, "tests": tests, "validation": {"marts": marts}, **changes}
 
     def next_generation(self) -> None:
-        """Change every row of the sources."""
+        """Update every row of the sources."""
         self.generation += 1
         self.runner.database.run(f"update src.generation set n = {self.generation}")
 
-    def pause(self, step: str, seconds: float = _LONG) -> None:
-        """Have a step take long."""
+    def slow_down(self, step: str, seconds: float = _LONG) -> None:
+        """Make a step take this many seconds longer; `cache` waits until `speed_up`."""
         if step == "cache":
             self.web.slow.add(SLOW_ENDPOINT)
         else:
             self.runner.database.run(f"insert into src.pauses values ('{step}', {seconds})")
 
-    def spill(self, step: str, rows: int) -> None:
-        """Have a step write so many rows to the disk, 14 bytes each, and sort them."""
+    def spill_to_disk(self, step: str, rows: int) -> None:
+        """Make a step sort this many rows of 14 bytes on disk."""
         self.runner.database.run(f"insert into src.spills values ('{step}', {rows})")
 
-    def wake(self) -> None:
-        """Nothing takes long any more."""
+    def speed_up(self) -> None:
+        """Undo every `slow_down` and `spill_to_disk`."""
         self.web.slow.discard(SLOW_ENDPOINT)
         self.runner.database.run("delete from src.pauses; delete from src.spills")
 
-    def start_until(self, step: str, run: str, seconds: float = _LONG, **changes: object) -> subprocess.Popen[str]:
-        """Start a run as a process of its own; it is in this step when it is returned: its query runs, or its call is answered slowly."""
-        self.pause(step, seconds)
+    def start_until_in_step(self, step: str, run: str, seconds: float = _LONG, **changes: object) -> subprocess.Popen[str]:
+        """Start a run as a process and return it once it is in this step, with its query running or its HTTP call waiting."""
+        self.slow_down(step, seconds)
         asked = len(self.web.asked)
         process = self.runner.start_process(self.spec(**changes), RUN_ID=run)
         marker = {"sources": '"arrivees"', "validation": '"lent"', "commit": "commit"}.get(step, f"in {step} ")
 
         def in_step() -> bool:
             if process.poll() is not None:
-                raise RuntimeError(f"it ended before it was in {step}: {process.communicate()[0]}")
+                raise RuntimeError(f"the run ended before {step}: {process.communicate()[0]}")
             return len(self.web.asked) > asked if step == "cache" else bool(self.runner.running_queries(marker))
 
         def end() -> str:
@@ -139,51 +139,51 @@ class Scene:
         eventually(in_step, within=90, context=end)
         return process
 
-    def again(self, run: str, failures: int = 1) -> RunResult:
-        """Run a further attempt."""
+    def run_next_attempt(self, run: str, failures: int = 1) -> RunResult:
+        """Run another attempt of a run of which `failures` have failed."""
         return self.runner.run(self.spec(), failures, RUN_ID=run)
 
-    def assert_it_goes_on(self, run: str, failures: int = 1) -> RunResult:
-        """A further attempt finds nothing in its way, publishes, and leaves all well; returns it."""
-        self.wake()
-        again = self.again(run, failures)
+    def assert_next_attempt_succeeds(self, run: str, failures: int = 1) -> RunResult:
+        """Assert that the next attempt succeeds, publishes and leaves nothing behind; return it."""
+        self.speed_up()
+        again = self.run_next_attempt(run, failures)
         assert again.code == 0, again.output
-        assert self.live() == {self.generation}
-        self.assert_all_well_after(run, rows=1)
+        assert self.live_generations() == {self.generation}
+        self.assert_clean_after(run, rows=1)
         return again
 
-    def nobody_is_at_work(self) -> None:
-        """No session of a run is there, and nobody holds the warehouse."""
+    def assert_no_session_is_left(self) -> None:
+        """Assert that no session of a run is connected and no advisory lock is held."""
         ours = "select pid, query from pg_stat_activity where application_name like 'petit-%' or application_name like 'fault-%'"
         eventually(lambda: self.runner.database.rows(ours) == [], within=6, context=lambda: str(self.runner.database.rows(ours)))
         locks = f"select pid from pg_locks where locktype = 'advisory' and classid in ({NAMESPACE}, {NAMESPACE + 1})"
         assert self.runner.database.rows(locks) == []
 
-    def live(self) -> set[object]:
-        """Return the generations that readers see, in one snapshot of both marts."""
+    def live_generations(self) -> set[object]:
+        """Return the generations that one query of both marts sees; more than one means a half-published state."""
         query = "select generation from dwh_marts.mart_a union select generation from dwh_marts.mart_b"
         return {row[0] for row in self.runner.database.rows(query)}
 
     def outcome(self, run: str) -> tuple[object, ...]:
-        """Return what dbt_refresh_run says of a run."""
+        """Return phase, outcome and reason of a run from dbt_refresh_run."""
         (found,) = self.runner.database.rows(f"select phase, outcome, reason from dbt_refresh_run where run_id = '{run}'")
         return found
 
-    def assert_all_well_after(self, run: str, rows: int) -> None:
-        """The run ended well or badly, but truly: nothing is left of it, its row and log are right, and the next run works.
+    def assert_clean_after(self, run: str, rows: int) -> None:
+        """Assert what holds after any fault: no session, lock or staging relation is left, the log is right, the next run succeeds.
 
-        `rows` are those that dbt_refresh_log must have of it.
+        `rows` is the number of rows of the run in dbt_refresh_log.
         """
-        self.nobody_is_at_work()
+        self.assert_no_session_is_left()
         left = """select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
             where n.nspname like '%\\_\\_next' or n.nspname like '%\\_\\_replaced' or c.relname like '%\\_\\_dbt\\_%'"""
         assert self.runner.database.rows(left) == []
-        assert len(self.live()) == 1
+        assert len(self.live_generations()) == 1
         assert len(self.runner.database.rows(f"select 1 from dbt_refresh_log where run_id = '{run}'")) == rows
         assert self.outcome(run)[0] == "Finished"
-        self.wake()
+        self.speed_up()
         self.next_generation()
         ran = self.runner.run(self.spec())
         assert ran.code == 0, ran.output
-        assert self.live() == {self.generation}
+        assert self.live_generations() == {self.generation}
         assert self.runner.database.rows(left) == []
