@@ -20,9 +20,9 @@ from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningRe
 from refresh_api.run_request import ExitCode, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
-from refresh_operator.observability.metrics import text_of
+from refresh_operator.observability.metrics import render
 from refresh_operator.specs import desired
-from refresh_operator.state.snapshot import refresh_of
+from refresh_operator.state.snapshot import parse_refresh
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("docs/reference")
@@ -187,7 +187,7 @@ def docstrings(kind: type[Enum]) -> dict[str, str]:
 
 def figures() -> str:
     """Return name, kind and meaning of every figure, as Prometheus is told."""
-    text = text_of([], datetime(2026, 1, 1, tzinfo=UTC))
+    text = render([], datetime(2026, 1, 1, tzinfo=UTC))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return table(
         ("figure", "kind", "means"),
@@ -219,7 +219,7 @@ def permissions() -> str:
         (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
     ]
     metadata: Any = {"name": "NAME", "namespace": "NAMESPACE", "uid": "UID", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    role: Any = desired.permissions(refresh_of({"metadata": metadata}))[1]
+    role: Any = desired.rbac(parse_refresh({"metadata": metadata}))[1]
     given = [
         (", ".join(rule["apiGroups"]), f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})", ", ".join(rule["verbs"]))
         for rule in role["rules"]

@@ -14,17 +14,17 @@ from refresh_api.status import OperatorStatus
 from refresh_operator.errors import Unreadable
 from refresh_operator.kube.resources import REFRESHES
 from refresh_operator.kube.store import Store
-from refresh_operator.observability.metrics import text_of
+from refresh_operator.observability.metrics import render
 from refresh_operator.reconcile.decision import decide
-from refresh_operator.state.snapshot import Invalid, Job, Pod, World, read, refresh_of
+from refresh_operator.state.snapshot import InvalidSpec, Job, Pod, Snapshot, parse_object, parse_refresh
 from support.worlds import NOW, SETTINGS
 
 
 def test_the_control_a_good_refresh_is_scheduled() -> None:
     """What is changed below is fine as it is: its run is under way."""
-    seen = refresh_of(GOOD)
-    assert not isinstance(seen.spec, Invalid), seen.spec
-    share = decide(World(seen, KEPT, (read(Job, JOB),), pods=(read(Pod, POD),)), SETTINGS, NOW).share
+    seen = parse_refresh(GOOD)
+    assert not isinstance(seen.spec, InvalidSpec), seen.spec
+    share = decide(Snapshot(seen, KEPT, (parse_object(Job, JOB),), pods=(parse_object(Pod, POD),)), SETTINGS, NOW).status
     assert share
     assert share.observed_generation == 3
 
@@ -37,19 +37,19 @@ def test_it_decides_whatever_it_sees(refresh: Any, job: Any, pod: Any, objects: 
         if mirror.put(REFRESHES, object_of(json.dumps(refresh).encode())) is None:
             return
         ref = next(mirror.refreshes())
-        seen = refresh_of(mirror.get(REFRESHES, ref.namespace, ref.name) or {})
+        seen = parse_refresh(mirror.get(REFRESHES, ref.namespace, ref.name) or {})
         try:
-            jobs, pods = (read(Job, job),), (read(Pod, pod),)
+            jobs, pods = (parse_object(Job, job),), (parse_object(Pod, pod),)
             there = {kind: item for kind, item in objects.items() if isinstance(item, dict)} if isinstance(objects, dict) else {}
-            decision = decide(World(seen, there, jobs, pods=pods), SETTINGS, NOW)
+            decision = decide(Snapshot(seen, there, jobs, pods=pods), SETTINGS, NOW)
         except Unreadable:
-            decision = decide(World(seen), SETTINGS, NOW)
-        text_of([seen], NOW)
-        share = decision.share or seen.share
+            decision = decide(Snapshot(seen), SETTINGS, NOW)
+        render([seen], NOW)
+        share = decision.status or seen.status
         written = share.model_dump_json(by_alias=True, exclude_none=True)
         assert OperatorStatus.model_validate_json(written)
         assert len(written) < 200_000
-        assert decision.again.total_seconds() >= 0
+        assert decision.requeue_after.total_seconds() >= 0
 
 
 @given(st.integers(190, 400), st.sampled_from(("list", "object")))
@@ -60,7 +60,7 @@ def test_what_is_nested_too_deeply_is_isolated(levels: Any, kind: Any) -> None:
     found = object_of(text.replace('"DEEP"', opening * levels + "1" + closing * levels).encode())
     assert found["metadata"] == GOOD["metadata"]
     assert (UNREADABLE in found) == bool(unreadable(found))
-    assert isinstance(refresh_of(found).spec, Invalid)
+    assert isinstance(parse_refresh(found).spec, InvalidSpec)
 
 
 @given(st.dictionaries(st.sampled_from(("requestedAt", "cancel", "resetAt", "runMode", "runVars")), hostile | st.text(max_size=3000)))
@@ -68,6 +68,6 @@ def test_it_answers_whatever_is_asked_of_it(annotations: Any) -> None:
     """By annotations, which are texts."""
     asked = {f"dashboards.sigeti.io/{name}": str(value) for name, value in annotations.items()}
     metadata = {**GOOD["metadata"], "annotations": asked}
-    for jobs in ((), (read(Job, JOB),)):
-        decision = decide(World(refresh_of({**GOOD, "metadata": metadata}), KEPT, jobs), SETTINGS, NOW)
-        assert decision.share is None or len(decision.share.model_dump_json()) < 100_000
+    for jobs in ((), (parse_object(Job, JOB),)):
+        decision = decide(Snapshot(parse_refresh({**GOOD, "metadata": metadata}), KEPT, jobs), SETTINGS, NOW)
+        assert decision.status is None or len(decision.status.model_dump_json()) < 100_000

@@ -14,8 +14,8 @@ from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUESTED_AT
 from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import kept_objects
-from refresh_operator.state.snapshot import Invalid, Job, Pod, Refresh, World, refresh_of
+from refresh_operator.specs.desired import managed_objects
+from refresh_operator.state.snapshot import InvalidSpec, Job, Pod, Refresh, Snapshot, parse_refresh
 
 NOW = datetime(2026, 3, 3, 12, 0, tzinfo=UTC)
 """A Tuesday."""
@@ -45,17 +45,17 @@ def _sample() -> Json:
 
 
 def refresh(
-    share: OperatorStatus | None = None,
+    status: OperatorStatus | None = None,
     run: Json | None = None,
     token: str | None = None,
     generation: int = 1,
     annotations: dict[str, str] | None = None,
     **changes: Any,
 ) -> Refresh:
-    """A refresh named `phase2`; `share` is what the operator wrote last, `run` what the runner wrote."""
-    status: Json = share.model_dump(mode="json", by_alias=True, exclude_none=True) if share else {}
+    """A refresh named `phase2`; `status` is what the operator wrote last, `run` what the runner wrote."""
+    written: Json = status.model_dump(mode="json", by_alias=True, exclude_none=True) if status else {}
     if run:
-        status["run"] = run
+        written["run"] = run
     metadata: Json = {
         "name": "phase2",
         "namespace": "default",
@@ -64,13 +64,13 @@ def refresh(
         "creationTimestamp": at(-600),
         "annotations": {**({REQUESTED_AT: token} if token else {}), **(annotations or {})},
     }
-    return refresh_of({"metadata": metadata, "spec": sample_spec(**changes), "status": status})
+    return parse_refresh({"metadata": metadata, "spec": sample_spec(**changes), "status": written})
 
 
 def kept(of: Refresh) -> Any:
     """The objects of a refresh as the operator made them."""
-    assert not isinstance(of.spec, Invalid)
-    objects: dict[str, Json] = {str(item["kind"]): item for item in kept_objects(of, of.spec, SETTINGS, suspended=of.spec.suspend)}
+    assert not isinstance(of.spec, InvalidSpec)
+    objects: dict[str, Json] = {str(item["kind"]): item for item in managed_objects(of, of.spec, SETTINGS, suspended=of.spec.suspend)}
     for item in objects.values():
         metadata: Any = item["metadata"]
         metadata |= {"uid": f"uid-of-{item['kind']}", "resourceVersion": "7", "creationTimestamp": at(-600)}
@@ -127,19 +127,21 @@ def report(run: str, **changes: Any) -> Json:
     }
 
 
-def world(of: Refresh, jobs: tuple[Job, ...] = (), pods: tuple[Pod, ...] = (), **changes: Any) -> World:
+def world(of: Refresh, jobs: tuple[Job, ...] = (), pods: tuple[Pod, ...] = (), **changes: Any) -> Snapshot:
     """Everything in place, besides the changes."""
-    return World(**{"refresh": of, "objects": {} if isinstance(of.spec, Invalid) else kept(of), "jobs": jobs, "pods": pods, **changes})
+    return Snapshot(
+        **{"refresh": of, "objects": {} if isinstance(of.spec, InvalidSpec) else kept(of), "jobs": jobs, "pods": pods, **changes}
+    )
 
 
-def decided(seen: World, now: datetime = NOW) -> Any:
+def decided(seen: Snapshot, now: datetime = NOW) -> Any:
     """The Decision; Any, since tests look deep into its JSON."""
     return decide(seen, SETTINGS, now)
 
 
-def settled(seen: World, now: datetime = NOW) -> Any:
+def settled(seen: Snapshot, now: datetime = NOW) -> Any:
     """The share that it comes to, written or not."""
-    return decided(seen, now).share or seen.refresh.share
+    return decided(seen, now).status or seen.refresh.status
 
 
 def condition(share: OperatorStatus, kind: str) -> tuple[str, str, str]:

@@ -13,18 +13,18 @@ from typing import Final
 
 import kopf
 
-from refresh_operator.errors import ApiError, ContractMissing, NotFound
-from refresh_operator.kube.client import Api
-from refresh_operator.kube.leader_election import Seat
-from refresh_operator.kube.pause import PauseSign
+from refresh_operator.errors import ApiError, CrdMissing, NotFound
+from refresh_operator.kube.client import KubeClient
+from refresh_operator.kube.leader_election import LeaderElector
+from refresh_operator.kube.pause import GlobalPause
 from refresh_operator.kube.store import Store
 from refresh_operator.kube.watch import kopf_settings, registry_of
 from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
-from refresh_operator.observability.metrics import text_of
+from refresh_operator.observability.metrics import render
 from refresh_operator.observability.probes import Health, serve_probes
 from refresh_operator.reconcile.cluster import Cluster
-from refresh_operator.reconcile.reconciler import Services, look
+from refresh_operator.reconcile.reconciler import Services, reconcile
 from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,12 +40,12 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
 
     ContractMissing where the CRD is not there, also later; LeaseLost when another operator has taken over.
     """
-    seat = Seat(await Api.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
-    api = await Api.connect(kubeconfig, clock, (lambda: seat.held) if seat else (lambda: True))
+    seat = LeaderElector(await KubeClient.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
+    api = await KubeClient.connect(kubeconfig, clock, (lambda: seat.may_write) if seat else (lambda: True))
     agenda, mirror = WorkQueue(), Store()
     # all times in the cluster are the API server's
     services = Services(
-        Cluster(api, mirror, settings.secret_rules), settings, lambda: clock() + api.ahead, agenda, PauseSign(api, settings.pause)
+        Cluster(api, mirror, settings.secret_rules), settings, lambda: clock() + api.clock_offset, agenda, GlobalPause(api, settings.pause)
     )
     health = Health(mirror, agenda, seat)
     told = asyncio.Event()
@@ -56,11 +56,11 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
         tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
     try:
         if seat is None or await _seated(seat, tasks):
-            tasks += [asyncio.create_task(seat.keep(), name="lease")] if seat else []
+            tasks += [asyncio.create_task(seat.renew(), name="lease")] if seat else []
             tasks += [
-                asyncio.create_task(work(services, health), name="agenda"),
+                asyncio.create_task(run_queue(services, health), name="agenda"),
                 asyncio.create_task(resync(services, mirror), name="resync"),
-                asyncio.create_task(heed_pause(services), name="pause"),
+                asyncio.create_task(poll_pause(services), name="pause"),
                 asyncio.create_task(_watch(services, mirror, told), name="kopf"),
             ]
             await _first_of(tasks)
@@ -70,24 +70,24 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
         await asyncio.gather(*tasks, return_exceptions=True)
         with suppress(ApiError, TimeoutError):
             async with asyncio.timeout(_FAREWELL.total_seconds()):
-                await services.cluster.leave()
+                await services.cluster.delete_jobs_of_terminating_namespaces()
         if seat:
             # nothing of ours writes any more
-            await seat.give_back()
+            await seat.release()
             await seat.close()
         await api.close()
 
 
-async def _seated(seat: Seat, others: Sequence[asyncio.Task[None]]) -> bool:
+async def _seated(seat: LeaderElector, others: Sequence[asyncio.Task[None]]) -> bool:
     """Wait for the Lease; False where the process is told to end before."""
     log.info("waiting for the Lease")
-    taking = asyncio.create_task(seat.take(), name="take")
+    taking = asyncio.create_task(seat.acquire(), name="take")
     try:
         await _first_of([taking, *others])
     finally:
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
-    return seat.working
+    return seat.is_leader
 
 
 async def _first_of(tasks: Sequence[asyncio.Task[None]]) -> None:
@@ -112,7 +112,7 @@ async def _watch(services: Services, mirror: Store, told: asyncio.Event) -> None
     log.info("watching %s", ", ".join(namespaces) or "all namespaces")
     await kopf.operator(
         # kopf takes the signals over as it starts, and would end only when it has waited five seconds for our other tasks
-        registry=registry_of(services.agenda, mirror, started=lambda: _heed_signals(told)),
+        registry=registry_of(services.queue, mirror, started=lambda: _heed_signals(told)),
         settings=kopf_settings(),
         standalone=True,
         clusterwide=not namespaces,
@@ -121,32 +121,32 @@ async def _watch(services: Services, mirror: Store, told: asyncio.Event) -> None
 
 
 def _figures(services: Services, health: Health) -> str:
-    works = health.seat is None or health.seat.held
-    return text_of(services.cluster.refreshes(), services.clock(), works, services.meters)
+    works = health.elector is None or health.elector.may_write
+    return render(services.cluster.refreshes(), services.clock(), works, services.metrics)
 
 
-async def work(services: Services, health: Health) -> None:
+async def run_queue(services: Services, health: Health) -> None:
     """Look at what is due, once everything is known that is there."""
-    await health.mirror.listed.wait()
-    await services.sign.known.wait()
-    health.first.update(health.mirror.refreshes())
-    for ref in health.first:
-        services.agenda.add(ref)
+    await health.store.synced.wait()
+    await services.pause.known.wait()
+    health.initial.update(health.store.refreshes())
+    for ref in health.initial:
+        services.queue.add(ref)
 
     async def look_and_tell(ref: Ref) -> None:
-        await look(ref, services)
-        health.first.discard(ref)
+        await reconcile(ref, services)
+        health.initial.discard(ref)
 
-    await services.agenda.work(look_and_tell)
+    await services.queue.run(look_and_tell)
 
 
-async def heed_pause(services: Services) -> None:
+async def poll_pause(services: Services) -> None:
     """Ask again and again whether everything is paused; what that changes is looked at."""
     while True:
-        if await services.sign.look():
+        if await services.pause.poll():
             for refresh in services.cluster.refreshes():
-                services.agenda.add(refresh.ref)
-        known = services.sign.known.is_set()
+                services.queue.add(refresh.ref)
+        known = services.pause.known.is_set()
         await asyncio.sleep((services.settings.recheck if known else _PAUSE).total_seconds())
 
 
@@ -155,14 +155,14 @@ async def resync(services: Services, mirror: Store) -> None:
     pause = timedelta(0)
     while True:
         await asyncio.sleep(pause.total_seconds())
-        mirror.next_round()
+        mirror.begin_resync()
         try:
             for namespace in services.settings.namespaces or ("",):
-                for ref in await services.cluster.list(namespace):
-                    services.agenda.add(ref)
+                for ref in await services.cluster.resync(namespace):
+                    services.queue.add(ref)
         except NotFound as error:
             # the watches would wait for it in silence, and for good
-            raise ContractMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
+            raise CrdMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
         except ApiError as error:
             log.warning("can't list what is there: %s", error)
             pause = min(services.settings.resync, _PAUSE)
@@ -171,5 +171,5 @@ async def resync(services: Services, mirror: Store) -> None:
             log.exception("can't list what is there; this is a fault of the operator")
             pause = min(services.settings.resync, _PAUSE)
         else:
-            mirror.listed.set()
+            mirror.synced.set()
             pause = services.settings.resync

@@ -22,7 +22,7 @@ class SettingsError(OperatorError):
     """A setting is missing or wrong; the message names the environment variable."""
 
 
-class ContractMissing(OperatorError):  # noqa: N818 - named as what it is
+class CrdMissing(OperatorError):  # noqa: N818 - named as what it is
     """The API server knows no DashboardRefreshes; nothing can be kept until it does."""
 
 
@@ -54,7 +54,7 @@ class Forbidden(ApiError):  # noqa: N818
     """The operator's ServiceAccount lacks a permission."""
 
 
-class Refused(ApiError):  # noqa: N818
+class Unprocessable(ApiError):  # noqa: N818
     """The object can't be as it should be, says the API server."""
 
 
@@ -64,5 +64,5 @@ class Unavailable(ApiError):  # noqa: N818
 
 def api_error(status: int, message: str) -> ApiError:
     """Return the error that an HTTP status stands for."""
-    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Refused, 429: Unavailable}
+    kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Unprocessable, 429: Unavailable}
     return kinds.get(status, Unavailable if status >= 500 or status == 0 else ApiError)(status, message)

@@ -24,12 +24,12 @@ def cronjob_name(refresh: str) -> str:
     return refresh if len(refresh) <= CRONJOB_NAME_MAX_LENGTH else f"{refresh[:43]}-{_digest(refresh, 6)}"
 
 
-def permissions_name(refresh: str) -> str:
+def rbac_name(refresh: str) -> str:
     """Return the name of the ServiceAccount, Role and RoleBinding of a refresh's pods."""
     return f"{cronjob_name(refresh)}-runner"
 
 
-def token_job_name(refresh: str, uid: str, token: str) -> str:
+def requested_job_name(refresh: str, uid: str, token: str) -> str:
     """Return the name of the Job that answers one request: the same for the same token of the same resource."""
     return f"{cronjob_name(refresh)}-{_digest(f'{uid}/{token}', 10)}"
 

@@ -28,7 +28,7 @@ class SecretRules:
     allowed: tuple[str, ...] = ()
     """Names, or patterns of them with * and ?, for the policy Listed."""
 
-    def refusal(self, name: str, field: str, labels: dict[str, str] | None) -> str | None:
+    def denial(self, name: str, field: str, labels: dict[str, str] | None) -> str | None:
         """Return why a field may not name a Secret; None if it may. `labels` count where labels decide: None if there is no such Secret."""
         if self.policy is SecretPolicy.LISTED and not any(fnmatchcase(name, pattern) for pattern in self.allowed):
             return f"the Secret {name} ({field}) is not allowed: secrets.allowed of the operator's chart does not list it"
@@ -42,7 +42,7 @@ ANY_SECRET: Final = SecretRules()
 """Every Secret may be used."""
 
 
-def uses_of(spec: RefreshSpec) -> dict[str, str]:
+def secret_uses(spec: RefreshSpec) -> dict[str, str]:
     """Return the Secrets that a spec names, each with the first field that does."""
     found = {spec.warehouse.secret_ref.name: "spec.warehouse.secretRef"}
     if spec.cache and spec.cache.authorization_secret_ref:

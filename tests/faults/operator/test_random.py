@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from cluster.embedded.control_plane import ControlPlane
-from refresh_operator.status.conditions import SOON
+from refresh_operator.status.conditions import START_GRACE
 from support.operator_harness import REFRESHES, OperatorHarness
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
@@ -123,7 +123,7 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operato
             monkey.end(name, [0])
         fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120)
     # A pod that was made just now is said not to have started after a while, whoever watches.
-    fresh_operator.wait_for(lambda: at_rest(fresh_operator, SOON.total_seconds() + 3), 120)
+    fresh_operator.wait_for(lambda: at_rest(fresh_operator, START_GRACE.total_seconds() + 3), 120)
     for name in monkey.names:
         assert all(fresh_operator.api.get(fresh_operator.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), (
             f"seed {SEED}"

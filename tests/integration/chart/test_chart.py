@@ -11,7 +11,7 @@ import yaml
 
 from refresh_api.status import OperatorStatus
 from refresh_cli.artifacts import NAMESPACES_ANNOTATION
-from refresh_operator.observability.metrics import text_of
+from refresh_operator.observability.metrics import render
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
 from support.worlds import NOW, ROOT, at, refresh
@@ -295,7 +295,7 @@ def known_figures() -> set[str]:
     """Names of the figures of an operator, with a refresh that has all of them."""
     share = {"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1}
     seen = refresh(OperatorStatus.model_validate(share), freshness={"maxStaleness": "1h"})
-    told = text_of([seen], NOW)
+    told = render([seen], NOW)
     return {*re.findall(r"^(dashboardrefresh_\w+)", told, re.MULTILINE), *re.findall(r"^# HELP (\w+)", told, re.MULTILINE)}
 
 

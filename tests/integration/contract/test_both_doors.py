@@ -15,7 +15,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_operator.settings import Settings
 from refresh_operator.specs.desired import cronjob
 from refresh_operator.specs.diff import differences
-from refresh_operator.state.snapshot import refresh_of
+from refresh_operator.state.snapshot import parse_refresh
 from support.apiserver import ApiServer
 from support.doors import FULL, judged, mutants, shown, with_value
 from support.worlds import UID, at
@@ -60,7 +60,7 @@ def test_the_doors_disagree_on_nothing(doors):
 def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
     """What Kubernetes says against the CronJob of a spec, or changes in it; nothing where the operator comes to rest with it."""
     metadata: Json = {"name": "doors", "namespace": "default", "uid": UID, "generation": 1, "creationTimestamp": at(0)}
-    refresh = refresh_of({"metadata": metadata, "spec": spec})
+    refresh = parse_refresh({"metadata": metadata, "spec": spec})
     if not isinstance(refresh.spec, RefreshSpec):
         return f"{refresh.spec}"
     desired = cronjob(refresh, refresh.spec, SETTINGS, suspended=False)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from refresh_api.status import OperatorStatus
-from refresh_operator.names import token_job_name
+from refresh_operator.names import requested_job_name
 from refresh_operator.reconcile.decision import decide
-from refresh_operator.state.snapshot import OwnerReference, Pause, refresh_of
+from refresh_operator.state.snapshot import OwnerReference, Pause, parse_refresh
 from support.worlds import NOW, SETTINGS, UID, at, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 
@@ -22,24 +22,24 @@ def test_a_new_refresh_gets_permissions_and_a_cronjob():
     """In this order, so that no run starts without its permissions."""
     decision = decided(world(refresh(), objects={}))
     assert kinds(decision.create) == ["ServiceAccount", "Role", "RoleBinding", "CronJob"]
-    assert decision.notes == ()
+    assert decision.events == ()
 
 
 def test_at_rest_there_is_nothing_to_do():
     """What was decided once and written is not written again."""
     first = decided(world(refresh()))
-    again = decided(world(refresh(share=first.share)), NOW + timedelta(minutes=1))
-    assert (again.create, again.replace, again.start, again.share, again.notes) == ((), (), None, None, ())
+    again = decided(world(refresh(status=first.status)), NOW + timedelta(minutes=1))
+    assert (again.create, again.replace, again.create_job, again.status, again.events) == ((), (), None, None, ())
 
 
 def test_in_a_namespace_that_is_being_deleted_runs_end_and_nothing_is_made():
     """The control: the same world in a namespace that stays."""
     jobs = (job("r1"), job("r2", "Failed"))
-    ended = decided(world(refresh(), jobs, (pod("r1", phase="Running"),), objects={}, ends=True))
-    assert (ended.give_up, ended.create, ended.share) == (("r1",), (), None)
+    ended = decided(world(refresh(), jobs, (pod("r1", phase="Running"),), objects={}, namespace_terminating=True))
+    assert (ended.delete_jobs, ended.create, ended.status) == (("r1",), (), None)
     stays = decided(world(refresh(), jobs, (pod("r1", phase="Running"),)))
-    assert stays.give_up == ()
-    assert stays.share is not None
+    assert stays.delete_jobs == ()
+    assert stays.status is not None
 
 
 def test_ready_speaks_of_the_configuration():
@@ -67,12 +67,12 @@ def test_the_generation_is_acknowledged():
 def test_an_invalid_spec_is_a_decision_that_names_the_field(changes, reason, says):
     """Stalled, with the path; nothing is made or changed, and the next generation is judged anew."""
     decision = decided(world(refresh(**changes), objects={}))
-    assert decision.share is not None
-    assert condition(decision.share, "Ready")[:2] == ("False", reason)
-    assert condition(decision.share, "Stalled")[0] == "True"
-    assert decision.share.message.startswith(says)
-    assert (decision.create, decision.share.phase, decision.share.next) == ((), "Stalled", None)
-    fixed = settled(world(refresh(share=decision.share, generation=2)))
+    assert decision.status is not None
+    assert condition(decision.status, "Ready")[:2] == ("False", reason)
+    assert condition(decision.status, "Stalled")[0] == "True"
+    assert decision.status.message.startswith(says)
+    assert (decision.create, decision.status.phase, decision.status.next) == ((), "Stalled", None)
+    fixed = settled(world(refresh(status=decision.status, generation=2)))
     assert condition(fixed, "Ready")[:2] == ("True", "Scheduled")
     assert condition(fixed, "Stalled")[0] == "False"
 
@@ -98,7 +98,7 @@ def test_the_next_run_is_in_the_refreshs_zone():
 
 def test_the_next_look_comes_when_the_next_run_is_due():
     """Or else NEXT would stay behind."""
-    assert decided(world(refresh(schedule="1 * * * *"))).again == timedelta(seconds=61)
+    assert decided(world(refresh(schedule="1 * * * *"))).requeue_after == timedelta(seconds=61)
 
 
 def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
@@ -111,7 +111,7 @@ def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
     (replacement,) = decision.replace
     assert replacement.item["spec"]["schedule"] == "30 2,5,8,11,14,17,20,23 * * *"
     assert replacement.item["metadata"]["resourceVersion"] == "7"
-    (note,) = [note for note in decision.notes if note.reason == "DriftCorrected"]
+    (note,) = [note for note in decision.events if note.reason == "DriftCorrected"]
     assert "spec.schedule" in note.message
     assert "nodeSelector" in note.message
 
@@ -121,9 +121,9 @@ def test_what_was_deleted_by_hand_is_made_again(kind):
     """And an event tells so, which it does not for a new refresh."""
     share = settled(world(refresh()))
     objects = {name: item for name, item in kept(refresh()).items() if name != kind}
-    decision = decided(world(refresh(share=share), objects=objects))
+    decision = decided(world(refresh(status=share), objects=objects))
     assert kinds(decision.create) == [kind]
-    assert [(note.reason, kind in note.message) for note in decision.notes] == [("DriftCorrected", True)]
+    assert [(note.reason, kind in note.message) for note in decision.events] == [("DriftCorrected", True)]
 
 
 def test_an_edit_of_the_spec_is_no_drift():
@@ -131,7 +131,7 @@ def test_an_edit_of_the_spec_is_no_drift():
     before = refresh()
     decision = decided(world(refresh(generation=2, schedule="0 6 * * *"), objects=kept(before)))
     assert len(decision.replace) == 1
-    assert "DriftCorrected" not in [note.reason for note in decision.notes]
+    assert "DriftCorrected" not in [note.reason for note in decision.events]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_edit_of_the_spec_is_no_drift():
 def test_a_change_of_the_slots_forgets_those_that_passed(changes, forgets):
     """So that an edit never sets off a run by itself; a change of anything else keeps a slot that is due."""
     (replacement,) = decided(world(refresh(generation=2, **changes), objects=kept(refresh()))).replace
-    assert replacement.forget_slots is forgets
+    assert replacement.reset_last_schedule_time is forgets
 
 
 def test_what_others_note_on_our_objects_stays():
@@ -173,8 +173,8 @@ def test_a_foreign_object_of_our_name_is_refused(kind):
     objects[kind] = {"kind": kind, "metadata": {"name": "phase2", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
     decision = decided(world(refresh(), objects=objects))
     assert decision.replace == ()
-    assert condition(decision.share, "Ready")[:2] == ("False", "CronJobConflict")
-    assert kind in decision.share.message
+    assert condition(decision.status, "Ready")[:2] == ("False", "CronJobConflict")
+    assert kind in decision.status.message
 
 
 def _left(earlier, kind="CronJob", **metadata):
@@ -192,9 +192,9 @@ def test_what_a_deleted_refresh_of_the_name_left_is_taken_over(kind):
     decision = decided(world(refresh(), objects=_left(refresh(), kind)))
     (replaced,) = decision.replace
     assert replaced.item["metadata"]["ownerReferences"][0]["uid"] == UID
-    assert replaced.forget_slots is (kind == "CronJob")
-    assert condition(decision.share, "Ready")[0] == "True"
-    assert (decision.corrected, [note.reason for note in decision.notes if note.warning]) == ((), [])
+    assert replaced.reset_last_schedule_time is (kind == "CronJob")
+    assert condition(decision.status, "Ready")[0] == "True"
+    assert (decision.drifted_kinds, [note.reason for note in decision.events if note.warning]) == ((), [])
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])
@@ -203,15 +203,15 @@ def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
     objects = _left(refresh()) if is_earlier else copy.deepcopy(kept(refresh()))
     objects["CronJob"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
     decision = decided(world(refresh(), objects=objects))
-    status, reason, message = condition(decision.share, "Ready")
-    assert (status, reason, decision.share.phase) == ("False", "BeingDeleted", "Blocked")
+    status, reason, message = condition(decision.status, "Ready")
+    assert (status, reason, decision.status.phase) == ("False", "BeingDeleted", "Blocked")
     assert "CronJob phase2 was deleted and is kept by example.org/hold" in message
     assert (decision.replace, decision.create) == ((), ())
     # The control: a permission works as long as it is there.
     objects["CronJob"]["metadata"] |= {"deletionTimestamp": None}
     objects["Role"] = copy.deepcopy(objects["Role"])
     objects["Role"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
-    assert condition(decided(world(refresh(), objects=objects)).share, "Ready")[0] == "True"
+    assert condition(decided(world(refresh(), objects=objects)).status, "Ready")[0] == "True"
 
 
 @pytest.mark.parametrize("metadata", [{"creationTimestamp": "2030-01-01T00:00:00Z"}, {"ownerReferences": []}])
@@ -219,7 +219,7 @@ def test_what_is_younger_or_of_nobody_is_foreign(metadata):
     """If it is younger than the refresh, it is we who are behind: it may belong to the next one."""
     decision = decided(world(refresh(), objects=_left(refresh(), **metadata)))
     assert decision.replace == ()
-    assert condition(decision.share, "Ready")[:2] == ("False", "CronJobConflict")
+    assert condition(decision.status, "Ready")[:2] == ("False", "CronJobConflict")
 
 
 def test_runs_of_a_deleted_refresh_of_the_name_end():
@@ -227,7 +227,7 @@ def test_runs_of_a_deleted_refresh_of_the_name_end():
     made = refresh().metadata.creation_timestamp
     before, after = ((made - NOW).total_seconds() / 60 + minutes for minutes in (-1, 1))
     others = (job("old-1", minutes=before), job("old-2", "Failed", minutes=before), job("next-1", minutes=after))
-    assert decided(world(refresh(), namesakes_jobs=others)).give_up == ("old-1",)
+    assert decided(world(refresh(), previous_owner_jobs=others)).delete_jobs == ("old-1",)
 
 
 def test_a_field_of_a_newer_crd_stops_nothing():
@@ -244,69 +244,69 @@ def test_a_field_of_a_newer_crd_stops_nothing():
 
 def test_a_missing_secret_is_named_and_looked_for_again():
     """Blocked, not stalled: it heals by itself."""
-    decision = decided(world(refresh(), missing=("the Secret warehouse has no key password",)))
-    assert condition(decision.share, "Ready")[:2] == ("False", "SecretNotFound")
-    assert condition(decision.share, "Stalled")[0] == "False"
-    assert decision.share.phase == "Blocked"
-    assert decision.again == SETTINGS.recheck
+    decision = decided(world(refresh(), missing_secrets=("the Secret warehouse has no key password",)))
+    assert condition(decision.status, "Ready")[:2] == ("False", "SecretNotFound")
+    assert condition(decision.status, "Stalled")[0] == "False"
+    assert decision.status.phase == "Blocked"
+    assert decision.requeue_after == SETTINGS.recheck
 
 
 def test_a_request_makes_one_job():
     """Acknowledged once the Job is seen; the same token then asks for nothing."""
     first = decided(world(refresh(token="now")))
-    assert first.start["metadata"]["name"] == token_job_name("phase2", UID, "now")
-    assert first.share.last_handled_request_at is None
-    seen = world(refresh(share=first.share, token="now"), (job(token_job_name("phase2", UID, "now"), minutes=0, token="now"),))
+    assert first.create_job["metadata"]["name"] == requested_job_name("phase2", UID, "now")
+    assert first.status.last_handled_request_at is None
+    seen = world(refresh(status=first.status, token="now"), (job(requested_job_name("phase2", UID, "now"), minutes=0, token="now"),))
     second = decided(seen)
-    assert (second.start, second.share.last_handled_request_at) == (None, "now")
-    third = decided(world(refresh(share=second.share, token="now")))
-    assert third.start is None
+    assert (second.create_job, second.status.last_handled_request_at) == (None, "now")
+    third = decided(world(refresh(status=second.status, token="now")))
+    assert third.create_job is None
 
 
 def test_a_request_whose_job_is_in_the_history_is_not_run_again():
     """Also when the acknowledgement was lost and the Job has gone since."""
-    name = token_job_name("phase2", UID, "now")
+    name = requested_job_name("phase2", UID, "now")
     share = settled(world(refresh(), (job(name, "Complete", token="now"),))).model_copy(update={"last_handled_request_at": None})
-    decision = decided(world(refresh(share=share, token="now")))
-    assert (decision.start, decision.share.last_handled_request_at) == (None, "now")
+    decision = decided(world(refresh(status=share, token="now")))
+    assert (decision.create_job, decision.status.last_handled_request_at) == (None, "now")
 
 
 def test_a_request_waits_for_the_run_under_way():
     """And says so; it starts once that has ended."""
     running = job("r1", minutes=-1)
     waiting = decided(world(refresh(token="now"), (running,)))
-    assert waiting.start is None
-    assert "the request now waits" in condition(waiting.share, "Running")[2]
-    done = decided(world(refresh(share=waiting.share, token="now"), (job("r1", "Complete"),)))
-    assert done.start is not None
+    assert waiting.create_job is None
+    assert "the request now waits" in condition(waiting.status, "Running")[2]
+    done = decided(world(refresh(status=waiting.status, token="now"), (job("r1", "Complete"),)))
+    assert done.create_job is not None
 
 
 def test_a_request_works_while_suspended():
     """Suspend is about the schedule."""
-    assert decided(world(refresh(token="now", suspend=True))).start is not None
+    assert decided(world(refresh(token="now", suspend=True))).create_job is not None
 
 
-@pytest.mark.parametrize("changes", [{"missing": ("no Secret",)}, {"objects": {}}])
+@pytest.mark.parametrize("changes", [{"missing_secrets": ("no Secret",)}, {"objects": {}}])
 def test_a_request_waits_until_the_refresh_can_run(changes):
     """Without the Secret or the CronJob the Job could only fail."""
-    assert decided(world(refresh(token="now"), **changes)).start is None
+    assert decided(world(refresh(token="now"), **changes)).create_job is None
 
 
 def test_a_deleted_refresh_is_left_to_the_garbage_collector():
     """Nothing is made for it any more."""
     seen = refresh()
     gone = seen.metadata.model_copy(update={"deletion_timestamp": NOW})
-    decision = decided(world(type(seen)(gone, seen.spec, seen.share, seen.run), objects={}))
-    assert (decision.create, decision.share) == ((), None)
+    decision = decided(world(type(seen)(gone, seen.spec, seen.status, seen.run), objects={}))
+    assert (decision.create, decision.status) == ((), None)
 
 
 def test_each_run_is_told_as_an_event_once():
     """Started and ended, with the reason."""
     first = decided(world(refresh(), (job("r1", minutes=-1),), (pod("r1", phase="Running"),)))
-    assert [note.reason for note in first.notes if note.key == "r1"] == ["RunStarted"]
-    second = decided(world(refresh(share=first.share, run=report("r1")), (job("r1", "Complete"),)))
-    assert [note.reason for note in second.notes] == ["RunSucceeded"]
-    assert decided(world(refresh(share=second.share, run=report("r1")), (job("r1", "Complete"),))).notes == ()
+    assert [note.reason for note in first.events if note.key == "r1"] == ["RunStarted"]
+    second = decided(world(refresh(status=first.status, run=report("r1")), (job("r1", "Complete"),)))
+    assert [note.reason for note in second.events] == ["RunSucceeded"]
+    assert decided(world(refresh(status=second.status, run=report("r1")), (job("r1", "Complete"),))).events == ()
 
 
 def test_an_unreadable_status_of_another_version_is_no_obstacle():
@@ -316,39 +316,39 @@ def test_an_unreadable_status_of_another_version_is_no_obstacle():
         "spec": sample_spec(),
         "status": {"phase": "Dreaming", "lastHandledRequestAt": "t", "run": {"id": 1}, "future": True},
     }
-    seen = refresh_of(raw)
-    assert (seen.share.phase, seen.share.last_handled_request_at, seen.run) == (None, "t", None)
+    seen = parse_refresh(raw)
+    assert (seen.status.phase, seen.status.last_handled_request_at, seen.run) == (None, "t", None)
 
 
 def test_jobs_that_outlived_their_cronjob_are_cleared_away_in_the_end():
     """The five newest stay; those that a CronJob still clears away are left to it."""
     jobs = tuple(job(f"r{number}", "Complete", -100 + number) for number in range(8))
     first = decided(world(refresh(), jobs))
-    assert first.give_up == ()  # nothing is deleted before it is recorded
-    assert set(decided(world(refresh(share=first.share), jobs)).give_up) == {"r0", "r1", "r2"}
+    assert first.delete_jobs == ()  # nothing is deleted before it is recorded
+    assert set(decided(world(refresh(status=first.status), jobs)).delete_jobs) == {"r0", "r1", "r2"}
 
 
 def test_a_run_under_way_is_adopted_once():
     """One that belongs to its refresh already is left alone, and one that has ended."""
     mine = job("r1", minutes=-1)
     owned = mine.model_copy(update={"metadata": mine.metadata.model_copy(update={"owner_references": (OwnerReference(uid=UID),)})})
-    assert decided(world(refresh(), (mine,))).adopt == ("r1",)
-    assert decided(world(refresh(), (owned,))).adopt == ()
-    assert decided(world(refresh(), (job("r1", "Complete"),))).adopt == ()
+    assert decided(world(refresh(), (mine,))).adopt_jobs == ("r1",)
+    assert decided(world(refresh(), (owned,))).adopt_jobs == ()
+    assert decided(world(refresh(), (job("r1", "Complete"),))).adopt_jobs == ()
 
 
 def test_new_defaults_are_followed_and_told():
     """Of a new operator, or a new image: the refresh is the same. Its own edit is not told as such, nor a suspension."""
     settled_share = settled(world(refresh()))
     newer = dataclasses.replace(SETTINGS, runner_image="refresh-runner:2")
-    decision: Any = decide(world(refresh(share=settled_share)), newer, NOW)
-    (note,) = decision.notes
-    assert (note.reason, decision.corrected) == ("DefaultsChanged", ())
+    decision: Any = decide(world(refresh(status=settled_share)), newer, NOW)
+    (note,) = decision.events
+    assert (note.reason, decision.drifted_kinds) == ("DefaultsChanged", ())
     assert "CronJob phase2 follows new defaults of the operator: spec.jobTemplate.spec.template.spec.containers[0].image" in note.message
-    edited = decided(world(refresh(share=settled_share, generation=2, title="New"), objects=kept(refresh())))
-    assert "DefaultsChanged" not in [each.reason for each in edited.notes]
-    paused = decided(world(refresh(share=settled_share), pause=Pause("everything is paused")))
-    assert "DefaultsChanged" not in [each.reason for each in paused.notes]
+    edited = decided(world(refresh(status=settled_share, generation=2, title="New"), objects=kept(refresh())))
+    assert "DefaultsChanged" not in [each.reason for each in edited.events]
+    paused = decided(world(refresh(status=settled_share), pause=Pause("everything is paused")))
+    assert "DefaultsChanged" not in [each.reason for each in paused.events]
 
 
 @pytest.mark.parametrize(

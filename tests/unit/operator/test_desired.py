@@ -8,10 +8,10 @@ import pytest
 
 from refresh_api.run_request import RunRequest
 from refresh_api.spec import RefreshSpec
-from refresh_operator.names import cronjob_name, permissions_name, token_job_name
+from refresh_operator.names import cronjob_name, rbac_name, requested_job_name
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import CaBundle, Settings
-from refresh_operator.specs.desired import cronjob, kept_objects, permissions, token_job
+from refresh_operator.specs.desired import cronjob, managed_objects, rbac, requested_job
 from refresh_operator.state.snapshot import Metadata, Refresh
 from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world
 
@@ -121,7 +121,7 @@ def test_local_disk_is_limited_without_being_asked_for():
 
 def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
     """One rule, one verb, one resource name."""
-    _, role, binding = permissions(refresh())
+    _, role, binding = rbac(refresh())
     assert role["rules"] == [
         {"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "resourceNames": ["phase2"], "verbs": ["patch"]}
     ]
@@ -139,7 +139,7 @@ def test_a_requested_job_has_two_owners():
     """The CronJob keeps its history; thanks to the refresh it outlives a CronJob that is deleted by hand."""
     seen, spec = spec_of()
     meta = Metadata.model_validate(kept(seen)["CronJob"]["metadata"])
-    made: Any = token_job(seen, spec, SETTINGS, meta, "now")["metadata"]
+    made: Any = requested_job(seen, spec, SETTINGS, meta, "now")["metadata"]
     assert [(owner["kind"], owner["controller"]) for owner in made["ownerReferences"]] == [("CronJob", True), ("DashboardRefresh", False)]
 
 
@@ -147,15 +147,15 @@ def test_a_requested_job_has_two_owners():
 def test_names_leave_room_for_what_kubernetes_appends(length):
     """A Job's pod is named after it with "-0" for its host, in 63 characters."""
     name = "a" * length
-    assert len(token_job_name(name, UID, "token")) + len("-0") <= 63
+    assert len(requested_job_name(name, UID, "token")) + len("-0") <= 63
     assert len(cronjob_name(name)) <= 50
-    assert permissions_name(name).startswith(cronjob_name(name))
+    assert rbac_name(name).startswith(cronjob_name(name))
 
 
 def test_long_names_that_begin_alike_stay_apart():
     """The hash tells them apart; the token's tells requests apart, and resources of the same name."""
     assert cronjob_name("a" * 51) != cronjob_name("a" * 52)
-    assert len({token_job_name("a", UID, "1"), token_job_name("a", UID, "2"), token_job_name("a", "other", "1")}) == 3
+    assert len({requested_job_name("a", UID, "1"), requested_job_name("a", UID, "2"), requested_job_name("a", "other", "1")}) == 3
 
 
 def test_settings_of_the_chart_reach_the_pod():
@@ -171,10 +171,10 @@ def test_settings_of_the_chart_reach_the_pod():
 
 def test_the_same_spec_gives_the_same_objects():
     """Byte for byte, or the operator would never come to rest."""
-    one, other = (json.dumps(kept_objects(*spec_of(), SETTINGS, suspended=False)) for _ in range(2))
+    one, other = (json.dumps(managed_objects(*spec_of(), SETTINGS, suspended=False)) for _ in range(2))
     assert one == other
     assert decide(world(refresh()), SETTINGS, NOW).replace == ()
-    assert decide(world(refresh()), SETTINGS, NOW).again <= timedelta(hours=1)
+    assert decide(world(refresh()), SETTINGS, NOW).requeue_after <= timedelta(hours=1)
     assert sample_spec()["schedule"] in one
 
 
@@ -202,7 +202,7 @@ def test_a_pod_template_adds_and_takes_nothing_away():
     assert added["securityContext"] == plain["securityContext"]
     for key in ("args", "securityContext", "volumeMounts", "resources"):
         assert added["containers"][0][key] == plain["containers"][0][key]
-    kept_cronjob: Any = kept_objects(*spec_of(podTemplate=TEMPLATE), SETTINGS, suspended=False)[-1]
+    kept_cronjob: Any = managed_objects(*spec_of(podTemplate=TEMPLATE), SETTINGS, suspended=False)[-1]
     metadata = kept_cronjob["spec"]["jobTemplate"]["spec"]["template"]["metadata"]
     assert metadata["labels"]["team"] == "bi"
     assert metadata["labels"]["dashboards.sigeti.io/refresh"] == "phase2"

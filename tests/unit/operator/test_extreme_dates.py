@@ -23,8 +23,8 @@ def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
     assert condition(share, "Suspended")[:2] == ("True", "SuspendedUntil")
     assert (share.next_run, share.next_runs) == (None, [])
     again = decided(world(refresh(share, suspendUntil=until, timeZone=zone)))
-    assert again.share is None
-    assert timedelta(0) < again.again <= timedelta(hours=1)
+    assert again.status is None
+    assert timedelta(0) < again.requeue_after <= timedelta(hours=1)
     assert OperatorStatus.model_validate_json(share.model_dump_json(by_alias=True, exclude_none=True)) == share
 
 

@@ -4,14 +4,14 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresh_api.status import OperatorStatus
 from refresh_operator.names import Ref
-from refresh_operator.observability.metrics import text_of
-from refresh_operator.observability.work_metrics import Meters
+from refresh_operator.observability.metrics import render
+from refresh_operator.observability.work_metrics import OperatorMetrics
 from support.worlds import NOW, at, job, refresh, report, settled, world
 
 
 def figures(*seen):
     """Name and labels beside the refresh's own, and the value."""
-    families = text_string_to_metric_families(text_of(seen, NOW))
+    families = text_string_to_metric_families(render(seen, NOW))
     return {
         (sample.name.removeprefix("dashboardrefresh_"), sample.labels.get("step", "")): sample.value
         for family in families
@@ -43,18 +43,18 @@ def test_what_never_was_has_no_figure():
 
 def test_an_operator_that_waits_says_so():
     """So that a missing one can be told from one that stands by."""
-    assert "dashboardrefresh_operator_works 1.0" in text_of([], NOW)
-    assert "dashboardrefresh_operator_works 0.0" in text_of([], NOW, works=False)
+    assert "dashboardrefresh_operator_works 1.0" in render([], NOW)
+    assert "dashboardrefresh_operator_works 0.0" in render([], NOW, works=False)
 
 
 def test_what_was_put_right_is_counted_by_kind_until_its_refresh_is_gone():
     """And each look with its duration."""
-    meters, ref = Meters(), Ref("n", "r")
-    with meters.look():
-        meters.corrected(ref, "CronJob")
-    meters.corrected(ref, "CronJob")
+    meters, ref = OperatorMetrics(), Ref("n", "r")
+    with meters.time_reconcile():
+        meters.count_drift(ref, "CronJob")
+    meters.count_drift(ref, "CronJob")
     counted = 'dashboardrefresh_drift_corrections_total{kind="CronJob",namespace="n",refresh="r"} 2.0'
-    assert counted in text_of([], NOW, meters=meters)
-    assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in text_of([], NOW, meters=meters)
+    assert counted in render([], NOW, meters=meters)
+    assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in render([], NOW, meters=meters)
     meters.forget(ref)
-    assert counted not in text_of([], NOW, meters=meters)
+    assert counted not in render([], NOW, meters=meters)

@@ -37,10 +37,10 @@ def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
     """Nothing else has to happen: the operator wakes up for it."""
     fresh = settled(world(refresh(loaded(-230), freshness=OBJECTIVE)))
     waiting = decided(world(refresh(fresh, freshness=OBJECTIVE)))
-    assert waiting.again <= timedelta(minutes=10, seconds=1)
+    assert waiting.requeue_after <= timedelta(minutes=10, seconds=1)
     later = decided(world(refresh(fresh, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
-    assert "DataStale" in [note.reason for note in later.notes]
-    assert decided(world(refresh(later.share, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).notes == ()
+    assert "DataStale" in [note.reason for note in later.events]
+    assert decided(world(refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).events == ()
 
 
 @pytest.mark.parametrize(

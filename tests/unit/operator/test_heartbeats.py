@@ -12,13 +12,13 @@ def test_silence_grows_until_the_next_sign_of_life():
     """Whatever the runner's own clock says: here it is a day behind."""
     heartbeats = Heartbeats()
     old, new = (refresh(run=report("r1", heartbeatTime=at(minutes - 24 * 60))) for minutes in (0, 1))
-    seen = [heartbeats.silence(old, NOW), heartbeats.silence(old, NOW + 2 * MINUTE), heartbeats.silence(new, NOW + 3 * MINUTE)]
+    seen = [heartbeats.age(old, NOW), heartbeats.age(old, NOW + 2 * MINUTE), heartbeats.age(new, NOW + 3 * MINUTE)]
     assert seen == [timedelta(0), 2 * MINUTE, timedelta(0)]
 
 
 def test_an_outage_of_the_api_server_is_no_silence():
     """Nobody could show a sign of life in it."""
     heartbeats = Heartbeats()
-    heartbeats.silence(refresh(run=report("r1")), NOW)
+    heartbeats.age(refresh(run=report("r1")), NOW)
     heartbeats.forget()
-    assert heartbeats.silence(refresh(run=report("r1")), NOW + 10 * MINUTE) == timedelta(0)
+    assert heartbeats.age(refresh(run=report("r1")), NOW + 10 * MINUTE) == timedelta(0)

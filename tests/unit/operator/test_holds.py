@@ -6,7 +6,7 @@ import pytest
 
 from refresh_api.names import RESET_AT
 from refresh_api.status import Phase
-from refresh_operator.kube.pause import pause_of
+from refresh_operator.kube.pause import parse_pause
 from refresh_operator.kube.resources import CONFIGMAPS
 from refresh_operator.settings import PauseRef
 from refresh_operator.state.snapshot import Pause
@@ -27,14 +27,14 @@ def test_suspended_until_a_moment_and_then_no_longer():
     seen = refresh(suspendUntil=at(60), schedule="*/10 * * * *")
     first = decided(world(seen))
     assert suspended(first) is True
-    assert condition(first.share, "Suspended")[:2] == ("True", "SuspendedUntil")
-    assert condition(first.share, "Ready")[:2] == ("True", "Suspended")
-    assert (first.share.phase, first.share.suspended_until, first.share.next_run) == (Phase.SUSPENDED, NOW + HOUR, NOW + HOUR * 7 / 6)
-    assert first.again <= HOUR + timedelta(seconds=1)
-    over = decided(world(refresh(share=first.share, suspendUntil=at(60), schedule="*/10 * * * *")), NOW + HOUR)
+    assert condition(first.status, "Suspended")[:2] == ("True", "SuspendedUntil")
+    assert condition(first.status, "Ready")[:2] == ("True", "Suspended")
+    assert (first.status.phase, first.status.suspended_until, first.status.next_run) == (Phase.SUSPENDED, NOW + HOUR, NOW + HOUR * 7 / 6)
+    assert first.requeue_after <= HOUR + timedelta(seconds=1)
+    over = decided(world(refresh(status=first.status, suspendUntil=at(60), schedule="*/10 * * * *")), NOW + HOUR)
     assert suspended(over) is None  # the CronJob of this world was never suspended
-    assert condition(over.share, "Suspended")[:2] == ("False", "NotSuspended")
-    assert (over.share.suspended_since, over.share.suspended_until, over.share.phase) == (None, None, Phase.SCHEDULED)
+    assert condition(over.status, "Suspended")[:2] == ("False", "NotSuspended")
+    assert (over.status.suspended_since, over.status.suspended_until, over.status.phase) == (None, None, Phase.SCHEDULED)
 
 
 def test_two_reasons_end_with_the_later_one():
@@ -55,11 +55,11 @@ def test_scheduled_runs_end_after_so_many_failures_in_a_row():
     assert suspended(decided(world(refresh(**limit), failed(2)))) is None
     decision = decided(world(refresh(**limit), failed(3)))
     assert suspended(decision) is True
-    assert condition(decision.share, "Suspended")[:2] == ("True", "TooManyFailures")
-    assert decision.share.message.startswith("no scheduled runs, since 3 in a row failed (spec.suspendAfterFailures: 3)")
-    assert [note.reason for note in decision.notes].count("TooManyFailures") == 1
-    again = decided(world(refresh(share=decision.share, **limit), failed(3)))
-    assert "TooManyFailures" not in [note.reason for note in again.notes]
+    assert condition(decision.status, "Suspended")[:2] == ("True", "TooManyFailures")
+    assert decision.status.message.startswith("no scheduled runs, since 3 in a row failed (spec.suspendAfterFailures: 3)")
+    assert [note.reason for note in decision.events].count("TooManyFailures") == 1
+    again = decided(world(refresh(status=decision.status, **limit), failed(3)))
+    assert "TooManyFailures" not in [note.reason for note in again.events]
 
 
 @pytest.mark.parametrize("others", [failed(5, token="t"), failed(5, by_kubectl=True)], ids=["requested", "by kubectl"])
@@ -76,7 +76,7 @@ def test_a_success_by_hand_lets_scheduled_runs_go_on():
         by_hand = job("ok", "Complete", -5, token="t")
         if mode:
             by_hand.metadata.annotations["dashboards.sigeti.io/runMode"] = mode
-        after = settled(world(refresh(share=held, run=report("ok"), suspendAfterFailures=3), (*failed(3), by_hand)))
+        after = settled(world(refresh(status=held, run=report("ok"), suspendAfterFailures=3), (*failed(3), by_hand)))
         assert condition(after, "Suspended")[1] == reason
 
 
@@ -84,20 +84,20 @@ def test_the_annotation_begins_the_count_anew():
     """Once for each value; what failed stays counted where alerts look."""
     held = settled(world(refresh(suspendAfterFailures=3), failed(3)))
     annotated: Json = {"annotations": {RESET_AT: "1"}}
-    after = settled(world(refresh(share=held, suspendAfterFailures=3, **annotated), failed(3)))
+    after = settled(world(refresh(status=held, suspendAfterFailures=3, **annotated), failed(3)))
     assert (condition(after, "Suspended")[1], after.scheduled_failures, after.consecutive_failures) == ("NotSuspended", 0, 3)
     assert after.last_handled_reset_at == "1"
     later = (*failed(3), job("r9", "Failed", -20))
-    assert settled(world(refresh(share=after, suspendAfterFailures=3, **annotated), later)).scheduled_failures == 1
+    assert settled(world(refresh(status=after, suspendAfterFailures=3, **annotated), later)).scheduled_failures == 1
 
 
 def test_while_everything_is_paused_requests_wait():
     """Said in the message, with the request; afterwards the run starts."""
     paused = decided(world(refresh(token="one"), pause=EVERYTHING))
-    assert (paused.start, suspended(paused)) == (None, True)
-    assert paused.share.message == f"{EVERYTHING.message}; the request one waits for its end"
-    assert paused.share.last_handled_request_at is None
-    assert decided(world(refresh(share=paused.share, token="one"))).start is not None
+    assert (paused.create_job, suspended(paused)) == (None, True)
+    assert paused.status.message == f"{EVERYTHING.message}; the request one waits for its end"
+    assert paused.status.last_handled_request_at is None
+    assert decided(world(refresh(status=paused.status, token="one"))).create_job is not None
 
 
 def test_a_run_under_way_says_that_everything_is_paused():
@@ -110,7 +110,7 @@ def test_a_run_under_way_says_that_everything_is_paused():
 def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
     """Its CronJob is not touched either."""
     held = settled(world(refresh(suspend=True)))
-    after = settled(world(refresh(share=held, schedule="0 0 30 2 *")))
+    after = settled(world(refresh(status=held, schedule="0 0 30 2 *")))
     assert condition(after, "Suspended")[:2] == ("True", "Suspended")
 
 
@@ -125,6 +125,6 @@ def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
 )
 def test_what_the_switch_says(content, says, until):
     """Who made it may leave out everything; what can't be read holds until it is gone."""
-    found = pause_of({"kind": CONFIGMAPS.name, "data": content}, PauseRef("n", "p"))
+    found = parse_pause({"kind": CONFIGMAPS.name, "data": content}, PauseRef("n", "p"))
     assert says in found.message
     assert found.until == until

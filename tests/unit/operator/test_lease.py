@@ -5,21 +5,21 @@ from datetime import timedelta
 import pytest
 
 from refresh_operator.errors import SettingsError
-from refresh_operator.kube.leader_election import DURATION, Claim, claim_of
+from refresh_operator.kube.leader_election import DURATION, LeaseAction, next_action
 from refresh_operator.settings import LeaseRef, settings_from
 
 
 @pytest.mark.parametrize(
     ("holder", "was_mine", "unchanged", "claim"),
     [
-        ("", False, 0, Claim.TAKE),
-        ("other", False, 9.9, Claim.WAIT),
-        ("other", False, 10, Claim.TAKE),
-        ("me", False, 0, Claim.TAKE),
-        ("me", True, 60, Claim.TAKE),
-        ("other", True, 0, Claim.LOST),
-        ("other", True, 60, Claim.LOST),
-        ("", True, 60, Claim.LOST),
+        ("", False, 0, LeaseAction.ACQUIRE),
+        ("other", False, 9.9, LeaseAction.WAIT),
+        ("other", False, 10, LeaseAction.ACQUIRE),
+        ("me", False, 0, LeaseAction.ACQUIRE),
+        ("me", True, 60, LeaseAction.ACQUIRE),
+        ("other", True, 0, LeaseAction.LOST),
+        ("other", True, 60, LeaseAction.LOST),
+        ("", True, 60, LeaseAction.LOST),
     ],
     ids=[
         "given back",
@@ -34,7 +34,7 @@ from refresh_operator.settings import LeaseRef, settings_from
 )
 def test_what_follows_from_a_look_at_the_lease(holder, was_mine, unchanged, claim):
     """One that has lost it never takes it again: it begins anew, and waits."""
-    assert claim_of(holder, "me", was_mine=was_mine, unchanged=timedelta(seconds=unchanged), duration=DURATION) is claim
+    assert next_action(holder, "me", was_leader=was_mine, unchanged=timedelta(seconds=unchanged), duration=DURATION) is claim
 
 
 def test_the_lease_comes_from_the_environment():

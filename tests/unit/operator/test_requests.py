@@ -6,10 +6,10 @@ import pytest
 
 from refresh_api.names import CANCEL, RUN_MODE, RUN_VARS, TOKEN_ANNOTATION
 from refresh_api.status import OperatorStatus
-from refresh_operator.names import token_job_name
+from refresh_operator.names import requested_job_name
 from support.worlds import UID, at, decided, job, pod, refresh, settled, world
 
-JOB = token_job_name("phase2", UID, "one")
+JOB = requested_job_name("phase2", UID, "one")
 
 
 def share(**fields) -> OperatorStatus:
@@ -23,7 +23,7 @@ def active(name: str) -> dict:
 @pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback", "select=tag:a mart_b"])
 def test_a_mode_reaches_the_run(mode):
     """In the run request of its pod, and as an annotation of its Job, from where the history takes it."""
-    start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).start
+    start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).create_job
     environment = start["spec"]["template"]["spec"]["containers"][0]["env"]
     run_request = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST"))
     assert run_request["mode"] == mode
@@ -44,13 +44,13 @@ def test_a_wrong_mode_is_refused_in_words_and_starts_nothing(mode, says):
     """Acknowledged, so that it is not tried again; the words are in the status, the message and an event."""
     seen = world(refresh(share(), token="one", annotations={RUN_MODE: mode}))
     decision = decided(seen)
-    assert decision.start is None
-    assert decision.share.last_handled_request_at == "one"
-    assert says in decision.share.request_problem
-    assert says in decision.share.message
-    assert [note.reason for note in decision.notes if note.warning] == ["RequestRefused"]
-    again = decided(world(refresh(decision.share, token="one", annotations={RUN_MODE: mode})))
-    assert (again.start, again.notes) == (None, ())
+    assert decision.create_job is None
+    assert decision.status.last_handled_request_at == "one"
+    assert says in decision.status.request_problem
+    assert says in decision.status.message
+    assert [note.reason for note in decision.events if note.warning] == ["RequestRefused"]
+    again = decided(world(refresh(decision.status, token="one", annotations={RUN_MODE: mode})))
+    assert (again.create_job, again.events) == (None, ())
 
 
 def test_the_next_good_request_clears_the_refusal():
@@ -69,12 +69,12 @@ def test_a_run_is_cancelled(wanted):
         (pod(JOB, phase="Running"),),
     )
     decision = decided(seen)
-    run = decision.share.last_run
+    run = decision.status.last_run
     assert (run.outcome, run.reason) == ("Failed", "Cancelled")
-    assert (decision.give_up, decision.tell, decision.share.consecutive_failures) == ((JOB,), (), 0)
-    assert decision.share.last_handled_cancel == wanted
-    assert decision.share.active == []
-    assert decision.notes[0].reason == "RunCancelled"
+    assert (decision.delete_jobs, decision.notifications, decision.status.consecutive_failures) == ((JOB,), (), 0)
+    assert decision.status.last_handled_cancel == wanted
+    assert decision.status.active == []
+    assert decision.events[0].reason == "RunCancelled"
 
 
 def test_other_runs_go_on():
@@ -82,12 +82,12 @@ def test_other_runs_go_on():
     jobs = (job("phase2-29541200"), job(JOB, token="one"))
     pods = tuple(pod(each.metadata.name, phase="Running") for each in jobs)
     first = decided(world(refresh(share(), annotations={CANCEL: JOB}), jobs, pods))
-    assert first.give_up == (JOB,)
+    assert first.delete_jobs == (JOB,)
     other = decided(world(refresh(share(), annotations={CANCEL: "typo"}), jobs, pods))
-    assert other.give_up == ()
-    assert "NothingToCancel" in [note.reason for note in other.notes]
-    again = decided(world(refresh(other.share, annotations={CANCEL: "typo"}), jobs, pods))
-    assert again.notes == ()
+    assert other.delete_jobs == ()
+    assert "NothingToCancel" in [note.reason for note in other.events]
+    again = decided(world(refresh(other.status, annotations={CANCEL: "typo"}), jobs, pods))
+    assert again.events == ()
 
 
 def test_a_request_that_still_waits_is_taken_back():
@@ -96,12 +96,12 @@ def test_a_request_that_still_waits_is_taken_back():
         refresh(share(active=[active("busy")]), token="one", annotations={CANCEL: "one"}), (job("busy"),), (pod("busy", phase="Running"),)
     )
     decision = decided(busy)
-    assert (decision.start, decision.give_up) == (None, ())
-    assert decision.share.last_handled_request_at == "one"
-    assert "taken back" in decision.share.request_problem
-    assert "NothingToCancel" not in [note.reason for note in decision.notes]
-    later = decided(world(refresh(decision.share, token="one", annotations={CANCEL: "one"}), (job("busy", "Complete"),)))
-    assert later.start is None
+    assert (decision.create_job, decision.delete_jobs) == (None, ())
+    assert decision.status.last_handled_request_at == "one"
+    assert "taken back" in decision.status.request_problem
+    assert "NothingToCancel" not in [note.reason for note in decision.events]
+    later = decided(world(refresh(decision.status, token="one", annotations={CANCEL: "one"}), (job("busy", "Complete"),)))
+    assert later.create_job is None
 
 
 def test_the_history_keeps_mode_generation_and_image():
@@ -124,7 +124,7 @@ def test_the_history_keeps_mode_generation_and_image():
 
 def test_variables_of_a_request_reach_the_run():
     """In its run request, and on its Job, where the history finds them."""
-    start = decided(world(refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))).start
+    start = decided(world(refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))).create_job
     container = start["spec"]["template"]["spec"]["containers"][0]
     run_request = json.loads(next(each["value"] for each in container["env"] if each["name"] == "REFRESH_RUN_REQUEST"))
     assert run_request["vars"] == {"as_of": "2026-01-31", "zone": 5}
@@ -137,6 +137,6 @@ def test_variables_of_a_request_reach_the_run():
 def test_variables_that_can_not_be_start_nothing(variables, says):
     """The status says why, and the request is answered by that."""
     after = decided(world(refresh(share(), token="one", annotations={RUN_VARS: variables})))
-    assert after.start is None
-    assert after.share.last_handled_request_at == "one"
-    assert says in after.share.request_problem
+    assert after.create_job is None
+    assert after.status.last_handled_request_at == "one"
+    assert says in after.status.request_problem

@@ -70,8 +70,8 @@ def test_a_run_is_recorded_once():
     """Seen again, it changes nothing."""
     seen = (job("r1", "Failed"),)
     first = settled(world(refresh(), seen))
-    again = decided(world(refresh(share=first), seen), NOW + timedelta(minutes=1))
-    assert again.share is None
+    again = decided(world(refresh(status=first), seen), NOW + timedelta(minutes=1))
+    assert again.status is None
     assert first.consecutive_failures == 1
 
 
@@ -87,7 +87,7 @@ def test_failures_are_counted_until_a_success():
     jobs = tuple(job(f"r{n}", "Failed", -60 + n) for n in range(3))
     share = settled(world(refresh(), jobs))
     assert (share.consecutive_failures, share.last_success_time) == (3, None)
-    share = settled(world(refresh(share=share, run=report("ok", outcome="Warned")), (*jobs, job("ok", "Complete", -10))))
+    share = settled(world(refresh(status=share, run=report("ok", outcome="Warned")), (*jobs, job("ok", "Complete", -10))))
     assert share.consecutive_failures == 0
     assert share.last_success_time is not None
 
@@ -96,7 +96,7 @@ def test_a_skipped_run_leaves_the_last_answer_alone():
     """It is the last run, and neither a success nor a failure."""
     share = settled(world(refresh(), (job("r1", "Failed", -30),)))
     skipped = pod("r2", phase="Succeeded", terminated={"exitCode": 0, "message": words(id="r2", outcome="Skipped", reason="LockHeld")})
-    after = settled(world(refresh(share=share), (job("r1", "Failed", -30), job("r2", "Complete")), (skipped,)))
+    after = settled(world(refresh(status=share), (job("r1", "Failed", -30), job("r2", "Complete")), (skipped,)))
     assert (after.last_run.outcome, after.last_run.reason) == ("Skipped", "LockHeld")
     assert after.consecutive_failures == 1
     assert condition(after, "LastRunSucceeded")[:2] == ("False", "RunnerLost")
@@ -108,7 +108,7 @@ def test_the_last_answer_survives_a_history_of_skipped_runs():
     for number in range(12):
         name = f"s{number}"
         ended = pod(name, phase="Succeeded", terminated={"exitCode": 0, "message": words(id=name, outcome="Skipped", reason="LockHeld")})
-        share = settled(world(refresh(share=share), (job(name, "Complete", -100 + number),), (ended,)))
+        share = settled(world(refresh(status=share), (job(name, "Complete", -100 + number),), (ended,)))
     assert all(run.outcome == "Skipped" for run in share.history)
     assert condition(share, "LastRunSucceeded")[:2] == ("True", "Succeeded")
 
@@ -116,7 +116,7 @@ def test_the_last_answer_survives_a_history_of_skipped_runs():
 def test_the_last_answer_stays_while_the_next_run_is_under_way():
     """Sticky: Running is a condition of its own."""
     share = settled(world(refresh(run=report("r1")), (job("r1", "Complete", -30),)))
-    during = settled(world(refresh(share=share), (job("r1", "Complete", -30), job("r2", minutes=-1)), (pod("r2", phase="Running"),)))
+    during = settled(world(refresh(status=share), (job("r1", "Complete", -30), job("r2", minutes=-1)), (pod("r2", phase="Running"),)))
     assert condition(during, "LastRunSucceeded")[:2] == ("True", "Succeeded")
     assert condition(during, "Running")[:2] == ("True", "Running")
     assert during.phase == "Running"
@@ -127,20 +127,20 @@ def test_the_history_is_bounded_and_forgets_no_job_twice():
     jobs = tuple(job(f"r{n}", "Complete", -300 + 10 * n) for n in range(12))
     share = settled(world(refresh(), jobs))
     assert [run.id for run in share.history] == [f"r{n}" for n in range(11, 1, -1)]
-    assert decided(world(refresh(share=share), jobs)).share is None
+    assert decided(world(refresh(status=share), jobs)).status is None
 
 
 def test_a_run_whose_job_vanished_was_deleted():
     """It was under way when last looked, and left no report."""
     share = settled(world(refresh(), (job("r1", minutes=-1),), (pod("r1", phase="Running"),)))
-    after = settled(world(refresh(share=share)))
+    after = settled(world(refresh(status=share)))
     assert (after.history[0].reason, after.active) == ("JobDeleted", [])
 
 
 def test_a_run_that_reported_before_its_job_vanished_counts_as_reported():
     """The report is better evidence than the deletion."""
     share = settled(world(refresh(), (job("r1", minutes=-10),), (pod("r1", phase="Running"),)))
-    after = settled(world(refresh(share=share, run=report("r1"))))
+    after = settled(world(refresh(status=share, run=report("r1"))))
     assert (after.history[0].outcome, after.history[0].marts) == ("Succeeded", "4/4")
 
 
@@ -148,7 +148,7 @@ def test_no_end_is_invented_for_a_run_whose_job_may_have_been_cleared_away():
     """The operator was down for long: five newer Jobs have ended, so the CronJob has removed the old one."""
     share = settled(world(refresh(), (job("r1", minutes=-100),), (pod("r1", minutes=-100, phase="Running"),)))
     newer = tuple(job(f"n{n}", "Complete", -50 + n) for n in range(5))
-    after = settled(world(refresh(share=share), newer))
+    after = settled(world(refresh(status=share), newer))
     assert "r1" not in [run.id for run in after.history]
     assert after.active == []
 
@@ -157,12 +157,12 @@ def test_a_pod_that_does_not_start_is_given_up_in_time():
     """Recorded first, then deleted; the reason is the pod's."""
     bad = pod("r1", minutes=-6, waiting={"reason": "ImagePullBackOff", "message": "no such image"})
     decision = decided(world(refresh(startTimeout="5m"), (job("r1", minutes=-6),), (bad,)))
-    assert decision.give_up == ("r1",)
-    run = decision.share.history[0]
+    assert decision.delete_jobs == ("r1",)
+    run = decision.status.history[0]
     assert (run.outcome, run.reason) == ("Failed", "ImagePullFailed")
     assert "no such image" in run.message
-    again = decided(world(refresh(share=decision.share, startTimeout="5m"), (job("r1", minutes=-6),), (bad,)))
-    assert (again.give_up, again.share) == (("r1",), None)
+    again = decided(world(refresh(status=decision.status, startTimeout="5m"), (job("r1", minutes=-6),), (bad,)))
+    assert (again.delete_jobs, again.status) == (("r1",), None)
 
 
 @pytest.mark.parametrize(
@@ -180,16 +180,16 @@ def test_a_pod_that_does_not_start_is_given_up_in_time():
 def test_each_way_of_not_starting_has_its_reason(pods, reason):
     """So that people know where to look."""
     decision = decided(world(refresh(startTimeout="5m"), (job("r1", minutes=-6),), pods))
-    assert decision.share.history[0].reason == reason
+    assert decision.status.history[0].reason == reason
 
 
 def test_a_pod_within_its_start_timeout_is_waited_for():
     """The look is planned for the moment when it is over, and the status says what it waits for."""
     bad = pod("r1", minutes=-1, waiting={"reason": "ErrImagePull", "message": "no such image"})
     decision = decided(world(refresh(startTimeout="5m", schedule="0 0 1 1 *"), (job("r1", minutes=-1),), (bad,)))
-    assert decision.give_up == ()
-    assert decision.again == timedelta(minutes=4, seconds=1)
-    assert condition(decision.share, "Running")[1:] == (
+    assert decision.delete_jobs == ()
+    assert decision.requeue_after == timedelta(minutes=4, seconds=1)
+    assert condition(decision.status, "Running")[1:] == (
         "Starting",
         "run r1: its pod has not started: ErrImagePull: no such image",
     )
@@ -199,17 +199,17 @@ def test_a_pod_within_its_start_timeout_is_waited_for():
 def test_a_pod_that_has_not_started_at_once_is_no_news(pods):
     """Every run begins so. Ten seconds later it is told; what is known against it at once."""
     decision = decided(world(refresh(schedule="0 0 1 1 *"), (job("r1", minutes=-0.1),), pods))
-    assert condition(decision.share, "Running")[1:] == ("Starting", "run r1: its pod is starting")
-    assert decision.again == timedelta(seconds=5)
+    assert condition(decision.status, "Running")[1:] == ("Starting", "run r1: its pod is starting")
+    assert decision.requeue_after == timedelta(seconds=5)
     late = decided(world(refresh(schedule="0 0 1 1 *"), (job("r1", minutes=-0.2),), ()))
-    assert "no pod was made" in condition(late.share, "Running")[2]
+    assert "no pod was made" in condition(late.status, "Running")[2]
     bad = pod("r1", minutes=-0.1, waiting={"reason": "ErrImagePull", "message": "no such image"})
-    assert "no such image" in condition(decided(world(refresh(), (job("r1", minutes=-0.1),), (bad,))).share, "Running")[2]
+    assert "no such image" in condition(decided(world(refresh(), (job("r1", minutes=-0.1),), (bad,))).status, "Running")[2]
 
 
 def test_a_running_pod_is_never_given_up():
     """However long it runs: deadlines are for that."""
-    assert decided(world(refresh(), (job("r1", minutes=-600),), (pod("r1", minutes=-600, phase="Running"),))).give_up == ()
+    assert decided(world(refresh(), (job("r1", minutes=-600),), (pod("r1", minutes=-600, phase="Running"),))).delete_jobs == ()
 
 
 def test_attempts_show_on_the_running_run():
@@ -240,13 +240,13 @@ def test_attempts_show_on_the_running_run():
 )
 def test_people_are_told_by_the_operator_only_where_the_runner_could_not(seen, told):
     """A failed run without a report; not of others, not without channels, not days later."""
-    assert len(decided(seen).tell) == told
+    assert len(decided(seen).notifications) == told
 
 
 def test_last_words_tell_that_people_were_told():
     """The runner sent the messages and died before its status arrived."""
     ended = pod("r1", phase="Failed", terminated={"exitCode": 1, "message": words(outcome="Failed", reason="LayerFailed", notified=True)})
-    assert decided(world(refresh(), (job("r1", "Failed"),), (ended,))).tell == ()
+    assert decided(world(refresh(), (job("r1", "Failed"),), (ended,))).notifications == ()
 
 
 def test_a_failed_run_is_explained_in_one_line():
@@ -286,14 +286,16 @@ def test_clocks_apart_give_no_negative_duration():
 
 def test_an_empty_share_is_the_start():
     """Nothing is known of a new refresh."""
-    share = settled(world(refresh(share=OperatorStatus())))
+    share = settled(world(refresh(status=OperatorStatus())))
     assert condition(share, "LastRunSucceeded")[:2] == ("Unknown", "NoRunYet")
     assert (share.history, share.last_run, share.consecutive_failures) == ([], None, 0)
 
 
 def silent(minutes: float, pod_name: str = "r1-0-10", phase: str = "Running"):
     told = report("r1", phase=phase, outcome=None, reason=None, completionTime=None, pod=pod_name, step="3/6 marts")
-    seen = world(refresh(run=told, notifications=NOTIFIED), (job("r1"),), (pod("r1", phase="Running"),), silence=timedelta(minutes=minutes))
+    seen = world(
+        refresh(run=told, notifications=NOTIFIED), (job("r1"),), (pod("r1", phase="Running"),), heartbeat_age=timedelta(minutes=minutes)
+    )
     return decided(seen)
 
 
@@ -303,10 +305,10 @@ NOTIFIED = [{"email": {"to": ["a@b.c"], "smtpSecretRef": {"name": "smtp"}}}]
 def test_a_runner_that_shows_no_sign_of_life_is_lost():
     """Though its pod claims to run: recorded with the step, its Job is deleted, people are told."""
     decision = silent(3)
-    (run,) = decision.share.history
+    (run,) = decision.status.history
     assert (run.outcome, run.reason) == ("Failed", "RunnerLost")
     assert "3/6 marts" in run.message
-    assert (decision.give_up, [each.run.id for each in decision.tell]) == (("r1",), ["r1"])
+    assert (decision.delete_jobs, [each.run.id for each in decision.notifications]) == (("r1",), ["r1"])
 
 
 @pytest.mark.parametrize(
@@ -316,9 +318,9 @@ def test_a_runner_that_shows_no_sign_of_life_is_lost():
 )
 def test_a_runner_that_owes_no_sign_of_life_is_left_alone(alive):
     """Silence counts only where a runner said that it runs."""
-    assert (silent(**alive).give_up, silent(**alive).share.history) == ((), [])
+    assert (silent(**alive).delete_jobs, silent(**alive).status.history) == ((), [])
 
 
 def test_silence_is_waited_for():
     """Nothing else would tell."""
-    assert silent(2.5).again == timedelta(seconds=31)
+    assert silent(2.5).requeue_after == timedelta(seconds=31)

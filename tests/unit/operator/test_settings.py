@@ -8,7 +8,7 @@ import pytest
 
 from refresh_operator.errors import SettingsError
 from refresh_operator.names import Ref
-from refresh_operator.observability.logs import JsonLines, about
+from refresh_operator.observability.logs import JsonFormatter, log_context
 from refresh_operator.settings import settings_from
 
 GOOD = {"WATCH_NAMESPACES": "a, b", "RUNNER_IMAGE": "runner:1"}
@@ -45,9 +45,9 @@ def test_a_wrong_setting_is_named(environment, names):
 def test_each_line_names_its_refresh():
     """JSON, with the error where there is one."""
     record = logging.LogRecord("x", logging.WARNING, "f", 1, "it %s", ("broke",), None)
-    with about(Ref("n", "a")):
-        line = json.loads(JsonLines().format(record))
+    with log_context(Ref("n", "a")):
+        line = json.loads(JsonFormatter().format(record))
     assert (line["level"], line["message"], line["namespace"], line["refresh"]) == ("warning", "it broke", "n", "a")
-    assert "refresh" not in json.loads(JsonLines().format(record))
+    assert "refresh" not in json.loads(JsonFormatter().format(record))
     record.run = "a-29000000"
-    assert json.loads(JsonLines().format(record))["run"] == "a-29000000"
+    assert json.loads(JsonFormatter().format(record))["run"] == "a-29000000"

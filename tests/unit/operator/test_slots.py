@@ -20,26 +20,26 @@ def scheduled(slot: datetime, end: str | None = "Complete"):
 
 def missed(seen, now: datetime = NOW):
     """The slots that are recorded as missed, by their events."""
-    return [(note.key, note.message.rpartition(": ")[2]) for note in decided(seen, now).notes if note.reason == "RunMissed"]
+    return [(note.key, note.message.rpartition(": ")[2]) for note in decided(seen, now).events if note.reason == "RunMissed"]
 
 
 def test_a_slot_without_a_run_is_missed_once_its_deadline_is_over():
     """Counted with its time and reason, told once, and not before a run could still start."""
     seen = world(refresh(share(at(-30)), **HOURLY))
     early = decided(seen, NOW + timedelta(minutes=5))
-    assert (early.share.missed_runs, early.again) == (0, timedelta(seconds=11))
+    assert (early.status.missed_runs, early.requeue_after) == (0, timedelta(seconds=11))
     late = decided(seen, NOW + timedelta(minutes=6))
-    assert (late.share.missed_runs, late.share.last_missed_reason) == (1, "ControllerDown")
-    assert late.share.last_missed_time == NOW
-    again = decided(world(refresh(late.share, **HOURLY)), NOW + timedelta(minutes=6))
-    assert (again.share, again.notes) == (None, ())
+    assert (late.status.missed_runs, late.status.last_missed_reason) == (1, "ControllerDown")
+    assert late.status.last_missed_time == NOW
+    again = decided(world(refresh(late.status, **HOURLY)), NOW + timedelta(minutes=6))
+    assert (again.status, again.events) == (None, ())
 
 
 def test_a_slot_with_a_run_is_not_missed():
     """Its Job says so, or its entry in the history."""
     with_job = world(refresh(share(at(-30)), **HOURLY), (scheduled(NOW),))
     assert missed(with_job, NOW + timedelta(minutes=6)) == []
-    concluded = decided(with_job, NOW + timedelta(minutes=6)).share
+    concluded = decided(with_job, NOW + timedelta(minutes=6)).status
     assert concluded.history[0].trigger == "Scheduled"
     assert (
         missed(
@@ -56,21 +56,21 @@ def test_the_slots_of_an_outage_are_told_one_by_one():
     assert [key for key, _ in missed(seen, NOW + timedelta(minutes=6))] == [at(-180), at(-120), at(-60), at(0)]
     many = world(refresh(share(at(-600)), schedule="*/5 * * * *"))
     assert len(missed(many)) == 10
-    assert decided(many).share.missed_runs == 118
+    assert decided(many).status.missed_runs == 118
 
 
 def test_a_slot_while_suspended_is_told_as_such():
     """At once: it can't be made up for."""
     asleep: Json = {"suspend": True, **HOURLY}
     seen = world(refresh(share(at(-30), suspendedSince=at(-300)), **asleep))
-    assert decided(seen, NOW + timedelta(seconds=11)).share.last_missed_reason == "Suspended"
+    assert decided(seen, NOW + timedelta(seconds=11)).status.last_missed_reason == "Suspended"
 
 
 def test_a_slot_during_a_long_run_is_told_as_such():
     """Kubernetes starts no second run beside the first."""
     under_way = {"id": "long", "trigger": "Scheduled", "startTime": at(-65)}
     seen = world(refresh(share(at(-30), active=[under_way]), **HOURLY), (job("long", minutes=-65),))
-    assert decided(seen, NOW + timedelta(minutes=6)).share.last_missed_reason == "PreviousStillRunning"
+    assert decided(seen, NOW + timedelta(minutes=6)).status.last_missed_reason == "PreviousStillRunning"
 
 
 def test_slots_of_a_new_schedule_before_the_edit_were_never_due():
@@ -78,13 +78,13 @@ def test_slots_of_a_new_schedule_before_the_edit_were_never_due():
     before = refresh(share(at(-300)), schedule="0 0 1 1 *")
     edited = refresh(share(at(-300)), generation=2, **HOURLY)
     decision = decided(world(edited, objects=kept(before)))
-    assert (decision.share.missed_runs, decision.share.slots_judged_until) == (0, NOW)
+    assert (decision.status.missed_runs, decision.status.slots_judged_until) == (0, NOW)
 
 
 def test_an_edit_whose_judgement_was_lost_invents_nothing():
     """The operator ended between replacing the CronJob and writing the status."""
     edited = refresh(share(at(-300)), generation=2, **HOURLY)
-    assert decided(world(edited), NOW + timedelta(minutes=6)).share.missed_runs == 0
+    assert decided(world(edited), NOW + timedelta(minutes=6)).status.missed_runs == 0
 
 
 def test_runs_that_were_cleared_away_are_not_called_missed():
@@ -93,12 +93,12 @@ def test_runs_that_were_cleared_away_are_not_called_missed():
     objects = kept(refresh(schedule="*/5 * * * *"))
     objects["CronJob"]["status"] = {"lastScheduleTime": at(0)}
     seen = world(refresh(share(at(-600)), schedule="*/5 * * * *"), jobs, objects=objects)
-    assert decided(seen, NOW + timedelta(seconds=30)).share.missed_runs == 0
+    assert decided(seen, NOW + timedelta(seconds=30)).status.missed_runs == 0
 
 
 def test_a_new_refresh_has_missed_nothing():
     """Its slots count from when it was first seen."""
-    assert decided(world(refresh(**HOURLY))).share.slots_judged_until == NOW
+    assert decided(world(refresh(**HOURLY))).status.slots_judged_until == NOW
 
 
 @pytest.mark.parametrize(("schedule", "count"), [("30 2 * * *", 1), ("30 * * * *", 0)], ids=["at certain hours", "every hour"])
@@ -108,11 +108,11 @@ def test_the_spring_gap_is_told(schedule, count):
     until = datetime(2026, 3, 29, 0, 45, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     spec: Json = {"schedule": schedule, "timeZone": "Europe/Paris"}
     decision = decided(world(refresh(share(until), **spec), (scheduled(datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),)), morning)
-    assert [note.key for note in decision.notes if note.reason == "RunMissed"] == ["2026-03-29T01:30:00Z"] * count
+    assert [note.key for note in decision.events if note.reason == "RunMissed"] == ["2026-03-29T01:30:00Z"] * count
 
 
 def test_the_next_three_runs_carry_their_offset():
     """Across the spring night."""
     spec: Json = {"schedule": "30 2 * * *", "timeZone": "Europe/Paris"}
-    runs = decided(world(refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).share.next_runs
+    runs = decided(world(refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_runs
     assert runs == ["2026-03-28T02:30+01:00", "2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]

@@ -44,19 +44,19 @@ def test_what_was_deleted_does_not_come_back_by_an_old_version():
     mirror.put(JOBS, item("run", 5))
     assert mirror.remove(JOBS, item("run", 8)) == REF
     mirror.put(JOBS, item("run", 6))
-    assert (mirror.get(JOBS, "ns", "run"), mirror.belonging(JOBS, REF)) == (None, [])
+    assert (mirror.get(JOBS, "ns", "run"), mirror.by_refresh(JOBS, REF)) == (None, [])
     mirror.put(JOBS, item("run", 9))
-    assert len(mirror.belonging(JOBS, REF)) == 1
+    assert len(mirror.by_refresh(JOBS, REF)) == 1
 
 
 def listed(mirror: Store, kind: Kind, pages: list[list[Json]], version: int) -> set[Ref]:
     """Take a list page by page, as the operator does."""
     held, changed = set[Key](), set[Ref]()
     for page in pages:
-        of_page, news = mirror.take(kind, page)
+        of_page, news = mirror.put_page(kind, page)
         held |= of_page
         changed |= news
-    return changed | mirror.keep(kind, "ns", held, version)
+    return changed | mirror.prune(kind, "ns", held, version)
 
 
 def test_a_list_tells_what_no_watch_told():
@@ -74,10 +74,10 @@ def test_a_watch_that_tells_nothing_is_noticed():
     """What a list brought to light is told by no watch until the next one; the control: told in time, nothing is stalled."""
     silent, told = Store(), Store()
     for mirror in (silent, told):
-        mirror.next_round()
+        mirror.begin_resync()
         listed(mirror, JOBS, [[item("run", 5)]], 10)
-        assert mirror.stalled == []
-    told.put(JOBS, item("run", 5), told=True)
+        assert mirror.stale_kinds == []
+    told.put(JOBS, item("run", 5), from_watch=True)
     for mirror in (silent, told):
-        mirror.next_round()
-    assert (silent.stalled, told.stalled) == (["Job"], [])
+        mirror.begin_resync()
+    assert (silent.stale_kinds, told.stale_kinds) == (["Job"], [])

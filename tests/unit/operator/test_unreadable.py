@@ -8,10 +8,10 @@ import pytest
 from refresh_api.names import RUN_REQUEST_ENV, RUN_REQUEST_LENGTH
 from refresh_api.objects import UNREADABLE, object_of
 from refresh_operator.errors import Unreadable
-from refresh_operator.kube.envelopes import event_in_envelope, opened
+from refresh_operator.kube.envelopes import unwrap, wrap_event
 from refresh_operator.kube.resources import JOBS, REFRESHES
 from refresh_operator.kube.store import Store
-from refresh_operator.state.snapshot import Invalid, Job, read, refresh_of
+from refresh_operator.state.snapshot import InvalidSpec, Job, parse_object, parse_refresh
 from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
 
 METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": at(-9)}
@@ -20,7 +20,7 @@ METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourc
 def bare_length() -> int:
     """Length of a run request with an empty variable."""
     seen = refresh(dbt={"vars": {"a": ""}})
-    assert not isinstance(seen.spec, Invalid)
+    assert not isinstance(seen.spec, InvalidSpec)
     return len(seen.run_request(seen.spec).text)
 
 
@@ -28,14 +28,14 @@ def test_it_is_stalled_and_nothing_of_it_is_changed():
     """Its history stays, and the message names the field."""
     share = settled(world(refresh()))
     raw: Json = {"metadata": METADATA, "spec": sample_spec(), "status": share.model_dump(mode="json", by_alias=True, exclude_none=True)}
-    seen = refresh_of({**raw, UNREADABLE: {"spec.dbt.vars.odd": "is nested too deeply"}})
+    seen = parse_refresh({**raw, UNREADABLE: {"spec.dbt.vars.odd": "is nested too deeply"}})
     decision = decided(world(seen))
-    assert (decision.create, decision.replace, decision.start) == ((), (), None)
-    assert condition(decision.share, "Stalled")[0] == "True"
-    assert condition(decision.share, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
-    assert decision.share.missed_runs == share.missed_runs
-    mended = refresh_of(raw)
-    assert not isinstance(mended.spec, Invalid)
+    assert (decision.create, decision.replace, decision.create_job) == ((), (), None)
+    assert condition(decision.status, "Stalled")[0] == "True"
+    assert condition(decision.status, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
+    assert decision.status.missed_runs == share.missed_runs
+    mended = parse_refresh(raw)
+    assert not isinstance(mended.spec, InvalidSpec)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_it_is_stalled_and_nothing_of_it_is_changed():
 )
 def test_whatever_is_sent_is_a_refresh(raw):
     """One that can't be read is an invalid one."""
-    assert isinstance(refresh_of(raw).spec, Invalid)
+    assert isinstance(parse_refresh(raw).spec, InvalidSpec)
 
 
 def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
@@ -60,9 +60,9 @@ def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
     for length, kind in ((RUN_REQUEST_LENGTH - bare, "True"), (RUN_REQUEST_LENGTH - bare + 1, "False")):
         seen = refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
         assert condition(settled(world(seen)), "Ready")[0] == kind
-    assert isinstance(seen.spec, Invalid)
-    assert f"{RUN_REQUEST_LENGTH + 1} bytes" in seen.spec.says
-    assert "spec.dbt" in seen.spec.says
+    assert isinstance(seen.spec, InvalidSpec)
+    assert f"{RUN_REQUEST_LENGTH + 1} bytes" in seen.spec.message
+    assert "spec.dbt" in seen.spec.message
     assert not decided(world(seen)).create
 
 
@@ -84,8 +84,8 @@ def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
     assert len(share.model_dump_json()) < 20_000
     if annotation == "requestedAt":
         assert "write at most 256" in share.request_problem
-        assert decided(world(refresh(share, annotations=long))).start is None
-        assert decided(world(refresh(share, token="now"))).start
+        assert decided(world(refresh(share, annotations=long))).create_job is None
+        assert decided(world(refresh(share, token="now"))).create_job
     again = settled(world(refresh(share, annotations=long)))
     assert (again.last_handled_request_at, again.last_handled_cancel) == (share.last_handled_request_at, share.last_handled_cancel)
 
@@ -95,7 +95,7 @@ def test_an_object_without_a_name_or_a_version_is_passed_over():
     mirror = Store()
     good: Json = {"metadata": METADATA, "spec": {}}
     odd: list[Json] = [{}, {"metadata": []}, {"metadata": {"name": 7}}, {"metadata": {**METADATA, "resourceVersion": "²"}}]
-    held, changed = mirror.take(REFRESHES, [*odd, good])
+    held, changed = mirror.put_page(REFRESHES, [*odd, good])
     assert (len(held), len(changed)) == (1, 1)
     assert all(mirror.put(REFRESHES, item) is None and mirror.remove(REFRESHES, item) is None for item in odd)
 
@@ -114,17 +114,17 @@ def test_kopf_is_given_a_name_and_a_text():
     """Whatever the object holds; what is about the watch itself stays as it is."""
     deep = "[" * 3000 + "]" * 3000
     line = f'{{"type":"MODIFIED","object":{{"kind":"K","metadata":{json.dumps(METADATA)},"spec":{{"a":{deep}}}}}}}'.encode()
-    event = json.loads(event_in_envelope(line))
+    event = json.loads(wrap_event(line))
     assert (event["type"], event["object"]["metadata"]["uid"], "spec" in event["object"]) == ("MODIFIED", "u", False)
-    assert opened(event["object"])[UNREADABLE] == {"spec.a": "is nested too deeply: over 200 levels"}
+    assert unwrap(event["object"])[UNREADABLE] == {"spec.a": "is nested too deeply: over 200 levels"}
     bookmark = b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"9"}}}'
-    assert event_in_envelope(bookmark) == bookmark
+    assert wrap_event(bookmark) == bookmark
 
 
 def test_a_job_that_cannot_be_read_is_named():
     """By kind and name."""
     with pytest.raises(Unreadable, match=r"Job odd can't be read: metadata\.creationTimestamp"):
-        read(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
+        parse_object(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
 
 
 def test_linux_starts_no_process_with_a_longer_order():

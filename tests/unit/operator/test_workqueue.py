@@ -12,7 +12,7 @@ A, B = Ref("n", "a"), Ref("n", "b")
 
 async def worked(agenda: WorkQueue, look: Callable[[Ref], Awaitable[None]], until: Callable[[], bool]) -> None:
     """Work until a truth holds, for five seconds at most."""
-    work = asyncio.create_task(agenda.work(look))
+    work = asyncio.create_task(agenda.run(look))
     async with asyncio.timeout(5):
         while not until():
             await asyncio.sleep(0)
@@ -93,8 +93,8 @@ def test_failures_wait_longer_and_longer_until_a_success():
 
     agenda = Noted()
     for _ in range(10):
-        agenda.failed(A)
-    agenda.succeeded(A)
-    agenda.failed(A)
+        agenda.add_rate_limited(A)
+    agenda.forget(A)
+    agenda.add_rate_limited(A)
     assert pauses[:4] == [0.5, 1, 2, 4]
     assert pauses[-2:] == [60, 0.5]

@@ -34,11 +34,11 @@ _LARGEST: Final = 2**22
 """Bytes of one object that was asked for by its name: a Secret takes a megabyte."""
 
 
-class Api:
+class KubeClient:
     """A connection to one API server; to be closed. What `may_write` forbids is not sent, and tried again later."""
 
     def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool], clock: Callable[[], datetime]) -> None:
-        self.ahead = timedelta(0)
+        self.clock_offset = timedelta(0)
         """How far the API server's clock is ahead of ours; nothing where they are about the same."""
         self._configuration = configuration
         self._may_write = may_write
@@ -68,12 +68,12 @@ class Api:
         """Return one object or list; NotFound if there is none."""
         return await self._call("GET", path, query or {})
 
-    async def metadata(self, path: str) -> Json:
+    async def get_metadata(self, path: str) -> Json:
         """Return an object's metadata alone; NotFound if there is none."""
         async with self._answer("GET", path, {}, accept=_METADATA) as response:
             return object_of(await response.read(), _LARGEST)
 
-    async def pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
+    async def list_pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
         """Yield a whole collection in parts, the last of them with the version that all are of: thousands at once would take memory."""
         wanted = {**(query or {}), "limit": _PAGE}
         while True:
@@ -151,8 +151,8 @@ class Api:
             return
         if abs(ahead) < _SAME_TIME:
             ahead = timedelta(0)
-        if abs(ahead - self.ahead) >= _SAME_TIME:
-            self.ahead = ahead
+        if abs(ahead - self.clock_offset) >= _SAME_TIME:
+            self.clock_offset = ahead
             log.warning("this machine's clock is %.0f s behind the API server's, whose time counts", ahead.total_seconds())
 
 

@@ -22,13 +22,13 @@ _EVENTS: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 _CHUNK: Final = 2**16
 
 
-def opened(envelope: Mapping[str, Any]) -> Json:
+def unwrap(envelope: Mapping[str, Any]) -> Json:
     """Return the object in an envelope, without what can't be read of it."""
     found = from_json(envelope[_TEXT])
     return found if isinstance(found, dict) else {}
 
 
-def session_of(login: kopf.ConnectionInfo) -> kopf.AiohttpSession:
+def kopf_session(login: kopf.ConnectionInfo) -> kopf.AiohttpSession:
     """Return kopf's connection by these credentials, which puts all that it brings into envelopes."""
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=login.as_ssl_context()),
@@ -41,7 +41,7 @@ def session_of(login: kopf.ConnectionInfo) -> kopf.AiohttpSession:
     )
 
 
-def event_in_envelope(line: bytes) -> bytes:
+def wrap_event(line: bytes) -> bytes:
     """Return one line of a watch with its object in an envelope; a line that is about the watch itself as it is."""
     kind, item = event_of(line)
     return to_json({"type": kind, "object": _envelope(item)}) if kind in _EVENTS else line
@@ -80,7 +80,7 @@ class _Response(aiohttp.ClientResponse):
 
 def _lined(line: bytes) -> bytes:
     try:
-        return event_in_envelope(line) + b"\n"
+        return wrap_event(line) + b"\n"
     except ValueError as error:
         # kopf begins another watch then; of any other error it would die
         raise aiohttp.ClientPayloadError(f"an event that can't be read: {error}") from error

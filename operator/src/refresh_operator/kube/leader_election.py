@@ -15,10 +15,10 @@ from pydantic import ValidationError
 
 from refresh_api.objects import Json
 from refresh_operator.errors import ApiError, Conflict, LeaseLost, NotFound
-from refresh_operator.kube.client import Api
+from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import LEASES
 from refresh_operator.settings import LeaseRef
-from refresh_operator.state.snapshot import Metadata, Seen, mapping
+from refresh_operator.state.snapshot import KubeModel, Metadata, mapping
 
 log = logging.getLogger(__name__)
 
@@ -30,32 +30,32 @@ _MARGIN: Final = timedelta(seconds=2)
 """The holder stops to write so long before its Lease runs out, so that nothing of it is still under way when another one begins."""
 
 
-class _Spec(Seen):
+class _Spec(KubeModel):
     holder_identity: str = ""
     lease_duration_seconds: int = 0
     lease_transitions: int = 0
 
 
-class _Record(Seen):
+class _Record(KubeModel):
     metadata: Metadata
     spec: _Spec = _Spec()
 
 
-class Claim(Enum):
+class LeaseAction(Enum):
     """What follows from a look at the Lease."""
 
     WAIT = "wait"
-    TAKE = "take"
+    ACQUIRE = "take"
     LOST = "lost"
 
 
-def claim_of(holder: str, me: str, *, was_mine: bool, unchanged: timedelta, duration: timedelta) -> Claim:
+def next_action(holder: str, me: str, *, was_leader: bool, unchanged: timedelta, duration: timedelta) -> LeaseAction:
     """Return what to do with a Lease that somebody, nobody (empty) or this operator holds; pure."""
     if holder == me:
-        return Claim.TAKE  # also after a restart of this very pod
-    if was_mine:
-        return Claim.LOST
-    return Claim.TAKE if not holder or unchanged >= duration else Claim.WAIT
+        return LeaseAction.ACQUIRE  # also after a restart of this very pod
+    if was_leader:
+        return LeaseAction.LOST
+    return LeaseAction.ACQUIRE if not holder or unchanged >= duration else LeaseAction.WAIT
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ class _Look:
     since: float
 
 
-class Seat:
+class LeaderElector:
     """This operator's place at the Lease."""
 
-    def __init__(self, api: Api, at: LeaseRef, monotonic: Callable[[], float]) -> None:
+    def __init__(self, api: KubeClient, at: LeaseRef, monotonic: Callable[[], float]) -> None:
         self._api = api
         self._at = at
         self._monotonic = monotonic
@@ -80,12 +80,12 @@ class Seat:
         self._looked: float | None = None
 
     @property
-    def held(self) -> bool:
+    def may_write(self) -> bool:
         """Whether this operator may write now."""
         return self._renewed is not None and self._monotonic() - self._renewed < (DURATION - _MARGIN).total_seconds()
 
     @property
-    def working(self) -> bool:
+    def is_leader(self) -> bool:
         """Whether this operator has taken the Lease, and not lost it since."""
         return self._renewed is not None
 
@@ -94,23 +94,23 @@ class Seat:
         """Who holds the Lease, as last seen; empty where nobody does."""
         return self._seen.record.spec.holder_identity if self._seen else ""
 
-    def ails(self) -> str:
+    def readiness_problem(self) -> str:
         """Return why this operator is not ready to work, or to take over; nothing where it is."""
-        if self.working:
-            return "" if self.held else "the Lease can't be renewed; nothing is written"
+        if self.is_leader:
+            return "" if self.may_write else "the Lease can't be renewed; nothing is written"
         fresh = self._looked is not None and self._monotonic() - self._looked < DURATION.total_seconds()
         return "" if fresh else "the API server does not tell of the Lease"
 
-    async def take(self) -> None:
+    async def acquire(self) -> None:
         """Wait until this operator holds the Lease."""
         while True:
             await self._try()
-            if self.working:
+            if self.is_leader:
                 log.info("took the Lease %s/%s", self._at.namespace, self._at.name)
                 return
             await asyncio.sleep(_RENEWAL.total_seconds())
 
-    async def keep(self) -> None:
+    async def renew(self) -> None:
         """Renew the Lease until cancelled; LeaseLost when another one has it."""
         while True:
             await asyncio.sleep(_RENEWAL.total_seconds())
@@ -120,7 +120,7 @@ class Seat:
         """End the connection."""
         await self._api.close()
 
-    async def give_back(self) -> None:
+    async def release(self) -> None:
         """Let another one begin at once; to be called when this one writes nothing any more."""
         if self._renewed is None or self._seen is None:
             return
@@ -134,7 +134,7 @@ class Seat:
         """One look, and what follows from it. What the API server does not answer is tried again later."""
         try:
             async with asyncio.timeout(_RENEWAL.total_seconds() * 2):
-                if not self.working:
+                if not self.is_leader:
                     await self._look()
                 try:
                     await self._claim()
@@ -167,18 +167,18 @@ class Seat:
             await self._write(None, holder=self._at.holder)
             return
         spec = self._seen.record.spec
-        claim = claim_of(
+        claim = next_action(
             spec.holder_identity,
             self._at.holder,
-            was_mine=self.working,
+            was_leader=self.is_leader,
             unchanged=timedelta(seconds=self._monotonic() - self._seen.since),
             duration=timedelta(seconds=spec.lease_duration_seconds) or DURATION,
         )
-        if claim is Claim.LOST:
+        if claim is LeaseAction.LOST:
             # What is another one's is not ours to give back.
             self._renewed = None
             raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is {spec.holder_identity or 'nobody'}'s by now")
-        if claim is Claim.TAKE:
+        if claim is LeaseAction.ACQUIRE:
             await self._write(self._seen, holder=self._at.holder)
 
     async def _write(self, before: _Look | None, holder: str) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from refresh_api.model import in_utc, time_text
 from refresh_api.objects import Json
 from refresh_operator.errors import ApiError, Forbidden, NotFound
-from refresh_operator.kube.client import Api
+from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import CONFIGMAPS
 from refresh_operator.settings import PauseRef
 from refresh_operator.state.snapshot import Pause, mapping
@@ -18,7 +18,7 @@ from refresh_operator.state.snapshot import Pause, mapping
 log = logging.getLogger(__name__)
 
 
-def pause_of(item: Json, at: PauseRef) -> Pause:
+def parse_pause(item: Json, at: PauseRef) -> Pause:
     """Return what the ConfigMap says: `reason` in words, and `until` when things go on; both may be missing."""
     content = mapping(item.get("data"))
     reason, until = str(content.get("reason", "")).strip(), str(content.get("until", "")).strip()
@@ -39,10 +39,10 @@ def _moment(text: str) -> tuple[datetime | None, bool]:
     return in_utc(found if found.tzinfo else found.replace(tzinfo=UTC)).replace(microsecond=0), False
 
 
-class PauseSign:
+class GlobalPause:
     """Whether everything is paused, as last seen."""
 
-    def __init__(self, api: Api, at: PauseRef | None) -> None:
+    def __init__(self, api: KubeClient, at: PauseRef | None) -> None:
         self._api = api
         self._at = at
         self._seen: Pause | None = None
@@ -50,11 +50,11 @@ class PauseSign:
         self.known = asyncio.Event()
         """Set once that was asked for."""
 
-    def at(self, now: datetime) -> Pause | None:
+    def current(self, now: datetime) -> Pause | None:
         """Return the pause that there is now."""
         return self._seen if self._seen and (self._seen.until is None or now < self._seen.until) else None
 
-    async def look(self) -> bool:
+    async def poll(self) -> bool:
         """Ask for the ConfigMap; return whether it says something else than before. Where nobody answers, nothing changes."""
         before = self._seen
         try:
@@ -73,6 +73,6 @@ class PauseSign:
         if self._at is None:
             return None
         try:
-            return pause_of(await self._api.get(CONFIGMAPS.path(self._at.namespace, self._at.name)), self._at)
+            return parse_pause(await self._api.get(CONFIGMAPS.path(self._at.namespace, self._at.name)), self._at)
         except NotFound:
             return None

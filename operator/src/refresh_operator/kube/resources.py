@@ -33,16 +33,16 @@ class Kind:
 REFRESHES: Final = Kind(names.KIND, f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL)
 CRONJOBS: Final = Kind("CronJob", "apis/batch/v1", "cronjobs")
 JOBS: Final = Kind("Job", "apis/batch/v1", "jobs")
-ACCOUNTS: Final = Kind("ServiceAccount", "api/v1", "serviceaccounts")
+SERVICE_ACCOUNTS: Final = Kind("ServiceAccount", "api/v1", "serviceaccounts")
 ROLES: Final = Kind("Role", "apis/rbac.authorization.k8s.io/v1", "roles")
-BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings")
+ROLE_BINDINGS: Final = Kind("RoleBinding", "apis/rbac.authorization.k8s.io/v1", "rolebindings")
 PODS: Final = Kind("Pod", "api/v1", "pods")
 SECRETS: Final = Kind("Secret", "api/v1", "secrets")
 CONFIGMAPS: Final = Kind("ConfigMap", "api/v1", "configmaps")
 EVENTS: Final = Kind("Event", "api/v1", "events")
 NAMESPACES: Final = Kind("Namespace", "api/v1", "namespaces")
 LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
-KEPT: Final = {kind.name: kind for kind in (CRONJOBS, ACCOUNTS, ROLES, BINDINGS)}
+MANAGED: Final = {kind.name: kind for kind in (CRONJOBS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)}
 """The kinds that are kept equal to a refresh."""
-WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, ACCOUNTS, ROLES, BINDINGS)
+WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
 """The kinds that are watched; all but the refreshes themselves by the label with the refresh's name."""

@@ -8,7 +8,7 @@ from typing import Final
 
 from refresh_api.spec import RefreshSpec
 from refresh_operator.names import Ref
-from refresh_operator.secret_policy import SecretPolicy, SecretRules, uses_of
+from refresh_operator.secret_policy import SecretPolicy, SecretRules, secret_uses
 
 WAREHOUSE_KEYS: Final = ("host", "dbname", "user", "password")
 """Keys without which a warehouse's Secret is of no use."""
@@ -16,7 +16,7 @@ Place = tuple[str, str]
 """Namespace and name of a Secret."""
 
 
-class SecretBook:
+class SecretChecker:
     """The Secrets that refreshes name, and which of them were complete and allowed. Their content is not kept."""
 
     def __init__(
@@ -39,11 +39,11 @@ class SecretBook:
         self._users[ref] = self._users.get(ref, frozenset()) | {place}
         return () if place in self._complete else await self._look(place)
 
-    async def refused(self, ref: Ref, spec: RefreshSpec) -> dict[str, str]:
+    async def denied(self, ref: Ref, spec: RefreshSpec) -> dict[str, str]:
         """Return the Secrets that a refresh names and may not use, with why."""
         if self._rules.policy is SecretPolicy.ANY:
             return {}
-        uses = uses_of(spec)
+        uses = secret_uses(spec)
         self._users[ref] = frozenset((ref.namespace, name) for name in uses)
         found = {}
         for name, field in uses.items():
@@ -51,7 +51,7 @@ class SecretBook:
             if place in self._allowed:
                 continue
             labels = await self._labels(*place) if self._rules.policy is SecretPolicy.LABELLED else None
-            if why := self._rules.refusal(name, field, labels):
+            if why := self._rules.denial(name, field, labels):
                 found[name] = why
             elif labels is not None:
                 self._allowed.add(place)
@@ -62,7 +62,7 @@ class SecretBook:
         used = frozenset[Place]().union(*self._users.values())
         found = {place for place in self._complete & used if await self._look(place)}
         for place in self._allowed & used:
-            if self._rules.refusal(place[1], "", await self._labels(*place)):
+            if self._rules.denial(place[1], "", await self._labels(*place)):
                 self._allowed.discard(place)
                 found.add(place)
         return found
@@ -71,7 +71,7 @@ class SecretBook:
         """Return the refreshes that name one of these Secrets."""
         return {ref for ref, named in self._users.items() if named & places}
 
-    def leave(self, ref: Ref) -> None:
+    def forget(self, ref: Ref) -> None:
         """Forget a refresh that is gone."""
         self._users.pop(ref, None)
 

@@ -35,7 +35,7 @@ class Store:
     """The objects, by kind, namespace and name, and by the refresh that they belong to."""
 
     def __init__(self) -> None:
-        self.listed = asyncio.Event()
+        self.synced = asyncio.Event()
         """Set once everything was listed: what is not here by then is not there."""
         self._copies: dict[Key, _Copy] = {}
         self._deleted: dict[Key, int] = {}
@@ -44,13 +44,13 @@ class Store:
         """What a list brought to light and no watch has told yet: its version, and in which round of lists."""
         self._round = 0
 
-    def put(self, kind: Kind, item: Json, *, told: bool = False) -> Ref | None:
+    def put(self, kind: Kind, item: Json, *, from_watch: bool = False) -> Ref | None:
         """Take an object, `told` by its watch or not; return the refresh that it concerns, None where this version brings nothing new."""
         known = _identity(kind, item)
         if known is None:
             return None
         key, version, refresh = known
-        if told:
+        if from_watch:
             self._is_told(key, version)
         there = self._copies.get(key)
         if refresh is None:
@@ -76,7 +76,7 @@ class Store:
         self._forget(key)
         return refresh
 
-    def take(self, kind: Kind, items: Iterable[Json]) -> tuple[set[Key], set[Ref]]:
+    def put_page(self, kind: Kind, items: Iterable[Json]) -> tuple[set[Key], set[Ref]]:
         """Take a part of a list; return which objects it holds, and the refreshes for which it brought something new."""
         held: set[Key] = set()
         changed: set[Ref] = set()
@@ -91,7 +91,7 @@ class Store:
                 self._untold[key] = (of, self._round)
         return held, changed
 
-    def keep(self, kind: Kind, namespace: str, held: Set[Key], version: int) -> set[Ref]:
+    def prune(self, kind: Kind, namespace: str, held: Set[Key], version: int) -> set[Ref]:
         """Forget what a whole list, as it was at `version`, does not hold; return the refreshes that this concerns."""
         changed = set()
         gone = [key for key in self._copies if key[0] == kind.name and namespace in ("", key[1]) and key not in held]
@@ -109,17 +109,17 @@ class Store:
         there = self._copies.get((kind.name, namespace, name))
         return from_json(there.text) if there else None
 
-    def belonging(self, kind: Kind, ref: Ref) -> list[Json]:
+    def by_refresh(self, kind: Kind, ref: Ref) -> list[Json]:
         """The objects of a kind that carry the refresh's label."""
         names = sorted(self._belongings.get((kind.name, ref), ()))
         return [item for name in names if (item := self.get(kind, ref.namespace, name))]
 
-    def next_round(self) -> None:
+    def begin_resync(self) -> None:
         """Begin another round of lists."""
         self._round += 1
 
     @property
-    def stalled(self) -> list[str]:
+    def stale_kinds(self) -> list[str]:
         """Kinds whose watch has not told in a whole round what a list brought to light before."""
         return sorted({key[0] for key, (_, since) in self._untold.items() if since < self._round})
 

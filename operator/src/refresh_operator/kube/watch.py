@@ -8,7 +8,7 @@ from typing import Final
 import kopf
 
 from refresh_api.names import GROUP, REFRESH_LABEL
-from refresh_operator.kube.envelopes import opened, session_of
+from refresh_operator.kube.envelopes import kopf_session, unwrap
 from refresh_operator.kube.kopf_storage import NoDifferences, NoProgress
 from refresh_operator.kube.resources import REFRESHES, WATCHED, Kind
 from refresh_operator.kube.store import Store
@@ -24,8 +24,8 @@ def registry_of(agenda: WorkQueue, mirror: Store, started: Callable[[], None]) -
 
     def watch(kind: Kind, settle: timedelta) -> None:
         async def changed(event: kopf.RawEvent, **_: object) -> None:
-            item = opened(event["object"])
-            ref = mirror.remove(kind, item) if event["type"] == "DELETED" else mirror.put(kind, item, told=True)
+            item = unwrap(event["object"])
+            ref = mirror.remove(kind, item) if event["type"] == "DELETED" else mirror.put(kind, item, from_watch=True)
             if ref:
                 agenda.add(ref, settle)
 
@@ -42,7 +42,7 @@ def registry_of(agenda: WorkQueue, mirror: Store, started: Callable[[], None]) -
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: object) -> kopf.AiohttpSession | None:
         found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
-        return session_of(found) if found else None
+        return kopf_session(found) if found else None
 
     return registry
 

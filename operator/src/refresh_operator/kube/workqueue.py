@@ -33,21 +33,21 @@ class WorkQueue:
             if ref not in self._at_work:
                 self._enter(ref)
 
-    def failed(self, ref: Ref) -> None:
+    def add_rate_limited(self, ref: Ref) -> None:
         """Have a refresh looked at again after a pause, which doubles with each failure in a row."""
         count = self._failures[ref] = self._failures.get(ref, 0) + 1
         self.add(ref, timedelta(seconds=min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** (count - 1))))
 
-    def succeeded(self, ref: Ref) -> None:
+    def forget(self, ref: Ref) -> None:
         """Forget the failures of a refresh."""
         self._failures.pop(ref, None)
 
-    def delay(self) -> timedelta:
+    def longest_delay(self) -> timedelta:
         """Return for how long the refresh that waits longest has been due."""
         now = asyncio.get_running_loop().time()
         return timedelta(seconds=max((now - moment for moment in self._due.values()), default=0.0))
 
-    async def work(self, look: Callable[[Ref], Awaitable[None]]) -> None:
+    async def run(self, look: Callable[[Ref], Awaitable[None]]) -> None:
         """Call `look` for each refresh that is due, until cancelled; `look` raises nothing."""
         async with asyncio.TaskGroup() as group:
             for _ in range(self._workers):

@@ -15,7 +15,7 @@ _ABOUT: ContextVar[Ref | None] = ContextVar("about", default=None)
 
 
 @contextmanager
-def about(ref: Ref) -> Iterator[None]:
+def log_context(ref: Ref) -> Iterator[None]:
     """Name the refresh in every line that is logged within."""
     token = _ABOUT.set(ref)
     try:
@@ -24,7 +24,7 @@ def about(ref: Ref) -> Iterator[None]:
         _ABOUT.reset(token)
 
 
-class JsonLines(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -45,7 +45,7 @@ class JsonLines(logging.Formatter):
 def configure(level: str) -> None:
     """Log to the standard output from now on."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

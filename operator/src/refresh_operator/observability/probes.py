@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from refresh_operator.kube.leader_election import Seat
+from refresh_operator.kube.leader_election import LeaderElector
 from refresh_operator.kube.store import Store
 from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
@@ -33,33 +33,33 @@ _CHUNK: Final = 64 * 1024
 class Health:
     """What the operator's health is judged by."""
 
-    mirror: Store
-    agenda: WorkQueue
-    seat: Seat | None = None
+    store: Store
+    queue: WorkQueue
+    elector: LeaderElector | None = None
     """None where this operator asks nobody whether it may work."""
-    first: set[Ref] = field(default_factory=set)
+    initial: set[Ref] = field(default_factory=set)
     """The refreshes that were there at the start and have not been looked at yet."""
 
-    def ails(self) -> str:
+    def liveness_problem(self) -> str:
         """Return why the operator should be started anew; nothing where it works."""
-        if self.mirror.stalled:
-            return f"the watch of {', '.join(self.mirror.stalled)} tells nothing"
-        delay = self.agenda.delay()
+        if self.store.stale_kinds:
+            return f"the watch of {', '.join(self.store.stale_kinds)} tells nothing"
+        delay = self.queue.longest_delay()
         return f"a refresh has been waiting for its look for {delay.total_seconds():.0f} s" if delay > LONGEST_DELAY else ""
 
-    def waits(self) -> str:
+    def readiness_problem(self) -> str:
         """Return why the operator is not ready to work, or to take over; nothing where it is."""
-        if self.seat and (trouble := self.seat.ails()):
+        if self.elector and (trouble := self.elector.readiness_problem()):
             return trouble
-        if self.seat and not self.seat.working:
+        if self.elector and not self.elector.is_leader:
             return ""
-        if not self.mirror.listed.is_set():
+        if not self.store.synced.is_set():
             return "the API server has not answered yet"
-        return f"{len(self.first)} refreshes are to be looked at first" if self.first else ""
+        return f"{len(self.initial)} refreshes are to be looked at first" if self.initial else ""
 
-    def fine(self) -> str:
+    def ok_text(self) -> str:
         """Return what a healthy operator does."""
-        return f"ok, standing by for {self.seat.holder}" if self.seat and not self.seat.working else "ok"
+        return f"ok, standing by for {self.elector.holder}" if self.elector and not self.elector.is_leader else "ok"
 
 
 async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]) -> None:
@@ -68,7 +68,7 @@ async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]
     def probe(trouble: Callable[[], str]) -> Callable[[web.Request], object]:
         async def answer(_request: web.Request) -> web.Response:
             text = trouble()
-            return web.Response(status=503 if text else 200, text=text or health.fine())
+            return web.Response(status=503 if text else 200, text=text or health.ok_text())
 
         return answer
 
@@ -92,8 +92,8 @@ async def serve_probes(endpoint: str, health: Health, figures: Callable[[], str]
         return response
 
     app = web.Application()
-    app.router.add_get("/healthz", probe(health.ails))  # type: ignore[arg-type]
-    app.router.add_get("/readyz", probe(lambda: health.ails() or health.waits()))  # type: ignore[arg-type]
+    app.router.add_get("/healthz", probe(health.liveness_problem))  # type: ignore[arg-type]
+    app.router.add_get("/readyz", probe(lambda: health.liveness_problem() or health.readiness_problem()))  # type: ignore[arg-type]
     app.router.add_get("/metrics", metrics)
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=1.0, access_log=None, keepalive_timeout=_IDLE.total_seconds())
     await runner.setup()

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from refresh_operator.names import Ref
 
 
-class Meters:
+class OperatorMetrics:
     """The counters of one operator."""
 
     def __init__(self) -> None:
@@ -33,16 +33,16 @@ class Meters:
         self._kinds: dict[Ref, set[str]] = {}
 
     @contextmanager
-    def look(self) -> Iterator[None]:
+    def time_reconcile(self) -> Iterator[None]:
         """Measure one look."""
         with self._looks.time():
             yield
 
-    def failed(self) -> None:
+    def count_failure(self) -> None:
         """Count a look that failed."""
         self._failures.inc()
 
-    def corrected(self, ref: Ref, kind: str) -> None:
+    def count_drift(self, ref: Ref, kind: str) -> None:
         """Count an object that was put right."""
         self._kinds.setdefault(ref, set()).add(kind)
         self._corrections.labels(ref.namespace, ref.name, kind).inc()

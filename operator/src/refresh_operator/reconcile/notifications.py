@@ -10,17 +10,19 @@ from refresh_notify import FailedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.cluster import Cluster
 from refresh_operator.settings import Settings
 from refresh_operator.state.snapshot import Refresh
-from refresh_operator.status.events import Note
+from refresh_operator.status.events import Event
 
 log = logging.getLogger(__name__)
 
 
-async def tell(cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: FinishedRun, settings: Settings) -> tuple[Note, ...]:
+async def notify_failed_run(
+    cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: FinishedRun, settings: Settings
+) -> tuple[Event, ...]:
     """Send one failed run to every channel of its refresh; return an event for each channel that did not take it.
 
     A Secret that the refresh may not use is not read.
     """
-    refused = await cluster.refused(refresh, spec)
+    refused = await cluster.denied_secrets(refresh, spec)
     wanted = [name for name in secrets_needed(spec.notifications) if name not in refused]
     contents = {name: await cluster.secret(refresh.ref.namespace, name) for name in wanted}
     failed = FailedRun(
@@ -41,7 +43,7 @@ async def tell(cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: Finis
         "told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody", extra={"run": run.id}
     )
     return tuple(
-        Note(EventReason.NOTIFICATION_FAILED, f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
+        Event(EventReason.NOTIFICATION_FAILED, f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
         for answer in answers
         if not answer.sent
     )

@@ -12,7 +12,7 @@ class Heartbeats:
     def __init__(self) -> None:
         self._seen: dict[Ref, tuple[tuple[str, datetime], datetime]] = {}
 
-    def silence(self, refresh: Refresh, now: datetime) -> timedelta:
+    def age(self, refresh: Refresh, now: datetime) -> timedelta:
         """Return for how long this refresh's runner has shown the same heartbeat; nothing where there is no run."""
         if refresh.run is None:
             self._seen.pop(refresh.ref, None)

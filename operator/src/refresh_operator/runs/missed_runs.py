@@ -17,7 +17,7 @@ from refresh_api.names import GENERATION_ANNOTATION
 from refresh_api.status import MissedReason
 from refresh_operator.specs.desired import HISTORY_LIMIT, STARTING_DEADLINE
 from refresh_operator.specs.diff import owned_by
-from refresh_operator.state.snapshot import Invalid, Seen, World
+from refresh_operator.state.snapshot import InvalidSpec, KubeModel, Snapshot
 
 _MARGIN: Final = timedelta(seconds=10)
 """What the CronJob controller may take beyond the deadline, and its Job until it is seen."""
@@ -29,7 +29,7 @@ _SLOT_DIGITS: Final = 8
 
 
 @dataclass(frozen=True)
-class Missed:
+class MissedRun:
     """A slot at which no run started."""
 
     time: datetime
@@ -37,35 +37,35 @@ class Missed:
 
 
 @dataclass(frozen=True)
-class Judged:
+class MissedRuns:
     """The slots that were judged now."""
 
-    until: datetime
-    missed: tuple[Missed, ...] = ()
+    evaluated_until: datetime
+    runs: tuple[MissedRun, ...] = ()
     next_due: datetime | None = None
     """When the next slot can be judged."""
 
 
-class _Template(Seen):
+class _Template(KubeModel):
     annotations: Mapping[str, str] = MappingProxyType({})
 
 
-class _JobTemplate(Seen):
+class _JobTemplate(KubeModel):
     metadata: _Template
 
 
-class _Schedule(Seen):
+class _Schedule(KubeModel):
     schedule: str
     time_zone: str = "Etc/UTC"
     suspend: bool = False
     job_template: _JobTemplate
 
 
-class _Status(Seen):
+class _Status(KubeModel):
     last_schedule_time: AwareDatetime | None = None
 
 
-class _CronJob(Seen):
+class _CronJob(KubeModel):
     spec: _Schedule
     status: _Status = _Status()
 
@@ -75,35 +75,35 @@ class _CronJob(Seen):
         return self.spec.job_template.metadata.annotations.get(GENERATION_ANNOTATION)
 
 
-def judge(world: World, now: datetime) -> Judged:
+def evaluate(world: Snapshot, now: datetime) -> MissedRuns:
     """Return what became of the slots since the last judgement, by the schedule that the CronJob has had until now."""
-    share = world.refresh.share
+    share = world.refresh.status
     before = share.slots_judged_until
     cronjob = _cronjob(world)
     if before is None or cronjob is None:
-        return Judged(before or now)
+        return MissedRuns(before or now)
     # by a clock that was wrong, or a hand: else nothing would be judged for long, or everything at once
     before = now if before > now + _AHEAD else max(before, now - _BEHIND)
     # else it was replaced by an operator that ended before it could write down what it had judged
-    known = isinstance(world.refresh.spec, Invalid) or cronjob.generation == str(share.observed_generation)
+    known = isinstance(world.refresh.spec, InvalidSpec) or cronjob.generation == str(share.observed_generation)
     schedule = cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
     runs, clock = _slots_with_runs(world), now - _MARGIN
     wait = _MARGIN if cronjob.spec.suspend else STARTING_DEADLINE + _MARGIN
-    until, missed = before, list[Missed]()
+    until, missed = before, list[MissedRun]()
     for slot, exists in _slots(schedule, before, clock):
         if known and exists and slot not in runs:
             if now < slot + wait:
-                return Judged(until, tuple(missed), slot + wait)
+                return MissedRuns(until, tuple(missed), slot + wait)
             if not _may_be_forgotten(world, cronjob, slot):
-                missed.append(Missed(slot, _reason(world, cronjob, slot)))
+                missed.append(MissedRun(slot, _reason(world, cronjob, slot)))
         elif known and not exists:
-            missed.append(Missed(slot, MissedReason.CLOCK_CHANGE))
+            missed.append(MissedRun(slot, MissedReason.CLOCK_CHANGE))
         until = slot
     coming = next(schedule.runs_after(clock), None)
-    return Judged(until, tuple(missed), coming + wait if coming else None)
+    return MissedRuns(until, tuple(missed), coming + wait if coming else None)
 
 
-def _cronjob(world: World) -> _CronJob | None:
+def _cronjob(world: Snapshot) -> _CronJob | None:
     """The CronJob as it is; None where there is none, or nobody can read its schedule."""
     seen = world.objects.get("CronJob")
     if seen is None or not owned_by(seen, world.refresh.metadata.uid):
@@ -126,9 +126,9 @@ def _slots(schedule: cron.Schedule, first: datetime, last: datetime) -> Iterator
         yield slot.astimezone(UTC), exists
 
 
-def _slots_with_runs(world: World) -> set[datetime]:
+def _slots_with_runs(world: Snapshot) -> set[datetime]:
     """The slots whose run is known: the name that the CronJob controller gives to a Job ends in the slot's minute."""
-    found, share = set(), world.refresh.share
+    found, share = set(), world.refresh.status
     names = (*(job.metadata.name for job in world.jobs), *(run.id for run in share.active), *(run.id for run in share.history))
     for name in names:
         minutes = name.rpartition("-")[2]
@@ -137,7 +137,7 @@ def _slots_with_runs(world: World) -> set[datetime]:
     return found
 
 
-def _may_be_forgotten(world: World, cronjob: _CronJob, slot: datetime) -> bool:
+def _may_be_forgotten(world: Snapshot, cronjob: _CronJob, slot: datetime) -> bool:
     """Whether the slot's Job may have come and gone: the CronJob keeps the newest ones only."""
     if cronjob.status.last_schedule_time is None or cronjob.status.last_schedule_time < slot:
         return False
@@ -145,10 +145,10 @@ def _may_be_forgotten(world: World, cronjob: _CronJob, slot: datetime) -> bool:
     return max(newer.count("Complete"), newer.count("Failed")) >= HISTORY_LIMIT
 
 
-def _reason(world: World, cronjob: _CronJob, slot: datetime) -> MissedReason:
+def _reason(world: Snapshot, cronjob: _CronJob, slot: datetime) -> MissedReason:
     if cronjob.spec.suspend:
         return MissedReason.SUSPENDED
-    share = world.refresh.share
+    share = world.refresh.status
     under_way = any(active.start_time < slot for active in share.active)
     overlapped = any(run.start_time and run.start_time < slot <= run.completion_time for run in share.history)
     return MissedReason.PREVIOUS_STILL_RUNNING if under_way or overlapped else MissedReason.CONTROLLER_DOWN

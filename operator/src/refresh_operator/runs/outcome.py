@@ -6,14 +6,14 @@ from typing import Final
 from pydantic import ValidationError
 
 from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage
-from refresh_operator.state.snapshot import Job, Pod, World
+from refresh_operator.state.snapshot import Job, Pod, Snapshot
 
 _BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _SIGKILL: Final = 137
 
 
 @dataclass(frozen=True)
-class Conclusion:
+class RunResult:
     """How a run ended."""
 
     outcome: Outcome
@@ -21,7 +21,7 @@ class Conclusion:
     message: str = ""
     marts: str | None = None
     attempts: int = 1
-    told: bool = False
+    notified: bool = False
     image: str | None = None
 
 
@@ -43,30 +43,30 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
     ) if waiting else f"pod {pod.metadata.name} does not start"
 
 
-def reported(world: World, job: Job) -> Conclusion | None:
+def reported_result(world: Snapshot, job: Job) -> RunResult | None:
     """Return what the runner itself says, in its status or its last words."""
     run = world.refresh.run
     words = [each for pod in reversed(world.pods_of(job.metadata.name)) if (each := _last_words(pod))]
-    if run and run.id == job.metadata.name and (conclusion := told_by(run)):
-        return replace(conclusion, told=conclusion.told or any(each.notified for each in words))
+    if run and run.id == job.metadata.name and (conclusion := result_from_status(run)):
+        return replace(conclusion, notified=conclusion.notified or any(each.notified for each in words))
     for each in words:
         if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
-            return Conclusion(each.outcome, each.reason, each.message or "", each.marts, each.attempt, told=each.notified)
+            return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
     return None
 
 
-def told_by(run: Run) -> Conclusion | None:
+def result_from_status(run: Run) -> RunResult | None:
     """Return how a run ended, if its runner says that it did."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
-    return Conclusion(run.outcome, run.reason, run.message or "", run.marts, run.attempt, told=bool(run.notifications))
+    return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
 
 
-def concluded(job: Job, pods: list[Pod]) -> Conclusion:
+def inferred_result(job: Job, pods: list[Pod]) -> RunResult:
     """Return what Kubernetes knows of a run that left no report."""
     attempts = max(1, len(pods))
     if job.end and job.end.type == "Complete":
-        return Conclusion(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
+        return RunResult(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
     pod = pods[-1] if pods else None
     if job.end and job.end.reason == "DeadlineExceeded":
         reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together took longer than they may"
@@ -74,7 +74,7 @@ def concluded(job: Job, pods: list[Pod]) -> Conclusion:
         reason, message = Reason.RUNNER_LOST, f"the run's pod is gone: {job.end.message if job.end else ''}".rstrip(": ")
     else:
         reason, message = _pod_conclusion(pod)
-    return Conclusion(Outcome.FAILED, reason, message, attempts=attempts)
+    return RunResult(Outcome.FAILED, reason, message, attempts=attempts)
 
 
 def image_of(pods: list[Pod]) -> str | None:

@@ -11,23 +11,23 @@ from refresh_api.objects import Json
 from refresh_api.run_request import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import ActiveRun, clip
-from refresh_operator.names import token_job_name
-from refresh_operator.runs.runs import Ended, cancelled
+from refresh_operator.names import requested_job_name
+from refresh_operator.runs.runs import EndedRun, cancelled_run
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import token_job
+from refresh_operator.specs.desired import requested_job
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import Asked, Invalid, Job, World, metadata_of
+from refresh_operator.state.snapshot import InvalidSpec, Job, RunParameters, Snapshot, metadata_of
 
 
 @dataclass(frozen=True)
-class Answer:
+class RequestDecision:
     """What follows from the latest request."""
 
     handled: str | None
     """The last request that is answered by now."""
-    problem: str | None = None
+    error: str | None = None
     """Why that started no run."""
-    start: Json | None = None
+    job: Json | None = None
     """The Job to create."""
 
 
@@ -36,56 +36,62 @@ class Cancellation:
     """What follows from the annotation that ends a run."""
 
     handled: str | None
-    ended: tuple[Ended, ...] = ()
+    ended: tuple[EndedRun, ...] = ()
     withdrawn: str | None = None
     """The request that is taken back before its run started."""
 
 
-def answer_of(world: World, settings: Settings, problem: Problem | None, active: list[ActiveRun], withdrawn: str | None) -> Answer:
+def handle_request(
+    world: Snapshot, settings: Settings, problem: Problem | None, active: list[ActiveRun], withdrawn: str | None
+) -> RequestDecision:
     """Return the Job to create for a request, and the last request that is answered by then."""
     refresh = world.refresh
-    before, token = refresh.share.last_handled_request_at, refresh.token
+    before, token = refresh.status.last_handled_request_at, refresh.pending_request
     if token is None:
-        return Answer(before, refresh.share.request_problem)
+        return RequestDecision(before, refresh.status.request_problem)
     length = len(refresh.metadata.annotations.get(REQUESTED_AT, ""))
     if length > TOKEN_LENGTH:
-        return Answer(token, f"its annotation requestedAt is {length} characters long: write at most {TOKEN_LENGTH}, like a date and time")
-    name = token_job_name(refresh.metadata.name, refresh.metadata.uid, token)
-    if any(job.metadata.name == name for job in world.jobs) or any(run.id == name for run in refresh.share.history):
-        return Answer(token)
+        return RequestDecision(
+            token, f"its annotation requestedAt is {length} characters long: write at most {TOKEN_LENGTH}, like a date and time"
+        )
+    name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, token)
+    if any(job.metadata.name == name for job in world.jobs) or any(run.id == name for run in refresh.status.history):
+        return RequestDecision(token)
     if withdrawn == token:
-        return Answer(token, "it was taken back by the annotation cancel")
+        return RequestDecision(token, "it was taken back by the annotation cancel")
     cronjob = world.objects.get("CronJob")
-    if isinstance(refresh.spec, Invalid) or problem or cronjob is None:
-        return Answer(before, refresh.share.request_problem)
-    wrong = _wrong(refresh.asked, refresh.spec) or refresh.run_request(refresh.spec, refresh.asked).excess
+    if isinstance(refresh.spec, InvalidSpec) or problem or cronjob is None:
+        return RequestDecision(before, refresh.status.request_problem)
+    wrong = _wrong(refresh.parameters, refresh.spec) or refresh.run_request(refresh.spec, refresh.parameters).excess
     if wrong:
-        return Answer(token, clip(wrong))
+        return RequestDecision(token, clip(wrong))
     if active or world.pause:
-        return Answer(before, refresh.share.request_problem)
+        return RequestDecision(before, refresh.status.request_problem)
     # acknowledged at the next look, which finds the Job: should this one be interrupted, the same Job is made again
-    job = token_job(refresh, refresh.spec, settings, metadata_of(cronjob), token)
-    return Answer(before, refresh.share.request_problem, job)
+    job = requested_job(refresh, refresh.spec, settings, metadata_of(cronjob), token)
+    return RequestDecision(before, refresh.status.request_problem, job)
 
 
-def cancellation_of(world: World, now: datetime) -> Cancellation:
+def handle_cancel(world: Snapshot, now: datetime) -> Cancellation:
     """Return the runs that users ended, by id or by request, and the request that they took back."""
     refresh = world.refresh
-    wanted = refresh.cancel
+    wanted = refresh.pending_cancel
     if wanted is None:
-        return Cancellation(refresh.share.last_handled_cancel)
-    known = {run.id for run in refresh.share.history}
+        return Cancellation(refresh.status.last_handled_cancel)
+    known = {run.id for run in refresh.status.history}
     jobs = [job for job in world.jobs if not job.end and job.metadata.name not in known and _is_meant(job, wanted)]
-    name = token_job_name(refresh.metadata.name, refresh.metadata.uid, wanted)
+    name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, wanted)
     started = any(job.metadata.name == name for job in world.jobs)
-    return Cancellation(wanted, tuple(cancelled(job, world.pods_of(job.metadata.name), now) for job in jobs), None if started else wanted)
+    return Cancellation(
+        wanted, tuple(cancelled_run(job, world.pods_of(job.metadata.name), now) for job in jobs), None if started else wanted
+    )
 
 
 def _is_meant(job: Job, wanted: str) -> bool:
     return wanted in (job.metadata.name, job.metadata.annotations.get(TOKEN_ANNOTATION))
 
 
-def _wrong(asked: Asked, spec: RefreshSpec) -> str | None:
+def _wrong(asked: RunParameters, spec: RefreshSpec) -> str | None:
     """What is wrong with the annotations runMode and runVars, in words."""
     try:
         if asked.mode:

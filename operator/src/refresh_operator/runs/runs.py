@@ -11,9 +11,9 @@ from typing import Final
 from refresh_api.names import GENERATION_ANNOTATION, RUN_VARS_LENGTH, TOKEN_ANNOTATION
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
-from refresh_operator.runs.outcome import Conclusion, concluded, image_of, reported, start_problem, told_by
+from refresh_operator.runs.outcome import RunResult, image_of, inferred_result, reported_result, result_from_status, start_problem
 from refresh_operator.specs.desired import HISTORY_LIMIT
-from refresh_operator.state.snapshot import Asked, Job, Pod, World, asked_by
+from refresh_operator.state.snapshot import Job, Pod, RunParameters, Snapshot, parameters_of
 
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
 _ACTIVE_MAX: Final = 20
@@ -22,23 +22,23 @@ _DIGITS: Final = 18
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedRun:
     """A run that ended since it was last looked."""
 
     run: FinishedRun
-    told: bool
+    notified: bool
     """Whether the runner reported, and so told people itself where it should."""
-    to_delete: bool = False
+    delete_job: bool = False
     """Whether its Job still waits for a pod and is given up."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How long a run is waited for."""
 
     start: timedelta
     """For its pod to start."""
-    silence: timedelta
+    heartbeat: timedelta
     """For the next sign of life of a runner whose pod claims to run."""
 
 
@@ -49,9 +49,9 @@ def trigger_of(job: Job) -> Trigger:
     return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
 
 
-def active_runs(world: World, ended: tuple[Ended, ...]) -> list[ActiveRun]:
+def active_runs(world: Snapshot, ended: tuple[EndedRun, ...]) -> list[ActiveRun]:
     """Return the runs whose Job has not ended and was not given up, oldest first."""
-    over = {each.run.id for each in ended} | {run.id for run in world.refresh.share.history}
+    over = {each.run.id for each in ended} | {run.id for run in world.refresh.status.history}
     jobs = [job for job in world.jobs if not job.end and job.metadata.name not in over]
     runs = [
         ActiveRun(
@@ -67,9 +67,9 @@ def active_runs(world: World, ended: tuple[Ended, ...]) -> list[ActiveRun]:
     return sorted(runs, key=lambda run: (run.start_time, run.id))[:_ACTIVE_MAX]
 
 
-def ended_runs(world: World, patience: Patience, now: datetime, by_users: tuple[Ended, ...] = ()) -> tuple[Ended, ...]:
+def ended_runs(world: Snapshot, patience: Timeouts, now: datetime, by_users: tuple[EndedRun, ...] = ()) -> tuple[EndedRun, ...]:
     """Return the runs that ended and are not in the history yet, in the order of their ends."""
-    history = world.refresh.share.history
+    history = world.refresh.status.history
     known = {run.id for run in history}
     # Jobs outlive their entry in a full history: what is older than all of it was there before
     horizon = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
@@ -77,7 +77,7 @@ def ended_runs(world: World, patience: Patience, now: datetime, by_users: tuple[
         *by_users,
         *_finished(world),
         *_given_up(world, patience.start, now),
-        *_silent(world, patience.silence, now),
+        *_silent(world, patience.heartbeat, now),
         *_vanished(world, now),
     ]
     first = {each.run.id: each for each in reversed(ended)}.values()
@@ -85,17 +85,17 @@ def ended_runs(world: World, patience: Patience, now: datetime, by_users: tuple[
     return tuple(sorted(new, key=lambda each: (each.run.completion_time, each.run.id)))
 
 
-def _finished(world: World) -> list[Ended]:
+def _finished(world: Snapshot) -> list[EndedRun]:
     return [_entry(world, job, job.end.last_transition_time) for job in world.jobs if job.end and job.end.last_transition_time]
 
 
-def _entry(world: World, job: Job, end: datetime) -> Ended:
+def _entry(world: Snapshot, job: Job, end: datetime) -> EndedRun:
     pods = world.pods_of(job.metadata.name)
-    conclusion = replace(reported(world, job) or concluded(job, pods), image=image_of(pods))
-    return Ended(_finished_run(job, conclusion, end), conclusion.told)
+    conclusion = replace(reported_result(world, job) or inferred_result(job, pods), image=image_of(pods))
+    return EndedRun(_finished_run(job, conclusion, end), conclusion.notified)
 
 
-def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRun:
+def _finished_run(job: Job, conclusion: RunResult, end: datetime) -> FinishedRun:
     # Both times are the API server's: the nodes' clocks may differ from it, and from each other
     start = job.status.start_time or job.metadata.creation_timestamp
     return FinishedRun(
@@ -116,67 +116,67 @@ def _finished_run(job: Job, conclusion: Conclusion, end: datetime) -> FinishedRu
     )
 
 
-def cancelled(job: Job, pods: list[Pod], now: datetime) -> Ended:
+def cancelled_run(job: Job, pods: list[Pod], now: datetime) -> EndedRun:
     """Return the end of a run that its users wanted to end: nobody has to be told of it."""
-    conclusion = Conclusion(
-        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), told=True, image=image_of(pods)
+    conclusion = RunResult(
+        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), notified=True, image=image_of(pods)
     )
-    return Ended(_finished_run(job, conclusion, now), told=True, to_delete=True)
+    return EndedRun(_finished_run(job, conclusion, now), notified=True, delete_job=True)
 
 
-def _given_up(world: World, start_timeout: timedelta, now: datetime) -> list[Ended]:
+def _given_up(world: Snapshot, start_timeout: timedelta, now: datetime) -> list[EndedRun]:
     """Jobs whose pod did not start in time."""
     given_up = []
     for job in world.jobs:
         pods = world.pods_of(job.metadata.name)
-        since = world.waiting_since(job.metadata.name, job.metadata.creation_timestamp)
+        since = world.pending_since(job.metadata.name, job.metadata.creation_timestamp)
         problem = start_problem(pods)
         if job.end or job.metadata.deletion_timestamp or problem is None or now < since + start_timeout:
             continue
         reason, message = problem
         text = f"the run's pod did not start within {duration_text(start_timeout)}: {message}".rstrip(": ")
-        conclusion = Conclusion(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
-        given_up.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
+        conclusion = RunResult(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
+        given_up.append(EndedRun(_finished_run(job, conclusion, now), notified=False, delete_job=True))
     return given_up
 
 
-def is_watched(world: World, run: str) -> bool:
+def expects_heartbeat(world: Snapshot, run: str) -> bool:
     """Return whether a runner should be showing signs of life: it reported from a pod that claims to run."""
     told, pods = world.refresh.run, world.pods_of(run)
     running = bool(pods) and pods[-1].status.phase == "Running" and not pods[-1].metadata.deletion_timestamp
     return running and told is not None and (told.id, told.pod, told.phase) == (run, pods[-1].metadata.name, RunPhase.RUNNING)
 
 
-def _silent(world: World, longest: timedelta, now: datetime) -> list[Ended]:
+def _silent(world: Snapshot, longest: timedelta, now: datetime) -> list[EndedRun]:
     """Runs whose runner shows no sign of life any more, while its pod claims to run."""
     silent = []
     for job in world.jobs:
-        if job.end or job.metadata.deletion_timestamp or world.silence < longest or not is_watched(world, job.metadata.name):
+        if job.end or job.metadata.deletion_timestamp or world.heartbeat_age < longest or not expects_heartbeat(world, job.metadata.name):
             continue
         pods = world.pods_of(job.metadata.name)
         step = f" in step {world.refresh.run.step}" if world.refresh.run and world.refresh.run.step else ""
-        text = f"no sign of life from pod {pods[-1].metadata.name} for {duration_text(world.silence)}{step}; it was ended"
-        conclusion = Conclusion(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
-        silent.append(Ended(_finished_run(job, conclusion, now), told=False, to_delete=True))
+        text = f"no sign of life from pod {pods[-1].metadata.name} for {duration_text(world.heartbeat_age)}{step}; it was ended"
+        conclusion = RunResult(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
+        silent.append(EndedRun(_finished_run(job, conclusion, now), notified=False, delete_job=True))
     return silent
 
 
-def _vanished(world: World, now: datetime) -> list[Ended]:
+def _vanished(world: Snapshot, now: datetime) -> list[EndedRun]:
     """Runs that were under way when last looked, and whose Job is gone."""
     there = {job.metadata.name for job in world.jobs}
-    return [each for run in world.refresh.share.active if run.id not in there and (each := _gone(world, run, now))]
+    return [each for run in world.refresh.status.active if run.id not in there and (each := _gone(world, run, now))]
 
 
-def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
+def _gone(world: Snapshot, run: ActiveRun, now: datetime) -> EndedRun | None:
     """A run without its Job: what it reported; else deleted by hand, unless its Job ended unseen and was cleared away since."""
     seen = world.refresh.run
-    conclusion = told_by(seen) if seen and seen.id == run.id else None
+    conclusion = result_from_status(seen) if seen and seen.id == run.id else None
     end = seen.completion_time if seen and conclusion and seen.completion_time else now
     if conclusion is None:
         newer = [job.end.type for job in world.jobs if job.end and job.metadata.creation_timestamp > run.start_time]
         if max(newer.count("Complete"), newer.count("Failed")) >= HISTORY_LIMIT:
             return None
-        conclusion = Conclusion(Outcome.FAILED, Reason.JOB_DELETED, f"the Job {run.id} was deleted while it ran")
+        conclusion = RunResult(Outcome.FAILED, Reason.JOB_DELETED, f"the Job {run.id} was deleted while it ran")
     finished = FinishedRun(
         id=run.id,
         trigger=run.trigger,
@@ -192,12 +192,12 @@ def _gone(world: World, run: ActiveRun, now: datetime) -> Ended | None:
         mode=run.mode,
         vars=run.vars,
     )
-    return Ended(finished, conclusion.told)
+    return EndedRun(finished, conclusion.notified)
 
 
-def _asked(job: Job) -> Asked:
+def _asked(job: Job) -> RunParameters:
     """What the Job was asked to do, in the room that a status has for it, whoever wrote it there."""
-    asked = asked_by(job.metadata.annotations)
+    asked = parameters_of(job.metadata.annotations)
     return replace(asked, vars=clip(asked.vars, RUN_VARS_LENGTH)) if asked.vars else asked
 
 

@@ -15,10 +15,10 @@ from refresh_api.objects import Json
 from refresh_api.run_request import ExitCode
 from refresh_api.spec import RefreshSpec
 from refresh_api.values import duration
-from refresh_operator.names import cronjob_name, permissions_name, token_job_name
+from refresh_operator.names import cronjob_name, rbac_name, requested_job_name
 from refresh_operator.settings import Settings
-from refresh_operator.specs.pod import NOTHING, pod_metadata, pod_spec
-from refresh_operator.state.snapshot import PLAIN, Asked, Metadata, Refresh
+from refresh_operator.specs.pod import NO_SECRETS, pod_metadata, pod_spec
+from refresh_operator.state.snapshot import NO_PARAMETERS, Metadata, Refresh, RunParameters
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
 """A slot that could not start is made up for within this time. Always set: a CronJob without it stops for good after 100 missed slots."""
@@ -26,20 +26,20 @@ HISTORY_LIMIT: Final = 5
 """Finished Jobs of each kind that the CronJob keeps."""
 REPORT_TIME: Final = timedelta(seconds=60)
 """What a pod may last beyond the runner's own deadline, so that the runner can report."""
-BACK_OFF: Final = timedelta(minutes=6)
+MAX_BACKOFF: Final = timedelta(minutes=6)
 """Longest pause before another attempt that the Job controller makes."""
 HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
 """Annotation on what the operator keeps: a hash of what it should be. It tells a change by hand from a change of what is wanted."""
 
 
-def kept_objects(
-    refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NOTHING
+def managed_objects(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS
 ) -> tuple[Json, ...]:
     """All objects that are kept equal to a refresh, in the order in which they are made. Secrets that are `withheld` are not mounted."""
-    return (*permissions(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
+    return (*rbac(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
 
 
-def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NOTHING) -> Json:
+def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS) -> Json:
     """The CronJob that starts a refresh's runs, unless they are off for whatever reason."""
     body: Json = {
         "schedule": spec.schedule,
@@ -57,9 +57,9 @@ def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspende
     return _kept(refresh, "batch/v1", "CronJob", cronjob_name(refresh.metadata.name), {"spec": body})
 
 
-def permissions(refresh: Refresh) -> tuple[Json, Json, Json]:
+def rbac(refresh: Refresh) -> tuple[Json, Json, Json]:
     """The ServiceAccount, Role and RoleBinding of a refresh's pods: they may write its own status, and nothing else."""
-    name = permissions_name(refresh.metadata.name)
+    name = rbac_name(refresh.metadata.name)
     rule: Json = {
         "apiGroups": [api.GROUP],
         "resources": [f"{api.PLURAL}/status"],
@@ -77,12 +77,12 @@ def permissions(refresh: Refresh) -> tuple[Json, Json, Json]:
     )
 
 
-def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_seen: Metadata, token: str) -> Json:
+def requested_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_seen: Metadata, token: str) -> Json:
     """The Job that answers one request.
 
     It belongs to the CronJob, which keeps its history, and to the refresh, so that it outlives the CronJob.
     """
-    asked = refresh.asked
+    asked = refresh.parameters
     controller: Json = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -95,17 +95,17 @@ def token_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronjob_s
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": token_job_name(refresh.metadata.name, refresh.metadata.uid, token),
+            "name": requested_job_name(refresh.metadata.name, refresh.metadata.uid, token),
             "namespace": refresh.metadata.namespace,
             "labels": _labels(refresh),
             "annotations": {**_run_annotations(refresh), api.TOKEN_ANNOTATION: token, **asked.annotations},
-            "ownerReferences": [controller, second_owner(refresh)],
+            "ownerReferences": [controller, additional_owner(refresh)],
         },
         "spec": _job(refresh, spec, settings, asked),
     }
 
 
-def second_owner(refresh: Refresh) -> Json:
+def additional_owner(refresh: Refresh) -> Json:
     """The entry by which a Job belongs to its refresh beside its CronJob, so that it outlives that one."""
     return {**_owner(refresh), "controller": False}
 
@@ -141,9 +141,11 @@ def _owner(refresh: Refresh) -> Json:
     }
 
 
-def _job(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING) -> Json:
+def _job(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: RunParameters = NO_PARAMETERS, withheld: frozenset[str] = NO_SECRETS
+) -> Json:
     attempt = duration(spec.timeout) + REPORT_TIME
-    whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * BACK_OFF
+    whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * MAX_BACKOFF
     return {
         # Indexed, since only then the pod is told how often the run failed before
         "completionMode": "Indexed",

@@ -36,7 +36,7 @@ def owned_by(live: Json, uid: str) -> bool:
     return isinstance(owners, list) and any(isinstance(owner, dict) and owner.get("uid") == uid for owner in owners)
 
 
-def left_by_earlier(live: Json, owner: Metadata) -> bool:
+def owned_by_predecessor(live: Json, owner: Metadata) -> bool:
     """Return whether an object belonged to an earlier refresh of this name, which must be gone: there are no two of a name.
 
     Kubernetes removes it in the end; how late, after an API server was away, nobody knows.

@@ -14,9 +14,9 @@ from refresh_api.placement import Affinity, Toleration
 from refresh_api.pod_template import PodTemplate
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
-from refresh_operator.names import permissions_name
+from refresh_operator.names import rbac_name
 from refresh_operator.settings import Settings
-from refresh_operator.state.snapshot import JOB_NAME_LABEL, PLAIN, Asked, Refresh
+from refresh_operator.state.snapshot import JOB_NAME_LABEL, NO_PARAMETERS, Refresh, RunParameters
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""
@@ -24,15 +24,20 @@ NEVER_READY: Final = f"{api.GROUP}/serves"
 """A condition that a run's pod never has."""
 CA_PATH: Final = "/etc/refresh-ca"
 RUNNER_UID: Final = 65532
-NOTHING: Final[frozenset[str]] = frozenset()
+NO_SECRETS: Final[frozenset[str]] = frozenset()
 """No Secret is withheld."""
 
 
 def pod_spec(
-    refresh: Refresh, spec: RefreshSpec, settings: Settings, attempt: timedelta, asked: Asked = PLAIN, withheld: frozenset[str] = NOTHING
+    refresh: Refresh,
+    spec: RefreshSpec,
+    settings: Settings,
+    attempt: timedelta,
+    asked: RunParameters = NO_PARAMETERS,
+    withheld: frozenset[str] = NO_SECRETS,
 ) -> Json:
-    """The spec of a run's pod: restricted, with its run request, the Secrets that are not `withheld`, and the deadline of one attempt."""
-    account = permissions_name(refresh.metadata.name)
+    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
+    account = rbac_name(refresh.metadata.name)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
     volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
     scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
@@ -141,7 +146,7 @@ def _resources(resources: Resources) -> Json:
     return {key: value for key, value in wanted.items() if value}
 
 
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: Asked) -> list[JsonValue]:
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: RunParameters) -> list[JsonValue]:
     run_request = refresh.run_request(spec, asked)
     environment: list[JsonValue] = [
         _literal(api.RUN_REQUEST_ENV, run_request.text),

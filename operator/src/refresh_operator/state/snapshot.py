@@ -33,7 +33,7 @@ def mapping(value: JsonValue) -> Json:
     return value if isinstance(value, dict) else {}
 
 
-class Seen(BaseModel):
+class KubeModel(BaseModel):
     """A part of an object of Kubernetes: only the fields that are read here."""
 
     model_config = ConfigDict(
@@ -41,7 +41,7 @@ class Seen(BaseModel):
     )
 
 
-class OwnerReference(Seen):
+class OwnerReference(KubeModel):
     """Who an object belongs to."""
 
     uid: str
@@ -50,7 +50,7 @@ class OwnerReference(Seen):
     controller: bool = False
 
 
-class Metadata(Seen):
+class Metadata(KubeModel):
     """An object's metadata."""
 
     name: str
@@ -66,14 +66,14 @@ class Metadata(Seen):
     deletion_timestamp: AwareDatetime | None = None
 
 
-class _Object(Seen):
+class _Object(KubeModel):
     metadata: Metadata
 
 
-Known = TypeVar("Known", bound=Seen)
+Model = TypeVar("Model", bound=KubeModel)
 
 
-def read(model: type[Known], item: Json) -> Known:
+def parse_object(model: type[Model], item: Json) -> Model:
     """Return an object as far as it is read here; Unreadable, with its name, where it can't be."""
     try:
         return model.model_validate(item)
@@ -85,10 +85,10 @@ def read(model: type[Known], item: Json) -> Known:
 
 def metadata_of(item: Json) -> Metadata:
     """Return the metadata of any object; Unreadable where they can't be read."""
-    return read(_Object, item).metadata
+    return parse_object(_Object, item).metadata
 
 
-class SeenCondition(Seen):
+class KubeCondition(KubeModel):
     """A condition of a Job or pod."""
 
     type: str
@@ -98,22 +98,22 @@ class SeenCondition(Seen):
     last_transition_time: AwareDatetime | None = None
 
 
-class JobStatus(Seen):
+class JobStatus(KubeModel):
     """What the Job controller says."""
 
     start_time: AwareDatetime | None = None
     completion_time: AwareDatetime | None = None
-    conditions: tuple[SeenCondition, ...] = ()
+    conditions: tuple[KubeCondition, ...] = ()
 
 
-class Job(Seen):
+class Job(KubeModel):
     """One run's Job."""
 
     metadata: Metadata
     status: JobStatus = JobStatus()
 
     @property
-    def end(self) -> SeenCondition | None:
+    def end(self) -> KubeCondition | None:
         """The condition that ended the Job: Complete or Failed; None while it is under way."""
         return next((each for each in self.status.conditions if each.type in ("Complete", "Failed") and each.status == "True"), None)
 
@@ -123,12 +123,12 @@ class Job(Seen):
         return self.metadata.annotations.get(UID_ANNOTATION)
 
     @property
-    def goes_on(self) -> bool:
+    def is_active(self) -> bool:
         """Whether it has neither ended nor is being deleted."""
         return not self.end and not self.metadata.deletion_timestamp
 
 
-class Terminated(Seen):
+class Terminated(KubeModel):
     """How a container ended."""
 
     exit_code: int
@@ -136,21 +136,21 @@ class Terminated(Seen):
     message: str = ""
 
 
-class Waiting(Seen):
+class Waiting(KubeModel):
     """Why a container has not started."""
 
     reason: str = ""
     message: str = ""
 
 
-class ContainerState(Seen):
+class ContainerState(KubeModel):
     """One of these is set."""
 
     waiting: Waiting | None = None
     terminated: Terminated | None = None
 
 
-class ContainerStatus(Seen):
+class ContainerStatus(KubeModel):
     """A container in a pod."""
 
     image: str = ""
@@ -158,17 +158,17 @@ class ContainerStatus(Seen):
     state: ContainerState = ContainerState()
 
 
-class PodStatus(Seen):
+class PodStatus(KubeModel):
     """What the kubelet and the scheduler say."""
 
     phase: str = "Pending"
     reason: str = ""
     message: str = ""
-    conditions: tuple[SeenCondition, ...] = ()
+    conditions: tuple[KubeCondition, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
-class Pod(Seen):
+class Pod(KubeModel):
     """One attempt's pod."""
 
     metadata: Metadata
@@ -187,16 +187,16 @@ class Pod(Seen):
 
 
 @dataclass(frozen=True)
-class Invalid:
+class InvalidSpec:
     """A spec that passed the API server's schema and still can't be: which field, and why."""
 
     reason: str
     path: str
-    says: str
+    message: str
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunParameters:
     """What a request asks for beside a plain refresh, as its users wrote it."""
 
     mode: str | None = None
@@ -208,21 +208,21 @@ class Asked:
         return {name: value for name, value in ((RUN_MODE, self.mode), (RUN_VARS, self.vars)) if value}
 
 
-PLAIN: Final = Asked()
-TOKEN_START: Final = 32
+NO_PARAMETERS: Final = RunParameters()
+SHORTENED_LENGTH: Final = 32
 """Characters of an annotation that is too long by which people know it again."""
 
 
-def asked_by(annotations: Mapping[str, str]) -> Asked:
+def parameters_of(annotations: Mapping[str, str]) -> RunParameters:
     """Return what the annotations of a refresh, or of a Job, ask for."""
-    return Asked(annotations.get(RUN_MODE) or None, annotations.get(RUN_VARS) or None)
+    return RunParameters(annotations.get(RUN_MODE) or None, annotations.get(RUN_VARS) or None)
 
 
-def kept(text: str | None) -> str | None:
+def shortened(text: str | None) -> str | None:
     """Return what a status keeps of an annotation that was answered: all of it, or its start and a hash where it is long."""
     if text is None or len(text) <= TOKEN_LENGTH:
         return text
-    return f"{text[:TOKEN_START]}… ({len(text)} characters, SHA-256 {sha256(text.encode(errors='replace')).hexdigest()})"
+    return f"{text[:SHORTENED_LENGTH]}… ({len(text)} characters, SHA-256 {sha256(text.encode(errors='replace')).hexdigest()})"
 
 
 @dataclass(frozen=True)
@@ -230,10 +230,10 @@ class Refresh:
     """A DashboardRefresh: its spec, or what is wrong with it, and its status by writers."""
 
     metadata: Metadata
-    spec: RefreshSpec | Invalid
-    share: OperatorStatus
+    spec: RefreshSpec | InvalidSpec
+    status: OperatorStatus
     run: Run | None
-    unknown: tuple[str, ...] = ()
+    unknown_fields: tuple[str, ...] = ()
     """Fields of the spec that the API server knows and this operator does not."""
 
     @property
@@ -242,23 +242,23 @@ class Refresh:
         return Ref(self.metadata.namespace, self.metadata.name)
 
     @property
-    def token(self) -> str | None:
+    def pending_request(self) -> str | None:
         """The latest request for a run, if it was not answered yet."""
-        token = kept(self.metadata.annotations.get(REQUESTED_AT))
-        return token if token and token != self.share.last_handled_request_at else None
+        token = shortened(self.metadata.annotations.get(REQUESTED_AT))
+        return token if token and token != self.status.last_handled_request_at else None
 
     @property
-    def asked(self) -> Asked:
+    def parameters(self) -> RunParameters:
         """What the latest request asks for."""
-        return asked_by(self.metadata.annotations)
+        return parameters_of(self.metadata.annotations)
 
     @property
-    def cancel(self) -> str | None:
+    def pending_cancel(self) -> str | None:
         """The run, or the request, that is to end, if that was not answered yet."""
-        wanted = kept(self.metadata.annotations.get(CANCEL))
-        return wanted if wanted and wanted != self.share.last_handled_cancel else None
+        wanted = shortened(self.metadata.annotations.get(CANCEL))
+        return wanted if wanted and wanted != self.status.last_handled_cancel else None
 
-    def run_request(self, spec: RefreshSpec, asked: Asked = PLAIN) -> RunRequest:
+    def run_request(self, spec: RefreshSpec, asked: RunParameters = NO_PARAMETERS) -> RunRequest:
         """What a run's pod is told."""
         meta = self.metadata
         ref = RefreshRef(name=meta.name, namespace=meta.namespace, uid=meta.uid)
@@ -266,10 +266,10 @@ class Refresh:
         return RunRequest(refresh=ref, generation=meta.generation, spec=spec, mode=asked.mode or ModeKind.REFRESH, vars=wanted)
 
     @property
-    def reset(self) -> str | None:
+    def pending_reset(self) -> str | None:
         """The annotation that begins the count of failures anew, if that was not answered yet."""
-        wanted = kept(self.metadata.annotations.get(RESET_AT))
-        return wanted if wanted and wanted != self.share.last_handled_reset_at else None
+        wanted = shortened(self.metadata.annotations.get(RESET_AT))
+        return wanted if wanted and wanted != self.status.last_handled_reset_at else None
 
 
 @dataclass(frozen=True)
@@ -281,24 +281,24 @@ class Pause:
 
 
 @dataclass(frozen=True)
-class World:
+class Snapshot:
     """One refresh and all that belongs to it, at one moment."""
 
     refresh: Refresh
     objects: Mapping[str, Json] = field(default_factory=dict)
     """What is there under the names of our objects, by kind: CronJob, ServiceAccount, Role, RoleBinding."""
     jobs: tuple[Job, ...] = ()
-    namesakes_jobs: tuple[Job, ...] = ()
+    previous_owner_jobs: tuple[Job, ...] = ()
     """Jobs that say to be of another refresh of this name."""
     pods: tuple[Pod, ...] = ()
-    silence: timedelta = timedelta(0)
+    heartbeat_age: timedelta = timedelta(0)
     """How long `status.run` has been showing the same heartbeat, by the operator's own clock."""
-    missing: tuple[str, ...] = ()
+    missing_secrets: tuple[str, ...] = ()
     """What the warehouse's Secret lacks, in words; empty when all is there."""
     pause: Pause | None = None
-    ends: bool = False
+    namespace_terminating: bool = False
     """Whether the namespace is being deleted; asked only where a run's pod is."""
-    refused: Mapping[str, str] = field(default_factory=dict)
+    denied_secrets: Mapping[str, str] = field(default_factory=dict)
     """Secrets that it names and may not use, with why."""
 
     def pods_of(self, job: str) -> list[Pod]:
@@ -306,24 +306,24 @@ class World:
         pods = [pod for pod in self.pods if pod.metadata.labels.get(JOB_NAME_LABEL) == job]
         return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
-    def waiting_since(self, job: str, made: datetime) -> datetime:
+    def pending_since(self, job: str, made: datetime) -> datetime:
         """When a Job's newest pod was made, or else the Job itself."""
         pods = self.pods_of(job)
         return pods[-1].metadata.creation_timestamp if pods else made
 
 
-def refresh_of(raw: Json) -> Refresh:
+def parse_refresh(raw: Json) -> Refresh:
     """Return the refresh that the API server sent; whatever its users wrote is no error here, even where it can't be read."""
     metadata, odd = _metadata(mapping(raw.get("metadata")))
     spec, unknown = (odd, ()) if odd else _spec(raw.get("spec", {}), unreadable(raw))
     status = mapping(raw.get("status"))
     found = Refresh(metadata, spec, _share(status), _run(status), unknown)
     if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT and (excess := found.run_request(spec).excess):
-        return replace(found, spec=Invalid(ReadyReason.INVALID_SPEC, "spec", excess))
+        return replace(found, spec=InvalidSpec(ReadyReason.INVALID_SPEC, "spec", excess))
     return found
 
 
-def _metadata(metadata: Json) -> tuple[Metadata, Invalid | None]:
+def _metadata(metadata: Json) -> tuple[Metadata, InvalidSpec | None]:
     """The metadata as far as they can be read, and what can't."""
     try:
         return Metadata.model_validate(metadata), None
@@ -331,14 +331,14 @@ def _metadata(metadata: Json) -> tuple[Metadata, Invalid | None]:
         first = error.errors(include_input=False, include_url=False)[0]
         odd = {str(each["loc"][0]) for each in error.errors(include_input=False, include_url=False)}
     known = {"name": "", "creationTimestamp": _NO_TIME, **{key: value for key, value in metadata.items() if key not in odd}}
-    return Metadata.model_validate(known), Invalid(ReadyReason.UNREADABLE, _path("metadata", first["loc"]), first["msg"])
+    return Metadata.model_validate(known), InvalidSpec(ReadyReason.UNREADABLE, _path("metadata", first["loc"]), first["msg"])
 
 
-def _spec(spec: JsonValue, left_out: Mapping[str, str]) -> tuple[RefreshSpec | Invalid, tuple[str, ...]]:
+def _spec(spec: JsonValue, left_out: Mapping[str, str]) -> tuple[RefreshSpec | InvalidSpec, tuple[str, ...]]:
     """The spec, and the fields that we don't know: of a newer CRD, so that all goes on after a step back, as with Kubernetes' own."""
     for path, why in left_out.items():
         if not path.startswith("status"):
-            return Invalid(ReadyReason.UNREADABLE, path, why), ()
+            return InvalidSpec(ReadyReason.UNREADABLE, path, why), ()
     try:
         return RefreshSpec.model_validate(spec), ()
     except ValidationError as error:
@@ -350,7 +350,7 @@ def _spec(spec: JsonValue, left_out: Mapping[str, str]) -> tuple[RefreshSpec | I
         first = error.errors(include_input=False, include_url=False)[0]
     field_name = str(first["loc"][0]) if first["loc"] else ""
     reason = _SPEC_REASONS.get(field_name, ReadyReason.INVALID_SPEC)
-    return Invalid(reason, _path("spec", first["loc"]), first["msg"].removeprefix("Value error, ")), unknown
+    return InvalidSpec(reason, _path("spec", first["loc"]), first["msg"].removeprefix("Value error, ")), unknown
 
 
 def _path(top: str, parts: tuple[int | str, ...]) -> str:

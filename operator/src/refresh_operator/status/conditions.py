@@ -20,15 +20,15 @@ from refresh_api.status import (
     clip,
 )
 from refresh_api.values import duration
-from refresh_operator.names import token_job_name
+from refresh_operator.names import requested_job_name
 from refresh_operator.runs.outcome import start_problem
-from refresh_operator.runs.suspension import Hold
+from refresh_operator.runs.suspension import Suspension
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import Invalid, Refresh, World
+from refresh_operator.state.snapshot import InvalidSpec, Refresh, Snapshot
 
-SOON: Final = timedelta(seconds=10)
+START_GRACE: Final = timedelta(seconds=10)
 """A pod that has not started by then is something to tell of, also where nothing is known against it."""
-LINE: Final = 300
+QUOTE_LENGTH: Final = 300
 """Characters of another message within a line of ours."""
 
 
@@ -39,10 +39,10 @@ def condition_of(share: OperatorStatus, kind: str) -> Condition | None:
 
 def one_line(text: str | None) -> str:
     """Return a text in one line that is not too long for a line of ours."""
-    return clip(" ".join((text or "").split()), LINE)
+    return clip(" ".join((text or "").split()), QUOTE_LENGTH)
 
 
-def conditions(world: World, share: OperatorStatus, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
+def conditions(world: Snapshot, share: OperatorStatus, problem: Problem | None, hold: Suspension | None, now: datetime) -> list[Condition]:
     """Return all conditions as they should be now."""
     refresh, generation = world.refresh, share.observed_generation
     reason, message = running(world, share.active, now)
@@ -50,24 +50,24 @@ def conditions(world: World, share: OperatorStatus, problem: Problem | None, hol
     return [
         *readiness(refresh, generation, problem, hold, now),
         _suspension(refresh, generation, hold, now),
-        _condition(refresh.share, "Running", active, reason, message, generation, now),
-        _last_run_condition(refresh.share, share.history, generation, now),
+        _condition(refresh.status, "Running", active, reason, message, generation, now),
+        _last_run_condition(refresh.status, share.history, generation, now),
         *_freshness(refresh, share, generation, now),
     ]
 
 
-def _suspension(refresh: Refresh, generation: int, hold: Hold | None, now: datetime) -> Condition:
+def _suspension(refresh: Refresh, generation: int, hold: Suspension | None, now: datetime) -> Condition:
     reason, message = (hold.reason, hold.message) if hold else (SuspendedReason.NOT_SUSPENDED, "")
     status = ConditionStatus.TRUE if hold else ConditionStatus.FALSE
-    return _condition(refresh.share, "Suspended", status, reason, message, generation, now)
+    return _condition(refresh.status, "Suspended", status, reason, message, generation, now)
 
 
-def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: Hold | None, now: datetime) -> list[Condition]:
+def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: Suspension | None, now: datetime) -> list[Condition]:
     """Return the conditions that speak of the configuration."""
     fine = (ReadyReason.SUSPENDED, hold.message) if hold else (ReadyReason.SCHEDULED, "the CronJob is as it should be")
     reason, message = (problem.reason, problem.message) if problem else fine
-    if refresh.unknown:
-        message = f"{message}; of a newer CRD, and unknown to this operator: {one_line(', '.join(refresh.unknown))}"
+    if refresh.unknown_fields:
+        message = f"{message}; of a newer CRD, and unknown to this operator: {one_line(', '.join(refresh.unknown_fields))}"
     holds = {
         "Ready": problem is None,
         "Reconciling": problem is not None and not problem.stalled,
@@ -75,7 +75,7 @@ def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: 
     }
     return [
         _condition(
-            refresh.share,
+            refresh.status,
             kind,
             ConditionStatus.TRUE if true else ConditionStatus.FALSE,
             reason if true or kind == "Ready" else f"Not{kind}",
@@ -87,9 +87,9 @@ def readiness(refresh: Refresh, generation: int, problem: Problem | None, hold: 
     ]
 
 
-def running(world: World, active: list[ActiveRun], now: datetime) -> tuple[str, str]:
+def running(world: Snapshot, active: list[ActiveRun], now: datetime) -> tuple[str, str]:
     """Return the reason and message of the condition Running."""
-    token = world.refresh.token
+    token = world.refresh.pending_request
     if not active:
         return RunningReason.IDLE, ""
     run = active[0]
@@ -101,18 +101,18 @@ def running(world: World, active: list[ActiveRun], now: datetime) -> tuple[str, 
     return reason, f"run {run.id}: {detail}{more}{waiting}"
 
 
-def _answers(world: World, run: ActiveRun, token: str) -> bool:
-    return run.id == token_job_name(world.refresh.metadata.name, world.refresh.metadata.uid, token)
+def _answers(world: Snapshot, run: ActiveRun, token: str) -> bool:
+    return run.id == requested_job_name(world.refresh.metadata.name, world.refresh.metadata.uid, token)
 
 
-def _progress(world: World, run: ActiveRun, now: datetime) -> tuple[str, str]:
+def _progress(world: Snapshot, run: ActiveRun, now: datetime) -> tuple[str, str]:
     seen = world.refresh.run
     there = any(job.metadata.name == run.id for job in world.jobs)
     problem = start_problem(world.pods_of(run.id)) if there else None
     told = seen if seen and seen.id == run.id else None
     if problem:
         attempt = f"attempt {told.attempt}/{told.attempts}: {_why(told)}; " if told and told.reason else ""
-        is_early = problem[0] is Reason.START_TIMEOUT and now < world.waiting_since(run.id, run.start_time) + SOON
+        is_early = problem[0] is Reason.START_TIMEOUT and now < world.pending_since(run.id, run.start_time) + START_GRACE
         start = "its pod is starting" if is_early or not problem[1] else f"its pod has not started: {one_line(problem[1])}"
         return RunningReason.STARTING, f"{attempt}{start}"
     if told and told.phase in (RunPhase.RETRYING, RunPhase.INTERRUPTED):
@@ -141,8 +141,8 @@ def _last_run_condition(old: OperatorStatus, history: list[FinishedRun], generat
 
 def _freshness(refresh: Refresh, share: OperatorStatus, generation: int, now: datetime) -> list[Condition]:
     """Whether the data is as young as it should be; no condition where nobody said how young."""
-    if isinstance(refresh.spec, Invalid):
-        before = condition_of(refresh.share, "DataFresh")
+    if isinstance(refresh.spec, InvalidSpec):
+        before = condition_of(refresh.status, "DataFresh")
         return [before] if before else []
     if refresh.spec.freshness is None:
         return []
@@ -156,7 +156,7 @@ def _freshness(refresh: Refresh, share: OperatorStatus, generation: int, now: da
     else:
         reason, message = FreshReason.FRESH, f"the last successful run ended at {time_text(loaded)}, at most {longest} ago"
     status = ConditionStatus.TRUE if reason is FreshReason.FRESH else ConditionStatus.FALSE
-    return [_condition(refresh.share, "DataFresh", status, reason, message, generation, now)]
+    return [_condition(refresh.status, "DataFresh", status, reason, message, generation, now)]
 
 
 def _condition(

@@ -7,8 +7,8 @@ from refresh_api.model import time_text
 from refresh_api.objects import Json
 from refresh_api.reasons import EventReason, FreshReason, SuspendedReason
 from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Outcome, Reason, clip
-from refresh_operator.runs.missed_runs import Missed
-from refresh_operator.runs.runs import Ended
+from refresh_operator.runs.missed_runs import MissedRun
+from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.diff import Difference
 from refresh_operator.status.conditions import condition_of
 
@@ -31,7 +31,7 @@ _MESSAGE_LENGTH = 1000
 
 
 @dataclass(frozen=True)
-class Note:
+class Event:
     """One event to post."""
 
     reason: str
@@ -41,29 +41,29 @@ class Note:
     warning: bool = False
 
 
-def notes_of(
-    before: OperatorStatus, after: OperatorStatus, ended: tuple[Ended, ...], missed: tuple[Missed, ...], now: datetime
-) -> tuple[Note, ...]:
+def events_of(
+    before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...], missed: tuple[MissedRun, ...], now: datetime
+) -> tuple[Event, ...]:
     """Return the events of the change from one share to the next."""
     known = {run.id for run in before.active}
-    notes = [Note(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
+    notes = [Event(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
     for run in (each.run for each in ended):
         text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
         reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
-        notes.append(Note(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
+        notes.append(Event(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
     for slot in missed[-_MISSED_MAX:]:
         text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
-        notes.append(Note(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
+        notes.append(Event(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
     notes += _failure_notes(before, after, now)
     return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
 
 
-def _request_notes(before: OperatorStatus, after: OperatorStatus, ended: tuple[Ended, ...]) -> list[Note]:
+def _request_notes(before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...]) -> list[Event]:
     notes = []
     token, wanted = after.last_handled_request_at, after.last_handled_cancel
     if after.request_problem and token and token != before.last_handled_request_at:
         notes.append(
-            Note(
+            Event(
                 EventReason.REQUEST_REFUSED,
                 clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
                 token,
@@ -73,19 +73,19 @@ def _request_notes(before: OperatorStatus, after: OperatorStatus, ended: tuple[E
     withdrew = bool(after.request_problem) and token == wanted
     if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
         text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
-        notes.append(Note(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
+        notes.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
     return notes
 
 
-def _failure_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
+def _failure_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
     wanted = SuspendedReason.TOO_MANY_FAILURES
     if new is None or new.reason != wanted or (old and old.reason == wanted):
         return []
-    return [Note(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
+    return [Event(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
 
 
-def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
+def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
     if (
         new is None
@@ -95,30 +95,32 @@ def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetim
         return []
     stale = new.status is not ConditionStatus.TRUE
     return [
-        Note(EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale)
+        Event(
+            EventReason.DATA_STALE if stale else EventReason.DATA_FRESH, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=stale
+        )
     ]
 
 
-def drift_note(item: Json, found: tuple[Difference, ...]) -> Note:
+def drift_event(item: Json, found: tuple[Difference, ...]) -> Event:
     """Return the event that tells of a repaired object; without differences it was missing."""
     metadata = item["metadata"]
     name = metadata["name"] if isinstance(metadata, dict) else ""
     fields = ", ".join(each.path for each in found)
     what = f"changed by hand, put right: {fields}" if found else "deleted by hand, made again"
-    return Note(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
+    return Event(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
 
 
-def defaults_note(item: Json, fields: tuple[str, ...]) -> Note:
+def defaults_event(item: Json, fields: tuple[str, ...]) -> Event:
     """Return the event that tells of an object which changed though nobody changed the refresh."""
     metadata = item["metadata"]
     name = metadata["name"] if isinstance(metadata, dict) else ""
     text = f"{item['kind']} {name} follows new defaults of the operator: {', '.join(fields)}; a run under way is not touched"
-    return Note(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
+    return Event(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
 
 
-def _readiness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Note]:
+def _readiness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
     fine = new is not None and new.status is ConditionStatus.TRUE
     if new is None or (old is None and fine) or (old and (old.status, old.reason) == (new.status, new.reason)):
         return []
-    return [Note(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]
+    return [Event(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]

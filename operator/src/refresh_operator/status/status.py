@@ -9,80 +9,80 @@ from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorStatus, Outcome, Phase, Reason, clip
-from refresh_operator.runs.missed_runs import Judged
-from refresh_operator.runs.requests import Answer, Cancellation
-from refresh_operator.runs.runs import Ended
-from refresh_operator.runs.suspension import Hold, last_hold
+from refresh_operator.runs.missed_runs import MissedRuns
+from refresh_operator.runs.requests import Cancellation, RequestDecision
+from refresh_operator.runs.runs import EndedRun
+from refresh_operator.runs.suspension import Suspension, last_suspension
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import Invalid, Refresh, World
-from refresh_operator.status.conditions import LINE, conditions, one_line, readiness, running
+from refresh_operator.state.snapshot import InvalidSpec, Refresh, Snapshot
+from refresh_operator.status.conditions import QUOTE_LENGTH, conditions, one_line, readiness, running
 
 
 @dataclass(frozen=True)
-class Findings:
+class Analysis:
     """What was concluded from a world, before it is put into words."""
 
     problem: Problem | None
-    ended: tuple[Ended, ...]
+    ended: tuple[EndedRun, ...]
     active: list[ActiveRun]
-    answer: Answer
+    request: RequestDecision
     cancellation: Cancellation
-    judged: Judged
+    missed: MissedRuns
     failures: int
     """Scheduled runs that have failed in a row."""
-    hold: Hold | None
+    suspension: Suspension | None
     """Why scheduled runs are off."""
 
 
-def share_of(world: World, found: Findings, now: datetime) -> OperatorStatus:
+def new_status(world: Snapshot, found: Analysis, now: datetime) -> OperatorStatus:
     """Return the whole share as it should be now."""
     refresh = world.refresh
-    old = refresh.share
+    old = refresh.status
     ended = found.ended
     history = sorted([*(each.run for each in ended), *old.history], key=lambda run: run.completion_time, reverse=True)[:HISTORY_LENGTH]
     draft = old.model_copy(
         update={
             "observed_generation": refresh.metadata.generation,
-            **_next_runs(refresh, found.hold, now),
+            **_next_runs(refresh, found.suspension, now),
             "active": found.active,
             "history": history,
             "last_run": history[0] if history else old.last_run,
-            "last_handled_request_at": found.answer.handled,
-            "request_problem": found.answer.problem,
+            "last_handled_request_at": found.request.handled,
+            "request_problem": found.request.error,
             "last_handled_cancel": found.cancellation.handled,
             "scheduled_failures": found.failures,
-            "last_handled_reset_at": refresh.reset or old.last_handled_reset_at,
-            "suspended_since": (old.suspended_since or now) if found.hold else None,
-            "suspended_until": found.hold.until if found.hold else None,
+            "last_handled_reset_at": refresh.pending_reset or old.last_handled_reset_at,
+            "suspended_since": (old.suspended_since or now) if found.suspension else None,
+            "suspended_until": found.suspension.until if found.suspension else None,
             **_counters(old, ended),
-            **_missed(old, found.judged),
+            **_missed(old, found.missed),
         }
     )
     return draft.model_copy(
         update={
             "phase": _phase(found),
-            "message": clip(_message(world, draft, found, now), 2 * LINE),
-            "conditions": conditions(world, draft, found.problem, found.hold, now),
+            "message": clip(_message(world, draft, found, now), 2 * QUOTE_LENGTH),
+            "conditions": conditions(world, draft, found.problem, found.suspension, now),
         }
     )
 
 
-def not_ready(refresh: Refresh, problem: Problem, now: datetime) -> OperatorStatus:
+def problem_status(refresh: Refresh, problem: Problem, now: datetime) -> OperatorStatus:
     """Return the share of a refresh of which nothing could be seen: only its readiness changes."""
-    old = refresh.share
+    old = refresh.status
     generation = refresh.metadata.generation
     others = [each for each in old.conditions if each.type not in ("Ready", "Reconciling", "Stalled")]
     return old.model_copy(
         update={
             "phase": Phase.STALLED if problem.stalled else Phase.BLOCKED,
-            "message": clip(problem.message, 2 * LINE),
-            "conditions": [*readiness(refresh, generation, problem, last_hold(old), now), *others],
+            "message": clip(problem.message, 2 * QUOTE_LENGTH),
+            "conditions": [*readiness(refresh, generation, problem, last_suspension(old), now), *others],
         }
     )
 
 
-def _next_runs(refresh: Refresh, hold: Hold | None, now: datetime) -> dict[str, object]:
-    if isinstance(refresh.spec, Invalid) or (hold and hold.until is None):
+def _next_runs(refresh: Refresh, hold: Suspension | None, now: datetime) -> dict[str, object]:
+    if isinstance(refresh.spec, InvalidSpec) or (hold and hold.until is None):
         return {"next_run": None, "next": None, "next_runs": []}
     begin = max(now, hold.until) if hold and hold.until else now
     coming = list(islice(cron.parse(refresh.spec.schedule, refresh.spec.time_zone).runs_after(begin), 3))
@@ -90,13 +90,13 @@ def _next_runs(refresh: Refresh, hold: Hold | None, now: datetime) -> dict[str, 
     return {"next_run": first, "next": _short(first, now), "next_runs": [each.isoformat(timespec="minutes") for each in coming]}
 
 
-def _missed(old: OperatorStatus, judged: Judged) -> dict[str, object]:
-    if not judged.missed:
-        return {"slots_judged_until": judged.until}
-    last = judged.missed[-1]
+def _missed(old: OperatorStatus, judged: MissedRuns) -> dict[str, object]:
+    if not judged.runs:
+        return {"slots_judged_until": judged.evaluated_until}
+    last = judged.runs[-1]
     return {
-        "slots_judged_until": judged.until,
-        "missed_runs": old.missed_runs + len(judged.missed),
+        "slots_judged_until": judged.evaluated_until,
+        "missed_runs": old.missed_runs + len(judged.runs),
         "last_missed_time": last.time,
         "last_missed_reason": last.reason,
     }
@@ -108,7 +108,7 @@ def _short(moment: datetime | None, now: datetime) -> str | None:
     return moment.strftime("%a %H:%M") if moment - now < timedelta(days=7) else moment.strftime("%Y-%m-%d")
 
 
-def _counters(old: OperatorStatus, ended: tuple[Ended, ...]) -> dict[str, object]:
+def _counters(old: OperatorStatus, ended: tuple[EndedRun, ...]) -> dict[str, object]:
     failures, success = old.consecutive_failures, old.last_success_time
     for run in (each.run for each in ended):
         if run.outcome in GOOD:
@@ -118,12 +118,12 @@ def _counters(old: OperatorStatus, ended: tuple[Ended, ...]) -> dict[str, object
     return {"consecutive_failures": failures, "last_success_time": success}
 
 
-def _phase(found: Findings) -> Phase:
+def _phase(found: Analysis) -> Phase:
     if found.problem:
         return Phase.STALLED if found.problem.stalled else Phase.BLOCKED
     if found.active:
         return Phase.RUNNING
-    return Phase.SUSPENDED if found.hold else Phase.SCHEDULED
+    return Phase.SUSPENDED if found.suspension else Phase.SCHEDULED
 
 
 _NEVER_BEGAN: Final = frozenset({Reason.START_TIMEOUT, Reason.IMAGE_PULL_FAILED, Reason.UNSCHEDULABLE, Reason.JOB_DELETED})
@@ -157,15 +157,15 @@ def _end(refresh: Refresh, last: FinishedRun, history: list[FinishedRun]) -> str
     return f"{which} ended well{before}" if before else ""
 
 
-def _message(world: World, share: OperatorStatus, found: Findings, now: datetime) -> str:
-    refresh, last, hold = world.refresh, share.last_run, found.hold
+def _message(world: Snapshot, share: OperatorStatus, found: Analysis, now: datetime) -> str:
+    refresh, last, hold = world.refresh, share.last_run, found.suspension
     paused = hold if hold and hold.reason is SuspendedReason.EVERYTHING_PAUSED else None
     if found.problem:
         return found.problem.message
     if share.active:
         return running(world, share.active, now)[1] + (f"; {paused.message}" if paused else "")
     if paused:
-        return paused.message + (f"; the request {one_line(refresh.token)} waits for its end" if refresh.token else "")
+        return paused.message + (f"; the request {one_line(refresh.pending_request)} waits for its end" if refresh.pending_request else "")
     if share.request_problem:
         return f"the request {one_line(share.last_handled_request_at)} started no run: {one_line(share.request_problem)}"
     if hold and hold.reason is SuspendedReason.TOO_MANY_FAILURES:
