@@ -69,7 +69,7 @@ setup: ## the development environment in .venv (quick when nothing changed)
 parsed: setup ## the dbt project, read once for all runs (quick when nothing changed)
 	@.venv/bin/refresh-runner parse --project dbt_project >/dev/null
 
-lock: setup ## lock the dependencies anew, with hashes
+lock: setup ## lock the dependencies again, with hashes
 	@scripts/lock
 
 generate: setup ## the generated files: CRD, its copy in the chart
@@ -87,7 +87,7 @@ docs-dbt: setup ## the dbt project's documentation as one file, and the picture 
 bench-dbt: setup ## the dbt project on big sources: times, plans, every cell against the truth (ROWS=1000000: 10 minutes, 5 GB)
 	@$(PYTHON) -m bench.dbt_at_size --rows $(or $(ROWS),1000000) --truth
 
-check: setup ## format, lint, types, import rules
+check: setup ## format, lint, types, import rules, spelling, wording
 	@scripts/check
 
 unit: setup ## unit tests (seconds)
