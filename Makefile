@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -75,7 +75,10 @@ lock: setup ## lock the dependencies again, with hashes
 generate: setup ## the generated files: CRD, its copy in the chart
 	@$(PYTHON) scripts/generate.py
 
-transcript: setup ## the README's transcript, from the demo's cluster (after make demo)
+architecture: setup ## the drawings in ARCHITECTURE.md, from the import graph
+	@$(PYTHON) scripts/architecture.py
+
+transcript: setup ## the transcript in docs/using.md, from the demo's cluster (after make demo)
 	@$(PYTHON) scripts/transcript.py
 
 docs: setup ## the guide as a site, in .state/docs: open .state/docs/index.html

@@ -1,11 +1,10 @@
-"""Write what is generated: the CRD, the chart's copies of it and of the samples, the README's facts. `--check` compares instead."""
+"""Write the generated files: the CRD, and the chart's copies of it and of the samples. `--check` compares instead."""
 
 import sys
 from pathlib import Path
 
 import yaml
 
-from reference import facts
 from refresh_api.crd import custom_resource_definition
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +22,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 def between(text: str, name: str, content: str) -> str:
-    """Return the text with what stands between the marks `name:begin` and `name:end` replaced."""
+    """Return the text with the part between the markers `name:begin` and `name:end` replaced."""
     head, begin, rest = text.partition(f"<!-- {name}:begin")
     mark, _, rest = rest.partition("-->\n")
     _, end, tail = rest.partition(f"<!-- {name}:end")
@@ -31,21 +30,19 @@ def between(text: str, name: str, content: str) -> str:
 
 
 def generated() -> dict[Path, str]:
-    """Return each generated file's path, from the root, with its content."""
+    """Return the content of each generated file, by its path from the root."""
     crd = HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
-    readme = between((ROOT / "README.md").read_text(), "parity", facts(lambda says, path: f"[{says}]({path})"))
-    # Helm reads nothing outside of its chart
+    # Helm reads no file outside its chart
     samples = {Path(f"deploy/helm/files/{name}.yaml"): (ROOT / f"deploy/samples/{name}.yaml").read_text() for name in ("main", "phase2")}
     return {
         Path("crds/dashboardrefreshes.yaml"): crd,
         Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd,
-        Path("README.md"): readme,
         **samples,
     }
 
 
 def main() -> int:
-    """Write, or with --check compare; exit 1 where something differs."""
+    """Write stale files. With --check only compare, and exit with 1 if a file is stale."""
     stale = [path for path, text in generated().items() if not (ROOT / path).is_file() or (ROOT / path).read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:

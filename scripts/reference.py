@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -48,7 +48,7 @@ def pages() -> dict[Path, str]:
         "parity": page(
             "The old flow, fact by fact",
             "Each fact of the Prefect flow, and the test that shows it here.",
-            facts(lambda says, path: f"{says} (`{path}`)"),
+            facts(),
         ),
         "faults": page(
             "What goes wrong, on purpose",
@@ -262,9 +262,9 @@ def _sentence(test: str) -> str:
     return re.sub(r"^f\d+ ", "", test.partition("::")[2].removeprefix("test_").replace("_", " "))
 
 
-def facts(shown: Callable[[str, str], str]) -> str:
-    """Return the old flow's facts, what each is now, and the test that shows it: `shown` writes its sentence and its path."""
+def facts() -> str:
+    """Return a table of the old flow's facts, what each one is now, and the test that shows it."""
     rows = []
     for fact in yaml.safe_load((ROOT / "tests/parity.yaml").read_text()):
-        rows.append((fact["fact"], fact["now"], shown(_sentence(fact["test"]), fact["test"].partition("::")[0])))
+        rows.append((fact["fact"], fact["now"], f"{_sentence(fact['test'])} (`{fact['test'].partition('::')[0]}`)"))
     return table(("then", "now", "shown by"), rows)

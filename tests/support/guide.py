@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 KINDS = {
-    "console": {"cluster", "run", "checked", "refused", "gone"},
+    "console": {"cluster", "run", "checked", "refused", "gone", "transcript"},
     "yaml": {"refresh", "spec", "values"},
     "sql": {""},
     "text": {""},
@@ -18,7 +18,8 @@ KINDS = {
 """Languages of blocks, and what is done with them.
 
 `cluster`: run on an API server with the operator; `refused`: the same, and each answers no; `gone`: the same, after all other pages.
-`run`: run on this machine. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec.
+`run`: run on this machine. `transcript`: written by
+`make transcript`. `checked`: not run, but its options and targets are looked up. `spec`: a part of a refresh's spec.
 """
 
 

@@ -47,6 +47,7 @@ def test_an_example_of_a_refresh_is_valid(block):
     assert Manifest.model_validate(yaml.safe_load(block.text)).run_request()
 
 
+FRONT_DOOR = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "dbt_project/README.md")
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 
@@ -116,9 +117,20 @@ def test_the_reference_has_every_field():
     assert all(" |  |\n" not in page for page in pages().values()), "something has no description"
 
 
+def test_readme_example_is_valid():
+    """It is the first thing that people copy."""
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert Manifest.model_validate(yaml.safe_load(example)).run_request()
+
+
+def test_readme_is_short():
+    """It says what this is and where to read on; everything else belongs to the guide."""
+    assert len((ROOT / "README.md").read_text().splitlines()) < 150
+
+
 def test_links_of_the_front_door_lead_somewhere():
-    """Files, and headings of the README itself."""
-    for name in ("README.md", "dbt_project/README.md", "CHANGELOG.md"):
+    """Files, and headings of the same page; Sphinx checks the links within the guide, and nothing else checks these."""
+    for name in FRONT_DOOR:
         text = (ROOT / name).read_text()
         headings = {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)}
         for target in re.findall(r"\]\(([^)\s]+)\)", text):
