@@ -22,7 +22,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
 from refresh_operator.observability.metrics import render
 from refresh_operator.specs import desired
-from refresh_operator.state.snapshot import parse_refresh
+from refresh_operator.state.refresh import parse_refresh
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = Path("docs/reference")

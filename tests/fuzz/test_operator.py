@@ -16,7 +16,9 @@ from refresh_operator.kube.resources import REFRESHES
 from refresh_operator.kube.store import Store
 from refresh_operator.observability.metrics import render
 from refresh_operator.reconcile.decision import decide
-from refresh_operator.state.snapshot import InvalidSpec, Job, Pod, Snapshot, parse_object, parse_refresh
+from refresh_operator.state.kube_types import Job, Pod, parse_object
+from refresh_operator.state.refresh import InvalidSpec, parse_refresh
+from refresh_operator.state.snapshot import Snapshot
 from support.worlds import NOW, SETTINGS
 
 

@@ -15,7 +15,9 @@ from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
 from refresh_operator.specs.desired import managed_objects
-from refresh_operator.state.snapshot import InvalidSpec, Job, Pod, Refresh, Snapshot, parse_refresh
+from refresh_operator.state.kube_types import Job, Pod
+from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
+from refresh_operator.state.snapshot import Snapshot
 
 NOW = datetime(2026, 3, 3, 12, 0, tzinfo=UTC)
 """A Tuesday."""

@@ -15,7 +15,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_operator.settings import Settings
 from refresh_operator.specs.desired import cronjob
 from refresh_operator.specs.diff import differences
-from refresh_operator.state.snapshot import parse_refresh
+from refresh_operator.state.refresh import parse_refresh
 from support.apiserver import ApiServer
 from support.doors import FULL, judged, mutants, shown, with_value
 from support.worlds import UID, at

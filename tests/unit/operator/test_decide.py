@@ -10,7 +10,9 @@ import pytest
 from refresh_api.status import OperatorStatus
 from refresh_operator.names import requested_job_name
 from refresh_operator.reconcile.decision import decide
-from refresh_operator.state.snapshot import OwnerReference, Pause, parse_refresh
+from refresh_operator.state.kube_types import OwnerReference
+from refresh_operator.state.refresh import parse_refresh
+from refresh_operator.state.snapshot import Pause
 from support.worlds import NOW, SETTINGS, UID, at, condition, decided, job, kept, pod, refresh, report, sample_spec, settled, world
 
 

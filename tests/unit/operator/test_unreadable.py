@@ -11,7 +11,8 @@ from refresh_operator.errors import Unreadable
 from refresh_operator.kube.envelopes import unwrap, wrap_event
 from refresh_operator.kube.resources import JOBS, REFRESHES
 from refresh_operator.kube.store import Store
-from refresh_operator.state.snapshot import InvalidSpec, Job, parse_object, parse_refresh
+from refresh_operator.state.kube_types import Job, parse_object
+from refresh_operator.state.refresh import InvalidSpec, parse_refresh
 from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
 
 METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": at(-9)}
@@ -123,7 +124,7 @@ def test_kopf_is_given_a_name_and_a_text():
 
 def test_a_job_that_cannot_be_read_is_named():
     """By kind and name."""
-    with pytest.raises(Unreadable, match=r"Job odd can't be read: metadata\.creationTimestamp"):
+    with pytest.raises(Unreadable, match=r"cannot read Job odd: metadata\.creationTimestamp"):
         parse_object(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
 
 

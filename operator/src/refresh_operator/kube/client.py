@@ -15,7 +15,7 @@ from pydantic_core import to_json
 
 from refresh_api.objects import Json, ListReader, object_of
 from refresh_operator.errors import ApiError, Unavailable, api_error
-from refresh_operator.state.snapshot import mapping
+from refresh_operator.state.kube_types import mapping
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import kopf
 from pydantic_core import from_json, to_json
 
 from refresh_api.objects import Json, ListReader, event_of
-from refresh_operator.state.snapshot import mapping
+from refresh_operator.state.kube_types import mapping
 
 _TEXT: Final = "text"
 """Where an envelope holds the object's text."""

@@ -18,7 +18,7 @@ from refresh_operator.errors import ApiError, Conflict, LeaseLost, NotFound
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import LEASES
 from refresh_operator.settings import LeaseRef
-from refresh_operator.state.snapshot import KubeModel, Metadata, mapping
+from refresh_operator.state.kube_types import KubeModel, Metadata, mapping
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from refresh_operator.errors import ApiError, Forbidden, NotFound
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import CONFIGMAPS
 from refresh_operator.settings import PauseRef
-from refresh_operator.state.snapshot import Pause, mapping
+from refresh_operator.state.kube_types import mapping
+from refresh_operator.state.snapshot import Pause
 
 log = logging.getLogger(__name__)
 

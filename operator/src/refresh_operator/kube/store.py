@@ -15,7 +15,7 @@ from refresh_api.names import REFRESH_LABEL
 from refresh_api.objects import LARGEST, UNREADABLE, Json, object_of, unreadable, without_noise
 from refresh_operator.kube.resources import REFRESHES, Kind
 from refresh_operator.names import Ref
-from refresh_operator.state.snapshot import mapping
+from refresh_operator.state.kube_types import mapping
 
 log = logging.getLogger(__name__)
 

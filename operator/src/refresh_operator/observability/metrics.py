@@ -10,7 +10,7 @@ from prometheus_client.registry import Collector
 from refresh_api.status import ConditionStatus, StepStatus
 from refresh_api.values import duration
 from refresh_operator.observability.work_metrics import OperatorMetrics
-from refresh_operator.state.snapshot import InvalidSpec, Refresh
+from refresh_operator.state.refresh import InvalidSpec, Refresh
 from refresh_operator.status.conditions import condition_of
 
 _LABELS = ["namespace", "refresh"]

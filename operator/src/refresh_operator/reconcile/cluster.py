@@ -35,7 +35,9 @@ from refresh_operator.reconcile.decision import Decision, Replacement
 from refresh_operator.secret_policy import SecretRules
 from refresh_operator.specs.desired import additional_owner
 from refresh_operator.specs.diff import Difference, differences
-from refresh_operator.state.snapshot import InvalidSpec, Job, Pause, Pod, Refresh, Snapshot, mapping, parse_object, parse_refresh
+from refresh_operator.state.kube_types import Job, Pod, mapping, parse_object
+from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
+from refresh_operator.state.snapshot import Pause, Snapshot
 from refresh_operator.status.events import Event
 
 log = logging.getLogger(__name__)

@@ -16,8 +16,10 @@ from refresh_operator.runs.suspension import Suspension, scheduled_failures, sus
 from refresh_operator.settings import Settings
 from refresh_operator.specs.desired import HASH_ANNOTATION, HISTORY_LIMIT, managed_objects
 from refresh_operator.specs.diff import Difference, differences, owned_by, owned_by_predecessor, replacement
+from refresh_operator.state.kube_types import metadata_of
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import InvalidSpec, Refresh, Snapshot, metadata_of
+from refresh_operator.state.refresh import InvalidSpec, Refresh
+from refresh_operator.state.snapshot import Snapshot
 from refresh_operator.status.conditions import START_GRACE, condition_of
 from refresh_operator.status.events import Event, defaults_event, drift_event, events_of
 from refresh_operator.status.status import Analysis, new_status

@@ -9,7 +9,7 @@ from refresh_api.status import FinishedRun
 from refresh_notify import FailedRun, Rules, notify, secrets_needed
 from refresh_operator.reconcile.cluster import Cluster
 from refresh_operator.settings import Settings
-from refresh_operator.state.snapshot import Refresh
+from refresh_operator.state.refresh import Refresh
 from refresh_operator.status.events import Event
 
 log = logging.getLogger(__name__)

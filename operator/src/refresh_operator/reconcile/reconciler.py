@@ -20,7 +20,7 @@ from refresh_operator.runs.heartbeats import Heartbeats
 from refresh_operator.settings import Settings
 from refresh_operator.specs.diff import Difference
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import InvalidSpec, Refresh
+from refresh_operator.state.refresh import InvalidSpec, Refresh
 from refresh_operator.status.status import problem_status
 
 log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from refresh_operator.names import Ref
-from refresh_operator.state.snapshot import Refresh
+from refresh_operator.state.refresh import Refresh
 
 
 class Heartbeats:

@@ -17,7 +17,9 @@ from refresh_api.names import GENERATION_ANNOTATION
 from refresh_api.status import MissedReason
 from refresh_operator.specs.desired import HISTORY_LIMIT, STARTING_DEADLINE
 from refresh_operator.specs.diff import owned_by
-from refresh_operator.state.snapshot import InvalidSpec, KubeModel, Snapshot
+from refresh_operator.state.kube_types import KubeModel
+from refresh_operator.state.refresh import InvalidSpec
+from refresh_operator.state.snapshot import Snapshot
 
 _MARGIN: Final = timedelta(seconds=10)
 """What the CronJob controller may take beyond the deadline, and its Job until it is seen."""

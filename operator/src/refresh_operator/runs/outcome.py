@@ -6,7 +6,8 @@ from typing import Final
 from pydantic import ValidationError
 
 from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage
-from refresh_operator.state.snapshot import Job, Pod, Snapshot
+from refresh_operator.state.kube_types import Job, Pod
+from refresh_operator.state.snapshot import Snapshot
 
 _BAD_IMAGE: Final = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable"})
 _SIGKILL: Final = 137

@@ -13,7 +13,9 @@ from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, 
 from refresh_api.values import duration_text
 from refresh_operator.runs.outcome import RunResult, image_of, inferred_result, reported_result, result_from_status, start_problem
 from refresh_operator.specs.desired import HISTORY_LIMIT
-from refresh_operator.state.snapshot import Job, Pod, RunParameters, Snapshot, parameters_of
+from refresh_operator.state.kube_types import Job, Pod
+from refresh_operator.state.refresh import RunParameters, parameters_of
+from refresh_operator.state.snapshot import Snapshot
 
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
 _ACTIVE_MAX: Final = 20

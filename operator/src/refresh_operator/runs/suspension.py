@@ -10,7 +10,8 @@ from refresh_api.reasons import SuspendedReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorStatus, Outcome, Reason, Trigger
 from refresh_operator.runs.runs import EndedRun
-from refresh_operator.state.snapshot import Refresh, Snapshot
+from refresh_operator.state.refresh import Refresh
+from refresh_operator.state.snapshot import Snapshot
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from refresh_api.values import duration
 from refresh_operator.names import cronjob_name, rbac_name, requested_job_name
 from refresh_operator.settings import Settings
 from refresh_operator.specs.pod import NO_SECRETS, pod_metadata, pod_spec
-from refresh_operator.state.snapshot import NO_PARAMETERS, Metadata, Refresh, RunParameters
+from refresh_operator.state.kube_types import Metadata
+from refresh_operator.state.refresh import NO_PARAMETERS, Refresh, RunParameters
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
 """A slot that could not start is made up for within this time. Always set: a CronJob without it stops for good after 100 missed slots."""

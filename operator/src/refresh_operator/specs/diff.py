@@ -13,7 +13,7 @@ from pydantic import JsonValue
 from refresh_api.names import KIND
 from refresh_api.objects import Json
 from refresh_api.values import quantity
-from refresh_operator.state.snapshot import Metadata, mapping, metadata_of
+from refresh_operator.state.kube_types import Metadata, mapping, metadata_of
 
 
 @dataclass(frozen=True)

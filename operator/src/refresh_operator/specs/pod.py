@@ -16,7 +16,8 @@ from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import rbac_name
 from refresh_operator.settings import Settings
-from refresh_operator.state.snapshot import JOB_NAME_LABEL, NO_PARAMETERS, Refresh, RunParameters
+from refresh_operator.state.kube_types import JOB_NAME_LABEL
+from refresh_operator.state.refresh import NO_PARAMETERS, Refresh, RunParameters
 
 DISK_REQUEST: Final = "256Mi"
 """Local disk that a pod asks for unless its refresh says so."""

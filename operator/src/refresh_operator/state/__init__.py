@@ -1,1 +1,1 @@
-"""What was observed of a refresh and the objects that belong to it, parsed once; pure."""
+"""What was observed of one refresh: the objects of the API server, parsed; pure."""

@@ -1,4 +1,4 @@
-"""What keeps a refresh from being ready."""
+"""Why a refresh is not ready."""
 
 from dataclasses import dataclass
 
@@ -10,4 +10,4 @@ class Problem:
     reason: str
     message: str
     stalled: bool
-    """Whether only a change by its users can help; otherwise it heals by itself once what is missing is there."""
+    """Whether only a change by the users helps. If false, the operator retries until the cause is gone."""

@@ -24,7 +24,8 @@ from refresh_operator.names import requested_job_name
 from refresh_operator.runs.outcome import start_problem
 from refresh_operator.runs.suspension import Suspension
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import InvalidSpec, Refresh, Snapshot
+from refresh_operator.state.refresh import InvalidSpec, Refresh
+from refresh_operator.state.snapshot import Snapshot
 
 START_GRACE: Final = timedelta(seconds=10)
 """A pod that has not started by then is something to tell of, also where nothing is known against it."""

@@ -14,7 +14,8 @@ from refresh_operator.runs.requests import Cancellation, RequestDecision
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.runs.suspension import Suspension, last_suspension
 from refresh_operator.state.problem import Problem
-from refresh_operator.state.snapshot import InvalidSpec, Refresh, Snapshot
+from refresh_operator.state.refresh import InvalidSpec, Refresh
+from refresh_operator.state.snapshot import Snapshot
 from refresh_operator.status.conditions import QUOTE_LENGTH, conditions, one_line, readiness, running
 
 
