@@ -73,7 +73,7 @@ lock: setup ## lock the dependencies again, with hashes
 	@scripts/lock
 
 generate: setup ## the generated files: CRD, its copy in the chart
-	@$(PYTHON) scripts/generate.py
+	@$(PYTHON) scripts/generate.py && $(PYTHON) scripts/translations.py
 
 architecture: setup ## the drawings in ARCHITECTURE.md, from the import graph
 	@$(PYTHON) scripts/architecture.py

@@ -62,7 +62,7 @@ def test_a_failing_run_says_what_failed_and_where_to_look(browser):
 def test_a_running_run_moves_without_reloading(browser, api, pages):
     """Its steps come one by one, and the page that shows them is the same one."""
     browser.open(SHOWN, RUNNING)
-    assert browser.text("h1") == "This run is under way"
+    assert browser.text("h1") == "This run is in progress"
     assert "Running" in browser.text("#step-marts")
     browser.picture("page-run-running")
     now = browser.script("return Date.now()") / 1000
@@ -70,7 +70,7 @@ def test_a_running_run_moves_without_reloading(browser, api, pages):
     path = "/refreshes/vide/passing/runs/passing-1"
     eventually(lambda: pages(EMPTY).get(path).status_code == 200, within=15)
     browser.open(EMPTY, path)
-    assert browser.text("h1") == "This run is under way"
+    assert browser.text("h1") == "This run is in progress"
     browser.script("window.mark = 1")
     show(api, _passing(now, active=False))
     eventually(lambda: browser.text("h1") == "This run succeeded", within=20)
@@ -87,7 +87,7 @@ def test_a_refresh_shows_its_past(browser):
     assert browser.count("#durations figure") == 7
     assert browser.count("#marts figure") == 4
     assert browser.count("#runs tbody tr") > 30
-    assert "It is set up and runs by its schedule." in browser.text("#conditions")
+    assert "Set up and running on schedule" in browser.text("#conditions")
     browser.resize(1280, 1250)
     browser.picture("page-refresh")
 
@@ -127,7 +127,7 @@ def test_texts_can_be_read_by_day_and_by_night(browser, scheme, path):
 def test_the_keyboard_reaches_everything(browser):
     """The first stop leads to the content; then come the links, in the order in which they are read, each with a frame."""
     browser.open(SHOWN)
-    assert browser.tab() == "Skip to the content"
+    assert browser.tab() == "Skip to content"
     stops = [browser.tab() for _ in range(4)]
     assert stops[:2] == ["Dashboards", "Phase 2"]
     assert browser.script("return getComputedStyle(document.activeElement).outlineStyle") == "solid"

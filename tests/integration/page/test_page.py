@@ -175,5 +175,5 @@ def test_it_says_that_the_cluster_does_not_answer_and_shows_what_it_knew(ground)
             proxy.__exit__(None, None, None)
             eventually(lambda: page.json("/")["unreachableSince"], within=30)
             assert line(page, "phase2")["health"]["data"] == "Stale"
-            eventually(lambda: "The cluster does not answer" in page.get("/", accept="text/html").text, within=30)
+            eventually(lambda: "The cluster stopped responding" in page.get("/", accept="text/html").text, within=30)
             assert (ground.account / "token").read_text() not in page.log.read_text()

@@ -63,8 +63,8 @@ def test_conditions_that_say_something_are_said_in_plain_words():
     given = [("Ready", "True", "Suspended"), ("Stalled", "False", "NotStalled"), ("LastRunSucceeded", "False", "OOMKilled")]
     found = condition_views([Condition.model_validate(condition(*each, NOW)) for each in given])
     assert [(each.sentence, each.tone.value) for each in found] == [
-        ("It is set up; its scheduled runs are switched off.", "good"),
-        ("The last run failed.", "bad"),
+        ("Set up; scheduled runs are suspended", "good"),
+        ("The last run failed", "bad"),
     ]
 
 

@@ -63,7 +63,7 @@ async def test_one_sentence_answers(items, headline):
 async def test_before_the_cluster_has_answered_nothing_is_claimed():
     """Neither that there is nothing, nor that a refresh is unknown."""
     store = Store(NOW, ("",))
-    assert "Asking the cluster" in (await get(store, "/")).text
+    assert "Loading refreshes from the cluster" in (await get(store, "/")).text
     assert (await get(store, "/refreshes/ns/any")).status_code == 503
     assert ((await get(store, "/readyz")).status_code, (await get(store, "/healthz")).status_code) == (503, 200)
 

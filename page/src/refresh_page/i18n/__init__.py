@@ -1,1 +1,1 @@
-"""The page's texts in the reader's language."""
+"""Translates the page: gettext catalogues, labels of enum values, and formats of numbers and times."""

@@ -1,37 +1,52 @@
-"""The conditions of a refresh in plain words; pure. What stands here is a text of the page, to be translated like all others."""
+"""States each condition of a refresh as a sentence, so that nobody has to know whether True is good news."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from refresh_api.model import Model, Time
+from refresh_api.reasons import SuspendedReason
 from refresh_api.status import Condition, ConditionStatus
+from refresh_page.i18n.labels import N_
 from refresh_page.views.health import Tone
 
-_SENTENCES: Final = {
-    ("Ready", "True"): "It is set up and runs by its schedule.",
-    ("Ready", "Suspended"): "It is set up; its scheduled runs are switched off.",
-    ("Ready", "False"): "It can't run as it is.",
-    ("Reconciling", "True"): "Something that it needs is missing; it goes on by itself once that is there.",
-    ("Stalled", "True"): "Only a change of its settings helps.",
-    ("Running", "True"): "A run is under way.",
-    ("Running", "False"): "No run is under way.",
-    ("LastRunSucceeded", "True"): "The last run succeeded.",
-    ("LastRunSucceeded", "SucceededWithWarnings"): "The last run succeeded, with warnings.",
-    ("LastRunSucceeded", "NothingChanged"): "Nothing had changed, so the data stayed as it is.",
-    ("LastRunSucceeded", "RolledBack"): "The data before was put back.",
-    ("LastRunSucceeded", "False"): "The last run failed.",
-    ("LastRunSucceeded", "Unknown"): "No run has ended yet.",
-    ("Suspended", "True"): "Its scheduled runs are switched off.",
-    ("Suspended", "EverythingPaused"): "Everything is paused: no run starts.",
-    ("Suspended", "TooManyFailures"): "Its scheduled runs are off, since too many failed.",
-    ("Suspended", "False"): "Its scheduled runs start.",
-    ("DataFresh", "True"): "The data is as young as it should be.",
-    ("DataFresh", "False"): "The data is older than it should be.",
-    ("DataFresh", "NeverLoaded"): "No data was ever loaded.",
+
+@dataclass(frozen=True)
+class _Meaning:
+    sentence: str
+    tone: Tone
+    has_detail: bool = False
+    """Whether the operator's message adds something to the sentence."""
+
+
+_MEANINGS: Final = {
+    ("Ready", "True"): _Meaning(N_("Set up and running on schedule"), Tone.GOOD),
+    ("Ready", "Suspended"): _Meaning(N_("Set up; scheduled runs are suspended"), Tone.GOOD),
+    ("Ready", "False"): _Meaning(N_("Cannot run as configured"), Tone.BAD, has_detail=True),
+    ("Reconciling", "True"): _Meaning(N_("Something it depends on is missing; retrying"), Tone.WARN, has_detail=True),
+    ("Stalled", "True"): _Meaning(N_("Cannot run until its spec is changed"), Tone.BAD, has_detail=True),
+    ("Running", "True"): _Meaning(N_("A run is in progress"), Tone.NONE, has_detail=True),
+    ("Running", "False"): _Meaning(N_("No run is in progress"), Tone.NONE),
+    ("LastRunSucceeded", "True"): _Meaning(N_("The last run succeeded"), Tone.GOOD),
+    ("LastRunSucceeded", "SucceededWithWarnings"): _Meaning(N_("The last run succeeded with warnings"), Tone.WARN, has_detail=True),
+    ("LastRunSucceeded", "NothingChanged"): _Meaning(N_("The last run found no changes and kept the data"), Tone.GOOD),
+    ("LastRunSucceeded", "RolledBack"): _Meaning(N_("The last run restored the previous data"), Tone.GOOD, has_detail=True),
+    ("LastRunSucceeded", "False"): _Meaning(N_("The last run failed"), Tone.BAD, has_detail=True),
+    ("LastRunSucceeded", "Unknown"): _Meaning(N_("No run has finished yet"), Tone.NONE),
+    ("Suspended", "True"): _Meaning(N_("Scheduled runs are suspended"), Tone.NONE, has_detail=True),
+    ("Suspended", SuspendedReason.EVERYTHING_PAUSED.value): _Meaning(
+        N_("All runs of all refreshes are paused"), Tone.WARN, has_detail=True
+    ),
+    ("Suspended", SuspendedReason.TOO_MANY_FAILURES.value): _Meaning(
+        N_("Scheduled runs are suspended after too many failures"), Tone.WARN, has_detail=True
+    ),
+    ("Suspended", "False"): _Meaning(N_("Scheduled runs are active"), Tone.GOOD),
+    ("DataFresh", "True"): _Meaning(N_("The data is within its maximum age"), Tone.GOOD),
+    ("DataFresh", "False"): _Meaning(N_("The data is older than its maximum age"), Tone.BAD, has_detail=True),
+    ("DataFresh", "NeverLoaded"): _Meaning(N_("No data has been loaded yet"), Tone.BAD),
 }
-"""By type and reason, or else by type and status; a condition that says nothing by not holding is left out."""
-_BAD: Final = frozenset({("Ready", "False"), ("Stalled", "True"), ("LastRunSucceeded", "False"), ("DataFresh", "False")})
-_WARN: Final = frozenset({("Reconciling", "True")})
-_WARN_REASONS: Final = frozenset({"SucceededWithWarnings", "EverythingPaused", "TooManyFailures"})
+"""By type and reason, or else by type and status."""
+_ONLY_WHEN_TRUE: Final = frozenset({"Reconciling", "Stalled"})
+"""Types that the page leaves out unless they are True: their absence is the normal state."""
 
 
 class ConditionView(Model):
@@ -41,33 +56,29 @@ class ConditionView(Model):
     status: ConditionStatus
     reason: str
     sentence: str
-    """In plain words, in English."""
+    """What is true now, in English."""
+    detail: str
+    """The operator's message where it adds something to the sentence; else empty."""
     message: str
-    """The operator's own words."""
     since: Time
     tone: Tone
 
 
 def condition_views(conditions: list[Condition]) -> tuple[ConditionView, ...]:
-    """Return the conditions that say something."""
-    found = []
-    for each in conditions:
-        key = (each.type, each.status.value)
-        sentence = _SENTENCES.get((each.type, each.reason)) or _SENTENCES.get(key)
-        if sentence is None and each.type in ("Reconciling", "Stalled"):
-            continue
-        tone = Tone.BAD if key in _BAD else Tone.WARN if key in _WARN or each.reason in _WARN_REASONS else Tone.GOOD
-        if each.type == "Running" or (tone is Tone.GOOD and key == ("Suspended", "True")) or each.status is ConditionStatus.UNKNOWN:
-            tone = Tone.NONE
-        found.append(
-            ConditionView(
-                type=each.type,
-                status=each.status,
-                reason=each.reason,
-                sentence=sentence or each.type,
-                message=each.message,
-                since=each.last_transition_time,
-                tone=tone,
-            )
-        )
-    return tuple(found)
+    """Return the conditions that readers see; one of an unknown type is shown by its name and message."""
+    return tuple(_view(each) for each in conditions if each.type not in _ONLY_WHEN_TRUE or each.status is ConditionStatus.TRUE)
+
+
+def _view(condition: Condition) -> ConditionView:
+    by_status = _MEANINGS.get((condition.type, condition.status.value), _Meaning(condition.type, Tone.NONE, has_detail=True))
+    meaning = _MEANINGS.get((condition.type, condition.reason), by_status)
+    return ConditionView(
+        type=condition.type,
+        status=condition.status,
+        reason=condition.reason,
+        sentence=meaning.sentence,
+        detail=condition.message if meaning.has_detail else "",
+        message=condition.message,
+        since=condition.last_transition_time,
+        tone=Tone.NONE if condition.status is ConditionStatus.UNKNOWN else meaning.tone,
+    )

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from refresh_api.model import Model
-from refresh_page.i18n.words import Locale, language_of
+from refresh_page.i18n.locale import Locale, language_of
 from refresh_page.kube.models import Ref, Refresh
 from refresh_page.kube.store import Store
 from refresh_page.runlog.history import RunLogReader
@@ -152,9 +152,9 @@ class Handlers:
         return int(self.now().timestamp()) // seconds
 
     def _html(self, request: Request, template: str, version: str, values: Mapping[str, object], status: int = 200) -> Response:
-        words = Locale(language_of(request.headers.get("accept-language", "")), self.now())
-        text = self.templates.render(template, words, version, **values)
-        return Response(text, status, {"Content-Language": words.language}, "text/html; charset=utf-8")
+        locale = Locale(language_of(request.headers.get("accept-language", "")), self.now())
+        text = self.templates.render(template, locale, version, **values)
+        return Response(text, status, {"Content-Language": locale.language}, "text/html; charset=utf-8")
 
 
 def _is_active(refresh: Refresh | None, run: str) -> bool:

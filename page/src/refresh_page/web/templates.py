@@ -1,46 +1,21 @@
-"""Pages made from templates: everything is escaped, and nothing that is not seen gets into what is."""
+"""Renders pages from templates. Every value is escaped, and invisible characters in it are made visible."""
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from refresh_api.model import time_text
 from refresh_api.plain import plain
-from refresh_page.i18n.words import Locale
+from refresh_page.i18n.locale import Locale
+from refresh_page.views.issue_texts import issue_text
 from refresh_page.web.charts import Charts
-
-SIGNS: Final[Mapping[str, str]] = {"good": "✓", "warn": "⚠", "bad": "✗", "none": "–"}
-_SHOWN_AS: Final = {
-    "good": "Succeeded VALID ok True",
-    "warn": "Warned WARNING warned",
-    "bad": "Failed FAILED failed broken False",
-    "none": "Skipped Pending skipped Unknown",
-    "live": "Running",
-}
-
-
-class _Tones(dict[str, str]):
-    """How outcomes, states and verdicts are shown; one that nobody here knows, as the log tables may hold it, is shown as none."""
-
-    def __missing__(self, name: object) -> str:
-        return "none"
-
-
-TONES: Final[Mapping[str, str]] = _Tones({name: tone for tone, names in _SHOWN_AS.items() for name in names.split()})
-
-
-def _finalize(value: object) -> object:
-    """What a template puts out: our own markup as it is, all else without anything hidden in it."""
-    if value is None:
-        raise ValueError("a template puts out what is not there")
-    return value if isinstance(value, Markup) else plain(str(value))
+from refresh_page.web.tones import SIGNS, TONES
 
 
 class Templates:
-    """The templates."""
+    """The page's templates, with the functions that they call."""
 
     def __init__(self, base_path: str) -> None:
         self._base_path = base_path
@@ -52,22 +27,40 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(signs=SIGNS, tones=TONES)
+        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code)
 
-    def render(self, template: str, words: Locale, version: str, /, **values: object) -> str:
-        """Return a page; `version` is what its live updates compare."""
+    def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
+        """Return a page. An open page reloads its content when the server announces another `version`."""
 
         def url(path: str) -> str:
             return self._base_path + path
 
         def ago(moment: datetime) -> Markup:
-            shown = time_text(moment), words.moment(moment), words.distance(moment)
-            return Markup('<time datetime="{}" title="{}">{}</time>').format(*shown)
+            return Markup('<time datetime="{}" title="{}">{}</time>').format(
+                time_text(moment), locale.moment(moment), locale.distance(moment)
+            )
 
-        def draw(refresh: str) -> Charts:
-            return Charts(words, lambda run: url(f"{refresh}/runs/{run}"))
+        def charts(refresh: str) -> Charts:
+            return Charts(locale, lambda run: url(f"{refresh}/runs/{run}"))
 
-        made = self._environment.get_template(template)
-        return made.render(
-            _=words, words=words, language=words.language, version=version, url=url, ago=ago, now=words.now, draw=draw, **values
-        )
+        functions: Mapping[str, object] = {
+            "_": locale.gettext,
+            "ngettext": locale.ngettext,
+            "locale": locale,
+            "language": locale.language,
+            "url": url,
+            "ago": ago,
+            "charts": charts,
+        }
+        return self._environment.get_template(template).render(**functions, version=version, **values)
+
+
+def _finalize(value: object) -> object:
+    """Return what a template prints: Markup unchanged, everything else with its invisible characters made visible."""
+    if value is None:
+        raise ValueError("a template must not print None")
+    return value if isinstance(value, Markup) else plain(str(value))
+
+
+def _code(text: str) -> Markup:
+    return Markup("<code>{}</code>").format(plain(text))
