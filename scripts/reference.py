@@ -21,7 +21,7 @@ from refresh_api.run_request import ExitCode, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, RefreshStatus, Trigger
 from refresh_operator.observability.metrics import render
-from refresh_operator.specs import desired
+from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.refresh import parse_refresh
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -219,7 +219,7 @@ def permissions() -> str:
         (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
     ]
     metadata: Any = {"name": "NAME", "namespace": "NAMESPACE", "uid": "UID", "creationTimestamp": "2026-01-01T00:00:00Z"}
-    role: Any = desired.rbac(parse_refresh({"metadata": metadata}))[1]
+    role: Any = rbac(parse_refresh({"metadata": metadata}))[1]
     given = [
         (", ".join(rule["apiGroups"]), f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})", ", ".join(rule["verbs"]))
         for rule in role["rules"]

@@ -14,7 +14,7 @@ from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUESTED_AT
 from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import managed_objects
+from refresh_operator.specs.cronjob import managed_objects
 from refresh_operator.state.kube_types import Job, Pod
 from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
 from refresh_operator.state.snapshot import Snapshot

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import cronjob
+from refresh_operator.specs.cronjob import cronjob
 from refresh_operator.specs.diff import differences
 from refresh_operator.state.refresh import parse_refresh
 from support.apiserver import ApiServer

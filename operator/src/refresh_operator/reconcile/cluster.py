@@ -33,8 +33,8 @@ from refresh_operator.kube.store import Key, Store
 from refresh_operator.names import Ref, cronjob_name, event_name, rbac_name
 from refresh_operator.reconcile.decision import Decision, Replacement
 from refresh_operator.secret_policy import SecretRules
-from refresh_operator.specs.desired import additional_owner
 from refresh_operator.specs.diff import Difference, differences
+from refresh_operator.specs.metadata import additional_owner
 from refresh_operator.state.kube_types import Job, Pod, mapping, parse_object
 from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
 from refresh_operator.state.snapshot import Pause, Snapshot

@@ -14,8 +14,9 @@ from refresh_operator.runs.requests import handle_cancel, handle_request
 from refresh_operator.runs.runs import EndedRun, Timeouts, active_runs, ended_runs, expects_heartbeat
 from refresh_operator.runs.suspension import Suspension, scheduled_failures, suspension_of
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import HASH_ANNOTATION, HISTORY_LIMIT, managed_objects
+from refresh_operator.specs.cronjob import HISTORY_LIMIT, managed_objects
 from refresh_operator.specs.diff import Difference, differences, owned_by, owned_by_predecessor, replacement
+from refresh_operator.specs.metadata import HASH_ANNOTATION
 from refresh_operator.state.kube_types import metadata_of
 from refresh_operator.state.problem import Problem
 from refresh_operator.state.refresh import InvalidSpec, Refresh

@@ -14,7 +14,7 @@ from refresh_api.status import ActiveRun, clip
 from refresh_operator.names import requested_job_name
 from refresh_operator.runs.runs import EndedRun, cancelled_run
 from refresh_operator.settings import Settings
-from refresh_operator.specs.desired import requested_job
+from refresh_operator.specs.job import requested_job
 from refresh_operator.state.kube_types import Job, metadata_of
 from refresh_operator.state.problem import Problem
 from refresh_operator.state.refresh import InvalidSpec, RunParameters

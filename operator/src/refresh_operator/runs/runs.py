@@ -12,7 +12,7 @@ from refresh_api.names import GENERATION_ANNOTATION, RUN_VARS_LENGTH, TOKEN_ANNO
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
 from refresh_operator.runs.outcome import RunResult, image_of, inferred_result, reported_result, result_from_status, start_problem
-from refresh_operator.specs.desired import HISTORY_LIMIT
+from refresh_operator.specs.cronjob import HISTORY_LIMIT
 from refresh_operator.state.kube_types import Job, Pod
 from refresh_operator.state.refresh import RunParameters, parameters_of
 from refresh_operator.state.snapshot import Snapshot

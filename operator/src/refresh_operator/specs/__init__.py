@@ -1,1 +1,1 @@
-"""The objects that should exist, and where an existing one differs; pure."""
+"""The objects that the operator creates, and the differences of existing ones; pure."""

@@ -1,7 +1,7 @@
-"""Where an object differs from what it should be; pure.
+"""Differences between an object as the operator wants it and as it is; pure.
 
-Every field under the desired object's own top-level fields is compared, also those that are there and should not be.
-Of the metadata only our labels, annotations and owner count: others may add theirs.
+Every field below the top-level fields of the wanted object is compared, including fields that should not exist. In the metadata,
+only the operator's own labels, annotations and owner are compared, since others may add theirs.
 """
 
 import json
@@ -18,37 +18,37 @@ from refresh_operator.state.kube_types import Metadata, mapping, metadata_of
 
 @dataclass(frozen=True)
 class Difference:
-    """One field that is not as it should be."""
+    """One field that differs."""
 
     path: str
     found: str
-    """What is there, as JSON; empty when the field is missing."""
+    """The actual value as JSON; empty if the field is missing."""
 
 
 def differences(desired: Json, live: Json) -> tuple[Difference, ...]:
-    """Return the fields of `live` that are not as desired, in the order of the desired object."""
+    """Return the fields in which `live` differs from `desired`, in the order of the desired object."""
     return tuple(_top(desired, live))
 
 
 def owned_by(live: Json, uid: str) -> bool:
-    """Return whether an object belongs to the owner with this uid."""
+    """Return whether an object has an owner with this UID."""
     owners = _metadata(live).get("ownerReferences")
     return isinstance(owners, list) and any(isinstance(owner, dict) and owner.get("uid") == uid for owner in owners)
 
 
 def owned_by_predecessor(live: Json, owner: Metadata) -> bool:
-    """Return whether an object belonged to an earlier refresh of this name, which must be gone: there are no two of a name.
+    """Return whether an object is owned by a deleted refresh of the same name as `owner`.
 
-    Kubernetes removes it in the end; how late, after an API server was away, nobody knows.
+    The garbage collector deletes such an object eventually, after an outage of the API server possibly much later.
     """
     seen = metadata_of(live)
-    is_earlier = seen.creation_timestamp <= owner.creation_timestamp
+    is_older = seen.creation_timestamp <= owner.creation_timestamp
     owners = (each for each in seen.owner_references if each.controller and each.kind == KIND)
-    return is_earlier and any(each.name == owner.name and each.uid != owner.uid for each in owners)
+    return is_older and any(each.name == owner.name and each.uid != owner.uid for each in owners)
 
 
 def replacement(desired: Json, live: Json) -> Json:
-    """Return the object to put in the place of `live`: desired, with what others noted in its metadata, and its version."""
+    """Return the object to replace `live` with: `desired`, with the resource version and with the metadata that others have added."""
     wanted, there = _metadata(desired), _metadata(live)
     metadata: Json = {**there, **wanted}
     for key in ("labels", "annotations"):
@@ -71,7 +71,7 @@ def _top(desired: Json, live: Json) -> Iterator[Difference]:
 
 def _field(path: str, desired: JsonValue, live: JsonValue) -> Iterator[Difference]:
     if isinstance(desired, dict) and isinstance(live, dict):
-        # what is unset is written in two ways: left out, or null
+        # a missing field and null are the same
         for key in {**desired, **live}:
             if key in desired or live[key] is not None:
                 yield from _field(f"{path}.{key}", desired.get(key), live.get(key))

@@ -1,6 +1,6 @@
-"""The pod of a run: its run request, its Secrets, its limits; pure.
+"""The pod of a run: its run request, Secrets, resources and security settings; pure.
 
-What the API server would fill in by default is written out, so that anything else found in an object is a change by somebody.
+Defaults of the API server are written out, so that every other value in an object is an edit by somebody.
 """
 
 from datetime import timedelta
@@ -20,13 +20,13 @@ from refresh_operator.state.kube_types import JOB_NAME_LABEL
 from refresh_operator.state.refresh import NO_PARAMETERS, Refresh, RunParameters
 
 DISK_REQUEST: Final = "256Mi"
-"""Local disk that a pod asks for unless its refresh says so."""
+"""Default request for local disk."""
 NEVER_READY: Final = f"{api.GROUP}/serves"
-"""A condition that a run's pod never has."""
+"""A readiness gate that is never set."""
 CA_PATH: Final = "/etc/refresh-ca"
 RUNNER_UID: Final = 65532
 NO_SECRETS: Final[frozenset[str]] = frozenset()
-"""No Secret is withheld."""
+"""No Secrets are withheld."""
 
 
 def pod_spec(
@@ -34,7 +34,7 @@ def pod_spec(
     spec: RefreshSpec,
     settings: Settings,
     attempt: timedelta,
-    asked: RunParameters = NO_PARAMETERS,
+    parameters: RunParameters = NO_PARAMETERS,
     withheld: frozenset[str] = NO_SECRETS,
 ) -> Json:
     """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
@@ -45,14 +45,14 @@ def pod_spec(
     pod: Json = {
         "serviceAccountName": account,
         "serviceAccount": account,
-        # variables for every Service of the namespace could be more than Linux gives a process
+        # in a namespace with many Services, their variables can exceed the size limit for a process's environment
         "enableServiceLinks": False,
         "automountServiceAccountToken": True,
         "restartPolicy": "Never",
         "activeDeadlineSeconds": int(attempt.total_seconds()),
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
-        # never ready, so that no Service sends it anything, whatever its labels
+        # never ready, so that no Service routes traffic to it, whatever its labels
         "readinessGates": [{"conditionType": NEVER_READY}],
         "schedulerName": "default-scheduler",
         "securityContext": {
@@ -62,7 +62,7 @@ def pod_spec(
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, asked))],
+        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, parameters))],
         "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes, *_ca_volume(settings)],
     }
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
@@ -72,7 +72,7 @@ def pod_spec(
 
 
 def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
-    """The metadata of a run's pod: what its users add never hides what is ours."""
+    """Return the metadata of a run's pod. Labels and annotations of the pod template cannot override the operator's own."""
     added = spec.pod_template
     annotations: Json = {"kubectl.kubernetes.io/default-container": "runner"}
     if added is None:
@@ -81,7 +81,7 @@ def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
 
 
 def _placement(template: PodTemplate | None) -> Json:
-    """Where the pod goes, as far as its users say."""
+    """Return the scheduling fields of the pod template."""
     if template is None:
         return {}
     wanted: Json = {
@@ -94,7 +94,7 @@ def _placement(template: PodTemplate | None) -> Json:
 
 
 def _written(part: Toleration | Affinity) -> Json:
-    """A part as its users wrote it; what is empty is left out, as the API server does."""
+    """Return a part without its empty fields, as the API server stores it."""
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
@@ -114,7 +114,7 @@ def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], enviro
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePath": api.TERMINATION_LOG_PATH,
         "terminationMessagePolicy": "File",
-        # /tmp is the pod's own
+        # /tmp is a volume of this pod
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
     }
 
@@ -127,11 +127,11 @@ def _ca_volume(settings: Settings) -> list[JsonValue]:
     return [{"name": "ca", "configMap": source}]
 
 
-def _ways_out(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
-    """Proxies and certificates as the chart says, unless the refresh's own template says otherwise."""
-    ways = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
+def _network_environment(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
+    """Return the variables for proxies and certificates from the chart, without those that the pod template sets."""
+    variables = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
     own = {each.name for each in template.environment} if template else set()
-    return [_literal(name, value) for name, value in ways if name not in own]
+    return [_literal(name, value) for name, value in variables if name not in own]
 
 
 def _resources(resources: Resources) -> Json:
@@ -141,14 +141,14 @@ def _resources(resources: Resources) -> Json:
     }
     disk = resources.limits.ephemeral_storage
     if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
-        # else Kubernetes would ask for the whole limit, and many a node could not take the pod
+        # without a request, Kubernetes would request the whole limit, which fits on few nodes
         requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
-    # what is empty is left out, as the API server does
+    # empty fields are left out, as the API server stores them
     return {key: value for key, value in wanted.items() if value}
 
 
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked: RunParameters) -> list[JsonValue]:
-    run_request = refresh.run_request(spec, asked)
+def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
+    run_request = refresh.run_request(spec, parameters)
     environment: list[JsonValue] = [
         _literal(api.RUN_REQUEST_ENV, run_request.text),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
@@ -159,7 +159,7 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked:
         environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
     if spec.pod_template:
         environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
-    environment += _ways_out(settings, spec.pod_template)
+    environment += _network_environment(settings, spec.pod_template)
     if settings.allow_http:
         environment.append(_literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
     if settings.run_url_template:
@@ -168,8 +168,8 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, asked:
 
 
 def _literal(name: str, value: str) -> Json:
-    """A variable with just this value: Kubernetes would replace $(…) in it, and reads $$ as $."""
-    # an empty one is left out, as the API server does
+    """Return a variable with exactly this value. Kubernetes expands $(…) and replaces $$ with $."""
+    # an empty value is left out, as the API server stores it
     return {"name": name, "value": value.replace("$", "$$")} if value else {"name": name}
 
 
@@ -178,14 +178,14 @@ def _from_pod(name: str, path: str) -> Json:
 
 
 def _secrets(spec: RefreshSpec) -> dict[str, Json]:
-    """The volume source of each Secret, by its name. Without the warehouse's no run can start; any other may be missing."""
-    needed = spec.warehouse.secret_ref.name
+    """Return the volume source of each Secret, by name. Only the Secret of the warehouse is required for a pod to start."""
+    required = spec.warehouse.secret_ref.name
     sources: dict[str, Json] = {}
     for name, wanted in spec.secret_keys.items():
         source: Json = {"secretName": name, "defaultMode": 0o440}
         if wanted is not None:
             source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
-        if name != needed:
+        if name != required:
             source["optional"] = True
         sources[name] = source
     return sources

@@ -11,7 +11,9 @@ from refresh_api.spec import RefreshSpec
 from refresh_operator.names import cronjob_name, rbac_name, requested_job_name
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import CaBundle, Settings
-from refresh_operator.specs.desired import cronjob, managed_objects, rbac, requested_job
+from refresh_operator.specs.cronjob import cronjob, managed_objects
+from refresh_operator.specs.job import requested_job
+from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.kube_types import Metadata
 from refresh_operator.state.refresh import Refresh
 from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world

@@ -1,0 +1,47 @@
+"""The objects that the operator keeps equal to a refresh: its CronJob, and the RBAC objects of its pods; pure.
+
+Defaults of the API server are written out, so that every other value in an object is an edit by somebody.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from refresh_api.objects import Json
+from refresh_api.spec import RefreshSpec
+from refresh_operator.names import cronjob_name
+from refresh_operator.settings import Settings
+from refresh_operator.specs.job import job_spec
+from refresh_operator.specs.metadata import labels, managed, run_annotations
+from refresh_operator.specs.pod import NO_SECRETS
+from refresh_operator.specs.rbac import rbac
+from refresh_operator.state.refresh import Refresh
+
+STARTING_DEADLINE: Final = timedelta(minutes=5)
+"""How late a run may start. Always set: without it, a CronJob stops for good after 100 missed runs."""
+HISTORY_LIMIT: Final = 5
+"""Number of succeeded and of failed Jobs that the CronJob keeps."""
+
+
+def managed_objects(
+    refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS
+) -> tuple[Json, ...]:
+    """Return all objects that are kept equal to a refresh, in the order of their creation. Secrets in `withheld` are not mounted."""
+    return (*rbac(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
+
+
+def cronjob(refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS) -> Json:
+    """Return the CronJob that starts a refresh's scheduled runs."""
+    body: Json = {
+        "schedule": spec.schedule,
+        "timeZone": spec.time_zone,
+        "suspend": suspended,
+        "concurrencyPolicy": "Forbid",
+        "startingDeadlineSeconds": int(STARTING_DEADLINE.total_seconds()),
+        "successfulJobsHistoryLimit": HISTORY_LIMIT,
+        "failedJobsHistoryLimit": HISTORY_LIMIT,
+        "jobTemplate": {
+            "metadata": {"labels": labels(refresh), "annotations": run_annotations(refresh)},
+            "spec": job_spec(refresh, spec, settings, withheld=withheld),
+        },
+    }
+    return managed(refresh, "batch/v1", "CronJob", cronjob_name(refresh.metadata.name), {"spec": body})

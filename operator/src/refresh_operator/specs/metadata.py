@@ -1,0 +1,51 @@
+"""Labels, annotations and owners of the objects that the operator creates; pure."""
+
+import json
+from hashlib import sha256
+from typing import Final
+
+from refresh_api import names as api
+from refresh_api.objects import Json
+from refresh_operator.state.refresh import Refresh
+
+HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
+"""Annotation with a hash of the object as the operator wants it. If it is current and the object differs, somebody edited the object."""
+
+
+def managed(refresh: Refresh, api_version: str, kind: str, name: str, body: Json) -> Json:
+    """Return an object that is owned by a refresh and kept equal to `body`."""
+    metadata: Json = {
+        "name": name,
+        "namespace": refresh.metadata.namespace,
+        "labels": labels(refresh),
+        "annotations": {HASH_ANNOTATION: sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]},
+        "ownerReferences": [_owner(refresh)],
+    }
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **body}
+
+
+def labels(refresh: Refresh) -> Json:
+    """Return the labels of every object that belongs to a refresh."""
+    return {api.REFRESH_LABEL: refresh.metadata.name, "app.kubernetes.io/managed-by": "refresh-operator"}
+
+
+def run_annotations(refresh: Refresh) -> Json:
+    """Return the annotations of every Job of a refresh."""
+    return {api.UID_ANNOTATION: refresh.metadata.uid, api.GENERATION_ANNOTATION: str(refresh.metadata.generation)}
+
+
+def additional_owner(refresh: Refresh) -> Json:
+    """Return the owner reference to the refresh that a Job has in addition to its CronJob, so that the Job survives the CronJob."""
+    return {**_owner(refresh), "controller": False}
+
+
+def _owner(refresh: Refresh) -> Json:
+    return {
+        "apiVersion": api.API_VERSION,
+        "kind": api.KIND,
+        "name": refresh.metadata.name,
+        "uid": refresh.metadata.uid,
+        "controller": True,
+        # true would require a permission on finalizers, and would only delay deletions
+        "blockOwnerDeletion": False,
+    }
