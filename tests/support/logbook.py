@@ -12,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_runner.postgres.own_tables import Table, statements
-from refresh_runner.runlog.schema import ARTIFACT, LEDGER, MART, NODE, RUN, STEP
+from refresh_runner.runlog.schema import ARTIFACT, MART, NODE, RUN, RUN_LOG, STEP
 from support.sights import BROKEN, MARTS, STEPS
 
 Row = dict[str, Any]
@@ -28,7 +28,7 @@ KEYS = ("zone_id", "annee", "mois")
 
 def make_tables(connection: psycopg.Connection) -> None:
     """The log tables are there afterwards."""
-    for table in LEDGER:
+    for table in RUN_LOG:
         for statement in statements(table, []):
             connection.execute(statement.encode())
 

@@ -22,12 +22,12 @@ from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_RE
 from refresh_api.run_request import RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import TerminationMessage
-from refresh_runner.cli.commands import Places, Surroundings, run_command
+from refresh_runner.cli.commands import Environment, RunOptions, run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.postgres.conninfo import Access
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 from support.postgres import Database
 
 Json = dict[str, Any]
@@ -171,18 +171,18 @@ class RunnerHarness:
 
     def run(self, spec: Json | None = None, failures: int = 0, mode: str = "refresh", **further: str) -> RunResult:
         """Run one attempt in this process."""
-        output, started, interrupts = io.StringIO(), time.monotonic(), Interrupts()
-        around = Surroundings(
+        output, started, cancellation = io.StringIO(), time.monotonic(), CancellationScope()
+        environment = Environment(
             variables=self.pod_environment(spec or self.spec(), failures, mode, **further),
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
             jitter=lambda: 0.1,
             output=output,
-            interrupts=interrupts,
+            cancellation=cancellation,
             termination_log=self._words(),
             account=self.account,
         )
-        with interrupts.installed():
-            code = run_command(Places(None, self.project, self._mounted(), self.folder / "workdir"), around)
+        with cancellation.installed():
+            code = run_command(RunOptions(None, self.project, self._mounted(), self.folder / "workdir"), environment)
         return self._ran(code, output.getvalue())
 
     def start_process(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:

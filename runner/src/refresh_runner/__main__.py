@@ -16,7 +16,7 @@ from pathlib import Path
 
 from refresh_api.names import TERMINATION_LOG_PATH
 from refresh_api.plain import plain
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 
 _log = logging.getLogger(__name__)
 _STARTED = time.monotonic()
@@ -34,8 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         return lint(chosen.file, chosen.project, chosen.secrets, datetime.now(UTC), lambda check: print(plain(str(check))))
     if chosen.command == "parse":
         return _parse(chosen.project, chosen.files)
-    with (interrupts := Interrupts()).installed():
-        code = _act(chosen, interrupts)
+    with (cancellation := CancellationScope()).installed():
+        code = _act(chosen, cancellation)
     if arguments is None:
         # As a program: all is reported and closed, and taking dbt apart object by object would cost another half second.
         sys.stdout.flush()
@@ -45,12 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
-def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
+def _act(chosen: argparse.Namespace, cancellation: CancellationScope) -> int:
     from refresh_api.run_request import RefreshRef
-    from refresh_runner.cli.artifacts import Wanted
+    from refresh_runner.cli.artifacts import ArtifactQuery
     from refresh_runner.cli.commands import (
-        Places,
-        Surroundings,
+        Environment,
+        RunOptions,
         artifacts_command,
         cleanup_command,
         grants_command,
@@ -64,32 +64,32 @@ def _act(chosen: argparse.Namespace, interrupts: Interrupts) -> int:
     threading.excepthook = lambda failed: _log.error(
         "the thread %s failed", failed.thread and failed.thread.name, exc_info=failed.exc_value
     )
-    surroundings = Surroundings(
+    environment = Environment(
         variables=dict(os.environ),
         clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),
         jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads tries, guards nothing
         output=sys.stdout,
-        interrupts=interrupts,
+        cancellation=cancellation,
         termination_log=chosen.termination_log,
     )
     if chosen.command == "cleanup":
-        return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, surroundings)
+        return cleanup_command(RefreshRef(name=chosen.name, namespace=chosen.namespace), chosen.secrets, chosen.yes, environment)
     if chosen.command == "artifacts":
-        return artifacts_command(Wanted(chosen.run, chosen.name, chosen.output), chosen.secrets, surroundings)
+        return artifacts_command(ArtifactQuery(chosen.run, chosen.name, chosen.output), chosen.secrets, environment)
     if chosen.command == "grants":
         grantee = None if chosen.missing else Grantee(chosen.role, chosen.database)
-        return grants_command(Places(chosen.file, chosen.project, chosen.secrets), grantee, surroundings)
+        return grants_command(RunOptions(chosen.file, chosen.project, chosen.secrets), grantee, environment)
     command = plan_command if chosen.command == "plan" else run_command
-    return command(Places(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode, tuple(chosen.var)), surroundings)
+    return command(RunOptions(chosen.file, chosen.project, chosen.secrets, chosen.workdir, chosen.mode, tuple(chosen.var)), environment)
 
 
 def _parse(project: Path, files: Sequence[Path]) -> int:
+    from refresh_runner.cli.parse import default_settings, settings_of
     from refresh_runner.cli.parse import parse as ahead
-    from refresh_runner.cli.parse import settings_of, usual_settings
     from refresh_runner.model.loader import InvalidRunRequestError
 
     try:
-        return ahead(project, [settings_of(file) for file in files] or [usual_settings()], lambda line: print(plain(line)))
+        return ahead(project, [settings_of(file) for file in files] or [default_settings()], lambda line: print(plain(line)))
     except InvalidRunRequestError as error:
         print(plain(f"✗ {error}"))
     except OSError as error:

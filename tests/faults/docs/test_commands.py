@@ -69,9 +69,9 @@ def log(fresh_database: Database) -> Database:
     fresh_database.run(OLD_TABLE)
     fresh_database.run("create schema dwh_marts_operationnel")
     fresh_database.run("create table dwh_marts_operationnel.mart_indemnisations (zone_id integer, montant_du numeric)")
-    for table in (schema.LOG, *schema.LEDGER, versions.TABLE):
+    for table in (schema.LEGACY_LOG, *schema.RUN_LOG, versions.TABLE):
         columns = "refresh_id run_date success models_updated notes".split()
-        found = [(table.name, column) for column in columns] if table is schema.LOG else []
+        found = [(table.name, column) for column in columns] if table is schema.LEGACY_LOG else []
         for statement in own_tables.statements(table, found):
             fresh_database.run(statement)
     return fresh_database

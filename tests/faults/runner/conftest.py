@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
 from support.runner_harness import RunnerHarness
@@ -21,7 +21,7 @@ def shared_slow_refresh(postgres: EmbeddedPostgres, tmp_path_factory: pytest.Tem
     """The refresh of the whole session; every test leaves it in order."""
     folder = tmp_path_factory.mktemp("faults")
     write_slow_project(folder / "project")
-    read_ahead(folder / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(folder / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     with WebServer() as web:
         slow_refresh = SlowRefresh(RunnerHarness(folder, folder / "project", create_database(postgres, "fautes"), api=web.url), web)
         slow_refresh.prepare()

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 from refresh_api.status import Outcome, Reason
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.replay_lag import Replay
@@ -46,7 +46,7 @@ def shared_runner(servers: Pair, tmp_path_factory: pytest.TempPathFactory) -> Ru
     """A small project, parsed once, on that warehouse."""
     place = tmp_path_factory.mktemp("runs")
     project = write_project(place / "project")
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     return RunnerHarness(place, project, create_database(servers.primary, "petit"), api="")
 
 

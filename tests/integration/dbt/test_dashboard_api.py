@@ -17,7 +17,7 @@ from support.postgres import Database, create_database, drop_database
 
 from .conftest import Refreshed
 
-AFRESH = {"Cache-Control": "no-cache"}
+NO_RESUME = {"Cache-Control": "no-cache"}
 
 
 @dataclass
@@ -75,10 +75,10 @@ async def test_a_summary_says_which_data_it_serves(served: Served) -> None:
         create table dbt_refresh_version (refresh text, version text, published_at timestamptz, marts jsonb);
         insert into dbt_refresh_version values ('phase2', 'run-7', now(), '{"dwh_marts_financier.mart_creances_agees": {}}');
     """)
-    assert (await served.client.get(url, headers=AFRESH)).headers["X-Data-Version"] == "run-7"
+    assert (await served.client.get(url, headers=NO_RESUME)).headers["X-Data-Version"] == "run-7"
     served.database.run("update dbt_refresh_version set version = 'run-8'")
     assert (await served.client.get(url)).headers["X-Data-Version"] == "run-7"
-    assert (await served.client.get(url, headers=AFRESH)).headers["X-Data-Version"] == "run-8"
+    assert (await served.client.get(url, headers=NO_RESUME)).headers["X-Data-Version"] == "run-8"
 
 
 async def test_a_summary_is_kept_for_five_minutes(served: Served) -> None:
@@ -98,7 +98,7 @@ async def test_a_request_past_the_cache_renews_it_for_all(served: Served) -> Non
     url = "/api/emplois-crees/summary"
     assert (await served.client.get(url)).json()["rows"] > 0
     served.database.run("delete from dwh_marts_operationnel.mart_emplois_crees")
-    assert (await served.client.get(url, headers=AFRESH)).headers["X-Cache"] == "MISS"
+    assert (await served.client.get(url, headers=NO_RESUME)).headers["X-Cache"] == "MISS"
     again = await served.client.get(url)
     assert (again.json()["rows"], again.headers["X-Cache"]) == (0, "HIT")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from support.postgres import create_database
 from support.runner_harness import RunnerHarness, write_project
@@ -24,7 +24,7 @@ def shared_runner(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathF
     """One database and one parsed project for the whole session, so that the project is parsed once."""
     folder = tmp_path_factory.mktemp("runs")
     project = write_project(folder / "project")
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     return RunnerHarness(folder, project, create_database(postgres, "petit"), api="")
 
 

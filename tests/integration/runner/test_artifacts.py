@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.artifacts import Wanted
-from refresh_runner.cli.commands import Surroundings, artifacts_command
-from refresh_runner.cli.parse import draw_docs
+from refresh_runner.cli.artifacts import ArtifactQuery
+from refresh_runner.cli.commands import Environment, artifacts_command
+from refresh_runner.cli.parse import cache_docs
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.run import executor
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import Json, RunnerHarness
 
 
@@ -38,18 +38,18 @@ def results(runner: RunnerHarness, run: str) -> dict[str, str]:
     return {each["unique_id"]: each["status"] for each in found["results"]}
 
 
-def asked(runner: RunnerHarness, wanted: Wanted) -> tuple[int, str]:
+def asked(runner: RunnerHarness, wanted: ArtifactQuery) -> tuple[int, str]:
     """The exit code of the command, and what it said."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    around = Surroundings(runner.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
-    return artifacts_command(wanted, None, around), output.getvalue()
+    environment = Environment(runner.database.env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
+    return artifacts_command(wanted, None, environment), output.getvalue()
 
 
 @pytest.fixture
 def drawn(runner: RunnerHarness) -> Iterator[RunnerHarness]:
     """The runner, whose project has a page."""
-    assert draw_docs(runner.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
+    assert cache_docs(runner.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
     yield runner
     for page in (runner.project / "target").glob("refresh_docs_*"):
         page.unlink()
@@ -68,15 +68,15 @@ def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: RunnerHar
     assert lines[-1]["message"].startswith("Succeeded: 5 models built")
     assert drawn.database.rows("select count(*) from dbt_refresh_docs") == [(1,)]
 
-    code, said = asked(drawn, Wanted())
+    code, said = asked(drawn, ArtifactQuery())
     assert code is ExitCode.OK
     assert [line.split()[:2] for line in said.splitlines()] == [
         [run, name] for run in ("petit-deux", "petit-un") for name in ("docs.html", "run.log", "run_results.json")
     ]
     page = tmp_path / "page.html"
-    assert asked(drawn, Wanted("petit-deux", "docs.html", page))[0] is ExitCode.OK
+    assert asked(drawn, ArtifactQuery("petit-deux", "docs.html", page))[0] is ExitCode.OK
     assert "model.petit.mart_a" in page.read_text()
-    assert asked(drawn, Wanted("petit-deux", "nothing")) == (ExitCode.FAILED, "✗ petit-deux has no file nothing\n")
+    assert asked(drawn, ArtifactQuery("petit-deux", "nothing")) == (ExitCode.FAILED, "✗ petit-deux has no file nothing\n")
 
 
 def test_a_run_that_fails_leaves_them_too(runner: RunnerHarness) -> None:

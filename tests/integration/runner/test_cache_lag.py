@@ -11,7 +11,7 @@ from refresh_api.status import StepState
 from refresh_api.steps import CacheVersion
 from refresh_runner.model.plan import CacheStep
 from refresh_runner.postgres.replay_lag import Lag
-from refresh_runner.run.cache_warmup import Call, warm
+from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.webserver import WebServer
 
 BEHIND = Lag("the standby replica has 3.0 MB to replay after 2s")
@@ -25,7 +25,7 @@ def test_the_time_out_does_not_count_while_a_standby_is_or_may_be_behind(web: We
     web.headers["X-Data-Version"] = "old"
     step = CacheStep(web.url, ("/a",), timedelta(seconds=1), CacheVersion(header="X-Data-Version"))
     began = time.monotonic()
-    call = Call(time.monotonic, time.sleep, began + 60, version="new", lag=lambda: lag, lag_ends=began + 3)
+    call = WarmupContext(time.monotonic, time.sleep, began + 60, version="new", lag=lambda: lag, lag_deadline=began + 3)
     (found,) = warm(step, call)
     assert (time.monotonic() - began > 2) is longer
     assert found.state is StepState.WARNED

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.commands import Surroundings, cleanup_command
+from refresh_runner.cli.commands import Environment, cleanup_command
 from refresh_runner.core.clock import Clock
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import REF, RunnerHarness, hold_advisory_lock
 
 
@@ -19,8 +19,8 @@ def cleaned(runner: RunnerHarness, *, really: bool) -> tuple[int, str]:
     """The exit code, and what was said."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    around = Surroundings(runner.database.env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
-    return cleanup_command(REF, None, really, around), output.getvalue()
+    environment = Environment(runner.database.env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
+    return cleanup_command(REF, None, really, environment), output.getvalue()
 
 
 def test_what_is_left_is_said_first_and_removed_on_demand(runner: RunnerHarness) -> None:

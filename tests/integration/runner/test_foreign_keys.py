@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from support.runner_harness import RunnerHarness, in_background, write_project
 
@@ -38,7 +38,7 @@ def contracted(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFa
     file.write_text(yaml.safe_dump({**properties, "models": yaml.safe_load(CONTRACTS)}))
     b = project / "models/marts/mart_b.sql"
     b.write_text(b.read_text().replace("select id", "-- depends_on: {{ ref('mart_a') }}\nselect id"))
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     return replace(shared_runner, folder=place, project=project)
 
 

@@ -10,7 +10,7 @@ from shutil import copytree
 import pytest
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.template_purity import Templates
@@ -108,7 +108,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     each = _write(place / "each")
     ahead = Path(copytree(each, place / "ahead"))
     said: list[str] = []
-    assert read_ahead(ahead, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
+    assert cache_project(ahead, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
     assert "is read: " in said[0], said
     return each, ahead
 
@@ -196,7 +196,7 @@ def test_a_projects_own_way_of_testing_counts(runner: RunnerHarness, tmp_path: P
     (each / "tests").mkdir()
     (each / "tests" / "plain.sql").write_text(KEPT["plain"])
     ahead = Path(copytree(each, tmp_path / "ahead"))
-    assert read_ahead(ahead, replace(SETTINGS, variables={}), lambda _line: None) is ExitCode.OK
+    assert cache_project(ahead, replace(SETTINGS, variables={}), lambda _line: None) is ExitCode.OK
     assert manifest_cache.place(ahead, SETTINGS).is_file()
     access = from_variables(runner.database.env)
     theirs, ours = (_dbt(project, tmp_path / f"{project.name}-work", access) for project in (each, ahead))
@@ -268,6 +268,6 @@ def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> N
         project = write_project(tmp_path / "project")
         (project / "models" / "m.sql").write_text(text)
         said: list[str] = []
-        assert read_ahead(project, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
+        assert cache_project(project, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
         assert f"can be read, but is not kept, so every run will read it: {why}" in said[0]
         assert not manifest_cache.place(project, replace(SETTINGS, variables={})).exists()

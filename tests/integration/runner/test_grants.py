@@ -15,14 +15,14 @@ import yaml
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_runner.cli.commands import Places, Surroundings, grants_command
+from refresh_runner.cli.commands import Environment, RunOptions, grants_command
 from refresh_runner.cli.grants import Grantee
 from refresh_runner.core.clock import Clock
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.postgres.conninfo import from_variables
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import RunnerHarness, write_project
 
 ROLE = "etl-role"
@@ -37,8 +37,8 @@ def grants(runner: RunnerHarness, place: Path, grantee: Grantee | None, **change
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
     env = {**runner.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
-    around = Surroundings(env, clock, lambda: 0.1, output, Interrupts(), Path(os.devnull))
-    code = grants_command(Places(file, runner.project), grantee, around)
+    environment = Environment(env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
+    code = grants_command(RunOptions(file, runner.project), grantee, environment)
     return code, [line for line in output.getvalue().splitlines() if not line.startswith("--")]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from support.eventually import eventually
 from support.plain_dbt import plain_dbt
@@ -69,7 +69,7 @@ def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
         f"{kind}:\n" + "".join(f'  - "{hook.replace(chr(34), chr(92) + chr(34))}"\n' for hook in hooks) for kind, hooks in listed.items()
     )
     (project / "dbt_project.yml").write_text(settings + hooks)
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     runner = RunnerHarness(place, project, create_database(postgres, "crochets"), api="")
     runner.database.run("create role lecteur_des_crochets")
     yield runner

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import NodeResult, NodeState
@@ -62,7 +62,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         (each / "tests" / f"{name}.sql").write_text(text)
     ahead = Path(copytree(each, place / "ahead"))
     said: list[str] = []
-    assert read_ahead(ahead, DbtSettings(4, "prod", "dwh", {}), said.append) is ExitCode.OK
+    assert cache_project(ahead, DbtSettings(4, "prod", "dwh", {}), said.append) is ExitCode.OK
     # Three more are in the project's properties.
     assert f"the statements of {len(TESTS) - len(NOT_KNOWN) + 3} tests" in said[0]
     return each, ahead

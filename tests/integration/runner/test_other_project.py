@@ -12,7 +12,7 @@ import yaml
 
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.cli.lint import lint
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from support.laptop import ROOT
 from support.postgres import create_database, drop_database
@@ -34,7 +34,7 @@ def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
     place = tmp_path_factory.mktemp("velos")
     # A copy, since what is read ahead is kept in the project.
     project = Path(copytree(PROJECT, place / "project"))
-    read_ahead(project, DBT, lambda _line: None)
+    cache_project(project, DBT, lambda _line: None)
     runner = RunnerHarness(place, project, create_database(postgres, "velos"), api="")
     runner.reset()
     runner.database.run((PROJECT / "source.sql").read_text())

@@ -11,7 +11,7 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Reason
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.publish.derived_names import before, beside
@@ -32,7 +32,7 @@ def lengthy(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFacto
     named = "post_hook='alter table {{ this }} add constraint pk_mart_a primary key (id)'"
     a.write_text(a.read_text().replace("schema='dwh_marts'", f"schema='{LONG}', {named}"))
     b.write_text(b.read_text().replace("schema='dwh_marts'", f"schema='{LONGEST}'"))
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     return replace(shared_runner, folder=place, project=project)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from refresh_api.run_request import ExitCode
 from refresh_runner.__main__ import main
-from refresh_runner.cli.parse import read_ahead
+from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
@@ -37,7 +37,7 @@ def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_pa
     """For another warehouse and date than those it was read for; without the move between databases, both would differ."""
     anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
     said: list[str] = []
-    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "for every warehouse and date" in said[0]
     assert manifest_cache.place(project, SETTINGS).is_file()
 
@@ -84,7 +84,7 @@ def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
     model = project / "models" / "marts" / "mart_b.sql"
     model.write_text("{{ config(meta={'jour': var('as_of', 'none')}) }}\n" + model.read_text())
     said: list[str] = []
-    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it: config.meta.jour of model.petit.mart_b is another one for another warehouse or date" in said[0]
     assert not manifest_cache.place(project, SETTINGS).exists()
 
@@ -94,7 +94,7 @@ def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     project = write_project(tmp_path / "project")
     (project / "models" / "marts" / "mart_b.sql").write_text("select * from {{ ref('nowhere') }}")
     said: list[str] = []
-    assert read_ahead(project, SETTINGS, said.append) is ExitCode.FAILED
+    assert cache_project(project, SETTINGS, said.append) is ExitCode.FAILED
     assert "nowhere" in said[0]
 
 
@@ -129,7 +129,7 @@ def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str
     (project / "models" / "semantics.yml").write_text(SEMANTICS)
     anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
     said: list[str] = []
-    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "is read: " in said[0], said
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
     assert manifest_cache.difference(anew, ahead) is None

@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.commands import Places, Surroundings, plan_command
+from refresh_runner.cli.commands import Environment, RunOptions, plan_command
 from refresh_runner.core.clock import Clock
-from refresh_runner.run.cancellation import Interrupts
+from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import RunnerHarness, hold_advisory_lock
 
 
@@ -32,15 +32,15 @@ def planned(
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
     file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
     output = io.StringIO()
-    around = Surroundings(
+    environment = Environment(
         variables=runner.database.env if asked else {},
         clock=Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep),
         jitter=lambda: 0.1,
         output=output,
-        interrupts=Interrupts(),
+        cancellation=CancellationScope(),
         termination_log=Path(os.devnull),
     )
-    code = plan_command(Places(file, runner.project, secrets, mode=mode, variables=variables), around)
+    code = plan_command(RunOptions(file, runner.project, secrets, mode=mode, variables=variables), environment)
     return code, output.getvalue()
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.parse import parse, read_ahead
+from refresh_runner.cli.parse import cache_project, parse
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import project_files
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.conninfo import Access
-from refresh_runner.runlog.resume import origin_of
+from refresh_runner.runlog.resume import fingerprint_of
 from support.plans import plan
 from support.runner_harness import RunnerHarness, write_project
 
@@ -100,12 +100,12 @@ def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Pa
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
     assert "is read already" in said[2], "the control: as long as nothing changes, what was read is kept"
     assert "edited" not in _code(project, tmp_path / "before")
-    places, prints = {manifest_cache.place(project, SETTINGS)}, {origin_of(plan(), project).fingerprint}
+    places, prints = {manifest_cache.place(project, SETTINGS)}, {fingerprint_of(plan(), project).value}
     for number, (name, text) in enumerate({**EDITS, **FURTHER}.items(), 2):
         file = tmp_path / name
         file.write_text(file.read_text() + "\n# edited" if text is None else text)
         places.add(manifest_cache.place(project, SETTINGS))
-        prints.add(origin_of(plan(), project).fingerprint)
+        prints.add(fingerprint_of(plan(), project).value)
         assert (len(places), len(prints)) == (number, number), f"{name} may change without being noticed"
     assert not manifest_cache.place(project, SETTINGS).exists()
     (project / ".dbtignore").write_text("")
@@ -135,23 +135,23 @@ def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting
     settings = project / "dbt_project.yml"
     settings.write_text(settings.read_text() + setting + "\n")
     said: list[str] = []
-    assert read_ahead(project, SETTINGS, said.append) is ExitCode.OK
+    assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it" in said[0]
     assert why in said[0]
     assert not manifest_cache.place(project, SETTINGS).exists()
     if "template" in why:
-        assert origin_of(plan(), project).fingerprint != origin_of(plan(), project).fingerprint
+        assert fingerprint_of(plan(), project).value != fingerprint_of(plan(), project).value
 
 
 def test_work_is_not_taken_for_the_same_in_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment variable that a template asks for is a part of the code; another one is not."""
     project = write_project(tmp_path / "project")
     (project / "models" / "marts" / "mart_b.sql").write_text("select {{ env_var('REGION_ID', '1') }} as id")
-    before = origin_of(plan(), project).fingerprint
+    before = fingerprint_of(plan(), project).value
     monkeypatch.setenv("SOMETHING_ELSE", "2")
-    assert origin_of(plan(), project).fingerprint == before
+    assert fingerprint_of(plan(), project).value == before
     monkeypatch.setenv("REGION_ID", "2")
-    assert origin_of(plan(), project).fingerprint != before
+    assert fingerprint_of(plan(), project).value != before
 
 
 def test_a_run_builds_what_was_edited_in_a_folder_named_logs(runner: RunnerHarness, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_run_builds_what_was_edited_in_a_folder_named_logs(runner: RunnerHarne
     model.parent.mkdir()
     (project / "models" / "marts" / "mart_b.sql").rename(model)
     ours = RunnerHarness(tmp_path, project, runner.database, runner.api, runner.secrets)
-    read_ahead(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
+    cache_project(project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
     assert ours.run().code == 0
     assert runner.database.rows("select count(*) from dwh_marts.mart_b") == [(100,)]
     model.write_text(model.read_text() + " where id <= 7")

@@ -113,10 +113,10 @@ def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
     operators = {"status": {"message": "the operator's"}}
     home.kubectl("patch", "dr", "petit", "--subresource=status", "--type=merge", "-p", json.dumps(operators))
     status = writer(home)
-    status.may_speak()
-    status.offer(a_run(step="1/6 staging", message="underway"))
+    status.enable()
+    status.update(a_run(step="1/6 staging", message="underway"))
     eventually(lambda: home.run().get("step") == "1/6 staging", within=10)
-    status.offer(a_run(phase=RunPhase.FINISHED))
+    status.update(a_run(phase=RunPhase.FINISHED))
     assert status.finish(10)
     found = home.status()
     assert (found["message"], found["run"]["phase"], found["run"].get("step"), found["run"].get("message")) == (
@@ -130,7 +130,7 @@ def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
 def test_a_run_that_may_not_speak_writes_nothing(home: Home):
     """Another run of the refresh may be the one that the status shows."""
     status = writer(home)
-    status.offer(a_run())
+    status.update(a_run())
     assert not status.finish(1)
     assert "run" not in home.status()
 
@@ -139,8 +139,8 @@ def test_a_recreated_refresh_is_not_written(home: Home):
     """It has our name, but it is another one."""
     ref = home.ref.model_copy(update={"uid": "00000000-0000-0000-0000-000000000000"})
     status = writer(home, ref)
-    status.may_speak()
-    status.offer(a_run())
+    status.enable()
+    status.update(a_run())
     status.finish(5)
     assert "run" not in home.status()
 
@@ -148,8 +148,8 @@ def test_a_recreated_refresh_is_not_written(home: Home):
 def test_signs_of_life_come_without_news(home: Home):
     """While one step takes long."""
     status = writer(home, heartbeat=0.5)
-    status.may_speak()
-    status.offer(a_run(heartbeat_time=datetime(2026, 1, 1, tzinfo=UTC)))
+    status.enable()
+    status.update(a_run(heartbeat_time=datetime(2026, 1, 1, tzinfo=UTC)))
     eventually(lambda: home.run().get("heartbeatTime", "") > "2026-01-02", within=10)
     first = home.run()["heartbeatTime"]
     eventually(lambda: home.run()["heartbeatTime"] > first, within=10)
@@ -159,8 +159,8 @@ def test_signs_of_life_come_without_news(home: Home):
 def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
     """In whatever form it is quoted."""
     status = writer(home)
-    status.may_speak()
-    status.offer(a_run(message=f"connection to postgresql://u:{PASSWORD}@db failed: {PASSWORD!r}"))
+    status.enable()
+    status.update(a_run(message=f"connection to postgresql://u:{PASSWORD}@db failed: {PASSWORD!r}"))
     assert status.finish(10)
     message = home.status()["run"]["message"]
     assert "***" in message
@@ -170,8 +170,8 @@ def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
 def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
     """Somebody's is `Running`, and the refresh's name is no better."""
     status = StatusWriter(home.server, home.ref, Redactor(["Running", "petit"]), now)
-    status.may_speak()
-    status.offer(a_run(message="Running as petit"))
+    status.enable()
+    status.update(a_run(message="Running as petit"))
     assert status.finish(10)
     run = home.status()["run"]
     assert (run["id"], run["phase"], run["message"]) == ("petit-1", "Running", "*** as ***")
@@ -180,10 +180,10 @@ def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
 def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
     """Offering returns at once, and the end is waited for within bounds."""
     status = StatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
-    status.may_speak()
+    status.enable()
     started = time.monotonic()
     for number in range(100):
-        status.offer(a_run(step=f"{number}/100"))
+        status.update(a_run(step=f"{number}/100"))
     assert time.monotonic() - started < 0.5
     assert not status.finish(1)
     assert time.monotonic() - started < 3

@@ -13,7 +13,7 @@ from cluster.ports import free_port
 from refresh_api.status import EndpointStatus
 from refresh_api.steps import CacheVersion
 from refresh_runner.model.plan import CacheStep
-from refresh_runner.run.cache_warmup import Call, warm
+from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.rawserver import RawServer, Script, http
 from support.webserver import WebServer
 
@@ -37,7 +37,7 @@ def called(
         else:
             waited.append(seconds)
 
-    (found,) = warm(step, Call(time.monotonic, sleep, time.monotonic() + 60, "petit", version, authorization))
+    (found,) = warm(step, WarmupContext(time.monotonic, sleep, time.monotonic() + 60, "petit", version, authorization))
     return found
 
 

@@ -36,7 +36,7 @@ class Outcome:
 
 
 @dataclass
-class Stage:
+class ReporterConfig:
     """What all projects share: the server, and a process for each of plain dbt and ours."""
 
     server: EmbeddedPostgres
@@ -101,7 +101,7 @@ class Stage:
 class _Side:
     """A project, run one way."""
 
-    def __init__(self, stage: Stage, project: Project, way: Way, folder: Path) -> None:
+    def __init__(self, stage: ReporterConfig, project: Project, way: Way, folder: Path) -> None:
         self.way = way
         self._stage = stage
         self._project = project

@@ -8,14 +8,14 @@ import pytest
 from pydantic import JsonValue
 
 from refresh_runner.core.secrets import Redactor
-from refresh_runner.validation.samples import Rows, text_of
+from refresh_runner.validation.samples import Rows, to_json
 
 REDACT = Redactor(["424242", "s3cr3t-s3cr3t-s3cr3t", "false"])
 
 
 def kept(found: dict[str, Rows]) -> dict[str, Rows]:
     """What the file holds."""
-    text = text_of(found, REDACT)
+    text = to_json(found, REDACT)
     assert text is not None
     read: dict[str, Rows] = json.loads(text)
     return read
@@ -55,4 +55,4 @@ def test_the_file_is_bounded() -> None:
 
 def test_there_is_no_file_of_nothing() -> None:
     """Tests that found nothing that could be looked at leave none."""
-    assert text_of({"a": []}, REDACT) is None
+    assert to_json({"a": []}, REDACT) is None

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from refresh_runner.run.cancellation import Cause, Interrupts, StoppedError
+from refresh_runner.run.cancellation import CancellationScope, CancelledError, Cause
 
 NEVER = threading.Event()
 
@@ -22,27 +22,27 @@ def terminate(then=lambda: None) -> None:
 
 
 @pytest.fixture
-def interrupts():
+def cancellation():
     """Interrupts that handle this process' signals during the test."""
-    with (found := Interrupts()).installed():
+    with (found := CancellationScope()).installed():
         yield found
 
 
-def test_sigterm_stops_what_is_open(interrupts: Interrupts):
+def test_sigterm_stops_what_is_open(cancellation: CancellationScope):
     """As a KeyboardInterrupt, which is what dbt cancels its queries for."""
-    with pytest.raises(KeyboardInterrupt), interrupts.open():
+    with pytest.raises(KeyboardInterrupt), cancellation.enabled():
         terminate()
-    assert interrupts.cause is Cause.TERMINATED
+    assert cancellation.cause is Cause.TERMINATED
 
 
-def test_a_signal_outside_is_raised_at_the_next_opening(interrupts: Interrupts):
+def test_a_signal_outside_is_raised_at_the_next_opening(cancellation: CancellationScope):
     """None is lost, none breaks into a clean-up."""
     os.kill(os.getpid(), signal.SIGTERM)
-    with pytest.raises(StoppedError), interrupts.open():
+    with pytest.raises(CancelledError), cancellation.enabled():
         pytest.fail("went in")
 
 
-def test_a_second_signal_does_not_break_into_the_clean_up(interrupts: Interrupts):
+def test_a_second_signal_does_not_break_into_the_clean_up(cancellation: CancellationScope):
     """Somebody presses Ctrl-C twice."""
     cleaned = []
 
@@ -50,30 +50,30 @@ def test_a_second_signal_does_not_break_into_the_clean_up(interrupts: Interrupts
         terminate()
         cleaned.append(True)
 
-    with pytest.raises(StoppedError), interrupts.open():
+    with pytest.raises(CancelledError), cancellation.enabled():
         terminate(then=clean_up)
     assert cleaned
 
 
-def test_a_steps_time_out_leaves_the_attempt_going(interrupts: Interrupts):
+def test_a_steps_time_out_leaves_the_attempt_going(cancellation: CancellationScope):
     """The next step can be stopped again."""
-    with interrupts.open():
+    with cancellation.enabled():
         for _ in range(2):
-            with pytest.raises(StoppedError) as stop, interrupts.within(timedelta(seconds=0.05), Cause.STEP_TIMEOUT):
+            with pytest.raises(CancelledError) as stop, cancellation.timeout(timedelta(seconds=0.05), Cause.STEP_TIMEOUT):
                 NEVER.wait(10)
             assert stop.value.cause is Cause.STEP_TIMEOUT
-    assert interrupts.cause is None
+    assert cancellation.cause is None
 
 
-def test_a_deadline_lasts(interrupts: Interrupts):
+def test_a_deadline_lasts(cancellation: CancellationScope):
     """Nothing is begun after it."""
-    with pytest.raises(StoppedError), interrupts.within(timedelta(seconds=0.05), Cause.DEADLINE), interrupts.open():
+    with pytest.raises(CancelledError), cancellation.timeout(timedelta(seconds=0.05), Cause.DEADLINE), cancellation.enabled():
         NEVER.wait(10)
-    assert interrupts.cause is Cause.DEADLINE
+    assert cancellation.cause is Cause.DEADLINE
 
 
-def test_what_is_done_in_time_is_not_stopped(interrupts: Interrupts):
+def test_what_is_done_in_time_is_not_stopped(cancellation: CancellationScope):
     """The positive control of the two above."""
-    with interrupts.within(timedelta(seconds=60), Cause.DEADLINE), interrupts.open():
+    with cancellation.timeout(timedelta(seconds=60), Cause.DEADLINE), cancellation.enabled():
         NEVER.wait(0.05)
-    assert interrupts.cause is None
+    assert cancellation.cause is None

@@ -15,10 +15,10 @@ from refresh_runner.model.step_results import (
     NodeResult,
     NodeState,
     StepResult,
-    after_cache,
-    after_layer,
-    after_tests,
-    after_validation,
+    conclude_cache,
+    conclude_layer,
+    conclude_tests,
+    conclude_validation,
 )
 from refresh_runner.report.outcome import Report, report_of
 from support.plans import plan
@@ -38,22 +38,22 @@ def ok(*names: str) -> list[NodeResult]:
 
 def marts(*verdicts: Verdict, version: str | None = "phase2-1") -> StepResult:
     found = [MartStatus(relation=f"a.m{number}", verdict=verdict, message=None) for number, verdict in enumerate(verdicts)]
-    return replace(after_validation(step(ValidationStep), found, "5/6 validation"), version=version)
+    return replace(conclude_validation(step(ValidationStep), found, "5/6 validation"), version=version)
 
 
 UNPUBLISHED = marts(*[Verdict.VALID] * 4, version=None)
 
 
 def endpoints(state: StepState) -> StepResult:
-    return after_cache([EndpointStatus(path="/a", state=state, message="answered 500")])
+    return conclude_cache([EndpointStatus(path="/a", state=state, message="answered 500")])
 
 
 def checks(state: NodeState, on_failure: OnFailure = OnFailure.WARN) -> StepResult:
-    return after_tests(replace(step(TestsStep), on_failure=on_failure), [NodeResult(node("t"), state, "Got 3 results")], "4/6 tests")
+    return conclude_tests(replace(step(TestsStep), on_failure=on_failure), [NodeResult(node("t"), state, "Got 3 results")], "4/6 tests")
 
 
 def layers() -> dict[str, StepResult]:
-    return {name: after_layer(ok("a", "b"), f"x {name}") for name in ("staging", "facts", "marts")}
+    return {name: conclude_layer(ok("a", "b"), f"x {name}") for name in ("staging", "facts", "marts")}
 
 
 WELL = {
@@ -62,7 +62,7 @@ WELL = {
     "validation": marts(*[Verdict.VALID] * 4),
     "cache": endpoints(StepState.SUCCEEDED),
 }
-BROKEN = after_layer([NodeResult(node("m"), NodeState.BROKEN, 'column "x" does not exist', "42703")], "3/6 marts")
+BROKEN = conclude_layer([NodeResult(node("m"), NodeState.BROKEN, 'column "x" does not exist', "42703")], "3/6 marts")
 SKIPPED = StepResult(StepState.SKIPPED)
 
 
@@ -145,18 +145,18 @@ def test_the_table_of_outcomes(case: Case):
     """Outcome, reason, log row, valid marts and exit code, line by line."""
     report = report_of(plan(), case.results, case.failure)
     assert (report.phase, report.outcome, report.reason) == (RunPhase.FINISHED, case.outcome, case.reason)
-    assert (report.entry.success if report.entry else None) == case.success
-    assert (report.entry.models_updated if report.entry else 0) == case.published
+    assert (report.log_entry.success if report.log_entry else None) == case.success
+    assert (report.log_entry.models_updated if report.log_entry else 0) == case.published
     assert (report.marts, report.exit_code) == (case.marts, case.code)
 
 
 def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
     """As in the old flow: whatever the tests and the validation say afterwards."""
     direct = replace(plan(), publish=Publish.DIRECT)
-    entry = report_of(direct, TABLE["a test fails, Fail"].results, None).entry
+    entry = report_of(direct, TABLE["a test fails, Fail"].results, None).log_entry
     assert entry is not None
     assert (entry.success, entry.models_updated) == (False, 4)
-    broken = report_of(direct, TABLE["a layer fails"].results, None).entry
+    broken = report_of(direct, TABLE["a layer fails"].results, None).log_entry
     assert broken is not None
     assert broken.models_updated == 0
 
@@ -164,11 +164,11 @@ def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
 def test_a_roll_back_says_so():
     """In its reason and in its row, and the marts that it put back are counted."""
     back = replace(plan(), mode=RunMode.parse("rollback"))
-    left_out = dict.fromkeys(back.left_out, SKIPPED)
+    left_out = dict.fromkeys(back.skipped_steps, SKIPPED)
     report = report_of(back, left_out | {"validation": WELL["validation"], "cache": WELL["cache"]}, None)
     assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.ROLLED_BACK, "4/4")
-    assert report.entry is not None
-    assert (report.entry.models_updated, report.entry.notes) == (4, "Phase 2 refresh - 4/4 marts validated (rollback)")
+    assert report.log_entry is not None
+    assert (report.log_entry.models_updated, report.log_entry.notes) == (4, "Phase 2 refresh - 4/4 marts validated (rollback)")
 
 
 def test_a_run_that_had_nothing_to_do_says_so():
@@ -176,9 +176,9 @@ def test_a_run_that_had_nothing_to_do_says_so():
     left = dict.fromkeys(layers(), SKIPPED)
     report = report_of(plan(), left, None, "nothing has changed since phase2-0")
     assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, None)
-    assert report.entry is not None
-    assert (report.entry.success, report.entry.models_updated) == (True, 0)
-    assert report.entry.notes.endswith("nothing has changed since phase2-0")
+    assert report.log_entry is not None
+    assert (report.log_entry.success, report.log_entry.models_updated) == (True, 0)
+    assert report.log_entry.notes.endswith("nothing has changed since phase2-0")
     first = next(iter(left))
     late = report_of(plan(), left | {first: StepResult(StepState.WARNED, "old")}, None, "nothing has changed since phase2-0")
     assert (late.outcome, late.reason) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
@@ -187,16 +187,20 @@ def test_a_run_that_had_nothing_to_do_says_so():
 def test_the_notes_are_those_of_the_old_flow():
     """Word by word, since people search for them."""
     report = report_of(plan(), WELL, None)
-    assert report.entry is not None
-    assert report.entry.notes == "Phase 2 refresh - 4/4 marts validated"
-    assert (report.entry.models_updated, report.entry.run_id, report.entry.refresh) == (4, "phase2-1", "phase2-dashboards-refresh")
+    assert report.log_entry is not None
+    assert report.log_entry.notes == "Phase 2 refresh - 4/4 marts validated"
+    assert (report.log_entry.models_updated, report.log_entry.run_id, report.log_entry.refresh) == (
+        4,
+        "phase2-1",
+        "phase2-dashboards-refresh",
+    )
 
 
 def test_a_run_without_validation_counts_its_models():
     """The main pipeline validates nothing, yet its row says something."""
-    report = report_of(plan(name="main"), {"models": after_layer(ok("a", "b", "c"), "1/2 models")}, None)
-    assert report.entry is not None
-    assert (report.entry.notes, report.entry.models_updated, report.marts) == ("Main refresh - 3 models built", 3, None)
+    report = report_of(plan(name="main"), {"models": conclude_layer(ok("a", "b", "c"), "1/2 models")}, None)
+    assert report.log_entry is not None
+    assert (report.log_entry.notes, report.log_entry.models_updated, report.marts) == ("Main refresh - 3 models built", 3, None)
 
 
 def attempted(number: int, failure: Failure) -> Report:
@@ -206,7 +210,7 @@ def attempted(number: int, failure: Failure) -> Report:
 def test_a_failure_that_can_pass_is_tried_again_until_the_last_attempt():
     """Until then nobody is told and no row is written."""
     first, last = attempted(1, UNREACHABLE), attempted(3, UNREACHABLE)
-    assert (first.phase, first.outcome, first.entry, first.exit_code) == (RunPhase.RETRYING, None, None, ExitCode.RETRY)
+    assert (first.phase, first.outcome, first.log_entry, first.exit_code) == (RunPhase.RETRYING, None, None, ExitCode.RETRY)
     assert (last.phase, last.outcome, last.exit_code) == (RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
 
 
@@ -219,16 +223,16 @@ def test_an_interrupted_attempt_costs_nothing():
     """Another one follows, also after the last; but that its Job is over is nothing it knows, so it has a row."""
     report = attempted(3, Failure(Reason.INTERRUPTED, "ended from outside during 1/6 staging"))
     assert (report.phase, report.outcome, report.exit_code) == (RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
-    assert report.entry is not None
-    assert (report.entry.success, report.entry.models_updated) == (False, 0)
-    assert report.entry.notes == "Phase 2 refresh - 0/4 marts validated (ended from outside during 1/6 staging)"
-    unwritten = report.without_row("dbt_refresh_log can't be written")
+    assert report.log_entry is not None
+    assert (report.log_entry.success, report.log_entry.models_updated) == (False, 0)
+    assert report.log_entry.notes == "Phase 2 refresh - 0/4 marts validated (ended from outside during 1/6 staging)"
+    unwritten = report.without_log_entry("dbt_refresh_log can't be written")
     assert (unwritten.outcome, unwritten.phase) == (None, RunPhase.INTERRUPTED)
 
 
 def test_a_success_without_its_row_is_a_warning():
     """The marts are fine, but the log does not say so."""
-    report = report_of(plan(), WELL, None).without_row("dbt_refresh_log can't be written")
+    report = report_of(plan(), WELL, None).without_log_entry("dbt_refresh_log can't be written")
     assert (report.outcome, report.exit_code) == (Outcome.WARNED, ExitCode.OK)
     assert "dbt_refresh_log can't be written" in report.message
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from refresh_runner.model.step_results import Node
-from refresh_runner.runlog.queries import Found
-from refresh_runner.runlog.resume import AFRESH, earlier_work, kept_nodes, origin_of
+from refresh_runner.runlog.queries import EarlierAttempts
+from refresh_runner.runlog.resume import NO_RESUME, fingerprint_of, resume_state, reusable_nodes
 from support.plans import plan
 
 LAYERS = [[Node(id_, id_) for id_ in layer] for layer in ("s", "fg", "mn")]
-FOUND = Found("same", False, ["s", "f"])
+FOUND = EarlierAttempts("same", False, ["s", "f"])
 
 
 def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
     """The run request, the project, the program, the warehouse."""
-    assert earlier_work(FOUND, "same").nodes == {"s", "f"}
+    assert resume_state(FOUND, "same").nodes == {"s", "f"}
 
 
 @pytest.mark.parametrize(
@@ -26,25 +26,25 @@ def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
         (replace(FOUND, nodes=[]), ""),
         (replace(FOUND, fingerprint="other"), "has changed"),
         (replace(FOUND, fingerprint=None), "has changed"),
-        (replace(FOUND, others_ran=True), "another run"),
+        (replace(FOUND, other_run_since=True), "another run"),
     ],
 )
-def test_work_is_not_kept_otherwise(found: Found | None, why: str):
+def test_work_is_not_kept_otherwise(found: EarlierAttempts | None, why: str):
     """And where there was some, it is said why."""
-    work = earlier_work(found, "same")
-    assert work.nodes == AFRESH.nodes
-    assert why in work.why_afresh
+    work = resume_state(found, "same")
+    assert work.nodes == NO_RESUME.nodes
+    assert why in work.restart_reason
 
 
 def test_all_that_is_done_and_still_there_is_kept():
     """Layers need not be whole."""
-    assert kept_nodes(LAYERS, {"s", "f", "m"}, set()) == {"s", "f", "m"}
+    assert reusable_nodes(LAYERS, {"s", "f", "m"}, set()) == {"s", "f", "m"}
 
 
 def test_a_table_that_is_gone_takes_its_layer_and_those_after_it_along():
     """Building it anew may take down what hangs on it."""
-    assert kept_nodes(LAYERS, {"s", "f", "g", "m"}, {"f"}) == {"s"}
-    assert kept_nodes(LAYERS, {"s", "f", "m"}, {"m"}) == {"s", "f"}
+    assert reusable_nodes(LAYERS, {"s", "f", "g", "m"}, {"f"}) == {"s"}
+    assert reusable_nodes(LAYERS, {"s", "f", "m"}, {"m"}) == {"s", "f"}
 
 
 def test_the_fingerprint_changes_with_the_run_request_the_date_and_the_project(tmp_path: Path):
@@ -52,12 +52,12 @@ def test_the_fingerprint_changes_with_the_run_request_the_date_and_the_project(t
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.sql").write_text("select 1")
     ours = plan()
-    first = origin_of(ours, tmp_path).fingerprint
+    first = fingerprint_of(ours, tmp_path).value
     (tmp_path / "target").mkdir()
     (tmp_path / "target" / "manifest.json").write_text("{}")
-    assert origin_of(ours, tmp_path).fingerprint == first
+    assert fingerprint_of(ours, tmp_path).value == first
     tomorrow = replace(ours, dbt=replace(ours.dbt, variables={"as_of": "2026-11-24"}))
     edited = replace(ours, run_request=ours.run_request.model_copy(update={"generation": 99}))
-    found = {first, origin_of(tomorrow, tmp_path).fingerprint, origin_of(edited, tmp_path).fingerprint}
+    found = {first, fingerprint_of(tomorrow, tmp_path).value, fingerprint_of(edited, tmp_path).value}
     (tmp_path / "models" / "a.sql").write_text("select 2")
-    assert len(found | {origin_of(ours, tmp_path).fingerprint}) == 4
+    assert len(found | {fingerprint_of(ours, tmp_path).value}) == 4

@@ -7,16 +7,16 @@ from refresh_api.steps import OnFailure
 from refresh_runner.core.errors import Failure
 from refresh_runner.model.plan import CacheStep, TestsStep, plan_for
 from refresh_runner.model.step_results import (
+    CommandError,
     Node,
     NodeResult,
     NodeState,
-    Problem,
     StepResult,
-    after_layer,
-    after_tests,
-    kinds,
-    unfinished,
-    with_problem,
+    conclude_layer,
+    conclude_tests,
+    count_by_kind,
+    nodes_to_retry,
+    with_command_error,
 )
 from support.plans import LAST, TODAY, plan, run_request
 
@@ -28,26 +28,26 @@ def result(name: str, state: NodeState, sqlstate: str | None = None) -> NodeResu
 def test_only_the_nodes_that_failed_are_tried_again():
     """And those that were skipped because of them."""
     results = [result("a", NodeState.OK), result("b", NodeState.BROKEN, "40P01"), result("c", NodeState.SKIPPED)]
-    assert [node.name for node in unfinished(results)] == ["b", "c"]
+    assert [node.name for node in nodes_to_retry(results)] == ["b", "c"]
 
 
 def test_broken_sql_is_not_tried_again():
     """Not even beside an error that can pass: the step would fail all the same."""
-    assert unfinished([result("a", NodeState.BROKEN, "42703"), result("b", NodeState.BROKEN, "40P01")]) == ()
+    assert nodes_to_retry([result("a", NodeState.BROKEN, "42703"), result("b", NodeState.BROKEN, "40P01")]) == ()
 
 
 def test_a_test_that_found_something_is_not_tried_again():
     """It would find the same."""
-    assert unfinished([result("a", NodeState.FAILED)]) == ()
+    assert nodes_to_retry([result("a", NodeState.FAILED)]) == ()
 
 
 def test_what_a_layer_has_built_is_counted_by_its_kind():
     """Seeds, snapshots and functions are no models; those that an earlier attempt built are told apart."""
     results = [result(id_, NodeState.OK) for id_ in ("model.p.a", "model.p.b", "seed.p.c", "snapshot.p.d", "function.p.e")]
-    assert after_layer(results, "1/2 a").message == "2 models, 1 seed, 1 snapshot, 1 function built"
-    kept = [replace(results[0], kept=True), *results[1:3]]
-    assert after_layer(kept, "1/2 a").message == "1 model, 1 seed built, 1 kept from an earlier attempt"
-    assert kinds([]) == "0 models"
+    assert conclude_layer(results, "1/2 a").message == "2 models, 1 seed, 1 snapshot, 1 function built"
+    kept = [replace(results[0], reused=True), *results[1:3]]
+    assert conclude_layer(kept, "1/2 a").message == "1 model, 1 seed built, 1 kept from an earlier attempt"
+    assert count_by_kind([]) == "0 models"
 
 
 def test_phase2_is_six_steps():
@@ -83,10 +83,10 @@ def test_a_command_that_failed_otherwise_fails_its_step():
     """Though all nodes are well, or their failures only warn: nobody knows what else dbt has left undone."""
     step = next(step for step in plan().steps if isinstance(step, TestsStep))
     assert step.on_failure is OnFailure.WARN
-    warned = after_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
+    warned = conclude_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
     assert warned.state is StepState.WARNED
-    assert with_problem(warned, None, "4/6 tests") is warned
-    found = with_problem(warned, Problem("a warning is an error", passing=True), "4/6 tests")
+    assert with_command_error(warned, None, "4/6 tests") is warned
+    found = with_command_error(warned, CommandError("a warning is an error", passing=True), "4/6 tests")
     assert (found.state, found.tests) == (StepState.FAILED, warned.tests)
     assert found.failure is not None
     assert (found.failure.reason, found.failure.message, found.failure.passing) == (
@@ -99,8 +99,8 @@ def test_a_command_that_failed_otherwise_fails_its_step():
 def test_a_step_that_failed_keeps_its_own_reason_and_one_that_gives_way_does_not():
     """A run is not skipped for stale sources that dbt could not ask."""
     own = StepResult.failed(Failure(Reason.LAYER_FAILED, "a: bad"))
-    assert with_problem(own, Problem("more"), "1/6 staging") is own
+    assert with_command_error(own, CommandError("more"), "1/6 staging") is own
     skips = StepResult(StepState.WARNED, "late", Failure(Reason.SOURCES_STALE, "late", gives_way=True))
-    found = with_problem(skips, Problem("no connection"), "1/6 sources")
+    found = with_command_error(skips, CommandError("no connection"), "1/6 sources")
     assert found.failure is not None
     assert (found.failure.reason, found.failure.gives_way) == (Reason.DBT_FAILED, False)

@@ -74,7 +74,7 @@ def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verd
 def test_an_empty_mart_that_is_usually_full_is_a_warning():
     """Also where it may be empty."""
     check = replace(CHECK, min_rows=0, max_row_change=Decimal("0.5"))
-    assert mart_status(check, MartCounts(0, NONE), AS_OF, usual=100).verdict is Verdict.WARNING
+    assert mart_status(check, MartCounts(0, NONE), AS_OF, median_rows=100).verdict is Verdict.WARNING
 
 
 def test_a_share_below_the_limit_never_reads_as_the_limit():
@@ -106,5 +106,5 @@ def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
 def test_a_number_of_rows_far_from_the_usual_is_a_warning(rows: int, expected: Verdict):
     """On both sides, and only further than the limit."""
     check = replace(CHECK, max_row_change=Decimal("0.5"))
-    assert mart_status(check, MartCounts(rows, NONE), AS_OF, usual=100).verdict is expected
+    assert mart_status(check, MartCounts(rows, NONE), AS_OF, median_rows=100).verdict is expected
     assert mart_status(check, MartCounts(rows, NONE), AS_OF).verdict is Verdict.VALID

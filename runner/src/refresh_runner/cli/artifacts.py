@@ -30,22 +30,22 @@ _CONTENT: Final = """
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ArtifactQuery:
     """What somebody asks for."""
 
     run: str | None = None
     """Of one run; of the last twenty unless given."""
     name: str | None = None
     """The file itself; a list unless given."""
-    into: Path | None = None
+    output: Path | None = None
     """Where the file goes; its name here unless given."""
 
 
-def serve(warehouse: Warehouse, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
+def serve(warehouse: Warehouse, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
     """List the files, or write one; FAILED if there is none, or the warehouse can't be asked."""
     try:
         with warehouse.session(), warehouse.quick() as connection:
-            return _fetch(connection, wanted, say) if wanted.run and wanted.name else _list(connection, wanted, say)
+            return _fetch(connection, query, say) if query.run and query.name else _list(connection, query, say)
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
     except RefusedError as error:
@@ -53,22 +53,22 @@ def serve(warehouse: Warehouse, wanted: Wanted, say: Callable[[str], None]) -> E
     return ExitCode.FAILED
 
 
-def _list(connection: psycopg.Connection, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
-    found = connection.execute(_OF_RUNS, {"run": wanted.run}).fetchall()
+def _list(connection: psycopg.Connection, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
+    found = connection.execute(_OF_RUNS, {"run": query.run}).fetchall()
     for run, name, length, stored_at in found:
         say(f"{run}  {name:<16} {length:>9} bytes packed, {time_text(stored_at)}")
     if not found:
-        say(f"✗ no file of {wanted.run} is kept" if wanted.run else "✗ no file of any run is kept")
+        say(f"✗ no file of {query.run} is kept" if query.run else "✗ no file of any run is kept")
     return ExitCode.OK if found else ExitCode.FAILED
 
 
-def _fetch(connection: psycopg.Connection, wanted: Wanted, say: Callable[[str], None]) -> ExitCode:
-    row = connection.execute(_CONTENT, {"run": wanted.run, "name": wanted.name}).fetchone()
-    if row is None or wanted.name is None:
-        say(f"✗ {wanted.run} has no file {wanted.name}")
+def _fetch(connection: psycopg.Connection, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
+    row = connection.execute(_CONTENT, {"run": query.run, "name": query.name}).fetchone()
+    if row is None or query.name is None:
+        say(f"✗ {query.run} has no file {query.name}")
         return ExitCode.FAILED
     content = gzip.decompress(row[0])
-    path = wanted.into or Path(Path(wanted.name).name)
+    path = query.output or Path(Path(query.name).name)
     try:
         path.write_bytes(content)
     except OSError as error:

@@ -18,7 +18,7 @@ from refresh_runner.runlog.schema import RUN
 
 
 @dataclass(frozen=True)
-class Remnant:
+class Leftover:
     """Something that is left: what it is, and the statement that removes it."""
 
     what: str
@@ -27,7 +27,7 @@ class Remnant:
     """Schemas that may be empty without it."""
 
 
-def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[str], None]) -> ExitCode:
+def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:
     """Remove what is left of a refresh, or say what would be removed; FAILED while a run holds the warehouse, or without a connection."""
     try:
         with warehouse.session() as connection:
@@ -35,42 +35,42 @@ def cleanup(warehouse: Warehouse, ref: RefreshRef, really: bool, say: Callable[[
                 say(f"✗ {advisory_lock.holder(connection) or 'another session'} holds the warehouse: try again when it is done")
                 return ExitCode.FAILED
             own_relations.prepare(connection)
-            found = list(_remnants(connection, ref))
-            for remnant in found:
-                if really:
-                    connection.execute(remnant.statement)
-                say(f"{'removed' if really else 'would remove'} {remnant.what}")
-            if really:
-                own_relations.drop_empty(connection, {schema for remnant in found for schema in remnant.schemas})
+            found = list(_leftovers(connection, ref))
+            for leftover in found:
+                if apply:
+                    connection.execute(leftover.statement)
+                say(f"{'removed' if apply else 'would remove'} {leftover.what}")
+            if apply:
+                own_relations.drop_empty(connection, {schema for leftover in found for schema in leftover.schemas})
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
     if not found:
         say(f"nothing is left of {ref.name}")
-    elif not really:
+    elif not apply:
         say("nothing was removed: add --yes to do it")
     return ExitCode.OK
 
 
-def _remnants(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Remnant]:
+def _leftovers(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Leftover]:
     if places := own_relations.of_refresh(connection, ref.name):
         # Together, since one may refer to another.
         statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
-        yield Remnant(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
-    if _is_there(connection, VERSION.name):
+        yield Leftover(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
+    if _table_exists(connection, VERSION.name):
         statement = sql.SQL("delete from {} where refresh = {}").format(sql.Identifier(VERSION.name), ref.name)
         if connection.execute("select from dbt_refresh_version where refresh = %s", [ref.name]).fetchone() is not None:
-            yield Remnant(f"its row in {VERSION.name}", statement)
-    if _is_there(connection, RUN.name):
+            yield Leftover(f"its row in {VERSION.name}", statement)
+    if _table_exists(connection, RUN.name):
         query = "select count(*) from dbt_refresh_run where refresh = %s and namespace = %s"
         (count,) = connection.execute(query, (ref.name, ref.namespace)).fetchone() or (0,)
         if count:
             statement = sql.SQL("delete from {} where refresh = {} and namespace = {}").format(
                 sql.Identifier(RUN.name), ref.name, ref.namespace
             )
-            yield Remnant(f"{count} runs in {RUN.name}, with their steps, nodes and marts", statement)
+            yield Leftover(f"{count} runs in {RUN.name}, with their steps, nodes and marts", statement)
 
 
-def _is_there(connection: psycopg.Connection, table: str) -> bool:
+def _table_exists(connection: psycopg.Connection, table: str) -> bool:
     row = connection.execute("select to_regclass(%s) is not null", [table]).fetchone()
     return bool(row and row[0])

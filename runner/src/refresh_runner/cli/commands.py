@@ -27,10 +27,10 @@ from refresh_api.plain import plain
 from refresh_api.run_request import ExitCode, RefreshRef, RunRequest
 from refresh_api.status import Reason
 from refresh_notify import Rules
-from refresh_runner.cli.artifacts import Wanted, serve
+from refresh_runner.cli.artifacts import ArtifactQuery, serve
 from refresh_runner.cli.cleanup import cleanup
 from refresh_runner.cli.grants import Grantee, print_grants, print_missing
-from refresh_runner.cli.plan import preview
+from refresh_runner.cli.plan import print_plan
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import Failure
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
@@ -42,16 +42,16 @@ from refresh_runner.postgres import conninfo as accesses
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.postgres.conninfo import Access
 from refresh_runner.report.outcome import report_of
-from refresh_runner.report.progress import Journal
-from refresh_runner.report.reporters import Audience, Stage, refused
+from refresh_runner.report.progress import RunProgress
+from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
 from refresh_runner.report.status_writer import ACCOUNT_PATH, ApiServer, StatusWriter
 from refresh_runner.run.attempt import run
-from refresh_runner.run.cancellation import Interrupts
-from refresh_runner.run.executor import Tools
+from refresh_runner.run.cancellation import CancellationScope
+from refresh_runner.run.executor import Services
 from refresh_runner.runlog import artifacts
 from refresh_runner.runlog.artifacts import Artifact
-from refresh_runner.runlog.resume import origin_of
-from refresh_runner.runlog.writer import Ledger
+from refresh_runner.runlog.resume import fingerprint_of
+from refresh_runner.runlog.writer import RunLogWriter
 
 _log = logging.getLogger(__name__)
 _dbt_log = logging.getLogger("dbt")
@@ -61,14 +61,14 @@ _LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Environment:
     """What a run is given by the process that it is: all of it, so that a test can give something else."""
 
     variables: Mapping[str, str]
     clock: Clock
     jitter: Callable[[], float]
     output: TextIO
-    interrupts: Interrupts
+    cancellation: CancellationScope
     """Installed already: as a container's first process, we would not hear a SIGTERM without a handler."""
     termination_log: Path
     account: Path = ACCOUNT_PATH
@@ -76,7 +76,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Places:
+class RunOptions:
     """Where things are, as the command line says."""
 
     file: Path | None
@@ -91,113 +91,115 @@ class Places:
     """dbt variables as NAME=VALUE; only with a file."""
 
 
-def run_command(places: Places, around: Surroundings) -> int:
+def run_command(options: RunOptions, environment: Environment) -> int:
     """Run the file's refresh, or the pod's run request; return the exit code."""
     Dbt.preload()
-    variables, file = around.variables, places.file
+    variables, file = environment.variables, options.file
     try:
-        run_request = run_request_from_file(file, places.mode, places.variables) if file else run_request_from_pod(variables)
+        run_request = run_request_from_file(file, options.mode, options.variables) if file else run_request_from_pod(variables)
     except InvalidRunRequestError as error:
-        _sayer(around)(f"{file or 'the run request'} is no valid refresh: {error}")
+        printer(environment)(f"{file or 'the run request'} is no valid refresh: {error}")
         if file:
             return ExitCode.USAGE
         attempt = _attempt_of_pod(variables, 0)
-        refused(str(error), attempt.run_id, attempt.number, around.termination_log)
+        report_rejection(str(error), attempt.run_id, attempt.number, environment.termination_log)
         return ExitCode.FAILED
     if file:
-        attempt = Attempt(f"{run_request.refresh.name}-local-{around.clock.now():%Y%m%d%H%M%S%f}")
+        attempt = Attempt(f"{run_request.refresh.name}-local-{environment.clock.now():%Y%m%d%H%M%S%f}")
     else:
         attempt = _attempt_of_pod(variables, run_request.spec.retries)
-    folder = SecretFolder(places.secrets if places.secrets or file else Path(SECRETS_PATH))
+    folder = SecretFolder(options.secrets if options.secrets or file else Path(SECRETS_PATH))
     try:
-        return _run(_Setting(_plan(run_request, attempt, around), folder, places, in_pod=not file), around)
+        return _run(RunContext(_plan(run_request, attempt, environment), folder, options, in_pod=not file), environment)
     except Exception as error:
         # Its own words may quote a secret: they are for the log alone, which takes them out.
         name = type(error).__name__
         _log.error("the runner itself failed: %s", name, exc_info=bool(logging.getLogger().handlers))
         if not file:
-            refused(f"the runner itself failed: {name}", attempt.run_id, attempt.number, around.termination_log, Reason.RUNNER_ERROR)
+            report_rejection(
+                f"the runner itself failed: {name}", attempt.run_id, attempt.number, environment.termination_log, Reason.RUNNER_ERROR
+            )
         return ExitCode.FAILED
 
 
-def plan_command(places: Places, around: Surroundings) -> int:
+def plan_command(options: RunOptions, environment: Environment) -> int:
     """Say what a run of the file's refresh would do; return the exit code."""
     Dbt.preload()
-    if places.file is None:
+    if options.file is None:
         raise ValueError("a plan needs a file")
     try:
-        run_request = run_request_from_file(places.file, places.mode, places.variables)
+        run_request = run_request_from_file(options.file, options.mode, options.variables)
     except InvalidRunRequestError as error:
-        _sayer(around)(f"{places.file} is no valid refresh: {error}")
+        printer(environment)(f"{options.file} is no valid refresh: {error}")
         return ExitCode.USAGE
-    plan = _plan(run_request, Attempt("plan"), around)
+    plan = _plan(run_request, Attempt("plan"), environment)
     try:
-        access = _access(run_request.spec.warehouse.secret_ref.name, SecretFolder(places.secrets), around.variables)
+        access = _access(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
     except (SecretMissingError, ValueError) as error:
-        if places.secrets or isinstance(error, ValueError):
-            _sayer(around)(f"✗ {error}")
+        if options.secrets or isinstance(error, ValueError):
+            printer(environment)(f"✗ {error}")
             return ExitCode.USAGE
         access = None
-    return preview(plan, places.project, access, around.clock, _sayer(around, access))
+    return print_plan(plan, options.project, access, environment.clock, printer(environment, access))
 
 
-def grants_command(places: Places, grantee: Grantee | None, around: Surroundings) -> int:
+def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment) -> int:
     """Print what the grantee needs to run the file's refresh; without one, what the warehouse's own user lacks. Return the exit code."""
     Dbt.preload()
-    if places.file is None:
+    if options.file is None:
         raise ValueError("grants need a file")
     try:
-        plan = _plan(run_request_from_file(places.file), Attempt("grants"), around)
+        plan = _plan(run_request_from_file(options.file), Attempt("grants"), environment)
         secret = plan.run_request.spec.warehouse.secret_ref.name
-        access = _access(secret, SecretFolder(places.secrets), around.variables) if grantee is None else None
+        access = _access(secret, SecretFolder(options.secrets), environment.variables) if grantee is None else None
     except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
-        _sayer(around)(f"✗ {error}")
+        printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
-    say = _sayer(around, access)
+    say = printer(environment, access)
     if access is None:
-        return print_grants(plan, places.project, grantee, say) if grantee else ExitCode.USAGE
-    warehouse = Warehouse(access, "refresh-grants", around.clock)
+        return print_grants(plan, options.project, grantee, say) if grantee else ExitCode.USAGE
+    warehouse = Warehouse(access, "refresh-grants", environment.clock)
     try:
-        return print_missing(plan, places.project, warehouse, say)
+        return print_missing(plan, options.project, warehouse, say)
     finally:
         warehouse.close()
 
 
-def artifacts_command(wanted: Wanted, secrets: Path | None, around: Surroundings) -> int:
+def artifacts_command(wanted: ArtifactQuery, secrets: Path | None, environment: Environment) -> int:
     """List what runs left as files, or fetch one; return the exit code."""
-    return _asked(secrets, around, "refresh-artifacts", lambda warehouse, say: serve(warehouse, wanted, say))
+    return _asked(secrets, environment, "refresh-artifacts", lambda warehouse, say: serve(warehouse, wanted, say))
 
 
-def cleanup_command(ref: RefreshRef, secrets: Path | None, really: bool, around: Surroundings) -> int:
+def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environment: Environment) -> int:
     """Remove what is left of a refresh in the warehouse, or say what would be; return the exit code."""
-    return _asked(secrets, around, "refresh-cleanup", lambda warehouse, say: cleanup(warehouse, ref, really, say))
+    return _asked(secrets, environment, "refresh-cleanup", lambda warehouse, say: cleanup(warehouse, ref, apply, say))
 
 
 def _asked(
-    secrets: Path | None, around: Surroundings, application_name: str, act: Callable[[Warehouse, Callable[[str], None]], ExitCode]
+    secrets: Path | None, environment: Environment, application_name: str, act: Callable[[Warehouse, Callable[[str], None]], ExitCode]
 ) -> int:
     """Do something with the warehouse that the command line's surroundings name."""
     try:
-        access = _access(_USUAL_SECRET, SecretFolder(secrets), around.variables)
+        access = _access(_USUAL_SECRET, SecretFolder(secrets), environment.variables)
     except (SecretMissingError, ValueError) as error:
-        _sayer(around)(f"✗ {error}")
+        printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
-    warehouse = Warehouse(access, application_name, around.clock)
+    warehouse = Warehouse(access, application_name, environment.clock)
     try:
-        return act(warehouse, _sayer(around, access))
+        return act(warehouse, printer(environment, access))
     finally:
         warehouse.close()
 
 
-def _sayer(around: Surroundings, access: Access | None = None) -> Callable[[str], None]:
+def printer(environment: Environment, access: Access | None = None) -> Callable[[str], None]:
     """What writes a line for a person, who may be at a terminal; without the password."""
     redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
-    return lambda line: print(plain(redact(line)), file=around.output)
+    return lambda line: print(plain(redact(line)), file=environment.output)
 
 
-def _plan(run_request: RunRequest, attempt: Attempt, around: Surroundings) -> Plan:
-    today = around.clock.now().astimezone(ZoneInfo(run_request.spec.time_zone)).date()
-    return plan_for(run_request, attempt, today, around.variables.get(API_BASE_URL_ENV) or None)
+def _plan(run_request: RunRequest, attempt: Attempt, environment: Environment) -> Plan:
+    today = environment.clock.now().astimezone(ZoneInfo(run_request.spec.time_zone)).date()
+    return plan_for(run_request, attempt, today, environment.variables.get(API_BASE_URL_ENV) or None)
 
 
 def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
@@ -225,12 +227,12 @@ def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
 
 
 @dataclass(frozen=True)
-class _Setting:
+class RunContext:
     """What is to be run, with what."""
 
     plan: Plan
     folder: SecretFolder
-    places: Places
+    options: RunOptions
     in_pod: bool
 
     def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
@@ -245,48 +247,48 @@ class _Setting:
         return found, unreadable
 
 
-def _run(setting: _Setting, around: Surroundings) -> int:
-    plan = setting.plan
-    secrets, unreadable = setting.secrets()
-    redact = redactor(plan.run_request.spec, secrets, around.variables, around.account / "token")
+def _run(context: RunContext, environment: Environment) -> int:
+    plan = context.plan
+    secrets, unreadable = context.secrets()
+    redact = redactor(plan.run_request.spec, secrets, environment.variables, environment.account / "token")
     with ExitStack() as stack:
-        audience = Audience(_stage(setting, around, redact, secrets), stack)
-        journal = Journal(plan, around.clock, [audience.watch], redact)
+        reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
+        progress = RunProgress(plan, environment.clock, [reporter.update], redact)
         try:
             if unreadable:
                 raise unreadable
-            access = _access(plan.run_request.spec.warehouse.secret_ref.name, setting.folder, around.variables)
+            access = _access(plan.run_request.spec.warehouse.secret_ref.name, context.folder, environment.variables)
         except (SecretMissingError, ValueError) as error:
             report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
             _log.warning(report.line)
-            audience.may_speak()
-            journal.concluded(report)
+            reporter.enable_status()
+            progress.concluded(report)
         else:
-            workdir = setting.places.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
-            warehouse = Warehouse(access, plan.attempt.run_id, around.clock, plan.timeout)
+            workdir = context.options.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
+            warehouse = Warehouse(access, plan.attempt.run_id, environment.clock, plan.timeout)
             stack.callback(warehouse.close)
-            dbt = Dbt(setting.places.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
-            ledger = Ledger(warehouse, plan, origin_of(plan, setting.places.project), redact, around.clock.elapsed)
-            journal.listen(ledger.watch)
-            tools = Tools(
+            dbt = Dbt(context.options.project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
+            run_log = RunLogWriter(warehouse, plan, fingerprint_of(plan, context.options.project), redact, environment.clock.elapsed)
+            progress.subscribe(run_log.update)
+            services = Services(
                 dbt,
                 warehouse,
-                ledger,
-                around.clock,
-                around.interrupts,
-                around.jitter,
+                run_log,
+                environment.clock,
+                environment.cancellation,
+                environment.jitter,
                 secrets,
                 redact,
-                partial(_left, dbt, audience, redact),
+                partial(_left, dbt, reporter, redact),
             )
-            report = run(plan, tools, journal, audience.may_speak)
-        audience.told(report, journal)
+            report = run(plan, services, progress, reporter.enable_status)
+        reporter.finish(report, progress)
     return report.exit_code
 
 
-def _left(dbt: Dbt, audience: Audience, redact: Redactor) -> Iterator[Artifact]:
+def _left(dbt: Dbt, reporter: RunReporter, redact: Redactor) -> Iterator[Artifact]:
     """Yield what the run leaves as files; what can't be made is no reason to fail."""
-    yield Artifact(artifacts.LOG, "text/plain", audience.tail.text())
+    yield Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
     try:
         text = documents.results_text(dbt.results.values(), redact)
     except Exception:
@@ -296,18 +298,18 @@ def _left(dbt: Dbt, audience: Audience, redact: Redactor) -> Iterator[Artifact]:
         yield Artifact(artifacts.RESULTS, "application/json", text)
 
 
-def _stage(setting: _Setting, around: Surroundings, redact: Redactor, secrets: dict[str, dict[str, str]]) -> Stage:
-    server = ApiServer.of_pod(around.variables, around.account) if setting.in_pod else None
-    return Stage(
-        plan=setting.plan,
+def _reporter_config(context: RunContext, environment: Environment, redact: Redactor, secrets: dict[str, dict[str, str]]) -> ReporterConfig:
+    server = ApiServer.of_pod(environment.variables, environment.account) if context.in_pod else None
+    return ReporterConfig(
+        plan=context.plan,
         redact=redact,
-        output=around.output,
-        in_pod=setting.in_pod,
-        status=StatusWriter(server, setting.plan.run_request.refresh, redact, around.clock.now) if server else None,
-        termination_log=around.termination_log,
+        output=environment.output,
+        in_pod=context.in_pod,
+        status=StatusWriter(server, context.plan.run_request.refresh, redact, environment.clock.now) if server else None,
+        termination_log=environment.termination_log,
         secrets=secrets,
-        link_template=around.variables.get(RUN_URL_TEMPLATE_ENV, ""),
-        rules=Rules(allow_http=around.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=around.clock.sleep),
+        link_template=environment.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+        rules=Rules(allow_http=environment.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=environment.clock.sleep),
     )
 
 

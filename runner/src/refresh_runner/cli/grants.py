@@ -30,8 +30,8 @@ class Grantee:
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
     """Print every statement that a new role needs to run the plan; FAILED if the project can't be read."""
     try:
-        of_run, marts = _needs(plan, project)
-        wanted = [*required_privileges.of_tables_anywhere(), *of_run]
+        of_run, marts = _required_privileges(plan, project)
+        privileges = [*required_privileges.of_tables_in_any_warehouse(), *of_run]
         own = {place.schema for mart in marts for place in (beside(mart), before(mart))}
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
@@ -39,7 +39,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     say(f"-- All that the role {grantee.role} needs to run {plan.run_request.refresh.name}; to be executed by who owns the database.")
     say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
     say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
-    for statement in statements(_tidy(wanted, own), grantee.role, grantee.database, may_be_absent=True):
+    for statement in statements(_without_redundant(privileges, own), grantee.role, grantee.database, may_be_absent=True):
         say(f"{statement};")
     return ExitCode.OK
 
@@ -47,9 +47,9 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
 def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
     """Print the statements for what the warehouse's own user lacks, as a run would find it; FAILED if it lacks anything."""
     try:
-        wanted, _ = _needs(plan, project)
+        privileges, _ = _required_privileges(plan, project)
         with warehouse.session() as connection:
-            lacking = missing(connection, [*required_privileges.of_tables(connection), *wanted])
+            lacking = missing(connection, [*required_privileges.of_tables(connection), *privileges])
             role, database = connection.info.user, connection.info.dbname
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
@@ -61,19 +61,19 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 
-def _needs(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
+def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
     """Return what a run needs, and the marts that it builds beside the live ones."""
     with reading(project, plan.dbt, "refresh-grants") as dbt:
         plan = spelling.by_project(plan, dbt)
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
-        return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_waiting(plan)], marts
+        return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_replica_wait(plan)], marts
 
 
-def _tidy(wanted: list[Need], own: Collection[str]) -> list[Need]:
+def _without_redundant(privileges: list[Need], own: Collection[str]) -> list[Need]:
     """Leave out what a later statement says too, and the schemas that are made by the runner itself and so are its role's."""
-    made = {need.schema for need in wanted if need.right is Right.MAKE} - set(own)
+    made = {need.schema for need in privileges if need.right is Right.MAKE} - set(own)
     doubled = {Right.USE, Right.MAKE_SCHEMAS}
-    wanted = [need for need in wanted if need.schema not in own or need.right is Right.MAKE_SCHEMAS]
-    return [need for need in wanted if not (need.right in doubled and need.schema in made)]
+    privileges = [need for need in privileges if need.schema not in own or need.right is Right.MAKE_SCHEMAS]
+    return [need for need in privileges if not (need.right in doubled and need.schema in made)]

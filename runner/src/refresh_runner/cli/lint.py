@@ -18,12 +18,12 @@ from refresh_runner.dbt.open_project import reading
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
 from refresh_runner.model.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
-from refresh_runner.model.step_results import Node, kinds
+from refresh_runner.model.step_results import Node, count_by_kind
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.publisher import check_names, swapped, unknown
 
-_LISTED: Final = 5
+_MAX_LISTED: Final = 5
 """Names in a message."""
 
 
@@ -70,23 +70,23 @@ def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> I
 
 def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Check]:
     name = run_request.spec.warehouse.secret_ref.name
-    yield _has("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
+    yield _secret_check("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
     for number, notification in enumerate(run_request.spec.notifications):
         field = f"spec.notifications[{number}]"
         if notification.slack:
             reference = notification.slack.webhook_secret_ref
-            yield _has(f"{field}.slack.webhookSecretRef", reference.name, _lacking(folder, reference.name, [reference.key]))
+            yield _secret_check(f"{field}.slack.webhookSecretRef", reference.name, _missing_keys(folder, reference.name, [reference.key]))
         if notification.email:
             name = notification.email.smtp_secret_ref.name
-            yield _has(f"{field}.email.smtpSecretRef", name, _lacking(folder, name, ["host", "from"]))
+            yield _secret_check(f"{field}.email.smtpSecretRef", name, _missing_keys(folder, name, ["host", "from"]))
 
 
-def _lacking(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:
+def _missing_keys(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:
     there = folder.all_of(name)
     return [key for key in keys if not there.get(key)]
 
 
-def _has(field: str, name: str, lacking: Sequence[str]) -> Check:
+def _secret_check(field: str, name: str, lacking: Sequence[str]) -> Check:
     return Check(not lacking, field, f"the Secret {name!r} lacks {', '.join(lacking)}" if lacking else f"the Secret {name!r} has its keys")
 
 
@@ -100,7 +100,7 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
         yield Check(True, "dbt project", f"{project} can be parsed")
         layers: list[tuple[str, Sequence[Node]]] = []
         tests: list[Node] = []
-        for field, step in _selecting(plan):
+        for field, step in _selecting_steps(plan):
             try:
                 if isinstance(step, LayerStep):
                     layers.append((field, dbt.buildable(step.selection)))
@@ -122,12 +122,12 @@ def _counted(number: int, what: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_LISTED]) + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
+    return ", ".join(names[:_MAX_LISTED]) + (f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else "")
 
 
 def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
     """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
-    later = {relation for _, nodes in layers for relation in _made(dbt, nodes)}
+    later = {relation for _, nodes in layers for relation in _outputs(dbt, nodes)}
     built: list[Node] = []
     for field, nodes in layers:
         built += nodes
@@ -136,7 +136,7 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
         except RunFailedError as error:
             yield Check(False, field, error.failure.message)
             continue
-        later -= _made(dbt, nodes)
+        later -= _outputs(dbt, nodes)
         upstream = dbt.upstream(nodes, built)
         needs = {need.relation: need.needed_by for need in upstream}
         if early := sorted(relation for relation in needs if relation in later):
@@ -144,7 +144,7 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
             yield Check(False, field, message)
             continue
         others = f"; another refresh must have built {', '.join(map(str, sorted(needs)))}" if needs else ""
-        yield Check(True, field, f"selects {kinds(nodes)}{others}")
+        yield Check(True, field, f"selects {count_by_kind(nodes)}{others}")
         for need in upstream:
             if need.is_function and need.built_by is None:
                 message = (
@@ -153,11 +153,11 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
                 yield Check(True, field, message, is_notice=True)
 
 
-def _made(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
+def _outputs(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
     return {*dbt.places(nodes).values(), *dbt.functions(nodes).values()}
 
 
-def _selecting(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
+def _selecting_steps(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
     for number, step in enumerate(plan.steps):
         if isinstance(step, LayerStep):
             yield f"spec.layers[{number}].select ({step.name})", step

@@ -23,14 +23,14 @@ from refresh_runner.model.plan import Attempt, DbtSettings, Selection, plan_for
 from refresh_runner.postgres.conninfo import NOWHERE, Access
 from refresh_runner.publish.derived_names import beside
 
-_PLACES: Final = (
+_PROBES: Final = (
     (NOWHERE, "2000-01-31"),
     (Access(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
 )
 """Two warehouses that nobody connects to, and two dates."""
 
 
-def usual_settings() -> DbtSettings:
+def default_settings() -> DbtSettings:
     """Return what dbt is told by a refresh that says nothing of it."""
     usual = spec.Dbt()
     return DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars)
@@ -38,17 +38,17 @@ def usual_settings() -> DbtSettings:
 
 def settings_of(file: Path) -> DbtSettings:
     """Return what dbt is told by the refresh of a file; InvalidRunRequestError names what is wrong with it."""
-    return plan_for(run_request_from_file(file), Attempt("parse"), date.fromisoformat(_PLACES[0][1])).dbt
+    return plan_for(run_request_from_file(file), Attempt("parse"), date.fromisoformat(_PROBES[0][1])).dbt
 
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:
     """Read the project for each of these, and draw its page; FAILED if dbt can't read it, OSError if it can't be kept."""
     kept = [manifest_cache.place(project, each) for each in settings]
-    codes = [read_ahead(project, each, say, kept) for each in settings]
-    return max(codes) or draw_docs(project, settings[0], say)
+    codes = [cache_project(project, each, say, kept) for each in settings]
+    return max(codes) or cache_docs(project, settings[0], say)
 
 
-def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None], others: Collection[Path] = ()) -> ExitCode:
+def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], None], others: Collection[Path] = ()) -> ExitCode:
     """Keep the project as it was read, if that holds for every warehouse and date; say what was found. FAILED if dbt can't read it.
 
     What was kept before is removed, but for `others`.
@@ -58,16 +58,16 @@ def read_ahead(project: Path, settings: DbtSettings, say: Callable[[str], None],
         say(f"{project} is read already")
         return ExitCode.OK
     try:
-        with _read(project, settings, *_PLACES[0]) as one, _read(project, settings, *_PLACES[1]) as other:
-            kept = _Reading(path, files, others)
-            return _keep(kept, one, other, lambda text: say(f"{project} {text}"))
+        with _read(project, settings, *_PROBES[0]) as one, _read(project, settings, *_PROBES[1]) as other:
+            kept = _CacheEntry(path, files, others)
+            return _store(kept, one, other, lambda text: say(f"{project} {text}"))
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
 
 
 @dataclass(frozen=True)
-class _Reading:
+class _CacheEntry:
     """What was read, and where it is to be kept."""
 
     path: Path
@@ -76,10 +76,10 @@ class _Reading:
     others: Collection[Path]
 
 
-def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
-    elsewhere = _PLACES[1][0].dbname
+def _store(reading: _CacheEntry, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
+    elsewhere = _PROBES[1][0].dbname
     manifest_cache.move(other.manifest, NOWHERE.dbname, elsewhere)
-    if why := _why_not(reading, one, other):
+    if why := _uncacheable_reason(reading, one, other):
         say(f"can be read, but is not kept, so every run will read it: {why}")
         return ExitCode.OK
     manifest_cache.move(other.manifest, elsewhere, NOWHERE.dbname)
@@ -92,7 +92,7 @@ def _keep(reading: _Reading, one: Dbt, other: Dbt, say: Callable[[str], None]) -
     return ExitCode.OK
 
 
-def _why_not(reading: _Reading, one: Dbt, other: Dbt) -> str | None:
+def _uncacheable_reason(reading: _CacheEntry, one: Dbt, other: Dbt) -> str | None:
     """Return why the project can't be kept for all runs; None if it can."""
     if reading.files.unknown:
         return f"not all of its files are known: {reading.files.unknown}"
@@ -117,7 +117,7 @@ def _tests(one: Dbt, other: Dbt) -> Statements:
     return agreed(one.scene, one.rehearsed(same), other.scene, other.rehearsed(same))
 
 
-def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
+def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
     """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
     files = project_files(project)
     if files.unknown:
@@ -126,7 +126,7 @@ def draw_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) 
     place = documents.docs_place(project, documents.project_id(files))
     if not place.exists():
         try:
-            with _read(project, settings, *_PLACES[0]) as dbt:
+            with _read(project, settings, *_PROBES[0]) as dbt:
                 documents.write_docs(place, dbt.manifest)
         except RunFailedError as error:
             say(f"✗ {error.failure.message}")

@@ -26,12 +26,12 @@ from refresh_runner.postgres.conninfo import NOWHERE, Access
 from refresh_runner.postgres.standbys import attached, named, unprotected
 from refresh_runner.publish import versions
 from refresh_runner.publish.publisher import swapped
-from refresh_runner.run.model_selection import chosen_models
-from refresh_runner.run.preflight import missing_of
+from refresh_runner.run.model_selection import model_selection
+from refresh_runner.run.preflight import missing_relations
 
 
 @dataclass(frozen=True)
-class Line:
+class PlanLine:
     """One line of the preview: what it speaks of, and what would happen."""
 
     subject: str
@@ -42,7 +42,7 @@ class Line:
         return f"{self.subject:<16} {self.text}"
 
 
-def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
+def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
     """Say what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, the warehouse is not asked."""
     try:
         for line in _lines(plan, project, access, clock):
@@ -53,23 +53,27 @@ def preview(plan: Plan, project: Path, access: Access | None, clock: Clock, say:
     return ExitCode.OK
 
 
-def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[Line]:
-    yield Line(plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt")
+def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[PlanLine]:
+    yield PlanLine(
+        plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt"
+    )
     if plan.run_request.vars:
-        yield Line("variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
+        yield PlanLine(
+            "variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}"
+        )
     if plan.keeps_inputs:
-        yield Line(
+        yield PlanLine(
             "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
         )
     held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
     warehouse = Warehouse(access, "refresh-plan", clock) if access else None
     try:
-        yield Line("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
+        yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
         with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
             yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
         if warehouse:
             yield from _standbys(plan, warehouse)
-        yield _live(plan, warehouse)
+        yield _live_version(plan, warehouse)
     finally:
         if warehouse:
             warehouse.close()
@@ -83,30 +87,30 @@ def _holder(warehouse: Warehouse | None) -> str:
     return f"; {name} holds it now" if name else "; nobody holds it now"
 
 
-def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[Line]:
+def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[PlanLine]:
     built: list[Node] = []
-    chosen = chosen_models(plan, dbt)
+    chosen = model_selection(plan, dbt)
     for step in plan.steps:
         label = plan.label(step.name)
-        if why := plan.left_out.get(step.name):
-            yield Line(label, why)
+        if why := plan.skipped_steps.get(step.name):
+            yield PlanLine(label, why)
             continue
         nodes: Sequence[Node] = ()
         if isinstance(step, LayerStep):
             nodes = chosen.of(dbt.buildable(step.selection))
             built += nodes
             if not nodes:
-                yield Line(label, chosen.why)
+                yield PlanLine(label, chosen.skip_reason)
                 continue
         elif isinstance(step, TestsStep):
             nodes = dbt.tests(step.selection)
-        for part in _step(plan, step, nodes, dbt, built):
-            yield Line(label, part)
+        for part in _describe(plan, step, nodes, dbt, built):
+            yield PlanLine(label, part)
         if isinstance(step, LayerStep):
-            yield from (Line(label, text) for text in _needs(dbt, nodes, built, warehouse))
+            yield from (PlanLine(label, text) for text in _upstream(dbt, nodes, built, warehouse))
 
 
-def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
+def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
     match step:
         case SourcesStep():
             late = {OnStale.WARN: "is a warning", OnStale.SKIP: "skips the run", OnStale.FAIL: "fails the run"}[step.on_stale]
@@ -134,37 +138,37 @@ def _step(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequen
             yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
 
 
-def _needs(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
+def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
     upstream = dbt.upstream(nodes, built)
-    missing = missing_of(upstream, warehouse) if warehouse and upstream else set()
+    missing = missing_relations(upstream, warehouse) if warehouse and upstream else set()
     for model in upstream:
         state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
         by = f", built by {model.built_by}" if model.built_by else ""
         yield f"{model.needed_by} reads {model.relation}{by}{state}"
 
 
-def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[Line]:
+def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[PlanLine]:
     """Say what a run does for the readers of standbys, if it does anything."""
     with warehouse.session() as connection:
         found = attached(connection)
     because = unprotected(found, plan.vacuum)
     if because is not None:
         why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
-        yield Line("standbys", f"rows that die during the run are kept until its end, and vacuumed before the next publish ({why})")
+        yield PlanLine("standbys", f"rows that die during the run are kept until its end, and vacuumed before the next publish ({why})")
     elif found:
-        yield Line("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
+        yield PlanLine("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
 
 
-def _live(plan: Plan, warehouse: Warehouse | None) -> Line:
+def _live_version(plan: Plan, warehouse: Warehouse | None) -> PlanLine:
     if warehouse is None:
-        return Line("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
+        return PlanLine("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
     with warehouse.session() as connection:
         try:
             live = versions.current(connection, plan.run_request.refresh.name)
         except psycopg.errors.UndefinedTable:
             live = None
     if live is None:
-        return Line("live", "nothing was published yet")
+        return PlanLine("live", "nothing was published yet")
     held = f"; publishing is held since {live.held_since:%Y-%m-%d %H:%M %Z}" if live.held_since else ""
     before = f"; before it {live.previous}" if live.previous else ""
-    return Line("live", f"the data of {live.name}, since {live.published_at:%Y-%m-%d %H:%M %Z}{before}{held}")
+    return PlanLine("live", f"the data of {live.name}, since {live.published_at:%Y-%m-%d %H:%M %Z}{before}{held}")

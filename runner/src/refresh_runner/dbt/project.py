@@ -50,7 +50,7 @@ from refresh_runner.model.plan import DbtSettings, Selection
 from refresh_runner.model.step_results import CommandResult, Node, NodeState
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import NOWHERE, Access
-from refresh_runner.postgres.data_version import Wanted
+from refresh_runner.postgres.data_version import TrackedRelations
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.run import RunResult
@@ -94,7 +94,7 @@ class TableModel:
     id: str
     grants_stated: bool
     """Whether the project states who may read it."""
-    read_by: Mapping[str, Relation]
+    observe_inputs: Mapping[str, Relation]
     """Models of the same run that read it, by name, and where they are built."""
     texts_stated: bool = False
     """Whether its descriptions are to be comments in the warehouse."""
@@ -265,7 +265,7 @@ class Dbt:
         manifest, ids = self.manifest, {parent for node in nodes for parent in parents(self.manifest, self._node(node))}
         return {self._names.place(found) for id_ in ids if (found := manifest.sources.get(id_) or manifest.nodes.get(id_))}
 
-    def wanted(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> Wanted:
+    def wanted(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> TrackedRelations:
         """Return what the nodes read that is not among those `built`, and what is `made`."""
         manifest, ours = self.manifest, {node.id for node in built}
         read: set[Relation] = set()
@@ -277,7 +277,7 @@ class Dbt:
                 unknown = f"{id_} is read, which is neither a source nor a model"
         tables = [node for node in manifest.nodes.values() if str(node.resource_type) in _BUILT and node.unique_id not in ours]
         models = {self._names.place(node) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
-        return Wanted(frozenset(read), frozenset(models), frozenset(made), unknown)
+        return TrackedRelations(frozenset(read), frozenset(models), frozenset(made), unknown)
 
     def detours(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
         """Say which of the nodes name one of the tables in another way than by `ref`, as far as that can be seen, and what to do."""
@@ -365,7 +365,7 @@ class Dbt:
                 results.append(self._tested(part, limit))
             finally:
                 self.done = done = done | self.done
-        problem = next((result.problem for result in results if result.problem), None)
+        problem = next((result.error for result in results if result.error), None)
         return CommandResult(tuple(each for result in results for each in result.nodes), problem)
 
     def _tested(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Self
 from refresh_api.values import duration_text
 from refresh_runner.core.errors import may_pass
 from refresh_runner.dbt.patches.connections import Connections
-from refresh_runner.model.step_results import Node, NodeResult, NodeState, Problem
+from refresh_runner.model.step_results import CommandError, Node, NodeResult, NodeState
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.freshness import SourceFreshnessResult
@@ -78,7 +78,7 @@ class Lines:
         self._thread.join()
 
 
-def problem_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> Problem | None:
+def problem_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Connections) -> CommandError | None:
     """Return what is wrong with a command beyond what its nodes show; None if nothing is.
 
     That is an exception, the error of a node that was not selected, and any difference between the nodes that dbt ran or skipped and
@@ -97,7 +97,7 @@ def problem_of(nodes: Sequence[Node], outcome: dbtRunnerResult, connections: Con
         messages.append(_cleaned(str(alone)) if alone else "dbt ended with an error that it does not name")
     if not messages:
         return None
-    return Problem("; ".join(messages), may_pass(connections.worst))
+    return CommandError("; ".join(messages), may_pass(connections.worst))
 
 
 def _counts(result: RunResult) -> bool:

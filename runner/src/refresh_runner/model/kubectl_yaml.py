@@ -10,14 +10,14 @@ import yaml
 
 _TRUE = {"y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"}
 _FALSE = {"n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF"}
-_WHOLE = re.compile(r"^[-+]?(0b[01_]+|0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|[0-9][0-9_]*)$")
-_BROKEN = re.compile(r"^[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
+_INT = re.compile(r"^[-+]?(0b[01_]+|0[xX][0-9a-fA-F_]+|0[oO][0-7_]+|[0-9][0-9_]*)$")
+_FLOAT = re.compile(r"^[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$")
 
 
 class KubectlLoader(yaml.SafeLoader):
     """Resolves plain words as kubectl's parser does; what is in quotes is a text to both."""
 
-    def construct_whole(self, node: yaml.ScalarNode) -> int:
+    def construct_int(self, node: yaml.ScalarNode) -> int:
         """A whole number; one that begins with 0 counts in eights, where it can."""
         text = str(self.construct_scalar(node)).replace("_", "")
         sign, digits = (-1 if text[0] == "-" else 1), text.lstrip("+-").lower()
@@ -27,18 +27,18 @@ class KubectlLoader(yaml.SafeLoader):
             return sign * int(digits, 8) if set(digits) <= set("01234567") else int(digits) * sign
         return sign * int(digits)
 
-    def construct_broken(self, node: yaml.ScalarNode) -> int | float:
+    def construct_float(self, node: yaml.ScalarNode) -> int | float:
         """A number with a point or an exponent; an infinite one, or none, is refused where it is used."""
         number = float(str(self.construct_scalar(node)).lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
         # in JSON, as which it travels, a whole one has no point
         return int(number) if number.is_integer() else number
 
-    def construct_switch(self, node: yaml.ScalarNode) -> bool:
+    def construct_bool(self, node: yaml.ScalarNode) -> bool:
         """One of the words for true and false."""
         return self.construct_scalar(node) in _TRUE
 
 
-def _resolvers() -> None:
+def _register_resolvers() -> None:
     kept = {"tag:yaml.org,2002:null", "tag:yaml.org,2002:merge"}
     KubectlLoader.yaml_implicit_resolvers = {
         first: [(tag, pattern) for tag, pattern in resolvers if tag in kept]
@@ -46,13 +46,13 @@ def _resolvers() -> None:
     }
     words = re.compile(f"^({'|'.join(sorted(_TRUE | _FALSE))})$")
     KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:bool", words, list("yYnNtTfFoO"))
-    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:int", _WHOLE, list("-+0123456789"))
-    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:float", _BROKEN, list("-+.0123456789"))
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
+    KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
     infinite = re.compile(r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$")
     KubectlLoader.add_implicit_resolver("tag:yaml.org,2002:float", infinite, list("-+."))
-    KubectlLoader.add_constructor("tag:yaml.org,2002:bool", KubectlLoader.construct_switch)
-    KubectlLoader.add_constructor("tag:yaml.org,2002:int", KubectlLoader.construct_whole)
-    KubectlLoader.add_constructor("tag:yaml.org,2002:float", KubectlLoader.construct_broken)
+    KubectlLoader.add_constructor("tag:yaml.org,2002:bool", KubectlLoader.construct_bool)
+    KubectlLoader.add_constructor("tag:yaml.org,2002:int", KubectlLoader.construct_int)
+    KubectlLoader.add_constructor("tag:yaml.org,2002:float", KubectlLoader.construct_float)
 
 
-_resolvers()
+_register_resolvers()

@@ -13,21 +13,21 @@ from refresh_api.run_request import Manifest, RunMode, RunRequest, run_vars, var
 from refresh_api.status import clip
 from refresh_runner.model.kubectl_yaml import KubectlLoader
 
-_LONGEST: Final = 256 * 1024
+_MAX_BYTES: Final = 256 * 1024
 """Bytes of a file that is read: twice of what a pod can be told."""
-_DEEPEST: Final = 64
+_MAX_DEPTH: Final = 64
 """Levels of lists and mappings; variables may have half of them."""
-_MOST_VALUES: Final = 100_000
+_MAX_VALUES: Final = 100_000
 """Values of a document, its aliases written out."""
-_MOST_PROBLEMS: Final = 50
-_LINE: Final = 500
+_MAX_ERRORS: Final = 50
+_MAX_MESSAGE: Final = 500
 """Characters of an error's words."""
-_NAME: Final = 64
+_MAX_FIELD: Final = 64
 """Characters of a field's name."""
 
 
 @dataclass(frozen=True)
-class Problem:
+class FieldError:
     """Something that is wrong with a run request."""
 
     field: str
@@ -41,7 +41,7 @@ class Problem:
 class InvalidRunRequestError(ValueError):
     """A run request that cannot be carried out, with all that is wrong with it."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[FieldError]) -> None:
         super().__init__("; ".join(map(str, problems)))
         self.problems = tuple(problems)
 
@@ -56,34 +56,34 @@ def run_request_from_file(path: Path, mode: str | None = None, variables: Sequen
     try:
         RunMode.parse(asked).check(run_request.spec.step_names)
     except ValueError as error:
-        raise InvalidRunRequestError([Problem("mode", str(error))]) from error
+        raise InvalidRunRequestError([FieldError("mode", str(error))]) from error
     try:
         text = vars_text(variables)
     except ValueError as error:
-        raise InvalidRunRequestError([Problem("var", str(error))]) from error
+        raise InvalidRunRequestError([FieldError("var", str(error))]) from error
     return run_request.model_copy(update={"mode": asked, "vars": run_vars(text) if text else {}})
 
 
-class _TooMuchError(Exception):
+class _TooLargeError(Exception):
     """A file that no refresh needs, and no machine should have to read."""
 
 
-class _EachKeyOnce(KubectlLoader):
+class _StrictLoader(KubectlLoader):
     """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count.
 
     Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.
     """
 
-    _level = 0
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self._level += 1
-        if self._level > _DEEPEST:
-            raise _TooMuchError(f"nested too deeply: at most {_DEEPEST} levels")
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise _TooLargeError(f"nested too deeply: at most {_MAX_DEPTH} levels")
         try:
             return super().compose_node(parent, index)
         finally:
-            self._level -= 1
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
@@ -99,49 +99,49 @@ def document_of(path: Path) -> object:
     """Return the one YAML document of a file; InvalidRunRequestError if it can't be read as one."""
     try:
         with path.open("rb") as file:
-            content = file.read(_LONGEST + 1)
-        if len(content) > _LONGEST:
-            raise InvalidRunRequestError([Problem("", f"{path} is longer than {_LONGEST} bytes; a refresh is not")])
+            content = file.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise InvalidRunRequestError([FieldError("", f"{path} is longer than {_MAX_BYTES} bytes; a refresh is not")])
         documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
-        raise InvalidRunRequestError([Problem("", f"{path} can't be read: {error.strerror}")]) from error
-    except _TooMuchError as error:
-        raise InvalidRunRequestError([Problem("", f"{path}: {error}")]) from error
+        raise InvalidRunRequestError([FieldError("", f"{path} can't be read: {error.strerror}")]) from error
+    except _TooLargeError as error:
+        raise InvalidRunRequestError([FieldError("", f"{path}: {error}")]) from error
     except InvalidRunRequestError:
         raise
     except (yaml.YAMLError, ValueError) as error:
-        raise InvalidRunRequestError([Problem("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _LINE)}")]) from error
+        raise InvalidRunRequestError([FieldError("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _MAX_MESSAGE)}")]) from error
     if len(documents) != 1:
-        raise InvalidRunRequestError([Problem("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
+        raise InvalidRunRequestError([FieldError("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
     return documents[0]
 
 
 def _documents(text: str) -> Iterator[object]:
     """The documents of a YAML text, once it is known how much each of them is with its aliases written out."""
     # a loader of PyYAML's own safe kind
-    loader = _EachKeyOnce(text)
+    loader = _StrictLoader(text)
     while loader.check_node():
         node = loader.get_node()
         if node is None:
             continue
-        if _values(node) > _MOST_VALUES:
-            raise _TooMuchError(f"its aliases stand for more than {_MOST_VALUES} values")
+        if _value_count(node) > _MAX_VALUES:
+            raise _TooLargeError(f"its aliases stand for more than {_MAX_VALUES} values")
         yield loader.construct_document(node)
 
 
-def _values(top: yaml.Node) -> int:
+def _value_count(top: yaml.Node) -> int:
     """How many values a node holds, those behind an alias counted each time; a node within itself is refused."""
     sizes: dict[int, int] = {}
     under_way: set[int] = set()
     left = [top]
     while left:
         node = left[-1]
-        inner = _inner(node)
+        inner = _children(node)
         new = [each for each in inner if id(each) not in sizes]
         if new:
             under_way.add(id(node))
             if any(id(each) in under_way for each in new):
-                raise _TooMuchError("an alias stands for what it is a part of")
+                raise _TooLargeError("an alias stands for what it is a part of")
             left += new
         else:
             sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)
@@ -150,7 +150,7 @@ def _values(top: yaml.Node) -> int:
     return sizes[id(top)]
 
 
-def _inner(node: yaml.Node) -> list[yaml.Node]:
+def _children(node: yaml.Node) -> list[yaml.Node]:
     if isinstance(node, yaml.MappingNode):
         return [each for pair in node.value for each in pair]
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
@@ -161,28 +161,28 @@ def manifest_of(document: object) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise InvalidRunRequestError(_problems(error)) from error
+        raise InvalidRunRequestError(_field_errors(error)) from error
 
 
 def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
     """Return the run request that the operator gave the pod; InvalidRunRequestError if there is none or it is not understood."""
     text = variables.get(RUN_REQUEST_ENV)
     if not text:
-        raise InvalidRunRequestError([Problem(RUN_REQUEST_ENV, "is not set: outside a pod, name a file")])
+        raise InvalidRunRequestError([FieldError(RUN_REQUEST_ENV, "is not set: outside a pod, name a file")])
     try:
         return RunRequest.model_validate_json(text)
     except ValidationError as error:
-        raise InvalidRunRequestError(_problems(error)) from error
+        raise InvalidRunRequestError(_field_errors(error)) from error
 
 
-def _problems(error: ValidationError) -> list[Problem]:
+def _field_errors(error: ValidationError) -> list[FieldError]:
     found = []
     for detail in error.errors(include_url=False, include_context=False, include_input=False):
         field = ""
         for part in detail["loc"]:
-            name = part if isinstance(part, int) else clip(part, _NAME)
+            name = part if isinstance(part, int) else clip(part, _MAX_FIELD)
             field += f"[{name}]" if isinstance(part, int) else f".{name}" if field else str(name)
         message = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
-        found.append(Problem(clip(field, _LINE), "is missing" if detail["type"] == "missing" else clip(message, _LINE)))
-    more = len(found) - _MOST_PROBLEMS
-    return [*found[:_MOST_PROBLEMS], *([Problem("", f"and {more} more")] if more > 0 else [])]
+        found.append(FieldError(clip(field, _MAX_MESSAGE), "is missing" if detail["type"] == "missing" else clip(message, _MAX_MESSAGE)))
+    more = len(found) - _MAX_ERRORS
+    return [*found[:_MAX_ERRORS], *([FieldError("", f"and {more} more")] if more > 0 else [])]

@@ -13,7 +13,7 @@ from refresh_api.run_request import ModeKind, RunMode, RunRequest
 from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec, Vacuum
 from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
 from refresh_api.values import duration, share
-from refresh_runner.model.slot import slot_of
+from refresh_runner.model.scheduled_time import scheduled_time_of
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ Step = SourcesStep | LayerStep | TestsStep | ValidationStep | CacheStep
 
 
 @dataclass(frozen=True)
-class LockPolicy:
+class LockOptions:
     """What to do when another run holds the warehouse."""
 
     on_held: OnHeld
@@ -155,14 +155,14 @@ class Plan:
     attempt: Attempt
     steps: tuple[Step, ...]
     timeout: timedelta
-    lock: LockPolicy
+    lock: LockOptions
     dbt: DbtSettings
     publish: Publish
     mode: RunMode
     vacuum: Vacuum = Vacuum.AUTO
 
     @property
-    def left_out(self) -> dict[str, str]:
+    def skipped_steps(self) -> dict[str, str]:
         """The steps that the run's mode leaves out, by name, with the reason."""
         names = [step.name for step in self.steps]
         match self.mode.kind:
@@ -177,7 +177,7 @@ class Plan:
         return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
 
     @property
-    def chosen(self) -> Selection | None:
+    def model_selector(self) -> Selection | None:
         """Which of the layers' models the run builds; None for all."""
         return Selection(tuple(self.mode.of.split())) if self.mode.kind is ModeKind.SELECT else None
 
@@ -186,13 +186,13 @@ class Plan:
         """Whether anything in the run is asked of the dbt project."""
         asking = [step for step in self.steps if not isinstance(step, ValidationStep | CacheStep)]
         exposures = [step for step in self.steps if isinstance(step, CacheStep) and step.from_exposures]
-        return any(step.name not in self.left_out for step in (*asking, *exposures))
+        return any(step.name not in self.skipped_steps for step in (*asking, *exposures))
 
     @property
     def publishes(self) -> bool:
         """Whether the run builds marts and says of them that they are live."""
-        built = any(isinstance(step, LayerStep) and step.name not in self.left_out for step in self.steps)
-        return built and any(isinstance(step, ValidationStep) and step.name not in self.left_out for step in self.steps)
+        built = any(isinstance(step, LayerStep) and step.name not in self.skipped_steps for step in self.steps)
+        return built and any(isinstance(step, ValidationStep) and step.name not in self.skipped_steps for step in self.steps)
 
     @property
     def keeps_inputs(self) -> bool:
@@ -202,7 +202,7 @@ class Plan:
     @property
     def may_skip_unchanged(self) -> bool:
         """Whether the run may leave things as they are where nothing has changed: nobody asked for it."""
-        return self.keeps_inputs and slot_of(self.attempt.run_id) is not None
+        return self.keeps_inputs and scheduled_time_of(self.attempt.run_id) is not None
 
     @property
     def marts(self) -> tuple[MartCheck, ...]:
@@ -212,7 +212,7 @@ class Plan:
     @property
     def mart_count(self) -> int:
         """How many marts the run looks at; none where its mode leaves the validation out."""
-        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.left_out)
+        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.skipped_steps)
 
     def label(self, name: str) -> str:
         """Return a step as people count it, for example `3/6 marts`."""
@@ -234,7 +234,7 @@ def plan_for(run_request: RunRequest, attempt: Attempt, today: date, base_url: s
         attempt=attempt,
         steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(variables, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),
-        lock=LockPolicy(spec.lock.on_held, duration(spec.lock.wait)),
+        lock=LockOptions(spec.lock.on_held, duration(spec.lock.wait)),
         dbt=DbtSettings(
             threads=spec.dbt.threads,
             target=spec.dbt.target,

@@ -13,7 +13,7 @@ from refresh_runner.model.plan import SourcesStep, TestsStep, ValidationStep
 
 _KINDS: Final = ("seed", "snapshot", "function")
 """What dbt builds beside models."""
-_LISTED: Final = 20
+_MAX_LISTED: Final = 20
 """Failures that a status or message lists by name."""
 
 
@@ -47,7 +47,7 @@ class NodeResult:
     message: str = ""
     sqlstate: str | None = None
     seconds: float = 0.0
-    kept: bool = False
+    reused: bool = False
     """It was done by an earlier attempt of the run."""
 
     @property
@@ -57,7 +57,7 @@ class NodeResult:
 
 
 @dataclass(frozen=True)
-class Problem:
+class CommandError:
     """What went wrong in a command of dbt and is no selected node's: a hook, a warning that is an error, an exception."""
 
     message: str
@@ -70,7 +70,7 @@ class CommandResult:
     """What became of one command of dbt."""
 
     nodes: tuple[NodeResult, ...]
-    problem: Problem | None = None
+    error: CommandError | None = None
     """Why dbt called the command unsuccessful, where the nodes do not tell."""
 
 
@@ -89,7 +89,7 @@ class StepResult:
     marts: int | None = None
     """How many marts the run builds, where that is not all of them."""
     tests: TestCounts | None = None
-    finders: tuple[Node, ...] = ()
+    tests_with_rows: tuple[Node, ...] = ()
     """Tests that found rows, as many as are listed; those that failed come first."""
     endpoints: tuple[EndpointStatus, ...] = ()
 
@@ -99,7 +99,7 @@ class StepResult:
         return cls(StepState.FAILED, failure.message, failure)
 
 
-def with_problem(result: StepResult, problem: Problem | None, label: str) -> StepResult:
+def with_command_error(result: StepResult, problem: CommandError | None, label: str) -> StepResult:
     """Return a step's result, failed if dbt's command was, whatever its nodes tell: nobody knows what else dbt has left undone."""
     if problem is None or (result.failure and not result.failure.gives_way):
         return result
@@ -113,7 +113,7 @@ def skipped(why: str) -> StepResult:
     return StepResult(StepState.SKIPPED, why)
 
 
-def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
+def nodes_to_retry(results: Iterable[NodeResult]) -> tuple[Node, ...]:
     """Return the nodes to try again: none unless every broken one can pass at the next try."""
     results = tuple(results)
     broken = [result for result in results if result.state is NodeState.BROKEN]
@@ -122,28 +122,28 @@ def unfinished(results: Iterable[NodeResult]) -> tuple[Node, ...]:
     return tuple(result.node for result in results if result.state in {NodeState.BROKEN, NodeState.SKIPPED})
 
 
-def after_layer(results: Sequence[NodeResult], label: str) -> StepResult:
+def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude a layer from its models' results."""
     broken = [result for result in results if result.state in {NodeState.BROKEN, NodeState.FAILED}]
     done = [result for result in results if result.state in {NodeState.OK, NodeState.WARNED}]
     built = len(done)
     if not broken:
         return StepResult(StepState.SUCCEEDED, _built(done), built=built)
-    message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_LISTED])
+    message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_MAX_LISTED])
     passing = all(result.passing for result in broken)
     hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
     failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
     return StepResult(StepState.FAILED, message, failure, built=built)
 
 
-def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
+def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude how old the sources are; one that could not be asked counts as too old, unless the cause may pass."""
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
-    message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_LISTED])
+    message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_MAX_LISTED])
     if not stale or step.on_stale is OnStale.WARN:
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
-        return StepResult(state, message or f"{counted(len(results), 'source')} loaded in time")
+        return StepResult(state, message or f"{pluralize(len(results), 'source')} loaded in time")
     if all(result.passing for result in stale):
         # Nobody knows how old they are, and another attempt may learn it.
         failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
@@ -153,7 +153,7 @@ def after_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) 
     return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
 
 
-def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
+def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
     """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
     failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     warned = [result for result in results if result.state is NodeState.WARNED]
@@ -161,27 +161,27 @@ def after_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> S
         passed=len(results) - len(failed) - len(warned),
         warned=len(warned),
         failed=len(failed),
-        failures=[result.node.name for result in failed[:_LISTED]],
+        failures=[result.node.name for result in failed[:_MAX_LISTED]],
     )
-    details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_LISTED])
-    found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_LISTED]
+    details = "; ".join(f"{result.node.name}: {result.message}" for result in [*failed, *warned][:_MAX_LISTED])
+    found = tuple(each.node for each in [*failed, *warned] if each.state in {NodeState.FAILED, NodeState.WARNED})[:_MAX_LISTED]
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
-        return StepResult(state, details or f"{counted(counts.passed, 'test')} passed", tests=counts, finders=found)
+        return StepResult(state, details or f"{pluralize(counts.passed, 'test')} passed", tests=counts, tests_with_rows=found)
     why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
-    message = f"{len(failed)} of {counted(len(results), 'test')} failed{why}: {details}"
+    message = f"{len(failed)} of {pluralize(len(results), 'test')} failed{why}: {details}"
     if step.on_failure is OnFailure.WARN:
-        return StepResult(StepState.WARNED, message, tests=counts, finders=found)
+        return StepResult(StepState.WARNED, message, tests=counts, tests_with_rows=found)
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         passing=all(result.passing for result in failed),
         hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
     )
-    return StepResult(StepState.FAILED, message, failure, tests=counts, finders=found)
+    return StepResult(StepState.FAILED, message, failure, tests=counts, tests_with_rows=found)
 
 
-def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
+def conclude_validation(step: ValidationStep, marts: Sequence[MartStatus], label: str) -> StepResult:
     """Conclude the validation: a FAILED mart fails the run, a WARNING warns."""
     bad = [mart for mart in marts if mart.verdict is not Verdict.VALID]
     valid = len(marts) - len(bad)
@@ -194,7 +194,7 @@ def after_validation(step: ValidationStep, marts: Sequence[MartStatus], label: s
     return StepResult(StepState.SUCCEEDED, f"{valid}/{len(step.marts)} marts valid", validation=tuple(marts))
 
 
-def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
+def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
     """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns.
 
     `lag` says what standbys had not replayed when the wait for them was over, which warns too.
@@ -207,24 +207,24 @@ def after_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResul
     causes += [f"{', '.join(paths)}: {cause}" for cause, paths in by_cause.items()]
     if causes:
         return StepResult(StepState.WARNED, "; ".join(causes), endpoints=tuple(endpoints))
-    return StepResult(StepState.SUCCEEDED, f"{counted(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
+    return StepResult(StepState.SUCCEEDED, f"{pluralize(len(endpoints), 'endpoint')} answered", endpoints=tuple(endpoints))
 
 
 def _built(done: Sequence[NodeResult]) -> str:
     """Say how many models, seeds and so on there are, and who built them."""
-    kept = [result.node for result in done if result.kept]
-    new = [result.node for result in done if not result.kept]
+    kept = [result.node for result in done if result.reused]
+    new = [result.node for result in done if not result.reused]
     by_earlier = "kept from an earlier attempt"
     if not kept:
-        return f"{kinds(new)} built"
-    return f"{kinds(new)} built, {len(kept)} {by_earlier}" if new else f"{kinds(kept)} {by_earlier}"
+        return f"{count_by_kind(new)} built"
+    return f"{count_by_kind(new)} built, {len(kept)} {by_earlier}" if new else f"{count_by_kind(kept)} {by_earlier}"
 
 
-def kinds(nodes: Sequence[Node]) -> str:
+def count_by_kind(nodes: Sequence[Node]) -> str:
     """Return how many of each kind that dbt builds there are, in words."""
     found = Counter(kind if (kind := node.id.partition(".")[0]) in _KINDS else "model" for node in nodes)
-    return ", ".join(counted(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or counted(0, "model")
+    return ", ".join(pluralize(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or pluralize(0, "model")
 
 
-def counted(count: int, noun: str) -> str:
+def pluralize(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

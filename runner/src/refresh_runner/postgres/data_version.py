@@ -10,7 +10,7 @@ from refresh_runner.postgres.catalog import Relation
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TrackedRelations:
     """What a run reads and what it makes, as the dbt project knows it."""
 
     read: frozenset[Relation] = frozenset()

@@ -99,7 +99,7 @@ class Marts:
     @property
     def of_run(self) -> int:
         """How many of the marts the run is to make live: all, unless its mode names some models."""
-        return self._plan.mart_count if self._plan.chosen is None else len(self._built)
+        return self._plan.mart_count if self._plan.model_selector is None else len(self._built)
 
     def place(self, check: MartCheck) -> MartCheck:
         """Return where a mart is to be validated."""
@@ -113,7 +113,7 @@ class Marts:
         """
         if not self._plan.publishes or not self.of_run:
             return None
-        rows = {name: count for name, count in rows.items() if self._plan.chosen is None or name in self._built}
+        rows = {name: count for name, count in rows.items() if self._plan.model_selector is None or name in self._built}
         version = self._plan.attempt.run_id
         again = versions.published_by(self._connection, self._refresh, version)
         published = frozenset(mart.relation for mart in self._swapped.values() if str(mart.relation) in again)
@@ -224,7 +224,7 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
 
 def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
     for step in plan.steps:
-        if isinstance(step, TestsStep) and step.name not in plan.left_out:
+        if isinstance(step, TestsStep) and step.name not in plan.skipped_steps:
             # A selection that takes nothing is told where the step is looked at.
             with suppress(RunFailedError):
                 yield from dbt.tests(step.selection)
@@ -242,7 +242,7 @@ def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
     tables = dbt.tables(built)
     wanted = {Relation(check.schema, check.table) for check in checks} & tables.keys()
     for relation in sorted(wanted):
-        if outside := [name for name, where in tables[relation].read_by.items() if where not in wanted]:
+        if outside := [name for name, where in tables[relation].observe_inputs.items() if where not in wanted]:
             message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
             hint = f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))

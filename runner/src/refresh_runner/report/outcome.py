@@ -36,7 +36,7 @@ class Report:
     marts: str | None
     """Valid marts of all; unset where nothing can be said."""
     exit_code: ExitCode
-    entry: LogEntry | None
+    log_entry: LogEntry | None
     """The log's row; unset for attempts that another one surely follows, and where no row can be written.
 
     Nothing need follow an attempt that was ended from outside: its Job may be over, or gone. If another one does, the row becomes its.
@@ -53,7 +53,7 @@ class Report:
         """The run is over and failed: people are told."""
         return self.outcome is Outcome.FAILED
 
-    def without_row(self, why: str) -> Self:
+    def without_log_entry(self, why: str) -> Self:
         """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
         message = f"{self.message}; {why}"
         if self.outcome not in GOOD:
@@ -77,7 +77,7 @@ def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | 
 
 def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | None) -> Report:
     warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
-    valid = None if unchanged else _marts(plan, results)
+    valid = None if unchanged else _valid_marts(plan, results)
     if warned:
         outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "; ".join(warned)
     elif unchanged:
@@ -88,7 +88,7 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
         further = [result.message for result in done if result.message and not result.built]
         message = ", ".join([*([f"{built} models built"] if built else []), *further])
-    entry = _entry(plan, results, None, unchanged)
+    entry = _log_entry(plan, results, None, unchanged)
     return Report(RunPhase.FINISHED, outcome, reason, message, "", valid, ExitCode.OK, entry)
 
 
@@ -104,19 +104,19 @@ def _report(
         reason=failure.reason,
         message=failure.message,
         hint=failure.hint,
-        marts=None if silent else _marts(plan, results),
+        marts=None if silent else _valid_marts(plan, results),
         exit_code=code,
-        entry=_entry(plan, results, failure) if may_be_over and not unreachable else None,
+        log_entry=_log_entry(plan, results, failure) if may_be_over and not unreachable else None,
     )
 
 
-def _entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> LogEntry:
+def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> LogEntry:
     built = sum(result.built for result in results.values())
     if unchanged:
         updated, notes = 0, unchanged
     elif plan.mart_count:
-        updated = _of_run(plan, results) if are_live(plan, results) else 0
-        notes = f"{_marts(plan, results)} marts validated"
+        updated = _mart_count(plan, results) if are_live(plan, results) else 0
+        notes = f"{_valid_marts(plan, results)} marts validated"
     else:
         updated = built
         notes = f"{built} models built"
@@ -138,11 +138,11 @@ def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
     return bool(done) and all(layer.state is StepState.SUCCEEDED for layer in done)
 
 
-def _of_run(plan: Plan, results: Mapping[str, StepResult]) -> int:
+def _mart_count(plan: Plan, results: Mapping[str, StepResult]) -> int:
     return next((result.marts for result in results.values() if result.marts is not None), plan.mart_count)
 
 
-def _marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:
+def _valid_marts(plan: Plan, results: Mapping[str, StepResult]) -> str | None:
     if not plan.mart_count:
         return None
     verdicts = [mart.verdict for result in results.values() for mart in result.validation]

@@ -16,7 +16,7 @@ Listener = Callable[[Run], None]
 Changes = Mapping[str, object]
 
 
-class Journal:
+class RunProgress:
     """Keeps the current `Run` and tells its listeners of every change.
 
     The one door by which a run's texts leave: what goes in is whole, what `run` holds is redacted, then cut.
@@ -27,7 +27,7 @@ class Journal:
         self._clock = clock
         self._listeners = list(listeners)
         self._redact = redact or Redactor()
-        self._changing = threading.Lock()
+        self._lock = threading.Lock()
         self._steps = {step.name: StepStatus(name=step.name) for step in plan.steps}
         now = clock.now()
         self.results: dict[str, StepResult] = {}
@@ -43,31 +43,31 @@ class Journal:
             steps=list(self._steps.values()),
         )
 
-    def listen(self, listener: Listener) -> None:
+    def subscribe(self, listener: Listener) -> None:
         """Tell one more of every change from now on."""
         self._listeners.append(listener)
 
-    def waiting(self, message: str) -> None:
+    def waiting_for_lock(self, message: str) -> None:
         """The warehouse is held by another run."""
         self._change(phase=RunPhase.WAITING, message=self._redact.clipped(message))
 
-    def running(self) -> None:
+    def lock_acquired(self) -> None:
         """The warehouse is ours."""
         self._change(phase=RunPhase.RUNNING, message=None)
 
-    def started(self, name: str, attempt: int) -> None:
+    def step_started(self, name: str, attempt: int) -> None:
         """A step's try begins."""
         before = self._steps[name]
         state = {"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
         self._change({name: state}, step=self._plan.label(name))
 
-    def held_up(self, message: str) -> None:
+    def step_blocked(self, message: str) -> None:
         """The step under way waits for somebody else in the warehouse, or no more where the message is empty. From any thread."""
-        with self._changing:
+        with self._lock:
             running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
-            self._tell({name: {"message": self._redact.clipped(message) or None} for name in running})
+            self._publish({name: {"message": self._redact.clipped(message) or None} for name in running})
 
-    def ended(self, name: str, result: StepResult) -> None:
+    def step_ended(self, name: str, result: StepResult) -> None:
         """A step is over, or was skipped."""
         self.results[name] = result
         before = self._steps[name]
@@ -116,10 +116,10 @@ class Journal:
         return None if text is None else self._redact.clipped(text)
 
     def _change(self, steps: Mapping[str, Changes] = MappingProxyType({}), **fields: object) -> None:
-        with self._changing:
-            self._tell(steps, **fields)
+        with self._lock:
+            self._publish(steps, **fields)
 
-    def _tell(self, steps: Mapping[str, Changes], **fields: object) -> None:
+    def _publish(self, steps: Mapping[str, Changes], **fields: object) -> None:
         self._steps |= {name: self._steps[name].model_copy(update=changes) for name, changes in steps.items()}
         fields = {**fields, "steps": list(self._steps.values()), "heartbeat_time": self._clock.now()}
         self.run = self.run.model_copy(update=fields)

@@ -16,22 +16,22 @@ from refresh_runner.core.secrets import Redactor
 from refresh_runner.model.plan import Plan
 from refresh_runner.report.log_output import JsonLines, PlainLines, Tail, log_to
 from refresh_runner.report.outcome import Report
-from refresh_runner.report.progress import Journal
+from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.status_writer import StatusWriter
 from refresh_runner.report.terminal import LiveTable
 
 log = logging.getLogger(__name__)
 
-_LAST_WRITE: Final = 8.0
+_STATUS_TIMEOUT: Final = 8.0
 """Seconds for the last status: a pod that was told to end has thirty in all."""
-_LAST_MESSAGE: Final = 1000
+_MESSAGE_LENGTH: Final = 1000
 """Characters of the message in it."""
-_LAST_WORDS_BYTES: Final = 4096
+_TERMINATION_MESSAGE_BYTES: Final = 4096
 """What Kubernetes keeps of a termination message."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class ReporterConfig:
     """Where a run shows itself."""
 
     plan: Plan
@@ -45,57 +45,57 @@ class Stage:
     rules: Rules
 
 
-class Audience:
+class RunReporter:
     """Shows a run as it unfolds, and tells its end."""
 
-    def __init__(self, stage: Stage, shown: ExitStack) -> None:
-        self._stage = stage
+    def __init__(self, config: ReporterConfig, shown: ExitStack) -> None:
+        self._config = config
         self._run: Run | None = None
-        plan, output = stage.plan, stage.output
+        plan, output = config.plan, config.output
         self._table: LiveTable | None = None
         refresh = f"{plan.run_request.refresh.namespace}/{plan.run_request.refresh.name}"
-        lines = JsonLines(stage.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None)
+        lines = JsonLines(config.redact, refresh, plan.attempt.run_id, lambda: self._run.step if self._run else None)
         self.tail = Tail(lines)
-        if stage.in_pod:
+        if config.in_pod:
             log_to(output, lines, self.tail)
         elif output.isatty():
-            self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.title, stage.redact))
+            self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.title, config.redact))
         else:
-            log_to(output, PlainLines(stage.redact), self.tail)
+            log_to(output, PlainLines(config.redact), self.tail)
             # A line a model and test is for those who look for something; a person reads the steps.
             logging.getLogger("dbt").setLevel(logging.WARNING)
 
-    def watch(self, run: Run) -> None:
+    def update(self, run: Run) -> None:
         """Take a newer run."""
         self._log_changes(run)
         self._run = run
         if self._table:
             self._table.show(run)
-        if self._stage.status:
-            self._stage.status.offer(run)
+        if self._config.status:
+            self._config.status.update(run)
 
-    def may_speak(self) -> None:
+    def enable_status(self) -> None:
         """From now on the refresh's status shows this run."""
-        if self._stage.status:
-            self._stage.status.may_speak()
+        if self._config.status:
+            self._config.status.enable()
 
-    def told(self, report: Report, journal: Journal) -> None:
+    def finish(self, report: Report, progress: RunProgress) -> None:
         """Everybody knows how it ended, as far as they can be reached; the log knows already."""
-        self._leave_last_words(report, journal.run, notified=False)
-        if report.is_failed and self._stage.plan.run_request.spec.notifications:
+        self._write_termination_message(report, progress.run, notified=False)
+        if report.is_failed and self._config.plan.run_request.spec.notifications:
             sent = notify(
-                self._stage.plan.run_request.spec.notifications,
-                self._stage.secrets,
-                self._failed_run(report, journal.run),
-                self._stage.rules,
+                self._config.plan.run_request.spec.notifications,
+                self._config.secrets,
+                self._failed_run(report, progress.run),
+                self._config.rules,
             )
             for channel in sent:
                 level = logging.INFO if channel.sent else logging.WARNING
                 log.log(level, "%s %s", channel.channel, "was told" if channel.sent else f"could not be told: {channel.message}")
-            journal.notified(sent)
-            self._leave_last_words(report, journal.run, notified=True)
-        if self._stage.status:
-            self._stage.status.finish(_LAST_WRITE)
+            progress.notified(sent)
+            self._write_termination_message(report, progress.run, notified=True)
+        if self._config.status:
+            self._config.status.finish(_STATUS_TIMEOUT)
 
     def _log_changes(self, run: Run) -> None:
         if run.phase is RunPhase.WAITING and run.message:
@@ -106,7 +106,7 @@ class Audience:
                 log.info("%s/%s %s %s%s", number, len(run.steps), step.name, step.state, f": {step.message}" if step.message else "")
 
     def _failed_run(self, report: Report, run: Run) -> FailedRun:
-        plan, redact = self._stage.plan, self._stage.redact
+        plan, redact = self._config.plan, self._config.redact
         return FailedRun(
             refresh=plan.run_request.refresh.name,
             namespace=plan.run_request.refresh.namespace,
@@ -118,37 +118,37 @@ class Audience:
             step=run.step,
             attempts=run.attempt,
             marts=report.marts,
-            in_cluster=self._stage.in_pod,
-            link_template=self._stage.link_template,
+            in_cluster=self._config.in_pod,
+            link_template=self._config.link_template,
         )
 
-    def _leave_last_words(self, report: Report, run: Run, *, notified: bool) -> None:
-        if self._stage.in_pod:
+    def _write_termination_message(self, report: Report, run: Run, *, notified: bool) -> None:
+        if self._config.in_pod:
             words = TerminationMessage(
                 id=run.id,
                 attempt=run.attempt,
                 phase=report.phase,
                 outcome=report.outcome,
                 reason=report.reason,
-                message=self._stage.redact.clipped(report.message, _LAST_MESSAGE),
+                message=self._config.redact.clipped(report.message, _MESSAGE_LENGTH),
                 marts=report.marts,
                 step=run.step,
                 notified=notified,
             )
-            leave(words, self._stage.termination_log)
+            write_termination_message(words, self._config.termination_log)
 
 
-def refused(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_RUN_REQUEST) -> None:
+def report_rejection(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_RUN_REQUEST) -> None:
     """Leave the last words of a pod whose order can't be carried out."""
     words = TerminationMessage(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
     # There is no redactor yet, and nothing secret: a run request names Secrets, it does not hold them.
-    leave(words.model_copy(update={"message": Redactor().clipped(message, _LAST_MESSAGE)}), termination_log)
+    write_termination_message(words.model_copy(update={"message": Redactor().clipped(message, _MESSAGE_LENGTH)}), termination_log)
 
 
-def leave(words: TerminationMessage, path: Path) -> None:
+def write_termination_message(words: TerminationMessage, path: Path) -> None:
     """Write a termination message that Kubernetes keeps whole; where there is no such file, nobody asks."""
     length = len(words.message or "")
-    while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _LAST_WORDS_BYTES and length:
+    while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _TERMINATION_MESSAGE_BYTES and length:
         length = length // 2
         words = words.model_copy(update={"message": clip(words.message or "", max(length, 1))})
     try:

@@ -30,12 +30,12 @@ log = logging.getLogger(__name__)
 ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HEARTBEAT: Final = 15.0
 """Seconds between two signs of life."""
-_REFUSAL: Final = 500
+_ERROR_LENGTH: Final = 500
 """Characters of what the API server says of a status that it refuses."""
-_TEXTS: Final = frozenset({"message", "failures", "version", "path"})
+_FREE_TEXT_FIELDS: Final = frozenset({"message", "failures", "version", "path"})
 """Fields of the status that hold what others said."""
 _TIMEOUT: Final = 10.0
-_PAUSE: Final = 1.0
+_RETRY_DELAY: Final = 1.0
 """Seconds between two writes at least, and after one that failed."""
 
 
@@ -69,32 +69,32 @@ class StatusWriter:
         self._latest: Run | None = None
         self._version = 0
         self._written = 0
-        self._may_speak = False
-        self._is_ours = False
-        self._over = False
+        self._is_enabled = False
+        self._uid_verified = False
+        self._is_closed = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._write_all, name="status", daemon=True)
         self._thread.start()
 
-    def offer(self, run: Run) -> None:
+    def update(self, run: Run) -> None:
         """Take a newer run; returns at once."""
         with self._changed:
             self._latest = run
             self._version += 1
             self._changed.notify_all()
 
-    def may_speak(self) -> None:
+    def enable(self) -> None:
         """From now on this run is the one that the status shows."""
         with self._changed:
-            self._may_speak = True
+            self._is_enabled = True
             self._changed.notify_all()
 
     def finish(self, within: float) -> bool:
         """Wait until the latest run is written, `within` seconds at most; return whether it is. Nothing is written afterwards."""
         with self._changed:
-            if self._may_speak:
-                self._changed.wait_for(lambda: self._over or self._written == self._version, within)
-            self._over = True
+            if self._is_enabled:
+                self._changed.wait_for(lambda: self._is_closed or self._written == self._version, within)
+            self._is_closed = True
             self._changed.notify_all()
             return self._written == self._version
 
@@ -103,7 +103,7 @@ class StatusWriter:
             trusted = ssl.create_default_context(cafile=self._server.account / "ca.crt")
         except OSError as error:
             log.warning("no status will be written: the service account's ca.crt can't be used: %s", error)
-            self._give_up()
+            self._close()
             return
         with httpx.Client(timeout=_TIMEOUT, verify=trusted, trust_env=False) as client:
             while (item := self._next()) is not None:
@@ -113,20 +113,20 @@ class StatusWriter:
                         self._written = version
                         self._changed.notify_all()
                 else:
-                    time.sleep(_PAUSE)
+                    time.sleep(_RETRY_DELAY)
 
-    def _give_up(self) -> None:
+    def _close(self) -> None:
         with self._changed:
-            self._over = True
+            self._is_closed = True
             self._changed.notify_all()
 
     def _next(self) -> tuple[int, Run] | None:
         """Wait for something to write: a newer run, or the time for a sign of life."""
         with self._changed:
-            self._changed.wait_for(lambda: self._over or (self._may_speak and self._written != self._version), self._heartbeat)
-            while not self._over and not (self._may_speak and self._latest):
+            self._changed.wait_for(lambda: self._is_closed or (self._is_enabled and self._written != self._version), self._heartbeat)
+            while not self._is_closed and not (self._is_enabled and self._latest):
                 self._changed.wait(self._heartbeat)
-            if self._over or self._latest is None:
+            if self._is_closed or self._latest is None:
                 return None
             return self._version, self._latest.model_copy(update={"heartbeat_time": self._now()})
 
@@ -136,20 +136,20 @@ class StatusWriter:
         The API server ignores a uid that does not fit in a write of the status, so a dry run asks first whose refresh it is.
         """
         try:
-            if not self._is_ours:
+            if not self._uid_verified:
                 answer = self._apply(client, run, dry_run=True)
                 if not answer.is_success:
                     return self._is_settled(answer)
-                if self._belongs_to_another(answer):
+                if self._is_other_refresh(answer):
                     return True
-                self._is_ours = True
+                self._uid_verified = True
             answer = self._apply(client, run)
         except (httpx.HTTPError, OSError, ValueError) as error:
             # Not in its own words: they may quote the header with the account's token.
             log.warning("the status can't be written now: %s", why(error))
             return False
         if answer.is_success:
-            self._belongs_to_another(answer)
+            self._is_other_refresh(answer)
         return self._is_settled(answer)
 
     def _apply(self, client: httpx.Client, run: Run, *, dry_run: bool = False) -> httpx.Response:
@@ -171,25 +171,25 @@ class StatusWriter:
     def _without_secrets(self, value: JsonValue, text: bool = False) -> JsonValue:
         """Mask secrets in free texts alone: a weak password may be a word of the contract."""
         if isinstance(value, dict):
-            return {key: self._without_secrets(inner, text=key in _TEXTS) for key, inner in value.items()}
+            return {key: self._without_secrets(inner, text=key in _FREE_TEXT_FIELDS) for key, inner in value.items()}
         if isinstance(value, list):
             return [self._without_secrets(inner, text) for inner in value]
         return self._redact(value) if text and isinstance(value, str) else value
 
-    def _belongs_to_another(self, answer: httpx.Response) -> bool:
+    def _is_other_refresh(self, answer: httpx.Response) -> bool:
         """Return whether the refresh of this name is not the one that ordered the run; then nothing more is written."""
         uid = answer.json()["metadata"]["uid"]
         if self._ref.uid in (None, uid):
             return False
         log.warning("%s was deleted and made anew: its status is not ours", self._ref.name)
-        self._give_up()
+        self._close()
         return True
 
     def _is_settled(self, answer: httpx.Response) -> bool:
         if answer.is_success:
             return True
-        log.warning("the status was refused with %s: %s", answer.status_code, self._redact.clipped(answer.text, _REFUSAL))
+        log.warning("the status was refused with %s: %s", answer.status_code, self._redact.clipped(answer.text, _ERROR_LENGTH))
         if answer.status_code == httpx.codes.NOT_FOUND:
-            self._give_up()
+            self._close()
             return True
         return answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR and answer.status_code not in {401, 403, 409, 429}

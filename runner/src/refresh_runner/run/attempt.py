@@ -16,9 +16,9 @@ from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import StepResult, skipped
 from refresh_runner.postgres.connection import failure_of
 from refresh_runner.report.outcome import Report, report_of
-from refresh_runner.report.progress import Journal
-from refresh_runner.run.cancellation import Cause, StoppedError
-from refresh_runner.run.executor import Execution, Tools
+from refresh_runner.report.progress import RunProgress
+from refresh_runner.run.cancellation import CancelledError, Cause
+from refresh_runner.run.executor import Execution, Services
 from refresh_runner.runlog import legacy_log
 
 log = logging.getLogger(__name__)
@@ -27,69 +27,71 @@ _LAST_ROWS: Final = 3.0
 """Seconds for the last rows in the warehouse: a pod that was told to end has thirty in all."""
 
 
-def run(plan: Plan, tools: Tools, journal: Journal, may_speak: Callable[[], None] = lambda: None) -> Report:
+def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Callable[[], None] = lambda: None) -> Report:
     """Do what is planned and return what came of it; never raises for what can happen to a run. The warehouse is free afterwards.
 
     `may_speak` is called once the run may write the refresh's status: it holds the warehouse, can't reach it, or is the only run
     of its refresh that waits for it.
     """
-    attempt = Execution(plan, tools, journal)
-    failure = _failure_of(plan, attempt, tools, journal, may_speak)
-    tools.interrupts.ending.set()
+    attempt = Execution(plan, services, progress)
+    failure = _failure_of(plan, attempt, services, progress, enable_status)
+    services.cancellation.ending.set()
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
-        may_speak()
-    _skip_rest(journal, plan, failure)
-    report = report_of(plan, journal.results, failure, attempt.unchanged)
+        enable_status()
+    _skip_rest(progress, plan, failure)
+    report = report_of(plan, progress.results, failure, attempt.unchanged)
     if report.outcome is not None:
         attempt.discard()
-    journal.concluded(report)
+    progress.concluded(report)
     if attempt.has_begun or report.is_failed:
-        report = _logged(report, tools, journal)
+        report = _logged(report, services, progress)
     log.log(logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING, report.line)
-    for artifact in tools.artifacts():
-        tools.ledger.keep(artifact)
-    tools.ledger.close(_LAST_ROWS)
+    for artifact in services.artifacts():
+        services.run_log.store(artifact)
+    services.run_log.close(_LAST_ROWS)
     attempt.release()
     # Others may have the warehouse now: what is left is to tell people, and a channel may be slow.
-    tools.warehouse.close()
+    services.warehouse.close()
     return report
 
 
-def _failure_of(plan: Plan, attempt: Execution, tools: Tools, journal: Journal, may_speak: Callable[[], None]) -> Failure | None:
+def _failure_of(
+    plan: Plan, attempt: Execution, services: Services, progress: RunProgress, enable_status: Callable[[], None]
+) -> Failure | None:
     """Carry the plan out; return what ended it before its last step."""
     try:
-        with tools.interrupts.within(attempt.time_left(), Cause.DEADLINE), tools.interrupts.open():
-            attempt.carry_out(may_speak)
+        with services.cancellation.timeout(attempt.time_left(), Cause.DEADLINE), services.cancellation.enabled():
+            attempt.carry_out(enable_status)
     except RunFailedError as error:
-        return _ended(journal, error.step or attempt.step, error.failure)
-    except StoppedError as stop:
+        return _ended(progress, error.step or attempt.step, error.failure)
+    except CancelledError as stop:
         attempt.clean_up()
-        return _ended(journal, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt, journal), attempt.waits_for))
+        return _ended(progress, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt, progress), attempt.waits_for))
     except psycopg.Error as error:
         log.exception("PostgreSQL refused a statement of the runner")
         attempt.clean_up()
-        return _ended(journal, attempt.step, failure_of(error))
+        return _ended(progress, attempt.step, failure_of(error))
     except Exception as error:
         log.exception("the runner itself failed")
         attempt.clean_up()
         failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="an error of the runner: its log says more")
-        return _ended(journal, attempt.step, failure)
+        return _ended(progress, attempt.step, failure)
     return None
 
 
-def _ended(journal: Journal, step: str | None, failure: Failure) -> Failure:
+def _ended(progress: RunProgress, step: str | None, failure: Failure) -> Failure:
     if step is not None:
-        journal.ended(step, StepResult.failed(failure))
+        progress.step_ended(step, StepResult.failed(failure))
     return failure
 
 
-def _where(plan: Plan, attempt: Execution, journal: Journal) -> str:
+def _where(plan: Plan, attempt: Execution, progress: RunProgress) -> str:
     """Say at what point of a run something happened: in a step, in a hook, after a step, or before all."""
     if attempt.step is not None:
         return f"during {plan.label(attempt.step)}"
     if attempt.hook is not None:
         return f"during {attempt.hook}"
-    return f"after {plan.label(next(reversed(journal.results)))}" if journal.results else "before its first step"
+    return f"after {plan.label(next(reversed(progress.results)))}" if progress.results else "before its first step"
 
 
 def _stopped(plan: Plan, cause: Cause, where: str, waited_for: str) -> Failure:
@@ -104,22 +106,22 @@ def _stopped(plan: Plan, cause: Cause, where: str, waited_for: str) -> Failure:
             return Failure(Reason.DEADLINE_EXCEEDED, message, passing=True, hint="raise spec.timeout, or look at what that step waits for")
 
 
-def _skip_rest(journal: Journal, plan: Plan, failure: Failure | None) -> None:
-    culprit = next((plan.label(name) + " failed" for name, result in journal.results.items() if result.failure), None)
+def _skip_rest(progress: RunProgress, plan: Plan, failure: Failure | None) -> None:
+    culprit = next((plan.label(name) + " failed" for name, result in progress.results.items() if result.failure), None)
     why = culprit or (failure.message if failure else "")
     for step in plan.steps:
-        if step.name not in journal.results:
-            journal.ended(step.name, skipped(f"not started: {why}"))
+        if step.name not in progress.results:
+            progress.step_ended(step.name, skipped(f"not started: {why}"))
 
 
-def _logged(report: Report, tools: Tools, journal: Journal) -> Report:
+def _logged(report: Report, services: Services, progress: RunProgress) -> Report:
     """Write the log's row; a run that could not is no clean success."""
-    if report.entry is None:
+    if report.log_entry is None:
         return report
     try:
-        legacy_log.write(tools.warehouse, replace(report.entry, notes=tools.redact.clipped(report.entry.notes)))
+        legacy_log.write(services.warehouse, replace(report.log_entry, notes=services.redact.clipped(report.log_entry.notes)))
     except RunFailedError as error:
         log.error(error.failure.message)
-        report = report.without_row(error.failure.message)
-        journal.concluded(report)
+        report = report.without_log_entry(error.failure.message)
+        progress.concluded(report)
     return report

@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import FrameType
 
 # Any signal that the main thread handles would do; this one is not otherwise used by dbt, psycopg or Kubernetes.
-_NUDGE = signal.SIGUSR1
+_WAKE = signal.SIGUSR1
 
 
 class Cause(StrEnum):
@@ -29,7 +29,7 @@ class Cause(StrEnum):
     """The connection that holds the warehouse's lock is gone."""
 
 
-class StoppedError(KeyboardInterrupt):
+class CancelledError(KeyboardInterrupt):
     """Raised in the main thread; the cause says why."""
 
     def __init__(self, cause: Cause) -> None:
@@ -38,26 +38,26 @@ class StoppedError(KeyboardInterrupt):
 
 
 @dataclass(frozen=True)
-class _Stop:
+class _Cancellation:
     cause: Cause
-    lasting: bool
+    ends_attempt: bool
     """Ends the attempt, not only what is under way."""
 
 
-class Interrupts:
+class CancellationScope:
     """Raises StoppedError in the main thread, only while it is inside `open()`; what arrives outside is raised at the next opening."""
 
     def __init__(self) -> None:
         self._main = threading.main_thread().ident
-        self._pending: _Stop | None = None
-        self._is_open = False
+        self._pending: _Cancellation | None = None
+        self._is_enabled = False
         self.ending = threading.Event()
         """Set once the attempt must end, or is about to. (A signal's handler may set an event; it may not start a thread.)"""
 
     @property
     def cause(self) -> Cause | None:
         """Why the attempt must end, if it must."""
-        return self._pending.cause if self._pending and self._pending.lasting else None
+        return self._pending.cause if self._pending and self._pending.ends_attempt else None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -65,7 +65,7 @@ class Interrupts:
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
             signal.SIGTERM: self._terminated,
             signal.SIGINT: self._terminated,
-            _NUDGE: self._nudged,
+            _WAKE: self._woken,
         }
         before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
         try:
@@ -75,75 +75,75 @@ class Interrupts:
                 signal.signal(number, handler)
 
     @contextmanager
-    def open(self) -> Iterator[None]:
+    def enabled(self) -> Iterator[None]:
         """Let stops in while inside."""
-        self._is_open = True
+        self._is_enabled = True
         try:
-            self.check()
+            self.raise_if_cancelled()
             yield
         finally:
-            self._is_open = False
+            self._is_enabled = False
 
     @contextmanager
-    def held_off(self) -> Iterator[None]:
+    def masked(self) -> Iterator[None]:
         """Let no stop in while inside; one that arrived meanwhile is raised at the end."""
-        before, self._is_open = self._is_open, False
+        before, self._is_enabled = self._is_enabled, False
         try:
             yield
         finally:
-            self._is_open = before
+            self._is_enabled = before
         if before:
-            self._raise_if_open()
+            self._raise_if_enabled()
 
     @contextmanager
-    def within(self, limit: timedelta, cause: Cause) -> Iterator[None]:
+    def timeout(self, limit: timedelta, cause: Cause) -> Iterator[None]:
         """Stop what is inside after `limit`; a deadline lasts, a step's time-out is over once it was raised."""
-        timer = threading.Timer(max(limit.total_seconds(), 0), self._time_is_up, [cause])
+        timer = threading.Timer(max(limit.total_seconds(), 0), self._timed_out, [cause])
         timer.daemon = True
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
-            if self._pending and not self._pending.lasting:
+            if self._pending and not self._pending.ends_attempt:
                 self._pending = None
-                self._is_open = True
+                self._is_enabled = True
 
-    def check(self) -> None:
+    def raise_if_cancelled(self) -> None:
         """Raise StoppedError if a stop is pending."""
         if self._pending:
-            raise StoppedError(self._pending.cause)
+            raise CancelledError(self._pending.cause)
 
-    def stop(self, cause: Cause) -> None:
+    def cancel(self, cause: Cause) -> None:
         """End the attempt, from any thread; the first cause stands."""
-        self._end(cause)
-        self._nudge()
+        self._cancel(cause)
+        self._wake()
 
-    def _time_is_up(self, cause: Cause) -> None:
+    def _timed_out(self, cause: Cause) -> None:
         if cause is not Cause.STEP_TIMEOUT:
-            self.stop(cause)
+            self.cancel(cause)
         elif self._pending is None:
-            self._pending = _Stop(cause, lasting=False)
-            self._nudge()
+            self._pending = _Cancellation(cause, ends_attempt=False)
+            self._wake()
 
-    def _nudge(self) -> None:
+    def _wake(self) -> None:
         if self._main is not None:
-            signal.pthread_kill(self._main, _NUDGE)
+            signal.pthread_kill(self._main, _WAKE)
 
     def _terminated(self, _number: int, _frame: FrameType | None) -> None:
-        self._end(Cause.TERMINATED)
-        self._raise_if_open()
+        self._cancel(Cause.TERMINATED)
+        self._raise_if_enabled()
 
-    def _end(self, cause: Cause) -> None:
-        if self._pending is None or not self._pending.lasting:
-            self._pending = _Stop(cause, lasting=True)
+    def _cancel(self, cause: Cause) -> None:
+        if self._pending is None or not self._pending.ends_attempt:
+            self._pending = _Cancellation(cause, ends_attempt=True)
             self.ending.set()
 
-    def _nudged(self, _number: int, _frame: FrameType | None) -> None:
-        self._raise_if_open()
+    def _woken(self, _number: int, _frame: FrameType | None) -> None:
+        self._raise_if_enabled()
 
-    def _raise_if_open(self) -> None:
+    def _raise_if_enabled(self) -> None:
         # Closed before raising: a second signal must not break into the clean-up after the first.
-        if self._is_open and self._pending:
-            self._is_open = False
-            raise StoppedError(self._pending.cause)
+        if self._is_enabled and self._pending:
+            self._is_enabled = False
+            raise CancelledError(self._pending.cause)

@@ -17,11 +17,11 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import bounded
-from refresh_runner.postgres.data_version import Snapshot, Table, Wanted
+from refresh_runner.postgres.data_version import Snapshot, Table, TrackedRelations
 
-_AUTHORS: Final = 10_000
+_MAX_XIDS: Final = 10_000
 """Transactions that are remembered by number: with more of them, a writer has been busy all along."""
-_LOCKED: Final = "5s"
+_LOCK_TIMEOUT: Final = "5s"
 """Longest wait for somebody who has a table locked."""
 
 
@@ -29,22 +29,26 @@ class UnknownError(Exception):
     """It can't be shown whether something has changed; says why."""
 
 
-def read_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
+def observe_inputs(
+    connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
+) -> tuple[Snapshot, str]:
     """Return what a run reads, and what of it has changed since `before`, empty if nothing has; UnknownError if that can't be said.
 
     All of one moment: what is written afterwards counts as a change next time, whether or not this run still sees it.
     """
-    if wanted.unknown:
-        raise UnknownError(wanted.unknown)
-    return _look(connection, wanted.read, wanted.models, limit, before, is_read=True)
+    if tracked.unknown:
+        raise UnknownError(tracked.unknown)
+    return _observe(connection, tracked.read, tracked.models, limit, before, is_read=True)
 
 
-def made_by(connection: psycopg.Connection, wanted: Wanted, limit: timedelta, before: Snapshot | None = None) -> tuple[Snapshot, str]:
+def observe_outputs(
+    connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
+) -> tuple[Snapshot, str]:
     """Return what a run has made, and what of it has changed since `before`; as `read_by`, but only what is there counts."""
-    return _look(connection, wanted.made, frozenset(), limit, before, is_read=False)
+    return _observe(connection, tracked.made, frozenset(), limit, before, is_read=False)
 
 
-def _look(
+def _observe(
     connection: psycopg.Connection,
     relations: frozenset[Relation],
     models: frozenset[Relation],
@@ -56,20 +60,20 @@ def _look(
     try:
         with bounded(connection, limit):
             connection.execute("set transaction isolation level repeatable read, read only")
-            connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCKED))
-            looker = _Looker(connection, models, before, is_read=is_read)
+            connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
+            observer = _Observer(connection, models, before, is_read=is_read)
             for relation in sorted(relations):
-                looker.look(relation)
+                observer.observe(relation)
     except psycopg.Error as error:
         raise UnknownError(f"PostgreSQL refused to tell: {type(error).__name__}") from error
-    return looker.seen, looker.change
+    return observer.snapshot, observer.change
 
 
-class _Looker:
+class _Observer:
     """Looks at one relation after the other, and at what their views read, within one snapshot."""
 
     def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
-        self.seen = Snapshot()
+        self.snapshot = Snapshot()
         self._change = "" if before else "nothing is known of the run before"
         self._connection = connection
         self._models = models
@@ -79,7 +83,7 @@ class _Looker:
             "select pg_snapshot_xmax(s)::text::bigint, pg_snapshot_xmin(s)::text::bigint, current_setting('track_counts') = 'on'"
             " from pg_current_snapshot() as s"
         ).fetchone()
-        self._next, self._horizon, counts = row or (0, 0, False)
+        self._next_xid, self._xmin, counts = row or (0, 0, False)
         if not counts:
             raise UnknownError("PostgreSQL counts no changes (track_counts is off)")
 
@@ -88,31 +92,31 @@ class _Looker:
         """What has changed, in words; empty if nothing has."""
         if self._change or self._before is None:
             return self._change
-        names = (self.seen.tables.keys() ^ self._before.tables.keys()) | (self.seen.digests.keys() ^ self._before.digests.keys())
+        names = (self.snapshot.tables.keys() ^ self._before.tables.keys()) | (self.snapshot.digests.keys() ^ self._before.digests.keys())
         return f"{min(names)} was not there for both runs" if names else ""
 
-    def look(self, relation: Relation) -> None:
+    def observe(self, relation: Relation) -> None:
         """Look at a relation, unless that was done."""
         name = str(relation)
-        if name in self.seen.tables or name in self.seen.digests:
+        if name in self.snapshot.tables or name in self.snapshot.digests:
             return
-        oid, kind, file = self._about(relation)
+        oid, kind, file = self._describe(relation)
         if kind == "v":
             # By the catalog, not by the project: another image or other variables may have built the view.
             definition = self._connection.execute("select pg_get_viewdef(%s::oid), reloptions from pg_class where oid = %s", [oid, oid])
-            self._note_digest(name, repr((file.partition(" ")[2], definition.fetchone())))
+            self._record_digest(name, repr((file.partition(" ")[2], definition.fetchone())))
             for schema, table in self._connection.execute(_READ_BY_VIEW, [oid]).fetchall() if self._is_read else ():
-                self.look(Relation(str(schema), str(table)))
+                self.observe(Relation(str(schema), str(table)))
         elif kind != "r":
             raise UnknownError(f"{relation} is no plain table all of whose lines can be seen")
         elif relation in self._models:
-            self._note_digest(name, repr((file.partition(" ")[2], self._rows(relation))))
+            self._record_digest(name, repr((file.partition(" ")[2], self._rows(relation))))
         else:
-            self._note_table(relation, oid, file)
+            self._record_table(relation, oid, file)
 
-    def _about(self, relation: Relation) -> tuple[int, str, str]:
+    def _describe(self, relation: Relation) -> tuple[int, str, str]:
         """Return a relation's oid, its kind (r: a table all of whose lines we see), and what tells its file and columns from others."""
-        row = self._connection.execute(_ABOUT, [relation.schema, relation.table]).fetchone()
+        row = self._connection.execute(_DESCRIBE, [relation.schema, relation.table]).fetchone()
         if row is None:
             raise UnknownError(f"{relation} is not there")
         return int(row[0]), str(row[1]), str(row[2])
@@ -121,15 +125,15 @@ class _Looker:
         query = sql.SQL("select count(*), sum(hashtextextended(r::text, 0)), sum(hashtextextended(r::text, 1)) from {} as r")
         return self._connection.execute(query.format(relation.sql)).fetchone() or ()
 
-    def _note_digest(self, name: str, of: str) -> None:
-        digest = self.seen.digests[name] = sha256(of.encode()).hexdigest()
+    def _record_digest(self, name: str, of: str) -> None:
+        digest = self.snapshot.digests[name] = sha256(of.encode()).hexdigest()
         if self._before and not self._change and self._before.digests.get(name, digest) != digest:
             self._change = f"{name} is not what it was"
 
-    def _note_table(self, relation: Relation, oid: int, file: str) -> None:
+    def _record_table(self, relation: Relation, oid: int, file: str) -> None:
         kept = self._before.tables.get(str(relation)) if self._before else None
-        author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(self._next))
-        late = sql.SQL("{} >= {}").format(author, sql.Literal(self._horizon))
+        author = sql.SQL("({next} - ({next} - xmin::text::bigint) % 4294967296)").format(next=sql.Literal(self._next_xid))
+        late = sql.SQL("{} >= {}").format(author, sql.Literal(self._xmin))
         further: sql.Composable = sql.SQL("false")
         if kept:
             since, known = sql.Literal(kept.horizon), sql.Literal(kept.authors)
@@ -139,12 +143,12 @@ class _Looker:
         authors: list[int] = []
         if young:
             # Apart, and seldom: a list of distinct values can't be made by several workers at once.
-            distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _AUTHORS + 1)
+            distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _MAX_XIDS + 1)
             authors = [int(number) for (number,) in self._connection.execute(distinct)]
-        if len(authors) > _AUTHORS:
+        if len(authors) > _MAX_XIDS:
             raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
-        written = self._written(oid) if self._is_read else None
-        self.seen.tables[str(relation)] = Table(file=file, lines=lines, horizon=self._horizon, authors=authors, written=written)
+        written = self._write_count(oid) if self._is_read else None
+        self.snapshot.tables[str(relation)] = Table(file=file, lines=lines, horizon=self._xmin, authors=authors, written=written)
         if kept is None or self._change:
             return
         if file != kept.file:
@@ -154,7 +158,7 @@ class _Looker:
         elif written != kept.written:
             self._change = f"{relation} was written, and may have held other lines for a while"
 
-    def _written(self, oid: int) -> int:
+    def _write_count(self, oid: int) -> int:
         row = self._connection.execute(
             "select pg_stat_get_tuples_inserted(%(oid)s) + pg_stat_get_tuples_updated(%(oid)s) + pg_stat_get_tuples_deleted(%(oid)s)",
             {"oid": oid},
@@ -162,7 +166,7 @@ class _Looker:
         return int(row[0]) if row else 0
 
 
-_ABOUT: Final[LiteralString] = """
+_DESCRIBE: Final[LiteralString] = """
     select c.oid,
         case when relkind in ('r', 'm') and am.amname = 'heap' and not relrowsecurity and not relhassubclass then 'r'
             when relkind in ('r', 'm') then 'other' else relkind::text end,

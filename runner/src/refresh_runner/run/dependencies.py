@@ -8,7 +8,7 @@ from refresh_api.run_request import PARTIAL, RunRequest
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.core.errors import Failure, RunFailedError, may_pass, reason_of
-from refresh_runner.model.slot import slot_of
+from refresh_runner.model.scheduled_time import scheduled_time_of
 from refresh_runner.postgres.connection import RefusedError, Warehouse
 
 _LAST: Final = """
@@ -24,7 +24,7 @@ def check(run_request: RunRequest, run: str, warehouse: Warehouse) -> None:
     To be called by who holds the warehouse: then the other refresh is not under way.
     """
     after = run_request.spec.after
-    if after is None or slot_of(run) is None:
+    if after is None or scheduled_time_of(run) is None:
         return
     known = {
         "namespace": run_request.refresh.namespace,

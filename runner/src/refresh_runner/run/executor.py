@@ -22,20 +22,20 @@ from refresh_runner.core.secrets import Redactor, header_problem
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.model.step_results import (
+    CommandError,
     CommandResult,
     Node,
     NodeResult,
     NodeState,
-    Problem,
     StepResult,
-    after_cache,
-    after_layer,
-    after_sources,
-    after_tests,
-    after_validation,
+    conclude_cache,
+    conclude_layer,
+    conclude_sources,
+    conclude_tests,
+    conclude_validation,
+    nodes_to_retry,
     skipped,
-    unfinished,
-    with_problem,
+    with_command_error,
 )
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.blocking import HELD_BY, Watch
@@ -45,19 +45,19 @@ from refresh_runner.postgres.replay_lag import Lag, Replay
 from refresh_runner.postgres.snapshot_holder import HeldSnapshot
 from refresh_runner.publish.publisher import Marts
 from refresh_runner.publish.transaction import Terms
-from refresh_runner.report.progress import Journal
+from refresh_runner.report.progress import RunProgress
 from refresh_runner.run import cache_warmup, dependencies, required_privileges, schedule_guard
-from refresh_runner.run.cancellation import Cause, Interrupts, StoppedError
-from refresh_runner.run.change_detection import UnknownError, made_by, read_by
-from refresh_runner.run.preflight import Outlook, Scout
-from refresh_runner.run.project_hooks import RunHooks
+from refresh_runner.run.cancellation import CancellationScope, CancelledError, Cause
+from refresh_runner.run.change_detection import UnknownError, observe_inputs, observe_outputs
+from refresh_runner.run.preflight import Preflight, ResolvedPlan
+from refresh_runner.run.project_hooks import ProjectHooks
 from refresh_runner.runlog import legacy_log
 from refresh_runner.runlog.artifacts import Artifact
-from refresh_runner.runlog.resume import Earlier
-from refresh_runner.runlog.writer import Ledger
+from refresh_runner.runlog.resume import ResumeState
+from refresh_runner.runlog.writer import RunLogWriter
 from refresh_runner.validation import counting
 from refresh_runner.validation.checks import mart_status
-from refresh_runner.validation.samples import LARGEST, Ask, Rows, found_by, why_not
+from refresh_runner.validation.samples import MAX_LENGTH, Rows, SampleOptions, describe_error, sample
 
 log = logging.getLogger(__name__)
 
@@ -77,14 +77,14 @@ Execute = Callable[[Sequence[Node], timedelta], CommandResult]
 
 
 @dataclass(frozen=True)
-class Tools:
+class Services:
     """The doors, and what else a run needs from outside."""
 
     dbt: Dbt
     warehouse: Warehouse
-    ledger: Ledger
+    run_log: RunLogWriter
     clock: Clock
-    interrupts: Interrupts
+    cancellation: CancellationScope
     jitter: Callable[[], float]
     """A number around 1, another one each time."""
     secrets: Mapping[str, Mapping[str, str]]
@@ -98,24 +98,24 @@ class Tools:
 class Execution:
     """One attempt under way; `step` is the one that it is at, and `has_begun` says whether it has held the warehouse."""
 
-    def __init__(self, plan: Plan, tools: Tools, journal: Journal) -> None:
+    def __init__(self, plan: Plan, services: Services, progress: RunProgress) -> None:
         self.step: str | None = None
         self.has_begun = False
         self.unchanged: str | None = None
         """Why nothing needs to be done, empty if something does; None until that was asked."""
         self._plan = plan
-        self._tools = tools
-        self._journal = journal
-        self._outlook = Outlook()
+        self._services = services
+        self._progress = progress
+        self._resolved = ResolvedPlan()
         self._marts: Marts | None = None
-        self._watch = Watch(tools.warehouse, journal.held_up)
-        self._hooks = RunHooks(plan, tools.dbt, tools.ledger)
-        self._snapshot = HeldSnapshot(tools.warehouse, plan.vacuum)
+        self._watch = Watch(services.warehouse, progress.step_blocked)
+        self._hooks = ProjectHooks(plan, services.dbt, services.run_log)
+        self._snapshot = HeldSnapshot(services.warehouse, plan.vacuum)
 
     @property
     def hook(self) -> str | None:
         """The kind of the project's hooks that is under way, where they are."""
-        return self._hooks.under_way
+        return self._hooks.running
 
     @property
     def waits_for(self) -> str:
@@ -124,46 +124,46 @@ class Execution:
 
     def time_left(self) -> timedelta:
         """Return what is left of the attempt's time."""
-        return max(self._plan.timeout - timedelta(seconds=self._tools.clock.elapsed()), timedelta(0))
+        return max(self._plan.timeout - timedelta(seconds=self._services.clock.elapsed()), timedelta(0))
 
-    def carry_out(self, may_speak: Callable[[], None]) -> None:
+    def carry_out(self, enable_status: Callable[[], None]) -> None:
         """Do every step that can be done; RunFailedError and StoppedError end the attempt before."""
-        tools = self._tools
+        services = self._services
         schedule_guard.check(self._plan.run_request, self._plan.attempt.run_id)
-        connection = tools.warehouse.connect()
-        tools.warehouse.check_writable()
+        connection = services.warehouse.connect()
+        services.warehouse.check_writable()
 
         def waiting(message: str, alone: bool) -> None:
             if alone:
-                may_speak()
-            self._journal.waiting(message)
+                enable_status()
+            self._progress.waiting_for_lock(message)
 
         advisory_lock.acquire(
-            tools.warehouse,
+            services.warehouse,
             self._plan.run_request.refresh,
-            tools.clock,
+            services.clock,
             waiting,
             on_held=self._plan.lock.on_held,
             wait=self._plan.lock.wait,
         )
         self.has_begun = True
-        may_speak()
-        self._journal.running()
-        with advisory_lock.kept(connection, lambda: tools.interrupts.stop(Cause.LOCK_LOST)), self._watch:
+        enable_status()
+        self._progress.lock_acquired()
+        with advisory_lock.kept(connection, lambda: services.cancellation.cancel(Cause.LOCK_LOST)), self._watch:
             threading.Thread(target=self._give_up, name="give-up", daemon=True).start()
-            tools.warehouse.end_own_sessions()
+            services.warehouse.end_own_sessions()
             self._snapshot.take()
-            tools.dbt.session_settings = tools.warehouse.session_settings
-            scout = Scout(self._plan, tools.dbt, tools.warehouse)
-            scout.check_rights(required_privileges.of_tables(connection))
-            legacy_log.prepare(tools.warehouse)
-            earlier = tools.ledger.open()
-            dependencies.check(self._plan.run_request, self._plan.attempt.run_id, tools.warehouse)
-            tools.dbt.on_done = tools.ledger.node_done
+            services.dbt.session_settings = services.warehouse.session_settings
+            preflight = Preflight(self._plan, services.dbt, services.warehouse)
+            preflight.check_privileges(required_privileges.of_tables(connection))
+            legacy_log.prepare(services.warehouse)
+            earlier = services.run_log.begin()
+            dependencies.check(self._plan.run_request, self._plan.attempt.run_id, services.warehouse)
+            services.dbt.on_done = services.run_log.node_succeeded
             self._marts = Marts(self._plan, connection)
             self._marts.begin()
-            self._outlook = scout.look(self._marts, earlier)
-            self._plan = self._outlook.plan or self._plan
+            self._resolved = preflight.check(self._marts, earlier)
+            self._plan = self._resolved.plan or self._plan
             try:
                 self._take_all(earlier, self._marts)
             except RunFailedError:
@@ -172,7 +172,7 @@ class Execution:
             self._end_hooks()
             self._note_made(self._marts)
 
-    def _take_all(self, earlier: Earlier, marts: Marts) -> None:
+    def _take_all(self, earlier: ResumeState, marts: Marts) -> None:
         for step in self._plan.steps:
             # Not before the sources were asked how old they are: those that nobody loads any more don't change either.
             if self.unchanged is None and not isinstance(step, SourcesStep):
@@ -182,37 +182,37 @@ class Execution:
     def _begin_hooks(self) -> None:
         """Have on-run-start run, before the first node is built or tested."""
         steps = [step for step in self._plan.steps if isinstance(step, LayerStep | TestsStep)]
-        nodes = [node for step in steps for node in self._outlook.nodes.get(step.name, ())]
+        nodes = [node for step in steps for node in self._resolved.nodes.get(step.name, ())]
         self._hooks.begin(nodes, self._time_for_hooks())
 
     def _end_hooks(self, *, failed: bool = False) -> None:
         """Have on-run-end run, once all that the run builds is live, or will not be."""
-        self._hooks.end(self._journal.results, self._outlook.kept, self._time_for_hooks(), failed=failed)
+        self._hooks.end(self._progress.results, self._resolved.reusable, self._time_for_hooks(), failed=failed)
 
     def _time_for_hooks(self) -> timedelta:
         return max(self.time_left() - _GRACE, _GRACE)
 
-    def _unchanged(self, earlier: Earlier, marts: Marts) -> str:
+    def _unchanged(self, earlier: ResumeState, marts: Marts) -> str:
         """Say since when the run has nothing to do; empty if it has, or if that can't be shown. What it reads is kept for later runs."""
         if not self._plan.keeps_inputs:
             return ""
-        ledger, wanted, limit = self._tools.ledger, self._outlook.wanted, self.time_left() / 4
-        last = ledger.last()
-        before = inputs_of(last.inputs) if last and last.is_alike else None
+        run_log, wanted, limit = self._services.run_log, self._resolved.tracked, self.time_left() / 4
+        last = run_log.previous_run()
+        before = inputs_of(last.inputs) if last and last.is_comparable else None
         try:
             # Not on the connection that holds the warehouse: others may want the tables that are looked at.
-            with closing(self._tools.warehouse.another("look")) as connection:
-                read, change = read_by(connection, wanted, limit, before.read if before else None)
-                if not earlier.is_kept:
-                    ledger.note_inputs(Inputs(read=read))
+            with closing(self._services.warehouse.another("look")) as connection:
+                read, change = observe_inputs(connection, wanted, limit, before.read if before else None)
+                if not earlier.is_resumed:
+                    run_log.record_inputs(Inputs(read=read))
                 if not self._plan.may_skip_unchanged:
                     change = "somebody asked for this run"
-                elif earlier.nodes or earlier.why_afresh:
+                elif earlier.nodes or earlier.restart_reason:
                     change = "an earlier attempt of this run has begun"
                 if before and last and not change:
-                    made, change = made_by(connection, wanted, limit, before.made)
+                    made, change = observe_outputs(connection, wanted, limit, before.made)
                     if not change and marts.live_version() == before.version:
-                        ledger.note_made(made, before.version)
+                        run_log.record_outputs(made, before.version)
                         return f"nothing has changed since {last.run_id}"
         except (UnknownError, psycopg.Error) as error:
             log.info("whether anything has changed can't be shown: %s", error)
@@ -222,26 +222,26 @@ class Execution:
 
     def _note_made(self, marts: Marts) -> None:
         """Keep what the run has made, so that later ones can tell whether it is still there."""
-        if not self._plan.keeps_inputs or self.unchanged or any(result.failure for result in self._journal.results.values()):
+        if not self._plan.keeps_inputs or self.unchanged or any(result.failure for result in self._progress.results.values()):
             return
         try:
-            with closing(self._tools.warehouse.another("look")) as connection:
-                made, _ = made_by(connection, self._outlook.wanted, self.time_left() / 4)
-            self._tools.ledger.note_made(made, marts.live_version())
+            with closing(self._services.warehouse.another("look")) as connection:
+                made, _ = observe_outputs(connection, self._resolved.tracked, self.time_left() / 4)
+            self._services.run_log.record_outputs(made, marts.live_version())
         except (UnknownError, psycopg.Error) as error:
             log.info("what was made can't be kept for later runs: %s", error)
 
     def _give_up(self) -> None:
         """Wait no longer for PostgreSQL than some seconds after the attempt began to end, whoever still does then."""
-        self._tools.interrupts.ending.wait()
-        self._tools.clock.sleep(_SILENCE)
-        self._tools.dbt.hang_up()
-        self._tools.warehouse.give_up()
+        self._services.cancellation.ending.wait()
+        self._services.clock.sleep(_SILENCE)
+        self._services.dbt.hang_up()
+        self._services.warehouse.give_up()
 
     def clean_up(self) -> None:
         """End what dbt left running in the warehouse, if it can be reached."""
         with suppress(RunFailedError):
-            self._tools.warehouse.end_own_sessions()
+            self._services.warehouse.end_own_sessions()
 
     def release(self) -> None:
         """Nothing is kept for readers any more: the attempt writes nothing after this."""
@@ -254,11 +254,11 @@ class Execution:
                 self._marts.discard()
 
     def _take(self, step: Step, marts: Marts) -> None:
-        if why := self.unchanged or self._outlook.left_out.get(step.name):
-            self._journal.ended(step.name, skipped(why))
+        if why := self.unchanged or self._resolved.skipped.get(step.name):
+            self._progress.step_ended(step.name, skipped(why))
             return
         if blocker := self._blocker(step):
-            self._journal.ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
+            self._progress.step_ended(step.name, skipped(f"not started: {self._plan.label(blocker)} failed"))
             return
         if isinstance(step, LayerStep | TestsStep):
             self._begin_hooks()
@@ -268,68 +268,70 @@ class Execution:
         self._watch.step_begins()
         with ExitStack() as telling:
             result = self._result(step, marts, telling)
-            self._journal.ended(step.name, result)
+            self._progress.step_ended(step.name, result)
             self.step = None
-        if isinstance(step, TestsStep) and step.sample_rows and result.finders:
-            self._look_at_rows(step, result.finders)
+        if isinstance(step, TestsStep) and step.sample_rows and result.tests_with_rows:
+            self._look_at_rows(step, result.tests_with_rows)
         if isinstance(step, ValidationStep):
             marts.tidy()
 
     def _blocker(self, step: Step) -> str | None:
         """Return the failed step that keeps this one from starting; failed tests leave the marts there to be validated."""
         ignored = "tests" if isinstance(step, ValidationStep) else None
-        return next((name for name, result in self._journal.results.items() if result.failure and name != ignored), None)
+        return next((name for name, result in self._progress.results.items() if result.failure and name != ignored), None)
 
     def _result(self, step: Step, marts: Marts, telling: ExitStack) -> StepResult:
         """Do a step. Once marts are about to be live, stops are held off until `telling` ends: what is live must be known and told."""
         label = self._plan.label(step.name)
         match step:
             case SourcesStep():
-                self._journal.started(step.name, 1)
-                asked = self._try(step, self._outlook.nodes[step.name], self._tools.dbt.ages)
-                return with_problem(after_sources(step, asked.nodes, label), asked.problem, label)
+                self._progress.step_started(step.name, 1)
+                asked = self._try(step, self._resolved.nodes[step.name], self._services.dbt.ages)
+                return with_command_error(conclude_sources(step, asked.nodes, label), asked.error, label)
             case LayerStep():
-                built = self._tried(step, self._tools.dbt.run)
-                return with_problem(after_layer(built.nodes, label), built.problem, label)
+                built = self._tried(step, self._services.dbt.run)
+                return with_command_error(conclude_layer(built.nodes, label), built.error, label)
             case TestsStep():
-                tested = self._tried(step, self._tools.dbt.test)
-                return with_problem(after_tests(step, tested.nodes, label), tested.problem, label)
+                tested = self._tried(step, self._services.dbt.test)
+                return with_command_error(conclude_tests(step, tested.nodes, label), tested.error, label)
             case ValidationStep():
-                self._journal.started(step.name, 1)
+                self._progress.step_started(step.name, 1)
                 try:
                     return self._validated(step, marts, telling)
                 except RunFailedError as error:
                     raise RunFailedError(self._blamed(error.failure), error.step) from error
             case CacheStep():
-                self._journal.started(step.name, 1)
+                self._progress.step_started(step.name, 1)
                 return self._warmed(step, marts)
 
     def _warmed(self, step: CacheStep, marts: Marts) -> StepResult:
         """Call the endpoints, those of the marts' exposures too."""
-        exposed = [endpoint for endpoints in self._outlook.exposed.values() for endpoint in endpoints]
+        exposed = [endpoint for endpoints in self._resolved.exposure_endpoints.values() for endpoint in endpoints]
         step = replace(step, endpoints=tuple(dict.fromkeys([*step.endpoints, *exposed])))
-        replay = Replay(self._tools.warehouse, self._tools.clock, marts.position)
+        replay = Replay(self._services.warehouse, self._services.clock, marts.position)
         lag = replay.wait(min(step.wait_for_replicas, self.time_left())) if step.wait_for_replicas else Lag()
         answers = list(cache_warmup.warm(step, self._call(step, marts, replay)))
-        bare = [str(relation) for relation, endpoints in self._outlook.exposed.items() if not endpoints]
+        bare = [str(relation) for relation, endpoints in self._resolved.exposure_endpoints.items() if not endpoints]
         answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in bare]
-        return after_cache(answers, lag.text)
+        return conclude_cache(answers, lag.text)
 
-    def _call(self, step: CacheStep, marts: Marts, replay: Replay) -> cache_warmup.Call:
-        clock = self._tools.clock
+    def _call(self, step: CacheStep, marts: Marts, replay: Replay) -> cache_warmup.WarmupContext:
+        clock = self._services.clock
         lag_ends = clock.elapsed() + max(_LAG, step.wait_for_replicas or _LAG).total_seconds()
-        call = cache_warmup.Call(clock.elapsed, clock.sleep, self._plan.timeout.total_seconds(), lag=replay.lag, lag_ends=lag_ends)
+        call = cache_warmup.WarmupContext(
+            clock.elapsed, clock.sleep, self._plan.timeout.total_seconds(), lag=replay.lag, lag_deadline=lag_ends
+        )
         call = replace(call, refresh=self._plan.run_request.refresh.name)
         if step.version:
             call = replace(call, version=marts.live_version())
         if step.authorization is None:
             return call
         name, key = step.authorization.name, step.authorization.key
-        authorization = self._tools.secrets.get(name, {}).get(key)
+        authorization = self._services.secrets.get(name, {}).get(key)
         if not authorization:
-            return replace(call, missing=f"the Secret {name!r} has no key {key!r}")
+            return replace(call, problem=f"the Secret {name!r} has no key {key!r}")
         if problem := header_problem(authorization):
-            return replace(call, missing=f"the key {key!r} of the Secret {name!r} {problem}")
+            return replace(call, problem=f"the key {key!r} of the Secret {name!r} {problem}")
         return replace(call, authorization=authorization)
 
     def _tried(self, step: LayerStep | TestsStep, execute: Execute) -> CommandResult:
@@ -337,23 +339,23 @@ class Execution:
 
         A transient problem is over once another command has none; any other is not retried.
         """
-        nodes = self._outlook.nodes[step.name]
-        found = {node.id: NodeResult(node, NodeState.OK, kept=True) for node in nodes if node.id in self._outlook.kept}
+        nodes = self._resolved.nodes[step.name]
+        found = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in self._resolved.reusable}
         pending = tuple(node for node in nodes if node.id not in found)
-        problem: Problem | None = None
+        problem: CommandError | None = None
         for attempt in range(1, step.retries + 2):
-            self._journal.started(step.name, attempt)
+            self._progress.step_started(step.name, attempt)
             if not pending:
                 break
             command = self._try(step, pending, execute)
-            problem = command.problem
-            self._tools.ledger.nodes_tried(step.name, command.nodes)
+            problem = command.error
+            self._services.run_log.record_nodes(step.name, command.nodes)
             found |= {result.node.id: result for result in command.nodes}
-            pending = unfinished(found.values())
+            pending = nodes_to_retry(found.values())
             if not pending or attempt > step.retries or (problem and not problem.passing):
                 break
             log.warning("%s tried again: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
-            self._tools.clock.sleep(pause(attempt, self._tools.jitter()))
+            self._services.clock.sleep(pause(attempt, self._services.jitter()))
         return CommandResult(tuple(found.values()), problem)
 
     def _look_at_rows(self, step: TestsStep, tests: Sequence[Node]) -> None:
@@ -361,12 +363,12 @@ class Execution:
         limit = min(_LOOK, self.time_left() / 4)
         found: dict[str, Rows] = {}
         try:
-            with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
+            with self._services.cancellation.timeout(limit + _GRACE, Cause.STEP_TIMEOUT):
                 # Not on the connection that holds the warehouse, which a query of the project could cost us.
-                with closing(self._tools.warehouse.another("rows")) as connection:
+                with closing(self._services.warehouse.another("rows")) as connection:
                     self._ask_for_rows(connection, step, tests, limit, found)
-                self._tools.interrupts.check()
-        except StoppedError as stop:
+                self._services.cancellation.raise_if_cancelled()
+        except CancelledError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
             self.clean_up()
@@ -374,38 +376,38 @@ class Execution:
             log.warning("the rows that tests found can't be looked at", exc_info=True)
         if unseen := [test.name for test in tests if not found.get(test.name)]:
             log.warning("no rows are kept of %s", ", ".join(unseen))
-        self._tools.ledger.keep_rows(found)
+        self._services.run_log.store_failed_rows(found)
 
     def _ask_for_rows(
         self, connection: psycopg.Connection, step: TestsStep, tests: Sequence[Node], limit: timedelta, found: dict[str, Rows]
     ) -> None:
-        ends = self._tools.clock.elapsed() + limit.total_seconds()
-        statements = self._tools.dbt.statements(tests, limit)
+        ends = self._services.clock.elapsed() + limit.total_seconds()
+        statements = self._services.dbt.statements(tests, limit)
         for test in tests:
-            left = timedelta(seconds=ends - self._tools.clock.elapsed())
-            if test.id not in statements or left <= timedelta(0) or sum(len(str(rows)) for rows in found.values()) > LARGEST:
+            left = timedelta(seconds=ends - self._services.clock.elapsed())
+            if test.id not in statements or left <= timedelta(0) or sum(len(str(rows)) for rows in found.values()) > MAX_LENGTH:
                 continue
             try:
-                found[test.name] = found_by(
-                    connection, statements[test.id], Ask(step.sample_rows, min(left, limit / 3), self._tools.redact.longest)
+                found[test.name] = sample(
+                    connection, statements[test.id], SampleOptions(step.sample_rows, min(left, limit / 3), self._services.redact.longest)
                 )
             except psycopg.Error as error:
-                log.warning("the rows of %s can't be looked at: %s", test.name, why_not(error))
+                log.warning("the rows of %s can't be looked at: %s", test.name, describe_error(error))
 
     def _try(self, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], execute: Execute) -> CommandResult:
         limit = min(step.timeout, self.time_left())
         try:
-            with self._tools.interrupts.within(limit + _GRACE, Cause.STEP_TIMEOUT):
+            with self._services.cancellation.timeout(limit + _GRACE, Cause.STEP_TIMEOUT):
                 command = execute(nodes, limit)
                 # dbt turns a stop into an error of its own where it can't cancel its queries.
-                self._tools.interrupts.check()
+                self._services.cancellation.raise_if_cancelled()
                 return replace(command, nodes=tuple(self._explained(result) for result in command.nodes))
-        except StoppedError as stop:
+        except CancelledError as stop:
             if stop.cause is not Cause.STEP_TIMEOUT:
                 raise
             self.clean_up()
             message = f"not done within {duration_text(limit)}"
-            done = self._tools.dbt.done
+            done = self._services.dbt.done
             return CommandResult(
                 tuple(
                     NodeResult(node, NodeState.OK)
@@ -423,7 +425,7 @@ class Execution:
 
     def _terms(self, telling: ExitStack) -> Terms:
         return Terms(
-            max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._tools.interrupts.held_off()), self._plan.vacuum
+            max(self.time_left() - _GRACE, _GRACE), lambda: telling.enter_context(self._services.cancellation.masked()), self._plan.vacuum
         )
 
     def _validated(self, step: ValidationStep, marts: Marts, telling: ExitStack) -> StepResult:
@@ -433,10 +435,10 @@ class Execution:
             # Counting what is live again may take its time, and a stop has to be let in.
             with ExitStack() as committing:
                 back = marts.bring_back(self._terms(committing))
-        result = replace(after_validation(step, self._verdicts(step, marts), self._plan.label(step.name)), marts=marts.of_run)
+        result = replace(conclude_validation(step, self._verdicts(step, marts), self._plan.label(step.name)), marts=marts.of_run)
         if back:
             return replace(result, version=back, message=f"{result.message}; {back} is live again, and publishing is held")
-        if result.failure or any(earlier.failure for earlier in self._journal.results.values()):
+        if result.failure or any(earlier.failure for earlier in self._progress.results.values()):
             return result
         rows = {mart.relation: mart.rows or 0 for mart in result.validation}
         try:
@@ -453,11 +455,11 @@ class Execution:
 
     def _verdicts(self, step: ValidationStep, marts: Marts) -> list[MartStatus]:
         found = []
-        usual = self._tools.ledger.usual_rows() if any(check.max_row_change is not None for check in step.marts) else {}
+        usual = self._services.run_log.median_rows() if any(check.max_row_change is not None for check in step.marts) else {}
         for check in step.marts:
-            counts = counting.count(self._tools.warehouse, marts.place(check), self.time_left() + _GRACE)
+            counts = counting.count(self._services.warehouse, marts.place(check), self.time_left() + _GRACE)
             status = mart_status(check, counts, step.as_of, usual.get(check.relation))
-            self._tools.ledger.mart_counted(counts, status)
+            self._services.run_log.record_mart(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING
             log.log(level, "%s %s: %s", status.relation, status.verdict, status.message or f"{status.rows} rows")
             found.append(status)

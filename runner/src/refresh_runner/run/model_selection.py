@@ -13,15 +13,15 @@ from refresh_runner.model.step_results import Node
 
 
 @dataclass(frozen=True)
-class Chosen:
+class ModelSelection:
     """The models that a run's mode names, all where it names none."""
 
     ids: frozenset[str] | None
-    why: str
+    skip_reason: str
     """Why a layer without any of them is left out."""
 
     @property
-    def are_some(self) -> bool:
+    def is_restricted(self) -> bool:
         """Whether the mode names models."""
         return self.ids is not None
 
@@ -30,16 +30,16 @@ class Chosen:
         return tuple(model for model in models if self.ids is None or model.id in self.ids)
 
 
-def chosen_models(plan: Plan, dbt: Dbt) -> Chosen:
+def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
     """Return which models the plan's mode names; RunFailedError if it names none that a layer of the refresh builds.
 
     Models of other refreshes that the selectors take too are left to those: nobody else would know that they were built anew.
     """
-    if plan.chosen is None:
-        return Chosen(None, "")
-    wanted = {model.id for model in dbt.models(plan.chosen)}
+    if plan.model_selector is None:
+        return ModelSelection(None, "")
+    requested = {model.id for model in dbt.models(plan.model_selector)}
     ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)}
-    if not wanted & ours:
+    if not requested & ours:
         message = f"{plan.mode}: takes no model that a layer of {plan.run_request.refresh.name} builds"
         raise RunFailedError(Failure(Reason.INVALID_RUN_REQUEST, message, hint="refresh-runner plan FILE says what the layers build"))
-    return Chosen(frozenset(wanted), f"left out by the run's mode {plan.mode}, which takes none of its models")
+    return ModelSelection(frozenset(requested), f"left out by the run's mode {plan.mode}, which takes none of its models")

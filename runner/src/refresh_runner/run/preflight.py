@@ -15,76 +15,76 @@ from refresh_runner.model.step_results import Node
 from refresh_runner.postgres import privileges
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.data_version import Wanted
+from refresh_runner.postgres.data_version import TrackedRelations
 from refresh_runner.postgres.privileges import Need
 from refresh_runner.publish.derived_names import for_readers
 from refresh_runner.publish.publisher import Marts, check_names
 from refresh_runner.run import required_privileges
-from refresh_runner.run.model_selection import chosen_models
-from refresh_runner.runlog.resume import Earlier, kept_nodes
+from refresh_runner.run.model_selection import model_selection
+from refresh_runner.runlog.resume import ResumeState, reusable_nodes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Outlook:
+class ResolvedPlan:
     """What each step takes."""
 
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     """Models, tests or sources, by step."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
     """The steps that are left out, with the reason."""
-    exposed: Mapping[Relation, tuple[str, ...]] = field(default_factory=dict)
+    exposure_endpoints: Mapping[Relation, tuple[str, ...]] = field(default_factory=dict)
     """The endpoints that the project's exposures state, by mart, where they are to be called."""
-    kept: frozenset[str] = frozenset()
+    reusable: frozenset[str] = frozenset()
     """Models that earlier attempts have built and that need not be built again."""
-    wanted: Wanted = field(default_factory=Wanted)
+    tracked: TrackedRelations = field(default_factory=TrackedRelations)
     """What the run reads and makes, where that matters."""
     plan: Plan | None = None
     """The plan, with its marts as PostgreSQL has their names."""
 
 
 @dataclass(frozen=True)
-class Scout:
+class Preflight:
     """Looks ahead."""
 
     plan: Plan
     dbt: Dbt
     warehouse: Warehouse
 
-    def look(self, marts: Marts, earlier: Earlier) -> Outlook:
+    def check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
         """Return what lies ahead, and have dbt build the marts where they are to be; RunFailedError if something must fail."""
         if self.plan.needs_dbt:
             self.dbt.parse()
         plan = spelling.by_project(self.plan, self.dbt) if self.plan.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
-        return replace(replace(self, plan=plan)._look(marts, earlier), plan=plan)
+        return replace(replace(self, plan=plan)._check(marts, earlier), plan=plan)
 
-    def _look(self, marts: Marts, earlier: Earlier) -> Outlook:
-        found = self._selected(marts) if self.plan.needs_dbt else Outlook(left_out=self.plan.left_out)
+    def _check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
+        found = self._resolve(marts) if self.plan.needs_dbt else ResolvedPlan(skipped=self.plan.skipped_steps)
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
-        self.check_rights(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
+        self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
         # Whose table has gone meanwhile, or is not ours, is not kept: first what is in the way goes, then it is looked at what is there.
         marts.make_way(earlier.nodes)
-        kept = self._work_of(earlier, layers)
+        kept = self._reusable(earlier, layers)
         marts.make_way(kept)
         if not self.plan.keeps_inputs:
-            return replace(found, kept=kept)
+            return replace(found, reusable=kept)
         made = for_readers(self.dbt.places(models).values(), marts.swapped)
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
-        return replace(found, kept=kept, wanted=self.dbt.wanted([*models, *found.nodes.get("tests", ())], models, made))
+        return replace(found, reusable=kept, tracked=self.dbt.wanted([*models, *found.nodes.get("tests", ())], models, made))
 
-    def check_rights(self, wanted: Iterable[Need]) -> None:
+    def check_privileges(self, wanted: Iterable[Need]) -> None:
         """Know before anything is changed what the warehouse would refuse in the midst of it."""
         with self.warehouse.session() as connection:
             privileges.check(connection, wanted)
 
-    def _selected(self, marts: Marts) -> Outlook:
+    def _resolve(self, marts: Marts) -> ResolvedPlan:
         plan, dbt = self.plan, self.dbt
-        chosen = chosen_models(plan, dbt)
+        chosen = model_selection(plan, dbt)
         nodes: dict[str, tuple[Node, ...]] = {}
         ours: list[Node] = []
-        steps = [step for step in plan.steps if step.name not in plan.left_out]
+        steps = [step for step in plan.steps if step.name not in plan.skipped_steps]
         # Before the marts are put beside the live ones: exposures speak of these.
         exposing = any(isinstance(step, CacheStep) and step.from_exposures for step in plan.steps)
         exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if exposing else {}
@@ -103,32 +103,32 @@ class Scout:
                 raise RunFailedError(error.failure, step.name) from error
         for step in steps:
             if isinstance(step, SourcesStep):
-                nodes[step.name] = dbt.sources(ours, may_be_none=chosen.are_some)
-        without = {name: chosen.why for name, taken in nodes.items() if not taken}
-        return Outlook(nodes, plan.left_out | without, exposed)
+                nodes[step.name] = dbt.sources(ours, may_be_none=chosen.is_restricted)
+        without = {name: chosen.skip_reason for name, taken in nodes.items() if not taken}
+        return ResolvedPlan(nodes, plan.skipped_steps | without, exposed)
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
         upstream = self.dbt.upstream(models, ours)
-        missing = missing_of(upstream, self.warehouse)
+        missing = missing_relations(upstream, self.warehouse)
         for model in upstream:
             if model.relation in missing:
                 what = f"run `{model.built_by}` once, the refresh that builds it" if model.built_by else "add it to a layer before"
                 message = f"{model.needed_by} needs {model.relation}, which is not in the warehouse: {what}"
                 raise RunFailedError(Failure(Reason.LAYER_FAILED, f"{self.plan.label(name)}: {message}", hint=what))
 
-    def _work_of(self, earlier: Earlier, layers: Sequence[Sequence[Node]]) -> frozenset[str]:
-        if earlier.why_afresh:
-            log.info("all models are built anew: %s", earlier.why_afresh)
+    def _reusable(self, earlier: ResumeState, layers: Sequence[Sequence[Node]]) -> frozenset[str]:
+        if earlier.restart_reason:
+            log.info("all models are built anew: %s", earlier.restart_reason)
         if not earlier.nodes:
             return frozenset()
         places = self.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self.warehouse.missing(places.values())
         # A function is made again in a moment, and nobody has looked whether it is still there.
         functions = self.dbt.functions([node for layer in layers for node in layer])
-        return kept_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
+        return reusable_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
 
 
-def missing_of(upstream: Sequence[Upstream], warehouse: Warehouse) -> set[Relation]:
+def missing_relations(upstream: Sequence[Upstream], warehouse: Warehouse) -> set[Relation]:
     """Return which models and functions that others built are not there."""
     missing = warehouse.missing(model.relation for model in upstream if not model.is_function)
     return missing | warehouse.missing_functions(model.relation for model in upstream if model.is_function)

@@ -19,24 +19,24 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import CommandResult, Node, NodeState, StepResult
 from refresh_runner.report.outcome import are_live
-from refresh_runner.runlog.writer import Ledger
+from refresh_runner.runlog.writer import RunLogWriter
 
 log = logging.getLogger(__name__)
 
 _NOT_LIVE: Final = "built, and not published: what was live before is"
 
 
-class RunHooks:
+class ProjectHooks:
     """Those of one attempt; each kind is run once, whoever asks for it again."""
 
-    def __init__(self, plan: Plan, dbt: Dbt, ledger: Ledger) -> None:
+    def __init__(self, plan: Plan, dbt: Dbt, run_log: RunLogWriter) -> None:
         self._plan = plan
         self._dbt = dbt
-        self._ledger = ledger
+        self._run_log = run_log
         self._nodes: Sequence[Node] = ()
         self._has_begun = False
         self._has_ended = False
-        self.under_way: HookKind | None = None
+        self.running: HookKind | None = None
         """Stays where one of them ended the attempt."""
 
     def begin(self, nodes: Sequence[Node], limit: timedelta) -> None:
@@ -46,10 +46,10 @@ class RunHooks:
         self._nodes, self._has_begun = nodes, True
         if not self._dbt.has_hooks(HookKind.START):
             return
-        self.under_way = HookKind.START
+        self.running = HookKind.START
         if failure := self._failure(self._dbt.begin(nodes, limit), "nothing was built"):
             raise RunFailedError(failure)
-        self.under_way = None
+        self.running = None
 
     def end(self, results: Mapping[str, StepResult], kept: Collection[str], limit: timedelta, *, failed: bool = False) -> None:
         """Run on-run-end, once, if the run has begun; RunFailedError if that fails and nothing else has.
@@ -62,7 +62,7 @@ class RunHooks:
         self._has_ended = True
         if not self._dbt.has_hooks(HookKind.END):
             return
-        self.under_way = HookKind.END
+        self.running = HookKind.END
         live = are_live(self._plan, results)
         command = self._dbt.end(self._nodes, [node for node in self._nodes if node.id in kept], "" if live else _NOT_LIVE, limit)
         failure = self._failure(command, "the new data are live" if live else "nothing was published")
@@ -70,16 +70,16 @@ class RunHooks:
             raise RunFailedError(failure)
         if failure:
             log.error("%s", failure.message)
-        self.under_way = None
+        self.running = None
 
     def _failure(self, command: CommandResult, state: str) -> Failure | None:
         """Note what became of hooks; return why they failed, if they did."""
-        kind = self.under_way or HookKind.START
-        self._ledger.nodes_tried(kind.value, command.nodes)
+        kind = self.running or HookKind.START
+        self._run_log.record_nodes(kind.value, command.nodes)
         broken = [each for each in command.nodes if each.state is not NodeState.OK]
         messages = [each.message for each in broken if each.state is not NodeState.SKIPPED]
-        if command.problem:
-            messages.append(command.problem.message)
+        if command.error:
+            messages.append(command.error.message)
         if not broken and not messages:
             return None
         passing = any(may_pass(each.sqlstate) for each in broken)

@@ -16,9 +16,9 @@ from refresh_runner.postgres.privileges import Need, Right
 from refresh_runner.publish.derived_names import before, beside, for_readers
 from refresh_runner.publish.own_relations import TABLE as RELATION
 from refresh_runner.publish.versions import TABLE as VERSION
-from refresh_runner.runlog.schema import LEDGER, LOG
+from refresh_runner.runlog.schema import LEGACY_LOG, RUN_LOG
 
-TABLES: tuple[Table, ...] = (LOG, *LEDGER, VERSION, RELATION)
+TABLES: tuple[Table, ...] = (LEGACY_LOG, *RUN_LOG, VERSION, RELATION)
 """The runner's own tables."""
 
 
@@ -45,13 +45,13 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
             yield Need(Right.WRITE, str(schema), str(name))
 
 
-def of_tables_anywhere(schema: str = "public") -> Iterator[Need]:
+def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Need]:
     """Yield the same without asking a warehouse, where the tables may be there or not."""
     yield Need(Right.MAKE, schema)
     yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
 
 
-def of_waiting(plan: Plan) -> Iterator[Need]:
+def of_replica_wait(plan: Plan) -> Iterator[Need]:
     """Yield what waiting for standbys needs; a run without it goes on, and warns."""
     if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
         yield Need(Right.SEE_STANDBYS)

@@ -4,12 +4,12 @@ from refresh_api import cron
 from refresh_api.run_request import RunRequest
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
-from refresh_runner.model.slot import slot_of
+from refresh_runner.model.scheduled_time import scheduled_time_of
 
 
 def check(run_request: RunRequest, run: str) -> None:
     """Raise RunFailedError, as a run that gives way, where clocks showed this run's time an hour ago already."""
-    slot = slot_of(run)
+    slot = scheduled_time_of(run)
     if slot is None:
         return
     schedule = cron.parse(run_request.spec.schedule, run_request.spec.time_zone)

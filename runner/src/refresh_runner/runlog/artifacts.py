@@ -5,7 +5,7 @@ from typing import Final
 
 RESULTS: Final = "run_results.json"
 LOG: Final = "run.log"
-ROWS: Final = "failing_rows.json"
+FAILED_ROWS: Final = "failing_rows.json"
 
 
 @dataclass(frozen=True)

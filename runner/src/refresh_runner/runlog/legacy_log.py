@@ -6,14 +6,14 @@ from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError, may_pass, reason_of
 from refresh_runner.postgres.connection import RefusedError, Warehouse, ensure
 from refresh_runner.report.outcome import LogEntry
-from refresh_runner.runlog.schema import LOG
+from refresh_runner.runlog.schema import LEGACY_LOG
 
 
 def prepare(warehouse: Warehouse) -> None:
     """The table is there afterwards, with today's columns; RunFailedError says why it can't be."""
     try:
         with warehouse.quick() as connection:
-            ensure(connection, [LOG])
+            ensure(connection, [LEGACY_LOG])
     except RefusedError as error:
         raise RunFailedError(_failure(error)) from error
 
@@ -25,7 +25,7 @@ def write(warehouse: Warehouse, entry: LogEntry) -> None:
     """
     try:
         with warehouse.quick() as connection:
-            ensure(connection, [LOG])
+            ensure(connection, [LEGACY_LOG])
             connection.execute(
                 "insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id)"
                 " values (now(), %s, %s, %s, %s, %s) on conflict (run_id) do update set run_date = excluded.run_date,"

@@ -1,4 +1,4 @@
-"""The statements of the ledger."""
+"""The SQL statements of the run log."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.runlog.schema import ARTIFACT, MART, NODE
 
-CLOSE_LOST: Final = """
+CLOSE_LOST_SQL: Final = """
     update dbt_refresh_run set phase = 'Finished', outcome = 'Failed',
         reason = case when phase = 'Running' then 'RunnerLost' else coalesce(reason, 'RunnerLost') end,
         message = case when phase = 'Running' or message is null
@@ -20,7 +20,7 @@ CLOSE_LOST: Final = """
     where ended_at is null and run_id <> %(run_id)s and (phase = 'Running' or heartbeat_at < now() - interval '1 day')"""
 """Runs between two attempts may go on, so they are given a day; what ended the last one then stands."""
 
-EARLIER: Final = """
+EARLIER_SQL: Final = """
     select fingerprint,
         exists (select from dbt_refresh_run other where other.run_id <> ours.run_id and other.heartbeat_at >= ours.kept_since),
         array(select node_id from dbt_refresh_node node where node.run_id = ours.run_id and state in ('ok', 'warned')
@@ -29,16 +29,16 @@ EARLIER: Final = """
 
 
 @dataclass(frozen=True)
-class Found:
+class EarlierAttempts:
     """A row of EARLIER: what earlier attempts of the run left."""
 
     fingerprint: str | None
-    others_ran: bool
+    other_run_since: bool
     """Another run has held the warehouse since the work began that would be kept."""
     nodes: list[str]
 
 
-BEGIN: Final = """
+BEGIN_SQL: Final = """
     insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
         vars, project, started_at, attempt_started_at, heartbeat_at, kept_since)
     select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
@@ -50,18 +50,18 @@ BEGIN: Final = """
         attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
         kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
 
-FORGET_NODES: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
-FORGET_FILE: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
+DELETE_NODES_SQL: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
+DELETE_ARTIFACT_SQL: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
 
-BEAT: Final = """
+HEARTBEAT_SQL: Final = """
     update dbt_refresh_run set phase = %(phase)s, step = %(step)s, outcome = %(outcome)s, reason = %(reason)s, message = %(message)s,
         marts = %(marts)s, heartbeat_at = clock_timestamp(), ended_at = case when %(over)s then coalesce(ended_at, clock_timestamp()) end
     where run_id = %(run_id)s and pod is not distinct from %(pod)s"""
 
-INPUTS: Final = "update dbt_refresh_run set inputs = %(inputs)s where run_id = %(run_id)s"
-MADE: Final = "update dbt_refresh_run set inputs = inputs || %(made)s where run_id = %(run_id)s and inputs is not null"
+INPUTS_SQL: Final = "update dbt_refresh_run set inputs = %(inputs)s where run_id = %(run_id)s"
+OUTPUTS_SQL: Final = "update dbt_refresh_run set inputs = inputs || %(made)s where run_id = %(run_id)s and inputs is not null"
 
-LAST: Final = """
+PREVIOUS_RUN_SQL: Final = """
     select run_id, inputs, coalesce(fingerprint = %(fingerprint)s and outcome = 'Succeeded', false) from dbt_refresh_run
     where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
     and (outcome is distinct from 'Skipped' or exists (select from dbt_refresh_node node where node.run_id = dbt_refresh_run.run_id))
@@ -70,23 +70,23 @@ LAST: Final = """
 
 
 @dataclass(frozen=True)
-class Last:
+class PreviousRun:
     """A row of LAST."""
 
     run_id: str
     inputs: JsonValue
-    is_alike: bool
+    is_comparable: bool
     """It did the same as this run is to do, and without a warning."""
 
 
-PRUNE: Final = """
+PRUNE_SQL: Final = """
     delete from dbt_refresh_run where run_id in (
         select run_id from dbt_refresh_run
         where namespace = %(namespace)s and refresh = %(refresh)s and started_at < now() - make_interval(days => %(days)s)
         order by started_at limit 200)"""
 """A batch at a run's end: small beside what a run writes, and enough to catch up."""
 
-USUAL: Final = """
+MEDIAN_ROWS_SQL: Final = """
     select relation, percentile_disc(0.5) within group (order by rows)
     from (select relation, rows, row_number() over (partition by relation order by started_at desc) as nth
           from dbt_refresh_mart join dbt_refresh_run using (run_id)
@@ -95,9 +95,9 @@ USUAL: Final = """
     where nth <= 10 group by relation having count(*) >= 3"""
 """Three runs make something usual, and ten are remembered."""
 
-PRUNE_DOCS: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
-HAS_DOCS: Final = "select from dbt_refresh_docs where project = %s"
-KEEP_DOCS: Final = """
+PRUNE_DOCS_SQL: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
+HAS_DOCS_SQL: Final = "select from dbt_refresh_docs where project = %s"
+STORE_DOCS_SQL: Final = """
     insert into dbt_refresh_docs (project, media_type, content, stored_at) values (%s, 'text/html', %s, clock_timestamp())
     on conflict (project) do nothing"""
 

@@ -14,14 +14,14 @@ from refresh_runner.dbt.documents import docs_place, project_id
 from refresh_runner.dbt.project_files import project_files
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
-from refresh_runner.runlog.queries import Found
+from refresh_runner.runlog.queries import EarlierAttempts
 
 
 @dataclass(frozen=True)
-class Origin:
+class Fingerprint:
     """What a run is made from."""
 
-    fingerprint: str
+    value: str
     """What two attempts must have in common for one to keep the other's work."""
     project: str
     """Tells a dbt project from others, and from itself once it is changed."""
@@ -30,35 +30,35 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Earlier:
+class ResumeState:
     """Work of earlier attempts."""
 
     nodes: frozenset[str] = frozenset()
     """Ids of the nodes that need not be done again, as far as their tables are still there."""
-    why_afresh: str = ""
+    restart_reason: str = ""
     """Why earlier work counts for nothing, where there is some."""
 
     @property
-    def is_kept(self) -> bool:
+    def is_resumed(self) -> bool:
         """This attempt goes on where the last one ended."""
         return bool(self.nodes)
 
 
-AFRESH: Final = Earlier()
+NO_RESUME: Final = ResumeState()
 
 
-def earlier_work(found: Found | None, fingerprint: str) -> Earlier:
+def resume_state(found: EarlierAttempts | None, fingerprint: str) -> ResumeState:
     """Return what can be kept of what earlier attempts left: nothing, once anything is different or anybody else was at work."""
     if found is None or not found.nodes:
-        return AFRESH
+        return NO_RESUME
     if found.fingerprint != fingerprint:
-        return Earlier(why_afresh="the run request, the project or the runner has changed since the earlier attempt")
-    if found.others_ran:
-        return Earlier(why_afresh="another run has held the warehouse since the earlier attempt")
-    return Earlier(frozenset(found.nodes))
+        return ResumeState(restart_reason="the run request, the project or the runner has changed since the earlier attempt")
+    if found.other_run_since:
+        return ResumeState(restart_reason="another run has held the warehouse since the earlier attempt")
+    return ResumeState(frozenset(found.nodes))
 
 
-def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Collection[str]) -> frozenset[str]:
+def reusable_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Collection[str]) -> frozenset[str]:
     """Return the nodes that need not be built again: those done in the layers before the first one that has lost a table.
 
     What is built anew may take down what hangs on it, so nothing after that layer is kept.
@@ -72,14 +72,14 @@ def kept_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Co
     return frozenset(kept)
 
 
-def origin_of(plan: Plan, project: Path) -> Origin:
+def fingerprint_of(plan: Plan, project: Path) -> Fingerprint:
     """Return what a run of the plan with this project is made from, in this process's environment: dbt looks up variables there."""
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
     program = (version("dbt-core"), version("dbt-postgres"), _program())
     files = project_files(project)
     id_ = project_id(files)
     parts = (plan.run_request.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
-    return Origin(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_place(project, id_))
+    return Fingerprint(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_place(project, id_))
 
 
 def _program() -> str:

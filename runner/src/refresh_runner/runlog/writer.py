@@ -25,9 +25,9 @@ from refresh_runner.postgres.connection import RefusedError, Warehouse, ensure, 
 from refresh_runner.postgres.data_version import Inputs, Snapshot
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.runlog import queries
-from refresh_runner.runlog.artifacts import ROWS, Artifact
-from refresh_runner.runlog.resume import AFRESH, Earlier, Origin, earlier_work
-from refresh_runner.runlog.schema import ARTIFACT, LEDGER, MART, NODE, STEP
+from refresh_runner.runlog.artifacts import FAILED_ROWS, Artifact
+from refresh_runner.runlog.resume import NO_RESUME, Fingerprint, ResumeState, resume_state
+from refresh_runner.runlog.schema import ARTIFACT, MART, NODE, RUN_LOG, STEP
 from refresh_runner.validation import samples
 from refresh_runner.validation.checks import MartCounts
 
@@ -41,44 +41,44 @@ _PAUSE: Final = 2.0
 Row = dict[str, object]
 
 
-class Ledger:
+class RunLogWriter:
     """The rows of one run."""
 
-    def __init__(self, warehouse: Warehouse, plan: Plan, origin: Origin, redact: Redactor, elapsed: Callable[[], float]) -> None:
+    def __init__(self, warehouse: Warehouse, plan: Plan, fingerprint: Fingerprint, redact: Redactor, elapsed: Callable[[], float]) -> None:
         self._warehouse = warehouse
         self._plan = plan
-        self._origin = origin
+        self._fingerprint = fingerprint
         self._redact = redact
         self._elapsed = elapsed
         self._started: dict[str, float] = {}
         self._step = ""
-        self._seen: dict[str, StepStatus] = {}
+        self._last_steps: dict[str, StepStatus] = {}
         self._run: Row = {}
         self._rows: dict[tuple[str, object], tuple[Table, Row]] = {}
-        self._is_newer = False
+        self._run_changed = False
         self._is_open = False
-        self._is_over = False
-        self._told = False
+        self._is_closed = False
+        self._has_warned = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._write_all, name="ledger", daemon=True)
+        self._thread = threading.Thread(target=self._write_all, name="run-log", daemon=True)
 
-    def open(self) -> Earlier:
+    def begin(self) -> ResumeState:
         """The run has its row, and runs that a dead runner left open are closed; return what earlier attempts have done.
 
         To be called by who holds the warehouse: then whoever else seems to run does not.
         """
         try:
             with self._warehouse.quick() as connection:
-                ensure(connection, LEDGER)
-                found = self._begin(connection)
+                ensure(connection, RUN_LOG)
+                found = self._insert_run(connection)
         except RefusedError as error:
-            self._tell(str(error))
-            return AFRESH
+            self._warn_once(str(error))
+            return NO_RESUME
         self._is_open = True
         self._thread.start()
         return found
 
-    def watch(self, run: Run) -> None:
+    def update(self, run: Run) -> None:
         """Take a newer state of the run."""
         with self._changed:
             self._run = {
@@ -91,93 +91,93 @@ class Ledger:
                 # Outside of a cluster nobody sends another attempt after an interrupted one.
                 "over": run.phase is RunPhase.FINISHED or (run.phase is RunPhase.INTERRUPTED and run.pod is None),
             }
-            self._is_newer = True
+            self._run_changed = True
             for position, step in enumerate(run.steps, 1):
-                self._watch_step(position, step)
+                self._update_step(position, step)
             self._changed.notify_all()
 
-    def node_done(self, node_id: str) -> None:
+    def node_succeeded(self, node_id: str) -> None:
         """A node came to a good end; takes no time, since dbt's threads call it."""
         self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
 
-    def nodes_tried(self, step: str, results: Sequence[NodeResult]) -> None:
+    def record_nodes(self, step: str, results: Sequence[NodeResult]) -> None:
         """A try of a step is over."""
         for result in results:
             found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
             self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
 
-    def mart_counted(self, counts: MartCounts, status: MartStatus) -> None:
+    def record_mart(self, counts: MartCounts, status: MartStatus) -> None:
         """A mart has its verdict."""
         found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
         found |= {"duplicates": counts.duplicates, "newest": counts.newest and counts.newest.day}
         self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
 
-    def keep(self, artifact: Artifact) -> None:
+    def store(self, artifact: Artifact) -> None:
         """The run leaves a file."""
-        self._keep(artifact.name, artifact.media_type, artifact.text)
+        self._store(artifact.name, artifact.media_type, artifact.text)
 
-    def keep_rows(self, found: Mapping[str, samples.Rows]) -> None:
+    def store_failed_rows(self, found: Mapping[str, samples.Rows]) -> None:
         """The run leaves the rows that tests found, by the test's name, if there are any."""
-        if text := samples.text_of(found, self._redact):
-            self._keep(ROWS, "application/json", text)
+        if text := samples.to_json(found, self._redact):
+            self._store(FAILED_ROWS, "application/json", text)
 
-    def last(self) -> queries.Last | None:
+    def previous_run(self) -> queries.PreviousRun | None:
         """Return the run of this refresh before this one; None if there is none, or it can't be asked for."""
-        found = self._at_once(queries.LAST, fingerprint=self._origin.fingerprint)
-        return queries.Last(*found[0]) if found else None
+        found = self._query(queries.PREVIOUS_RUN_SQL, fingerprint=self._fingerprint.value)
+        return queries.PreviousRun(*found[0]) if found else None
 
-    def note_inputs(self, inputs: Inputs) -> None:
+    def record_inputs(self, inputs: Inputs) -> None:
         """The run is made of this; to be called before its first step."""
-        self._at_once(queries.INPUTS, inputs=Jsonb(inputs.model_dump()))
+        self._query(queries.INPUTS_SQL, inputs=Jsonb(inputs.model_dump()))
 
-    def note_made(self, made: Snapshot, version: str | None) -> None:
+    def record_outputs(self, made: Snapshot, version: str | None) -> None:
         """The run has made this; to be called after its last step."""
-        self._at_once(queries.MADE, made=Jsonb({"made": made.model_dump(), "version": version}))
+        self._query(queries.OUTPUTS_SQL, made=Jsonb({"made": made.model_dump(), "version": version}))
 
-    def usual_rows(self) -> dict[str, int]:
+    def median_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
-        return {str(relation): int(rows) for relation, rows in self._at_once(queries.USUAL)}
+        return {str(relation): int(rows) for relation, rows in self._query(queries.MEDIAN_ROWS_SQL)}
 
     def close(self, within: float) -> None:
         """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""
         with self._changed:
-            self._is_over = True
+            self._is_closed = True
             self._changed.notify_all()
         if self._is_open:
             self._thread.join(within)
 
-    def _begin(self, connection: psycopg.Connection) -> Earlier:
+    def _insert_run(self, connection: psycopg.Connection) -> ResumeState:
         plan, run_request = self._plan, self._plan.run_request
-        known = {"run_id": plan.attempt.run_id, "fingerprint": self._origin.fingerprint}
-        connection.execute(queries.CLOSE_LOST, known)
-        row = connection.execute(queries.EARLIER, known).fetchone()
-        found = earlier_work(queries.Found(*row) if row else None, self._origin.fingerprint)
+        known = {"run_id": plan.attempt.run_id, "fingerprint": self._fingerprint.value}
+        connection.execute(queries.CLOSE_LOST_SQL, known)
+        row = connection.execute(queries.EARLIER_SQL, known).fetchone()
+        found = resume_state(queries.EarlierAttempts(*row) if row else None, self._fingerprint.value)
         # What tests found in an earlier attempt may be mended since.
-        connection.execute(queries.FORGET_FILE, {**known, "name": ROWS})
+        connection.execute(queries.DELETE_ARTIFACT_SQL, {**known, "name": FAILED_ROWS})
         connection.execute(
-            queries.BEGIN,
+            queries.BEGIN_SQL,
             {
                 **known,
                 "refresh": run_request.refresh.name,
                 "namespace": run_request.refresh.namespace,
                 "generation": run_request.generation,
                 "mode": run_request.mode,
-                "project": self._origin.project,
+                "project": self._fingerprint.project,
                 "vars": Jsonb(dict(run_request.vars)) if run_request.vars else None,
                 "attempt": plan.attempt.number,
                 "attempts": plan.attempt.of,
                 "pod": plan.attempt.pod,
-                "resumed": found.is_kept,
+                "resumed": found.is_resumed,
             },
         )
-        if not found.is_kept:
-            connection.execute(queries.FORGET_NODES, known)
+        if not found.is_resumed:
+            connection.execute(queries.DELETE_NODES_SQL, known)
         return found
 
-    def _watch_step(self, position: int, step: StepStatus) -> None:
-        if self._seen.get(step.name) == step or step.state is StepState.PENDING:
+    def _update_step(self, position: int, step: StepStatus) -> None:
+        if self._last_steps.get(step.name) == step or step.state is StepState.PENDING:
             return
-        self._seen[step.name] = step
+        self._last_steps[step.name] = step
         if step.state is StepState.RUNNING:
             self._step = step.name
             self._started.setdefault(step.name, self._elapsed())
@@ -198,7 +198,7 @@ class Ledger:
     def _redacted(self, text: str | None) -> str | None:
         return None if text is None else self._redact.clipped(text)
 
-    def _at_once(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
+    def _query(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
         """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""
         ref = self._plan.run_request.refresh
         known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
@@ -207,10 +207,10 @@ class Ledger:
                 cursor = connection.execute(statement, {**known, **further})
                 return cursor.fetchall() if cursor.description else []
         except RefusedError as error:
-            self._tell(str(error))
+            self._warn_once(str(error))
             return []
 
-    def _keep(self, name: str, media_type: str, text: str) -> None:
+    def _store(self, name: str, media_type: str, text: str) -> None:
         self._put(ARTIFACT, {"name": name, "media_type": media_type, "content": packed(text)})
 
     def _put(self, table: Table, row: Row) -> None:
@@ -228,23 +228,25 @@ class Ledger:
         over = False
         while not over:
             with self._changed:
-                self._changed.wait_for(lambda: self._is_over or self._rows or self._is_newer, HEARTBEAT)
-                self._is_newer = False
-                rows, self._rows, run, over = self._rows, {}, self._run, self._is_over
+                self._changed.wait_for(lambda: self._is_closed or self._rows or self._run_changed, HEARTBEAT)
+                self._run_changed = False
+                rows, self._rows, run, over = self._rows, {}, self._run, self._is_closed
             try:
-                connection = self._written(connection, run, list(rows.values()))
+                connection = self._write_with_reconnect(connection, run, list(rows.values()))
             except psycopg.Error as error:
                 connection = None
-                if not self._may_go_on(error):
+                if not self._is_retryable(error):
                     return
                 with self._changed:
                     self._rows = rows | self._rows
-                    self._changed.wait_for(lambda: self._is_over, _PAUSE)
+                    self._changed.wait_for(lambda: self._is_closed, _PAUSE)
         if connection is not None:
             with suppress(psycopg.Error), connection:
                 self._prune(connection)
 
-    def _written(self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]) -> psycopg.Connection:
+    def _write_with_reconnect(
+        self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]
+    ) -> psycopg.Connection:
         """Write, over a new connection if the one at hand is gone meanwhile."""
         if connection is not None:
             try:
@@ -259,26 +261,29 @@ class Ledger:
         self._write(connection, run, rows)
         return connection
 
-    def _may_go_on(self, error: psycopg.Error) -> bool:
-        self._tell(str(RefusedError(error)))
+    def _is_retryable(self, error: psycopg.Error) -> bool:
+        self._warn_once(str(RefusedError(error)))
         return error.sqlstate is None or may_pass(error.sqlstate)
 
     def _write(self, connection: psycopg.Connection, run: Row, rows: Sequence[tuple[Table, Row]]) -> None:
         with connection.pipeline(), quick(connection):
             for table, row in rows:
                 connection.execute(queries.upsert(table, row), row)
-            connection.execute(queries.BEAT, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
+            connection.execute(queries.HEARTBEAT_SQL, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
 
     def _prune(self, connection: psycopg.Connection) -> None:
         ref = self._plan.run_request.refresh
         days = self._plan.run_request.spec.history.retention_days
         with quick(connection):
-            connection.execute(queries.PRUNE, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
-            connection.execute(queries.PRUNE_DOCS)
-            if self._origin.docs.is_file() and connection.execute(queries.HAS_DOCS, [self._origin.project]).fetchone() is None:
-                connection.execute(queries.KEEP_DOCS, [self._origin.project, self._origin.docs.read_bytes()])
+            connection.execute(queries.PRUNE_SQL, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
+            connection.execute(queries.PRUNE_DOCS_SQL)
+            if (
+                self._fingerprint.docs.is_file()
+                and connection.execute(queries.HAS_DOCS_SQL, [self._fingerprint.project]).fetchone() is None
+            ):
+                connection.execute(queries.STORE_DOCS_SQL, [self._fingerprint.project, self._fingerprint.docs.read_bytes()])
 
-    def _tell(self, why: str) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_once(self, why: str) -> None:
+        if not self._has_warned:
+            self._has_warned = True
             log.warning("dbt_refresh_run and its steps, nodes and marts are not up to date: %s", why)

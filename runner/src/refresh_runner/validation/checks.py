@@ -43,7 +43,7 @@ class MartCounts:
     error: str | None = None
 
 
-def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None = None) -> MartStatus:
+def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None = None) -> MartStatus:
     """Return a mart's verdict: FAILED without table or with too few rows, WARNING where something is not as it should be.
 
     `usual` is the median of the rows in the last published runs; None where there are too few.
@@ -55,20 +55,20 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, usual: int | 
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=counts.rows, message=message)
     keys = check.keys if counts.rows else ()
     shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in keys]
-    doubts = list(_doubts(check, counts, as_of, usual))
+    warnings = list(_warnings(check, counts, as_of, median_rows))
     return MartStatus(
         relation=check.relation,
-        verdict=Verdict.WARNING if doubts else Verdict.VALID,
+        verdict=Verdict.WARNING if warnings else Verdict.VALID,
         rows=counts.rows,
         null_shares=shares,
         duplicates=counts.duplicates,
         newest=str(counts.newest) or None if counts.newest else None,
-        usual_rows=usual,
-        message=", ".join(doubts) or None,
+        usual_rows=median_rows,
+        message=", ".join(warnings) or None,
     )
 
 
-def _doubts(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None) -> Iterator[str]:
+def _warnings(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None) -> Iterator[str]:
     nulls = counts.nulls or {}
     for key in check.keys:
         # Integers and decimals: a tenth is no exact float, and exactly 10 % is a WARNING. A limit of 0% allows no NULL, yet none is fine.
@@ -77,13 +77,13 @@ def _doubts(check: MartCheck, counts: MartCounts, as_of: date, usual: int | None
     if counts.duplicates:
         yield f"{counts.duplicates} rows repeat the {', '.join(check.unique)} of another one"
     if check.newest and counts.rows:
-        yield from _too_old(check.newest, counts.newest, as_of)
-    if check.max_row_change is not None and usual and abs(counts.rows - usual) > check.max_row_change * usual:
-        less = "fewer" if counts.rows < usual else "more"
-        yield f"{counts.rows} rows are {percentage(abs(counts.rows - usual), usual)} {less} than the usual {usual}"
+        yield from _recency_warnings(check.newest, counts.newest, as_of)
+    if check.max_row_change is not None and median_rows and abs(counts.rows - median_rows) > check.max_row_change * median_rows:
+        less = "fewer" if counts.rows < median_rows else "more"
+        yield f"{counts.rows} rows are {percentage(abs(counts.rows - median_rows), median_rows)} {less} than the usual {median_rows}"
 
 
-def _too_old(newest: Newest, found: NewestRecord | None, as_of: date) -> Iterator[str]:
+def _recency_warnings(newest: Newest, found: NewestRecord | None, as_of: date) -> Iterator[str]:
     if found is None:
         yield f"no row has a {newest.column}"
     elif found.problem:

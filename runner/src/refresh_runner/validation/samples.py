@@ -19,11 +19,11 @@ from refresh_runner.postgres.connection import bounded, first_line
 Rows = list[dict[str, JsonValue]]
 """By column."""
 
-_LONGEST: Final = 200
+_MAX_VALUE: Final = 200
 """Characters of a value."""
-LARGEST: Final = 1024 * 1024
+MAX_LENGTH: Final = 1024 * 1024
 """Characters of the file."""
-_FOUND: Final = """
+_SAMPLE_SQL: Final = """
     select coalesce((
         select json_object_agg(key, case
             when json_typeof(value) in ('null', 'boolean') then value
@@ -40,29 +40,29 @@ _FOUND: Final = """
 
 
 @dataclass(frozen=True)
-class Ask:
+class SampleOptions:
     """How much of a test's rows is asked for."""
 
-    most: int
+    max_rows: int
     """Rows."""
     limit: timedelta
     longest_secret: int
     """Characters: a value is shortened where a secret in it is still known as one."""
 
 
-def found_by(connection: psycopg.Connection, statement: str, ask: Ask) -> Rows:
+def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -> Rows:
     """Return the first rows that a test's statement selects; psycopg.Error where it can't be asked, or not within the time."""
-    values = {"asked": sql.Literal(_LONGEST + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.most)}
+    values = {"asked": sql.Literal(_MAX_VALUE + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.max_rows)}
     with bounded(connection, ask.limit):
         connection.execute("set local transaction_read_only = on")
-        found = connection.execute(sql.SQL(_FOUND).format(**values)).fetchall()
+        found = connection.execute(sql.SQL(_SAMPLE_SQL).format(**values)).fetchall()
     return [json.loads(text, object_pairs_hook=_row) for (text,) in found]
 
 
-def text_of(found: Mapping[str, Rows], redact: Redactor) -> str | None:
+def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
     """Return the file, without secrets: rows by the test's name, as many as it may hold; None where there are none."""
     kept: dict[str, Rows] = {}
-    left = LARGEST
+    left = MAX_LENGTH
     for name, rows in found.items():
         for row in rows:
             shown = {redact(column): _shown(value, redact) for column, value in row.items()}
@@ -73,7 +73,7 @@ def text_of(found: Mapping[str, Rows], redact: Redactor) -> str | None:
     return json.dumps(kept, ensure_ascii=False, indent=1) if kept else None
 
 
-def why_not(error: psycopg.Error) -> str:
+def describe_error(error: psycopg.Error) -> str:
     """Return what PostgreSQL refused. Its own words may quote the rows, which belong into no log, unless they speak of the statement."""
     about_statement = (error.sqlstate or "")[:2] in {"25", "42", "57"}
     return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
@@ -92,9 +92,9 @@ def _shown(value: JsonValue, redact: Redactor) -> JsonValue:
     """Return a value without secrets; one that is no text becomes one where it holds a secret, since the file has to stay JSON."""
     written = value if isinstance(value, str) else json.dumps(value)
     shown = redact(written)
-    if redact.longest and len(written) >= _LONGEST + redact.longest:
+    if redact.longest and len(written) >= _MAX_VALUE + redact.longest:
         # It was cut, maybe within a secret, which is not known as one then.
         shown = f"{shown[: max(len(shown) - redact.longest, 0)]}…"
     if isinstance(value, str) or shown != written:
-        return redact.clipped(shown, _LONGEST)
+        return redact.clipped(shown, _MAX_VALUE)
     return value
