@@ -12,7 +12,7 @@ from refresh_runner.dbt.open_project import reading
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.selectors import select_arguments
 from refresh_runner.model.plan import DbtSettings
-from support.runs import write_project
+from support.runner_harness import write_project
 
 SETTINGS = DbtSettings(1, "prod", "dwh", {"as_of": "2026-02-03"})
 FILES = {
