@@ -35,7 +35,7 @@ from support.apiserver import ApiServer, Json
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.operator_harness import REFRESHES, OperatorHarness
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 WRITTEN = ("dashboardrefreshes", "cronjobs", "jobs", "serviceaccounts", "roles", "rolebindings", "events")

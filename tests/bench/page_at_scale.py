@@ -23,8 +23,8 @@ from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.page import PageProcess, permit, running, show
-from support.sights import Json, history, item
-from support.worlds import ROOT
+from support.page_refreshes import Json, build_history, build_refresh
+from support.snapshots import ROOT
 
 NAMESPACE = "page-bench"
 GOALS = (
@@ -90,7 +90,7 @@ def main() -> int:
             api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
             account = permit(kubectl, api, build(HELM_PROGRAM, paths.cache), home / "account")
             now = datetime.now(UTC).replace(microsecond=0)
-            first = json.dumps(item("NAME", now, history("NAME", now, "SSSSWSSSSS")))
+            first = json.dumps(build_refresh("NAME", now, build_history("NAME", now, "SSSSWSSSSS")))
             bodies: list[Json] = [json.loads(first.replace("NAME", f"refresh-{number:04d}")) for number in range(count)]
             for body in bodies:
                 body["metadata"]["namespace"] = NAMESPACE

@@ -17,7 +17,7 @@ from support.browser import Browser
 from support.kubectl import Kubectl
 from support.logbook import Logbook, fill, make_tables
 from support.page import PageProcess, permit, running, secret, show
-from support.sights import MARTS, history, item, text_of, told
+from support.page_refreshes import MARTS, build_history, build_refresh, build_run_status, kube_time
 
 SHOWN = "sigeti"
 EMPTY = "vide"
@@ -54,10 +54,10 @@ def pages(
         api.create("", "namespaces", {"metadata": {"name": namespace}})
         accounts[namespace] = permit(contract.within(namespace), api, helm, home / namespace)
     fill_shown(api, postgres, now)
-    run = told("tort-1", now - timedelta(minutes=5), 0, failed=0, message=HOSTILE)
+    run = build_run_status("tort-1", now - timedelta(minutes=5), 0, failed=0, message=HOSTILE)
     run["validation"] = [{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
-    runs = [{**history("tort", now, "F")[0], "id": "tort-1", "message": HOSTILE}]
-    show(api, item("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
+    runs = [{**build_history("tort", now, "F")[0], "id": "tort-1", "message": HOSTILE}]
+    show(api, build_refresh("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
     keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": str(postgres.env["PGDATABASE"]), "sslmode": "disable"}
     reader = secret(home / "secret", **keys, user=str(postgres.env["PGUSER"]), password=str(postgres.env["PGPASSWORD"]))
     started: dict[str, PageProcess] = {}
@@ -71,22 +71,22 @@ def pages(
 
 def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> None:
     """Four refreshes: one failed, one runs, one warned, one is fine."""
-    failed = history("phase2-dashboards-refresh", now, "FSSSSWSSSS")
+    failed = build_history("phase2-dashboards-refresh", now, "FSSSSWSSSS")
     started = datetime.fromisoformat(failed[0]["startTime"])
-    bad = told(failed[0]["id"], started, 0, failed=0)
+    bad = build_run_status(failed[0]["id"], started, 0, failed=0)
     bad["notifications"] = [{"channel": "#phase2-alerts", "sent": True}, {"channel": "admin@sigeti.local", "sent": True}]
-    show(api, item("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1))
-    pipeline = history("main-pipeline", now, "SSSSSSSSSS", timedelta(minutes=10))
+    show(api, build_refresh("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1))
+    pipeline = build_history("main-pipeline", now, "SSSSSSSSSS", timedelta(minutes=10))
     begun = now - timedelta(seconds=26)
-    active = [{"id": "main-pipeline-29800010", "trigger": "Scheduled", "startTime": text_of(begun)}]
-    run = told(active[0]["id"], begun, 2)
-    show(api, item("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
-    warned = history("creances-mensuelles", now, "WSSS")
-    show(api, item("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
-    good = history("emplois", now, "SSSSSSKSS")
+    active = [{"id": "main-pipeline-29800010", "trigger": "Scheduled", "startTime": kube_time(begun)}]
+    run = build_run_status(active[0]["id"], begun, 2)
+    show(api, build_refresh("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
+    warned = build_history("creances-mensuelles", now, "WSSS")
+    show(api, build_refresh("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
+    good = build_history("emplois", now, "SSSSSSKSS")
     marts = [{"relation": relation, "verdict": "VALID", "rows": rows} for relation, rows in zip(MARTS, (4521, 2371, 3902, 15), strict=True)]
-    whole = told(good[0]["id"], datetime.fromisoformat(good[0]["startTime"]), 6, validation=marts)
-    show(api, item("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole))
+    whole = build_run_status(good[0]["id"], datetime.fromisoformat(good[0]["startTime"]), 6, validation=marts)
+    show(api, build_refresh("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole))
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         make_tables(connection)
         fill(connection, SHOWN, "phase2-dashboards-refresh", failed, LOG)

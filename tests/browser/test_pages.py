@@ -10,7 +10,7 @@ from selenium.webdriver.common.keys import Keys
 from browser.conftest import EMPTY, HARM, SHOWN
 from support.eventually import eventually
 from support.page import show
-from support.sights import finished, item, text_of, told
+from support.page_refreshes import build_history_entry, build_refresh, build_run_status, kube_time
 
 PHASE2 = "/refreshes/sigeti/phase2-dashboards-refresh"
 FAILED = f"{PHASE2}/runs/phase2-dashboards-refresh-29800000"
@@ -158,6 +158,6 @@ def test_the_page_speaks_french_to_who_likes_it(browser):
 def _passing(now, active):
     moment, run = datetime.fromtimestamp(int(now), UTC), "passing-1"
     if active:
-        runs = [{"id": run, "trigger": "Requested", "startTime": text_of(moment)}]
-        return item("passing", moment, namespace=EMPTY, active=runs, run=told(run, moment, 3))
-    return item("passing", moment, [finished(run, moment)], namespace=EMPTY, run=told(run, moment, 6))
+        runs = [{"id": run, "trigger": "Requested", "startTime": kube_time(moment)}]
+        return build_refresh("passing", moment, namespace=EMPTY, active=runs, run=build_run_status(run, moment, 3))
+    return build_refresh("passing", moment, [build_history_entry(run, moment)], namespace=EMPTY, run=build_run_status(run, moment, 6))

@@ -15,8 +15,18 @@ import yaml
 from hypothesis import strategies as st
 
 from refresh_api.status import OperatorStatus
-from support.sights import history, told
-from support.worlds import NOW, ROOT, at, job, kept, refresh, sample_spec, settled, world
+from support.page_refreshes import build_history, build_run_status
+from support.snapshots import (
+    NOW,
+    ROOT,
+    build_job,
+    build_managed_objects,
+    build_refresh,
+    build_snapshot,
+    minutes_from_now,
+    sample_spec,
+    status_after,
+)
 
 Json = dict[str, Any]
 MARK = "<x-fuzz onload=alert(1)>"
@@ -28,8 +38,8 @@ DATES = (
     "0001-01-01T00:00:00+14:00",
     "1970-01-01T00:00:00Z",
     "2026-03-29T02:30:00+01:00",
-    at(-1),
-    at(1),
+    minutes_from_now(-1),
+    minutes_from_now(1),
 )
 
 
@@ -178,7 +188,7 @@ METADATA: Json = {
     "uid": "0e5f1c1a-0000-4000-8000-000000000001",
     "resourceVersion": "7",
     "generation": 3,
-    "creationTimestamp": at(-600),
+    "creationTimestamp": minutes_from_now(-600),
     "labels": {"a": "b"},
     "annotations": {
         "dashboards.sigeti.io/requestedAt": "now",
@@ -191,12 +201,12 @@ METADATA: Json = {
 
 
 def _status() -> Json:
-    share = settled(world(refresh()))
+    share = status_after(build_snapshot(build_refresh()))
     status: Json = share.model_dump(mode="json", by_alias=True, exclude_none=True)
-    active = [{"id": RUN, "trigger": "Scheduled", "generation": 3, "startTime": at(-5), "mode": "only=cache"}]
-    runs = history("phase2", NOW, "SFWKFS")
+    active = [{"id": RUN, "trigger": "Scheduled", "generation": 3, "startTime": minutes_from_now(-5), "mode": "only=cache"}]
+    runs = build_history("phase2", NOW, "SFWKFS")
     past = {"history": runs, "lastRun": runs[0], "lastSuccessTime": runs[0]["completionTime"], "active": active}
-    return {**status, **past, "run": told(RUN, NOW - timedelta(minutes=5), 2)}
+    return {**status, **past, "run": build_run_status(RUN, NOW - timedelta(minutes=5), 2)}
 
 
 SPEC = sample_spec(freshness={"maxStaleness": "4h"}, dbt={"vars": {"as_of": "2026-01-31", "list": [1, {"a": None}]}}, suspendUntil=DATES[0])
@@ -207,10 +217,10 @@ GOOD: Json = {
     "spec": SPEC,
     "status": _status(),
 }
-JOB: Json = json.loads(job(RUN, "Failed", reason="DeadlineExceeded").model_dump_json(by_alias=True))
+JOB: Json = json.loads(build_job(RUN, "Failed", reason="DeadlineExceeded").model_dump_json(by_alias=True))
 POD: Json = {
     "kind": "Pod",
-    "metadata": {"name": f"{RUN}-0-x", "creationTimestamp": at(-9), "labels": {"batch.kubernetes.io/job-name": RUN}},
+    "metadata": {"name": f"{RUN}-0-x", "creationTimestamp": minutes_from_now(-9), "labels": {"batch.kubernetes.io/job-name": RUN}},
     "status": {
         "phase": "Failed",
         "reason": "Evicted",
@@ -219,7 +229,7 @@ POD: Json = {
         "containerStatuses": [{"image": "i", "imageID": "i@sha256:1", "state": {"terminated": {"exitCode": 137, "message": "{}"}}}],
     },
 }
-KEPT: Json = kept(refresh())
+KEPT: Json = build_managed_objects(build_refresh())
 SHARE = OperatorStatus
 
 refreshes = (

@@ -19,7 +19,7 @@ from refresh_operator.reconcile.decision import decide
 from refresh_operator.state.kube_types import Job, Pod, parse_object
 from refresh_operator.state.refresh import InvalidSpec, parse_refresh
 from refresh_operator.state.snapshot import Snapshot
-from support.worlds import NOW, SETTINGS
+from support.snapshots import NOW, SETTINGS
 
 
 def test_the_control_a_good_refresh_is_scheduled() -> None:

@@ -24,7 +24,7 @@ from refresh_page.web.app import application
 from refresh_page.web.handlers import Handlers
 from refresh_page.web.sse import SseStreams
 from refresh_page.web.templates import Templates
-from support.worlds import NOW
+from support.snapshots import NOW
 
 PAGES = Templates("")
 HERE = "/refreshes/default/phase2"

@@ -25,7 +25,7 @@ from refresh_cli.show import history_text, status_text
 from refresh_runner.cli.lint import Check
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, plan_for
-from support.worlds import NOW
+from support.snapshots import NOW
 
 FILE: dict[str, object] = {
     "apiVersion": GOOD["apiVersion"],

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from refresh_runner.postgres.own_tables import Table, statements
 from refresh_runner.runlog.schema import ARTIFACT, MART, NODE, RUN, RUN_LOG, STEP
-from support.sights import BROKEN, MARTS, STEPS
+from support.page_refreshes import BROKEN, MARTS, STEPS
 
 Row = dict[str, Any]
 MODELS = {

@@ -16,7 +16,7 @@ from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.operator_harness import POLICY, OperatorHarness
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 _numbers = itertools.count(1)
 

@@ -19,7 +19,7 @@ import yaml
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.worlds import ROOT, sample_spec
+from support.snapshots import ROOT, sample_spec
 
 Json = dict[str, Any]
 REFRESHES = "dashboardrefreshes"

@@ -19,7 +19,7 @@ from cluster.ports import free_port
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 Json = dict[str, Any]
 ACCOUNT = "op-dashboard-refresh-page"

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from cluster.paths import paths_of
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 RULES = ROOT / "deploy/helm/files/alerts.yaml"
 CASES = Path(__file__).with_name("alerts_test.yaml")

@@ -15,7 +15,7 @@ from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.operator_harness import REFRESHES, OperatorHarness
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 FIRST = Path(__file__).with_name("first")
 """CRD and sample as they were when the chart was made."""

@@ -14,7 +14,7 @@ from refresh_cli.artifacts import NAMESPACES_ANNOTATION
 from refresh_operator.observability.metrics import render
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
-from support.worlds import NOW, ROOT, at, refresh
+from support.snapshots import NOW, ROOT, build_refresh, minutes_from_now
 
 CHART = ROOT / "deploy/helm"
 KINDS = "deployments,serviceaccounts,roles,rolebindings"
@@ -293,8 +293,8 @@ def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
 
 def known_figures() -> set[str]:
     """Names of the figures of an operator, with a refresh that has all of them."""
-    share = {"suspendedSince": at(0), "lastSuccessTime": at(0), "observedGeneration": 1}
-    seen = refresh(OperatorStatus.model_validate(share), freshness={"maxStaleness": "1h"})
+    share = {"suspendedSince": minutes_from_now(0), "lastSuccessTime": minutes_from_now(0), "observedGeneration": 1}
+    seen = build_refresh(OperatorStatus.model_validate(share), freshness={"maxStaleness": "1h"})
     told = render([seen], NOW)
     return {*re.findall(r"^(dashboardrefresh_\w+)", told, re.MULTILINE), *re.findall(r"^# HELP (\w+)", told, re.MULTILINE)}
 

@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 SAMPLES = sorted((ROOT / "deploy/samples").glob("*.yaml"))
 

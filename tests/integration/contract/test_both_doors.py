@@ -18,7 +18,7 @@ from refresh_operator.specs.diff import differences
 from refresh_operator.state.refresh import parse_refresh
 from support.apiserver import ApiServer
 from support.doors import FULL, judged, mutants, shown, with_value
-from support.worlds import UID, at
+from support.snapshots import UID, minutes_from_now
 
 SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -59,7 +59,7 @@ def test_the_doors_disagree_on_nothing(doors):
 
 def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
     """What Kubernetes says against the CronJob of a spec, or changes in it; nothing where the operator comes to rest with it."""
-    metadata: Json = {"name": "doors", "namespace": "default", "uid": UID, "generation": 1, "creationTimestamp": at(0)}
+    metadata: Json = {"name": "doors", "namespace": "default", "uid": UID, "generation": 1, "creationTimestamp": minutes_from_now(0)}
     refresh = parse_refresh({"metadata": metadata, "spec": spec})
     if not isinstance(refresh.spec, RefreshSpec):
         return f"{refresh.spec}"

@@ -7,7 +7,7 @@ import pytest
 
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import FinishedRun, OperatorStatus, RefreshStatus
-from support.worlds import at, sample_spec
+from support.snapshots import minutes_from_now, sample_spec
 
 NAME = "phase2-dashboards-refresh"
 
@@ -26,11 +26,11 @@ def shown(contract, api):
             "outcome": "Succeeded",
             "reason": "Succeeded",
             "marts": "4/4",
-            "completionTime": at(0),
+            "completionTime": minutes_from_now(0),
             "duration": "1h05m",
         }
     )
-    fresh = {"type": "DataFresh", "status": "False", "reason": "NeverLoaded", "lastTransitionTime": at(0)}
+    fresh = {"type": "DataFresh", "status": "False", "reason": "NeverLoaded", "lastTransitionTime": minutes_from_now(0)}
     seen = {"phase": "Suspended", "next": "2026-12-01", "lastRun": run, "history": [run], "message": "fine", "conditions": [fresh]}
     share = OperatorStatus.model_validate(seen)
     status = share.model_dump(mode="json", by_alias=True, exclude_none=True)

@@ -17,7 +17,7 @@ import yaml
 
 from refresh_examples.embedded import EmbeddedPostgres, remove
 from support.eventually import eventually
-from support.worlds import ROOT
+from support.snapshots import ROOT
 
 COMMAND = [sys.executable, "-m", "refresh_examples"]
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from support.worlds import Json, sample_spec
+from support.snapshots import Json, sample_spec
 
 REASONS = {
     "OOMKilled": {"code": 137, "reason": "OOMKilled"},

@@ -7,7 +7,7 @@ import pytest
 
 from support.eventually import eventually
 from support.operator_harness import OperatorHarness
-from support.worlds import Json, sample_spec
+from support.snapshots import Json, sample_spec
 
 TOO_LARGE = {"vars": {"a": 2**63}}
 """A number that the API server would change, and has no rule against."""

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from refresh_api.objects import unreadable
 from support.operator_harness import Json, OperatorHarness
 from support.page import PageProcess, permit, running
-from support.worlds import sample_spec
+from support.snapshots import sample_spec
 
 LISTS = {f"deep-{levels}": "[" * levels + "]" * levels for levels in (250, 3000, 9000)}
 OBJECTS = {f"nested-{levels}": '{"a":' * levels + "1" + "}" * levels for levels in (250, 3000)}

@@ -15,8 +15,8 @@ from support.apiserver import ApiServer
 from support.kubectl import Kubectl
 from support.logbook import fill, make_tables
 from support.page import PageProcess, permit, running, secret, show
+from support.page_refreshes import build_history, build_refresh
 from support.postgres import Database, create_database, drop_database
-from support.sights import history, item
 
 NAMESPACE = "pages"
 READER = "lecteur_du_journal"
@@ -48,8 +48,8 @@ def ground(
     api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
     account = permit(contract.within(NAMESPACE), api, helm, home / "account")
     now = datetime.now(UTC).replace(microsecond=0)
-    runs = history("phase2", now, "FSS")
-    show(api, item("phase2", now, runs, NAMESPACE))
+    runs = build_history("phase2", now, "FSS")
+    show(api, build_refresh("phase2", now, runs, NAMESPACE))
     database = create_database(postgres, "pages")
     with psycopg.connect(database.dsn, autocommit=True) as connection:
         make_tables(connection)

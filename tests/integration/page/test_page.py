@@ -12,8 +12,8 @@ from refresh_page.kube.models import Ref
 from refresh_page.runlog.repository import RunLogRepository, RunLogUnavailableError
 from support.eventually import eventually
 from support.page import secret, show
+from support.page_refreshes import build_history, build_history_entry, build_refresh, build_run_status, kube_time
 from support.proxy import Proxy
-from support.sights import finished, history, item, text_of, told
 
 PHASE2 = "/refreshes/pages/phase2"
 LAST = f"{PHASE2}/runs/phase2-29800000"
@@ -26,12 +26,21 @@ def line(page, name):
 
 def test_what_happens_in_the_cluster_is_seen(ground, page):
     """A refresh that comes, runs, ends and goes, each within a moment, without the operator."""
-    show(ground.api, item("live", ground.now, namespace="pages"))
+    show(ground.api, build_refresh("live", ground.now, namespace="pages"))
     eventually(lambda: line(page, "live"), within=10)
-    active = [{"id": "live-1", "trigger": "Requested", "startTime": text_of(ground.now)}]
-    show(ground.api, item("live", ground.now, namespace="pages", active=active, run=told("live-1", ground.now, 2)))
+    active = [{"id": "live-1", "trigger": "Requested", "startTime": kube_time(ground.now)}]
+    show(ground.api, build_refresh("live", ground.now, namespace="pages", active=active, run=build_run_status("live-1", ground.now, 2)))
     eventually(lambda: (line(page, "live")["running"] or {}).get("step") == "3/6 marts", within=10)
-    show(ground.api, item("live", ground.now, [finished("live-1", ground.now)], namespace="pages", run=told("live-1", ground.now, 6)))
+    show(
+        ground.api,
+        build_refresh(
+            "live",
+            ground.now,
+            [build_history_entry("live-1", ground.now)],
+            namespace="pages",
+            run=build_run_status("live-1", ground.now, 6),
+        ),
+    )
     eventually(lambda: line(page, "live")["health"]["data"] == "Fresh", within=10)
     ground.api.delete("pages", "dashboardrefreshes", "live")
     eventually(lambda: line(page, "live") is None, within=10)
@@ -39,14 +48,14 @@ def test_what_happens_in_the_cluster_is_seen(ground, page):
 
 def test_an_open_page_is_told_of_a_change(ground, page):
     """By the events of the same address; first with the version that is there, then with the next one."""
-    show(ground.api, item("told", ground.now, history("told", ground.now, "S"), namespace="pages"))
+    show(ground.api, build_refresh("told", ground.now, build_history("told", ground.now, "S"), namespace="pages"))
     eventually(lambda: line(page, "told"), within=10)
     accept = {"Accept": "text/event-stream"}
     with httpx.stream("GET", page.url + "/refreshes/pages/told", headers=accept, trust_env=False, timeout=20) as answer:
         versions = (text.removeprefix("data: ") for text in answer.iter_lines() if text.startswith("data: "))
         first = next(versions)
         assert f'data-version="{first}"' in page.get("/refreshes/pages/told").text
-        changed = item("told", ground.now, history("told", ground.now, "FS"), namespace="pages")
+        changed = build_refresh("told", ground.now, build_history("told", ground.now, "FS"), namespace="pages")
         show(ground.api, changed)
         assert next(versions) != first
     ground.api.delete("pages", "dashboardrefreshes", "told")

@@ -8,7 +8,7 @@ from refresh_cli.__main__ import parser
 from refresh_cli.complete import proposals
 from refresh_cli.kubectl import Kubectl, RefreshView
 from refresh_cli.show import history_text, status_text
-from support.worlds import NOW, at, report, sample_spec
+from support.snapshots import NOW, build_run_status, minutes_from_now, sample_spec
 
 
 def seen(**status) -> RefreshView:
@@ -21,7 +21,7 @@ RUN = {
     "outcome": "Failed",
     "reason": "LayerFailed",
     "message": "no such column",
-    "completionTime": at(-10),
+    "completionTime": minutes_from_now(-10),
     "duration": "3m20s",
     "marts": "0/4",
     "mode": "from=marts",
@@ -31,7 +31,9 @@ RUN = {
 def test_the_status_tells_phase_message_last_run_and_steps():
     """In the words of the resource."""
     steps = [{"name": "staging", "state": "Succeeded", "duration": "4s"}, {"name": "facts", "state": "Failed", "message": "no such column"}]
-    text = status_text(seen(phase="Scheduled", message="the last run failed", lastRun=RUN, run=report("phase2-1", steps=steps)), NOW)
+    text = status_text(
+        seen(phase="Scheduled", message="the last run failed", lastRun=RUN, run=build_run_status("phase2-1", steps=steps)), NOW
+    )
     assert text.splitlines()[:2] == ["phase2: Scheduled", "  the last run failed"]
     assert "last run: phase2-1: Failed (LayerFailed), 10m00s ago, took 3m20s, marts 0/4: no such column" in text
     assert "✓  1/2 staging  4s" in text
@@ -47,7 +49,7 @@ def test_the_history_is_a_table():
     """Newest first, as the status has it."""
     head, line = history_text(seen(history=[RUN])).splitlines()
     assert head.split() == ["RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"]
-    assert line.split() == ["phase2-1", "Failed", "LayerFailed", "0/4", at(-10), "3m20s", "Requested", "from=marts"]
+    assert line.split() == ["phase2-1", "Failed", "LayerFailed", "0/4", minutes_from_now(-10), "3m20s", "Requested", "from=marts"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from refresh_cli import __main__ as cli
 from refresh_runner import __main__ as runner
 from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
 from support.guide import pages as written
-from support.worlds import sample_spec
+from support.snapshots import sample_spec
 
 GOOD = {Reason.SUCCEEDED, Reason.NOTHING_CHANGED, Reason.SUCCEEDED_WITH_WARNINGS, Reason.ROLLED_BACK}
 

@@ -7,7 +7,17 @@ import pytest
 from refresh_api import cron
 from refresh_api.model import in_utc, in_zone, time_text
 from refresh_api.status import OperatorStatus
-from support.worlds import NOW, condition, decided, job, kept, refresh, report, settled, world
+from support.snapshots import (
+    NOW,
+    build_job,
+    build_managed_objects,
+    build_refresh,
+    build_run_status,
+    build_snapshot,
+    condition_of,
+    decision_for,
+    status_after,
+)
 
 FOR_GOOD = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "9999-12-31T00:00:00+14:00")
 PAST = ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1970-01-01T00:00:00Z")
@@ -18,11 +28,11 @@ ZONES = ("Etc/UTC", "Pacific/Kiritimati", "America/Los_Angeles")
 @pytest.mark.parametrize("until", FOR_GOOD)
 def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
     """No run is planned; the share is the same at the next look, so that nothing is written again."""
-    seen = refresh(suspendUntil=until, timeZone=zone)
-    share = settled(world(seen))
-    assert condition(share, "Suspended")[:2] == ("True", "SuspendedUntil")
+    seen = build_refresh(suspendUntil=until, timeZone=zone)
+    share = status_after(build_snapshot(seen))
+    assert condition_of(share, "Suspended")[:2] == ("True", "SuspendedUntil")
     assert (share.next_run, share.next_runs) == (None, [])
-    again = decided(world(refresh(share, suspendUntil=until, timeZone=zone)))
+    again = decision_for(build_snapshot(build_refresh(share, suspendUntil=until, timeZone=zone)))
     assert again.status is None
     assert timedelta(0) < again.requeue_after <= timedelta(hours=1)
     assert OperatorStatus.model_validate_json(share.model_dump_json(by_alias=True, exclude_none=True)) == share
@@ -31,19 +41,19 @@ def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
 @pytest.mark.parametrize("until", PAST)
 def test_a_time_long_ago_suspends_nothing(until):
     """The next run is the schedule's."""
-    share = settled(world(refresh(suspendUntil=until)))
-    assert (condition(share, "Suspended")[0], share.next_run is not None) == ("False", True)
+    share = status_after(build_snapshot(build_refresh(suspendUntil=until)))
+    assert (condition_of(share, "Suspended")[0], share.next_run is not None) == ("False", True)
 
 
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
 @pytest.mark.parametrize("field", ["slotsJudgedUntil", "nextRun", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"])
 def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
     """By whoever may write statuses, or a clock that was wrong."""
-    share = settled(world(refresh()))
+    share = status_after(build_snapshot(build_refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), field: moment}
-    seen = refresh(OperatorStatus.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
-    before = world(seen, objects=kept(refresh(schedule="* * * * *")))
-    found = settled(before)
+    seen = build_refresh(OperatorStatus.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
+    before = build_snapshot(seen, objects=build_managed_objects(build_refresh(schedule="* * * * *")))
+    found = status_after(before)
     assert found.phase == "Scheduled"
     assert NOW - timedelta(days=32) < found.slots_judged_until <= NOW
     assert found.next_run == NOW + timedelta(minutes=1)
@@ -52,17 +62,17 @@ def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
 def test_whatever_date_a_runner_reports_its_run_is_over(moment):
     """Start, heartbeat and end are its own clock's."""
-    seen = refresh(run=report("phase2-29541600", startTime=moment, heartbeatTime=moment, completionTime=moment))
-    share = settled(world(seen, jobs=(job("phase2-29541600", end="Complete"),)))
+    seen = build_refresh(run=build_run_status("phase2-29541600", startTime=moment, heartbeatTime=moment, completionTime=moment))
+    share = status_after(build_snapshot(seen, jobs=(build_job("phase2-29541600", end="Complete"),)))
     assert share.last_run.id == "phase2-29541600"
 
 
 def test_slots_of_a_month_are_counted_and_no_older_ones():
     """An operator that was away for a year goes on at once."""
-    share = settled(world(refresh()))
+    share = status_after(build_snapshot(build_refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "slotsJudgedUntil": "2025-03-03T12:00:00Z"}
-    seen = refresh(OperatorStatus.model_validate(raw), schedule="0 12 * * *")
-    found = settled(world(seen, objects=kept(refresh(schedule="0 12 * * *"))))
+    seen = build_refresh(OperatorStatus.model_validate(raw), schedule="0 12 * * *")
+    found = status_after(build_snapshot(seen, objects=build_managed_objects(build_refresh(schedule="0 12 * * *"))))
     assert found.missed_runs in (30, 31)
 
 

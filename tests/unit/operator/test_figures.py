@@ -6,7 +6,7 @@ from refresh_api.status import OperatorStatus
 from refresh_operator.names import Ref
 from refresh_operator.observability.metrics import render
 from refresh_operator.observability.work_metrics import OperatorMetrics
-from support.worlds import NOW, at, job, refresh, report, settled, world
+from support.snapshots import NOW, build_job, build_refresh, build_run_status, build_snapshot, minutes_from_now, status_after
 
 
 def figures(*seen):
@@ -22,10 +22,10 @@ def figures(*seen):
 
 def test_the_figures_are_those_of_the_status():
     """So that a restart changes none."""
-    share = OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), "missedRuns": 3})
-    after = settled(world(refresh(share, freshness={"maxStaleness": "4h"}), (job("r1", "Complete"),)))
+    share = OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), "missedRuns": 3})
+    after = status_after(build_snapshot(build_refresh(share, freshness={"maxStaleness": "4h"}), (build_job("r1", "Complete"),)))
     steps = [{"name": "marts", "state": "Succeeded", "duration": "1m05s"}, {"name": "cache", "state": "Succeeded", "duration": "0s"}]
-    found = figures(refresh(after, run=report("r1", steps=steps), freshness={"maxStaleness": "4h"}))
+    found = figures(build_refresh(after, run=build_run_status("r1", steps=steps), freshness={"maxStaleness": "4h"}))
     assert found["missed_runs_total", ""] == 3
     assert found["last_run_success", ""] == 1
     assert found["run_duration_seconds", ""] == 300
@@ -36,7 +36,7 @@ def test_the_figures_are_those_of_the_status():
 
 def test_what_never_was_has_no_figure():
     """No success yet is no success at the beginning of time."""
-    found = figures(refresh(settled(world(refresh()))))
+    found = figures(build_refresh(status_after(build_snapshot(build_refresh()))))
     assert not {("last_success_timestamp_seconds", ""), ("last_run_success", ""), ("staleness_seconds", "")} & found.keys()
     assert found["ready", ""] == 1
 

@@ -6,15 +6,15 @@ import pytest
 
 from refresh_api.names import RUN_MODE
 from refresh_api.status import OperatorStatus
-from support.worlds import NOW, at, condition, decided, job, refresh, settled, world
+from support.snapshots import NOW, build_job, build_refresh, build_snapshot, condition_of, decision_for, minutes_from_now, status_after
 
 OBJECTIVE = {"maxStaleness": "4h"}
 
 
 def loaded(minutes: float | None, **fields) -> OperatorStatus:
     """A share whose last successful run ended at that time."""
-    success = {} if minutes is None else {"lastSuccessTime": at(minutes)}
-    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **success, **fields})
+    success = {} if minutes is None else {"lastSuccessTime": minutes_from_now(minutes)}
+    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), **success, **fields})
 
 
 @pytest.mark.parametrize(
@@ -22,25 +22,25 @@ def loaded(minutes: float | None, **fields) -> OperatorStatus:
 )
 def test_the_condition_follows_the_last_successful_run(minutes, status, reason):
     """Exactly as old as it may be is fresh."""
-    found = condition(settled(world(refresh(loaded(minutes), freshness=OBJECTIVE))), "DataFresh")
+    found = condition_of(status_after(build_snapshot(build_refresh(loaded(minutes), freshness=OBJECTIVE))), "DataFresh")
     assert found[:2] == (status, reason)
     assert found[2]
 
 
 def test_without_an_objective_there_is_no_condition():
     """Nor does one that was there stay."""
-    with_one = settled(world(refresh(loaded(-1), freshness=OBJECTIVE)))
-    assert "DataFresh" not in [each.type for each in settled(world(refresh(with_one))).conditions]
+    with_one = status_after(build_snapshot(build_refresh(loaded(-1), freshness=OBJECTIVE)))
+    assert "DataFresh" not in [each.type for each in status_after(build_snapshot(build_refresh(with_one))).conditions]
 
 
 def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
     """Nothing else has to happen: the operator wakes up for it."""
-    fresh = settled(world(refresh(loaded(-230), freshness=OBJECTIVE)))
-    waiting = decided(world(refresh(fresh, freshness=OBJECTIVE)))
+    fresh = status_after(build_snapshot(build_refresh(loaded(-230), freshness=OBJECTIVE)))
+    waiting = decision_for(build_snapshot(build_refresh(fresh, freshness=OBJECTIVE)))
     assert waiting.requeue_after <= timedelta(minutes=10, seconds=1)
-    later = decided(world(refresh(fresh, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
+    later = decision_for(build_snapshot(build_refresh(fresh, freshness=OBJECTIVE)), NOW + timedelta(minutes=11))
     assert "DataStale" in [note.reason for note in later.events]
-    assert decided(world(refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).events == ()
+    assert decision_for(build_snapshot(build_refresh(later.status, freshness=OBJECTIVE)), NOW + timedelta(minutes=11)).events == ()
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
 )
 def test_only_runs_that_load_make_data_fresh(mode, counts):
     """Putting old data back is a success, and makes nothing younger."""
-    done = job("phase2-a", "Complete", token="one")
+    done = build_job("phase2-a", "Complete", token="one")
     annotations = {**done.metadata.annotations, RUN_MODE: mode}
     done = done.model_copy(update={"metadata": done.metadata.model_copy(update={"annotations": annotations})})
-    after = settled(world(refresh(loaded(-600), freshness=OBJECTIVE), (done,)))
-    assert (condition(after, "DataFresh")[1] == "Fresh") is counts
+    after = status_after(build_snapshot(build_refresh(loaded(-600), freshness=OBJECTIVE), (done,)))
+    assert (condition_of(after, "DataFresh")[1] == "Fresh") is counts

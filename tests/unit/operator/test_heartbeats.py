@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from refresh_operator.runs.heartbeats import Heartbeats
-from support.worlds import NOW, at, refresh, report
+from support.snapshots import NOW, build_refresh, build_run_status, minutes_from_now
 
 MINUTE = timedelta(minutes=1)
 
@@ -11,7 +11,7 @@ MINUTE = timedelta(minutes=1)
 def test_silence_grows_until_the_next_sign_of_life():
     """Whatever the runner's own clock says: here it is a day behind."""
     heartbeats = Heartbeats()
-    old, new = (refresh(run=report("r1", heartbeatTime=at(minutes - 24 * 60))) for minutes in (0, 1))
+    old, new = (build_refresh(run=build_run_status("r1", heartbeatTime=minutes_from_now(minutes - 24 * 60))) for minutes in (0, 1))
     seen = [heartbeats.age(old, NOW), heartbeats.age(old, NOW + 2 * MINUTE), heartbeats.age(new, NOW + 3 * MINUTE)]
     assert seen == [timedelta(0), 2 * MINUTE, timedelta(0)]
 
@@ -19,6 +19,6 @@ def test_silence_grows_until_the_next_sign_of_life():
 def test_an_outage_of_the_api_server_is_no_silence():
     """Nobody could show a sign of life in it."""
     heartbeats = Heartbeats()
-    heartbeats.age(refresh(run=report("r1")), NOW)
+    heartbeats.age(build_refresh(run=build_run_status("r1")), NOW)
     heartbeats.forget()
-    assert heartbeats.age(refresh(run=report("r1")), NOW + 10 * MINUTE) == timedelta(0)
+    assert heartbeats.age(build_refresh(run=build_run_status("r1")), NOW + 10 * MINUTE) == timedelta(0)

@@ -7,23 +7,23 @@ import pytest
 from refresh_api.names import CANCEL, RUN_MODE, RUN_VARS, TOKEN_ANNOTATION
 from refresh_api.status import OperatorStatus
 from refresh_operator.names import requested_job_name
-from support.worlds import UID, at, decided, job, pod, refresh, settled, world
+from support.snapshots import UID, build_job, build_pod, build_refresh, build_snapshot, decision_for, minutes_from_now, status_after
 
 JOB = requested_job_name("phase2", UID, "one")
 
 
 def share(**fields) -> OperatorStatus:
-    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": at(0), **fields})
+    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), **fields})
 
 
 def active(name: str) -> dict:
-    return {"id": name, "trigger": "Requested", "startTime": at(-10)}
+    return {"id": name, "trigger": "Requested", "startTime": minutes_from_now(-10)}
 
 
 @pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback", "select=tag:a mart_b"])
 def test_a_mode_reaches_the_run(mode):
     """In the run request of its pod, and as an annotation of its Job, from where the history takes it."""
-    start = decided(world(refresh(share(), token="one", annotations={RUN_MODE: mode}))).create_job
+    start = decision_for(build_snapshot(build_refresh(share(), token="one", annotations={RUN_MODE: mode}))).create_job
     environment = start["spec"]["template"]["spec"]["containers"][0]["env"]
     run_request = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST"))
     assert run_request["mode"] == mode
@@ -32,8 +32,8 @@ def test_a_mode_reaches_the_run(mode):
 
 def test_scheduled_runs_have_no_mode():
     """The annotation belongs to the request beside it."""
-    with_mode = refresh(share(), annotations={RUN_MODE: "full-refresh"})
-    assert decided(world(with_mode)).replace == ()
+    with_mode = build_refresh(share(), annotations={RUN_MODE: "full-refresh"})
+    assert decision_for(build_snapshot(with_mode)).replace == ()
 
 
 @pytest.mark.parametrize(
@@ -42,33 +42,35 @@ def test_scheduled_runs_have_no_mode():
 )
 def test_a_wrong_mode_is_refused_in_words_and_starts_nothing(mode, says):
     """Acknowledged, so that it is not tried again; the words are in the status, the message and an event."""
-    seen = world(refresh(share(), token="one", annotations={RUN_MODE: mode}))
-    decision = decided(seen)
+    seen = build_snapshot(build_refresh(share(), token="one", annotations={RUN_MODE: mode}))
+    decision = decision_for(seen)
     assert decision.create_job is None
     assert decision.status.last_handled_request_at == "one"
     assert says in decision.status.request_problem
     assert says in decision.status.message
     assert [note.reason for note in decision.events if note.warning] == ["RequestRefused"]
-    again = decided(world(refresh(decision.status, token="one", annotations={RUN_MODE: mode})))
+    again = decision_for(build_snapshot(build_refresh(decision.status, token="one", annotations={RUN_MODE: mode})))
     assert (again.create_job, again.events) == (None, ())
 
 
 def test_the_next_good_request_clears_the_refusal():
     """What was wrong is history by then."""
     before = share(lastHandledRequestAt="zero", requestProblem="no such step")
-    after = settled(world(refresh(before, token="one"), (job(JOB, token="one"),), (pod(JOB, phase="Running"),)))
+    after = status_after(
+        build_snapshot(build_refresh(before, token="one"), (build_job(JOB, token="one"),), (build_pod(JOB, phase="Running"),))
+    )
     assert (after.last_handled_request_at, after.request_problem) == ("one", None)
 
 
 @pytest.mark.parametrize("wanted", [JOB, "one"], ids=["by its id", "by its request"])
 def test_a_run_is_cancelled(wanted):
     """Recorded first, then its Job is deleted; nobody is told, no failure is counted, Ready stays."""
-    seen = world(
-        refresh(share(active=[active(JOB)], lastHandledRequestAt="one"), annotations={CANCEL: wanted}),
-        (job(JOB, token="one"),),
-        (pod(JOB, phase="Running"),),
+    seen = build_snapshot(
+        build_refresh(share(active=[active(JOB)], lastHandledRequestAt="one"), annotations={CANCEL: wanted}),
+        (build_job(JOB, token="one"),),
+        (build_pod(JOB, phase="Running"),),
     )
-    decision = decided(seen)
+    decision = decision_for(seen)
     run = decision.status.last_run
     assert (run.outcome, run.reason) == ("Failed", "Cancelled")
     assert (decision.delete_jobs, decision.notifications, decision.status.consecutive_failures) == ((JOB,), (), 0)
@@ -79,34 +81,38 @@ def test_a_run_is_cancelled(wanted):
 
 def test_other_runs_go_on():
     """Only the named one ends; without a name of a run nothing does, and an event says so, once."""
-    jobs = (job("phase2-29541200"), job(JOB, token="one"))
-    pods = tuple(pod(each.metadata.name, phase="Running") for each in jobs)
-    first = decided(world(refresh(share(), annotations={CANCEL: JOB}), jobs, pods))
+    jobs = (build_job("phase2-29541200"), build_job(JOB, token="one"))
+    pods = tuple(build_pod(each.metadata.name, phase="Running") for each in jobs)
+    first = decision_for(build_snapshot(build_refresh(share(), annotations={CANCEL: JOB}), jobs, pods))
     assert first.delete_jobs == (JOB,)
-    other = decided(world(refresh(share(), annotations={CANCEL: "typo"}), jobs, pods))
+    other = decision_for(build_snapshot(build_refresh(share(), annotations={CANCEL: "typo"}), jobs, pods))
     assert other.delete_jobs == ()
     assert "NothingToCancel" in [note.reason for note in other.events]
-    again = decided(world(refresh(other.status, annotations={CANCEL: "typo"}), jobs, pods))
+    again = decision_for(build_snapshot(build_refresh(other.status, annotations={CANCEL: "typo"}), jobs, pods))
     assert again.events == ()
 
 
 def test_a_request_that_still_waits_is_taken_back():
     """It never runs, and the status says why; the run under way goes on."""
-    busy = world(
-        refresh(share(active=[active("busy")]), token="one", annotations={CANCEL: "one"}), (job("busy"),), (pod("busy", phase="Running"),)
+    busy = build_snapshot(
+        build_refresh(share(active=[active("busy")]), token="one", annotations={CANCEL: "one"}),
+        (build_job("busy"),),
+        (build_pod("busy", phase="Running"),),
     )
-    decision = decided(busy)
+    decision = decision_for(busy)
     assert (decision.create_job, decision.delete_jobs) == (None, ())
     assert decision.status.last_handled_request_at == "one"
     assert "taken back" in decision.status.request_problem
     assert "NothingToCancel" not in [note.reason for note in decision.events]
-    later = decided(world(refresh(decision.status, token="one", annotations={CANCEL: "one"}), (job("busy", "Complete"),)))
+    later = decision_for(
+        build_snapshot(build_refresh(decision.status, token="one", annotations={CANCEL: "one"}), (build_job("busy", "Complete"),))
+    )
     assert later.create_job is None
 
 
 def test_the_history_keeps_mode_generation_and_image():
     """What the run was pinned to."""
-    done = job(JOB, "Complete", token="one")
+    done = build_job(JOB, "Complete", token="one")
     done = done.model_copy(
         update={
             "metadata": done.metadata.model_copy(
@@ -114,17 +120,19 @@ def test_the_history_keeps_mode_generation_and_image():
             )
         }
     )
-    ran = pod(JOB, phase="Succeeded", terminated={"exitCode": 0})
+    ran = build_pod(JOB, phase="Succeeded", terminated={"exitCode": 0})
     container = ran.status.container_statuses[0].model_copy(update={"image_id": "registry.example/runner@sha256:ab"})
     ran = ran.model_copy(update={"status": ran.status.model_copy(update={"container_statuses": (container,)})})
     assert TOKEN_ANNOTATION in done.metadata.annotations
-    run = settled(world(refresh(share(), token="one"), (done,), (ran,))).last_run
+    run = status_after(build_snapshot(build_refresh(share(), token="one"), (done,), (ran,))).last_run
     assert (run.mode, run.vars, run.generation, run.image) == ("only=tests", '{"a": 1}', 1, "registry.example/runner@sha256:ab")
 
 
 def test_variables_of_a_request_reach_the_run():
     """In its run request, and on its Job, where the history finds them."""
-    start = decided(world(refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))).create_job
+    start = decision_for(
+        build_snapshot(build_refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))
+    ).create_job
     container = start["spec"]["template"]["spec"]["containers"][0]
     run_request = json.loads(next(each["value"] for each in container["env"] if each["name"] == "REFRESH_RUN_REQUEST"))
     assert run_request["vars"] == {"as_of": "2026-01-31", "zone": 5}
@@ -136,7 +144,7 @@ def test_variables_of_a_request_reach_the_run():
 )
 def test_variables_that_can_not_be_start_nothing(variables, says):
     """The status says why, and the request is answered by that."""
-    after = decided(world(refresh(share(), token="one", annotations={RUN_VARS: variables})))
+    after = decision_for(build_snapshot(build_refresh(share(), token="one", annotations={RUN_VARS: variables})))
     assert after.create_job is None
     assert after.status.last_handled_request_at == "one"
     assert says in after.status.request_problem

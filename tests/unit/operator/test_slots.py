@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from refresh_api.status import OperatorStatus
-from support.worlds import NOW, Json, at, decided, job, kept, refresh, world
+from support.snapshots import NOW, Json, build_job, build_managed_objects, build_refresh, build_snapshot, decision_for, minutes_from_now
 
 HOURLY: Json = {"schedule": "0 8-12 * * *"}
 
@@ -15,35 +15,35 @@ def share(until: str, generation: int = 1, **fields) -> OperatorStatus:
 
 
 def scheduled(slot: datetime, end: str | None = "Complete"):
-    return job(f"phase2-{int(slot.timestamp()) // 60}", end, minutes=(slot - NOW).total_seconds() / 60)
+    return build_job(f"phase2-{int(slot.timestamp()) // 60}", end, minutes=(slot - NOW).total_seconds() / 60)
 
 
 def missed(seen, now: datetime = NOW):
     """The slots that are recorded as missed, by their events."""
-    return [(note.key, note.message.rpartition(": ")[2]) for note in decided(seen, now).events if note.reason == "RunMissed"]
+    return [(note.key, note.message.rpartition(": ")[2]) for note in decision_for(seen, now).events if note.reason == "RunMissed"]
 
 
 def test_a_slot_without_a_run_is_missed_once_its_deadline_is_over():
     """Counted with its time and reason, told once, and not before a run could still start."""
-    seen = world(refresh(share(at(-30)), **HOURLY))
-    early = decided(seen, NOW + timedelta(minutes=5))
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-30)), **HOURLY))
+    early = decision_for(seen, NOW + timedelta(minutes=5))
     assert (early.status.missed_runs, early.requeue_after) == (0, timedelta(seconds=11))
-    late = decided(seen, NOW + timedelta(minutes=6))
+    late = decision_for(seen, NOW + timedelta(minutes=6))
     assert (late.status.missed_runs, late.status.last_missed_reason) == (1, "ControllerDown")
     assert late.status.last_missed_time == NOW
-    again = decided(world(refresh(late.status, **HOURLY)), NOW + timedelta(minutes=6))
+    again = decision_for(build_snapshot(build_refresh(late.status, **HOURLY)), NOW + timedelta(minutes=6))
     assert (again.status, again.events) == (None, ())
 
 
 def test_a_slot_with_a_run_is_not_missed():
     """Its Job says so, or its entry in the history."""
-    with_job = world(refresh(share(at(-30)), **HOURLY), (scheduled(NOW),))
+    with_job = build_snapshot(build_refresh(share(minutes_from_now(-30)), **HOURLY), (scheduled(NOW),))
     assert missed(with_job, NOW + timedelta(minutes=6)) == []
-    concluded = decided(with_job, NOW + timedelta(minutes=6)).status
+    concluded = decision_for(with_job, NOW + timedelta(minutes=6)).status
     assert concluded.history[0].trigger == "Scheduled"
     assert (
         missed(
-            world(refresh(concluded.model_copy(update={"slots_judged_until": NOW - timedelta(minutes=30)}), **HOURLY)),
+            build_snapshot(build_refresh(concluded.model_copy(update={"slots_judged_until": NOW - timedelta(minutes=30)}), **HOURLY)),
             NOW + timedelta(minutes=6),
         )
         == []
@@ -52,53 +52,58 @@ def test_a_slot_with_a_run_is_not_missed():
 
 def test_the_slots_of_an_outage_are_told_one_by_one():
     """The controller was away for three of them; the newest ones are told where there are many, all are counted."""
-    seen = world(refresh(share(at(-200)), **HOURLY))
-    assert [key for key, _ in missed(seen, NOW + timedelta(minutes=6))] == [at(-180), at(-120), at(-60), at(0)]
-    many = world(refresh(share(at(-600)), schedule="*/5 * * * *"))
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-200)), **HOURLY))
+    assert [key for key, _ in missed(seen, NOW + timedelta(minutes=6))] == [
+        minutes_from_now(-180),
+        minutes_from_now(-120),
+        minutes_from_now(-60),
+        minutes_from_now(0),
+    ]
+    many = build_snapshot(build_refresh(share(minutes_from_now(-600)), schedule="*/5 * * * *"))
     assert len(missed(many)) == 10
-    assert decided(many).status.missed_runs == 118
+    assert decision_for(many).status.missed_runs == 118
 
 
 def test_a_slot_while_suspended_is_told_as_such():
     """At once: it can't be made up for."""
     asleep: Json = {"suspend": True, **HOURLY}
-    seen = world(refresh(share(at(-30), suspendedSince=at(-300)), **asleep))
-    assert decided(seen, NOW + timedelta(seconds=11)).status.last_missed_reason == "Suspended"
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-30), suspendedSince=minutes_from_now(-300)), **asleep))
+    assert decision_for(seen, NOW + timedelta(seconds=11)).status.last_missed_reason == "Suspended"
 
 
 def test_a_slot_during_a_long_run_is_told_as_such():
     """Kubernetes starts no second run beside the first."""
-    under_way = {"id": "long", "trigger": "Scheduled", "startTime": at(-65)}
-    seen = world(refresh(share(at(-30), active=[under_way]), **HOURLY), (job("long", minutes=-65),))
-    assert decided(seen, NOW + timedelta(minutes=6)).status.last_missed_reason == "PreviousStillRunning"
+    under_way = {"id": "long", "trigger": "Scheduled", "startTime": minutes_from_now(-65)}
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-30), active=[under_way]), **HOURLY), (build_job("long", minutes=-65),))
+    assert decision_for(seen, NOW + timedelta(minutes=6)).status.last_missed_reason == "PreviousStillRunning"
 
 
 def test_slots_of_a_new_schedule_before_the_edit_were_never_due():
     """The old schedule counts until the edit, the new one from then on."""
-    before = refresh(share(at(-300)), schedule="0 0 1 1 *")
-    edited = refresh(share(at(-300)), generation=2, **HOURLY)
-    decision = decided(world(edited, objects=kept(before)))
+    before = build_refresh(share(minutes_from_now(-300)), schedule="0 0 1 1 *")
+    edited = build_refresh(share(minutes_from_now(-300)), generation=2, **HOURLY)
+    decision = decision_for(build_snapshot(edited, objects=build_managed_objects(before)))
     assert (decision.status.missed_runs, decision.status.slots_judged_until) == (0, NOW)
 
 
 def test_an_edit_whose_judgement_was_lost_invents_nothing():
     """The operator ended between replacing the CronJob and writing the status."""
-    edited = refresh(share(at(-300)), generation=2, **HOURLY)
-    assert decided(world(edited), NOW + timedelta(minutes=6)).status.missed_runs == 0
+    edited = build_refresh(share(minutes_from_now(-300)), generation=2, **HOURLY)
+    assert decision_for(build_snapshot(edited), NOW + timedelta(minutes=6)).status.missed_runs == 0
 
 
 def test_runs_that_were_cleared_away_are_not_called_missed():
     """After a long time without the operator only the newest Jobs are left."""
     jobs = tuple(scheduled(NOW - timedelta(minutes=5 * count)) for count in range(5))
-    objects = kept(refresh(schedule="*/5 * * * *"))
-    objects["CronJob"]["status"] = {"lastScheduleTime": at(0)}
-    seen = world(refresh(share(at(-600)), schedule="*/5 * * * *"), jobs, objects=objects)
-    assert decided(seen, NOW + timedelta(seconds=30)).status.missed_runs == 0
+    objects = build_managed_objects(build_refresh(schedule="*/5 * * * *"))
+    objects["CronJob"]["status"] = {"lastScheduleTime": minutes_from_now(0)}
+    seen = build_snapshot(build_refresh(share(minutes_from_now(-600)), schedule="*/5 * * * *"), jobs, objects=objects)
+    assert decision_for(seen, NOW + timedelta(seconds=30)).status.missed_runs == 0
 
 
 def test_a_new_refresh_has_missed_nothing():
     """Its slots count from when it was first seen."""
-    assert decided(world(refresh(**HOURLY))).status.slots_judged_until == NOW
+    assert decision_for(build_snapshot(build_refresh(**HOURLY))).status.slots_judged_until == NOW
 
 
 @pytest.mark.parametrize(("schedule", "count"), [("30 2 * * *", 1), ("30 * * * *", 0)], ids=["at certain hours", "every hour"])
@@ -107,12 +112,14 @@ def test_the_spring_gap_is_told(schedule, count):
     morning = datetime(2026, 3, 29, 1, 40, tzinfo=UTC)
     until = datetime(2026, 3, 29, 0, 45, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     spec: Json = {"schedule": schedule, "timeZone": "Europe/Paris"}
-    decision = decided(world(refresh(share(until), **spec), (scheduled(datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),)), morning)
+    decision = decision_for(
+        build_snapshot(build_refresh(share(until), **spec), (scheduled(datetime(2026, 3, 29, 1, 30, tzinfo=UTC)),)), morning
+    )
     assert [note.key for note in decision.events if note.reason == "RunMissed"] == ["2026-03-29T01:30:00Z"] * count
 
 
 def test_the_next_three_runs_carry_their_offset():
     """Across the spring night."""
     spec: Json = {"schedule": "30 2 * * *", "timeZone": "Europe/Paris"}
-    runs = decided(world(refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_runs
+    runs = decision_for(build_snapshot(build_refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_runs
     assert runs == ["2026-03-28T02:30+01:00", "2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]

@@ -16,11 +16,11 @@ from refresh_operator.specs.job import requested_job
 from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.kube_types import Metadata
 from refresh_operator.state.refresh import Refresh
-from support.worlds import NOW, SETTINGS, UID, kept, refresh, sample_spec, world
+from support.snapshots import NOW, SETTINGS, UID, build_managed_objects, build_refresh, build_snapshot, sample_spec
 
 
 def spec_of(**changes) -> tuple[Refresh, RefreshSpec]:
-    seen = refresh(**changes)
+    seen = build_refresh(**changes)
     assert isinstance(seen.spec, RefreshSpec)
     return seen, seen.spec
 
@@ -52,7 +52,7 @@ def test_the_cronjob_has_the_refreshs_schedule():
 def test_the_pod_carries_its_order():
     """The run request in the environment reads back as the spec, its generation and its refresh."""
     run_request = RunRequest.model_validate_json(environment(pod_of(generation=7))["REFRESH_RUN_REQUEST"]["value"])
-    assert (run_request.generation, run_request.spec) == (7, refresh().spec)
+    assert (run_request.generation, run_request.spec) == (7, build_refresh().spec)
     assert (run_request.refresh.name, run_request.refresh.namespace, run_request.refresh.uid) == ("phase2", "default", UID)
 
 
@@ -124,7 +124,7 @@ def test_local_disk_is_limited_without_being_asked_for():
 
 def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
     """One rule, one verb, one resource name."""
-    _, role, binding = rbac(refresh())
+    _, role, binding = rbac(build_refresh())
     assert role["rules"] == [
         {"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "resourceNames": ["phase2"], "verbs": ["patch"]}
     ]
@@ -133,7 +133,7 @@ def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
 
 def test_everything_belongs_to_the_refresh():
     """So that it goes with it; without a finalizer, and without blocking the deletion."""
-    for item in kept(refresh()).values():
+    for item in build_managed_objects(build_refresh()).values():
         (owner,) = item["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["blockOwnerDeletion"]) == (UID, False), item["kind"]
 
@@ -141,7 +141,7 @@ def test_everything_belongs_to_the_refresh():
 def test_a_requested_job_has_two_owners():
     """The CronJob keeps its history; thanks to the refresh it outlives a CronJob that is deleted by hand."""
     seen, spec = spec_of()
-    meta = Metadata.model_validate(kept(seen)["CronJob"]["metadata"])
+    meta = Metadata.model_validate(build_managed_objects(seen)["CronJob"]["metadata"])
     made: Any = requested_job(seen, spec, SETTINGS, meta, "now")["metadata"]
     assert [(owner["kind"], owner["controller"]) for owner in made["ownerReferences"]] == [("CronJob", True), ("DashboardRefresh", False)]
 
@@ -176,8 +176,8 @@ def test_the_same_spec_gives_the_same_objects():
     """Byte for byte, or the operator would never come to rest."""
     one, other = (json.dumps(managed_objects(*spec_of(), SETTINGS, suspended=False)) for _ in range(2))
     assert one == other
-    assert decide(world(refresh()), SETTINGS, NOW).replace == ()
-    assert decide(world(refresh()), SETTINGS, NOW).requeue_after <= timedelta(hours=1)
+    assert decide(build_snapshot(build_refresh()), SETTINGS, NOW).replace == ()
+    assert decide(build_snapshot(build_refresh()), SETTINGS, NOW).requeue_after <= timedelta(hours=1)
     assert sample_spec()["schedule"] in one
 
 

@@ -13,27 +13,27 @@ from refresh_operator.kube.resources import JOBS, REFRESHES
 from refresh_operator.kube.store import Store
 from refresh_operator.state.kube_types import Job, parse_object
 from refresh_operator.state.refresh import InvalidSpec, parse_refresh
-from support.worlds import Json, at, condition, decided, refresh, sample_spec, settled, world
+from support.snapshots import Json, build_refresh, build_snapshot, condition_of, decision_for, minutes_from_now, sample_spec, status_after
 
-METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": at(-9)}
+METADATA: Json = {"name": "phase2", "namespace": "default", "uid": "u", "resourceVersion": "3", "creationTimestamp": minutes_from_now(-9)}
 
 
 def bare_length() -> int:
     """Length of a run request with an empty variable."""
-    seen = refresh(dbt={"vars": {"a": ""}})
+    seen = build_refresh(dbt={"vars": {"a": ""}})
     assert not isinstance(seen.spec, InvalidSpec)
     return len(seen.run_request(seen.spec).text)
 
 
 def test_it_is_stalled_and_nothing_of_it_is_changed():
     """Its history stays, and the message names the field."""
-    share = settled(world(refresh()))
+    share = status_after(build_snapshot(build_refresh()))
     raw: Json = {"metadata": METADATA, "spec": sample_spec(), "status": share.model_dump(mode="json", by_alias=True, exclude_none=True)}
     seen = parse_refresh({**raw, UNREADABLE: {"spec.dbt.vars.odd": "is nested too deeply"}})
-    decision = decided(world(seen))
+    decision = decision_for(build_snapshot(seen))
     assert (decision.create, decision.replace, decision.create_job) == ((), (), None)
-    assert condition(decision.status, "Stalled")[0] == "True"
-    assert condition(decision.status, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
+    assert condition_of(decision.status, "Stalled")[0] == "True"
+    assert condition_of(decision.status, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
     assert decision.status.missed_runs == share.missed_runs
     mended = parse_refresh(raw)
     assert not isinstance(mended.spec, InvalidSpec)
@@ -59,35 +59,35 @@ def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
     """By a byte; the control: one byte less is scheduled. The longest part is named."""
     bare = bare_length()
     for length, kind in ((RUN_REQUEST_LENGTH - bare, "True"), (RUN_REQUEST_LENGTH - bare + 1, "False")):
-        seen = refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
-        assert condition(settled(world(seen)), "Ready")[0] == kind
+        seen = build_refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
+        assert condition_of(status_after(build_snapshot(seen)), "Ready")[0] == kind
     assert isinstance(seen.spec, InvalidSpec)
     assert f"{RUN_REQUEST_LENGTH + 1} bytes" in seen.spec.message
     assert "spec.dbt" in seen.spec.message
-    assert not decided(world(seen)).create
+    assert not decision_for(build_snapshot(seen)).create
 
 
 def test_variables_of_a_request_count_too():
     """The request is refused, the schedule goes on."""
     bare = bare_length()
     asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
-    seen = refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
-    share = settled(world(seen))
+    seen = build_refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
+    share = status_after(build_snapshot(seen))
     assert "Linux takes" in share.request_problem
-    assert condition(share, "Ready")[0] == "True"
+    assert condition_of(share, "Ready")[0] == "True"
 
 
 @pytest.mark.parametrize("annotation", ["requestedAt", "cancel", "resetAt"])
 def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
     """A request of 200 kB is refused with words; the next one, of usual length, starts a run."""
     long = {f"dashboards.sigeti.io/{annotation}": "x" * 200_000}
-    share = settled(world(refresh(annotations=long)))
+    share = status_after(build_snapshot(build_refresh(annotations=long)))
     assert len(share.model_dump_json()) < 20_000
     if annotation == "requestedAt":
         assert "write at most 256" in share.request_problem
-        assert decided(world(refresh(share, annotations=long))).create_job is None
-        assert decided(world(refresh(share, token="now"))).create_job
-    again = settled(world(refresh(share, annotations=long)))
+        assert decision_for(build_snapshot(build_refresh(share, annotations=long))).create_job is None
+        assert decision_for(build_snapshot(build_refresh(share, token="now"))).create_job
+    again = status_after(build_snapshot(build_refresh(share, annotations=long)))
     assert (again.last_handled_request_at, again.last_handled_cancel) == (share.last_handled_request_at, share.last_handled_cancel)
 
 

@@ -12,8 +12,8 @@ from refresh_page.settings import SettingsError, settings_from
 from refresh_page.views.conditions import condition_views
 from refresh_page.views.log_lines import last_lines
 from refresh_page.web.svg import HEIGHT, WIDTH, Point, bar_plot, line_plot
-from support.sights import condition
-from support.worlds import NOW
+from support.page_refreshes import build_condition
+from support.snapshots import NOW
 
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "WATCH_NAMESPACES": "a,b"}
 
@@ -61,7 +61,7 @@ def test_a_line_has_a_gap_where_there_is_no_value():
 def test_conditions_that_say_something_are_said_in_plain_words():
     """One that only fails to hold is left out."""
     given = [("Ready", "True", "Suspended"), ("Stalled", "False", "NotStalled"), ("LastRunSucceeded", "False", "OOMKilled")]
-    found = condition_views([Condition.model_validate(condition(*each, NOW)) for each in given])
+    found = condition_views([Condition.model_validate(build_condition(*each, NOW)) for each in given])
     assert [(each.sentence, each.tone.value) for each in found] == [
         ("Set up; scheduled runs are suspended", "good"),
         ("The last run failed", "bad"),

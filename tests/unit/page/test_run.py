@@ -7,8 +7,8 @@ import pytest
 from refresh_page.kube.models import Ref, refresh_of
 from refresh_page.runlog.models import NodeRow, RunLogState, RunRow, RunRows, StepRow
 from refresh_page.views.run import is_known, run_view
-from support.sights import finished, item, text_of, told
-from support.worlds import NOW
+from support.page_refreshes import build_history_entry, build_refresh, build_run_status, kube_time
+from support.snapshots import NOW
 
 REF = Ref("default", "phase2")
 START = NOW - timedelta(seconds=60)
@@ -32,7 +32,7 @@ def view(refresh=None, rows=None, run="phase2-1", now=NOW):
 
 def test_from_the_status_alone_a_step_ends_where_the_next_one_begins():
     """The one under way ends now."""
-    found = view(item("phase2", NOW, active=[_active()], run=told("phase2-1", START, 2))).steps
+    found = view(build_refresh("phase2", NOW, active=[_active()], run=build_run_status("phase2-1", START, 2))).steps
     assert [(each.step, each.start, each.seconds) for each in found[:3]] == [("staging", 0, 8), ("facts", 8, 8), ("marts", 16, 44)]
     assert [each.state for each in found] == ["Succeeded", "Succeeded", "Running", "Pending", "Pending", "Pending"]
 
@@ -44,15 +44,15 @@ def test_the_log_tables_add_nodes_and_the_status_what_is_still_to_come():
         for name, end in (("b", 9), ("a", 6))
     ]
     rows = RunRows(row(), (step("staging", 1, "Succeeded", START + timedelta(seconds=2), 8.0),), tuple(nodes), medians={"staging": 7.0})
-    found = view(item("phase2", NOW, active=[_active()], run=told("phase2-1", START, 1)), rows).steps
+    found = view(build_refresh("phase2", NOW, active=[_active()], run=build_run_status("phase2-1", START, 1)), rows).steps
     assert [(node.node, node.start) for node in found[0].nodes] == [("a", 2.0), ("b", 5.0)]
     assert (found[0].usual, found[1].step, found[1].state) == (7.0, "facts", "Running")
 
 
 def test_the_operators_conclusion_stands_over_what_the_runner_left_unfinished():
     """A run that died without a word is no running run, whatever the log says."""
-    dead = finished("phase2-1", NOW, "Failed", "OOMKilled", message="the runner took more memory than its limit")
-    found = view(item("phase2", NOW, [dead]), RunRows(row()))
+    dead = build_history_entry("phase2-1", NOW, "Failed", "OOMKilled", message="the runner took more memory than its limit")
+    found = view(build_refresh("phase2", NOW, [dead]), RunRows(row()))
     assert (found.run.outcome, found.run.reason) == ("Failed", "OOMKilled")
 
 
@@ -94,9 +94,11 @@ def test_a_failed_test_shows_rows_that_it_found():
 @pytest.mark.parametrize(("run", "known"), [("phase2-1", True), ("phase2-2", True), ("phase2-3", True), ("phase2-4", False)])
 def test_the_status_knows_its_history_the_run_and_those_under_way(run, known):
     """Of other runs it knows nothing."""
-    refresh = item("phase2", NOW, [finished("phase2-1", NOW)], active=[_active("phase2-2")], run=told("phase2-3", START, 1))
+    refresh = build_refresh(
+        "phase2", NOW, [build_history_entry("phase2-1", NOW)], active=[_active("phase2-2")], run=build_run_status("phase2-3", START, 1)
+    )
     assert is_known(refresh_of(refresh), run) is known
 
 
 def _active(run="phase2-1"):
-    return {"id": run, "trigger": "Scheduled", "startTime": text_of(START)}
+    return {"id": run, "trigger": "Scheduled", "startTime": kube_time(START)}

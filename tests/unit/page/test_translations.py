@@ -18,7 +18,7 @@ from refresh_page.i18n.locale import DOMAIN, LANGUAGES, LOCALES, Locale, languag
 from refresh_page.views.health import Issue, Scope
 from refresh_page.views.issue_texts import issue_text
 from refresh_runner.model.step_results import NodeState
-from support.worlds import NOW, ROOT
+from support.snapshots import NOW, ROOT
 
 ENUMS = (Outcome, StepState, Verdict, Trigger, MissedReason, NodeState)
 

@@ -17,8 +17,8 @@ from refresh_page.web.app import application
 from refresh_page.web.handlers import Handlers
 from refresh_page.web.sse import SseStreams
 from refresh_page.web.templates import Templates
-from support.sights import MARTS, finished, history, item, told
-from support.worlds import NOW
+from support.page_refreshes import MARTS, build_history, build_history_entry, build_refresh, build_run_status
+from support.snapshots import NOW
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>{{7*7}}\u202egnp\u0007</style></title>"
 
@@ -39,9 +39,14 @@ async def get(store, path, method="GET", base_path="", **headers):
 
 
 def phase2(outcomes="FSS", **changes):
-    runs = history("phase2", NOW, outcomes)
-    return item(
-        "phase2", NOW, runs, spec={"title": "Phase 2"}, run=told(runs[0]["id"], NOW - timedelta(minutes=13), 0, failed=0), **changes
+    runs = build_history("phase2", NOW, outcomes)
+    return build_refresh(
+        "phase2",
+        NOW,
+        runs,
+        spec={"title": "Phase 2"},
+        run=build_run_status(runs[0]["id"], NOW - timedelta(minutes=13), 0, failed=0),
+        **changes,
     )
 
 
@@ -51,7 +56,7 @@ def phase2(outcomes="FSS", **changes):
         ([], "There are no refreshes yet"),
         ([phase2("SSS")], "All dashboards are fresh"),
         ([phase2()], "The dashboards are stale"),
-        ([phase2(), item("main", NOW, history("main", NOW, "S"))], "1 of 2 refreshes is stale"),
+        ([phase2(), build_refresh("main", NOW, build_history("main", NOW, "S"))], "1 of 2 refreshes is stale"),
     ],
 )
 async def test_one_sentence_answers(items, headline):
@@ -106,10 +111,12 @@ async def test_every_answer_keeps_to_itself(path):
 
 async def test_hostile_texts_are_shown_and_do_nothing():
     """Titles, messages, reasons and names, on every page; the control is that they are there, escaped."""
-    runs = [finished("phase2-1", NOW, "Failed", message=HOSTILE)]
-    run = told("phase2-1", NOW, 0, failed=0, message=HOSTILE, validation=[{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}])
+    runs = [build_history_entry("phase2-1", NOW, "Failed", message=HOSTILE)]
+    run = build_run_status(
+        "phase2-1", NOW, 0, failed=0, message=HOSTILE, validation=[{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
+    )
     store = store_of(
-        item("phase2", NOW, runs, spec={"title": HOSTILE[:80], "schedule": HOSTILE}, run=run, message=HOSTILE, phase="Stalled")
+        build_refresh("phase2", NOW, runs, spec={"title": HOSTILE[:80], "schedule": HOSTILE}, run=run, message=HOSTILE, phase="Stalled")
     )
     for path in ("/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-1", f"/{quote(HOSTILE)}"):
         text = (await get(store, path)).text
@@ -150,15 +157,17 @@ async def test_without_the_log_tables_a_page_says_what_they_would_add():
 async def test_verdicts_are_shown_with_sign_and_word():
     """Rows and shares of NULL beside them."""
     shares = [{"column": "zone_id", "share": "12.5%"}]
-    run = told("phase2-1", NOW, 6, validation=[{"relation": MARTS[0], "verdict": "WARNING", "rows": 4180, "nullShares": shares}])
-    store = store_of(item("phase2", NOW, [finished("phase2-1", NOW, "Warned")], run=run))
+    run = build_run_status(
+        "phase2-1", NOW, 6, validation=[{"relation": MARTS[0], "verdict": "WARNING", "rows": 4180, "nullShares": shares}]
+    )
+    store = store_of(build_refresh("phase2", NOW, [build_history_entry("phase2-1", NOW, "Warned")], run=run))
     text = (await get(store, "/refreshes/default/phase2/runs/phase2-1")).text
     assert all(word in text for word in ("⚠", "WARNING", "4,180", "12.5%", MARTS[0]))
 
 
 async def test_a_thousand_refreshes_are_shown_by_the_hundred_and_found():
     """What needs somebody is on the first page; a search narrows it."""
-    good, bad = (refresh_of(item("r", NOW, history("r", NOW, outcomes))) for outcomes in ("S", "F"))
+    good, bad = (refresh_of(build_refresh("r", NOW, build_history("r", NOW, outcomes))) for outcomes in ("S", "F"))
     store = Store(NOW, ("",))
     store.replace("", (replace(bad if number == 777 else good, ref=Ref("default", f"r-{number}")) for number in range(600, 851)))
     first, last, found = (await get(store, "/")).text, (await get(store, "/?page=3")).text, (await get(store, "/?q=R-77")).text

@@ -9,7 +9,7 @@ from refresh_api.spec import RefreshSpec
 from refresh_api.status import Reason
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.run.schedule_guard import check
-from support.worlds import sample_spec
+from support.snapshots import sample_spec
 
 FIRST, SECOND = datetime(2026, 10, 25, 0, 30, tzinfo=UTC), datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
 """Both are 02:30 in Paris."""
