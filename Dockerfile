@@ -1,9 +1,9 @@
-# The images of the product: `docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
-# A package mirror's settings come in as the secrets `pip_conf` and `ca`, which no layer keeps.
-# Python is isolated (-I): no variable of a pod and no file in its working directory adds code to ours.
-# Third parties are one layer, ours another: a change of our code makes, copies and loads a small layer only.
-# By its digest, so that a build of today and one of next year stand on the same base: Python 3.13.15 on Debian 13.6. Raise it like a dependency,
-# in both Dockerfiles. Any Debian with python3 and its venv will do.
+# The images: `docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
+# Settings of a package mirror are mounted as the secrets `pip_conf` and `ca`, which are in no layer.
+# Python runs in isolated mode (-I): no environment variable and no file in the working directory adds code.
+# Third-party packages are one layer and this project's another, so that a change of the code rebuilds only a small layer.
+# The base image is pinned by digest, so that builds are reproducible: Python 3.13.15 on Debian 13.6. Update it like a dependency,
+# in both Dockerfiles. Any Debian with python3 and its venv module works.
 ARG BASE_IMAGE=python:3.13-slim@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285
 
 FROM ${BASE_IMAGE} AS build
@@ -60,7 +60,7 @@ RUN for each in crds page; do /opt/build/bin/pip wheel --quiet --no-index --no-d
  && sed -i '1s|.*|#!/opt/venv/bin/python -IBu|' /opt/refresh/bin/refresh-* \
  && /opt/venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/refresh
 
-# python:slim comes without the standard library's bytecode; with a read-only root file system it would be compiled at every start.
+# python:slim has no bytecode of the standard library; with a read-only root file system it would be compiled at every start.
 FROM ${BASE_IMAGE} AS runtime
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN python3 -c "import sysconfig; print(sysconfig.get_path('stdlib'))" \
@@ -87,7 +87,7 @@ FROM runtime AS runner
 COPY --from=runner-packages /opt/venv /opt/venv
 COPY dbt_project /app/dbt_project
 COPY --from=runner-ours /opt/refresh /opt/refresh
-# So that no pod has to read it; a project that dbt can't read makes no image. Nothing is connected to.
+# So that no pod has to parse it. A project that dbt cannot parse fails the build. No connection is made.
 RUN refresh-runner parse --project /app/dbt_project && rm -rf /tmp/*
 USER 65532:65532
 ENTRYPOINT ["/opt/venv/bin/python", "-IBu", "/usr/local/bin/refresh-runner"]

@@ -1,4 +1,4 @@
-"""How the guide becomes a site: `make docs`. Nothing is loaded from other hosts, neither while it is built nor while it is read."""
+"""Sphinx configuration of the guide: `make docs`. Neither the build nor the site loads anything from other hosts."""
 
 import sys
 from pathlib import Path
@@ -14,10 +14,10 @@ copyright = ""
 language = "en"
 
 extensions = ["myst_parser"]
-myst_heading_anchors = 4  # every heading down to this level can be linked to by its words
+myst_heading_anchors = 4  # headings down to this level get an anchor
 myst_enable_extensions = ["colon_fence"]
 
-smartquotes = False  # examples are to be copied as they are
+smartquotes = False  # keep quotes in examples as they are
 
 html_theme = "furo"
 html_title = "Dashboard refresh"

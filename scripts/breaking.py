@@ -1,6 +1,6 @@
-"""`make break`: five faults on the running demo, one after the other, and what people see of each; all is healed at the end.
+"""`make break`: inject five faults into the running demo, show what people see of each, and repair them.
 
-A reader reads the live marts all the while. Needs `make demo` first; takes less than three minutes.
+Meanwhile a reader checks that the live marts stay consistent. Requires `make demo`; takes less than three minutes.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from support.kubectl import KubectlError
 from support.laptop import say
 
 SLOT = "every-minute"
-"""The small refresh whose slot comes while the operator is dead."""
+"""The small refresh that is due while the operator is down."""
 MARGIN = 25
-"""Seconds before a slot in which no other fault is begun."""
+"""Seconds before its scheduled time in which no other fault starts."""
 MINUTE = 60
 KILL = "import os, pathlib; os.kill(int(next(pathlib.Path('/data/warehouse').rglob('postmaster.pid')).read_text().split()[0]), 9)"
 NEW_RECORDS = (
@@ -43,34 +43,34 @@ NEW_RECORDS = (
        select max(emploi_id) + 1, min(zone_id), min(entreprise_id), current_date, 'CDI', 'F', 1, 1, max(numero_ligne) + 1, now()
        from sigeti.emplois""",
 )
-"""Two marts change by these, so that a reader who met one of each would notice."""
+"""These change two marts, so that a reader would notice a mixture of versions."""
 
 
 @dataclass(frozen=True)
 class Night:
-    """The demo, and how it is broken."""
+    """The faults, on the demo's installation."""
 
     installation: Installation
     page: str
-    """Address of the page."""
+    """URL of the page."""
 
     def broken_model(self) -> None:
-        """Somebody renames a column that a model reads; the run fails, the live data stay."""
-        self._headline("a broken model: somebody renames sigeti.indemnisations.montant_du")
+        """Rename a column that a model reads: the run fails, and live data do not change."""
+        self._headline("broken model: the column sigeti.indemnisations.montant_du is renamed")
         with self._renamed("sigeti.indemnisations", "montant_du", "montant"):
             done = self._run("broken-model")
         self._seen(f"Failed, {done['reason']}: {done['message'][:200]}", expected=done["outcome"] == "Failed")
 
     def api_down(self) -> None:
-        """The dashboards' API is away; that is a warning."""
-        self._headline("the API is down: no pod of dashboard-api is left; a run of the cache step alone is asked for")
+        """Stop the dashboards' API: the cache step warns."""
+        self._headline("API down: dashboard-api is scaled to 0, and a run of the cache step is requested")
         with self._scaled("dashboard-api", 0):
             done = self._run("api-down", mode="only=cache")
         self._seen(f"{done['outcome']}: {done.get('message', '')[:200]}", expected=done["outcome"] == "Warned")
 
     def edited_cronjob(self) -> None:
-        """Somebody edits the CronJob; it is put right."""
-        self._headline(f"a CronJob edited by hand: {PHASE2} shall run once a year")
+        """Edit the CronJob: the operator corrects it."""
+        self._headline(f"CronJob edited by hand: {PHASE2} would run once a year")
         self.installation.kubectl("patch", "cronjob", PHASE2, "--type=merge", '-p={"spec":{"schedule":"0 0 1 1 *"}}')
         wanted = self.installation.kubectl.json("dr", PHASE2)["spec"]["schedule"]
         schedule = eventually(lambda: self._schedule() == wanted and wanted, within=20)
@@ -78,19 +78,19 @@ class Night:
         self._seen(f"its schedule is {schedule} again; event DriftCorrected: {told}")
 
     def operator_killed(self) -> None:
-        """The operator is dead when a slot comes; the run goes on and reports, the operator catches up."""
-        self._headline(f"the operator is killed, and stays dead over the next slot of {SLOT}")
+        """Stop the operator over a scheduled time: the run starts and reports, and the operator records it later."""
+        self._headline(f"operator down: it is killed and stays down over the next scheduled time of {SLOT}")
         self._suspend(SLOT, False)
         with self._scaled(RELEASE, 0, force=True):
             gone = datetime.now(UTC)
             job = eventually(lambda: self._run_since(gone), within=2 * MINUTE, every=0.5, context=lambda: self.installation.describe(SLOT))
-            say(f"run {job} began at its slot and has ended; nobody was there to see it")
+            say(f"run {job} started on schedule and has ended without an operator")
         done = self.installation.wait_for_history(SLOT, job)
-        self._seen(f"the operator is back and has found it: {done['outcome']} after {done.get('duration')}", SLOT)
+        self._seen(f"the operator is up and has recorded the run: {done['outcome']} after {done.get('duration')}", SLOT)
 
     def postgres_killed(self) -> None:
-        """PostgreSQL dies in the middle of a run; the next attempt goes on where the first one was, and all is well again."""
-        self._headline("PostgreSQL is killed (kill -9) in the middle of a run that has new data to publish")
+        """Kill PostgreSQL during a run: the next attempt continues where the first one stopped."""
+        self._headline("PostgreSQL killed (kill -9) during a run that has new data to publish")
         for statement in NEW_RECORDS:
             self.installation.psql(statement)
         token = self._ask("postgres-killed")
@@ -122,7 +122,7 @@ class Night:
         return str(self.installation.kubectl.json("cronjob", PHASE2)["spec"]["schedule"])
 
     def _run_since(self, moment: datetime) -> str | None:
-        """Name of a finished Job of the small refresh that was made after a moment."""
+        """Return the name of a succeeded Job of the small refresh that was created after a time, or None."""
         jobs = self.installation.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={SLOT}")["items"]
         made = {
             job["metadata"]["name"]: datetime.fromisoformat(job["metadata"]["creationTimestamp"])
@@ -137,7 +137,7 @@ class Night:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """No scheduled run of the main pipeline gets in the way until the block is left."""
+        """Suspend the main pipeline within the block."""
         before = self.installation.kubectl.json("dr", MAIN)["spec"]["suspend"]
         self._suspend(MAIN, True)
         try:
@@ -155,7 +155,7 @@ class Night:
 
     @contextmanager
     def _scaled(self, deployment: str, replicas: int, force: bool = False) -> Iterator[None]:
-        """Have so many pods of a deployment until the block is left; then as many as before, and ready."""
+        """Scale a deployment within the block; then restore its replicas and wait until they are ready."""
         before = self.installation.kubectl.json("deployment", deployment)
         selector = ",".join(f"{key}={value}" for key, value in before["spec"]["selector"]["matchLabels"].items())
         self.installation.kubectl("scale", f"deployment/{deployment}", f"--replicas={replicas}")
@@ -169,11 +169,11 @@ class Night:
             self.installation.kubectl("rollout", "status", f"deployment/{deployment}", "--timeout=60s", timeout=90)
 
     def _page_says(self, refresh: str) -> str:
-        """What the overview shows of a refresh: its data, and what somebody should look at."""
+        """Return what the page's overview shows of a refresh: the age of its data, and its issues."""
         lines = httpx.get(f"{self.page}/index.json", timeout=10, trust_env=False).raise_for_status().json()["refreshes"]
         health = next((line["health"] for line in lines if line["name"] == refresh), None)
         if health is None:
-            return "not known yet"
+            return "not on the page yet"
         return f"{health['tone']}, {', '.join([health['data'], *map(_said, health['issues'])])}"
 
     def _headline(self, text: str) -> None:
@@ -181,22 +181,22 @@ class Night:
         say(text)
 
     def _seen(self, says: str, refresh: str = PHASE2, expected: bool = True) -> None:
-        """Show what people see now; KubectlError if it is not what this fault should look like."""
+        """Show what people see now; KubectlError if the fault should look different."""
         show(f"kubectl get dashboardrefresh {refresh}", self.installation.kubectl("get", "dashboardrefresh", refresh))
         print(f"{self.page}/refreshes/{self.installation.kubectl.namespace}/{refresh}: {self._page_says(refresh)}")
         say(says)
         if not expected:
-            raise KubectlError(f"that was to look otherwise\n{self.installation.describe(refresh)}")
+            raise KubectlError(f"unexpected outcome\n{self.installation.describe(refresh)}")
 
 
 def _said(concern: Mapping[str, str | None]) -> str:
-    """A concern of the page in a few words, with the run that it is about where there are two."""
+    """Return an issue of the page in a few words, with its run if there are two."""
     of = {"full": " (last full run)", "part": f" (later run, {concern.get('mode')})"}
     return f"{concern['reason']}{of.get(concern.get('scope') or '', '')}"
 
 
 def reader_of(installation: Installation, cluster: Cluster) -> Reader:
-    """The reader of phase 2's marts, on a port of this machine that leads to the warehouse."""
+    """Return a reader of phase 2's marts that connects to the warehouse through a local port."""
     spec = installation.kubectl.json("dr", PHASE2)["spec"]
     secret = {
         key: b64decode(value).decode()
@@ -209,7 +209,7 @@ def reader_of(installation: Installation, cluster: Cluster) -> Reader:
 
 @contextmanager
 def small_refresh(installation: Installation) -> Iterator[None]:
-    """A refresh that runs every minute and builds one view; gone when the block is left."""
+    """Create a refresh that runs every minute and builds one view; delete it after the block."""
     refresh = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())
     refresh["metadata"] = {"name": SLOT}
     layer = {"name": "staging", "select": ["stg_implantations"]}
@@ -222,7 +222,7 @@ def small_refresh(installation: Installation) -> Iterator[None]:
 
 
 def tour(night: Night) -> None:
-    """All faults that no reader may notice; those that can be anywhere fill the time until a slot."""
+    """Inject all faults that readers must not notice. Those that need no schedule fill the time until the scheduled one."""
     anywhere: list[Callable[[], None]] = [night.broken_model, night.api_down, night.edited_cronjob]
     anywhere.pop(0)()
     while anywhere and MINUTE - datetime.now(UTC).second > MARGIN:
@@ -233,7 +233,7 @@ def tour(night: Night) -> None:
 
 
 def main() -> int:
-    """Break the demo and heal it; exit 1 where something did not look as it should, or a reader saw something mixed."""
+    """Break the demo and repair it; return 1 if the reader saw a mixture of versions, or nothing."""
     began = time.monotonic()
     cluster = cluster_of("demo")
     if not cluster.alive():
@@ -244,11 +244,11 @@ def main() -> int:
     with reader_of(installation, cluster) as reader, small_refresh(installation), night.alone():
         tour(night)
         before = reader.errors
-        # the last one, since it leaves all well behind
+        # last, since a successful run ends it
         night.postgres_killed()
     show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
-    print(f"\nA reader of the four marts, all the while: {reader}; {reader.errors - before} of the errors while PostgreSQL was dead.")
-    print(f"All is well again after {time.monotonic() - began:.0f} s.")
+    print(f"\nA reader of the four marts meanwhile: {reader}; {reader.errors - before} of the errors while PostgreSQL was down.")
+    print(f"Everything is repaired after {time.monotonic() - began:.0f} s.")
     return 1 if reader.mixed or not reader.reads else 0
 
 

@@ -1,4 +1,4 @@
-"""The command lines of the product, with all their options, from the parsers that read them."""
+"""Write the reference of command lines from their argument parsers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def commands() -> str:
-    """Return every command line with its options, and what `make` can do."""
+    """Return a page with every command and its options, and the targets of `make`."""
     made = re.findall(r"^([a-z-]+):.*## (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert cli.__doc__
     codes = " ".join(cli.__doc__.partition("Exit codes: ")[2].split())
     parts = [
-        page("Commands", "What can be typed, with all options.", ""),
+        page("Commands", "All commands with all options.", ""),
         f"## kubectl dashboardrefresh\n\nExit codes: {codes}\n\n{_command_line(cli.parser(), 'kubectl dashboardrefresh')}",
         "## refresh-runner\n\nIts exit codes: [](words.md#exit-codes-of-the-runner).\n",
         _command_line(runner.parser(), "refresh-runner"),
@@ -33,7 +33,7 @@ def _command_line(parser: argparse.ArgumentParser, program: str) -> str:
     (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     known = {name: list(_arguments(command)) for name, command in commands.choices.items()}
     shared = [row for row in next(iter(known.values())) if all(row in rows for rows in known.values())]
-    parts = [f"All commands know:\n\n{table(('option', 'means'), shared)}"] if shared else []
+    parts = [f"All commands take:\n\n{table(('option', 'means'), shared)}"] if shared else []
     for choice in commands._choices_actions:
         own = [row for row in known[choice.dest] if row not in shared]
         says = choice.help or ""

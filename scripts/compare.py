@@ -1,7 +1,7 @@
-"""`make compare`: the old way and ours on the same data, until both marts are shown to be equal; times side by side.
+"""`make compare`: run the old Prefect flow and a refresh on the same data, compare their marts row by row, and print their times.
 
-The old way is what the Prefect flow's tasks did, without Prefect itself: four dbt commands one after the other, a query a check,
-a call an endpoint, one insert. Both have bytecode compiled, the same threads, and dbt's parsed project from the run before.
+The old way executes what the flow's tasks did, without Prefect: four dbt commands in sequence, a query per check, a call per endpoint,
+one insert. Both use compiled bytecode, the same number of threads, and dbt's partial parsing.
 """
 
 from __future__ import annotations
@@ -47,14 +47,14 @@ class Timing:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Time what is inside."""
+        """Measure the time of the block."""
         began = time.monotonic()
         yield
         self.steps[name] = time.monotonic() - began
 
 
 def old_way(side: Side, run_request: RunRequest) -> Timing:
-    """Refresh as the old flow did; return how long it took."""
+    """Refresh as the old flow did; return its times."""
     timing, began = Timing(), time.monotonic()
     for layer in run_request.spec.layers:
         with timing.step(layer.name):
@@ -79,7 +79,7 @@ def old_way(side: Side, run_request: RunRequest) -> Timing:
 
 
 def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
-    """Count a mart and the NULLs of its keys, by a query each."""
+    """Count the rows of a mart and the NULLs of its keys, with one query each; return whether it is valid."""
     table = sql.Identifier(*relation.split("."))
     with psycopg.connect(dsn) as connection:
         rows = connection.execute(sql.SQL("select count(*) from {}").format(table)).fetchone()
@@ -93,7 +93,7 @@ def old_check(dsn: str, relation: str, keys: list[str]) -> bool:
 
 
 def our_way(side: Side, run_request: RunRequest, number: int) -> Timing:
-    """Refresh by the runner, as a pod does it; return how long it took, its steps by its own log."""
+    """Refresh with the runner, as a pod does; return its times, those of steps from its log."""
     secrets = mount_secrets(side, STATE / "secrets")
     env = {RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True), RUN_ID_ENV: f"compare-{number}", API_BASE_URL_ENV: side.api}
     places = [
@@ -121,8 +121,8 @@ def our_way(side: Side, run_request: RunRequest, number: int) -> Timing:
 
 
 def prepared(server: EmbeddedPostgres) -> dict[str, str]:
-    """Make two databases with the same sources and the main pipeline built; return their connection strings."""
-    say(f"generated sources: {ROWS} records a table, and the main pipeline on them")
+    """Create two databases with the same sources and the main pipeline built; return their connection strings."""
+    say(f"generating sources ({ROWS} records per table) and building the main pipeline")
     fill(server.dsn, ROWS)
     places = ["--project", str(PROJECT), "--workdir", str(STATE / "main")]
     checked(runner("run", str(SAMPLES / "main.yaml"), *places), server.env)
@@ -136,7 +136,7 @@ def prepared(server: EmbeddedPostgres) -> dict[str, str]:
 
 
 def table(old: list[Timing], ours: list[Timing]) -> None:
-    """Print the medians side by side."""
+    """Print the medians of both."""
     names = list(dict.fromkeys([*old[0].steps, *ours[0].steps]))
     print(f"\n{'step':<12}{'old way':>10}{'ours':>10}   seconds, median of {len(old)}")
     for name in names:
@@ -146,7 +146,7 @@ def table(old: list[Timing], ours: list[Timing]) -> None:
 
 
 def median(timings: list[Timing], name: str) -> str:
-    """Return a step's median as text; a dash where there is no such step."""
+    """Return the median of a step as text, or a dash if there is no such step."""
     found = [timing.steps[name] for timing in timings if name in timing.steps]
     return f"{statistics.median(found):.2f}" if found else "-"
 
@@ -164,9 +164,9 @@ def main() -> int:
         envs = {name: {**server.env, "PGDATABASE": name} for name in dsn}
         sides = {name: Side(name, dsn[name], envs[name], stack.enter_context(dashboard_api(envs[name]))) for name in dsn}
         old, ours = [], []
-        # One run of each to warm up, so that neither pays for the first parse or the cold cache; a single run is a look, no measurement.
+        # Warm up both, so that neither pays for the first parse or a cold cache. With RUNS=1 the times are no measurement.
         for number in range(0 if RUNS > 1 else 1, RUNS + 1):
-            say(f"run {number} of {RUNS}: the old way, then ours" if number else "once to warm up: the old way, then ours")
+            say(f"run {number} of {RUNS}: the old way, then ours" if number else "warm-up: the old way, then ours")
             timings = old_way(sides["old"], run_request), our_way(sides["ours"], run_request, number)
             if number:
                 old.append(timings[0])

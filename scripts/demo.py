@@ -1,4 +1,4 @@
-"""The whole product on a real cluster: from nothing to two refreshes that ran, and what to type next."""
+"""`make demo`: the whole product on a real cluster, two refreshes that have run, and what to type next."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ QUERIES = (
 
 
 def show(title: str, text: str) -> None:
-    """Print a command and what it answered."""
+    """Print a command and its output."""
     print(f"\n$ {title}\n{text.rstrip()}", flush=True)
 
 
 def watch(installation: Installation, refresh: str, token: str) -> str:
-    """Ask for a run and print its steps as they happen; return the run's outcome."""
+    """Request a run and print its steps as they happen; return its outcome."""
     installation.request_run(refresh, token)
-    say(f"{refresh}: asked for a run (annotation requestedAt={token})")
+    say(f"{refresh}: requested a run (annotation requestedAt={token})")
     seen: set[tuple[str, str]] = set()
     end = time.monotonic() + 300
     while time.monotonic() < end:
@@ -50,11 +50,11 @@ def watch(installation: Installation, refresh: str, token: str) -> str:
             say(f"{refresh}: {done['outcome']} after {done.get('duration')}: {done.get('message', '')}")
             return str(done["outcome"])
         time.sleep(0.3)
-    raise KubectlError(f"{refresh}: no end within 300 s\n{installation.describe(refresh)}")
+    raise KubectlError(f"{refresh}: timed out after 300 s\n{installation.describe(refresh)}")
 
 
 def present(installation: Installation, cluster: Cluster) -> None:
-    """Show what a user reads, and what to type next."""
+    """Print what users see, and what to type next."""
     show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     steps = "{range .status.run.steps[*]}{.name}{'\\t'}{.state}{'\\t'}{.duration}{'\\n'}{end}"
     show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", installation.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
@@ -72,23 +72,23 @@ The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboard
   kubectl describe dr {PHASE2}
   kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
   curl http://127.0.0.1:{port}/api/implantation-suivi/summary
-  make clean        # leaves nothing behind
+  make clean        # removes everything
 """)
 
 
 def main() -> int:
-    """Run the demo; exit 1 with the reason where it fails."""
+    """Run the demo; return 1 unless both runs succeed."""
     cluster = cluster_of("demo")
-    say(f"the cluster ({cluster.kind})")
+    say(f"starting the cluster ({cluster.kind})")
     cluster.up()
-    say("the images, built from the Dockerfile where their sources changed")
+    say("building images whose sources changed")
     installation = Installation.in_cluster(cluster)
-    say("warehouse, dashboard API and inbox (their pods start)")
+    say("starting the warehouse, the dashboard API and the inbox")
     installation.deploy_warehouse_and_api()
     if "t" not in installation.psql("select to_regclass('sigeti.factures') is not null", "-At"):
-        say(f"source data: {ROWS:,} rows a source (seed {SEED})")
+        say(f"source data: {ROWS:,} rows per source (seed {SEED})")
         installation.load_sources(ROWS, SEED, datetime.now(UTC).date().isoformat())
-    say("helm install: the operator and the page")
+    say("helm install: operator and page")
     installation.create_page_role()
     installation.install_operator("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
     say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', installation.kubectl.namespace, 80, PAGE_PORT)}")

@@ -1,4 +1,4 @@
-"""`make docs-dbt`: the dbt project's documentation as one file without a server, and its lineage as a picture. Nothing is connected to."""
+"""`make docs-dbt`: write the dbt project's documentation as one HTML file, and draw its lineage. No database is needed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Box:
 
 
 def boxes(manifest: Manifest) -> list[Box]:
-    """Everything that is drawn, in order of names."""
+    """Return everything that is drawn, sorted by name."""
     found = [Box(id_, source.name, 0, _OUTSIDE, ()) for id_, source in manifest.sources.items()]
     for id_, node in manifest.nodes.items():
         if id_.startswith("model."):
@@ -49,7 +49,7 @@ def boxes(manifest: Manifest) -> list[Box]:
 
 
 def rows(drawn: Sequence[Box]) -> dict[str, float]:
-    """By id the height at which a box stands: near what it reads and what reads it, none upon another."""
+    """Return the row of each box, by id: close to what it reads and what reads it, without overlaps."""
     columns = [[box for box in drawn if box.column == number] for number in range(len(_COLUMNS))]
     place = {box.id: float(number) for column in columns for number, box in enumerate(column)}
     readers: dict[str, list[str]] = {}
@@ -70,7 +70,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def svg(manifest: Manifest) -> str:
-    """The picture: sources on the left, dashboards on the right, the colour says which refresh builds a model."""
+    """Return the picture: sources on the left, dashboards on the right, coloured by the refresh that builds a model."""
     drawn = boxes(manifest)
     place = rows(drawn)
     width = 2 * _MARGIN + len(_COLUMNS) * _WIDTH + (len(_COLUMNS) - 1) * _GAP_X

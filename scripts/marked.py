@@ -1,20 +1,20 @@
-"""Texts as Markdown: pages, tables, and words that are no Markdown."""
+"""Write pages, tables and plain text as Markdown."""
 
 import re
 from collections.abc import Iterable, Sequence
 
 
 def page(title: str, says: str, content: str) -> str:
-    """Return a page: its title, what it is for, and more."""
+    """Return a page with a title, an introduction and content."""
     return f"# {title}\n\n{says}\n\n{content}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table in Markdown; a bar within a cell is escaped."""
+    """Return a Markdown table; bars in cells are escaped."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |\n" for row in (head, *rows)]
     return "".join([lines[0], "|---" * len(head) + "|\n", *lines[1:]])
 
 
 def plain(text: str) -> str:
-    """Return a text with what Markdown would read as its own escaped, but for code."""
+    """Return a text with Markdown's special characters escaped, except in code."""
     return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", part) for part in re.split(r"(`[^`]*`)", text))

@@ -1,4 +1,4 @@
-"""A reader of the dashboards' marts without pause, as the dashboards are: counts what it read, what was mixed, what went wrong."""
+"""A reader that reads marts continuously, as dashboards do, and counts reads, mixed reads and errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import psycopg
 from psycopg import sql
 
 PAUSE = 0.05
-"""Seconds between two reads, so that the reader leaves the machine to what it watches."""
+"""Seconds between two reads, so that the reader does not take the CPU from what it watches."""
 
 
 @dataclass
 class Reader:
-    """Reads version and content of all marts in one statement, again and again, from `with` until its end.
+    """Reads version and content of all marts in one statement, repeatedly, within a `with` block.
 
-    A version that is met with two different contents is a mixed read: some mart was not of that version.
+    A read whose content differs from an earlier read of the same version is mixed: some mart had another version.
     """
 
     dsn: str
@@ -29,9 +29,9 @@ class Reader:
     mixed: int = 0
     errors: int = 0
     longest_silence: float = 0.0
-    """Seconds between two reads that worked, at most."""
+    """Longest time between two successful reads, in seconds."""
     contents: dict[str, object] = field(default_factory=dict)
-    """What the marts held, by version."""
+    """Content of the marts, by version."""
     _over: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Self:
@@ -46,7 +46,7 @@ class Reader:
     def __str__(self) -> str:
         return (
             f"{self.reads:,} reads, {len(self.contents)} versions, {self.mixed} mixed reads, "
-            f"{self.errors} errors (longest without an answer: {self.longest_silence:.1f} s)"
+            f"{self.errors} errors (longest interruption: {self.longest_silence:.1f} s)"
         )
 
     def _read_on(self) -> None:

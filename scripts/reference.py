@@ -1,4 +1,4 @@
-"""The guide's reference, made from what it speaks of: contract, figures, alerts, permissions, command lines. `make docs` has it written."""
+"""Write the guide's reference from the code: contract, metrics, alerts, permissions, command lines. `make docs` calls it."""
 
 from __future__ import annotations
 
@@ -30,29 +30,27 @@ CHART = ROOT / "deploy/helm"
 
 
 def pages() -> dict[Path, str]:
-    """Return each page's path, from the root, with its content."""
+    """Return the content of each page, by its path from the root."""
     contents = {
-        "spec": page(
-            "The spec", "Every field that you can write, as `kubectl explain` prints it.", fields("spec", structural(RefreshSpec))
-        ),
-        "status": page("The status", "Every field that you can read.", fields("status", structural(RefreshStatus))),
+        "spec": page("The spec", "Every field of the spec, as `kubectl explain` prints it.", fields("spec", structural(RefreshSpec))),
+        "status": page("The status", "Every field of the status.", fields("status", structural(RefreshStatus))),
         "words": words(),
-        "metrics": page("Metrics", "What the operator serves at `/metrics`: of each refresh, and of its own work.", figures()),
+        "metrics": page("Metrics", "What the operator serves at `/metrics`: about each refresh, and about its own work.", figures()),
         "alerts": page("Alerts", "What `monitoring.alerts` installs; each has a [runbook](../monitoring.md#runbooks).", alerts()),
         "permissions": page(
             "Permissions",
-            "What our ServiceAccounts may do, and why. Nobody may do more; what it comes down to is in [Security](../security.md).",
+            "All permissions of this product's ServiceAccounts, with reasons. [Security](../security.md) has a summary.",
             permissions(),
         ),
         "commands": commands(),
         "parity": page(
             "The old flow, fact by fact",
-            "Each fact of the Prefect flow, and the test that shows it here.",
+            "Each fact of the Prefect flow, its replacement, and the test that shows it.",
             facts(),
         ),
         "faults": page(
-            "What goes wrong, on purpose",
-            "Each fault, what is then true, and the tests that break it: `make test-faults`, and those of `make test` that take seconds.",
+            "Faults",
+            "Faults that tests inject, and what must be true afterwards. `make test-faults` runs them, `make test` the fast ones.",
             faults(),
         ),
     }
@@ -60,7 +58,7 @@ def pages() -> dict[Path, str]:
 
 
 def write() -> None:
-    """Have all pages in the guide's folder, and touch none that is right already."""
+    """Write all pages that are missing or stale."""
     for path, text in pages().items():
         if not (ROOT / path).is_file() or (ROOT / path).read_text() != text:
             (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +69,7 @@ def write() -> None:
 
 
 def fields(path: str, schema: Schema) -> str:
-    """Return a section an object of a schema: what it holds, by type, default and description."""
+    """Return a section for each object of a schema: its fields with type, default and description."""
     return "\n".join(
         f"## {where}\n\n{_rules(level)}{table(('field', 'type', 'default', 'says'), _rows(level))}"
         for where, level in _levels(path, schema)
@@ -79,7 +77,7 @@ def fields(path: str, schema: Schema) -> str:
 
 
 def _levels(path: str, schema: Schema) -> Iterator[tuple[str, Schema]]:
-    """Yield every object with fields of its own, outer ones first."""
+    """Yield every object that has fields, outer ones first."""
     yield path, schema
     for name, field in _properties(schema).items():
         inner = field.get("items") if field.get("type") == "array" else field
@@ -96,12 +94,12 @@ def _rows(schema: Schema) -> Iterator[tuple[str, str, str, str]]:
     required = schema.get("required")
     needed = required if isinstance(required, list) else []
     for name, field in _properties(schema).items():
-        default = "needed" if name in needed else _default(field)
+        default = "required" if name in needed else _default(field)
         yield f"`{name}`", _kind(field), default, plain(" ".join([str(field.get("description", "")), *_messages(field)]))
 
 
 def _kind(field: Schema) -> str:
-    """Return a field's type with its bounds, in words."""
+    """Return the type of a field with its bounds."""
     if isinstance(options := field.get("enum"), list):
         return ", ".join(f"`{option}`" for option in options)
     if field.get("type") == "array":
@@ -128,7 +126,7 @@ def _default(field: Schema) -> str:
 def _messages(field: Schema) -> list[str]:
     rules = field.get("x-kubernetes-validations")
     return (
-        list(dict.fromkeys(f"Else refused: {rule['message']}." for rule in rules if isinstance(rule, dict)))
+        list(dict.fromkeys(f"Rejected otherwise: {rule['message']}." for rule in rules if isinstance(rule, dict)))
         if isinstance(rules, list)
         else []
     )
@@ -142,22 +140,22 @@ def _rules(schema: Schema) -> str:
 
 
 def words() -> str:
-    """Return what the words in status, events and history mean."""
+    """Return a page with the meaning of each word in status, events and history."""
     parts = [
-        page("Words", "What stands in the status and in events, and what it means.", ""),
+        page("Words", "Words in the status and in events, and what they mean.", ""),
         _meanings("Phases", "`status.phase`, column `PHASE`.", Phase),
         _meanings("Reasons of a run", "`status.lastRun.reason`, and the reasons of the condition `LastRunSucceeded`.", Reason),
-        _meanings("Reasons of Ready", "Of the condition `Ready`, and of `Stalled` and `Reconciling` where they hold.", ReadyReason),
-        _meanings("Reasons of Suspended", "Of the condition `Suspended`: why scheduled runs are off.", SuspendedReason),
+        _meanings("Reasons of Ready", "Of the condition `Ready`, and of `Stalled` and `Reconciling` if these are true.", ReadyReason),
+        _meanings("Reasons of Suspended", "Of the condition `Suspended`: why scheduled runs do not start.", SuspendedReason),
         _meanings("Reasons of Running", "Of the condition `Running`.", RunningReason),
-        _meanings("Reasons of DataFresh", "Of the condition `DataFresh`, which is there where `spec.freshness` is given.", FreshReason),
-        _meanings("Events", "In `kubectl describe` and `kubectl events`; each change of `Ready` is an event, too.", EventReason),
-        _meanings("What starts a run", "`trigger`, in `active` and `history`.", Trigger),
-        _meanings("Missed slots", "`status.lastMissedReason`.", MissedReason),
+        _meanings("Reasons of DataFresh", "Of the condition `DataFresh`, which exists if `spec.freshness` is set.", FreshReason),
+        _meanings("Events", "In `kubectl describe` and `kubectl events`; each change of `Ready` is also an event.", EventReason),
+        _meanings("Triggers of a run", "`trigger`, in `active` and `history`.", Trigger),
+        _meanings("Missed runs", "`status.lastMissedReason`.", MissedReason),
         _meanings("Modes of a run", "The annotation `dashboards.sigeti.io/runMode`, or the option `--mode`.", ModeKind),
         _meanings(
             "Exit codes of the runner",
-            "What the pod's container ends with; the Job decides by it whether another attempt follows.",
+            "Exit codes of the pod's container; the Job decides by them whether another attempt follows.",
             ExitCode,
         ),
     ]
@@ -171,7 +169,7 @@ def _meanings(title: str, says: str, kind: type[Enum]) -> str:
 
 
 def docstrings(kind: type[Enum]) -> dict[str, str]:
-    """Return the text that stands below each member in the source."""
+    """Return the docstring below each member in the source."""
     (body,) = ast.parse(inspect.getsource(kind)).body
     assert isinstance(body, ast.ClassDef)
     found = {}
@@ -182,21 +180,21 @@ def docstrings(kind: type[Enum]) -> dict[str, str]:
     return found
 
 
-# figures and alerts
+# metrics and alerts
 
 
 def figures() -> str:
-    """Return name, kind and meaning of every figure, as Prometheus is told."""
+    """Return a table of every metric with its type and help text."""
     text = render([], datetime(2026, 1, 1, tzinfo=UTC))
     kinds = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
     return table(
-        ("figure", "kind", "means"),
+        ("metric", "type", "means"),
         [(f"`{name}`", kinds[name], says) for name, says in re.findall(r"^# HELP (\S+)(?<!_created) (.+)$", text, re.MULTILINE)],
     )
 
 
 def alerts() -> str:
-    """Return every alert with its expression."""
+    """Return a table of every alert with its expression."""
     (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
     rows = [
         (
@@ -214,7 +212,7 @@ def alerts() -> str:
 
 
 def permissions() -> str:
-    """Return the rules of every Role: of the chart's, each with the reason that stands above it, and of the one that each refresh gets."""
+    """Return the rules of every Role: the chart's, with the reasons in the comments above them, and the one that each refresh gets."""
     sections = [
         (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
     ]
@@ -224,13 +222,13 @@ def permissions() -> str:
         (", ".join(rule["apiGroups"]), f"{', '.join(rule['resources'])} ({', '.join(rule['resourceNames'])})", ", ".join(rule["verbs"]))
         for rule in role["rules"]
     ]
-    why = "to write how it goes; the operator makes this Role with a ServiceAccount of the same name"
+    why = "to write the run's status; the operator creates this Role and a ServiceAccount of the same name"
     sections.append((f"The runs of a refresh, in its namespace (`{role['metadata']['name']}`)", [(*rule, why) for rule in given]))
     return "\n".join(f"## {heading}\n\n{table(('group', 'resources', 'may', 'why'), rows)}" for heading, rows in sections)
 
 
 def roles(template: str) -> Iterator[tuple[str, str]]:
-    """Yield what each Role of a template is for, as the comment at its head says, and its text."""
+    """Yield the comment at the head of each Role of a template, and its text."""
     for text in template.split("---\n"):
         if "- apiGroups:" in text:
             says = text.partition("apiVersion:")[0].strip()
@@ -249,16 +247,16 @@ def rules(template: str) -> Iterator[tuple[str, str, str, str]]:
 
 
 def faults() -> str:
-    """Return each fault, what must then be true, and the tests that show it."""
+    """Return a table of faults, what must be true after each, and the tests that show it."""
     rows = []
     for fault in yaml.safe_load((ROOT / "tests/faults.yaml").read_text()):
         shown = [f"{_sentence(test)} (`{test.partition('::')[0]}`)" for test in fault["tests"]]
         rows.append((fault["fault"], fault["what"], fault["then"], "; ".join(shown)))
-    return table(("", "what goes wrong", "what is then true", "shown by"), rows)
+    return table(("", "fault", "afterwards", "shown by"), rows)
 
 
 def _sentence(test: str) -> str:
-    """Return what a test says, by its name."""
+    """Return the name of a test as a sentence."""
     return re.sub(r"^f\d+ ", "", test.partition("::")[2].removeprefix("test_").replace("_", " "))
 
 

@@ -17,7 +17,7 @@ LOG = "SELECT refresh_id, run_date, success, models_updated, notes FROM dbt_refr
 
 
 def refresh(sample: str, env: dict[str, str]) -> int:
-    """Run a sample by the runner's command; return its exit code. Ctrl-C reaches the runner, which cleans up before it ends."""
+    """Run a sample with `refresh-runner run`; return its exit code. Ctrl-C reaches the runner, which cleans up before it exits."""
     command = runner("run", str(SAMPLES / sample), "--project", str(ROOT / "dbt_project"), "--workdir", str(STATE / "dbt"))
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -27,7 +27,7 @@ def refresh(sample: str, env: dict[str, str]) -> int:
 
 
 def is_built(dsn: str) -> bool:
-    """Return whether the main pipeline has run once."""
+    """Return whether the main pipeline has been run."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select to_regclass('dwh_staging.stg_factures')").fetchone()
         return bool(row and row[0])
@@ -44,24 +44,24 @@ def show(dsn: str, query: str) -> None:
 def main() -> int:
     """Run the phase 2 refresh once; return the runner's exit code."""
     STATE.mkdir(parents=True, exist_ok=True)
-    say(f"PostgreSQL starts in {STATE.relative_to(ROOT)} (a few seconds when it is new)")
+    say(f"PostgreSQL starts in {STATE.relative_to(ROOT)} (the first time takes a few seconds)")
     with warehouse(STATE) as server:
         if fill(server.dsn, ROWS):
-            say(f"generated sources: {ROWS} records a table")
+            say(f"generated sources: {ROWS} records per table")
         with dashboard_api(server.env) as address:
             env = {**server.env, "API_BASE_URL": address}
             if not is_built(server.dsn):
-                say("main: builds what phase 2 stands on; only in a new warehouse")
+                say("main: builds the tables that phase 2 reads; only in a new warehouse")
                 if code := refresh("main.yaml", env):
                     return code
             say("phase 2: six steps")
             code = refresh("phase2.yaml", env)
             show(server.dsn, LOG)
             show(server.dsn, "SELECT COUNT(*) FROM dwh_marts_operationnel.mart_implantation_suivi")
-            # Not at once, as for a server that is thrown away: its next start would skip numbers of the log.
+            # A fast shutdown writes a checkpoint; after an immediate one the sequence of the log would skip numbers.
             server.stop("fast")
-    say("done; PostgreSQL stopped, its data stay")
-    print("\nNext: make run again (quicker), ROWS=100000 make run, make lint FILE=deploy/samples/phase2.yaml, make compare, make demo")
+    say("done; PostgreSQL is stopped, its data are kept")
+    print("\nNext: make run again (faster), ROWS=100000 make run, make lint FILE=deploy/samples/phase2.yaml, make compare, make demo")
     return code
 
 

@@ -1,12 +1,12 @@
-{{- /* Values that fit their schema and still can't be, answered in words. */ -}}
+{{- /* Rejects values that match the schema and are still invalid. */ -}}
 {{- define "dashboard-refresh.check" -}}
 {{- if and .Values.watch.clusterWide .Values.watch.namespaces -}}
-{{- fail "watch.namespaces: empty it, or leave watch.clusterWide off: an operator watches every namespace or those that are named" -}}
+{{- fail "watch.namespaces and watch.clusterWide exclude each other: an operator watches every namespace, or those listed" -}}
 {{- end -}}
 {{- if and .Values.watch.namespaces (not (has .Release.Namespace .Values.watch.namespaces)) -}}
 {{- range $name := list "main" "phase2" -}}
 {{- if (index $.Values.refreshes $name).enabled -}}
-{{- fail (printf "refreshes.%s is made in the release's namespace, which nobody watches: add %s to watch.namespaces" $name $.Release.Namespace) -}}
+{{- fail (printf "refreshes.%s is created in the release's namespace, which is not watched: add %s to watch.namespaces" $name $.Release.Namespace) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -18,9 +18,9 @@
 {{- fail (printf "watch.resync is %s: write a duration like 90s, 5m or 1h30m, between 1s and 168h" .Values.watch.resync) -}}
 {{- end -}}
 {{- if and .Values.page.enabled .Values.page.warehouse.secretName (eq .Values.page.warehouse.secretName .Values.warehouse.secretName) -}}
-{{- fail "page.warehouse.secretName is the Secret of the runs, who may write: make a role that may only read, with a Secret of its own" -}}
+{{- fail "page.warehouse.secretName is the Secret of runs, whose role can write: create a read-only role, with its own Secret" -}}
 {{- end -}}
 {{- if contains "{" (regexReplaceAll "\\{(namespace|name|run)\\}" .Values.links.runUrl "") -}}
-{{- fail "links.runUrl: only {namespace}, {name} and {run} are filled in" -}}
+{{- fail "links.runUrl: unknown placeholder; only {namespace}, {name} and {run} are replaced" -}}
 {{- end -}}
 {{- end -}}

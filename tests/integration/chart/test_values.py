@@ -87,17 +87,23 @@ WRONG = {
     "no duration in zeros": ({"watch.resync": "0h00m0s"}, "write a duration"),
     "too long a duration": ({"watch.resync": "169h"}, "write a duration"),
     "a duration without its unit": ({"watch.resync": "300"}, "/watch/resync"),
-    "everything, and some": ({"watch.clusterWide": True, "watch.namespaces": ["a"]}, "watch.namespaces: empty it"),
+    "everything, and some": (
+        {"watch.clusterWide": True, "watch.namespaces": ["a"]},
+        "watch.namespaces and watch.clusterWide exclude each other",
+    ),
     "a namespace that is none": ({"watch.namespaces": ["A_b"]}, "/watch/namespaces/0"),
     "a refresh that nobody watches": (
         {"watch.namespaces": ["a"], "refreshes.main.enabled": True},
-        "refreshes.main is made in the release's namespace, which nobody watches: add ns",
+        "refreshes.main is created in the release's namespace, which is not watched: add ns",
     ),
     "the writer's Secret for the page": (
         {"page.enabled": True, "page.warehouse.secretName": "warehouse"},
-        "page.warehouse.secretName is the Secret of the runs",
+        "page.warehouse.secretName is the Secret of runs",
     ),
-    "a link with a part that is not known": ({"links.runUrl": "https://x/{cluster}"}, "links.runUrl: only {namespace}"),
+    "a link with a part that is not known": (
+        {"links.runUrl": "https://x/{cluster}"},
+        "links.runUrl: unknown placeholder; only {namespace}",
+    ),
     "an address that is none": ({"page.url": "dashboards.example.org"}, "/page/url"),
     "an address with a blank": ({"dashboardApi.baseUrl": "http://a b"}, "/dashboardApi/baseUrl"),
     "a proxy that is none": ({"proxy.https": "proxy:3128"}, "/proxy/https"),
