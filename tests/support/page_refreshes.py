@@ -107,7 +107,7 @@ def build_refresh(
         "next": "Tue 14:30",
         "nextRuns": [f"{now + timedelta(minutes=73 + 180 * each):%Y-%m-%dT%H:%M}+00:00" for each in range(3)],
         "conditions": [
-            build_condition("Ready", "True", "Scheduled", now - timedelta(days=9), "the CronJob is as it should be"),
+            build_condition("Ready", "True", "Scheduled", now - timedelta(days=9), "CronJob is up to date"),
             build_condition("Stalled", "False", "NotStalled", now - timedelta(days=9)),
         ],
         **status,

@@ -1,4 +1,7 @@
-"""Which Secrets a refresh may use: without a rule, whoever may write one can have any Secret of its namespace sent anywhere; pure."""
+"""Which Secrets a refresh may use; pure.
+
+Without a policy, everybody who may write a refresh can send any Secret of its namespace to any address.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,14 +13,14 @@ from refresh_api.spec import RefreshSpec
 
 
 class SecretPolicy(StrEnum):
-    """How it is said which Secrets refreshes may use."""
+    """How the Secrets that refreshes may use are selected."""
 
     ANY = "Any"
     """Every Secret of their namespace."""
     LABELLED = "Labelled"
-    """Those whose label says so."""
+    """Secrets with the label."""
     LISTED = "Listed"
-    """Those whose names are listed."""
+    """Secrets whose names are listed."""
 
 
 @dataclass(frozen=True)
@@ -26,15 +29,15 @@ class SecretRules:
 
     policy: SecretPolicy = SecretPolicy.ANY
     allowed: tuple[str, ...] = ()
-    """Names, or patterns of them with * and ?, for the policy Listed."""
+    """Names or patterns with * and ?, for the policy Listed."""
 
     def denial(self, name: str, field: str, labels: dict[str, str] | None) -> str | None:
-        """Return why a field may not name a Secret; None if it may. `labels` count where labels decide: None if there is no such Secret."""
+        """Return why a field may not name a Secret, or None if it may. `labels` is None if the Secret does not exist."""
         if self.policy is SecretPolicy.LISTED and not any(fnmatchcase(name, pattern) for pattern in self.allowed):
-            return f"the Secret {name} ({field}) is not allowed: secrets.allowed of the operator's chart does not list it"
+            return f"Secret {name} ({field}) is not allowed: not listed in secrets.allowed of the operator's chart"
         if self.policy is SecretPolicy.LABELLED and (labels or {}).get(ALLOW_LABEL) != "true":
-            why = f"it has no label {ALLOW_LABEL}=true" if labels is not None else f"there is none with the label {ALLOW_LABEL}=true"
-            return f"the Secret {name} ({field}) is not allowed: {why} (secrets.policy of the operator's chart)"
+            why = "missing label" if labels is not None else "no such Secret with the label"
+            return f"Secret {name} ({field}) is not allowed: {why} {ALLOW_LABEL}=true (secrets.policy of the operator's chart)"
         return None
 
 
@@ -43,7 +46,7 @@ ANY_SECRET: Final = SecretRules()
 
 
 def secret_uses(spec: RefreshSpec) -> dict[str, str]:
-    """Return the Secrets that a spec names, each with the first field that does."""
+    """Return the Secrets that a spec names, each with the first field that names it."""
     found = {spec.warehouse.secret_ref.name: "spec.warehouse.secretRef"}
     if spec.cache and spec.cache.authorization_secret_ref:
         found.setdefault(spec.cache.authorization_secret_ref.name, "spec.cache.authorizationSecretRef")

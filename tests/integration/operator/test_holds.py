@@ -55,10 +55,10 @@ def test_one_configmap_pauses_everything(fresh_operator):
     fresh_operator.wait_for(lambda: suspended(fresh_operator, "one") and suspended(fresh_operator, "two"), 10, "one")
     # the status follows the CronJob
     fresh_operator.wait_for(
-        lambda: fresh_operator.status("two")["message"].startswith("everything is paused: the warehouse moves"), 10, "two"
+        lambda: fresh_operator.status("two")["message"].startswith("all refreshes are paused: the warehouse moves"), 10, "two"
     )
     fresh_operator.request_run("two", "now")
-    fresh_operator.wait_for(lambda: "the request now waits" in fresh_operator.status("two")["message"], 10, "two")
+    fresh_operator.wait_for(lambda: "request now is queued" in fresh_operator.status("two")["message"], 10, "two")
     assert fresh_operator.jobs("two") == []
     fresh_operator.kubectl("delete", "configmap", switch)
     fresh_operator.wait_for_job("two")

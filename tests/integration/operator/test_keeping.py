@@ -135,7 +135,7 @@ def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(running_o
     running_operator.api.delete(running_operator.namespace, "cronjobs", "held")
     running_operator.wait_for(lambda: running_operator.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
     assert running_operator.status("held")["phase"] == "Blocked"
-    assert "CronJob held was deleted and is kept by example.org/hold" in running_operator.status("held")["message"]
+    assert "CronJob held is terminating, held by example.org/hold" in running_operator.status("held")["message"]
     running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
     running_operator.wait_for(
         lambda: (running_operator.cronjob("held") or {"metadata": {"uid": before}})["metadata"]["uid"] != before, 10, "held"

@@ -170,7 +170,7 @@ def test_a_request_of_any_length_is_answered_and_kept_short(operator):
     operator.create_refresh("asked")
     operator.wait_until_ready("asked")
     operator.request_run("asked", "y" * 200_000)
-    operator.wait_for(lambda: "write at most 256" in operator.status("asked").get("requestProblem", ""), 20, "asked")
+    operator.wait_for(lambda: "at most 256 are allowed" in operator.status("asked").get("requestProblem", ""), 20, "asked")
     assert len(json.dumps(operator.status("asked"))) < 10_000
     assert operator.jobs("asked") == []
     operator.request_run("asked", "now")

@@ -50,8 +50,8 @@ def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled
     operator.create_refresh("one", token="now")
     operator.wait_for(lambda: operator.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
     assert operator.condition("one", "Stalled")[0] == "True"
-    assert said(operator, "one").count("it has no label dashboards.sigeti.io/allow=true") == 3
-    assert "the Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(operator, "one")
+    assert said(operator, "one").count("missing label dashboards.sigeti.io/allow=true") == 3
+    assert "Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(operator, "one")
     assert "the Secret slack (spec.notifications[0].slack.webhookSecretRef)" in said(operator, "one")
     assert (mounted(operator, "one"), off(operator, "one"), operator.jobs("one")) == (set(), True, [])
     for name in READY:
@@ -72,7 +72,7 @@ def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: Op
     operator.wait_for(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed"), 20, "two")
     operator.wait_for(lambda: mounted(operator, "two") == {"slack", "smtp"} and off(operator, "two"), 20, "two")
     operator.patch_spec("two", warehouse={"secretRef": {"name": "nowhere"}})
-    operator.wait_for(lambda: "there is none with the label" in said(operator, "two"), 20, "two")
+    operator.wait_for(lambda: "no such Secret with the label" in said(operator, "two"), 20, "two")
     operator.create_secret("other", WAREHOUSE)
     allow(operator, "other")
     operator.patch_spec("two", warehouse={"secretRef": {"name": "other"}})
@@ -96,8 +96,8 @@ def test_a_list_allows_names_and_patterns(listed: OperatorHarness):
     operator = listed
     operator.create_refresh("three")
     operator.wait_for(lambda: operator.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
-    refused = "the Secret smtp (spec.notifications[1].email.smtpSecretRef) is not allowed"
-    assert said(operator, "three") == f"{refused}: secrets.allowed of the operator's chart does not list it"
+    refused = "Secret smtp (spec.notifications[1].email.smtpSecretRef) is not allowed"
+    assert said(operator, "three") == f"{refused}: not listed in secrets.allowed of the operator's chart"
     operator.patch_spec("three", notifications=[{"slack": {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}}])
     operator.wait_until_ready("three")
     assert mounted(operator, "three") == {"warehouse", "slack"}

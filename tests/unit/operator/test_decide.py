@@ -224,7 +224,7 @@ def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
     decision = decision_for(build_snapshot(build_refresh(), objects=objects))
     status, reason, message = condition_of(decision.status, "Ready")
     assert (status, reason, decision.status.phase) == ("False", "BeingDeleted", "Blocked")
-    assert "CronJob phase2 was deleted and is kept by example.org/hold" in message
+    assert "CronJob phase2 is terminating, held by example.org/hold" in message
     assert (decision.replace, decision.create) == ((), ())
     # The control: a permission works as long as it is there.
     objects["CronJob"]["metadata"] |= {"deletionTimestamp": None}
@@ -255,9 +255,9 @@ def test_a_field_of_a_newer_crd_stops_nothing():
     assert condition_of(status_after(build_snapshot(build_refresh(tests=tests, newest=True))), "Ready") == (
         "True",
         "Scheduled",
-        "the CronJob is as it should be; of a newer CRD, and unknown to this operator: spec.tests.newer, spec.newest",
+        "CronJob is up to date; ignoring fields that this operator version does not support: spec.tests.newer, spec.newest",
     )
-    assert condition_of(status_after(build_snapshot(build_refresh())), "Ready")[2] == "the CronJob is as it should be"
+    assert condition_of(status_after(build_snapshot(build_refresh())), "Ready")[2] == "CronJob is up to date"
     assert condition_of(status_after(build_snapshot(build_refresh(tests={**tests, "retries": 99}))), "Ready")[:2] == (
         "False",
         "InvalidSpec",
@@ -266,7 +266,7 @@ def test_a_field_of_a_newer_crd_stops_nothing():
 
 def test_a_missing_secret_is_named_and_looked_for_again():
     """Blocked, not stalled: it heals by itself."""
-    decision = decision_for(build_snapshot(build_refresh(), missing_secrets=("the Secret warehouse has no key password",)))
+    decision = decision_for(build_snapshot(build_refresh(), missing_secrets=("Secret warehouse has no key password",)))
     assert condition_of(decision.status, "Ready")[:2] == ("False", "SecretNotFound")
     assert condition_of(decision.status, "Stalled")[0] == "False"
     assert decision.status.phase == "Blocked"
@@ -302,7 +302,7 @@ def test_a_request_waits_for_the_run_under_way():
     running = build_job("r1", minutes=-1)
     waiting = decision_for(build_snapshot(build_refresh(token="now"), (running,)))
     assert waiting.create_job is None
-    assert "the request now waits" in condition_of(waiting.status, "Running")[2]
+    assert "request now is queued" in condition_of(waiting.status, "Running")[2]
     done = decision_for(build_snapshot(build_refresh(status=waiting.status, token="now"), (build_job("r1", "Complete"),)))
     assert done.create_job is not None
 
@@ -373,20 +373,20 @@ def test_new_defaults_are_followed_and_told():
     decision: Any = decide(build_snapshot(build_refresh(status=settled_share)), newer, NOW)
     (note,) = decision.events
     assert (note.reason, decision.drifted_kinds) == ("DefaultsChanged", ())
-    assert "CronJob phase2 follows new defaults of the operator: spec.jobTemplate.spec.template.spec.containers[0].image" in note.message
+    assert "CronJob phase2 updated to new defaults of the operator: spec.jobTemplate.spec.template.spec.containers[0].image" in note.message
     edited = decision_for(
         build_snapshot(build_refresh(status=settled_share, generation=2, title="New"), objects=build_managed_objects(build_refresh()))
     )
     assert "DefaultsChanged" not in [each.reason for each in edited.events]
-    paused = decision_for(build_snapshot(build_refresh(status=settled_share), pause=Pause("everything is paused")))
+    paused = decision_for(build_snapshot(build_refresh(status=settled_share), pause=Pause("all refreshes are paused")))
     assert "DefaultsChanged" not in [each.reason for each in paused.events]
 
 
 @pytest.mark.parametrize(
     ("outcome", "says"),
     [
-        ("Warned", "the last run (only=cache) ended with warnings: away; the last full run failed (LayerFailed): no such column"),
-        ("Succeeded", "the last run (only=cache) ended well; the last full run failed (LayerFailed): no such column"),
+        ("Warned", "the last run (only=cache) succeeded with warnings: away; the last full run failed (LayerFailed): no such column"),
+        ("Succeeded", "the last run (only=cache) succeeded; the last full run failed (LayerFailed): no such column"),
         ("Failed", "the last run (only=cache) failed (LayerFailed): away; the last full run failed (LayerFailed): no such column"),
     ],
 )

@@ -24,7 +24,7 @@ from support.snapshots import (
 )
 
 HOUR = timedelta(hours=1)
-EVERYTHING = Pause("everything is paused: a move (ConfigMap p in n)")
+EVERYTHING = Pause("all refreshes are paused: a move (ConfigMap p in n)")
 
 
 def suspended(decision) -> bool | None:
@@ -53,7 +53,7 @@ def test_suspended_until_a_moment_and_then_no_longer():
 def test_two_reasons_end_with_the_later_one():
     """And not at all where one of them has no end."""
     both = status_after(
-        build_snapshot(build_refresh(suspendUntil=minutes_from_now(60)), pause=Pause("everything is paused", NOW + 2 * HOUR))
+        build_snapshot(build_refresh(suspendUntil=minutes_from_now(60)), pause=Pause("all refreshes are paused", NOW + 2 * HOUR))
     )
     assert (condition_of(both, "Suspended")[1], both.suspended_until) == ("EverythingPaused", NOW + 2 * HOUR)
     endless = status_after(build_snapshot(build_refresh(suspendUntil=minutes_from_now(60), suspend=True)))
@@ -71,7 +71,7 @@ def test_scheduled_runs_end_after_so_many_failures_in_a_row():
     decision = decision_for(build_snapshot(build_refresh(**limit), failed(3)))
     assert suspended(decision) is True
     assert condition_of(decision.status, "Suspended")[:2] == ("True", "TooManyFailures")
-    assert decision.status.message.startswith("no scheduled runs, since 3 in a row failed (spec.suspendAfterFailures: 3)")
+    assert decision.status.message.startswith("scheduled runs are suspended after 3 failures in a row (spec.suspendAfterFailures: 3)")
     assert [note.reason for note in decision.events].count("TooManyFailures") == 1
     again = decision_for(build_snapshot(build_refresh(status=decision.status, **limit), failed(3)))
     assert "TooManyFailures" not in [note.reason for note in again.events]
@@ -112,7 +112,7 @@ def test_while_everything_is_paused_requests_wait():
     """Said in the message, with the request; afterwards the run starts."""
     paused = decision_for(build_snapshot(build_refresh(token="one"), pause=EVERYTHING))
     assert (paused.create_job, suspended(paused)) == (None, True)
-    assert paused.status.message == f"{EVERYTHING.message}; the request one waits for its end"
+    assert paused.status.message == f"{EVERYTHING.message}; request one is queued"
     assert paused.status.last_handled_request_at is None
     assert decision_for(build_snapshot(build_refresh(status=paused.status, token="one"))).create_job is not None
 
@@ -134,10 +134,10 @@ def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
 @pytest.mark.parametrize(
     ("content", "says", "until"),
     [
-        ({}, "everything is paused (ConfigMap p in n)", None),
-        ({"reason": "a move"}, "everything is paused: a move (ConfigMap p in n)", None),
-        ({"until": minutes_from_now(60)}, f"everything is paused until {minutes_from_now(60)} (ConfigMap p in n)", NOW + HOUR),
-        ({"until": "soon"}, "its `until` is no time", None),
+        ({}, "all refreshes are paused (ConfigMap p in n)", None),
+        ({"reason": "a move"}, "all refreshes are paused: a move (ConfigMap p in n)", None),
+        ({"until": minutes_from_now(60)}, f"all refreshes are paused until {minutes_from_now(60)} (ConfigMap p in n)", NOW + HOUR),
+        ({"until": "soon"}, "ignoring its `until`", None),
     ],
 )
 def test_what_the_switch_says(content, says, until):

@@ -102,7 +102,7 @@ def test_a_request_that_still_waits_is_taken_back():
     decision = decision_for(busy)
     assert (decision.create_job, decision.delete_jobs) == (None, ())
     assert decision.status.last_handled_request_at == "one"
-    assert "taken back" in decision.status.request_problem
+    assert "withdrawn" in decision.status.request_problem
     assert "NothingToCancel" not in [note.reason for note in decision.events]
     later = decision_for(
         build_snapshot(build_refresh(decision.status, token="one", annotations={CANCEL: "one"}), (build_job("busy", "Complete"),))

@@ -225,7 +225,7 @@ def test_a_pod_within_its_start_timeout_is_waited_for():
     assert decision.requeue_after == timedelta(minutes=4, seconds=1)
     assert condition_of(decision.status, "Running")[1:] == (
         "Starting",
-        "run r1: its pod has not started: ErrImagePull: no such image",
+        "run r1: pod has not started: ErrImagePull: no such image",
     )
 
 
@@ -233,10 +233,10 @@ def test_a_pod_within_its_start_timeout_is_waited_for():
 def test_a_pod_that_has_not_started_at_once_is_no_news(pods):
     """Every run begins so. Ten seconds later it is told; what is known against it at once."""
     decision = decision_for(build_snapshot(build_refresh(schedule="0 0 1 1 *"), (build_job("r1", minutes=-0.1),), pods))
-    assert condition_of(decision.status, "Running")[1:] == ("Starting", "run r1: its pod is starting")
+    assert condition_of(decision.status, "Running")[1:] == ("Starting", "run r1: pod is starting")
     assert decision.requeue_after == timedelta(seconds=5)
     late = decision_for(build_snapshot(build_refresh(schedule="0 0 1 1 *"), (build_job("r1", minutes=-0.2),), ()))
-    assert "no pod was made" in condition_of(late.status, "Running")[2]
+    assert "no pod was created" in condition_of(late.status, "Running")[2]
     bad = build_pod("r1", minutes=-0.1, waiting={"reason": "ErrImagePull", "message": "no such image"})
     assert (
         "no such image"
@@ -311,11 +311,15 @@ def test_a_failed_run_is_explained_in_one_line():
         (
             "Unschedulable",
             1,
-            "; what its pods ask of a node is in spec.resources and spec.podTemplate: kubectl describe dr -n default phase2",
+            "; check spec.resources and spec.podTemplate; see: kubectl describe dr -n default phase2",
         ),
-        ("ImagePullFailed", 1, "; look further: kubectl describe dr -n default phase2"),
-        ("LayerFailed", 3, "; look further: kubectl logs -n default -l job-name=r1 --prefix --tail=-1"),
-        ("WarehouseUnreachable", 1, "; is PostgreSQL up, and is the Secret warehouse right? look further: kubectl logs -n default job/r1"),
+        ("ImagePullFailed", 1, "; see: kubectl describe dr -n default phase2"),
+        ("LayerFailed", 3, "; see: kubectl logs -n default -l job-name=r1 --prefix --tail=-1"),
+        (
+            "WarehouseUnreachable",
+            1,
+            "; check that PostgreSQL is running and that Secret warehouse is correct; see: kubectl logs -n default job/r1",
+        ),
     ],
 )
 def test_a_failed_run_says_what_to_do(reason, attempts, says):

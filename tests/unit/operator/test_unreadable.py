@@ -84,7 +84,7 @@ def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
     share = status_after(build_snapshot(build_refresh(annotations=long)))
     assert len(share.model_dump_json()) < 20_000
     if annotation == "requestedAt":
-        assert "write at most 256" in share.request_problem
+        assert "at most 256 are allowed" in share.request_problem
         assert decision_for(build_snapshot(build_refresh(share, annotations=long))).create_job is None
         assert decision_for(build_snapshot(build_refresh(share, token="now"))).create_job
     again = status_after(build_snapshot(build_refresh(share, annotations=long)))

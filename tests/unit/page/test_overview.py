@@ -110,7 +110,7 @@ def test_a_refresh_that_is_off_says_why(reason, tone):
 def test_a_pod_that_does_not_start_is_to_be_looked_at():
     """After half a minute: it may be starting."""
     active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:55:00Z"}]
-    message = "run phase2-9: its pod has not started: no node has disktype=nvme"
+    message = "run phase2-9: pod has not started: no node has disktype=nvme"
     runs = build_history("phase2", NOW, "S")
     late, early = (
         line(runs, active=active, conditions=[condition("Running", "Starting", message, minutes)]).health for minutes in (5, 0.2)

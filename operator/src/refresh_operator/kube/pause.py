@@ -25,8 +25,10 @@ def parse_pause(item: Json, at: PauseRef) -> Pause:
     reason, until = str(content.get("reason", "")).strip(), str(content.get("until", "")).strip()
     where = f"(ConfigMap {at.name} in {at.namespace})"
     end, odd = _moment(until)
-    words = ["everything is paused", f" until {time_text(end)}" if end else "", f": {reason}" if reason else "", f" {where}"]
-    return Pause("".join(words) + (f"; its `until` is no time like 2026-12-24T18:00:00Z: {until}" if odd else ""), end)
+    words = ["all refreshes are paused", f" until {time_text(end)}" if end else "", f": {reason}" if reason else "", f" {where}"]
+    return Pause(
+        "".join(words) + (f"; ignoring its `until`, which is not a time such as 2026-12-24T18:00:00Z: {until}" if odd else ""), end
+    )
 
 
 def _moment(text: str) -> tuple[datetime | None, bool]:

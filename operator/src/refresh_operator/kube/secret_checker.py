@@ -79,11 +79,9 @@ class SecretChecker:
         content = await self._read(*place)
         name = place[1]
         if content is None:
-            missing: tuple[str, ...] = (f"there is no Secret {name} (spec.warehouse.secretRef) with the keys {', '.join(WAREHOUSE_KEYS)}",)
+            missing: tuple[str, ...] = (f"Secret {name} (spec.warehouse.secretRef) not found; required keys: {', '.join(WAREHOUSE_KEYS)}",)
         else:
-            missing = tuple(
-                f"the Secret {name} (spec.warehouse.secretRef) has no key {key}" for key in WAREHOUSE_KEYS if not content.get(key)
-            )
+            missing = tuple(f"Secret {name} (spec.warehouse.secretRef) has no key {key}" for key in WAREHOUSE_KEYS if not content.get(key))
         if missing:
             self._complete.discard(place)
         else:

@@ -9,7 +9,7 @@ from refresh_api.reasons import ReadyReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorStatus, Outcome
 from refresh_api.values import duration
-from refresh_operator.runs.missed_runs import evaluate
+from refresh_operator.runs.missed_runs import evaluate_missed_runs
 from refresh_operator.runs.requests import handle_cancel, handle_request
 from refresh_operator.runs.runs import EndedRun, Timeouts, active_runs, ended_runs, expects_heartbeat
 from refresh_operator.runs.suspension import Suspension, scheduled_failures, suspension_of
@@ -107,7 +107,9 @@ def _findings(world: Snapshot, settings: Settings, start_timeout: timedelta, now
     active = active_runs(world, ended)
     answer = handle_request(world, settings, problem, active, cancellation.withdrawn)
     failures = scheduled_failures(world.refresh, ended)
-    return Analysis(problem, ended, active, answer, cancellation, evaluate(world, now), failures, suspension_of(world, failures, now))
+    return Analysis(
+        problem, ended, active, answer, cancellation, evaluate_missed_runs(world, now), failures, suspension_of(world, failures, now)
+    )
 
 
 def _problem(world: Snapshot) -> Problem | None:
@@ -116,17 +118,18 @@ def _problem(world: Snapshot) -> Problem | None:
         return Problem(spec.reason, f"{spec.path}: {spec.message}", stalled=True)
     for kind, item in world.objects.items():
         if not _is_ours(item, world.refresh):
-            message = f"{kind} {metadata_of(item).name} is there and belongs to somebody else: delete or rename it"
+            name = metadata_of(item).name
+            message = f"{kind} {name} already exists and is not owned by this DashboardRefresh: delete it, or rename the DashboardRefresh"
             return Problem(ReadyReason.CRON_JOB_CONFLICT, message, stalled=True)
         # The others work as long as they are there.
         if kind == "CronJob" and (seen := metadata_of(item)).deletion_timestamp:
-            kept = f" by {', '.join(seen.finalizers)}" if seen.finalizers else ""
-            message = f"{kind} {seen.name} was deleted and is kept{kept}: it does nothing, and is made again once it is gone"
+            held = f", held by {', '.join(seen.finalizers)}" if seen.finalizers else ""
+            message = f"{kind} {seen.name} is terminating{held}: no runs start until it is deleted and recreated"
             return Problem(ReadyReason.BEING_DELETED, message, stalled=False)
     if world.denied_secrets:
         return Problem(ReadyReason.SECRET_NOT_ALLOWED, "; ".join(world.denied_secrets.values()), stalled=True)
     if world.missing_secrets:
-        return Problem(ReadyReason.SECRET_NOT_FOUND, f"{world.missing_secrets[0]}; it is looked for again and again", stalled=False)
+        return Problem(ReadyReason.SECRET_NOT_FOUND, f"{world.missing_secrets[0]}; retrying", stalled=False)
     return None
 
 

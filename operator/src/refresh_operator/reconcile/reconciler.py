@@ -77,7 +77,9 @@ async def _report_operator_error(ref: Ref, services: Services) -> None:
     """Say on a refresh that the operator fails at it, as far as that can be said."""
     with suppress(Exception):
         refresh = services.cluster.refresh(ref)
-        problem = Problem(ReadyReason.OPERATOR_ERROR, "the operator fails at this refresh; its log says why", stalled=False)
+        problem = Problem(
+            ReadyReason.OPERATOR_ERROR, "the operator failed to reconcile this DashboardRefresh: see the operator's log", stalled=False
+        )
         if refresh and not refresh.metadata.deletion_timestamp:
             await _report_problem(refresh, problem, services.clock(), services)
 
@@ -99,10 +101,10 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         problem = Problem(ReadyReason.FORBIDDEN, f"the operator lacks a permission: {error}", stalled=False)
         return await _report_problem(refresh, problem, now, services)
     except Unprocessable as error:
-        problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes refuses what this spec asks for: {error}", stalled=True)
+        problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes rejected an object of this DashboardRefresh: {error}", stalled=True)
         return await _report_problem(refresh, problem, now, services)
     except Unreadable as error:
-        return await _report_problem(refresh, Problem(ReadyReason.UNREADABLE, f"{error}: delete or mend it", stalled=False), now, services)
+        return await _report_problem(refresh, Problem(ReadyReason.UNREADABLE, f"{error}: fix or delete it", stalled=False), now, services)
     for kind in decision.drifted_kinds:
         services.metrics.count_drift(ref, kind)
     await _notify(refresh, decision, services)

@@ -1,1 +1,1 @@
-"""What is concluded from the Jobs of a refresh: active and finished runs, missed ones, requested ones, suspension; pure."""
+"""Analyses of a snapshot: active, finished, missed and requested runs, and suspension; pure."""

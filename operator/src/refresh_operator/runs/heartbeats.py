@@ -1,4 +1,4 @@
-"""How long runners have been silent: seen by the operator's clock alone, since the clocks of the nodes may differ from it."""
+"""How old the heartbeats of runners are, by the operator's clock alone: the clocks of nodes may differ from it."""
 
 from datetime import datetime, timedelta
 
@@ -7,24 +7,24 @@ from refresh_operator.state.refresh import Refresh
 
 
 class Heartbeats:
-    """The last sign of life of each refresh's runner, and when it was first seen."""
+    """The last heartbeat of each refresh's runner, and when the operator first saw it."""
 
     def __init__(self) -> None:
         self._seen: dict[Ref, tuple[tuple[str, datetime], datetime]] = {}
 
     def age(self, refresh: Refresh, now: datetime) -> timedelta:
-        """Return for how long this refresh's runner has shown the same heartbeat; nothing where there is no run."""
+        """Return for how long this refresh's runner has shown the same heartbeat; zero without a run."""
         if refresh.run is None:
             self._seen.pop(refresh.ref, None)
             return timedelta(0)
-        sign = (refresh.run.id, refresh.run.heartbeat_time)
+        heartbeat = (refresh.run.id, refresh.run.heartbeat_time)
         before = self._seen.get(refresh.ref)
-        if before is None or before[0] != sign:
-            self._seen[refresh.ref] = before = (sign, now)
+        if before is None or before[0] != heartbeat:
+            self._seen[refresh.ref] = before = (heartbeat, now)
         return now - before[1]
 
     def forget(self, ref: Ref | None = None) -> None:
-        """Begin anew with a refresh that is gone, or with all: while the API server was away nobody could show a sign of life."""
+        """Forget a deleted refresh, or all of them: during an outage of the API server, no runner can report a heartbeat."""
         if ref is None:
             self._seen.clear()
         else:

@@ -1,6 +1,6 @@
-"""The slots of a schedule that have passed: which of them became a run, and why the others did not; pure.
+"""Missed runs: times of the schedule at which no run started, and why; pure.
 
-A slot is judged once, when its run can no longer start. What can't be known any more is not counted: Jobs that were cleared away.
+Each scheduled time is evaluated once, when its run can no longer start. Times whose Job may have been deleted since are not counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -22,17 +22,18 @@ from refresh_operator.state.refresh import InvalidSpec
 from refresh_operator.state.snapshot import Snapshot
 
 _MARGIN: Final = timedelta(seconds=10)
-"""What the CronJob controller may take beyond the deadline, and its Job until it is seen."""
-_AHEAD: Final = timedelta(days=1)
-_BEHIND: Final = timedelta(days=31)
-"""Slots that passed before nobody counts any more: an operator that was away for so long would take minutes for them."""
-_SLOT_DIGITS: Final = 8
-"""Of the minutes since 1970, until the year 2160."""
+"""Allowance for the CronJob controller beyond the deadline, and for the watch that reports its Job."""
+_MAX_FUTURE: Final = timedelta(days=1)
+"""A recorded time further in the future is wrong, and ignored."""
+_MAX_PAST: Final = timedelta(days=31)
+"""Earlier times are not evaluated: after a long outage of the operator, this could take minutes."""
+_MINUTE_DIGITS: Final = 8
+"""Number of digits of the minutes since 1970, until the year 2160."""
 
 
 @dataclass(frozen=True)
 class MissedRun:
-    """A slot at which no run started."""
+    """A scheduled time at which no run started."""
 
     time: datetime
     reason: MissedReason
@@ -40,12 +41,12 @@ class MissedRun:
 
 @dataclass(frozen=True)
 class MissedRuns:
-    """The slots that were judged now."""
+    """The result of one evaluation."""
 
     evaluated_until: datetime
     runs: tuple[MissedRun, ...] = ()
     next_due: datetime | None = None
-    """When the next slot can be judged."""
+    """When the next scheduled time can be evaluated."""
 
 
 class _Template(KubeModel):
@@ -73,42 +74,42 @@ class _CronJob(KubeModel):
 
     @property
     def generation(self) -> str | None:
-        """Generation of the refresh that it was made from."""
+        """The generation of the refresh that the CronJob was written for."""
         return self.spec.job_template.metadata.annotations.get(GENERATION_ANNOTATION)
 
 
-def evaluate(world: Snapshot, now: datetime) -> MissedRuns:
-    """Return what became of the slots since the last judgement, by the schedule that the CronJob has had until now."""
-    share = world.refresh.status
-    before = share.slots_judged_until
-    cronjob = _cronjob(world)
+def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
+    """Return the runs missed since the last evaluation, by the schedule that the CronJob has had until now."""
+    status = snapshot.refresh.status
+    before = status.slots_judged_until
+    cronjob = _cronjob(snapshot)
     if before is None or cronjob is None:
         return MissedRuns(before or now)
-    # by a clock that was wrong, or a hand: else nothing would be judged for long, or everything at once
-    before = now if before > now + _AHEAD else max(before, now - _BEHIND)
-    # else it was replaced by an operator that ended before it could write down what it had judged
-    known = isinstance(world.refresh.spec, InvalidSpec) or cronjob.generation == str(share.observed_generation)
+    # a wrong clock or a manual edit must neither stop the evaluation nor cause one of many years
+    before = now if before > now + _MAX_FUTURE else max(before, now - _MAX_PAST)
+    # otherwise an operator replaced the CronJob, and stopped before it recorded its evaluation
+    comparable = isinstance(snapshot.refresh.spec, InvalidSpec) or cronjob.generation == str(status.observed_generation)
     schedule = cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
-    runs, clock = _slots_with_runs(world), now - _MARGIN
+    runs, clock = _times_of_runs(snapshot), now - _MARGIN
     wait = _MARGIN if cronjob.spec.suspend else STARTING_DEADLINE + _MARGIN
     until, missed = before, list[MissedRun]()
-    for slot, exists in _slots(schedule, before, clock):
-        if known and exists and slot not in runs:
-            if now < slot + wait:
-                return MissedRuns(until, tuple(missed), slot + wait)
-            if not _may_be_forgotten(world, cronjob, slot):
-                missed.append(MissedRun(slot, _reason(world, cronjob, slot)))
-        elif known and not exists:
-            missed.append(MissedRun(slot, MissedReason.CLOCK_CHANGE))
-        until = slot
+    for scheduled_time, exists in _scheduled_times(schedule, before, clock):
+        if comparable and exists and scheduled_time not in runs:
+            if now < scheduled_time + wait:
+                return MissedRuns(until, tuple(missed), scheduled_time + wait)
+            if not _may_be_deleted(snapshot, cronjob, scheduled_time):
+                missed.append(MissedRun(scheduled_time, _reason(snapshot, cronjob, scheduled_time)))
+        elif comparable and not exists:
+            missed.append(MissedRun(scheduled_time, MissedReason.CLOCK_CHANGE))
+        until = scheduled_time
     coming = next(schedule.runs_after(clock), None)
     return MissedRuns(until, tuple(missed), coming + wait if coming else None)
 
 
-def _cronjob(world: Snapshot) -> _CronJob | None:
-    """The CronJob as it is; None where there is none, or nobody can read its schedule."""
-    seen = world.objects.get("CronJob")
-    if seen is None or not owned_by(seen, world.refresh.metadata.uid):
+def _cronjob(snapshot: Snapshot) -> _CronJob | None:
+    """Return the CronJob, or None if it does not exist or its schedule is invalid."""
+    seen = snapshot.objects.get("CronJob")
+    if seen is None or not owned_by(seen, snapshot.refresh.metadata.uid):
         return None
     try:
         cronjob = _CronJob.model_validate(seen)
@@ -118,39 +119,39 @@ def _cronjob(world: Snapshot) -> _CronJob | None:
     return cronjob
 
 
-def _slots(schedule: cron.Schedule, first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
-    """The slots after `first` until `last` in order, and whether clocks show them at all."""
-    for slot, exists in merge(
+def _scheduled_times(schedule: cron.Schedule, first: datetime, last: datetime) -> Iterator[tuple[datetime, bool]]:
+    """Yield the scheduled times after `first` up to `last`; the flag is false for times that the clock change skips."""
+    for scheduled_time, exists in merge(
         ((each, True) for each in schedule.runs_after(first)), ((each, False) for each in schedule.gaps(first, last))
     ):
-        if slot > last:
+        if scheduled_time > last:
             return
-        yield slot.astimezone(UTC), exists
+        yield scheduled_time.astimezone(UTC), exists
 
 
-def _slots_with_runs(world: Snapshot) -> set[datetime]:
-    """The slots whose run is known: the name that the CronJob controller gives to a Job ends in the slot's minute."""
-    found, share = set(), world.refresh.status
-    names = (*(job.metadata.name for job in world.jobs), *(run.id for run in share.active), *(run.id for run in share.history))
+def _times_of_runs(snapshot: Snapshot) -> set[datetime]:
+    """Return the scheduled times of all known runs. The CronJob controller ends a Job's name with the minutes since 1970."""
+    found, status = set(), snapshot.refresh.status
+    names = (*(job.metadata.name for job in snapshot.jobs), *(run.id for run in status.active), *(run.id for run in status.history))
     for name in names:
         minutes = name.rpartition("-")[2]
-        if minutes.isascii() and minutes.isdigit() and len(minutes) == _SLOT_DIGITS:
+        if minutes.isascii() and minutes.isdigit() and len(minutes) == _MINUTE_DIGITS:
             found.add(datetime.fromtimestamp(int(minutes) * 60, UTC))
     return found
 
 
-def _may_be_forgotten(world: Snapshot, cronjob: _CronJob, slot: datetime) -> bool:
-    """Whether the slot's Job may have come and gone: the CronJob keeps the newest ones only."""
-    if cronjob.status.last_schedule_time is None or cronjob.status.last_schedule_time < slot:
+def _may_be_deleted(snapshot: Snapshot, cronjob: _CronJob, scheduled_time: datetime) -> bool:
+    """Return whether the run's Job may have been deleted already: the CronJob keeps only the newest Jobs."""
+    if cronjob.status.last_schedule_time is None or cronjob.status.last_schedule_time < scheduled_time:
         return False
-    newer = [job.end.type for job in world.jobs if job.end and job.metadata.creation_timestamp > slot]
+    newer = [job.end.type for job in snapshot.jobs if job.end and job.metadata.creation_timestamp > scheduled_time]
     return max(newer.count("Complete"), newer.count("Failed")) >= HISTORY_LIMIT
 
 
-def _reason(world: Snapshot, cronjob: _CronJob, slot: datetime) -> MissedReason:
+def _reason(snapshot: Snapshot, cronjob: _CronJob, scheduled_time: datetime) -> MissedReason:
     if cronjob.spec.suspend:
         return MissedReason.SUSPENDED
-    share = world.refresh.status
-    under_way = any(active.start_time < slot for active in share.active)
-    overlapped = any(run.start_time and run.start_time < slot <= run.completion_time for run in share.history)
-    return MissedReason.PREVIOUS_STILL_RUNNING if under_way or overlapped else MissedReason.CONTROLLER_DOWN
+    status = snapshot.refresh.status
+    active_then = any(active.start_time < scheduled_time for active in status.active)
+    overlapped = any(run.start_time and run.start_time < scheduled_time <= run.completion_time for run in status.history)
+    return MissedReason.PREVIOUS_STILL_RUNNING if active_then or overlapped else MissedReason.CONTROLLER_DOWN

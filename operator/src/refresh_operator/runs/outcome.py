@@ -1,4 +1,4 @@
-"""How one run ended: by its own report, or else by what Kubernetes knows of its pods and its Job; pure."""
+"""The result of a finished run: from the runner's report, or else from the state of its pods and Job; pure."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -15,7 +15,7 @@ _SIGKILL: Final = 137
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     outcome: Outcome
     reason: Reason
@@ -27,9 +27,9 @@ class RunResult:
 
 
 def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
-    """Return why a run's newest pod has not started, as far as is known; None once it has."""
+    """Return why a run's newest pod has not started, or None once it has."""
     if not pods:
-        return Reason.START_TIMEOUT, "no pod was made: see the events of the Job"
+        return Reason.START_TIMEOUT, "no pod was created; see the events of the Job"
     pod = pods[-1]
     if pod.status.phase != "Pending":
         return None
@@ -39,17 +39,17 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
     unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
     if unscheduled:
         return Reason.UNSCHEDULABLE, unscheduled[0].message
-    return Reason.START_TIMEOUT, f"{waiting.reason}: {waiting.message}".rstrip(
-        ": "
-    ) if waiting else f"pod {pod.metadata.name} does not start"
+    if waiting:
+        return Reason.START_TIMEOUT, f"{waiting.reason}: {waiting.message}".rstrip(": ")
+    return Reason.START_TIMEOUT, f"pod {pod.metadata.name} has not started"
 
 
-def reported_result(world: Snapshot, job: Job) -> RunResult | None:
-    """Return what the runner itself says, in its status or its last words."""
-    run = world.refresh.run
-    words = [each for pod in reversed(world.pods_of(job.metadata.name)) if (each := _last_words(pod))]
-    if run and run.id == job.metadata.name and (conclusion := result_from_status(run)):
-        return replace(conclusion, notified=conclusion.notified or any(each.notified for each in words))
+def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
+    """Return the result that the runner reported in the status or in a termination message, or None."""
+    run = snapshot.refresh.run
+    words = [each for pod in reversed(snapshot.pods_of(job.metadata.name)) if (each := _termination_message(pod))]
+    if run and run.id == job.metadata.name and (result := result_from_status(run)):
+        return replace(result, notified=result.notified or any(each.notified for each in words))
     for each in words:
         if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
             return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
@@ -57,50 +57,50 @@ def reported_result(world: Snapshot, job: Job) -> RunResult | None:
 
 
 def result_from_status(run: Run) -> RunResult | None:
-    """Return how a run ended, if its runner says that it did."""
+    """Return the result in `status.run`, or None if it does not report one."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
     return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
 
 
 def inferred_result(job: Job, pods: list[Pod]) -> RunResult:
-    """Return what Kubernetes knows of a run that left no report."""
+    """Return the result of a run without a report, from its Job and pods."""
     attempts = max(1, len(pods))
     if job.end and job.end.type == "Complete":
-        return RunResult(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run ended well, its report was lost", attempts=attempts)
+        return RunResult(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run succeeded, but its report was lost", attempts=attempts)
     pod = pods[-1] if pods else None
     if job.end and job.end.reason == "DeadlineExceeded":
-        reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together took longer than they may"
+        reason, message = Reason.DEADLINE_EXCEEDED, "all attempts together exceeded the deadline of the Job"
     elif pod is None:
-        reason, message = Reason.RUNNER_LOST, f"the run's pod is gone: {job.end.message if job.end else ''}".rstrip(": ")
+        reason, message = Reason.RUNNER_LOST, f"the run's pod no longer exists: {job.end.message if job.end else ''}".rstrip(": ")
     else:
-        reason, message = _pod_conclusion(pod)
+        reason, message = _pod_result(pod)
     return RunResult(Outcome.FAILED, reason, message, attempts=attempts)
 
 
 def image_of(pods: list[Pod]) -> str | None:
-    """Return the image of a run's last attempt, with its digest where the node told it."""
+    """Return the image of a run's last attempt, with its digest if the node has reported one."""
     return pods[-1].image if pods else None
 
 
-def _pod_conclusion(pod: Pod) -> tuple[Reason, str]:
-    status, terminated, words = pod.status, pod.state.terminated, _last_words(pod)
+def _pod_result(pod: Pod) -> tuple[Reason, str]:
+    status, terminated, words = pod.status, pod.state.terminated, _termination_message(pod)
     step = f" in step {words.step}" if words and words.step else ""
     if status.reason == "Evicted":
         return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
     if status.reason == "DeadlineExceeded":
-        return Reason.DEADLINE_EXCEEDED, f"the attempt took longer than spec.timeout{step} and was ended"
+        return Reason.DEADLINE_EXCEEDED, f"the attempt exceeded spec.timeout{step}"
     if terminated and terminated.reason == "OOMKilled":
-        return Reason.OOM_KILLED, "the runner used more memory than it may: raise spec.resources.limits.memory, or lower spec.dbt.threads"
+        return Reason.OOM_KILLED, "the runner exceeded its memory limit: raise spec.resources.limits.memory, or lower spec.dbt.threads"
     if words and words.reason:
         return words.reason, words.message or ""
     if terminated and terminated.exit_code == _SIGKILL:
-        return Reason.RUNNER_LOST, f"the runner was killed{step} (exit code {_SIGKILL}) and left no report"
-    code = f" with exit code {terminated.exit_code}" if terminated else ""
-    return Reason.RUNNER_LOST, f"the runner ended{code} and left no report"
+        return Reason.RUNNER_LOST, f"runner was killed{step} without reporting (exit code {_SIGKILL})"
+    code = f" (exit code {terminated.exit_code})" if terminated else ""
+    return Reason.RUNNER_LOST, f"runner exited without reporting{code}"
 
 
-def _last_words(pod: Pod) -> TerminationMessage | None:
+def _termination_message(pod: Pod) -> TerminationMessage | None:
     terminated = pod.state.terminated
     try:
         return TerminationMessage.model_validate_json(terminated.message) if terminated and terminated.message else None

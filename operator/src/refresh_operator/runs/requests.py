@@ -1,6 +1,7 @@
-"""What users ask for by annotation: a run now, or the end of one; pure.
+"""Requests by annotation: to start a run, or to cancel one; pure.
 
-The latest request counts: one that was replaced before its run started never runs. Each is answered once, in the status.
+Only the latest request counts: a request that is replaced before its run starts never runs. Each is handled once, as recorded in the
+status.
 """
 
 from dataclasses import dataclass
@@ -23,83 +24,81 @@ from refresh_operator.state.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class RequestDecision:
-    """What follows from the latest request."""
+    """How the latest request is handled."""
 
     handled: str | None
-    """The last request that is answered by now."""
+    """The last request that is handled."""
     error: str | None = None
-    """Why that started no run."""
+    """Why that request started no run."""
     job: Json | None = None
-    """The Job to create."""
+    """The Job to create, if any."""
 
 
 @dataclass(frozen=True)
 class Cancellation:
-    """What follows from the annotation that ends a run."""
+    """How the annotation cancel is handled."""
 
     handled: str | None
     ended: tuple[EndedRun, ...] = ()
     withdrawn: str | None = None
-    """The request that is taken back before its run started."""
+    """The request that is withdrawn before its run started."""
 
 
 def handle_request(
-    world: Snapshot, settings: Settings, problem: Problem | None, active: list[ActiveRun], withdrawn: str | None
+    snapshot: Snapshot, settings: Settings, problem: Problem | None, active: list[ActiveRun], withdrawn: str | None
 ) -> RequestDecision:
-    """Return the Job to create for a request, and the last request that is answered by then."""
-    refresh = world.refresh
+    """Return the Job to create for the pending request, or why it starts no run. An active run or a pause keeps the request queued."""
+    refresh = snapshot.refresh
     before, token = refresh.status.last_handled_request_at, refresh.pending_request
     if token is None:
         return RequestDecision(before, refresh.status.request_problem)
     length = len(refresh.metadata.annotations.get(REQUESTED_AT, ""))
     if length > TOKEN_LENGTH:
-        return RequestDecision(
-            token, f"its annotation requestedAt is {length} characters long: write at most {TOKEN_LENGTH}, like a date and time"
-        )
+        return RequestDecision(token, f"annotation requestedAt has {length} characters: at most {TOKEN_LENGTH} are allowed")
     name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, token)
-    if any(job.metadata.name == name for job in world.jobs) or any(run.id == name for run in refresh.status.history):
+    if any(job.metadata.name == name for job in snapshot.jobs) or any(run.id == name for run in refresh.status.history):
         return RequestDecision(token)
     if withdrawn == token:
-        return RequestDecision(token, "it was taken back by the annotation cancel")
-    cronjob = world.objects.get("CronJob")
+        return RequestDecision(token, "withdrawn by the annotation cancel")
+    cronjob = snapshot.objects.get("CronJob")
     if isinstance(refresh.spec, InvalidSpec) or problem or cronjob is None:
         return RequestDecision(before, refresh.status.request_problem)
-    wrong = _wrong(refresh.parameters, refresh.spec) or refresh.run_request(refresh.spec, refresh.parameters).excess
-    if wrong:
-        return RequestDecision(token, clip(wrong))
-    if active or world.pause:
+    error = _parameter_error(refresh.parameters, refresh.spec) or refresh.run_request(refresh.spec, refresh.parameters).excess
+    if error:
+        return RequestDecision(token, clip(error))
+    if active or snapshot.pause:
         return RequestDecision(before, refresh.status.request_problem)
-    # acknowledged at the next look, which finds the Job: should this one be interrupted, the same Job is made again
+    # recorded as handled once the Job is observed: after an interruption, the same Job is created again
     job = requested_job(refresh, refresh.spec, settings, metadata_of(cronjob), token)
     return RequestDecision(before, refresh.status.request_problem, job)
 
 
-def handle_cancel(world: Snapshot, now: datetime) -> Cancellation:
-    """Return the runs that users ended, by id or by request, and the request that they took back."""
-    refresh = world.refresh
+def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
+    """Return the runs to cancel, by ID or by request, and the request that is withdrawn."""
+    refresh = snapshot.refresh
     wanted = refresh.pending_cancel
     if wanted is None:
         return Cancellation(refresh.status.last_handled_cancel)
     known = {run.id for run in refresh.status.history}
-    jobs = [job for job in world.jobs if not job.end and job.metadata.name not in known and _is_meant(job, wanted)]
+    jobs = [job for job in snapshot.jobs if not job.end and job.metadata.name not in known and _matches(job, wanted)]
     name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, wanted)
-    started = any(job.metadata.name == name for job in world.jobs)
+    started = any(job.metadata.name == name for job in snapshot.jobs)
     return Cancellation(
-        wanted, tuple(cancelled_run(job, world.pods_of(job.metadata.name), now) for job in jobs), None if started else wanted
+        wanted, tuple(cancelled_run(job, snapshot.pods_of(job.metadata.name), now) for job in jobs), None if started else wanted
     )
 
 
-def _is_meant(job: Job, wanted: str) -> bool:
+def _matches(job: Job, wanted: str) -> bool:
     return wanted in (job.metadata.name, job.metadata.annotations.get(TOKEN_ANNOTATION))
 
 
-def _wrong(asked: RunParameters, spec: RefreshSpec) -> str | None:
-    """What is wrong with the annotations runMode and runVars, in words."""
+def _parameter_error(parameters: RunParameters, spec: RefreshSpec) -> str | None:
+    """Return the error in the annotations runMode and runVars, or None."""
     try:
-        if asked.mode:
-            RunMode.parse(asked.mode).check(spec.step_names)
-        if asked.vars:
-            run_vars(asked.vars)
+        if parameters.mode:
+            RunMode.parse(parameters.mode).check(spec.step_names)
+        if parameters.vars:
+            run_vars(parameters.vars)
     except ValueError as error:
         return str(error)
     return None

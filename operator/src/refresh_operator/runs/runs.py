@@ -1,7 +1,7 @@
-"""The runs of a refresh: which are under way, which have ended since it was last looked, and how those ended; pure.
+"""The active runs of a refresh, and those that ended since the last reconciliation; pure.
 
-What a run's own report says goes before everything else: `status.run`, or else the last words in its pod's termination message.
-Runs that ended without one are concluded from what Kubernetes knows of the pod and the Job.
+The runner's own report takes precedence: `status.run`, or else the termination message of its pod. The result of a run without a
+report is inferred from its pods and its Job.
 """
 
 from dataclasses import dataclass, replace
@@ -20,187 +20,196 @@ from refresh_operator.state.snapshot import Snapshot
 _BY_KUBECTL: Final = "cronjob.kubernetes.io/instantiate"
 _ACTIVE_MAX: Final = 20
 _DIGITS: Final = 18
-"""Of a generation, at most."""
+"""Maximum number of digits of a generation."""
 
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run that ended since it was last looked."""
+    """A run that ended since the last reconciliation."""
 
     run: FinishedRun
     notified: bool
-    """Whether the runner reported, and so told people itself where it should."""
+    """Whether the runner has reported, and therefore sent the notifications itself."""
     delete_job: bool = False
-    """Whether its Job still waits for a pod and is given up."""
+    """Whether the Job is still active and is to be deleted."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long a run is waited for."""
+    """After what time a run counts as failed."""
 
     start: timedelta
-    """For its pod to start."""
+    """Time for a pod to start."""
     heartbeat: timedelta
-    """For the next sign of life of a runner whose pod claims to run."""
+    """Time for the next heartbeat of a runner whose pod is Running."""
 
 
 def trigger_of(job: Job) -> Trigger:
-    """Return what started a Job."""
+    """Return what started a run."""
     if TOKEN_ANNOTATION in job.metadata.annotations:
         return Trigger.REQUESTED
     return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
 
 
-def active_runs(world: Snapshot, ended: tuple[EndedRun, ...]) -> list[ActiveRun]:
-    """Return the runs whose Job has not ended and was not given up, oldest first."""
-    over = {each.run.id for each in ended} | {run.id for run in world.refresh.status.history}
-    jobs = [job for job in world.jobs if not job.end and job.metadata.name not in over]
+def active_runs(snapshot: Snapshot, ended: tuple[EndedRun, ...]) -> list[ActiveRun]:
+    """Return the runs that have not ended, oldest first."""
+    over = {each.run.id for each in ended} | {run.id for run in snapshot.refresh.status.history}
+    jobs = [job for job in snapshot.jobs if not job.end and job.metadata.name not in over]
     runs = [
         ActiveRun(
             id=job.metadata.name,
             trigger=trigger_of(job),
             generation=_generation(job),
             start_time=job.metadata.creation_timestamp,
-            mode=(asked := _asked(job)).mode,
-            vars=asked.vars,
+            mode=(parameters := _parameters(job)).mode,
+            vars=parameters.vars,
         )
         for job in jobs
     ]
     return sorted(runs, key=lambda run: (run.start_time, run.id))[:_ACTIVE_MAX]
 
 
-def ended_runs(world: Snapshot, patience: Timeouts, now: datetime, by_users: tuple[EndedRun, ...] = ()) -> tuple[EndedRun, ...]:
-    """Return the runs that ended and are not in the history yet, in the order of their ends."""
-    history = world.refresh.status.history
-    known = {run.id for run in history}
-    # Jobs outlive their entry in a full history: what is older than all of it was there before
-    horizon = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
+def ended_runs(snapshot: Snapshot, timeouts: Timeouts, now: datetime, by_users: tuple[EndedRun, ...] = ()) -> tuple[EndedRun, ...]:
+    """Return the runs that ended and are not in the history yet, ordered by completion time."""
+    history = snapshot.refresh.status.history
+    recorded = {run.id for run in history}
+    # a Job may outlive its entry in a full history: a run older than the whole history was recorded before
+    oldest = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
     ended = [
         *by_users,
-        *_finished(world),
-        *_given_up(world, patience.start, now),
-        *_silent(world, patience.heartbeat, now),
-        *_vanished(world, now),
+        *_finished(snapshot),
+        *_not_started(snapshot, timeouts.start, now),
+        *_without_heartbeat(snapshot, timeouts.heartbeat, now),
+        *_deleted(snapshot, now),
     ]
     first = {each.run.id: each for each in reversed(ended)}.values()
-    new = [each for each in first if each.run.id not in known and (horizon is None or each.run.completion_time > horizon)]
+    new = [each for each in first if each.run.id not in recorded and (oldest is None or each.run.completion_time > oldest)]
     return tuple(sorted(new, key=lambda each: (each.run.completion_time, each.run.id)))
 
 
-def _finished(world: Snapshot) -> list[EndedRun]:
-    return [_entry(world, job, job.end.last_transition_time) for job in world.jobs if job.end and job.end.last_transition_time]
+def _finished(snapshot: Snapshot) -> list[EndedRun]:
+    return [_entry(snapshot, job, job.end.last_transition_time) for job in snapshot.jobs if job.end and job.end.last_transition_time]
 
 
-def _entry(world: Snapshot, job: Job, end: datetime) -> EndedRun:
-    pods = world.pods_of(job.metadata.name)
-    conclusion = replace(reported_result(world, job) or inferred_result(job, pods), image=image_of(pods))
-    return EndedRun(_finished_run(job, conclusion, end), conclusion.notified)
+def _entry(snapshot: Snapshot, job: Job, end: datetime) -> EndedRun:
+    pods = snapshot.pods_of(job.metadata.name)
+    result = replace(reported_result(snapshot, job) or inferred_result(job, pods), image=image_of(pods))
+    return EndedRun(_finished_run(job, result, end), result.notified)
 
 
-def _finished_run(job: Job, conclusion: RunResult, end: datetime) -> FinishedRun:
-    # Both times are the API server's: the nodes' clocks may differ from it, and from each other
+def _finished_run(job: Job, result: RunResult, end: datetime) -> FinishedRun:
+    # both times come from the control plane: the clocks of nodes may differ
     start = job.status.start_time or job.metadata.creation_timestamp
     return FinishedRun(
         id=job.metadata.name,
         trigger=trigger_of(job),
         generation=_generation(job),
-        outcome=conclusion.outcome,
-        reason=conclusion.reason,
-        message=clip(conclusion.message) or None,
-        marts=conclusion.marts,
-        attempts=conclusion.attempts,
+        outcome=result.outcome,
+        reason=result.reason,
+        message=clip(result.message) or None,
+        marts=result.marts,
+        attempts=result.attempts,
         start_time=start,
         completion_time=end,
         duration=duration_text(end - start),
-        mode=(asked := _asked(job)).mode,
-        vars=asked.vars,
-        image=conclusion.image,
+        mode=(parameters := _parameters(job)).mode,
+        vars=parameters.vars,
+        image=result.image,
     )
 
 
 def cancelled_run(job: Job, pods: list[Pod], now: datetime) -> EndedRun:
-    """Return the end of a run that its users wanted to end: nobody has to be told of it."""
-    conclusion = RunResult(
-        Outcome.FAILED, Reason.CANCELLED, "ended by the annotation cancel", attempts=max(1, len(pods)), notified=True, image=image_of(pods)
+    """Return a run that its users cancelled. No notification is sent."""
+    result = RunResult(
+        Outcome.FAILED,
+        Reason.CANCELLED,
+        "cancelled by the annotation cancel",
+        attempts=max(1, len(pods)),
+        notified=True,
+        image=image_of(pods),
     )
-    return EndedRun(_finished_run(job, conclusion, now), notified=True, delete_job=True)
+    return EndedRun(_finished_run(job, result, now), notified=True, delete_job=True)
 
 
-def _given_up(world: Snapshot, start_timeout: timedelta, now: datetime) -> list[EndedRun]:
-    """Jobs whose pod did not start in time."""
-    given_up = []
-    for job in world.jobs:
-        pods = world.pods_of(job.metadata.name)
-        since = world.pending_since(job.metadata.name, job.metadata.creation_timestamp)
+def _not_started(snapshot: Snapshot, start_timeout: timedelta, now: datetime) -> list[EndedRun]:
+    """Return the runs whose pod did not start in time."""
+    failed = []
+    for job in snapshot.jobs:
+        pods = snapshot.pods_of(job.metadata.name)
+        since = snapshot.pending_since(job.metadata.name, job.metadata.creation_timestamp)
         problem = start_problem(pods)
-        if job.end or job.metadata.deletion_timestamp or problem is None or now < since + start_timeout:
+        if not job.is_active or problem is None or now < since + start_timeout:
             continue
         reason, message = problem
-        text = f"the run's pod did not start within {duration_text(start_timeout)}: {message}".rstrip(": ")
-        conclusion = RunResult(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
-        given_up.append(EndedRun(_finished_run(job, conclusion, now), notified=False, delete_job=True))
-    return given_up
+        text = f"pod did not start within {duration_text(start_timeout)}: {message}".rstrip(": ")
+        result = RunResult(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
+        failed.append(EndedRun(_finished_run(job, result, now), notified=False, delete_job=True))
+    return failed
 
 
-def expects_heartbeat(world: Snapshot, run: str) -> bool:
-    """Return whether a runner should be showing signs of life: it reported from a pod that claims to run."""
-    told, pods = world.refresh.run, world.pods_of(run)
-    running = bool(pods) and pods[-1].status.phase == "Running" and not pods[-1].metadata.deletion_timestamp
-    return running and told is not None and (told.id, told.pod, told.phase) == (run, pods[-1].metadata.name, RunPhase.RUNNING)
+def expects_heartbeat(snapshot: Snapshot, run: str) -> bool:
+    """Return whether a runner should report heartbeats: it has reported before, and its pod is Running."""
+    report, pods = snapshot.refresh.run, snapshot.pods_of(run)
+    if report is None or not pods or pods[-1].status.phase != "Running" or pods[-1].metadata.deletion_timestamp:
+        return False
+    return (report.id, report.pod, report.phase) == (run, pods[-1].metadata.name, RunPhase.RUNNING)
 
 
-def _silent(world: Snapshot, longest: timedelta, now: datetime) -> list[EndedRun]:
-    """Runs whose runner shows no sign of life any more, while its pod claims to run."""
-    silent = []
-    for job in world.jobs:
-        if job.end or job.metadata.deletion_timestamp or world.heartbeat_age < longest or not expects_heartbeat(world, job.metadata.name):
+def _without_heartbeat(snapshot: Snapshot, longest: timedelta, now: datetime) -> list[EndedRun]:
+    """Return the runs whose runner stopped reporting heartbeats while its pod is Running."""
+    lost = []
+    for job in snapshot.jobs:
+        if not job.is_active or snapshot.heartbeat_age < longest or not expects_heartbeat(snapshot, job.metadata.name):
             continue
-        pods = world.pods_of(job.metadata.name)
-        step = f" in step {world.refresh.run.step}" if world.refresh.run and world.refresh.run.step else ""
-        text = f"no sign of life from pod {pods[-1].metadata.name} for {duration_text(world.heartbeat_age)}{step}; it was ended"
-        conclusion = RunResult(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
-        silent.append(EndedRun(_finished_run(job, conclusion, now), notified=False, delete_job=True))
-    return silent
+        pods = snapshot.pods_of(job.metadata.name)
+        step = f" in step {snapshot.refresh.run.step}" if snapshot.refresh.run and snapshot.refresh.run.step else ""
+        text = f"no heartbeat from pod {pods[-1].metadata.name} for {duration_text(snapshot.heartbeat_age)}{step}; Job deleted"
+        result = RunResult(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
+        lost.append(EndedRun(_finished_run(job, result, now), notified=False, delete_job=True))
+    return lost
 
 
-def _vanished(world: Snapshot, now: datetime) -> list[EndedRun]:
-    """Runs that were under way when last looked, and whose Job is gone."""
-    there = {job.metadata.name for job in world.jobs}
-    return [each for run in world.refresh.status.active if run.id not in there and (each := _gone(world, run, now))]
+def _deleted(snapshot: Snapshot, now: datetime) -> list[EndedRun]:
+    """Return the runs that were active at the last reconciliation and whose Job no longer exists."""
+    there = {job.metadata.name for job in snapshot.jobs}
+    return [each for run in snapshot.refresh.status.active if run.id not in there and (each := _deleted_run(snapshot, run, now))]
 
 
-def _gone(world: Snapshot, run: ActiveRun, now: datetime) -> EndedRun | None:
-    """A run without its Job: what it reported; else deleted by hand, unless its Job ended unseen and was cleared away since."""
-    seen = world.refresh.run
-    conclusion = result_from_status(seen) if seen and seen.id == run.id else None
-    end = seen.completion_time if seen and conclusion and seen.completion_time else now
-    if conclusion is None:
-        newer = [job.end.type for job in world.jobs if job.end and job.metadata.creation_timestamp > run.start_time]
+def _deleted_run(snapshot: Snapshot, run: ActiveRun, now: datetime) -> EndedRun | None:
+    """Return a run whose Job no longer exists: with its report, or else as deleted.
+
+    None if its Job may have finished unobserved and have been removed by the CronJob's history limit.
+    """
+    seen = snapshot.refresh.run
+    result = result_from_status(seen) if seen and seen.id == run.id else None
+    end = seen.completion_time if seen and result and seen.completion_time else now
+    if result is None:
+        newer = [job.end.type for job in snapshot.jobs if job.end and job.metadata.creation_timestamp > run.start_time]
         if max(newer.count("Complete"), newer.count("Failed")) >= HISTORY_LIMIT:
             return None
-        conclusion = RunResult(Outcome.FAILED, Reason.JOB_DELETED, f"the Job {run.id} was deleted while it ran")
+        result = RunResult(Outcome.FAILED, Reason.JOB_DELETED, f"Job {run.id} was deleted while running")
     finished = FinishedRun(
         id=run.id,
         trigger=run.trigger,
         generation=run.generation,
-        outcome=conclusion.outcome,
-        reason=conclusion.reason,
-        message=conclusion.message or None,
-        marts=conclusion.marts,
-        attempts=conclusion.attempts,
+        outcome=result.outcome,
+        reason=result.reason,
+        message=result.message or None,
+        marts=result.marts,
+        attempts=result.attempts,
         start_time=run.start_time,
         completion_time=end,
         duration=duration_text(end - run.start_time),
         mode=run.mode,
         vars=run.vars,
     )
-    return EndedRun(finished, conclusion.notified)
+    return EndedRun(finished, result.notified)
 
 
-def _asked(job: Job) -> RunParameters:
-    """What the Job was asked to do, in the room that a status has for it, whoever wrote it there."""
-    asked = parameters_of(job.metadata.annotations)
-    return replace(asked, vars=clip(asked.vars, RUN_VARS_LENGTH)) if asked.vars else asked
+def _parameters(job: Job) -> RunParameters:
+    """Return the parameters of a Job, cut to the length that the status allows."""
+    parameters = parameters_of(job.metadata.annotations)
+    return replace(parameters, vars=clip(parameters.vars, RUN_VARS_LENGTH)) if parameters.vars else parameters
 
 
 def _generation(job: Job) -> int | None:

@@ -1,4 +1,4 @@
-"""Why scheduled runs are off: because everything is paused, by the spec, until a date, or after failures; pure."""
+"""Why scheduled runs are suspended: by the global pause, the spec, a date or failures; pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ from refresh_operator.state.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Suspension:
-    """Why scheduled runs are off; where there are several reasons, the first one that people should know."""
+    """Why scheduled runs are suspended. Of several reasons, the most important one."""
 
     reason: SuspendedReason
     message: str
     until: datetime | None = None
-    """When they go on by themselves; None where they don't."""
+    """When scheduled runs resume; None if they stay suspended until somebody acts."""
 
 
 def scheduled_failures(refresh: Refresh, ended: tuple[EndedRun, ...]) -> int:
-    """Return how many scheduled runs in a row have failed by now; people may have begun the count anew."""
+    """Return the number of consecutive failed scheduled runs since the last success or reset."""
     count = 0 if refresh.pending_reset else refresh.status.scheduled_failures
     for run in (each.run for each in ended):
         if run.loads:
@@ -35,43 +35,44 @@ def scheduled_failures(refresh: Refresh, ended: tuple[EndedRun, ...]) -> int:
     return count
 
 
-def suspension_of(world: Snapshot, failures: int, now: datetime) -> Suspension | None:
-    """Return why scheduled runs are off, by the valid spec of a refresh; None where they are not."""
-    refresh = world.refresh
+def suspension_of(snapshot: Snapshot, failures: int, now: datetime) -> Suspension | None:
+    """Return why scheduled runs are suspended, or None. With an invalid spec, the last known suspension remains."""
+    refresh = snapshot.refresh
     if not isinstance(refresh.spec, RefreshSpec):
         return last_suspension(refresh.status)
-    found = list(_holds(world, refresh.spec, failures, now))
+    found = list(_suspensions(snapshot, refresh.spec, failures, now))
     if not found:
         return None
     ends = [each.until for each in found]
     return Suspension(found[0].reason, found[0].message, None if None in ends else max(end for end in ends if end))
 
 
-def _holds(world: Snapshot, spec: RefreshSpec, failures: int, now: datetime) -> Iterator[Suspension]:
-    if world.denied_secrets:
-        yield Suspension(SuspendedReason.SECRET_NOT_ALLOWED, f"no scheduled runs: {'; '.join(world.denied_secrets.values())}")
-    if world.pause:
-        yield Suspension(SuspendedReason.EVERYTHING_PAUSED, world.pause.message, world.pause.until)
+def _suspensions(snapshot: Snapshot, spec: RefreshSpec, failures: int, now: datetime) -> Iterator[Suspension]:
+    if snapshot.denied_secrets:
+        yield Suspension(SuspendedReason.SECRET_NOT_ALLOWED, f"scheduled runs are suspended: {'; '.join(snapshot.denied_secrets.values())}")
+    if snapshot.pause:
+        yield Suspension(SuspendedReason.EVERYTHING_PAUSED, snapshot.pause.message, snapshot.pause.until)
     if spec.suspend:
-        yield Suspension(SuspendedReason.SUSPENDED, "no scheduled runs while spec.suspend is true")
+        yield Suspension(SuspendedReason.SUSPENDED, "scheduled runs are suspended (spec.suspend)")
     if spec.suspend_until and now < spec.suspend_until:
-        text = f"no scheduled runs until {time_text(spec.suspend_until)} (spec.suspendUntil)"
-        # to the second, as the status holds it: else it would be written at each look
+        text = f"scheduled runs are suspended until {time_text(spec.suspend_until)} (spec.suspendUntil)"
+        # without microseconds, as in the status: otherwise each reconciliation would write the status
         yield Suspension(SuspendedReason.SUSPENDED_UNTIL, text, spec.suspend_until.replace(microsecond=0))
     if spec.suspend_after_failures and failures >= spec.suspend_after_failures:
         text = (
-            f"no scheduled runs, since {failures} in a row failed (spec.suspendAfterFailures: {spec.suspend_after_failures}); "
-            f"a requested run that succeeds lets them go on, or a new value of the annotation {RESET_AT}"
+            f"scheduled runs are suspended after {failures} failures in a row "
+            f"(spec.suspendAfterFailures: {spec.suspend_after_failures}); "
+            f"a successful requested run or a new value of the annotation {RESET_AT} resumes them"
         )
         yield Suspension(SuspendedReason.TOO_MANY_FAILURES, text)
 
 
-def last_suspension(share: OperatorStatus) -> Suspension | None:
-    """Return why scheduled runs were off when that could last be told, for a spec that nobody can read now."""
-    said = next((each for each in share.conditions if each.type == "Suspended"), None)
-    if share.suspended_since is None or said is None:
+def last_suspension(status: OperatorStatus) -> Suspension | None:
+    """Return the suspension as recorded in the status, for a refresh whose spec is invalid now."""
+    recorded = next((each for each in status.conditions if each.type == "Suspended"), None)
+    if status.suspended_since is None or recorded is None:
         return None
     try:
-        return Suspension(SuspendedReason(said.reason), said.message, share.suspended_until)
+        return Suspension(SuspendedReason(recorded.reason), recorded.message, status.suspended_until)
     except ValueError:
         return None

@@ -37,7 +37,7 @@ def pod_spec(
     parameters: RunParameters = NO_PARAMETERS,
     withheld: frozenset[str] = NO_SECRETS,
 ) -> Json:
-    """The spec of a run's pod, which may last as long as one attempt: restricted, with its order and its Secrets but those `withheld`."""
+    """Return the spec of a run's pod: restricted, with its run request, all Secrets except `withheld`, and `attempt` as deadline."""
     account = rbac_name(refresh.metadata.name)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
     volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]

@@ -1,4 +1,4 @@
-"""Events that are posted on a refresh: what people see in `kubectl describe`, one for each change; pure."""
+"""Kubernetes events on a refresh, one for each change of its status; pure."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,15 +19,15 @@ _RUN_REASONS = {
     Outcome.SKIPPED: EventReason.RUN_SKIPPED,
 }
 _WHY_MISSED = {
-    MissedReason.CONTROLLER_DOWN: "Kubernetes' CronJob controller made no Job in time",
+    MissedReason.CONTROLLER_DOWN: "the CronJob controller created no Job in time",
     MissedReason.SUSPENDED: "scheduled runs are suspended",
-    MissedReason.PREVIOUS_STILL_RUNNING: "the run before was still under way",
-    MissedReason.CLOCK_CHANGE: "clocks go forward, and that night has no such time",
+    MissedReason.PREVIOUS_STILL_RUNNING: "the previous run was still active",
+    MissedReason.CLOCK_CHANGE: "clocks went forward, and this time did not exist",
 }
 _MISSED_MAX = 10
-"""Events on missed slots that are posted at one look; more are counted only."""
+"""Maximum number of events on missed runs in one reconciliation; further ones are only counted."""
 _MESSAGE_LENGTH = 1000
-"""Characters that Kubernetes takes in an event's message: 1024."""
+"""Maximum length of an event's message; Kubernetes allows 1024 characters."""
 
 
 @dataclass(frozen=True)
@@ -37,47 +37,47 @@ class Event:
     reason: str
     message: str
     key: str
-    """What it is about: the same reason with the same key is posted once."""
+    """What the event is about: an event with the same reason, message and key is posted once."""
     warning: bool = False
 
 
 def events_of(
     before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...], missed: tuple[MissedRun, ...], now: datetime
 ) -> tuple[Event, ...]:
-    """Return the events of the change from one share to the next."""
+    """Return the events for the change from one status to the next."""
     known = {run.id for run in before.active}
-    notes = [Event(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
+    events = [Event(EventReason.RUN_STARTED, f"run {run.id} ({run.trigger.value})", run.id) for run in after.active if run.id not in known]
     for run in (each.run for each in ended):
         text = f"run {run.id}: {run.reason.value}" + (f": {run.message}" if run.message else "")
         reason = EventReason.RUN_CANCELLED if run.reason is Reason.CANCELLED else _RUN_REASONS[run.outcome]
-        notes.append(Event(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
-    for slot in missed[-_MISSED_MAX:]:
-        text = f"no run started at {time_text(slot.time)}: {_WHY_MISSED[slot.reason]}"
-        notes.append(Event(EventReason.RUN_MISSED, text, time_text(slot.time), warning=slot.reason is not MissedReason.SUSPENDED))
-    notes += _failure_notes(before, after, now)
-    return (*notes, *_request_notes(before, after, ended), *_freshness_notes(before, after, now), *_readiness_notes(before, after, now))
+        events.append(Event(reason, clip(text, _MESSAGE_LENGTH), run.id, warning=reason is EventReason.RUN_FAILED))
+    for each in missed[-_MISSED_MAX:]:
+        text = f"no run started at {time_text(each.time)}: {_WHY_MISSED[each.reason]}"
+        events.append(Event(EventReason.RUN_MISSED, text, time_text(each.time), warning=each.reason is not MissedReason.SUSPENDED))
+    events += _failure_events(before, after, now)
+    return (*events, *_request_events(before, after, ended), *_freshness_events(before, after, now), *_readiness_events(before, after, now))
 
 
-def _request_notes(before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...]) -> list[Event]:
-    notes = []
+def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...]) -> list[Event]:
+    events = []
     token, wanted = after.last_handled_request_at, after.last_handled_cancel
     if after.request_problem and token and token != before.last_handled_request_at:
-        notes.append(
+        events.append(
             Event(
                 EventReason.REQUEST_REFUSED,
-                clip(f"the request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
+                clip(f"request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
                 token,
                 True,
             )
         )
     withdrew = bool(after.request_problem) and token == wanted
     if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
-        text = f"cancel={wanted}: no run under way has this id or answers this request; see status.active"
-        notes.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
-    return notes
+        text = f"cancel={wanted}: no active run has this ID or was started by this request; see status.active"
+        events.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
+    return events
 
 
-def _failure_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
+def _failure_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
     wanted = SuspendedReason.TOO_MANY_FAILURES
     if new is None or new.reason != wanted or (old and old.reason == wanted):
@@ -85,7 +85,7 @@ def _failure_notes(before: OperatorStatus, after: OperatorStatus, now: datetime)
     return [Event(EventReason.TOO_MANY_FAILURES, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=True)]
 
 
-def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
+def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
     if (
         new is None
@@ -102,25 +102,25 @@ def _freshness_notes(before: OperatorStatus, after: OperatorStatus, now: datetim
 
 
 def drift_event(item: Json, found: tuple[Difference, ...]) -> Event:
-    """Return the event that tells of a repaired object; without differences it was missing."""
+    """Return the event for a corrected object. Without differences, the object had been deleted."""
     metadata = item["metadata"]
     name = metadata["name"] if isinstance(metadata, dict) else ""
     fields = ", ".join(each.path for each in found)
-    what = f"changed by hand, put right: {fields}" if found else "deleted by hand, made again"
-    return Event(EventReason.DRIFT_CORRECTED, clip(f"{item['kind']} {name} was {what}", _MESSAGE_LENGTH), key="", warning=True)
+    text = f"drift corrected in {item['kind']} {name}: {fields or 'it was deleted, and is recreated'}"
+    return Event(EventReason.DRIFT_CORRECTED, clip(text, _MESSAGE_LENGTH), key="", warning=True)
 
 
 def defaults_event(item: Json, fields: tuple[str, ...]) -> Event:
-    """Return the event that tells of an object which changed though nobody changed the refresh."""
+    """Return the event for an object that changed without a change of its refresh."""
     metadata = item["metadata"]
     name = metadata["name"] if isinstance(metadata, dict) else ""
-    text = f"{item['kind']} {name} follows new defaults of the operator: {', '.join(fields)}; a run under way is not touched"
+    text = f"{item['kind']} {name} updated to new defaults of the operator: {', '.join(fields)}; active runs are not affected"
     return Event(EventReason.DEFAULTS_CHANGED, clip(text, _MESSAGE_LENGTH), key="")
 
 
-def _readiness_notes(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
+def _readiness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
     old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
-    fine = new is not None and new.status is ConditionStatus.TRUE
-    if new is None or (old is None and fine) or (old and (old.status, old.reason) == (new.status, new.reason)):
+    healthy = new is not None and new.status is ConditionStatus.TRUE
+    if new is None or (old is None and healthy) or (old and (old.status, old.reason) == (new.status, new.reason)):
         return []
     return [Event(new.reason, clip(new.message, _MESSAGE_LENGTH), time_text(now), warning=new.status is not ConditionStatus.TRUE)]
