@@ -43,11 +43,11 @@ def test_a_wrong_setting_is_named(wrong, said_so):
 
 def test_bars_stand_within_the_plot_and_what_is_usual_is_a_line():
     """The newest at the right end; a gap where there is no value."""
-    plot = bar_plot([Point(2.0, "good", "a"), Point(None, "none", "b"), Point(4.0, "bad", "c")], usual=3.0)
+    plot = bar_plot([Point(2.0, "good", "a"), Point(None, "none", "b"), Point(4.0, "bad", "c")], reference=3.0)
     assert [bar.point.label for bar in plot.bars] == ["a", "c"]
     assert plot.bars[1].x + plot.bars[1].width <= WIDTH
     assert plot.bars[1].height == pytest.approx(2 * plot.bars[0].height, abs=0.2)
-    assert plot.usual == pytest.approx(HEIGHT - 0.75 * (HEIGHT - 4), abs=0.1)
+    assert plot.reference == pytest.approx(HEIGHT - 0.75 * (HEIGHT - 4), abs=0.1)
     assert bar_plot([]).bars == ()
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from statistics import median_high
 
 from refresh_page.i18n.locale import Locale
-from refresh_page.views.refresh import MAX_POINTS, MartSeries, RefreshDetail, RunSummary, StepPoint, StepSeries
+from refresh_page.views.refresh import MAX_POINTS, MartSeries, RefreshDetail, StepPoint, StepSeries
+from refresh_page.views.run_models import RunSummary
 from refresh_page.web.svg import BarPlot, LinePlot, Point, bar_plot, line_plot
 from refresh_page.web.tones import TONES
 

@@ -19,7 +19,8 @@ from refresh_page.runlog.history import RunLogReader
 from refresh_page.runlog.models import RunLogState
 from refresh_page.views.overview import Overview, overview_of
 from refresh_page.views.refresh import detail_of
-from refresh_page.views.run import is_known, run_view
+from refresh_page.views.run import run_view
+from refresh_page.views.run_source import RunSource
 from refresh_page.web.memo import Memo
 from refresh_page.web.sse import SseStreams
 from refresh_page.web.templates import Templates
@@ -87,7 +88,7 @@ class Handlers:
             return self.streams.open(lambda: self._version(ref, run))
         refresh = self.store.get(ref)
         rows, files = await self.run_log.run_rows(ref, run)
-        if rows.value is None and not is_known(refresh, run):
+        if rows.value is None and not RunSource(refresh).has(run):
             return self._not_found(request, away=rows.state is RunLogState.UNAVAILABLE)
         view = run_view(ref, run, refresh, rows.value, rows.state, self.now(), files)
         if _wants_json(request):

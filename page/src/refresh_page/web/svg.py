@@ -38,18 +38,18 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarPlot:
-    """A plot of bars, with a line at what is usual."""
+    """A plot of bars, with a line at what is reference."""
 
     bars: tuple[Bar, ...]
-    usual: float | None
+    reference: float | None
     """Height of the line; None for no line."""
     top: float
     """The value at the upper end."""
 
 
-def bar_plot(points: Sequence[Point], usual: float | None = None) -> BarPlot:
+def bar_plot(points: Sequence[Point], reference: float | None = None) -> BarPlot:
     """Return bars from zero, newest at the right end."""
-    top = max([1e-9, *(point.value or 0.0 for point in points), *([usual] if usual else [])])
+    top = max([1e-9, *(point.value or 0.0 for point in points), *([reference] if reference else [])])
     room = min(WIDTH / max(1, len(points)), _MAX_BAR)
     start = WIDTH - room * len(points)
     found = []
@@ -57,7 +57,7 @@ def bar_plot(points: Sequence[Point], usual: float | None = None) -> BarPlot:
         if point.value is not None:
             height = max(1.5, point.value / top * (HEIGHT - 4))
             found.append(Bar(_round(start + number * room + _GAP / 2), _round(HEIGHT - height), _round(room - _GAP), _round(height), point))
-    return BarPlot(tuple(found), None if usual is None else _round(HEIGHT - usual / top * (HEIGHT - 4)), top)
+    return BarPlot(tuple(found), None if reference is None else _round(HEIGHT - reference / top * (HEIGHT - 4)), top)
 
 
 @dataclass(frozen=True)
