@@ -1,1 +1,1 @@
-"""A read-only web page: are the dashboards all right, and if not, where to look."""
+"""Read-only web page that shows whether dashboards are fresh, and why not."""

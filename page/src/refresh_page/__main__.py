@@ -1,4 +1,4 @@
-"""`refresh-page`: the only place that reads the environment and the clock."""
+"""Entry point of `refresh-page`: reads the environment and the clock, and starts the server."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from refresh_page.web.templates import Templates
 
 
 def main() -> int:
-    """Serve until SIGTERM; exit code 2 when a setting is wrong."""
+    """Serve until SIGTERM. Return the exit code: 2 if a setting is invalid."""
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:
@@ -31,22 +31,22 @@ def main() -> int:
         return 2
     logging.basicConfig(level=logging.INFO, stream=sys.stdout)
     logging.getLogger().handlers[0].setFormatter(_PlainFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    # told at INFO: every request to the API server
+    # at INFO, httpx logs every request to the API server
     logging.getLogger("httpx").setLevel(logging.WARNING)
     asyncio.run(serve(settings, lambda: datetime.now(UTC).replace(microsecond=0)))
     return 0
 
 
 async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
-    """Watch the cluster and answer readers, until told to end."""
+    """Watch the cluster and serve the page until SIGTERM."""
     namespaces = settings.namespaces or ("",)
     store = Store(now(), namespaces)
     watcher = RefreshWatcher(settings.api_server, settings.account, now)
-    history = RunLogReader(RunLogRepository(settings.warehouse) if settings.warehouse else None)
-    site = Handlers(store, history, Templates(settings.base_path), SseStreams(store), now)
+    run_log = RunLogReader(RunLogRepository(settings.warehouse) if settings.warehouse else None)
+    handlers = Handlers(store, run_log, Templates(settings.base_path), SseStreams(store), now)
     server = uvicorn.Server(
         uvicorn.Config(
-            application(site, settings.base_path, settings.hosts),
+            application(handlers, settings.base_path, settings.hosts),
             http=LimitedConnection,
             ws="none",
             host=settings.host,
@@ -68,10 +68,10 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Lines in which nothing of cluster or warehouse moves or hides anything."""
+    """Escapes control and other invisible characters that come from the cluster or the warehouse."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
+        """Return the line to log."""
         return plain(super().format(record))
 
 

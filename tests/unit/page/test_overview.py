@@ -12,7 +12,7 @@ from support.snapshots import NOW
 
 
 def overview(*items, now=NOW):
-    return overview_of(map(refresh_of, items), complete=True, silent_since=None, now=now)
+    return overview_of(map(refresh_of, items), complete=True, unreachable_since=None, now=now)
 
 
 def line(*args, now=NOW, **changes):

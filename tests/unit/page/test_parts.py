@@ -80,7 +80,7 @@ async def test_many_readers_ask_once():
             raise LookupError("away")
         return asked
 
-    kept: SingleFlightCache[int] = SingleFlightCache(seconds=60, most=10)
+    kept: SingleFlightCache[int] = SingleFlightCache(seconds=60, max_entries=10)
     first, others = asyncio.ensure_future(kept.get("a", answer)), [kept.get("a", answer) for _ in range(3)]
     await asyncio.sleep(0)
     first.cancel()
@@ -93,7 +93,7 @@ async def test_many_readers_ask_once():
 def test_a_log_is_read_line_by_line():
     """What is no JSON stands as it is."""
     line = '{"time": "2026-03-03T11:47:02.120+00:00", "level": "error", "step": "staging", "logger": "x", "message": "a\\u202eb"}'
-    assert last_lines(f'first\n{line}\n{{"a": 1}}\n', most=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
+    assert last_lines(f'first\n{line}\n{{"a": 1}}\n', count=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
 
 
 def test_a_small_file_cannot_unpack_to_a_great_one():

@@ -1,1 +1,1 @@
-"""What the page reads from Kubernetes."""
+"""Reads DashboardRefreshes from the Kubernetes API server."""

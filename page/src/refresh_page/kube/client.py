@@ -1,4 +1,4 @@
-"""The door to Kubernetes: lists and watches DashboardRefreshes, and can do nothing else."""
+"""Lists and watches DashboardRefreshes. This is the page's only access to Kubernetes, and it never writes."""
 
 import asyncio
 import logging
@@ -18,24 +18,24 @@ from refresh_page.kube.store import Store
 log = logging.getLogger(__name__)
 
 _PAGE_SIZE: Final = "500"
-"""Objects in one answer to a list."""
+"""Objects in one page of a list."""
 _WATCH_SECONDS: Final = 60
-"""Seconds that one watch lasts. It ends by itself, so that one which fell silent without an end is noticed soon after."""
+"""Seconds after which the server ends a watch, so that a connection which died silently is noticed soon."""
 _TIMEOUT: Final = 15.0
 _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 15.0
 
 
 class ApiServerError(Exception):
-    """The API server refused, or did not answer; the message says what to look at."""
+    """The API server rejected a request or did not respond; the message says why."""
 
 
-class ResourceExpired(ApiServerError):  # noqa: N818 - what the API server calls it
-    """What a watch should go on from is forgotten: everything is to be listed anew."""
+class ResourceExpired(ApiServerError):  # noqa: N818 - the API server's reason is Expired
+    """The resourceVersion of a watch is too old: list again."""
 
 
 class RefreshWatcher:
-    """The connection to one API server, by a ServiceAccount's token where there is one."""
+    """Keeps a store up to date from one API server; uses the ServiceAccount's token if there is one."""
 
     def __init__(self, url: str, account: Path, now: Callable[[], datetime]) -> None:
         self._url = url
@@ -43,44 +43,44 @@ class RefreshWatcher:
         self._now = now
 
     async def run(self, namespace: str, store: Store) -> None:
-        """Keep the store equal to a namespace (empty: the cluster), until cancelled."""
-        pause = _FIRST_DELAY
+        """Keep the store up to date with a namespace (empty: with the whole cluster) until cancelled."""
+        delay = _FIRST_DELAY
         while True:
             try:
                 async with self._client() as client:
                     version = await self._list(client, namespace, store)
-                    pause = _FIRST_DELAY
+                    delay = _FIRST_DELAY
                     while True:
                         store.mark_reachable(namespace)
                         version = await self._watch(client, namespace, version, store)
             except ResourceExpired:
                 continue
             except (ApiServerError, httpx.HTTPError, OSError, ValueError) as error:
-                why = str(error) or type(error).__name__
-                log.warning("can't see the refreshes of %s: %s", namespace or "the cluster", why)
-                store.mark_unreachable(namespace, self._now(), why)
-            await asyncio.sleep(pause)
-            pause = min(_LONGEST_DELAY, 2 * pause)
+                reason = str(error) or type(error).__name__
+                log.warning("cannot watch the refreshes of %s: %s", namespace or "the cluster", reason)
+                store.mark_unreachable(namespace, self._now(), reason)
+            await asyncio.sleep(delay)
+            delay = min(_LONGEST_DELAY, 2 * delay)
 
     def _client(self) -> httpx.AsyncClient:
         authority = self._account / "ca.crt"
         trusted = ssl.create_default_context(cafile=authority) if authority.is_file() else True
-        # the API server is never behind the proxy that the environment may name for everything else
+        # the API server is never behind the proxy of the environment
         return httpx.AsyncClient(base_url=self._url, verify=trusted, trust_env=False, timeout=_TIMEOUT)
 
     def _headers(self) -> dict[str, str]:
-        token = self._account / "token"  # Kubernetes writes a new one every hour
+        token = self._account / "token"  # Kubernetes renews it every hour
         return {"Authorization": f"Bearer {token.read_text().strip()}"} if token.is_file() else {}
 
     async def _list(self, client: httpx.AsyncClient, namespace: str, store: Store) -> str:
         found: list[Refresh] = []
-        wanted = {"limit": _PAGE_SIZE}
+        parameters = {"limit": _PAGE_SIZE}
         while True:
             reader = ListReader()
-            async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers()) as answer:
-                if answer.status_code != 200:
-                    _raise_for_status(answer.status_code, object_of(await answer.aread()))
-                async for chunk in answer.aiter_bytes():
+            async with client.stream("GET", _path(namespace), params=parameters, headers=self._headers()) as response:
+                if response.status_code != 200:
+                    _raise_for_status(response.status_code, object_of(await response.aread()))
+                async for chunk in response.aiter_bytes():
                     found += _refreshes(reader.feed(chunk))
                     await asyncio.sleep(0)
             items, page = reader.end()
@@ -90,23 +90,23 @@ class RefreshWatcher:
             if not about.get("continue"):
                 store.replace(namespace, found)
                 return str(about.get("resourceVersion", ""))
-            wanted["continue"] = str(about["continue"])
+            parameters["continue"] = str(about["continue"])
 
     async def _watch(self, client: httpx.AsyncClient, namespace: str, version: str, store: Store) -> str:
-        wanted = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS), "resourceVersion": version}
-        silence = httpx.Timeout(_TIMEOUT, read=_WATCH_SECONDS + _TIMEOUT)
-        async with client.stream("GET", _path(namespace), params=wanted, headers=self._headers(), timeout=silence) as answer:
-            if answer.status_code != 200:
-                _raise_for_status(answer.status_code, object_of(await answer.aread()))
-            async for line in _lines(answer):
+        parameters = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS), "resourceVersion": version}
+        timeout = httpx.Timeout(_TIMEOUT, read=_WATCH_SECONDS + _TIMEOUT)
+        async with client.stream("GET", _path(namespace), params=parameters, headers=self._headers(), timeout=timeout) as response:
+            if response.status_code != 200:
+                _raise_for_status(response.status_code, object_of(await response.aread()))
+            async for line in _lines(response):
                 version = _apply_event(*event_of(line), store) or version
         return version
 
 
-async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
-    """Yield the lines; httpx' own would also part them at the line separators that a message may hold."""
+async def _lines(response: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the lines. httpx would also split at Unicode line separators, which a message may contain."""
     rest: list[bytes] = []
-    async for chunk in answer.aiter_bytes():
+    async for chunk in response.aiter_bytes():
         *whole, last = chunk.split(b"\n")
         for end in whole:
             line = b"".join([*rest, end])
@@ -121,11 +121,11 @@ def _refreshes(items: Iterable[Json]) -> Iterator[Refresh]:
         try:
             yield refresh_of(item)
         except ValueError as error:
-            log.warning("passed over: %s", error)
+            log.warning("ignoring an object: %s", error)
 
 
 def _apply_event(kind: str, item: Json, store: Store) -> str:
-    """Bring the store up to date; return the version that the watch has reached."""
+    """Apply a watch event to the store; return the resourceVersion that the watch has reached."""
     if kind == "ERROR":
         code = item.get("code")
         _raise_for_status(code if isinstance(code, int) else 500, item)
@@ -144,6 +144,6 @@ def _path(namespace: str) -> str:
 
 def _raise_for_status(status: int, body: Json) -> None:
     if status == 410:
-        raise ResourceExpired("the watch is to begin anew")
+        raise ResourceExpired("the resourceVersion is too old")
     if status >= 400:
-        raise ApiServerError(f"the API server says: {body.get('message') or f'HTTP {status}'}")
+        raise ApiServerError(f"API server: {body.get('message') or f'HTTP {status}'}")

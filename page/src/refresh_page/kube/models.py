@@ -1,4 +1,4 @@
-"""A refresh as the page sees it: parsed once from what the API server sends, and forgiving towards versions that know more fields."""
+"""Parses DashboardRefreshes from the API server, and ignores fields of newer versions."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,32 +16,32 @@ class _Lenient(Model):
 
 @dataclass(frozen=True, order=True)
 class Ref:
-    """Which refresh."""
+    """Namespace and name of a refresh."""
 
     namespace: str
     name: str
 
 
 class FreshnessSpec(_Lenient):
-    """How old the data may become."""
+    """The limit on the age of the data."""
 
     max_staleness: str | None = None
 
 
 class MartSpec(_Lenient):
-    """A mart that is validated."""
+    """A mart to validate."""
 
     relation: str
 
 
 class ValidationSpec(_Lenient):
-    """The marts that are validated."""
+    """The marts to validate."""
 
     marts: tuple[MartSpec, ...] = ()
 
 
 class SpecView(_Lenient):
-    """The part of the spec that is shown."""
+    """The fields of the spec that the page shows."""
 
     title: str | None = None
     schedule: str = ""
@@ -60,38 +60,38 @@ class _Metadata(_Lenient):
 
 @dataclass(frozen=True, eq=False)
 class Refresh:
-    """One DashboardRefresh, in one of its versions."""
+    """One DashboardRefresh at one resourceVersion."""
 
     ref: Ref
     version: str
-    """Changes with every change of the object."""
+    """The resourceVersion."""
     created: datetime
     spec: SpecView
     status: RefreshStatus
     parse_error: str = ""
-    """Why spec and status can't be shown; empty as a rule."""
+    """Why parts of the spec or status cannot be shown; empty if all of it was parsed."""
 
     @property
     def title(self) -> str:
-        """What people call it."""
+        """Return the display name, or else the name."""
         return self.spec.title or self.ref.name
 
 
 def ref_of(item: Json) -> Ref:
-    """Return which refresh an object of the API server is; ValueError where nobody can tell."""
+    """Return namespace and name of an object. Raise ValueError if it has none."""
     metadata, _ = readable(_Metadata, item.get("metadata"))
     if not metadata.name or not metadata.namespace:
-        raise ValueError("an object without a name")
+        raise ValueError("it has no name or namespace")
     return Ref(metadata.namespace, metadata.name)
 
 
 def refresh_of(item: Json) -> Refresh:
-    """Return the refresh; what can't be read of its spec and status is said in `unreadable`. ValueError where it has no name."""
+    """Return the refresh. `parse_error` names the first field that could not be parsed. Raise ValueError if the object has no name."""
     ref = ref_of(item)
-    left_out = [f"{path} {why}" for path, why in unreadable(item).items()]
+    dropped = [f"{path} {why}" for path, why in unreadable(item).items()]
     parts: dict[str, str] = {}
     metadata, parts["metadata"] = readable(_Metadata, item.get("metadata"))
-    wanted, parts["spec"] = readable(SpecView, item.get("spec", {}))
+    spec, parts["spec"] = readable(SpecView, item.get("spec", {}))
     status, parts["status"] = readable(RefreshStatus, item.get("status", {}))
-    said = [*left_out, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]
-    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, wanted, status, said[0] if said else "")
+    errors = [*dropped, *(f"{path}.{wrong}" for path, wrong in parts.items() if wrong)]
+    return Refresh(ref, metadata.resource_version, metadata.creation_timestamp, spec, status, errors[0] if errors else "")

@@ -1,1 +1,1 @@
-"""What the page reads from the run log in the warehouse."""
+"""Reads the run log in the warehouse."""

@@ -1,4 +1,4 @@
-"""Answers that many readers want at the same time are fetched once, and kept for a moment; so is the news that there is none."""
+"""Caches results of queries for a few seconds, and runs each query once however many readers wait for it. Errors are cached too."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ T = TypeVar("T")
 
 
 class SingleFlightCache(Generic[T]):
-    """The answers by key; the oldest go first when there are too many."""
+    """Results by key. The oldest are evicted when there are too many."""
 
-    def __init__(self, seconds: float, most: int) -> None:
+    def __init__(self, seconds: float, max_entries: int) -> None:
         self._seconds = seconds
-        self._most = most
-        self._answers: dict[Hashable, tuple[float, asyncio.Future[T]]] = {}
+        self._max_entries = max_entries
+        self._entries: dict[Hashable, tuple[float, asyncio.Future[T]]] = {}
 
     async def get(self, key: Hashable, fetch: Callable[[], Awaitable[T]]) -> T:
-        """Return the answer, or raise the error, that is at most `seconds` old."""
+        """Return the cached result or raise the cached error; fetch it if it is older than `seconds`."""
         now = asyncio.get_running_loop().time()
-        there = self._answers.get(key)
-        if there is None or (there[1].done() and now - there[0] > self._seconds):
-            self._answers.pop(key, None)
-            there = self._answers[key] = (now, asyncio.ensure_future(fetch()))
-            there[1].add_done_callback(_retrieve_exception)
-            while len(self._answers) > self._most:
-                del self._answers[next(iter(self._answers))]
-        # a reader who leaves must not end it for the others
-        return await asyncio.shield(there[1])
+        entry = self._entries.get(key)
+        if entry is None or (entry[1].done() and now - entry[0] > self._seconds):
+            self._entries.pop(key, None)
+            entry = self._entries[key] = (now, asyncio.ensure_future(fetch()))
+            entry[1].add_done_callback(_retrieve_exception)
+            while len(self._entries) > self._max_entries:
+                del self._entries[next(iter(self._entries))]
+        # a reader who disconnects must not cancel the query for the others
+        return await asyncio.shield(entry[1])
 
 
 def _retrieve_exception(future: asyncio.Future[T]) -> None:
-    """An error that nobody waits for any more is no news: it was logged where it happened."""
+    """Mark an error as handled, or asyncio warns when all readers have gone. It was logged where it occurred."""
     if not future.cancelled():
         future.exception()

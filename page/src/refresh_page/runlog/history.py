@@ -1,4 +1,4 @@
-"""What the log tables hold, for many readers at once: fetched by one of them, kept for a moment, and never in the way of a page."""
+"""Reads the run log for many readers at once: caches results briefly, and never waits long for a warehouse that does not respond."""
 
 from __future__ import annotations
 
@@ -14,64 +14,64 @@ from refresh_page.runlog.repository import ArtifactContent, RunLogRepository, Ru
 
 T = TypeVar("T")
 _CACHE_SECONDS: Final = 3.0
-"""Seconds that an answer is kept."""
+"""Seconds for which a result is cached."""
 _MAX_REFRESHES: Final = 300
 _MAX_RUNS: Final = 16
-"""With their logs, half a megabyte each."""
+"""With their logs, about half a megabyte each."""
 _TIMEOUT: Final = 4.0
-"""Seconds that a page waits for the log tables."""
+"""Seconds that a page waits for the run log."""
 _BACK_OFF: Final = 10.0
-"""Seconds for which nobody asks again, once they did not answer: the pages come at once then."""
+"""Seconds without queries after a failure, in which pages are rendered without the run log."""
 
 
 @dataclass(frozen=True)
 class RunLogResult(Generic[T]):
-    """What the log tables said."""
+    """The result of a query, or None with the reason."""
 
     value: T | None
     state: RunLogState
 
 
 class RunLogReader:
-    """The log tables, where there are any."""
+    """The run log; without a repository, every result is NOT_CONFIGURED."""
 
-    def __init__(self, records: RunLogRepository | None) -> None:
-        self._repository = records
+    def __init__(self, repository: RunLogRepository | None) -> None:
+        self._repository = repository
         self._pasts: SingleFlightCache[RefreshRows] = SingleFlightCache(_CACHE_SECONDS, _MAX_REFRESHES)
         self._runs: SingleFlightCache[tuple[RunRows | None, Mapping[str, str]]] = SingleFlightCache(_CACHE_SECONDS, _MAX_RUNS)
         self._backing_off_until = 0.0
 
     @property
     def is_configured(self) -> bool:
-        """Whether a Secret is given."""
+        """Whether a Secret for the warehouse is mounted."""
         return self._repository is not None
 
     async def refresh_rows(self, ref: Ref) -> RunLogResult[RefreshRows]:
         """Return the last runs of a refresh."""
-        records = self._repository
-        if records is None or self._is_backing_off():
+        repository = self._repository
+        if repository is None or self._is_backing_off():
             return self._no_result()
-        return await self._with_timeout(self._pasts.get(ref, lambda: records.refresh_rows(ref)))
+        return await self._with_timeout(self._pasts.get(ref, lambda: repository.refresh_rows(ref)))
 
     async def run_rows(self, ref: Ref, run: str) -> tuple[RunLogResult[RunRows], Mapping[str, str]]:
-        """Return one run, and those of its files that its page shows, by name."""
-        records = self._repository
-        if records is None or self._is_backing_off():
+        """Return one run, and by name the contents of the artifacts that its page displays."""
+        repository = self._repository
+        if repository is None or self._is_backing_off():
             return self._no_result(), {}
-        answer = await self._with_timeout(self._runs.get((ref, run), lambda: _run_with_files(records, ref, run)))
+        answer = await self._with_timeout(self._runs.get((ref, run), lambda: _run_with_files(repository, ref, run)))
         rows, files = answer.value or (None, {})
         return RunLogResult(rows, answer.state), files
 
     async def content(self, ref: Ref, run: str, name: str) -> RunLogResult[ArtifactContent]:
-        """Return a file that a run left."""
+        """Return an artifact of a run."""
         if self._repository is None or self._is_backing_off():
             return self._no_result()
         return await self._with_timeout(self._repository.artifact(ref, run, name))
 
-    async def _with_timeout(self, asked: Awaitable[T | None]) -> RunLogResult[T]:
+    async def _with_timeout(self, query: Awaitable[T | None]) -> RunLogResult[T]:
         try:
             async with asyncio.timeout(_TIMEOUT):
-                return RunLogResult(await asked, RunLogState.AVAILABLE)
+                return RunLogResult(await query, RunLogState.AVAILABLE)
         except (RunLogUnavailableError, TimeoutError):
             self._backing_off_until = asyncio.get_running_loop().time() + _BACK_OFF
             return RunLogResult(None, RunLogState.UNAVAILABLE)
@@ -83,10 +83,10 @@ class RunLogReader:
         return RunLogResult(None, RunLogState.NOT_CONFIGURED if self._repository is None else RunLogState.UNAVAILABLE)
 
 
-async def _run_with_files(records: RunLogRepository, ref: Ref, run: str) -> tuple[RunRows | None, Mapping[str, str]]:
-    rows = await records.run_rows(ref, run)
+async def _run_with_files(repository: RunLogRepository, ref: Ref, run: str) -> tuple[RunRows | None, Mapping[str, str]]:
+    rows = await repository.run_rows(ref, run)
     files = {}
     for name in {each.name for each in rows.artifacts} & DISPLAYED_FILES if rows else ():
-        if content := await records.artifact(ref, run, name):
+        if content := await repository.artifact(ref, run, name):
             files[name] = content.content.decode(errors="replace")
     return rows, files

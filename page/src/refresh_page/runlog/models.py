@@ -1,4 +1,4 @@
-"""The rows of the log tables as values; how each is selected stands beside it."""
+"""The rows of the run log, and the queries that select them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,15 +7,15 @@ from enum import StrEnum
 from typing import Final
 
 RUNS_SHOWN: Final = 100
-"""Runs of a refresh that are looked back at."""
+"""Runs that the page of a refresh lists."""
 NODES_SHOWN: Final = 2000
-"""Nodes of a run that are shown."""
+"""Nodes that the page of a run lists."""
 RUN_LOG: Final = "run.log"
 FAILING_ROWS: Final = "failing_rows.json"
 DISPLAYED_FILES: Final = frozenset({RUN_LOG, FAILING_ROWS})
-"""Files that a run left, and that its page shows a part of."""
+"""Artifacts of which the page displays the contents."""
 _MAX_MESSAGE: Final = 4000
-"""Characters of a message that are read."""
+"""Characters of a message; the rest is cut off by the query."""
 
 
 class RunLogState(StrEnum):
@@ -30,7 +30,7 @@ class RunLogState(StrEnum):
 
 @dataclass(frozen=True)
 class RunRow:
-    """A run, from start to end."""
+    """A run."""
 
     run: str
     mode: str
@@ -76,13 +76,13 @@ class NodeRow:
 
     @property
     def is_test(self) -> bool:
-        """Whether it is a test, by dbt's unique id."""
+        """Whether the node is a test; the resource type is the first part of dbt's unique id."""
         return self.node_id.partition(".")[0] in ("test", "unit_test")
 
 
 @dataclass(frozen=True)
 class MartRow:
-    """A mart as a run's validation found it."""
+    """The result of validating a mart in one run."""
 
     run: str
     relation: str
@@ -96,7 +96,7 @@ class MartRow:
 
 @dataclass(frozen=True)
 class ArtifactRow:
-    """A file that a run left; its content is fetched apart."""
+    """An artifact of a run, without its content."""
 
     name: str
     media_type: str
@@ -106,7 +106,7 @@ class ArtifactRow:
 
 @dataclass(frozen=True)
 class RefreshRows:
-    """What the log tables hold of one refresh: its last runs, newest first."""
+    """The rows of one refresh: its last runs, newest first."""
 
     runs: tuple[RunRow, ...] = ()
     steps: tuple[StepRow, ...] = ()
@@ -115,7 +115,7 @@ class RefreshRows:
 
 @dataclass(frozen=True)
 class RunRows:
-    """What the log tables hold of one run."""
+    """The rows of one run."""
 
     run: RunRow
     steps: tuple[StepRow, ...] = ()
@@ -123,7 +123,7 @@ class RunRows:
     marts: tuple[MartRow, ...] = ()
     artifacts: tuple[ArtifactRow, ...] = ()
     medians: Mapping[str, float] = field(default_factory=dict)
-    """Seconds that each step usually takes: over the refresh's last successful runs."""
+    """Median duration of each step over the last 30 successful runs, in seconds."""
 
 
 _RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_MAX_MESSAGE}), marts, started_at,

@@ -1,4 +1,4 @@
-"""The door to the warehouse's log tables: reads only, a few rows, within seconds, and never holds a page up."""
+"""Queries the run log in the warehouse. Transactions are read-only, and connections, time and sizes are limited."""
 
 from __future__ import annotations
 
@@ -25,74 +25,74 @@ _CONNECT_TIMEOUT: Final = 3
 """Seconds to connect."""
 _STATEMENT_TIMEOUT: Final = "3s"
 _SESSION_TIMEOUT: Final = 6.0
-"""Seconds for one look, all in all."""
+"""Seconds for a session, including the wait for a connection."""
 _MAX_CONNECTIONS: Final = 4
-"""Connections at the same time."""
+"""Concurrent connections."""
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
-"""Bytes of an artifact, once it is unpacked."""
+"""Bytes of an artifact after decompression."""
 _REQUIRED_KEYS: Final = ("host", "dbname", "user", "password")
 Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow)
 
 
 class RunLogUnavailableError(Exception):
-    """The log tables can't be read now; the reason is in the page's log, since it may name hosts and users."""
+    """The run log cannot be read. The reason is in the page's log only, since it may name hosts and users."""
 
 
 @dataclass(frozen=True)
 class ArtifactContent:
-    """A file that a run left."""
+    """The content of an artifact."""
 
     media_type: str
     content: bytes
 
 
 class RunLogRepository:
-    """The log tables, by a Secret that is read anew for each connection."""
+    """The run log. The mounted Secret is read for each connection, so that a rotated password works without a restart."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._slots = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     async def refresh_rows(self, ref: Ref) -> RefreshRows:
-        """Return the last runs of a refresh; AwayError if they can't be read."""
-        known: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name}
-        async with self._session() as look:
-            runs = await look.rows(RunRow, models.RUNS, known)
+        """Return the last runs of a refresh. Raise RunLogUnavailableError."""
+        parameters: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name}
+        async with self._session() as session:
+            runs = await session.rows(RunRow, models.RUNS, parameters)
             ids = {"runs": [run.run for run in runs]}
             return RefreshRows(
-                tuple(runs), tuple(await look.rows(StepRow, models.STEPS, ids)), tuple(await look.rows(MartRow, models.MARTS, ids))
+                tuple(runs), tuple(await session.rows(StepRow, models.STEPS, ids)), tuple(await session.rows(MartRow, models.MARTS, ids))
             )
-        raise AssertionError("the look returns or raises")
+        raise AssertionError("the session returns or raises")
 
     async def run_rows(self, ref: Ref, run: str) -> RunRows | None:
-        """Return one run; None if there is none of that refresh, AwayError if it can't be read."""
-        known: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "run": run, "runs": [run]}
-        async with self._session() as look:
-            found = await look.rows(RunRow, models.RUN, known)
+        """Return one run; None if the refresh has no such run. Raise RunLogUnavailableError."""
+        parameters: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "run": run, "runs": [run]}
+        async with self._session() as session:
+            found = await session.rows(RunRow, models.RUN, parameters)
             if not found:
                 return None
-            medians = await look.tuples(models.MEDIANS, known)
+            medians = await session.tuples(models.MEDIANS, parameters)
             return RunRows(
                 found[0],
-                tuple(await look.rows(StepRow, models.STEPS, known)),
-                tuple(await look.rows(NodeRow, models.NODES, known)),
-                tuple(await look.rows(MartRow, models.MARTS, known)),
-                tuple(await look.rows(ArtifactRow, models.ARTIFACTS, known)),
+                tuple(await session.rows(StepRow, models.STEPS, parameters)),
+                tuple(await session.rows(NodeRow, models.NODES, parameters)),
+                tuple(await session.rows(MartRow, models.MARTS, parameters)),
+                tuple(await session.rows(ArtifactRow, models.ARTIFACTS, parameters)),
                 {str(step): float(str(seconds)) for step, seconds in medians},
             )
-        raise AssertionError("the look returns or raises")
+        raise AssertionError("the session returns or raises")
 
     async def artifact(self, ref: Ref, run: str, name: str) -> ArtifactContent | None:
-        """Return a file of a run; None if there is none, AwayError if it can't be read."""
-        known: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "run": run, "name": name}
-        async with self._session() as look:
-            if not await look.rows(RunRow, models.RUN, known):
+        """Return an artifact; None if it does not exist. Raise RunLogUnavailableError."""
+        parameters: dict[str, object] = {"namespace": ref.namespace, "refresh": ref.name, "run": run, "name": name}
+        async with self._session() as session:
+            if not await session.rows(RunRow, models.RUN, parameters):
                 return None
-            found = await look.tuples(models.CONTENT, known)
+            found = await session.tuples(models.CONTENT, parameters)
         if not found:
             return None
-        media_type, packed = found[0]
-        return ArtifactContent(str(media_type), decompress(packed if isinstance(packed, bytes) else b""))
+        media_type, compressed = found[0]
+        return ArtifactContent(str(media_type), decompress(compressed if isinstance(compressed, bytes) else b""))
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[ReadSession]:
@@ -104,13 +104,13 @@ class RunLogRepository:
                 finally:
                     await connection.close()
         except (psycopg.Error, TimeoutError, OSError) as error:
-            log.warning("the log tables can't be read: %s", str(error).strip().partition("\n")[0] or type(error).__name__)
+            log.warning("cannot read the run log: %s", str(error).strip().partition("\n")[0] or type(error).__name__)
             raise RunLogUnavailableError from error
 
     async def _connect(self) -> AsyncConnection[tuple[object, ...]]:
         secret = {path.name: path.read_text().rstrip("\r\n") for path in self._folder.iterdir() if path.is_file()}
         if missing := [key for key in _REQUIRED_KEYS if not secret.get(key)]:
-            raise OSError(f"the Secret lacks {', '.join(missing)}")
+            raise OSError(f"the Secret lacks the keys {', '.join(missing)}")
         certificate = self._folder / "sslrootcert"
         connection = await AsyncConnection.connect(
             host=secret["host"],
@@ -124,7 +124,7 @@ class RunLogRepository:
             connect_timeout=_CONNECT_TIMEOUT,
             prepare_threshold=None,
         )
-        # in one transaction that can't write, whatever the role may: poolers pass this on, other than options of the session
+        # read-only whatever the role may do; a pooler in transaction mode passes on SET LOCAL, but not options of the session
         await connection.set_read_only(True)
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.execute(f"set local statement_timeout = '{_STATEMENT_TIMEOUT}'")
@@ -133,26 +133,26 @@ class RunLogRepository:
 
 
 class ReadSession:
-    """Queries within one transaction; a table that is not there yet, as before the first run, is empty."""
+    """Queries in one read-only transaction. A table that does not exist yet, as before the first run, counts as empty."""
 
     def __init__(self, connection: AsyncConnection[tuple[object, ...]]) -> None:
         self._connection = connection
 
-    async def rows(self, row: type[Row], query: LiteralString, known: Mapping[str, object]) -> list[Row]:
-        """Return the rows of a query as values."""
+    async def rows(self, row: type[Row], query: LiteralString, parameters: Mapping[str, object]) -> list[Row]:
+        """Return the rows of a query as dataclasses."""
         columns = [field.name for field in fields(row)]
-        return [row(**dict(zip(columns, found, strict=True))) for found in await self.tuples(query, known)]
+        return [row(**dict(zip(columns, found, strict=True))) for found in await self.tuples(query, parameters)]
 
-    async def tuples(self, query: LiteralString, known: Mapping[str, object]) -> Sequence[tuple[object, ...]]:
-        """Return the rows of a query."""
+    async def tuples(self, query: LiteralString, parameters: Mapping[str, object]) -> Sequence[tuple[object, ...]]:
+        """Return the rows of a query as tuples."""
         try:
             async with self._connection.transaction():
                 cursor = self._connection.cursor(row_factory=tuple_row)
-                return await (await cursor.execute(query, known)).fetchall()
+                return await (await cursor.execute(query, parameters)).fetchall()
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             return []
 
 
-def decompress(packed: bytes) -> bytes:
-    """Return what gzip packed, LARGEST bytes at most: few bytes can unpack to a great many."""
-    return zlib.decompressobj(wbits=31).decompress(packed, MAX_ARTIFACT_SIZE)
+def decompress(compressed: bytes) -> bytes:
+    """Return the decompressed bytes, at most MAX_ARTIFACT_SIZE: a small gzip file can expand to gigabytes."""
+    return zlib.decompressobj(wbits=31).decompress(compressed, MAX_ARTIFACT_SIZE)

@@ -1,26 +1,26 @@
-// Keeps an open page as new as the cluster is: told of a change, it asks for its own address and takes over what differs.
+// Keeps an open page up to date: on each server-sent event, it fetches its own address and merges what changed.
 "use strict";
 (() => {
-  const place = document.getElementById("live");
+  const indicator = document.getElementById("live");
   const main = document.getElementById("main");
-  let asking = false, again = false, poll = 0;
+  let fetching = false, pending = false, poll = 0;
 
-  const say = (live) => {
-    place.textContent = live ? place.dataset.live : place.dataset.lost;
-    place.classList.toggle("lost", !live);
+  const showState = (live) => {
+    indicator.textContent = live ? indicator.dataset.live : indicator.dataset.lost;
+    indicator.classList.toggle("lost", !live);
   };
 
-  // Only what differs is taken over, so that focus, open details and what a screen reader reads stay where they are.
+  // Replace only what differs, so that focus, open details and the position of a screen reader are kept.
   const alike = (one, other) => one.nodeType === other.nodeType && one.nodeName === other.nodeName && one.id === other.id;
   const merge = (old, fresh) => {
     if (old.isEqualNode(fresh)) return;
     if (old.nodeType !== Node.ELEMENT_NODE) { old.data = fresh.data; return; }
-    const parts = [...old.childNodes], wanted = [...fresh.childNodes];
-    if (parts.length === wanted.length && parts.every((part, i) => alike(part, wanted[i]))) {
-      parts.forEach((part, i) => merge(part, wanted[i]));
+    const parts = [...old.childNodes], newParts = [...fresh.childNodes];
+    if (parts.length === newParts.length && parts.every((part, i) => alike(part, newParts[i]))) {
+      parts.forEach((part, i) => merge(part, newParts[i]));
     } else {
       const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-      old.replaceChildren(...wanted);
+      old.replaceChildren(...newParts);
       if (focused) [...old.querySelectorAll("a")].find((a) => a.getAttribute("href") === focused)?.focus();
     }
     for (const { name } of [...old.attributes]) if (!fresh.hasAttribute(name) && name !== "open") old.removeAttribute(name);
@@ -28,8 +28,8 @@
   };
 
   const refresh = async () => {
-    if (asking) { again = true; return; }
-    asking = true;
+    if (fetching) { pending = true; return; }
+    fetching = true;
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
       if (answer.ok) {
@@ -42,9 +42,9 @@
           ages();
         }
       }
-    } catch { say(false); } finally {
-      asking = false;
-      if (again) { again = false; refresh(); }
+    } catch { showState(false); } finally {
+      fetching = false;
+      if (pending) { pending = false; refresh(); }
     }
   };
 
@@ -61,10 +61,10 @@
 
   const listen = () => {
     const events = new EventSource(location.href);
-    events.onopen = () => { clearInterval(poll); poll = 0; say(true); };
+    events.onopen = () => { clearInterval(poll); poll = 0; showState(true); };
     events.onmessage = ({ data }) => { if (data !== document.body.dataset.version) refresh(); };
     events.onerror = () => {
-      say(false);
+      showState(false);
       if (events.readyState === EventSource.CLOSED) {
         clearInterval(poll);
         poll = setInterval(refresh, 30000);

@@ -1,1 +1,1 @@
-"""What each page shows, as values; pure."""
+"""Decides what each page shows: pure functions from status and run log to view models."""

@@ -1,4 +1,6 @@
-"""Whether the data of a refresh is fresh, since when, and what else somebody should look at; pure, by the clock and not by who writes."""
+"""Judges a refresh: whether its data is fresh, since when, and which issues need attention.
+
+Freshness is computed from the clock: it must go stale even while no operator writes a status."""
 
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -11,17 +13,17 @@ from refresh_api.values import duration
 from refresh_page.kube.models import Refresh
 
 START_GRACE: Final = timedelta(minutes=10)
-"""Time after a slot of the schedule by which its run shows, whatever Kubernetes and the operator have to do first."""
+"""Time after a scheduled time within which its run normally appears."""
 
 
 POD_START_GRACE: Final = timedelta(seconds=30)
-"""Time after which a pod that has not started is something to look at."""
+"""Time after which a pod that has not started is an issue."""
 INTENTIONAL: Final = frozenset({SuspendedReason.SUSPENDED, SuspendedReason.SUSPENDED_UNTIL})
-"""Reasons that somebody gave for this refresh on purpose: shown, but nothing to look at."""
+"""Reasons for which somebody suspended this refresh on purpose: shown, but not an issue that needs attention."""
 
 
 class Tone(StrEnum):
-    """How a thing is shown; each has a sign and a colour, so that neither has to be told from the other."""
+    """How something is shown: a sign and a colour, so that nobody depends on the colour."""
 
     GOOD = "good"
     WARN = "warn"
@@ -30,7 +32,7 @@ class Tone(StrEnum):
 
 
 class Data(StrEnum):
-    """What the data is."""
+    """Whether the data is fresh."""
 
     FRESH = "Fresh"
     STALE = "Stale"
@@ -38,42 +40,42 @@ class Data(StrEnum):
 
 
 class Scope(StrEnum):
-    """Which run a concern is about."""
+    """Which run an issue is about."""
 
     LAST = "last"
-    """The last one, a full one."""
+    """The last run, which is a full run."""
     FULL = "full"
-    """The last full one; one of a part alone has ended since."""
+    """The last full run; a partial run has finished since."""
     PART = "part"
-    """That one of a part alone."""
+    """That later partial run."""
 
 
 class Issue(Model):
-    """Something that somebody should look at."""
+    """Something that needs attention."""
 
     reason: str
-    """The reason of a run or of the condition Suspended; or Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused."""
+    """Stalled, Blocked, Overdue, Warnings, NotStarted, Unreadable, RequestRefused, or the reason of a run or of the condition Suspended."""
     message: str = ""
-    """The cluster's own words."""
+    """The operator's or runner's message."""
     time: Time | None = None
     scope: Scope | None = None
-    """Of which run it speaks, where it speaks of one."""
+    """Set if the issue is about a run."""
     mode: str | None = None
-    """What that run did, other than a plain refresh."""
+    """The mode of that run; unset for a plain refresh."""
 
 
 class Health(Model):
-    """One refresh, judged."""
+    """The state of one refresh."""
 
     tone: Tone
     data: Data
     since: Time | None = None
-    """Fresh: when the data was loaded. Stale: since when it is."""
+    """When the data was loaded, or since when it has been stale."""
     issues: tuple[Issue, ...] = ()
 
 
 def suspension(refresh: Refresh) -> Issue | None:
-    """Return why scheduled runs are off; None while they start. The operator's word counts, and the spec's until it has spoken."""
+    """Return why scheduled runs are suspended; None if they are not. The spec counts only until the operator has set the condition."""
     found = _true_condition(refresh, "Suspended")
     if found:
         return Issue(reason=found.reason, message=found.message, time=found.last_transition_time)
@@ -81,12 +83,12 @@ def suspension(refresh: Refresh) -> Issue | None:
 
 
 def last_full_run(refresh: Refresh) -> FinishedRun | None:
-    """Return the last run that says something about the data: one that gave way does not, nor one of a part alone."""
+    """Return the last run that built everything: neither skipped nor partial."""
     return next((run for run in _runs(refresh) if run.outcome is not Outcome.SKIPPED and not run.is_partial), None)
 
 
 def later_partial_run(refresh: Refresh) -> FinishedRun | None:
-    """Return the last run of a part alone, if it ended after the last full one."""
+    """Return the last partial run, if it finished after the last full run."""
     for run in _runs(refresh):
         if run.outcome is not Outcome.SKIPPED:
             return run if run.is_partial else None
@@ -98,7 +100,7 @@ def _runs(refresh: Refresh) -> list[FinishedRun]:
 
 
 def health_of(refresh: Refresh, now: datetime) -> Health:
-    """Return how a refresh is."""
+    """Return the state of a refresh at a time."""
     data, since = _data(refresh, now)
     issues = _issues(refresh, now)
     last = last_full_run(refresh)
@@ -126,11 +128,11 @@ def _data(refresh: Refresh, now: datetime) -> tuple[Data, datetime | None]:
 
 
 def _max_staleness(refresh: Refresh) -> timedelta | None:
-    wanted = refresh.spec.freshness
+    freshness = refresh.spec.freshness
     try:
-        return duration(wanted.max_staleness) if wanted and wanted.max_staleness else None
+        return duration(freshness.max_staleness) if freshness and freshness.max_staleness else None
     except ValueError:
-        return None  # such a spec is Stalled, which is shown
+        return None  # the refresh is Stalled, which is shown
 
 
 def _failing_since(refresh: Refresh) -> datetime | None:
@@ -144,9 +146,9 @@ def _issues(refresh: Refresh, now: datetime) -> list[Issue]:
         found.append(Issue(reason="Unreadable", message=refresh.parse_error))
     if status.phase in (Phase.STALLED, Phase.BLOCKED):
         found.append(Issue(reason=status.phase.value, message=status.message or ""))
-    off = suspension(refresh)
-    if off:
-        found.append(off)
+    suspended = suspension(refresh)
+    if suspended:
+        found.append(suspended)
     starting = _true_condition(refresh, "Running")
     if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > POD_START_GRACE:
         found.append(Issue(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
@@ -159,7 +161,7 @@ def _issues(refresh: Refresh, now: datetime) -> list[Issue]:
 
 
 def _run_issues(last: FinishedRun | None, part: FinishedRun | None) -> list[Issue]:
-    """How the last full run ended, and a later one of a part alone: each is said, or the one would seem to have mended the other."""
+    """Return issues of the last full run and of a later partial run. A partial run does not repair a full one, so both are shown."""
     found = [_run_issue(last, Scope.FULL if part else Scope.LAST)] if last and last.outcome is not Outcome.SUCCEEDED else []
     if part and (part.outcome is not Outcome.SUCCEEDED or (last and last.outcome is Outcome.FAILED)):
         found.append(_run_issue(part, Scope.PART))

@@ -1,14 +1,14 @@
-"""The last lines of a run's log as a person reads them: the runner writes one JSON object a line; pure."""
+"""Formats the end of a run's log, which has one JSON object per line, for people."""
 
 from pydantic_core import from_json
 
 
-def last_lines(text: str, most: int = 80) -> tuple[str, ...]:
-    """Return the last lines: time, level, step and message of those that are JSON, others as they are."""
-    return tuple(_line(each) for each in text.splitlines()[-most:])
+def last_lines(text: str, count: int = 80) -> tuple[str, ...]:
+    """Return the last lines: JSON as time, level, step and message; any other line unchanged."""
+    return tuple(_formatted(each) for each in text.splitlines()[-count:])
 
 
-def _line(line: str) -> str:
+def _formatted(line: str) -> str:
     try:
         found = from_json(line)
     except ValueError:

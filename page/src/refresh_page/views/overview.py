@@ -1,4 +1,4 @@
-"""Every refresh on one page: the sentence that is read from across a room, and a line for each; pure."""
+"""Builds the first page: a headline that can be read from across a room, and one row per refresh."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -15,13 +15,13 @@ _FINISHED: Final = frozenset({StepState.SUCCEEDED, StepState.WARNED, StepState.F
 
 
 class RunProgress(Model):
-    """A run under way."""
+    """A run in progress."""
 
     run: str
     step: str | None = None
-    """For example 3/6 marts; unset until the first step."""
+    """For example 3/6 marts; unset before the first step."""
     phase: RunPhase | None = None
-    """Unset until its runner has spoken."""
+    """Unset until its runner has reported."""
     done: int = 0
     steps: int = 0
     attempt: int = 1
@@ -30,7 +30,7 @@ class RunProgress(Model):
 
 
 class RunBadge(Model):
-    """One run in the strip of the last runs."""
+    """One run in the strip of recent runs."""
 
     run: str
     outcome: Outcome
@@ -47,17 +47,17 @@ class RefreshSummary(Model):
     title: str
     health: Health
     last_run: RunBadge | None = None
-    """The last run that says something about the data."""
+    """The last run that was neither skipped nor partial."""
     marts: str | None = None
     running: RunProgress | None = None
     next_run: Time | None = None
     suspended: bool = False
     runs: tuple[RunBadge, ...] = ()
-    """The last runs, oldest first."""
+    """The recent runs, oldest first."""
 
 
 class Counts(Model):
-    """How many refreshes are in which state."""
+    """The number of refreshes in each state."""
 
     total: int = 0
     good: int = 0
@@ -68,35 +68,35 @@ class Counts(Model):
 
 
 class Overview(Model):
-    """What the first page shows."""
+    """The first page."""
 
     tone: Tone
     counts: Counts
     complete: bool
-    """Whether the cluster has told of everything since the page started."""
+    """Whether all refreshes have been listed since the page started."""
     unreachable_since: Time | None = None
-    """Since when the cluster does not answer; what is shown is from before."""
+    """Since when the API server has not responded; unset while it does."""
     refreshes: tuple[RefreshSummary, ...] = ()
 
 
-def overview_of(refreshes: Iterable[Refresh], complete: bool, silent_since: datetime | None, now: datetime) -> Overview:
-    """Return the overview: what needs somebody first, then by name."""
-    lines = sorted(
+def overview_of(refreshes: Iterable[Refresh], complete: bool, unreachable_since: datetime | None, now: datetime) -> Overview:
+    """Return the overview, most urgent refreshes first, then by title."""
+    rows = sorted(
         (summary_of(each, now) for each in refreshes),
-        key=lambda line: (_MOST_URGENT_FIRST.index(line.health.tone), line.title, line.namespace),
+        key=lambda row: (_MOST_URGENT_FIRST.index(row.health.tone), row.title, row.namespace),
     )
-    tones = [line.health.tone for line in lines]
+    tones = [row.health.tone for row in rows]
     counts = Counts(
-        total=len(lines),
-        running=sum(line.running is not None for line in lines),
+        total=len(rows),
+        running=sum(row.running is not None for row in rows),
         **{tone.value: tones.count(tone) for tone in Tone},
     )
     tone = next((tone for tone in _MOST_URGENT_FIRST if tone in tones), Tone.NONE)
-    return Overview(tone=tone, counts=counts, complete=complete, unreachable_since=silent_since, refreshes=tuple(lines))
+    return Overview(tone=tone, counts=counts, complete=complete, unreachable_since=unreachable_since, refreshes=tuple(rows))
 
 
 def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
-    """Return the line of one refresh."""
+    """Return the row of one refresh."""
     status, last = refresh.status, last_full_run(refresh)
     return RefreshSummary(
         namespace=refresh.ref.namespace,
@@ -114,30 +114,30 @@ def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
 
 @lru_cache(maxsize=8192)
 def _run_badges(refresh: Refresh) -> tuple[RunBadge, ...]:
-    """The strip, made once a version of a refresh: ten runs of a thousand refreshes are most of the overview's work."""
+    """Return the strip, cached per version of a refresh: ten runs of a thousand refreshes are most of the work of an overview."""
     return tuple(run_badge(run) for run in reversed(refresh.status.history))
 
 
 def run_badge(run: FinishedRun) -> RunBadge:
-    """Return a run for the strip."""
+    """Return a run of the strip."""
     return RunBadge(run=run.id, outcome=run.outcome, reason=run.reason.value, completion_time=run.completion_time, duration=run.duration)
 
 
 def run_progress(refresh: Refresh) -> RunProgress | None:
-    """Return the oldest run under way; None if there is none."""
+    """Return the oldest run in progress; None if there is none."""
     status = refresh.status
     if not status.active:
         return None
-    active, told = status.active[0], status.run
-    if told is None or told.id != active.id:
+    active, reported = status.active[0], status.run
+    if reported is None or reported.id != active.id:
         return RunProgress(run=active.id, start_time=active.start_time)
     return RunProgress(
         run=active.id,
-        step=told.step,
-        phase=told.phase,
-        done=sum(step.state in _FINISHED for step in told.steps),
-        steps=len(told.steps),
-        attempt=told.attempt,
-        attempts=told.attempts,
+        step=reported.step,
+        phase=reported.phase,
+        done=sum(step.state in _FINISHED for step in reported.steps),
+        steps=len(reported.steps),
+        attempt=reported.attempt,
+        attempts=reported.attempts,
         start_time=active.start_time,
     )

@@ -1,1 +1,1 @@
-"""HTTP: addresses, answers, templates, server-sent events."""
+"""Serves the page over HTTP: routes, limits, templates and server-sent events."""

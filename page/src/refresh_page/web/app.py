@@ -1,4 +1,4 @@
-"""The page's addresses, and what guards them: nothing but GET and HEAD, by a name of ours, a few answers at once, and headers."""
+"""Routes of the page, and the middleware that protects them: methods, host names, security headers and concurrency."""
 
 from __future__ import annotations
 
@@ -31,35 +31,35 @@ HEADERS: Final[Mapping[str, str]] = {
 
 PROBES: Final = frozenset({"/healthz", "/readyz"})
 MAX_PAGES: Final = 8
-"""Answers that are made, or wait for their readers, at the same time; one is a few megabytes at most."""
+"""Concurrent responses; each is a few megabytes at most."""
 MAX_FILES: Final = 2
-"""Of files that runs left, which may have 32 megabytes."""
+"""Concurrent responses with artifacts, which can have 32 megabytes each."""
 QUEUE_TIMEOUT: Final = 15.0
-"""Seconds that a request waits for its turn: longer than a reader who takes nothing keeps one."""
+"""Seconds that a request waits for a free slot: longer than the stall timeout of a connection."""
 _HOST: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,252})|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _LOCAL_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-"""Names of a port that is led here: `kubectl port-forward`."""
+"""Names under which `kubectl port-forward` reaches the page."""
 
 
-def application(site: Handlers, base_path: str = "", hosts: Collection[str] = ()) -> ASGIApp:
-    """Return the site as an ASGI application; where a proxy passes `base_path` on, the addresses are below it, too.
+def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] = ()) -> ASGIApp:
+    """Return the ASGI application. The routes exist below `base_path` too, for proxies that do not strip it.
 
-    It answers to these `hosts` alone, and where it is asked by its own address; to any where none is named.
+    Requests must name one of `hosts`, or the address of the server; empty allows any host.
     """
-    one, of_run = "/refreshes/{namespace}/{name}", "/runs/{run}"
-    addresses = {
-        "/": site.overview,
-        "/index.json": site.overview,
-        "/.json": site.overview,
-        f"{one}.json": site.refresh,
-        one: site.refresh,
-        f"{one}{of_run}.json": site.run,
-        f"{one}{of_run}": site.run,
-        f"{one}{of_run}/artifacts/{{file}}": site.artifact,
-        "/healthz": site.alive,
-        "/readyz": site.ready,
+    refresh, run = "/refreshes/{namespace}/{name}", "/runs/{run}"
+    paths = {
+        "/": handlers.overview,
+        "/index.json": handlers.overview,
+        "/.json": handlers.overview,
+        f"{refresh}.json": handlers.refresh,
+        refresh: handlers.refresh,
+        f"{refresh}{run}.json": handlers.run,
+        f"{refresh}{run}": handlers.run,
+        f"{refresh}{run}/artifacts/{{file}}": handlers.artifact,
+        "/healthz": handlers.alive,
+        "/readyz": handlers.ready,
     }
-    routes: list[BaseRoute] = [Route(path, answer, methods=["GET"]) for path, answer in addresses.items()]
+    routes: list[BaseRoute] = [Route(path, handler, methods=["GET"]) for path, handler in paths.items()]
     routes.append(Mount("/static", StaticFiles(packages=[("refresh_page", "static")])))
     below: list[BaseRoute] = [Mount(base_path, routes=routes)] if base_path else []
     return Starlette(
@@ -69,12 +69,12 @@ def application(site: Handlers, base_path: str = "", hosts: Collection[str] = ()
             Middleware(ConcurrencyLimit),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=3),
         ],
-        exception_handlers={404: site.missing},
+        exception_handlers={404: handlers.missing},
     )
 
 
 class RequestGuard:
-    """Refuses every method that could write and every host that is not ours, and gives each answer the headers that keep it to itself."""
+    """Rejects methods other than GET and HEAD and unknown hosts, and adds security headers to each response."""
 
     def __init__(self, app: ASGIApp, base_path: str = "", hosts: Collection[str] = ()) -> None:
         self._app = app
@@ -82,16 +82,16 @@ class RequestGuard:
         self._hosts = frozenset(hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle one request."""
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 given = {name.lower() for name, _ in message["headers"]}
-                # style and script are asked for again, and sent again only where they have changed
-                wanted = {**HEADERS, "Cache-Control": "no-cache"} if "/static/" in scope["path"] else HEADERS
-                more = [(name.lower().encode(), value.encode()) for name, value in wanted.items()]
+                # browsers revalidate style and script, and download them only after a change
+                added = {**HEADERS, "Cache-Control": "no-cache"} if "/static/" in scope["path"] else HEADERS
+                more = [(name.lower().encode(), value.encode()) for name, value in added.items()]
                 message["headers"] = [*message["headers"], *((name, value) for name, value in more if name not in given)]
                 message["headers"] = [(name, self._relative(value) if name == b"location" else value) for name, value in message["headers"]]
             await send(message)
@@ -101,21 +101,21 @@ class RequestGuard:
 
     def _refusal(self, scope: Scope) -> PlainTextResponse | None:
         if scope["method"] not in ("GET", "HEAD"):
-            return PlainTextResponse("this page only shows", status_code=405, headers={"Allow": "GET, HEAD"})
-        # the kubelet asks by the pod's address, whatever it is called
+            return PlainTextResponse("this page is read-only", status_code=405, headers={"Allow": "GET, HEAD"})
+        # the kubelet uses the pod's address
         if scope["path"] in PROBES:
             return None
         named = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         match = _HOST.fullmatch(named[0]) if len(named) == 1 else None
         if match is None:
-            return PlainTextResponse("the request names no host", status_code=400)
+            return PlainTextResponse("missing or invalid Host header", status_code=400)
         host = match[1].lower().strip("[]")
         if self._hosts and host not in self._hosts | _LOCAL_NAMES and host != str((scope.get("server") or [""])[0]):
-            return PlainTextResponse("this page has another name (chart value page.hosts)", status_code=421)
+            return PlainTextResponse("unknown host (chart value page.hosts)", status_code=421)
         return None
 
     def _relative(self, location: bytes) -> bytes:
-        """Where a redirect leads, on this host: by a path alone, so that nobody's Host is handed back."""
+        """Return a redirect's location as a path, so that a forged Host header is never returned."""
         parts = urlsplit(location.decode("latin-1"))
         path = "/" + parts.path.lstrip("/")
         if self._base_path and not f"{path}/".startswith(f"{self._base_path}/"):
@@ -124,7 +124,7 @@ class RequestGuard:
 
 
 class ConcurrencyLimit:
-    """Makes a few answers at once, since each is there as a whole until its reader has taken it; others wait for their turn."""
+    """Limits concurrent responses, since each is held in memory until its client has read it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -132,18 +132,18 @@ class ConcurrencyLimit:
         self._files = asyncio.Semaphore(MAX_FILES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request when it is its turn; 503 where that does not come. Probes and streams of events need none."""
+        """Handle one request when a slot is free; respond 503 after QUEUE_TIMEOUT. Probes and event streams need no slot."""
         accepts = next((value for name, value in scope.get("headers", ()) if name == b"accept"), b"")
         if scope["type"] != "http" or scope["path"] in PROBES or accepts.startswith(b"text/event-stream"):
             return await self._app(scope, receive, send)
-        turns = self._files if "/artifacts/" in scope["path"] else self._pages
+        slots = self._files if "/artifacts/" in scope["path"] else self._pages
         try:
             async with asyncio.timeout(QUEUE_TIMEOUT):
-                await turns.acquire()
+                await slots.acquire()
         except TimeoutError:
-            busy = PlainTextResponse("too many readers", status_code=503, headers={"Retry-After": "5"})
+            busy = PlainTextResponse("too many requests", status_code=503, headers={"Retry-After": "5"})
             return await busy(scope, receive, send)
         try:
             return await self._app(scope, receive, send)
         finally:
-            turns.release()
+            slots.release()

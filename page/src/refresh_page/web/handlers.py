@@ -1,4 +1,4 @@
-"""What each address answers: HTML, JSON, or the events that tell of changes, by what the request accepts."""
+"""Handles requests: each path returns HTML, JSON or an event stream, as the request accepts."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from refresh_page.web.sse import SseStreams
 from refresh_page.web.templates import Templates
 
 PAGE_SIZE: Final = 100
-"""Refreshes on one page of the overview."""
+"""Refreshes per page of the overview."""
 _MINUTE: Final = 60
 _RUN_LOG_POLL: Final = 5
-"""Seconds: how often a run under way is looked at in the log tables."""
+"""Seconds between two reads of the run log while a run is in progress."""
 _INLINE_TYPES: Final = frozenset({"text/plain", "application/json"})
 _SANDBOX: Final = (
     "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
     "img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""A file that a run left may be a page of its own. It runs apart from ours: it reads nothing of it, and loads nothing."""
+"""Content-Security-Policy for HTML artifacts: they may run scripts, but in an origin of their own, and load nothing."""
 
 
 @dataclass(frozen=True)
 class Handlers:
-    """What the addresses answer from."""
+    """The request handlers, with what they read."""
 
     store: Store
     run_log: RunLogReader
     templates: Templates
     streams: SseStreams
     now: Callable[[], datetime]
-    """To the second."""
+    """Returns the current time, without microseconds."""
     overview_memo: Memo[Overview] = field(default_factory=Memo)
     json_memo: Memo[bytes] = field(default_factory=Memo)
 
     async def overview(self, request: Request) -> Response:
-        """Every refresh."""
+        """Show all refreshes that match the search."""
         if _wants_events(request):
             return self.streams.open(self._overview_version)
         search = request.query_params.get("q", "").strip()[:100]
@@ -68,7 +68,7 @@ class Handlers:
         return self._html(request, "overview.html", self._overview_version(), values)
 
     async def refresh(self, request: Request) -> Response:
-        """One refresh."""
+        """Show one refresh."""
         ref = _ref(request)
         if _wants_events(request):
             return self.streams.open(lambda: self._version(ref))
@@ -79,28 +79,28 @@ class Handlers:
         detail = detail_of(refresh, past.value, past.state, self.now())
         if _wants_json(request):
             return _json(detail)
-        return self._html(request, "refresh.html", self._version(ref), {"detail": detail, **self._around()})
+        return self._html(request, "refresh.html", self._version(ref), {"detail": detail, **self._banner()})
 
     async def run(self, request: Request) -> Response:
-        """One run; also of a refresh that is gone, as long as the log tables keep it."""
+        """Show one run; after its refresh was deleted, from the run log."""
         ref, run = _ref(request), str(request.path_params["run"])
         if _wants_events(request):
             return self.streams.open(lambda: self._version(ref, run))
         refresh = self.store.get(ref)
         rows, files = await self.run_log.run_rows(ref, run)
         if rows.value is None and not RunSource(refresh).has(run):
-            return self._not_found(request, away=rows.state is RunLogState.UNAVAILABLE)
+            return self._not_found(request, unavailable=rows.state is RunLogState.UNAVAILABLE)
         view = run_view(ref, run, refresh, rows.value, rows.state, self.now(), files)
         if _wants_json(request):
             return _json(view)
-        return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._around()})
+        return self._html(request, "run.html", self._version(ref, run), {"view": view, **self._banner()})
 
     async def artifact(self, request: Request) -> Response:
-        """A file that a run left."""
+        """Return an artifact of a run."""
         name = str(request.path_params["file"])
         answer = await self.run_log.content(_ref(request), str(request.path_params["run"]), name)
         if answer.value is None:
-            return self._not_found(request, away=answer.state is RunLogState.UNAVAILABLE)
+            return self._not_found(request, unavailable=answer.state is RunLogState.UNAVAILABLE)
         content, media_type = answer.value.content, answer.value.media_type.partition(";")[0].strip()
         if media_type == "text/html":
             return Response(content, headers={"Content-Security-Policy": _SANDBOX}, media_type="text/html")
@@ -109,45 +109,47 @@ class Handlers:
         return Response(content, headers={"Content-Disposition": "attachment"}, media_type="application/octet-stream")
 
     async def alive(self, _request: Request) -> Response:
-        """Whether the process answers."""
+        """Liveness probe."""
         return PlainTextResponse("ok")
 
     async def ready(self, _request: Request) -> Response:
-        """Whether everything was listed once."""
+        """Readiness probe: ready once all refreshes have been listed."""
         done = self.store.is_synced
-        return PlainTextResponse("ok" if done else "the API server has not answered yet", status_code=200 if done else 503)
+        return PlainTextResponse("ok" if done else "not all refreshes have been listed yet", status_code=200 if done else 503)
 
     async def missing(self, request: Request, _error: Exception) -> Response:
-        """No such address."""
+        """Respond to an unknown path."""
         return self._not_found(request)
 
     def _search(self, search: str) -> Overview:
-        """The refreshes whose namespace, name or title holds the search."""
-        silent, wanted = self.store.unreachable_since, search.lower()
+        """Return the refreshes whose namespace, name or title contains the search."""
+        unreachable, wanted = self.store.unreachable_since, search.lower()
         refreshes = [each for each in self.store.all() if wanted in f"{each.ref.namespace}/{each.ref.name} {each.title}".lower()]
-        return overview_of(refreshes, self.store.is_synced, silent[0] if silent else None, self.now())
+        return overview_of(refreshes, self.store.is_synced, unreachable[0] if unreachable else None, self.now())
 
-    def _not_found(self, request: Request, away: bool = False) -> Response:
-        """What is not there, or can't be known now; that may pass, so it is told apart."""
-        status = 503 if away or not self.store.is_synced else 404
+    def _not_found(self, request: Request, unavailable: bool = False) -> Response:
+        """Respond 404, or 503 if it is not known yet whether the resource exists."""
+        status = 503 if unavailable or not self.store.is_synced else 404
         if _wants_json(request):
             return Response(
-                to_json({"error": "it can't be known now" if status == 503 else "not found"}), status, media_type="application/json"
+                to_json({"error": "not known right now, try again" if status == 503 else "not found"}),
+                status,
+                media_type="application/json",
             )
         return self._html(request, "missing.html", "", {"what": request.url.path, "status": status}, status)
 
-    def _around(self) -> Mapping[str, object]:
-        silent = self.store.unreachable_since
-        return {"unreachable_since": silent[0] if silent else None}
+    def _banner(self) -> Mapping[str, object]:
+        unreachable = self.store.unreachable_since
+        return {"unreachable_since": unreachable[0] if unreachable else None}
 
     def _overview_version(self) -> str:
         return f"{self.store.version}.{self._tick(_MINUTE)}"
 
     def _version(self, ref: Ref, run: str = "") -> str:
-        """What changes when a page should be looked at anew: by the cluster, by the clock, by the log while a run is under way."""
+        """Return a version that changes when an open page must be updated: with the cluster, the clock, and the run log during a run."""
         refresh = self.store.get(ref)
-        under_way = self.run_log.is_configured and _is_active(refresh, run)
-        return f"{self.store.version_of(ref)}.{self._tick(_RUN_LOG_POLL if under_way else _MINUTE)}"
+        in_progress = self.run_log.is_configured and _is_active(refresh, run)
+        return f"{self.store.version_of(ref)}.{self._tick(_RUN_LOG_POLL if in_progress else _MINUTE)}"
 
     def _tick(self, seconds: int) -> int:
         return int(self.now().timestamp()) // seconds

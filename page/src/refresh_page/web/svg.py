@@ -1,7 +1,7 @@
-"""The geometry of the page's plots; pure. Templates draw them as SVG, style sheets colour them, for light and dark.
+"""Computes the geometry of the plots. Templates draw them as SVG; the style sheet colours them for light and dark mode.
 
-A plotting library would bring its own styles, which the page's Content-Security-Policy forbids, and tens of megabytes;
-bars, one line and a median are a page of arithmetic.
+A plotting library would add tens of megabytes, and inline styles that the page's Content-Security-Policy forbids;
+bars, a line and a median need only a page of arithmetic.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ _MAX_BAR: Final = 26.0
 
 @dataclass(frozen=True)
 class Point:
-    """One value to be shown; None leaves a gap."""
+    """One value of a plot; None leaves a gap."""
 
     value: float | None
     tone: str
     label: str
-    """What it is, in words."""
+    """The tooltip."""
     href: str = ""
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar, in a plot of WIDTH by HEIGHT."""
+    """One bar in a plot of WIDTH by HEIGHT."""
 
     x: float
     y: float
@@ -38,17 +38,17 @@ class Bar:
 
 @dataclass(frozen=True)
 class BarPlot:
-    """A plot of bars, with a line at what is reference."""
+    """A plot of bars with a reference line."""
 
     bars: tuple[Bar, ...]
     reference: float | None
-    """Height of the line; None for no line."""
+    """The y coordinate of the reference line; None for no line."""
     top: float
-    """The value at the upper end."""
+    """The value at the top edge."""
 
 
 def bar_plot(points: Sequence[Point], reference: float | None = None) -> BarPlot:
-    """Return bars from zero, newest at the right end."""
+    """Return bars that start at zero; the last point is at the right edge."""
     top = max([1e-9, *(point.value or 0.0 for point in points), *([reference] if reference else [])])
     room = min(WIDTH / max(1, len(points)), _MAX_BAR)
     start = WIDTH - room * len(points)
@@ -65,15 +65,15 @@ class LinePlot:
     """A plot of one line."""
 
     path: str
-    """The points of a polyline, each run of values without a gap one path."""
+    """An SVG path; a gap starts a new subpath."""
     dots: tuple[Bar, ...]
-    """Each value, as a place to point at."""
+    """The area of each value in which its tooltip appears."""
     low: float
     high: float
 
 
 def line_plot(points: Sequence[Point], floor: float | None = None) -> LinePlot:
-    """Return a line through the points, newest at the right end; its scale begins at `floor`, or a little below the lowest value."""
+    """Return a line through the points; the last one is at the right edge. The scale starts at `floor`, or at the lowest value."""
     values = [point.value for point in points if point.value is not None]
     high = max(values, default=1.0)
     low = min(values, default=0.0) if floor is None else floor
