@@ -1,4 +1,4 @@
-"""What the first page concludes from the refreshes."""
+"""The first page: how the state of a refresh is judged and sorted."""
 
 from datetime import timedelta
 
@@ -32,15 +32,15 @@ def line(*args, now=NOW, **changes):
         ("F", Tone.BAD, Data.NEVER_LOADED),
     ],
 )
-def test_without_an_objective_the_last_run_decides(runs, tone, data):
-    """A run that gave way says nothing about the data."""
+def test_without_a_maximum_age_the_last_run_decides(runs, tone, data):
+    """A skipped run did not touch the data, so it must not change the verdict."""
     found = line(build_history("phase2", NOW, runs))
     assert (found.health.tone, found.health.data) == (tone, data)
 
 
 @pytest.mark.parametrize(("mode", "data"), [("only=cache", Data.STALE), ("select=mart_a", Data.STALE), ("from=marts", Data.FRESH)])
-def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
-    """After a failed run, the cache alone was asked for: readers still see what they saw before."""
+def test_a_partial_run_does_not_make_data_fresh(mode, data):
+    """A run of the cache step alone after a failed run leaves readers with the old data."""
     part, *earlier = build_history("phase2", NOW, "SFS")
     good = earlier[1] if data is Data.STALE else part
     found = line([{**part, "mode": mode}, *earlier], lastSuccessTime=good["completionTime"])
@@ -58,19 +58,19 @@ def test_a_run_of_a_part_does_not_make_data_fresh(mode, data):
         ("KWF", [("Warnings", "last", None)]),
     ],
 )
-def test_the_last_full_run_and_a_later_one_of_a_part_are_both_told(runs, issues):
-    """What a run of one step ended with mends and spoils nothing of the run before; the control: without it, the last run is the last."""
+def test_the_last_full_run_and_a_later_partial_run_are_both_shown(runs, issues):
+    """A partial run neither repairs nor spoils the full run before it. Control: without it, the full run is the last one."""
     part, *earlier = build_history("phase2", NOW, runs)
     found = line([{**part, "mode": "only=cache"}, *earlier])
-    told = [(each.reason, each.scope, each.mode) for each in found.health.issues if each.scope]
-    assert told == issues
+    shown = [(each.reason, each.scope, each.mode) for each in found.health.issues if each.scope]
+    assert shown == issues
     assert found.last_run.run == earlier[0]["id"]
     alone = [(each.reason, each.scope) for each in line(earlier).health.issues if each.scope]
     assert all(scope == "last" for _, scope in alone)
 
 
-def test_an_objective_is_judged_by_the_clock():
-    """Also while nobody writes a status; a failed run within it is something to look at, no more."""
+def test_freshness_is_judged_by_the_clock():
+    """Data must become stale even if the operator is down and writes no status. A failed run within the limit is only a warning."""
     fresh = {"spec": {"freshness": {"maxStaleness": "4h"}}}
     runs = build_history("phase2", NOW, "FS")
     assert line(runs, **fresh).health.tone is Tone.WARN
@@ -78,8 +78,8 @@ def test_an_objective_is_judged_by_the_clock():
     assert (later.tone, later.data, later.since) == (Tone.BAD, Data.STALE, NOW + timedelta(minutes=48))
 
 
-def test_a_slot_at_which_nothing_started_is_shown():
-    """Whoever should have started it: the control is the time in which it may still come."""
+def test_a_run_that_is_overdue_is_shown():
+    """Nobody else reports it if the operator is down too. Control: within the grace period, nothing is shown."""
     runs = build_history("phase2", NOW, "S")
     quick = line(runs, nextRun="2026-03-03T11:55:00Z").health
     late = line(runs, nextRun="2026-03-03T11:45:00Z").health
@@ -88,7 +88,7 @@ def test_a_slot_at_which_nothing_started_is_shown():
 
 
 def condition(kind, reason, message="", minutes=5):
-    """A condition that holds since some minutes."""
+    """Return a condition that has been True for some minutes."""
     since = (NOW - timedelta(minutes=minutes)).isoformat()
     return {"type": kind, "status": "True", "reason": reason, "message": message, "lastTransitionTime": since}
 
@@ -97,18 +97,18 @@ def condition(kind, reason, message="", minutes=5):
     ("reason", "tone"),
     [("Suspended", Tone.GOOD), ("SuspendedUntil", Tone.GOOD), ("EverythingPaused", Tone.WARN), ("TooManyFailures", Tone.WARN)],
 )
-def test_a_refresh_that_is_off_says_why(reason, tone):
-    """With the operator's words; what nobody asked for on this refresh is to be looked at. The control: a good one that is on."""
+def test_a_suspended_refresh_says_why(reason, tone):
+    """A deliberate suspension is no issue; one that nobody asked for is. Control: an active refresh has no issue."""
     runs = build_history("phase2", NOW, "SS")
-    off = line(runs, conditions=[condition("Suspended", reason, "ask the DBA team")])
-    assert (off.suspended, off.health.tone, off.health.data) == (True, tone, Data.FRESH)
-    assert [(each.reason, each.message) for each in off.health.issues] == [(reason, "ask the DBA team")]
-    on = line(runs)
-    assert (on.suspended, on.health.issues, on.health.tone) == (False, (), Tone.GOOD)
+    suspended = line(runs, conditions=[condition("Suspended", reason, "ask the DBA team")])
+    assert (suspended.suspended, suspended.health.tone, suspended.health.data) == (True, tone, Data.FRESH)
+    assert [(each.reason, each.message) for each in suspended.health.issues] == [(reason, "ask the DBA team")]
+    active = line(runs)
+    assert (active.suspended, active.health.issues, active.health.tone) == (False, (), Tone.GOOD)
 
 
-def test_a_pod_that_does_not_start_is_to_be_looked_at():
-    """After half a minute: it may be starting."""
+def test_a_pod_that_does_not_start_is_an_issue_after_30_seconds():
+    """Pulling an image takes a while; after that, the message of the scheduler helps."""
     active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:55:00Z"}]
     message = "run phase2-9: pod has not started: no node has disktype=nvme"
     runs = build_history("phase2", NOW, "S")
@@ -119,8 +119,8 @@ def test_a_pod_that_does_not_start_is_to_be_looked_at():
     assert (early.tone, early.issues) == (Tone.GOOD, ())
 
 
-def test_what_is_wrong_comes_first():
-    """Then what is to be looked at, then by name; each is counted."""
+def test_the_most_urgent_refreshes_come_first():
+    """With many refreshes, a failed one must not be on the second page."""
     items = [
         build_refresh(name, NOW, build_history(name, NOW, runs), spec={"title": name})
         for name, runs in (("a", "S"), ("b", "W"), ("c", "F"), ("d", ""))
@@ -131,8 +131,8 @@ def test_what_is_wrong_comes_first():
     assert found.tone is Tone.BAD
 
 
-def test_a_run_under_way_shows_its_step():
-    """As soon as its runner has spoken; before, it is starting."""
+def test_a_run_in_progress_shows_its_step():
+    """Before the runner's first report, the step is not known yet."""
     active = [{"id": "phase2-9", "trigger": "Requested", "startTime": "2026-03-03T11:59:00Z"}]
     starting = line(active=active).running
     running = line(active=active, run=build_run_status("phase2-9", NOW - timedelta(seconds=20), 2)).running
@@ -141,8 +141,8 @@ def test_a_run_under_way_shows_its_step():
     assert (starting.step, running.step, running.done, running.steps) == (None, "3/6 marts", 2, 6)
 
 
-def test_a_refresh_that_cannot_be_read_is_shown_all_the_same():
-    """With where it went wrong; one that knows more fields than the page is read."""
+def test_a_refresh_that_cannot_be_parsed_is_shown_with_the_reason():
+    """One odd object must not hide the others. Fields that a newer CRD added are ignored."""
     odd = build_refresh("odd", NOW)
     odd["status"]["history"] = "nothing like it"
     newer = build_refresh("newer", NOW, build_history("newer", NOW, "S"))

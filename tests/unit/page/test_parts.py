@@ -1,4 +1,4 @@
-"""The page's small parts: settings, plots, conditions, answers that are kept, files that are unpacked."""
+"""Settings, plots, conditions, the cache of the run log, log lines and decompression."""
 
 import asyncio
 import gzip
@@ -18,15 +18,15 @@ from support.snapshots import NOW
 IN_CLUSTER = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "WATCH_NAMESPACES": "a,b"}
 
 
-def test_in_a_pod_the_settings_are_those_of_its_chart():
-    """Outside of one, the address of a `kubectl proxy` is enough."""
+def test_settings_come_from_the_variables_that_the_chart_sets():
+    """Outside a cluster, the address of a `kubectl proxy` is enough."""
     pod = settings_from(IN_CLUSTER)
     assert (pod.api_server, pod.namespaces, pod.warehouse, pod.host) == ("https://10.0.0.1:443", ("a", "b"), None, "127.0.0.1")
     assert settings_from({"API_SERVER": "http://127.0.0.1:8001/", "WATCH_CLUSTER_WIDE": "true"}).api_server == "http://127.0.0.1:8001"
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said_so"),
+    ("wrong", "variable"),
     [
         ({"WATCH_NAMESPACES": ""}, "WATCH_NAMESPACES"),
         ({"WATCH_CLUSTER_WIDE": "true"}, "either"),
@@ -35,14 +35,14 @@ def test_in_a_pod_the_settings_are_those_of_its_chart():
         ({"KUBERNETES_SERVICE_HOST": ""}, "kubectl proxy"),
     ],
 )
-def test_a_wrong_setting_is_named(wrong, said_so):
-    """Before anything is served."""
-    with pytest.raises(SettingsError, match=said_so):
+def test_an_invalid_setting_is_named(wrong, variable):
+    """A page that starts with a wrong setting would look like an empty cluster."""
+    with pytest.raises(SettingsError, match=variable):
         settings_from({**IN_CLUSTER, **wrong})
 
 
-def test_bars_stand_within_the_plot_and_what_is_usual_is_a_line():
-    """The newest at the right end; a gap where there is no value."""
+def test_bars_fit_the_plot_and_share_its_scale_with_the_reference_line():
+    """The last run is at the right edge, and a run without a value leaves a gap."""
     plot = bar_plot([Point(2.0, "good", "a"), Point(None, "none", "b"), Point(4.0, "bad", "c")], reference=3.0)
     assert [bar.point.label for bar in plot.bars] == ["a", "c"]
     assert plot.bars[1].x + plot.bars[1].width <= WIDTH
@@ -52,14 +52,14 @@ def test_bars_stand_within_the_plot_and_what_is_usual_is_a_line():
 
 
 def test_a_line_has_a_gap_where_there_is_no_value():
-    """And does not fall over when all values are the same."""
+    """Values that are all the same have no span to divide by."""
     plot = line_plot([Point(1.0, "good", ""), Point(None, "none", ""), Point(1.0, "good", "")])
     assert plot.path.count("M") == 2
     assert len({dot.y for dot in plot.dots}) == 1
 
 
-def test_conditions_that_say_something_are_said_in_plain_words():
-    """One that only fails to hold is left out."""
+def test_a_condition_is_a_sentence_about_what_is_true():
+    """Stalled=False is the normal state, so it is left out; Ready=True is good news even while suspended."""
     given = [("Ready", "True", "Suspended"), ("Stalled", "False", "NotStalled"), ("LastRunSucceeded", "False", "OOMKilled")]
     found = condition_views([Condition.model_validate(build_condition(*each, NOW)) for each in given])
     assert [(each.sentence, each.tone.value) for each in found] == [
@@ -68,35 +68,35 @@ def test_conditions_that_say_something_are_said_in_plain_words():
     ]
 
 
-async def test_many_readers_ask_once():
-    """A reader who leaves takes nothing from the others; an error is everybody's, and passes."""
-    asked = 0
+async def test_many_readers_share_one_query():
+    """A reader who disconnects must not cancel the query of the others. An error is not cached for other keys."""
+    queries = 0
 
-    async def answer() -> int:
-        nonlocal asked
-        asked += 1
+    async def query() -> int:
+        nonlocal queries
+        queries += 1
         await asyncio.sleep(0)
-        if asked == 2:
+        if queries == 2:
             raise LookupError("away")
-        return asked
+        return queries
 
-    kept: SingleFlightCache[int] = SingleFlightCache(seconds=60, max_entries=10)
-    first, others = asyncio.ensure_future(kept.get("a", answer)), [kept.get("a", answer) for _ in range(3)]
+    cache: SingleFlightCache[int] = SingleFlightCache(seconds=60, max_entries=10)
+    first, others = asyncio.ensure_future(cache.get("a", query)), [cache.get("a", query) for _ in range(3)]
     await asyncio.sleep(0)
     first.cancel()
     assert await asyncio.gather(*others) == [1, 1, 1]
     with pytest.raises(LookupError):
-        await kept.get("b", answer)
-    assert await kept.get("c", answer) == 3
+        await cache.get("b", query)
+    assert await cache.get("c", query) == 3
 
 
-def test_a_log_is_read_line_by_line():
-    """What is no JSON stands as it is."""
+def test_a_log_line_that_is_not_json_is_shown_unchanged():
+    """Libraries and the container runtime also write to a pod's log."""
     line = '{"time": "2026-03-03T11:47:02.120+00:00", "level": "error", "step": "staging", "logger": "x", "message": "a\\u202eb"}'
     assert last_lines(f'first\n{line}\n{{"a": 1}}\n', count=2) == ("11:47:02 ERROR [staging] a\u202eb", '{"a": 1}')
 
 
-def test_a_small_file_cannot_unpack_to_a_great_one():
-    """What is beyond the bound is left out."""
+def test_decompression_is_limited():
+    """A small gzip file that expands to gigabytes would exhaust the page's memory."""
     assert decompress(gzip.compress(b"line\n")) == b"line\n"
     assert len(decompress(gzip.compress(bytes(MAX_ARTIFACT_SIZE + 10**6)))) == MAX_ARTIFACT_SIZE

@@ -1,4 +1,4 @@
-"""What the addresses answer, without a network: HTML and JSON, headers, refusals, and texts that mean harm."""
+"""HTTP responses, without a network: HTML and JSON, headers, rejections, and hostile texts."""
 
 import json
 import re
@@ -59,14 +59,14 @@ def phase2(outcomes="FSS", **changes):
         ([phase2(), build_refresh("main", NOW, build_history("main", NOW, "S"))], "1 of 2 refreshes is stale"),
     ],
 )
-async def test_one_sentence_answers(items, headline):
-    """Across a room."""
+async def test_the_headline_sums_up_all_refreshes(items, headline):
+    """It is meant for a screen across the room."""
     answer = await get(store_of(*items), "/")
     assert [text.strip() for text in re.findall(r"<h1[^>]*>(.*?)</h1>", answer.text, re.DOTALL)] == [headline]
 
 
-async def test_before_the_cluster_has_answered_nothing_is_claimed():
-    """Neither that there is nothing, nor that a refresh is unknown."""
+async def test_before_the_first_list_nothing_is_claimed():
+    """ "There are no refreshes" or a 404 would be wrong while the API server has not responded yet."""
     store = Store(NOW, ("",))
     assert "Loading refreshes from the cluster" in (await get(store, "/")).text
     assert (await get(store, "/refreshes/ns/any")).status_code == 503
@@ -74,8 +74,8 @@ async def test_before_the_cluster_has_answered_nothing_is_claimed():
 
 
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-29800000"])
-async def test_the_same_address_gives_html_and_json(path):
-    """By what is accepted, or by .json at the end."""
+async def test_the_same_path_returns_html_or_json(path):
+    """Scripts use the Accept header, people add .json to the address."""
     store = store_of(phase2())
     html = await get(store, path, accept="text/html,application/xhtml+xml")
     by_header = await get(store, path, accept="application/json")
@@ -91,15 +91,15 @@ async def test_the_same_address_gives_html_and_json(path):
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/static/page.css", "/nowhere"])
-async def test_nothing_but_reading_is_answered(method, path):
-    """At any address."""
+async def test_only_get_and_head_are_allowed(method, path):
+    """The page must not change anything, whatever route is added."""
     answer = await get(store_of(phase2()), path, method)
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 @pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/nowhere", "/static/page.js", "/index.json"])
-async def test_every_answer_keeps_to_itself(path):
-    """Nothing from outside, no frame, no guessing of types; not one style or script within the page, which the policy would refuse."""
+async def test_every_response_has_security_headers(path):
+    """They forbid external resources, frames and type sniffing, and block inline styles and scripts, so there must be none."""
     answer = await get(store_of(phase2()), path)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
@@ -109,8 +109,8 @@ async def test_every_answer_keeps_to_itself(path):
     assert not re.search(r"<style|\sstyle=|<script>|\son\w+=|(src|href)=\"?(https?:)?//", answer.text)
 
 
-async def test_hostile_texts_are_shown_and_do_nothing():
-    """Titles, messages, reasons and names, on every page; the control is that they are there, escaped."""
+async def test_hostile_texts_are_escaped():
+    """Titles, messages and names come from users. Control: each text is present in its escaped form."""
     runs = [build_history_entry("phase2-1", NOW, "Failed", message=HOSTILE)]
     run = build_run_status(
         "phase2-1", NOW, 0, failed=0, message=HOSTILE, validation=[{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
@@ -125,8 +125,8 @@ async def test_hostile_texts_are_shown_and_do_nothing():
         assert "{{7*7}}" in text or path == "/", path
 
 
-async def test_a_proxy_may_pass_its_path_on_or_take_it_off():
-    """Links carry it either way."""
+async def test_a_proxy_may_keep_or_strip_the_base_path():
+    """Links contain the base path in both cases."""
     store = store_of(phase2())
     for path in ("/", "/ops/"):
         answer = await get(store, path, base_path="/ops")
@@ -135,7 +135,7 @@ async def test_a_proxy_may_pass_its_path_on_or_take_it_off():
 
 
 async def test_the_page_speaks_french():
-    """Also where it says what failed; the cluster's own words are marked as English."""
+    """The browser's preferred language decides."""
     store = store_of(phase2())
     french = [await get(store, path, accept_language="fr-FR,fr;q=0.9") for path in ("/", "/refreshes/default/phase2", "/nowhere")]
     assert all('<html lang="fr">' in page.text for page in french)
@@ -143,8 +143,8 @@ async def test_the_page_speaks_french():
     assert french[0].headers["content-language"] == "fr"
 
 
-async def test_without_the_log_tables_a_page_says_what_they_would_add():
-    """And works from the status alone, with the steps of the last run."""
+async def test_without_the_run_log_a_page_says_how_to_add_it():
+    """The page works from the status alone, including the steps of the last run."""
     store = store_of(phase2())
     run = await get(store, "/refreshes/default/phase2/runs/phase2-29800000")
     assert "page.warehouse.secretName" in run.text
@@ -154,8 +154,8 @@ async def test_without_the_log_tables_a_page_says_what_they_would_add():
     assert [(step["step"], step["state"]) for step in steps][:2] == [("staging", "Failed"), ("facts", "Skipped")]
 
 
-async def test_verdicts_are_shown_with_sign_and_word():
-    """Rows and shares of NULL beside them."""
+async def test_verdicts_are_shown_with_a_sign_and_a_word():
+    """A colour alone is not readable for everybody."""
     shares = [{"column": "zone_id", "share": "12.5%"}]
     run = build_run_status(
         "phase2-1", NOW, 6, validation=[{"relation": MARTS[0], "verdict": "WARNING", "rows": 4180, "nullShares": shares}]
@@ -165,8 +165,8 @@ async def test_verdicts_are_shown_with_sign_and_word():
     assert all(word in text for word in ("⚠", "WARNING", "4,180", "12.5%", MARTS[0]))
 
 
-async def test_a_thousand_refreshes_are_shown_by_the_hundred_and_found():
-    """What needs somebody is on the first page; a search narrows it."""
+async def test_refreshes_are_shown_100_per_page_and_can_be_searched():
+    """The most urgent refreshes are on the first page."""
     good, bad = (refresh_of(build_refresh("r", NOW, build_history("r", NOW, outcomes))) for outcomes in ("S", "F"))
     store = Store(NOW, ("",))
     store.replace("", (replace(bad if number == 777 else good, ref=Ref("default", f"r-{number}")) for number in range(600, 851)))
