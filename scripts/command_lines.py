@@ -9,7 +9,7 @@ from pathlib import Path
 
 from marked import page, table
 from refresh_cli import __main__ as cli
-from refresh_runner import __main__ as runner
+from refresh_runner.cli import parser as runner
 
 ROOT = Path(__file__).resolve().parent.parent
 

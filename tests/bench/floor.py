@@ -23,7 +23,8 @@ from psycopg import sql
 from refresh_api.run_request import RunRequest
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.core.clock import Clock
-from refresh_runner.model.plan import Attempt, MartCheck, ValidationStep, plan_for
+from refresh_runner.model.plan import Attempt, plan_for
+from refresh_runner.model.steps import MartCheck, ValidationStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.postgres.conninfo import Access

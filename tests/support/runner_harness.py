@@ -22,7 +22,8 @@ from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_RE
 from refresh_api.run_request import RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import TerminationMessage
-from refresh_runner.cli.commands import Environment, RunOptions, run_command
+from refresh_runner.cli.environment import Environment, RunOptions
+from refresh_runner.cli.run import run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
 from refresh_runner.postgres.connection import Warehouse

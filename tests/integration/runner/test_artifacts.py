@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.artifacts import ArtifactQuery
-from refresh_runner.cli.commands import Environment, artifacts_command
+from refresh_runner.cli.artifacts import ArtifactQuery, artifacts_command
+from refresh_runner.cli.environment import Environment
 from refresh_runner.cli.parse import cache_docs
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings

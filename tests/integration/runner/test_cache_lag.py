@@ -9,7 +9,7 @@ import pytest
 
 from refresh_api.status import StepState
 from refresh_api.steps import CacheVersion
-from refresh_runner.model.plan import CacheStep
+from refresh_runner.model.steps import CacheStep
 from refresh_runner.postgres.replay_lag import Lag
 from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.webserver import WebServer

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.commands import Environment, cleanup_command
+from refresh_runner.cli.cleanup import cleanup_command
+from refresh_runner.cli.environment import Environment
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import REF, RunnerHarness, hold_advisory_lock

@@ -14,8 +14,9 @@ from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.template_purity import Templates
-from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import Access, from_variables
 from support.runner_harness import RunnerHarness, write_project
 

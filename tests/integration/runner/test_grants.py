@@ -15,12 +15,13 @@ import yaml
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_runner.cli.commands import Environment, RunOptions, grants_command
-from refresh_runner.cli.grants import Grantee
+from refresh_runner.cli.environment import Environment, RunOptions
+from refresh_runner.cli.grants import Grantee, grants_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeState
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import from_variables
 from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import RunnerHarness, write_project

@@ -12,8 +12,9 @@ import pytest
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import Access, from_variables
 from support.runner_harness import RunnerHarness, write_project
 

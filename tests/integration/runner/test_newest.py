@@ -11,7 +11,7 @@ import pytest
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
 from refresh_examples.embedded import EmbeddedPostgres
-from refresh_runner.model.plan import MartCheck
+from refresh_runner.model.steps import MartCheck
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.validation.checks import MartCounts, mart_status
 from refresh_runner.validation.counting import count

@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from refresh_api.run_request import ExitCode
-from refresh_runner.cli.commands import Environment, RunOptions, plan_command
+from refresh_runner.cli.environment import Environment, RunOptions
+from refresh_runner.cli.plan import plan_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.run.cancellation import CancellationScope
 from support.runner_harness import RunnerHarness, hold_advisory_lock

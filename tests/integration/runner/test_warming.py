@@ -12,7 +12,7 @@ import pytest
 from cluster.ports import free_port
 from refresh_api.status import EndpointStatus
 from refresh_api.steps import CacheVersion
-from refresh_runner.model.plan import CacheStep
+from refresh_runner.model.steps import CacheStep
 from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.rawserver import RawServer, Script, http
 from support.webserver import WebServer

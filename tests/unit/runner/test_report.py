@@ -9,7 +9,7 @@ from refresh_api.spec import Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_api.steps import OnFailure
 from refresh_runner.core.errors import Failure
-from refresh_runner.model.plan import Attempt, LayerStep, TestsStep, ValidationStep
+from refresh_runner.model.plan import Attempt
 from refresh_runner.model.step_results import (
     Node,
     NodeResult,
@@ -20,6 +20,7 @@ from refresh_runner.model.step_results import (
     conclude_tests,
     conclude_validation,
 )
+from refresh_runner.model.steps import LayerStep, TestsStep, ValidationStep
 from refresh_runner.report.outcome import Report, report_of
 from support.plans import plan
 
@@ -164,7 +165,7 @@ def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
 def test_a_roll_back_says_so():
     """In its reason and in its row, and the marts that it put back are counted."""
     back = replace(plan(), mode=RunMode.parse("rollback"))
-    left_out = dict.fromkeys(back.skipped_steps, SKIPPED)
+    left_out = dict.fromkeys(back.policy.skipped_steps, SKIPPED)
     report = report_of(back, left_out | {"validation": WELL["validation"], "cache": WELL["cache"]}, None)
     assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.ROLLED_BACK, "4/4")
     assert report.log_entry is not None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from refresh_api.status import Reason, StepState
 from refresh_api.steps import OnFailure
 from refresh_runner.core.errors import Failure
-from refresh_runner.model.plan import CacheStep, TestsStep, plan_for
+from refresh_runner.model.plan import plan_for
 from refresh_runner.model.step_results import (
     CommandError,
     Node,
@@ -18,6 +18,7 @@ from refresh_runner.model.step_results import (
     nodes_to_retry,
     with_command_error,
 )
+from refresh_runner.model.steps import CacheStep, TestsStep
 from support.plans import LAST, TODAY, plan, run_request
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from refresh_api.status import Verdict
 from refresh_api.steps import Newest
-from refresh_runner.model.plan import MartCheck
+from refresh_runner.model.steps import MartCheck
 from refresh_runner.validation.checks import MartCounts, NewestRecord, mart_status
 
 CHECK = MartCheck("dwh", "mart", ("zone_id", "mois"))

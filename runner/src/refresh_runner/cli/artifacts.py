@@ -12,6 +12,7 @@ import psycopg
 
 from refresh_api.model import time_text
 from refresh_api.run_request import ExitCode
+from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres.connection import RefusedError, Warehouse
 
@@ -39,6 +40,11 @@ class ArtifactQuery:
     """The file itself; a list unless given."""
     output: Path | None = None
     """Where the file goes; its name here unless given."""
+
+
+def artifacts_command(query: ArtifactQuery, secrets: Path | None, environment: Environment) -> int:
+    """List the files that runs stored in the warehouse, or fetch one; return the exit code."""
+    return with_warehouse(secrets, environment, "refresh-artifacts", lambda warehouse, write: serve(warehouse, query, write))
 
 
 def serve(warehouse: Warehouse, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 from psycopg import sql
 
 from refresh_api.run_request import ExitCode, RefreshRef
+from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.connection import Warehouse
@@ -25,6 +27,11 @@ class Leftover:
     statement: sql.Composed
     schemas: frozenset[str] = frozenset()
     """Schemas that may be empty without it."""
+
+
+def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environment: Environment) -> int:
+    """Remove what a refresh left in the warehouse, or print what would be removed; return the exit code."""
+    return with_warehouse(secrets, environment, "refresh-cleanup", lambda warehouse, write: cleanup(warehouse, ref, apply, write))
 
 
 def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:

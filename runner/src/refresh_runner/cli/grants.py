@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from refresh_api.run_request import ExitCode
+from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
 from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import reading
-from refresh_runner.model.plan import LayerStep, Plan, TestsStep
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
+from refresh_runner.model.plan import Attempt, Plan
+from refresh_runner.model.steps import LayerStep, TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
 from refresh_runner.postgres.privileges import Need, Right, missing, quoted, statements
@@ -25,6 +30,25 @@ class Grantee:
 
     role: str
     database: str
+
+
+def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment) -> int:
+    """Print the grants that the grantee needs, or without a grantee those that the warehouse's own user lacks; return the exit code."""
+    Dbt.preload()
+    if options.file is None:
+        raise ValueError("grants need a file")
+    try:
+        plan = plan_of(run_request_from_file(options.file), Attempt("grants"), environment)
+        secret = plan.run_request.spec.warehouse.secret_ref.name
+        access = access_of(secret, SecretFolder(options.secrets), environment.variables) if grantee is None else None
+    except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
+        printer(environment)(f"✗ {error}")
+        return ExitCode.USAGE
+    write = printer(environment, access)
+    if access is None:
+        return print_grants(plan, options.project, grantee, write) if grantee else ExitCode.USAGE
+    with warehouse_of(access, "refresh-grants", environment) as warehouse:
+        return print_missing(plan, options.project, warehouse, write)
 
 
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:

@@ -17,8 +17,9 @@ from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import reading
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
-from refresh_runner.model.plan import Attempt, LayerStep, MartCheck, Plan, TestsStep, ValidationStep, plan_for
+from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.model.step_results import Node, count_by_kind
+from refresh_runner.model.steps import LayerStep, MartCheck, TestsStep, ValidationStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.publisher import check_names, swapped, unknown

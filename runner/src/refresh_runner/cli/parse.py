@@ -19,7 +19,8 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import ProjectFiles, project_files
 from refresh_runner.dbt.template_purity import Templates
 from refresh_runner.model.loader import run_request_from_file
-from refresh_runner.model.plan import Attempt, DbtSettings, Selection, plan_for
+from refresh_runner.model.plan import Attempt, DbtSettings, plan_for
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import NOWHERE, Access
 from refresh_runner.publish.derived_names import beside
 

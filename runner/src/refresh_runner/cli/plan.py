@@ -12,13 +12,17 @@ from refresh_api.run_request import ExitCode
 from refresh_api.spec import OnHeld
 from refresh_api.steps import OnFailure, OnStale
 from refresh_api.values import duration_text
+from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.open_project import reading
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
+from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
@@ -42,6 +46,27 @@ class PlanLine:
         return f"{self.subject:<16} {self.text}"
 
 
+def plan_command(options: RunOptions, environment: Environment) -> int:
+    """Print what a run of the file's refresh would do; return the exit code."""
+    Dbt.preload()
+    if options.file is None:
+        raise ValueError("a plan needs a file")
+    try:
+        run_request = run_request_from_file(options.file, options.mode, options.variables)
+    except InvalidRunRequestError as error:
+        printer(environment)(f"{options.file} is no valid refresh: {error}")
+        return ExitCode.USAGE
+    plan = plan_of(run_request, Attempt("plan"), environment)
+    try:
+        access = access_of(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
+    except (SecretMissingError, ValueError) as error:
+        if options.secrets or isinstance(error, ValueError):
+            printer(environment)(f"✗ {error}")
+            return ExitCode.USAGE
+        access = None
+    return print_plan(plan, options.project, access, environment.clock, printer(environment, access))
+
+
 def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
     """Say what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, the warehouse is not asked."""
     try:
@@ -61,7 +86,7 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
         yield PlanLine(
             "variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}"
         )
-    if plan.keeps_inputs:
+    if plan.policy.records_inputs:
         yield PlanLine(
             "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
         )
@@ -92,7 +117,7 @@ def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[PlanLi
     chosen = model_selection(plan, dbt)
     for step in plan.steps:
         label = plan.label(step.name)
-        if why := plan.skipped_steps.get(step.name):
+        if why := plan.policy.skipped_steps.get(step.name):
             yield PlanLine(label, why)
             continue
         nodes: Sequence[Node] = ()

@@ -46,8 +46,9 @@ from refresh_runner.dbt.patches.patch import changed
 from refresh_runner.dbt.patches.staging import Aside
 from refresh_runner.dbt.results import Lines, OnDone, OnLine, ages_of, error_text, node_results, problem_of, statements_of
 from refresh_runner.dbt.selectors import select_arguments
-from refresh_runner.model.plan import DbtSettings, Selection
+from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import CommandResult, Node, NodeState
+from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import NOWHERE, Access
 from refresh_runner.postgres.data_version import TrackedRelations

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import MartCheck, Plan, ValidationStep
+from refresh_runner.model.plan import Plan
+from refresh_runner.model.steps import MartCheck, ValidationStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
 

@@ -1,115 +1,19 @@
-"""What a run will do, in order: made from the run request alone, before anything is touched."""
+"""The plan of an attempt: its steps in order, made from the run request before anything is touched."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
-from decimal import Decimal
-from typing import ClassVar
+from functools import cached_property
 
 from pydantic import JsonValue
 
-from refresh_api.fields import SecretKeyRef
 from refresh_api.run_request import ModeKind, RunMode, RunRequest
-from refresh_api.spec import OnHeld, OnUnchanged, Publish, RefreshSpec, Vacuum
-from refresh_api.steps import CacheVersion, Mart, Newest, OnFailure, OnStale
+from refresh_api.spec import OnHeld, Publish, RefreshSpec, Vacuum
+from refresh_api.steps import Mart
 from refresh_api.values import duration, share
+from refresh_runner.model.mode_policy import ModePolicy
 from refresh_runner.model.scheduled_time import scheduled_time_of
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which nodes dbt takes."""
-
-    select: tuple[str, ...]
-    exclude: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SourcesStep:
-    """Ask how old the sources are that the layers read."""
-
-    on_stale: OnStale
-    timeout: timedelta
-    name: str = "sources"
-
-
-@dataclass(frozen=True)
-class LayerStep:
-    """Build models."""
-
-    name: str
-    selection: Selection
-    timeout: timedelta
-    retries: int
-
-
-@dataclass(frozen=True)
-class TestsStep:
-    """Run dbt's tests."""
-
-    __test__: ClassVar = False
-    """For pytest, which takes a class of this name for tests of its own."""
-    selection: Selection
-    timeout: timedelta
-    retries: int
-    on_failure: OnFailure
-    sample_rows: int = 0
-    """How many of the rows that a failed test found are kept."""
-    name: str = "tests"
-
-
-@dataclass(frozen=True)
-class MartCheck:
-    """A mart to count, and what is expected of it."""
-
-    schema: str
-    table: str
-    keys: tuple[str, ...] = ()
-    """Columns in which NULLs are counted."""
-    max_null_share: Decimal = Decimal("0.1")
-    unique: tuple[str, ...] = ()
-    """Columns that tell rows apart."""
-    newest: Newest | None = None
-    time_zone: str = "Etc/UTC"
-    """In which a moment has its date."""
-    max_row_change: Decimal | None = None
-    """How far from what is usual its number of rows may be."""
-    min_rows: int = 1
-
-    @property
-    def relation(self) -> str:
-        """The table as schema.name."""
-        return f"{self.schema}.{self.table}"
-
-
-@dataclass(frozen=True)
-class ValidationStep:
-    """Give each mart a verdict."""
-
-    marts: tuple[MartCheck, ...]
-    as_of: date
-    """The date from which ages are counted."""
-    name: str = "validation"
-
-
-@dataclass(frozen=True)
-class CacheStep:
-    """Have the dashboards' API rebuild its cache."""
-
-    base_url: str
-    endpoints: tuple[str, ...]
-    timeout: timedelta
-    version: CacheVersion | None = None
-    """Where the API says which data it serves."""
-    authorization: SecretKeyRef | None = None
-    from_exposures: bool = False
-    """Whether the project's exposures name further endpoints."""
-    wait_for_replicas: timedelta | None = None
-    """How long standbys are waited for before; None if they are not."""
-    name: str = "cache"
-
-
-Step = SourcesStep | LayerStep | TestsStep | ValidationStep | CacheStep
+from refresh_runner.model.steps import CacheStep, LayerStep, MartCheck, Selection, SourcesStep, Step, TestsStep, ValidationStep
 
 
 @dataclass(frozen=True)
@@ -161,58 +65,23 @@ class Plan:
     mode: RunMode
     vacuum: Vacuum = Vacuum.AUTO
 
-    @property
-    def skipped_steps(self) -> dict[str, str]:
-        """The steps that the run's mode leaves out, by name, with the reason."""
-        names = [step.name for step in self.steps]
-        match self.mode.kind:
-            case ModeKind.FROM:
-                out = names[: names.index(self.mode.of)]
-            case ModeKind.ONLY:
-                out = [name for name in names if name != self.mode.of]
-            case ModeKind.ROLLBACK:
-                out = [step.name for step in self.steps if isinstance(step, SourcesStep | LayerStep | TestsStep)]
-            case _:
-                out = []
-        return dict.fromkeys(out, f"left out by the run's mode {self.mode}")
-
-    @property
-    def model_selector(self) -> Selection | None:
-        """Which of the layers' models the run builds; None for all."""
-        return Selection(tuple(self.mode.of.split())) if self.mode.kind is ModeKind.SELECT else None
-
-    @property
-    def needs_dbt(self) -> bool:
-        """Whether anything in the run is asked of the dbt project."""
-        asking = [step for step in self.steps if not isinstance(step, ValidationStep | CacheStep)]
-        exposures = [step for step in self.steps if isinstance(step, CacheStep) and step.from_exposures]
-        return any(step.name not in self.skipped_steps for step in (*asking, *exposures))
-
-    @property
-    def publishes(self) -> bool:
-        """Whether the run builds marts and says of them that they are live."""
-        built = any(isinstance(step, LayerStep) and step.name not in self.skipped_steps for step in self.steps)
-        return built and any(isinstance(step, ValidationStep) and step.name not in self.skipped_steps for step in self.steps)
-
-    @property
-    def keeps_inputs(self) -> bool:
-        """Whether later runs of the refresh may ask what this one was made of."""
-        return self.mode.kind is ModeKind.REFRESH and self.run_request.spec.on_unchanged is OnUnchanged.SKIP
-
-    @property
-    def may_skip_unchanged(self) -> bool:
-        """Whether the run may leave things as they are where nothing has changed: nobody asked for it."""
-        return self.keeps_inputs and scheduled_time_of(self.attempt.run_id) is not None
+    @cached_property
+    def policy(self) -> ModePolicy:
+        """What the run's mode changes."""
+        is_scheduled = scheduled_time_of(self.attempt.run_id) is not None
+        return ModePolicy(self.mode, self.steps, self.run_request.spec.on_unchanged, is_scheduled)
 
     @property
     def marts(self) -> tuple[MartCheck, ...]:
-        """The marts that the run answers for."""
+        """The marts that the refresh validates and publishes."""
         return tuple(mart for step in self.steps if isinstance(step, ValidationStep) for mart in step.marts)
 
     @property
     def mart_count(self) -> int:
-        """How many marts the run looks at; none where its mode leaves the validation out."""
-        return sum(len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.skipped_steps)
+        """How many marts the run validates; 0 if its mode skips the validation."""
+        return sum(
+            len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.policy.skipped_steps
+        )
 
     def label(self, name: str) -> str:
         """Return a step as people count it, for example `3/6 marts`."""

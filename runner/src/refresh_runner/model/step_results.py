@@ -9,7 +9,7 @@ from typing import Final, Self
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
 from refresh_api.steps import OnFailure, OnStale
 from refresh_runner.core.errors import PASSING_HINT, Failure, may_pass
-from refresh_runner.model.plan import SourcesStep, TestsStep, ValidationStep
+from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
 
 _KINDS: Final = ("seed", "snapshot", "function")
 """What dbt builds beside models."""

@@ -16,8 +16,9 @@ from refresh_api.spec import Publish
 from refresh_api.status import Reason
 from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError, may_pass
 from refresh_runner.dbt.project import Dbt, TableModel
-from refresh_runner.model.plan import MartCheck, Plan, TestsStep
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import MartCheck, TestsStep
 from refresh_runner.postgres.blocking import held_by_others
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import first_line
@@ -66,7 +67,7 @@ class Marts:
             return
         if self._plan.mode.kind is ModeKind.RESUME:
             versions.resume(self._connection, self._refresh)
-        elif self._plan.mode.kind is not ModeKind.ROLLBACK and self._plan.publishes:
+        elif not self._plan.policy.is_rollback and self._plan.policy.publishes:
             message = f"publishing is held since the roll-back to {live.name} at {live.held_since:%Y-%m-%d %H:%M %Z}"
             raise RunFailedError(Failure(Reason.PUBLISHING_HELD, message, hint=_RESUME_HINT, gives_way=True))
 
@@ -99,7 +100,7 @@ class Marts:
     @property
     def of_run(self) -> int:
         """How many of the marts the run is to make live: all, unless its mode names some models."""
-        return self._plan.mart_count if self._plan.model_selector is None else len(self._built)
+        return self._plan.mart_count if self._plan.policy.model_selector is None else len(self._built)
 
     def place(self, check: MartCheck) -> MartCheck:
         """Return where a mart is to be validated."""
@@ -111,9 +112,9 @@ class Marts:
 
         `rows` are the rows of each mart by schema.name. Marts that the run was told not to build stay what they are.
         """
-        if not self._plan.publishes or not self.of_run:
+        if not self._plan.policy.publishes or not self.of_run:
             return None
-        rows = {name: count for name, count in rows.items() if self._plan.model_selector is None or name in self._built}
+        rows = {name: count for name, count in rows.items() if self._plan.policy.model_selector is None or name in self._built}
         version = self._plan.attempt.run_id
         again = versions.published_by(self._connection, self._refresh, version)
         published = frozenset(mart.relation for mart in self._swapped.values() if str(mart.relation) in again)
@@ -224,7 +225,7 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
 
 def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
     for step in plan.steps:
-        if isinstance(step, TestsStep) and step.name not in plan.skipped_steps:
+        if isinstance(step, TestsStep) and step.name not in plan.policy.skipped_steps:
             # A selection that takes nothing is told where the step is looked at.
             with suppress(RunFailedError):
                 yield from dbt.tests(step.selection)

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
-from refresh_api.run_request import ExitCode, ModeKind
+from refresh_api.run_request import ExitCode
 from refresh_api.spec import Publish
 from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdict
 from refresh_runner.core.errors import Failure
-from refresh_runner.model.plan import LayerStep, Plan
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import StepResult
+from refresh_runner.model.steps import LayerStep
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
     elif unchanged:
         outcome, reason, message = Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, unchanged
     else:
-        outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.mode.kind is ModeKind.ROLLBACK else Reason.SUCCEEDED
+        outcome, reason = Outcome.SUCCEEDED, Reason.ROLLED_BACK if plan.policy.is_rollback else Reason.SUCCEEDED
         built = sum(result.built for result in results.values())
         done = [result for result in results.values() if result.state is StepState.SUCCEEDED]
         further = [result.message for result in done if result.message and not result.built]
@@ -120,7 +121,7 @@ def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure |
     else:
         updated = built
         notes = f"{built} models built"
-    if plan.mode.kind is not ModeKind.REFRESH:
+    if not plan.policy.is_plain:
         notes += f" ({plan.mode})"
     if failure and failure.reason is Reason.INTERRUPTED:
         notes += f" ({failure.message})"
@@ -131,7 +132,7 @@ def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure |
 
 def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
     """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
-    if plan.publish is Publish.SWAP or plan.mode.kind is ModeKind.ROLLBACK:
+    if plan.publish is Publish.SWAP or plan.policy.is_rollback:
         return any(result.version for result in results.values())
     layers = [results[step.name] for step in plan.steps if isinstance(step, LayerStep) and step.name in results]
     done = [layer for layer in layers if layer.state is not StepState.SKIPPED]

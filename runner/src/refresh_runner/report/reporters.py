@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,16 @@ class RunReporter:
             log_to(output, PlainLines(config.redact), self.tail)
             # A line a model and test is for those who look for something; a person reads the steps.
             logging.getLogger("dbt").setLevel(logging.WARNING)
+
+    @property
+    def redact(self) -> Redactor:
+        """Redacts secrets in everything that is reported."""
+        return self._config.redact
+
+    @property
+    def secrets(self) -> Mapping[str, Mapping[str, str]]:
+        """The Secrets that the refresh names and that exist, by name and key."""
+        return self._config.secrets
 
     def update(self, run: Run) -> None:
         """Take a newer run."""

@@ -19,7 +19,7 @@ from refresh_api.status import EndpointStatus, StepState
 from refresh_api.steps import CacheVersion
 from refresh_api.values import duration_text
 from refresh_notify.calls import Answer, Caller, CallError, tried
-from refresh_runner.model.plan import CacheStep
+from refresh_runner.model.steps import CacheStep
 from refresh_runner.postgres.replay_lag import Lag
 
 _POLL_INTERVAL: Final = 0.5

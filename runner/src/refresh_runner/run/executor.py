@@ -12,7 +12,6 @@ from typing import Final
 
 import psycopg
 
-from refresh_api.run_request import ModeKind
 from refresh_api.status import EndpointStatus, MartStatus, StepState, Verdict
 from refresh_api.values import duration_text
 from refresh_runner.core.backoff import pause
@@ -20,7 +19,7 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor, header_problem
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import CacheStep, LayerStep, Plan, SourcesStep, Step, TestsStep, ValidationStep
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import (
     CommandError,
     CommandResult,
@@ -37,6 +36,7 @@ from refresh_runner.model.step_results import (
     skipped,
     with_command_error,
 )
+from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.blocking import HELD_BY, Watch
 from refresh_runner.postgres.connection import Warehouse
@@ -194,7 +194,7 @@ class Execution:
 
     def _unchanged(self, earlier: ResumeState, marts: Marts) -> str:
         """Say since when the run has nothing to do; empty if it has, or if that can't be shown. What it reads is kept for later runs."""
-        if not self._plan.keeps_inputs:
+        if not self._plan.policy.records_inputs:
             return ""
         run_log, wanted, limit = self._services.run_log, self._resolved.tracked, self.time_left() / 4
         last = run_log.previous_run()
@@ -205,7 +205,7 @@ class Execution:
                 read, change = observe_inputs(connection, wanted, limit, before.read if before else None)
                 if not earlier.is_resumed:
                     run_log.record_inputs(Inputs(read=read))
-                if not self._plan.may_skip_unchanged:
+                if not self._plan.policy.may_skip_unchanged:
                     change = "somebody asked for this run"
                 elif earlier.nodes or earlier.restart_reason:
                     change = "an earlier attempt of this run has begun"
@@ -222,7 +222,7 @@ class Execution:
 
     def _note_made(self, marts: Marts) -> None:
         """Keep what the run has made, so that later ones can tell whether it is still there."""
-        if not self._plan.keeps_inputs or self.unchanged or any(result.failure for result in self._progress.results.values()):
+        if not self._plan.policy.records_inputs or self.unchanged or any(result.failure for result in self._progress.results.values()):
             return
         try:
             with closing(self._services.warehouse.another("look")) as connection:
@@ -431,7 +431,7 @@ class Execution:
     def _validated(self, step: ValidationStep, marts: Marts, telling: ExitStack) -> StepResult:
         """Judge the marts; make them live if nothing speaks against it."""
         back = None
-        if self._plan.mode.kind is ModeKind.ROLLBACK:
+        if self._plan.policy.is_rollback:
             # Counting what is live again may take its time, and a stop has to be let in.
             with ExitStack() as committing:
                 back = marts.bring_back(self._terms(committing))

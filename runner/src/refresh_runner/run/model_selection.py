@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import LayerStep, Plan
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import LayerStep
 
 
 @dataclass(frozen=True)
@@ -35,9 +36,9 @@ def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
 
     Models of other refreshes that the selectors take too are left to those: nobody else would know that they were built anew.
     """
-    if plan.model_selector is None:
+    if plan.policy.model_selector is None:
         return ModelSelection(None, "")
-    requested = {model.id for model in dbt.models(plan.model_selector)}
+    requested = {model.id for model in dbt.models(plan.policy.model_selector)}
     ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)}
     if not requested & ours:
         message = f"{plan.mode}: takes no model that a layer of {plan.run_request.refresh.name} builds"

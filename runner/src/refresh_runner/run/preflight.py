@@ -10,8 +10,9 @@ from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt import spelling
 from refresh_runner.dbt.project import Dbt, Upstream
-from refresh_runner.model.plan import CacheStep, LayerStep, Plan, SourcesStep, TestsStep, ValidationStep
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.postgres import privileges
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import Warehouse
@@ -54,13 +55,13 @@ class Preflight:
 
     def check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
         """Return what lies ahead, and have dbt build the marts where they are to be; RunFailedError if something must fail."""
-        if self.plan.needs_dbt:
+        if self.plan.policy.needs_dbt:
             self.dbt.parse()
-        plan = spelling.by_project(self.plan, self.dbt) if self.plan.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
+        plan = spelling.by_project(self.plan, self.dbt) if self.plan.policy.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
         return replace(replace(self, plan=plan)._check(marts, earlier), plan=plan)
 
     def _check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
-        found = self._resolve(marts) if self.plan.needs_dbt else ResolvedPlan(skipped=self.plan.skipped_steps)
+        found = self._resolve(marts) if self.plan.policy.needs_dbt else ResolvedPlan(skipped=self.plan.policy.skipped_steps)
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
         self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
@@ -68,7 +69,7 @@ class Preflight:
         marts.make_way(earlier.nodes)
         kept = self._reusable(earlier, layers)
         marts.make_way(kept)
-        if not self.plan.keeps_inputs:
+        if not self.plan.policy.records_inputs:
             return replace(found, reusable=kept)
         made = for_readers(self.dbt.places(models).values(), marts.swapped)
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
@@ -84,7 +85,7 @@ class Preflight:
         chosen = model_selection(plan, dbt)
         nodes: dict[str, tuple[Node, ...]] = {}
         ours: list[Node] = []
-        steps = [step for step in plan.steps if step.name not in plan.skipped_steps]
+        steps = [step for step in plan.steps if step.name not in plan.policy.skipped_steps]
         # Before the marts are put beside the live ones: exposures speak of these.
         exposing = any(isinstance(step, CacheStep) and step.from_exposures for step in plan.steps)
         exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if exposing else {}
@@ -105,7 +106,7 @@ class Preflight:
             if isinstance(step, SourcesStep):
                 nodes[step.name] = dbt.sources(ours, may_be_none=chosen.is_restricted)
         without = {name: chosen.skip_reason for name, taken in nodes.items() if not taken}
-        return ResolvedPlan(nodes, plan.skipped_steps | without, exposed)
+        return ResolvedPlan(nodes, plan.policy.skipped_steps | without, exposed)
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
         upstream = self.dbt.upstream(models, ours)

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Sequence
 
 import psycopg
 
-from refresh_api.run_request import ModeKind
 from refresh_runner.dbt.project import Dbt
-from refresh_runner.model.plan import CacheStep, MartCheck, Plan
+from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import CacheStep, MartCheck
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.postgres.privileges import Need, Right
@@ -65,7 +65,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     """
     places = list(dbt.places(models).values()) if models else []
     own = for_readers(places, swapped)
-    if plan.mode.kind is ModeKind.ROLLBACK:
+    if plan.policy.is_rollback:
         own = [_relation(check) for check in plan.marts]
     stored = sorted(set(dbt.stored(tests).values())) if tests else []
     for relation in [*own, *stored]:
@@ -77,7 +77,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.MAKE_SCHEMAS, schema)
         yield Need(Right.USE, schema)
         yield Need(Right.MAKE, schema)
-    moved = own if plan.mode.kind is ModeKind.ROLLBACK else [mart for mart in own if mart in swapped]
+    moved = own if plan.policy.is_rollback else [mart for mart in own if mart in swapped]
     for relation in (place for mart in moved for place in (beside(mart), before(mart))):
         # Where an administrator has made the schemas beside the live ones, a role needs no right to make any.
         yield Need(Right.MAKE_SCHEMAS, relation.schema)

@@ -7,7 +7,7 @@ from decimal import ROUND_FLOOR, Decimal
 
 from refresh_api.status import MartStatus, NullShare, Verdict
 from refresh_api.steps import Newest
-from refresh_runner.model.plan import MartCheck
+from refresh_runner.model.steps import MartCheck
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from psycopg import sql
 
 from refresh_api.status import Reason
 from refresh_runner.core.errors import PASSING_HINT, Failure, RunFailedError, may_pass
-from refresh_runner.model.plan import MartCheck
+from refresh_runner.model.steps import MartCheck
 from refresh_runner.postgres.connection import Warehouse, bounded, first_line, lost
 from refresh_runner.validation.checks import MartCounts, NewestRecord
 

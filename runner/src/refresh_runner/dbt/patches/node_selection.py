@@ -14,8 +14,8 @@ from types import CodeType
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt.patches.patch import changed
-from refresh_runner.model.plan import Selection
 from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import Selection
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest

@@ -1,0 +1,118 @@
+"""What every subcommand gets from the command line and from its process, and how it prints and finds the warehouse."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+from zoneinfo import ZoneInfo
+
+from refresh_api.names import API_BASE_URL_ENV
+from refresh_api.plain import plain
+from refresh_api.run_request import ExitCode, RunRequest
+from refresh_runner.core.clock import Clock
+from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError
+from refresh_runner.model.plan import Attempt, Plan, plan_for
+from refresh_runner.postgres import conninfo
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import Access
+from refresh_runner.report.status_writer import ACCOUNT_PATH
+from refresh_runner.run.cancellation import CancellationScope
+
+Print = Callable[[str], None]
+"""Prints one line for a person."""
+
+_DEFAULT_SECRET = "warehouse"  # noqa: S105 - a name
+"""Name of the warehouse's Secret for subcommands that read no refresh."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a subcommand gets from its process. Tests pass their own."""
+
+    variables: Mapping[str, str]
+    clock: Clock
+    jitter: Callable[[], float]
+    output: TextIO
+    cancellation: CancellationScope
+    """Its signal handlers are already installed: the first process of a container ignores SIGTERM without a handler."""
+    termination_log: Path
+    account: Path = ACCOUNT_PATH
+    """Where Kubernetes mounts the service account's token."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Options of the subcommands `run`, `plan` and `grants`."""
+
+    file: Path | None
+    """A DashboardRefresh as YAML. Defaults to the pod's run request."""
+    project: Path
+    secrets: Path | None = None
+    workdir: Path | None = None
+    """Where dbt keeps its files. Defaults to a temporary folder."""
+    mode: str | None = None
+    """Mode of the run; only with a file."""
+    variables: tuple[str, ...] = ()
+    """dbt variables as NAME=VALUE; only with a file."""
+
+
+def printer(environment: Environment, access: Access | None = None) -> Print:
+    """Return a function that prints a line with the password of `access` redacted, safe for a terminal."""
+    redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
+    return lambda line: print(plain(redact(line)), file=environment.output)
+
+
+def plan_of(run_request: RunRequest, attempt: Attempt, environment: Environment) -> Plan:
+    """Return the plan of a run request for today, in the time zone of its schedule."""
+    today = environment.clock.now().astimezone(ZoneInfo(run_request.spec.time_zone)).date()
+    return plan_for(run_request, attempt, today, environment.variables.get(API_BASE_URL_ENV) or None)
+
+
+def access_of(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+    """Return how to connect to the warehouse: from the Secret if a folder is given, else from PGHOST, PGUSER and so on.
+
+    Raises SecretMissingError or ValueError if that is incomplete.
+    """
+    access = _access(secret, folder, variables)
+    if access.sslrootcert == conninfo.SYSTEM and not variables.get("SSL_CERT_DIR"):
+        import certifi
+
+        # The OpenSSL bundled with psycopg looks for the system's certificates in the paths of its build machine.
+        os.environ.setdefault("SSL_CERT_FILE", ssl.get_default_verify_paths().cafile or certifi.where())
+    return access
+
+
+def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+    if folder.root is None:
+        return conninfo.from_variables(variables)
+    if not folder.root.is_dir():
+        raise SecretMissingError(f"folder of Secrets {folder.root} does not exist")
+    return conninfo.from_secret(secret, folder)
+
+
+@contextmanager
+def warehouse_of(access: Access, application_name: str, environment: Environment) -> Iterator[Warehouse]:
+    """Yield the warehouse, and close its connections afterwards."""
+    warehouse = Warehouse(access, application_name, environment.clock)
+    try:
+        yield warehouse
+    finally:
+        warehouse.close()
+
+
+def with_warehouse(
+    secrets: Path | None, environment: Environment, application_name: str, action: Callable[[Warehouse, Print], ExitCode]
+) -> ExitCode:
+    """Call `action` with the warehouse of a subcommand that reads no refresh; return its exit code, USAGE without credentials."""
+    try:
+        access = access_of(_DEFAULT_SECRET, SecretFolder(secrets), environment.variables)
+    except (SecretMissingError, ValueError) as error:
+        printer(environment)(f"✗ {error}")
+        return ExitCode.USAGE
+    with warehouse_of(access, application_name, environment) as warehouse:
+        return action(warehouse, printer(environment, access))

@@ -1,0 +1,115 @@
+"""The command line of `refresh-runner`: subcommands, options and their `--help`. Imports nothing slow, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from refresh_api.names import TERMINATION_LOG_PATH
+
+IMAGE_PROJECTS = (Path("/app/project"), Path("/app/dbt_project"))
+"""Where an image has its dbt project: one built on ours copies its own to the first, ours comes with the second."""
+_FILE_HELP = "a DashboardRefresh as YAML"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
+    commands = top.add_subparsers(dest="command", required=True)
+    run, plan, lint, parse = _run(commands), _plan(commands), _lint(commands), _parse(commands)
+    grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
+    for command in (plan, grants, artifacts, cleanup):
+        command.set_defaults(termination_log=Path(os.devnull))
+    for command in (run, plan):
+        command.add_argument(
+            "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; defaults to a plain refresh"
+        )
+        command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a dbt variable; repeatable")
+    for command in (run, plan, lint, parse, grants):
+        command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project; defaults to %(default)s")
+    for command in (run, plan, lint, cleanup, grants, artifacts):
+        command.add_argument("--secrets", type=Path, help="folder of Secrets: one folder per Secret, one file per key")
+    return top
+
+
+_Commands = argparse._SubParsersAction  # type: ignore[type-arg]  # argparse has no public name for it
+
+
+def _run(commands: _Commands) -> argparse.ArgumentParser:
+    run: argparse.ArgumentParser = commands.add_parser(
+        "run",
+        help="run a refresh from a file or from the pod's run request",
+        epilog="Without --secrets, the warehouse is taken from PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD.",
+    )
+    run.add_argument("file", nargs="?", type=Path, help=f"{_FILE_HELP}; defaults to the pod's run request")
+    run.add_argument("--workdir", type=Path, help="keep dbt's files here, which makes later parsing faster; defaults to a temporary folder")
+    run.add_argument(
+        "--termination-log",
+        type=Path,
+        default=Path(TERMINATION_LOG_PATH),
+        help="file for the pod's termination message; defaults to %(default)s",
+    )
+    return run
+
+
+def _plan(commands: _Commands) -> argparse.ArgumentParser:
+    plan: argparse.ArgumentParser = commands.add_parser(
+        "plan",
+        help="show what a run would do (dry run)",
+        epilog="Changes nothing. Also reads the warehouse if --secrets or PGUSER and PGPASSWORD are given.",
+    )
+    plan.add_argument("file", type=Path, help=_FILE_HELP)
+    plan.set_defaults(workdir=None)
+    return plan
+
+
+def _lint(commands: _Commands) -> argparse.ArgumentParser:
+    lint: argparse.ArgumentParser = commands.add_parser("lint", help="check a refresh in seconds, without a database or a cluster")
+    lint.add_argument("file", type=Path, help=_FILE_HELP)
+    return lint
+
+
+def _parse(commands: _Commands) -> argparse.ArgumentParser:
+    parse: argparse.ArgumentParser = commands.add_parser("parse", help="parse the dbt project in advance, so that runs need not")
+    parse.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help=f"{_FILE_HELP}; defaults to the default schema, target and variables"
+    )
+    return parse
+
+
+def _grants(commands: _Commands) -> argparse.ArgumentParser:
+    grants: argparse.ArgumentParser = commands.add_parser("grants", help="print the SQL that grants a role what a run needs")
+    grants.add_argument("file", type=Path, help=_FILE_HELP)
+    grants.add_argument("--role", default=os.environ.get("PGUSER", "refresh"), help="role that runs the refresh; defaults to %(default)s")
+    grants.add_argument("--database", default=os.environ.get("PGDATABASE", "warehouse"), help="database; defaults to %(default)s")
+    grants.add_argument("--missing", action="store_true", help="print only what the warehouse's user lacks; connects to the warehouse")
+    return grants
+
+
+def _artifacts(commands: _Commands) -> argparse.ArgumentParser:
+    artifacts: argparse.ArgumentParser = commands.add_parser(
+        "artifacts", help="list the files that runs stored in the warehouse, or fetch one"
+    )
+    artifacts.add_argument("run", nargs="?", help="ID of a run; defaults to the last twenty runs")
+    artifacts.add_argument(
+        "name", nargs="?", help="file to fetch: run.log, run_results.json, failing_rows.json or docs.html; defaults to a list"
+    )
+    artifacts.add_argument("--output", type=Path, help="where to write the file; defaults to its name in the current folder")
+    return artifacts
+
+
+def _cleanup(commands: _Commands) -> argparse.ArgumentParser:
+    cleanup: argparse.ArgumentParser = commands.add_parser(
+        "cleanup",
+        help="remove what a deleted refresh left in the warehouse; keeps its live marts and its rows in dbt_refresh_log",
+    )
+    cleanup.add_argument("name", help="name of the refresh")
+    cleanup.add_argument("--namespace", default="default", help="its namespace; defaults to %(default)s")
+    cleanup.add_argument("--yes", action="store_true", help="remove; without it, only print what would be removed")
+    return cleanup
+
+
+def _default_project() -> Path:
+    """Return ./dbt_project if it exists, else the image's project."""
+    return next((place for place in (Path("dbt_project"), *IMAGE_PROJECTS) if place.is_dir()), IMAGE_PROJECTS[-1])

@@ -1,0 +1,182 @@
+"""`refresh-runner run`: builds what one attempt needs, runs it, and reports its end."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from refresh_api.names import (
+    POD_NAME_ENV,
+    RUN_FAILURES_ENV,
+    RUN_ID_ENV,
+    RUN_URL_TEMPLATE_ENV,
+    SECRETS_PATH,
+    WEBHOOK_ALLOW_HTTP_ENV,
+)
+from refresh_api.run_request import ExitCode
+from refresh_api.status import Reason
+from refresh_notify import Rules
+from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
+from refresh_runner.core.errors import Failure
+from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
+from refresh_runner.dbt import documents
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
+from refresh_runner.model.plan import Attempt, Plan
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.conninfo import Access
+from refresh_runner.report.outcome import Report, report_of
+from refresh_runner.report.progress import RunProgress
+from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
+from refresh_runner.report.status_writer import ApiServer, StatusWriter
+from refresh_runner.run.attempt import run
+from refresh_runner.run.executor import Services
+from refresh_runner.runlog import artifacts
+from refresh_runner.runlog.artifacts import Artifact
+from refresh_runner.runlog.resume import fingerprint_of
+from refresh_runner.runlog.writer import RunLogWriter
+
+_log = logging.getLogger(__name__)
+_dbt_log = logging.getLogger("dbt")
+_LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
+
+
+def run_command(options: RunOptions, environment: Environment) -> int:
+    """Run the refresh of a file, or the pod's run request; return the exit code."""
+    Dbt.preload()
+    variables, file = environment.variables, options.file
+    try:
+        run_request = run_request_from_file(file, options.mode, options.variables) if file else run_request_from_pod(variables)
+    except InvalidRunRequestError as error:
+        printer(environment)(f"{file or 'the run request'} is no valid refresh: {error}")
+        if file:
+            return ExitCode.USAGE
+        attempt = _attempt_of_pod(variables, 0)
+        report_rejection(str(error), attempt.run_id, attempt.number, environment.termination_log)
+        return ExitCode.FAILED
+    if file:
+        attempt = Attempt(f"{run_request.refresh.name}-local-{environment.clock.now():%Y%m%d%H%M%S%f}")
+    else:
+        attempt = _attempt_of_pod(variables, run_request.spec.retries)
+    folder = SecretFolder(options.secrets if options.secrets or file else Path(SECRETS_PATH))
+    try:
+        return _run(RunContext(plan_of(run_request, attempt, environment), folder, options, in_pod=not file), environment)
+    except Exception as error:
+        # The error's message may quote a secret, so it goes to the log alone, which redacts it.
+        name = type(error).__name__
+        _log.error("internal error of the runner: %s", name, exc_info=bool(logging.getLogger().handlers))
+        if not file:
+            message = f"internal error of the runner: {name}"
+            report_rejection(message, attempt.run_id, attempt.number, environment.termination_log, Reason.RUNNER_ERROR)
+        return ExitCode.FAILED
+
+
+def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
+    failures = variables.get(RUN_FAILURES_ENV, "")
+    number = int(failures) + 1 if failures.isascii() and failures.isdigit() and len(failures) < 10 else 1
+    return Attempt(variables.get(RUN_ID_ENV) or "unknown", number, max(retries + 1, number), variables.get(POD_NAME_ENV))
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What is to be run, with which options."""
+
+    plan: Plan
+    folder: SecretFolder
+    options: RunOptions
+    in_pod: bool
+
+    def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
+        """Return the Secrets that exist, and the error of one that cannot be read."""
+        found, unreadable = {}, None
+        for name in self.plan.run_request.spec.secret_keys:
+            try:
+                if keys := self.folder.all_of(name):
+                    found[name] = keys
+            except SecretMissingError as error:
+                unreadable = error
+        return found, unreadable
+
+
+def _run(context: RunContext, environment: Environment) -> int:
+    plan = context.plan
+    secrets, unreadable = context.secrets()
+    redact = redactor(plan.run_request.spec, secrets, environment.variables, environment.account / "token")
+    with ExitStack() as stack:
+        reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
+        progress = RunProgress(plan, environment.clock, [reporter.update], redact)
+        try:
+            if unreadable:
+                raise unreadable
+            access = access_of(plan.run_request.spec.warehouse.secret_ref.name, context.folder, environment.variables)
+        except (SecretMissingError, ValueError) as error:
+            report = _without_warehouse(plan, error, reporter, progress)
+        else:
+            services = _services(context, environment, access, reporter, stack)
+            progress.subscribe(services.run_log.update)
+            report = run(plan, services, progress, reporter.enable_status)
+        reporter.finish(report, progress)
+    return report.exit_code
+
+
+def _without_warehouse(plan: Plan, error: Exception, reporter: RunReporter, progress: RunProgress) -> Report:
+    report = report_of(plan, {}, Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef"))
+    _log.warning(report.line)
+    reporter.enable_status()
+    progress.concluded(report)
+    return report
+
+
+def _services(context: RunContext, environment: Environment, access: Access, reporter: RunReporter, stack: ExitStack) -> Services:
+    plan, project, redact = context.plan, context.options.project, reporter.redact
+    workdir = context.options.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
+    warehouse = Warehouse(access, plan.attempt.run_id, environment.clock, plan.timeout)
+    stack.callback(warehouse.close)
+    dbt = Dbt(project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
+    return Services(
+        dbt=dbt,
+        warehouse=warehouse,
+        run_log=RunLogWriter(warehouse, plan, fingerprint_of(plan, project), redact, environment.clock.elapsed),
+        clock=environment.clock,
+        cancellation=environment.cancellation,
+        jitter=environment.jitter,
+        secrets=reporter.secrets,
+        redact=redact,
+        artifacts=partial(_artifacts, dbt, reporter),
+    )
+
+
+def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
+    """Yield the files to store with the run; one that cannot be created is only logged."""
+    yield Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
+    try:
+        text = documents.results_text(dbt.results.values(), reporter.redact)
+    except Exception:
+        _log.warning("cannot store dbt's results", exc_info=True)
+        return
+    if text:
+        yield Artifact(artifacts.RESULTS, "application/json", text)
+
+
+def _reporter_config(context: RunContext, environment: Environment, redact: Redactor, secrets: dict[str, dict[str, str]]) -> ReporterConfig:
+    server = ApiServer.of_pod(environment.variables, environment.account) if context.in_pod else None
+    return ReporterConfig(
+        plan=context.plan,
+        redact=redact,
+        output=environment.output,
+        in_pod=context.in_pod,
+        status=StatusWriter(server, context.plan.run_request.refresh, redact, environment.clock.now) if server else None,
+        termination_log=environment.termination_log,
+        secrets=secrets,
+        link_template=environment.variables.get(RUN_URL_TEMPLATE_ENV, ""),
+        rules=Rules(allow_http=environment.variables.get(WEBHOOK_ALLOW_HTTP_ENV) == "true", sleep=environment.clock.sleep),
+    )
+
+
+def _log_dbt(level: str, line: str) -> None:
+    _dbt_log.log(_LEVELS.get(level, logging.INFO), line)
