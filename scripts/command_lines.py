@@ -9,6 +9,7 @@ from pathlib import Path
 
 from marked import page, table
 from refresh_cli import __main__ as cli
+from refresh_cli.arguments import parser as cli_parser
 from refresh_runner.cli import parser as runner
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,7 @@ def commands() -> str:
     codes = " ".join(cli.__doc__.partition("Exit codes: ")[2].split())
     parts = [
         page("Commands", "All commands with all options.", ""),
-        f"## kubectl dashboardrefresh\n\nExit codes: {codes}\n\n{_command_line(cli.parser(), 'kubectl dashboardrefresh')}",
+        f"## kubectl dashboardrefresh\n\nExit codes: {codes}\n\n{_command_line(cli_parser(), 'kubectl dashboardrefresh')}",
         "## refresh-runner\n\nIts exit codes: [](words.md#exit-codes-of-the-runner).\n",
         _command_line(runner.parser(), "refresh-runner"),
         "## make\n\n" + table(("command", "does"), [(f"`make {name}`", says) for name, says in made]),

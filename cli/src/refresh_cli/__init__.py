@@ -1,1 +1,1 @@
-"""`kubectl dashboardrefresh`: what people do with refreshes, by the annotations and the status that every refresh has."""
+"""The kubectl plugin `kubectl dashboardrefresh`: runs, cancels, suspends and inspects refreshes by their annotations, spec and status."""

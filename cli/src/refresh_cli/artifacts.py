@@ -1,4 +1,4 @@
-"""What runs left as files in the warehouse: asked of the page, through the API server, with the permissions of who asks."""
+"""Fetches artifacts of runs from the page, through the API server's service proxy and so with the user's own permissions."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,25 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from refresh_cli.kubectl import CliError, Kubectl
 
 PAGE_SELECTOR = "app.kubernetes.io/name=dashboard-refresh-page"
-"""Label of the page's service."""
+"""Label selector of the page's Service."""
 SHARED_PAGE_SELECTOR = f"{PAGE_SELECTOR},dashboards.sigeti.io/watches in (cluster,namespaces)"
-"""Labels of the service of a page that shows every namespace, or those that its annotation lists; the others show their own alone."""
+"""Label selector of Services of pages that show more than their own namespace."""
 NAMESPACES_ANNOTATION = "dashboards.sigeti.io/namespaces"
-"""Annotation of the service: the namespaces, with commas between them."""
+"""Annotation of the Service: the namespaces that the page shows, separated by commas."""
 _NO_PAGE_MESSAGE = (
-    "there is no page that could be asked (chart value page.enabled), or not where you may list services; "
-    "`refresh-runner artifacts` asks the warehouse itself"
+    "no page found (chart value page.enabled), or you may not list services in its namespace; "
+    "`refresh-runner artifacts` reads the warehouse directly"
 )
 
 
 class Artifact(BaseModel):
-    """A file of a run."""
+    """An artifact of a run."""
 
     model_config = ConfigDict(extra="ignore")
 
     name: str
     size: int = 0
-    """Bytes, packed."""
+    """Compressed, in bytes."""
 
 
 class _Run(BaseModel):
@@ -49,7 +49,7 @@ class _Service(BaseModel):
     metadata: _Metadata
 
     def shows(self, namespace: str) -> bool:
-        """Whether the refreshes of a namespace are on this page."""
+        """Return whether the page shows the refreshes of a namespace."""
         listed = self.metadata.annotations.get(NAMESPACES_ANNOTATION, "")
         return not listed or namespace in listed.split(",")
 
@@ -62,7 +62,7 @@ class _List(BaseModel):
 
 @dataclass(frozen=True)
 class PageClient:
-    """The page's service."""
+    """Reads from a page through its Service."""
 
     kubectl: Kubectl
     namespace: str
@@ -70,7 +70,7 @@ class PageClient:
 
     @classmethod
     def find(cls, kubectl: Kubectl, namespace: str) -> "PageClient":
-        """Return the page that stands in a refresh's namespace, else one elsewhere that shows it; CliError if none can be seen."""
+        """Return the page in the refresh's namespace, or else one elsewhere that shows it. Raise CliError if none is found."""
         for selector, where in ((PAGE_SELECTOR, []), (SHARED_PAGE_SELECTOR, ["--all-namespaces"])):
             found = _List.model_validate_json(kubectl("get", "services", f"--selector={selector}", "-o", "json", *where)).items
             for service in found:
@@ -79,18 +79,22 @@ class PageClient:
         raise CliError(_NO_PAGE_MESSAGE)
 
     def artifacts(self, namespace: str, name: str, run: str) -> list[Artifact]:
-        """Return the files of a run; CliError where they can't be known."""
+        """Return the artifacts of a run. Raise CliError if the page cannot read them."""
         try:
             found = _Run.model_validate_json(self._get(f"/refreshes/{namespace}/{name}/runs/{run}.json", run))
         except ValidationError:
-            raise CliError("the page was made for another version of this program") from None
+            raise CliError("this plugin and the page have incompatible versions") from None
         if found.log_state != "Available":
-            why = "has no Secret to read the log tables with" if found.log_state == "NotConfigured" else "can't read the log tables now"
-            raise CliError(f"the page {why}")
+            reason = (
+                "has no Secret to read the run log (chart value page.warehouse.secretName)"
+                if found.log_state == "NotConfigured"
+                else "cannot read the run log right now"
+            )
+            raise CliError(f"the page {reason}")
         return found.artifacts
 
     def artifact(self, namespace: str, name: str, run: str, file: str) -> str:
-        """Return a file; CliError if there is none."""
+        """Return the content of an artifact. Raise CliError if it does not exist."""
         return self._get(f"/refreshes/{namespace}/{name}/runs/{run}/artifacts/{file}", f"{file} of {run}")
 
     def _get(self, path: str, what: str) -> str:
@@ -98,8 +102,8 @@ class PageClient:
             return self.kubectl("get", "--raw", f"/api/v1/namespaces/{self.namespace}/services/{self.service}:http/proxy{path}")
         except CliError as error:
             if "no endpoints available" in str(error):
-                look = f"kubectl get pods -n {self.namespace} -l {PAGE_SELECTOR}"
-                raise CliError(f"the page (service {self.namespace}/{self.service}) has no pod that is ready; look at `{look}`") from None
+                command = f"kubectl get pods -n {self.namespace} -l {PAGE_SELECTOR}"
+                raise CliError(f"the page (service {self.namespace}/{self.service}) has no ready pod; see `{command}`") from None
             if "NotFound" in str(error) or "could not find" in str(error):
-                raise CliError(f"the page knows nothing of {what}") from None
+                raise CliError(f"not found on the page: {what}") from None
             raise

@@ -1,4 +1,4 @@
-"""Following a requested run until it is over; its exit code is the run's."""
+"""Waits for a requested run."""
 
 import time
 from collections.abc import Callable
@@ -10,58 +10,56 @@ from refresh_cli.kubectl import CliError, Kubectl, RefreshView
 from refresh_cli.show import SIGNS
 
 TIMED_OUT = 124
-"""Exit code where the run took longer than it was waited for; it goes on."""
+"""Exit code after the timeout; the run continues."""
 
 
 @dataclass(frozen=True)
 class RunWatcher:
-    """Tells what happens to one request of a refresh."""
+    """Watches the status of a refresh, and reports progress."""
 
     kubectl: Kubectl
     report: Callable[[str], None]
     interval: float = 1.0
-    """Seconds between two looks."""
+    """Seconds between two polls."""
 
-    def wait(self, name: str, token: str, known: frozenset[str], within: float) -> FinishedRun:
-        """Return the finished run that answers the request; CliError where it was refused, or is not over `within` seconds."""
-        end, told = time.monotonic() + within, ""
+    def wait(self, name: str, request: str, known: frozenset[str], timeout: float) -> FinishedRun:
+        """Return the finished run of a request. Raise CliError if the request is rejected or replaced, or after `timeout` seconds."""
+        end, reported = time.monotonic() + timeout, ""
         while time.monotonic() < end:
-            seen = self.kubectl.refresh(name)
-            status = seen.status
-            if status.last_handled_request_at == token and status.request_problem:
-                raise CliError(f"no run was started: {status.request_problem}")
-            if seen.metadata.annotations.get(REQUESTED_AT) != token and status.last_handled_request_at != token:
-                raise CliError("another request has replaced this one before its run started")
-            if status.last_handled_request_at == token:
-                over = _finished_run(seen, known)
-                if over:
-                    return over
-            line = _progress(seen, token)
-            if line != told:
+            refresh = self.kubectl.refresh(name)
+            status = refresh.status
+            if status.last_handled_request_at == request and status.request_problem:
+                raise CliError(f"request rejected: {status.request_problem}")
+            if refresh.metadata.annotations.get(REQUESTED_AT) != request and status.last_handled_request_at != request:
+                raise CliError("another request replaced this one before its run started")
+            if status.last_handled_request_at == request and (finished := _finished_run(refresh, known)):
+                return finished
+            line = _progress(refresh, request)
+            if line != reported:
                 self.report(line)
-                told = line
+                reported = line
             time.sleep(self.interval)
-        raise CliError("the run is not over yet; it goes on: kubectl dashboardrefresh status " + name, TIMED_OUT)
+        raise CliError("timed out; the run continues: kubectl dashboardrefresh status " + name, TIMED_OUT)
 
 
 def exit_code(run: FinishedRun) -> int:
-    """Return the exit code of the runner: 1 where the run failed."""
+    """Return 1 if the run failed, else 0."""
     return 1 if run.outcome is Outcome.FAILED else 0
 
 
-def _finished_run(seen: RefreshView, known: frozenset[str]) -> FinishedRun | None:
-    """The run that ended since the request; none while it is under way."""
-    ended = [run for run in seen.status.history if run.trigger == "Requested" and run.id not in known]
-    active = {run.id for run in seen.status.active if run.trigger == "Requested"}
+def _finished_run(refresh: RefreshView, known: frozenset[str]) -> FinishedRun | None:
+    """Return the requested run that finished since then; None while one is active."""
+    ended = [run for run in refresh.status.history if run.trigger == "Requested" and run.id not in known]
+    active = {run.id for run in refresh.status.active if run.trigger == "Requested"}
     return ended[0] if ended and not active else None
 
 
-def _progress(seen: RefreshView, token: str) -> str:
-    status = seen.status
-    if status.last_handled_request_at != token:
+def _progress(refresh: RefreshView, request: str) -> str:
+    status = refresh.status
+    if status.last_handled_request_at != request:
         return status.message or "waiting for the operator"
     run = status.run
     if run is None or run.id not in {each.id for each in status.active}:
-        return status.message or "the run starts"
+        return status.message or "starting"
     steps = " ".join(f"{SIGNS[step.state]} {step.name}" for step in run.steps)
     return f"{steps}   {run.message or ''}".rstrip()

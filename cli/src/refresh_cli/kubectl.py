@@ -1,4 +1,4 @@
-"""The door to the cluster: kubectl itself, so that contexts, logins and permissions are those of its user."""
+"""Accesses the cluster through the kubectl binary, so that contexts, logins and permissions are the user's."""
 
 import json
 import subprocess
@@ -24,10 +24,10 @@ _REQUIRED_PERMISSIONS = (
 
 
 class CliError(Exception):
-    """What can't be done, in words for the user."""
+    """A command failed; the message is printed, and `code` is the exit code."""
 
-    def __init__(self, says: str, code: int = 2) -> None:
-        super().__init__(says)
+    def __init__(self, message: str, code: int = 2) -> None:
+        super().__init__(message)
         self.code = code
 
 
@@ -41,7 +41,7 @@ class _Metadata(BaseModel):
 
 
 class RefreshView(BaseModel):
-    """A refresh as its user sees it; a status that another version wrote is read as far as it goes."""
+    """Metadata and status of a refresh. Fields that a newer version added are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -51,49 +51,49 @@ class RefreshView(BaseModel):
 
 @dataclass(frozen=True)
 class Kubectl:
-    """One cluster and namespace, as kubectl's own options say."""
+    """kubectl with its global options, which select cluster and namespace."""
 
     options: tuple[str, ...] = ()
     program: str = "kubectl"
 
-    def __call__(self, *words: str) -> str:
-        """Return what kubectl prints; CliError with its words where it fails."""
-        done = subprocess.run(self.command(*words), capture_output=True, text=True, errors="replace", check=False)
+    def __call__(self, *arguments: str) -> str:
+        """Return kubectl's output. Raise CliError with its error message."""
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, errors="replace", check=False)
         if done.returncode:
             raise CliError(_with_permission_hint(done.stderr.strip() or done.stdout.strip()))
         return done.stdout
 
-    def stream(self, *words: str) -> int:
-        """Print what kubectl prints, line by line, as it comes; return its exit code."""
-        with subprocess.Popen(self.command(*words), stdout=subprocess.PIPE, text=True, errors="replace") as process:
+    def stream(self, *arguments: str) -> int:
+        """Print kubectl's output line by line as it arrives; return the exit code."""
+        with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE, text=True, errors="replace") as process:
             for line in process.stdout or ():
                 print(plain(line), end="", flush=True)
         return process.returncode
 
-    def command(self, *words: str) -> list[str]:
-        """The whole command line."""
-        return [self.program, *self.options, *words]
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line."""
+        return [self.program, *self.options, *arguments]
 
     def refresh(self, name: str) -> RefreshView:
-        """One refresh; CliError if there is none."""
-        # not as JSON: kubectl would indent the spec, which of one that is nested deeply makes hundreds of megabytes
+        """Return a refresh. Raise CliError if it does not exist."""
+        # not -o json: kubectl would indent a deeply nested spec to hundreds of megabytes
         return parse_refresh(self("get", RESOURCE, name, "-o", _OUTPUT), name)
 
     def annotate(self, name: str, values: dict[str, str | None]) -> None:
-        """Set annotations of a refresh; None removes one."""
+        """Set annotations of a refresh; None removes the annotation."""
         self._patch(name, {"metadata": {"annotations": values}})
 
     def suspend(self, name: str, until: datetime | None) -> None:
-        """Switch scheduled runs off, for good or until a moment."""
+        """Suspend scheduled runs, for good or until a time."""
         spec: dict[str, object] = {"suspendUntil": time_text(until)} if until else {"suspend": True}
         self._patch(name, {"spec": spec})
 
     def resume(self, name: str, moment: str) -> None:
-        """Switch scheduled runs on, whatever of this refresh's own has switched them off; `moment` is a value that was not there before."""
+        """Resume scheduled runs, however this refresh was suspended. `moment` must differ from every earlier value."""
         self._patch(name, {"spec": {"suspend": False, "suspendUntil": None}, "metadata": {"annotations": {RESET_AT: moment}}})
 
     def names(self) -> Sequence[str]:
-        """Names of the refreshes of the namespace."""
+        """Return the names of the refreshes in the namespace."""
         return [word.rpartition("/")[2] for word in self("get", RESOURCE, "-o", "name").split()]
 
     def _patch(self, name: str, body: object) -> None:
@@ -101,7 +101,7 @@ class Kubectl:
 
 
 def parse_refresh(text: str, name: str) -> RefreshView:
-    """Return a refresh whose metadata and status are these two lines; its spec nobody here reads, whatever its users wrote into it."""
+    """Return a refresh from two lines of JSON: metadata and status. Raise CliError if they cannot be parsed."""
     metadata, _, status = text.partition("\n")
     try:
         found = {"metadata": object_of(metadata.encode()), "status": object_of(status.encode()) if status.strip() else {}}
@@ -109,13 +109,13 @@ def parse_refresh(text: str, name: str) -> RefreshView:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise CliError(f"{name} was made for another version of this program: {where}: {first['msg']}") from None
+        raise CliError(f"{name} was written by an incompatible version: {where}: {first['msg']}") from None
     except ValueError as error:
-        raise CliError(f"what kubectl says of {name} can't be read: {error}") from None
+        raise CliError(f"cannot parse kubectl's output for {name}: {error}") from None
 
 
-def _with_permission_hint(says: str) -> str:
-    """kubectl's words, and which permission to ask for where one is missing."""
-    if "Forbidden" not in says and "forbidden" not in says:
-        return says
-    return f"{says}\nAsk for the permission that it names. {_REQUIRED_PERMISSIONS}"
+def _with_permission_hint(message: str) -> str:
+    """Return kubectl's error message; if permission is denied, with the permissions that the plugin needs."""
+    if "Forbidden" not in message and "forbidden" not in message:
+        return message
+    return f"{message}\nRequired permissions: {_REQUIRED_PERMISSIONS}"

@@ -1,4 +1,4 @@
-"""What people read: a refresh, its run and its history, as text; pure."""
+"""Formats a refresh, its runs and its history as text."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -20,16 +20,16 @@ SIGNS = {
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return rows under their heads, as kubectl prints them."""
+    """Return a table in kubectl's format."""
     lines = [list(head), *([one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     return "\n".join("   ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
 
 
-def status_text(seen: RefreshView, now: datetime) -> str:
-    """Return a refresh in a few lines: what it says, when it runs, its last run, the run under way."""
-    status = seen.status
-    lines = [f"{seen.metadata.name}: {status.phase or 'not seen by the operator yet'}", *_indented([status.message or ""])]
+def status_text(refresh: RefreshView, now: datetime) -> str:
+    """Return a refresh in a few lines: phase, message, schedule, last run and current run."""
+    status = refresh.status
+    lines = [f"{refresh.metadata.name}: {status.phase or 'not reconciled yet'}", *_indented([status.message or ""])]
     if status.suspended_since:
         lines.append(f"  suspended since {time_text(status.suspended_since)}")
     if status.next_runs:
@@ -40,22 +40,22 @@ def status_text(seen: RefreshView, now: datetime) -> str:
     if status.last_run:
         lines.append(f"  last run: {run_text(status.last_run, now)}")
     if status.missed_runs and status.last_missed_time:
-        lines.append(f"  missed: {status.missed_runs}, the last one at {time_text(status.last_missed_time)} ({status.last_missed_reason})")
+        lines.append(f"  missed: {status.missed_runs}, last at {time_text(status.last_missed_time)} ({status.last_missed_reason})")
     if status.run:
         lines += ["", *run_lines(status.run)]
     return "\n".join(map(_indent_continuations, lines))
 
 
 def run_text(run: FinishedRun, now: datetime) -> str:
-    """Return a finished run in a line."""
-    told = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
-    told += [f"took {run.duration}"] if run.duration else []
-    told += [f"marts {run.marts}"] if run.marts else []
-    return _indent_continuations(f"{run.id}: {', '.join(told)}" + (f": {run.message}" if run.message else ""))
+    """Return a finished run in one line."""
+    parts = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
+    parts += [f"took {run.duration}"] if run.duration else []
+    parts += [f"marts {run.marts}"] if run.marts else []
+    return _indent_continuations(f"{run.id}: {', '.join(parts)}" + (f": {run.message}" if run.message else ""))
 
 
 def run_lines(run: Run) -> Iterator[str]:
-    """Yield a run step by step, with its marts."""
+    """Yield the lines of a run: its steps and its marts."""
     yield f"run {run.id}: {run.phase}, attempt {run.attempt}/{run.attempts}" + (f": {run.message}" if run.message else "")
     for number, step in enumerate(run.steps, 1):
         parts = [SIGNS[step.state], f"{number}/{len(run.steps)} {step.name}", step.duration or "", step.message or ""]
@@ -64,8 +64,8 @@ def run_lines(run: Run) -> Iterator[str]:
         yield f"    {mart.verdict.value:7} {mart.relation}" + (f"  {mart.rows} rows" if mart.rows is not None else "")
 
 
-def history_text(seen: RefreshView) -> str:
-    """Return the finished runs, newest first."""
+def history_text(refresh: RefreshView) -> str:
+    """Return the finished runs as a table, newest first."""
     rows = [
         (
             run.id,
@@ -77,7 +77,7 @@ def history_text(seen: RefreshView) -> str:
             run.trigger.value,
             run.mode or "",
         )
-        for run in seen.status.history
+        for run in refresh.status.history
     ]
     return table(("RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"), rows)
 
@@ -87,5 +87,5 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _indent_continuations(text: str) -> str:
-    """A text of others, whose further lines can't be taken for ours."""
+    """Indent the further lines of a message, so that they cannot be mistaken for ours."""
     return text.replace("\n", "\n      ")

@@ -1,4 +1,4 @@
-"""kubectl dashboardrefresh, as people call it; on a real API server."""
+"""`kubectl dashboardrefresh` as a process, on a real API server."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from support.eventually import eventually
 
 @pytest.fixture
 def calls() -> Iterator[ThreadPoolExecutor]:
-    """Commands that go on beside the test."""
+    """Run commands in the background of a test."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
 
@@ -34,8 +34,8 @@ def plugin(operator, *words: str, kubeconfig=None) -> subprocess.CompletedProces
 
 
 @pytest.mark.parametrize(("code", "outcome"), [(0, "Succeeded"), (1, "Failed")])
-def test_run_and_wait_ends_with_the_runs_exit_code(running_operator, calls, code, outcome):
-    """It follows the run, and tells its result; for programs as JSON."""
+def test_run_wait_exits_with_the_exit_code_of_the_run(running_operator, calls, code, outcome):
+    """A pipeline that starts a refresh must fail when the refresh fails."""
     name = f"plugin-{code}"
     running_operator.create_refresh(name, retries=0)
     running_operator.wait_until_ready(name)
@@ -50,8 +50,8 @@ def test_run_and_wait_ends_with_the_runs_exit_code(running_operator, calls, code
     assert outcome in plugin(running_operator, "status", name).stdout
 
 
-def test_a_run_is_cancelled_and_a_wrong_mode_refused(running_operator, calls):
-    """The one under way unless one is named; the refusal is the operator's, in its words."""
+def test_a_run_is_cancelled_and_an_invalid_mode_is_rejected(running_operator, calls):
+    """Without a run id, the current run is cancelled. The rejection shows the operator's message."""
     running_operator.create_refresh("plugin-cancel")
     running_operator.wait_until_ready("plugin-cancel")
     call = calls.submit(plugin, running_operator, "run", "plugin-cancel", "--wait")
@@ -59,12 +59,12 @@ def test_a_run_is_cancelled_and_a_wrong_mode_refused(running_operator, calls):
     running_operator.wait_for(lambda: running_operator.status("plugin-cancel").get("active"), 10, "plugin-cancel")
     assert job in plugin(running_operator, "cancel", "plugin-cancel").stdout
     assert call.result(60).returncode == 1
-    refused = plugin(running_operator, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
-    assert (refused.returncode, "there is no step 'mart'" in refused.stderr) == (2, True)
+    rejected = plugin(running_operator, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
+    assert (rejected.returncode, "there is no step 'mart'" in rejected.stderr) == (2, True)
 
 
 def test_suspend_and_resume_change_the_spec(running_operator):
-    """And `next` tells the difference."""
+    """`next` explains why no run is scheduled."""
     running_operator.create_refresh("plugin-sleep")
     running_operator.wait_until_ready("plugin-sleep")
     assert plugin(running_operator, "next", "plugin-sleep").stdout.splitlines()[0] == "NEXT"
@@ -83,28 +83,28 @@ def test_suspend_and_resume_change_the_spec(running_operator):
 
 
 def test_a_missing_permission_is_named(running_operator):
-    """The operator itself may not edit refreshes: it serves as a user who may read them only."""
+    """The operator's own account may read refreshes but not patch them, so it serves as a restricted user."""
     running_operator.create_refresh("plugin-rights")
     own = running_operator.home / f"{running_operator.namespace}.kubeconfig"
     assert plugin(running_operator, "history", "plugin-rights", kubeconfig=own).returncode == 0
-    refused = plugin(running_operator, "suspend", "plugin-rights", kubeconfig=own)
-    assert refused.returncode == 2
-    assert "need get and patch on dashboardrefreshes" in refused.stderr
-    refused = plugin(running_operator, "artifacts", "plugin-rights", "a-run", kubeconfig=own)
-    assert (refused.returncode, "list on services, and get on services/proxy" in refused.stderr) == (2, True)
+    rejected = plugin(running_operator, "suspend", "plugin-rights", kubeconfig=own)
+    assert rejected.returncode == 2
+    assert "need get and patch on dashboardrefreshes" in rejected.stderr
+    rejected = plugin(running_operator, "artifacts", "plugin-rights", "a-run", kubeconfig=own)
+    assert (rejected.returncode, "list on services, and get on services/proxy" in rejected.stderr) == (2, True)
 
 
 def test_artifacts_without_a_page_say_so(running_operator):
-    """And how to get at them else."""
+    """The message names the alternative: `refresh-runner artifacts`."""
     running_operator.create_refresh("plugin-files")
-    told = plugin(running_operator, "artifacts", "plugin-files")
-    assert (told.returncode, "no run has ended yet" in told.stderr) == (2, True)
-    told = plugin(running_operator, "artifacts", "plugin-files", "a-run")
-    assert (told.returncode, "there is no page that could be asked" in told.stderr) == (2, True), told.stderr
+    result = plugin(running_operator, "artifacts", "plugin-files")
+    assert (result.returncode, "no run has finished yet" in result.stderr) == (2, True)
+    result = plugin(running_operator, "artifacts", "plugin-files", "a-run")
+    assert (result.returncode, "no page found" in result.stderr) == (2, True), result.stderr
 
 
 def test_a_page_without_a_pod_is_named(fresh_operator):
-    """With what to look at."""
+    """The message names the Service and the command that shows its pods."""
     operator = fresh_operator
     operator.create_refresh("plugin-page")
     labels = {"app.kubernetes.io/name": "dashboard-refresh-page", "dashboards.sigeti.io/watches": "namespace"}
@@ -112,15 +112,15 @@ def test_a_page_without_a_pod_is_named(fresh_operator):
     operator.api.create(operator.namespace, "services", {"metadata": {"name": "page", "labels": labels}, "spec": service})
 
     def no_pod() -> bool:
-        told = plugin(operator, "artifacts", "plugin-page", "a-run")
-        assert f"{operator.namespace}/page) has no pod that is ready" in told.stderr, told.stderr
-        return told.returncode == 2
+        result = plugin(operator, "artifacts", "plugin-page", "a-run")
+        assert f"{operator.namespace}/page) has no ready pod" in result.stderr, result.stderr
+        return result.returncode == 2
 
     eventually(no_pod, within=10)
 
 
-def test_nothing_that_others_wrote_is_an_escape_sequence_at_the_terminal(running_operator):
-    """Whoever may write a status, or a row that a test found, owns no terminal. The control: the object holds them."""
+def test_escape_sequences_from_the_cluster_never_reach_the_terminal(running_operator):
+    """A message in a status could otherwise control the terminal of whoever reads it. Control: the object contains the sequences."""
     hostile = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202erun x: Succeeded\r\nplugin-escape: Running"
     running_operator.create_refresh("plugin-escape")
     running_operator.wait_until_ready("plugin-escape")
@@ -140,7 +140,7 @@ def test_nothing_that_others_wrote_is_an_escape_sequence_at_the_terminal(running
     for words in (["status"], ["history"], ["next"], ["status", "-o", "json"]):
         done = plugin(running_operator, words[0], "plugin-escape", *words[1:])
         assert done.returncode == 0, done.stderr
-        said = done.stdout + done.stderr
-        assert all(letter in "\n\t" or letter.isprintable() for letter in said), ascii(said)
-        assert "\nplugin-escape: Running" not in said
+        output = done.stdout + done.stderr
+        assert all(letter in "\n\t" or letter.isprintable() for letter in output), ascii(output)
+        assert "\nplugin-escape: Running" not in output
     assert "\\u001b[2J" in plugin(running_operator, "status", "plugin-escape").stdout

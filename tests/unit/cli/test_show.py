@@ -1,10 +1,10 @@
-"""What people read of a refresh."""
+"""The plugin's text output."""
 
 from datetime import UTC, datetime
 
 import pytest
 
-from refresh_cli.__main__ import parser
+from refresh_cli.arguments import parser
 from refresh_cli.complete import proposals
 from refresh_cli.kubectl import Kubectl, RefreshView
 from refresh_cli.show import history_text, status_text
@@ -28,8 +28,8 @@ RUN = {
 }
 
 
-def test_the_status_tells_phase_message_last_run_and_steps():
-    """In the words of the resource."""
+def test_the_status_shows_phase_message_last_run_and_steps():
+    """It is the first command after an alert, so it must name the failed step and why."""
     steps = [{"name": "staging", "state": "Succeeded", "duration": "4s"}, {"name": "facts", "state": "Failed", "message": "no such column"}]
     text = status_text(
         seen(phase="Scheduled", message="the last run failed", lastRun=RUN, run=build_run_status("phase2-1", steps=steps)), NOW
@@ -40,13 +40,13 @@ def test_the_status_tells_phase_message_last_run_and_steps():
     assert "✗  2/2 facts  no such column" in text
 
 
-def test_a_refresh_without_a_status_has_one_too():
-    """The operator has not seen it yet, or is not there."""
-    assert status_text(seen(), datetime.now(UTC)) == "phase2: not seen by the operator yet"
+def test_a_refresh_without_a_status_says_so():
+    """The operator has not reconciled it yet, or is not running."""
+    assert status_text(seen(), datetime.now(UTC)) == "phase2: not reconciled yet"
 
 
 def test_the_history_is_a_table():
-    """Newest first, as the status has it."""
+    """Columns match those of `kubectl get`, so that scripts can cut them."""
     head, line = history_text(seen(history=[RUN])).splitlines()
     assert head.split() == ["RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"]
     assert line.split() == ["phase2-1", "Failed", "LayerFailed", "0/4", minutes_from_now(-10), "3m20s", "Requested", "from=marts"]
@@ -55,12 +55,12 @@ def test_the_history_is_a_table():
 @pytest.mark.parametrize(
     ("words", "found"), [(["ru"], ["run"]), (["run", "phase2", "--mode", "f"], ["full-refresh", "from="]), (["lint", "x"], [])]
 )
-def test_completion_proposes_what_fits(words, found):
-    """Commands and modes; names of refreshes come from the cluster."""
+def test_completion_proposes_commands_and_modes(words, found):
+    """Names of refreshes come from the cluster, and files for lint from the shell."""
     assert [each.partition("\t")[0] for each in proposals(words, Kubectl())[0]] == found
 
 
-def test_every_command_has_its_help():
-    """And takes kubectl's own options."""
+def test_every_command_has_help_and_accepts_the_options_of_kubectl():
+    """`-n` after the command is where people type it."""
     assert "rollback" in parser().format_help()
     assert parser().parse_args(["run", "phase2", "-n", "ns", "--wait"]).namespace == "ns"

@@ -14,7 +14,7 @@ from refresh_api.reasons import EventReason, FreshReason, ReadyReason, RunningRe
 from refresh_api.run_request import ExitCode, Manifest, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, Trigger
-from refresh_cli import __main__ as cli
+from refresh_cli.arguments import parser
 from refresh_runner import __main__ as runner
 from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
 from support.guide import pages as written
@@ -70,7 +70,7 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
                 for name in (each.partition("=")[0] for each in sets.split(",")):
                     assert reduce(lambda values, key: values[key], name.split("."), VALUES) is not None
             case ["kubectl", "dashboardrefresh", *words]:
-                assert cli.parser().parse_args(words)
+                assert parser().parse_args(words)
             case ["refresh-runner", *words]:
                 assert runner.parser().parse_args(words)
             case ["kubectl", *_]:

@@ -1,0 +1,57 @@
+"""Defines the command line."""
+
+import argparse
+from typing import Final
+
+HELP: Final = {
+    "run": "start a run now, even while suspended",
+    "cancel": "cancel a run, or a request that is still queued",
+    "suspend": "suspend scheduled runs, for good or until a time",
+    "resume": "resume scheduled runs, also after suspendAfterFailures",
+    "rollback": "restore the previous data, and block publishing until `run --mode resume`",
+    "status": "show the refresh, its last run, and the steps of the current run",
+    "history": "list the last finished runs",
+    "logs": "print the log of a run while its pod exists",
+    "artifacts": "list the artifacts of a run, or print one (needs the page)",
+    "next": "list the next three scheduled runs with their UTC offsets",
+    "lint": "validate a file on the API server; changes nothing",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    top = argparse.ArgumentParser(prog="kubectl dashboardrefresh", description="Run, cancel, follow and inspect dashboard refreshes.")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("-n", "--namespace", default="", help="namespace of the refresh")
+    shared.add_argument("--context", default="", help="kubeconfig context")
+    shared.add_argument("--kubeconfig", default="", help="path of the kubeconfig file")
+    shared.add_argument("-o", "--output", choices=("text", "json"), default="text", help="output format; defaults to text")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in HELP.items():
+        command = commands.add_parser(name, help=summary, description=summary, parents=[shared])
+        if name == "lint":
+            command.add_argument("file", help="file with refreshes")
+        else:
+            command.add_argument("name", help="name of the refresh")
+        _add_options(command, name)
+    return top
+
+
+def _add_options(command: argparse.ArgumentParser, name: str) -> None:
+    if name in ("run", "rollback"):
+        command.add_argument("--wait", action="store_true", help="wait until the run has finished, and exit with its exit code")
+        command.add_argument("--timeout", default="1h", help="maximum time to wait; defaults to 1h")
+    if name == "run":
+        command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR or resume")
+        command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this run only; repeatable")
+    if name == "suspend":
+        end = command.add_mutually_exclusive_group()
+        end.add_argument("--for", dest="duration", metavar="DURATION", help="resume after this time, such as 2h")
+        end.add_argument("--until", metavar="TIME", help="resume at this time, such as 2026-12-24T18:00 (local time zone)")
+    if name in ("cancel", "logs"):
+        command.add_argument("run", nargs="?", help="id of the run, or its request; defaults to the current run")
+    if name == "artifacts":
+        command.add_argument("run", nargs="?", help="id of the run; defaults to the last finished run")
+        command.add_argument("file", nargs="?", help="artifact to print, such as run.log; without it, all are listed")
+    if name == "logs":
+        command.add_argument("-f", "--follow", action="store_true", help="follow the log until the run ends")

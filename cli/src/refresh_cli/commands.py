@@ -1,0 +1,154 @@
+"""The commands of the plugin: each reads or patches a refresh through kubectl, prints the result, and returns the exit code."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+from refresh_api.model import Model, time_text
+from refresh_api.names import CANCEL, REFRESH_LABEL, REQUESTED_AT, RUN_MODE, RUN_VARS
+from refresh_api.plain import one_line, plain
+from refresh_api.run_request import RunMode, vars_text
+from refresh_api.values import duration
+from refresh_cli.artifacts import PageClient
+from refresh_cli.follow import RunWatcher, exit_code
+from refresh_cli.kubectl import CliError, Kubectl, RefreshView
+from refresh_cli.show import history_text, run_text, status_text, table
+
+
+def _run(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    mode = "rollback" if options.command == "rollback" else options.mode
+    try:
+        timeout = duration(options.timeout).total_seconds()
+        if mode:
+            RunMode.parse(mode)
+        variables = vars_text(getattr(options, "var", []))
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    known = frozenset(run.id for run in kubectl.refresh(options.name).status.history)
+    request = datetime.now(UTC).isoformat(timespec="milliseconds")
+    kubectl.annotate(options.name, {REQUESTED_AT: request, RUN_MODE: mode, RUN_VARS: variables})
+    if not options.wait:
+        _print(options, f"{options.name}: run requested", {"refresh": options.name, "request": request})
+        return 0
+    watcher = RunWatcher(kubectl, lambda line: print(one_line(line), file=sys.stderr, flush=True))
+    run = watcher.wait(options.name, request, known, timeout)
+    _print(options, run_text(run, datetime.now(UTC)), _json(run))
+    return exit_code(run)
+
+
+def _cancel(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    run = options.run or _current_run(kubectl.refresh(options.name))
+    kubectl.annotate(options.name, {CANCEL: run})
+    _print(options, f"{options.name}: cancellation of {run} requested", {"refresh": options.name, "cancel": run})
+    return 0
+
+
+def _current_run(refresh: RefreshView) -> str:
+    """Return the id of the active run, or the request that is still queued. Raise CliError if there is neither."""
+    request = refresh.metadata.annotations.get(REQUESTED_AT)
+    if refresh.status.active:
+        return refresh.status.active[0].id
+    if request and request != refresh.status.last_handled_request_at:
+        return request
+    raise CliError(f"{refresh.metadata.name}: no run is in progress")
+
+
+def _suspend(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    until = _end_of(options.duration, options.until)
+    kubectl.suspend(options.name, until)
+    message = f"scheduled runs suspended until {time_text(until)}" if until else "scheduled runs suspended"
+    _print(options, f"{options.name}: {message}", {"refresh": options.name, "suspend": True, "until": time_text(until) if until else None})
+    return 0
+
+
+def _end_of(length: str | None, moment: str | None) -> datetime | None:
+    try:
+        if moment:
+            return datetime.fromisoformat(moment).astimezone(UTC)
+        return datetime.now(UTC) + duration(length) if length else None
+    except (ValueError, OverflowError) as error:
+        raise CliError(str(error)) from None
+
+
+def _resume(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    kubectl.resume(options.name, datetime.now(UTC).isoformat(timespec="milliseconds"))
+    _print(options, f"{options.name}: scheduled runs resumed; missed runs are not made up", {"refresh": options.name, "suspend": False})
+    return 0
+
+
+def _status(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    refresh = kubectl.refresh(options.name)
+    _print(options, status_text(refresh, datetime.now(UTC)), _json(refresh.status))
+    return 0
+
+
+def _history(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    refresh = kubectl.refresh(options.name)
+    _print(options, history_text(refresh), [_json(run) for run in refresh.status.history])
+    return 0
+
+
+def _next(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    status = kubectl.refresh(options.name).status
+    text = table(("NEXT",), [(each,) for each in status.next_runs]) if status.next_runs else (status.message or "no run is scheduled")
+    _print(options, text, status.next_runs)
+    return 0
+
+
+def _logs(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    status = kubectl.refresh(options.name).status
+    last = status.last_run.id if status.last_run else ""
+    run = options.run or (status.active[0].id if status.active else last)
+    if not run:
+        raise CliError(f"{options.name}: no run has started yet")
+    selector = f"--selector={REFRESH_LABEL}={options.name},batch.kubernetes.io/job-name={run}"
+    return kubectl.stream("logs", selector, "--tail=-1", *(["-f"] if options.follow else []))
+
+
+def _artifacts(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    refresh = kubectl.refresh(options.name)
+    run = options.run or (refresh.status.last_run.id if refresh.status.last_run else "")
+    if not run:
+        raise CliError(f"{options.name}: no run has finished yet")
+    namespace = refresh.metadata.namespace
+    page = PageClient.find(kubectl, namespace)
+    if options.file:
+        content = page.artifact(namespace, options.name, run, options.file)
+        # unchanged into a file; on a terminal, control characters are escaped
+        print(plain(content) if sys.stdout.isatty() else content, end="")
+        return 0
+    found = page.artifacts(namespace, options.name, run)
+    text = table(("FILE", "BYTES"), [(each.name, str(each.size)) for each in found]) if found else f"{run} has no artifacts"
+    _print(options, text, [each.model_dump() for each in found])
+    return 0
+
+
+def _lint(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    print(plain(kubectl("apply", "--dry-run=server", "--validate=strict", "-f", options.file)), end="")
+    return 0
+
+
+def _json(value: Model) -> object:
+    return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def _print(options: argparse.Namespace, text: str, value: object) -> None:
+    print(plain(json.dumps(value, ensure_ascii=False, indent=2) if options.output == "json" else text))
+
+
+COMMANDS: Final[Mapping[str, Callable[[Kubectl, argparse.Namespace], int]]] = {
+    "run": _run,
+    "cancel": _cancel,
+    "suspend": _suspend,
+    "resume": _resume,
+    "rollback": _run,
+    "status": _status,
+    "history": _history,
+    "logs": _logs,
+    "artifacts": _artifacts,
+    "next": _next,
+    "lint": _lint,
+}
