@@ -22,7 +22,7 @@ from cluster.paths import paths_of
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.page import PageProcess, permit, running, show
+from support.page import PageProcess, grant_page_permissions, run_page, write_refresh
 from support.page_refreshes import Json, build_history, build_refresh
 from support.snapshots import ROOT
 
@@ -88,7 +88,7 @@ def main() -> int:
             kubectl("apply", "-f", str(ROOT / "crds"))
             eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=60)
             api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
-            account = permit(kubectl, api, build(HELM_PROGRAM, paths.cache), home / "account")
+            account = grant_page_permissions(kubectl, api, build(HELM_PROGRAM, paths.cache), home / "account")
             now = datetime.now(UTC).replace(microsecond=0)
             first = json.dumps(build_refresh("NAME", now, build_history("NAME", now, "SSSSWSSSSS")))
             bodies: list[Json] = [json.loads(first.replace("NAME", f"refresh-{number:04d}")) for number in range(count)]
@@ -96,9 +96,9 @@ def main() -> int:
                 body["metadata"]["namespace"] = NAMESPACE
             print(f"making {count} refreshes, each with ten runs", flush=True)
             with ThreadPoolExecutor(4) as hands:
-                list(hands.map(lambda body: show(api, body), bodies))
+                list(hands.map(lambda body: write_refresh(api, body), bodies))
             started = time.monotonic()
-            with running(api.server, NAMESPACE, account, home) as page:
+            with run_page(api.server, NAMESPACE, account, home) as page:
                 ready = time.monotonic() - started
                 assert page.json("/")["counts"]["total"] == count
                 (pid,) = (child.pid for child in psutil.Process().children() if "refresh_page" in " ".join(child.cmdline()))

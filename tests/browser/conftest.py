@@ -15,9 +15,9 @@ from refresh_examples.embedded import EmbeddedPostgres
 from support.apiserver import ApiServer
 from support.browser import Browser
 from support.kubectl import Kubectl
-from support.logbook import Logbook, fill, make_tables
-from support.page import PageProcess, permit, running, secret, show
+from support.page import PageProcess, grant_page_permissions, mount_secret, run_page, write_refresh
 from support.page_refreshes import MARTS, build_history, build_refresh, build_run_status, kube_time
+from support.run_log import RunLogFiller, create_run_log_tables, fill_run_log
 
 SHOWN = "sigeti"
 EMPTY = "vide"
@@ -52,16 +52,16 @@ def pages(
     accounts = {}
     for namespace in (SHOWN, EMPTY, HARM):
         api.create("", "namespaces", {"metadata": {"name": namespace}})
-        accounts[namespace] = permit(contract.within(namespace), api, helm, home / namespace)
+        accounts[namespace] = grant_page_permissions(contract.within(namespace), api, helm, home / namespace)
     fill_shown(api, postgres, now)
     run = build_run_status("tort-1", now - timedelta(minutes=5), 0, failed=0, message=HOSTILE)
     run["validation"] = [{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
     runs = [{**build_history("tort", now, "F")[0], "id": "tort-1", "message": HOSTILE}]
-    show(api, build_refresh("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
+    write_refresh(api, build_refresh("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
     keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": str(postgres.env["PGDATABASE"]), "sslmode": "disable"}
-    reader = secret(home / "secret", **keys, user=str(postgres.env["PGUSER"]), password=str(postgres.env["PGPASSWORD"]))
+    reader = mount_secret(home / "secret", **keys, user=str(postgres.env["PGUSER"]), password=str(postgres.env["PGPASSWORD"]))
     started: dict[str, PageProcess] = {}
-    open_ones = [running(api.server, name, accounts[name], home, {"WAREHOUSE_PATH": str(reader)}) for name in accounts]
+    open_ones = [run_page(api.server, name, accounts[name], home, {"WAREHOUSE_PATH": str(reader)}) for name in accounts]
     for name, each in zip(accounts, open_ones, strict=True):
         started[name] = each.__enter__()
     yield started.__getitem__
@@ -75,23 +75,27 @@ def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> Non
     started = datetime.fromisoformat(failed[0]["startTime"])
     bad = build_run_status(failed[0]["id"], started, 0, failed=0)
     bad["notifications"] = [{"channel": "#phase2-alerts", "sent": True}, {"channel": "admin@sigeti.local", "sent": True}]
-    show(api, build_refresh("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1))
+    write_refresh(
+        api, build_refresh("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1)
+    )
     pipeline = build_history("main-pipeline", now, "SSSSSSSSSS", timedelta(minutes=10))
     begun = now - timedelta(seconds=26)
     active = [{"id": "main-pipeline-29800010", "trigger": "Scheduled", "startTime": kube_time(begun)}]
     run = build_run_status(active[0]["id"], begun, 2)
-    show(api, build_refresh("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
+    write_refresh(api, build_refresh("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
     warned = build_history("creances-mensuelles", now, "WSSS")
-    show(api, build_refresh("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
+    write_refresh(api, build_refresh("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
     good = build_history("emplois", now, "SSSSSSKSS")
     marts = [{"relation": relation, "verdict": "VALID", "rows": rows} for relation, rows in zip(MARTS, (4521, 2371, 3902, 15), strict=True)]
     whole = build_run_status(good[0]["id"], datetime.fromisoformat(good[0]["startTime"]), 6, validation=marts)
-    show(api, build_refresh("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole))
+    write_refresh(
+        api, build_refresh("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole)
+    )
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
-        make_tables(connection)
-        fill(connection, SHOWN, "phase2-dashboards-refresh", failed, LOG)
-        fill(connection, SHOWN, "emplois", [run for run in good if run["outcome"] != "Skipped"], LOG)
-        Logbook(connection, SHOWN, "main-pipeline").run(active[0]["id"], begun, "", done=2)
+        create_run_log_tables(connection)
+        fill_run_log(connection, SHOWN, "phase2-dashboards-refresh", failed, LOG)
+        fill_run_log(connection, SHOWN, "emplois", [run for run in good if run["outcome"] != "Skipped"], LOG)
+        RunLogFiller(connection, SHOWN, "main-pipeline").run(active[0]["id"], begun, "", done=2)
 
 
 @pytest.fixture(scope="session")

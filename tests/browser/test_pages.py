@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 
 from browser.conftest import EMPTY, HARM, SHOWN
 from support.eventually import eventually
-from support.page import show
+from support.page import write_refresh
 from support.page_refreshes import build_history_entry, build_refresh, build_run_status, kube_time
 
 PHASE2 = "/refreshes/sigeti/phase2-dashboards-refresh"
@@ -66,13 +66,13 @@ def test_a_running_run_moves_without_reloading(browser, api, pages):
     assert "Running" in browser.text("#step-marts")
     browser.picture("page-run-running")
     now = browser.script("return Date.now()") / 1000
-    show(api, _passing(now, active=True))
+    write_refresh(api, _passing(now, active=True))
     path = "/refreshes/vide/passing/runs/passing-1"
     eventually(lambda: pages(EMPTY).get(path).status_code == 200, within=15)
     browser.open(EMPTY, path)
     assert browser.text("h1") == "This run is in progress"
     browser.script("window.mark = 1")
-    show(api, _passing(now, active=False))
+    write_refresh(api, _passing(now, active=False))
     eventually(lambda: browser.text("h1") == "This run succeeded", within=20)
     assert browser.script("return window.mark") == 1
     # Left before the refresh is deleted: an open page would ask for it once more, and the console of the next test would show a 404.

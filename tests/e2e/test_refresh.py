@@ -121,7 +121,9 @@ def test_a_deleted_refresh_leaves_nothing(installation, first):
     kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
     assert len(installation.kubectl.names(kinds, "-l", label)) >= 6
     installation.kubectl("delete", "dashboardrefresh", first.refresh)
-    eventually(lambda: installation.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: installation.kubectl.story("pods"))
+    eventually(
+        lambda: installation.kubectl.names(kinds, "-l", label) == [], within=60, context=lambda: installation.kubectl.describe("pods")
+    )
 
 
 def test_a_broken_model_fails_the_run_and_tells_everybody(installation, apply_phase2, broken_source):

@@ -1,1 +1,1 @@
-"""What tests of several areas share."""
+"""Builders, fixtures and helpers shared by several areas of the tests."""

@@ -1,4 +1,4 @@
-"""The API server for tests: what a kubelet or a hand would do, quicker than by kubectl."""
+"""An administrator's client for the API server: quicker than kubectl, and able to do what only a kubelet does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _GROUPS = {
 
 
 class ApiServer:
-    """A connection as the administrator of a kubeconfig."""
+    """A connection as the administrator of a kubeconfig; methods raise AssertionError with the server's message."""
 
     def __init__(self, kubeconfig: Path, folder: Path) -> None:
         config = json.loads(kubeconfig.read_text())
@@ -42,64 +42,64 @@ class ApiServer:
         self._http = httpx.Client(base_url=self.server, verify=context, trust_env=False, timeout=20)
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._http.close()
 
     def get(self, namespace: str, plural: str, name: str = "", labels: str = "") -> Json | None:
-        """One object, or a list; None if there is none."""
+        """Return an object, or a list of a kind where `name` is empty; None on 404."""
         answer = self._http.get(self.path_of(namespace, plural, name), params={"labelSelector": labels} if labels else {})
         if answer.status_code == 404:
             return None
         return self._read(answer)
 
     def items(self, namespace: str, plural: str, labels: str = "") -> list[Json]:
-        """All objects of a kind."""
+        """Return all objects of a kind."""
         return list((self.get(namespace, plural, labels=labels) or {})["items"])
 
     def column(self, namespace: str, plural: str, name: str) -> list[str]:
-        """One column of what `kubectl get` prints, without the objects themselves."""
+        """Return one column of `kubectl get`'s table, without fetching the objects."""
         accept = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}
         answer = self._read(self._http.get(self.path_of(namespace, plural), params={"includeObject": "None"}, headers=accept))
         position = [each["name"] for each in answer["columnDefinitions"]].index(name)
         return [row["cells"][position] for row in answer["rows"]]
 
     def create(self, namespace: str, plural: str, body: Json) -> Json:
-        """Make an object; an unknown field is an error."""
+        """Create an object; unknown fields are an error."""
         return self._read(self._http.post(self.path_of(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
 
     def create_text(self, namespace: str, plural: str, text: str) -> Json:
-        """Make an object of a JSON text that no parser here would take; return what can be read of it."""
+        """Create an object from JSON text that Python's parsers would reject; return what can be read of it."""
         answer = self._http.post(self.path_of(namespace, plural), content=text.encode(), headers={"Content-Type": "application/json"})
         assert answer.is_success, answer.text[:2000]
         return object_of(answer.content)
 
     def read(self, namespace: str, plural: str, name: str) -> Json:
-        """What can be read of an object."""
+        """Return an object as our own reader of odd JSON reads it."""
         return object_of(self._http.get(self.path_of(namespace, plural, name)).content)
 
     def raw(self, namespace: str, plural: str) -> bytes:
-        """A list as it is sent."""
+        """Return the bytes of a list."""
         return self._http.get(self.path_of(namespace, plural)).content
 
     def replace_text(self, namespace: str, plural: str, name: str, patch: str) -> None:
-        """Merge a JSON text into an object."""
+        """Merge-patch an object with JSON text."""
         headers = {"Content-Type": "application/merge-patch+json"}
         answer = self._http.patch(self.path_of(namespace, plural, name), content=patch.encode(), headers=headers)
         assert answer.is_success, answer.text[:2000]
 
-    def rehearse(self, namespace: str, plural: str, body: Json) -> tuple[bool, Json]:
-        """Whether an object would be made, and the object or what the server says; nothing is kept, an unknown field is an error."""
+    def dry_run_create(self, namespace: str, plural: str, body: Json) -> tuple[bool, Json]:
+        """Create an object as a dry run; return whether it is accepted, and the object or the Status. Unknown fields are an error."""
         answer = self._http.post(self.path_of(namespace, plural), json=body, params={"dryRun": "All", "fieldValidation": "Strict"})
         return answer.is_success, answer.json()
 
     def patch(self, namespace: str, plural: str, name: str, body: Json, status: bool = False) -> Json:
-        """Merge into an object, or into its status."""
+        """Merge-patch an object or its status subresource."""
         path = self.path_of(namespace, plural, name) + ("/status" if status else "")
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._read(self._http.patch(path, content=json.dumps(body), headers=headers))
 
     def apply_status(self, namespace: str, name: str, body: Json, manager: str) -> Json:
-        """Server-side apply of a share of a refresh's status."""
+        """Server-side apply a part of a refresh's status as a field manager."""
         path = self.path_of(namespace, "dashboardrefreshes", name) + "/status"
         params = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         return self._read(
@@ -107,28 +107,28 @@ class ApiServer:
         )
 
     def delete(self, namespace: str, plural: str, name: str, propagation: str = "Background") -> None:
-        """Delete an object; one that is gone is fine."""
+        """Delete an object; a missing one is no error."""
         self._http.delete(self.path_of(namespace, plural, name), params={"propagationPolicy": propagation})
 
     def as_account(self, namespace: str, account: str) -> httpx.Client:
-        """A connection with the token of a ServiceAccount."""
+        """Return an HTTP client with the token of a ServiceAccount."""
         context = ssl.create_default_context(cadata=base64.b64decode(self.authority).decode())
         headers = {"Authorization": f"Bearer {self.token(namespace, account)}"}
         return httpx.Client(base_url=self.server, verify=context, headers=headers, trust_env=False, timeout=20)
 
     def token(self, namespace: str, account: str) -> str:
-        """A token of a ServiceAccount, good for an hour."""
+        """Return a token of a ServiceAccount, valid for one hour."""
         path = self.path_of(namespace, "serviceaccounts", account) + "/token"
         asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
         return str(self._read(self._http.post(path, json=asked))["status"]["token"])
 
     def text(self, path: str) -> str:
-        """A raw answer, for example of /metrics."""
+        """Return the text of any path, for example /metrics."""
         return self._http.get(path).text
 
     @staticmethod
     def path_of(namespace: str, plural: str, name: str = "") -> str:
-        """Where an object or a list is."""
+        """Return the path of an object or a list."""
         prefix = _GROUPS.get(plural, "api/v1")
         parts = [prefix, *(["namespaces", namespace] if namespace else []), plural, name]
         return "/" + "/".join(part for part in parts if part)

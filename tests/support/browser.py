@@ -1,4 +1,4 @@
-"""A browser as a person uses it, and what its console and network said meanwhile."""
+"""A browser as a person uses it, with everything that its console and network reported."""
 
 from __future__ import annotations
 
@@ -17,57 +17,57 @@ from support.page import PageProcess
 
 @dataclass(frozen=True)
 class Browser:
-    """One browser on the pages of several namespaces."""
+    """One browser for the pages of several namespaces."""
 
     driver: webdriver.Chrome
     pages: Callable[[str], PageProcess]
     screenshots: str
 
     def reset(self) -> None:
-        """As it is for most people: a wide window, light, English, an empty console."""
+        """Restore the defaults: a wide window, light colours, English, an empty console."""
         self.resize(1280, 900)
         self.colours("light")
         self.speak("en-GB,en")
         self.complaints()
 
     def resize(self, width: int, height: int) -> None:
-        """Take the window of another device."""
+        """Set the window size; below 600 pixels it is a mobile device."""
         self._tell("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
 
     def colours(self, scheme: str) -> None:
-        """Prefer `light` or `dark`."""
+        """Prefer the colour scheme `light` or `dark`."""
         self._tell("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def speak(self, languages: str) -> None:
-        """Like these languages, best first."""
+        """Accept these languages, best first."""
         agent = str(self.driver.execute_script("return navigator.userAgent"))
         self._tell("Network.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
 
     def open(self, namespace: str, path: str = "/") -> None:
-        """Open a page and wait until it is live."""
+        """Open a page and wait until its live connection stands."""
         self.driver.get(self.pages(namespace).url + path)
         eventually(lambda: self.text("#live") in ("live", "en direct"), within=30)
 
     def text(self, selector: str) -> str:
-        """The text of the first element; empty if there is none."""
+        """Return the text of the first element; empty where there is none."""
         found = self.driver.find_elements("css selector", selector)
         return str(found[0].text) if found else ""
 
     def count(self, selector: str) -> int:
-        """How many elements there are."""
+        """Return the number of elements."""
         return len(self.driver.find_elements("css selector", selector))
 
     def script(self, text: str) -> Any:
-        """What a script returns."""
+        """Return the result of a script."""
         return self.driver.execute_script(text)
 
     def tab(self) -> str:
-        """Press the tabulator; return what has the focus then."""
+        """Press Tab; return the text of the element that has the focus."""
         webdriver.ActionChains(self.driver).send_keys(Keys.TAB).perform()
         return str(self.script("return document.activeElement.textContent.trim()"))
 
     def complaints(self) -> list[str]:
-        """What the console said since it was last asked, and what was asked of other machines."""
+        """Return new messages of the console, and requests to other machines."""
         said = [str(entry["message"]) for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
         for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
             event = json.loads(entry["message"])["message"]
@@ -78,7 +78,7 @@ class Browser:
         return said
 
     def picture(self, name: str, whole: bool = False) -> None:
-        """Keep a picture where pictures are wanted; `whole` also of what is below the window."""
+        """Save a screenshot where `--screenshots` is set; `whole` includes what is below the window."""
         if not self.screenshots:
             return
         folder = Path(self.screenshots)

@@ -1,4 +1,4 @@
-"""The dbt project as the tests run it: one dbt process and one parse, each database by its own profile."""
+"""The dbt project as tests run it: one process, one parse, and a profile for each database."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ _QUIET = ("--quiet", "--no-write-json", "--log-level-file", "none", "--cache-sel
 
 
 class Dbt:
-    """dbt on a project, with its own place for all that it writes."""
+    """dbt on a project, with a folder for everything that it writes."""
 
     def __init__(self, place: Path, project: Path = PROJECT, variables: Variables | None = None) -> None:
-        """Write the profile; dbt can be invoked afterwards. `variables` are those that the project is parsed with."""
+        """Write the profile; `variables` are those with which the project is parsed."""
         (place / "profiles.yml").write_text(_PROFILE)
         self._place = place
         self._project = project
@@ -46,22 +46,22 @@ class Dbt:
         self._manifest: Manifest | None = None
 
     def manifest(self, database: Database) -> Manifest:
-        """The project as it is for a database, parsed once with every warning an error."""
+        """Return the manifest for a database; the project is parsed once, with warnings as errors."""
         if self._manifest is None:
             done = self._invoke(dbtRunner(), database, ["parse", "--warn-error", "--no-partial-parse", *self._variables])
             assert isinstance(done.result, Manifest), done.exception
             self._manifest = done.result
-        # All that a parsed project knows of its database is the name; parsing anew for each would take seconds.
+        # The manifest depends on the database by its name only; parsing for each database would take seconds.
         for node in [*self._manifest.nodes.values(), *self._manifest.sources.values()]:
             node.database = database.name
         return self._manifest
 
     def invoke(self, database: Database, *arguments: str, variables: Variables | None = None) -> dbtRunnerResult:
-        """Run one dbt command on a database; quiet unless it fails, and a failure is left to the caller to judge."""
+        """Run a dbt command on a database and return its result; the caller judges failures."""
         return self._invoke(dbtRunner(self.manifest(database)), database, [*arguments, *_variables(variables)])
 
     def succeed(self, database: Database, *arguments: str, variables: Variables | None = None) -> Sequence[str]:
-        """Run one dbt command that must succeed; the ids of the nodes it ran."""
+        """Run a dbt command that must succeed; return the ids of the nodes that ran."""
         done = self.invoke(database, *arguments, variables=variables)
         assert done.success, f"dbt {' '.join(arguments)}: {done.exception or failures(done)}"
         return nodes_of(done)
@@ -74,12 +74,12 @@ class Dbt:
 
 
 def nodes_of(done: dbtRunnerResult) -> list[str]:
-    """The ids of the nodes that a command ran."""
+    """Return the ids of the nodes that a command ran."""
     return [result.node.unique_id for result in getattr(done.result, "results", [])]
 
 
 def failures(done: dbtRunnerResult) -> dict[str, str]:
-    """By node, what each that did not pass has to say."""
+    """Return status and message of every node that did not pass, by node id."""
     results = getattr(done.result, "results", [])
     return {result.node.unique_id: f"{result.status}: {result.message}" for result in results if result.status not in {"pass", "success"}}
 

@@ -1,4 +1,4 @@
-"""Wait for a truth, within bounds, and say what was there instead when it does not come."""
+"""Wait for a condition, and report what was there instead when it does not hold in time."""
 
 import time
 from collections.abc import Callable
@@ -8,13 +8,13 @@ T = TypeVar("T")
 
 
 class NotYet(AssertionError):  # noqa: N818 (reads as what it says: not yet)
-    """The truth did not come in time."""
+    """The condition did not hold in time."""
 
 
 def eventually(check: Callable[[], T | None], within: float, context: Callable[[], str] | None = None, every: float = 0.1) -> T:
-    """Return what `check` returns once it holds: when it does not raise AssertionError, and what it returns is true (no empty list).
+    """Return the result of `check` once it is true and raises no AssertionError; an empty list is not true.
 
-    `within` and `every` are seconds. After `within`, NotYet is raised with the last answer and what `context` tells (describe, logs).
+    `within` and `every` are seconds. After `within`, NotYet is raised with the last result and the text of `context`.
     """
     end = time.monotonic() + within
     while True:

@@ -1,4 +1,4 @@
-"""An API server that answers wrongly, or not at all, when a test says so: a proxy before the real one, which sees every request."""
+"""A proxy in front of the API server that records every request and answers some wrongly, or not at all."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from aiohttp import web
 from kubernetes.aio import client, config
 
 Fault = Callable[[str, str], str | None]
-"""From method and path: `409`, `500`, `lost` (done, and never answered), or None where all is well."""
+"""From method and path: `409`, `500`, `lost` (executed but never answered), or None to pass the request on."""
 
 
 class FaultyApi:
-    """Serves on a port of 127.0.0.1, without TLS."""
+    """Listens on a port of 127.0.0.1, without TLS."""
 
     def __init__(self, kubeconfig: Path, fault: Fault) -> None:
         self._kubeconfig = kubeconfig
@@ -27,7 +27,7 @@ class FaultyApi:
         self.seen: list[tuple[str, str]] = []
         """Method and path of each request, in order."""
         self.hits: list[str] = []
-        """The faults that hit."""
+        """The faults that were injected, in order."""
         self.port = 0
         self._started = threading.Event()
         self._ended: asyncio.Event | None = None
@@ -45,7 +45,7 @@ class FaultyApi:
         self._thread.join(10)
 
     def lead_through(self, config_file: Path) -> None:
-        """Have the user of a kubeconfig come through here."""
+        """Make a kubeconfig point to this proxy."""
         told = json.loads(config_file.read_text())
         told["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self.port}"}
         config_file.write_text(json.dumps(told))
@@ -54,7 +54,7 @@ class FaultyApi:
         self._loop, self._ended = asyncio.get_running_loop(), asyncio.Event()
         configuration = client.Configuration()
         await config.load_kube_config(config_file=str(self._kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
-        # its certificate authority only: who asks brings a token
+        # only the certificate authority is taken: clients send their own token
         configuration.cert_file = configuration.key_file = None
         tls = client.ApiClient(configuration).rest_client.ssl_context
         timeout = aiohttp.ClientTimeout(total=None)

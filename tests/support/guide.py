@@ -1,4 +1,4 @@
-"""The guide as its tests read it: the pages in reading order, and what stands in their fenced blocks."""
+"""The guide as its tests read it: the pages in reading order, and their fenced blocks."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ class Block:
     kind: str
     text: str
     file: str = ""
-    """Where readers save it."""
+    """Name of the file in which readers save it."""
 
     @property
     def commands(self) -> list[str]:
-        """What is typed, continued lines joined; what is printed is left out."""
+        """Return the commands of the block with continued lines joined; printed output is left out."""
         joined = re.sub(r"\\\n\s*", "", self.text)
         return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
     def __str__(self) -> str:
-        """Where it stands."""
+        """Return page and line."""
         return f"docs/{self.page}.md:{self.line}"
 
 
 def pages() -> list[str]:
-    """The pages that are written by hand, in the order of the index."""
+    """Return the names of hand-written pages, in the order of the index."""
     entries = re.findall(r"^([a-z-]+)$", (DOCS / "index.md").read_text(), re.MULTILINE)
     return ["index", *entries]
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """The fenced blocks of a page; Sphinx's own directives are none."""
+    """Yield the fenced blocks of a page, without Sphinx directives."""
     text = (DOCS / f"{page}.md").read_text()
     for found in re.finditer(r"^```(?!\{)(\S+)(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
         language, words, content = found.groups()
@@ -63,5 +63,5 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def all_blocks(language: str, *kinds: str) -> list[Block]:
-    """The blocks of all pages of a language and, where named, of these kinds."""
+    """Return the blocks of all pages by language and, where given, by kind."""
     return [block for page in pages() for block in blocks(page) if block.language == language and (not kinds or block.kind in kinds)]

@@ -79,7 +79,7 @@ class Installation:
             *sets,
         ]
         done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-        assert done.returncode == 0, f"helm: {done.stderr}\n{self.kubectl.story('pods')}"
+        assert done.returncode == 0, f"helm: {done.stderr}\n{self.kubectl.describe('pods')}"
 
     def create_page_role(self) -> None:
         """Create a read-only role for the run log, and the Secret by which the page connects as this role."""
@@ -124,7 +124,7 @@ class Installation:
             return seen["metadata"]["name"] if asked else None
 
         with self._describe_on_error(refresh):
-            started = self.kubectl.watched("jobs", "-l", f"dashboards.sigeti.io/refresh={refresh}", until=job, within=60)
+            started = self.kubectl.watch_until("jobs", "-l", f"dashboards.sigeti.io/refresh={refresh}", until=job, within=60)
         return self.wait_for_history(refresh, started, within)
 
     def wait_for_history(self, refresh: str, job: str, within: float = 300) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class Installation:
             return next((run for run in seen.get("status", {}).get("history", []) if run["id"] == job), None)
 
         with self._describe_on_error(refresh):
-            return self.kubectl.watched("dashboardrefresh", refresh, until=entry, within=within)
+            return self.kubectl.watch_until("dashboardrefresh", refresh, until=entry, within=within)
 
     @contextmanager
     def _describe_on_error(self, refresh: str) -> Iterator[None]:
@@ -217,7 +217,7 @@ class Installation:
         """Return what helps to debug a refresh: describe, runner log, operator log."""
         logs = self.kubectl.attempt("logs", "--tail=40", "-l", f"dashboards.sigeti.io/refresh={refresh}", "--all-containers").stdout
         operator = self.kubectl.attempt("logs", "--tail=40", f"deployment/{RELEASE}").stdout
-        return f"{self.kubectl.story(f'dashboardrefresh/{refresh}')}\n--- runner\n{logs}\n--- operator\n{operator}"
+        return f"{self.kubectl.describe(f'dashboardrefresh/{refresh}')}\n--- runner\n{logs}\n--- operator\n{operator}"
 
 
 def _psql(*options: str, name: str = "psql") -> list[str]:

@@ -1,4 +1,4 @@
-"""kubectl, as a user calls it: every test and script that needs the cluster goes through here."""
+"""kubectl as users call it; every test and script that needs a cluster uses this module."""
 
 from __future__ import annotations
 
@@ -14,50 +14,50 @@ T = TypeVar("T")
 
 
 class KubectlError(AssertionError):
-    """kubectl ended with an error; the text is what it said."""
+    """kubectl failed; the text is its error message."""
 
 
 @dataclass(frozen=True)
 class Kubectl:
-    """One cluster and namespace."""
+    """kubectl on one cluster and namespace."""
 
     kubeconfig: Path
     namespace: str = "default"
     program: str = "kubectl"
 
     def within(self, namespace: str) -> Kubectl:
-        """The same cluster, another namespace."""
+        """Return kubectl for another namespace of the same cluster."""
         return replace(self, namespace=namespace)
 
     def command(self, *args: str) -> list[str]:
-        """Return the whole command line."""
+        """Return the complete command line."""
         return [self.program, f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}", *args]
 
     def __call__(self, *args: str, stdin: str | None = None, timeout: float = 60) -> str:
-        """Return what kubectl prints; KubectlError with its words when it fails. `timeout` in seconds."""
+        """Return what kubectl prints; raise KubectlError when it fails. `timeout` is in seconds."""
         done = self.attempt(*args, stdin=stdin, timeout=timeout)
         if done.returncode:
             raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def attempt(self, *args: str, stdin: str | None = None, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run kubectl and return how it ended, also when it failed."""
+        """Run kubectl and return the completed process, also when it failed."""
         return subprocess.run(self.command(*args), input=stdin, capture_output=True, text=True, timeout=timeout, check=False)
 
     def apply(self, manifest: str | Path) -> str:
-        """`kubectl apply` of a file, or of a text."""
+        """Apply a file or a text."""
         if isinstance(manifest, Path):
             return self("apply", "-f", str(manifest))
         return self("apply", "-f", "-", stdin=manifest)
 
     def json(self, *args: str) -> Any:
-        """`kubectl get … -o json`, read."""
+        """Return the parsed output of `kubectl get … -o json`."""
         return json.loads(self("get", *args, "-o", "json"))
 
-    def watched(self, *args: str, until: Callable[[Any], T | None], within: float) -> T:
-        """`kubectl get … --watch`: what `until` returns of the first object for which that is true; KubectlError after `within` seconds.
+    def watch_until(self, *args: str, until: Callable[[Any], T | None], within: float) -> T:
+        """Return the first true result of `until` over the objects of `kubectl get … --watch`; raise KubectlError after `within` seconds.
 
-        One process for a whole wait: each start of kubectl costs a quarter of a second of processor time.
+        One process serves the whole wait, since each start of kubectl takes a quarter of a second of CPU time.
         """
         command = self.command("get", *args, "--watch", "-o", "json")
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watch:
@@ -74,11 +74,11 @@ class Kubectl:
         raise KubectlError(f"kubectl get {' '.join(args)} --watch: not within {within} s; {said}")
 
     def names(self, *args: str) -> list[str]:
-        """`kubectl get … -o name`, a list."""
+        """Return the names printed by `kubectl get … -o name`."""
         return self("get", *args, "-o", "name").split()
 
-    def story(self, *names: str) -> str:
-        """What a person would look at: describe of these, recent events, pods."""
+    def describe(self, *names: str) -> str:
+        """Return what helps to debug: describe of these names, recent events, pods."""
         parts = [self.attempt("describe", *name.split("/", 1)).stdout for name in names]
         parts += [
             self.attempt("get", "pods,jobs,cronjobs", "-o", "wide").stdout,
@@ -88,7 +88,7 @@ class Kubectl:
 
 
 def _objects(lines: IO[str] | None) -> Iterator[Any]:
-    """The objects that kubectl prints one after the other, each ended by a brace at the line's beginning."""
+    """Yield the objects that kubectl prints one after the other; each ends with a brace at the beginning of a line."""
     text = ""
     for line in lines or ():
         text += line

@@ -1,4 +1,4 @@
-"""What a refresh needs outside of a cluster: a warehouse with generated sources, the dashboards' API, the runner's command."""
+"""What a refresh needs outside a cluster: a warehouse with generated sources, the dashboard API, the runner's command line."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _started = time.monotonic()
 
 
 def say(text: str) -> None:
-    """Tell what happens now, with the seconds since the start."""
+    """Print a message with the seconds since the start."""
     print(plain(f"[{time.monotonic() - _started:4.0f} s] {text}"), flush=True)
 
 
 def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
-    """Start the embedded PostgreSQL on a folder; the port of the last start is taken again where it is free."""
+    """Start the embedded PostgreSQL on a folder, on the port of its last start where that is free."""
     noted = folder / "port"
     wanted = int(noted.read_text()) if noted.exists() else port
-    # Not a word that logs hold: the runner masks it wherever it finds it.
+    # A password that occurs in no log: the runner masks it wherever it finds it.
     access = Access(password="kept-on-this-machine")
     server = EmbeddedPostgres.start(folder / "postgres", access, port=wanted if wanted and is_free(wanted) else 0)
     noted.write_text(str(server.port))
@@ -43,7 +43,7 @@ def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
 
 
 def fill(dsn: str, rows: int, seed: int = SEED) -> bool:
-    """Give a database generated sources of that size; return whether it had to be done, or were there already."""
+    """Load generated sources of this size into a database; return False where they were there already."""
     wanted = f"{rows} rows, seed {seed}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create schema if not exists sigeti")
@@ -57,7 +57,7 @@ def fill(dsn: str, rows: int, seed: int = SEED) -> bool:
 
 @contextmanager
 def dashboard_api(env: Mapping[str, str], port: int = 0) -> Iterator[str]:
-    """Serve the dashboards' API on the warehouse that PG* variables name; gives its address."""
+    """Serve the dashboard API for the warehouse given by PG* variables; yields its URL."""
     port = port or free_port()
     command = [sys.executable, "-m", "refresh_examples", "api", "--port", str(port)]
     process = subprocess.Popen(command, env={**os.environ, **env}, cwd=ROOT)
@@ -71,7 +71,7 @@ def dashboard_api(env: Mapping[str, str], port: int = 0) -> Iterator[str]:
 
 
 def runner(*arguments: str) -> list[str]:
-    """Return the command line of the runner."""
+    """Return the runner's command line."""
     return [sys.executable, "-m", "refresh_runner", *arguments]
 
 

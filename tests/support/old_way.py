@@ -1,4 +1,4 @@
-"""What the Prefect flow's tasks did, without Prefect itself: plain dbt commands, each a process; and how its marts compare with ours."""
+"""The old Prefect flow's work without Prefect, as plain dbt commands in processes, and the comparison of its marts with ours."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PROFILE = {
     "threads": 8,
 }
 KEYS = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
-"""Keys of a warehouse's Secret, and libpq's variables for the same."""
+"""Keys of the warehouse Secret, and libpq's variables for the same values."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: its database, its API."""
+    """One side of the comparison: its database and its API."""
 
     name: str
     dsn: str
@@ -39,12 +39,12 @@ class Side:
 
 
 def write_profile(folder: Path) -> None:
-    """Write dbt's profile; the connection comes from libpq's variables."""
+    """Write dbt's profile, with the connection from libpq's variables."""
     (folder / "profiles.yml").write_text(yaml.safe_dump({"warehouse": {"target": "prod", "outputs": {"prod": PROFILE}}}))
 
 
 def mount_secrets(side: Side, root: Path) -> Path:
-    """Write the Secret of a side's warehouse as a pod finds it; return the folder of the Secrets."""
+    """Write a side's warehouse Secret as it is mounted into a pod; return the folder of all Secrets."""
     folder = root / "warehouse"
     folder.mkdir(parents=True, exist_ok=True)
     for key, variable in KEYS.items():
@@ -53,7 +53,7 @@ def mount_secrets(side: Side, root: Path) -> Path:
 
 
 def checked(command: list[str], env: dict[str, str]) -> str:
-    """Run a command that must succeed; return what it printed."""
+    """Run a command that must succeed; return its output."""
     done = subprocess.run(command, env={**os.environ, **env}, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout[-3000:]}{done.stderr[-2000:]}")
@@ -61,13 +61,13 @@ def checked(command: list[str], env: dict[str, str]) -> str:
 
 
 def dbt(side: Side, project: Path, state: Path, command: str, *arguments: str) -> None:
-    """Run one dbt command as a process of its own."""
+    """Run a dbt command as a process."""
     places = ["--project-dir", str(project), "--profiles-dir", str(state), "--target-path", str(state / "target"), "--log-path", str(state)]
     checked([str(Path(sys.executable).with_name("dbt")), command, *arguments, *places], side.env)
 
 
 def differing_rows(ours: str, theirs: str, relation: str) -> int:
-    """Return how many rows of a mart the two databases do not have in common, by EXCEPT both ways."""
+    """Return the number of rows of a mart that only one of two databases has, by EXCEPT ALL in both directions."""
     schema, name = relation.split(".")
     with psycopg.connect(ours) as here, psycopg.connect(theirs) as there:
         here.execute(sql.SQL("create temp table theirs (like {})").format(sql.Identifier(schema, name)))

@@ -268,4 +268,4 @@ class OperatorHarness:
         """Return what helps to debug: the refresh, objects and events of the namespace, and the end of the operator's log."""
         refresh = self.kubectl.attempt("get", "dr", name, "-o", "yaml").stdout if name else ""
         lines = self.log.read_text().splitlines()[-25:] if self.log.exists() else []
-        return "\n".join([refresh, self.kubectl.story(), "--- operator", *lines])
+        return "\n".join([refresh, self.kubectl.describe(), "--- operator", *lines])

@@ -1,4 +1,4 @@
-"""The page as a process, as its chart starts it: with the token of its own ServiceAccount and nothing else."""
+"""The page as a process with the token of its own ServiceAccount, as its chart starts it."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ class PageProcess:
     pid: int = 0
 
     def get(self, path: str, **headers: str) -> httpx.Response:
-        """An answer; header names are written with _."""
+        """Return the response of a path; names of headers are written with `_` for `-`."""
         wanted = {name.replace("_", "-"): value for name, value in headers.items()}
         return httpx.get(self.url + path, headers=wanted, trust_env=False, timeout=20)
 
     def json(self, path: str) -> Any:
-        """What the same address says in JSON."""
+        """Return the JSON response of a path."""
         return self.get(path, accept="application/json").json()
 
 
-def permit(kubectl: Kubectl, api: ApiServer, helm: Path, folder: Path) -> Path:
-    """Give the page of this namespace the permissions of its chart; return the folder with its token and the cluster's certificate."""
+def grant_page_permissions(kubectl: Kubectl, api: ApiServer, helm: Path, folder: Path) -> Path:
+    """Grant the page's permissions by its chart; return the folder with its token and the cluster's certificate."""
     values = ["--set", "page.enabled=true"]
     command = [str(helm), "template", "op", str(ROOT / "deploy/helm"), "-n", kubectl.namespace, "-s", "templates/page.yaml", *values]
     kubectl.apply(subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout)
@@ -54,8 +54,8 @@ def permit(kubectl: Kubectl, api: ApiServer, helm: Path, folder: Path) -> Path:
     return folder
 
 
-def secret(folder: Path, **keys: str) -> Path:
-    """A Secret as it is mounted."""
+def mount_secret(folder: Path, **keys: str) -> Path:
+    """Write a Secret as it is mounted; return its folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, value in keys.items():
         (folder / name).write_text(value)
@@ -63,8 +63,8 @@ def secret(folder: Path, **keys: str) -> Path:
 
 
 @contextmanager
-def running(server: str, namespace: str, account: Path, home: Path, settings: Mapping[str, str] | None = None) -> Iterator[PageProcess]:
-    """A page that watches one namespace, ready, until the block is left."""
+def run_page(server: str, namespace: str, account: Path, home: Path, settings: Mapping[str, str] | None = None) -> Iterator[PageProcess]:
+    """Run a page that watches one namespace, ready, while the block runs."""
     port = free_port()
     log = home / f"page-{port}.log"
     environment = {
@@ -94,8 +94,8 @@ def running(server: str, namespace: str, account: Path, home: Path, settings: Ma
         process.wait(timeout=15)
 
 
-def show(api: ApiServer, item: Json) -> None:
-    """The refresh is there afterwards, with its status, as if operator and runner had written it."""
+def write_refresh(api: ApiServer, item: Json) -> None:
+    """Create or update a refresh with its status, as operator and runner would write it."""
     metadata = {key: item["metadata"][key] for key in ("name", "namespace")}
     namespace, name = metadata["namespace"], metadata["name"]
     if api.get(namespace, "dashboardrefreshes", name) is None:

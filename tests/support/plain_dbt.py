@@ -1,4 +1,4 @@
-"""dbt as its users call it, without us: what a run of ours is compared with."""
+"""Plain dbt as its users run it, for comparison with the runner."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DBT = "from dbt.cli.main import cli; cli()"
 
 
 def plain_dbt(project: Path, database: Database, workdir: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of dbt in a process of its own, with the profile of a run; its output and exit code are returned."""
+    """Run a dbt command in a process with the runner's profile; return the completed process."""
     access = database.env
     output = {
         "type": "postgres",

@@ -1,4 +1,4 @@
-"""Orders and plans of the samples, for tests of what a run decides."""
+"""Run requests and plans of the samples, for tests of what a run plans."""
 
 from datetime import date
 from pathlib import Path
@@ -13,7 +13,7 @@ LAST = Attempt("phase2-1", number=3, of=3)
 
 
 def run_request(name: str = "phase2") -> RunRequest:
-    """Return a sample's order."""
+    """Return a sample's run request."""
     return run_request_from_file(SAMPLES / f"{name}.yaml")
 
 

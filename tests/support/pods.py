@@ -1,4 +1,4 @@
-"""A pod that serves files behind a Service: what tests of the cluster itself look at."""
+"""A pod that serves files behind a Service, for tests of the cluster itself."""
 
 from support.kubectl import Kubectl
 
@@ -22,11 +22,11 @@ spec: {selector: {app: server}, ports: [{port: 80, targetPort: 8080}]}
 
 
 def serve(kubectl: Kubectl, image: str) -> None:
-    """Make pod `server` run behind Service `web`."""
+    """Start pod `server` behind Service `web` and wait until it is ready."""
     kubectl.apply(_SERVER.replace("IMAGE", image))
     kubectl("wait", "pod/server", "--for=condition=Ready", "--timeout=60s", timeout=90)
 
 
 def in_server(kubectl: Kubectl, program: str) -> str:
-    """What a Python program prints in the server's pod."""
+    """Return what a Python program prints in the server's pod."""
     return kubectl("exec", "server", "--", "python3", "-c", program).strip()

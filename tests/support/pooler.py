@@ -1,4 +1,4 @@
-"""A real PgBouncer before a database."""
+"""A real PgBouncer in front of a database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.postgres import Database
 
 @contextmanager
 def pooler(database: Database, place: Path, mode: str) -> Iterator[int]:
-    """Run PgBouncer in a pool mode (session, transaction, statement) before the database's server; gives its port."""
+    """Run PgBouncer in a pool mode (session, transaction, statement) in front of the database's server; yields its port."""
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "install pgbouncer, on Debian: apt-get install pgbouncer"
     port, account, server = free_port(), account_for(os.geteuid()), database.server

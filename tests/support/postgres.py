@@ -1,4 +1,4 @@
-"""Fixtures with a real PostgreSQL: one server a session, one quick database a test."""
+"""Fixtures with a real PostgreSQL: one server per session, one database per test."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ class Database:
 
     @property
     def dsn(self) -> str:
-        """The connection string, password included."""
+        """Return the connection string, password included."""
         return self.server.dsn_of(self.name)
 
     @property
     def env(self) -> dict[str, str]:
-        """The access as libpq's environment variables."""
+        """Return libpq's environment variables for this database."""
         return {**self.server.env, "PGDATABASE": self.name}
 
     def connect(self) -> psycopg.Connection:
-        """A new connection in autocommit mode; the caller closes it."""
+        """Return a new connection in autocommit mode; the caller closes it."""
         return psycopg.connect(self.dsn, autocommit=True)
 
     def run(self, statement: str) -> None:
-        """Execute SQL text, several statements at will."""
+        """Execute SQL text of one or more statements."""
         with self.connect() as connection:
             connection.execute(statement.encode())
 
     def rows(self, query: str) -> list[tuple[object, ...]]:
-        """All rows of a query."""
+        """Return all rows of a query."""
         with self.connect() as connection:
             return list(connection.execute(query.encode()).fetchall())
 
 
 def create_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> Database:
-    """A new database, a copy of the template."""
+    """Create a database as a copy of the template."""
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         statement = sql.SQL("create database {} template {}")
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
@@ -55,7 +55,7 @@ def create_database(server: EmbeddedPostgres, name: str, template: str = "templa
 
 
 def drop_database(database: Database) -> None:
-    """Gone, whoever is connected."""
+    """Drop a database and disconnect its sessions."""
     with psycopg.connect(database.server.dsn_of("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(database.name)))
 
@@ -74,7 +74,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 
 @pytest.fixture
 def fresh_database(postgres: EmbeddedPostgres) -> Iterator[Database]:
-    """An empty database of this test's own."""
+    """An empty database for this test."""
     database = create_database(postgres, f"essai_{next(_numbers)}")
     yield database
     drop_database(database)

@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections can go silent: open, and nothing passes, as behind a firewall that forgot them."""
+"""A TCP proxy whose connections can go silent: open, but nothing passes, as behind a firewall that has dropped its state."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Self
 
 
 class Proxy:
-    """Passes on what comes to a port of 127.0.0.1."""
+    """Forwards connections to a port of 127.0.0.1."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -26,19 +26,19 @@ class Proxy:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None) -> None:
-        # Closing alone lets the thread that waits for a connection take one more.
+        # After close() alone, a blocked accept() would still take one more connection.
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         with self._lock:
             for each in self._open:
-                # Closing alone says nothing to the other side while a thread of ours still reads.
+                # While a thread of ours still reads, close() alone sends nothing to the peer.
                 with suppress(OSError):
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
     def silence(self, new_ones_too: bool = False) -> int:
-        """Let nothing pass on the connections that are open now, and return how many that are; new ones work, or none does."""
+        """Stop forwarding on open connections and return how many they are; new ones work, unless `new_ones_too`."""
         with self._lock:
             self._silent |= self._open
             self._all_silent = new_ones_too

@@ -1,4 +1,4 @@
-"""A server that says the bytes that it is told, whatever they are: for answers that no decent server gives."""
+"""A server that sends exactly the given bytes, for responses that no well-behaved server sends."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 Script = Iterable[bytes]
-"""Bytes, said one after the other."""
+"""Bytes, sent one after the other."""
 
 
 @dataclass
 class RawServer:
-    """Says one script a connection, the last one for good, after it has heard something; then it closes."""
+    """Plays one script per connection, the last one repeatedly: reads a request, sends the bytes, closes."""
 
     scripts: list[Script]
     hears_first: bool = True
@@ -31,11 +31,11 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the server's URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def drip(self, begin: bytes, byte: bytes = b"x", every: float = 0.05) -> Iterator[bytes]:
-        """Yield a begin, and then single bytes until the server stops."""
+        """Yield a beginning, and then single bytes until the server stops."""
         yield begin
         while not self._over.wait(every):
             yield byte
@@ -66,13 +66,13 @@ class RawServer:
             for part in script:
                 talk.sendall(part)
             if self.hears_first and script:
-                # What is closed with something unheard in it takes back what it has said.
+                # Closing a socket with unread input would reset it and discard what was sent.
                 talk.settimeout(0.2)
                 talk.recv(65536)
 
 
 def http(status: int, body: bytes = b"ok", **headers: str) -> list[bytes]:
-    """Return an answer as it should be."""
+    """Return a well-formed response."""
     named = {"Content-Length": str(len(body)), "Connection": "close", **{name.replace("_", "-"): value for name, value in headers.items()}}
     lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in named.items())]
     return ["\r\n".join([*lines, "", ""]).encode() + body]

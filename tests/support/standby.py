@@ -1,4 +1,4 @@
-"""A streaming standby of an embedded PostgreSQL: the readers' server, on loopback, which serves what it has replayed."""
+"""A streaming hot standby of an embedded PostgreSQL, which serves what it has replayed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refresh_examples.embedded import Access, EmbeddedPostgres, remove
 from support.eventually import eventually
 
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on"}
-"""What a server needs so that standbys can follow it."""
+"""Settings of a server that standbys can follow."""
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,22 @@ class Pair:
     standby: EmbeddedPostgres
 
     def connect(self) -> psycopg.Connection:
-        """A session on the primary, in autocommit mode; the caller closes it."""
+        """Return a session on the primary in autocommit mode; the caller closes it."""
         return psycopg.connect(self.primary.dsn, autocommit=True)
 
     def read(self, query: str, database: str = "postgres") -> list[tuple[object, ...]]:
-        """All rows of a query on the standby."""
+        """Return all rows of a query on the standby."""
         with psycopg.connect(self.standby.dsn_of(database), autocommit=True) as connection:
             return list(connection.execute(query.encode()).fetchall())
 
     def caught_up(self, within: float = 60) -> None:
-        """The standby has replayed all that was written on the primary until now."""
+        """Wait until the standby has replayed everything written on the primary so far."""
         with self.connect() as connection:
             (position,) = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone() or ("0/0",)
         eventually(lambda: self.read(f"select pg_last_wal_replay_lsn() >= '{position}'") == [(True,)], within, every=0.02)
 
     def let(self, **settings: str) -> None:
-        """Settings of the standby, in force once PostgreSQL has read them again."""
+        """Change settings of the standby and reload its configuration."""
         with psycopg.connect(self.standby.dsn, autocommit=True) as connection:
             for name, value in settings.items():
                 connection.execute(f"alter system set {name} = '{value}'".encode())
@@ -47,7 +47,7 @@ class Pair:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """The standby receives and replays nothing inside."""
+        """Pause replay on the standby while the block runs; it still receives WAL."""
         self.read("select pg_wal_replay_pause()")
         eventually(lambda: self.read("select pg_get_wal_replay_pause_state()") == [("paused",)], 10)
         try:
@@ -60,7 +60,7 @@ class Pair:
 def follow(
     primary: EmbeddedPostgres, folder: Path, settings: Mapping[str, str] | None = None, slot: str = ""
 ) -> Iterator[EmbeddedPostgres]:
-    """A standby of a server (or of another standby), made by pg_basebackup; through a replication slot where one is named."""
+    """Make a standby of a server or of another standby by pg_basebackup; through a replication slot where one is named."""
     standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})})
     arguments = ["--pgdata", str(standby.data), "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
     standby_name = f"dbname=postgres application_name={folder.name}"
@@ -77,7 +77,7 @@ def follow(
 def pair(
     folder: Path, slot: str = "", settings: Mapping[str, str] | None = None, primary_settings: Mapping[str, str] | None = None
 ) -> Iterator[Pair]:
-    """A server and its standby, called `replica`, in a folder; `settings` are the standby's."""
+    """Start a server and its standby `replica` in a folder; `settings` are the standby's."""
     access = Access(password="kept-on-this-machine")
     with (
         EmbeddedPostgres.start(folder / "primary", access, settings={**PRIMARY, **(primary_settings or {})}) as primary,

@@ -1,4 +1,4 @@
-"""A web server of one's own for a test: it answers what it is told and remembers what it was asked."""
+"""A web server for tests that answers as configured and records its requests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Asked:
-    """One request."""
+    """One recorded request."""
 
     method: str
     path: str
@@ -21,12 +21,12 @@ class Asked:
 
 @dataclass
 class WebServer:
-    """Answers 200 to everything but what `statuses` says, and holds up what is in `slow` until it stops."""
+    """Answers 200 unless `statuses` has the path; paths in `slow` wait until the server stops."""
 
     statuses: dict[str, int] = field(default_factory=dict)
     slow: set[str] = field(default_factory=set)
     headers: dict[str, str] = field(default_factory=dict)
-    """Sent with every answer; a test may change them at any time."""
+    """Headers of every response; may be changed at any time."""
     body: str = "ok"
     asked: list[Asked] = field(default_factory=list)
 
@@ -37,15 +37,15 @@ class WebServer:
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Return the server's URL."""
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def paths(self) -> list[str]:
-        """Return what was asked for, in order."""
+        """Return the requested paths, in order."""
         return [asked.path for asked in self.asked]
 
     def wake(self) -> None:
-        """End what is held up, unanswered; nothing is held up any more."""
+        """Drop waiting requests without an answer; nothing waits from now on."""
         self._over.set()
 
     def __enter__(self) -> Self:
@@ -80,6 +80,6 @@ class WebServer:
                 self.wfile.write(server.body.encode())
 
             def log_message(self, format: str, *args: object) -> None:
-                """Tests print nothing of their servers."""
+                """Write no log."""
 
         return Handler

@@ -65,7 +65,7 @@ def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_anoth
 
 
 def watched_run(installation, name: str, until):
-    return installation.kubectl.watched(
+    return installation.kubectl.watch_until(
         "dashboardrefresh", name, until=lambda seen: until(seen.get("status", {}).get("run", {"steps": [], "phase": ""})), within=120
     )
 

@@ -17,8 +17,8 @@ from refresh_operator.specs.cronjob import cronjob
 from refresh_operator.specs.diff import differences
 from refresh_operator.state.refresh import parse_refresh
 from support.apiserver import ApiServer
-from support.doors import FULL, judged, mutants, shown, with_value
 from support.snapshots import UID, minutes_from_now
+from support.spec_validation import FULL_SPEC, as_ascii, mutants, validate_by_both, with_value
 
 SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1")
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
@@ -35,7 +35,7 @@ def doors(contract: object, api: ApiServer) -> ApiServer:
 
 def test_the_full_spec_is_taken_by_all(doors):
     """The control of all that follows: what is changed in it is what a door refuses. It has every field, by a unit test."""
-    assert why_not_at_rest(doors, FULL) == ""
+    assert why_not_at_rest(doors, FULL_SPEC) == ""
 
 
 def test_the_doors_disagree_on_nothing(doors):
@@ -46,13 +46,13 @@ def test_the_doors_disagree_on_nothing(doors):
     @settings(max_examples=cases, derandomize=not FUZZ_CASES, deadline=None, database=None, suppress_health_check=quiet)
     @given(mutants())
     def agree(spec):
-        verdict = judged(doors, spec)
+        verdict = validate_by_both(doors, spec)
         assert verdict.agreed or "dbt.vars" in verdict.models_say, (
-            f"{shown(spec)}\nserver: {verdict.server_says or 'taken'}\nmodels: {verdict.models_say or 'taken'}"
+            f"{as_ascii(spec)}\nserver: {verdict.server_says or 'taken'}\nmodels: {verdict.models_say or 'taken'}"
         )
         if verdict.read and verdict.stored:
-            assert RefreshSpec.model_validate(verdict.stored) == verdict.read, shown(spec)
-            assert why_not_at_rest(doors, spec) == "", shown(spec)
+            assert RefreshSpec.model_validate(verdict.stored) == verdict.read, as_ascii(spec)
+            assert why_not_at_rest(doors, spec) == "", as_ascii(spec)
 
     agree()
 
@@ -64,7 +64,7 @@ def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
     if not isinstance(refresh.spec, RefreshSpec):
         return f"{refresh.spec}"
     desired = cronjob(refresh, refresh.spec, SETTINGS, suspended=False)
-    taken, answer = doors.rehearse("default", "cronjobs", desired)
+    taken, answer = doors.dry_run_create("default", "cronjobs", desired)
     return str(differences(desired, answer) or "") if taken else str(answer["message"])
 
 
@@ -198,7 +198,7 @@ def changed(change: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_both_refuse_it_in_words(doors, change, says):
     """The same words stand in the CRD and in the models, or Kubernetes' own."""
-    verdict = judged(doors, changed(change))
+    verdict = validate_by_both(doors, changed(change))
     assert (verdict.stored, verdict.read) == (None, None)
     assert says in verdict.server_says or says in verdict.models_say
     assert "\n" in verdict.models_say
@@ -207,7 +207,7 @@ def test_both_refuse_it_in_words(doors, change, says):
 @pytest.mark.parametrize("change", TAKEN.values(), ids=TAKEN.keys())
 def test_both_take_it_and_kubernetes_leaves_its_cronjob_as_it_is(doors, change):
     """The control of all refusals."""
-    verdict = judged(doors, changed(change))
+    verdict = validate_by_both(doors, changed(change))
     assert verdict.read, verdict.models_say
     assert verdict.stored, verdict.server_says
     assert RefreshSpec.model_validate(verdict.stored) == verdict.read
@@ -220,15 +220,15 @@ def test_both_take_it_and_kubernetes_leaves_its_cronjob_as_it_is(doors, change):
 )
 def test_what_the_api_server_cannot_look_into_the_models_refuse(doors, value, says):
     """dbt variables are any JSON to the API server; the refresh is then stalled, in these words. The control is the number next to it."""
-    verdict = judged(doors, changed({"dbt": {"vars": {"a": value}}}))
+    verdict = validate_by_both(doors, changed({"dbt": {"vars": {"a": value}}}))
     assert verdict.stored
     assert says in verdict.models_say
-    assert judged(doors, changed({"dbt": {"vars": {"a": 2**63 - 1}}})).read
+    assert validate_by_both(doors, changed({"dbt": {"vars": {"a": 2**63 - 1}}})).read
 
 
 def test_a_difference_between_the_doors_would_be_seen(doors):
     """The control of the search: where the models are asked about another spec than the API server, they do not agree."""
-    bad = with_value(FULL, ("retries",), 11)
-    assert judged(doors, bad).stored is None
-    assert RefreshSpec.model_validate(FULL)
-    assert judged(doors, FULL).stored
+    bad = with_value(FULL_SPEC, ("retries",), 11)
+    assert validate_by_both(doors, bad).stored is None
+    assert RefreshSpec.model_validate(FULL_SPEC)
+    assert validate_by_both(doors, FULL_SPEC).stored

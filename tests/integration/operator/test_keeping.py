@@ -101,7 +101,7 @@ def test_a_deleted_refresh_leaves_nothing(running_operator):
     eventually(
         lambda: not any(running_operator.api.items(running_operator.namespace, plural, label) for plural in plurals),
         within=60,
-        context=running_operator.kubectl.story,
+        context=running_operator.kubectl.describe,
     )
 
 

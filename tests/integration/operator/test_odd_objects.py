@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from refresh_api.objects import unreadable
 from support.operator_harness import Json, OperatorHarness
-from support.page import PageProcess, permit, running
+from support.page import PageProcess, grant_page_permissions, run_page
 from support.snapshots import sample_spec
 
 LISTS = {f"deep-{levels}": "[" * levels + "]" * levels for levels in (250, 3000, 9000)}
@@ -119,8 +119,8 @@ def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_men
 def page(operator, helm, tmp_path_factory) -> Iterator[PageProcess]:
     """A page of that namespace."""
     home = tmp_path_factory.mktemp("odd-page")
-    account = permit(operator.kubectl, operator.api, helm, home / "account")
-    with running(operator.api.server, operator.namespace, account, home) as found:
+    account = grant_page_permissions(operator.kubectl, operator.api, helm, home / "account")
+    with run_page(operator.api.server, operator.namespace, account, home) as found:
         yield found
 
 

@@ -264,4 +264,4 @@ def test_it_takes_no_lease_but_its_own(under_policy, without_policy):
 def test_others_are_not_touched_by_it(under_policy):
     """The policy is about one account: the administrator makes what the operator may not."""
     operator = under_policy.operator
-    assert operator.api.rehearse(operator.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]
+    assert operator.api.dry_run_create(operator.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]

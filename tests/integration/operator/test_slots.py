@@ -80,7 +80,7 @@ def minute(create_operator) -> Minute:
         # the controller finds the slots of an edited schedule when it looks at the CronJob next, for whatever reason
         awake.api.patch(awake.namespace, "cronjobs", name, {"metadata": {"annotations": {"note": "touched"}}})
     for name in ("bare-suspended", "bare-edited"):
-        eventually(partial(fired, awake, name), within=20, context=awake.kubectl.story)
+        eventually(partial(fired, awake, name), within=20, context=awake.kubectl.describe)
     return Minute(awake, alone)
 
 

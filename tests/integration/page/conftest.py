@@ -13,10 +13,10 @@ import pytest
 from refresh_examples.embedded import EmbeddedPostgres
 from support.apiserver import ApiServer
 from support.kubectl import Kubectl
-from support.logbook import fill, make_tables
-from support.page import PageProcess, permit, running, secret, show
+from support.page import PageProcess, grant_page_permissions, mount_secret, run_page, write_refresh
 from support.page_refreshes import build_history, build_refresh
 from support.postgres import Database, create_database, drop_database
+from support.run_log import create_run_log_tables, fill_run_log
 
 NAMESPACE = "pages"
 READER = "lecteur_du_journal"
@@ -36,7 +36,7 @@ class Ground:
 
     def running(self, **settings: str):
         """A page, until the block is left."""
-        return running(self.api.server, NAMESPACE, self.account, self.home, settings)
+        return run_page(self.api.server, NAMESPACE, self.account, self.home, settings)
 
 
 @pytest.fixture(scope="session")
@@ -46,18 +46,18 @@ def ground(
     """A namespace with one refresh that has a past, also in the log tables, which a role may only read."""
     home = tmp_path_factory.mktemp("page")
     api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
-    account = permit(contract.within(NAMESPACE), api, helm, home / "account")
+    account = grant_page_permissions(contract.within(NAMESPACE), api, helm, home / "account")
     now = datetime.now(UTC).replace(microsecond=0)
     runs = build_history("phase2", now, "FSS")
-    show(api, build_refresh("phase2", now, runs, NAMESPACE))
+    write_refresh(api, build_refresh("phase2", now, runs, NAMESPACE))
     database = create_database(postgres, "pages")
     with psycopg.connect(database.dsn, autocommit=True) as connection:
-        make_tables(connection)
-        fill(connection, NAMESPACE, "phase2", runs, LOG)
+        create_run_log_tables(connection)
+        fill_run_log(connection, NAMESPACE, "phase2", runs, LOG)
         connection.execute(f"create role {READER} login password 'lire'")
         connection.execute(f"grant select on all tables in schema public to {READER}")
     keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": "pages", "user": READER, "password": "lire"}
-    yield Ground(api, account, home, database, secret(home / "secret", **keys, sslmode="disable"), now)
+    yield Ground(api, account, home, database, mount_secret(home / "secret", **keys, sslmode="disable"), now)
     drop_database(database)
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         connection.execute(f"drop role {READER}")

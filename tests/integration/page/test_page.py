@@ -11,7 +11,7 @@ import pytest
 from refresh_page.kube.models import Ref
 from refresh_page.runlog.repository import RunLogRepository, RunLogUnavailableError
 from support.eventually import eventually
-from support.page import secret, show
+from support.page import mount_secret, write_refresh
 from support.page_refreshes import build_history, build_history_entry, build_refresh, build_run_status, kube_time
 from support.proxy import Proxy
 
@@ -26,12 +26,14 @@ def line(page, name):
 
 def test_what_happens_in_the_cluster_is_seen(ground, page):
     """A refresh that comes, runs, ends and goes, each within a moment, without the operator."""
-    show(ground.api, build_refresh("live", ground.now, namespace="pages"))
+    write_refresh(ground.api, build_refresh("live", ground.now, namespace="pages"))
     eventually(lambda: line(page, "live"), within=10)
     active = [{"id": "live-1", "trigger": "Requested", "startTime": kube_time(ground.now)}]
-    show(ground.api, build_refresh("live", ground.now, namespace="pages", active=active, run=build_run_status("live-1", ground.now, 2)))
+    write_refresh(
+        ground.api, build_refresh("live", ground.now, namespace="pages", active=active, run=build_run_status("live-1", ground.now, 2))
+    )
     eventually(lambda: (line(page, "live")["running"] or {}).get("step") == "3/6 marts", within=10)
-    show(
+    write_refresh(
         ground.api,
         build_refresh(
             "live",
@@ -48,7 +50,7 @@ def test_what_happens_in_the_cluster_is_seen(ground, page):
 
 def test_an_open_page_is_told_of_a_change(ground, page):
     """By the events of the same address; first with the version that is there, then with the next one."""
-    show(ground.api, build_refresh("told", ground.now, build_history("told", ground.now, "S"), namespace="pages"))
+    write_refresh(ground.api, build_refresh("told", ground.now, build_history("told", ground.now, "S"), namespace="pages"))
     eventually(lambda: line(page, "told"), within=10)
     accept = {"Accept": "text/event-stream"}
     with httpx.stream("GET", page.url + "/refreshes/pages/told", headers=accept, trust_env=False, timeout=20) as answer:
@@ -56,7 +58,7 @@ def test_an_open_page_is_told_of_a_change(ground, page):
         first = next(versions)
         assert f'data-version="{first}"' in page.get("/refreshes/pages/told").text
         changed = build_refresh("told", ground.now, build_history("told", ground.now, "FS"), namespace="pages")
-        show(ground.api, changed)
+        write_refresh(ground.api, changed)
         assert next(versions) != first
     ground.api.delete("pages", "dashboardrefreshes", "told")
 
@@ -131,8 +133,8 @@ def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):
 
 async def test_the_session_can_only_read(ground):
     """Whoever's Secret it is: here that of the server's administrator, who could otherwise write."""
-    own = secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})
-    secret(own, password=ground.database.env["PGPASSWORD"])
+    own = mount_secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})
+    mount_secret(own, password=ground.database.env["PGPASSWORD"])
     connection = await RunLogRepository(own)._connect()
     try:
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
@@ -145,12 +147,12 @@ async def test_the_session_can_only_read(ground):
 async def test_tables_that_are_not_there_yet_are_empty(ground, fresh_database):
     """Before the first run, and where a role may not read one the page says that it can't."""
     keys = {**dict(_keys(ground)), "dbname": fresh_database.name}
-    records = RunLogRepository(secret(ground.home / "fresh", **keys))
+    records = RunLogRepository(mount_secret(ground.home / "fresh", **keys))
     past = await records.refresh_rows(Ref("pages", "phase2"))
     assert (past.runs, await records.run_rows(Ref("pages", "phase2"), "phase2-1")) == ((), None)
     fresh_database.run("create table dbt_refresh_run (run_id text)")
     with pytest.raises(RunLogUnavailableError):
-        await RunLogRepository(secret(ground.home / "denied", **{**keys, "dbname": "pages", "password": "wrong"})).refresh_rows(
+        await RunLogRepository(mount_secret(ground.home / "denied", **{**keys, "dbname": "pages", "password": "wrong"})).refresh_rows(
             Ref("pages", "phase2")
         )
 
@@ -163,7 +165,7 @@ def test_a_warehouse_that_is_away_holds_no_page_up(ground):
     """It takes connections and never answers: the page comes from the status alone, and says so."""
     keys = _keys(ground)
     with Proxy(keys["host"], int(keys["port"])) as proxy:
-        mute = secret(ground.home / "mute", **{**keys, "host": "127.0.0.1", "port": str(proxy.port)})
+        mute = mount_secret(ground.home / "mute", **{**keys, "host": "127.0.0.1", "port": str(proxy.port)})
         with ground.running(WAREHOUSE_PATH=str(mute)) as page:
             assert page.json(PHASE2)["logState"] == "Available"
             proxy.silence(new_ones_too=True)

@@ -1,4 +1,4 @@
-"""The log tables as runs leave them, for tests of the page: made by the runner's own definitions, filled with runs of one's choice."""
+"""The run log's tables for tests of the page: created by the runner's own definitions, filled with runs of the test's choice."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ USUAL = {"staging": 7.5, "facts": 11.0, "marts": 12.5, "tests": 6.0, "validation
 KEYS = ("zone_id", "annee", "mois")
 
 
-def make_tables(connection: psycopg.Connection) -> None:
-    """The log tables are there afterwards."""
+def create_run_log_tables(connection: psycopg.Connection) -> None:
+    """Create the tables of the run log."""
     for table in RUN_LOG:
         for statement in statements(table, []):
             connection.execute(statement.encode())
 
 
 def _wobble(number: int, position: int, share: float) -> float:
-    """A factor around 1 that looks like chance and is the same each time."""
+    """Return a factor around 1 that looks random and is always the same."""
     return 1 + share * ((number * 7919 + position * 1033) % 101 / 101 - 0.5)
 
 
-class Logbook:
-    """Writes runs into the log tables."""
+class RunLogFiller:
+    """Writes runs of one refresh into the run log."""
 
     def __init__(self, connection: psycopg.Connection, namespace: str, refresh: str) -> None:
         self._connection = connection
         self._known = {"namespace": namespace, "refresh": refresh, "generation": 1, "mode": "refresh", "attempts": 3}
 
     def run(self, run: str, started: datetime, outcome: str = "Succeeded", number: int = 0, done: int = 6, log: str = "") -> None:
-        """One run; Failed ends in its first step, None goes on and has `done` steps behind it."""
+        """Write a run; Failed fails in its first step, an empty outcome is still running with `done` steps finished."""
         failed, over = outcome == "Failed", bool(outcome)
         took = {name: round(seconds * _wobble(number, position, 0.35), 2) for position, (name, seconds) in enumerate(USUAL.items())}
         took = dict(list(took.items())[: 1 if failed else done])
@@ -108,9 +108,9 @@ class Logbook:
         self._connection.execute(sql.SQL("insert into {} ({}) values ({})").format(sql.Identifier(table.name), columns, values), row)
 
 
-def fill(connection: psycopg.Connection, namespace: str, refresh: str, runs: Sequence[dict[str, Any]], log: str = "") -> None:
-    """The runs of a status' history, and thirty before them, each with all that a run leaves."""
-    book = Logbook(connection, namespace, refresh)
+def fill_run_log(connection: psycopg.Connection, namespace: str, refresh: str, runs: Sequence[dict[str, Any]], log: str = "") -> None:
+    """Write the runs of a status history and thirty earlier ones, each with steps, nodes, marts and artifacts."""
+    book = RunLogFiller(connection, namespace, refresh)
     oldest = min(datetime.fromisoformat(run["startTime"]) for run in runs)
     for number in range(30):
         book.run(f"{refresh}-{29_000_000 + number * 180}", oldest - (30 - number) * timedelta(hours=3), number=number)

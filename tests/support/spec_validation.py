@@ -1,4 +1,4 @@
-"""The two doors that a spec goes through: the API server with the CRD, and the models; and specs with which to try them."""
+"""Two validators of one spec, the API server with the CRD and the pydantic models, and specs to compare them with."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _POD_TEMPLATE = {
         "containers": [{"name": "runner", "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "TENANT"}]}],
     },
 }
-FULL: Json = {
+FULL_SPEC: Json = {
     "title": "Phase 2",
     "schedule": "30 2,5,8 1-15/2 jan-mar,6 MON-FRI",
     "timeZone": "Europe/Paris",
@@ -105,16 +105,16 @@ FULL: Json = {
     "resources": _RESOURCES,
     "podTemplate": _POD_TEMPLATE,
 }
-"""A spec with every field, but for the one of two that exclude each other."""
-FULL = json.loads(json.dumps(FULL))  # nothing is there twice, or one change would be several
+"""A spec with every field, except the one of two that exclude each other."""
+FULL_SPEC = json.loads(json.dumps(FULL_SPEC))  # no object is shared, or one mutation would change several places
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the doors say of one spec."""
+    """The results of both validators for one spec."""
 
     stored: Json | None
-    """The spec as the API server would store it; None where it refuses."""
+    """The spec as the API server stores it; None where it refuses."""
     server_says: str
     read: RefreshSpec | None
     """The spec as the models read it; None where they refuse."""
@@ -122,14 +122,14 @@ class Verdict:
 
     @property
     def agreed(self) -> bool:
-        """Whether both take it, or both refuse."""
+        """Return whether both accept or both refuse."""
         return (self.stored is None) == (self.read is None)
 
 
-def judged(api: ApiServer, spec: object) -> Verdict:
-    """Ask both doors; nothing is kept."""
+def validate_by_both(api: ApiServer, spec: object) -> Verdict:
+    """Validate a spec by both; the API server does a dry run."""
     body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "doors"}, "spec": spec}
-    taken, answer = api.rehearse("default", "dashboardrefreshes", body)
+    taken, answer = api.dry_run_create("default", "dashboardrefreshes", body)
     try:
         read, says = RefreshSpec.model_validate(spec), ""
     except ValidationError as error:
@@ -137,17 +137,17 @@ def judged(api: ApiServer, spec: object) -> Verdict:
     return Verdict(answer["spec"] if taken else None, "" if taken else str(answer.get("message")), read, says)
 
 
-def at(value: Any, path: Route) -> Any:
-    """What is at a path."""
+def value_at(value: Any, path: Route) -> Any:
+    """Return the value at a path."""
     for key in path:
         value = value[key]
     return value
 
 
 def with_value(spec: Json, path: Route, new: object) -> Json:
-    """A copy with another value at a path."""
+    """Return a copy with another value at a path."""
     changed: Json = copy.deepcopy(spec)
-    at(changed, path[:-1])[path[-1]] = new
+    value_at(changed, path[:-1])[path[-1]] = new
     return changed
 
 
@@ -195,7 +195,7 @@ _OTHERS = [None, True, False, 0, 1, -1, 1.0, 1.5, 10**15, 2**63, [], {}, [None],
 
 
 def _tweaked(text: str) -> st.SearchStrategy[str]:
-    """A text that differs in one place."""
+    """Generate texts that differ in one character."""
     letters = st.sampled_from(_ODD + _ASCII)
     where = st.integers(0, len(text))
     inserted = st.builds(lambda letter, index: text[:index] + letter + text[index:], letters, where)
@@ -216,20 +216,20 @@ def _mutated_map(value: Json) -> st.SearchStrategy[Any]:
 
 @st.composite
 def _routes(draw: st.DrawFn, spec: Json) -> Route:
-    """A path in a spec; each field is as likely as its neighbours, however much is below it."""
+    """Generate a path in a spec; siblings are equally likely, whatever their size."""
     path: Route = (draw(st.sampled_from(sorted(spec))),)
-    while (value := at(spec, path)) and isinstance(value, dict | list) and draw(st.integers(0, 4)):
+    while (value := value_at(spec, path)) and isinstance(value, dict | list) and draw(st.integers(0, 4)):
         path = (*path, draw(st.sampled_from(sorted(value, key=str) if isinstance(value, dict) else range(len(value)))))
     return path
 
 
 @st.composite
 def mutants(draw: st.DrawFn) -> Json:
-    """Specs that differ from the full one in one or two places."""
-    spec = copy.deepcopy(FULL)
+    """Generate specs that differ from the full one in one or two places."""
+    spec = copy.deepcopy(FULL_SPEC)
     for _ in range(draw(st.integers(1, 2))):
         path = draw(_routes(spec))
-        value = at(spec, path)
+        value = value_at(spec, path)
         options: list[st.SearchStrategy[Any]] = [st.sampled_from(_OTHERS), st.sampled_from(_TEXTS)]
         if isinstance(value, str):
             options += [_tweaked(value)] * 3
@@ -245,6 +245,6 @@ def mutants(draw: st.DrawFn) -> Json:
     return spec
 
 
-def shown(spec: object) -> str:
-    """A spec in which odd letters can be seen."""
+def as_ascii(spec: object) -> str:
+    """Return a spec as ASCII JSON, so that odd characters are visible."""
     return json.dumps(spec, ensure_ascii=True)
