@@ -1,4 +1,4 @@
-"""The cluster that all other tests stand on: pods find and hear each other, keep to their memory, and reach nobody outside."""
+"""The test cluster itself: DNS, Services, exec, logs and memory limits work, and nothing leaves the machine."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ spec:
 
 @pytest.fixture(scope="module")
 def image(cluster) -> str:
-    """An image with Python that the cluster knows."""
+    """An image with Python that is loaded into the cluster."""
     return cluster.load()["refresh-examples"]
 
 
 @pytest.fixture(scope="module")
 def pods(cluster, image: str) -> Iterator[Kubectl]:
-    """A namespace with a server in it."""
+    """A namespace with a server pod."""
     kubectl = Kubectl(cluster.kubeconfig, _NAMESPACE, str(paths_of(os.environ).tools / "kubectl"))
     kubectl.attempt("delete", "namespace", _NAMESPACE, "--wait=true", timeout=120)
     kubectl("create", "namespace", _NAMESPACE)
@@ -46,14 +46,14 @@ def pods(cluster, image: str) -> Iterator[Kubectl]:
 
 
 def test_a_pod_reaches_a_service_by_name_and_its_log_can_be_read(pods: Kubectl) -> None:
-    """DNS, kube-proxy, exec and logs work."""
+    """Every other test relies on DNS, kube-proxy, exec and logs."""
     fetch = "import urllib.request as r; print(r.urlopen('http://web/hosts', timeout=10).read().decode())"
     eventually(lambda: "localhost" in in_server(pods, fetch), within=60)
     eventually(lambda: "GET /hosts" in pods("logs", "server"), within=60)
 
 
 def test_nothing_leaves_the_machine(pods: Kubectl, cluster) -> None:
-    """An address outside is a dead end and a name outside has no answer, while the Service still answers."""
+    """Addresses outside are unreachable and names outside do not resolve, while the Service still answers."""
     if cluster.kind != "embedded":
         pytest.skip("only the embedded cluster has no way out")
     connect = """
@@ -67,7 +67,7 @@ except OSError as error: print(type(error).__name__)
 
 
 def test_a_pod_over_its_memory_limit_is_killed_and_said_to_be(pods: Kubectl, image: str) -> None:
-    """OOMKilled is what kubectl shows."""
+    """The runner's OOM tests rely on kubectl showing OOMKilled."""
     pods.apply(_HUNGRY.replace("IMAGE", image))
     template = "--output=jsonpath={.status.containerStatuses[0].state.terminated.reason}"
     eventually(lambda: pods("get", "pod", "hungry", template) == "OOMKilled", within=60)

@@ -1,4 +1,4 @@
-"""What must not go wrong: a runner without memory is told of, and a refresh runs without its operator."""
+"""Faults of a whole cluster: a runner killed for its memory is reported, and a schedule fires without the operator."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from support.real_cluster import ONE_VIEW, assert_recovers
 
 
 def test_a_runner_killed_by_memory_is_reported(installation, apply_phase2):
-    """It can't say so itself; people are told all the same."""
+    """A killed runner cannot report; without the operator nobody would learn of it."""
     small = {"requests": {"memory": "24Mi"}, "limits": {"memory": "48Mi"}}
     name = apply_phase2(retries=0, resources=small, **ONE_VIEW)
     installation.request_run(name, "small")
@@ -19,7 +19,7 @@ def test_a_runner_killed_by_memory_is_reported(installation, apply_phase2):
 
 
 def test_a_slot_runs_while_the_operator_is_down(installation, apply_phase2):
-    """The schedule is Kubernetes' own; the operator catches up."""
+    """The schedule is a CronJob's, so that an operator's outage costs no run; the operator catches up afterwards."""
     name = apply_phase2(**ONE_VIEW)
     eventually(lambda: installation.status(name).get("phase") == "Scheduled", within=60, context=lambda: installation.describe(name))
     installation.kubectl("patch", "dashboardrefresh", name, "--type=merge", '-p={"spec":{"schedule":"* * * * *"}}')

@@ -1,4 +1,4 @@
-"""The images as they are: no root, bytecode compiled, no dependency too many, and nothing of the machine that built them."""
+"""The built images: no root, compiled bytecode, no dependency too many, and no trace of the machine that built them."""
 
 import json
 import os
@@ -23,15 +23,15 @@ PATHS = paths_of(os.environ)
 
 @dataclass(frozen=True)
 class Contents:
-    """What an image's archive says and holds."""
+    """Configuration and content of an image's archive."""
 
     config: dict[str, object]
     files: frozenset[str]
     small: dict[str, bytes]
-    """The contents of all files below 4 kB outside of the packages."""
+    """Contents of all files below 4 kB outside the packages."""
 
     def packages(self) -> set[str]:
-        """The names below site-packages."""
+        """Return the names below site-packages."""
         return {
             name.split("/site-packages/")[1].split("/")[0]
             for name in self.files
@@ -56,7 +56,7 @@ def contents(archive: Path) -> Contents:
 
 
 def member(archive: tarfile.TarFile, name: str) -> bytes:
-    """One file of an archive."""
+    """Return one file of an archive."""
     file = archive.extractfile(name)
     assert file
     return file.read()
@@ -72,7 +72,7 @@ def images() -> dict[str, Contents]:
 
 @pytest.mark.parametrize("image", IMAGES, ids=lambda image: image.name)
 def test_an_image_runs_its_program_and_not_as_root(images: dict[str, Contents], image: Image) -> None:
-    """A `restricted` namespace takes it."""
+    """A namespace with Pod Security level `restricted` would refuse it otherwise."""
     config = images[image.name].config
     assert config["User"] == "65532:65532"
     assert config["Entrypoint"] == ["/opt/venv/bin/python", "-IBu", f"/usr/local/bin/{image.name}"]
@@ -81,13 +81,13 @@ def test_an_image_runs_its_program_and_not_as_root(images: dict[str, Contents], 
 
 @pytest.mark.parametrize("image", [OPERATOR, RUNNER, PAGE], ids=lambda image: image.name)
 def test_a_program_of_ours_is_isolated_however_it_is_started(images: dict[str, Contents], image: Image) -> None:
-    """By `kubectl exec` as by the entry point: no variable adds code to it."""
+    """No environment variable can add code, by the entry point or by `kubectl exec`."""
     script = images[image.name].small[f"opt/refresh/bin/{image.name}"]
     assert script.splitlines()[0] == b"#!/opt/venv/bin/python -IBu"
 
 
 def test_neither_product_image_has_the_other_s_dependencies(images: dict[str, Contents]) -> None:
-    """No dbt beside the operator, no kopf beside the runner; each has its own, and no image has pip."""
+    """Fewer packages, fewer vulnerabilities: no dbt in the operator, no kopf in the runner, no pip in any image."""
     assert {"kopf"} <= images[OPERATOR.name].packages()
     assert not {"dbt", "psycopg"} & images[OPERATOR.name].packages()
     assert {"dbt", "psycopg"} <= images[RUNNER.name].packages()
@@ -98,24 +98,24 @@ def test_neither_product_image_has_the_other_s_dependencies(images: dict[str, Co
 
 @pytest.mark.parametrize("image", [OPERATOR, RUNNER], ids=lambda image: image.name)
 def test_our_modules_and_the_third_parties_are_compiled(images: dict[str, Contents], image: Image) -> None:
-    """On a read-only root file system they would be compiled at every start."""
+    """On a read-only root file system Python would compile them again at every start."""
     files = images[image.name].files
     sources = [name for name in files if name.endswith(".py") and name.startswith(("opt/venv/lib", "opt/refresh"))]
     compiled = {name for name in files if name.endswith(".pyc")}
     lacking = [name for name in sources if not any(bytecode(name, version) in compiled for version in ("311", "312", "313", "314"))]
     assert len(sources) > 500
-    # dbt's templates of new projects are no modules
+    # dbt's templates of new projects are not modules
     assert [name for name in lacking if "/include/" not in name] == []
 
 
 def bytecode(source: str, version: str) -> str:
-    """Where Python looks for a module's bytecode."""
+    """Return the path at which Python looks for a module's bytecode."""
     path = Path(source)
     return str(path.parent / "__pycache__" / f"{path.stem}.cpython-{version}.pyc")
 
 
 def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str, Contents]) -> None:
-    """The project is there as it was read ahead, with the page of its models; its logs and dbt's own targets are not."""
+    """The image contains the parsed project and the docs page of its models, but neither logs nor dbt's own target folder."""
     files = images[RUNNER.name].files
     assert "app/dbt_project/dbt_project.yml" in files
     targets = [Path(name).name for name in files if name.startswith("app/dbt_project/target/") and not name.endswith("target/")]
@@ -126,7 +126,7 @@ def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str,
 
 @pytest.mark.parametrize("image", [OPERATOR, RUNNER, PAGE, EXAMPLES], ids=lambda image: image.name)
 def test_no_layer_keeps_the_package_mirror_s_settings(images: dict[str, Contents], image: Image) -> None:
-    """Neither pip's configuration nor the certificate bundle of the build, nor a proxy in the environment."""
+    """Neither pip's configuration, nor the build's certificate bundle, nor a proxy in the environment may reach users."""
     found = images[image.name]
     assert [name for name in found.files if name.startswith("run/secrets/") or name.endswith("pip.conf")] == []
     assert found.small
@@ -135,7 +135,7 @@ def test_no_layer_keeps_the_package_mirror_s_settings(images: dict[str, Contents
 
 
 def test_a_project_of_one_s_own_is_our_image_and_a_few_lines(images: dict[str, Contents], tmp_path: Path) -> None:
-    """The runner in it takes that project before ours, and everything that its refresh names is found there."""
+    """A user's image takes a few lines; its project takes precedence over ours and everything that its refresh names is found."""
     assert images
     folder = Path(shutil.copytree(PATHS.checkout / "examples" / "velos", tmp_path / "velos"))
     told = folder / "Dockerfile"

@@ -1,4 +1,4 @@
-"""A refresh on a real cluster: applied with kubectl, run in a real pod against a real PostgreSQL, read with kubectl."""
+"""A refresh on a real cluster: applied by kubectl, run in a pod against PostgreSQL, read by kubectl."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def step_states(status: dict) -> dict[str, str]:
 
 @pytest.fixture
 def broken_source(installation):
-    """A source without one of its columns, so that a staging model fails; whole again afterwards."""
+    """Remove a column of a source while the block runs, so that a staging model fails."""
     installation.psql("alter table sigeti.indemnisations rename column montant_du to montant_disparu")
     yield "montant_du"
     installation.psql("alter table sigeti.indemnisations rename column montant_disparu to montant_du")
@@ -47,7 +47,7 @@ def broken_source(installation):
 
 @dataclass(frozen=True)
 class Done:
-    """A refresh whose first run has ended, and what was seen of that run."""
+    """A refresh whose first run has ended, and what that run left."""
 
     refresh: str
     run: dict
@@ -56,7 +56,7 @@ class Done:
 
 @pytest.fixture(scope="module")
 def first(installation) -> Iterator[Done]:
-    """One refresh for several tests, in their order: an API that has to prove which data it serves, and a first run."""
+    """A refresh shared by several tests in order: its API must prove which data it serves, and one run has ended."""
     name = "phase2-first"
     cache = yaml.safe_load(sample_manifest("phase2", name))["spec"]["cache"] | {"version": {"header": "X-Data-Version"}}
     installation.kubectl.apply(sample_manifest("phase2", name, cache=cache))
@@ -67,7 +67,7 @@ def first(installation) -> Iterator[Done]:
 
 
 def test_a_first_run_refreshes_the_dashboards(installation, first):
-    """4/4, six steps, a log row, four endpoints with the new numbers, each of which says that it serves this run's data."""
+    """The whole product at once: 4/4 marts, six steps, a log row, and four endpoints that serve this run's data."""
     done, status = first.run, first.status
     assert (done["outcome"], done["marts"], done["trigger"]) == ("Succeeded", "4/4", "Requested"), done
     assert list(step_states(status).values()) == ["Succeeded"] * 6
@@ -83,7 +83,7 @@ def test_a_first_run_refreshes_the_dashboards(installation, first):
 
 
 def test_the_marts_equal_the_truth(installation, first):
-    """Cell by cell, against a computation apart from the SQL; the control: the truth of another day differs."""
+    """Compares cell by cell with a computation in Python, independent of the SQL; the control: another day's truth differs."""
     assert first.run["outcome"] == "Succeeded"
     lines = Sources(ROWS, SEED, date.fromisoformat(AS_OF)).tables()
     earlier = date.fromisoformat(AS_OF) - timedelta(days=120)
@@ -94,7 +94,7 @@ def test_the_marts_equal_the_truth(installation, first):
 
 
 def test_an_earlier_version_is_put_back_by_an_annotation(installation, first):
-    """The API serves it, and publishing is held: the next run is skipped until a run with the mode resume."""
+    """A rollback is only safe if scheduled runs do not overwrite it: publishing is held until a run with mode `resume`."""
     earlier = (date.fromisoformat(AS_OF) - timedelta(days=400)).isoformat()
     installation.kubectl(
         "patch", "dashboardrefresh", first.refresh, "--type=merge", "-p", json.dumps({"spec": {"dbt": {"vars": {"as_of": earlier}}}})
@@ -116,7 +116,7 @@ def test_an_earlier_version_is_put_back_by_an_annotation(installation, first):
 
 
 def test_a_deleted_refresh_leaves_nothing(installation, first):
-    """CronJob, Jobs, pods and permissions go with it."""
+    """CronJob, Jobs, pods and permissions are owned by the refresh; anything left would run again."""
     label = f"dashboards.sigeti.io/refresh={first.refresh}"
     kinds = "cronjobs,jobs,pods,serviceaccounts,roles,rolebindings"
     assert len(installation.kubectl.names(kinds, "-l", label)) >= 6
@@ -127,7 +127,7 @@ def test_a_deleted_refresh_leaves_nothing(installation, first):
 
 
 def test_a_broken_model_fails_the_run_and_tells_everybody(installation, apply_phase2, broken_source):
-    """The model's own error on the resource, later steps skipped, both notifications, Ready untouched."""
+    """The status contains the model's own error, later steps are skipped, both notifications arrive, and Ready stays True."""
     name = apply_phase2()
     installation.request_run(name, "broken")
     done = installation.wait_for_run(name, "broken")
@@ -144,7 +144,7 @@ def test_a_broken_model_fails_the_run_and_tells_everybody(installation, apply_ph
 
 
 def test_an_api_that_is_away_is_a_warning(installation, apply_phase2):
-    """The data are new all the same."""
+    """The data are new although the cache is not, so that the run is Warned and not Failed."""
     name = apply_phase2()
     installation.kubectl("scale", "deployment/dashboard-api", "--replicas=0")
     installation.kubectl("wait", "--for=delete", "pod", "-l", "app=dashboard-api", "--timeout=60s")
@@ -159,7 +159,7 @@ def test_an_api_that_is_away_is_a_warning(installation, apply_phase2):
 
 
 def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(installation, apply_phase2):
-    """The same token for none; a new one for one more."""
+    """A restart must not start a second Job for a token that is already handled; a new token starts one."""
     name = apply_phase2()
     installation.request_run(name, "once")
     first = installation.wait_for_run(name, "once")
@@ -172,7 +172,7 @@ def test_a_token_asks_for_one_run_also_across_a_restart_of_the_operator(installa
 
 
 def written(mart: Mart) -> dict[tuple, dict]:
-    """A mart as PostgreSQL writes it as JSON."""
+    """Return a mart's rows as PostgreSQL writes them in JSON."""
 
     def text(value: object) -> object:
         return value.isoformat() if isinstance(value, date) else value

@@ -1,4 +1,4 @@
-"""F32: every alert fires where it should, and nowhere else, says Prometheus' own promtool."""
+"""F32: every alert fires when it should and only then, as judged by Prometheus' own promtool."""
 
 import os
 import re
@@ -18,7 +18,7 @@ CASES = Path(__file__).with_name("alerts_test.yaml")
 
 @pytest.fixture(scope="module")
 def promtool(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The program: that of the PATH, or else the one in Debian's package, which is unpacked and not installed."""
+    """The program promtool from PATH, or unpacked from Debian's package."""
     kept = paths_of(os.environ).cache / "promtool"
     found = shutil.which("promtool") or (str(kept) if kept.exists() else None)
     if found is None:
@@ -40,7 +40,7 @@ def promtool_says(promtool: str, *words: str) -> str:
 
 
 def without_annotations(folder: Path, **changes: str) -> Path:
-    """The rules as they are, but for the texts, which say nothing of when an alert fires; with other expressions for some."""
+    """Return the rules without annotations, which do not affect when an alert fires, and with other expressions for some."""
     rules = yaml.safe_load(RULES.read_text())
     for rule in rules["groups"][0]["rules"]:
         rule.pop("annotations")
@@ -53,12 +53,12 @@ def without_annotations(folder: Path, **changes: str) -> Path:
 
 
 def test_the_rules_are_rules(promtool):
-    """Texts and all."""
+    """promtool checks syntax and templates of the texts."""
     assert "7 rules found" in promtool_says(promtool, "check", "rules", str(RULES))
 
 
 def test_every_alert_fires_when_it_should_and_only_then(promtool, tmp_path):
-    """Each of them is in a case of its own, and in the one where all is well."""
+    """Each alert fires in a case of its own and is silent in the case where all is well."""
     promtool_says(promtool, "test", "rules", str(without_annotations(tmp_path)))
     names = [rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]]
     expected = re.findall(r"alertname: (\w+)\n\s+exp_alerts", CASES.read_text())
@@ -66,7 +66,7 @@ def test_every_alert_fires_when_it_should_and_only_then(promtool, tmp_path):
 
 
 def test_promtool_notices_a_rule_that_never_fires(promtool, tmp_path):
-    """The control."""
+    """The control: without it, a test that checks nothing would pass."""
     cases = without_annotations(tmp_path, DashboardRefreshNotReady="dashboardrefresh_ready == 5")
     done = subprocess.run([promtool, "test", "rules", str(cases)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode != 0

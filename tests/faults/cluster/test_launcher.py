@@ -1,4 +1,4 @@
-"""The control plane alone, on real processes: it starts, survives, ends without a trace, and has neighbours."""
+"""The embedded control plane on real processes: it starts, survives crashes, ends without a trace and tolerates neighbours."""
 
 import os
 import subprocess
@@ -15,20 +15,20 @@ from cluster.paths import paths_of
 
 @pytest.fixture(scope="module")
 def kube() -> Path:
-    """The built program."""
+    """The compiled program."""
     return build(KUBE, paths_of(os.environ).cache)
 
 
 @pytest.fixture
 def plane(tmp_path: Path, kube: Path) -> Iterator[ControlPlane]:
-    """A control plane that is not running yet."""
+    """A control plane that has not been started."""
     plane = ControlPlane(tmp_path / "clusters" / "one", kube)
     yield plane
     plane.down()
 
 
 def processes_below(folder: Path) -> list[int]:
-    """The ids of all processes that name the folder in their command line."""
+    """Return the ids of all processes whose command line contains the folder."""
     return [process.pid for process in psutil.process_iter() if any(str(folder) in word for word in _command_line(process))]
 
 
@@ -40,13 +40,13 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 
 def kubectl(plane: ControlPlane, *arguments: str) -> str:
-    """What kubectl prints."""
+    """Return what kubectl prints."""
     command = [str(plane.kube), "kubectl", f"--kubeconfig={plane.kubeconfig}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
 
 
 def test_a_second_up_leaves_the_running_one_alone_and_down_leaves_nothing(plane: ControlPlane) -> None:
-    """Up twice is one set of processes with its objects; down twice is no process and no file."""
+    """Starting twice must not lose the objects of the first start; stopping twice must leave no process and no file."""
     plane.up()
     before = processes_below(plane.home)
     kubectl(plane, "create", "namespace", "kept")
@@ -61,7 +61,7 @@ def test_a_second_up_leaves_the_running_one_alone_and_down_leaves_nothing(plane:
 
 
 def test_a_component_stops_and_comes_back_with_its_data(plane: ControlPlane) -> None:
-    """A stopped API server does not answer; started again it does, with what was written before."""
+    """A stopped API server refuses connections; started again, it has what was written before."""
     plane.up()
     kubectl(plane, "create", "namespace", "kept")
     for name in COMPONENTS:
@@ -74,7 +74,7 @@ def test_a_component_stops_and_comes_back_with_its_data(plane: ControlPlane) -> 
 
 
 def test_a_frozen_api_server_does_not_answer_until_it_thaws(plane: ControlPlane) -> None:
-    """Freezing takes the answers away, starting brings them back."""
+    """Tests of a frozen API server rely on it: no answers while frozen, answers once it continues."""
     plane.up()
     plane.pause_component("kube-apiserver")
     assert not answers(plane.kubeconfig, "/readyz")
@@ -83,7 +83,7 @@ def test_a_frozen_api_server_does_not_answer_until_it_thaws(plane: ControlPlane)
 
 
 def test_up_on_the_remains_of_a_crash_starts_cleanly(plane: ControlPlane) -> None:
-    """After kill -9 of one part and a half-written record of another, up gives a working, empty cluster."""
+    """After kill -9 of one part and a half-written record of another, the next start gives a working, empty cluster."""
     plane.up()
     kubectl(plane, "create", "namespace", "lost")
     recorded = plane.processes.find("kube-apiserver")
@@ -95,7 +95,7 @@ def test_up_on_the_remains_of_a_crash_starts_cleanly(plane: ControlPlane) -> Non
 
 
 def test_down_after_a_crash_leaves_nothing(plane: ControlPlane) -> None:
-    """Down ends what still runs when etcd was killed and the state is incomplete."""
+    """etcd was killed and the state is incomplete; what still runs must end all the same."""
     plane.up()
     recorded = plane.processes.find("etcd")
     assert recorded
@@ -107,7 +107,7 @@ def test_down_after_a_crash_leaves_nothing(plane: ControlPlane) -> None:
 
 
 def test_two_live_side_by_side(plane: ControlPlane, tmp_path: Path, kube: Path) -> None:
-    """What is made in one is not in the other, and ending one leaves the other up."""
+    """Several sessions share a machine: objects of one are not in the other, and stopping one leaves the other running."""
     other = ControlPlane(tmp_path / "clusters" / "other", kube)
     try:
         plane.up()
@@ -120,7 +120,7 @@ def test_two_live_side_by_side(plane: ControlPlane, tmp_path: Path, kube: Path) 
 
 
 def test_a_control_plane_whose_owner_died_is_taken_down(plane: ControlPlane, kube: Path) -> None:
-    """Orphans go, others stay."""
+    """Orphans would keep memory and ports; those whose owner lives must stay."""
     ended = subprocess.Popen(["true"])
     ended.wait()
     plane.up(owner=ended.pid)

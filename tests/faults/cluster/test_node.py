@@ -1,4 +1,4 @@
-"""The embedded cluster on its bad days: what was killed is started again, and what crashed leaves no trace."""
+"""The embedded cluster after crashes: killed components are restarted, and a crashed cluster leaves no trace."""
 
 import os
 import subprocess
@@ -36,11 +36,11 @@ class Node:
         self.kubectl = Kubectl(self.cluster.kubeconfig, "default", str(PATHS.tools / "kubectl"))
 
     def up(self) -> None:
-        """Make it run, whatever was before."""
+        """Start the cluster, or repair it."""
         self.cluster.up(self.programs)
 
     def inhabitants(self) -> list[psutil.Process]:
-        """All processes that live in the node's process namespace, the pods' included, and process 1 itself."""
+        """Return all processes in the node's PID namespace, including process 1 and those of pods."""
         init = self.cluster.processes.find("node")
         assert init
         inside = below(init.pid)
@@ -49,14 +49,14 @@ class Node:
 
 
 def below(init: int) -> list[psutil.Process]:
-    """The processes of a process namespace and of those in it, by their common namespace or descent."""
+    """Return the processes of a PID namespace and of nested ones, by namespace or descent."""
     family = {init} | {child.pid for child in psutil.Process(init).children(recursive=True)}
     ours = namespace(init)
     return [psutil.Process(pid) for pid in psutil.pids() if pid in family or namespace(pid) == ours]
 
 
 def namespace(pid: int) -> str:
-    """The kernel's name of a process' process namespace; empty when the process has ended."""
+    """Return the kernel's name of a process's PID namespace; empty where the process has ended."""
     try:
         return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
@@ -64,7 +64,7 @@ def namespace(pid: int) -> str:
 
 
 def traces(home: Path, inhabitants: list[psutil.Process]) -> list[str]:
-    """What is left on the machine of a cluster that lived in `home`. Namespaces and their mounts end with the last process."""
+    """Return what a cluster in `home` left on the machine; namespaces and mounts end with their last process."""
     left = [str(process) for process in inhabitants if process.is_running()]
     left += [f"mount {line}" for line in Path("/proc/self/mounts").read_text().splitlines() if str(home) in line]
     left += [str(place) for place in Path("/sys/fs/cgroup").glob(f"**/{cgroup_of(home)}")]
@@ -75,7 +75,7 @@ def traces(home: Path, inhabitants: list[psutil.Process]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    """A running cluster of these tests' own, with a server in it."""
+    """A cluster for these tests alone, with a server pod."""
     node = Node("smoke")
     try:
         node.up()
@@ -88,19 +88,19 @@ def node() -> Iterator[Node]:
 
 
 def test_an_exposed_service_answers_on_loopback_also_after_the_relay_died(node: Node) -> None:
-    """The same port leads to it again once `up` has put it right."""
+    """The exposed port leads to the Service again after `up` has restarted the relay."""
     port = node.cluster.expose("web", "default", 80)
     assert node.cluster.expose("web", "default", 80) == port
-    # a pod is Ready some moments before its Service leads there
+    # a pod is Ready some moments before its Service routes to it
     assert eventually(lambda: answers(port), within=20)
     node.cluster.stop_component(f"relay-{port}")
-    assert not answers(port)  # the fault hit
+    assert not answers(port)  # the relay is dead
     node.up()
     assert eventually(lambda: answers(port), within=5)
 
 
 def answers(port: int) -> bool:
-    """Whether the server's files are there behind a port."""
+    """Return whether the server's files are served at a port."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/hosts", timeout=10) as answer:
             return b"localhost" in answer.read()
@@ -109,7 +109,7 @@ def answers(port: int) -> bool:
 
 
 def test_a_killed_component_is_started_again_and_nothing_is_lost(node: Node) -> None:
-    """After kubelet and API server were killed, `up` has the node Ready with the pod that ran before."""
+    """After kubelet and API server were killed, `up` makes the node Ready again with the same pod."""
     before = node.kubectl("get", "pod", "server", "--output=jsonpath={.metadata.uid}")
     for name in ("kubelet", "kube-apiserver"):
         node.cluster.stop_component(name)
@@ -119,7 +119,7 @@ def test_a_killed_component_is_started_again_and_nothing_is_lost(node: Node) -> 
 
 
 def test_a_crashed_cluster_starts_anew_and_ends_without_a_trace_beside_a_live_one(node: Node) -> None:
-    """Its first process killed, its state half gone: up works, down leaves nothing, and the neighbour has noticed nothing."""
+    """Process 1 killed and half of the state gone: `up` works, `down` leaves nothing, and a neighbour is not affected."""
     other = Node("smoke-2")
     try:
         other.up()

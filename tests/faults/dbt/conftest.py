@@ -1,4 +1,4 @@
-"""The dbt project on a database that is filled anew for each case."""
+"""The dbt project on a database that is filled again for each case."""
 
 from __future__ import annotations
 

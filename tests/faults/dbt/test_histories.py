@@ -1,4 +1,4 @@
-"""Over many drawn histories of the sources the facts, made anew in part, stay what they would be if built whole; and what forces that."""
+"""Facts built incrementally equal facts built in full, over many random histories of the sources; and what forces a full build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["built"]  # a fixture
 
 @pytest.mark.parametrize("seed", range(8))
 def test_a_history_ends_in_the_truth(dbt: Dbt, fresh_database: Database, seed: int) -> None:
-    """After each of five sets of changes the marts equal the truth, the facts were not built whole, and a whole build changes no row."""
+    """After each of five sets of changes the marts equal the truth, facts were built incrementally, and a full build changes no row."""
     draw = Random(seed)
     with fresh_database.connect() as connection:
         load(connection, Sources(700, seed, DAY.date()))
@@ -36,7 +36,7 @@ def test_a_history_ends_in_the_truth(dbt: Dbt, fresh_database: Database, seed: i
 
 
 def test_what_can_t_be_told_from_further_lines_is_built_whole(dbt: Dbt, built: Database) -> None:
-    """A line changed where it stands, one that is gone beside one that is new, a table loaded anew; another day; a view for a table."""
+    """An update in place, a deletion beside an insert, a reloaded table, another day, a view for a table: incremental would be wrong."""
     built.run("update sigeti.indemnisations set montant_du = montant_du + 1 where ctid = '(0,1)'")
     built.run(
         "insert into sigeti.emplois select * from sigeti.emplois where ctid = '(0,1)'; delete from sigeti.emplois where ctid = '(0,2)'"

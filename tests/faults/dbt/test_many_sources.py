@@ -1,4 +1,4 @@
-"""Whatever the sources hold, every mart equals the truth: many seeds, sizes from one record on, days at the ends of months and years."""
+"""Every mart equals the truth for many seeds, sizes from one record up, and days at the ends of months and years."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from support.dbt_project import Dbt
 from support.postgres import Database
 
 MADE = date(2026, 6, 30)
-"""The day up to which the sources tell; `as_of` may lie before it."""
+"""Last day of the source data; `as_of` may be earlier."""
 SIZES = (1, 5, 40, 300, 2_500)
 DAYS = (MADE, date(2026, 6, 29), date(2026, 1, 1), date(2025, 12, 31), date(2024, 2, 29), date(2024, 3, 1), date(2023, 7, 15))
 SEEDS = range(100, 135)
-"""As many as there are pairs of a size and a day: each pair comes once."""
+"""One seed for each pair of a size and a day."""
 CASES = list(zip(SEEDS, islice(cycle(SIZES), len(SEEDS)), islice(cycle(DAYS), len(SEEDS)), strict=True))
 
 
 @pytest.fixture(scope="module")
 def database(postgres: EmbeddedPostgres) -> Database:
-    """One database for all cases: sources are replaced, models are built anew."""
+    """One database for all cases; sources are replaced and models rebuilt."""
     return Database(postgres, postgres.access.database)
 
 
 @pytest.mark.parametrize(("seed", "rows", "as_of"), CASES)
 def test_every_mart_equals_the_truth(dbt: Dbt, database: Database, seed: int, rows: int, as_of: date) -> None:
-    """No row and no cell of any mart differs."""
+    """The truth is computed in Python, independent of the SQL."""
     sources = Sources(rows, seed, MADE)
     variables = {"as_of": as_of.isoformat()}
     with database.connect() as connection:
@@ -45,6 +45,6 @@ def test_every_mart_equals_the_truth(dbt: Dbt, database: Database, seed: int, ro
 
 
 def test_the_cases_are_many(database: Database) -> None:
-    """Every size met every day, and the last case has left rows behind: they were not all empty."""
+    """The control: every size met every day, and the last case has rows, so that not everything was empty."""
     assert len({(rows, as_of) for _, rows, as_of in CASES}) == len(SIZES) * len(DAYS)
     assert database.rows("select count(*) > 0 from dwh_marts_operationnel.mart_emplois_crees") == [(True,)]

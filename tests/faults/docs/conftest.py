@@ -1,4 +1,4 @@
-"""What readers of the guide have before them: a cluster on which they have followed its page on installing, and a shell."""
+"""A cluster on which the guide's installation page was followed, and a reader's shell."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ FOLDERS = ("crds", "deploy", "examples")
 
 @dataclass(frozen=True)
 class Shell:
-    """A reader's shell, in a folder like a checkout."""
+    """A reader's shell in a folder like a checkout."""
 
     home: Path
     environment: dict[str, str]
     typed: set[str] = field(default_factory=set)
 
     def attempt(self, *commands: str) -> subprocess.CompletedProcess[str]:
-        """How these commands ended, one after the other in one shell."""
+        """Run commands in one shell, one after the other; return the completed process."""
         words = ["bash", "-euo", "pipefail", "-c", "\n".join(commands)]
         return subprocess.run(words, cwd=self.home, env=self.environment, capture_output=True, text=True, timeout=120, check=False)
 
     def run(self, block: Block) -> None:
-        """Type a block; AssertionError with what was printed if a command fails. What was typed on an earlier page is not typed again."""
+        """Run a block's commands; AssertionError with their output on failure. Commands of earlier pages are not repeated."""
         commands = [command for command in block.commands if command not in self.typed]
         self.typed.update(commands)
         done = self.attempt(*commands)
@@ -47,7 +47,7 @@ class Shell:
 
 @pytest.fixture(scope="session")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    """A shell that knows our programs, in a folder with what a checkout has and what the guide has readers write."""
+    """A shell with our programs in PATH, in a folder with a checkout's files and those that the guide has readers write."""
     home = tmp_path_factory.mktemp("reader")
     for folder in FOLDERS:
         (home / folder).symlink_to(ROOT / folder)
@@ -60,7 +60,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="session")
 def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterator[Shell]:
-    """The page on installing was followed, with an operator that has the permissions of the chart and pods that succeed at once."""
+    """The installation page was followed; the operator has its chart's permissions and pods succeed at once."""
     link_tools(shell.home / "tools", control_plane.kube)
     (shell.home / "tools" / "helm").symlink_to(helm)
     config = json.loads(control_plane.kubeconfig.read_text())
@@ -84,12 +84,12 @@ def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterato
 
 @contextmanager
 def pods_that_succeed(operator: OperatorHarness) -> Iterator[None]:
-    """Every run of the namespace reports that all went well and ends, as soon as it has a pod."""
+    """Play kubelet and runner: every run of the namespace succeeds as soon as it has a pod."""
     over, ended = threading.Event(), set[str]()
 
     def play() -> None:
         while not over.wait(0.2):
-            # the session's other tests stop the API server now and then
+            # other tests of the session stop the API server now and then
             with suppress(httpx.TransportError):
                 for job in operator.api.items(operator.namespace, "jobs"):
                     end(job)
@@ -99,7 +99,7 @@ def pods_that_succeed(operator: OperatorHarness) -> Iterator[None]:
         pods = operator.api.items(operator.namespace, "pods", f"batch.kubernetes.io/job-name={name}")
         if pods and name not in ended:
             ended.add(name)
-            with suppress(AssertionError):  # somebody has cancelled it meanwhile
+            with suppress(AssertionError):  # somebody has cancelled the run
                 operator.report_run(labels["dashboards.sigeti.io/refresh"], name)
                 operator.end_pod(name)
 

@@ -1,4 +1,4 @@
-"""What the guide has people type works: on a real API server with the real operator and chart, and on a real PostgreSQL."""
+"""Commands of the guide work on a real API server with operator and chart, and on a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OLD_TABLE = """create table dbt_refresh_log (
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work(installed, page):
-    """One block after the other, as a reader who has installed it would type them."""
+    """Readers type one block after the other; each must work where the page stands."""
     for block in blocks(page):
         if block.kind == "cluster":
             installed.run(block)
@@ -32,14 +32,14 @@ def test_the_commands_of_a_page_work(installed, page):
 
 @pytest.mark.parametrize("block", all_blocks("console", "refused"), ids=str)
 def test_what_must_be_refused_is(installed, block):
-    """Each command answers no."""
+    """Commands marked `refused` must fail."""
     answers = {command: installed.attempt(command) for command in block.commands}
     assert [command for command, done in answers.items() if done.returncode == 0 or done.stdout.strip() != "no"] == []
 
 
 @pytest.mark.parametrize("block", all_blocks("console", "checked"), ids=str)
 def test_options_of_kubectl_that_are_not_run_exist(installed, block):
-    """By kubectl's own help."""
+    """Options of commands that are not run are looked up in kubectl's help."""
     for command in block.commands:
         program, *words = shlex.split(command)
         if program == "kubectl" and words[0] != "dashboardrefresh":
@@ -50,7 +50,7 @@ def test_options_of_kubectl_that_are_not_run_exist(installed, block):
 
 @pytest.mark.parametrize("block", all_blocks("yaml", "values"), ids=str)
 def test_values_of_the_chart_are_taken(helm, block, tmp_path):
-    """By `helm template`, which knows no others."""
+    """`helm template` refuses unknown values."""
     (tmp_path / "values.yaml").write_text(block.text)
     command = [str(helm), "template", "r", str(ROOT / "deploy/helm"), "-f", str(tmp_path / "values.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -58,14 +58,14 @@ def test_values_of_the_chart_are_taken(helm, block, tmp_path):
 
 
 def test_the_page_on_taking_it_away_works(installed):
-    """Last, since nothing is left; what the refresh owned goes with it."""
+    """Runs last, since nothing is left; objects owned by the refresh are deleted with it."""
     for block in all_blocks("console", "gone"):
         installed.run(block)
 
 
 @pytest.fixture
 def log(fresh_database: Database) -> Database:
-    """A database with the log table of the old flow, to which the runner has added its tables and columns, and a mart."""
+    """A database with the old flow's log table, the runner's tables and columns, and a mart."""
     fresh_database.run(OLD_TABLE)
     fresh_database.run("create schema dwh_marts_operationnel")
     fresh_database.run("create table dwh_marts_operationnel.mart_indemnisations (zone_id integer, montant_du numeric)")
@@ -78,10 +78,10 @@ def log(fresh_database: Database) -> Database:
 
 
 def test_the_queries_of_the_guide_work(log: Database):
-    """On the tables that the runner makes."""
+    """The queries must match the tables that the runner creates."""
     with log.connect() as connection:
         for block in all_blocks("sql"):
-            # roles are the whole server's: nothing of it stays, but for what is a transaction of its own
+            # roles belong to the whole server, so that they are created in a transaction that is rolled back
             with nullcontext() if "commit" in block.text else connection.transaction(force_rollback=True):
                 try:
                     connection.execute(block.text.encode())
@@ -90,7 +90,7 @@ def test_the_queries_of_the_guide_work(log: Database):
 
 
 def test_the_old_flow_and_ours_are_compared_by_their_rows(log: Database):
-    """Two runs of each; one pair agrees, of the other ours says something else."""
+    """Two runs of each flow: the marts of one pair agree, those of the other do not."""
     log.run("""insert into dbt_refresh_log (run_date, success, models_updated, notes, refresh, run_id) values
         (now() - interval '5 hours', true, 4, '4/4', null, null),
         (now() - interval '4 hours', true, 4, '4/4', 'phase2-dashboards-refresh', 'a'),
@@ -103,7 +103,7 @@ def test_the_old_flow_and_ours_are_compared_by_their_rows(log: Database):
 
 
 def test_alerts_link_to_the_guide(helm):
-    """Where `monitoring.runbookUrl` says that it is served; without it there is no link."""
+    """Alerts link to the guide where `monitoring.runbookUrl` is set, and have no link otherwise."""
 
     def urls(*sets: str) -> list[str]:
         words = [word for each in ("monitoring.alerts=true", *sets) for word in ("--set", each)]

@@ -1,4 +1,4 @@
-"""What the guide has people type on their own machine works; apart from its other tests, since dbt reads whole projects for it."""
+"""Commands that the guide has people run on their own machine; in a module of its own, since dbt parses whole projects for it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.postgres import Database
 
 @pytest.mark.parametrize("block", all_blocks("console", "run"), ids=str)
 def test_commands_on_this_machine_work(fresh_database: Database, block):
-    """In a checkout, with the warehouse that PG* variables name."""
+    """They run in a checkout, with the warehouse given by PG* variables."""
     environment = {**os.environ, **fresh_database.env, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for command in block.commands:
         done = subprocess.run(["bash", "-c", command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)

@@ -1,4 +1,4 @@
-"""Runs on a real cluster that end badly: the status says why, and the next run works."""
+"""Runs on a real cluster that end badly: the status says why, and the next run succeeds."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PASSWORD = "p%40:/'\"$"
 
 
 def test_a_warehouse_that_is_away_is_tried_again_and_then_named(installation, apply_phase2):
-    """Attempts are shown while they last; the password shows nowhere."""
+    """Attempts are visible while the warehouse is unreachable, and the password appears nowhere."""
     name = apply_phase2(retries=1, timeout="3m", **ONE_VIEW)
     with installation.warehouse_unreachable():
         installation.request_run(name, "no-warehouse")
@@ -30,7 +30,7 @@ def test_a_warehouse_that_is_away_is_tried_again_and_then_named(installation, ap
 
 
 def test_a_run_over_its_deadline_names_the_step(installation, apply_phase2):
-    """A source that answers too slowly holds the facts up until the run's time is over; the next run works."""
+    """A slow source holds up the facts until the deadline; without the step's name nobody would know where."""
     name = apply_phase2(retries=0, timeout="45s")
     with installation.slow_table("sigeti.indemnisations", seconds=120):
         installation.request_run(name, "slow")
@@ -42,7 +42,7 @@ def test_a_run_over_its_deadline_names_the_step(installation, apply_phase2):
 
 
 def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_another(installation, apply_phase2):
-    """F9, F22: status and log name table and session; the pod says that it was interrupted; the next one keeps what is done."""
+    """F9, F22: status and log name table and session; the pod reports the interruption, and the next one keeps finished steps."""
     name = apply_phase2(retries=0, timeout="4m")
     assert_recovers(installation, name)
     with installation.locked_table("dwh_facts.fait_indemnisations") as session:
@@ -72,7 +72,7 @@ def watched_run(installation, name: str, until):
 
 @pytest.fixture
 def rotating(installation):
-    """A login of its own for the warehouse, which acts as the usual one, and the name of its Secret."""
+    """A login for the warehouse with the usual role, and the name of its Secret."""
     installation.psql("create role rotating login password 'first-word' in role dbt; alter role rotating set role dbt")
     installation.kubectl("create", "secret", "generic", "rotating", "--from-literal=host=warehouse", "--from-literal=dbname=dwh")
     rotate(installation, user="rotating", password="first-word", sslmode="disable")
@@ -86,7 +86,7 @@ def rotate(installation, **values: str) -> None:
 
 
 def test_a_password_that_was_changed_reaches_the_next_run(installation, apply_phase2, rotating):
-    """F21: nobody touches the refresh. The control: until the Secret has the new password a run fails by it, and shows neither."""
+    """F21: nobody edits the refresh. The control: until the Secret has the new password, a run fails by it and logs neither."""
     name = apply_phase2(retries=0, warehouse={"secretRef": {"name": rotating}}, **ONE_VIEW)
     assert_recovers(installation, name)
     installation.psql("alter role rotating password 'second-word'")
@@ -102,7 +102,7 @@ def test_a_password_that_was_changed_reaches_the_next_run(installation, apply_ph
 
 @pytest.fixture
 def missing_image(installation):
-    """An operator that was told an image that is nowhere; right again afterwards."""
+    """An operator with a runner image that does not exist; the original one is restored afterwards."""
     installation.install_operator("runner.image.tag=missing")
     yield
     installation.install_operator()
@@ -110,7 +110,7 @@ def missing_image(installation):
 
 @pytest.mark.usefixtures("missing_image")
 def test_an_image_that_cannot_be_pulled_is_named(installation, apply_phase2):
-    """While it waits, and as the reason once it is given up."""
+    """ImagePullBackOff is visible while the pod waits, and is the reason once the run is given up."""
     name = apply_phase2(retries=0, startTimeout="8s", **ONE_VIEW)
     installation.request_run(name, "no-image")
     done = installation.wait_for_run(name, "no-image")

@@ -1,4 +1,4 @@
-"""What the API server answers, how its clock goes, and how much there is: the operator converges, and does no more than it has to."""
+"""Wrong answers, shifted clocks and large histories: the operator converges and sends no more requests than needed."""
 
 import json
 import re
@@ -43,7 +43,7 @@ def versions(operator: OperatorHarness) -> set[str]:
 
 @pytest.mark.parametrize("fault", ["409", "500", "lost"])
 def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(create_operator, fault):
-    """Three times in a row: it converges, one request has one Job, and nothing goes round in circles."""
+    """Three wrong answers in a row: the status converges, one request has one Job, and no hot loop remains."""
     operator = create_operator()
     left = {"/status": 3}
 
@@ -69,7 +69,7 @@ def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(create_operator, fa
         time.sleep(5)
         assert len([each for each in proxy.seen if each[0] != "GET"]) == written
         assert written < 40
-        # before the proxy goes, which would end its watches in mid-sentence
+        # before the proxy stops, which would break its watches
         operator.stop(signal.SIGKILL)
 
 
@@ -88,14 +88,14 @@ def apart(create_operator) -> Iterator[list[tuple[OperatorHarness, int]]]:
 
 
 def test_f18_clocks_are_five_minutes_apart(apart):
-    """The operator's, and those of the nodes: a slot has one run, none is missed, no duration is negative."""
+    """The clocks of operator and nodes differ by five minutes: one run per scheduled time, none missed, no negative duration."""
     slot = (datetime.now(UTC) + timedelta(seconds=80)).replace(second=0, microsecond=0)
     for operator, minutes in apart:
         operator.create_refresh("f18", schedule=f"{slot.minute} {slot.hour} * * *")
         operator.wait_until_ready("f18")
         assert re.search(
             rf"clock is {-60 * minutes} s behind|clock is {-60 * minutes - 1} s behind", operator.log.read_text()
-        )  # the fault hit
+        )  # the runs were created
         told = next(each for each in operator.status("f18")["conditions"] if each["type"] == "Ready")["lastTransitionTime"]
         assert abs(datetime.fromisoformat(told) - datetime.now(UTC)) < timedelta(minutes=1)
     time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()))
@@ -118,7 +118,7 @@ def test_f18_clocks_are_five_minutes_apart(apart):
 
 @pytest.mark.timeout(600)
 def test_f27_a_thousand_runs_of_one_refresh(fresh_operator):
-    """The history stays short and the resource small, whatever the runs say; afterwards the operator is at rest."""
+    """The history is bounded and the resource small, whatever runs report; afterwards the operator is idle."""
     fresh_operator.start()
     fresh_operator.create_refresh("f27")
     fresh_operator.wait_until_ready("f27")
@@ -128,15 +128,15 @@ def test_f27_a_thousand_runs_of_one_refresh(fresh_operator):
     fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120, "f27")
     status = fresh_operator.status("f27")
     assert len(status["history"]) == 10
-    assert status["consecutiveFailures"] > 10  # the fault hit: many more were told than are kept
+    assert status["consecutiveFailures"] > 10  # more runs were reported than are kept
     assert len(json.dumps(fresh_operator.get_refresh("f27"))) < 64_000
     assert status.get("active", []) == []
 
 
 def come_and_go(api: ApiServer, namespace: str, template: dict, number: int) -> None:
-    """A Job that fails with many words, and is cleared away."""
+    """Create a Job that fails with a long message, and delete it."""
     name = f"f27-{29_000_000 + number}"
-    # suspended: no pod, and the Job controller leaves it to us
+    # suspended, so that no pod is created and the Job controller does not interfere
     body = {"metadata": {**template["metadata"], "name": name}, "spec": {**template["spec"], "suspend": True}}
     api.create(namespace, "jobs", body)
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -148,7 +148,7 @@ def come_and_go(api: ApiServer, namespace: str, template: dict, number: int) -> 
 
 
 def test_f32_operator_and_runs_live_in_a_restricted_namespace(fresh_operator):
-    """The API server itself lets both pods in; the control: one that may do more is refused."""
+    """The API server's own Pod Security admission accepts both pods; the control: a privileged one is refused."""
     fresh_operator.api.patch(
         "", "namespaces", fresh_operator.namespace, {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
     )

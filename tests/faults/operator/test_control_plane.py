@@ -1,4 +1,4 @@
-"""The operator while parts of the control plane are away, silent or slow; on a real API server whose processes are stopped."""
+"""The operator while parts of the control plane are stopped, silent or slow, on a real API server."""
 
 import json
 import signal
@@ -23,7 +23,7 @@ def jobs(operator: OperatorHarness, name: str) -> list[str]:
 
 
 def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(fresh_operator):
-    """The run ends and reports; afterwards there is one entry, and no second Job."""
+    """The run must end without the operator; afterwards it has one history entry and no second Job."""
     fresh_operator.start()
     fresh_operator.create_refresh("f1", token="one")
     job = fresh_operator.wait_for_job("f1")
@@ -33,14 +33,14 @@ def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(fresh_op
     fresh_operator.report_run("f1", job)
     fresh_operator.end_pod(job)
     time.sleep(3)
-    assert entries(fresh_operator, "f1") == []  # the fault hit: nobody has told of the end
+    assert entries(fresh_operator, "f1") == []  # the operator has not recorded the end
     fresh_operator.start()
     assert fresh_operator.wait_for_history("f1", job, within=40)["outcome"] == "Succeeded"
     assert (entries(fresh_operator, "f1"), jobs(fresh_operator, "f1")) == ([job], [job])
 
 
 def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: ControlPlane):
-    """For a minute; the result arrives afterwards, the operator was not started anew, nothing ran twice."""
+    """For a minute; the result arrives afterwards, the operator did not restart, and nothing ran twice."""
     fresh_operator.start()
     fresh_operator.create_refresh("f5", token="one")
     job = fresh_operator.wait_for_job("f5")
@@ -56,7 +56,7 @@ def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: Con
         control_plane.start_component("kube-apiserver")
     fresh_operator.report_run("f5", job)
     fresh_operator.end_pod(job)
-    # Kubernetes' own controller, which ends the Job, waits longer and longer for an API server that is away
+    # the Job controller backs off while the API server is away
     assert fresh_operator.wait_for_history("f5", job, within=150)["outcome"] == "Succeeded"
     assert (fresh_operator.pid, jobs(fresh_operator, "f5")) == (process, [job])
     fresh_operator.request_run("f5", "two")
@@ -64,7 +64,7 @@ def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: Con
 
 
 def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_plane: ControlPlane):
-    """For longer than the Lease lasts: afterwards one of them works, the run is told of once, a new token makes one Job."""
+    """For longer than the Lease lasts: afterwards one operator works, the run is notified once, and a new token has one Job."""
     two = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     try:
         for each in two:
@@ -94,7 +94,7 @@ def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_pl
 
 
 def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
-    """Each slot has its run; the operator then tells of each once, and calls none of them missed."""
+    """Each scheduled time has its run; the operator then records each once and reports none as missed."""
     fresh_operator.start()
     fresh_operator.create_refresh("f2", schedule="* * * * *")
     fresh_operator.wait_until_ready("f2")
@@ -103,7 +103,7 @@ def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
     for count in (1, 2):
         fresh_operator.wait_for(lambda count=count: len(jobs(fresh_operator, "f2")) >= count, 90, "f2")
         fresh_operator.end_pod(jobs(fresh_operator, "f2")[-1])
-    assert entries(fresh_operator, "f2") == before == []  # the fault hit: nobody has told of them
+    assert entries(fresh_operator, "f2") == before == []  # the operator has not recorded them
     there = jobs(fresh_operator, "f2")
     fresh_operator.patch_spec("f2", suspend=True)
     fresh_operator.start()
@@ -115,7 +115,7 @@ def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
 
 
 def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_plane: ControlPlane):
-    """The slot is caught up once, and is not called missed."""
+    """The CronJob controller catches up, and the operator must not report a missed run."""
     fresh_operator.start()
     slot = (datetime.now(UTC) + timedelta(seconds=75)).replace(second=0, microsecond=0)
     fresh_operator.create_refresh("f7", schedule=f"{slot.minute} {slot.hour} * * *")
@@ -123,7 +123,7 @@ def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_p
     control_plane.stop_component("kube-controller-manager")
     try:
         time.sleep(max(0.0, (slot - datetime.now(UTC)).total_seconds()) + 10)
-        assert jobs(fresh_operator, "f7") == []  # the fault hit: the slot has passed
+        assert jobs(fresh_operator, "f7") == []  # the scheduled time has passed
     finally:
         control_plane.start_component("kube-controller-manager")
     fresh_operator.wait_for(lambda: jobs(fresh_operator, "f7"), 60, "f7")
@@ -133,7 +133,7 @@ def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_p
 
 
 def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, control_plane: ControlPlane):
-    """A refresh is deleted and made again while nobody collects: it takes over what its namesake left, ends its run, and keeps it."""
+    """Deleted and created again while garbage collection is away: the refresh adopts those objects and ends the run."""
     fresh_operator.start()
     fresh_operator.create_refresh("namesake", token="one")
     fresh_operator.wait_until_ready("namesake")
@@ -143,7 +143,7 @@ def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, co
     try:
         fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "namesake")
         time.sleep(5)
-        assert fresh_operator.cronjob("namesake")["metadata"] == left  # the fault hit: it is there, and its owner is not
+        assert fresh_operator.cronjob("namesake")["metadata"] == left  # the CronJob is there and its owner is not
         fresh_operator.create_refresh("namesake", schedule="0 0 2 2 *")
         fresh_operator.wait_until_ready("namesake")
         fresh_operator.wait_for(lambda: job not in jobs(fresh_operator, "namesake"), 20, "namesake")
@@ -158,7 +158,7 @@ def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, co
 
 
 def test_f30_watches_that_go_silent(create_operator):
-    """Open connections on which nothing comes any more: what was deleted is back within a resync, by asking; the control: nobody told."""
+    """Connections stay open and deliver nothing: a deleted object is back within a resync. The control: no watch event arrived."""
     operator = create_operator()
     operator.settings = {"RESYNC": "20s"}
     config = operator.home / f"{operator.namespace}.kubeconfig"
@@ -174,7 +174,7 @@ def test_f30_watches_that_go_silent(create_operator):
         assert proxy.silence() > 5
         operator.api.delete(operator.namespace, "cronjobs", "f30")
         time.sleep(4)
-        assert operator.cronjob("f30") is None  # the fault hit: a watch would have told by now
+        assert operator.cronjob("f30") is None  # a working watch would have delivered by now
         operator.wait_for(lambda: operator.cronjob("f30"), 75, "f30")
         operator.stop()
 

@@ -1,4 +1,4 @@
-"""What ends a run from outside, in each of its steps: the attempt says so, the next one goes on where it ended."""
+"""SIGTERM, SIGKILL, deadline, time-outs and lost connections in each step: the attempt reports it and the next one resumes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ KEPT = "kept from an earlier attempt"
 
 
 def assert_it_goes_on(slow_refresh: SlowRefresh, run: str, step: str, failures: int) -> None:
-    """The next attempt keeps what was done before the step that was hit, and publishes."""
+    """Assert that the next attempt keeps the steps before the one that was hit, and publishes."""
     again = slow_refresh.assert_next_attempt_succeeds(run, failures)
     assert (KEPT in again.output) is (step not in {"sources", "staging"})
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_sigterm(slow_refresh: SlowRefresh, run: str, step: str):
-    """As a drained node sends it: within seconds, without cost, nothing published; the next pod goes on."""
+    """A drained node sends SIGTERM: the attempt ends within seconds, is not counted, publishes nothing; the next pod resumes."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step(step, run)
     process.send_signal(signal.SIGTERM)
@@ -49,7 +49,7 @@ def test_sigterm(slow_refresh: SlowRefresh, run: str, step: str):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_sigkill(slow_refresh: SlowRefresh, run: str, step: str):
-    """It says nothing; PostgreSQL ends its query, and the next attempt knows what it had done."""
+    """A killed runner reports nothing; PostgreSQL ends its query, and the next attempt resumes from the run log."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step(step, run)
     process.kill()
@@ -62,7 +62,7 @@ def test_sigkill(slow_refresh: SlowRefresh, run: str, step: str):
 
 @pytest.mark.parametrize("step", STEPS)
 def test_postgresql_stopped_and_started(slow_refresh: SlowRefresh, run: str, step: str):
-    """In the midst of a query, or of a call of the API: the attempt ends, another one is worth it, and nothing is half published."""
+    """During a query or an API call: the attempt fails as transient, and nothing is half published."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step(step, run)
     server = slow_refresh.runner.database.server
@@ -80,7 +80,7 @@ def test_postgresql_stopped_and_started(slow_refresh: SlowRefresh, run: str, ste
 
 @pytest.mark.parametrize("step", STEPS)
 def test_deadline(slow_refresh: SlowRefresh, run: str, step: str):
-    """The attempt's time is up: the step is named, no query is left, the last attempt has its row."""
+    """The deadline names the step, leaves no query, and the last attempt writes its log row."""
     before = slow_refresh.live_generations()
     slow_refresh.slow_down(step, 60)
     spec = slow_refresh.spec(timeout="12s")
@@ -100,12 +100,12 @@ TIMED = {
     "marts": Reason.LAYER_FAILED,
     "tests": Reason.TESTS_FAILED,
 }
-"""Steps that have a time-out of their own, and why a run fails in each."""
+"""Steps with a timeout of their own, and the reason with which a run fails in each."""
 
 
 @pytest.mark.parametrize("step", TIMED)
 def test_statement_time_out(slow_refresh: SlowRefresh, run: str, step: str):
-    """PostgreSQL itself ends the statement, or the runner does; the last attempt fails with the step that took too long."""
+    """PostgreSQL or the runner cancels the statement; the last attempt fails with the step that took too long."""
     before = slow_refresh.live_generations()
     slow_refresh.slow_down(step, 60)
     spec = slow_refresh.spec()
@@ -115,7 +115,7 @@ def test_statement_time_out(slow_refresh: SlowRefresh, run: str, step: str):
     assert ran.termination_message is not None
     assert ran.code == ExitCode.FAILED, ran.output
     assert ran.termination_message.reason is TIMED[step]
-    # On a machine that is too busy for PostgreSQL to begin in time, the runner's own time-out, three seconds later, comes first.
+    # On a busy machine PostgreSQL may begin too late; the runner's own timeout follows three seconds later.
     said = ran.termination_message.message or ""
     assert "canceling statement due to statement timeout" in said or "not done within 6s" in said
     assert slow_refresh.live_generations() == before
@@ -124,7 +124,7 @@ def test_statement_time_out(slow_refresh: SlowRefresh, run: str, step: str):
 
 @pytest.mark.parametrize("step", ["staging", "facts", "marts", "tests"])
 def test_connection_cut(slow_refresh: SlowRefresh, run: str, step: str):
-    """One of dbt's connections is ended: its node alone is tried again, in the same attempt."""
+    """One of dbt's connections is terminated: only its node is tried again, within the same attempt."""
     spec = slow_refresh.spec()
     for part in (*spec["layers"], spec["tests"]):
         part["retries"] = 1
@@ -141,7 +141,7 @@ def test_connection_cut(slow_refresh: SlowRefresh, run: str, step: str):
 
 @pytest.mark.parametrize("on_stale", ["Fail", "Skip"])
 def test_connection_cut_while_sources_are_asked(slow_refresh: SlowRefresh, run: str, on_stale: str):
-    """Nobody knows how old they are: that is no reason to skip the run or to fail it for good, but to ask again."""
+    """The age of the sources is unknown then, which must neither skip the run nor fail it for good."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step("sources", run, sources={"onStale": on_stale})
     ((pid, _), *_) = slow_refresh.runner.running_queries('"arrivees"')
@@ -159,7 +159,7 @@ def test_connection_cut_while_sources_are_asked(slow_refresh: SlowRefresh, run: 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_lock_lost(slow_refresh: SlowRefresh, run: str, step: str):
-    """The session that holds the warehouse is ended: the run stops, and publishes nothing."""
+    """Another run could start once the lock's session is gone: the run must stop and publish nothing."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step(step, run)
     holder = f"select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}"
@@ -173,7 +173,7 @@ def test_lock_lost(slow_refresh: SlowRefresh, run: str, step: str):
 
 
 def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(slow_refresh: SlowRefresh, run: str):
-    """Its row says that it was lost, and where."""
+    """Its row would stay Running for ever; the next run closes it as lost and names the step."""
     process = slow_refresh.start_until_in_step("facts", run)
     process.kill()
     process.communicate()

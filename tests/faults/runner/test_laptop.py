@@ -1,4 +1,4 @@
-"""The two refreshes of the samples, on generated sources and with the dashboards' API: what `make run` does, claim by claim."""
+"""The two sample refreshes on generated sources with the dashboard API: everything that `make run` promises."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ ENDPOINTS = ["implantation-suivi", "indemnisations", "emplois-crees", "creances-
 
 @dataclass(frozen=True)
 class Laptop:
-    """A warehouse with sources in which nothing was built yet, and the API on it."""
+    """A warehouse with sources in which nothing is built yet, and its API."""
 
     database: Database
     api: str
     workdir: Path
 
     def run(self, sample: str) -> subprocess.CompletedProcess[str]:
-        """Run a sample as a person would."""
+        """Run a sample as a user does."""
         places = ["--project", str(ROOT / "dbt_project"), "--workdir", str(self.workdir)]
         command = runner("run", str(SAMPLES / f"{sample}.yaml"), *places)
         env = {"PATH": "/usr/bin:/bin", "API_BASE_URL": self.api, **self.database.env}
         return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=120)
 
     def summaries(self) -> list[str]:
-        """Ask the API for its summaries, as a dashboard does."""
+        """Return the API's summaries as a dashboard requests them."""
         return [httpx.get(f"{self.api}/api/{name}/summary", trust_env=False, timeout=20).text for name in ENDPOINTS]
 
 
 @pytest.fixture(scope="module")
 def laptop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """One for all tests of this file, which go from the first run on."""
+    """One for all tests of this module, which depend on their order."""
     database = create_database(postgres, "laptop")
     with database.connect() as connection:
         load(connection, Sources(300, 1, datetime.now(UTC).date()))
@@ -52,7 +52,7 @@ def laptop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
 
 
 def test_phase2_before_main_says_which_refresh_to_run_first(laptop: Laptop):
-    """And builds nothing."""
+    """Users run samples in any order; the message names the missing one, and nothing is built."""
     ran = laptop.run("phase2")
     assert ran.returncode == 1
     assert "fait_factures needs dwh_staging.stg_factures, which is not in the warehouse: run `main` once" in ran.stdout
@@ -60,7 +60,7 @@ def test_phase2_before_main_says_which_refresh_to_run_first(laptop: Laptop):
 
 
 def test_main_then_phase2_refresh_the_dashboards(laptop: Laptop):
-    """4/4, six steps, the row, and four endpoints that answer the new numbers at once, not after their five minutes."""
+    """4/4 marts, six steps, the log row, and four endpoints that serve new numbers at once instead of after five minutes."""
     assert laptop.run("main").returncode == 0
     first = laptop.run("phase2")
     assert first.returncode == 0, first.stdout

@@ -1,4 +1,4 @@
-"""Somebody keeps a table locked that a step wants: the run ends in time, and says which table it was and whose session."""
+"""A table that a step needs is locked by another session: the run ends in time and names table and session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WRITING = "exclusive"
 
 @contextmanager
 def locked(slow_refresh: SlowRefresh, table: str, mode: str) -> Iterator[int]:
-    """Have somebody else keep a table locked; gives the number of the session."""
+    """Lock a table from another session while the block runs; yields its process id."""
     eventually(lambda: slow_refresh.runner.database.rows(f"select to_regclass('{table}') is not null") == [(True,)], within=60)
     with psycopg.connect(slow_refresh.runner.database.dsn, application_name="somebody") as connection:
         connection.execute(
@@ -31,7 +31,7 @@ def locked(slow_refresh: SlowRefresh, table: str, mode: str) -> Iterator[int]:
 
 
 def impatient(slow_refresh: SlowRefresh) -> Json:
-    """A refresh whose steps wait seven seconds for a lock, half of the time that each has."""
+    """A refresh whose steps wait seven seconds for a lock, half of their timeout."""
     spec = slow_refresh.spec(timeout="40s")
     for part in (spec["sources"], *spec["layers"], spec["tests"]):
         part["timeout"] = "14s"
@@ -39,7 +39,7 @@ def impatient(slow_refresh: SlowRefresh) -> Json:
 
 
 def assert_it_names(ran: RunResult, reason: Reason, table: str, session: int) -> None:
-    """The message says what was waited for and whose that is, the log said it while it lasted; another attempt is worth it."""
+    """Assert that log and message name the table and the session that holds it, and that the error is transient."""
     assert ran.termination_message is not None, ran.output
     assert (ran.code, ran.termination_message.reason) == (ExitCode.RETRY, reason), ran.output
     assert f"{table}, held by session {session} (" in (ran.termination_message.message or ""), ran.output
@@ -50,13 +50,13 @@ def assert_it_names(ran: RunResult, reason: Reason, table: str, session: int) ->
     ("step", "table", "mode", "reason"),
     [
         ("sources", "src.lignes", ALL, Reason.SOURCES_STALE),
-        # dbt puts the new view, or table, in the old one's place, and so waits for those who read that.
+        # dbt renames the new relation to the old one's name, and so waits for those who read the old one.
         ("staging", "dwh_staging.stg_lignes", READING, Reason.LAYER_FAILED),
         ("facts", "dwh_facts.fait_jours", READING, Reason.LAYER_FAILED),
     ],
 )
 def test_before_the_run(slow_refresh: SlowRefresh, run: str, step: str, table: str, mode: str, reason: Reason):
-    """A migration that nobody committed, or a reader who went home."""
+    """An uncommitted migration, or a reader with an open transaction, must not hold a run for ever."""
     before = slow_refresh.live_generations()
     with locked(slow_refresh, table, mode) as session:
         ran = slow_refresh.runner.run(impatient(slow_refresh), RUN_ID=run)
@@ -77,12 +77,12 @@ def test_before_the_run(slow_refresh: SlowRefresh, run: str, step: str, table: s
     ],
 )
 def test_in_its_midst(slow_refresh: SlowRefresh, run: str, busy: str, table: str, reason: Reason):
-    """What is made in one step is locked while that has not ended, and the next one wants it: marts, tests and validation."""
+    """A relation built in one step is locked before the next one needs it: marts, tests and validation."""
     before = slow_refresh.live_generations()
     spec = impatient(slow_refresh)
     process = slow_refresh.start_until_in_step(busy, run, 5, **spec)
     with locked(slow_refresh, table, ALL) as session:
-        # Until a step has failed by it: the tests leave the marts there for the validation, which would wait as well.
+        # Until a step has failed by it: the tests leave the marts to the validation, which would wait as well.
         failed = f"select from dbt_refresh_step where run_id = '{run}' and state = 'Failed'"
         eventually(lambda: slow_refresh.runner.database.rows(failed) or process.poll() is not None, within=90)
         assert slow_refresh.live_generations() == before
@@ -99,10 +99,10 @@ def test_in_its_midst(slow_refresh: SlowRefresh, run: str, busy: str, table: str
 
 @pytest.mark.parametrize("mode", [READING, WRITING])
 def test_a_live_mart(slow_refresh: SlowRefresh, run: str, mode: str):
-    """Who changes it keeps rows from being written; who reads it, another table from taking its place. Readers see it as it was."""
+    """A writer blocks a merge of rows, a reader blocks a swap; readers see the mart unchanged."""
     before = slow_refresh.live_generations()
     if mode is READING:
-        # Of another shape than what is built, so that it must be moved.
+        # With another shape than the new one, so that it is swapped and not merged.
         slow_refresh.runner.database.run("alter table dwh_marts.mart_a add column of_before integer")
     with locked(slow_refresh, "dwh_marts.mart_a", mode) as session:
         ran = slow_refresh.runner.run(slow_refresh.spec(timeout="16s"), RUN_ID=run)
@@ -112,9 +112,9 @@ def test_a_live_mart(slow_refresh: SlowRefresh, run: str, mode: str):
 
 
 def test_what_is_free_again_is_told_no_longer(slow_refresh: SlowRefresh, run: str):
-    """The positive control: the same table is locked for a while; the run waits, says so while it does and no longer, and succeeds."""
+    """The positive control: the table is locked for a while only; the run waits, reports it while it does, and succeeds."""
     shown = f"select message from dbt_refresh_step where run_id = '{run}' and step = 'facts'"
-    # Its other model, so that the step goes on for a while.
+    # The step's other model, so that the step continues for a while.
     slow_refresh.slow_down("facts", 40)
     with locked(slow_refresh, "dwh_facts.fait_jours", ALL) as session:
         process = slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=run)

@@ -1,4 +1,4 @@
-"""What happens to a run's pod: its Job or it is deleted, its node takes no care, it has no memory left, it hangs."""
+"""A run's pod or Job is deleted, its node does not respond, its memory is exhausted, or it hangs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def log(slow_refresh: SlowRefresh, run: str) -> list[tuple[object, ...]]:
-    """The run's rows in the log: success and notes."""
+    """Return success and notes of the run's rows in the log."""
     return slow_refresh.runner.database.rows(f"select success, notes from dbt_refresh_log where run_id = '{run}'")
 
 
 def next_run(slow_refresh: SlowRefresh) -> RunResult:
-    """Another run, which finds nothing in its way."""
+    """Assert that another run succeeds."""
     slow_refresh.speed_up()
     ran = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Fail"}))
     assert ran.code == 0, ran.output
@@ -34,7 +34,7 @@ def next_run(slow_refresh: SlowRefresh) -> RunResult:
 
 
 def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(slow_refresh: SlowRefresh):
-    """Its pod is told to end, and no other follows: the log says where it was; after a day its row in dbt_refresh_run is closed."""
+    """No pod follows that could report: the log names the step, and after a day the row in dbt_refresh_run is closed."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step("marts", "fault-deleted")
     process.send_signal(signal.SIGTERM)
@@ -54,7 +54,7 @@ def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(slow_refresh: SlowR
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
 def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(slow_refresh: SlowRefresh, step: str):
-    """Kubernetes starts another pod while the node has not ended the old one: that one loses the warehouse, and says nothing more."""
+    """Kubernetes starts another pod while the node still runs the old one: the old one loses the lock and reports nothing."""
     run = f"fault-forced-{step}"
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step(step, run)
@@ -73,11 +73,11 @@ def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(sl
 
 
 def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_refresh: SlowRefresh):
-    """It holds the warehouse while it is there, and others name it; killed, it leaves nothing, and the next run says that it was lost."""
+    """It holds the warehouse while it lives, and others name it; once killed, the next run records it as lost."""
     process = slow_refresh.start_until_in_step("facts", "fault-hung")
     process.send_signal(signal.SIGSTOP)
     eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within=5)
-    # It beats every fifteen seconds while it is well.
+    # The heartbeat is every fifteen seconds.
     silent = "select heartbeat_at < clock_timestamp() - interval '18 seconds' from dbt_refresh_run where run_id = 'fault-hung'"
     eventually(lambda: slow_refresh.runner.database.rows(silent) == [(True,)], within=60, every=1)
     slow_refresh.speed_up()
@@ -94,7 +94,7 @@ def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_re
 
 @pytest.fixture
 def little_memory() -> Iterator[Path]:
-    """A control group that has next to no memory."""
+    """A control group with almost no memory."""
     v2 = is_v2(Path("/proc/mounts").read_text())
     place = (CGROUPS if v2 else CGROUPS / "memory") / f"refresh-faults-{os.getpid()}"
     try:
@@ -108,14 +108,14 @@ def little_memory() -> Iterator[Path]:
 
 
 def killed(place: Path) -> int:
-    """How many processes of a control group the kernel has killed for want of memory."""
+    """Return how many processes of a control group the kernel has killed for lack of memory."""
     events = next(file for name in ("memory.events", "memory.oom_control") if (file := place / name).exists())
     (line,) = [line for line in events.read_text().splitlines() if line.startswith("oom_kill ")]
     return int(line.split()[1])
 
 
 def test_a_runner_out_of_memory_leaves_the_live_marts_and_the_next_attempt_goes_on(slow_refresh: SlowRefresh, little_memory: Path):
-    """The kernel kills it in the midst of its facts; that was it, as its control group shows."""
+    """The kernel kills the runner while it builds facts, as its control group confirms; readers must not notice."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step("facts", "fault-memory")
     (little_memory / "cgroup.procs").write_text(str(process.pid))

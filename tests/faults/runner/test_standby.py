@@ -1,6 +1,6 @@
-"""Readers on a streaming standby: what cancels their queries, what keeps them, and a run that waits until they see what is live.
+"""Readers on a streaming standby: what cancels their queries, what protects them, and a run that waits for replay.
 
-The standby waits for no query (max_standby_streaming_delay = 0), so that each one that is in the way is cancelled at once.
+With max_standby_streaming_delay = 0 every conflicting query is cancelled at once.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CANCELLED = "canceling statement due to conflict with recovery"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
-    """A warehouse, which vacuums nothing of its own accord, and a standby that gives way to nobody."""
+    """A warehouse without autovacuum, and a standby that cancels conflicting queries at once."""
     impatient = {"max_standby_streaming_delay": "0"}
     with pair(tmp_path_factory.mktemp("standby"), settings=impatient, primary_settings={"autovacuum": "off"}) as started:
         yield started
@@ -59,7 +59,7 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture
 def runner(shared_runner: RunnerHarness, servers: Pair, web: WebServer) -> RunnerHarness:
-    """The same with one publish behind it, which the standby has replayed, and a thousand rows to write at the next."""
+    """The runner after one publish that the standby has replayed; the next one writes a thousand rows."""
     servers.let(hot_standby_feedback="off")
     shared_runner.reset()
     shared_runner.api = web.url
@@ -71,7 +71,7 @@ def runner(shared_runner: RunnerHarness, servers: Pair, web: WebServer) -> Runne
 
 
 def change(runner: RunnerHarness) -> None:
-    """All rows of the next publish are new."""
+    """Make all rows of the next publish new."""
     runner.database.run(
         "update src.lignes set id = id + 1000; insert into src.lignes select n, n, 1, 0 from generate_series(10000, 11000) n"
     )
@@ -84,14 +84,14 @@ def standbys(servers: Pair) -> list[Standby]:
 
 @dataclass
 class Query:
-    """A query on the standby, while a test does something else."""
+    """A query on the standby that runs while a test does something else."""
 
     errors: list[str] = field(default_factory=list)
 
 
 @contextmanager
 def slow_query(servers: Pair, runner: RunnerHarness) -> Iterator[Query]:
-    """Reads a mart on the standby from before what is inside until after it."""
+    """Run a query on a mart of the standby that begins before the block and ends after it."""
     found, over = Query(), threading.Event()
 
     def read() -> None:
@@ -114,13 +114,13 @@ def slow_query(servers: Pair, runner: RunnerHarness) -> Iterator[Query]:
 
 
 def seen_on_the_standby(servers: Pair, runner: RunnerHarness) -> None:
-    """Readers there see what the last run has published; the primary is asked nothing."""
+    """Return the data version that readers of the standby see."""
     live = [(f"petit-{runner.run_count}",)]
     eventually(lambda: servers.read("select version from dbt_refresh_version", runner.database.name) == live, 20)
 
 
 def vacuums(runner: RunnerHarness) -> int:
-    """How often the marts were vacuumed."""
+    """Return how often the marts were vacuumed."""
     ((count,),) = runner.database.rows("select sum(vacuum_count)::int from pg_stat_user_tables where schemaname = 'dwh_marts'")
     return int(str(count))
 
@@ -131,7 +131,7 @@ def outcome(ran: RunResult) -> tuple[Outcome | None, Reason | None]:
 
 
 def test_a_run_cancels_no_query_of_a_standby_without_feedback(runner: RunnerHarness, servers: Pair) -> None:
-    """What dies is kept until its end, and not vacuumed; the same query does not survive a run with vacuum: Immediate."""
+    """Dead rows are kept until the query ends, and vacuum is deferred; with `vacuum: Immediate` the same query is cancelled."""
     with slow_query(servers, runner) as kept:
         ran = runner.run()
         seen_on_the_standby(servers, runner)
@@ -147,12 +147,12 @@ def test_a_run_cancels_no_query_of_a_standby_without_feedback(runner: RunnerHarn
 
 
 def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runner: RunnerHarness, servers: Pair) -> None:
-    """The standby says what its queries need, through its session or through its slot."""
+    """The standby reports its xmin by its session or by its slot, so that vacuum cannot remove what it needs."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
     before = vacuums(runner)
     with slow_query(servers, runner) as kept:
-        # What a query needs is reported every ten seconds, and is no less than what was reported before it began.
+        # The standby reports its xmin every ten seconds; it never goes back before the query's beginning.
         ran = runner.run()
         seen_on_the_standby(servers, runner)
         assert (ran.code, kept.errors) == (0, [])
@@ -161,7 +161,7 @@ def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runn
 
 
 def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(runner: RunnerHarness, servers: Pair) -> None:
-    """Its lock is replayed on the standby, where it waits for nobody; rows are preferred for that."""
+    """The ACCESS EXCLUSIVE lock of a swap is replayed on the standby; merging rows takes none and is preferred."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
     runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
@@ -174,7 +174,7 @@ def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedb
 
 
 def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: RunnerHarness, servers: Pair) -> None:
-    """A mart takes the place of another only once it has ended. One that is older, and still there, would see a table without rows."""
+    """A swapped-in mart would look empty to an older transaction, so that a swap waits until that has ended."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].gives_feedback, 20)
     runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
@@ -182,7 +182,7 @@ def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: Ru
     seen: list[object] = []
 
     def read() -> None:
-        """Begins before the run builds anything, and reads the mart only when that is about to be replaced."""
+        """Begin before the run builds anything, and read the mart only when it is about to be replaced."""
         with psycopg.connect(servers.standby.dsn_of(runner.database.name)) as reader:
             reader.execute("set transaction isolation level repeatable read")
             reader.execute("select 1")
@@ -202,7 +202,7 @@ def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: Ru
 
 
 def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner: RunnerHarness, servers: Pair, web: WebServer) -> None:
-    """It is called all the same; the message names the standby and what it has still to replay. One that has caught up costs nothing."""
+    """The cache is called all the same; the message names the standby and its lag. A standby that has caught up costs nothing."""
     spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
     web.asked.clear()
     with servers.paused():
@@ -217,11 +217,11 @@ def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner:
 def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_needs(
     runner: RunnerHarness, servers: Pair, web: WebServer
 ) -> None:
-    """Its time-out alone would be over; without a standby that lags, it is."""
+    """The endpoint's timeout alone would be over; the control: without a lagging standby it is."""
     spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
 
     def serve() -> None:
-        """What the standby has, which replays nothing until the endpoint's time-out is long over."""
+        """Pause replay on the standby until the endpoint's timeout is long over."""
         web.headers["X-Data-Version"] = f"petit-{runner.run_count}"
         eventually(lambda: len(web.asked) > 6, 60)
         servers.read("select pg_wal_replay_resume()")
@@ -241,7 +241,7 @@ def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_
 
 
 def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner: RunnerHarness, servers: Pair) -> None:
-    """It sees the standby and whether it gives feedback; as a member of pg_read_all_stats it sees the lag, too."""
+    """Without pg_read_all_stats the role sees the standby but not its lag; the message says what to grant."""
     runner.database.run("create role simple login password 'simple'")
     env = {**runner.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
     with warehouse_connection(env) as door, servers.paused():
@@ -258,7 +258,7 @@ def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner
 
 
 def test_a_standby_behind_a_slot_gives_its_feedback_there(servers: Pair, tmp_path: Path) -> None:
-    """The slot says what the standby's queries need, and its session does not."""
+    """With a slot, the xmin of the standby's queries is in the slot and not in its session."""
     with follow(servers.primary, tmp_path / "zweite", {"hot_standby_feedback": "on"}, slot="zweite"):
         found = eventually(lambda: [each for each in standbys(servers) if each.name == "zweite" and each.gives_feedback], 20)
         assert len(found) == 1

@@ -9,7 +9,7 @@ import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
 from support.postgres import Database, create_database, drop_database
-from support.ways.compared import ReporterConfig, differing
+from support.ways.comparison import Comparison, differing
 from support.ways.facts import facts_of
 from support.ways.project import READER, Project, Way
 from support.ways.projects import all_projects
@@ -78,7 +78,7 @@ PLANTED = {
 
 
 @pytest.fixture(scope="module")
-def base(ways: ReporterConfig) -> Iterator[Database]:
+def base(ways: Comparison) -> Iterator[Database]:
     """A database of which others are copies."""
     database = create_database(ways.server, "egal")
     database.run(TABLE)
@@ -87,7 +87,7 @@ def base(ways: ReporterConfig) -> Iterator[Database]:
 
 
 @pytest.mark.parametrize("project", QUICK, ids=lambda project: project.name)
-def test_every_way_comes_to_the_same(ways: ReporterConfig, project: Project) -> None:
+def test_every_way_comes_to_the_same(ways: Comparison, project: Project) -> None:
     """Relations, rows, grants, constraints, results and exit codes, after each run; or it is refused."""
     assert ways.verdict(project) == []
 
@@ -107,7 +107,7 @@ def test_each_difference_is_told(postgres: EmbeddedPostgres, base: Database, nam
     assert any(line.startswith(fact) for line in said), said
 
 
-def test_a_difference_between_the_ways_is_told(ways: ReporterConfig) -> None:
+def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
     """The positive control of the whole: one project whose outcome hangs on the way it is run."""
     one = replace(CONTROL, name="temoin_env", files={**CONTROL.files, "models/mart.sql": _BY_WAY})
     said = "\n".join(ways.compared(one))
@@ -117,14 +117,14 @@ def test_a_difference_between_the_ways_is_told(ways: ReporterConfig) -> None:
     assert "run 1: exit code: plain dbt: 0 / Swap: 1" in said
 
 
-def test_an_exit_code_is_told(ways: ReporterConfig) -> None:
+def test_an_exit_code_is_told(ways: Comparison) -> None:
     """A project that fails every way is not what was meant, unless it says so."""
     failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=())
     assert "plain dbt ended with 1, not 0" in ways.compared(failing)
     assert ways.compared(replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))) == []
 
 
-def test_what_is_not_refused_is_told(ways: ReporterConfig) -> None:
+def test_what_is_not_refused_is_told(ways: Comparison) -> None:
     """The positive control of `refused`: lint and run do not say it, and the run changes something."""
     said = "\n".join(ways.refused(replace(CONTROL, name="temoin_refus", refused="no such words", refused_by=(Way.SWAP,))))
     assert "Swap: lint refuses nothing" in said
@@ -132,7 +132,7 @@ def test_what_is_not_refused_is_told(ways: ReporterConfig) -> None:
     assert "Swap: although refused: relation dwh.mart: before: (nothing)" in said
 
 
-def test_a_mark_is_taken_away_once_it_holds_no_more(ways: ReporterConfig) -> None:
+def test_a_mark_is_taken_away_once_it_holds_no_more(ways: Comparison) -> None:
     """A project that is said to differ, and does not, fails."""
     said = ways.verdict(replace(CONTROL, name="temoin_marque", differs="row 0: an example"))
     assert said == ["it is the same now: take its mark away (row 0: an example)"]

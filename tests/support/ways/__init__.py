@@ -1,1 +1,1 @@
-"""One set of small dbt projects, each run by plain dbt, by the runner with `publish: Direct` and with `Swap`, and compared."""
+"""Small dbt projects, each run by plain dbt and by the runner with `publish: Direct` and `Swap`, and compared."""

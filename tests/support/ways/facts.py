@@ -1,4 +1,4 @@
-"""What a database holds, as facts: one line of text each, under a name that says what it is about, so that two can be compared."""
+"""The content of a database as facts, one line of text under a name, so that two databases can be compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _ours(name: LiteralString) -> LiteralString:
     return _OURS.replace("{name}", name)
 
 
-# A table that dbt makes is born under another name, and made-up names of constraints and indexes keep that one, with a number.
+# dbt creates a table under another name, and generated names of constraints and indexes keep that one, with a number.
 _MADE_UP: Final[LiteralString] = r"'(__dbt_tmp|__dbt_backup)|(?<=_(pkey|key|fkey|check|idx))\d+$|^[0-9a-f]{32}$'"
 
 _FACTS: Final[Mapping[str, LiteralString]] = {
@@ -135,7 +135,7 @@ _TABLES: Final[LiteralString] = f"""
 
 
 def facts_of(dsn: str, random: Mapping[str, Collection[str]], aside: Collection[str]) -> Facts:
-    """Return all facts of a database, but for the schemas `aside`; `random` columns are taken for equal whatever they hold."""
+    """Return all facts of a database except schemas in `aside`; values of `random` columns are ignored."""
     found: Facts = {}
     with psycopg.connect(dsn, autocommit=True, options="-c search_path= -c timezone=UTC") as connection:
         for query in _FACTS.values():
@@ -147,7 +147,7 @@ def facts_of(dsn: str, random: Mapping[str, Collection[str]], aside: Collection[
 
 
 def _rows(connection: psycopg.Connection, table: sql.Identifier, columns: list[str], random: Collection[str]) -> str:
-    """Return the number of rows and a hash of them, with the first ones for the eye."""
+    """Return the number of rows and their hash, with the first rows for readability."""
     compared = sql.SQL(", ").join(sql.Identifier(column) for column in columns if column not in random)
     query = sql.SQL("""
         with lines as (select row({compared})::text as line from {table})

@@ -1,19 +1,19 @@
-"""A server and the two warm processes that all projects share."""
+"""Fixtures that all projects share: a server and the two warm processes."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
-from support.ways.compared import ReporterConfig
+from support.ways.comparison import Comparison
 from support.ways.warm import Warm
 
 
 @pytest.fixture(scope="session")
-def ways(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReporterConfig]:
-    """With the roles that projects use."""
+def ways(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
+    """The comparison, with the roles that projects use."""
     folder = tmp_path_factory.mktemp("ways")
     with Warm("plain", folder) as plain, Warm("ours", folder) as ours:
-        stage = ReporterConfig(postgres, plain, ours, folder)
-        stage.prepare()
-        yield stage
+        comparison = Comparison(postgres, plain, ours, folder)
+        comparison.prepare()
+        yield comparison

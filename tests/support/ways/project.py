@@ -1,4 +1,4 @@
-"""What a small project of the comparison is: its files, its refresh, how its database is prepared, and what changes between its runs."""
+"""The language of the comparison: a Project with its files, its refresh and its Edits; a Way is how it is run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 
 NAME = "essai"
-"""Name of every project, and of its profile."""
+"""Name of every project and of its profile."""
 BUILDER = "batisseur"
-"""Who runs it: owns the database, and is no superuser."""
+"""The role that runs projects: owner of the database, not a superuser."""
 READER = "lecteur"
-"""Somebody to grant something to; and another one."""
+"""Roles that projects grant privileges to."""
 OTHER_READER = "autre_lecteur"
 
 
@@ -25,69 +25,69 @@ class Way(StrEnum):
     PLAIN = "plain dbt"
     DIRECT = "Direct"
     SWAP = "Swap"
-    READ = "Swap, parsed"
+    PARSED = "Swap, parsed"
     """With `refresh-runner parse` before each run."""
 
 
 @dataclass(frozen=True)
 class Edit:
-    """What happens between two runs."""
+    """A change between two runs."""
 
     sql: str = ""
-    """As the builder."""
+    """SQL, run as the builder."""
     files: Mapping[str, str | None] = field(default_factory=dict)
-    """Files that are written; None removes one."""
+    """Files to write; None removes a file."""
 
 
 @dataclass(frozen=True)
 class Project:
-    """One small project; all but `name` and `files` have a default that suits most."""
+    """One small project; everything but `name` and `files` has a default."""
 
     name: str
     files: Mapping[str, str]
-    """Text by path; `dbt_project.yml` is made of `config`."""
+    """Text by path; `dbt_project.yml` is generated from `config`."""
     marts: tuple[str, ...] = ()
     """`validation.marts`, as schema.name."""
     config: str = ""
-    """Further YAML of `dbt_project.yml`."""
+    """Additional YAML of `dbt_project.yml`."""
     layers: tuple[tuple[str, ...], ...] = (("*",),)
     """`layers[].select`."""
     tests: str = ""
     """`tests.onFailure`, for all tests of the project; without it the refresh has no tests."""
     edits: tuple[Edit, ...] = (Edit(),)
-    """One more run after each of these."""
+    """The project runs once more after each edit."""
     prepare: str = ""
     """SQL before the first run, as the builder."""
     admin: str = ""
-    """SQL before that, as a superuser, in each of the databases; roles are the server's, and made for all projects at once."""
+    """SQL before `prepare`, as a superuser, in each database; roles belong to the server and are created once."""
     dbt: Mapping[str, Any] = field(default_factory=dict)
-    """`spec.dbt`; the schema is `dwh` unless stated."""
+    """`spec.dbt`; the schema defaults to `dwh`."""
     spec: Mapping[str, Any] = field(default_factory=dict)
-    """Further fields of the spec."""
+    """Additional fields of the spec."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Environment variables of every way."""
     commands: tuple[tuple[str, ...], ...] = (("build",),)
-    """What plain dbt is told, in this order; hooks run with each."""
+    """Commands of plain dbt, in order; hooks run with each."""
     random: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Columns that are another value in every run, by schema.name."""
+    """Columns whose values differ in every run, by schema.name."""
     codes: Mapping[Way, int] = field(default_factory=dict)
-    """Exit codes of the last run; 0 unless stated."""
+    """Exit codes of the last run; 0 by default."""
     refused: str = ""
-    """Words that `lint` and the run must both say. Nothing is built, and nothing changes."""
-    refused_by: tuple[Way, ...] = (Way.SWAP, Way.READ)
-    """Who refuses it; the others must be equal."""
+    """Text that `lint` and the run must contain when they refuse the project. Nothing is built, and nothing changes."""
+    refused_by: tuple[Way, ...] = (Way.SWAP, Way.PARSED)
+    """Ways that refuse it; the others must be equal."""
     differs: str = ""
-    """Why it is not the same yet, and the row of the issue: the test fails as soon as it is the same."""
+    """Why the ways still differ; the test fails as soon as they are the same."""
     quick: bool = False
-    """Whether `make test` runs it; `make test-faults` runs the others, and all of them with the project parsed ahead."""
+    """Whether `make test` runs it; `make test-faults` runs the others, and all of them parsed in advance."""
 
     @property
     def schema(self) -> str:
-        """The target's schema."""
+        """Return the target's schema."""
         return str(self.dbt.get("schema", "dwh"))
 
     def spec_of(self, way: Way) -> dict[str, Any]:
-        """Return the refresh's spec."""
+        """Return the refresh's spec for a way."""
         checks: dict[str, Any] = {"tests": {"select": ["*"], "onFailure": self.tests}} if self.tests else {}
         if self.marts:
             checks["validation"] = {"marts": [{"relation": mart} for mart in self.marts]}
@@ -102,7 +102,7 @@ class Project:
         }
 
     def write(self, folder: Path) -> None:
-        """Write its files."""
+        """Write the project's files."""
         top = f"name: {NAME}\nprofile: {NAME}\nversion: '1.0.0'\nconfig-version: 2\n{self.config}"
         for path, text in {"dbt_project.yml": top, **self.files}.items():
             put(folder / path, text)
@@ -115,7 +115,7 @@ class Project:
 
 
 def put(path: Path, text: str | None) -> None:
-    """Write a file, or remove it."""
+    """Write a file; None removes it."""
     if text is None:
         path.unlink()
         return

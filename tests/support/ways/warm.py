@@ -1,6 +1,6 @@
-"""A process that has imported dbt, plain or with the runner, and forks one for each command: as a new one, without seconds of imports.
+"""A process that has imported dbt, plain or with the runner, and forks for each command, which saves seconds of imports.
 
-`python -m support.ways.warm plain|ours SOCKET`; it ends when its standard input does.
+`python -m support.ways.warm plain|ours SOCKET`; it ends when its standard input is closed.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from typing import Self
 from support.ways.project import put
 
 WITHIN = 180.0
-"""Seconds that a command may take on a busy machine."""
+"""Timeout of a command in seconds, for a busy machine."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A command that has ended."""
+    """Exit code and output of a command."""
 
     code: int
     output: str
 
 
 class Warm:
-    """The other side of it: starts the process, and has it execute commands, from several threads at will."""
+    """The client: starts the process and sends it commands, from several threads if need be."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self._path = folder / f"{kind}.socket"
-        # The imports of dbt must not learn of the tests' warehouse.
+        # dbt must not see the variables of the tests' warehouse while it is imported.
         env = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "DBT_"))}
         self._env = env | {"DBT_SEND_ANONYMOUS_USAGE_STATS": "false"}
         command = [sys.executable, "-m", "support.ways.warm", kind, str(self._path)]
@@ -54,7 +54,7 @@ class Warm:
         assert self._process.stdout.readline() == "ready\n", f"dbt can't be imported ({kind})"
 
     def __enter__(self) -> Self:
-        """Return it: it is ready."""
+        """Return self; the process is ready."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -66,7 +66,7 @@ class Warm:
         self._process.stdout.close()
 
     def run(self, arguments: list[str], folder: Path, env: Mapping[str, str]) -> Done:
-        """Execute a command line in a folder."""
+        """Run a command line in a folder."""
         output = folder / "output"
         request = {"arguments": arguments, "folder": str(folder), "env": {**self._env, **env}, "output": str(output)}
         with socket.socket(socket.AF_UNIX) as client:
@@ -83,7 +83,7 @@ def _serve(path: str, act: Callable[[list[str]], int]) -> None:
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)
         listener.listen(16)
-        # Whoever ends is forgotten by the system.
+        # Let the kernel reap ended children.
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         gc.freeze()
         sys.stdout.write("ready\n")
@@ -100,7 +100,7 @@ def _serve(path: str, act: Callable[[list[str]], int]) -> None:
 
 
 def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
-    """Be a process of its own: its environment, its folder, its output; then end."""
+    """Run one command as if in a process of its own, with its environment, folder and output; then exit."""
     code = 99
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -119,7 +119,7 @@ def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         client.sendall(f"{code}\n".encode())
-        # As at the exit of a program: what dbt's locks left with the system goes.
+        # As at the end of a program: release the semaphores of dbt's locks.
         multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # of the standard library, for every exit but this
         os._exit(0)
 
@@ -134,7 +134,7 @@ def _ours() -> Callable[[list[str]], int]:
         pass
 
     def main(arguments: list[str]) -> int:
-        # In the process that is to be as new: it takes the time of its import for its start.
+        # Imported in the forked process, since its start time is that of the import.
         from refresh_runner.__main__ import main
 
         return main(arguments)
@@ -147,7 +147,7 @@ def _plain() -> Callable[[list[str]], int]:
     from dbt.cli.main import cli
 
     def main(arguments: list[str]) -> int:
-        """Be the program `dbt`."""
+        """Run the program `dbt`."""
         try:
             cli(arguments, prog_name="dbt")
         except SystemExit as end:
@@ -161,7 +161,7 @@ def _plain() -> Callable[[list[str]], int]:
 
 @contextmanager
 def _empty_project() -> Iterator[Path]:
-    """Give a folder with a project and a profile: the first parse of a process makes half a second's worth of what all need."""
+    """Create an empty project with a profile; its first parse prepares half a second's worth of caches."""
     with TemporaryDirectory() as folder:
         place = Path(folder)
         put(place / "project" / "dbt_project.yml", "name: rien\nprofile: rien\nversion: '1.0.0'\n")

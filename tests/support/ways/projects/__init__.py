@@ -1,4 +1,4 @@
-"""The projects, by what they are about: each module has a list PROJECTS. A new module is found by itself."""
+"""The projects by subject. Every module here has a list PROJECTS and is found by its presence."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from support.ways.project import Project
 
 
 def all_projects() -> list[Project]:
-    """Return the projects of all modules here."""
+    """Return the projects of all modules."""
     modules = [import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     return [project for module in modules for project in module.PROJECTS]

@@ -1,4 +1,4 @@
-"""Tests of every kind, and with every setting."""
+"""Data tests of every kind, with every setting."""
 
 from support.ways.project import Edit, Project, Way
 from support.ways.projects.kinds import SOURCE, SOURCES, TABLES

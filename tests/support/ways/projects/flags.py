@@ -1,4 +1,4 @@
-"""What a project says of dbt itself."""
+"""Flags of dbt in a project."""
 
 from support.ways.project import Project, Way
 
@@ -61,7 +61,7 @@ models:
         config=_TABLES + "require-dbt-version: '>=1.99.0'\n",
         marts=("dwh.mart",),
         refused="This version of dbt is not supported with the 'essai' package.",
-        refused_by=(Way.DIRECT, Way.SWAP, Way.READ),
+        refused_by=(Way.DIRECT, Way.SWAP, Way.PARSED),
         codes={Way.PLAIN: 2},
     ),
     Project(

@@ -1,4 +1,4 @@
-"""The functions of a project, and its unit tests."""
+"""Functions and unit tests of a project."""
 
 from support.ways.project import Edit, Project, Way
 

@@ -57,6 +57,6 @@ PROJECTS = [
         files={"models/mart.sql": "select 1 as id"},
         config="models: {+materialized: table}\non-run-end: ['{{ no_such_macro() }}']\n",
         marts=("dwh.mart",),
-        codes={Way.PLAIN: 2, Way.DIRECT: 1, Way.SWAP: 1, Way.READ: 1},
+        codes={Way.PLAIN: 2, Way.DIRECT: 1, Way.SWAP: 1, Way.PARSED: 1},
     ),
 ]

@@ -1,4 +1,4 @@
-"""Tables that read themselves, and whatever names a live table in another way than by `ref`."""
+"""Models that read their own live table, or name a live table by other means than `ref`."""
 
 from support.ways.project import READER, Edit, Project
 

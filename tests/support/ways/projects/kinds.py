@@ -1,4 +1,4 @@
-"""Each kind of thing that dbt builds."""
+"""Every materialization and kind of node that dbt builds."""
 
 from support.ways.project import Edit, Project, Way
 
@@ -21,7 +21,7 @@ _ON_IT = "select zone, sum(montant) as total from {{ ref('suite') }} group by zo
 
 
 def incremental(name: str, config: str, where: str = "", *, quick: bool = False) -> Project:
-    """A mart on an incremental model, whose source changes twice."""
+    """Return a mart on an incremental model whose source changes twice."""
     condition = "{% if is_incremental() %} where " + where + " {% endif %}" if where else ""
     return Project(
         name=name,
@@ -40,7 +40,7 @@ def incremental(name: str, config: str, where: str = "", *, quick: bool = False)
 
 
 def snapshot(name: str, config: str, *, quick: bool = False) -> Project:
-    """A mart on a snapshot, whose source changes."""
+    """Return a mart on a snapshot whose source changes."""
     return Project(
         name=name,
         quick=quick,
@@ -224,7 +224,7 @@ models:
         marts=("dwh.mart",),
         edits=(),
         refused="serpent is a Python model, which dbt can't run on PostgreSQL: write it in SQL",
-        refused_by=(Way.DIRECT, Way.SWAP, Way.READ),
+        refused_by=(Way.DIRECT, Way.SWAP, Way.PARSED),
         codes={Way.PLAIN: 1},
     ),
     Project(

@@ -1,4 +1,4 @@
-"""What a project says in macros, hooks, packages, variables and flags."""
+"""Macros, hooks, packages, variables and flags."""
 
 from support.ways.project import READER, Edit, Project
 from support.ways.projects.kinds import CHANGED, SOURCE, SOURCES, TABLES

@@ -1,11 +1,11 @@
-"""What a mart may be."""
+"""Every kind of mart."""
 
 from support.ways.project import READER, Edit, Project
 from support.ways.projects.kinds import CHANGED, SOURCE, SOURCES, TABLES
 
 
 def mart_as(name: str, config: str, more: str = "", **further: object) -> Project:
-    """A mart of some kind, and a table mart beside it."""
+    """Return a mart of some kind with a table mart beside it."""
     return Project(
         name=name,
         prepare=SOURCE,

@@ -1,4 +1,4 @@
-"""What stands around models: contracts, descriptions, grants, exposures, metrics."""
+"""Metadata of models: contracts, descriptions, grants, exposures, metrics."""
 
 from support.ways.project import READER, Edit, Project
 from support.ways.projects.kinds import CHANGED, SOURCE, SOURCES, TABLES
@@ -7,7 +7,7 @@ from support.ways.projects.kinds import CHANGED, SOURCE, SOURCES, TABLES
 def contract(
     name: str, columns: str, query: str, constraints: str = "", edits: tuple[Edit, ...] = (Edit(),), *, quick: bool = False
 ) -> Project:
-    """A mart with an enforced contract."""
+    """Return a mart with an enforced contract."""
     return Project(
         name=name,
         quick=quick,

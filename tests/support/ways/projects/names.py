@@ -4,7 +4,7 @@ from support.ways.project import Edit, Project, Way
 from support.ways.projects.kinds import TABLES
 
 _LONG = "mart_" + "tres_" * 8 + "long_nom"
-"""Of 53 letters, so that dbt's own names for the time between have room."""
+"""53 characters, so that dbt's temporary names still fit into 63."""
 
 PROJECTS = [
     Project(

@@ -1,4 +1,4 @@
-"""Names that are quoted or not, in upper and mixed case, and with a blank."""
+"""Names with and without quotes, in upper and mixed case, and with blanks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs a project every way, each in a database of its own, and says in what they differ."""
+"""Runs a project by every way, each in a database of its own, and reports the differences."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ ALL = (Way.PLAIN, Way.DIRECT, Way.SWAP)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run has come to."""
+    """Exit code, output, node results and database facts after one run."""
 
     code: int
     output: str
     results: Mapping[str, str]
-    """State of each node, with what a test has found, by unique id."""
+    """State of each node by unique id; of tests with the number of failures."""
     facts: Facts
 
 
 @dataclass
-class ReporterConfig:
-    """What all projects share: the server, and a process for each of plain dbt and ours."""
+class Comparison:
+    """What all projects share: the server, and a warm process for plain dbt and one for the runner."""
 
     server: EmbeddedPostgres
     plain: Warm
@@ -46,7 +46,7 @@ class ReporterConfig:
     databases: list[Database] = field(default_factory=list)
 
     def prepare(self) -> None:
-        """Make the roles."""
+        """Create the roles."""
         with psycopg.connect(self.server.dsn, autocommit=True) as connection:
             password = sql.Literal(self.server.access.password)
             connection.execute(sql.SQL("create role {} login password {}").format(sql.Identifier(BUILDER), password))
@@ -54,7 +54,7 @@ class ReporterConfig:
                 connection.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
 
     def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Return what is not as the project says: nothing, if all is well."""
+        """Return what contradicts the project's expectations; empty where all is as expected."""
         said = self.refused(project, ways) if project.refused else []
         said += self.compared(project, [way for way in ways if not (project.refused and way in project.refused_by)])
         if not project.differs:
@@ -62,11 +62,11 @@ class ReporterConfig:
         return [] if said else [f"it is the same now: take its mark away ({project.differs})"]
 
     def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Run a project every way, once and after each of its edits; return all differences, of the first run that has some."""
+        """Run a project by every way, first as it is and then after each edit; return the differences of the first run that has some."""
         folder = self.folder / project.name
-        sides: list[_Side] = []
+        sides: list[_ProjectRun] = []
         try:
-            sides += [_Side(self, project, way, folder / way.name.lower()) for way in ways]
+            sides += [_ProjectRun(self, project, way, folder / way.name.lower()) for way in ways]
             with ThreadPoolExecutor(len(sides)) as pool:
                 for number in range(len(project.edits) + 1):
                     outcomes = dict(zip([side.way for side in sides], pool.map(lambda side: side.run(number), sides), strict=True))  # noqa: B023
@@ -81,10 +81,10 @@ class ReporterConfig:
         return []
 
     def refused(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Have `lint` and a run refuse a project where they must; return what is not as it should be."""
+        """Check that `lint` and a run refuse a project where they must; return what is wrong."""
         said: list[str] = []
         for way in set(project.refused_by) & set(ways):
-            side = _Side(self, project, way, self.folder / project.name / f"refused-{way.name.lower()}")
+            side = _ProjectRun(self, project, way, self.folder / project.name / f"refused-{way.name.lower()}")
             try:
                 lint, facts = side.lint(), side.facts()
                 run = side.run(0)
@@ -98,16 +98,16 @@ class ReporterConfig:
         return said
 
 
-class _Side:
-    """A project, run one way."""
+class _ProjectRun:
+    """A project, run by one way."""
 
-    def __init__(self, stage: ReporterConfig, project: Project, way: Way, folder: Path) -> None:
+    def __init__(self, comparison: Comparison, project: Project, way: Way, folder: Path) -> None:
         self.way = way
-        self._stage = stage
+        self._comparison = comparison
         self._project = project
         self._folder = folder
         self._ran = 0
-        self.database = create_database(stage.server, f"{project.name}_{folder.name}"[:63].replace("-", "_"))
+        self.database = create_database(comparison.server, f"{project.name}_{folder.name}"[:63].replace("-", "_"))
         name = sql.Identifier(self.database.name)
         with self.database.connect() as connection:
             connection.execute(sql.SQL("alter database {} owner to {}").format(name, sql.Identifier(BUILDER)))
@@ -119,11 +119,13 @@ class _Side:
         (folder / "refresh.yaml").write_text(project.manifest(way))
         self._write_profile()
         if "packages.yml" in project.files:
-            done = stage.plain.run(["deps", "--project-dir", "project", "--profiles-dir", ".", "--log-path", "logs"], folder, self._env)
+            done = comparison.plain.run(
+                ["deps", "--project-dir", "project", "--profiles-dir", ".", "--log-path", "logs"], folder, self._env
+            )
             assert done.code == 0, done.output
 
     def run(self, number: int) -> Outcome:
-        """Do run `number` after its edit, and look at what is there afterwards."""
+        """Apply edit `number` (none for 0), run, and return the outcome."""
         if number:
             edit = self._project.edits[number - 1]
             with self.database.connect() as connection:
@@ -135,11 +137,11 @@ class _Side:
         return Outcome(done.code, done.output, results, self.facts())
 
     def lint(self) -> Done:
-        """Lint the refresh."""
+        """Run `refresh-runner lint`."""
         return self._ours("lint", "refresh.yaml", "--project", "project")
 
     def facts(self) -> Facts:
-        """What is in the database now."""
+        """Return the facts of the database as it is."""
         kept = {before(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
         return facts_of(self.database.dsn, self._project.random, kept)
 
@@ -160,7 +162,7 @@ class _Side:
                 "--log-level-file",
                 "none",
             ]
-            done = self._stage.plain.run([*command, *places, "--vars", variables], self._folder, self._env)
+            done = self._comparison.plain.run([*command, *places, "--vars", variables], self._folder, self._env)
             output, code = output + done.output, max(code, done.code)
             found = self._folder / "target" / "run_results.json"
             if found.is_file():
@@ -170,7 +172,7 @@ class _Side:
 
     def _refreshed(self) -> tuple[Done, dict[str, str]]:
         before = self._last_run()
-        read = self._ours("parse", "refresh.yaml", "--project", "project").output if self.way is Way.READ else ""
+        read = self._ours("parse", "refresh.yaml", "--project", "project").output if self.way is Way.PARSED else ""
         done = self._ours("run", "refresh.yaml", "--project", "project", "--workdir", "work", "--termination-log", "words")
         run = self._last_run()
         text = self._kept(run) if run != before else ""
@@ -189,7 +191,7 @@ class _Side:
         return gzip.decompress(row[0]).decode() if row else ""
 
     def _ours(self, *arguments: str) -> Done:
-        return self._stage.ours.run(list(arguments), self._folder, self._env)
+        return self._comparison.ours.run(list(arguments), self._folder, self._env)
 
     @property
     def _env(self) -> dict[str, str]:
@@ -212,10 +214,10 @@ class _Side:
 
 
 def differing(one: str, of_one: Mapping[str, str], other: str, of_other: Mapping[str, str]) -> list[str]:
-    """Say in what two differ, by name."""
+    """Return the differences of two sets of facts, by name."""
     absent = "(nothing)"
     names = sorted(name for name in of_one.keys() | of_other.keys() if of_one.get(name) != of_other.get(name))
-    # Of a relation that only one has, that alone is told.
+    # Of a relation that only one side has, no further facts are reported.
     alone = [name.removeprefix("relation ") for name in names if name.startswith("relation ") and not (name in of_one and name in of_other)]
     return [
         f"{name}: {one}: {of_one.get(name, absent)} / {other}: {of_other.get(name, absent)}"
@@ -251,7 +253,7 @@ def _last_words(outcomes: Mapping[Way, Outcome]) -> list[str]:
 
 
 def _states(text: str) -> dict[str, str]:
-    """Return the state of each node of dbt's results that does something; hooks count by what they write and by the exit code."""
+    """Return the state of each node of dbt's results. Hooks are left out: their effects and the exit code are compared."""
     found = json.loads(text)["results"]
     return {
         each["unique_id"]: f"{each['status']} {'' if each['failures'] is None else each['failures']}".strip()
