@@ -1,4 +1,4 @@
-"""Puts the operator together: connection, Lease, agenda, watches, clock."""
+"""The operator's process: connects the client, leader election, watches, work queue and probes."""
 
 import asyncio
 import logging
@@ -23,96 +23,113 @@ from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.observability.metrics import render
 from refresh_operator.observability.probes import Health, serve_probes
-from refresh_operator.reconcile.cluster import Cluster
+from refresh_operator.reconcile.apply import Applier
+from refresh_operator.reconcile.observe import Observer
 from refresh_operator.reconcile.reconciler import Services, reconcile
 from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_PAUSE: Final = timedelta(seconds=2)
-"""Until the API server is asked again after it did not answer."""
-_FAREWELL: Final = timedelta(seconds=5)
-"""What may be done when this operator is told to end."""
+_RETRY_DELAY: Final = timedelta(seconds=2)
+"""Time between two attempts while the API server does not respond."""
+_SHUTDOWN_TIMEOUT: Final = timedelta(seconds=5)
+"""Timeout of the clean-up when the operator stops."""
 
 
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
-    """Keep refreshes until the process is told to end, once this operator holds the Lease.
+    """Reconcile refreshes until SIGTERM or SIGINT, once this operator is the leader.
 
-    ContractMissing where the CRD is not there, also later; LeaseLost when another operator has taken over.
+    Raise CrdMissing if the CRD is not installed or is deleted, and LeaseLost if another operator has become the leader.
     """
-    seat = LeaderElector(await KubeClient.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
-    api = await KubeClient.connect(kubeconfig, clock, (lambda: seat.may_write) if seat else (lambda: True))
-    agenda, mirror = WorkQueue(), Store()
-    # all times in the cluster are the API server's
-    services = Services(
-        Cluster(api, mirror, settings.secret_rules), settings, lambda: clock() + api.clock_offset, agenda, GlobalPause(api, settings.pause)
-    )
-    health = Health(mirror, agenda, seat)
-    told = asyncio.Event()
-    _heed_signals(told)
-    tasks = [asyncio.create_task(_wait(told), name="end")]
+    elector = LeaderElector(await KubeClient.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
+    client = await KubeClient.connect(kubeconfig, clock, (lambda: elector.may_write) if elector else (lambda: True))
+    services, store = _services(settings, client, clock)
+    health = Health(store, services.queue, elector)
+    stop = asyncio.Event()
+    _stop_on_signals(stop)
+    tasks = [asyncio.create_task(_wait(stop), name="stop")]
     if settings.health_endpoint:
-        figures = partial(_figures, services, health)
-        tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, figures), name="probes"))
+        metrics = partial(_metrics, services, health)
+        tasks.append(asyncio.create_task(serve_probes(settings.health_endpoint, health, metrics), name="probes"))
     try:
-        if seat is None or await _seated(seat, tasks):
-            tasks += [asyncio.create_task(seat.renew(), name="lease")] if seat else []
+        if elector is None or await _acquire_lease(elector, tasks):
+            tasks += [asyncio.create_task(elector.renew(), name="lease")] if elector else []
             tasks += [
-                asyncio.create_task(run_queue(services, health), name="agenda"),
-                asyncio.create_task(resync(services, mirror), name="resync"),
+                asyncio.create_task(run_queue(services, health), name="queue"),
+                asyncio.create_task(resync(services, store), name="resync"),
                 asyncio.create_task(poll_pause(services), name="pause"),
-                asyncio.create_task(_watch(services, mirror, told), name="kopf"),
+                asyncio.create_task(_watch(services, store, stop), name="kopf"),
             ]
             await _first_of(tasks)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        with suppress(ApiError, TimeoutError):
-            async with asyncio.timeout(_FAREWELL.total_seconds()):
-                await services.cluster.delete_jobs_of_terminating_namespaces()
-        if seat:
-            # nothing of ours writes any more
-            await seat.release()
-            await seat.close()
-        await api.close()
+        await _shut_down(services, client, elector)
 
 
-async def _seated(seat: LeaderElector, others: Sequence[asyncio.Task[None]]) -> bool:
-    """Wait for the Lease; False where the process is told to end before."""
+def _services(settings: Settings, client: KubeClient, clock: Callable[[], datetime]) -> tuple[Services, Store]:
+    store = Store()
+    observer = Observer(client, store, settings.secret_rules)
+    services = Services(
+        observer=observer,
+        applier=Applier(client, store, observer.unlabelled),
+        settings=settings,
+        # all times in the cluster are the API server's
+        clock=lambda: clock() + client.clock_offset,
+        queue=WorkQueue(),
+        pause=GlobalPause(client, settings.pause),
+    )
+    return services, store
+
+
+async def _shut_down(services: Services, client: KubeClient, elector: LeaderElector | None) -> None:
+    """Delete unfinished Jobs of terminating namespaces, which would otherwise wait for their deadline, and release the Lease."""
+    with suppress(ApiError, TimeoutError):
+        async with asyncio.timeout(_SHUTDOWN_TIMEOUT.total_seconds()):
+            async for namespace, job in services.observer.unfinished_jobs_of_terminating_namespaces():
+                await services.applier.delete_job(namespace, job)
+    if elector:
+        # this operator writes nothing from here on
+        await elector.release()
+        await elector.close()
+    await client.close()
+
+
+async def _acquire_lease(elector: LeaderElector, others: Sequence[asyncio.Task[None]]) -> bool:
+    """Wait for the Lease. Return False if the process is stopped before."""
     log.info("waiting for the Lease")
-    taking = asyncio.create_task(seat.acquire(), name="take")
+    acquiring = asyncio.create_task(elector.acquire(), name="acquire")
     try:
-        await _first_of([taking, *others])
+        await _first_of([acquiring, *others])
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
-    return seat.is_leader
+        acquiring.cancel()
+        await asyncio.gather(acquiring, return_exceptions=True)
+    return elector.is_leader
 
 
 async def _first_of(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Wait until one of them ends: each lasts as long as the operator, and takes the others with it; Kubernetes starts all anew."""
+    """Wait until a task ends, and raise its error. No task ends before the operator stops, unless it fails."""
     ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     for task in ended:
         task.result()
 
 
-def _heed_signals(told: asyncio.Event) -> None:
-    """Have SIGTERM and SIGINT tell that the process is to end."""
+def _stop_on_signals(stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
 
 
-async def _wait(told: asyncio.Event) -> None:
-    await told.wait()
+async def _wait(stop: asyncio.Event) -> None:
+    await stop.wait()
 
 
-async def _watch(services: Services, mirror: Store, told: asyncio.Event) -> None:
+async def _watch(services: Services, store: Store, stop: asyncio.Event) -> None:
     namespaces = services.settings.namespaces
     log.info("watching %s", ", ".join(namespaces) or "all namespaces")
     await kopf.operator(
-        # kopf takes the signals over as it starts, and would end only when it has waited five seconds for our other tasks
-        registry=registry_of(services.queue, mirror, started=lambda: _heed_signals(told)),
+        # kopf replaces the signal handlers when it starts, and would stop only after waiting five seconds for other tasks
+        registry=registry_of(services.queue, store, started=lambda: _stop_on_signals(stop)),
         settings=kopf_settings(),
         standalone=True,
         clusterwide=not namespaces,
@@ -120,56 +137,56 @@ async def _watch(services: Services, mirror: Store, told: asyncio.Event) -> None
     )
 
 
-def _figures(services: Services, health: Health) -> str:
+def _metrics(services: Services, health: Health) -> str:
     works = health.elector is None or health.elector.may_write
-    return render(services.cluster.refreshes(), services.clock(), works, services.metrics)
+    return render(services.observer.refreshes(), services.clock(), works, services.metrics)
 
 
 async def run_queue(services: Services, health: Health) -> None:
-    """Look at what is due, once everything is known that is there."""
+    """Reconcile the refreshes that are due, once all objects and the global pause are known."""
     await health.store.synced.wait()
     await services.pause.known.wait()
     health.initial.update(health.store.refreshes())
     for ref in health.initial:
         services.queue.add(ref)
 
-    async def look_and_tell(ref: Ref) -> None:
+    async def reconcile_and_count(ref: Ref) -> None:
         await reconcile(ref, services)
         health.initial.discard(ref)
 
-    await services.queue.run(look_and_tell)
+    await services.queue.run(reconcile_and_count)
 
 
 async def poll_pause(services: Services) -> None:
-    """Ask again and again whether everything is paused; what that changes is looked at."""
+    """Poll the global pause, and reconcile all refreshes when it changes."""
     while True:
         if await services.pause.poll():
-            for refresh in services.cluster.refreshes():
+            for refresh in services.observer.refreshes():
                 services.queue.add(refresh.ref)
         known = services.pause.known.is_set()
-        await asyncio.sleep((services.settings.recheck if known else _PAUSE).total_seconds())
+        await asyncio.sleep((services.settings.recheck if known else _RETRY_DELAY).total_seconds())
 
 
-async def resync(services: Services, mirror: Store) -> None:
-    """Compare the mirror with what is there, each `settings.resync`, so that what no event told comes to light."""
-    pause = timedelta(0)
+async def resync(services: Services, store: Store) -> None:
+    """List all objects every `settings.resync`, to find what the watches have missed."""
+    delay = timedelta(0)
     while True:
-        await asyncio.sleep(pause.total_seconds())
-        mirror.begin_resync()
+        await asyncio.sleep(delay.total_seconds())
+        store.begin_resync()
         try:
             for namespace in services.settings.namespaces or ("",):
-                for ref in await services.cluster.resync(namespace):
+                for ref in await services.observer.resync(namespace):
                     services.queue.add(ref)
         except NotFound as error:
-            # the watches would wait for it in silence, and for good
-            raise CrdMissing("the API server knows no DashboardRefreshes: `kubectl apply -f crds/`") from error
+            # watches would wait for the CRD forever, without an error
+            raise CrdMissing("the CRD DashboardRefresh is not installed: run `kubectl apply -f crds/`") from error
         except ApiError as error:
-            log.warning("can't list what is there: %s", error)
-            pause = min(services.settings.resync, _PAUSE)
+            log.warning("retrying in %.0f s, since objects cannot be listed: %s", _RETRY_DELAY.total_seconds(), error)
+            delay = min(services.settings.resync, _RETRY_DELAY)
         except Exception:
-            # whatever it is: those that are known are served all the same
-            log.exception("can't list what is there; this is a fault of the operator")
-            pause = min(services.settings.resync, _PAUSE)
+            # refreshes in the store are reconciled nevertheless
+            log.exception("cannot list objects after an unexpected error, which is a bug of the operator")
+            delay = min(services.settings.resync, _RETRY_DELAY)
         else:
-            mirror.synced.set()
-            pause = services.settings.resync
+            store.synced.set()
+            delay = services.settings.resync

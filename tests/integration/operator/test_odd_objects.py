@@ -96,7 +96,7 @@ def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(oper
     operator.request_run(FURTHER[0], "now")
     operator.wait_for_job(FURTHER[0])
     assert operator.stop() == 0, "the operator has ended before"
-    assert "fault of the operator" not in operator.log.read_text()
+    assert "bug of the operator" not in operator.log.read_text()
     operator.start()
 
 
@@ -184,4 +184,4 @@ def test_a_refresh_may_be_suspended_for_good_by_its_last_day(operator):
     assert operator.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
     operator.patch_spec("for-good", suspendUntil=None)
     operator.wait_for(lambda: operator.status("for-good").get("nextRun"), 20, "for-good")
-    assert "fault of the operator" not in operator.log.read_text()
+    assert "bug of the operator" not in operator.log.read_text()

@@ -4,8 +4,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresh_api.status import OperatorStatus
 from refresh_operator.names import Ref
-from refresh_operator.observability.metrics import render
-from refresh_operator.observability.work_metrics import OperatorMetrics
+from refresh_operator.observability.metrics import OperatorMetrics, render
 from support.snapshots import NOW, build_job, build_refresh, build_run_status, build_snapshot, minutes_from_now, status_after
 
 
@@ -54,7 +53,7 @@ def test_what_was_put_right_is_counted_by_kind_until_its_refresh_is_gone():
         meters.count_drift(ref, "CronJob")
     meters.count_drift(ref, "CronJob")
     counted = 'dashboardrefresh_drift_corrections_total{kind="CronJob",namespace="n",refresh="r"} 2.0'
-    assert counted in render([], NOW, meters=meters)
-    assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in render([], NOW, meters=meters)
+    assert counted in render([], NOW, metrics=meters)
+    assert "dashboardrefresh_reconcile_duration_seconds_count 1.0" in render([], NOW, metrics=meters)
     meters.forget(ref)
-    assert counted not in render([], NOW, meters=meters)
+    assert counted not in render([], NOW, metrics=meters)

@@ -1,4 +1,4 @@
-"""Log lines as JSON, each with the refresh that it is about, and with the run where it is about one (`extra={"run": …}`)."""
+"""Log lines as JSON, with the refresh that is being reconciled, and with the run if given (`extra={"run": …}`)."""
 
 import json
 import logging
@@ -11,25 +11,25 @@ from datetime import UTC, datetime
 from refresh_api.plain import plain
 from refresh_operator.names import Ref
 
-_ABOUT: ContextVar[Ref | None] = ContextVar("about", default=None)
+_REFRESH: ContextVar[Ref | None] = ContextVar("refresh", default=None)
 
 
 @contextmanager
 def log_context(ref: Ref) -> Iterator[None]:
-    """Name the refresh in every line that is logged within."""
-    token = _ABOUT.set(ref)
+    """Add the refresh to every line that is logged within."""
+    token = _REFRESH.set(ref)
     try:
         yield
     finally:
-        _ABOUT.reset(token)
+        _REFRESH.reset(token)
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line."""
+    """Formats each record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        ref = _ABOUT.get()
+        ref = _REFRESH.get()
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
             "level": record.levelname.lower(),
@@ -43,12 +43,12 @@ class JsonFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Log to the standard output from now on."""
+    """Log to standard output at this level."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # told at INFO: by kopf each event that it hands on, by aiohttp each probe, by httpx each address, and a webhook's is a secret
+    # at INFO, kopf logs each event, aiohttp each probe, and httpx each URL, which is secret if it is a webhook's
     for name in ("kopf", "httpx", "httpcore", "aiohttp.access"):
         logging.getLogger(name).setLevel(max(logging.getLevelName(level), logging.WARNING))

@@ -1,1 +1,1 @@
-"""Reconciling one refresh: observe, decide, apply."""
+"""Reconcile one refresh: observe it, decide what to change, apply the decision, notify people."""

@@ -1,4 +1,4 @@
-"""Tells people of failed runs that ended without a report; the runner tells of all others itself."""
+"""Notifications of failed runs whose runner did not report. All others are sent by the runner."""
 
 import asyncio
 import logging
@@ -7,7 +7,7 @@ from refresh_api.reasons import EventReason
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import FinishedRun
 from refresh_notify import FailedRun, Rules, notify, secrets_needed
-from refresh_operator.reconcile.cluster import Cluster
+from refresh_operator.reconcile.observe import Observer
 from refresh_operator.settings import Settings
 from refresh_operator.state.refresh import Refresh
 from refresh_operator.status.events import Event
@@ -16,15 +16,15 @@ log = logging.getLogger(__name__)
 
 
 async def notify_failed_run(
-    cluster: Cluster, refresh: Refresh, spec: RefreshSpec, run: FinishedRun, settings: Settings
+    observer: Observer, refresh: Refresh, spec: RefreshSpec, run: FinishedRun, settings: Settings
 ) -> tuple[Event, ...]:
-    """Send one failed run to every channel of its refresh; return an event for each channel that did not take it.
+    """Send the notification of a failed run to all channels; return an event for each channel that failed.
 
-    A Secret that the refresh may not use is not read.
+    Secrets that the refresh may not use are not read.
     """
-    refused = await cluster.denied_secrets(refresh, spec)
-    wanted = [name for name in secrets_needed(spec.notifications) if name not in refused]
-    contents = {name: await cluster.secret(refresh.ref.namespace, name) for name in wanted}
+    denied = await observer.denied_secrets(refresh, spec)
+    allowed = [name for name in secrets_needed(spec.notifications) if name not in denied]
+    contents = {name: await observer.secret(refresh.ref.namespace, name) for name in allowed}
     failed = FailedRun(
         refresh=refresh.ref.name,
         namespace=refresh.ref.namespace,
@@ -37,13 +37,12 @@ async def notify_failed_run(
         link_template=settings.run_url_template,
     )
     secrets = {name: content for name, content in contents.items() if content is not None}
-    # the senders wait for their servers: not in the loop that everything else runs in
+    # senders block until their server responds, which must not block the event loop
     answers = await asyncio.to_thread(notify, spec.notifications, secrets, failed, Rules(settings.allow_http))
-    log.info(
-        "told of run %s: %s", run.id, ", ".join(answer.channel for answer in answers if answer.sent) or "nobody", extra={"run": run.id}
-    )
+    sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
+    log.info("sent notifications of failed run %s: %s", run.id, sent, extra={"run": run.id})
     return tuple(
-        Event(EventReason.NOTIFICATION_FAILED, f"run {run.id}: {answer.channel} could not be told: {answer.message}", run.id, warning=True)
+        Event(EventReason.NOTIFICATION_FAILED, f"run {run.id}: cannot notify {answer.channel}: {answer.message}", run.id, warning=True)
         for answer in answers
         if not answer.sent
     )

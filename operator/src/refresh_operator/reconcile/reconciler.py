@@ -1,4 +1,4 @@
-"""Make the cluster match one refresh; the operator's one loop, whatever set it off."""
+"""The reconciliation of one refresh, whatever triggered it, with its error handling."""
 
 import logging
 from collections.abc import Callable
@@ -12,10 +12,11 @@ from refresh_operator.kube.pause import GlobalPause
 from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.observability.logs import log_context
-from refresh_operator.observability.work_metrics import OperatorMetrics
-from refresh_operator.reconcile.cluster import Cluster
+from refresh_operator.observability.metrics import OperatorMetrics
+from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.decision import Decision, decide
 from refresh_operator.reconcile.notifications import notify_failed_run
+from refresh_operator.reconcile.observe import Observer
 from refresh_operator.runs.heartbeats import Heartbeats
 from refresh_operator.settings import Settings
 from refresh_operator.specs.diff import Difference
@@ -28,44 +29,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Services:
-    """What a convergence works with."""
+    """What a reconciliation needs."""
 
-    cluster: Cluster
+    observer: Observer
+    applier: Applier
     settings: Settings
     clock: Callable[[], datetime]
-    """The time, to the second."""
+    """Returns the time without microseconds."""
     queue: WorkQueue
     pause: GlobalPause
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
-    """Differences that others insist on, such as an admission webhook of the cluster; correcting them would never end."""
+    """Differences that something else insists on, such as an admission webhook. Correcting them would never end."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
 
 
 async def reconcile(ref: Ref, services: Services) -> None:
-    """Converge one refresh, and plan the next look at it. Raises nothing: what fails is tried again later."""
+    """Reconcile one refresh and requeue it. Never raises: a failed reconciliation is retried with backoff."""
     with log_context(ref):
         try:
             with services.metrics.time_reconcile():
-                again = await reconcile_once(ref, services)
+                requeue_after = await reconcile_once(ref, services)
         except (Conflict, NotFound) as error:
-            log.info("somebody was faster, looking again: %s", error)
+            log.info("retrying, since an object changed meanwhile: %s", error)
             with suppress(ApiError):
-                await services.cluster.refetch(ref)
+                await services.observer.refetch(ref)
             _requeue(ref, services)
         except ApiError as error:
-            log.warning("looking again later: %s", error)
+            log.warning("retrying: %s", error)
             if isinstance(error, Unavailable):
                 services.heartbeats.forget()
             _requeue(ref, services)
         except Exception:
-            log.exception("this is a fault of the operator; looking again later")
+            log.exception("retrying after an unexpected error, which is a bug of the operator")
             await _report_operator_error(ref, services)
             _requeue(ref, services)
         else:
             services.queue.forget(ref)
-            if again is not None:
-                services.queue.add(ref, again)
+            if requeue_after is not None:
+                services.queue.add(ref, requeue_after)
 
 
 def _requeue(ref: Ref, services: Services) -> None:
@@ -74,19 +76,17 @@ def _requeue(ref: Ref, services: Services) -> None:
 
 
 async def _report_operator_error(ref: Ref, services: Services) -> None:
-    """Say on a refresh that the operator fails at it, as far as that can be said."""
+    """Report an unexpected error in the status, if that is possible."""
     with suppress(Exception):
-        refresh = services.cluster.refresh(ref)
-        problem = Problem(
-            ReadyReason.OPERATOR_ERROR, "the operator failed to reconcile this DashboardRefresh: see the operator's log", stalled=False
-        )
+        refresh = services.observer.refresh(ref)
+        message = "the operator failed to reconcile this DashboardRefresh: see the operator's log"
         if refresh and not refresh.metadata.deletion_timestamp:
-            await _report_problem(refresh, problem, services.clock(), services)
+            await _report_problem(refresh, Problem(ReadyReason.OPERATOR_ERROR, message, stalled=False), services.clock(), services)
 
 
 async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
-    """Make the cluster match one refresh; return after what time it is to be looked at again, None if it is gone."""
-    refresh = services.cluster.refresh(ref)
+    """Make the cluster match one refresh. Return after what time to reconcile it again, or None if it is deleted."""
+    refresh = services.observer.refresh(ref)
     if refresh is None:
         services.tolerated.pop(ref, None)
         services.heartbeats.forget(ref)
@@ -94,9 +94,9 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         return None
     now = services.clock()
     try:
-        world = await services.cluster.observe(refresh, services.heartbeats.age(refresh, now), services.pause.current(now))
-        decision = decide(world, services.settings, now, services.tolerated.get(ref, frozenset()))
-        returned = await services.cluster.apply(refresh, decision, now)
+        snapshot = await services.observer.observe(refresh, services.heartbeats.age(refresh, now), services.pause.current(now))
+        decision = decide(snapshot, services.settings, now, services.tolerated.get(ref, frozenset()))
+        returned = await services.applier.apply(refresh, decision, now)
     except Forbidden as error:
         problem = Problem(ReadyReason.FORBIDDEN, f"the operator lacks a permission: {error}", stalled=False)
         return await _report_problem(refresh, problem, now, services)
@@ -104,7 +104,8 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         problem = Problem(ReadyReason.INVALID_SPEC, f"Kubernetes rejected an object of this DashboardRefresh: {error}", stalled=True)
         return await _report_problem(refresh, problem, now, services)
     except Unreadable as error:
-        return await _report_problem(refresh, Problem(ReadyReason.UNREADABLE, f"{error}: fix or delete it", stalled=False), now, services)
+        problem = Problem(ReadyReason.UNREADABLE, f"{error}: fix or delete it", stalled=False)
+        return await _report_problem(refresh, problem, now, services)
     for kind in decision.drifted_kinds:
         services.metrics.count_drift(ref, kind)
     await _notify(refresh, decision, services)
@@ -113,19 +114,19 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
 
 
 async def _report_problem(refresh: Refresh, problem: Problem, now: datetime, services: Services) -> timedelta:
-    """Say what stands in the way, once; only where an edit alone helps is this generation the one that was judged."""
-    share = problem_status(refresh, problem, now)
+    """Write a problem to the status, unless it is there. The generation counts as observed only if the users have to change it."""
+    status = problem_status(refresh, problem, now)
     if problem.stalled:
-        share = share.model_copy(update={"observed_generation": refresh.metadata.generation})
-    if share != refresh.status:
-        await services.cluster.write_status(refresh, share)
+        status = status.model_copy(update={"observed_generation": refresh.metadata.generation})
+    if status != refresh.status:
+        await services.applier.write_status(refresh, status)
     return services.settings.recheck
 
 
 async def _notify(refresh: Refresh, decision: Decision, services: Services) -> None:
-    """Tell people after the status is written: should the operator end in between, they are told never rather than twice."""
+    """Send notifications after the status is written. If the operator stops in between, none is sent rather than two."""
     if isinstance(refresh.spec, InvalidSpec) or not services.settings.notifies:
         return
     for ended in decision.notifications:
-        for note in await notify_failed_run(services.cluster, refresh, refresh.spec, ended.run, services.settings):
-            await services.cluster.post_event(refresh, note, services.clock())
+        for event in await notify_failed_run(services.observer, refresh, refresh.spec, ended.run, services.settings):
+            await services.applier.post_event(refresh, event, services.clock())

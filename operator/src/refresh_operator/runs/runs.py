@@ -4,6 +4,7 @@ The runner's own report takes precedence: `status.run`, or else the termination 
 report is inferred from its pods and its Job.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -153,6 +154,18 @@ def expects_heartbeat(snapshot: Snapshot, run: str) -> bool:
     if report is None or not pods or pods[-1].status.phase != "Running" or pods[-1].metadata.deletion_timestamp:
         return False
     return (report.id, report.pod, report.phase) == (run, pods[-1].metadata.name, RunPhase.RUNNING)
+
+
+def timeouts_due(
+    snapshot: Snapshot, active: list[ActiveRun], timeouts: Timeouts, start_grace: timedelta, now: datetime
+) -> Iterator[timedelta]:
+    """Yield the times from now at which an active run may exceed a timeout, or its pod counts as late."""
+    for run in active:
+        since = snapshot.pending_since(run.id, run.start_time) - now
+        yield since + start_grace
+        yield since + timeouts.start
+        if expects_heartbeat(snapshot, run.id):
+            yield timeouts.heartbeat - snapshot.heartbeat_age
 
 
 def _without_heartbeat(snapshot: Snapshot, longest: timedelta, now: datetime) -> list[EndedRun]:

@@ -163,6 +163,13 @@ def _freshness(refresh: Refresh, new: OperatorStatus, generation: int, now: date
     return [_condition(refresh.status, "DataFresh", status, reason, message, generation, now)]
 
 
+def stale_after(refresh: Refresh, new: OperatorStatus, now: datetime) -> timedelta | None:
+    """Return after what time the data becomes stale, or None without `spec.freshness` or a successful run."""
+    if isinstance(refresh.spec, InvalidSpec) or refresh.spec.freshness is None or new.last_success_time is None:
+        return None
+    return new.last_success_time - now + duration(refresh.spec.freshness.max_staleness)
+
+
 def _condition(
     old: OperatorStatus, kind: str, status: ConditionStatus, reason: str, message: str, generation: int, now: datetime
 ) -> Condition:
