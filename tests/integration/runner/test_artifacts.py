@@ -19,8 +19,8 @@ from refresh_runner.cli.environment import Environment
 from refresh_runner.cli.parse import cache_docs
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
-from refresh_runner.run import executor
 from refresh_runner.run.cancellation import CancellationScope
+from refresh_runner.run.steps import tests
 from support.runner_harness import Json, RunnerHarness
 
 
@@ -138,7 +138,7 @@ def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
 
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
-    monkeypatch.setattr(executor, "_LOOK", timedelta(seconds=3))
+    monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3))
     ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "sampleRows": 5}), RUN_ID="petit-etrange")
     assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
     found = json.loads(artifact(odd, "petit-etrange", "failing_rows.json"))
@@ -160,10 +160,10 @@ def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarn
     assert found["same_names"] == [{"id": 1, "zone": 1, "mois": 2, "id_2": None}]
     assert found["no_columns"] == [{}]
     assert found.keys() == ODD.keys() - {"too_slow", "kept_nowhere", "breaks_on_a_row"}
-    assert "the rows of breaks_on_a_row can't be looked at: InvalidDatetimeFormat (22007)" in ran.messages
+    assert "cannot sample the rows of breaks_on_a_row: InvalidDatetimeFormat (22007)" in ran.messages
     assert "Dupont" not in ran.messages
-    assert "the rows of too_slow can't be looked at: canceling statement due to statement timeout" in ran.messages
-    assert "no rows are kept of breaks_on_a_row, kept_nowhere, too_slow" in ran.messages
+    assert "cannot sample the rows of too_slow: canceling statement due to statement timeout" in ran.messages
+    assert "no rows are stored for breaks_on_a_row, kept_nowhere, too_slow" in ran.messages
 
 
 def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: RunnerHarness) -> None:

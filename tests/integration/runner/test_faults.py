@@ -107,7 +107,7 @@ def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner
     assert told(ran)[2:] == (Outcome.FAILED, Reason.LAYER_FAILED)
     assert "fait_lignes: Database Error" in message(ran)
     assert "canceling statement due to statement timeout" in message(ran)
-    assert "fait_lignes tried again: " in ran.messages
+    assert "retrying fait_lignes: " in ran.messages
     asleep(runner, 0)
     assert runner.run(runner.spec(**{**SLOW, "layers": layers})).code == 0
 
@@ -127,7 +127,7 @@ def test_a_lost_connection_costs_one_more_try_of_that_model(runner: RunnerHarnes
         ran = runner.run(runner.spec(**{**SLOW, "layers": layers}))
     assert ended == [(True,)]
     assert told(ran)[0] == 0, ran.output
-    assert "fait_lignes tried again: " in ran.messages
+    assert "retrying fait_lignes: " in ran.messages
     assert ran.messages.count("OK created sql table model dwh_facts.fait_jours") == 1
 
 

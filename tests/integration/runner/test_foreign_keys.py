@@ -85,4 +85,4 @@ def test_a_mart_with_a_foreign_key_is_tried_again(marts: RunnerHarness) -> None:
     with in_background(lock):
         ran = marts.run({**spec, "layers": spec["layers"][2:]})
     assert ran.code == 0, ran.output
-    assert "mart_b tried again" in ran.messages, ran.output
+    assert "retrying mart_b" in ran.messages, ran.output

@@ -130,7 +130,7 @@ def test_without_a_warehouse_the_rest_is_said(runner: RunnerHarness, tmp_path: P
 def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: Path) -> None:
     """Else a plan that asked nobody looks like one for which nothing is amiss; the control is the folder that holds them."""
     code, said = planned(runner, tmp_path, secrets=tmp_path / "nowhere")
-    assert (code, "there is no folder" in said) == (ExitCode.USAGE, True)
+    assert (code, "does not exist" in said) == (ExitCode.USAGE, True)
     (tmp_path / "secrets").mkdir()
     assert planned(runner, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' is not there\n")
     (tmp_path / "secrets" / "warehouse").mkdir()

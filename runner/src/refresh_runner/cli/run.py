@@ -35,7 +35,7 @@ from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
 from refresh_runner.report.status_writer import ApiServer, StatusWriter
 from refresh_runner.run.attempt import run
-from refresh_runner.run.executor import Services
+from refresh_runner.run.services import Services
 from refresh_runner.runlog import artifacts
 from refresh_runner.runlog.artifacts import Artifact
 from refresh_runner.runlog.resume import fingerprint_of

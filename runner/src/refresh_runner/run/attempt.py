@@ -1,4 +1,4 @@
-"""One attempt of a run, from the lock to the log: the order of things, and what happens when one of them fails."""
+"""Runs one attempt from start to end: executes the plan, concludes the outcome, and writes the log, whatever fails."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from refresh_runner.postgres.connection import failure_of
 from refresh_runner.report.outcome import Report, report_of
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.run.cancellation import CancelledError, Cause
-from refresh_runner.run.executor import Execution, Services
+from refresh_runner.run.executor import AttemptExecutor
+from refresh_runner.run.services import Services
 from refresh_runner.runlog import legacy_log
 
 log = logging.getLogger(__name__)
 
-_LAST_ROWS: Final = 3.0
-"""Seconds for the last rows in the warehouse: a pod that was told to end has thirty in all."""
+_RUN_LOG_TIMEOUT: Final = 3.0
+"""Seconds to write the last rows; a pod has thirty in all between SIGTERM and SIGKILL."""
 
 
 def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Callable[[], None] = lambda: None) -> Report:
-    """Do what is planned and return what came of it; never raises for what can happen to a run. The warehouse is free afterwards.
+    """Execute the plan and return the report; errors of a run are reported, not raised. The warehouse's lock is released afterwards.
 
-    `may_speak` is called once the run may write the refresh's status: it holds the warehouse, can't reach it, or is the only run
-    of its refresh that waits for it.
+    `enable_status` is called once the run may write the refresh's status: when it holds the lock, cannot reach the warehouse, or is the
+    only run of its refresh that waits for the lock.
     """
-    attempt = Execution(plan, services, progress)
+    attempt = AttemptExecutor(plan, services, progress)
     failure = _failure_of(plan, attempt, services, progress, enable_status)
     services.cancellation.ending.set()
     if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
@@ -44,49 +45,51 @@ def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Ca
         attempt.discard()
     progress.concluded(report)
     if attempt.has_begun or report.is_failed:
-        report = _logged(report, services, progress)
+        report = _write_legacy_log(report, services, progress)
     log.log(logging.INFO if report.outcome in {Outcome.SUCCEEDED, Outcome.SKIPPED} else logging.WARNING, report.line)
     for artifact in services.artifacts():
         services.run_log.store(artifact)
-    services.run_log.close(_LAST_ROWS)
+    services.run_log.close(_RUN_LOG_TIMEOUT)
     attempt.release()
-    # Others may have the warehouse now: what is left is to tell people, and a channel may be slow.
+    # Release the lock before people are notified: a channel may be slow.
     services.warehouse.close()
     return report
 
 
 def _failure_of(
-    plan: Plan, attempt: Execution, services: Services, progress: RunProgress, enable_status: Callable[[], None]
+    plan: Plan, attempt: AttemptExecutor, services: Services, progress: RunProgress, enable_status: Callable[[], None]
 ) -> Failure | None:
-    """Carry the plan out; return what ended it before its last step."""
+    """Execute the plan; return what ended it before its last step."""
     try:
-        with services.cancellation.timeout(attempt.time_left(), Cause.DEADLINE), services.cancellation.enabled():
-            attempt.carry_out(enable_status)
+        with services.cancellation.timeout(services.time_left(plan), Cause.DEADLINE), services.cancellation.enabled():
+            attempt.execute(enable_status)
     except RunFailedError as error:
-        return _ended(progress, error.step or attempt.step, error.failure)
-    except CancelledError as stop:
-        attempt.clean_up()
-        return _ended(progress, attempt.step, _stopped(plan, stop.cause, _where(plan, attempt, progress), attempt.waits_for))
+        return _record_failure(progress, error.step or attempt.step, error.failure)
+    except CancelledError as cancelled:
+        attempt.end_sessions()
+        return _record_failure(
+            progress, attempt.step, _cancelled(plan, cancelled.cause, _location(plan, attempt, progress), attempt.blocker)
+        )
     except psycopg.Error as error:
-        log.exception("PostgreSQL refused a statement of the runner")
-        attempt.clean_up()
-        return _ended(progress, attempt.step, failure_of(error))
+        log.exception("PostgreSQL rejected a statement of the runner")
+        attempt.end_sessions()
+        return _record_failure(progress, attempt.step, failure_of(error))
     except Exception as error:
-        log.exception("the runner itself failed")
-        attempt.clean_up()
-        failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="an error of the runner: its log says more")
-        return _ended(progress, attempt.step, failure)
+        log.exception("internal error of the runner")
+        attempt.end_sessions()
+        failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="an internal error of the runner: see its log")
+        return _record_failure(progress, attempt.step, failure)
     return None
 
 
-def _ended(progress: RunProgress, step: str | None, failure: Failure) -> Failure:
+def _record_failure(progress: RunProgress, step: str | None, failure: Failure) -> Failure:
     if step is not None:
         progress.step_ended(step, StepResult.failed(failure))
     return failure
 
 
-def _where(plan: Plan, attempt: Execution, progress: RunProgress) -> str:
-    """Say at what point of a run something happened: in a step, in a hook, after a step, or before all."""
+def _location(plan: Plan, attempt: AttemptExecutor, progress: RunProgress) -> str:
+    """Return in which step or hook, or after which step, the attempt ended."""
     if attempt.step is not None:
         return f"during {plan.label(attempt.step)}"
     if attempt.hook is not None:
@@ -94,7 +97,7 @@ def _where(plan: Plan, attempt: Execution, progress: RunProgress) -> str:
     return f"after {plan.label(next(reversed(progress.results)))}" if progress.results else "before its first step"
 
 
-def _stopped(plan: Plan, cause: Cause, where: str, waited_for: str) -> Failure:
+def _cancelled(plan: Plan, cause: Cause, where: str, blocker: str) -> Failure:
     match cause:
         case Cause.TERMINATED:
             return Failure(Reason.INTERRUPTED, f"ended from outside {where}")
@@ -102,20 +105,20 @@ def _stopped(plan: Plan, cause: Cause, where: str, waited_for: str) -> Failure:
             return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", passing=True)
         case Cause.DEADLINE | Cause.STEP_TIMEOUT:
             late = f"not done within {duration_text(plan.timeout)}: ended {where}"
-            message = f"{late}, which waited for {waited_for}" if waited_for else late
+            message = f"{late}, which waited for {blocker}" if blocker else late
             return Failure(Reason.DEADLINE_EXCEEDED, message, passing=True, hint="raise spec.timeout, or look at what that step waits for")
 
 
 def _skip_rest(progress: RunProgress, plan: Plan, failure: Failure | None) -> None:
-    culprit = next((plan.label(name) + " failed" for name, result in progress.results.items() if result.failure), None)
-    why = culprit or (failure.message if failure else "")
+    failed_step = next((plan.label(name) + " failed" for name, result in progress.results.items() if result.failure), None)
+    reason = failed_step or (failure.message if failure else "")
     for step in plan.steps:
         if step.name not in progress.results:
-            progress.step_ended(step.name, skipped(f"not started: {why}"))
+            progress.step_ended(step.name, skipped(f"not started: {reason}"))
 
 
-def _logged(report: Report, services: Services, progress: RunProgress) -> Report:
-    """Write the log's row; a run that could not is no clean success."""
+def _write_legacy_log(report: Report, services: Services, progress: RunProgress) -> Report:
+    """Write the row of dbt_refresh_log; if that fails, a success becomes a warning."""
     if report.log_entry is None:
         return report
     try:

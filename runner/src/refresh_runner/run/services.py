@@ -1,0 +1,87 @@
+"""What the parts of an attempt share: the services that it is given, and its state once it holds the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from refresh_runner.core.clock import Clock
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import Redactor
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.plan import Plan
+from refresh_runner.model.steps import LayerStep, TestsStep
+from refresh_runner.postgres.blocking import Watch
+from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.publish.publisher import Marts
+from refresh_runner.report.progress import RunProgress
+from refresh_runner.run.cancellation import CancellationScope
+from refresh_runner.run.preflight import ResolvedPlan
+from refresh_runner.run.project_hooks import ProjectHooks
+from refresh_runner.runlog.artifacts import Artifact
+from refresh_runner.runlog.writer import RunLogWriter
+
+GRACE: Final = timedelta(seconds=3)
+"""PostgreSQL's own time-outs fire this much earlier than the runner's, since their errors say which statement took too long."""
+
+
+@dataclass(frozen=True)
+class Services:
+    """The interfaces to dbt, the warehouse and the process that an attempt uses."""
+
+    dbt: Dbt
+    warehouse: Warehouse
+    run_log: RunLogWriter
+    clock: Clock
+    cancellation: CancellationScope
+    jitter: Callable[[], float]
+    """Returns a random factor around 1 for delays."""
+    secrets: Mapping[str, Mapping[str, str]]
+    """The Secrets that the run request names and that exist, by name and key."""
+    redact: Redactor
+    """Redacts secrets in a text."""
+    artifacts: Callable[[], Iterable[Artifact]] = tuple
+    """Creates the files to store with the run, at its end."""
+
+    def time_left(self, plan: Plan) -> timedelta:
+        """Return what is left of the attempt's time, at least 0."""
+        return max(plan.timeout - timedelta(seconds=self.clock.elapsed()), timedelta(0))
+
+    def end_sessions(self) -> None:
+        """Terminate the sessions that dbt left in the warehouse, if the warehouse can be reached."""
+        with suppress(RunFailedError):
+            self.warehouse.end_own_sessions()
+
+
+@dataclass(frozen=True)
+class AttemptContext:
+    """An attempt that holds the warehouse: its plan resolved to nodes, and its marts."""
+
+    plan: Plan
+    services: Services
+    progress: RunProgress
+    resolved: ResolvedPlan
+    marts: Marts
+    monitor: Watch
+    hooks: ProjectHooks
+
+    def time_left(self) -> timedelta:
+        """Return what is left of the attempt's time, at least 0."""
+        return self.services.time_left(self.plan)
+
+    def time_for_statements(self) -> timedelta:
+        """Return the statement time-out for hooks and publishing, which fires before the attempt's own deadline."""
+        return max(self.time_left() - GRACE, GRACE)
+
+    def begin_hooks(self) -> None:
+        """Run on-run-start, unless it has run, before the first node is built or tested."""
+        steps = [step for step in self.plan.steps if isinstance(step, LayerStep | TestsStep)]
+        nodes = [node for step in steps for node in self.resolved.nodes.get(step.name, ())]
+        self.hooks.begin(nodes, self.time_for_statements())
+
+    def end_hooks(self, *, failed: bool = False) -> None:
+        """Run on-run-end, unless it has run, once nothing more will be published."""
+        self.hooks.end(self.progress.results, self.resolved.reusable, self.time_for_statements(), failed=failed)

@@ -1,0 +1,73 @@
+"""Executes the step `cache`: calls the endpoints of the dashboards' API once standbys have caught up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from refresh_api.status import EndpointStatus, StepState
+from refresh_runner.core.secrets import header_problem
+from refresh_runner.model.step_results import StepResult, conclude_cache
+from refresh_runner.model.steps import CacheStep
+from refresh_runner.postgres.replay_lag import Lag, Replay
+from refresh_runner.run import cache_warmup
+from refresh_runner.run.cache_warmup import WarmupContext
+from refresh_runner.run.services import AttemptContext
+from refresh_runner.run.steps.base import StepExecutor
+
+_LAG_ALLOWANCE: Final = timedelta(minutes=2)
+"""How much longer than their time-outs all endpoints together may take while a standby has not replayed the live data."""
+
+
+@dataclass(frozen=True)
+class CacheExecutor(StepExecutor):
+    """Warms the cache of the dashboards' API."""
+
+    step: CacheStep
+    context: AttemptContext
+
+    def before(self) -> None:
+        """Run on-run-end: all marts are published."""
+        self.context.end_hooks()
+
+    def execute(self) -> StepResult:
+        """Call the endpoints of the step, and those that the exposures of the marts state."""
+        context, services = self.context, self.context.services
+        context.progress.step_started(self.step.name, 1)
+        by_mart = context.resolved.exposure_endpoints
+        exposed = [endpoint for endpoints in by_mart.values() for endpoint in endpoints]
+        step = replace(self.step, endpoints=tuple(dict.fromkeys([*self.step.endpoints, *exposed])))
+        replay = Replay(services.warehouse, services.clock, context.marts.position)
+        lag = replay.wait(min(step.wait_for_replicas, context.time_left())) if step.wait_for_replicas else Lag()
+        answers = list(cache_warmup.warm(step, self._warmup_context(replay)))
+        without = [str(relation) for relation, endpoints in by_mart.items() if not endpoints]
+        answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in without]
+        return conclude_cache(answers, lag.text)
+
+    def _warmup_context(self, replay: Replay) -> WarmupContext:
+        step, plan, clock = self.step, self.context.plan, self.context.services.clock
+        authorization, problem = self._authorization()
+        return WarmupContext(
+            elapsed=clock.elapsed,
+            sleep=clock.sleep,
+            deadline=plan.timeout.total_seconds(),
+            refresh=plan.run_request.refresh.name,
+            version=self.context.marts.live_version() if step.version else None,
+            authorization=authorization,
+            lag=replay.lag,
+            lag_deadline=clock.elapsed() + max(_LAG_ALLOWANCE, step.wait_for_replicas or _LAG_ALLOWANCE).total_seconds(),
+            problem=problem,
+        )
+
+    def _authorization(self) -> tuple[str | None, str | None]:
+        """Return the value of the header Authorization, and why it cannot be used."""
+        ref = self.step.authorization
+        if ref is None:
+            return None, None
+        value = self.context.services.secrets.get(ref.name, {}).get(ref.key)
+        if not value:
+            return None, f"the Secret {ref.name!r} has no key {ref.key!r}"
+        if problem := header_problem(value):
+            return None, f"the key {ref.key!r} of the Secret {ref.name!r} {problem}"
+        return value, None

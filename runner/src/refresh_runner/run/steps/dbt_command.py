@@ -1,0 +1,80 @@
+"""Executes a dbt command for the nodes of a step: with the step's time-out, and with retries of transient errors."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final
+
+from refresh_api.values import duration_text
+from refresh_runner.core.backoff import pause
+from refresh_runner.model.step_results import CommandError, CommandResult, Node, NodeResult, NodeState, nodes_to_retry
+from refresh_runner.model.steps import LayerStep, SourcesStep, TestsStep
+from refresh_runner.run.cancellation import CancelledError, Cause
+from refresh_runner.run.services import GRACE, AttemptContext
+
+log = logging.getLogger(__name__)
+
+_QUERY_CANCELED: Final = "57014"
+_LOCK_NOT_AVAILABLE: Final = "55P03"
+
+Command = Callable[[Sequence[Node], timedelta], CommandResult]
+"""Executes a dbt command for these nodes; no statement takes longer than the limit."""
+
+
+def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: Command) -> CommandResult:
+    """Execute the command for the step's nodes, and again for nodes with transient errors; return the last result of each node.
+
+    An error of the command itself is dropped once a retry has none; it prevents a retry unless it is transient.
+    """
+    services, nodes = context.services, context.resolved.nodes[step.name]
+    found = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in context.resolved.reusable}
+    pending = tuple(node for node in nodes if node.id not in found)
+    error: CommandError | None = None
+    for attempt in range(1, step.retries + 2):
+        context.progress.step_started(step.name, attempt)
+        if not pending:
+            break
+        result = execute(context, step, pending, command)
+        error = result.error
+        services.run_log.record_nodes(step.name, result.nodes)
+        found |= {node.node.id: node for node in result.nodes}
+        pending = nodes_to_retry(found.values())
+        if not pending or attempt > step.retries or (error and not error.passing):
+            break
+        log.warning("retrying %s: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
+        services.clock.sleep(pause(attempt, services.jitter()))
+    return CommandResult(tuple(found.values()), error)
+
+
+def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], command: Command) -> CommandResult:
+    """Execute the command once; nodes that are not done within the step's time-out count as broken."""
+    services, limit = context.services, min(step.timeout, context.time_left())
+    try:
+        with services.cancellation.timeout(limit + GRACE, Cause.STEP_TIMEOUT):
+            result = command(nodes, limit)
+            # If dbt cannot cancel its queries, it raises an error of its own instead of the cancellation.
+            services.cancellation.raise_if_cancelled()
+            return replace(result, nodes=tuple(_with_blocker(context, node) for node in result.nodes))
+    except CancelledError as cancelled:
+        if cancelled.cause is not Cause.STEP_TIMEOUT:
+            raise
+        services.end_sessions()
+        return CommandResult(tuple(_timed_out(context, node, limit) for node in nodes))
+
+
+def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:
+    if node.id in context.services.dbt.done:
+        return NodeResult(node, NodeState.OK)
+    broken = NodeResult(node, NodeState.BROKEN, f"not done within {duration_text(limit)}", _QUERY_CANCELED)
+    return _with_blocker(context, broken)
+
+
+def _with_blocker(context: AttemptContext, result: NodeResult) -> NodeResult:
+    """Add to a time-out's message which session blocked the step: PostgreSQL's error names neither table nor session."""
+    # After a lock time-out nothing waits any more, so the last blocker counts; a slow statement may never have waited at all.
+    monitor = context.monitor
+    blocker = {_LOCK_NOT_AVAILABLE: monitor.last, _QUERY_CANCELED: monitor.now}.get(result.sqlstate or "")
+    return replace(result, message=f"{result.message}; the step waited for {blocker}") if blocker else result
