@@ -1,4 +1,4 @@
-"""A real browser on a page that stands on a real API server and PostgreSQL, filled with every state that it shows."""
+"""Fixtures: a real browser, and a page on a real API server and PostgreSQL with refreshes in every state."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ LOG = "\n".join(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--screenshots FOLDER` keeps pictures of the page there."""
-    parser.addoption("--screenshots", default="", help="folder for pictures of the page")
+    """Add `--screenshots FOLDER`, which saves screenshots of the page."""
+    parser.addoption("--screenshots", default="", help="folder for screenshots of the page")
 
 
 @pytest.fixture(scope="session")
 def pages(
     contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[str], PageProcess]]:
-    """The page of a namespace: SHOWN, EMPTY or HARM."""
+    """Return the page of a namespace: SHOWN, EMPTY or HARM."""
     home = tmp_path_factory.mktemp("pages")
     now = datetime.now(UTC).replace(microsecond=0)
     accounts = {}
@@ -70,7 +70,7 @@ def pages(
 
 
 def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> None:
-    """Four refreshes: one failed, one runs, one warned, one is fine."""
+    """Create four refreshes: failed, running, warned and succeeded."""
     failed = build_history("phase2-dashboards-refresh", now, "FSSSSWSSSS")
     started = datetime.fromisoformat(failed[0]["startTime"])
     bad = build_run_status(failed[0]["id"], started, 0, failed=0)
@@ -100,12 +100,12 @@ def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> Non
 
 @pytest.fixture(scope="session")
 def driver() -> Iterator[webdriver.Chrome]:
-    """One headless Chromium, of the Debian packages."""
+    """A headless Chromium, from Debian's package."""
     options = webdriver.ChromeOptions()
     options.binary_location = "/usr/bin/chromium"
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", "--no-proxy-server"):
         options.add_argument(word)
-    # nothing but this machine is to be found, so that a page which loads something from outside fails
+    # resolve no other host, so that a page that loads an external resource fails
     options.add_argument("--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     found = webdriver.Chrome(options=options, service=Service("/usr/bin/chromedriver"))
@@ -116,7 +116,7 @@ def driver() -> Iterator[webdriver.Chrome]:
 
 @pytest.fixture
 def browser(driver: webdriver.Chrome, pages: Callable[[str], PageProcess], request: pytest.FixtureRequest) -> Browser:
-    """The browser, in its usual size and colours, that says what its console said."""
+    """The browser, reset to its default size, colour scheme and language."""
     found = Browser(driver, pages, request.config.getoption("--screenshots"))
     found.reset()
     return found

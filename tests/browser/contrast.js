@@ -1,4 +1,4 @@
-// Returns the texts that stand out from what is behind them by less than 4.5 to 1.
+// Returns the texts whose contrast with their background is less than 4.5 to 1.
 const parse = (text) => {
   const [r, g, b, a = 1] = text.match(/[\d.]+/g).map(Number);
   return [r, g, b, a];

@@ -1,4 +1,4 @@
-"""The example's dashboards in a real browser, on marts that the real runner publishes."""
+"""The example dashboards in a real browser, on marts that the real runner publishes."""
 
 import os
 import subprocess
@@ -39,14 +39,14 @@ new MutationObserver(() => {
 
 @dataclass(frozen=True)
 class Shop:
-    """A warehouse with a runner, and the API in front of it on a port of its own."""
+    """A warehouse, the runner, and the example API on a port of its own."""
 
     database: Database
     port: int
     place: Path
 
     def refresh(self, sample: str) -> int:
-        """Run a sample by the runner's command; return its exit code."""
+        """Run a sample with the runner's command line; return its exit code."""
         command = runner("run", str(SAMPLES / f"{sample}.yaml"), "--project", str(ROOT / "dbt_project"), "--workdir", str(self.place))
         env = {**os.environ, **self.database.env, "API_BASE_URL": f"http://127.0.0.1:{self.port}"}
         done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
@@ -54,21 +54,21 @@ class Shop:
         return done.returncode
 
     def row(self, query: str) -> tuple[object, ...]:
-        """The only row."""
+        """Return the only row of a query."""
         (row,) = self.database.rows(query)
         return row
 
 
 @pytest.fixture(scope="module")
 def files():
-    """The built front end."""
+    """The directory of the built front end."""
     subprocess.run([str(ROOT / "scripts/dashboards")], check=True, timeout=280)
     return ROOT / ".state/dashboards"
 
 
 @pytest.fixture(scope="module")
 def shop(postgres, tmp_path_factory) -> Shop:
-    """One zone has a hostile name; both refreshes have run once."""
+    """The example, in which one zone has a hostile name and both refreshes have run once."""
     made = Shop(create_database(postgres, "vitrine_vue"), free_port(), tmp_path_factory.mktemp("shop"))
     with made.database.connect() as connection:
         load(connection, Sources(300, 7, datetime.now().date()))
@@ -79,7 +79,7 @@ def shop(postgres, tmp_path_factory) -> Shop:
 
 @pytest.fixture(scope="module")
 def serving(shop, files):
-    """Starts the API; the module ends it."""
+    """An exit stack that runs the API until the end of the module."""
     with ExitStack() as stack:
         stack.enter_context(dashboard_api({**shop.database.env, "DASHBOARDS": str(files)}, shop.port))
         yield stack
@@ -87,7 +87,7 @@ def serving(shop, files):
 
 @pytest.fixture
 def window(driver, shop, serving, request):  # noqa: ARG001 - the API must run
-    """The browser on the dashboards, whose console stays quiet."""
+    """The browser on the dashboards; its console must stay empty."""
     found = Browser(driver, lambda _: PageProcess(f"http://127.0.0.1:{shop.port}", Path()), request.config.getoption("--screenshots"))
     found.reset()
     yield found
@@ -95,20 +95,20 @@ def window(driver, shop, serving, request):  # noqa: ARG001 - the API must run
 
 
 def figures(window: Browser) -> dict[str, float]:
-    """The totals in sight."""
+    """Return the displayed totals."""
     text = "return Object.fromEntries([...document.querySelectorAll('[data-measure]')].map(e => [e.dataset.measure, +e.dataset.value]))"
     return window.script(text)
 
 
 def look(window: Browser, query: str) -> None:
-    """Open a place and wait for its figures."""
+    """Open a view and wait for its figures."""
     window.open("", f"/{query}")
     eventually(lambda: window.count(".figures") == 1 and window.count("svg.recharts-surface") > 0, within=40)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.dashboard.name)
 def test_a_dashboard_shows_its_marts_numbers(window, shop, board):
-    """And the version that is live."""
+    """Figures without their version could be from any run."""
     look(window, f"?tableau={board.dashboard.name}")
     shown = figures(window)
     assert len(shown) > 3
@@ -123,7 +123,7 @@ def test_a_dashboard_shows_its_marts_numbers(window, shop, board):
 
 
 def test_a_zone_leads_to_its_months_and_a_month_to_its_records(window, shop):
-    """Each step as the mart says; the way back is a click, or the browser's."""
+    """Each level must agree with the mart. The way back is a link, or the browser's back button."""
     zone, name, year, month, cases = shop.row(
         f"select zone_id, nom_zone, annee, mois, nb_dossiers from {MART} where zone_id > 1 and annee > 0"
         " order by nb_dossiers desc, 1, 3, 4 limit 1"
@@ -145,7 +145,7 @@ def test_a_zone_leads_to_its_months_and_a_month_to_its_records(window, shop):
 
 
 def test_filters_narrow_down_and_are_in_the_address(window, shop):
-    """So that the address can be sent to somebody."""
+    """Otherwise an address that is shared would open another view."""
     look(window, "?tableau=emplois-crees")
     year = shop.row("select max(annee) from dwh_marts_operationnel.mart_emplois_crees")[0]
     Select(window.driver.find_element("name", "annee")).select_by_value(str(year))
@@ -157,7 +157,7 @@ def test_filters_narrow_down_and_are_in_the_address(window, shop):
 
 
 def test_a_publish_changes_what_is_seen_within_five_seconds(window, shop):
-    """Without reloading, without a blank moment, and the filter and the focus stay."""
+    """A reload would lose filter and focus, and show a blank page in between."""
     look(window, "?tableau=indemnisations&zone=2")
     window.script(WATCH)
     window.script("document.querySelector('select[name=zone]').focus()")
@@ -182,7 +182,7 @@ def test_a_publish_changes_what_is_seen_within_five_seconds(window, shop):
 
 
 def test_a_failed_run_changes_nothing(window, shop):
-    """It did fail, in its staging step, and the figures are those of before."""
+    """A failed refresh publishes nothing. The run log proves that it did fail."""
     look(window, "?tableau=indemnisations")
     window.script(WATCH)
     before, version = figures(window), window.text("#version")
@@ -200,7 +200,7 @@ def test_a_failed_run_changes_nothing(window, shop):
 
 
 def test_hostile_names_do_nothing(window):
-    """They are read as they are written."""
+    """Names in the warehouse come from users; scripts in them must not run."""
     look(window, "?tableau=indemnisations")
     assert "<script>document.title" in window.text("main table")
     look(window, "?tableau=indemnisations&zone=1")
@@ -213,7 +213,7 @@ def test_hostile_names_do_nothing(window):
 @pytest.mark.parametrize("query", ["", "?tableau=creances-agees", "?tableau=indemnisations&zone=1"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_they_can_be_read_by_day_by_night_and_by_a_screen_reader(window, scheme, query):
-    """Contrast, names, headings, landmarks; also on a phone nothing is wider than the window."""
+    """Contrast, accessible names, headings and landmarks; on a phone, nothing is wider than the window."""
     window.colours(scheme)
     look(window, query)
     assert window.script(CONTRAST) == []
@@ -227,7 +227,7 @@ def test_they_can_be_read_by_day_by_night_and_by_a_screen_reader(window, scheme,
 
 
 def test_the_keyboard_reaches_everything(window):
-    """The first stop leads to the content; then the dashboards, then the filters."""
+    """The first stop skips to the content; dashboards and filters follow."""
     look(window, "")
     assert window.tab() == "Aller au contenu"
     assert [window.tab() for _ in range(4)] == ["Suivi des implantations", "Indemnisations", "Emplois créés", "Créances âgées"]
@@ -238,7 +238,7 @@ def test_the_keyboard_reaches_everything(window):
 
 
 def test_an_api_that_is_away_is_said_and_comes_back(shop, serving, window, files):
-    """The figures stay in sight meanwhile."""
+    """An API that is down must not blank the screen: the last figures stay."""
     look(window, "?tableau=indemnisations")
     window.script(WATCH)
     before = figures(window)

@@ -1,4 +1,4 @@
-"""What people see and do on the page, in a real browser."""
+"""The page in a real browser."""
 
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -21,20 +21,20 @@ CONTRAST, UNNAMED = ((Path(__file__).parent / f"{name}.js").read_text() for name
 
 @pytest.fixture(autouse=True)
 def a_quiet_console(browser):
-    """Nothing was refused, nothing failed, nothing was asked of another machine."""
+    """Fail a test whose console has an error, or whose page requested another host."""
     yield
     assert browser.complaints() == []
 
 
 def test_an_empty_cluster_says_what_to_do(browser):
-    """Not an empty table."""
+    """An empty table would look like a failure."""
     browser.open(EMPTY)
     assert browser.text("h1") == "There are no refreshes yet"
     assert "kubectl apply" in browser.text(".empty")
 
 
-def test_the_overview_answers_at_a_glance(browser):
-    """One sentence, then a line a refresh: what needs somebody first."""
+def test_the_overview_has_a_headline_and_the_most_urgent_refresh_first(browser):
+    """It is meant to be understood at a glance."""
     browser.open(SHOWN)
     assert browser.text("h1") == "1 of 4 refreshes is stale"
     assert browser.driver.title == "✗ 1 of 4 refreshes is stale"
@@ -47,7 +47,7 @@ def test_the_overview_answers_at_a_glance(browser):
 
 
 def test_a_failing_run_says_what_failed_and_where_to_look(browser):
-    """From the overview by two clicks: the model, PostgreSQL's words, the log, the commands."""
+    """Two clicks from the overview lead to the model, PostgreSQL's error, the log and the commands."""
     browser.open(SHOWN)
     browser.driver.find_element("css selector", "#r-sigeti-phase2-dashboards-refresh td a").click()
     eventually(lambda: browser.text("h1") == "This run failed", within=15)
@@ -59,20 +59,20 @@ def test_a_failing_run_says_what_failed_and_where_to_look(browser):
     browser.picture("page-run-failed")
 
 
-def test_a_running_run_moves_without_reloading(browser, api, pages):
-    """Its steps come one by one, and the page that shows them is the same one."""
+def test_a_run_in_progress_updates_without_reloading(browser, api, pages):
+    """A reload would lose the scroll position and open details."""
     browser.open(SHOWN, RUNNING)
     assert browser.text("h1") == "This run is in progress"
     assert "Running" in browser.text("#step-marts")
     browser.picture("page-run-running")
     now = browser.script("return Date.now()") / 1000
-    write_refresh(api, _passing(now, active=True))
+    write_refresh(api, _short_run(now, active=True))
     path = "/refreshes/vide/passing/runs/passing-1"
     eventually(lambda: pages(EMPTY).get(path).status_code == 200, within=15)
     browser.open(EMPTY, path)
     assert browser.text("h1") == "This run is in progress"
     browser.script("window.mark = 1")
-    write_refresh(api, _passing(now, active=False))
+    write_refresh(api, _short_run(now, active=False))
     eventually(lambda: browser.text("h1") == "This run succeeded", within=20)
     assert browser.script("return window.mark") == 1
     # Left before the refresh is deleted: an open page would ask for it once more, and the console of the next test would show a 404.
@@ -80,8 +80,8 @@ def test_a_running_run_moves_without_reloading(browser, api, pages):
     api.delete(EMPTY, "dashboardrefreshes", "passing")
 
 
-def test_a_refresh_shows_its_past(browser):
-    """Plots of durations and marts, its runs, its conditions in plain words."""
+def test_a_refresh_shows_its_history(browser):
+    """Plots, runs and conditions all come from real rows here."""
     browser.open(SHOWN, "/refreshes/sigeti/emplois")
     assert browser.text("h1") == "Emplois créés"
     assert browser.count("#durations figure") == 7
@@ -94,7 +94,7 @@ def test_a_refresh_shows_its_past(browser):
 
 @pytest.mark.parametrize("path", ["/", "/refreshes/harm/tort", "/refreshes/harm/tort/runs/tort-1"])
 def test_hostile_names_and_messages_do_nothing(browser, path):
-    """They are read as they are written; nothing runs, and nothing turns a text around."""
+    """Scripts must not run, and characters that reverse a text must be visible."""
     browser.open(HARM, path)
     assert "pwned" not in browser.driver.title.partition("<")[0]
     assert browser.count("main img") == browser.count("main script") == 0
@@ -104,7 +104,7 @@ def test_hostile_names_and_messages_do_nothing(browser, path):
 
 @pytest.mark.parametrize("path", ["/", PHASE2, FAILED, GOOD])
 def test_a_phone_shows_all_of_it(browser, path):
-    """Nothing is wider than the window."""
+    """Horizontal scrolling makes a page unusable on a phone."""
     browser.resize(390, 844)
     browser.open(SHOWN, path)
     assert browser.script("return document.documentElement.scrollWidth") <= 390
@@ -114,8 +114,8 @@ def test_a_phone_shows_all_of_it(browser, path):
 
 @pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_texts_can_be_read_by_day_and_by_night(browser, scheme, path):
-    """Each text stands out from what is behind it by 4.5 to 1, as WCAG AA asks."""
+def test_texts_have_enough_contrast_in_light_and_dark_mode(browser, scheme, path):
+    """WCAG AA requires a contrast of 4.5 to 1."""
     browser.colours(scheme)
     browser.open(SHOWN, path)
     assert browser.script(CONTRAST) == []
@@ -125,7 +125,7 @@ def test_texts_can_be_read_by_day_and_by_night(browser, scheme, path):
 
 
 def test_the_keyboard_reaches_everything(browser):
-    """The first stop leads to the content; then come the links, in the order in which they are read, each with a frame."""
+    """The first stop skips to the content. The links follow in reading order, each with a visible outline."""
     browser.open(SHOWN)
     assert browser.tab() == "Skip to content"
     stops = [browser.tab() for _ in range(4)]
@@ -137,7 +137,7 @@ def test_the_keyboard_reaches_everything(browser):
 
 @pytest.mark.parametrize("path", ["/", PHASE2, FAILED])
 def test_a_screen_reader_finds_its_way(browser, path):
-    """Landmarks, one first heading, no level left out, a name for each picture, headers for each table, no id twice."""
+    """It needs landmarks, one h1, no skipped heading level, names of graphics, table headers and unique ids."""
     browser.open(SHOWN, path)
     assert [browser.count(each) for each in ("main", "header nav[aria-label]", "h1", "html[lang]")] == [1, 1, 1, 1]
     assert browser.script(UNNAMED) == []
@@ -145,8 +145,8 @@ def test_a_screen_reader_finds_its_way(browser, path):
     assert all(second - first <= 1 for first, second in pairwise(levels))
 
 
-def test_the_page_speaks_french_to_who_likes_it(browser):
-    """With the browser's own words for times."""
+def test_the_page_is_in_french_if_the_browser_prefers_it(browser):
+    """Relative times come from the browser, so they must be French too."""
     browser.speak("fr-FR,fr")
     browser.open(SHOWN)
     assert browser.text("h1") == "1 rafraîchissement sur 4 est périmé"
@@ -155,7 +155,7 @@ def test_the_page_speaks_french_to_who_likes_it(browser):
     browser.picture("page-french")
 
 
-def _passing(now, active):
+def _short_run(now, active):
     moment, run = datetime.fromtimestamp(int(now), UTC), "passing-1"
     if active:
         runs = [{"id": run, "trigger": "Requested", "startTime": kube_time(moment)}]

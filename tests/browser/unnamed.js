@@ -1,4 +1,4 @@
-// Returns what a screen reader can't tell: pictures without a name, tables without headers, ids that are there twice.
+// Returns what a screen reader cannot announce: graphics without a name, tables without headers, duplicate ids.
 const named = (svg) => svg.closest("[aria-hidden]") || svg.getAttribute("aria-label") || svg.querySelector("title");
 const ids = [...document.querySelectorAll("[id]")].map((each) => each.id);
 return [

@@ -1,4 +1,4 @@
-"""A page on a real API server and a real PostgreSQL, once for all tests here."""
+"""Fixtures: a page on a real API server and a real PostgreSQL, shared by all tests of this directory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOG = '{"level":"error","message":"stg_indemnisations: column \\"montant_du\\" d
 
 @dataclass(frozen=True)
 class Ground:
-    """What a page stands on."""
+    """Everything a page needs."""
 
     api: ApiServer
     account: Path
@@ -35,7 +35,7 @@ class Ground:
     now: datetime
 
     def running(self, **settings: str):
-        """A page, until the block is left."""
+        """Run a page until the block ends."""
         return run_page(self.api.server, NAMESPACE, self.account, self.home, settings)
 
 
@@ -43,7 +43,7 @@ class Ground:
 def ground(
     contract: Kubectl, api: ApiServer, helm: Path, postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Ground]:
-    """A namespace with one refresh that has a past, also in the log tables, which a role may only read."""
+    """A namespace with one refresh that has a history, in its status and in the run log, and a role that can only read the run log."""
     home = tmp_path_factory.mktemp("page")
     api.create("", "namespaces", {"metadata": {"name": NAMESPACE}})
     account = grant_page_permissions(contract.within(NAMESPACE), api, helm, home / "account")
@@ -66,6 +66,6 @@ def ground(
 
 @pytest.fixture(scope="module")
 def page(ground: Ground) -> Iterator[PageProcess]:
-    """A page with the log tables."""
+    """A page that reads the run log."""
     with ground.running(WAREHOUSE_PATH=str(ground.secret)) as found:
         yield found

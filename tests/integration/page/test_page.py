@@ -1,4 +1,4 @@
-"""The page as a process: on a real API server, with its own permissions, and on real log tables."""
+"""The page as a process, on a real API server with its own permissions, and on a real run log."""
 
 import gzip
 import json
@@ -20,12 +20,12 @@ LAST = f"{PHASE2}/runs/phase2-29800000"
 
 
 def line(page, name):
-    """A refresh of the overview."""
+    """Return a refresh of the overview; None if it is not listed."""
     return next((each for each in page.json("/")["refreshes"] if each["name"] == name), None)
 
 
-def test_what_happens_in_the_cluster_is_seen(ground, page):
-    """A refresh that comes, runs, ends and goes, each within a moment, without the operator."""
+def test_changes_in_the_cluster_appear_within_seconds(ground, page):
+    """The page watches the API server itself, so a refresh that is created, runs, ends and is deleted needs no operator to appear."""
     write_refresh(ground.api, build_refresh("live", ground.now, namespace="pages"))
     eventually(lambda: line(page, "live"), within=10)
     active = [{"id": "live-1", "trigger": "Requested", "startTime": kube_time(ground.now)}]
@@ -48,23 +48,23 @@ def test_what_happens_in_the_cluster_is_seen(ground, page):
     eventually(lambda: line(page, "live") is None, within=10)
 
 
-def test_an_open_page_is_told_of_a_change(ground, page):
-    """By the events of the same address; first with the version that is there, then with the next one."""
-    write_refresh(ground.api, build_refresh("told", ground.now, build_history("told", ground.now, "S"), namespace="pages"))
-    eventually(lambda: line(page, "told"), within=10)
+def test_an_open_page_is_notified_of_a_change(ground, page):
+    """The first event has the version of the page that was delivered, so that a change in between is not missed."""
+    write_refresh(ground.api, build_refresh("changing", ground.now, build_history("changing", ground.now, "S"), namespace="pages"))
+    eventually(lambda: line(page, "changing"), within=10)
     accept = {"Accept": "text/event-stream"}
-    with httpx.stream("GET", page.url + "/refreshes/pages/told", headers=accept, trust_env=False, timeout=20) as answer:
+    with httpx.stream("GET", page.url + "/refreshes/pages/changing", headers=accept, trust_env=False, timeout=20) as answer:
         versions = (text.removeprefix("data: ") for text in answer.iter_lines() if text.startswith("data: "))
         first = next(versions)
-        assert f'data-version="{first}"' in page.get("/refreshes/pages/told").text
-        changed = build_refresh("told", ground.now, build_history("told", ground.now, "FS"), namespace="pages")
+        assert f'data-version="{first}"' in page.get("/refreshes/pages/changing").text
+        changed = build_refresh("changing", ground.now, build_history("changing", ground.now, "FS"), namespace="pages")
         write_refresh(ground.api, changed)
         assert next(versions) != first
-    ground.api.delete("pages", "dashboardrefreshes", "told")
+    ground.api.delete("pages", "dashboardrefreshes", "changing")
 
 
-def test_the_log_tables_give_the_past(page):
-    """Runs older than the status' ten, how long steps take, what marts held."""
+def test_the_run_log_adds_history(page):
+    """The status keeps ten runs only, and neither durations nor row counts over time."""
     found = page.json(PHASE2)
     assert (found["logState"], len(found["runs"])) == ("Available", 33)
     assert [series["step"] for series in found["steps"]] == ["staging", "facts", "marts", "tests", "validation", "cache"]
@@ -74,8 +74,8 @@ def test_the_log_tables_give_the_past(page):
     assert page.get(PHASE2, accept="text/html").status_code == 200
 
 
-def test_a_run_shows_what_failed_its_log_and_what_it_left(page):
-    """Its nodes with PostgreSQL's own words; an artifact is served as what it is, and apart from the page."""
+def test_a_run_shows_failures_log_and_artifacts(page):
+    """After a failure, this is all that is left once the pod is gone. Artifacts are sandboxed."""
     found = page.json(LAST)
     assert [(node["node"], node["sqlstate"]) for node in found["failures"]] == [("stg_indemnisations", "42703")]
     assert "montant_du" in found["logTail"][0]
@@ -88,8 +88,8 @@ def test_a_run_shows_what_failed_its_log_and_what_it_left(page):
     assert page.get(f"{LAST}/artifacts/none").status_code == 404
 
 
-def test_the_projects_page_runs_apart_from_ours(ground, page):
-    """It brings scripts of its own: in a box without our origin, from which nothing is loaded."""
+def test_the_projects_documentation_runs_in_a_sandbox(ground, page):
+    """dbt's documentation is HTML with scripts; in the page's origin they could read the page."""
     html = "<!doctype html><script>document.title = 'docs'</script>"
     with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
         packed = gzip.compress(html.encode())
@@ -104,8 +104,8 @@ def test_the_projects_page_runs_apart_from_ours(ground, page):
     assert "allow-same-origin" not in policy
 
 
-def test_a_failed_test_shows_the_rows_that_it_found(ground, page):
-    """Beside it; whatever is written in them stays text."""
+def test_a_failed_test_shows_the_rows_that_failed_it(ground, page):
+    """The rows are data of users, so their values must be escaped."""
     found = {"unique_mart": [{"zone_id": None, "nom": "<script>document.title = 'rows'</script>"}]}
     with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
         connection.execute(
@@ -125,14 +125,14 @@ def test_a_failed_test_shows_the_rows_that_it_found(ground, page):
 
 
 def test_an_old_run_is_found_and_one_of_another_refresh_is_not(page):
-    """Links stay valid as long as the log keeps the run; nobody reads a run at an address that is not its own."""
+    """Links stay valid while the run log keeps the run. Under another refresh, which a proxy may protect differently, it is not found."""
     assert page.json(f"{PHASE2}/runs/phase2-29000000")["run"]["outcome"] == "Succeeded"
     assert page.get("/refreshes/pages/other/runs/phase2-29000000").status_code == 404
     assert page.get(f"{PHASE2}/runs/phase2-1").status_code == 404
 
 
 async def test_the_session_can_only_read(ground):
-    """Whoever's Secret it is: here that of the server's administrator, who could otherwise write."""
+    """Even with the Secret of a superuser, the page must not be able to write."""
     own = mount_secret(ground.home / "own", **{**dict(_keys(ground)), "user": ground.database.env["PGUSER"]})
     mount_secret(own, password=ground.database.env["PGPASSWORD"])
     connection = await RunLogRepository(own)._connect()
@@ -144,8 +144,8 @@ async def test_the_session_can_only_read(ground):
     assert ground.database.rows("select count(*) from dbt_refresh_run")[0][0] == 33
 
 
-async def test_tables_that_are_not_there_yet_are_empty(ground, fresh_database):
-    """Before the first run, and where a role may not read one the page says that it can't."""
+async def test_missing_tables_count_as_empty(ground, fresh_database):
+    """The first run creates the tables. Denied access, in contrast, is an error."""
     keys = {**dict(_keys(ground)), "dbname": fresh_database.name}
     records = RunLogRepository(mount_secret(ground.home / "fresh", **keys))
     past = await records.refresh_rows(Ref("pages", "phase2"))
@@ -161,8 +161,8 @@ def _keys(ground):
     return {path.name: path.read_text() for path in ground.secret.iterdir()}
 
 
-def test_a_warehouse_that_is_away_holds_no_page_up(ground):
-    """It takes connections and never answers: the page comes from the status alone, and says so."""
+def test_a_warehouse_that_does_not_respond_delays_no_page(ground):
+    """The warehouse accepts connections but never responds; the page is rendered from the status alone, and says so."""
     keys = _keys(ground)
     with Proxy(keys["host"], int(keys["port"])) as proxy:
         mute = mount_secret(ground.home / "mute", **{**keys, "host": "127.0.0.1", "port": str(proxy.port)})
@@ -176,8 +176,8 @@ def test_a_warehouse_that_is_away_holds_no_page_up(ground):
             assert line(page, "phase2")["health"]["tone"] == "bad"
 
 
-def test_it_says_that_the_cluster_does_not_answer_and_shows_what_it_knew(ground):
-    """And a page that is started then claims nothing; its log names the reason, and no token."""
+def test_if_the_api_server_is_down_the_page_shows_the_last_known_state(ground):
+    """A banner says so. The page's log names the reason, but never the token."""
     where = urlsplit(ground.api.server)
     with Proxy(str(where.hostname), int(where.port or 443)) as proxy:
         line_of_cluster = f"https://127.0.0.1:{proxy.port}"

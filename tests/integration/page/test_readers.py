@@ -1,4 +1,4 @@
-"""Readers who take only room: each has little of it, none has it for long, and the others are answered meanwhile."""
+"""Slow and idle clients: each occupies little memory, none of them for long, and other clients are served meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from support.page import PageProcess
 from .conftest import NAMESPACE
 
 SIZE = 6 * 2**20
-"""Bytes of an answer."""
+"""Bytes of a response."""
 READERS = 64
 FILE = "large.txt"
 CONTROL = """
@@ -37,7 +37,7 @@ uvicorn.run(app, port=int(sys.argv[1]), lifespan="off", log_level="warning")
 
 
 def answers(port: int) -> bool:
-    """Whether a server is there."""
+    """Return whether a server responds."""
     try:
         return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
     except httpx.TransportError:
@@ -45,13 +45,13 @@ def answers(port: int) -> bool:
 
 
 def memory(pid: int) -> float:
-    """Megabytes that a process has, with what the system holds for its sockets left out."""
+    """Return the resident memory of a process in megabytes, without the kernel's socket buffers."""
     return psutil.Process(pid).memory_info().rss / 2**20
 
 
 @contextmanager
 def silent_readers(port: int, path: str, count: int = READERS) -> Iterator[list[socket.socket]]:
-    """Connections that ask for a path and read nothing."""
+    """Open connections that request a path and read nothing."""
     with ExitStack() as stack:
         found = []
         for _ in range(count):
@@ -64,7 +64,7 @@ def silent_readers(port: int, path: str, count: int = READERS) -> Iterator[list[
 
 
 def is_ended(one: socket.socket) -> bool:
-    """Whether the other side has ended a connection, whatever it sent before."""
+    """Return whether the server has closed a connection."""
     one.settimeout(0.2)
     try:
         while one.recv(2**20):
@@ -77,7 +77,7 @@ def is_ended(one: socket.socket) -> bool:
 
 
 def grown(pid: int, seconds: float) -> float:
-    """By how many megabytes a process grows at most within this time."""
+    """Return by how many megabytes a process grows at most within this time."""
     before, most, end = memory(pid), 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         most = max(most, memory(pid) - before)
@@ -87,7 +87,7 @@ def grown(pid: int, seconds: float) -> float:
 
 @pytest.fixture(scope="module")
 def address(ground) -> str:
-    """The address of a large file that a run left."""
+    """The path of a large artifact."""
     with psycopg.connect(ground.database.dsn, autocommit=True) as connection:
         (run,) = connection.execute("select run_id from dbt_refresh_run order by started_at desc limit 1").fetchone() or ("",)
         connection.execute(
@@ -101,8 +101,8 @@ def port_of(page: PageProcess) -> int:
     return int(page.url.rpartition(":")[2])
 
 
-def test_the_control_a_server_without_bounds_keeps_a_whole_answer_for_each():
-    """The same readers, the same size: hundreds of megabytes, for as long as they like."""
+def test_control_a_server_without_limits_buffers_a_whole_response_for_each_client():
+    """Without it, the test below could pass because uvicorn or the kernel has limits already."""
     port = free_port()
     with Popen([sys.executable, "-c", CONTROL, str(port), str(SIZE)]) as process:
         try:
@@ -113,8 +113,8 @@ def test_the_control_a_server_without_bounds_keeps_a_whole_answer_for_each():
             process.terminate()
 
 
-def test_readers_who_do_not_read_take_little_memory_and_are_ended(page, address):
-    """64 of them, with 6 MB each; whoever reads has the overview at once, and the file in time."""
+def test_clients_that_do_not_read_use_little_memory_and_are_disconnected(page, address):
+    """64 clients request 6 MB each and read nothing. Others still get the overview at once, and the artifact after a while."""
     assert len(page.get(address).content) == SIZE
     with silent_readers(port_of(page), address) as readers:
         assert grown(page.pid, 4) < 80
@@ -126,8 +126,8 @@ def test_readers_who_do_not_read_take_little_memory_and_are_ended(page, address)
     assert page.get(address).status_code == 200
 
 
-def test_a_slow_reader_has_all_of_it(page, address):
-    """One with a slow line is none who does not read: 2 MB in a second."""
+def test_a_slow_client_receives_the_whole_response(page, address):
+    """A client on a slow line, here 2 MB/s, must not be mistaken for one that does not read."""
     with socket.create_connection(("127.0.0.1", port_of(page))) as one:
         one.sendall(f"GET {address} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         taken = 0
@@ -138,16 +138,16 @@ def test_a_slow_reader_has_all_of_it(page, address):
 
 
 def health_over(one: socket.socket) -> bytes:
-    """Ask over a connection whether the page is well; return the whole answer, which may come in parts."""
+    """Request /healthz over an open connection; return the whole response, which may arrive in parts."""
     one.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-    said = b""
-    while not said.endswith(b"\r\n\r\nok") and (part := one.recv(4096)):
-        said += part
-    return said
+    received = b""
+    while not received.endswith(b"\r\n\r\nok") and (part := one.recv(4096)):
+        received += part
+    return received
 
 
-def test_who_asks_nothing_is_ended(page):
-    """At once or never, letter by letter, or after an answer; the control: who asks is answered on the same connection."""
+def test_an_idle_client_is_disconnected(page):
+    """Idle means: no request, a request byte by byte, or nothing after a response. Control: requests on one connection are served."""
     with ExitStack() as stack:
         idle, slow, after = (stack.enter_context(socket.create_connection(("127.0.0.1", port_of(page)))) for _ in range(3))
         for _ in range(2):
@@ -165,8 +165,8 @@ def test_who_asks_nothing_is_ended(page):
         assert time.monotonic() - begun > 5
 
 
-def test_more_connections_than_there_may_be_keep_nobody_out(page):
-    """The one that has been silent for longest makes room."""
+def test_too_many_connections_lock_nobody_out(page):
+    """The connection that has been idle for longest is closed for a new one."""
     with ExitStack() as stack:
         for _ in range(700):
             stack.enter_context(socket.create_connection(("127.0.0.1", port_of(page))))
@@ -189,8 +189,8 @@ def test_more_connections_than_there_may_be_keep_nobody_out(page):
         ("user@status.example.org", 400),
     ],
 )
-def test_it_answers_to_its_own_names(named_page, host, status):
-    """Those that the chart names, and its own address; the probes to any, by which the kubelet asks."""
+def test_only_configured_host_names_are_allowed(named_page, host, status):
+    """Other names enable DNS rebinding. Allowed too: the page's own address, and for probes any name, as the kubelet uses the pod's."""
     answer = named_page.get("/", host=host)
     assert answer.status_code == status
     assert named_page.get("/healthz", host="10.1.2.3:4200").status_code == 200
@@ -198,20 +198,20 @@ def test_it_answers_to_its_own_names(named_page, host, status):
 
 @pytest.fixture(scope="module")
 def named_page(ground) -> Iterator[PageProcess]:
-    """A page with a name, below a path of its proxy."""
+    """A page with configured host names, under the base path of a proxy."""
     with ground.running(HOSTS="status.example.org, other.example.org", BASE_PATH="/refreshes-page") as found:
         yield found
 
 
 @pytest.mark.parametrize("path", [f"/refreshes/{NAMESPACE}/phase2/", f"/refreshes-page/refreshes/{NAMESPACE}/phase2/"])
 def test_a_redirect_names_no_host(named_page, path):
-    """Whatever the Host said, and where the proxy has taken its path off."""
+    """A forged Host header must not lead readers to another host. The base path is added even if the proxy strips it."""
     answer = named_page.get(path, host="other.example.org")
     assert (answer.status_code, answer.headers["location"]) == (307, f"/refreshes-page/refreshes/{NAMESPACE}/phase2")
 
 
-def test_many_who_read_are_all_answered(page):
-    """Within their turns."""
+def test_concurrent_requests_are_all_served(page):
+    """The limit of concurrent responses queues requests, and drops none."""
 
     async def statuses() -> list[int]:
         async with httpx.AsyncClient(base_url=page.url, trust_env=False, timeout=60) as client:
