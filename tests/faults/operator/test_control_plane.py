@@ -181,10 +181,10 @@ def test_f30_watches_that_go_silent(create_operator):
 
 @pytest.mark.parametrize("first", ["the namespace", "the operator"])
 def test_f28_a_namespace_is_deleted_with_a_run_under_way(create_operator, first):
-    """It goes within seconds, also when the operator is told to end at the same moment, as one that lives in there is.
+    """The namespace is gone within seconds, also when the operator, which may run in it, is stopped at the same moment.
 
-    The control: Kubernetes ends pods before all else in a namespace, and a Job that counts its failures by index keeps its pod until it
-    could make another one, which it can't there: where no operator is any more, a namespace waits for the Job's deadline.
+    The control: Kubernetes deletes pods first, and a Job with `backoffLimitPerIndex` keeps its pod until it could create another one,
+    which it cannot in a terminating namespace: without an operator the namespace waits for the Job's deadline.
     """
     kept, alone = create_operator(), create_operator()
     for operator in (kept, alone):

@@ -1,4 +1,4 @@
-"""Minutes of random edits, deletions, runs, and restarts of operator and API server; afterwards a fresh operator finds nothing to do.
+"""Minutes of random edits, deletions, runs and restarts of operator and API server; afterwards a new operator finds nothing to do.
 
 REFRESH_SEED=1 REFRESH_SECONDS=120
 """
@@ -21,7 +21,7 @@ SECONDS = float(os.environ.get("REFRESH_SECONDS") or 120)
 
 
 class Monkey:
-    """Does one thing after the other that people, clusters and bad luck do."""
+    """Executes random actions of users, of the cluster and of bad luck."""
 
     def __init__(self, operator: OperatorHarness, control_plane: ControlPlane) -> None:
         self.operator = operator
@@ -83,7 +83,7 @@ class Monkey:
 
 
 def versions(operator: OperatorHarness) -> dict[tuple[str, str], str]:
-    """The version of everything that the operator writes."""
+    """Return the resource versions of everything that the operator writes."""
     return {
         (plural, item["metadata"]["name"]): item["metadata"]["resourceVersion"]
         for plural in (*KEPT, REFRESHES, "jobs")
@@ -92,7 +92,7 @@ def versions(operator: OperatorHarness) -> dict[tuple[str, str], str]:
 
 
 def at_rest(operator: OperatorHarness, seconds: float = 4) -> bool:
-    """Nothing moves for a while, and no Job waits for its next pod, which Kubernetes makes later and later."""
+    """Return whether nothing has changed for a while and no Job waits for its next pod."""
     before = versions(operator)
     time.sleep(seconds)
     running = [job["status"] for job in operator.api.items(operator.namespace, "jobs") if not job["status"].get("conditions")]
@@ -101,7 +101,7 @@ def at_rest(operator: OperatorHarness, seconds: float = 4) -> bool:
 
 @pytest.mark.timeout(900)
 def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operator, control_plane: ControlPlane):
-    """Every refresh is ready, its objects are there, and a restarted operator writes nothing. The seed is in the message."""
+    """Every refresh is Ready with its objects, and a restarted operator writes nothing. The seed is in the failure's message."""
     print(f"REFRESH_SEED={SEED}")
     fresh_operator.start()
     monkey = Monkey(fresh_operator, control_plane)
@@ -115,14 +115,14 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operato
     for name in monkey.names:
         fresh_operator.patch_spec(name, schedule="0 0 1 1 *", suspend=False, dbt={"vars": {"a": None}})
     for name in monkey.names:
-        # what a deleted refresh left is Kubernetes' own to collect, which waits longer and longer for an API server that was away
+        # garbage collection backs off while the API server is away
         fresh_operator.wait_for(lambda name=name: fresh_operator.condition(name, "Ready")[0] == "True", 240, name)
     for _ in range(4):
         for name in monkey.names:
-            # Well, since Kubernetes doubles the time until the next pod with each that fails.
+            # kept generous, since Kubernetes doubles the delay after each pod that fails
             monkey.end(name, [0])
         fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120)
-    # A pod that was made just now is said not to have started after a while, whoever watches.
+    # a pod created just now is reported as not started after a while, by any operator
     fresh_operator.wait_for(lambda: at_rest(fresh_operator, START_GRACE.total_seconds() + 3), 120)
     for name in monkey.names:
         assert all(fresh_operator.api.get(fresh_operator.namespace, plural, pattern.format(name)) for plural, pattern in KEPT.items()), (

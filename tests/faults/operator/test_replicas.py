@@ -1,4 +1,4 @@
-"""Two operators, and the one that works falls out in the midst of its work, or is frozen and comes back."""
+"""Two replicas of the operator: the leader is killed while it works, or frozen and continued."""
 
 import json
 import signal
@@ -11,13 +11,13 @@ from cluster.ports import free_port
 from support.operator_harness import REFRESHES, OperatorHarness
 
 TAKEOVER = 20
-"""Seconds within which the other one works."""
+"""Seconds within which the other replica takes over."""
 COUNT = 30
 
 
 @pytest.fixture
 def two(fresh_operator):
-    """The one that works, and the one that stands by."""
+    """The leader and the replica that stands by."""
     replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     for each in replicas:
         url = each.settings["HEALTH_ENDPOINT"].replace("healthz", "readyz")
@@ -39,14 +39,14 @@ def acknowledged(operator: OperatorHarness) -> int:
 
 
 def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
-    """Of thirty requests some are answered, some are not: within 20 seconds the other one works, and every request has one Job."""
+    """Of thirty requests some are answered when the leader dies: the other one takes over within 20 seconds, one Job per request."""
     first, second = two
     for number in range(COUNT):
         first.create_refresh(f"f4-{number}", token="one")
     first.wait_for(lambda: acknowledged(first) >= 2, 20)
     first.stop(signal.SIGKILL)
     done, killed = acknowledged(first), time.monotonic()
-    assert 0 < done < COUNT  # the fault hit in the midst
+    assert 0 < done < COUNT  # some are answered, some are not
     second.wait_for(lambda: holder(second) == "second", TAKEOVER)
     second.wait_for(lambda: acknowledged(second) > done, TAKEOVER)
     assert time.monotonic() - killed < TAKEOVER
@@ -58,7 +58,7 @@ def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
 
 
 def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
-    """It finds that another one works, and ends; what it was about to do is done once, by the other one."""
+    """It finds that another one leads, and exits; pending changes are made once, by the new leader."""
     first, second = two
     first.create_refresh("frozen")
     first.wait_until_ready("frozen")

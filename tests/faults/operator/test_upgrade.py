@@ -1,4 +1,4 @@
-"""F29: from the first chart's contract to today's, with a run under way; on a control plane of its own, whose CRD is the first one's."""
+"""F29: an upgrade from the first chart's CRD to today's with a run in progress, on a control plane of its own."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from support.operator_harness import REFRESHES, OperatorHarness
 from support.snapshots import ROOT
 
 FIRST = Path(__file__).with_name("first")
-"""CRD and sample as they were when the chart was made."""
+"""CRD and sample of the first chart."""
 NAME = "phase2-dashboards-refresh"
 TOLD_THEN = {
     "observedGeneration": 1,
@@ -86,13 +86,13 @@ def image(operator: OperatorHarness) -> str:
 
 
 def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_release):
-    """It works as it is and keeps its history, the run its Job and pod; the CronJob follows the new image, and an event says so."""
+    """Users upgrade with refreshes in use: history, Job and pod stay, the CronJob gets the new image, and an event says so."""
     first_release.kubectl("apply", "-f", str(ROOT / "crds"), "--server-side", "--force-conflicts")
     first_release.settings = {"RUNNER_IMAGE": "refresh-runner:old"}
     first_release.start()
     first_release.wait_until_ready(NAME)
     assert [run["id"] for run in first_release.status(NAME)["history"]] == [f"{NAME}-29400000"]
-    assert first_release.jobs(NAME) == []  # what was answered then is not run again
+    assert first_release.jobs(NAME) == []  # a request answered by the old operator does not run again
     first_release.request_run(NAME, "now")
     job = first_release.wait_for_job(NAME)
     first_release.set_pod_status(job, "Running", {"running": {}})
@@ -117,4 +117,4 @@ def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(fi
     first_release.start()
     first_release.patch_spec(NAME, title="The control: this edit is followed")
     first_release.wait_for(lambda: first_release.status(NAME)["observedGeneration"] == 2, 60, NAME)
-    assert len(set(versions(first_release)) - set(rest)) == 2  # the refresh and its CronJob, for the edit; nothing for the restart
+    assert len(set(versions(first_release)) - set(rest)) == 2  # the refresh and its CronJob by the edit; nothing by the restart

@@ -1,4 +1,4 @@
-"""What goes wrong around a run: poolers, silent lines, other runs, channels and APIs that are down."""
+"""Faults around a run: connection poolers, silent connections, other runs, failing channels and APIs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def said(ran: RunResult) -> tuple[object, object, str]:
 
 @contextmanager
 def through(slow_refresh: SlowRefresh, port: int) -> Iterator[None]:
-    """Have runs reach the warehouse by another port."""
+    """Make runs connect to the warehouse by another port."""
     secret = slow_refresh.runner.secrets["warehouse"]
     before, secret["port"] = secret["port"], str(port)
     yield
@@ -36,7 +36,7 @@ def through(slow_refresh: SlowRefresh, port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_a_pooler_that_shares_sessions_is_named(slow_refresh: SlowRefresh, tmp_path: Path, mode: str):
-    """A lock taken through it would be anybody's. The run ends at once, finally, and says where to point it instead."""
+    """A session lock taken through it would belong to anybody. The run fails for good at once and says what to connect to instead."""
     before = slow_refresh.live_generations()
     with pooler(slow_refresh.runner.database, tmp_path, mode) as port, through(slow_refresh, port):
         ran = slow_refresh.runner.run(slow_refresh.spec())
@@ -47,7 +47,7 @@ def test_a_pooler_that_shares_sessions_is_named(slow_refresh: SlowRefresh, tmp_p
 
 
 def test_a_pooler_that_keeps_sessions_is_fine(slow_refresh: SlowRefresh, tmp_path: Path):
-    """The positive control of the two above: the same pooler in session mode."""
+    """The positive control of the two tests above: the same pooler in session mode."""
     with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
         ran = slow_refresh.runner.run(slow_refresh.spec())
     assert ran.code == 0, ran.output
@@ -55,7 +55,7 @@ def test_a_pooler_that_keeps_sessions_is_fine(slow_refresh: SlowRefresh, tmp_pat
 
 
 def test_behind_a_pooler_postgresql_ends_what_takes_too_long(slow_refresh: SlowRefresh, tmp_path: Path):
-    """Its own time-out comes first, there too: the runner's, three seconds later, has other words."""
+    """PostgreSQL's statement timeout works through a pooler; the runner's own, three seconds later, has another message."""
     slow_refresh.slow_down("facts", 60)
     spec = slow_refresh.spec()
     for layer in spec["layers"]:
@@ -69,7 +69,7 @@ def test_behind_a_pooler_postgresql_ends_what_takes_too_long(slow_refresh: SlowR
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
 def test_behind_a_pooler_a_run_ends_when_it_is_told_to(slow_refresh: SlowRefresh, tmp_path: Path, step: str):
-    """Sessions have other numbers there, and can't be ended by them."""
+    """Process ids differ behind a pooler, so that sessions cannot be terminated by them."""
     with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
         process = slow_refresh.start_until_in_step(step, f"fault-pooled-{step}", 60)
         process.send_signal(signal.SIGTERM)
@@ -84,7 +84,7 @@ def test_behind_a_pooler_a_run_ends_when_it_is_told_to(slow_refresh: SlowRefresh
 
 
 def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(slow_refresh: SlowRefresh, tmp_path: Path):
-    """The pooler hangs up for a client that is gone, and PostgreSQL looks whether somebody is still there."""
+    """The pooler closes the connection of a dead client, and PostgreSQL checks whether its client still exists."""
     with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
         process = slow_refresh.start_until_in_step("facts", "fault-pooled", 60)
         process.kill()
@@ -97,7 +97,7 @@ def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(slow_refresh: SlowRefre
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
 def test_a_line_that_falls_silent_does_not_hold_the_end_up(slow_refresh: SlowRefresh, step: str):
-    """Connected still, but no answer: told to end, the run ends within a pod's grace; then PostgreSQL has ended what it did."""
+    """Connected, but no answer: after SIGTERM the run ends within a pod's grace period, and PostgreSQL has ended its queries."""
     server = slow_refresh.runner.database.server
     with Proxy(server.host, server.port) as line:
         with through(slow_refresh, line.port):
@@ -112,7 +112,7 @@ def test_a_line_that_falls_silent_does_not_hold_the_end_up(slow_refresh: SlowRef
 
 
 def test_two_runs_at_once_work_one_after_the_other(slow_refresh: SlowRefresh):
-    """One holds the warehouse, the other waits for it; both succeed, and their times in dbt_refresh_run do not overlap."""
+    """One waits for the lock of the other; both succeed, and their times in dbt_refresh_run do not overlap."""
     slow_refresh.slow_down("facts", 4)
     processes = [slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
     both = [slow_refresh.runner.wait_for_exit(process, within=120) for process in processes]
@@ -126,7 +126,7 @@ def test_two_runs_at_once_work_one_after_the_other(slow_refresh: SlowRefresh):
 
 
 def test_an_api_that_is_half_up_only_warns(slow_refresh: SlowRefresh):
-    """One endpoint is too slow, the other one breaks: both are named, the data are live."""
+    """One endpoint is too slow, another one fails: both are named, and the data are live."""
     slow_refresh.web.statuses["/b"] = 500
     slow_refresh.slow_down("cache")
     spec = slow_refresh.spec()
@@ -141,7 +141,7 @@ def test_an_api_that_is_half_up_only_warns(slow_refresh: SlowRefresh):
 
 
 def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
-    """The run failed for its own reason, has its row, and ends; that nobody could be told is in its log."""
+    """The run fails for its own reason, has its row and ends; failed notifications are in its log."""
     slow_refresh.runner.secrets["slack"] = {"url": f"http://127.0.0.1:{free_port()}/hook"}
     slow_refresh.runner.secrets["smtp"] = {"host": "127.0.0.1", "port": str(free_port()), "from": "a@example.org", "security": "none"}
     told = [
@@ -150,7 +150,7 @@ def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
     ]
     before = slow_refresh.live_generations()
     slow_refresh.runner.database.run("create table src.aside as table src.lignes; truncate src.lignes")
-    # Sources without rows are too old as well, and would end the run before it builds.
+    # Sources without rows are stale as well, and would end the run before it builds.
     ran = slow_refresh.runner.run(slow_refresh.spec(notifications=told, sources={"onStale": "Warn"}), 2, RUN_ID="fault-channels")
     slow_refresh.runner.database.run("insert into src.lignes table src.aside; drop table src.aside")
     assert ran.termination_message is not None

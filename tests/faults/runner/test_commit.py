@@ -1,4 +1,4 @@
-"""What ends a run from outside in the moment in which its marts become live: what is live is known and told, and nothing kept is lost."""
+"""A run is interrupted at the moment of its commit: what is live is known and reported, and the previous version is kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def slow(slow_refresh: SlowRefresh) -> Iterator[SlowRefresh]:
 
 
 def assert_the_one_before_is_kept(slow_refresh: SlowRefresh, before: set[object]) -> None:
-    """However often the run published: a roll-back brings back what was live before it, and publishing goes on afterwards."""
+    """Assert that a rollback restores what was live before the run, however often that published, and that publishing continues."""
     back = slow_refresh.runner.run(slow_refresh.spec(), mode="rollback")
     assert back.code == 0, back.output
     assert slow_refresh.live_generations() == before
@@ -30,7 +30,7 @@ def assert_the_one_before_is_kept(slow_refresh: SlowRefresh, before: set[object]
 
 
 def test_sigterm(slow: SlowRefresh, run: str) -> None:
-    """It waits for the commit, and says that it ended after it; the next attempt publishes again."""
+    """The runner waits for the commit and reports the interruption after it; the next attempt publishes again."""
     before = slow.live_generations()
     process = slow.start_until_in_step("commit", run, 3)
     process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_sigterm(slow: SlowRefresh, run: str) -> None:
 
 
 def test_deadline(slow: SlowRefresh, run: str) -> None:
-    """The run has failed, since the API was not called, and says that its data are live."""
+    """The run fails, since the cache was not called, and reports that its data are live."""
     before = slow.live_generations()
     slow.slow_down("commit", 14)
     ran = slow.runner.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
@@ -66,7 +66,7 @@ def test_deadline(slow: SlowRefresh, run: str) -> None:
 
 
 def test_sigkill(slow: SlowRefresh, run: str) -> None:
-    """PostgreSQL ends what it had begun, and the next attempt takes it for what it is: the same run's."""
+    """PostgreSQL completes the commit, and the next attempt recognises it as the same run's."""
     before = slow.live_generations()
     process = slow.start_until_in_step("commit", run, 1)
     process.kill()
@@ -83,7 +83,7 @@ def test_sigkill(slow: SlowRefresh, run: str) -> None:
 
 
 def test_postgresql_stopped_and_started(slow: SlowRefresh, run: str) -> None:
-    """What was not committed is not there: readers see the data of before, whole."""
+    """The transaction is rolled back: readers see the previous data, whole."""
     before = slow.live_generations()
     process = slow.start_until_in_step("commit", run, 20)
     server = slow.runner.database.server

@@ -1,4 +1,4 @@
-"""`make compare`: the old way and ours on the same data."""
+"""`make compare`: the old flow and ours on the same data."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def test_the_old_way_and_ours_make_the_same_marts():
-    """Row by row, with the same last row in the log; the times stand beside each other."""
+    """All rows and the last log row are equal; both durations are printed."""
     environment = os.environ | {"ROWS": "300", "RUNS": "1", "PYTHONPATH": str(ROOT / "tests")}
     done = subprocess.run(
         [sys.executable, ROOT / "scripts" / "compare.py"], env=environment, capture_output=True, text=True, timeout=280, check=False
@@ -25,7 +25,7 @@ def test_the_old_way_and_ours_make_the_same_marts():
 
 
 def test_marts_that_differ_in_one_cell_or_one_row_are_seen(postgres: EmbeddedPostgres):
-    """The control: equal ones are equal, a wrong cell differs on both sides, a doubled row on one."""
+    """The control: equal marts are equal, a wrong cell differs on both sides, a duplicate row on one."""
     ours, theirs = (create_database(postgres, name) for name in ("notre", "leur"))
     for database in (ours, theirs):
         database.run("create table public.mart as select n, n * 2 as double from generate_series(1, 9) n")

@@ -1,4 +1,4 @@
-"""The warehouse's disk is full: PostgreSQL's own words are in the message, another attempt finds room again and goes on."""
+"""The warehouse's disk is full: the message contains PostgreSQL's words, and another attempt with space succeeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.runner_harness import RunnerHarness
 from support.slow_refresh import LABELS, SLOW_COMMIT, SlowRefresh
 
 TOO_MANY = 6_000_000
-"""Rows that take more room than there is, 14 bytes each, when they are sorted; a sixth of them is written to the disk and fits."""
+"""Rows of 14 bytes whose sort exceeds the disk; a sixth of them also spills to disk and fits."""
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +60,14 @@ def small_stage(shared_slow_refresh: SlowRefresh, small_disk: Database, tmp_path
 
 @pytest.fixture
 def cramped(small_stage: SlowRefresh) -> SlowRefresh:
-    """The same, with the next generation of sources."""
+    """The same refresh with the next generation of sources."""
     small_stage.speed_up()
     small_stage.next_generation()
     return small_stage
 
 
 def fill(database: Database) -> None:
-    """Leave no more than a megabyte on the disk."""
+    """Fill the disk up to one megabyte."""
     database.run("create schema ballast")
     for number in range(200):
         try:
@@ -79,7 +79,7 @@ def fill(database: Database) -> None:
 
 
 def test_by_others(cramped: SlowRefresh, run: str):
-    """It was full before: there is no room for a table."""
+    """The disk was full before the run: not even a table can be created."""
     database = cramped.runner.database
     database.run("insert into src.lignes select n, n, 1, 0 from generate_series(101, 20000) n")
     fill(database)
@@ -105,7 +105,7 @@ def test_by_others(cramped: SlowRefresh, run: str):
     ],
 )
 def test_by_what_the_step_writes(cramped: SlowRefresh, run: str, step: str, reason: Reason):
-    """What it sorts finds no room, in the very commit that publishes too: readers see the data of before."""
+    """The step's own sort fills the disk, also within the commit that publishes: readers see the previous data."""
     before = cramped.live_generations()
     cramped.spill_to_disk(step, TOO_MANY)
     ran = cramped.runner.run(cramped.spec(), RUN_ID=run)
@@ -117,7 +117,7 @@ def test_by_what_the_step_writes(cramped: SlowRefresh, run: str, step: str, reas
 
 
 def test_a_disk_with_room(cramped: SlowRefresh, run: str):
-    """The positive control: the same sort, of fewer rows, in each step: it is written to the disk as well, and fits."""
+    """The positive control: the same sort of fewer rows spills to disk in each step and fits."""
     for step in (*LABELS, "commit"):
         cramped.spill_to_disk(step, TOO_MANY // 6)
     ran = cramped.runner.run(cramped.spec(), RUN_ID=run)

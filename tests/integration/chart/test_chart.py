@@ -1,4 +1,4 @@
-"""The chart on a real API server: lint, install, upgrade, uninstall; what it renders, and what its operator may do."""
+"""The chart on a real API server: lint, install, upgrade, uninstall, rendered objects, and its operator's permissions."""
 
 import json
 import re
@@ -27,17 +27,17 @@ class Helm:
         self._start = [str(program), f"--kubeconfig={kubeconfig}"]
 
     def attempt(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """How a command ended."""
+        """Return the completed process of a command."""
         return subprocess.run([*self._start, *words], capture_output=True, text=True, timeout=90, check=False)
 
     def __call__(self, *words: str) -> str:
-        """What a command prints."""
+        """Return what a command prints."""
         done = self.attempt(*words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def rendered(self, *sets: str, values: Any = None) -> list[dict]:
-        """All objects of `helm template`."""
+        """Return all objects of `helm template`."""
         options = [word for each in sets for word in ("--set", each)]
         if values is not None:
             options += ["--set-json", json.dumps(values)]
@@ -46,7 +46,7 @@ class Helm:
 
 @pytest.fixture(scope="module")
 def run_helm(helm, control_plane) -> Helm:
-    """helm, on the control plane of the tests."""
+    """helm on the control plane of the tests."""
     return Helm(helm, control_plane.kubeconfig)
 
 
@@ -55,14 +55,14 @@ def of_kind(objects: list[dict], kind: str) -> dict[str, dict]:
 
 
 def test_lint_is_strict_and_silent(run_helm):
-    """Also with every value that the schema knows set to something else."""
+    """Also with every value of the schema changed from its default."""
     full = ["--set", "refreshes.main.enabled=true,refreshes.phase2.enabled=true,watch.clusterWide=true,imagePullSecrets={a}"]
     for words in ([], full):
         assert "0 chart(s) failed" in run_helm("lint", "--strict", str(CHART), *words)
 
 
 def test_users_choose_main_phase2_or_both(run_helm):
-    """By refreshes.main.enabled and refreshes.phase2.enabled; neither by default."""
+    """refreshes.main.enabled and refreshes.phase2.enabled; neither by default."""
     main, phase2 = "refreshes.main.enabled=true", "refreshes.phase2.enabled=true"
     chosen = {sets: set(of_kind(run_helm.rendered(*sets), "DashboardRefresh")) for sets in ((), (main,), (phase2,), (main, phase2))}
     assert chosen == {
@@ -75,7 +75,7 @@ def test_users_choose_main_phase2_or_both(run_helm):
 
 @pytest.mark.parametrize("name", ["main", "phase2"])
 def test_the_refreshes_are_those_of_the_samples(run_helm, name):
-    """Field by field; the labels are there, too, so that `-l production` finds them."""
+    """Compared field by field, with the labels, so that `-l production` finds them."""
     sample = yaml.safe_load((ROOT / f"deploy/samples/{name}.yaml").read_text())
     (rendered,) = of_kind(run_helm.rendered(f"refreshes.{name}.enabled=true"), "DashboardRefresh").values()
     assert rendered["spec"] == {**sample["spec"], "suspend": False}
@@ -101,13 +101,13 @@ def test_values_are_laid_over_the_samples(run_helm):
     "bad", ["refreshes.main.enabeld=true", "watch.clusterWide=perhaps", "links.runUrl=nowhere", "runner.image.repository="]
 )
 def test_a_wrong_value_is_refused(run_helm, bad):
-    """By the values' schema, before anything is applied; the control is that the chart renders without it."""
+    """The values' schema refuses it before anything is applied; the control: the chart renders without it."""
     assert run_helm.rendered()
     assert run_helm.attempt("template", "r", str(CHART), "--set", bad).returncode != 0
 
 
 def test_the_operator_runs_restricted(run_helm):
-    """The level `restricted` of Pod Security, and a read-only root."""
+    """Pod Security level `restricted` with a read-only root file system."""
     pod = of_kind(run_helm.rendered(), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -117,7 +117,7 @@ def test_the_operator_runs_restricted(run_helm):
 
 
 def test_several_operators_share_a_lease(run_helm):
-    """The Lease of the release, a budget for disruptions, different nodes; one operator alone has the Lease, too, for its upgrades."""
+    """One Lease per release, a PodDisruptionBudget, different nodes; a single replica has the Lease too, for its upgrades."""
     alone, two = run_helm.rendered(), run_helm.rendered("operator.replicas=2")
     required = run_helm.rendered("operator.replicas=2", "operator.spread=Required")
     assert of_kind(alone, "PodDisruptionBudget") == {}
@@ -141,7 +141,7 @@ def test_cluster_wide_is_a_choice(run_helm):
 
 
 def test_namespaces_are_a_list(run_helm, contract):
-    """A Role in each and none elsewhere, for operator and page; the API server takes what is made there. The control: none named."""
+    """A Role in each namespace and none elsewhere, for operator and page; the API server accepts them. The control: no list."""
     for name in ("chart-a", "chart-b"):
         contract("create", "namespace", name)
     sets = ("watch.namespaces={chart-a,chart-b}", PAGE, "networkPolicy.enabled=true")
@@ -167,14 +167,14 @@ def test_namespaces_are_a_list(run_helm, contract):
 
 
 def test_secrets_are_read_by_name_only(run_helm):
-    """No list and no watch: nobody gets all of them from the operator's token in one go."""
+    """Without list and watch a stolen token of the operator cannot read all Secrets at once."""
     role = of_kind(run_helm.rendered(), "Role")["r-dashboard-refresh"]
     assert [rule["verbs"] for rule in role["rules"] if "secrets" in rule["resources"]] == [["get"]]
     assert "*" not in str(role["rules"])
 
 
 def test_network_policies_come_by_value(run_helm, contract):
-    """None by default; nobody reaches the runs, and the API server takes them as they are."""
+    """None by default; the API server accepts them, and nothing may connect to runs."""
     assert of_kind(run_helm.rendered(), "NetworkPolicy") == {}
     rendered = run_helm.rendered("networkPolicy.enabled=true", "networkPolicy.runnerPorts={6543}")
     policies = of_kind(rendered, "NetworkPolicy")
@@ -197,7 +197,7 @@ def test_network_policies_come_by_value(run_helm, contract):
 
 
 def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
-    """By value; the operator hands on to the runs what it has itself."""
+    """The operator passes its own certificates and proxies on to the runs."""
     rendered = run_helm.rendered("caBundle.configMap=company-ca", "proxy.https=http://proxy:3128", "proxy.noProxy=.svc")
     pod = of_kind(rendered, "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
     environment = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
@@ -209,7 +209,7 @@ def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
 
 
 def test_install_upgrade_uninstall(run_helm, contract):
-    """The release comes with its refreshes, follows its values, and goes without a trace; only the CRD stays."""
+    """The release is installed with its refreshes, follows its values, and is removed without a trace except the CRD."""
     namespace = "chart-life"
     kubectl = contract.within(namespace)
     enabled = ["--set", "refreshes.phase2.enabled=true"]
@@ -225,7 +225,7 @@ def test_install_upgrade_uninstall(run_helm, contract):
 
 
 def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
-    """As the API server sees them: `kubectl auth can-i`."""
+    """Compared with what the API server says: `kubectl auth can-i`."""
     namespace = "chart-rights"
     run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace")
     account = f"system:serviceaccount:{namespace}:r-dashboard-refresh"
@@ -268,7 +268,7 @@ def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
 
 
 def test_a_cluster_wide_operator_keeps_refreshes_everywhere_and_nothing_else(run_helm, contract):
-    """The control is the namespaced one of the test before, which may do nothing elsewhere. Its Lease stays at home."""
+    """The control is the namespaced operator of the test before. The Lease stays in the release's namespace."""
     namespace = "chart-wide"
     run_helm("install", "w", str(CHART), "-n", namespace, "--create-namespace", "--set", "watch.clusterWide=true")
     account = f"system:serviceaccount:{namespace}:w-dashboard-refresh"
@@ -282,7 +282,7 @@ def test_a_cluster_wide_operator_keeps_refreshes_everywhere_and_nothing_else(run
 
 
 def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
-    """PodMonitor and PrometheusRule, with the labels by which a Prometheus chooses them."""
+    """PodMonitor and PrometheusRule have the labels by which Prometheus selects them."""
     kinds = {"PodMonitor", "PrometheusRule"}
     assert not kinds & {each["kind"] for each in run_helm.rendered()}
     rendered = run_helm.rendered("monitoring.podMonitor=true", "monitoring.alerts=true", "monitoring.labels.release=prometheus")
@@ -292,7 +292,7 @@ def test_monitoring_is_off_by_default_and_comes_by_value(run_helm):
 
 
 def known_figures() -> set[str]:
-    """Names of the figures of an operator, with a refresh that has all of them."""
+    """Return the metric names of an operator with a refresh that has all of them."""
     share = {"suspendedSince": minutes_from_now(0), "lastSuccessTime": minutes_from_now(0), "observedGeneration": 1}
     seen = build_refresh(OperatorStatus.model_validate(share), freshness={"maxStaleness": "1h"})
     told = render([seen], NOW)
@@ -300,7 +300,7 @@ def known_figures() -> set[str]:
 
 
 def test_a_grafana_dashboard_comes_by_value(run_helm):
-    """Off by default; every query names figures that there are, and every panel has one."""
+    """Off by default; every panel has a query, and every query names existing metrics."""
     maps = of_kind(run_helm.rendered("monitoring.dashboard=true"), "ConfigMap")
     assert of_kind(run_helm.rendered(), "ConfigMap") == {}
     assert maps["r-dashboard-refresh-grafana"]["metadata"]["labels"]["grafana_dashboard"] == "1"
@@ -315,7 +315,7 @@ def test_a_grafana_dashboard_comes_by_value(run_helm):
 
 
 def test_every_alert_speaks_of_figures_that_there_are_and_says_what_to_do():
-    """Each has a runbook with a command, and names no figure that the operator does not have."""
+    """Each alert has a runbook with a command, and names existing metrics only."""
     (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
     for rule in group["rules"]:
         assert set(re.findall(r"dashboardrefresh_\w+", rule["expr"])) <= known_figures(), rule["alert"]
@@ -327,7 +327,7 @@ READER = "page.warehouse.secretName=reader"
 
 
 def test_the_page_is_off_by_default_and_comes_restricted(run_helm):
-    """A deployment of its own, with a service; the Secret by which it reads the log tables is mounted by value only."""
+    """A Deployment with a Service of its own; the Secret for the run log is mounted by value only."""
     assert not [each for each in run_helm.rendered() if each["metadata"]["name"].endswith("-page")]
     bare, full = (of_kind(run_helm.rendered(PAGE, *more), "Deployment")["r-dashboard-refresh-page"] for more in ((), (READER,)))
     (container,) = bare["spec"]["template"]["spec"]["containers"]
@@ -351,7 +351,7 @@ def test_the_page_is_off_by_default_and_comes_restricted(run_helm):
     ],
 )
 def test_notifications_link_to_the_page(run_helm, sets, url):
-    """Where it is there and its address is known; a link of one's own goes before it."""
+    """With the page enabled and its URL known; a link set by the user takes precedence."""
     operator = of_kind(run_helm.rendered(*sets), "Deployment")["r-dashboard-refresh"]
     variables = {each["name"]: each.get("value") for each in operator["spec"]["template"]["spec"]["containers"][0]["env"]}
     assert variables["RUN_URL_TEMPLATE"] == url
@@ -359,7 +359,7 @@ def test_notifications_link_to_the_page(run_helm, sets, url):
 
 @pytest.mark.parametrize("hosts", [(), ("page.hosts={d.example,e.example}",)])
 def test_the_page_is_told_the_names_it_answers_to(run_helm, hosts):
-    """Those of the values, and its Service's; of none unless they are given. What is no name is refused."""
+    """Host names of the values and of its Service; none without values. Invalid names are refused."""
     page = of_kind(run_helm.rendered(PAGE, *hosts), "Deployment")["r-dashboard-refresh-page"]
     variables = {each["name"]: each.get("value", "") for each in page["spec"]["template"]["spec"]["containers"][0]["env"]}
     service = "r-dashboard-refresh-page"
@@ -370,7 +370,7 @@ def test_the_page_is_told_the_names_it_answers_to(run_helm, hosts):
 
 
 def test_the_pages_permission_is_to_read_refreshes(run_helm, contract):
-    """As the API server sees it; nothing else, nowhere else."""
+    """As the API server answers; nothing else, and nowhere else."""
     namespace = "chart-page"
     run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace", "--set", PAGE)
     account = f"system:serviceaccount:{namespace}:r-dashboard-refresh-page"

@@ -1,4 +1,4 @@
-"""What users set in the chart: odd names and values work or are refused in words, before anything is applied."""
+"""Values of the chart that users set: odd names and values work, or are refused in words before anything is applied."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ EVERYTHING = {
     "secrets": {"policy": "Listed", "allowed": ["warehouse", "slack-*"]},
     "refreshes": {"main": {"enabled": True}, "phase2": {"enabled": True}},
 }
-"""All that the API server of the tests knows the kinds of."""
+"""Objects whose kinds the tests' API server knows."""
 
 
 def rendered(helm: Helm, values: dict[str, Any], release: str = "r", namespace: str = "ns") -> list[dict[str, Any]]:
-    """All objects of a release with these values."""
+    """Return all objects of a release with these values."""
     return [each for each in yaml.safe_load_all(helm(*words(release, namespace, values))) if each]
 
 
 def words(release: str, namespace: str, values: dict[str, Any]) -> list[str]:
-    # each value by itself: a null within another is read as "leave the default"
+    # each value by itself: a null within another one means "keep the default"
     sets = [word for key, value in values.items() for word in ("--set-json", f"{key}={json.dumps(value)}")]
     return ["template", release, str(CHART), "-n", namespace, *sets]
 
 
 def all_taken(contract: Any, objects: list[dict[str, Any]], namespace: str) -> None:
-    """The API server takes every object, strictly; nothing is kept. kubectl takes the objects of one namespace at a time."""
+    """Assert that the API server accepts every object in a strict dry run; kubectl applies objects of one namespace at a time."""
     for place in {each["metadata"].get("namespace", namespace) for each in objects}:
         items = [each for each in objects if each["metadata"].get("namespace", namespace) == place]
         whole = {"apiVersion": "v1", "kind": "List", "items": items}
@@ -43,7 +43,7 @@ def all_taken(contract: Any, objects: list[dict[str, Any]], namespace: str) -> N
 
 @pytest.mark.parametrize("release", ["1st", "a.b", "1.2", "a" * 53, "9" * 53, "true", "null", "1e3", "0x1f", "dashboard-refresh", "x" * 34])
 def test_a_release_may_have_any_name_that_helm_takes(run_helm, contract, release):
-    """Names of Services begin with a letter and have no dots; a label that reads like a number or a boolean is a text."""
+    """Names of Services begin with a letter and have no dots; labels that look like numbers or booleans stay texts."""
     objects = rendered(run_helm, EVERYTHING, release, contract.namespace)
     assert {each["metadata"]["labels"]["app.kubernetes.io/instance"] for each in objects} == {release}
     all_taken(contract, objects, contract.namespace)
@@ -51,7 +51,7 @@ def test_a_release_may_have_any_name_that_helm_takes(run_helm, contract, release
 
 @pytest.mark.parametrize("namespace", ["2026", "1e3", "true", "null", "0x1f", "n" * 63])
 def test_a_namespace_may_have_any_name_that_kubernetes_takes(run_helm, contract, namespace):
-    """One that reads like a number or a boolean is a text; also where it is one of those that are watched."""
+    """A namespace that looks like a number or a boolean stays a text, also in the list of watched ones."""
     contract("create", "namespace", namespace)
     for watch in ([], [namespace, "default"]):
         objects = rendered(run_helm, {**EVERYTHING, "watch.namespaces": watch}, "r", namespace)
@@ -60,7 +60,7 @@ def test_a_namespace_may_have_any_name_that_kubernetes_takes(run_helm, contract,
 
 
 def test_names_of_secrets_are_texts(run_helm, contract):
-    """Also those that YAML would read as something else."""
+    """Also those that YAML would read as another type."""
     secrets = ["true", "123", "1e3", "null"]
     values = {"imagePullSecrets": secrets, "page.warehouse.secretName": "2026", "caBundle.configMap": "true", "warehouse.secretName": "1"}
     objects = rendered(run_helm, {**EVERYTHING, **values}, "r", contract.namespace)
@@ -71,7 +71,7 @@ def test_names_of_secrets_are_texts(run_helm, contract):
 
 @pytest.mark.parametrize("part", ["operator", "runner", "page"])
 def test_a_list_without_ports_allows_none(run_helm, contract, part):
-    """A rule without ports would allow all of them. The control: one port is that port."""
+    """A rule without ports would allow all of them. The control: one port allows that port only."""
     names = {"operator": "r-dashboard-refresh", "runner": "r-dashboard-refresh-runs", "page": "r-dashboard-refresh-page"}
     for ports in ([], [5432]):
         objects = rendered(run_helm, {**EVERYTHING, f"networkPolicy.{part}Ports": ports})
@@ -133,7 +133,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("values", "says"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_value_is_refused_where_it_stands(run_helm, values, says):
-    """In words, or by the path of the value. The control is that everything else renders, below and in the other tests."""
+    """In words, or by the path of the value. The control: everything else renders, below and in the other tests."""
     done = run_helm.attempt(*words("r", "ns", values))
     assert done.returncode != 0
     assert says in done.stderr
@@ -147,7 +147,7 @@ LEAVES = ["watch.namespaces", "watch.resync", "networkPolicy.runnerPorts", "netw
 
 @pytest.mark.parametrize("path", [*SECTIONS, *LEAVES])
 def test_a_value_that_was_taken_away_is_named(run_helm, path):
-    """null takes a default away; no template stumbles over what is not there."""
+    """null removes a default; no template may fail on a missing value."""
     done = run_helm.attempt(*words("r", "ns", {"networkPolicy.enabled": True, "page.enabled": True, path: None}))
     assert done.returncode != 0
     assert f"missing property '{path.rpartition('.')[2]}'" in done.stderr
@@ -155,7 +155,7 @@ def test_a_value_that_was_taken_away_is_named(run_helm, path):
 
 @pytest.mark.parametrize("key", sorted(NULLABLE))
 def test_a_value_that_may_be_left_away_may_be_null(run_helm, key):
-    """The control of the refusals before."""
+    """The control of the refusals above."""
     assert rendered(run_helm, {key: None})
 
 
@@ -192,7 +192,7 @@ def test_a_right_value_is_taken(run_helm, contract, values):
     ],
 )
 def test_the_notes_say_what_is_watched(run_helm, values, says, place):
-    """And look where refreshes are."""
+    """The notes name the namespaces of refreshes."""
     said = run_helm(
         *[word.replace("template", "install") for word in words("r", "ns", values)[:1]], *words("r", "ns", values)[1:], "--dry-run=client"
     )

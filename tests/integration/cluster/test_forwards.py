@@ -1,4 +1,4 @@
-"""Forwarded ports, with a program in the place of kubectl that listens as it does."""
+"""Forwarded ports, with a program that plays kubectl and listens as it does."""
 
 import sys
 import urllib.request
@@ -17,7 +17,7 @@ http.server.HTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler
 
 
 def test_a_forwarded_port_is_the_same_again_and_its_whole_process_group_ends(tmp_path: Path) -> None:
-    """One group of processes a port; none is left after close."""
+    """Each forwarded port is one process group; none is left after close."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(LISTENER.format(python=sys.executable))
     kubectl.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Recorded processes, on real ones: what is ours is ended, what only has its number is not."""
+"""Recorded processes: those of ours are stopped, and a stranger with the same number is not."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 
 
 def test_a_started_process_is_found_by_another_command_and_stopped(processes: Processes) -> None:
-    """The record on disk is all that is needed."""
+    """The record on disk is enough to find and stop it."""
     processes.start("sleeper", ["sleep", "1000"])
     found = Processes(processes.folder, processes.logs)
     assert found.alive("sleeper")
@@ -35,7 +35,7 @@ def test_a_started_process_is_found_by_another_command_and_stopped(processes: Pr
 
 
 def test_a_process_that_only_has_the_recorded_number_is_left_alone(processes: Processes) -> None:
-    """After the end of ours the number went to a stranger: it is not alive, and stopping spares it."""
+    """Process ids are reused: the stranger counts as not alive, and stopping spares it."""
     stranger = subprocess.Popen(["sleep", "1000"])
     try:
         processes.folder.mkdir()
@@ -52,14 +52,14 @@ def test_a_process_that_only_has_the_recorded_number_is_left_alone(processes: Pr
 
 
 def test_a_corrected_clock_does_not_make_a_process_a_stranger(processes: Processes) -> None:
-    """The wall clock's start time moved by an hour; the kernel's own count did not."""
+    """The wall clock was corrected by an hour; the kernel's own start time did not change."""
     recorded = processes.start("sleeper", ["sleep", "1000"])
     processes.record(replace(recorded, started=recorded.started + 3600))
     assert processes.alive("sleeper")
 
 
 def test_a_process_that_ignores_the_request_to_end_is_ended_by_force(processes: Processes) -> None:
-    """SIGTERM is tried first, SIGKILL after the grace."""
+    """SIGTERM first, SIGKILL after the grace period."""
     processes.start("stubborn", ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"])
     eventually(lambda: "ready" in (processes.logs / "stubborn.log").read_text(), within=5)
     processes.stop("stubborn", grace=0.2)
@@ -67,7 +67,7 @@ def test_a_process_that_ignores_the_request_to_end_is_ended_by_force(processes: 
 
 
 def test_a_half_written_record_is_no_record(processes: Processes) -> None:
-    """What a crash left of it does not stop the clean-up."""
+    """What a crash left of a record must not stop the clean-up."""
     processes.folder.mkdir()
     (processes.folder / "broken.json").write_text(json.dumps(asdict(Recorded("broken", os.getpid(), 0.0)))[:20])
     assert not processes.alive("broken")
@@ -76,13 +76,13 @@ def test_a_half_written_record_is_no_record(processes: Processes) -> None:
 
 
 def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
-    """The message says what can't start."""
+    """The message names the missing program."""
     with pytest.raises(ClusterError, match="no-such-program is not there, thing can't start"):
         processes.start("thing", ["no-such-program"])
 
 
 def test_a_frozen_process_can_still_be_stopped(processes: Processes) -> None:
-    """Freezing is what tests do to make a component slow."""
+    """Tests freeze components to make them slow."""
     processes.start("sleeper", ["sleep", "1000"])
     processes.signal("sleeper", signal.SIGSTOP)
     processes.stop("sleeper")

@@ -1,4 +1,4 @@
-"""Marts as they are in a database beside marts as they should be, cell by cell."""
+"""Marts in a database compared with the expected ones, cell by cell."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARTS = {
 
 
 def found(database: Database, mart: str) -> Mart:
-    """A mart's rows in the database, by its key."""
+    """Return a mart's rows in the database by key."""
     schema, keys = MARTS[mart]
     with psycopg.connect(database.dsn, row_factory=dict_row) as connection:
         rows = connection.execute(f"select * from {schema}.{mart}".encode()).fetchall()
@@ -27,7 +27,7 @@ def found(database: Database, mart: str) -> Mart:
 
 
 def differences(expected: Mart, actual: Mart) -> list[str]:
-    """Every row that is missing or too many and every cell that differs, in words."""
+    """Return missing rows, additional rows and differing cells in words."""
     said = [f"{key} is missing" for key in expected.keys() - actual.keys()]
     said += [f"{key} should not be there" for key in actual.keys() - expected.keys()]
     for key in expected.keys() & actual.keys():

@@ -1,4 +1,4 @@
-"""Generated source data refreshed once a session by dbt, for all tests that only look."""
+"""Generated source data built once per session by dbt, for all tests that only read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from support.postgres import Database, create_database
 
 @dataclass(frozen=True)
 class Refreshed:
-    """A database with generated data and all models built for a day."""
+    """A database with generated data and all models built as of a day."""
 
     database: Database
     sources: Sources
@@ -34,7 +34,7 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
 
 @pytest.fixture(scope="session")
 def refreshed(postgres: EmbeddedPostgres, dbt: Dbt) -> Callable[[int, int, date], Refreshed]:
-    """Data of a seed and size, refreshed as of a day; each is made once."""
+    """Return a function that gives data of a seed and size, built as of a day; each combination is built once."""
     made: dict[tuple[int, int, date], Refreshed] = {}
 
     def refresh(seed: int, rows: int, as_of: date) -> Refreshed:

@@ -1,4 +1,4 @@
-"""What happens to sources between two runs, drawn by lot: new, corrected, late, doubled, moved, withdrawn and restored records."""
+"""Random changes of sources between two runs: new, corrected, late, duplicate, moved, withdrawn and restored records."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _KEPT = ("numero_ligne", "updated_at", "deleted_at")
 
 
 class _Line(Protocol):
-    """What every source's lines have."""
+    """The fields that every source's lines have."""
 
     numero_ligne: int
     updated_at: datetime
 
 
 def lines(database: Database, table: str) -> list[NamedTuple]:
-    """A source's lines as they are in the database."""
+    """Return a source's lines in the database."""
     kind = TABLES[table]
     columns = ", ".join(kind._fields)
     return [kind._make(row) for row in database.rows(f"select {columns} from sigeti.{table} order by numero_ligne")]
 
 
 def drawn(draw: Random, before: Sequence[NamedTuple], count: int) -> Iterator[NamedTuple]:
-    """Further lines for a source: each begins as a line that is there, and says something else, at another time, or nothing more."""
+    """Draw further lines for a source: each copies an existing line and changes its content, its time, or nothing."""
     number = max(cast(_Line, line).numero_ligne for line in before)
     next_id = max(cast(int, line[0]) for line in before)
     for _ in range(count):
@@ -55,7 +55,7 @@ def drawn(draw: Random, before: Sequence[NamedTuple], count: int) -> Iterator[Na
 
 
 def append(connection: psycopg.Connection, table: str, further: Iterator[NamedTuple]) -> None:
-    """Add lines to a source."""
+    """Insert lines into a source."""
     columns = sql.SQL(", ").join(map(sql.Identifier, TABLES[table]._fields))
     with connection.cursor().copy(sql.SQL("copy {} ({}) from stdin").format(sql.Identifier("sigeti", table), columns)) as copy:
         for line in further:
@@ -63,10 +63,10 @@ def append(connection: psycopg.Connection, table: str, further: Iterator[NamedTu
 
 
 def wrong(database: Database, as_of: datetime) -> dict[str, list[str]]:
-    """What differs between the phase 2 marts and the truth of the lines that are there, by mart."""
+    """Return by mart how the phase 2 marts differ from the truth of the current lines."""
     read: dict[str, Callable[[], list[NamedTuple]]] = {table: partial(lines, database, table) for table in TABLES}
     expected = truth(read, as_of.date())
-    # The other two read no fact.
+    # the other two marts read no fact
     said = {
         mart: differences(expected[mart], found(database, mart))
         for mart in MARTS
@@ -76,7 +76,7 @@ def wrong(database: Database, as_of: datetime) -> dict[str, list[str]]:
 
 
 def files(database: Database) -> dict[str, int]:
-    """By fact the file that holds it: another one once the fact was built whole."""
+    """Return each fact's file on disk; a full build creates another one."""
     names = ", ".join(f"pg_relation_filenode('dwh_facts.{fact}')" for fact in FACTS)
     (row,) = database.rows(f"select {names}")
     return dict(zip(FACTS, cast(tuple[int, ...], row), strict=True))

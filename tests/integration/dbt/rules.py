@@ -1,7 +1,6 @@
-"""What a well-kept dbt project must not do: the rules of dbt-project-evaluator that a parsed project can answer, and our own.
+"""Rules for a dbt project, as functions of the manifest that return violations in words: those of dbt-project-evaluator, and our own.
 
-That package needs a package registry and builds tables in the warehouse; here each rule is a question to the manifest. A
-rule is a function that says what breaks it, in words.
+That package needs a package registry and builds tables in the warehouse; here each rule is a question to the manifest.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ _TYPES = {
     "part_": {"numeric(9,4)"},
     "est_": {"boolean"},
 }
-"""By the beginning of a column's name, what it may be."""
+"""Allowed types by the prefix of a column's name."""
 
 
 def models(manifest: Manifest) -> list[ModelNode]:
-    """All models of the project."""
+    """Return all models of the project."""
     return [node for node in manifest.nodes.values() if isinstance(node, ModelNode)]
 
 
 def layer(model: ModelNode) -> str:
-    """The folder below models."""
+    """Return a model's folder below models."""
     return str(model.path).split("/")[0]
 
 
@@ -47,7 +46,7 @@ def _sources(model: ModelNode) -> list[str]:
 
 
 def only_staging_reads_sources(manifest: Manifest) -> Iterator[str]:
-    """Direct joins to a source, root models, several sources in one staging model."""
+    """Direct joins to sources, root models, several sources in one staging model."""
     for model in models(manifest):
         count = len(_sources(model))
         if layer(model) == "staging" and count != 1:
@@ -69,7 +68,7 @@ def each_source_is_read_once(manifest: Manifest) -> Iterator[str]:
 
 
 def layers_build_on_earlier_ones(manifest: Manifest) -> Iterator[str]:
-    """Staging on staging, a layer on a later one; no mart reads a mart, so that marts can be published together."""
+    """Staging on staging, a layer on a later one; marts read no marts, so that they can be published together."""
     before = {"staging": set(), "dimensions": {"staging"}, "facts": {"staging"}, "marts": {"staging", "dimensions", "facts"}}
     for model in models(manifest):
         for parent in _parents(manifest, model):
@@ -88,14 +87,14 @@ def nothing_is_joined_again(manifest: Manifest) -> Iterator[str]:
 
 
 def no_view_stands_on_a_model(manifest: Manifest) -> Iterator[str]:
-    """Chained views; and dbt drops whatever view stands on a table that it replaces, with no word."""
+    """Chained views; and dbt silently drops any view on a table that it replaces."""
     for model in models(manifest):
         if model.config.materialized == "view" and _parents(manifest, model):
             yield f"{model.name} is a view on a model"
 
 
 def models_name_no_table(manifest: Manifest) -> Iterator[str]:
-    """Hard-coded references: a schema in the SQL would miss a mart that is built beside the live one."""
+    """Hard-coded references: a schema in the SQL would miss a mart that is built in its staging schema."""
     schemas = {model.schema for model in models(manifest)} | {source.schema for source in manifest.sources.values()}
     named = re.compile(rf"\b({'|'.join(sorted(schemas))})\.\w+")
     for model in models(manifest):
@@ -104,7 +103,7 @@ def models_name_no_table(manifest: Manifest) -> Iterator[str]:
 
 
 def fan_out_is_bounded(manifest: Manifest) -> Iterator[str]:
-    """Model fan-out: more readers than these call for a model in between."""
+    """Model fan-out: more readers than this call for an intermediate model."""
     readers = Counter(parent.name for model in models(manifest) for parent in _parents(manifest, model))
     yield from (f"{name} has {count} readers" for name, count in readers.items() if count > 3)
 
@@ -122,7 +121,7 @@ def every_model_has_a_tested_key(manifest: Manifest) -> Iterator[str]:
 
 
 def every_model_with_logic_has_a_unit_test(manifest: Manifest) -> Iterator[str]:
-    """All but those that only choose columns; the calendar is compared with Python's, day by day."""
+    """All except those that only select columns; the calendar is compared with Python's, day by day."""
     known = {test.model for test in manifest.unit_tests.values() if isinstance(test, UnitTestDefinition)}
     for model in models(manifest):
         if model.name not in known | {"dim_zones", "dim_entreprises", "dim_calendrier"}:
@@ -130,7 +129,7 @@ def every_model_with_logic_has_a_unit_test(manifest: Manifest) -> Iterator[str]:
 
 
 def everything_is_described(manifest: Manifest) -> Iterator[str]:
-    """Documentation coverage 100 %: models, sources, columns, groups, unit tests, exposures."""
+    """Documentation coverage of 100 %: models, sources, columns, groups, unit tests, exposures."""
     for part in (manifest.sources, manifest.exposures, manifest.unit_tests, manifest.groups):
         yield from (f"{name} is not described" for name, node in part.items() if not node.description)
     yield from (f"{model.name} is not described" for model in models(manifest) if not model.description)
@@ -141,7 +140,7 @@ def everything_is_described(manifest: Manifest) -> Iterator[str]:
 
 
 def groups_own_what_is_read(manifest: Manifest) -> Iterator[str]:
-    """Every model has a group with an owner who can be written to; staging is the group's own, marts are everybody's under contract."""
+    """Every model has a group whose owner can be contacted; staging is private to its group, marts are public with a contract."""
     access = {"staging": "private", "dimensions": "protected", "facts": "protected", "marts": "public"}
     owned = {group.name for group in manifest.groups.values() if group.owner.name and group.owner.email}
     for model in models(manifest):
@@ -154,7 +153,7 @@ def groups_own_what_is_read(manifest: Manifest) -> Iterator[str]:
 
 
 def dashboards_read_public_tables(manifest: Manifest) -> Iterator[str]:
-    """Exposures on private models, on views; an exposure without endpoint, owner or mart."""
+    """Exposures on private models or views; exposures without endpoint, owner or mart."""
     for exposure in manifest.exposures.values():
         for parent in exposure.depends_on.nodes:
             model = manifest.nodes[parent]
@@ -165,7 +164,7 @@ def dashboards_read_public_tables(manifest: Manifest) -> Iterator[str]:
 
 
 def files_are_where_they_are_looked_for(manifest: Manifest) -> Iterator[str]:
-    """Model, source and test directories: what describes a model lies beside it, and names begin as their layer does."""
+    """Model, source and test directories: properties are in the model's folder, and names begin with their layer's prefix."""
     prefixes = {"staging": "stg_", "dimensions": "dim_", "facts": "fait_", "marts": "mart_"}
     for model in models(manifest):
         described = str(model.patch_path).partition("://")[2].rpartition("/")[0]
@@ -176,7 +175,7 @@ def files_are_where_they_are_looked_for(manifest: Manifest) -> Iterator[str]:
 
 
 def columns_are_named_by_what_they_are(manifest: Manifest) -> Iterator[str]:
-    """nb_ counts, date_ is a day, montant_ an amount with two decimals, taux_ and part_ shares; small letters without accents."""
+    """nb_ is a count, date_ a day, montant_ an amount with two decimals, taux_ and part_ a share; lower case without accents."""
     for model in models(manifest):
         for column in model.columns.values():
             if not re.fullmatch(r"[a-z][a-z0-9_]*", column.name):

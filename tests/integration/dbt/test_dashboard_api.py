@@ -1,4 +1,4 @@
-"""The dashboards' API serves the marts' numbers, keeps them five minutes, and says what is missing."""
+"""The dashboard API serves the marts' numbers, caches them for five minutes, and reports what is missing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NO_RESUME = {"Cache-Control": "no-cache"}
 
 @dataclass
 class Hands:
-    """A clock that only the test moves, in seconds."""
+    """A clock in seconds that only the test moves."""
 
     now: float = 0.0
 
@@ -32,7 +32,7 @@ class Hands:
 
 @dataclass(frozen=True)
 class Served:
-    """The API on a database of the test's own."""
+    """The API on a database of this test."""
 
     client: httpx.AsyncClient
     database: Database
@@ -40,7 +40,7 @@ class Served:
 
 
 def serve(database: Database) -> Served:
-    """The API, reading this database."""
+    """Return the API on this database."""
     clock = Hands()
     transport = httpx.ASGITransport(application(lambda: psycopg.connect(database.dsn), clock))
     return Served(httpx.AsyncClient(transport=transport, base_url="http://api"), database, clock)
@@ -68,7 +68,7 @@ async def test_a_summary_adds_up_to_its_mart(served: Served, dashboard: Dashboar
 
 
 async def test_a_summary_says_which_data_it_serves(served: Served) -> None:
-    """The version that was live when it was made, also while it is kept; before a first publishing there is none."""
+    """The data version that was live when it was computed, also while it is cached; None before the first publish."""
     url = "/api/creances-agees/summary"
     assert "X-Data-Version" not in (await served.client.get(url)).headers
     served.database.run("""
@@ -82,7 +82,7 @@ async def test_a_summary_says_which_data_it_serves(served: Served) -> None:
 
 
 async def test_a_summary_is_kept_for_five_minutes(served: Served) -> None:
-    """Changed data show once the five minutes are over, not before."""
+    """Changed data are visible after five minutes and not before."""
     url = "/api/creances-agees/summary"
     rows = (await served.client.get(url)).json()["rows"]
     served.database.run("delete from dwh_marts_financier.mart_creances_agees")
@@ -94,7 +94,7 @@ async def test_a_summary_is_kept_for_five_minutes(served: Served) -> None:
 
 
 async def test_a_request_past_the_cache_renews_it_for_all(served: Served) -> None:
-    """`Cache-Control: no-cache` has the summary made anew, and the next reader sees that one."""
+    """`Cache-Control: no-cache` recomputes the summary, and the next reader gets that one."""
     url = "/api/emplois-crees/summary"
     assert (await served.client.get(url)).json()["rows"] > 0
     served.database.run("delete from dwh_marts_operationnel.mart_emplois_crees")
@@ -104,7 +104,7 @@ async def test_a_request_past_the_cache_renews_it_for_all(served: Served) -> Non
 
 
 async def test_a_missing_mart_is_said(fresh_database: Database) -> None:
-    """Before the first refresh there is a clear 503, and health is good all the same."""
+    """Before the first refresh the answer is a clear 503, while health stays good."""
     served = serve(fresh_database)
     answer = await served.client.get("/api/indemnisations/summary")
     assert answer.status_code == 503
@@ -113,7 +113,7 @@ async def test_a_missing_mart_is_said(fresh_database: Database) -> None:
 
 
 async def test_a_warehouse_that_is_away_is_said_and_its_password_is_not(postgres: EmbeddedPostgres) -> None:
-    """A failed connection is a 503 that tells no secret."""
+    """A failed connection is a 503 without secrets."""
     served = serve(Database(postgres, "nowhere"))
     answer = await served.client.get("/api/indemnisations/summary")
     assert answer.status_code == 503

@@ -1,4 +1,4 @@
-"""What the dashboards' front end reads: narrowed down, broken down, down to the records, each answer of one version."""
+"""The front end's queries: filters, breakdowns and records, each answer from one data version."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PUBLISHED = """
 
 
 def reader(database: Database) -> httpx.AsyncClient:
-    """The API on a database."""
+    """Return the API on a database."""
     api = application(lambda: psycopg.connect(database.dsn), lambda: 0.0)
     return httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://api")
 
@@ -43,7 +43,7 @@ def shown(postgres: EmbeddedPostgres, refreshed: Callable[[int, int, date], Refr
 
 @pytest.mark.parametrize("board", MONTHLY, ids=lambda board: board.dashboard.name)
 async def test_a_zone_and_a_year_narrow_a_dashboard_down(shown: Database, board: Board) -> None:
-    """Totals and breakdowns are those of the mart's rows for them, the choices stay whole."""
+    """Totals and breakdowns are those of the filtered rows; the list of choices stays complete."""
     relation, measure = board.dashboard.relation, board.dashboard.measures[0]
     rows = shown.rows(f"select zone_id, annee, sum({measure})::float from {relation} where zone_id > 0 and annee > 0 group by 1, 2")
     zones = shown.rows(f"select count(distinct coalesce(zone_id, -1)) from {relation}")
@@ -57,7 +57,7 @@ async def test_a_zone_and_a_year_narrow_a_dashboard_down(shown: Database, board:
 
 @pytest.mark.parametrize("board", MONTHLY, ids=lambda board: board.dashboard.name)
 async def test_the_records_behind_a_month_add_up_to_it(shown: Database, board: Board) -> None:
-    """As many as the mart counts; also where zone and date are unknown."""
+    """As many as the mart counts, also where zone and date are unknown."""
     relation, count = board.dashboard.relation, board.records.count
     cells = shown.rows(
         f"select zone_id, annee, mois, {count} from {relation} where {count} > 0 order by annee nulls first, zone_id nulls first"
@@ -70,7 +70,7 @@ async def test_the_records_behind_a_month_add_up_to_it(shown: Database, board: B
 
 
 async def test_receivables_are_narrowed_by_age_and_risk_and_lead_to_the_invoices(shown: Database) -> None:
-    """Their mart has no zones."""
+    """The receivables' mart has no zones."""
     tranche, risk, invoices = shown.rows(
         "select tranche_anciennete, niveau_risque, nb_factures from dwh_marts_financier.mart_creances_agees"
     )[0]
@@ -81,7 +81,7 @@ async def test_receivables_are_narrowed_by_age_and_risk_and_lead_to_the_invoices
 
 
 async def test_records_come_in_pages(shown: Database) -> None:
-    """Together they are all of them, none twice."""
+    """All pages together contain every record once."""
     seen: list[int] = []
     for page in range(1, 8):
         said = (await reader(shown).get("/api/emplois-crees/records", params={"rows": 10, "page": page})).json()
@@ -92,7 +92,7 @@ async def test_records_come_in_pages(shown: Database) -> None:
 async def test_facts_that_are_ahead_of_the_marts_are_said_to_be(
     postgres: EmbeddedPostgres, refreshed: Callable[[int, int, date], Refreshed]
 ) -> None:
-    """A refresh that runs, or failed, has built them already."""
+    """A running or failed refresh has built facts already that the marts do not have yet."""
     copy = create_database(postgres, "vitrine_devant", template=refreshed(3, 60, date(2026, 6, 30)).database.name)
     assert (await reader(copy).get("/api/indemnisations/records")).json()["matches_mart"] is True
     copy.run("delete from dwh_facts.fait_indemnisations where ctid = (select min(ctid) from dwh_facts.fait_indemnisations)")
@@ -101,7 +101,7 @@ async def test_facts_that_are_ahead_of_the_marts_are_said_to_be(
 
 
 async def test_an_answer_says_of_which_version_it_is(shown: Database) -> None:
-    """With its time; where nothing was published there is none."""
+    """The version and its time; None where nothing was published."""
     version = {"name": "run-7", "published_at": "2026-06-30T08:30:00+00:00"}
     assert (await reader(shown).get("/api/indemnisations")).json()["version"] == version
     assert (await reader(shown).get("/api/indemnisations/records")).json()["version"] == version
@@ -123,20 +123,20 @@ async def test_an_answer_says_of_which_version_it_is(shown: Database) -> None:
     ],
 )
 async def test_what_can_not_be_is_refused_in_words(shown: Database, address: str, said: str) -> None:
-    """With 422, before the warehouse is asked."""
+    """422, before the warehouse is queried."""
     answer = await reader(shown).get(f"/api/{address}")
     assert answer.status_code == 422
     assert said in answer.json()["error"]
 
 
 async def test_a_value_is_a_value_and_no_sql(shown: Database) -> None:
-    """It is bound; the control is that a real value finds something."""
+    """Parameters are bound; the control: a real value finds rows."""
     assert (await reader(shown).get("/api/creances-agees", params={"tranche": "' or ''='"})).json()["rows"] == 0
     assert (await reader(shown).get("/api/creances-agees", params={"tranche": "0-30"})).json()["rows"] > 0
 
 
 async def test_listeners_hear_of_a_new_version_and_of_a_warehouse_that_is_away(fresh_database: Database) -> None:
-    """By one connection for all; there is none when nobody listens any more."""
+    """One connection serves all listeners, and it is closed with the last one."""
     fresh_database.run(PUBLISHED)
     connected: list[psycopg.Connection] = []
 

@@ -1,4 +1,4 @@
-"""Facts that are made anew in part equal facts built whole: what has changed in the sources is found, or everything is built."""
+"""Incremental facts equal full builds: changes of the sources are found, or everything is built."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ JOURNALS = ("demandes_implantation", "indemnisations", "emplois", "factures", "p
 
 @pytest.fixture
 def built(fresh_database: Database, dbt: Dbt) -> Database:
-    """A database with 600 records a source, all models built."""
+    """A database with 600 records per source and all models built."""
     database = fresh_database
     with database.connect() as connection:
         load(connection, Sources(600, 5, DAY.date()))
@@ -30,7 +30,7 @@ def built(fresh_database: Database, dbt: Dbt) -> Database:
 
 
 def refresh(dbt: Dbt, database: Database, day: datetime = DAY) -> set[str]:
-    """Build facts and marts; the facts that were built whole."""
+    """Build facts and marts; return the facts that were built in full."""
     before = files(database)
     dbt.succeed(database, "run", "--select", "tag:facts", "tag:marts,tag:P2", variables={"as_of": day.date().isoformat()})
     after = files(database)
@@ -38,7 +38,7 @@ def refresh(dbt: Dbt, database: Database, day: datetime = DAY) -> set[str]:
 
 
 def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> None:
-    """Lines of every kind, some of a writer that began before the build and ended after it; then one that is missed on purpose."""
+    """Lines of every kind, some from a transaction that began before the build and committed after it; then one is missed on purpose."""
     draw = Random(5)
     with built.connect() as slow, slow.transaction(), slow.transaction():
         append(slow, "factures", drawn(draw, lines(built, "factures"), 10))
@@ -49,7 +49,7 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
         assert wrong(built, DAY) == {}
     assert refresh(dbt, built) == set()
     assert wrong(built, DAY) == {}
-    # Positive control: a line goes, and the warehouse is told that it never was there.
+    # Positive control: a line is deleted, and the journal does not know it.
     alone = "select emploi_id from sigeti.emplois group by 1 having count(*) = 1 and min(nb_crees) > 0 and count(deleted_at) = 0"
     built.run(f"delete from sigeti.emplois where emploi_id = (select min(emploi_id) from ({alone}) as records)")
     built.run("update dwh_facts.reperes set lignes = lignes - 1 where journal = 'stg_emplois_crees'")
@@ -58,14 +58,14 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
 
 
 def test_what_was_changed_is_no_longer_planned_as_if_a_vacuum_had_just_been(dbt: Dbt, built: Database) -> None:
-    """PostgreSQL's statistics say that pages were changed: else it may read millions of rows by way of an index, one by one."""
+    """PostgreSQL's statistics must know that pages changed, or it may read millions of rows by an index, one by one."""
     changed = "select relallvisible < relpages from pg_class where relpages > 0 and oid = 'dwh_facts.fait_emplois_crees'::regclass"
 
     def vacuumed() -> bool:
         built.run("vacuum dwh_facts.fait_emplois_crees")
         return built.rows(changed) == [(False,)]
 
-    # As long as any session may still see what was there before the build, no page is visible to all.
+    # While any session may see the state before the build, no page is all-visible.
     eventually(vacuumed, within=20)
     with built.connect() as connection:
         append(connection, "emplois", drawn(Random(5), lines(built, "emplois"), 10))
@@ -74,7 +74,7 @@ def test_what_was_changed_is_no_longer_planned_as_if_a_vacuum_had_just_been(dbt:
 
 
 def test_a_changed_model_or_view_is_built_whole(dbt: Dbt, built: Database) -> None:
-    """With nothing new in the sources; what it then holds is what the changed one says."""
+    """Even with unchanged sources the facts must follow the changed definition."""
     due = "select count(*) from dwh_facts.fait_factures where date_echeance = date_emission + 31"
     model = dbt.manifest(built).nodes["model.sigeti.fait_factures"]
     before, code = built.rows(due), model.raw_code

@@ -1,4 +1,4 @@
-"""The dbt project does what it says: it is divided, granted and documented as agreed, its tests pass, and see what is broken."""
+"""The dbt project keeps its promises: layers, grants and documentation are as agreed, its tests pass and find broken data."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ KEYS = {
 
 @pytest.fixture(scope="module")
 def manifest(dbt: Dbt, postgres: EmbeddedPostgres) -> Manifest:
-    """The project, parsed with every warning an error."""
+    """The manifest, parsed with every warning as an error."""
     return dbt.manifest(Database(postgres, postgres.access.database))
 
 
 def test_phase_2_is_exactly_what_the_old_flow_built(manifest: Manifest) -> None:
-    """The tag P2 marks the three staging models, four facts and four marts, and nothing else."""
+    """Tag P2 has the three staging models, four facts and four marts, and nothing else."""
     assert {model.name for model in models(manifest) if "P2" in model.tags} == P2
 
 
 def test_the_main_pipeline_needs_nothing_of_phase_2(manifest: Manifest) -> None:
-    """No model without the tag reads one with it, and each says who builds it, so that phase 2 can ask for `main`."""
+    """No model without the tag reads one with it; each says who builds it, so that phase 2 can depend on `main`."""
     for model in models(manifest):
         if model.name in P2:
             assert "built_by" not in model.config.meta
@@ -66,7 +66,7 @@ def test_the_main_pipeline_needs_nothing_of_phase_2(manifest: Manifest) -> None:
 
 
 def test_schemas_and_tags_follow_the_layers(manifest: Manifest) -> None:
-    """Folder and schema agree, and a mart carries the tag of its subject."""
+    """Folder and schema agree, and a mart has the tag of its subject."""
     for model in models(manifest):
         assert model.schema in SCHEMAS[layer(model)]
         assert layer(model) in model.tags
@@ -74,14 +74,14 @@ def test_schemas_and_tags_follow_the_layers(manifest: Manifest) -> None:
 
 
 def test_the_keys_that_are_validated_may_be_null(manifest: Manifest) -> None:
-    """Only surrogate keys are constrained, or a NULL could never be a warning."""
+    """Only surrogate keys are NOT NULL, or a NULL could never become a warning."""
     for model in models(manifest):
         constrained = {name for name, column in model.columns.items() if column.constraints}
         assert all(name.endswith("_sk") for name in constrained)
 
 
 def test_the_selectors_divide_the_project(dbt: Dbt, postgres: EmbeddedPostgres) -> None:
-    """P1 and P2 are all models and have none in common, and so are the layers."""
+    """P1 and P2 have no model in common and cover all of them, and so do the layers."""
     database = Database(postgres, postgres.access.database)
 
     def chosen(selector: str) -> set[str]:
@@ -97,7 +97,7 @@ def test_the_selectors_divide_the_project(dbt: Dbt, postgres: EmbeddedPostgres) 
 
 
 def test_every_column_in_the_database_is_described(manifest: Manifest, refreshed: Refresh) -> None:
-    """Documentation covers all models and columns, and is there as comments for whoever looks with psql."""
+    """Documentation covers all models and columns, and is stored as comments for users of psql."""
     database = refreshed(1, 2_000, LAST).database
     undescribed = database.rows(
         """
@@ -110,12 +110,12 @@ def test_every_column_in_the_database_is_described(manifest: Manifest, refreshed
     )
     assert undescribed == []
     columns = database.rows("select table_name, count(*) from information_schema.columns where table_schema like 'dwh\\_%' group by 1")
-    # What the facts were last made of is kept beside them and is no model.
+    # The journals beside the facts are not models.
     assert set(columns) - {("reperes", 7)} == {(model.name, len(model.columns)) for model in models(manifest)}
 
 
 def test_every_dashboard_has_an_exposure_with_its_endpoint_and_mart(manifest: Manifest) -> None:
-    """What dbt says about the dashboards is what the API serves."""
+    """The exposures describe what the API serves."""
     said = {
         (exposure.config.meta["endpoint"], manifest.nodes[parent].schema, manifest.nodes[parent].name)
         for exposure in manifest.exposures.values()
@@ -126,7 +126,7 @@ def test_every_dashboard_has_an_exposure_with_its_endpoint_and_mart(manifest: Ma
 
 @pytest.mark.parametrize(("seed", "as_of"), [(1, LAST), (2, EARLIER)])
 def test_all_data_tests_pass_on_generated_data(dbt: Dbt, refreshed: Refresh, manifest: Manifest, seed: int, as_of: date) -> None:
-    """Normal data, messy as they are, fail no test, none even warns; both halves of the project have tests."""
+    """Normal, messy data fail no test and cause no warning; both halves of the project have tests."""
     case = refreshed(seed, 2_000, as_of)
     done = dbt.invoke(case.database, "test", "--exclude-resource-type", "unit_test", variables={"as_of": as_of.isoformat()})
     assert failures(done) == {}
@@ -136,7 +136,7 @@ def test_all_data_tests_pass_on_generated_data(dbt: Dbt, refreshed: Refresh, man
 
 
 def test_unit_tests_pass(dbt: Dbt, refreshed: Refresh) -> None:
-    """The trickier rules hold at their borders."""
+    """Unit tests cover the difficult rules at their boundaries."""
     as_of = {"as_of": LAST.isoformat()}
     ran = dbt.succeed(refreshed(3, 60, LAST).database, "test", "--select", "test_type:unit", variables=as_of)
     assert len(ran) >= 12
@@ -144,12 +144,12 @@ def test_unit_tests_pass(dbt: Dbt, refreshed: Refresh) -> None:
 
 @pytest.fixture
 def spoilt(postgres: EmbeddedPostgres, refreshed: Refresh) -> Database:
-    """A refreshed database to break; whoever does drops it."""
+    """A refreshed database that tests may break; dropped afterwards."""
     return create_database(postgres, "gate", template=refreshed(3, 60, LAST).database.name)
 
 
 def test_broken_data_fail_the_tests_that_watch_them(dbt: Dbt, spoilt: Database) -> None:
-    """Positive control: every kind of test finds what it watches for, and nothing else does."""
+    """The positive control: every kind of test finds its fault, and no other test fails."""
     spoilt.run(
         """
         insert into dwh_facts.fait_emplois_crees select * from dwh_facts.fait_emplois_crees;
@@ -188,13 +188,13 @@ def test_broken_data_fail_the_tests_that_watch_them(dbt: Dbt, spoilt: Database) 
 
 
 def standing(database: Database, names: set[str]) -> set[tuple[object, ...]]:
-    """These relations as objects of the database: one that was dropped and made again is another."""
+    """Return these relations with their object ids, which change when a relation is created again."""
     query = "select relname, oid from pg_class where relkind in ('r', 'v') and relnamespace::regnamespace::text like 'dwh%'"
     return {row for row in database.rows(query) if row[0] in names}
 
 
 def test_neither_refresh_touches_what_the_other_builds(dbt: Dbt, spoilt: Database, manifest: Manifest) -> None:
-    """`main` after phase 2 and phase 2 after `main`: what the other built is the same object; the control: its own is not."""
+    """`main` after phase 2 and phase 2 after `main`: the other's relations keep their ids; the control: the own ones change."""
     main = {model.name for model in models(manifest)} - P2
     for selector, own, others in (("P1", main, P2), ("P2", P2, main)):
         before = standing(spoilt, own), standing(spoilt, others)
@@ -206,7 +206,7 @@ def test_neither_refresh_touches_what_the_other_builds(dbt: Dbt, spoilt: Databas
 
 
 def test_dashboards_may_read_the_marts_alone(tmp_path: Path, spoilt: Database) -> None:
-    """A role that a run names may read all marts, also after they are built anew, and neither facts nor staging."""
+    """A role that a run grants may read all marts, also after a rebuild, and neither facts nor staging."""
     role = "lecteurs"
     variables: Variables = {"as_of": LAST.isoformat(), "roles_dashboards": [role]}
     spoilt.run(f"create role {role}")
@@ -236,7 +236,7 @@ NOT_SQL: dict[str, tuple[Variables, str]] = {
 
 @pytest.fixture(scope="module")
 def with_roles(postgres: EmbeddedPostgres, refreshed: Refresh) -> Iterator[Database]:
-    """A warehouse of its own, with roles of odd names."""
+    """A warehouse of its own with oddly named roles."""
     database = create_database(postgres, "roles", template=refreshed(3, 60, LAST).database.name)
     roles = '"Lecteurs du BI", "prenom.nom@exemple.org"'
     for role in roles.split(", "):
@@ -248,7 +248,7 @@ def with_roles(postgres: EmbeddedPostgres, refreshed: Refresh) -> Iterator[Datab
 
 @pytest.mark.parametrize(("variables", "says"), NOT_SQL.values(), ids=NOT_SQL.keys())
 def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, variables: Variables, says: str) -> None:
-    """Neither as the project is read nor where it was read before; the control is the test after, with odd values that are right."""
+    """Variables are validated at parse time and with a stored manifest; the control is the next test, with odd but valid values."""
     whole: Variables = {"as_of": LAST.isoformat(), **variables}
     with pytest.raises(AssertionError, match=says):
         Dbt(tmp_path, variables=whole).manifest(with_roles)
@@ -260,7 +260,7 @@ def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, va
 
 @pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org"], "Lecteurs du BI", ["public"]])
 def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles: list[str] | str) -> None:
-    """Capitals, blanks, a single one, everybody; twice, since the second run takes nothing away."""
+    """Upper case, blanks, a single role, PUBLIC; twice, since the second run must not revoke anything."""
     variables: Variables = {"as_of": LAST.isoformat(), "roles_dashboards": roles, "calendrier_premiere_annee": 2016}
     for _ in range(2):
         Dbt(tmp_path, variables=variables).succeed(with_roles, "run", "--select", "mart_emplois_crees", variables=variables)
@@ -270,7 +270,7 @@ def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles:
 
 
 def test_the_calendar_is_pythons(refreshed: Refresh) -> None:
-    """Every day from 2015 to the end of the next year, with its week by ISO 8601, month and quarter."""
+    """Every day from 2015 to the end of next year, with ISO 8601 week, month and quarter."""
     days = refreshed(3, 60, LAST).database.rows(
         """
         select jour, annee, mois, jour_mois, annee_iso, semaine_iso, jour_semaine, est_weekend, trimestre,
@@ -288,7 +288,7 @@ def test_the_calendar_is_pythons(refreshed: Refresh) -> None:
 
 @pytest.mark.parametrize(("seed", "rows", "as_of"), [(1, 2_000, LAST), (3, 60, LAST)])
 def test_the_share_of_null_keys_is_far_below_the_limit(refreshed: Refresh, seed: int, rows: int, as_of: date) -> None:
-    """Normal data have records without zone or date, but never enough of them to warn."""
+    """Normal data have records without zone or date, but never enough for a warning."""
     database = refreshed(seed, rows, as_of).database
     for mart, keys in KEYS.items():
         shares = ", ".join(f"avg(({key} is null)::int)" for key in keys)
@@ -297,14 +297,14 @@ def test_the_share_of_null_keys_is_far_below_the_limit(refreshed: Refresh, seed:
 
 
 def test_an_as_of_that_is_no_date_is_refused(dbt: Dbt, refreshed: Refresh) -> None:
-    """A slip in a variable is an error that shows the value, not a wrong number."""
+    """A typo in a variable is an error that contains the value, and not a wrong number."""
     done = dbt.invoke(refreshed(3, 60, LAST).database, "run", "--select", "fait_factures", variables={"as_of": "30/06/2026"})
     assert not done.success
     assert "not '30/06/2026'" in str(done.exception) + str(failures(done))
 
 
 def test_the_sql_is_clean(request: pytest.FixtureRequest) -> None:
-    """sqlfluff finds nothing; what it has found clean before it need not read again."""
+    """sqlfluff finds nothing; files found clean before are not checked again."""
     files = [PROJECT / ".sqlfluff", *sorted(path for folder in ("macros", "models", "tests") for path in (PROJECT / folder).rglob("*.sql"))]
     digest = sha256(b"".join(path.read_bytes() for path in files) + version("sqlfluff").encode()).hexdigest()
     cache = request.config.cache

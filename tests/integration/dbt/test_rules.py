@@ -1,4 +1,4 @@
-"""The dbt project breaks none of the rules for projects, and each rule finds what breaks it."""
+"""The dbt project breaks none of the rules, and each rule finds a project that breaks it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .rules import RULES, Rule, models
 
 @pytest.fixture(scope="module")
 def manifest(dbt: Dbt, postgres: EmbeddedPostgres) -> Manifest:
-    """The project, parsed with every warning an error."""
+    """The manifest, parsed with every warning as an error."""
     return dbt.manifest(Database(postgres, postgres.access.database))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
 def test_the_project_keeps_the_rule(manifest: Manifest, rule: Rule) -> None:
-    """Nothing is found."""
+    """The project has no violation."""
     assert list(rule(manifest)) == []
 
 
 def test_each_rule_finds_a_project_that_breaks_it(manifest: Manifest) -> None:
-    """Positive control: a project with one slip of each kind is refused by every rule."""
+    """The positive control: each rule refuses a project with one violation of each kind."""
     slips = copy.deepcopy(manifest)
     named = {model.name: model for model in models(slips)}
     mart = named["mart_emplois_crees"]

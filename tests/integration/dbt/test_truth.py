@@ -17,12 +17,12 @@ from .conftest import Refreshed
 
 LAST = date(2026, 6, 30)
 EARLIER = date(2026, 2, 28)
-"""Before the generated data end: what came later must not show."""
+"""A day before the end of the generated data: later records must not be visible."""
 
 
 @pytest.mark.parametrize(("seed", "rows", "as_of"), [(1, 2_000, LAST), (2, 2_000, EARLIER), (3, 60, LAST)])
 def test_every_mart_equals_the_truth(refreshed: Callable[[int, int, date], Refreshed], seed: int, rows: int, as_of: date) -> None:
-    """No row and no cell of any mart differs, whatever the seed, the size and the day."""
+    """No row and no cell differs, whatever the seed, the size and the day."""
     case = refreshed(seed, rows, as_of)
     expected = truth(case.sources.tables(), as_of)
     assert expected.keys() == MARTS.keys()
@@ -31,14 +31,14 @@ def test_every_mart_equals_the_truth(refreshed: Callable[[int, int, date], Refre
 
 
 def test_a_day_earlier_changes_the_marts(refreshed: Callable[[int, int, date], Refreshed]) -> None:
-    """Positive control of `as_of`: the truth of another day is not the truth of this one."""
+    """Positive control of `as_of`: the truth of another day differs."""
     case = refreshed(1, 2_000, LAST)
     expected = truth(case.sources.tables(), EARLIER)
     assert all(differences(rows, found(case.database, mart)) for mart, rows in expected.items())
 
 
 def test_a_planted_error_is_caught(refreshed: Callable[[int, int, date], Refreshed], dbt: Dbt) -> None:
-    """Positive control: a single wrong amount, a lost row and a forgotten correction are seen."""
+    """Positive control: a wrong amount, a lost row and a forgotten correction are found."""
     case = refreshed(3, 60, LAST)
     expected = truth(case.sources.tables(), LAST)
     database = create_database(case.database.server, "plante", template=case.database.name)
@@ -57,7 +57,7 @@ def test_a_planted_error_is_caught(refreshed: Callable[[int, int, date], Refresh
 
 
 def test_the_generated_data_hold_what_real_data_hold(refreshed: Callable[[int, int, date], Refreshed]) -> None:
-    """Doubled, corrected, tied, withdrawn, restored, late and missing records are all among the lines."""
+    """Duplicate, corrected, tied, withdrawn, restored, late and missing records are all among the lines."""
     database = refreshed(1, 2_000, LAST).database
     (counts,) = database.rows(
         """

@@ -1,4 +1,4 @@
-"""The command `refresh-examples` as scripts and pods call it: real processes, real signals."""
+"""The command `refresh-examples` with real processes and signals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COMMAND = [sys.executable, "-m", "refresh_examples"]
 
 @contextmanager
 def warehouse(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
-    """A warehouse process that listens, and the environment to reach it."""
+    """A warehouse process that listens, and the environment to connect to it."""
     with EmbeddedPostgres.start(folder / "probe") as probe:
         access = probe.env
     remove(folder / "probe")
@@ -43,13 +43,13 @@ def warehouse(folder: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, s
 
 
 def dsn(environment: dict[str, str]) -> str:
-    """The connection string for an environment."""
+    """Return the connection string for an environment."""
     names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
     return psycopg.conninfo.make_conninfo(**{name: environment[variable] for name, variable in names.items()})
 
 
 def answers(environment: dict[str, str]) -> bool:
-    """Whether a server takes the connection."""
+    """Return whether a server accepts the connection."""
     try:
         psycopg.connect(dsn(environment), connect_timeout=2).close()
     except psycopg.OperationalError:
@@ -58,7 +58,7 @@ def answers(environment: dict[str, str]) -> bool:
 
 
 def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
-    """`load` fills it by the PG* variables; SIGTERM ends server and process cleanly."""
+    """`load` fills it by the PG* variables; SIGTERM stops server and process cleanly."""
     with warehouse(tmp_path) as (process, environment):
         load = [*COMMAND, "load", "--rows", "50", "--as-of", "2026-06-30", "--wait", "10"]
         done = subprocess.run(load, env=environment, capture_output=True, text=True, check=True)
@@ -71,7 +71,7 @@ def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
 
 
 def test_the_dashboards_role_reads_what_comes_later_and_writes_nothing(tmp_path: Path) -> None:
-    """Also in a schema that is made afterwards, as a published mart is. The control: the writer may do what the reader may not."""
+    """Also in schemas created later, as a published mart's is. The control: the writer may do what the reader may not."""
     with warehouse(tmp_path) as (_, environment):
         with psycopg.connect(dsn(environment), autocommit=True) as writer:
             writer.execute(
@@ -90,7 +90,7 @@ def test_the_dashboards_role_reads_what_comes_later_and_writes_nothing(tmp_path:
 
 
 def test_the_demos_api_has_a_secret_of_its_own() -> None:
-    """No workload but the warehouse itself names the writer's; the control is the refresh, which does."""
+    """Only the warehouse itself uses the writer's Secret; the control is the refresh, which uses it as well."""
 
     def named(value: object) -> set[str]:
         if isinstance(value, list):
@@ -120,7 +120,7 @@ def test_a_killed_parent_takes_the_server_with_it(tmp_path: Path) -> None:
 
 
 def test_a_warehouse_without_a_password_is_refused(tmp_path: Path) -> None:
-    """It says which variable is missing and starts nothing."""
+    """The message names the missing variable, and nothing is started."""
     environment = {name: value for name, value in os.environ.items() if name != "PGPASSWORD"}
     command = [*COMMAND, "warehouse", "--folder", str(tmp_path / "data")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -129,7 +129,7 @@ def test_a_warehouse_without_a_password_is_refused(tmp_path: Path) -> None:
 
 
 def test_loading_into_nothing_says_so_in_a_line(tmp_path: Path) -> None:
-    """No traceback, and no password in what is said."""
+    """A line without traceback and password."""
     environment = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "u", "PGPASSWORD": "secret", "PGDATABASE": "d"}
     done = subprocess.run([*COMMAND, "load"], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1

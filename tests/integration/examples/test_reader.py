@@ -1,4 +1,4 @@
-"""The reader of `make break` notices what it is there to notice: marts of two versions in one read, and a warehouse that is away."""
+"""The reader of `make break` counts mixed reads, with marts of two versions, and failed reads."""
 
 import pytest
 
@@ -22,13 +22,13 @@ def marts(fresh_database: Database) -> Database:
 
 
 def read_on(reader: Reader) -> None:
-    """Wait for two more reads: the second one began after now."""
+    """Wait for two more reads, so that the second one began after now."""
     seen = reader.reads
     eventually(lambda: reader.reads >= seen + 2, within=20)
 
 
 def test_versions_that_are_published_whole_are_no_mixed_reads(marts: Database):
-    """In one transaction, as our runner publishes."""
+    """Published in one transaction, as our runner does."""
     with Reader(marts.dsn, "essai", RELATIONS) as reader:
         read_on(reader)
         marts.run(f"begin; {'; '.join(CHANGES)}; {VERSION}; commit")
@@ -37,7 +37,7 @@ def test_versions_that_are_published_whole_are_no_mixed_reads(marts: Database):
 
 
 def test_a_mart_that_is_published_before_the_others_is_a_mixed_read(marts: Database):
-    """The control: one mart after the other, as dbt does it."""
+    """The control: one mart after the other, as dbt does."""
     with Reader(marts.dsn, "essai", RELATIONS) as reader:
         read_on(reader)
         marts.run(CHANGES[0])
@@ -46,7 +46,7 @@ def test_a_mart_that_is_published_before_the_others_is_a_mixed_read(marts: Datab
 
 
 def test_a_read_that_fails_is_counted_and_the_reader_reads_on(marts: Database):
-    """Here all connections are ended."""
+    """All connections are terminated; the reader counts the failure and continues."""
     with Reader(marts.dsn, "essai", RELATIONS) as reader:
         read_on(reader)
         marts.run("select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()")

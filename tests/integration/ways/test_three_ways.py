@@ -1,4 +1,4 @@
-"""What works with plain dbt and with `publish: Direct` works the same with `Swap`, or is refused by lint and before anything is built."""
+"""What works with plain dbt and `publish: Direct` works the same with `Swap`, or is refused by lint and before anything is built."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ PLANTED = {
     "a table that is left behind": ("create schema dwh__next; create table dwh__next.mart ()", "relation dwh__next.mart"),
     "a schema that is left behind": ("create schema dwh__next", "schema dwh__next"),
 }
-"""What is changed in one of two equal databases, and the fact that must be told."""
+"""Statements that change one of two equal databases, and the fact that must differ."""
 
 
 @pytest.fixture(scope="module")
 def base(ways: Comparison) -> Iterator[Database]:
-    """A database of which others are copies."""
+    """A database from which others are copied."""
     database = create_database(ways.server, "egal")
     database.run(TABLE)
     yield database
@@ -88,13 +88,13 @@ def base(ways: Comparison) -> Iterator[Database]:
 
 @pytest.mark.parametrize("project", QUICK, ids=lambda project: project.name)
 def test_every_way_comes_to_the_same(ways: Comparison, project: Project) -> None:
-    """Relations, rows, grants, constraints, results and exit codes, after each run; or it is refused."""
+    """Relations, rows, grants, constraints, results and exit codes are compared after each run; or the project is refused."""
     assert ways.verdict(project) == []
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_each_difference_is_told(postgres: EmbeddedPostgres, base: Database, name: str) -> None:
-    """The positive control of what is compared: of two databases that are equal, one is changed."""
+    """The positive control of each fact: one of two equal databases is changed."""
     statement, fact = PLANTED[name]
     before = facts_of(base.dsn, {}, ())
     other = create_database(postgres, "autre", template=base.name)
@@ -108,7 +108,7 @@ def test_each_difference_is_told(postgres: EmbeddedPostgres, base: Database, nam
 
 
 def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
-    """The positive control of the whole: one project whose outcome hangs on the way it is run."""
+    """The positive control of the whole comparison: the outcome of one project depends on the way it is run."""
     one = replace(CONTROL, name="temoin_env", files={**CONTROL.files, "models/mart.sql": _BY_WAY})
     said = "\n".join(ways.compared(one))
     assert "run 1: rows dwh.mart: plain dbt: 1 rows" in said
@@ -118,14 +118,14 @@ def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
 
 
 def test_an_exit_code_is_told(ways: Comparison) -> None:
-    """A project that fails every way is not what was meant, unless it says so."""
+    """A project that fails in every way is an error, unless it says so."""
     failing = replace(CONTROL, name="temoin_code", dbt={"vars": {"valeur": 2}}, marts=(), edits=())
     assert "plain dbt ended with 1, not 0" in ways.compared(failing)
     assert ways.compared(replace(failing, name="temoin_codes", codes=dict.fromkeys(Way, 1))) == []
 
 
 def test_what_is_not_refused_is_told(ways: Comparison) -> None:
-    """The positive control of `refused`: lint and run do not say it, and the run changes something."""
+    """The positive control of `refused`: neither lint nor the run refuses it, and the run changes something."""
     said = "\n".join(ways.refused(replace(CONTROL, name="temoin_refus", refused="no such words", refused_by=(Way.SWAP,))))
     assert "Swap: lint refuses nothing" in said
     assert "Swap: the run does not say 'no such words'" in said
@@ -133,6 +133,6 @@ def test_what_is_not_refused_is_told(ways: Comparison) -> None:
 
 
 def test_a_mark_is_taken_away_once_it_holds_no_more(ways: Comparison) -> None:
-    """A project that is said to differ, and does not, fails."""
+    """A project marked as different must lose the mark once it is equal."""
     said = ways.verdict(replace(CONTROL, name="temoin_marque", differs="row 0: an example"))
     assert said == ["it is the same now: take its mark away (row 0: an example)"]
