@@ -1,26 +1,55 @@
-"""What users write of who is told of a run, and when."""
+"""Notifications of a refresh: the channels, when they are used, and the Secret that each reads.
 
+A new channel is a model here, a field of `Notification`, and a case in `refresh_notify.channels.send`; everything else is generic.
+"""
+
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from refresh_api.fields import Channel, Email, SecretKeyRef, SecretRef
+from refresh_api.fields import Channel as ChannelName
+from refresh_api.fields import Email, SecretKeyRef, SecretRef
 from refresh_api.model import SpecModel
 from refresh_api.values import rule
 
 
 class NotifyWhen(StrEnum):
-    """When people are told. (The field is `when`, not `on`: YAML 1.1 reads the key `on` as a boolean, and so does kubectl.)"""
+    """When to notify. (The field is `when`, not `on`: YAML 1.1 reads the key `on` as a boolean, and so does kubectl.)"""
 
     FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class ChannelSecret:
+    """The Secret that a channel reads."""
+
+    name: str
+    field: str
+    """The field of the notification that names it."""
+    keys: tuple[str, ...]
+    """Keys that it must have."""
+    reads_all_keys: bool
+    """Whether the channel also reads optional keys, so that a run's pod gets the whole Secret."""
 
 
 class Slack(SpecModel):
     """A Slack channel, by an incoming webhook."""
 
-    channel: Channel = Field(description='Channel, for example "#alerts".')
+    channel: ChannelName = Field(description='Channel, for example "#alerts".')
     webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the webhook's address.")
+
+    @property
+    def label(self) -> str:
+        """Name of the channel in the status and logs."""
+        return self.channel
+
+    @property
+    def secret(self) -> ChannelSecret:
+        """The Secret with the webhook."""
+        reference = self.webhook_secret_ref
+        return ChannelSecret(reference.name, "slack.webhookSecretRef", (reference.key,), reads_all_keys=False)
 
 
 class EmailTo(SpecModel):
@@ -32,9 +61,22 @@ class EmailTo(SpecModel):
         "optional are port (587), user, password and security (starttls, tls or none; starttls)."
     )
 
+    @property
+    def label(self) -> str:
+        """Name of the channel in the status and logs."""
+        return ", ".join(self.to)
+
+    @property
+    def secret(self) -> ChannelSecret:
+        """The Secret with the SMTP server."""
+        return ChannelSecret(self.smtp_secret_ref.name, "email.smtpSecretRef", ("host", "from"), reads_all_keys=True)
+
+
+Channel = Slack | EmailTo
+
 
 class Notification(SpecModel):
-    """A channel by which people are told: either slack or email."""
+    """One channel and when it is used: either slack or email."""
 
     model_config = ConfigDict(
         json_schema_extra={"x-kubernetes-validations": [rule("has(self.slack) != has(self.email)", "name exactly one of slack and email")]}
@@ -45,6 +87,11 @@ class Notification(SpecModel):
     when: list[NotifyWhen] = Field(
         default_factory=lambda: [NotifyWhen.FAILED], min_length=1, max_length=1, description="When: Failed (every run that failed)."
     )
+
+    @property
+    def channel(self) -> Channel:
+        """The channel that is set."""
+        return next(each for each in (self.slack, self.email) if each)
 
     @model_validator(mode="after")
     def _one_channel(self) -> Self:

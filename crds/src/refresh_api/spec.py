@@ -6,11 +6,11 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api.cron_line import CronLine
-from refresh_api.fields import Identifier, Moment, ObjectName, SecretKeyRef, SecretRef, TimeZone, Title, map_list
+from refresh_api.fields import Identifier, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
-from refresh_api.notifications import Notification
+from refresh_api.notifications import ChannelSecret, Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
 from refresh_api.values import Duration, Quantity, quantity, rule
@@ -225,17 +225,22 @@ class RefreshSpec(SpecModel):
     def secret_keys(self) -> dict[str, set[str] | None]:
         """The Secrets that a run reads, by name, and which of their keys; None for all."""
         keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
-        keys |= {each.email.smtp_secret_ref.name: None for each in self.notifications if each.email}
-        for ref in self.single_keys:
-            known = keys.get(ref.name, set())
-            keys[ref.name] = None if known is None else known | {ref.key}
+        keys |= {secret.name: None for secret in self._channel_secrets if secret.reads_all_keys}
+        for name, key in self.single_keys:
+            known = keys.get(name, set())
+            keys[name] = None if known is None else known | {key}
         return keys
 
     @property
-    def single_keys(self) -> list[SecretKeyRef]:
-        """The keys of Secrets that are used for themselves."""
+    def single_keys(self) -> list[tuple[str, str]]:
+        """Name and key of the Secrets of which a run reads one key only."""
         authorization = self.cache.authorization_secret_ref if self.cache else None
-        return [*([authorization] if authorization else []), *(each.slack.webhook_secret_ref for each in self.notifications if each.slack)]
+        own = [(authorization.name, authorization.key)] if authorization else []
+        return own + [(secret.name, key) for secret in self._channel_secrets if not secret.reads_all_keys for key in secret.keys]
+
+    @property
+    def _channel_secrets(self) -> list[ChannelSecret]:
+        return [each.channel.secret for each in self.notifications]
 
     @property
     def step_names(self) -> list[str]:

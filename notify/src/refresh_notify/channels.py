@@ -1,4 +1,4 @@
-"""The doors to Slack and to a mail server; what they refuse is a ChannelError that quotes neither them nor a secret: statuses only."""
+"""Send messages to Slack and mail servers. A ChannelError quotes neither a response nor a secret, only status codes."""
 
 import re
 import smtplib
@@ -8,15 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
-from typing import Final
+from typing import Final, assert_never
 
 import httpx
 
+from refresh_api.notifications import Channel, EmailTo, Slack
 from refresh_notify.addresses import ForbiddenAddressError
 from refresh_notify.calls import Caller, CallError, Cutoff, proxy_for, tried, why
 from refresh_notify.mail import MailServer, MailServerTls
 from refresh_notify.message import Message, slack_text
 
+_MAIL_KEYS: Final = ("host", "from", "port", "user", "password", "security")
 _PORTS: Final = {"starttls": 587, "tls": 465, "none": 25}
 _ADDRESS: Final = re.compile(r"[^\s@<>,;:\"\\]+@[^\s@<>,;:\"\\]+")
 _SENDER: Final = re.compile(rf"(?:[^<>\r\n]*<{_ADDRESS.pattern}>|{_ADDRESS.pattern})")
@@ -36,6 +38,31 @@ class Rules:
     timeout: float = 10.0
     """Seconds that a channel may take to answer once; and twice as long in all, since a pod has thirty to end."""
     sleep: Callable[[float], None] = time.sleep
+
+
+def send(channel: Channel, secret: Mapping[str, str], message: Message, rules: Rules) -> None:
+    """Send a message to a channel, with the values of its Secret (empty if there is no such Secret); ChannelError if it is not accepted."""
+    name = channel.secret.name
+    match channel:
+        case Slack():
+            key = channel.webhook_secret_ref.key
+            webhook = secret.get(key, "").strip()
+            if not webhook:
+                raise ChannelError(f"the Secret {name!r} with the key {key!r} is not there")
+            send_slack(channel.channel, webhook, message, rules)
+        case EmailTo():
+            smtp = {key: value.strip("\r\n") for key, value in secret.items()}
+            if not smtp:
+                raise ChannelError(f"the Secret {name!r} is not there")
+            if unreadable := [key for key in _MAIL_KEYS if not _is_text(smtp.get(key, ""))]:
+                raise ChannelError(f"the Secret {name!r} holds in {', '.join(unreadable)} what is no text (UTF-8)")
+            send_mail(channel.to, smtp, message, rules)
+        case _:
+            assert_never(channel)
+
+
+def _is_text(value: str) -> bool:
+    return "\0" not in value and not any("\ud800" <= each <= "\udfff" or each == "\ufffd" for each in value)
 
 
 def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> None:

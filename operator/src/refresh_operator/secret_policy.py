@@ -51,11 +51,8 @@ def secret_uses(spec: RefreshSpec) -> dict[str, str]:
     if spec.cache and spec.cache.authorization_secret_ref:
         found.setdefault(spec.cache.authorization_secret_ref.name, "spec.cache.authorizationSecretRef")
     for number, each in enumerate(spec.notifications):
-        field = f"spec.notifications[{number}]"
-        if each.slack:
-            found.setdefault(each.slack.webhook_secret_ref.name, f"{field}.slack.webhookSecretRef")
-        if each.email:
-            found.setdefault(each.email.smtp_secret_ref.name, f"{field}.email.smtpSecretRef")
+        secret = each.channel.secret
+        found.setdefault(secret.name, f"spec.notifications[{number}].{secret.field}")
     for number, pull in enumerate(spec.pod_template.spec.image_pull_secrets if spec.pod_template else []):
         found.setdefault(pull.name, f"spec.podTemplate.spec.imagePullSecrets[{number}]")
     return found

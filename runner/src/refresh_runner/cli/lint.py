@@ -73,13 +73,9 @@ def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Ch
     name = run_request.spec.warehouse.secret_ref.name
     yield _secret_check("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
     for number, notification in enumerate(run_request.spec.notifications):
-        field = f"spec.notifications[{number}]"
-        if notification.slack:
-            reference = notification.slack.webhook_secret_ref
-            yield _secret_check(f"{field}.slack.webhookSecretRef", reference.name, _missing_keys(folder, reference.name, [reference.key]))
-        if notification.email:
-            name = notification.email.smtp_secret_ref.name
-            yield _secret_check(f"{field}.email.smtpSecretRef", name, _missing_keys(folder, name, ["host", "from"]))
+        secret = notification.channel.secret
+        field = f"spec.notifications[{number}].{secret.field}"
+        yield _secret_check(field, secret.name, _missing_keys(folder, secret.name, secret.keys))
 
 
 def _missing_keys(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:

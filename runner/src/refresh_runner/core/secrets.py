@@ -62,7 +62,7 @@ def header_problem(value: str) -> str | None:
 
 def redactor(spec: RefreshSpec, secrets: Mapping[str, Mapping[str, str]], variables: Mapping[str, str], token: Path) -> Redactor:
     """Return what takes out of texts all that a run is told and nobody may see: Secrets, secret variables, its account's token."""
-    single = {(ref.name, ref.key) for ref in spec.single_keys}
+    single = set(spec.single_keys)
     named = [value for name, value in variables.items() if name == "PGPASSWORD" or name.startswith(_DBT_SECRET)]
     # Of a proxy's address nothing is secret but whom it lets in.
     proxies = [value for name, value in variables.items() if name.upper() in _PROXIES and "@" in value]
