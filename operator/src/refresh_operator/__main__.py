@@ -1,4 +1,4 @@
-"""`refresh-operator`: the only place that reads the environment and the clock."""
+"""The command `refresh-operator`. Only this module reads the environment and the clock."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from refresh_operator.settings import settings_from
 
 
 def main() -> int:
-    """Run until SIGTERM; exit code 2 when a setting is wrong, 1 when the operator can't go on and is to be started anew."""
+    """Run until SIGTERM. Return 2 for an invalid setting, and 1 after an error that requires a restart."""
     try:
         settings = settings_from(os.environ)
     except SettingsError as error:

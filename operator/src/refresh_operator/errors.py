@@ -1,41 +1,41 @@
-"""What can go wrong between the operator and the API server.
+"""Errors of the operator.
 
 OperatorError
- ├─ SettingsError          the operator was started wrongly
- ├─ ContractMissing        the CRD is not there
- ├─ LeaseLost              another operator works from now on
- ├─ Unreadable             an object is not what the API server should have sent
- └─ ApiError               the API server said no
+ ├─ SettingsError          a setting is missing or invalid
+ ├─ CrdMissing             the CRD is not installed
+ ├─ LeaseLost              another operator has become the leader
+ ├─ Unreadable             an object has a field of a wrong type
+ └─ ApiError               an error response of the API server
      ├─ NotFound           404
-     ├─ Conflict           409: somebody was faster; observe afresh
-     ├─ Forbidden          403: a permission is missing
-     ├─ Refused            422: what should be can't be; only another spec helps
-     └─ Unavailable        429, 5xx, no answer: try again later
+     ├─ Conflict           409: exists already, or changed since it was read
+     ├─ Forbidden          403: the operator lacks a permission
+     ├─ Unprocessable      422: invalid object; only another spec helps
+     └─ Unavailable        429, 5xx or no response: retry
 """
 
 
 class OperatorError(Exception):
-    """Base of all errors that the operator raises itself."""
+    """Base of all errors that the operator raises."""
 
 
 class SettingsError(OperatorError):
-    """A setting is missing or wrong; the message names the environment variable."""
+    """A setting is missing or invalid. The message names the environment variable."""
 
 
-class CrdMissing(OperatorError):  # noqa: N818 - named as what it is
-    """The API server knows no DashboardRefreshes; nothing can be kept until it does."""
+class CrdMissing(OperatorError):  # noqa: N818 - named after the state, as in Kubernetes
+    """The CRD DashboardRefresh is not installed."""
 
 
 class LeaseLost(OperatorError):  # noqa: N818
-    """Another operator has the Lease; this one is to be started anew, and waits then."""
+    """Another operator holds the Lease. This one exits, and waits for the Lease after its restart."""
 
 
 class Unreadable(OperatorError):  # noqa: N818
-    """An object that belongs to a refresh can't be read; the message names it."""
+    """An object has a field of a wrong type. The message names both."""
 
 
 class ApiError(OperatorError):
-    """An answer of the API server that is not the one hoped for; the message is the server's own."""
+    """An error response of the API server, with the server's own message."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -43,11 +43,11 @@ class ApiError(OperatorError):
 
 
 class NotFound(ApiError):  # noqa: N818 - named as Kubernetes names it
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Conflict(ApiError):  # noqa: N818
-    """The object is there already, or was changed since it was read."""
+    """The object exists already, or was changed since it was read."""
 
 
 class Forbidden(ApiError):  # noqa: N818
@@ -55,14 +55,14 @@ class Forbidden(ApiError):  # noqa: N818
 
 
 class Unprocessable(ApiError):  # noqa: N818
-    """The object can't be as it should be, says the API server."""
+    """The API server rejected the object as invalid."""
 
 
 class Unavailable(ApiError):  # noqa: N818
-    """The server is away or overloaded."""
+    """The API server does not respond, or is overloaded."""
 
 
 def api_error(status: int, message: str) -> ApiError:
-    """Return the error that an HTTP status stands for."""
+    """Return the error for an HTTP status."""
     kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Unprocessable, 429: Unavailable}
     return kinds.get(status, Unavailable if status >= 500 or status == 0 else ApiError)(status, message)

@@ -1,16 +1,16 @@
-"""Names of the objects that belong to a refresh; all are derived, so that whoever computes them twice finds the same object."""
+"""Names of the objects that belong to a refresh. The same input always results in the same name, so that no object is created twice."""
 
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
 CRONJOB_NAME_MAX_LENGTH: Final = 50
-"""A Job is named after its CronJob with 11 characters more, its pod's host name has "-0" besides; 63 are allowed."""
+"""A Job's name adds 11 characters to that of its CronJob, and its pod's host name another two; 63 are allowed."""
 
 
 @dataclass(frozen=True)
 class Ref:
-    """Which refresh."""
+    """Namespace and name of a refresh."""
 
     namespace: str
     name: str
@@ -20,7 +20,7 @@ class Ref:
 
 
 def cronjob_name(refresh: str) -> str:
-    """Return the name of a refresh's CronJob: its own, or the start of it with a hash where it is too long."""
+    """Return the name of a refresh's CronJob: the refresh's own, or its start and a hash if it is too long."""
     return refresh if len(refresh) <= CRONJOB_NAME_MAX_LENGTH else f"{refresh[:43]}-{_digest(refresh, 6)}"
 
 
@@ -30,12 +30,12 @@ def rbac_name(refresh: str) -> str:
 
 
 def requested_job_name(refresh: str, uid: str, token: str) -> str:
-    """Return the name of the Job that answers one request: the same for the same token of the same resource."""
+    """Return the name of the Job for one request of a refresh."""
     return f"{cronjob_name(refresh)}-{_digest(f'{uid}/{token}', 10)}"
 
 
 def event_name(refresh: str, *parts: str) -> str:
-    """Return the name of an event: one that was posted before is refused as a duplicate."""
+    """Return the name of an event, by which the API server rejects duplicates."""
     return f"{refresh}.{_digest('/'.join(parts), 16)}"
 
 

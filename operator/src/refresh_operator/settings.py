@@ -1,4 +1,4 @@
-"""What the operator is told at its start, by its chart's environment variables; pure."""
+"""The operator's settings, from the environment variables that its chart sets; pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 @dataclass(frozen=True)
 class LeaseRef:
-    """The Lease whose holder works, and who this operator is there."""
+    """The Lease for leader election, and this operator's identity."""
 
     namespace: str
     name: str
@@ -24,7 +24,7 @@ class LeaseRef:
 
 @dataclass(frozen=True)
 class PauseRef:
-    """The ConfigMap that pauses everything while it is there."""
+    """The ConfigMap that pauses all refreshes while it exists."""
 
     namespace: str
     name: str
@@ -32,7 +32,7 @@ class PauseRef:
 
 @dataclass(frozen=True)
 class CaBundle:
-    """Certificates that runs trust: a key of a ConfigMap, which is in every refresh's namespace."""
+    """CA certificates for runs: a key of a ConfigMap that exists in the namespace of every refresh."""
 
     config_map: str
     key: str
@@ -40,53 +40,53 @@ class CaBundle:
 
 @dataclass(frozen=True)
 class Settings:
-    """One operator's settings; fixed while it runs."""
+    """The settings of one operator process."""
 
     namespaces: tuple[str, ...]
-    """Namespaces to watch; none: the whole cluster."""
+    """Namespaces to watch. Empty: all namespaces."""
     runner_image: str
     image_pull_policy: str = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     run_url_template: str = ""
-    """Link to a run for notifications, with {namespace}, {name} and {run}; empty: there is none."""
+    """URL of a run for notifications, with {namespace}, {name} and {run}. Empty: no link."""
     resync: timedelta = timedelta(minutes=5)
-    """After this time everything is looked at, whatever the events said."""
+    """Interval at which all objects are listed, in case a watch has missed a change."""
     recheck: timedelta = timedelta(seconds=15)
-    """After this time a refresh is looked at again that waits for something which is not watched, such as a Secret."""
+    """Interval at which a refresh with a problem is reconciled, since the cause may not be watched, such as a Secret."""
     lost_after: timedelta = timedelta(minutes=3)
-    """A runner that shows no sign of life for so long (it gives one every 15 s) is lost, though its pod claims to run."""
+    """Heartbeat timeout of runners, which report one every 15 s."""
     health_endpoint: str = ""
-    """Where the probes are answered, for example http://0.0.0.0:8080/healthz; empty: nowhere."""
+    """URL of the probes, for example http://0.0.0.0:8080/healthz. Empty: no probes."""
     log_level: str = "INFO"
     lease: LeaseRef | None = None
-    """None: this operator is the only one, and asks nobody."""
+    """None: no leader election."""
     pause: PauseRef | None = None
-    """None: nothing pauses everything."""
+    """None: no global pause."""
     ca_bundle: CaBundle | None = None
-    """None: runs trust what their image trusts."""
+    """None: runs use the certificates of their image."""
     proxies: tuple[tuple[str, str], ...] = ()
-    """Names and values of the variables by which runs find their way out."""
+    """Names and values of the proxy variables for runs."""
     secret_rules: SecretRules = ANY_SECRET
     """Which Secrets refreshes may use."""
     notifies: bool = True
-    """Whether the operator tells of runs that died silently; it then reads the Secrets of channels, and calls what they name."""
+    """Whether the operator sends notifications of runs whose runner did not report. It then reads the Secrets of channels."""
     allow_http: bool = False
-    """Whether webhooks may be called by plain HTTP, too."""
+    """Whether webhooks may use plain HTTP."""
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    """Return the settings; SettingsError names the variable that is missing or wrong."""
+    """Return the settings. Raise SettingsError, which names the variable that is missing or invalid."""
     clusterwide = environment.get("WATCH_CLUSTER_WIDE", "false") == "true"
-    namespaces = _words(environment.get("WATCH_NAMESPACES", ""))
+    namespaces = _split(environment.get("WATCH_NAMESPACES", ""))
     if not clusterwide and not namespaces:
-        raise SettingsError("WATCH_NAMESPACES: name the namespaces to watch, or set WATCH_CLUSTER_WIDE=true")
+        raise SettingsError("WATCH_NAMESPACES: required unless WATCH_CLUSTER_WIDE=true")
     if not environment.get("RUNNER_IMAGE"):
-        raise SettingsError("RUNNER_IMAGE: name the image that runs start")
+        raise SettingsError("RUNNER_IMAGE: required")
     return Settings(
         namespaces=() if clusterwide else namespaces,
         runner_image=environment["RUNNER_IMAGE"],
         image_pull_policy=environment.get("RUNNER_IMAGE_PULL_POLICY", "") or Settings.image_pull_policy,
-        image_pull_secrets=_words(environment.get("RUNNER_IMAGE_PULL_SECRETS", "")),
+        image_pull_secrets=_split(environment.get("RUNNER_IMAGE_PULL_SECRETS", "")),
         run_url_template=environment.get("RUN_URL_TEMPLATE", ""),
         resync=_duration(environment, "RESYNC", Settings.resync),
         recheck=_duration(environment, "RECHECK", Settings.recheck),
@@ -104,31 +104,31 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
 
 
 def _secret_rules(environment: Mapping[str, str]) -> SecretRules:
-    policy, allowed = environment.get("SECRETS_POLICY", "") or SecretPolicy.ANY, _words(environment.get("SECRETS_ALLOWED", ""))
+    policy, allowed = environment.get("SECRETS_POLICY", "") or SecretPolicy.ANY, _split(environment.get("SECRETS_ALLOWED", ""))
     if policy not in set(SecretPolicy):
-        raise SettingsError(f"SECRETS_POLICY: name one of {', '.join(SecretPolicy)}")
+        raise SettingsError(f"SECRETS_POLICY: must be one of {', '.join(SecretPolicy)}")
     return SecretRules(SecretPolicy(policy), allowed)
 
 
 def _lease(environment: Mapping[str, str]) -> LeaseRef | None:
     name, holder = environment.get("LEASE_NAME", ""), environment.get("POD_NAME", "")
     if name and not holder:
-        raise SettingsError("LEASE_NAME: POD_NAME is needed beside it")
-    return LeaseRef(_home(environment, "LEASE_NAME"), name, holder) if name else None
+        raise SettingsError("LEASE_NAME: requires POD_NAME")
+    return LeaseRef(_operator_namespace(environment, "LEASE_NAME"), name, holder) if name else None
 
 
 def _pause(environment: Mapping[str, str]) -> PauseRef | None:
     name = environment.get("PAUSE_CONFIGMAP", "")
-    return PauseRef(_home(environment, "PAUSE_CONFIGMAP"), name) if name else None
+    return PauseRef(_operator_namespace(environment, "PAUSE_CONFIGMAP"), name) if name else None
 
 
-def _home(environment: Mapping[str, str], needed_by: str) -> str:
+def _operator_namespace(environment: Mapping[str, str], required_by: str) -> str:
     if not environment.get("OPERATOR_NAMESPACE"):
-        raise SettingsError(f"{needed_by}: OPERATOR_NAMESPACE is needed beside it")
+        raise SettingsError(f"{required_by}: requires OPERATOR_NAMESPACE")
     return environment["OPERATOR_NAMESPACE"]
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split(text: str) -> tuple[str, ...]:
     return tuple(word for word in text.replace(",", " ").split() if word)
 
 

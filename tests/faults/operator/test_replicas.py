@@ -73,7 +73,7 @@ def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
     first.thaw()
     assert first.wait(20) == 1
     said = [json.loads(line) for line in first.log.read_text().splitlines()[lines:]]
-    assert any("is second's by now" in each["message"] for each in said), process
-    assert not any(each["message"].startswith(("made", "replaced", "deleted")) for each in said)
+    assert any("is now held by second" in each["message"] for each in said), process
+    assert not any(each["message"].startswith(("created", "replaced", "deleted")) for each in said)
     assert second.cronjob("frozen")["metadata"]["resourceVersion"] == version
     assert len(second.jobs("frozen")) == 1

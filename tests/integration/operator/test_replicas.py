@@ -64,6 +64,6 @@ def test_one_that_was_taken_over_ends_and_one_that_waits_ends_when_told(two):
     assert waiting.stop() == 0
     working.api.patch(first.namespace, "leases", "op-dashboard-refresh", {"spec": {"holderIdentity": "somebody"}})
     assert working.wait(15) == 1
-    assert "is somebody's by now" in first.log.read_text()
+    assert "is now held by somebody" in first.log.read_text()
     # It gives back what it holds, and never what another one has taken.
     assert holder() == "somebody"

@@ -1,1 +1,1 @@
-"""The door to Kubernetes: client, watches, store, work queue, leader election."""
+"""Access to Kubernetes: client, watches, store of watched objects, work queue, leader election."""

@@ -1,4 +1,4 @@
-"""The transport to the API server: JSON in, JSON out, its refusals as our errors."""
+"""HTTP client for the API server: takes and returns JSON, and raises an ApiError for every error response."""
 
 import asyncio
 import logging
@@ -24,35 +24,35 @@ _METADATA: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1
 APPLY: Final = "application/apply-patch+yaml"
 MERGE: Final = "application/merge-patch+json"
 _TIMEOUT = 30.0
-"""Seconds for one request."""
-_SAME_TIME: Final = timedelta(seconds=5)
-"""Clocks that are less apart are taken for the same: answers take their time, and say it to the second."""
+"""Timeout of one request in seconds."""
+_MIN_CLOCK_OFFSET: Final = timedelta(seconds=5)
+"""Smaller differences between clocks are ignored: responses are delayed, and their dates are in seconds."""
 _PAGE: Final = "100"
-"""Objects in one answer to a list."""
+"""Maximum number of objects in one page of a list."""
 _CHUNK: Final = 2**16
-_LARGEST: Final = 2**22
-"""Bytes of one object that was asked for by its name: a Secret takes a megabyte."""
+_MAX_OBJECT: Final = 2**22
+"""Maximum number of bytes of one object: a Secret has at most a megabyte."""
 
 
 class KubeClient:
-    """A connection to one API server; to be closed. What `may_write` forbids is not sent, and tried again later."""
+    """A connection to one API server, which must be closed. While `may_write` returns false, writes raise Unavailable."""
 
     def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool], clock: Callable[[], datetime]) -> None:
         self.clock_offset = timedelta(0)
-        """How far the API server's clock is ahead of ours; nothing where they are about the same."""
+        """How far the API server's clock is ahead of this machine's; zero if they are metadata the same."""
         self._configuration = configuration
         self._may_write = may_write
         self._clock = clock
-        # the client knows kubeconfigs and certificates; its own calls would take longer than the server does
+        # the Kubernetes client only loads kubeconfigs and certificates: its calls take longer than the server itself
         tls = client.ApiClient(configuration).rest_client.ssl_context
-        # the API server is never behind the proxy that the environment may name for everything else
+        # the API server is never behind the proxy that the environment may set
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=_TIMEOUT), trust_env=False
         )
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True) -> Self:
-        """Return a connection by a kubeconfig, or else by the pod's own ServiceAccount."""
+        """Return a connection with a kubeconfig, or with the pod's ServiceAccount if none is given."""
         configuration = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
@@ -61,55 +61,58 @@ class KubeClient:
         return cls(configuration, may_write, clock)
 
     async def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         await self._session.close()
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """Return one object or list; NotFound if there is none."""
+        """Return one object or list. Raise NotFound if it does not exist."""
         return await self._call("GET", path, query or {})
 
     async def get_metadata(self, path: str) -> Json:
-        """Return an object's metadata alone; NotFound if there is none."""
-        async with self._answer("GET", path, {}, accept=_METADATA) as response:
-            return object_of(await response.read(), _LARGEST)
+        """Return only an object's metadata. Raise NotFound if it does not exist."""
+        async with self._respond("GET", path, {}, accept=_METADATA) as response:
+            return object_of(await response.read(), _MAX_OBJECT)
 
     async def list_pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
-        """Yield a whole collection in parts, the last of them with the version that all are of: thousands at once would take memory."""
-        wanted = {**(query or {}), "limit": _PAGE}
+        """Yield a collection in parts, since thousands of objects at once take much memory.
+
+        The number is the resource version of the collection, or 0 in all parts but the last of a page.
+        """
+        parameters = {**(query or {}), "limit": _PAGE}
         while True:
             reader = ListReader()
-            async with self._answer("GET", path, wanted) as response:
+            async with self._respond("GET", path, parameters) as response:
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     if items := reader.feed(chunk):
                         yield items, 0
-                        # such a list takes its time, and probes are answered meanwhile
+                        # let probes be answered while a long list is parsed
                         await asyncio.sleep(0)
                 items, page = reader.end()
-            about = mapping(page.get("metadata"))
-            version = str(about.get("resourceVersion"))
+            metadata = mapping(page.get("metadata"))
+            version = str(metadata.get("resourceVersion"))
             yield items, int(version) if version.isascii() and version.isdigit() else 0
-            if not about.get("continue"):
+            if not metadata.get("continue"):
                 return
-            wanted["continue"] = str(about["continue"])
+            parameters["continue"] = str(metadata["continue"])
 
     async def create(self, path: str, body: Json) -> Json:
-        """Make an object; Conflict if it is there already."""
+        """Create an object. Raise Conflict if it exists."""
         return await self._call("POST", path, {}, body)
 
     async def replace(self, path: str, body: Json) -> Json:
-        """Put an object in the place of the version that it names; Conflict if that was changed since."""
+        """Replace an object. Raise Conflict if its resource version is outdated."""
         return await self._call("PUT", path, {}, body)
 
     async def merge(self, path: str, body: Json) -> Json:
-        """Change the fields that the body names."""
+        """Change the fields in the body, by a merge patch."""
         return await self._call("PATCH", path, {}, body, MERGE)
 
     async def apply(self, path: str, body: Json, manager: str) -> Json:
-        """Server-side apply: the body is all that this manager has to say."""
+        """Apply the body server-side, as everything that this field manager owns."""
         return await self._call("PATCH", path, {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}, body, APPLY)
 
     async def delete(self, path: str) -> None:
-        """Delete an object and, in the background, what it owns; one that is gone already is fine."""
+        """Delete an object and, in the background, the objects that it owns. Does nothing if it does not exist."""
         try:
             await self._call("DELETE", path, {"propagationPolicy": "Background"})
         except ApiError as error:
@@ -118,15 +121,15 @@ class KubeClient:
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
         if method != "GET" and not self._may_write():
-            raise Unavailable(0, "this operator does not hold the Lease at the moment")
-        async with self._answer(method, path, query, body, content) as response:
-            return object_of(await response.read(), _LARGEST)
+            raise Unavailable(0, "this operator does not hold the Lease")
+        async with self._respond(method, path, query, body, content) as response:
+            return object_of(await response.read(), _MAX_OBJECT)
 
     @asynccontextmanager
-    async def _answer(
+    async def _respond(
         self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON, accept: str = _JSON
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that is no refusal; Unavailable where none comes, or none that can be read."""
+        """Yield a successful response. Raise the ApiError of an error response, or Unavailable without a readable response."""
         payload = None if body is None else to_json(body)
         headers = {"Accept": accept, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")
@@ -140,24 +143,24 @@ class KubeClient:
                     raise api_error(response.status, _message(await response.read()) or f"{method} {path}: HTTP {response.status}")
                 yield response
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:  # noqa: UP041 - Python 3.10 and later have one of them
-            raise Unavailable(0, f"the API server does not answer: {type(error).__name__}") from error
+            raise Unavailable(0, f"the API server does not respond: {type(error).__name__}") from error
         except ValueError as error:
-            raise Unavailable(0, f"the API server's answer to {method} {path} can't be read: {error}") from error
+            raise Unavailable(0, f"cannot parse the response to {method} {path}: {error}") from error
 
     def _compare_clocks(self, date: str) -> None:
         try:
             ahead = parsedate_to_datetime(date) - self._clock()
         except ValueError:
             return
-        if abs(ahead) < _SAME_TIME:
+        if abs(ahead) < _MIN_CLOCK_OFFSET:
             ahead = timedelta(0)
-        if abs(ahead - self.clock_offset) >= _SAME_TIME:
+        if abs(ahead - self.clock_offset) >= _MIN_CLOCK_OFFSET:
             self.clock_offset = ahead
-            log.warning("this machine's clock is %.0f s behind the API server's, whose time counts", ahead.total_seconds())
+            log.warning("using the API server's time: this machine's clock is %.0f s behind it", ahead.total_seconds())
 
 
 def _message(text: bytes) -> str:
-    """The message of the Status object that the API server answers with."""
+    """Return the message of the Status object in an error response."""
     try:
         return str(object_of(text).get("message", ""))
     except ValueError:

@@ -1,6 +1,7 @@
-"""Which of several operators works: the one that holds the Lease; the others wait until it is given back, or is not renewed in its time.
+"""Leader election among several operators by a Lease. The others wait until it is released or expires.
 
-Nobody compares clocks of two machines: a Lease has run out when it was not changed for its time, by the waiting operator's own clock.
+No clocks of different machines are compared: a Lease has expired if it was not changed for its duration, by the clock of the operator
+that waits for it.
 """
 
 import asyncio
@@ -23,11 +24,11 @@ from refresh_operator.state.kube_types import KubeModel, Metadata, mapping
 log = logging.getLogger(__name__)
 
 DURATION: Final = timedelta(seconds=10)
-"""How long the Lease lasts unless it is renewed."""
+"""How long the Lease is valid without renewal."""
 _RENEWAL: Final = timedelta(seconds=2)
-"""Between two renewals, and between two looks of one that waits."""
+"""Time between two renewals, and between two attempts to acquire the Lease."""
 _MARGIN: Final = timedelta(seconds=2)
-"""The holder stops to write so long before its Lease runs out, so that nothing of it is still under way when another one begins."""
+"""How long before the expiry the leader stops writing, so that no request of it is pending when another leader starts."""
 
 
 class _Spec(KubeModel):
@@ -42,7 +43,7 @@ class _Record(KubeModel):
 
 
 class LeaseAction(Enum):
-    """What follows from a look at the Lease."""
+    """What to do with the Lease."""
 
     WAIT = "wait"
     ACQUIRE = "take"
@@ -50,17 +51,17 @@ class LeaseAction(Enum):
 
 
 def next_action(holder: str, me: str, *, was_leader: bool, unchanged: timedelta, duration: timedelta) -> LeaseAction:
-    """Return what to do with a Lease that somebody, nobody (empty) or this operator holds; pure."""
+    """Return what to do with a Lease held by `holder`, which is empty for a released Lease."""
     if holder == me:
-        return LeaseAction.ACQUIRE  # also after a restart of this very pod
+        return LeaseAction.ACQUIRE  # also after a restart in the same pod
     if was_leader:
         return LeaseAction.LOST
     return LeaseAction.ACQUIRE if not holder or unchanged >= duration else LeaseAction.WAIT
 
 
 @dataclass(frozen=True)
-class _Look:
-    """A version of the Lease, and since when it has been there."""
+class _Observed:
+    """A version of the Lease, and when it was first observed."""
 
     item: Json
     record: _Record
@@ -68,120 +69,120 @@ class _Look:
 
 
 class LeaderElector:
-    """This operator's place at the Lease."""
+    """Acquires, renews and releases the Lease for this operator."""
 
-    def __init__(self, api: KubeClient, at: LeaseRef, monotonic: Callable[[], float]) -> None:
-        self._api = api
+    def __init__(self, client: KubeClient, at: LeaseRef, monotonic: Callable[[], float]) -> None:
+        self._client = client
         self._at = at
         self._monotonic = monotonic
-        self._seen: _Look | None = None
+        self._seen: _Observed | None = None
         self._renewed: float | None = None
-        """When the last renewal that succeeded was sent."""
-        self._looked: float | None = None
+        """When the last successful renewal was sent."""
+        self._observed_at: float | None = None
 
     @property
     def may_write(self) -> bool:
-        """Whether this operator may write now."""
+        """Whether this operator is the leader and its Lease is valid long enough to write."""
         return self._renewed is not None and self._monotonic() - self._renewed < (DURATION - _MARGIN).total_seconds()
 
     @property
     def is_leader(self) -> bool:
-        """Whether this operator has taken the Lease, and not lost it since."""
+        """Whether this operator has acquired the Lease and not lost or released it."""
         return self._renewed is not None
 
     @property
     def holder(self) -> str:
-        """Who holds the Lease, as last seen; empty where nobody does."""
+        """The holder of the Lease as last observed, or empty if nobody holds it."""
         return self._seen.record.spec.holder_identity if self._seen else ""
 
     def readiness_problem(self) -> str:
-        """Return why this operator is not ready to work, or to take over; nothing where it is."""
+        """Return why this operator is neither ready to work nor to take over, or nothing if it is."""
         if self.is_leader:
-            return "" if self.may_write else "the Lease can't be renewed; nothing is written"
-        fresh = self._looked is not None and self._monotonic() - self._looked < DURATION.total_seconds()
-        return "" if fresh else "the API server does not tell of the Lease"
+            return "" if self.may_write else "cannot renew the Lease: writes are suspended"
+        fresh = self._observed_at is not None and self._monotonic() - self._observed_at < DURATION.total_seconds()
+        return "" if fresh else "cannot read the Lease"
 
     async def acquire(self) -> None:
         """Wait until this operator holds the Lease."""
         while True:
-            await self._try()
+            await self._attempt()
             if self.is_leader:
-                log.info("took the Lease %s/%s", self._at.namespace, self._at.name)
+                log.info("acquired the Lease %s/%s", self._at.namespace, self._at.name)
                 return
             await asyncio.sleep(_RENEWAL.total_seconds())
 
     async def renew(self) -> None:
-        """Renew the Lease until cancelled; LeaseLost when another one has it."""
+        """Renew the Lease until cancelled. Raise LeaseLost once another operator holds it."""
         while True:
             await asyncio.sleep(_RENEWAL.total_seconds())
-            await self._try()
+            await self._attempt()
 
     async def close(self) -> None:
-        """End the connection."""
-        await self._api.close()
+        """Close the connection."""
+        await self._client.close()
 
     async def release(self) -> None:
-        """Let another one begin at once; to be called when this one writes nothing any more."""
+        """Release the Lease, so that another operator can start at once. Call it when this operator writes nothing any more."""
         if self._renewed is None or self._seen is None:
             return
         self._renewed = None
         try:
             await self._write(self._seen, holder="")
         except ApiError as error:
-            log.warning("the Lease was not given back, and will run out: %s", error)
+            log.warning("cannot release the Lease, which will expire: %s", error)
 
-    async def _try(self) -> None:
-        """One look, and what follows from it. What the API server does not answer is tried again later."""
+    async def _attempt(self) -> None:
+        """Try once to acquire or renew the Lease. Errors of the API server are logged, and the next attempt follows."""
         try:
             async with asyncio.timeout(_RENEWAL.total_seconds() * 2):
                 if not self.is_leader:
-                    await self._look()
+                    await self._observe()
                 try:
-                    await self._claim()
+                    await self._acquire_or_renew()
                 except (Conflict, NotFound):
-                    # somebody was faster, or it was deleted by hand: what is there now decides
-                    await self._look()
-                    await self._claim()
+                    # changed by another operator, or deleted: decide by its current state
+                    await self._observe()
+                    await self._acquire_or_renew()
         except (ApiError, TimeoutError) as error:
-            log.warning("no answer about the Lease: %s", error or type(error).__name__)
+            log.warning("cannot acquire or renew the Lease: %s", error or type(error).__name__)
 
-    async def _look(self) -> None:
+    async def _observe(self) -> None:
         try:
-            item = await self._api.get(LEASES.path(self._at.namespace, self._at.name))
+            item = await self._client.get(LEASES.path(self._at.namespace, self._at.name))
         except NotFound:
             self._seen = None
         else:
-            self._note(item)
-        self._looked = self._monotonic()
+            self._remember(item)
+        self._observed_at = self._monotonic()
 
-    def _note(self, item: Json) -> None:
+    def _remember(self, item: Json) -> None:
         try:
             record = _Record.model_validate(item)
-        except ValidationError:  # written by hand: as good as nobody's
+        except ValidationError:  # edited by hand: treat it as released
             record = _Record(metadata=_Record.model_validate({"metadata": item["metadata"]}).metadata)
         same = self._seen is not None and self._seen.record.metadata.resource_version == record.metadata.resource_version
-        self._seen = _Look(item, record, self._seen.since if self._seen and same else self._monotonic())
+        self._seen = _Observed(item, record, self._seen.since if self._seen and same else self._monotonic())
 
-    async def _claim(self) -> None:
+    async def _acquire_or_renew(self) -> None:
         if self._seen is None:
             await self._write(None, holder=self._at.holder)
             return
         spec = self._seen.record.spec
-        claim = next_action(
+        action = next_action(
             spec.holder_identity,
             self._at.holder,
             was_leader=self.is_leader,
             unchanged=timedelta(seconds=self._monotonic() - self._seen.since),
             duration=timedelta(seconds=spec.lease_duration_seconds) or DURATION,
         )
-        if claim is LeaseAction.LOST:
-            # What is another one's is not ours to give back.
+        if action is LeaseAction.LOST:
+            # the Lease of another operator must not be released
             self._renewed = None
-            raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is {spec.holder_identity or 'nobody'}'s by now")
-        if claim is LeaseAction.ACQUIRE:
+            raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is now held by {spec.holder_identity or 'nobody'}")
+        if action is LeaseAction.ACQUIRE:
             await self._write(self._seen, holder=self._at.holder)
 
-    async def _write(self, before: _Look | None, holder: str) -> None:
+    async def _write(self, before: _Observed | None, holder: str) -> None:
         sent, now = self._monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         old = before.record.spec if before else _Spec()
         changes = holder != old.holder_identity
@@ -193,9 +194,9 @@ class LeaderElector:
             **({"acquireTime": now, "leaseTransitions": old.lease_transitions + 1} if changes else {}),
         }
         if before:
-            item = await self._api.replace(LEASES.path(self._at.namespace, self._at.name), {**before.item, "spec": spec})
+            item = await self._client.replace(LEASES.path(self._at.namespace, self._at.name), {**before.item, "spec": spec})
         else:
             body: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._at.name}, "spec": spec}
-            item = await self._api.create(LEASES.path(self._at.namespace), body)
-        self._note(item)
+            item = await self._client.create(LEASES.path(self._at.namespace), body)
+        self._remember(item)
         self._renewed = sent if holder else None

@@ -1,6 +1,6 @@
-"""The one switch for everything: while a ConfigMap of the operator's own namespace is there, no run starts anywhere.
+"""The global pause: no run of any refresh starts while a certain ConfigMap exists in the operator's namespace.
 
-It is not watched: the operator may read it by its name only, and asks for it again and again.
+The ConfigMap is polled, since the operator may only get it by name.
 """
 
 import asyncio
@@ -20,19 +20,19 @@ log = logging.getLogger(__name__)
 
 
 def parse_pause(item: Json, at: PauseRef) -> Pause:
-    """Return what the ConfigMap says: `reason` in words, and `until` when things go on; both may be missing."""
+    """Return the pause in a ConfigMap, whose keys `reason` and `until` are optional."""
     content = mapping(item.get("data"))
     reason, until = str(content.get("reason", "")).strip(), str(content.get("until", "")).strip()
-    where = f"(ConfigMap {at.name} in {at.namespace})"
-    end, odd = _moment(until)
-    words = ["all refreshes are paused", f" until {time_text(end)}" if end else "", f": {reason}" if reason else "", f" {where}"]
-    return Pause(
-        "".join(words) + (f"; ignoring its `until`, which is not a time such as 2026-12-24T18:00:00Z: {until}" if odd else ""), end
-    )
+    end, invalid = _moment(until)
+    message = "all refreshes are paused" + (f" until {time_text(end)}" if end else "") + (f": {reason}" if reason else "")
+    message += f" (ConfigMap {at.name} in {at.namespace})"
+    if invalid:
+        message += f"; ignoring its `until`, which is not a time such as 2026-12-24T18:00:00Z: {until}"
+    return Pause(message, end)
 
 
 def _moment(text: str) -> tuple[datetime | None, bool]:
-    """The time that a text stands for, in UTC where it names no zone, and whether it is an odd one."""
+    """Return the time in a text (in UTC without a zone), and whether the text is invalid."""
     if not text:
         return None, False
     try:
@@ -43,39 +43,39 @@ def _moment(text: str) -> tuple[datetime | None, bool]:
 
 
 class GlobalPause:
-    """Whether everything is paused, as last seen."""
+    """The global pause as last read."""
 
-    def __init__(self, api: KubeClient, at: PauseRef | None) -> None:
-        self._api = api
+    def __init__(self, client: KubeClient, at: PauseRef | None) -> None:
+        self._client = client
         self._at = at
-        self._seen: Pause | None = None
-        self._refused = False
+        self._pause: Pause | None = None
+        self._is_forbidden = False
         self.known = asyncio.Event()
-        """Set once that was asked for."""
+        """Set once the ConfigMap was read."""
 
     def current(self, now: datetime) -> Pause | None:
-        """Return the pause that there is now."""
-        return self._seen if self._seen and (self._seen.until is None or now < self._seen.until) else None
+        """Return the pause that is in effect, or None."""
+        return self._pause if self._pause and (self._pause.until is None or now < self._pause.until) else None
 
     async def poll(self) -> bool:
-        """Ask for the ConfigMap; return whether it says something else than before. Where nobody answers, nothing changes."""
-        before = self._seen
+        """Read the ConfigMap and return whether the pause has changed. Without a response, it stays as it was."""
+        before = self._pause
         try:
-            self._seen = await self._found()
+            self._pause = await self._read()
         except Forbidden as error:
-            if not self._refused:
-                log.warning("can't see whether everything is paused: %s", error)
-            self._refused = True
+            if not self._is_forbidden:
+                log.warning("cannot read the ConfigMap of the global pause: %s", error)
+            self._is_forbidden = True
         except ApiError as error:
-            log.warning("can't see whether everything is paused: %s", error)
+            log.warning("cannot read the ConfigMap of the global pause: %s", error)
             return False
         self.known.set()
-        return self._seen != before
+        return self._pause != before
 
-    async def _found(self) -> Pause | None:
+    async def _read(self) -> Pause | None:
         if self._at is None:
             return None
         try:
-            return parse_pause(await self._api.get(CONFIGMAPS.path(self._at.namespace, self._at.name)), self._at)
+            return parse_pause(await self._client.get(CONFIGMAPS.path(self._at.namespace, self._at.name)), self._at)
         except NotFound:
             return None

@@ -1,4 +1,4 @@
-"""The kinds of objects that the operator deals with, and where the API server has them."""
+"""The kinds of objects that the operator uses, with their paths in the API."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -8,25 +8,25 @@ from refresh_api import names
 
 @dataclass(frozen=True)
 class Kind:
-    """How a kind is addressed."""
+    """A kind and its path in the API."""
 
     name: str
     prefix: str
     plural: str
 
     def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
-        """The path of the collection (of all namespaces where none is named), or of one object."""
+        """Return the path of a collection (of all namespaces if none is given) or of one object."""
         parts = [self.prefix, *(["namespaces", namespace] if namespace else []), self.plural, name, subresource]
         return "/" + "/".join(part for part in parts if part)
 
     @property
     def group(self) -> str:
-        """The API group; empty for the core."""
+        """The API group; empty for the core group."""
         return self.prefix.split("/")[1] if self.prefix.startswith("apis/") else ""
 
     @property
     def version(self) -> str:
-        """The version of the API."""
+        """The API version."""
         return self.prefix.rpartition("/")[2]
 
 
@@ -43,6 +43,6 @@ EVENTS: Final = Kind("Event", "api/v1", "events")
 NAMESPACES: Final = Kind("Namespace", "api/v1", "namespaces")
 LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 MANAGED: Final = {kind.name: kind for kind in (CRONJOBS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)}
-"""The kinds that are kept equal to a refresh."""
+"""The kinds of the managed objects."""
 WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
-"""The kinds that are watched; all but the refreshes themselves by the label with the refresh's name."""
+"""The watched kinds; all but refreshes are selected by the label with the refresh's name."""
