@@ -1,4 +1,4 @@
-"""The guide says what is there: its examples are right, its words are all explained, and what it can't run is at least looked up."""
+"""The guide matches the code: examples are valid, every word is explained, and commands that are not run name existing options."""
 
 import re
 import shlex
@@ -24,26 +24,26 @@ GOOD = {Reason.SUCCEEDED, Reason.NOTHING_CHANGED, Reason.SUCCEEDED_WITH_WARNINGS
 
 
 def test_every_page_is_in_the_index():
-    """A page that is in no list is found by nobody."""
+    """Readers find a page only through the index."""
     assert sorted(path.stem for path in DOCS.glob("*.md")) == sorted(written())
 
 
 @pytest.mark.parametrize("page", written())
 def test_every_block_says_what_is_done_with_it(page):
-    """A command that nobody runs would go stale unseen."""
+    """A command of unknown kind would be run by no test, and go stale unnoticed."""
     strange = [f"{block}: ```{block.language} {block.kind}" for block in blocks(page) if block.kind not in KINDS.get(block.language, set())]
     assert not strange, "\n".join(strange)
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml", "spec"), ids=str)
 def test_an_example_of_a_spec_is_valid(block):
-    """Laid over the sample of phase 2, as a reader would do it."""
+    """Readers merge it into their spec, here the sample of phase 2."""
     RefreshSpec.model_validate(sample_spec(**yaml.safe_load(block.text)))
 
 
 @pytest.mark.parametrize("block", all_blocks("yaml", "refresh"), ids=str)
 def test_an_example_of_a_refresh_is_valid(block):
-    """As `refresh-runner lint` reads it."""
+    """Readers save and apply it."""
     assert Manifest.model_validate(yaml.safe_load(block.text)).run_request()
 
 
@@ -53,7 +53,7 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 
 @pytest.mark.parametrize("block", all_blocks("console", "checked"), ids=str)
 def test_a_command_that_is_not_run_names_what_there_is(block: Block):
-    """Targets of make and of the Dockerfile; the plugin's own options."""
+    """Targets of make and of the Dockerfile, values of the chart, and options of our programs are looked up instead."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     stages = set(re.findall(r" AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     for command in block.commands:
@@ -74,9 +74,9 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
             case ["refresh-runner", *words]:
                 assert runner.parser().parse_args(words)
             case ["kubectl", *_]:
-                pass  # its options are looked up where there is a kubectl: tests/faults/docs
+                pass  # tests/faults/docs looks its options up with a real kubectl
             case other:
-                pytest.fail(f"{block}: nobody knows how to check {other}")
+                pytest.fail(f"{block}: no check for the command {other}")
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,25 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
     [Phase, Reason, ReadyReason, RunningReason, SuspendedReason, FreshReason, EventReason, Trigger, MissedReason, ModeKind, ExitCode],
 )
 def test_every_word_is_explained(kind: type[Enum]):
-    """Where it is written, so that the reference can be made from it."""
+    """The reference is generated from the docstrings of enum members."""
     assert [member.value for member in kind if member.name not in docstrings(kind)] == []
 
 
 def test_every_reason_for_which_a_run_is_not_good_is_in_troubleshooting():
-    """With what to do."""
+    """Users look up what to do by the reason in the status."""
     text = (DOCS / "troubleshooting.md").read_text()
     assert [reason.value for reason in Reason if reason not in GOOD and f"`{reason.value}`" not in text] == []
 
 
 def test_every_alert_has_a_runbook():
-    """Under its own name, where the alert's link leads."""
+    """The alert links to the heading with its name."""
     (group,) = yaml.safe_load((CHART / "files/alerts.yaml").read_text())["groups"]
     headings = re.findall(r"^### (\w+)$", (DOCS / "monitoring.md").read_text(), re.MULTILINE)
     assert [rule["alert"] for rule in group["rules"]] == headings
 
 
 def test_every_permission_has_a_reason():
-    """Above it in the chart; no rule is overlooked."""
+    """Security reviews read the reasons, which are comments in the chart. The count guards against rules that the pattern misses."""
     for path in (CHART / "templates").glob("*.yaml"):
         text = path.read_text()
         found = list(rules(text))
@@ -111,10 +111,10 @@ def test_every_permission_has_a_reason():
 
 
 def test_the_reference_has_every_field():
-    """Also those deep inside."""
+    """Nested fields are the ones that are easily left out."""
     text = fields("spec", structural(RefreshSpec))
     assert {"`maxNullShare`", "`webhookSecretRef`", "`ephemeral-storage`"} <= set(re.findall(r"`[\w-]+`", text))
-    assert all(" |  |\n" not in page for page in pages().values()), "something has no description"
+    assert all(" |  |\n" not in page for page in pages().values()), "a field without a description"
 
 
 def test_readme_example_is_valid():
@@ -140,7 +140,7 @@ def test_links_of_the_front_door_lead_somewhere():
 
 
 def test_the_threat_model_names_tests_that_exist():
-    """A line whose test was renamed or removed holds nothing."""
+    """A line of the threat model is only as good as its test, which may have been renamed or removed."""
     named = re.findall(r"`(tests/[\w/]+\.py)(?:::(test_\w+))?`", (DOCS / "threats.md").read_text())
     assert len(named) > 25
     missing = [
