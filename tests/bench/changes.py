@@ -1,10 +1,9 @@
-"""Measures what a refresh costs after one record in a hundred was corrected, beside one that builds everything whole.
+"""Measures a refresh after one record in a hundred was corrected, compared with a full build and with no change.
 
     python -m bench.changes [--rows 10000] [--runs 5] [--seed 7]
 
-And where nothing has changed, with `onUnchanged: Skip`. All are the runner as a process with everything on, one after the other on the
-same database. The corrections are drawn evenly over all records, which is the worst case for anything that goes by months. Nothing here
-decides what is good.
+Without any change it runs with `unchangedPolicy: Skip`. All are runner processes with every feature on, one after the other on the same
+database. Corrections are spread evenly over all records, the worst case for anything that works by month. `bench.verdicts` judges.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ CHANGED = {
     "paiements": ("paiement_id", "montant"),
 }
 _SLOT = 29_000_000
-"""What the name of a scheduled run ends in: only such a run leaves things as they are."""
+"""Suffix of a scheduled run's name: only scheduled runs are skipped when nothing has changed."""
 _FURTHER = """
     insert into {table} select made.*
     from (select distinct on ({id}) * from {table} where {id} %% 100 = %s order by {id}, updated_at desc, numero_ligne desc) as latest,
@@ -44,7 +43,7 @@ _FURTHER = """
 
 
 def change(dsn: str, hundredth: int) -> int:
-    """Correct the records of one hundredth of the ids in every source; return how many lines that were."""
+    """Correct the records of one hundredth of the ids in every source; return the number of lines."""
     count = 0
     with psycopg.connect(dsn, autocommit=True) as connection:
         for table, (id_, column) in CHANGED.items():
@@ -55,7 +54,7 @@ def change(dsn: str, hundredth: int) -> int:
 
 
 def facts_seconds(dsn: str) -> float:
-    """Return how long the last run's facts step took."""
+    """Return the seconds of the last run's facts step."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute(
             "select seconds from dbt_refresh_step where step = 'facts' and seconds is not null order by started_at desc limit 1"
@@ -64,14 +63,14 @@ def facts_seconds(dsn: str) -> float:
 
 
 def last_reason(dsn: str) -> str | None:
-    """Return why the last run ended as it did."""
+    """Return the last run's reason."""
     with psycopg.connect(dsn) as connection:
         row = connection.execute("select reason from dbt_refresh_run order by started_at desc limit 1").fetchone()
     return str(row[0]) if row else None
 
 
 def main() -> int:
-    """Measure, store, judge; return 1 if a figure is short."""
+    """Measure, store and judge; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description="Measures what a small change costs.")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)

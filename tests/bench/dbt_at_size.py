@@ -1,6 +1,6 @@
-"""`make bench-dbt`: the dbt project on big sources. How long each model takes, whether every mart is true, how quick the dashboards are.
+"""`make bench-dbt`: the dbt project on large sources: duration of each model, correctness of every mart, speed of the dashboards.
 
-Slow on purpose, so no part of `make test`: a million records of each table take some minutes and 3 GB.
+Slow on purpose and no part of `make test`: a million records per table take some minutes and 3 GB.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LOOKS = 20
 
 
 def main() -> None:
-    """Measure, and say what was found."""
+    """Measure, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000, help="records of each main table (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(database: Database, sources: Sources, place: Path, *, compare: bool) -> None:
-    """Load, build, test, compare and ask."""
+    """Load, build, test, compare and query."""
     (server,) = database.rows("select version()")
     print(f"{os.cpu_count()} cores, {platform.python_version()}, {server[0]}", flush=True)
     with timed("sources loaded"), database.connect() as connection:
@@ -75,14 +75,14 @@ def measure(database: Database, sources: Sources, place: Path, *, compare: bool)
 
 @contextmanager
 def timed(what: str) -> Iterator[None]:
-    """Say how long it took."""
+    """Print how long the block took."""
     started = time.perf_counter()
     yield
     print(f"{what}: {time.perf_counter() - started:.1f} s", flush=True)
 
 
 def report(done: dbtRunnerResult, most: int = 20) -> None:
-    """The slowest nodes of a command first."""
+    """Print a command's nodes, slowest first."""
     results = sorted(getattr(done.result, "results", []), key=lambda each: -each.execution_time)
     for result in results[:most]:
         print(f"  {result.execution_time:6.2f} s  {result.node.name}  {result.status}")
@@ -90,7 +90,7 @@ def report(done: dbtRunnerResult, most: int = 20) -> None:
 
 
 def ask(database: Database) -> None:
-    """Each dashboard's summary, as the API reads it, with the plan of its widest query."""
+    """Print each dashboard's summary time as the API reads it, with the plan of its widest query."""
     with database.connect() as connection:
         for dashboard in DASHBOARDS:
             took = sorted(_seconds(dashboard, connection) for _ in range(LOOKS))

@@ -1,7 +1,7 @@
-"""The floor of a refresh: the SQL that dbt sent to the warehouse, sent again without dbt, with the same parallelism.
+"""The lower bound of a refresh: the SQL that dbt sent to the warehouse, sent again without dbt, with the same parallelism.
 
-What dbt sends is taken from the server's log of one run: every statement carries the id of its node. Left out are questions to the
-catalog and dry runs (`where false limit 0`), which are dbt's own doing.
+The SQL is taken from the server's log of one run, where every statement has the id of its node. Catalog queries and
+dry runs (`where false limit 0`) are left out, since they are dbt's own work.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _CONTROL: Final = re.compile(r"^(begin|commit|rollback)\b", re.IGNORECASE)
 
 @dataclass
 class Statements:
-    """What was sent for each node, in order, by the node's id."""
+    """Statements by the id of their node, in order."""
 
     nodes: dict[str, list[str]] = field(default_factory=dict)
 
     def of(self, database: str, other: str) -> dict[str, str]:
-        """Return one script a node, for another database than the one that was listened to."""
+        """Return one script per node, for another database than the recorded one."""
         return {node: ";\n".join(text.replace(f'"{database}".', f'"{other}".') for text in texts) for node, texts in self.nodes.items()}
 
 
 @contextmanager
 def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
-    """Listen to what is sent to a database while inside."""
+    """Record what is sent to a database while the block runs."""
     log = server.log
     began, found = log.stat().st_size, Statements()
     name = sql.Identifier(database)
@@ -77,7 +77,7 @@ def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
 
 
 def statements_of(text: str) -> Iterator[str]:
-    """Yield the statements of a log; what else the server tells, of its own vacuums for example, is none."""
+    """Yield the statements of a log, without the server's other messages."""
     starts = list(_ENTRY.finditer(text))
     for number, start in enumerate(starts):
         end = starts[number + 1].start() if number + 1 < len(starts) else len(text)
@@ -85,13 +85,13 @@ def statements_of(text: str) -> Iterator[str]:
         if not sent:
             continue
         lines = text[sent.end() : end].splitlines()
-        # What follows an entry's first line begins with a tab; anything else is the log's.
+        # Continuation lines of an entry begin with a tab; all others belong to the log.
         yield "\n".join([lines[0], *(line[1:] for line in lines[1:] if line.startswith("\t"))])
 
 
 @dataclass(frozen=True)
 class Floor:
-    """The scripts of a refresh, by step, and what is needed to send them."""
+    """The scripts of a refresh by step, and what is needed to send them."""
 
     dsn: str
     run_request: RunRequest
@@ -99,7 +99,7 @@ class Floor:
     threads: int = 8
 
     def run(self, clock: Clock, access: Access) -> dict[str, float]:
-        """Do what a refresh does in the warehouse; return seconds a step."""
+        """Do in the warehouse what a refresh does; return seconds by step."""
         seconds: dict[str, float] = {}
         plan = plan_for(self.run_request, Attempt("floor"), clock.now().date())
         checks = [check for step in plan.steps if isinstance(step, ValidationStep) for check in step.marts]
@@ -116,7 +116,7 @@ class Floor:
         return seconds
 
     def _send(self, scripts: Sequence[str]) -> None:
-        """Send them over as many connections as there are threads, each a transaction."""
+        """Send the scripts over as many connections as threads, each in a transaction."""
         waiting: SimpleQueue[str] = SimpleQueue()
         for script in scripts:
             waiting.put(script)
@@ -142,7 +142,7 @@ class Floor:
 
 
 def by_step(scripts: Mapping[str, str], run_request: RunRequest) -> dict[str, list[str]]:
-    """Return the scripts by the step that they belong to: layers take their models by name, the rest are tests."""
+    """Return the scripts by step: layers have their models by name, everything else is tests."""
     steps: dict[str, list[str]] = {layer.name: [] for layer in run_request.spec.layers}
     steps["tests"] = []
     layer_of = {model: layer.name for layer in run_request.spec.layers for model in layer.select}
@@ -152,7 +152,7 @@ def by_step(scripts: Mapping[str, str], run_request: RunRequest) -> dict[str, li
 
 
 def scripts_of(server: EmbeddedPostgres, statements: Statements, listened: str, run_request: RunRequest, database: str) -> Floor:
-    """Return the floor on another database of the same server."""
+    """Return the lower bound on another database of the same server."""
     return Floor(
         server.dsn_of(database), run_request, by_step(statements.of(listened, database), run_request), run_request.spec.dbt.threads
     )

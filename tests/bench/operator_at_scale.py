@@ -1,8 +1,8 @@
-"""Measures the operator on a real API server with many refreshes, in one run; the samples are stored, `bench.verdicts` judges them.
+"""Measures the operator with many refreshes on a real API server in one run; samples are stored and judged by `bench.verdicts`.
 
     python -m bench.operator_at_scale [--count 1000] [--edits 200] [--runs 100] [--jobs 3000] [--rest 300]
 
-The control plane, the operator and this program share the machine. Nothing here decides what is good.
+Control plane, operator and this program share the machine.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", 
 WRITTEN = ("dashboardrefreshes", "cronjobs", "jobs", "serviceaccounts", "roles", "rolebindings", "events")
 RESULTS = ROOT / "tests" / "bench" / "results"
 FLOOR = "floor"
-"""The namespace of what a bare loop makes."""
+"""The namespace of objects created by a plain loop."""
 POLL = 0.01
-"""Seconds between two looks: what a latency is exact to."""
+"""Poll interval in seconds, the resolution of latencies."""
 
 
 class Bench:
-    """An operator with many refreshes, and what was measured."""
+    """An operator with many refreshes, and the measurements."""
 
     def __init__(self, operator: OperatorHarness, samples: Samples, count: int) -> None:
         self.operator = operator
@@ -57,16 +57,16 @@ class Bench:
 
     @property
     def process(self) -> psutil.Process:
-        """The operator's process."""
+        """Return the operator's process."""
         return psutil.Process(self.operator.pid)
 
     def create_all(self) -> None:
-        """All refreshes at once, until each of them says that it is ready (to a second); then everything of theirs is looked for."""
+        """Create all refreshes at once and wait until each is Ready; then check that all their objects exist."""
         started = time.monotonic()
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self.operator.create_refresh, self.names))
         created = time.monotonic() - started
-        # one by one first: a list of them all, asked for again and again, would take the API server more than the operator does
+        # one by one first: repeated lists of all would take the API server more time than the operator does
         for name in self.random.sample(self.names, min(50, len(self.names))) + self.names[-10:]:
             eventually(partial(self._is_scheduled, name), within=900, every=0.2)
         eventually(lambda: self.ready() == len(self.names), within=300, every=1, context=lambda: self.operator.describe(""))
@@ -81,7 +81,7 @@ class Bench:
         return bool(self.operator.status(name).get("phase") == "Scheduled")
 
     def floor(self) -> None:
-        """The same objects once more, made by a bare loop in a namespace that no operator watches: what the API server itself takes."""
+        """Create the same objects by a plain loop in an unwatched namespace: the time of the API server itself."""
         api, there = self.operator.api, self.operator.namespace
         api.create("", "namespaces", {"metadata": {"name": FLOOR}})
         kinds = [REFRESHES, *KEPT]
@@ -100,11 +100,11 @@ class Bench:
         self.samples.add("floor_seconds", time.monotonic() - started)
 
     def ready(self) -> int:
-        """How many refreshes say that they are ready: asked for by the column alone, or the asking would take longer than the work."""
+        """Return how many refreshes are Ready, by the printed column alone, which is cheaper than the objects."""
         return self.operator.api.column(self.operator.namespace, REFRESHES, "Phase").count("Scheduled")
 
     def writes(self) -> float:
-        """Writes of what the operator writes to, as the API server counted them since its start."""
+        """Return the API server's count of writes to the resources that the operator writes."""
         total = 0.0
         for line in self.operator.api.text("/metrics").splitlines():
             if line.startswith("apiserver_request_total{"):
@@ -124,7 +124,7 @@ class Bench:
         eventually(still, within=240)
 
     def rest(self, seconds: float) -> None:
-        """Nothing happens: writes and processor time of the operator."""
+        """Measure writes and CPU time of the idle operator."""
         self.settle()
         writes, cpu, started = self.writes(), sum(self.process.cpu_times()[:2]), time.monotonic()
         time.sleep(seconds)
@@ -133,7 +133,7 @@ class Bench:
         self.samples.add("rest_cpu_percent", 100 * used / (time.monotonic() - started))
 
     def edit(self, count: int, name: str = "edit_seconds") -> None:
-        """Edits, one after the other: from the answer to the edit until the CronJob is as it says."""
+        """Measure from the response to an edit until the CronJob matches it."""
         for number in range(count):
             refresh = self.random.choice(self.names)
             schedule = f"{number % 60} {number // 60} 1 1 *"
@@ -141,7 +141,7 @@ class Bench:
             self.samples.add(name, self._seconds_until(partial(self._scheduled, refresh, schedule)))
 
     def finish(self, count: int, name: str = "finish_seconds") -> None:
-        """Runs that end: from the Job's end, as Kubernetes' controller writes it, until the status tells of it."""
+        """Measure from the Job's end, as the Job controller writes it, until the status contains it."""
         with ThreadPoolExecutor(5) as pool:
             self.samples.add(name, *pool.map(self._finish, self.random.sample(self.names, count)))
 
@@ -166,7 +166,7 @@ class Bench:
         return time.monotonic() - started
 
     def restart(self, ready_url: str) -> None:
-        """The operator is ended and started again: until it says that it is ready, and what it wrote for it."""
+        """Restart the operator; measure until it is ready, and its writes."""
         self.operator.stop()
         self.settle()
         writes = self.writes()
@@ -174,14 +174,14 @@ class Bench:
         self.operator.start()
         eventually(lambda: self.operator.responds(ready_url), within=120, every=0.05, context=lambda: self.operator.describe(""))
         self.samples.add("restart_seconds", time.monotonic() - started)
-        # the first minutes' worth of looks is done by then: all that a restart could set off
+        # by then everything that a restart could trigger has been reconciled
         time.sleep(10)
         self.samples.add("restart_writes", self.writes() - writes)
-        # whoever starts with many lists them all
+        # a start with many refreshes lists them all
         self.samples.add("memory_mb", self.process.memory_info().rss / 1e6)
 
     def jobs_come_and_go(self, count: int) -> None:
-        """Jobs like those of the CronJobs that start, end, are told of, and are deleted."""
+        """Create, end and delete Jobs like those of the CronJobs."""
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(self._come_and_go, range(count)))
         self.settle()
@@ -192,7 +192,7 @@ class Bench:
         refresh = self.names[number % len(self.names)]
         cronjob = self.operator.cronjob(refresh) or {}
         template = cronjob["spec"]["jobTemplate"]
-        # suspended: no pod, and the Job controller leaves it to us
+        # suspended, so that no pod is created and the Job controller does not interfere
         spec = {**template["spec"], "suspend": True}
         name = f"{refresh}-{29000000 + number}"
         api.create(namespace, "jobs", {"metadata": {**template["metadata"], "name": name}, "spec": spec})
@@ -204,14 +204,14 @@ class Bench:
 
 
 def _copy(item: Json) -> Json:
-    """An object as it could be made anew elsewhere, with nobody to belong to."""
+    """Return an object as it can be created elsewhere, without owner."""
     kept = {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
     return {key: value for key, value in item.items() if key != "status"} | {"metadata": kept}
 
 
 @contextmanager
 def operator_in(paths: Paths, settings: dict[str, str]) -> Iterator[OperatorHarness]:
-    """A control plane with the operator's chart and no operator yet; gone afterwards."""
+    """Start a control plane with the operator's chart, without the operator; removed afterwards."""
     home = paths.clusters / f"bench-{os.getpid()}"
     plane = ControlPlane(home, build(KUBE, paths.cache))
     plane.up(owner=os.getpid())
@@ -234,7 +234,7 @@ def operator_in(paths: Paths, settings: dict[str, str]) -> Iterator[OperatorHarn
 
 
 def measure(options: argparse.Namespace) -> Path:
-    """Measure everything; return the file of the samples."""
+    """Measure everything; return the file of samples."""
     health = f"http://127.0.0.1:{free_port()}"
     words = [f"--{name} {value}" for name, value in vars(options).items()]
     samples = Samples(
@@ -244,7 +244,7 @@ def measure(options: argparse.Namespace) -> Path:
         versions={"python": platform.python_version(), "kubernetes": KUBERNETES, **{each: version(each) for each in ("kopf", "pydantic")}},
         counts={"cores": os.cpu_count() or 0, "memory_mb": psutil.virtual_memory().total // 2**20, **vars(options)},
     )
-    # with a Lease, and with the settings of the chart where those of the tests are quicker
+    # with a Lease, and with the chart's settings where those of the tests are quicker
     lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": "bench", "RECHECK": "15s", "LOST_AFTER": "3m"}
     with operator_in(paths_of(os.environ), {"HEALTH_ENDPOINT": f"{health}/healthz", **lease}) as operator:
         operator.start()
@@ -266,7 +266,7 @@ def measure(options: argparse.Namespace) -> Path:
             try:
                 step()
             except AssertionError as error:
-                # what was measured is judged all the same, and what is missing is short
+                # measurements so far are judged all the same; missing ones count as missed goals
                 print(f"{name} did not come to its end: {error}", file=sys.stderr)
                 samples.notes.append(f"{name} did not come to its end: {str(error).splitlines()[0]}")
                 break
@@ -274,7 +274,7 @@ def measure(options: argparse.Namespace) -> Path:
 
 
 def main() -> int:
-    """Measure, store, judge; exit code 1 if a figure is short."""
+    """Measure, store and judge; exit code 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in {"count": 1000, "edits": 200, "runs": 100, "jobs": 3000, "rest": 300}.items():
         parser.add_argument(f"--{name}", type=int, default=default)

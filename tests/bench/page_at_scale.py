@@ -1,4 +1,4 @@
-"""The page with 1,000 refreshes on a real API server: how soon it is ready, how long an answer takes, when a change shows, its memory."""
+"""The page with 1,000 refreshes on a real API server: time to ready, response times, latency of changes, memory."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ GOALS = (
 
 
 def taken(page: PageProcess, path: str, accept: str, times: int) -> list[float]:
-    """Seconds that each of these requests took."""
+    """Return the seconds of each of these requests."""
     found = []
     with httpx.Client(base_url=page.url, trust_env=False, headers={"Accept": accept}, timeout=30) as client:
         for _ in range(times):
@@ -49,7 +49,7 @@ def taken(page: PageProcess, path: str, accept: str, times: int) -> list[float]:
 
 
 def change(page: PageProcess, api: ApiServer, body: Json, token: str) -> float:
-    """Seconds from the answer to a write until the page shows it."""
+    """Return the seconds from the response to a write until the page shows it."""
     name = body["metadata"]["name"]
     api.patch(NAMESPACE, "dashboardrefreshes", name, {"spec": {"title": token}})
     started = time.monotonic()
@@ -58,7 +58,7 @@ def change(page: PageProcess, api: ApiServer, body: Json, token: str) -> float:
 
 
 def measure(page: PageProcess, api: ApiServer, bodies: list[Json], pid: int, ready: float) -> dict[str, list[float]]:
-    """All samples."""
+    """Return all samples."""
     path = f"/refreshes/{NAMESPACE}/{bodies[7]['metadata']['name']}"
     found = {
         "ready_seconds": [ready],
@@ -71,7 +71,7 @@ def measure(page: PageProcess, api: ApiServer, bodies: list[Json], pid: int, rea
 
 
 def main() -> int:
-    """Print the verdicts; exit code 1 if one is short."""
+    """Print the verdicts; exit code 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1000)
     count = parser.parse_args().count

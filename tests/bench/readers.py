@@ -1,11 +1,11 @@
-"""Counts what readers see while marts are published under them; the samples are stored, `bench.verdicts` judges them.
+"""Counts mixed reads while marts are published; samples are stored and judged by `bench.verdicts`.
 
     python -m bench.readers [--publishes 50] [--rows 5000] [--readers 6] [--reads 50000]
 
-Four marts, each row stamped with its generation, are published again and again, every row changed each time. Readers without pause
-read all four: in one statement, in a REPEATABLE READ transaction and in a READ COMMITTED one of four statements each. A read is mixed if it
-met two generations. The publishes are spread evenly over the reads. The same readers then watch marts that are published directly, as dbt
-does it: they must see mixed ones, or they would see nothing at all. Nothing here decides what is good.
+Four marts whose rows have a generation are published repeatedly with every row changed. Readers read all four without pause: in
+one statement, in a REPEATABLE READ transaction and in a READ COMMITTED one of four statements each. A read is mixed if it sees
+two generations. Publishes are spread evenly over the reads. As a control, the same readers watch marts that are published
+directly, as dbt does: they must see mixed reads.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _ONE = ", ".join(
 
 @dataclass
 class Reader:
-    """One reader without pause, in one of the ways; what it saw."""
+    """A reader without pause, in one of the three ways, and what it saw."""
 
     dsn: str
     kind: str
@@ -50,7 +50,7 @@ class Reader:
     longest: float = 0.0
 
     def read_on(self) -> None:
-        """Read until it is over."""
+        """Read until the bench stops."""
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             if self.kind == "repeatable":
                 connection.execute("set default_transaction_isolation = 'repeatable read'")
@@ -66,7 +66,7 @@ class Reader:
                 self.mixed += len(seen) != 1
 
     def _seen(self, connection: psycopg.Connection) -> set[object]:
-        """Return the generations that one read met; None is an empty mart."""
+        """Return the generations of one read; None is an empty mart."""
         if self.kind == "statement":
             return set(connection.execute(f"select {_ONE}".encode()).fetchone() or ())
         with connection.transaction():
@@ -77,7 +77,7 @@ class Reader:
 
 
 def watched(dsn: str, count: int, act: Callable[[list[Reader]], None]) -> list[Reader]:
-    """Do something under the eyes of readers, who are given to it; return them."""
+    """Run a function while readers read; return the readers."""
     over = threading.Event()
     readers = [Reader(dsn, KINDS[number % len(KINDS)], over) for number in range(count)]
     threads = [threading.Thread(target=reader.read_on, daemon=True) for reader in readers]
@@ -93,7 +93,7 @@ def watched(dsn: str, count: int, act: Callable[[list[Reader]], None]) -> list[R
 
 
 def wait_for_reads(readers: list[Reader], count: int, within: float = 60) -> None:
-    """Return once they have read that often in all, or after some seconds: then the count is short, and the verdict says so."""
+    """Wait until the readers have read that often in all, or until a timeout, after which the verdict fails."""
     ends = time.monotonic() + within
     while sum(reader.reads for reader in readers) < count and time.monotonic() < ends:
         time.sleep(0.01)
@@ -111,7 +111,7 @@ def build(connection: psycopg.Connection, schema: str, generation: int, rows: in
 
 
 def directly(connection: psycopg.Connection, generation: int, rows: int) -> None:
-    """Replace the live marts one after the other, each by a rename in a transaction of its own, as dbt's table materialization does."""
+    """Replace the live marts one after the other, each by a rename in its own transaction, as dbt's table materialization does."""
     build(connection, "construction", generation, rows)
     for mart in MARTS:
         name = mart.relation.table
@@ -121,7 +121,7 @@ def directly(connection: psycopg.Connection, generation: int, rows: int) -> None
 
 
 def keep(samples: Samples, readers: list[Reader], prefix: str = "") -> None:
-    """Note what readers saw."""
+    """Add what readers saw to the samples."""
     for reader in readers:
         samples.add(f"{prefix}reads", reader.reads)
         samples.add(f"{prefix}reads_{reader.kind}", reader.reads)
@@ -132,7 +132,7 @@ def keep(samples: Samples, readers: list[Reader], prefix: str = "") -> None:
 
 
 def main() -> int:
-    """Measure, store, judge; return 1 if a figure is short."""
+    """Measure, store and judge; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description="Counts what readers see while marts are published.")
     parser.add_argument("--publishes", type=int, default=50)
     parser.add_argument("--rows", type=int, default=5000)

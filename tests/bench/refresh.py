@@ -1,11 +1,11 @@
-"""Measures one refresh in three ways, side by side in one run; the samples are stored, `bench.verdicts` judges them.
+"""Measures one refresh in three ways side by side; samples are stored and judged by `bench.verdicts`.
 
     python -m bench.refresh [--rows 10000] [--runs 5] [--seed 7]
 
-a) old: the four dbt commands of the old flow, each a process. b) ours: the runner as a process, with everything on. c) floor: the SQL
-that b) sent for models, tests, validation and publishing, sent again without dbt and with as many connections at once. All have their
-bytecode compiled, the same threads, databases that are copies of each other, and one run each to warm up. The marts of all three are
-compared row by row. Server, API and programs share the machine. Nothing here decides what is good.
+a) old: the old flow's four dbt commands, each a process. b) ours: the runner as a process with every feature on. c) floor: the SQL of
+b) for models, tests, validation and publishing, sent without dbt over as many connections. All have compiled bytecode, the same
+threads, databases that are copies of each other, and one warm-up run. The marts of all three are compared row by row. Server, API
+and programs share the machine.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ Line = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Stand:
-    """The sides, and the run request that all carry out."""
+    """The three sides, and the run request that all execute."""
 
     server: EmbeddedPostgres
     sides: dict[str, Side]
@@ -66,7 +66,7 @@ class Stand:
             samples.add("old_seconds", time.monotonic() - began)
 
     def ours(self, samples: Samples | None, number: int) -> None:
-        """Run the runner, as a pod does it."""
+        """Run the runner as in a pod."""
         side = self.sides["ours"]
         secrets = mount_secrets(side, self.state / "secrets")
         run = f"bench-{os.getpid()}-{number}"
@@ -103,12 +103,12 @@ class Stand:
 
 
 def phase2() -> RunRequest:
-    """Return the run request of the sample's phase 2, with patience."""
+    """Return the run request of the phase 2 sample with long timeouts."""
     return Manifest.model_validate(patient("phase2")).run_request()
 
 
 def patient(sample: str) -> dict[str, Any]:
-    """Return a sample whose time-outs suit any number of rows: how long it takes is what is asked here."""
+    """Return a sample with timeouts that suit any number of rows, since durations are to be measured."""
     manifest: dict[str, Any] = yaml.safe_load((SAMPLES / f"{sample}.yaml").read_text())
     manifest["spec"]["timeout"] = "24h"
     for step in (*manifest["spec"]["layers"], manifest["spec"]["tests"]):
@@ -117,14 +117,14 @@ def patient(sample: str) -> dict[str, Any]:
 
 
 def state_of(rows: int) -> Path:
-    """Return the folder of the server with that many records, for every bench that begins with copies of them; made if need be."""
+    """Return the folder of the server with that many records, shared by benches that copy its databases; created if missing."""
     state = STATE / f"refresh-{rows}"
     state.mkdir(parents=True, exist_ok=True)
     return state
 
 
 def _first_model(lines: Sequence[Line]) -> float:
-    """Return when dbt began with the first model, as a timestamp."""
+    """Return when dbt began its first model, as a timestamp."""
     for line in lines:
         if line["message"].startswith("1 of ") and "START" in line["message"]:
             return _moment(line)
@@ -132,7 +132,7 @@ def _first_model(lines: Sequence[Line]) -> float:
 
 
 def _steps(lines: Sequence[Line], began: float) -> dict[str, float]:
-    """Return where the time went: until the first step, in each step, by the runner's own log."""
+    """Return the seconds until the first step and of each step, from the runner's log."""
     found: dict[str, float] = {}
     for line in lines:
         label, _, rest = line["message"].partition(" ")
@@ -152,7 +152,7 @@ def _moment(line: Line) -> float:
 
 
 def prepared(server: EmbeddedPostgres, state: Path, rows: int, seed: int, databases: Sequence[str]) -> None:
-    """Make databases with the same sources and the main pipeline built; what an earlier bench left is removed first."""
+    """Create databases with the same sources and the main pipeline built; leftovers of an earlier bench are dropped first."""
     for name in NAMES:
         dropped(server, name)
     say(f"generated sources: {rows} records a table (seed {seed}), and the main pipeline on them")
@@ -173,13 +173,13 @@ def prepared(server: EmbeddedPostgres, state: Path, rows: int, seed: int, databa
 
 
 def dropped(server: EmbeddedPostgres, name: str) -> None:
-    """Remove a database, if it is there."""
+    """Drop a database if it exists."""
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         connection.execute(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
 
 def copied(server: EmbeddedPostgres, template: str, name: str) -> None:
-    """Make a database anew as a copy of another one."""
+    """Create a database again as a copy of another one."""
     dropped(server, name)
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
         copy = sql.SQL("create database {} template {} strategy file_copy")
@@ -187,13 +187,13 @@ def copied(server: EmbeddedPostgres, template: str, name: str) -> None:
 
 
 def conditions(server: EmbeddedPostgres, samples: Samples, rows: int) -> None:
-    """Note versions and sizes."""
+    """Record versions and sizes."""
     samples.versions |= {name: version(name) for name in ("dbt-core", "dbt-postgres", "psycopg", "refresh-runner")}
     with psycopg.connect(server.dsn_of("ours")) as connection:
         for setting in ("server_version", "shared_buffers", "work_mem", "max_parallel_workers_per_gather", "fsync"):
             (value,) = connection.execute(sql.SQL("show {}").format(sql.Identifier(setting))).fetchone() or ("",)
             samples.versions[f"postgresql {setting}"] = str(value)
-        # Counted, not estimated: a database made as a copy of another has no statistics yet.
+        # Counted, since a copied database has no statistics yet.
         relations = connection.execute(
             "select schemaname, relname from pg_stat_user_tables where schemaname = 'sigeti' or schemaname like 'dwh%' order by 1, 2"
         ).fetchall()
@@ -205,7 +205,7 @@ def conditions(server: EmbeddedPostgres, samples: Samples, rows: int) -> None:
 
 
 def main() -> int:
-    """Measure, store, judge; return 1 if a figure is short or the marts differ."""
+    """Measure, store and judge; return 1 if a goal is missed or the marts differ."""
     parser = argparse.ArgumentParser(description="Measures one refresh in three ways.")
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
@@ -218,7 +218,7 @@ def main() -> int:
     names = [name for name in NAMES if name != "old" or not chosen.without_old]
     state = state_of(chosen.rows)
     write_profile(state)
-    # Whole, since the sources stay as they are: `bench.changes` measures what a small change costs.
+    # A full build, since the sources do not change: `bench.changes` measures incremental ones.
     run_request = phase2().model_copy(update={"mode": "full-refresh"})
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     samples = Samples(
@@ -238,7 +238,7 @@ def main() -> int:
         stand.ours(None, 0)
         with heard(server, "ours") as statements:
             stand.ours(None, 1)
-        # What was sent replaces what was there before, so the floor has to begin with it.
+        # The recorded SQL replaces existing relations, so the floor has to start with them.
         copied(server, "ours", "floor")
         floor = scripts_of(server, statements, "ours", run_request, "floor")
         stand.floor(None, floor)

@@ -1,11 +1,11 @@
-"""Counts what readers on a hot standby see while marts are published on its primary; the samples are stored, `bench.verdicts` judges them.
+"""Counts what readers on a hot standby see while marts are published on its primary; samples are judged by `bench.verdicts`.
 
     python -m bench.replicas [--publishes 16] [--rows 5000] [--query 3] [--pause 2]
 
-One primary and one streaming standby with PostgreSQL's own max_standby_streaming_delay (30 s). Five ways of publishing come one after the
-other, each under the same readers: by rows with a vacuum at once (what was done before, and what `vacuum: Immediate` does), by rows as a
-run decides it, and by swap, with hot_standby_feedback off and on. Readers of the standby are queries of some seconds, quick statements over
-all four marts, and REPEATABLE READ transactions that read only seconds after their begin. Nothing here decides what is good.
+One primary and one streaming standby with the default max_standby_streaming_delay (30 s). Five ways of publishing follow each other
+under the same readers: merge with an immediate vacuum (as `vacuum: Immediate` does), merge as a run decides, and swap, with
+hot_standby_feedback off and on. Readers of the standby are queries of some seconds, quick statements over all four marts, and
+REPEATABLE READ transactions that read some seconds after their start.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ CASES: Final = (
 
 @dataclass
 class Reader:
-    """One reader of the standby; what it saw."""
+    """A reader of the standby, and what it saw."""
 
     dsn: str
     kind: str
@@ -73,7 +73,7 @@ class Reader:
     others: set[str] = field(default_factory=set)
 
     def read_on(self) -> None:
-        """Read until it is over; a session that the standby ends is followed by another."""
+        """Read until the bench stops; a session that the standby terminates is replaced."""
         while not self.over.is_set():
             try:
                 with psycopg.connect(self.dsn, autocommit=True) as connection:
@@ -100,7 +100,7 @@ class Reader:
         self.mixed += len(seen - {None}) > 1
 
     def _seen(self, connection: psycopg.Connection) -> set[object]:
-        """Return the generations that one read met; None is an empty mart."""
+        """Return the generations of one read; None is an empty mart."""
         if self.kind == "slow":
             query = f"select min(gen), max(gen), pg_sleep({self.seconds}) from marts.{MARTS[0].relation.table}"
             return set((connection.execute(query.encode()).fetchone() or ())[:2])
@@ -115,7 +115,7 @@ class Reader:
 
 @contextmanager
 def readers(dsn: str, seconds: float) -> Iterator[list[Reader]]:
-    """Read on the standby while inside."""
+    """Read on the standby while the block runs."""
     over = threading.Event()
     reading = [Reader(dsn, kind, seconds, over) for kind in KINDS]
     threads = [threading.Thread(target=reader.read_on, daemon=True) for reader in reading]
@@ -130,7 +130,7 @@ def readers(dsn: str, seconds: float) -> Iterator[list[Reader]]:
 
 
 def measured(servers: Pair, case: Case, chosen: argparse.Namespace, samples: Samples) -> None:
-    """Publish again and again in one way, and keep what the readers of the standby saw."""
+    """Publish repeatedly in one way and add what the standby's readers saw to the samples."""
     with servers.connect() as holder:
         holder.execute("drop schema if exists marts, marts__next, marts__previous cascade")
         build(holder, "marts__next", 0, chosen.rows)
@@ -188,7 +188,7 @@ def summary(samples: Samples) -> Iterator[str]:
 
 
 def main() -> int:
-    """Measure, store, judge; return 1 if a figure is short."""
+    """Measure, store and judge; return 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description="Counts what readers on a hot standby see while marts are published.")
     parser.add_argument("--publishes", type=int, default=16)
     parser.add_argument("--rows", type=int, default=5000)

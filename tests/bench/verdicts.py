@@ -1,9 +1,9 @@
-"""Judges stored samples of a bench: one line a figure, `figure=NAME value=V goal=G met`, or `… short`.
+"""Judges stored samples of a bench, one line per figure: `figure=NAME value=V goal=G met`, or `… short` for a missed goal.
 
     python -m bench.verdicts SAMPLES.json …
 
-It measures nothing itself, so that anybody can judge old samples again. A samples file is what `Samples.store` writes; the goals are
-those of `goals.yaml` beside this file, chosen by the file's bench.
+It measures nothing, so that old samples can be judged again. Samples are written by `Samples.store`; goals are in
+`goals.yaml` beside this file, chosen by the file's bench.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ GOALS: Final = Path(__file__).with_name("goals.yaml")
 
 @dataclass
 class Samples:
-    """What one run of a bench measured, and under which conditions."""
+    """Measurements of one run of a bench, and its conditions."""
 
     bench: str
     started: str
-    """When, in UTC."""
+    """Start time in UTC."""
     command: str
-    """The command line that measures the same again."""
+    """The command line that repeats the measurement."""
     versions: dict[str, str] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    """Sizes: of the machine, of the data."""
+    """Sizes of machine and data."""
     samples: dict[str, list[float]] = field(default_factory=dict)
-    """The raw measurements by name; seconds, bytes, numbers."""
+    """Raw measurements by name, in seconds, bytes or numbers."""
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, *values: float) -> None:
-        """Keep measurements under a name."""
+        """Append measurements under a name."""
         self.samples.setdefault(name, []).extend(values)
 
     def store(self, folder: Path) -> Path:
-        """Write everything as JSON into a folder, under the bench's name and time; return the file."""
+        """Write everything as JSON into a folder, named by bench and time; return the file."""
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{self.bench}-{self.started.replace(':', '')}.json"
         path.write_text(json.dumps(asdict(self), indent=1) + "\n")
@@ -50,13 +50,13 @@ class Samples:
 
     @classmethod
     def read(cls, path: Path) -> Samples:
-        """Return what was stored."""
+        """Return stored samples."""
         return cls(**json.loads(path.read_text()))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """What a figure should be: `statistic` of `samples`, or of the quotient or difference of two of them."""
+    """A goal of a figure: `statistic` of `samples`, or of the quotient or difference of two of them."""
 
     figure: str
     samples: str
@@ -72,11 +72,11 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One figure, judged."""
+    """One figure and whether its goal is met."""
 
     figure: str
     value: float | None
-    """None where nothing was measured: that is short, too."""
+    """None where nothing was measured, which misses the goal."""
     goal: str
     met: bool
     spread: str = ""
@@ -89,7 +89,7 @@ class Verdict:
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest of the values that at least this share of them do not exceed (nearest rank)."""
+    """Return the smallest value that at least this share of values does not exceed (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, -(-len(ordered) * round(share * 1000) // 1000) - 1)]
 
@@ -106,7 +106,7 @@ _STATISTICS: Final[Mapping[str, Callable[[Sequence[float]], float]]] = {
 
 
 def goals_of(bench: str, path: Path = GOALS) -> list[Goal]:
-    """Return the goals of a bench; those of a size of it where there are some (`refresh-10000`). KeyError if it has none."""
+    """Return the goals of a bench, or of its size where defined (`refresh-10000`); raise KeyError if it has none."""
     known = yaml.safe_load(path.read_text())
     return [Goal(**each) for each in _flat(known.get(bench) or known[bench.partition("-")[0]])]
 
@@ -120,7 +120,7 @@ def _flat(listed: Sequence[Any]) -> Iterator[dict[str, Any]]:
 
 
 def judge(samples: Mapping[str, Sequence[float]], goals: Sequence[Goal]) -> Iterator[Verdict]:
-    """Yield a verdict a goal."""
+    """Yield one verdict per goal."""
     for goal in goals:
         names = [name for name in (goal.samples, goal.over, goal.minus) if name]
         bound, sign = (goal.at_most, "<=") if goal.at_most is not None else (goal.at_least, ">=")
@@ -144,7 +144,7 @@ def _spread(name: str, values: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the verdicts on one or more files; exit code 1 if one is short."""
+    """Print the verdicts on one or more files; exit code 1 if a goal is missed."""
     met = True
     for stored in map(Samples.read, map(Path, arguments)):
         for verdict in judge(stored.samples, goals_of(stored.bench)):

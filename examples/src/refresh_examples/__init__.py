@@ -1,1 +1,1 @@
-"""Stand-ins for what a user brings: source data, a warehouse, a dashboard API."""
+"""Stand-ins for what users bring: source data, a warehouse, a dashboard API."""

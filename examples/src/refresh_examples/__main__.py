@@ -1,4 +1,4 @@
-"""The command `refresh-examples`: a warehouse, its source data, the dashboards' API, an inbox for notifications."""
+"""The command `refresh-examples`: a warehouse, its source data, the dashboard API, an inbox for notifications."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from refresh_examples.sources import Sources
 
 
 def main() -> int:
-    """Run the command line; its exit code."""
+    """Run the command line; return its exit code."""
     arguments, rest = _parser().parse_known_args()
     arguments.rest = rest
     if rest and arguments.run is not _psql:
@@ -119,7 +119,7 @@ def _connect_within(seconds: float) -> psycopg.Connection:
 
 def _api(arguments: argparse.Namespace) -> int:
     application = dashboard_api.application(dashboard_api.connect_by_environment, time.monotonic, arguments.dashboards)
-    # one second for who listens to events, who would keep it from ending
+    # wait one second only for listeners to events, who would keep the process alive
     limits = uvicorn.Config(
         application, host=arguments.listen, port=arguments.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1
     )

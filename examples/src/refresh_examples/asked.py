@@ -1,4 +1,4 @@
-"""What a front end asks for: the filters and the page of a request's query string, or words on what is wrong with them."""
+"""Parse a front end's filters and page from a query string; errors say what is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg import sql
 
 UNKNOWN = "inconnu"
-"""As a filter's value: the rows in which the source says nothing."""
+"""A filter's value for rows in which the source has no value."""
 PAGE_ROWS = 50
 MOST_ROWS = 200
 _MOST_PAGES = 100_000
@@ -16,17 +16,17 @@ _GREATEST = 2**31 - 1
 
 
 class RefusedError(ValueError):
-    """A parameter that can't be; the message says which and what can."""
+    """An invalid parameter; the message names it and the allowed ones."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """A parameter that narrows a dashboard down, and the mart's column that it is compared with."""
+    """A parameter that filters a dashboard, and the mart's column that it is compared with."""
 
     name: str
     column: str
     whole: bool
-    """Whether it is a whole number."""
+    """Whether the value is an integer."""
 
 
 Value = int | str | None
@@ -35,14 +35,14 @@ Chosen = Mapping[str, Value]
 
 @dataclass(frozen=True)
 class Page:
-    """A part of the records; the first page is 1."""
+    """A page of the records, counted from 1."""
 
     number: int
     rows: int
 
 
 def chosen(parameters: Iterable[tuple[str, str]], filters: Sequence[Filter], further: Sequence[str] = ()) -> Chosen:
-    """The filters' values by name, None for unknown ones; raises RefusedError for what is no filter, twice there or no number."""
+    """Return the filters' values by name, None for unknown; raise RefusedError for unknown, repeated or non-integer parameters."""
     by_name = {each.name: each for each in filters}
     found: dict[str, Value] = {}
     for name, text in parameters:
@@ -57,13 +57,13 @@ def chosen(parameters: Iterable[tuple[str, str]], filters: Sequence[Filter], fur
 
 
 def page(parameters: Mapping[str, str]) -> Page:
-    """The page that is asked for; raises RefusedError."""
+    """Return the requested page; raise RefusedError where it is invalid."""
     number = _whole("page", parameters.get("page", "1"), 1, _MOST_PAGES)
     return Page(number, _whole("rows", parameters.get("rows", str(PAGE_ROWS)), 1, MOST_ROWS))
 
 
 def condition(columns: Mapping[str, sql.Composable], asked: Chosen) -> tuple[sql.Composed, list[int | str]]:
-    """The SQL condition for the chosen filters, with the values to bind to it; `columns` are expressions by filter."""
+    """Return the SQL condition for the filters and the values to bind; `columns` are expressions by filter."""
     parts = [sql.SQL("{} is null" if value is None else "{} = %s").format(columns[name]) for name, value in asked.items()]
     return sql.SQL(" and ").join([sql.SQL("true"), *parts]), [value for value in asked.values() if value is not None]
 

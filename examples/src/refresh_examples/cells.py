@@ -1,7 +1,7 @@
-"""What the generator's plain numbers stand for: as the values of a record, and as the text that PostgreSQL's COPY reads.
+"""Converts the generator's plain numbers to the values of a record and to the text of PostgreSQL's COPY.
 
-Amounts are whole hundredths, days count from the year 1 (`date.toordinal`), moments are seconds since 1970. Numbers are
-quick to make; seven million lines of dates and decimals are not.
+Amounts are hundredths, days count from year 1 (`date.toordinal`), times are seconds since 1970. Numbers are
+quick to generate; seven million dates and decimals are not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from refresh_examples.journal import Cells
 
 EPOCH = date(1970, 1, 1).toordinal()
 DAY = 86_400
-"""Seconds."""
+"""In seconds."""
 
 _LINES_A_BLOCK = 2_000
 _NULL = r"\N"
@@ -26,14 +26,14 @@ Value = int | str | Decimal | date | datetime | None
 
 
 def records(kind: type[NamedTuple], lines: Iterable[Cells]) -> Iterator[NamedTuple]:
-    """The lines as records of a kind."""
+    """Yield the lines as records of a type."""
     readers = [_READERS[type_] for type_ in _types(kind)]
     for line in lines:
         yield kind._make([None if cell is None else read(cell) for read, cell in zip(readers, line, strict=True)])
 
 
 def text(kind: type[NamedTuple], lines: Iterable[Cells]) -> Iterator[tuple[int, str]]:
-    """The lines in COPY's text format, in blocks, each with the number of its lines."""
+    """Yield blocks of lines in COPY's text format, each with its number of lines."""
     writers = [_WRITERS[type_] for type_ in _types(kind)]
     rest = iter(lines)
     while block := list(islice(rest, _LINES_A_BLOCK)):
@@ -42,7 +42,7 @@ def text(kind: type[NamedTuple], lines: Iterable[Cells]) -> Iterator[tuple[int, 
 
 
 def _types(kind: type[NamedTuple]) -> list[type]:
-    """The type of each field, whether or not it may be None."""
+    """Return the type of each field, without None."""
     return [(get_args(hint) or (hint,))[0] for hint in get_type_hints(kind).values()]
 
 
@@ -66,7 +66,7 @@ _READERS: dict[type, Callable[[Cell], Value]] = {int: _itself, str: _itself, Dec
 
 
 class _Days(dict[int | None, str]):
-    """Days as text, each written once."""
+    """Days as text, each formatted once."""
 
     def __missing__(self, day: int | None) -> str:
         self[day] = said = _NULL if day is None else date.fromordinal(day).isoformat()

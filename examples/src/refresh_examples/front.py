@@ -1,4 +1,4 @@
-"""The addresses that a front end uses: narrowed-down views, records, live versions, and the front end's own files."""
+"""Routes of a front end: filtered views, records, live versions, and the front end's files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def routes(connect: Connect, files: Path | None) -> list[BaseRoute]:
-    """All of it; `files` is the folder with the built front end, without which only data is served."""
+    """Return all routes; `files` is the folder of the built front end, without which only data are served."""
     live = Live(connect)
 
     async def events(_request: Request) -> Response:
@@ -47,17 +47,17 @@ def routes(connect: Connect, files: Path | None) -> list[BaseRoute]:
 
 
 def refusal(code: int, error: str, hint: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """An answer that says what is wrong and what to do."""
+    """Return a response that says what is wrong and what to do."""
     return JSONResponse({"error": error, "hint": hint}, status_code=code, headers=headers)
 
 
 def missing(board_mart: str) -> JSONResponse:
-    """The answer while a table is not there yet."""
+    """Return the response while a table does not exist yet."""
     return refusal(503, f"{board_mart} does not exist yet", "run the refresh that builds it", {"Retry-After": "30"})
 
 
 def away(error: psycopg.Error) -> JSONResponse:
-    """The answer while the warehouse can't be asked; nothing of its words, which may hold names."""
+    """Return the response while the warehouse is unreachable, without its message, which may contain names."""
     return refusal(503, "the warehouse does not answer", type(error).__name__, {"Retry-After": "30"})
 
 
@@ -103,7 +103,7 @@ def _read(board: Board, connect: Connect, read: Callable[[psycopg.Connection], J
 
 
 class _Files(StaticFiles):
-    """The built front end: its page is asked for each time, what it loads carries a hash in its name and is kept."""
+    """The built front end: its page is revalidated each time, files with a hash in their name are cached."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)

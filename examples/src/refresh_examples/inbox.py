@@ -1,7 +1,7 @@
-"""An inbox for the demo and the tests: takes Slack's webhooks and mail for real, and lists what came in.
+"""An inbox for demo and tests: receives Slack webhooks and mail, and lists them.
 
-`POST` on any path is a webhook's message; SMTP takes mail.
-`GET /messages` answers all of it as JSON, oldest first; `DELETE /messages` forgets it.
+`POST` on any path is a webhook's message; SMTP receives mail.
+`GET /messages` returns all of them as JSON, oldest first; `DELETE /messages` removes them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 KEPT: Final = 1000
-"""Messages that are kept; the oldest go first."""
+"""Maximum number of messages; the oldest are dropped."""
 
 
 @dataclass(frozen=True)
 class Received:
-    """One message, by `slack` or `email`."""
+    """One message, received by `slack` or `email`."""
 
     channel: str
     to: list[str]
@@ -35,13 +35,13 @@ class Received:
 
 
 class Inbox:
-    """What came in."""
+    """The received messages."""
 
     def __init__(self) -> None:
         self.messages: deque[Received] = deque(maxlen=KEPT)
 
     async def take_webhook(self, request: Request) -> Response:
-        """Answer as Slack does: `ok`, or 400 for what is no message."""
+        """Answer as Slack does: `ok`, or 400 for an invalid message."""
         try:
             body = json.loads(await request.body())
             text = body["text"]
@@ -51,7 +51,7 @@ class Inbox:
         return PlainTextResponse("ok")
 
     async def list_messages(self, _request: Request) -> Response:
-        """Answer all messages."""
+        """Return all messages."""
         return JSONResponse([asdict(message) for message in self.messages])
 
     async def forget(self, _request: Request) -> Response:
@@ -60,7 +60,7 @@ class Inbox:
         return Response(status_code=204)
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 (aiosmtpd's name)
-        """Take one mail."""
+        """Receive one mail."""
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
         mail = message_from_bytes(content, policy=policy.default)
         body = mail.get_body(("plain",))
@@ -69,7 +69,7 @@ class Inbox:
 
 
 def app(inbox: Inbox) -> Starlette:
-    """The HTTP side of an inbox."""
+    """Return the HTTP application of an inbox."""
     return Starlette(
         routes=[
             Route("/messages", inbox.list_messages, methods=["GET"]),
@@ -80,7 +80,7 @@ def app(inbox: Inbox) -> Starlette:
 
 
 async def serve(host: str, http_port: int, smtp_port: int) -> None:
-    """Serve until the process is told to end."""
+    """Serve until the process is told to stop."""
     inbox = Inbox()
     loop = asyncio.get_running_loop()
     smtp = await loop.create_server(lambda: SMTP(inbox, loop=loop), host, smtp_port)

@@ -1,4 +1,4 @@
-"""From records to the lines of a source's journal: doubled, corrected, tied, withdrawn and restored ones among them."""
+"""Turns records into a source's journal, with duplicate, corrected, tied, withdrawn and restored lines."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterable, Iterator
 from random import Random
 
 Cells = tuple[int | str | None, ...]
-"""A line as plain numbers and words (see `cells`)."""
+"""A line as plain numbers and texts (see `cells`)."""
 
 Record = tuple[Cells, int]
-"""What a record says, without number and times, and when the source learned it, in seconds since 1970."""
+"""A record's content without number and times, and when the source learned it, in seconds since 1970."""
 
 _HOUR, _DAY = 3_600, 86_400
 
-# Of a hundred records, how many (cumulated) have this history; all others have a single line.
+# Cumulated percentage of records with each history; all others have a single line.
 _DOUBLED, _CORRECTED, _OUT_OF_ORDER, _TIED, _WITHDRAWN, _RESTORED = 0.01, 0.05, 0.06, 0.065, 0.08, 0.083
 
 
 def lines(draw: Random, records: Iterable[Record], earlier: Callable[[Cells], Cells]) -> Iterator[Cells]:
-    """Every record's lines, numbered in the order in which they arrived; `earlier` is what a record first said."""
+    """Yield every record's lines, numbered in the order of arrival; `earlier` is the content before a correction."""
     luck = draw.random
     number = 0
     for said, known in records:

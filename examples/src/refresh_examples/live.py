@@ -1,4 +1,4 @@
-"""Tells any number of listeners that a new version of the data is live, by one look a second for all of them, and none without any."""
+"""Notifies any number of listeners of new data versions by one poll per second, and by none without listeners."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import psycopg
 from refresh_examples.versions import versions
 
 LOOK_EVERY = 1.0
-"""Seconds."""
+"""Poll interval in seconds."""
 SPEAK_EVERY = 15.0
 """Seconds after which a listener hears something in any case, so that proxies keep the connection."""
 MOST_LISTENERS = 500
@@ -20,7 +20,7 @@ _AWAY = "event: away\ndata: {}\n\n"
 
 
 class Live:
-    """The versions as server-sent events: `versions` with all of them by mart, `away` while the warehouse can't be asked."""
+    """Data versions as server-sent events: `versions` with all marts, `away` while the warehouse is unreachable."""
 
     def __init__(self, connect: Callable[[], AbstractContextManager[psycopg.Connection]]) -> None:
         self._connect = connect
@@ -31,11 +31,11 @@ class Live:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many listeners as there may be."""
+        """Return whether the maximum number of listeners is reached."""
         return self._listeners >= MOST_LISTENERS
 
     async def events(self) -> AsyncGenerator[str, None]:
-        """What is so now, then each change."""
+        """Yield the current versions, then each change."""
         self._listeners += 1
         if self._looking is None:
             self._looking = asyncio.create_task(self._look_on())
@@ -66,7 +66,7 @@ class Live:
             await asyncio.sleep(LOOK_EVERY)
 
     async def _look_while_connected(self) -> None:
-        """Look by one connection until it breaks."""
+        """Poll on one connection until it fails."""
         holder = self._connect()
         connection = await asyncio.to_thread(holder.__enter__)
         try:

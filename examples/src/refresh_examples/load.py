@@ -1,4 +1,4 @@
-"""Filling the schema `sigeti` of a PostgreSQL with generated source data."""
+"""Loads generated source data into the schema `sigeti` of a PostgreSQL."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from refresh_examples.sources import Sources
 
 
 def create_tables(connection: psycopg.Connection) -> None:
-    """The source tables exist afterwards; those that were there keep their lines."""
+    """Create missing source tables; existing ones keep their rows."""
     connection.execute(files("refresh_examples").joinpath("sigeti.sql").read_bytes())
 
 
 def load(connection: psycopg.Connection, sources: Sources) -> dict[str, int]:
-    """Replace all source data by generated ones, in one transaction; lines written, by table.
+    """Replace all source data by generated ones in one transaction; return rows written, by table.
 
-    The tables are emptied, not dropped, so that views on them live on.
+    Tables are truncated, not dropped, so that views on them survive.
     """
     counts: dict[str, int] = {}
     with connection.transaction():
@@ -34,7 +34,7 @@ def load(connection: psycopg.Connection, sources: Sources) -> dict[str, int]:
 
 
 def _copy(connection: psycopg.Connection, name: str, sources: Sources) -> int:
-    """Append a source table's lines; how many there were."""
+    """Append a source table's lines; return their number."""
     columns = sql.SQL(", ").join(map(sql.Identifier, TABLES[name]._fields))
     statement = sql.SQL("copy {} ({}) from stdin").format(sql.Identifier("sigeti", name), columns)
     count = 0

@@ -1,4 +1,4 @@
-"""The role by which the demo's dashboards read the warehouse: it may read everything, and write nothing."""
+"""The read-only role of the demo's dashboards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from refresh_examples.embedded import Access
 
 
 def ensure_reader(connection: psycopg.Connection, reader: Access) -> None:
-    """Make the role, or make it again what it should be. In a warehouse of one's own it is given the marts alone: `roles_dashboards`."""
+    """Create or repair the role. In a user's own warehouse it would be granted the marts alone, by `roles_dashboards`."""
     role = sql.Identifier(reader.user)
     if connection.execute("select 1 from pg_roles where rolname = %s", [reader.user]).fetchone() is None:
         connection.execute(sql.SQL("create role {}").format(role))

@@ -1,4 +1,4 @@
-"""What the dashboards' front end reads: a mart narrowed down and broken down, and the records behind it, each answer of one version."""
+"""Queries of the dashboards' front end: a filtered mart with breakdowns, and its records, each answer of one data version."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Json = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Records:
-    """The records behind a mart: a fact table, and what of it shows."""
+    """The records behind a mart: a fact table and its visible columns."""
 
     fact: str
     columns: Sequence[str]
     filters: Mapping[str, LiteralString]
-    """By a filter's name, the SQL expression on the fact that it is compared with."""
+    """By filter, the SQL expression on the fact that it is compared with."""
     newest_first: LiteralString
     count: str
     """The mart's measure that counts these records."""
     amount: tuple[str, str]
-    """A column of the fact, and the mart's measure that adds it up."""
+    """A column of the fact, and the mart's measure that sums it."""
     among: LiteralString = "true"
 
 
@@ -40,7 +40,7 @@ class Board:
     dashboard: Dashboard
     filters: Sequence[Filter]
     labels: Mapping[str, str]
-    """By a filter's name, the mart's column by which its choices are named or ordered, where that is another one."""
+    """By filter, the column that names or orders its choices where that is another one."""
     records: Records
 
 
@@ -60,7 +60,7 @@ _RECORDS = {
         "nb_demandes",
         ("superficie_m2", "superficie_demandee_m2"),
     ),
-    # who was compensated is nobody's business on a dashboard
+    # who was compensated must not appear on a dashboard
     "indemnisations": Records(
         "fait_indemnisations",
         ("indemnisation_id", "date_evaluation", "type_bien", "montant_du", "montant_paye", "montant_restant", "statut_paiement"),
@@ -100,9 +100,9 @@ BOARDS = tuple(_board(dashboard) for dashboard in DASHBOARDS)
 
 
 def view(board: Board, asked: Chosen, connection: psycopg.Connection) -> Json:
-    """The mart's totals and breakdowns for the chosen filters, the filters' choices, and the version of all that.
+    """Return the mart's totals and breakdowns for the filters, the filters' choices, and the data version.
 
-    Raises psycopg.errors.UndefinedTable while the mart has not been built.
+    Raise psycopg.errors.UndefinedTable while the mart has not been built.
     """
     where, values = condition(_columns(board), asked)
     with _one_look(connection):
@@ -120,10 +120,10 @@ def view(board: Board, asked: Chosen, connection: psycopg.Connection) -> Json:
 
 
 def records(board: Board, asked: Chosen, page: Page, connection: psycopg.Connection) -> Json:
-    """One page of the records, and whether they add up to the mart.
+    """Return one page of the records, and whether they add up to the mart.
 
-    They need not: a refresh builds the facts in place and publishes the marts at its end, so facts are ahead of the marts while one
-    runs, or after one that failed. Raises psycopg.errors.UndefinedTable while there are none.
+    They need not: a refresh builds the facts in place and publishes the marts at its end, so facts are newer than the marts while
+    one runs, or after one that failed. Raise psycopg.errors.UndefinedTable while there are none.
     """
     kept = board.records
     fact = sql.Identifier("dwh_facts", kept.fact)

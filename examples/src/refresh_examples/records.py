@@ -1,7 +1,7 @@
-"""The lines of the source tables, one type a table; the fields are the table's columns, in order.
+"""The lines of the source tables, one type per table; the fields are the table's columns, in order.
 
 A source table is a journal: a correction is a further line with the same id, a withdrawal a line with `deleted_at`.
-Of an id's lines the one with the latest `updated_at` holds, of two as late the one with the higher `numero_ligne`.
+Of an id's lines the one with the latest `updated_at` is valid, of equal ones that with the higher `numero_ligne`.
 Areas are in square metres, amounts in the agency's currency with two decimals.
 """
 

@@ -1,7 +1,7 @@
-"""A seeded generator of believable source data: the same seed, size and date give the same lines, on any machine.
+"""A seeded generator of realistic source data: the same seed, size and date give the same lines on any machine.
 
-Among the records are late, missing, doubled, corrected, withdrawn and restored ones. What must not depend on luck
-(the share of records without a zone or a date) goes by the record's number, so that it holds at every size.
+Among the records are late, missing, duplicate, corrected, withdrawn and restored ones. What must not depend on chance
+(the share of records without a zone or a date) follows the record's number, so that it holds at every size.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CONTRACTS = ("CDI", "CDI", "CDI", "CDD", "CDD", "INTERIM")
 
 @dataclass(frozen=True)
 class Sources:
-    """What to generate: `rows` records of each main table, as they are known on the day `as_of`."""
+    """What to generate: `rows` records per main table, as known on the day `as_of`."""
 
     rows: int
     seed: int
@@ -38,20 +38,20 @@ class Sources:
 
     @cached_property
     def zone_count(self) -> int:
-        """From 5 zones to 60, one for 50 records."""
+        """5 to 60 zones, one per 50 records."""
         return min(max(self.rows // 50, 5), 60)
 
     @cached_property
     def company_count(self) -> int:
-        """From 10 companies to 20,000, one for 20 records."""
+        """10 to 20,000 companies, one per 20 records."""
         return min(max(self.rows // 20, 10), 20_000)
 
     def tables(self) -> dict[str, Callable[[], Iterator[NamedTuple]]]:
-        """Every table's name with what generates its lines; each can be called alone and again."""
+        """Return the generator of each table's lines by name; each can be called alone and repeatedly."""
         return {name: partial(self._records, name) for name in TABLES}
 
     def lines(self, table: str) -> Iterator[Cells]:
-        """A table's lines as plain numbers and words, which `cells` reads: three times as quick as `tables`."""
+        """Yield a table's lines as plain numbers and texts for `cells`: three times as fast as `tables`."""
         return self._makers[table]()
 
     @cached_property
@@ -80,7 +80,7 @@ class Sources:
         return self.as_of.toordinal()
 
     def _zones(self) -> Iterator[Cells]:
-        """The zones, with corrected areas; none is ever withdrawn."""
+        """Zones with corrected areas; none is ever withdrawn."""
         draw = self._draw("zones")
         share = Decimal(self.rows * 7_000) / self.zone_count
         known = (self._today - HISTORY_DAYS - EPOCH) * DAY
@@ -101,7 +101,7 @@ class Sources:
             yield number, f"Societe {sector} {number}", sector, country, number, known, None
 
     def _demandes(self) -> Iterator[Record]:
-        """Requests to settle, with what has become of each so far; some carry a planned start of operation."""
+        """Requests to settle with their current state; some have a planned start of operation."""
         random, today = self._draw("demandes").random, self._today
         for number in range(1, self.rows + 1):
             asked = self._day(random())
@@ -128,7 +128,7 @@ class Sources:
             )
 
     def _indemnisations(self) -> Iterator[Record]:
-        """Compensation cases: unpaid, part paid, paid, now and then overpaid."""
+        """Compensation cases: unpaid, partly paid, paid, sometimes overpaid."""
         random = self._draw("indemnisations").random
         for number in range(1, self.rows + 1):
             valued = self._day(random())
@@ -153,7 +153,7 @@ class Sources:
             )
 
     def _emplois(self) -> Iterator[Record]:
-        """Declarations of jobs, planned and created."""
+        """Declarations of planned and created jobs."""
         random = self._draw("emplois").random
         for number in range(1, self.rows + 1):
             declared = self._day(random())
@@ -173,7 +173,7 @@ class Sources:
             )
 
     def _factures(self) -> Iterator[Record]:
-        """Invoices and a few credit notes."""
+        """Invoices and some credit notes."""
         for number, zone, company, issued, due, amount, known in self._issued():
             yield (number, zone, company, issued, due, amount), known
 
@@ -194,7 +194,7 @@ class Sources:
             )
 
     def _paiements(self) -> Iterator[Record]:
-        """Payments of those invoices: none, one or two each, some taken back, some for invoices that are not there."""
+        """Payments of those invoices: none, one or two each, some reversed, some for invoices that do not exist."""
         random, last = self._draw("paiements").random, self._today + 15
         number = 0
         for invoice, _, _, issued, _, owed, _ in self._issued():
@@ -214,25 +214,25 @@ class Sources:
                 yield (number, paid_for, paid, _percent(owed, share)), self._known(paid, random())
 
     def _day(self, luck: float) -> int:
-        """A day of the history, recent ones a little more often."""
+        """Return a day of the history, recent ones slightly more often."""
         return self._today - int(luck * (0.6 + 0.4 * luck) * HISTORY_DAYS)
 
     def _zone(self, number: int, luck: float) -> int | None:
         return None if number % 33 == 11 else 1 + int(luck * self.zone_count)
 
     def _known(self, day: int, luck: float) -> int:
-        """When a record of that day reached the source: mostly within a day, one in twenty up to 90 days late."""
+        """Return when a record of that day reached the source: mostly within a day, one in twenty up to 90 days late."""
         late = int(luck * 1_800) if luck < 0.05 else 0
         return (min(day + late, self._today) - EPOCH) * DAY + int(luck * DAY)
 
 
 def _amount(luck: float, least: int, most: int) -> int:
-    """An amount in hundredths, small ones more often."""
+    """Return an amount in hundredths, small ones more often."""
     return int((least + luck * luck * (most - least)) * 100)
 
 
 def _percent(amount: int, percent: int) -> int:
-    """A part of an amount, halves rounded to even."""
+    """Return a part of an amount, halves rounded to even."""
     whole, rest = divmod(amount * percent, 100)
     return whole + (rest > 50 or (rest == 50 and whole % 2))
 
@@ -241,13 +241,13 @@ Word = TypeVar("Word", str, str | None)
 
 
 def _untidy(word: Word, number: int) -> Word:
-    """Now and then a word as people type it: with a blank, or in another case."""
+    """Return a word, sometimes as people type it: with a blank or in another case."""
     if word is None or number % 41 != 17:
         return word
     return f" {word.swapcase()}"
 
 
-# What a record said before it was corrected, by the columns' order in `records`.
+# Content of a record before its correction, in the order of the columns in `records`.
 
 
 def _earlier_demande(said: Cells) -> Cells:

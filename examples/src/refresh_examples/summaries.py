@@ -1,4 +1,4 @@
-"""What a dashboard's summary holds, read from its mart in one consistent look."""
+"""Reads a dashboard's summary from its mart in one snapshot."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ALL = sql.SQL("true")
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard: its mart, the measures that add up, and the ways in which it breaks them down."""
+    """A dashboard: its mart, the additive measures, and the breakdowns."""
 
     name: str
     schema: str
@@ -32,7 +32,7 @@ class Dashboard:
 
     @property
     def relation(self) -> str:
-        """The mart as schema.name."""
+        """Return the mart as schema.name."""
         return f"{self.schema}.{self.mart}"
 
 
@@ -81,10 +81,10 @@ DASHBOARDS = (
 
 
 def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> tuple[Summary, str | None]:
-    """The totals, the number of rows and the breakdowns, and the version of the data, all of the same moment.
+    """Return totals, row count, breakdowns and data version of one snapshot.
 
-    The version is the run that published the mart; None where no refresh has. Raises psycopg.errors.UndefinedTable while the mart has
-    not been built.
+    The version is the run that published the mart; None where no refresh has. Raise psycopg.errors.UndefinedTable while the mart
+    has not been built.
     """
     with connection.transaction():
         connection.execute("set transaction isolation level repeatable read read only")
@@ -102,7 +102,7 @@ def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> tuple[Su
 
 
 def grouped_query(dashboard: Dashboard, columns: Sequence[str], where: sql.Composable = _ALL) -> sql.Composed:
-    """The query for the measures by these columns; for the totals where there are none; of the mart's rows that `where` leaves."""
+    """Return the query of the measures grouped by these columns, or of the totals without columns, for rows that match `where`."""
     names = [sql.Identifier(column) for column in columns]
     sums = [sql.SQL("coalesce(sum({0}), 0) as {0}").format(sql.Identifier(measure)) for measure in dashboard.measures]
     measures = sql.SQL(", ").join([*names, sql.SQL("count(*) as rows"), *sums])
@@ -115,13 +115,13 @@ def _grouped(dashboard: Dashboard, columns: Sequence[str], connection: psycopg.C
 
 
 def rows(connection: psycopg.Connection, query: sql.Composed, values: Sequence[int | str] = ()) -> list[Row]:
-    """A query's rows as JSON knows them, by column."""
+    """Return a query's rows as JSON values, by column."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return [{name: _plain(value) for name, value in row.items()} for row in cursor.execute(query, values)]
 
 
 def _plain(value: object) -> Number:
-    """A database value as JSON knows it; sums of whole numbers stay whole."""
+    """Return a database value as a JSON value; sums of integers stay integers."""
     if isinstance(value, Decimal):
         return int(value) if value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, date):

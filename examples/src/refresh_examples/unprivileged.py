@@ -1,4 +1,4 @@
-"""Running a program as someone who is not root: who that is, where they may go, and the command that does it."""
+"""Runs a program as a user other than root: which one, which folders it can enter, and the command."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Account:
-    """The user that a program runs as; `drop` says that we are root and become that user."""
+    """The user that a program runs as; `drop` means that we are root and become that user."""
 
     uid: int
     gid: int
     drop: bool
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line that runs `arguments` as this user and, on Linux, ends it with its parent."""
+        """Return the command that runs `arguments` as this user and, on Linux, ends it with its parent."""
         setpriv = shutil.which("setpriv")
         if setpriv is None:
             if self.drop:
@@ -28,13 +28,13 @@ class Account:
         return [setpriv, *who, "--pdeathsig=INT", *arguments]
 
     def give(self, path: Path) -> None:
-        """Make the path this user's own, if it is ours to give."""
+        """Change the owner of a path to this user, where we are root."""
         if self.drop:
             os.chown(path, self.uid, self.gid)
 
 
 def account_for(euid: int) -> Account:
-    """Oneself, or `nobody` for root."""
+    """Return the current user, or `nobody` for root."""
     if euid != 0:
         return Account(euid, os.getegid(), drop=False)
     nobody = pwd.getpwnam("nobody")
@@ -42,7 +42,7 @@ def account_for(euid: int) -> Account:
 
 
 def can_enter(folder: Path, account: Account) -> bool:
-    """Whether the folder and all above it let the account pass, by their mode bits."""
+    """Return whether the mode bits of the folder and its parents let the account enter."""
     if not account.drop:
         return True
     return all(_passable(part, account) for part in [folder.resolve(), *folder.resolve().parents])

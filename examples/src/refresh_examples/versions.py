@@ -1,4 +1,4 @@
-"""Which data is live, as the refreshes write it down in the transaction that publishes: the version of each mart, and since when."""
+"""The data version of each mart, which a refresh records in the transaction that publishes."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _MARTS = (
 
 @dataclass(frozen=True)
 class Version:
-    """The data of a mart that is live."""
+    """The live data version of a mart."""
 
     name: str
     """The run that published it."""
     published_at: datetime
 
     def json(self) -> Mapping[str, str]:
-        """As front ends read it."""
+        """Return the version as front ends read it."""
         return {"name": self.name, "published_at": self.published_at.isoformat()}
 
 
 def versions(connection: psycopg.Connection) -> Mapping[str, Version]:
-    """The version of each mart, by schema.name; none before the first publishing."""
+    """Return the version of each mart by schema.name; empty before the first publish."""
     there = connection.execute("select to_regclass('dbt_refresh_version') is not null").fetchone()
     if not there or not there[0]:
         return {}

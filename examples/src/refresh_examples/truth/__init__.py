@@ -1,4 +1,4 @@
-"""What every mart must hold, computed from the source's lines in plain Python: nothing is shared with the SQL it judges."""
+"""The expected content of every mart, computed from the source's lines in plain Python, without any SQL of the project."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from refresh_examples.truth.rules import Mart, standing
 __all__ = ["Lines", "Mart", "truth"]
 
 Lines = Mapping[str, Callable[[], Iterable[tuple[object, ...]]]]
-"""By source table, what gives its lines; `Sources.tables()` is one."""
+"""By source table, what yields its lines; for example `Sources.tables()`."""
 
 
 def truth(lines: Lines, as_of: date) -> dict[str, Mart]:
-    """Every mart's rows by name, each by its key, as they must be for the day `as_of`."""
+    """Return every mart's expected rows by name and key, for the day `as_of`."""
     zones = {zone.zone_id: zone for zone in standing(cast(Iterable[Zone], lines["zones"]()))}
     demandes = standing(cast(Iterable[Demande], lines["demandes_implantation"]()))
     dossiers = standing(cast(Iterable[Indemnisation], lines["indemnisations"]()))

@@ -1,4 +1,4 @@
-"""The marts of money: receivables by age and risk, invoicing and cash by zone and month."""
+"""The financial marts: receivables by age and risk, invoices and payments by zone and month."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDER = {band: place for place, band in enumerate(RISK_OF_BAND, start=1)}
 
 @dataclass(frozen=True)
 class _Open:
-    """An invoice that is not settled."""
+    """An unsettled invoice."""
 
     facture: Facture
     paid: Decimal
@@ -44,7 +44,7 @@ class _Open:
 
 
 def creances_agees(factures: Iterable[Facture], paiements: Iterable[Paiement], as_of: date) -> Mart:
-    """What is open on that day, by age and risk."""
+    """Open invoices of that day, by age and risk."""
     opened = _open(factures, paiements, as_of)
     owed: dict[int, Decimal] = defaultdict(lambda: NOTHING)
     old: dict[int, Decimal] = defaultdict(lambda: NOTHING)
@@ -107,7 +107,7 @@ def _creances_row(band: str | None, risk: str | None, items: list[_Open], total:
 
 
 def facturation_mensuelle(factures: Iterable[Facture], as_of: date) -> Mart:
-    """Invoices and credit notes in the month of issue."""
+    """Invoices and credit notes by month of issue."""
     months: dict[Cell, list[Decimal]] = defaultdict(list)
     for facture in factures:
         if happened(facture.date_emission, as_of):
@@ -133,7 +133,7 @@ def _facturation_row(cell: Cell, amounts: list[Decimal]) -> Row:
 
 
 def encaissements_mensuels(factures: Iterable[Facture], paiements: Iterable[Paiement], as_of: date) -> Mart:
-    """Payments in their month, in the zone of their invoice."""
+    """Payments by month, in the zone of their invoice."""
     invoices: Mapping[int, Facture] = {facture.facture_id: facture for facture in factures}
     months: dict[Cell, list[tuple[Decimal, int | None]]] = defaultdict(list)
     for paiement in paiements:

@@ -18,7 +18,7 @@ NOTHING = Decimal("0.00")
 
 @dataclass
 class _Month:
-    """What happened in one zone and month."""
+    """Events of one zone and month."""
 
     demandes: list[Demande] = field(default_factory=list)
     en_attente: int = 0
@@ -28,7 +28,7 @@ class _Month:
 
 
 def implantation_suivi(demandes: Iterable[Demande], zones: Zones, as_of: date) -> Mart:
-    """Every event in the month in which it happened."""
+    """Each event in the month in which it happened."""
     months: dict[Cell, _Month] = defaultdict(_Month)
     for demande in demandes:
         if not happened(demande.date_demande, as_of):
@@ -52,7 +52,7 @@ def implantation_suivi(demandes: Iterable[Demande], zones: Zones, as_of: date) -
 
 
 def _granted_so_far(months: Mapping[Cell, _Month]) -> Mapping[Cell, Decimal]:
-    """Of each zone the area granted up to the end of each of its months."""
+    """Return for each zone the area granted up to the end of each month."""
     sums: dict[int, Decimal] = defaultdict(lambda: NOTHING)
     so_far: dict[Cell, Decimal] = {}
     dated = [(zone, year, month) for zone, year, month in months if zone is not None and year is not None and month is not None]
@@ -88,7 +88,7 @@ def _implantation_row(cell: Cell, month: _Month, zones: Zones, so_far: Decimal |
 
 
 def indemnisations(dossiers: Iterable[Indemnisation], zones: Zones, as_of: date) -> Mart:
-    """Cases in the month of their valuation."""
+    """Cases by month of their valuation."""
     months: dict[Cell, list[Indemnisation]] = defaultdict(list)
     for dossier in dossiers:
         if happened(dossier.date_evaluation, as_of):
@@ -134,7 +134,7 @@ def _indemnisation_row(cell: Cell, month: list[Indemnisation], zones: Zones, as_
 
 
 def emplois_crees(emplois: Iterable[Emploi], zones: Zones, as_of: date) -> Mart:
-    """Jobs in the month of their declaration."""
+    """Jobs by month of their declaration."""
     months: dict[Cell, list[Emploi]] = defaultdict(list)
     for emploi in emplois:
         if happened(emploi.date_declaration, as_of):

@@ -1,4 +1,4 @@
-"""The rules that several marts share, said in Python: which line of a journal stands, what has happened, how to round."""
+"""Rules that several marts share, in Python: which line of a journal is valid, what has happened, how to round."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CENT = Decimal("0.01")
 
 
 def standing(lines: Iterable[Line]) -> list[Line]:
-    """The records that stand: of each id the line that came last, unless it withdraws the record.
+    """Return the valid records: the last line of each id, unless it withdraws the record.
 
-    Last is by the source's clock, and by arrival where that says the same.
+    Last by the source's clock, and by arrival where that is equal.
     """
     last: dict[object, Line] = {}
     for line in lines:
@@ -35,17 +35,17 @@ def standing(lines: Iterable[Line]) -> list[Line]:
 
 
 def happened(day: date | None, as_of: date) -> bool:
-    """Whether something of that day has happened; what has no date has."""
+    """Return whether an event of that day has happened; one without a date has."""
     return day is None or day <= as_of
 
 
 def known(day: date | None, as_of: date) -> date | None:
-    """The day, unless it is still to come."""
+    """Return the day, or None where it is in the future."""
     return day if day is not None and day <= as_of else None
 
 
 def period(day: date | None) -> Period:
-    """Year and month."""
+    """Return year and month."""
     return (day.year, day.month) if day else (None, None)
 
 
@@ -53,35 +53,35 @@ _MONTHS = "janvier fevrier mars avril mai juin juillet aout septembre octobre no
 
 
 def named(month: int | None) -> Row:
-    """A month's quarter and name."""
+    """Return a month's quarter and name."""
     if month is None:
         return {"trimestre": None, "nom_mois": None}
     return {"trimestre": 1 + (month - 1) // 3, "nom_mois": _MONTHS[month - 1]}
 
 
 def tidied(word: str | None) -> str | None:
-    """A code without blanks, in small letters."""
+    """Return a code without blanks, in lower case."""
     return (word or "").strip().lower() or None
 
 
 def days(start: date | None, end: date | None) -> int | None:
-    """Days between two dates, where both are known."""
+    """Return the days between two dates; None where one is unknown."""
     return (end - start).days if start and end else None
 
 
 def mean(values: Sequence[int]) -> Decimal | None:
-    """The mean with two places, None of nothing."""
+    """Return the mean with two decimals; None without values."""
     return (Decimal(sum(values)) / len(values)).quantize(CENT, ROUND_HALF_UP) if values else None
 
 
 def share(part: int | Decimal | None, whole: int | Decimal | None) -> Decimal | None:
-    """A part of a whole with four places, None where there is no whole."""
+    """Return a ratio with four decimals; None for a zero denominator."""
     if part is None or not whole:
         return None
     return (Decimal(part) / Decimal(whole)).quantize(Decimal("0.0001"), ROUND_HALF_UP)
 
 
 def key_of(*parts: Value) -> str:
-    """The surrogate key of a mart's row."""
+    """Return the surrogate key of a mart's row."""
     text = "|".join("~" if part is None else str(part) for part in parts)
     return md5(text.encode(), usedforsecurity=False).hexdigest()
