@@ -51,12 +51,12 @@ class Locale:
     language: str
     now: datetime
 
-    def gettext(self, message: str, **values: object) -> str:
+    def gettext(self, message: str, /, **values: object) -> str:
         """Return the translation of a message with its `{placeholders}` filled; Markup if one of the values is Markup."""
         # the message id "" is the header of a catalogue
         return _filled(_catalogue(self.language).gettext(message) if message else "", values)
 
-    def ngettext(self, singular: str, plural: str, n: int, **values: object) -> str:
+    def ngettext(self, singular: str, plural: str, n: int, /, **values: object) -> str:
         """Return the translation in the plural form for `n`; `{n}` is filled with the number, in groups of three digits."""
         return _filled(_catalogue(self.language).ngettext(singular, plural, n), {"n": self.number(n), **values})
 

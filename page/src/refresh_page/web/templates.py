@@ -27,7 +27,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code)
+        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english)
 
     def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
         """Return a page. An open page reloads its content when the server announces another `version`."""
@@ -64,3 +64,8 @@ def _finalize(value: object) -> object:
 
 def _code(text: str) -> Markup:
     return Markup("<code>{}</code>").format(plain(text))
+
+
+def _english(text: str) -> Markup:
+    """Return a message of the operator or runner, marked as English for screen readers, whatever the language of the page."""
+    return Markup('<span lang="en" dir="auto">{}</span>').format(plain(text))
