@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ lint: parsed ## check a refresh against a dbt project: make lint FILE=deploy/sam
 
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
+
+test-plain-dbt: parsed ## the runner's integration tests without the optional patches of dbt (ten minutes)
+	@REFRESH_DBT_PATCHES=off $(PYTHON) -m pytest -q -n $(or $(WORKERS),3) tests/integration/runner
+
+bench-dbt-patches: setup ## what each optional patch of dbt saves a run, in processor time (RUNS=5)
+	@$(PYTHON) -m bench.dbt_patches --runs $(or $(RUNS),5)
 
 bench: bench-refresh bench-changes bench-operator bench-page bench-dbt ## all benchmarks, each with its goals
 

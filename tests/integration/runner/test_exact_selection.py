@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dbt_common.exceptions import EventCompilationError
 
-from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.selectors import select_arguments
 from refresh_runner.model.plan import DbtSettings
@@ -54,7 +54,7 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
         (project / name).write_text(text)
     with (project / "dbt_project.yml").open("a") as file:
         file.write("test-paths: [tests]\n")
-    with reading(project, SETTINGS, "selection") as opened:
+    with open_project(project, SETTINGS, "selection") as opened:
         return opened
 
 
@@ -68,9 +68,9 @@ def taken_by(dbt: Dbt, arguments: list[str]) -> set[str]:
     assert arguments[-2:] == ["--indirect-selection", "empty"]
     selectors = [value for option, value in pairwise(arguments) if option == "--select"]
     linker = Linker()
-    linker.link_graph(dbt.manifest)
+    linker.link_graph(dbt.graph.manifest)
     spec = parse_difference(selectors, None)
-    selector = NodeSelector(Graph(linker.graph), dbt.manifest, None, include_empty_nodes=True)
+    selector = NodeSelector(Graph(linker.graph), dbt.graph.manifest, None, include_empty_nodes=True)
     _take_no_tests(spec)
     direct, _ = selector.select_nodes(spec)
     return set(selector.filter_selection(direct))
@@ -87,7 +87,7 @@ def _take_no_tests(spec: Any) -> None:
 
 def test_the_arguments_take_each_node_alone(dbt: Dbt) -> None:
     """A selector that took one node more would build it with nobody having asked for it."""
-    manifest = dbt.manifest
+    manifest = dbt.graph.manifest
     nodes = [id_ for id_, node in manifest.nodes.items() if str(node.resource_type) != "operation"]
     every = [*nodes, *manifest.sources, *manifest.unit_tests]
     assert len(every) > 25
@@ -98,4 +98,4 @@ def test_the_arguments_take_each_node_alone(dbt: Dbt) -> None:
 def test_no_nodes_are_not_the_whole_project(dbt: Dbt) -> None:
     """Without `--select`, dbt takes everything."""
     with pytest.raises(EventCompilationError, match="does not match any enabled nodes"):
-        taken_by(dbt, select_arguments(dbt.manifest, []))
+        taken_by(dbt, select_arguments(dbt.graph.manifest, []))

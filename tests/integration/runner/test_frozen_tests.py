@@ -121,15 +121,15 @@ def _dbt(project: Path, workdir: Path, access: Access, as_of: str = "2026-02-03"
 
 
 def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
-    results: tuple[NodeResult, ...] = dbt.test(dbt.tests(Selection(("*",))), timedelta(minutes=1)).nodes
+    results: tuple[NodeResult, ...] = dbt.test(dbt.graph.tests(Selection(("*",))), timedelta(minutes=1)).nodes
     return {result.node.name: (result.state, result.message, result.sqlstate) for result in results}
 
 
 def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(projects: tuple[Path, Path], tmp_path: Path) -> None:
     """By the tests' names, so that each of the kinds is looked at."""
     dbt = _dbt(projects[1], tmp_path / "ahead", Access("127.0.0.1", 5432, "d", "u", "p"))
-    names = {test.id: test.name for test in dbt.tests(Selection(("*",)))}
-    kept = {names[id_] for id_ in dbt.tests_known}
+    names = {test.id: test.name for test in dbt.graph.tests(Selection(("*",)))}
+    kept = {names[id_] for id_ in dbt.test_templates}
     assert kept & (NOT_KEPT.keys() | GENERIC_NOT) == set()
     assert kept >= KEPT.keys() | GENERIC_KEPT
 
@@ -198,10 +198,10 @@ def test_a_projects_own_way_of_testing_counts(runner: RunnerHarness, tmp_path: P
     (each / "tests" / "plain.sql").write_text(KEPT["plain"])
     ahead = Path(copytree(each, tmp_path / "ahead"))
     assert cache_project(ahead, replace(SETTINGS, variables={}), lambda _line: None) is ExitCode.OK
-    assert manifest_cache.place(ahead, SETTINGS).is_file()
+    assert manifest_cache.path(ahead, SETTINGS).is_file()
     access = from_variables(runner.database.env)
     theirs, ours = (_dbt(project, tmp_path / f"{project.name}-work", access) for project in (each, ahead))
-    assert len(ours.tests_known) == kept
+    assert len(ours.test_templates) == kept
     assert (expected := _found(theirs)) == _found(ours)
     assert expected["plain"][0] is (NodeState.OK if kept == 1 else NodeState.BROKEN if "asks" in macro else NodeState.FAILED)
 
@@ -240,7 +240,7 @@ def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(
     (project / "macros" / "further.sql").write_text(READ_MACROS)
     for name, text in {**KEEP_READING, **READ_AGAIN}.items():
         (project / "models" / f"{name}.sql").write_text(text)
-    manifest = _dbt(project, tmp_path / "work", Access("127.0.0.1", 5432, "d", "u", "p")).manifest
+    manifest = _dbt(project, tmp_path / "work", Access("127.0.0.1", 5432, "d", "u", "p")).graph.manifest
     naming = {id_: macro for id_, macro in manifest.macros.items() if macro.package_name == "petit" and macro.name.startswith("generate_")}
     nodes, disabled, macros = manifest.nodes, manifest.disabled, {id_: each for id_, each in manifest.macros.items() if id_ not in naming}
 
@@ -271,4 +271,4 @@ def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> N
         said: list[str] = []
         assert cache_project(project, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
         assert f"can be read, but is not kept, so every run will read it: {why}" in said[0]
-        assert not manifest_cache.place(project, replace(SETTINGS, variables={})).exists()
+        assert not manifest_cache.path(project, replace(SETTINGS, variables={})).exists()

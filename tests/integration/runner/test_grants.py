@@ -190,7 +190,7 @@ def test_a_test_that_stores_what_it_finds_needs_its_schema(role: RunnerHarness, 
     settings = DbtSettings(2, "prod", "dwh", {"as_of": "2026-02-03"})
     dbt = Dbt(project, tmp_path / "dbt", access, settings, "stores", lambda _level, _line: None)
     dbt.parse()
-    tests = dbt.tests(Selection(("mart_a", "stores")))
+    tests = dbt.graph.tests(Selection(("mart_a", "stores")))
     found = {each.node.name: each.state for each in dbt.test(tests, timedelta(minutes=1)).nodes}
     assert found == {"stores": NodeState.BROKEN, "unique_mart_a_id": NodeState.OK, "not_null_mart_a_id": NodeState.OK}
-    assert len(dbt.done) == len(found) - 1
+    assert len(dbt.completed) == len(found) - 1

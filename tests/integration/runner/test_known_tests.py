@@ -47,7 +47,7 @@ def _dbt(project: Path, workdir: Path, access: Access) -> Dbt:
 
 
 def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
-    results: tuple[NodeResult, ...] = dbt.test(dbt.tests(Selection(("test_type:singular",))), timedelta(minutes=1)).nodes
+    results: tuple[NodeResult, ...] = dbt.test(dbt.graph.tests(Selection(("test_type:singular",))), timedelta(minutes=1)).nodes
     return {result.node.name: (result.state, result.message, result.sqlstate) for result in results}
 
 
@@ -100,8 +100,8 @@ def test_known_tests_are_sent_as_they_were_kept(runner: RunnerHarness, projects:
     """A kept statement that is another one has another answer: else nothing of the above would speak of kept statements."""
     assert runner.run().code == 0
     dbt = _dbt(projects[1], tmp_path / "other", from_variables(runner.database.env))
-    nodes = [node for node in dbt.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
-    dbt.tests_known = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.tests_known.items()}
+    nodes = [node for node in dbt.graph.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
+    dbt.test_templates = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.test_templates.items()}
     assert [(result.node.name, result.message.split(",")[0]) for result in dbt.test(nodes, timedelta(minutes=1)).nodes] == [
         ("finds_nothing", "Got 2 results"),
         ("stores", "Got 3 results"),
@@ -114,7 +114,7 @@ def test_known_tests_share_their_connections(runner: RunnerHarness, projects: tu
     counts = []
     for project in projects:
         dbt = _dbt(project, tmp_path / project.name, from_variables(runner.database.env))
-        nodes = [node for node in dbt.tests(Selection(("test_type:singular",))) if node.name not in NOT_KNOWN]
+        nodes = [node for node in dbt.graph.tests(Selection(("test_type:singular",))) if node.name not in NOT_KNOWN]
         with psycopg.connect(runner.database.dsn, autocommit=True) as watcher:
             before = _sessions(watcher)
             dbt.test(nodes, timedelta(minutes=1))

@@ -35,13 +35,13 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_path: Path) -> None:
     """For another warehouse and date than those it was read for; without the move between databases, both would differ."""
-    anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
+    anew = _parsed(project, tmp_path / "anew", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "for every warehouse and date" in said[0]
-    assert manifest_cache.place(project, SETTINGS).is_file()
+    assert manifest_cache.path(project, SETTINGS).is_file()
 
-    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
+    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").graph.manifest
     assert manifest_cache.difference(anew, ahead) is None
     assert {node.database for node in ahead.nodes.values()} == {"entrepot"}
     manifest_cache.move(ahead, "warehouse")
@@ -50,12 +50,12 @@ def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_pa
 
 def test_a_changed_project_is_read_anew(project: Path) -> None:
     """The file's name says what it holds for: another model, variable or target has another one."""
-    before = manifest_cache.place(project, SETTINGS)
+    before = manifest_cache.path(project, SETTINGS)
     further = DbtSettings(8, "prod", "dwh", {"zone": 3})
-    assert manifest_cache.place(project, further) != before
-    assert manifest_cache.place(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
+    assert manifest_cache.path(project, further) != before
+    assert manifest_cache.path(project, DbtSettings(8, "prod", "dwh", {"as_of": "2020-01-01"})) == before
     (project / "models" / "marts" / "mart_c.sql").write_text("select 1 as id")
-    assert manifest_cache.place(project, SETTINGS) != before
+    assert manifest_cache.path(project, SETTINGS) != before
 
 
 def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,7 +67,7 @@ def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path
         spec = {"schedule": "0 0 1 1 *", "warehouse": {"secretRef": {"name": "w"}}, "layers": [{"name": "a", "select": ["*"]}]}
         file.write_text(yaml.safe_dump({**body, "spec": {**spec, "dbt": dbt}}))
     there = [
-        manifest_cache.place(project, each)
+        manifest_cache.path(project, each)
         for each in (SETTINGS, DbtSettings(8, "prod", "ventes", {}), DbtSettings(8, "prod", "dwh", {"zone": 3}))
     ]
     assert main(["parse", "--project", str(project)]) == 0
@@ -86,7 +86,7 @@ def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it: config.meta.jour of model.petit.mart_b is another one for another warehouse or date" in said[0]
-    assert not manifest_cache.place(project, SETTINGS).exists()
+    assert not manifest_cache.path(project, SETTINGS).exists()
 
 
 def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
@@ -127,11 +127,11 @@ def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str
         file.write(f"quoting: {quoting}\n")
     (project / "models" / "jours.sql").write_text("select date '2026-01-01' as date_day")
     (project / "models" / "semantics.yml").write_text(SEMANTICS)
-    anew = _parsed(project, tmp_path / "anew", "2026-02-03").manifest
+    anew = _parsed(project, tmp_path / "anew", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "is read: " in said[0], said
-    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").manifest
+    ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").graph.manifest
     assert manifest_cache.difference(anew, ahead) is None
     relation = next(iter(ahead.semantic_models.values())).node_relation
     assert relation is not None

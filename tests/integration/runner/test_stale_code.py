@@ -62,8 +62,11 @@ def project(tmp_path: Path) -> Path:
 def _code(project: Path, workdir: Path) -> str:
     dbt = Dbt(project, workdir, ACCESS, replace(SETTINGS, variables={"as_of": "2026-02-03"}), "test", lambda _level, _line: None)
     dbt.parse()
-    nodes = [str(node.raw_code) for node in dbt.manifest.nodes.values()]
-    texts = [*(macro.macro_sql for macro in dbt.manifest.macros.values()), *(doc.block_contents for doc in dbt.manifest.docs.values())]
+    nodes = [str(node.raw_code) for node in dbt.graph.manifest.nodes.values()]
+    texts = [
+        *(macro.macro_sql for macro in dbt.graph.manifest.macros.values()),
+        *(doc.block_contents for doc in dbt.graph.manifest.docs.values()),
+    ]
     return "\n".join([*nodes, *texts])
 
 
@@ -100,14 +103,14 @@ def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Pa
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
     assert "is read already" in said[2], "the control: as long as nothing changes, what was read is kept"
     assert "edited" not in _code(project, tmp_path / "before")
-    places, prints = {manifest_cache.place(project, SETTINGS)}, {fingerprint_of(plan(), project).value}
+    places, prints = {manifest_cache.path(project, SETTINGS)}, {fingerprint_of(plan(), project).value}
     for number, (name, text) in enumerate({**EDITS, **FURTHER}.items(), 2):
         file = tmp_path / name
         file.write_text(file.read_text() + "\n# edited" if text is None else text)
-        places.add(manifest_cache.place(project, SETTINGS))
+        places.add(manifest_cache.path(project, SETTINGS))
         prints.add(fingerprint_of(plan(), project).value)
         assert (len(places), len(prints)) == (number, number), f"{name} may change without being noticed"
-    assert not manifest_cache.place(project, SETTINGS).exists()
+    assert not manifest_cache.path(project, SETTINGS).exists()
     (project / ".dbtignore").write_text("")
     assert _code(project, tmp_path / "after").count("edited") == len(EDITS)
 
@@ -138,7 +141,7 @@ def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "every run will read it" in said[0]
     assert why in said[0]
-    assert not manifest_cache.place(project, SETTINGS).exists()
+    assert not manifest_cache.path(project, SETTINGS).exists()
     if "template" in why:
         assert fingerprint_of(plan(), project).value != fingerprint_of(plan(), project).value
 

@@ -125,12 +125,12 @@ def _execute(client: socket.socket, act: Callable[[list[str]], int]) -> None:
 
 
 def _ours() -> Callable[[list[str]], int]:
-    from refresh_runner.dbt.open_project import reading
+    from refresh_runner.dbt.open_project import open_project
     from refresh_runner.dbt.project import Dbt
     from refresh_runner.model.plan import DbtSettings
 
     Dbt.preload().join()
-    with _empty_project() as project, reading(project / "project", DbtSettings(1, "prod", "dwh", {}), "warm"):
+    with _empty_project() as project, open_project(project / "project", DbtSettings(1, "prod", "dwh", {}), "warm"):
         pass
 
     def main(arguments: list[str]) -> int:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from mashumaro.config import BaseConfig
 from mashumaro.mixins.msgpack import DataClassMessagePackMixin
 
-from refresh_runner.dbt.patches.lazy_classes import spare_code_generation
+from refresh_runner.dbt.patches.code_generation import delay_code_generation
 
-spare_code_generation()
+delay_code_generation()
 
 
 class Lazy(DataClassMessagePackMixin):
@@ -46,9 +46,9 @@ def test_nothing_is_compiled_before_a_class_is_used() -> None:
     class Fresh(Lazy):
         name: str
 
-    assert Fresh.to_dict.__module__ == "refresh_runner.dbt.patches.lazy_classes"
+    assert Fresh.to_dict.__module__ == "refresh_runner.dbt.patches.code_generation"
     Fresh("a").to_dict()
-    assert Fresh.to_dict.__module__ != "refresh_runner.dbt.patches.lazy_classes"
+    assert Fresh.to_dict.__module__ != "refresh_runner.dbt.patches.code_generation"
     assert "__mashumaro_to_dict__" in vars(Fresh)
 
 
@@ -59,5 +59,5 @@ def test_a_class_that_does_not_ask_for_it_is_spared_too() -> None:
     class Plain(DataClassMessagePackMixin):
         name: str
 
-    assert Plain.to_dict.__module__ == "refresh_runner.dbt.patches.lazy_classes"
+    assert Plain.to_dict.__module__ == "refresh_runner.dbt.patches.code_generation"
     assert Plain.from_dict(Plain("a").to_dict()) == Plain("a")

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import marshal
-
 import pytest
 from dbt.adapters.events.types import AdapterEventDebug
-from dbt.artifacts.resources.types import NodeType
 from dbt.clients.jinja import get_rendered
-from dbt.contracts.graph.manifest import Manifest
-from dbt.contracts.graph.nodes import Macro
-from dbt_common.clients.jinja import get_environment
 from dbt_common.events.event_manager import EventManager
 from dbt_common.events.types import Note
 from dbt_common.exceptions import CompilationError
 
-from refresh_runner.dbt.patches.node_selection import compiled, know, spare_compilations, spare_debug_events
+from refresh_runner.dbt.patches.debug_events import skip_debug_events
+from refresh_runner.dbt.patches.template_cache import cache_templates
 
-spare_compilations()
-spare_debug_events()
+cache_templates()
+skip_debug_events()
 
 
 def test_equal_texts_are_rendered_each_with_its_own_values() -> None:
@@ -52,15 +47,3 @@ def test_an_event_is_made_when_it_is_asked_for() -> None:
     assert (event.msg, event.message(), event.to_dict()["msg"]) == ("read",) * 3
     with pytest.raises(AttributeError):
         _ = event.nothing_of_it
-
-
-def test_macros_that_were_compiled_ahead_are_not_compiled_again() -> None:
-    """And give what they gave; one that is wrong is left to whoever calls it."""
-    texts = ["{% macro a(n) %}<{{ n }}>{% endmacro %}", "{% macro b( %}"]
-    macros = [Macro("a", NodeType.Macro, "package", "path", "path", f"macro.package.{number}", text) for number, text in enumerate(texts)]
-    manifest = Manifest(macros={macro.unique_id: macro for macro in macros})
-    known = marshal.loads(compiled(manifest))
-    assert list(known) == texts[:1]
-    know(marshal.dumps({texts[0]: get_environment().compile("{% macro a(n) %}[{{ n }}]{% endmacro %}")}))
-    module = get_environment().from_string(texts[0]).make_module({})
-    assert vars(module)["dbt_macro__a"](1) == "[1]"

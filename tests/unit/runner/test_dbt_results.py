@@ -11,8 +11,9 @@ from dbt.cli.main import dbtRunnerResult
 from dbt.contracts.graph.nodes import ModelNode
 from dbt_common.exceptions import DbtRuntimeError
 
+from refresh_runner.dbt.in_process import outcome_of
 from refresh_runner.dbt.patches.connections import Connections
-from refresh_runner.dbt.results import problem_of
+from refresh_runner.dbt.results import command_error
 from refresh_runner.model.step_results import Node
 
 ASKED = [Node("model.petit.a", "a")]
@@ -56,5 +57,5 @@ def outcome(*results: RunResult, success: bool = False, error: BaseException | N
 )
 def test_whatever_dbt_reports_counts(found: dbtRunnerResult, expected: str | None):
     """Errors of nodes that were not asked for, of the command, and nodes that ran unasked; none of what the nodes show themselves."""
-    problem = problem_of(ASKED, found, Connections())
-    assert (problem.message if problem else None) == expected
+    error = command_error(ASKED, outcome_of(found, Connections()))
+    assert (error.message if error else None) == expected

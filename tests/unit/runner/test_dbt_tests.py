@@ -6,14 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from refresh_runner.dbt.patches.compiled_tests import Scene, agreed
+from refresh_runner.dbt.test_templates import RenderContext, agreed
 
-ONE = Scene("entrepot", "2000-01-31", {})
-OTHER = Scene("another", "2031-12-01", {'"another"."marts"."mart_a"': '"another"."marts__next"."mart_a"'})
-RUN = Scene("warehouse", "2026-11-25", {'"warehouse"."marts"."mart_a"': '"warehouse"."marts__next"."mart_a"'})
-PLAIN_ONE = Scene("entrepot", "2000-01-31", {})
-PLAIN_OTHER = Scene("another", "2031-12-01", {"another.marts.Mart_a": "another.marts__next.Mart_a"})
-PLAIN_RUN = Scene("warehouse", "2026-11-25", {"warehouse.marts.Mart_a": "warehouse.marts__next.Mart_a"})
+ONE = RenderContext("entrepot", "2000-01-31", {})
+OTHER = RenderContext("another", "2031-12-01", {'"another"."marts"."mart_a"': '"another"."marts__next"."mart_a"'})
+RUN = RenderContext("warehouse", "2026-11-25", {'"warehouse"."marts"."mart_a"': '"warehouse"."marts__next"."mart_a"'})
+PLAIN_ONE = RenderContext("entrepot", "2000-01-31", {})
+PLAIN_OTHER = RenderContext("another", "2031-12-01", {"another.marts.Mart_a": "another.marts__next.Mart_a"})
+PLAIN_RUN = RenderContext("warehouse", "2026-11-25", {"warehouse.marts.Mart_a": "warehouse.marts__next.Mart_a"})
 
 
 def _kept(ones: str, others: str) -> str | None:
@@ -27,8 +27,8 @@ def test_a_statement_is_filled_with_what_is_the_runs_own() -> None:
         """select 1 from "another"."marts__next"."mart_a" where jour < date '2031-12-01'""",
     )
     assert kept is not None
-    assert RUN.filled(kept) == """select 1 from "warehouse"."marts__next"."mart_a" where jour < date '2026-11-25'"""
-    assert replace(RUN, moved={}).filled(kept) == """select 1 from "warehouse"."marts"."mart_a" where jour < date '2026-11-25'"""
+    assert RUN.render(kept) == """select 1 from "warehouse"."marts__next"."mart_a" where jour < date '2026-11-25'"""
+    assert replace(RUN, staged={}).render(kept) == """select 1 from "warehouse"."marts"."mart_a" where jour < date '2026-11-25'"""
 
 
 def test_names_without_quotes_are_whole_names() -> None:
@@ -38,8 +38,8 @@ def test_names_without_quotes_are_whole_names() -> None:
     )
     ones, others = text.format("t", "entrepot", ""), text.format("t", "another", "__next")
     kept = agreed(PLAIN_ONE, {"test.a": ones}, PLAIN_OTHER, {"test.a": others})["test.a"]
-    assert PLAIN_RUN.filled(kept) == text.format("t", "warehouse", "__next")
-    assert replace(PLAIN_RUN, moved={}).filled(kept) == text.format("t", "warehouse", "")
+    assert PLAIN_RUN.render(kept) == text.format("t", "warehouse", "__next")
+    assert replace(PLAIN_RUN, staged={}).render(kept) == text.format("t", "warehouse", "")
 
 
 @pytest.mark.parametrize(
@@ -69,4 +69,4 @@ def test_what_one_rehearsal_did_not_send_is_not_kept() -> None:
 )
 def test_only_a_plain_date_is_filled_in(as_of: str, plain: bool) -> None:
     """The variable may be given by hand, and dbt's templates may do anything with it."""
-    assert replace(RUN, as_of=as_of).is_plain is plain
+    assert replace(RUN, as_of=as_of).can_render is plain

@@ -11,7 +11,7 @@ from refresh_runner.cli.environment import Environment, RunOptions, access_of, p
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
-from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
@@ -87,10 +87,10 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
 
 def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
     """Return what a run needs, and the marts that it builds beside the live ones."""
-    with reading(project, plan.dbt, "refresh-grants") as dbt:
+    with open_project(project, plan.dbt, "refresh-grants") as dbt:
         plan = spelling.by_project(plan, dbt)
-        models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)]
-        tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.tests(step.selection)]
+        models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)]
+        tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.graph.tests(step.selection)]
         marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
         return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_replica_wait(plan)], marts
 

@@ -14,7 +14,7 @@ from refresh_api.run_request import ExitCode, RunRequest
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder
 from refresh_runner.dbt import spelling
-from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
 from refresh_runner.model.plan import Attempt, Plan, plan_for
@@ -90,7 +90,7 @@ def _secret_check(field: str, name: str, lacking: Sequence[str]) -> Check:
 def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
     with ExitStack() as stack:
         try:
-            dbt = stack.enter_context(reading(project, plan.dbt, "refresh-lint"))
+            dbt = stack.enter_context(open_project(project, plan.dbt, "refresh-lint"))
         except RunFailedError as error:
             yield Check(False, "dbt project", error.failure.message)
             return
@@ -100,15 +100,15 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
         for field, step in _selecting_steps(plan):
             try:
                 if isinstance(step, LayerStep):
-                    layers.append((field, dbt.buildable(step.selection)))
+                    layers.append((field, dbt.graph.buildable(step.selection)))
                 else:
-                    tests += dbt.tests(step.selection)
+                    tests += dbt.graph.tests(step.selection)
                     yield Check(True, field, f"selects {_counted(len(tests), 'test')}")
             except RunFailedError as error:
                 yield Check(False, field, error.failure.message)
         yield from _layer_checks(dbt, layers)
         built = [node for _, nodes in layers for node in nodes]
-        if left := [test.name for test in dbt.unit_tests(built) if test not in tests]:
+        if left := [test.name for test in dbt.graph.unit_tests(built) if test not in tests]:
             message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: name them, or their models"
             yield Check(True, "spec.tests.select", message, is_notice=True)
         yield from _mart_checks(spelling.by_project(plan, dbt), dbt, built)
@@ -134,7 +134,7 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
             yield Check(False, field, error.failure.message)
             continue
         later -= _outputs(dbt, nodes)
-        upstream = dbt.upstream(nodes, built)
+        upstream = dbt.graph.upstream(nodes, built)
         needs = {need.relation: need.needed_by for need in upstream}
         if early := sorted(relation for relation in needs if relation in later):
             message = f"{needs[early[0]]} reads {early[0]}, which a later layer builds: move that layer before this one"
@@ -151,7 +151,7 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
 
 
 def _outputs(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
-    return {*dbt.places(nodes).values(), *dbt.functions(nodes).values()}
+    return {*dbt.graph.relations(nodes).values(), *dbt.graph.function_relations(nodes).values()}
 
 
 def _selecting_steps(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
@@ -164,7 +164,7 @@ def _selecting_steps(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
 
 def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]:
     checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
-    known, columns, places = dbt.known(), dbt.columns(), set(map(str, dbt.places(built).values()))
+    known, columns, places = dbt.graph.known(), dbt.graph.columns(), set(map(str, dbt.graph.relations(built).values()))
     for number, mart in enumerate(checks):
         field = f"spec.validation.marts[{number}]"
         if mart.relation not in known:

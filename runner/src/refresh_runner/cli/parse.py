@@ -13,11 +13,14 @@ from refresh_api import spec
 from refresh_api.run_request import ExitCode
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.dbt import documents, manifest_cache
-from refresh_runner.dbt.open_project import reading
-from refresh_runner.dbt.patches.compiled_tests import Statements, agreed
+from refresh_runner.dbt.json_objects import UnwritableError
+from refresh_runner.dbt.loaded_files import environment_variables, loaded_folders, yaml_contents
+from refresh_runner.dbt.open_project import open_project
+from refresh_runner.dbt.patches.registry import can_read_tests_ahead
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import ProjectFiles, project_files
 from refresh_runner.dbt.template_purity import Templates
+from refresh_runner.dbt.test_templates import Statements, agreed
 from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.plan import Attempt, DbtSettings, plan_for
 from refresh_runner.model.steps import Selection
@@ -44,7 +47,7 @@ def settings_of(file: Path) -> DbtSettings:
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:
     """Read the project for each of these, and draw its page; FAILED if dbt can't read it, OSError if it can't be kept."""
-    kept = [manifest_cache.place(project, each) for each in settings]
+    kept = [manifest_cache.path(project, each) for each in settings]
     codes = [cache_project(project, each, say, kept) for each in settings]
     return max(codes) or cache_docs(project, settings[0], say)
 
@@ -54,7 +57,7 @@ def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], Non
 
     What was kept before is removed, but for `others`.
     """
-    files, path = project_files(project), manifest_cache.place(project, settings)
+    files, path = project_files(project), manifest_cache.path(project, settings)
     if path.exists():
         say(f"{project} is read already")
         return ExitCode.OK
@@ -79,17 +82,21 @@ class _CacheEntry:
 
 def _store(reading: _CacheEntry, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
     elsewhere = _PROBES[1][0].dbname
-    manifest_cache.move(other.manifest, NOWHERE.dbname, elsewhere)
+    manifest_cache.move(other.graph.manifest, NOWHERE.dbname, elsewhere)
     if why := _uncacheable_reason(reading, one, other):
         say(f"can be read, but is not kept, so every run will read it: {why}")
         return ExitCode.OK
-    manifest_cache.move(other.manifest, elsewhere, NOWHERE.dbname)
+    manifest_cache.move(other.graph.manifest, elsewhere, NOWHERE.dbname)
     tests = _tests(one, other)
     if project_files(one.project) != reading.files:
         say("was changed while it was read, so nothing is kept of it")
         return ExitCode.OK
-    manifest_cache.write(reading.path, one.manifest, tests, reading.others)
-    say(f"is read: {len(one.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
+    try:
+        manifest_cache.write(reading.path, one.graph.manifest, tests, reading.others)
+    except UnwritableError as error:
+        say(f"can be read, but is not kept, so every run will read it: {error}")
+        return ExitCode.OK
+    say(f"is read: {len(one.graph.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
     return ExitCode.OK
 
 
@@ -97,25 +104,29 @@ def _uncacheable_reason(reading: _CacheEntry, one: Dbt, other: Dbt) -> str | Non
     """Return why the project can't be kept for all runs; None if it can."""
     if reading.files.unknown:
         return f"not all of its files are known: {reading.files.unknown}"
-    if unknown := sorted(one.folders() - reading.files.folders):
+    if unknown := sorted(loaded_folders() - reading.files.folders):
         return f"dbt reads {unknown[0]}, which dbt_project.yml does not name"
-    if variables := one.environment():
+    if variables := environment_variables(one.graph.manifest):
         return f"it reads environment variables: {', '.join(variables)}"
-    return manifest_cache.difference(one.manifest, other.manifest) or Templates(one.manifest).why_reading_may_differ(one.written_settings())
+    return manifest_cache.difference(one.graph.manifest, other.graph.manifest) or Templates(one.graph.manifest).why_reading_may_differ(
+        yaml_contents(one.graph.manifest)
+    )
 
 
 def _tests(one: Dbt, other: Dbt) -> Statements:
     """Return the statements of the tests that can't be others in another run, wherever tables are built."""
+    if not can_read_tests_ahead():
+        return {}
     everything = Selection(("*",))
-    for relation, table in other.tables(other.models(everything)).items():
-        other.put(table, beside(relation).schema)
+    for relation, table in other.graph.tables(other.graph.models(everything)).items():
+        other.stage(table, beside(relation).schema)
     try:
-        tests = one.data_tests(everything)
+        tests = one.graph.data_tests(everything)
     except RunFailedError:
         return {}
-    templates = Templates(one.manifest)
+    templates = Templates(one.graph.manifest)
     same = [test for test, node in tests.items() if templates.why_test_may_differ(node) is None]
-    return agreed(one.scene, one.rehearsed(same), other.scene, other.rehearsed(same))
+    return agreed(one.render_context, one.dry_run(same), other.render_context, other.dry_run(same))
 
 
 def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
@@ -124,11 +135,11 @@ def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None])
     if files.unknown:
         say(f"the page of {project} is not kept: {files.unknown}")
         return ExitCode.OK
-    place = documents.docs_place(project, documents.project_id(files))
+    place = documents.docs_path(project, documents.project_id(files))
     if not place.exists():
         try:
             with _read(project, settings, *_PROBES[0]) as dbt:
-                documents.write_docs(place, dbt.manifest)
+                documents.write_docs(place, dbt.graph.manifest)
         except RunFailedError as error:
             say(f"✗ {error.failure.message}")
             return ExitCode.FAILED
@@ -137,4 +148,4 @@ def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None])
 
 
 def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> AbstractContextManager[Dbt]:
-    return reading(project, replace(settings, variables={**settings.variables, manifest_cache.AS_OF: as_of}), "refresh-parse", access)
+    return open_project(project, replace(settings, variables={**settings.variables, manifest_cache.AS_OF: as_of}), "refresh-parse", access)

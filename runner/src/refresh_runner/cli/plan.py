@@ -17,7 +17,7 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
-from refresh_runner.dbt.open_project import reading
+from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
@@ -94,7 +94,7 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
     warehouse = Warehouse(access, "refresh-plan", clock) if access else None
     try:
         yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
-        with reading(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
+        with open_project(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
             yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
         if warehouse:
             yield from _standbys(plan, warehouse)
@@ -122,13 +122,13 @@ def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[PlanLi
             continue
         nodes: Sequence[Node] = ()
         if isinstance(step, LayerStep):
-            nodes = chosen.of(dbt.buildable(step.selection))
+            nodes = chosen.of(dbt.graph.buildable(step.selection))
             built += nodes
             if not nodes:
                 yield PlanLine(label, chosen.skip_reason)
                 continue
         elif isinstance(step, TestsStep):
-            nodes = dbt.tests(step.selection)
+            nodes = dbt.graph.tests(step.selection)
         for part in _describe(plan, step, nodes, dbt, built):
             yield PlanLine(label, part)
         if isinstance(step, LayerStep):
@@ -147,7 +147,7 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
             bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
             yield f"runs {len(nodes)} tests; one that fails {bad}"
         case ValidationStep():
-            beside, places = swapped(plan, dbt, built, step.marts), set(dbt.places(built).values())
+            beside, places = swapped(plan, dbt, built, step.marts), set(dbt.graph.relations(built).values())
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
                 keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
@@ -157,14 +157,14 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
                 yield f"{relation}: {how}{keys}"
         case CacheStep():
             proof = ", until it serves the version that is live" if step.version else ""
-            exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
+            exposed = dbt.graph.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
             count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
             waits = f"; before, waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
             yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
 
 
 def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
-    upstream = dbt.upstream(nodes, built)
+    upstream = dbt.graph.upstream(nodes, built)
     missing = missing_relations(upstream, warehouse) if warehouse and upstream else set()
     for model in upstream:
         state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"

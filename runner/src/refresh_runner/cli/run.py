@@ -155,7 +155,7 @@ def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
     """Yield the files to store with the run; one that cannot be created is only logged."""
     yield Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
     try:
-        text = documents.results_text(dbt.results.values(), reporter.redact)
+        text = documents.results_text(dbt.run_results(), reporter.redact)
     except Exception:
         _log.warning("cannot store dbt's results", exc_info=True)
         return

@@ -1,6 +1,6 @@
-"""What of a project goes past the place where a mart is built: it names the live table in another way than by `ref`, or stays on it.
+"""Find what in a project refers to a live mart by other means than `ref`, and so would miss its staging relation.
 
-As far as that can be seen without running it.
+Only what the project's text shows is found here; `patches/staging.py` checks the statements that dbt sends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt.names import Names
-from refresh_runner.dbt.patches.node_selection import node_of, parents
+from refresh_runner.dbt.nodes import node_of, parents
 from refresh_runner.dbt.patches.staging import by_name
 from refresh_runner.dbt.sql_names import code_of, named
 from refresh_runner.model.step_results import Node
@@ -19,15 +19,15 @@ from refresh_runner.postgres.catalog import Relation
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
-    from refresh_runner.dbt.patches.node_selection import AnyNode
+    from refresh_runner.dbt.nodes import AnyNode
 
 _DBTS_OWN: Final = frozenset({"dbt", "dbt_postgres"})
 _CALL: Final = re.compile(r"\b(\w+)\s*\(")
 _THIS: Final = re.compile(r"\{\{\s*this\s*\}\}")
 
 
-def detours(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relation]) -> Iterator[str]:
-    """Say which of the nodes name one of the marts, by id, and what to do; a model may name itself, as it may say `this`."""
+def live_references(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relation]) -> Iterator[str]:
+    """Yield a message for each node that names one of the marts, by id, with what to do; a model may name itself, like `this`."""
     for each in nodes:
         node, own = node_of(manifest, each.id), marts.get(each.id)
         others = [relation for relation in marts.values() if relation != own]
@@ -44,7 +44,7 @@ def _sources(manifest: Manifest, node: AnyNode, marts: Collection[Relation]) -> 
     names = Names(manifest)
     for id_ in node.depends_on_nodes:
         source = manifest.sources.get(id_)
-        if source and (relation := names.place(source)) in marts:
+        if source and (relation := names.relation(source)) in marts:
             yield f"{source.source_name}.{source.name}", relation
 
 
@@ -62,7 +62,7 @@ def _of_hooks(manifest: Manifest, node: AnyNode, marts: Collection[Relation], ow
 
 
 def _of_views(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
-    """A test that stores what it finds as a view leaves one that reads the place where the mart was built."""
+    """Yield a message for a test that stores its rows as a view, which would depend on the staging relation."""
     if str(node.config.get("store_failures_as")) == "view":
         for id_ in sorted(parents(manifest, node) & marts.keys()):
             message = f"the test {node.name} stores what it finds as a view, which would hold on to the place where {marts[id_]} is built"
@@ -74,7 +74,7 @@ def _called(manifest: Manifest, name: str) -> Iterator[str]:
 
 
 def _macros(manifest: Manifest, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of the project's macros among these and all that they call."""
+    """Yield name and text of these macros and of all that they call, without dbt's own."""
     pending, seen = list(ids), set[str]()
     while pending:
         id_ = pending.pop()

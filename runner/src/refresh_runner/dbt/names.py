@@ -1,4 +1,4 @@
-"""How dbt names what a project builds and reads, and what PostgreSQL makes of it: a name without quotes is one in lower case."""
+"""The names of a project's nodes and sources, in dbt's SQL and in PostgreSQL's catalog, which has unquoted names in lower case."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import FunctionNode, ManifestNode, SourceDefinition
 
-    Placed = ManifestNode | SourceDefinition | FunctionNode
+    HasRelation = ManifestNode | SourceDefinition | FunctionNode
 
 _LOWER: Final = str.maketrans({chr(code): chr(code + 32) for code in range(ord("A"), ord("Z") + 1)})
 
 
 @dataclass(frozen=True)
 class _Quoting:
-    """What dbt takes for a project that says how its names are quoted."""
+    """Stands in for a dbt project configuration, of which dbt reads `quoting` alone."""
 
     quoting: dict[str, bool]
 
 
 class Names:
-    """The names of one project's nodes and sources, by its `quoting`."""
+    """The names of one project, by its `quoting`."""
 
     def __init__(self, manifest: Manifest) -> None:
-        said = manifest.metadata.quoting
-        self._quoting = _Quoting(said.to_dict(omit_none=True) if said else {})
+        quoting = manifest.metadata.quoting
+        self._quoting = _Quoting(quoting.to_dict(omit_none=True) if quoting else {})
 
-    def in_sql(self, node: Placed) -> str:
-        """Return what dbt writes for a node or a source where something refers to it."""
-        return str(self._relation(node))
+    def in_sql(self, node: HasRelation) -> str:
+        """Return what dbt writes into SQL for a reference to a node or a source."""
+        return str(self._dbt_relation(node))
 
-    def place(self, node: Placed) -> Relation:
-        """Return where PostgreSQL has a node or a source."""
-        policy: Policy = self._relation(node).quote_policy
+    def relation(self, node: HasRelation) -> Relation:
+        """Return schema and name of a node or a source in PostgreSQL's catalog."""
+        policy: Policy = self._dbt_relation(node).quote_policy
         return Relation(_in_catalog(node.schema, quoted=policy.schema), _in_catalog(node.identifier, quoted=policy.identifier))
 
-    def _relation(self, node: Placed) -> PostgresRelation:
+    def _dbt_relation(self, node: HasRelation) -> PostgresRelation:
         from dbt.adapters.postgres.relation import PostgresRelation
 
         return PostgresRelation.create_from(self._quoting, node)  # type: ignore[arg-type]  # dbt's own nodes

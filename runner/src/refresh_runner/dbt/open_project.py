@@ -1,4 +1,4 @@
-"""A dbt project that is read for what it says, and from which nothing is built."""
+"""Parse a dbt project to query it, without building anything."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from refresh_runner.postgres.conninfo import NOWHERE, Access
 
 
 @contextmanager
-def reading(project: Path, settings: DbtSettings, name: str, access: Access = NOWHERE) -> Iterator[Dbt]:
-    """Parse a project, with its files in a folder that goes with the block; RunFailedError if dbt can't read it."""
+def open_project(project: Path, settings: DbtSettings, name: str, access: Access = NOWHERE) -> Iterator[Dbt]:
+    """Parse a project, with dbt's files in a temporary folder; RunFailedError if dbt cannot read it."""
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as workdir:
         dbt = Dbt(project.absolute(), Path(workdir), access, settings, name, lambda _level, _line: None)
         dbt.parse()

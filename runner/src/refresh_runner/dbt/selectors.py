@@ -1,13 +1,15 @@
-"""dbt selectors that name exactly one node each, for `--select`."""
+"""The nodes that dbt selectors take, and selectors that take exactly one node each."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt.patches.node_selection import node_of
+from refresh_runner.dbt.nodes import is_ephemeral, node_of
+from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import Selection
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
@@ -17,6 +19,28 @@ _NOTHING: Final = "fqn:no.such.node"
 _SYNTAX: Final = re.compile(r"[^\w.-]")
 """Whatever may mean something in a selector: a comma, a space, a plus sign, a wildcard."""
 _SYNTAX_OR_DOT: Final = re.compile(r"[^\w-]")
+
+
+def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
+    """Return the nodes of some kinds (model, seed, snapshot, function, test, unit_test) as `dbt list` would, sorted by id.
+
+    Ephemeral models are left out, since dbt does not build them. Follows the project's flags, so parse first. Raises dbt's own
+    exception for a selector that matches nothing.
+    """
+    from dbt.artifacts.resources.types import NodeType
+    from dbt.compilation import Linker
+    from dbt.graph.cli import parse_difference
+    from dbt.graph.graph import Graph
+    from dbt.graph.selector import ResourceTypeSelector
+
+    # dbt-core 1.10 has no functions.
+    types = [NodeType(kind) for kind in kinds if kind in set(NodeType)]
+    linker = Linker()
+    linker.link_graph(manifest)
+    selector = ResourceTypeSelector(Graph(linker.graph), manifest, None, types, include_empty_nodes=True)
+    ids = selector.get_selected(parse_difference(list(selection.select), list(selection.exclude) or None))
+    found = [node_of(manifest, id_) for id_ in sorted(ids)]
+    return tuple(Node(node.unique_id, node.name) for node in found if not is_ephemeral(node))
 
 
 def select_arguments(manifest: Manifest, ids: Iterable[str]) -> list[str]:

@@ -14,7 +14,7 @@ from refresh_runner.postgres.connection import Warehouse
 
 def by_project(plan: Plan, dbt: Dbt) -> Plan:
     """Return a plan with its marts as the dbt project's models are named in PostgreSQL; others stay as they are."""
-    known, spelled = dbt.known(), dbt.spelled()
+    known, spelled = dbt.graph.known(), dbt.graph.by_spelling()
     return _spelled(plan, lambda check: None if check.relation in known else spelled.get(check.relation))
 
 

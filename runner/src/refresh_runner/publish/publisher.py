@@ -15,7 +15,8 @@ from refresh_api.run_request import ModeKind
 from refresh_api.spec import Publish
 from refresh_api.status import Reason
 from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError, may_pass
-from refresh_runner.dbt.project import Dbt, TableModel
+from refresh_runner.dbt.graph import TableModel
+from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import MartCheck, TestsStep
@@ -73,12 +74,12 @@ class Marts:
 
     def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
-        places = set(map(str, dbt.places(built).values()))
+        places = set(map(str, dbt.graph.relations(built).values()))
         self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in swapped(self._plan, dbt, built, checks).items():
             place = beside(relation)
-            dbt.put(table, place.schema, own_relations.noted_by_dbt(self._connection, place, self._maker))
-            self._swapped[relation] = Mart(relation, table.grants_stated, table.texts_stated)
+            dbt.stage(table, place.schema, own_relations.noted_by_dbt(self._connection, place, self._maker))
+            self._swapped[relation] = Mart(relation, table.has_grants, table.persists_docs)
             self._ids[relation] = table.id
 
     def make_way(self, kept: Collection[str]) -> None:
@@ -211,14 +212,14 @@ def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
     a model of the run that is not among them reads one of them: it would read what is not live, or is gone. And if anything that the
     run builds or tests names one of them in another way than by `ref`: it would meet the data of the run before.
     """
-    known = dbt.known()
+    known = dbt.graph.known()
     for check in checks:
         if check.relation not in known:
             message = f"validation.marts: {unknown(check.relation, known)}"
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=LINT_HINT))
     tables = _tables(plan, dbt, built, checks)
     check_names(dbt, built, tables)
-    if detour := next(dbt.detours([*built, *_tested(plan, dbt)], tables), None) if tables else None:
+    if detour := next(dbt.graph.live_references([*built, *_tested(plan, dbt)], tables), None) if tables else None:
         raise RunFailedError(Failure(Reason.INVALID_PROJECT, detour, hint=LINT_HINT))
     return tables
 
@@ -228,22 +229,22 @@ def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
         if isinstance(step, TestsStep) and step.name not in plan.policy.skipped_steps:
             # A selection that takes nothing is told where the step is looked at.
             with suppress(RunFailedError):
-                yield from dbt.tests(step.selection)
+                yield from dbt.graph.tests(step.selection)
 
 
 def check_names(dbt: Dbt, built: Sequence[Node], swapped: Collection[Relation] = ()) -> None:
     """Raise RunFailedError if a name that dbt or publishing uses for what is built can't work, or means two things."""
-    if problem := next(unfit(set(dbt.places(built).values()), swapped), None):
+    if problem := next(unfit(set(dbt.graph.relations(built).values()), swapped), None):
         raise RunFailedError(Failure(Reason.INVALID_PROJECT, problem, hint=LINT_HINT))
 
 
 def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     if plan.publish is not Publish.SWAP:
         return {}
-    tables = dbt.tables(built)
+    tables = dbt.graph.tables(built)
     wanted = {Relation(check.schema, check.table) for check in checks} & tables.keys()
     for relation in sorted(wanted):
-        if outside := [name for name, where in tables[relation].observe_inputs.items() if where not in wanted]:
+        if outside := [name for name, where in tables[relation].readers.items() if where not in wanted]:
             message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
             hint = f"list {outside[0]} in validation.marts as a table, or set publish: Direct"
             raise RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))

@@ -74,13 +74,13 @@ class AttemptExecutor:
             threading.Thread(target=self._abort_late_connections, name="abort", daemon=True).start()
             services.warehouse.end_own_sessions()
             self._snapshot.take()
-            services.dbt.session_settings = services.warehouse.session_settings
+            services.dbt.set_session_settings(services.warehouse.session_settings)
             preflight = Preflight(plan, services.dbt, services.warehouse)
             preflight.check_privileges(required_privileges.of_tables(connection))
             legacy_log.prepare(services.warehouse)
             earlier = services.run_log.begin()
             dependencies.check(plan.run_request, plan.attempt.run_id, services.warehouse)
-            services.dbt.on_done = services.run_log.node_succeeded
+            services.dbt.call_on_completed(services.run_log.node_succeeded)
             self._marts = Marts(plan, connection)
             self._marts.begin()
             self._execute_steps(self._context(preflight, self._marts, earlier), earlier)
@@ -158,5 +158,5 @@ class AttemptExecutor:
         """Close all connections some seconds after the attempt began to end, for whoever still waits for PostgreSQL."""
         self._services.cancellation.ending.wait()
         self._services.clock.sleep(_ABORT_DELAY)
-        self._services.dbt.hang_up()
+        self._services.dbt.shutdown()
         self._services.warehouse.give_up()

@@ -38,8 +38,8 @@ def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
     """
     if plan.policy.model_selector is None:
         return ModelSelection(None, "")
-    requested = {model.id for model in dbt.models(plan.policy.model_selector)}
-    ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.models(step.selection)}
+    requested = {model.id for model in dbt.graph.models(plan.policy.model_selector)}
+    ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)}
     if not requested & ours:
         message = f"{plan.mode}: takes no model that a layer of {plan.run_request.refresh.name} builds"
         raise RunFailedError(Failure(Reason.INVALID_RUN_REQUEST, message, hint="refresh-runner plan FILE says what the layers build"))

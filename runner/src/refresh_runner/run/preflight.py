@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt import spelling
-from refresh_runner.dbt.project import Dbt, Upstream
+from refresh_runner.dbt.graph import Upstream
+from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, TestsStep, ValidationStep
@@ -71,9 +72,9 @@ class Preflight:
         marts.make_way(kept)
         if not self.plan.policy.records_inputs:
             return replace(found, reusable=kept)
-        made = for_readers(self.dbt.places(models).values(), marts.swapped)
+        made = for_readers(self.dbt.graph.relations(models).values(), marts.swapped)
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
-        return replace(found, reusable=kept, tracked=self.dbt.wanted([*models, *found.nodes.get("tests", ())], models, made))
+        return replace(found, reusable=kept, tracked=self.dbt.graph.tracked([*models, *found.nodes.get("tests", ())], models, made))
 
     def check_privileges(self, wanted: Iterable[Need]) -> None:
         """Know before anything is changed what the warehouse would refuse in the midst of it."""
@@ -88,28 +89,28 @@ class Preflight:
         steps = [step for step in plan.steps if step.name not in plan.policy.skipped_steps]
         # Before the marts are put beside the live ones: exposures speak of these.
         exposing = any(isinstance(step, CacheStep) and step.from_exposures for step in plan.steps)
-        exposed = dbt.endpoints(Relation(check.schema, check.table) for check in plan.marts) if exposing else {}
+        exposed = dbt.graph.endpoints(Relation(check.schema, check.table) for check in plan.marts) if exposing else {}
         for step in steps:
             try:
                 if isinstance(step, LayerStep):
-                    nodes[step.name] = chosen.of(dbt.buildable(step.selection))
+                    nodes[step.name] = chosen.of(dbt.graph.buildable(step.selection))
                     ours += nodes[step.name]
                     check_names(dbt, ours)
                     self._check_upstream(step.name, nodes[step.name], ours)
                 elif isinstance(step, TestsStep):
-                    nodes[step.name] = dbt.tests(step.selection)
+                    nodes[step.name] = dbt.graph.tests(step.selection)
                 elif isinstance(step, ValidationStep):
                     marts.build_beside(dbt, ours, step.marts)
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
         for step in steps:
             if isinstance(step, SourcesStep):
-                nodes[step.name] = dbt.sources(ours, may_be_none=chosen.is_restricted)
+                nodes[step.name] = dbt.graph.sources(ours, may_be_none=chosen.is_restricted)
         without = {name: chosen.skip_reason for name, taken in nodes.items() if not taken}
         return ResolvedPlan(nodes, plan.policy.skipped_steps | without, exposed)
 
     def _check_upstream(self, name: str, models: Sequence[Node], ours: Sequence[Node]) -> None:
-        upstream = self.dbt.upstream(models, ours)
+        upstream = self.dbt.graph.upstream(models, ours)
         missing = missing_relations(upstream, self.warehouse)
         for model in upstream:
             if model.relation in missing:
@@ -122,10 +123,10 @@ class Preflight:
             log.info("all models are built anew: %s", earlier.restart_reason)
         if not earlier.nodes:
             return frozenset()
-        places = self.dbt.places([node for layer in layers for node in layer if node.id in earlier.nodes])
+        places = self.dbt.graph.relations([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self.warehouse.missing(places.values())
         # A function is made again in a moment, and nobody has looked whether it is still there.
-        functions = self.dbt.functions([node for layer in layers for node in layer])
+        functions = self.dbt.graph.function_relations([node for layer in layers for node in layer])
         return reusable_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
 
 

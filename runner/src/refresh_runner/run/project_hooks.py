@@ -14,7 +14,7 @@ from typing import Final
 
 from refresh_api.status import Reason
 from refresh_runner.core.errors import PASSING_HINT, Failure, RunFailedError, may_pass
-from refresh_runner.dbt.patches.hooks import HookKind
+from refresh_runner.dbt.engine import HookKind
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import CommandResult, Node, NodeState, StepResult
@@ -44,10 +44,10 @@ class ProjectHooks:
         if self._has_begun:
             return
         self._nodes, self._has_begun = nodes, True
-        if not self._dbt.has_hooks(HookKind.START):
+        if not self._dbt.graph.hooks(HookKind.START):
             return
         self.running = HookKind.START
-        if failure := self._failure(self._dbt.begin(nodes, limit), "nothing was built"):
+        if failure := self._failure(self._dbt.run_start_hooks(nodes, limit), "nothing was built"):
             raise RunFailedError(failure)
         self.running = None
 
@@ -60,11 +60,11 @@ class ProjectHooks:
         if self._has_ended or not self._has_begun:
             return
         self._has_ended = True
-        if not self._dbt.has_hooks(HookKind.END):
+        if not self._dbt.graph.hooks(HookKind.END):
             return
         self.running = HookKind.END
         live = are_live(self._plan, results)
-        command = self._dbt.end(self._nodes, [node for node in self._nodes if node.id in kept], "" if live else _NOT_LIVE, limit)
+        command = self._dbt.run_end_hooks(self._nodes, [node for node in self._nodes if node.id in kept], "" if live else _NOT_LIVE, limit)
         failure = self._failure(command, "the new data are live" if live else "nothing was published")
         if failure and not failed and not any(result.failure for result in results.values()):
             raise RunFailedError(failure)

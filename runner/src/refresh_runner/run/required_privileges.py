@@ -63,17 +63,17 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
     already.
     """
-    places = list(dbt.places(models).values()) if models else []
+    places = list(dbt.graph.relations(models).values()) if models else []
     own = for_readers(places, swapped)
     if plan.policy.is_rollback:
         own = [_relation(check) for check in plan.marts]
-    stored = sorted(set(dbt.stored(tests).values())) if tests else []
+    stored = sorted(set(dbt.graph.failure_relations(tests).values())) if tests else []
     for relation in [*own, *stored]:
         yield Need(Right.MAKE_SCHEMAS, relation.schema)
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)
-    for schema in sorted({function.schema for function in dbt.functions(models).values()}) if models else ():
+    for schema in sorted({function.schema for function in dbt.graph.function_relations(models).values()}) if models else ():
         yield Need(Right.MAKE_SCHEMAS, schema)
         yield Need(Right.USE, schema)
         yield Need(Right.MAKE, schema)
@@ -84,7 +84,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)
         yield Need(Right.OWN, relation.schema, relation.table)
-    read = dbt.reads([*models, *tests]) if models or tests else set()
+    read = dbt.graph.reads([*models, *tests]) if models or tests else set()
     for relation in sorted((read | {_relation(check) for check in plan.marts}) - {*own, *places}):
         yield Need(Right.USE, relation.schema)
         yield Need(Right.READ, relation.schema, relation.table)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from refresh_runner.dbt.documents import docs_place, project_id
+from refresh_runner.dbt.documents import docs_path, project_id
 from refresh_runner.dbt.project_files import project_files
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
@@ -79,7 +79,7 @@ def fingerprint_of(plan: Plan, project: Path) -> Fingerprint:
     files = project_files(project)
     id_ = project_id(files)
     parts = (plan.run_request.model_dump_json(), repr(variables), id_, repr(files.environment(os.environ)), *program)
-    return Fingerprint(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_place(project, id_))
+    return Fingerprint(sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest(), id_, docs_path(project, id_))
 
 
 def _program() -> str:

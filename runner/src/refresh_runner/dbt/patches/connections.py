@@ -1,28 +1,41 @@
-"""dbt's connections to the warehouse: what PostgreSQL is told on each, what went wrong on it, and its end from outside."""
+"""Watch dbt's connections to the warehouse: configure each session, record SQLSTATEs, and close connections from another thread."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from refresh_runner.core.errors import CONNECTION_LOST, may_pass
-from refresh_runner.dbt.patches.patch import changed
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 from refresh_runner.postgres.sessions import hang_up, telling
 
 if TYPE_CHECKING:
     from dbt.adapters.contracts.connection import Connection
 
 
+_MODULE: Final = "dbt.adapters.postgres.connections"
+PATCH: Final = Patch(
+    name="connections",
+    purpose="Sessions have time-outs, errors their SQLSTATE, and a stop closes connections.",
+    symbols=(
+        Symbol(_MODULE, "PostgresConnectionManager.open", "cls, connection", "classmethod"),
+        Symbol(_MODULE, "PostgresConnectionManager.exception_handler", "self, sql"),
+        Symbol(_MODULE, "PostgresConnectionManager.cancel_open", "self"),
+    ),
+    required_for="a time-out of statements",
+)
+
+
 class Cursor(Protocol):
-    """The driver's cursor, as far as it matters here."""
+    """The part of the driver's cursor that is used here."""
 
     def execute(self, statement: str) -> object:
         """Send a statement."""
 
 
 class Handle(Protocol):
-    """The driver's connection, as far as it matters here."""
+    """The part of the driver's connection that is used here."""
 
     def fileno(self) -> int:
         """Return its file descriptor; InterfaceError once it is closed."""
@@ -35,36 +48,36 @@ class Handle(Protocol):
 
 
 class Connections:
-    """Those that dbt opens while it works for us."""
+    """The connections that dbt opens during one command."""
 
     def __init__(self) -> None:
         self.settings: Mapping[str, str] = {}
-        """What PostgreSQL is told at the start of each session."""
+        """Parameters to set at the start of each session."""
         self._found: dict[str, str] = {}
-        """The SQLSTATE of each one's last error; dbt keeps only the text, in the server's language."""
+        """The SQLSTATE of each connection's last error; dbt keeps only the text, in the server's language."""
         self._handles: list[Handle] = []
         self._is_given_up = False
         self._is_cancelled = False
 
     def clear(self) -> None:
-        """Forget all; another command begins."""
+        """Forget all connections, since another command begins."""
         self._found.clear()
         self._handles.clear()
         self._is_cancelled = False
 
     def hang_up(self) -> None:
-        """End those that were opened since, whatever they wait for, and open no more, ever."""
+        """Close all connections, whatever they wait for, and refuse to open others for good."""
         self._is_given_up = True
         self._end_all()
 
     def cancel(self) -> None:
-        """The same until the next command."""
+        """Close all connections, and refuse to open others until the next command."""
         self._is_cancelled = True
         self._end_all()
 
     @property
     def _refusal(self) -> str:
-        """Why none is opened any more; empty if they are."""
+        """Return why no connection is opened any more; empty if connections are opened."""
         if self._is_given_up:
             return "PostgreSQL did not answer"
         return "the run was stopped" if self._is_cancelled else ""
@@ -74,17 +87,18 @@ class Connections:
             _end(handle)
 
     def sqlstate(self, connection: str) -> str | None:
-        """Return what went wrong on one; dbt names it by the node that uses it."""
+        """Return the SQLSTATE of a connection's last error, None without one; dbt names a connection by the node that uses it."""
         return self._found.get(connection)
 
     @property
     def worst(self) -> str | None:
-        """The SQLSTATE of one that failed, of one that won't pass if there is any: for errors that belong to no node."""
+        """Return the SQLSTATE for errors that belong to no node: a permanent one if a connection had one, else a transient one."""
         return min(self._found.values(), key=may_pass, default=None)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Stand while inside where dbt translates the driver's errors, where it connects, and where it cancels."""
+        """Replace how dbt translates the driver's errors, connects and cancels, for the commands inside."""
+        PATCH.require()
         import psycopg2
         from dbt.adapters.contracts.connection import ConnectionState
         from dbt.adapters.exceptions.connection import FailedToConnectError
@@ -120,17 +134,17 @@ class Connections:
                 self._tell(opened.handle)
             except psycopg2.Error as error:
                 self._found[str(connection.name)] = _sqlstate(error)
-                # As dbt leaves one that it could not open.
+                # As dbt leaves a connection that it could not open.
                 connection.handle, connection.state = None, ConnectionState.FAIL
                 raise FailedToConnectError(str(error)) from error
             return opened
 
         def cancel_open(_manager: Manager) -> list[str]:
-            # dbt would ask PostgreSQL, on one more connection, to end sessions by their numbers: behind a pooler those are not ours.
+            # dbt would open one more connection to end sessions by process id, which behind a pooler may belong to others.
             self.cancel()
             return []
 
-        with changed(Manager, exception_handler=exception_handler, open=classmethod(open_), cancel_open=cancel_open):
+        with patched(Manager, exception_handler=exception_handler, open=classmethod(open_), cancel_open=cancel_open):
             yield
 
     def _tell(self, handle: Handle) -> None:
@@ -140,10 +154,10 @@ class Connections:
 
 
 def _end(handle: Handle) -> None:
-    """Hang up; what was asked on it ends on the server too, since sessions are told to look whether somebody is still there."""
+    """Close a connection; its statement ends on the server too, which checks for clients that are gone."""
     from psycopg2 import InterfaceError
 
-    # Its own thread may close it at any moment.
+    # The thread that uses it may close it at any moment.
     with suppress(InterfaceError):
         hang_up(handle.fileno())
 
@@ -154,6 +168,6 @@ def _sqlstate(error: object) -> str:
     code = getattr(error, "pgcode", None)
     if code:
         return str(code)
-    # Of the base class itself are those without a code that libpq has when the connection breaks in the midst of an answer.
+    # libpq reports a connection that breaks in the middle of an answer as the base class itself, without a code.
     lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
     return CONNECTION_LOST if lost else "XX000"

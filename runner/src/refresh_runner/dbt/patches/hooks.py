@@ -1,7 +1,7 @@
-"""on-run-start and on-run-end: once a run, at its begin and end, though a run takes several commands of dbt, each of which would run them.
+"""Run on-run-start and on-run-end once a run, though a run takes several commands of dbt, each of which would run them.
 
-The commands that build and test run none. Those of the project are run by a command of their own, in which dbt does what it does before
-and after a `dbt build`, and nothing in between: it makes the schemas, fills its cache, and gives the hooks the run's results.
+The commands that build and test run no hooks. The project's hooks run by a command of their own, in which dbt does what it does before
+and after a `dbt build`, and nothing in between: it creates the schemas, fills its cache, and passes the run's results to the hooks.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt.patches.node_selection import node_of
-from refresh_runner.dbt.patches.patch import changed
+from refresh_runner.dbt.engine import HookKind
+from refresh_runner.dbt.nodes import node_of
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 from refresh_runner.model.step_results import Node
 
 if TYPE_CHECKING:
@@ -24,55 +24,63 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.task.run import RunTask
 
-_APART: Final = "main"
+_TASK: Final = "dbt.task.run"
+PATCH: Final = Patch(
+    name="hooks",
+    purpose="on-run-start and on-run-end run once a run.",
+    symbols=(
+        Symbol(_TASK, "RunTask.safe_run_hooks", "self, adapter, hook_type, extra_context"),
+        Symbol(_TASK, "RunTask.run", "self"),
+        Symbol(_TASK, "RunTask.before_run", "self, adapter, selected_uids"),
+        Symbol(_TASK, "RunTask.after_run", "self, adapter, results"),
+        Symbol(_TASK, "RunTask.populate_adapter_cache", "self, adapter, required_schemas"),
+        Symbol(_TASK, "RunTask.get_model_schemas", "self, adapter, selected_uids"),
+        Symbol(_TASK, "RunTask.get_result", "self, results, elapsed_time, generated_at"),
+        Symbol(_TASK, "RunTask._runtime_initialize", "self"),
+        Symbol(_TASK, "RunTask._cancel_connections", "self, pool"),
+        Symbol(_TASK, "RunTask._pool_thread_initializer", "invocation_context", "staticmethod"),
+    ),
+    required_for="running each hook of the project once",
+)
+
+_HOOK_THREAD: Final = "main"
 """dbt's name for the thread of hooks: what ran there counts for `schemas`, and is not among the `results`."""
-
-
-class HookKind(StrEnum):
-    """When hooks of a project run."""
-
-    START = "on-run-start"
-    END = "on-run-end"
-
-
-def hooks_of(manifest: Manifest, kind: HookKind) -> tuple[Node, ...]:
-    """Return the project's hooks of this kind, and those of its packages."""
-    found = [node for node in manifest.nodes.values() if str(node.resource_type) == "operation" and kind.value in node.tags]
-    return tuple(Node(node.unique_id, node.name) for node in found)
 
 
 @contextmanager
 def without_hooks() -> Iterator[None]:
-    """Have dbt's commands run no on-run-start and on-run-end while inside."""
+    """Have the commands inside run no on-run-start and on-run-end."""
+    PATCH.require()
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.task.run import RunTask
 
-    def safe_run_hooks(*_asked: object, **_named: object) -> RunStatus:
+    def safe_run_hooks(*_args: object, **_named: object) -> RunStatus:
         return RunStatus.Success
 
-    with changed(RunTask, safe_run_hooks=safe_run_hooks):
+    with patched(RunTask, safe_run_hooks=safe_run_hooks):
         yield
 
 
 @contextmanager
 def only_hooks(kind: HookKind, results: Sequence[RunResult] = ()) -> Iterator[None]:
-    """Have dbt's commands run these hooks and nothing else while inside; on-run-end is given the results."""
+    """Have the commands inside run these hooks and nothing else; on-run-end is passed the results."""
+    PATCH.require()
     from dbt.task.run import RunTask
 
     def run(task: RunTask) -> RunExecutionResult:
         return _run(task, kind, results)
 
-    with changed(RunTask, run=run):
+    with patched(RunTask, run=run):
         yield
 
 
 def results_for_hooks(
     manifest: Manifest, nodes: Sequence[Node], kept: Sequence[Node], found: Mapping[str, RunResult], unpublished: Mapping[str, str]
 ) -> list[RunResult]:
-    """Return what on-run-end is to be told of the run's nodes, as one `dbt build` would have told it.
+    """Return the results that on-run-end gets, as one `dbt build` of the run's nodes would have passed them.
 
-    `unpublished` are nodes that were built and are not live, with the reason: they are as good as skipped, to whoever reads the
-    results. Those `kept` from an earlier attempt count for `schemas`, as they are what this run publishes, and have no results.
+    `unpublished` maps nodes that were built and are not live to the reason: readers of the results see them as skipped. Nodes `kept`
+    from an earlier attempt have no results; they count for `schemas`, since this run publishes them.
     """
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.artifacts.schemas.run import RunResult
@@ -82,20 +90,22 @@ def results_for_hooks(
         return made
 
     ours = {node.id for node in nodes}
-    told = [each for id_, each in found.items() if id_ in ours or str(each.node.resource_type) == "operation"]
-    told = [
+    passed = [each for id_, each in found.items() if id_ in ours or str(each.node.resource_type) == "operation"]
+    passed = [
         replace(each, status=RunStatus.Skipped, message=unpublished[each.node.unique_id])
         if each.node.unique_id in unpublished and each.status == RunStatus.Success
         else each
-        for each in told
+        for each in passed
     ]
     earlier = {node.id for node in kept} - found.keys()
-    told += [replace(result(RunStatus.Success, node), thread_id=_APART) for node in nodes if node.id in earlier - unpublished.keys()]
-    return told + [result(RunStatus.Skipped, node) for node in nodes if node.id not in found.keys() | earlier]
+    passed += [
+        replace(result(RunStatus.Success, node), thread_id=_HOOK_THREAD) for node in nodes if node.id in earlier - unpublished.keys()
+    ]
+    return passed + [result(RunStatus.Skipped, node) for node in nodes if node.id not in found.keys() | earlier]
 
 
 def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExecutionResult:
-    """What dbt's own `run` of a task does but for the nodes."""
+    """Do what dbt's own `RunTask.run` does, without the nodes."""
     from dbt.adapters.factory import get_adapter
     from dbt_common.events.contextvars import task_contextvars
 
@@ -113,7 +123,7 @@ def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExec
             task.after_run(adapter, results)
 
         try:
-            _aside(task, begin if kind is HookKind.START else end)
+            _on_worker(task, begin if kind is HookKind.START else end)
         finally:
             adapter.cleanup_connections()
         now = datetime.now(UTC).replace(tzinfo=None)
@@ -122,8 +132,8 @@ def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExec
         return result
 
 
-def _aside(task: RunTask, act: Callable[[], None]) -> None:
-    """Do something on a thread of its own, as dbt works on nodes, so that a stop is heard: the driver hears nothing while it waits."""
+def _on_worker(task: RunTask, act: Callable[[], None]) -> None:
+    """Call a function on a worker thread, as dbt runs nodes: in the main thread, the driver would block signals while it waits."""
     from dbt.graph.thread_pool import DbtThreadPool
     from dbt_common.context import get_invocation_context
 

@@ -1,4 +1,7 @@
-"""One run is one invocation of dbt, however many commands it takes: `invocation_id` and `run_started_at` are the same in all of them."""
+"""Make all commands of a run one invocation of dbt, with one `invocation_id` and one `run_started_at`, as `dbt build` has them.
+
+Projects write both into audit tables, from models as well as from hooks.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,34 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt.patches.patch import changed
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 
 if TYPE_CHECKING:
     from dbt.tracking import User
 
 
+PATCH: Final = Patch(
+    name="invocation",
+    purpose="All commands of a run are one invocation.",
+    symbols=(
+        Symbol("dbt.cli.requires", "reset_invocation_id", ""),
+        Symbol("dbt.tracking", "User.__init__", "self, cookie_dir"),
+    ),
+    required_for="one invocation_id for all commands of a run",
+)
+
+
 class Invocation:
-    """What dbt's commands of one run have in common; it begins with the first of them."""
+    """The invocation of one run; it begins with the run's first command."""
 
     def __init__(self) -> None:
         self.id: Final = str(uuid.uuid4())
         self._began: datetime | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Have dbt take a command for a part of this invocation while inside, instead of beginning another one."""
+    def shared(self) -> Iterator[None]:
+        """Have the commands inside belong to this invocation."""
+        PATCH.require()
         import dbt_common.invocation as common
         from dbt import tracking
         from dbt.cli import requires
@@ -38,5 +53,5 @@ class Invocation:
             make(user, cookie_dir)
             user.run_started_at = began.astimezone(user.run_started_at.tzinfo)
 
-        with changed(requires, reset_invocation_id=reset_invocation_id), changed(tracking.User, __init__=make_user):
+        with patched(requires, reset_invocation_id=reset_invocation_id), patched(tracking.User, __init__=make_user):
             yield

@@ -1,18 +1,116 @@
-"""Changing dbt's own classes and modules for as long as something lasts."""
+"""What each patch of dbt declares: what it is for, what it expects of dbt, and whether a run can do without it.
+
+dbt's classes are no public interface, and a version of dbt may change any of them. So each patch states the symbols that it replaces or
+calls, with their parameters. They are compared with dbt's before the patch is used: where they differ, an optional patch is switched off
+with a line in the log, and a required one fails the run before anything is built.
+"""
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from types import ModuleType
+from typing import Final
+
+from refresh_api.status import Reason
+from refresh_runner.core.errors import Failure, RunFailedError
+
+log = logging.getLogger(__name__)
+
+SWITCH: Final = "REFRESH_DBT_PATCHES"
+"""Environment variable: `off` switches all optional patches off; `-NAME,-NAME` those of these names."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """A function, method or class of dbt that a patch replaces or calls."""
+
+    module: str
+    name: str
+    """With its class: `NodeSelector.get_selected`."""
+    parameters: str
+    """Names of its parameters, in order."""
+    kind: str = ""
+    """`classmethod` or `staticmethod`; empty for anything else."""
+
+    def mismatch(self) -> str | None:
+        """Return how dbt's symbol differs from what is expected; None if it does not."""
+        path = f"{self.module}.{self.name}"
+        try:
+            found: object = importlib.import_module(self.module)
+            for part in self.name.split("."):
+                found = inspect.getattr_static(found, part)
+        except (ImportError, AttributeError):
+            return f"dbt has no {path}"
+        kind = ""
+        if isinstance(found, classmethod | staticmethod):
+            kind, found = type(found).__name__, found.__func__
+        if kind != self.kind:
+            return f"{path} is a {kind or 'plain function'}, expected a {self.kind or 'plain function'}"
+        if not callable(found):
+            return f"{path} is not callable"
+        parameters = ", ".join(inspect.signature(found).parameters)
+        return None if parameters == self.parameters else f"{path} takes ({parameters}), expected ({self.parameters})"
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A change of dbt's classes at run time."""
+
+    name: str
+    purpose: str
+    """What it is for, in one sentence."""
+    symbols: tuple[Symbol, ...]
+    required_for: str = ""
+    """What is impossible without it; empty for an optional patch."""
+    saves_ms: int | None = None
+    """Processor time that an optional patch saves a run, as `make bench-dbt-patches` measured it; None if it is not for speed."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether to apply it; RunFailedError if it is required and does not fit this version of dbt."""
+        return _is_on(self, os.environ.get(SWITCH, ""))
+
+    @property
+    def fits(self) -> bool:
+        """Return whether dbt's symbols are as expected."""
+        return _mismatch(self) is None
+
+    def require(self) -> None:
+        """Raise RunFailedError if it does not fit this version of dbt."""
+        if why := _mismatch(self):
+            message = f"{self.required_for} is not possible with dbt-core {version('dbt-core')}: {why}"
+            raise RunFailedError(Failure(Reason.DBT_FAILED, message, hint="install a version of dbt-core that the runner supports"))
+
+
+@cache
+def _mismatch(patch: Patch) -> str | None:
+    return next((why for symbol in patch.symbols if (why := symbol.mismatch())), None)
+
+
+@cache  # logs a mismatch once
+def _is_on(patch: Patch, switch: str) -> bool:
+    if patch.required_for:
+        patch.require()
+        return True
+    if switch.lower() == "off" or f"-{patch.name}" in switch.split(","):
+        return False
+    if why := _mismatch(patch):
+        log.warning("dbt patch %s is off with dbt-core %s: %s", patch.name, version("dbt-core"), why)
+        return False
+    return True
 
 
 @contextmanager
-def changed(owner: type | ModuleType, **attributes: object) -> Iterator[None]:
-    """Let a class or module have attributes of ours while inside, in the place of its own or inherited ones; all is as before afterwards.
-
-    AttributeError for one that it does not have: what dbt calls by another name it would go on to do in its own way, and nobody knew.
-    """
+def patched(owner: type | ModuleType, **attributes: object) -> Iterator[None]:
+    """Replace attributes of a class or module, own or inherited ones; restore them afterwards. AttributeError if there is none."""
     for name in attributes:
         getattr(owner, name)
     before = {name: vars(owner)[name] for name in attributes if name in vars(owner)}

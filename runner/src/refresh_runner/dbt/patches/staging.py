@@ -1,8 +1,8 @@
-"""Models that dbt builds beside the live tables of their names.
+"""Build models in staging relations, beside the live tables that they replace later.
 
-All that refers to them (`ref`) reads them there. A model that reads itself (`this`) reads what is live, as with dbt alone: so it stands
-there while its own SQL is put together, and beside while it is built and its hooks run. Whatever names a live table in another way
-would read or change the data of the run before, so dbt's statements are looked through, and one that does ends with an error.
+Whatever refers to a model by `ref` reads its staging relation. A model that reads itself (`this`) reads the live table, as with dbt
+alone: so it is live while its own SQL is compiled, and staged while it is built and its hooks run. A reference to a live table by any
+other way would read or change the data of the previous run, so every statement of dbt is searched for them, and one that has them fails.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt.names import Names
-from refresh_runner.dbt.patches.patch import changed
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 from refresh_runner.dbt.sql_names import code_of, named, names_in, other_schema, text_of_other_schema
 from refresh_runner.postgres.catalog import Relation
 
@@ -26,76 +26,97 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import ManifestNode, ManifestSQLNode
 
-_MAKE_SCHEMA = "do $$ begin if not exists (select from pg_namespace where nspname = {text}) then create schema {name}; end if; end $$"
+PATCH: Final = Patch(
+    name="staging",
+    purpose="Marts are built beside the live tables.",
+    symbols=(
+        Symbol("dbt.compilation", "Compiler.compile_node", "self, node, manifest, extra_context, write, split_suffix"),
+        Symbol("dbt.adapters.base.impl", "BaseAdapter.get_relation", "self, database, schema, identifier"),
+        Symbol(
+            "dbt.adapters.postgres.connections",
+            "PostgresConnectionManager.add_query",
+            "self, sql, auto_begin, bindings, abridge_sql_log, retryable_exceptions, retry_limit",
+        ),
+    ),
+    required_for="publish: Swap",
+)
+
+_CREATE_SCHEMA: Final = (
+    "do $$ begin if not exists (select from pg_namespace where nspname = {text}) then create schema {name}; end if; end $$"
+)
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A model, and how dbt names where it stands."""
+    """A model at one place, and dbt's names for that place."""
 
     node: ManifestNode
     schema: str
     relation_name: str | None
     relation: Relation
-    """Where PostgreSQL has it."""
+    """Its name in PostgreSQL's catalog."""
 
     @classmethod
     def of(cls, node: ManifestNode, names: Names) -> _Place:
-        return cls(node, node.schema, node.relation_name, names.place(node))
+        return cls(node, node.schema, node.relation_name, names.relation(node))
 
-    def take(self) -> None:
-        """Have the model stand here."""
+    def apply(self) -> None:
+        """Move the model here."""
         self.node.schema, self.node.relation_name = self.schema, self.relation_name
 
 
-class Aside:
-    """The models of a project that are built beside the live ones."""
+class Staging:
+    """The models of a project that are built in staging relations."""
 
     def __init__(self) -> None:
         self._live: dict[str, _Place] = {}
-        self._beside: dict[str, _Place] = {}
+        self._staged: dict[str, _Place] = {}
         self._names: dict[str, str] = {}
         self._is_live = False
         self._own = threading.local()
         self._notes: set[str] = set()
 
     def put(self, node: ManifestNode, schema: str, names: Names, note: str = "") -> None:
-        """Have a model built in this schema, and read there by all that refers to it; `note` is a statement of ours among its hooks."""
-        # dbt trims each hook before it sends it.
+        """Build a model in this schema, and have all references read it there; `note` is the runner's own statement among its hooks.
+
+        RunFailedError if this version of dbt does not allow it.
+        """
+        PATCH.require()
+        # dbt strips each hook before it sends it.
         self._notes |= {note.strip()} - {""}
         self._live[node.unique_id] = _Place.of(node, names)
         live, node.schema = names.in_sql(node), schema
         if node.relation_name:
             node.relation_name = names.in_sql(node)
-        self._beside[node.unique_id] = _Place.of(node, names)
+        self._staged[node.unique_id] = _Place.of(node, names)
         self._names[live] = names.in_sql(node)
 
     @property
     def ids(self) -> frozenset[str]:
-        """Of the models."""
+        """Return the ids of the staged models."""
         return frozenset(self._live)
 
     @property
     def names(self) -> Mapping[str, str]:
-        """How dbt names each where it is built, by how it names it where it is live."""
+        """Return dbt's name of each staging relation, by dbt's name of the live one."""
         return self._names
 
     @contextmanager
     def as_live(self) -> Iterator[None]:
-        """Have all stand where readers find them while inside."""
+        """Move all models to their live relations inside."""
         self._is_live = True
         for place in self._live.values():
-            place.take()
+            place.apply()
         try:
             yield
         finally:
-            for place in self._beside.values():
-                place.take()
+            for place in self._staged.values():
+                place.apply()
             self._is_live = False
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Stand while inside where dbt puts a model's SQL together, where it looks for a relation, and where it sends a statement."""
+    def applied(self) -> Iterator[None]:
+        """Replace how dbt compiles a model, looks up a relation and sends a statement, for the commands inside."""
         if not self._live or self._is_live:
             yield
             return
@@ -107,16 +128,16 @@ class Aside:
         get_relation: Callable[..., BaseRelation | None] = BaseAdapter.get_relation
         add_query: Callable[..., object] = Manager.add_query
 
-        def compile_at_home(
+        def compile_as_live(
             compiler: Compiler, node: ManifestSQLNode, manifest: Manifest, *args: object, **named_: object
         ) -> ManifestSQLNode:
-            with self._at_home(node.unique_id):
+            with self._compiling(node.unique_id):
                 compiled = compile_node(compiler, node, manifest, *args, **named_)
-                # A unit test is put together later, as another node.
+                # A unit test is compiled later, as another node.
                 self._check(compiled.name, getattr(compiled, "compiled_code", None) or "")
             return compiled
 
-        def get_relation_beside(adapter: BaseAdapter, database: str, schema: str, identifier: str) -> BaseRelation | None:
+        def get_staged_relation(adapter: BaseAdapter, database: str, schema: str, identifier: str) -> BaseRelation | None:
             built: BaseRelation | None = None
             if place := self._built_for(schema, identifier):
                 built = get_relation(adapter, database, place.schema, place.table)
@@ -127,60 +148,60 @@ class Aside:
             return [add_query(manager, statement, *args, **named_) for statement in self._sent(id_, sql)][-1]
 
         with ExitStack() as stack:
-            stack.enter_context(changed(Compiler, compile_node=compile_at_home))
-            stack.enter_context(changed(BaseAdapter, get_relation=get_relation_beside))
-            stack.enter_context(changed(Manager, add_query=add_checked))
+            stack.enter_context(patched(Compiler, compile_node=compile_as_live))
+            stack.enter_context(patched(BaseAdapter, get_relation=get_staged_relation))
+            stack.enter_context(patched(Manager, add_query=add_checked))
             yield
 
     @contextmanager
-    def _at_home(self, id_: str) -> Iterator[None]:
-        """Have a model, if it is one of these, stand where it is live, for what this thread does."""
+    def _compiling(self, id_: str) -> Iterator[None]:
+        """Move a model to its live relation while this thread compiles it; other nodes stay as they are."""
         if id_ not in self._live:
             yield
             return
-        self._live[id_].take()
+        self._live[id_].apply()
         self._own.place = self._live[id_].relation
         try:
             yield
         finally:
             self._own.place = None
-            self._beside[id_].take()
+            self._staged[id_].apply()
 
     @property
     def _at(self) -> Relation | None:
-        """Where the model stands whose SQL this thread puts together."""
+        """Return the live relation of the model that this thread compiles, None outside of that."""
         return getattr(self._own, "place", None)
 
     def _built_for(self, schema: str, name: str) -> Relation | None:
-        """Return where what is asked for by its live name is built, unless the model that asks is it."""
+        """Return the staging relation of a live name, None for other names and for the model that is being compiled."""
         for id_, place in self._live.items():
             is_asked_for = (schema, name) in {(place.schema, place.node.alias), (place.relation.schema, place.relation.table)}
             if is_asked_for and place.relation != self._at:
-                return self._beside[id_].relation
+                return self._staged[id_].relation
         return None
 
     def _sent(self, id_: str, sql: str) -> list[str]:
-        """Return what is to be sent for a statement; dbt's own exception if it names a live table, or what is not beside it."""
+        """Return the statements to send instead of one; dbt's own exception if it names a live or another staged table."""
         if self._at is not None or id_ not in self._live:
             self._check(id_.split(".")[2] if id_.count(".") > 1 else id_, sql)
             return [sql]
         if any(note in sql for note in self._notes):
             return [sql]
-        live, beside = self._live[id_], self._beside[id_]
-        # Its own SQL was looked at as it was put together, and reads what is live.
+        live, staged = self._live[id_], self._staged[id_]
+        # Its own SQL was checked when it was compiled, and may read the live table.
         code = getattr(live.node, "compiled_code", None)
         rest = sql.replace(code, "") if code else sql
         self._check(live.node.name, rest)
-        self._check_neighbours(live.node.name, rest, beside.relation.schema)
+        self._check_neighbours(live.node.name, rest, staged.relation.schema)
         if _begins(rest, "insert"):
-            # What a hook writes down of the model is where readers find it. dbt itself inserts nothing.
-            return [text_of_other_schema(sql, beside.relation.schema, live.relation.schema)]
-        if (instead := other_schema(rest, beside.relation.schema, live.relation.schema)) is None:
+            # A hook that records the model records its live name. dbt itself inserts nothing.
+            return [text_of_other_schema(sql, staged.relation.schema, live.relation.schema)]
+        if (instead := other_schema(rest, staged.relation.schema, live.relation.schema)) is None:
             return [sql]
         text, name = (f"{quote}{live.relation.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
-        # Rights on all that is in a schema are given to what is being built, too.
+        # Privileges on all tables of a schema are granted on the staging relation, too.
         whole = " all " in " ".join(rest.lower().split())
-        return [_MAKE_SCHEMA.format(text=text, name=name), *([sql] if whole else []), instead]
+        return [_CREATE_SCHEMA.format(text=text, name=name), *([sql] if whole else []), instead]
 
     def _check(self, name: str, sql: str) -> None:
         others = [place for place in self._live.values() if place.relation != self._at]
@@ -188,8 +209,8 @@ class Aside:
             raise _error(name, found[0])
 
     def _check_neighbours(self, name: str, sql: str, schema: str) -> None:
-        """Nothing but the models that are built there is looked for in a schema of ours."""
-        ours = tuple(place.node.alias.lower() for place in self._beside.values() if place.schema == schema)
+        """Raise dbt's own exception if a statement names a table of a staging schema that is no staged model."""
+        ours = tuple(place.node.alias.lower() for place in self._staged.values() if place.schema == schema)
         if _begins(sql, "drop index"):
             return
         if found := sorted(each for each in names_in(sql, schema) if not each.startswith(ours)):
@@ -200,7 +221,7 @@ class Aside:
 
 
 def _begins(sql: str, words: str) -> bool:
-    """Return whether this is what a statement does; dbt puts a comment before each."""
+    """Return whether a statement begins with these words, after the comment that dbt puts before it."""
     return " ".join(code_of(sql).lower().split()).startswith(words)
 
 
@@ -211,6 +232,6 @@ def _error(name: str, relation: Relation) -> Exception:
 
 
 def by_name(who: str, relation: Relation) -> str:
-    """Say that something names a live table, and what to do."""
+    """Return the message for something that names a live table, with what to do."""
     message = f"{who} names {relation}, which this run builds beside the live table and makes live at its end"
     return f"{message}: it would meet the data of the run before; use ref(), `this` in the model's own hooks, or publish: Direct"

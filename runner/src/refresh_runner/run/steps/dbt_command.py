@@ -66,7 +66,7 @@ def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, 
 
 
 def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:
-    if node.id in context.services.dbt.done:
+    if node.id in context.services.dbt.completed:
         return NodeResult(node, NodeState.OK)
     broken = NodeResult(node, NodeState.BROKEN, f"not done within {duration_text(limit)}", _QUERY_CANCELED)
     return _with_blocker(context, broken)

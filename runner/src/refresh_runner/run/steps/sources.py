@@ -23,5 +23,5 @@ class SourcesExecutor(StepExecutor):
         context, name = self.context, self.step.name
         label = context.plan.label(name)
         context.progress.step_started(name, 1)
-        result = dbt_command.execute(context, self.step, context.resolved.nodes[name], context.services.dbt.ages)
+        result = dbt_command.execute(context, self.step, context.resolved.nodes[name], context.services.dbt.source_ages)
         return with_command_error(conclude_sources(self.step, result.nodes, label), result.error, label)

@@ -1,8 +1,8 @@
-"""dbt's classes without the code that mashumaro writes for each of them at import, until one of them is read or written.
+"""Have mashumaro generate the code of dbt's classes at their first use, not at import.
 
-dbt asks for that (`lazy_compilation`), and still gets four functions compiled for each of 300 classes, each of which compiles another
-one when it is called: a third of the time that dbt takes to be imported. Here the first four are closures. What the first call of
-each compiles is mashumaro's own.
+dbt asks for that (`lazy_compilation`), yet four functions are compiled for each of 300 classes at import, each of which compiles
+another one when it is called: a third of the time of dbt's import. Here those four are closures; their first call has mashumaro
+compile the same code as ever.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
-from pydantic import JsonValue
+from refresh_runner.dbt.patches.patch import Patch, Symbol
 
 if TYPE_CHECKING:
     from mashumaro.core.meta.code.builder import CodeBuilder, InternalMethodName
@@ -20,13 +20,28 @@ Method = Callable[..., object]
 Compile = Callable[..., None]
 """Takes a class and mashumaro's parameters for one of its formats; sets one method, under two names."""
 
-schemas: Final[dict[str, JsonValue]] = {}
-"""The JSON schemas of dbt's classes that were asked for so far or were known ahead, by the class's full name."""
+_BUILDER: Final = "mashumaro.core.meta.code.builder"
+_MIXINS: Final = "mashumaro.mixins.dict"
+PATCH: Final = Patch(
+    name="code_generation",
+    purpose="Code is generated for the classes that are used only.",
+    symbols=(
+        Symbol(_MIXINS, "compile_mixin_packer", "cls, format_name, dialect, encoder, encoder_kwargs"),
+        Symbol(_MIXINS, "compile_mixin_unpacker", "cls, format_name, dialect, decoder"),
+        Symbol(_BUILDER, "CodeBuilder.get_pack_method_name", "cls, type_args, format_name, encoder", "classmethod"),
+        Symbol(_BUILDER, "CodeBuilder.get_unpack_method_name", "cls, type_args, format_name, decoder", "classmethod"),
+        Symbol(_BUILDER, "CodeBuilder.add_pack_method", "self"),
+        Symbol(_BUILDER, "CodeBuilder.add_unpack_method", "self"),
+    ),
+    saves_ms=0,
+)
 
 
 @cache
-def spare_code_generation() -> None:
-    """Have classes that are made from now on compile nothing before they are used; once is enough."""
+def delay_code_generation() -> None:
+    """Apply the patch to all classes that are defined from now on, for the life of the process."""
+    if not PATCH.is_on:
+        return
     from mashumaro.core.meta.code.builder import CodeBuilder
     from mashumaro.mixins import dict as mixins
 
@@ -36,27 +51,11 @@ def spare_code_generation() -> None:
     def name_of_unpacker(format_name: str, coders: Mapping[str, object]) -> InternalMethodName:
         return CodeBuilder.get_unpack_method_name((), format_name, coders.get("decoder"))
 
-    # The name by which the base of all classes calls them.
+    # Under these names the common base class calls them.
     vars(mixins).update(
         compile_mixin_packer=_later(CodeBuilder, CodeBuilder.add_pack_method, name_of_packer, _plain),
         compile_mixin_unpacker=_later(CodeBuilder, CodeBuilder.add_unpack_method, name_of_unpacker, classmethod),
     )
-
-
-@cache
-def spare_schemas() -> None:
-    """Have dbt make the JSON schema of a class only if it is not among those known: to look at a project, it makes those of 150."""
-    from dbt_common.dataclass_schema import dbtClassMixin
-
-    make = vars(dbtClassMixin)["json_schema"].__func__
-
-    def json_schema(cls: type) -> JsonValue:
-        name = f"{cls.__module__}.{cls.__qualname__}"
-        if name not in schemas:
-            schemas[name] = make(cls)
-        return schemas[name]
-
-    dbtClassMixin.json_schema = classmethod(json_schema)  # type: ignore[method-assign, assignment]
 
 
 def _plain(method: Method) -> object:
@@ -69,13 +68,13 @@ def _later(
     name_of: Callable[[str, Mapping[str, object]], InternalMethodName],
     bound: Callable[[Method], object],
 ) -> Compile:
-    """Return what a class that is made calls, in the place of what compiles at once."""
+    """Return what a class calls when it is defined, instead of the function that compiles at once."""
 
     def compile_later(cls: type, format_name: str = "dict", dialect: type | None = None, **coders: object) -> None:
         name = name_of(format_name, coders)
 
         def method(owner: object, /, *args: object, **kwargs: object) -> object:
-            # Sets the real one under both names, in the place of this one.
+            # Replaces this method by the compiled one, under both names.
             add_to(builder(cls, format_name=format_name, default_dialect=dialect, allow_postponed_evaluation=False, **coders))
             return getattr(owner, name)(*args, **kwargs)
 

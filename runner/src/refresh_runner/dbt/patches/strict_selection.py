@@ -1,7 +1,7 @@
-"""What a project says of dbt in its `flags` holds, as with dbt alone, but for one thing: a selector that takes nothing is an error.
+"""Make a selector that matches nothing an error; all else that a project sets in `flags` holds.
 
-dbt only warns of it. Its option `--warn-error-options` would make it an error, but replaces what the project says of its warnings, and
-can't be used beside `warn_error` at all.
+dbt only warns of it. `--warn-error-options` would make it an error, but replaces the project's own settings of warnings, and cannot be
+combined with `warn_error`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from refresh_runner.dbt.patches.patch import changed
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 
 if TYPE_CHECKING:
     from click import Context
@@ -18,12 +18,23 @@ if TYPE_CHECKING:
     from dbt.contracts.project import ProjectFlags
     from dbt_common.helper_types import WarnErrorOptionsV2
 
+PATCH: Final = Patch(
+    name="strict_selection",
+    purpose="A selector that matches nothing is an error.",
+    symbols=(
+        Symbol("dbt.cli.flags", "Flags.__init__", "self, ctx, project_flags"),
+        Symbol("dbt.cli.flags", "Flags.set_common_global_flags", "self"),
+    ),
+    required_for="noticing a selector that matches nothing",
+)
+
 _ERRORS: Final = ("NoNodesForSelectionCriteria", "NothingToDo")
 
 
 @contextmanager
 def empty_selections_fail() -> Iterator[None]:
-    """Have dbt's commands take an empty selection for an error while inside, whatever else the project says of warnings."""
+    """Have the commands inside fail where a selector matches nothing."""
+    PATCH.require()
     from dbt.cli.flags import Flags
 
     make = Flags.__init__
@@ -31,17 +42,17 @@ def empty_selections_fail() -> Iterator[None]:
     def make_strict(flags: Flags, ctx: Context | None = None, project_flags: ProjectFlags | None = None) -> None:
         make(flags, ctx, project_flags)
         options = strict(flags.WARN_ERROR_OPTIONS._warn_error_options_v2)
-        # Frozen, and known by either case.
+        # The object is frozen, and has each value under both names.
         for name in ("WARN_ERROR_OPTIONS", "warn_error_options"):
             object.__setattr__(flags, name, options)
         flags.set_common_global_flags()  # type: ignore[no-untyped-call]  # dbt states no types here
 
-    with changed(Flags, __init__=make_strict):
+    with patched(Flags, __init__=make_strict):
         yield
 
 
 def strict(options: WarnErrorOptionsV2) -> WarnErrorOptionsV2:
-    """Return the same options, with an empty selection for an error."""
+    """Return the same options, with an empty selection among the errors."""
     from dbt.events import ALL_EVENT_NAMES
     from dbt_common.helper_types import WarnErrorOptionsV2
 

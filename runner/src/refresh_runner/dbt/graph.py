@@ -1,0 +1,225 @@
+"""Read-only queries of a parsed dbt project: which nodes a selection takes, what they read, and where they are in the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import chdir
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from refresh_runner.dbt.engine import HookKind
+from refresh_runner.dbt.errors import error_text, invalid_project
+from refresh_runner.dbt.live_references import live_references
+from refresh_runner.dbt.names import Names
+from refresh_runner.dbt.nodes import functions_of, node_of, parents
+from refresh_runner.dbt.selectors import selected
+from refresh_runner.model.step_results import Node
+from refresh_runner.model.steps import Selection
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.postgres.data_version import TrackedRelations
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
+
+_TABLE_KINDS: Final = frozenset({"model", "seed", "snapshot"})
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A model that a selected one reads, or a function that it calls, and that this refresh does not build."""
+
+    needed_by: str
+    relation: Relation
+    built_by: str | None
+    is_function: bool = False
+
+
+@dataclass(frozen=True)
+class TableModel:
+    """A model that dbt builds from scratch, as a table, in every run."""
+
+    id: str
+    has_grants: bool
+    """Whether the project configures who may read it."""
+    readers: Mapping[str, Relation]
+    """Models of the same run that read it, by name, and where they are built."""
+    persists_docs: bool = False
+    """Whether its descriptions become comments in the warehouse."""
+
+
+class ProjectGraph:
+    """The nodes of one parsed project."""
+
+    def __init__(self, manifest: Manifest, project: Path) -> None:
+        self.manifest = manifest
+        self._project = project
+        self._names = Names(manifest)
+
+    def models(self, selection: Selection) -> tuple[Node, ...]:
+        """Return the models, seeds, snapshots and functions of a selection; RunFailedError if one of its selectors matches none."""
+        return self._select(selection, ("model", "seed", "snapshot", "function"))
+
+    def buildable(self, selection: Selection) -> tuple[Node, ...]:
+        """Return the same, for a layer; RunFailedError also for a model that dbt cannot build on PostgreSQL."""
+        found = self.models(selection)
+        python = {id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "model" and node.language == "python"}
+        if refused := [node.name for node in found if node.id in python]:
+            message = f"{refused[0]} is a Python model, which dbt can't run on PostgreSQL"
+            hint = f"write it in SQL, or leave it out of the layer: exclude: [{', '.join(refused)}]"
+            raise invalid_project(f"{message}: {hint}", hint)
+        return found
+
+    def tests(self, selection: Selection) -> tuple[Node, ...]:
+        """Return the data tests and unit tests of a selection; RunFailedError if one of its selectors matches none."""
+        return self._select(selection, ("test", "unit_test"))
+
+    def data_tests(self, selection: Selection) -> dict[Node, SingularTestNode | GenericTestNode]:
+        """Return the data tests of a selection, as dbt has them; RunFailedError if one of its selectors matches none."""
+        from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
+
+        found = {test: self.manifest.nodes.get(test.id) for test in self.tests(selection)}
+        return {test: node for test, node in found.items() if isinstance(node, SingularTestNode | GenericTestNode)}
+
+    def unit_tests(self, models: Sequence[Node]) -> tuple[Node, ...]:
+        """Return the unit tests of these models."""
+        ids = {model.id for model in models}
+        found = [test for _, test in sorted(self.manifest.unit_tests.items()) if ids.intersection(test.depends_on_nodes[:1])]
+        return tuple(Node(test.unique_id, test.name) for test in found)
+
+    def sources(self, models: Sequence[Node], *, may_be_none: bool = False) -> tuple[Node, ...]:
+        """Return the sources of the models that have a freshness; RunFailedError if there are none, unless `may_be_none`."""
+        read = self._parents(models)
+        stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
+        if not stated and not may_be_none:
+            raise invalid_project("no source that the layers read states a freshness and a loaded_at_field")
+        return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}") for source in stated)
+
+    def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
+        """Return what the models read or call, without sources and without what the refresh has built by then."""
+        functions, ours = functions_of(self.manifest), {model.id for model in built}
+        found = {}
+        for model in models:
+            for parent_id in sorted(self._parents([model])):
+                function = functions.get(parent_id)
+                parent = function or self.manifest.nodes.get(parent_id)
+                if parent is None or parent_id in ours:
+                    continue
+                built_by, relation = parent.config.meta.get("built_by"), self._names.relation(parent)
+                found[parent_id] = Upstream(model.name, relation, str(built_by) if built_by else None, function is not None)
+        return list(found.values())
+
+    def tables(self, models: Sequence[Node]) -> dict[Relation, TableModel]:
+        """Return the models that are tables, by the relation that they build."""
+        nodes = [node for model in models if (node := self.manifest.nodes.get(model.id))]
+        relations = self.relations(models) | self.function_relations(models)
+        return {
+            self._names.relation(node): TableModel(
+                node.unique_id,
+                bool(node.config.get("grants")),
+                {
+                    reader.name: relations[reader.id]
+                    for reader in models
+                    if reader.id in relations and node.unique_id in self._parents([reader])
+                },
+                any((node.config.get("persist_docs") or {}).values()),
+            )
+            for node in nodes
+            if node.config.materialized == "table"
+        }
+
+    def relations(self, models: Sequence[Node]) -> dict[str, Relation]:
+        """Return the relation that each model builds in the warehouse, by id; without functions and ephemeral models."""
+        nodes = (node for model in models if (node := self.manifest.nodes.get(model.id)))
+        return {node.unique_id: self._names.relation(node) for node in nodes if node.config.materialized != "ephemeral"}
+
+    def function_relations(self, models: Sequence[Node]) -> dict[str, Relation]:
+        """Return schema and name of each function among the models, by id."""
+        functions = functions_of(self.manifest)
+        found = (function for model in models if (function := functions.get(model.id)))
+        return {function.unique_id: self._names.relation(function) for function in found}
+
+    def failure_relations(self, tests: Sequence[Node]) -> dict[str, Relation]:
+        """Return the relation in which a test stores the rows that it finds, by id, for the tests that do."""
+        nodes = (node for test in tests if (node := self.manifest.nodes.get(test.id)))
+        return {node.unique_id: self._names.relation(node) for node in nodes if node.is_relational}
+
+    def reads(self, nodes: Sequence[Node]) -> set[Relation]:
+        """Return every source and model that the nodes read."""
+        return {self._names.relation(found) for id_ in self._parents(nodes) if (found := self._readable(id_))}
+
+    def tracked(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> TrackedRelations:
+        """Return what the nodes read without what is `built`, and what is `made`: the relations by which a run notices changes."""
+        ours = {node.id for node in built}
+        read: set[Relation] = set()
+        unknown = ""
+        for id_ in self._parents(nodes) - ours:
+            if found := self._readable(id_):
+                read.add(self._names.relation(found))
+            else:
+                unknown = f"{id_} is read, which is neither a source nor a model"
+        tables = [node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS and node.unique_id not in ours]
+        models = {self._names.relation(node) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
+        return TrackedRelations(frozenset(read), frozenset(models), frozenset(made), unknown)
+
+    def live_references(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
+        """Yield a message for each node that visibly names one of the tables by other means than `ref`."""
+        return live_references(self.manifest, nodes, {table.id: relation for relation, table in tables.items()})
+
+    def known(self) -> frozenset[str]:
+        """Return schema.name of everything that the project builds, in whichever layer, and of its sources."""
+        return frozenset(str(self._names.relation(node)) for node in self._tables_and_sources())
+
+    def by_spelling(self) -> dict[str, Relation]:
+        """Return the relation of everything that the project builds or reads, by schema.name as the project may spell them."""
+        found: dict[str, Relation] = {}
+        for node in self._tables_and_sources():
+            relation = self._names.relation(node)
+            for schema, name in ((node.schema, relation.table), (relation.schema, node.identifier), (node.schema, node.identifier)):
+                found[f"{schema}.{name}"] = relation
+        return found
+
+    def columns(self) -> dict[str, frozenset[str]]:
+        """Return the columns of each model by schema.name; none without a contract that makes the list complete."""
+        from dbt.contracts.graph.nodes import ModelNode
+
+        models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
+        return {str(self._names.relation(model)): frozenset(model.columns if model.contract.enforced else ()) for model in models}
+
+    def endpoints(self, relations: Iterable[Relation]) -> dict[Relation, tuple[str, ...]]:
+        """Return the endpoints that the project's exposures state for each of these models, an empty tuple for a model without."""
+        nodes = self.manifest.nodes.items()
+        models = {id_: self._names.relation(node) for id_, node in nodes if str(node.resource_type) == "model"}
+        found: dict[Relation, dict[str, None]] = {relation: {} for relation in relations}
+        for _, exposure in sorted(self.manifest.exposures.items()):
+            endpoint = exposure.meta.get("endpoint") or exposure.config.meta.get("endpoint")
+            for model in exposure.depends_on_nodes if endpoint else ():
+                if (relation := models.get(model)) in found:
+                    found[relation][str(endpoint)] = None
+        return {relation: tuple(endpoints) for relation, endpoints in found.items()}
+
+    def hooks(self, kind: HookKind) -> tuple[Node, ...]:
+        """Return the hooks of this kind, of the project and its packages."""
+        operations = [node for node in self.manifest.nodes.values() if str(node.resource_type) == "operation"]
+        return tuple(Node(node.unique_id, node.name) for node in operations if kind.value in node.tags)
+
+    def _select(self, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
+        try:
+            with chdir(self._project):  # `path:` is relative to the working directory
+                found = selected(self.manifest, selection, kinds)
+        except Exception as error:  # dbt raises many classes of exceptions for a wrong selector
+            raise invalid_project(error_text(error)) from error
+        if not found:
+            raise invalid_project(f"{' '.join(selection.select)} selects no {kinds[0]} of the dbt project")
+        return found
+
+    def _parents(self, nodes: Iterable[Node]) -> set[str]:
+        return {parent for node in nodes for parent in parents(self.manifest, node_of(self.manifest, node.id))}
+
+    def _readable(self, id_: str) -> SourceDefinition | ManifestNode | None:
+        return self.manifest.sources.get(id_) or self.manifest.nodes.get(id_)
+
+    def _tables_and_sources(self) -> Iterator[ManifestNode | SourceDefinition]:
+        yield from (node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS)
+        yield from self.manifest.sources.values()

@@ -1,0 +1,328 @@
+"""dbt-core, called in this process: one import, one parse, however many commands."""
+
+from __future__ import annotations
+
+import copy
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import yaml
+
+from refresh_runner.dbt import manifest_cache
+from refresh_runner.dbt.engine import Command, HookKind, NodeOutcome, OnCompleted, OnLine, Outcome
+from refresh_runner.dbt.errors import error_text, invalid_project, one_line
+from refresh_runner.dbt.names import Names
+from refresh_runner.dbt.nodes import restoring_foreign_keys
+from refresh_runner.dbt.output import Lines
+from refresh_runner.dbt.patches import data_tests, dry_run
+from refresh_runner.dbt.patches.behavior_flags import skip_stack_walks
+from refresh_runner.dbt.patches.code_generation import delay_code_generation
+from refresh_runner.dbt.patches.compile_errors import continue_after_errors
+from refresh_runner.dbt.patches.connections import Connections
+from refresh_runner.dbt.patches.debug_events import skip_debug_events
+from refresh_runner.dbt.patches.garbage_collection import no_collections
+from refresh_runner.dbt.patches.hooks import only_hooks, results_for_hooks, without_hooks
+from refresh_runner.dbt.patches.invocation import Invocation
+from refresh_runner.dbt.patches.json_schemas import cache_json_schemas
+from refresh_runner.dbt.patches.plugin_search import cache_plugin_search
+from refresh_runner.dbt.patches.registry import require_patches
+from refresh_runner.dbt.patches.select_only import select_only
+from refresh_runner.dbt.patches.staging import Staging
+from refresh_runner.dbt.patches.strict_selection import empty_selections_fail
+from refresh_runner.dbt.patches.template_cache import cache_templates
+from refresh_runner.dbt.profile import environment, write_profile
+from refresh_runner.dbt.selectors import select_arguments
+from refresh_runner.dbt.test_templates import RenderContext, Statements
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.model.step_results import Node
+from refresh_runner.postgres.conninfo import NOWHERE, Access
+
+if TYPE_CHECKING:
+    from dbt.artifacts.schemas.freshness import SourceFreshnessResult
+    from dbt.artifacts.schemas.run import RunResult
+    from dbt.cli.main import dbtRunnerResult
+    from dbt.contracts.graph.manifest import Manifest
+
+_QUIET: Final = (
+    *("--quiet", "--no-print", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"),
+    *("--no-send-anonymous-usage-stats", "--no-write-json", "--cache-selected-only"),
+)
+_BUILDING: Final = frozenset({"run", "build", "test"})
+_DRY_RUN_LIMIT: Final = timedelta(hours=1)
+_importing: Final = threading.Lock()
+
+
+class InProcessEngine:
+    """dbt-core by its `dbtRunner`, with the patches of `patches/`."""
+
+    def __init__(self, project: Path, workdir: Path, access: Access, settings: DbtSettings, application_name: str, on_line: OnLine) -> None:
+        self._project = project
+        self._workdir = workdir
+        self._access = access
+        self._settings = settings
+        self._application_name = application_name
+        self._on_line = on_line
+        self._manifest: Manifest | None = None
+        self._staging = Staging()
+        self._connections = Connections()
+        self._invocation = Invocation()
+        self._results: dict[str, RunResult] = {}
+        """dbt's last result of each node that it built or tested."""
+        self.test_templates: Statements = {}
+        """Templates of the data tests that were compiled when the project was read ahead, by id."""
+        self.session_settings: Mapping[str, str] = {}
+        self.on_completed: OnCompleted = lambda _id: None
+        self.completed: set[str] = set()
+
+    def parse(self) -> Manifest:
+        """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
+        write_profile(self._project, self._workdir, self._access, self._settings)
+        import_dbt()
+        require_patches()
+        ahead = manifest_cache.path(self._project, self._settings)
+        # A full parse leaves enough garbage behind to be worth a collection.
+        with no_collections() if ahead.is_file() else nullcontext():
+            if ahead.is_file():
+                self._read_ahead(ahead)
+            # With a manifest at hand, the command parses nothing and only initializes dbt.
+            outcome = self._invoke(["parse"])
+        from dbt.contracts.graph.manifest import Manifest
+
+        if not outcome.success or not isinstance(outcome.result, Manifest):
+            raise invalid_project(error_text(outcome.exception))
+        self._manifest = outcome.result
+        return self._manifest
+
+    def _read_ahead(self, path: Path) -> None:
+        try:
+            self._manifest, self.test_templates = manifest_cache.read(path, self._access.dbname, NOWHERE.dbname)
+        except (ValueError, KeyError, TypeError) as error:
+            self._on_line("warn", f"{path.name} cannot be used, so dbt parses the project: {error}")
+
+    def execute(self, command: Command) -> Outcome:
+        """Execute a command; KeyboardInterrupt if it is stopped."""
+        with without_hooks():
+            return self._execute(command)
+
+    def run_hooks(self, kind: HookKind, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> Outcome:
+        """Run the project's hooks of one kind for a run of these nodes, some of them `kept` from an earlier attempt."""
+        results: list[RunResult] = []
+        if kind is HookKind.END:
+            reasons = dict.fromkeys(self._staging.ids, unpublished) if unpublished else {}
+            results = results_for_hooks(self.manifest, nodes, kept, self._results, reasons)
+        flags = ("--full-refresh",) if self._settings.full_refresh else ()
+        with only_hooks(kind, results), self._staging.as_live():
+            outcome = self._execute(Command("build", tuple(nodes), limit, flags))
+        # dbt names the connection of hooks after none of them.
+        executed = outcome.results and tuple(replace(each, sqlstate=outcome.sqlstate) for each in outcome.results)
+        return replace(outcome, results=executed)
+
+    def test(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
+        """Run tests, those that were read ahead by their stored statements."""
+        context = self.render_context
+        statements = {id_: context.render(template) for id_, template in self.test_templates.items()} if context.can_render else {}
+        if not data_tests.PATCH.is_on:
+            statements = {}
+        # dbt's cache of relations is used for compiling only.
+        flags = ("--no-populate-cache",) if all(test.id in statements for test in tests) else ()
+        with data_tests.preload(statements):
+            return self.execute(Command("test", tuple(tests), limit, flags))
+
+    def compile_tests(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
+        """Compile tests to statements that return all columns of the rows that they find, where their macros can."""
+        from dbt.contracts.graph.nodes import CompiledNode
+
+        nodes = self.manifest.nodes
+        before = {test.id: nodes[test.id] for test in tests}
+        # dbt's own tests select all columns only where rows are to be stored. The copies keep what dbt has compiled as it is.
+        for test in tests:
+            nodes[test.id] = wide = copy.deepcopy(before[test.id])
+            wide.config["store_failures"] = True
+            if isinstance(wide, CompiledNode):
+                # Otherwise the CTEs of ephemeral models would be injected twice.
+                wide.extra_ctes_injected, wide.extra_ctes = False, []
+        try:
+            with continue_after_errors():
+                return self._execute(Command("compile", tuple(tests), limit, ("--no-populate-cache",)))
+        finally:
+            nodes.update(before)
+
+    def dry_run(self, tests: Sequence[Node]) -> tuple[Outcome, Statements]:
+        """Return what dbt would send for each of these tests that sends one statement; nothing is sent."""
+        # dbt changes the nodes that it runs.
+        before = copy.deepcopy(self.manifest.nodes)
+        try:
+            with dry_run.DryRun.recording() as recorded:
+                outcome = self.execute(Command("test", tuple(tests), _DRY_RUN_LIMIT, ("--no-populate-cache",)))
+        finally:
+            self.manifest.nodes = before
+        return outcome, recorded.statements
+
+    def stage(self, node_id: str, schema: str, note: str = "") -> None:
+        """Build a model in this schema; all references read it there. `note` is a statement to execute after the model is built."""
+        from dbt.artifacts.resources.v1.config import Hook
+        from dbt.contracts.graph.nodes import ModelNode
+
+        node = self.manifest.nodes[node_id]
+        self._staging.put(node, schema, Names(self.manifest), note)
+        if note and isinstance(node, ModelNode):
+            node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
+
+    @property
+    def render_context(self) -> RenderContext:
+        """Return what differs between this run's statements and those of other runs."""
+        return RenderContext(self._access.dbname, str(self._settings.variables.get(manifest_cache.AS_OF, "")), self._staging.names)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the parsed project."""
+        if self._manifest is None:
+            raise RuntimeError("parse first")
+        return self._manifest
+
+    def run_results(self) -> Mapping[str, object] | None:
+        """Return what run_results.json would hold after one command with all nodes that were built or tested; None without any."""
+        found = list(self._results.values())
+        if not found:
+            return None
+        from dbt.artifacts.schemas.run import RunResultsArtifact
+
+        whole: Mapping[str, object] = RunResultsArtifact.from_execution_results(
+            results=found,
+            elapsed_time=sum(each.execution_time for each in found),
+            generated_at=datetime.now(UTC).replace(tzinfo=None),
+            args={"vars": {}, "invocation_command": "refresh-runner run"},
+        ).to_dict(omit_none=False)
+        return whole
+
+    def shutdown(self) -> None:
+        """Close all connections to the warehouse and open no others; called from another thread than the one that waits."""
+        self._connections.hang_up()
+
+    def _execute(self, command: Command) -> Outcome:
+        ids = [node.id for node in command.nodes]
+        self._connections.clear()
+        self._connections.settings = {**self.session_settings, **_time_outs(command.limit)}
+        with (
+            select_only(ids),
+            restoring_foreign_keys(self.manifest.nodes[id_] for id_ in ids if id_ in self.manifest.nodes),
+            _restoring_flags(),
+        ):
+            answer = self._invoke([command.name, *select_arguments(self.manifest, ids), *command.flags])
+        return outcome_of(answer, self._connections)
+
+    def _invoke(self, command: list[str]) -> dbtRunnerResult:
+        import_dbt()
+        from dbt.cli.main import dbtRunner
+
+        places = [
+            *("--project-dir", str(self._project), "--profiles-dir", str(self._workdir)),
+            *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
+            # dbt reads it as YAML, which has no escapes for JSON's emoji, and in which 1e-07 is text.
+            *("--vars", yaml.safe_dump(dict(self._settings.variables), default_flow_style=True, width=math.inf)),
+        ]
+        is_building = command[0] in _BUILDING
+        # Of parsing and compiling, only warnings are of interest; what is only compiled is not completed.
+        on_completed = self.on_completed if is_building else lambda _id: None
+        with ExitStack() as stack:
+            lines = stack.enter_context(Lines(self._on_line, "info" if is_building else "warn", on_completed))
+            for each in self._around_commands():
+                stack.enter_context(each)
+            self.completed = lines.completed
+            outcome = dbtRunner(self._manifest, [lines.take]).invoke([*_QUIET, *command[0].split(), *places, *command[1:]])
+        if isinstance(outcome.exception, KeyboardInterrupt):
+            raise outcome.exception
+        if is_building:
+            self._results |= {each.node.unique_id: each for each in getattr(outcome.result, "results", None) or ()}
+        return outcome
+
+    def _around_commands(self) -> Sequence[AbstractContextManager[None]]:
+        return (
+            environment(self._access, self._application_name),
+            self._invocation.shared(),
+            empty_selections_fail(),
+            self._staging.applied(),
+            self._connections.watched(),
+        )
+
+
+def outcome_of(answer: dbtRunnerResult, connections: Connections) -> Outcome:
+    """Return dbt's answer to a command as plain values, with the SQLSTATEs that were seen on its connections."""
+    executed = getattr(answer.result, "results", None)
+    convert: Callable[..., NodeOutcome] = _node_outcome
+    results = None if executed is None else tuple(convert(each, connections) for each in executed)
+    if answer.exception:
+        return Outcome(answer.success, results, error_text(answer.exception), True, connections.worst)
+    # A command that fails at its first error returns the result of that node alone.
+    message = getattr(answer.result, "message", None)
+    return Outcome(answer.success, results, one_line(str(message)) if message else None, False, connections.worst)
+
+
+def _node_outcome(result: RunResult | SourceFreshnessResult, connections: Connections) -> NodeOutcome:
+    node, loaded = result.node, getattr(result, "max_loaded_at", None)
+    code = getattr(node, "compiled_code", None)
+    return NodeOutcome(
+        node.unique_id,
+        node.name,
+        str(result.status),
+        one_line(result.message or ""),
+        result.execution_time,
+        connections.sqlstate(node.unique_id),
+        str(code) if code else None,
+        # dbt reports a source without any date as loaded in the year 1.
+        None if loaded is None or loaded.year == 1 else timedelta(seconds=max(getattr(result, "age", 0), 0)),
+        str(node.resource_type) == "operation",
+    )
+
+
+@contextmanager
+def _restoring_flags() -> Iterator[None]:
+    """Restore dbt's global flags afterwards: selections of the runner follow the flags of the project, not those of the last command."""
+    from dbt.flags import get_flags, set_flags
+
+    flags = get_flags()  # type: ignore[no-untyped-call]  # dbt states no types here
+    try:
+        yield
+    finally:
+        set_flags(flags)  # type: ignore[no-untyped-call]  # dbt states no types here
+
+
+def _time_outs(limit: timedelta) -> dict[str, str]:
+    """Return PostgreSQL's settings; waiting for a lock times out before the statement does, so that the error names the lock."""
+    milliseconds = max(int(limit.total_seconds() * 1000), 1000)
+    return {"statement_timeout": str(milliseconds), "lock_timeout": str(milliseconds // 2)}
+
+
+def preload() -> threading.Thread:
+    """Start to import dbt, which takes a second; the thread ends when it is imported."""
+    thread = threading.Thread(target=import_dbt, name="import-dbt", daemon=True)
+    thread.start()
+    return thread
+
+
+def import_dbt() -> None:
+    """Import dbt and apply the patches that last for the life of the process."""
+    # Of two threads, one imports and the other one waits: a patch must not be applied twice.
+    with _importing:
+        _import_once()
+
+
+@cache
+def _import_once() -> None:
+    delay_code_generation()
+    with no_collections():
+        import dbt.adapters.postgres
+        import dbt.cli.main  # noqa: F401 - the import is the point
+
+    cache_json_schemas()
+    skip_stack_walks()
+    skip_debug_events()
+    cache_templates()
+    cache_plugin_search()

@@ -1,0 +1,29 @@
+"""Have dbt label its behavior flags without a walk through the stack, which it makes 34 times a command.
+
+The label is the module that defines a flag, for a notice that the runner does not print.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from refresh_runner.dbt.patches.patch import Patch, Symbol
+
+PATCH: Final = Patch(
+    name="behavior_flags",
+    purpose="dbt does not walk the stack for each behavior flag.",
+    symbols=(Symbol("dbt_common.behavior_flags", "BehaviorFlagRendered._default_source", "", "staticmethod"),),
+    saves_ms=0,
+)
+
+
+@cache
+def skip_stack_walks() -> None:
+    """Apply the patch for the life of the process."""
+    if not PATCH.is_on:
+        return
+    from dbt_common.behavior_flags import BehaviorFlagRendered
+
+    # By name, since a private attribute of another class cannot be assigned otherwise.
+    setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))  # noqa: B010

@@ -1,0 +1,97 @@
+"""Run data tests on connections that lead nowhere, to record the statements that dbt would send."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, Self
+
+from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
+
+if TYPE_CHECKING:
+    from dbt.adapters.contracts.connection import Connection
+    from dbt.adapters.postgres.connections import PostgresConnectionManager
+
+_MODULE: Final = "dbt.adapters.postgres.connections"
+PATCH: Final = Patch(
+    name="dry_run",
+    purpose="Statements of data tests are recorded when a project is read ahead, for the patch data_tests.",
+    symbols=(
+        Symbol(_MODULE, "PostgresConnectionManager.open", "cls, connection", "classmethod"),
+        Symbol(_MODULE, "PostgresConnectionManager._add_query_comment", "self, sql"),
+    ),
+)
+
+COLUMNS: Final = ("failures", "should_warn", "should_error")
+"""The columns of a data test's statement, which returns one row."""
+_CONTROL: Final = re.compile(r"\s*(begin|commit|rollback|select set_config)\b", re.IGNORECASE)
+"""Statements before and after those of a node."""
+
+
+class DryRun:
+    """What dbt would have sent, by the connection, which has the name of a node."""
+
+    def __init__(self) -> None:
+        self._sent: dict[str, list[str]] = {}
+
+    def record(self, connection: str, statement: str) -> None:
+        """Record a statement; called on dbt's threads."""
+        if not _CONTROL.match(statement):
+            self._sent.setdefault(connection, []).append(statement)
+
+    @property
+    def statements(self) -> dict[str, str]:
+        """Return the statements of the connections that sent exactly one."""
+        return {name: sent[0] for name, sent in self._sent.items() if len(sent) == 1}
+
+    @classmethod
+    @contextmanager
+    def recording(cls) -> Iterator[Self]:
+        """Have dbt's connections lead nowhere inside; every test passes. Where the patch is off, nothing must be run inside."""
+        from dbt.adapters.contracts.connection import ConnectionState
+        from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
+
+        dry_run = cls()
+
+        def open_(_manager: type[PostgresConnectionManager], connection: Connection) -> Connection:
+            connection.handle, connection.state = _NullConnection(connection, dry_run), ConnectionState.OPEN
+            return connection
+
+        # The query comment differs in each run, and is added when a statement is sent.
+        with patched(Manager, open=classmethod(open_), _add_query_comment=lambda _manager, statement: statement):
+            yield dry_run
+
+
+class _NullConnection:
+    """The part of the driver's connection, and of its cursor, that dbt uses for a test."""
+
+    closed = 0
+    description: Final = tuple((name, None) for name in COLUMNS)
+    statusmessage = "SELECT 1"
+    rowcount = 1
+
+    def __init__(self, connection: Connection, dry_run: DryRun) -> None:
+        self._connection = connection
+        self._dry_run = dry_run
+
+    def cursor(self) -> Self:
+        return self
+
+    def execute(self, statement: str, _bindings: object = None) -> None:
+        self._dry_run.record(str(self._connection.name), statement)
+
+    def fetchall(self) -> list[tuple[int, bool, bool]]:
+        return [(0, False, False)]
+
+    def fetchmany(self, _limit: int) -> list[tuple[int, bool, bool]]:
+        return self.fetchall()
+
+    def commit(self) -> None:
+        pass
+
+    def rollback(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = 1

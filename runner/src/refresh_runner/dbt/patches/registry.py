@@ -1,0 +1,55 @@
+"""All patches of dbt."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refresh_runner.dbt.patches import (
+    behavior_flags,
+    code_generation,
+    compile_errors,
+    connections,
+    data_tests,
+    debug_events,
+    dry_run,
+    garbage_collection,
+    hooks,
+    invocation,
+    json_schemas,
+    plugin_search,
+    select_only,
+    staging,
+    strict_selection,
+    template_cache,
+)
+from refresh_runner.dbt.patches.patch import Patch
+
+OPTIONAL: Final[tuple[Patch, ...]] = (
+    code_generation.PATCH,
+    json_schemas.PATCH,
+    garbage_collection.PATCH,
+    template_cache.PATCH,
+    data_tests.PATCH,
+    dry_run.PATCH,
+    debug_events.PATCH,
+    behavior_flags.PATCH,
+    select_only.PATCH,
+    plugin_search.PATCH,
+    compile_errors.PATCH,
+)
+"""Switched off by a mismatch with dbt, or by REFRESH_DBT_PATCHES: a run is then slower, or reports less, and builds the same."""
+REQUIRED: Final[tuple[Patch, ...]] = (connections.PATCH, hooks.PATCH, invocation.PATCH, strict_selection.PATCH)
+"""Without them no run is possible."""
+REQUIRED_TO_SWAP: Final = staging.PATCH
+"""Without it, only refreshes with `publish: Direct` can run."""
+
+
+def can_read_tests_ahead() -> bool:
+    """Return whether the statements of data tests can be recorded when a project is read ahead, with marts in staging relations."""
+    return dry_run.PATCH.is_on and data_tests.PATCH.is_on and REQUIRED_TO_SWAP.fits
+
+
+def require_patches() -> None:
+    """Raise RunFailedError if a patch that every run needs does not fit this version of dbt."""
+    for patch in REQUIRED:
+        patch.require()

@@ -1,0 +1,78 @@
+"""The dbt profile of a run: the connection to the warehouse, under the name that the project gives its profile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from refresh_runner.dbt.errors import invalid_project
+from refresh_runner.model.plan import DbtSettings
+from refresh_runner.postgres.conninfo import Access
+
+PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
+"""Environment variable of the password; its prefix has dbt redact the value in its logs."""
+
+_CONNECT_TIMEOUT: Final = 5
+_KEEPALIVES_IDLE: Final = 60
+_CONNECT_RETRIES: Final = 1
+"""Few: a step retries the nodes whose connection failed, and a run that is stopped must not wait for more."""
+
+
+def write_profile(project: Path, workdir: Path, access: Access, settings: DbtSettings) -> None:
+    """Write profiles.yml into `workdir`; the password stays in the environment. RunFailedError if there is no such project."""
+    output = {
+        "type": "postgres",
+        "host": access.host,
+        "port": access.port,
+        "dbname": access.dbname,
+        "user": access.user,
+        "password": f"{{{{ env_var('{PASSWORD_VARIABLE}') }}}}",
+        "sslmode": access.sslmode,
+        "schema": settings.schema,
+        "threads": settings.threads,
+        "connect_timeout": _CONNECT_TIMEOUT,
+        "keepalives_idle": _KEEPALIVES_IDLE,
+        "retries": _CONNECT_RETRIES,
+        # Empty, so that PGAPPNAME holds: the name differs in every run, and a changed profile makes dbt parse again.
+        "application_name": "",
+    }
+    if access.sslrootcert:
+        output["sslrootcert"] = str(access.sslrootcert)
+    profile = {profile_name(project): {"target": settings.target, "outputs": {settings.target: output}}}
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "profiles.yml").write_text(yaml.safe_dump(profile))
+
+
+def profile_name(project: Path) -> str:
+    """Return the profile that a dbt project names; RunFailedError if there is no such project."""
+    file = project / "dbt_project.yml"
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as error:
+        raise invalid_project(f"there is no dbt project in {project}: {error.strerror}", "--project names the folder of yours") from error
+    except yaml.YAMLError as error:
+        raise invalid_project(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not isinstance(content.get("profile"), str):
+        raise invalid_project(f"{file} names no profile", "write `profile: any_name` in it: the profile itself is made for each run")
+    return str(content["profile"])
+
+
+@contextmanager
+def environment(access: Access, application_name: str) -> Iterator[None]:
+    """Set the environment variables that dbt and libpq read; restore them afterwards."""
+    ours = {PASSWORD_VARIABLE: access.password, "PGAPPNAME": application_name}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

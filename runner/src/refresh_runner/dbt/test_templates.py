@@ -1,0 +1,69 @@
+"""Statements of data tests as templates: what two dry runs agree on, and what each run fills in.
+
+A data test is one statement, which is the same in every run except for the database, the schemas in which marts are built, and the date.
+Which tests are so is decided by their templates (template_purity.py) and by two dry runs, for two databases, two dates and two places of
+the tables: a test whose two statements differ in nothing else is stored as a template; dbt compiles all others in every run.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+_DATABASE: Final = "\ue000"
+_DATE: Final = "\ue001"
+"""Placeholders in a template for a run's own values; characters that no statement contains."""
+_PLAIN_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
+
+Statements = Mapping[str, str]
+"""By the id of a test."""
+
+
+@dataclass(frozen=True)
+class RenderContext:
+    """What differs between two runs of the same tests."""
+
+    database: str
+    as_of: str
+    """The run's date, as YYYY-MM-DD."""
+    staged: Mapping[str, str]
+    """dbt's names of staging relations, by dbt's names of the live ones."""
+
+    def template(self, statement: str) -> str:
+        """Return a statement that was sent in this context, with placeholders for the context's values."""
+        for live, staged in self.staged.items():
+            statement = _renamed(statement, staged, live)
+        statement = statement.replace(f'"{self.database}".', f'"{_DATABASE}".')
+        return _renamed(statement, self.database, _DATABASE, before=r"(?=\.)").replace(self.as_of, _DATE)
+
+    def render(self, template: str) -> str:
+        """Return the statement to send in this context."""
+        statement = template.replace(_DATABASE, self.database).replace(_DATE, self.as_of)
+        for live, staged in self.staged.items():
+            statement = _renamed(statement, live, staged)
+        return statement
+
+    @property
+    def can_render(self) -> bool:
+        """Return whether templates can be rendered: the variable of the date may be set to anything, and must be a date."""
+        return bool(_PLAIN_DATE.fullmatch(self.as_of))
+
+
+def agreed(one: RenderContext, ones: Statements, other: RenderContext, others: Statements) -> dict[str, str]:
+    """Return the templates on which two dry runs agree, by the id of the test."""
+    found = {id_: other.template(statement) for id_, statement in others.items()}
+    return {id_: template for id_, statement in ones.items() if (template := one.template(statement)) == found.get(id_)}
+
+
+def _renamed(statement: str, name: str, other: str, before: str = "") -> str:
+    """Return a statement with one name replaced by another, quoted or not, wherever it is a whole name."""
+    if name.startswith('"') and name.endswith('"'):
+        return statement.replace(name, other)
+    whole = re.escape(name)
+    if not name.startswith('"'):
+        whole = rf'(?<![\w"$.]){whole}'
+    if not name.endswith('"'):
+        whole = rf'{whole}(?![\w"$])'
+    return re.sub(whole + before, lambda _found: other, statement)
