@@ -1,4 +1,4 @@
-"""Fixtures that several areas of the tests share live in `support`; they are registered here by name. So is how xdist spreads tests."""
+"""Registers the fixtures of `support` that several areas share, and the way in which xdist spreads tests."""
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
@@ -14,11 +14,11 @@ SHARED = {
     "tests/integration/page/": "an API server for others",
     "tests/integration/runner/test_status.py": "an API server for others",
 }
-"""What is dear to make, by the start of the names of the tests that share it."""
+"""Tests that share something expensive run on one worker, by the beginning of their names."""
 
 
 class _ByWhatTheyShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """One worker for all tests of a file, whose tests may build upon each other, and for all that share what is dear to make."""
+    """One worker for all tests of a module, which may depend on their order, and for all that share something expensive."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((what for start, what in SHARED.items() if nodeid.startswith(start)), nodeid.partition("::")[0])

@@ -2,7 +2,7 @@
 
     python -m bench.changes [--rows 10000] [--runs 5] [--seed 7]
 
-Without any change it runs with `unchangedPolicy: Skip`. All are runner processes with every feature on, one after the other on the same
+Without any change it runs with `onUnchanged: Skip`. All are runner processes with every feature on, one after the other on the same
 database. Corrections are spread evenly over all records, the worst case for anything that works by month. `bench.verdicts` judges.
 """
 

@@ -1,1 +1,1 @@
-"""A Kubernetes for demo and tests, on whatever this machine has: kind, an existing cluster, or upstream's programs themselves."""
+"""A Kubernetes cluster for demo and tests on any machine: kind, an existing cluster, or upstream's programs run directly."""

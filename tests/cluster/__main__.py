@@ -1,4 +1,4 @@
-"""The command `python -m cluster`: a Kubernetes for demo and tests, its programs and its images."""
+"""The command `python -m cluster`: a Kubernetes cluster for demo and tests, its programs and its images."""
 
 import argparse
 import os
@@ -22,7 +22,7 @@ from cluster.seam import Cluster, chosen_kind, cluster_of, docker_answers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 1 after a message on standard error when it can't be done."""
+    """Run one command; return 1 after a message on standard error when it fails."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options, paths_of(os.environ))
@@ -149,14 +149,14 @@ def _say_how(kubeconfig: Path, paths: Paths) -> None:
 
 
 def clean(paths: Paths) -> None:
-    """Every cluster of this checkout is down after it, and its images and state are gone; the cache of all checkouts stays."""
+    """Stop every cluster of this checkout and remove its images and state; the cache shared by checkouts stays."""
     for home in [each for each in paths.clusters.glob("*") if each.is_dir()]:
         print(f"cluster: removing {home.name}", flush=True)
         Forwards(home, "kubectl").close()
         if (home / "kind.log").exists():
             KindCluster(paths, home.name).down()
         else:
-            LocalCluster(paths, home.name).down()  # ends a control plane's processes just as well
+            LocalCluster(paths, home.name).down()  # also ends the processes of a control plane
     for folder in (paths.clusters, paths.images, paths.tools):
         shutil.rmtree(folder, ignore_errors=True)
 

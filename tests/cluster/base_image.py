@@ -1,4 +1,4 @@
-"""A base image where no registry can be reached: a minimal Debian with Python, used in the place of python:3.13-slim."""
+"""A base image for machines without a registry: a minimal Debian with Python, used instead of python:3.13-slim."""
 
 import fcntl
 import hashlib
@@ -13,8 +13,8 @@ from cluster.waiting import tail
 
 _SUITE = "trixie"  # its python3 is 3.13
 _PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata")
-_LIMIT = 900.0  # seconds
-# what a container never reads
+_LIMIT = 900.0  # in seconds
+# files that a container never reads
 _LEFT_OUT = (
     "usr/share/doc",
     "usr/share/man",
@@ -28,12 +28,12 @@ _LEFT_OUT = (
 
 
 def base_key() -> str:
-    """A hash of what the base is made of."""
+    """Return a hash of everything that the base consists of."""
     return hashlib.sha256(" ".join([_SUITE, *_PACKAGES, *_LEFT_OUT]).encode()).hexdigest()[:12]
 
 
 def base_archive(cache: Path) -> Path:
-    """The base's root file system as a tar, from `cache` or made by debootstrap (root, about a minute)."""
+    """Return the base's root file system as a tar, from `cache` or built by debootstrap (needs root, takes about a minute)."""
     archive = cache / f"base-{_SUITE}-{base_key()}.tar"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "base.lock").open("w") as lock:
@@ -54,7 +54,7 @@ def _bootstrap(archive: Path, cache: Path) -> None:
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root), mirror]
     try:
         with log.open("w") as output:
-            # a mount namespace of its own: what debootstrap mounts is gone when it ends, also if it is killed
+            # in a mount namespace, so that mounts of debootstrap end with it, even if it is killed
             done = subprocess.run(["unshare", "--mount", *command], stdout=output, stderr=output, timeout=_LIMIT, check=False)
         if done.returncode != 0:
             raise ClusterError(

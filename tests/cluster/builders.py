@@ -1,4 +1,4 @@
-"""The two programs that build images: buildah, with a store of this checkout's own, and docker."""
+"""The two programs that build images: buildah, with a store in this checkout, and docker."""
 
 import shutil
 import subprocess
@@ -11,12 +11,12 @@ from cluster.mirror import Mirror
 from cluster.overlay import can_overlay
 from cluster.paths import Paths
 
-_KEPT = 3  # archives of an image, since another command may be about to load one that is no longer the newest
-_LATEST = "dev"  # the tag that manifests name beside the exact one
+_KEPT = 3  # several archives of an image are kept, since another command may be about to load an older one
+_LATEST = "dev"  # the tag in manifests, in addition to the exact one
 
 
 class Buildah:
-    """Builds into archives below `.state/images`; its store is there too, apart from the system's."""
+    """Builds archives below `.state/images`, with a store of its own beside them."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -24,19 +24,19 @@ class Buildah:
         self._base = f"localhost/refresh-base:{base_key()}"
 
     def base(self) -> str:
-        """The name of the base image, which has its content's hash in it."""
+        """Return the name of the base image, which contains its hash."""
         return self._base
 
     def archive(self, image: Image, tag: str) -> Path:
-        """Where the image's archive is, or will be."""
+        """Return the path of the image's archive."""
         return self._paths.images / f"{image.name}-{tag}.tar"
 
     def has(self, image: Image, tag: str) -> bool:
-        """Whether the archive is there."""
+        """Return whether the archive exists."""
         return self.archive(image, tag).exists()
 
     def build(self, image: Image, tag: str, mirror: Mirror, secrets: list[str], log: Path) -> None:
-        """Build the archive; older ones of the same image are removed."""
+        """Build the archive and remove older ones of the same image."""
         if shutil.which("buildah") is None:
             raise ClusterError("buildah is missing", "apt-get install buildah")
         self._make_base(log)
@@ -44,8 +44,8 @@ class Buildah:
         command = self._buildah(
             "bud",
             "--layers",
-            "--format=docker",  # the other one knows no SHELL
-            # the host's own network and no runtime: the build needs the package mirror and nothing else
+            "--format=docker",  # the OCI format has no SHELL
+            # host network and no runtime: the build needs the package mirror only
             "--isolation=chroot",
             "--network=host",
             "--pull-never",
@@ -61,7 +61,7 @@ class Buildah:
         self._save(image, tag, log)
 
     def extend(self, reference: str, folder: Path, log: Path) -> None:
-        """Build what users make of an image of ours: `folder` has their Dockerfile, which takes ours as RUNNER. It is not kept."""
+        """Build a user's image from ours: `folder` has its Dockerfile with the build argument RUNNER. The image is not kept."""
         store = ["bud", "--isolation=chroot", "--network=host", "--pull-never", "--iidfile", str(log.with_suffix(".id"))]
         run_build(self._buildah(*store, f"--build-arg=RUNNER=docker.io/library/{reference}", str(folder)), log, folder.name)
         run_build(self._buildah("rmi", log.with_suffix(".id").read_text().strip()), log.with_suffix(".rmi"), folder.name)
@@ -92,27 +92,27 @@ class Buildah:
             run_build(self._buildah(*arguments), log, "the base image")
 
     def _buildah(self, *arguments: str) -> list[str]:
-        # a mount namespace of its own: what buildah mounts is gone when it ends, also if it is killed
+        # in a mount namespace, so that mounts of buildah end with it, even if it is killed
         place = ["unshare", "--mount", "buildah", f"--root={self._store}", f"--runroot={self._paths.images / 'run'}"]
         return [*place, f"--storage-driver={_driver(self._store)}", *arguments]
 
 
 class Docker:
-    """Builds into the Docker engine, whose images stay when clusters go."""
+    """Builds into the Docker engine, whose images survive clusters."""
 
     def base(self) -> str:
-        """The Dockerfile's own, which is in it by its digest."""
+        """Return the Dockerfile's own base, pinned by digest."""
         return ""
 
     def has(self, image: Image, tag: str) -> bool:
-        """Whether the engine has it."""
+        """Return whether the engine has the image."""
         return (
             subprocess.run(["docker", "image", "inspect", f"{image.name}:{tag}"], capture_output=True, check=False, timeout=60).returncode
             == 0
         )
 
     def build(self, image: Image, tag: str, mirror: Mirror, secrets: list[str], log: Path) -> None:
-        """Build and tag it."""
+        """Build and tag the image."""
         target = [f"--target={image.target}"] if image.target else []
         command = [
             "docker",
@@ -129,7 +129,7 @@ class Docker:
 
 
 def _driver(store: Path) -> str:
-    """overlay where the file system below the store can carry it, else plain copies; what a store began with it keeps."""
+    """Return overlay where the file system supports it, else plain copies; an existing store keeps its driver."""
     for driver in ("overlay", "vfs"):
         if (store / f"{driver}-images").exists():
             return driver

@@ -1,4 +1,4 @@
-"""Refreshes as the CRD's schema allows them, and as nobody should write them: values by the schema, and hostile changes to good ones."""
+"""Strategies for refreshes: values by the CRD's schema, and hostile mutations of good ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from support.snapshots import (
 Json = dict[str, Any]
 MARK = "<x-fuzz onload=alert(1)>"
 ESCAPE = "\x1b]0;x\x07\x9b31m\u202e"
-"""What no page may hold unescaped, and no terminal at all."""
+"""Characters that no page may contain unescaped, and no terminal output at all."""
 DATES = (
     "9999-12-31T23:59:59Z",
     "9999-12-31T23:59:59.999999-14:00",
@@ -44,7 +44,7 @@ DATES = (
 
 
 def nested(levels: int, kind: str = "list") -> Any:
-    """Lists or objects within each other."""
+    """Generate nested lists or objects."""
     value: Any = 1
     for _ in range(levels):
         value = [value] if kind == "list" else {"a": value}
@@ -114,7 +114,7 @@ free = st.recursive(
 
 
 def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where something is in a value, itself first."""
+    """Yield all paths of a value, its own first."""
     yield path
     if len(path) > 8:
         return
@@ -125,7 +125,7 @@ def paths_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]
 
 @st.composite
 def changed(draw: st.DrawFn, value: Any, most: int = 4) -> Any:
-    """A good value with up to `most` hostile changes: something else in its place, gone, twice, or beside it."""
+    """Generate a good value with up to `most` hostile mutations: replaced, removed, duplicated or extended."""
     found = copy.deepcopy(value)
     for _ in range(draw(st.integers(0, most))):
         path = draw(st.sampled_from(list(paths_of(found))))
@@ -147,7 +147,7 @@ def changed(draw: st.DrawFn, value: Any, most: int = 4) -> Any:
 
 
 def by_schema(schema: Json) -> st.SearchStrategy[Any]:
-    """Values that keep to a schema's types, enumerations and bounds; what it says by CEL is left to chance."""
+    """Generate values by a schema's types, enumerations and bounds; CEL rules may be violated."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     if schema.get("x-kubernetes-int-or-string"):
@@ -238,11 +238,11 @@ refreshes = (
     | st.builds(lambda spec: {**GOOD, "spec": spec}, by_schema(SCHEMA["spec"]))
     | st.builds(lambda spec, status: {**GOOD, "spec": spec, "status": status}, changed(SPEC, 1), changed(GOOD["status"], 6))
 )
-"""Whole refreshes, as the API server, or one that has gone mad, would send them."""
+"""Refreshes as the API server, or a faulty one, would send them."""
 
 
 def is_plain(text: str) -> bool:
-    """Whether nothing in a text moves a cursor or turns it around; line breaks and tabs may be there."""
+    """Return whether a text has no character that moves a cursor or changes direction; line breaks and tabs are allowed."""
     directions = ("LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI")
     return not any(
         (unicodedata.category(each) in ("Cc", "Cs", "Zl", "Zp") and each not in "\n\t") or unicodedata.bidirectional(each) in directions
@@ -252,7 +252,7 @@ def is_plain(text: str) -> bool:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """The block takes no longer, of a processor's time."""
+    """Assert that the block takes at most this much CPU time."""
     begun = time.process_time()
     yield
     took = time.process_time() - begun

@@ -1,4 +1,4 @@
-"""The page, given any refresh and any rows of the log tables: each address answers, and nothing of theirs is markup."""
+"""The page with any refresh and any rows of the run log: every path answers, and no text of theirs becomes markup."""
 
 from __future__ import annotations
 
@@ -58,22 +58,22 @@ files = st.builds(ArtifactRow, texts, texts, numbers)
 
 
 class Told(RunLogReader):
-    """Log tables that say what a test says."""
+    """A run log with the rows of a test."""
 
     def __init__(self, rows: RunRows, files: dict[str, str]) -> None:
         super().__init__(None)
         self._rows, self._files = rows, files
 
     async def of_refresh(self, _ref: Ref) -> RunLogResult[RefreshRows]:
-        """The run."""
+        """Return the run."""
         return RunLogResult(RefreshRows((self._rows.run,), self._rows.steps, self._rows.marts), RunLogState.AVAILABLE)
 
     async def of_run(self, _ref: Ref, _run: str) -> tuple[RunLogResult[RunRows], dict[str, str]]:
-        """The run."""
+        """Return the run."""
         return RunLogResult(self._rows, RunLogState.AVAILABLE), self._files
 
     async def content(self, _ref: Ref, _run: str, _name: str) -> RunLogResult[ArtifactContent]:
-        """A page of somebody's own."""
+        """Return an artifact's content."""
         return RunLogResult(ArtifactContent("text/html", MARK.encode()), RunLogState.AVAILABLE)
 
 
@@ -90,13 +90,13 @@ async def answers(store: Store, past: RunLogReader) -> dict[str, httpx.Response]
 
 
 def look(refresh: dict[str, Any], past: RunLogReader) -> None:
-    """Every address answers, and what it answers is well-formed."""
+    """Assert that every path answers with well-formed content."""
     with within(5):
         store = Store(NOW, ("",))
         try:
             store.replace("", [refresh_of(object_of(json.dumps(refresh).encode()))])
         except ValueError:
-            return  # it has no name, and is passed over
+            return  # it has no name and is skipped
         for path, answer in asyncio.run(answers(store, past)).items():
             assert answer.status_code in (200, 404), path
             if path.endswith("json"):
@@ -107,7 +107,7 @@ def look(refresh: dict[str, Any], past: RunLogReader) -> None:
 
 
 def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None:
-    """All addresses answer 200; the template engine without its escaping would hand the mark on."""
+    """All paths answer 200; a template engine without escaping would pass the mark on."""
     store = Store(NOW, ("",))
     store.replace("", [refresh_of(GOOD)])
     found = asyncio.run(answers(store, RunLogReader(None)))
@@ -139,5 +139,5 @@ def test_every_address_shows_whatever_the_cluster_says(refresh: Any) -> None:
     st.dictionaries(st.sampled_from(("run.log", "failing_rows.json")), texts | st.just("[" * 3000) | st.text(max_size=200), max_size=2),
 )
 def test_every_address_shows_whatever_the_log_tables_say(rows: Any, kept: Any) -> None:
-    """Also where a clock was wrong, and a file is none."""
+    """Also where a clock was wrong or an artifact is broken."""
     look(GOOD, Told(dataclasses.replace(rows), kept))

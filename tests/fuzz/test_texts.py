@@ -1,4 +1,4 @@
-"""Texts from people and other programs: files, run requests, cron lines, JSON. Each is read, or refused with a message, in bounded time."""
+"""Texts from people and programs: files, run requests, cron lines, JSON. Each is read, or refused with a message, in bounded time."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ values = st.recursive(
 
 @st.composite
 def damaged(draw: st.DrawFn, text: str) -> str:
-    """A text with pieces cut out, doubled, or put in."""
+    """Generate a text with pieces cut out, duplicated or inserted."""
     for _ in range(draw(st.integers(1, 5))):
         begin = draw(st.integers(0, len(text)))
         end = min(len(text), begin + draw(st.integers(0, 40)))
@@ -77,7 +77,7 @@ def damaged(draw: st.DrawFn, text: str) -> str:
 
 
 def check_file(text: str) -> None:
-    """It is a run request, of which a plan can be made, or is refused in lines of bounded length that a terminal may show."""
+    """Assert that a file is a run request with a plan, or is refused in lines of bounded length that are safe for a terminal."""
     with tempfile.TemporaryDirectory() as folder, within(4):
         file = Path(folder) / "refresh.yaml"
         file.write_bytes(text.encode(errors="surrogatepass"))
@@ -90,7 +90,7 @@ def check_file(text: str) -> None:
 
 
 def check_problems(error: InvalidRunRequestError) -> None:
-    """They are a few lines of bounded length that a terminal may show."""
+    """Assert that problems are a few lines of bounded length that are safe for a terminal."""
     lines = [plain(str(Check(False, problem.field, problem.message))) for problem in error.problems]
     assert 0 < len(lines) <= 51
     assert max(map(len, lines)) < 2000
@@ -98,13 +98,13 @@ def check_problems(error: InvalidRunRequestError) -> None:
 
 
 def seen_of(refresh: Any) -> RefreshView:
-    """What the plugin makes of it, as kubectl prints it."""
+    """Return what the plugin reads from kubectl's output."""
     found = refresh if isinstance(refresh, dict) else {}
     return parse_refresh("\n".join(json.dumps(found[part]) if part in found else "" for part in ("metadata", "status")), "phase2")
 
 
 def test_the_control_the_sample_is_an_order() -> None:
-    """As file and in a pod."""
+    """The sample must be accepted as a file and in a pod, or the tests below would show nothing."""
     check_file(SAMPLE)
     assert run_request_from_pod({RUN_REQUEST_ENV: json.dumps(RUN_REQUEST)}).mode == "from=marts"
     assert status_text(seen_of(GOOD), NOW).startswith("phase2: ")
@@ -112,13 +112,13 @@ def test_the_control_the_sample_is_an_order() -> None:
 
 @given(damaged(SAMPLE))
 def test_a_damaged_file_is_read_or_refused(text: Any) -> None:
-    """By whoever edits it."""
+    """People edit files by hand and make mistakes."""
     check_file(text)
 
 
 @given(changed(FILE))
 def test_a_hostile_file_is_read_or_refused(value: Any) -> None:
-    """As YAML writes it."""
+    """YAML has many ways to write a value."""
     try:
         text = yaml.safe_dump(value, allow_unicode=True)
     except (yaml.YAMLError, UnicodeError, RecursionError):
@@ -128,7 +128,7 @@ def test_a_hostile_file_is_read_or_refused(value: Any) -> None:
 
 @given(changed(RUN_REQUEST) | free)
 def test_a_pods_run_request_is_read_or_refused(value: Any) -> None:
-    """By a runner of another version."""
+    """The operator may have another version than the runner."""
     with within(3):
         try:
             run_request = run_request_from_pod({RUN_REQUEST_ENV: json.dumps(value)})
@@ -140,7 +140,7 @@ def test_a_pods_run_request_is_read_or_refused(value: Any) -> None:
 
 @given(refreshes)
 def test_the_plugin_shows_whatever_there_is(refresh: Any) -> None:
-    """Or says that another version wrote it; nothing reaches a terminal as more than text."""
+    """Or it reports another version; nothing reaches a terminal but plain text."""
     with within(3):
         try:
             seen = seen_of(refresh)
@@ -152,7 +152,7 @@ def test_the_plugin_shows_whatever_there_is(refresh: Any) -> None:
 
 @given(values, st.integers(1, 200))
 def test_json_is_cut_as_it_is_parsed(value: Any, size: Any) -> None:
-    """The items of a list, and the members of an object, however the text arrives."""
+    """Items of lists and members of objects are cut at their limit, in whatever chunks the text arrives."""
     items = [{"n": number, "v": value} for number in range(3)]
     text = json.dumps({"items": items, "metadata": {"resourceVersion": "5"}, "x": ']}\\"['}).encode()
     cutter, cut = ItemCutter(1), []
@@ -169,7 +169,7 @@ def test_json_is_cut_as_it_is_parsed(value: Any, size: Any) -> None:
     st.binary(max_size=300) | st.text(alphabet='[]{}",:\\ae1 ', max_size=200).map(str.encode) | damaged(json.dumps(GOOD)).map(str.encode)
 )
 def test_what_is_no_json_is_refused(text: Any) -> None:
-    """By ValueError alone, which both doors to the API server know."""
+    """Callers catch ValueError alone."""
     with within(2):
         reader = ListReader()
         for read in (lambda: object_of(text), lambda: (reader.feed(text), reader.end()), lambda: members(text)):
@@ -184,7 +184,7 @@ def test_what_is_no_json_is_refused(text: Any) -> None:
     st.sampled_from(("Etc/UTC", "Europe/Paris", "Pacific/Apia", "x", "..", "")),
 )
 def test_a_cron_line_is_read_or_refused(line: Any, zone: Any) -> None:
-    """And its next runs come at once."""
+    """Its next runs must be computed quickly, too."""
     with within(3):
         try:
             schedule = cron.parse(line, zone)
@@ -207,7 +207,7 @@ def test_small_values_are_read_or_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("levels", [10, 1000, 100_000])
 def test_variables_of_any_depth_are_read_or_refused(levels: Any) -> None:
-    """As a request or a command line gives them."""
+    """Requests and command lines may nest them."""
     text = '{"a": ' + "[" * levels + "]" * levels + "}"
     for read in (run_vars, lambda text: vars_text([f"a={text}"])):
         try:

@@ -1,4 +1,4 @@
-"""Fixture with a real API server and its controllers: one a session (and pytest-xdist worker), gone when the session ends."""
+"""Fixture with a real API server and its controllers, one per session and pytest-xdist worker."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cluster.paths import paths_of
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
-    """A running control plane without nodes; `control_plane.kubeconfig` is the way in."""
+    """A running control plane without nodes; `control_plane.kubeconfig` has the administrator's credentials."""
     paths = paths_of(os.environ)
     kube = build(KUBE, paths.cache)
     remove_orphans(paths.clusters, kube)

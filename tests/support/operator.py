@@ -29,7 +29,7 @@ def helm() -> Path:
 
 @pytest.fixture(scope="session")
 def api(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
-    """The administrator's connection to the control plane."""
+    """The administrator's client of the control plane."""
     connection = ApiServer(control_plane.kubeconfig, tmp_path_factory.mktemp("admin"))
     yield connection
     connection.close()
@@ -45,7 +45,7 @@ def kubectl(control_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="session")
 def contract(kubectl: Kubectl) -> Kubectl:
-    """kubectl on a control plane that serves DashboardRefreshes."""
+    """kubectl on a control plane that has the CRD."""
     kubectl("apply", "-f", str(ROOT / "crds"))
     eventually(lambda: kubectl.attempt("get", "dr").returncode == 0, within=30)
     return kubectl

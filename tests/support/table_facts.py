@@ -1,4 +1,4 @@
-"""All that PostgreSQL's catalog says of a table and that people may have put there, as text without the table's own schema."""
+"""Everything that PostgreSQL's catalog knows about a table and that users may have set, as text without the table's schema."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _FACTS: Final[LiteralString] = """
 
 
 def table_facts(connection: psycopg.Connection, schema: str, table: str) -> list[str]:
-    """All facts of a table, in order; two tables of different schemas that are alike have the same."""
+    """Return all facts of a table in order; equal tables in different schemas have the same facts."""
     with connection.transaction():
         connection.execute("set local search_path = ''")
         found = connection.execute(_FACTS, {"t": f'"{schema}"."{table}"'}).fetchall()
     own = re.compile(rf'(?<![\w"])"?{re.escape(schema)}"?\.')
     facts = [own.sub("SCHEMA.", str(fact)) for (fact,) in found]
-    # Of two that are alike the second one counts as well.
+    # duplicates are numbered, so that their count is compared as well
     return [f"{fact} ({facts[:nth].count(fact) + 1})" for nth, fact in enumerate(facts)]

@@ -1,4 +1,4 @@
-"""The Dockerfiles: what they stand on, what they install, and that nothing comes before our code."""
+"""The Dockerfiles: their base, what they install, and that no variable adds code before ours."""
 
 import os
 import re
@@ -15,7 +15,7 @@ ISOLATED = "-IBu"
 
 
 def test_both_stand_on_one_base_by_its_digest():
-    """A tag is another image next month."""
+    """A tag may be another image next month."""
     bases = {re.findall(r"^ARG BASE_IMAGE=(.*)$", text, re.MULTILINE)[0] for text in TEXTS.values()}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.13-slim@sha256:[0-9a-f]{64}", bases.pop())
@@ -23,7 +23,7 @@ def test_both_stand_on_one_base_by_its_digest():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_third_parties_come_as_wheels_by_their_hashes(name):
-    """A source distribution runs its own code while it is installed. Our own wheels come from a folder, without an index."""
+    """A source distribution executes code when it is installed. Our own wheels are installed from a folder, without an index."""
     installs = [line for line in TEXTS[name].split("&&") if re.search(r"\bpip .*\binstall\b|pip install", line)]
     third = [line for line in installs if "-r requirements/" in line]
     assert len(third) >= 3
@@ -32,7 +32,7 @@ def test_third_parties_come_as_wheels_by_their_hashes(name):
 
 
 def test_so_does_the_development_environment():
-    """By pip as by uv."""
+    """Installed by pip or by uv."""
     installs = [line for line in (ROOT / "scripts/setup").read_text().splitlines() if "pip install" in line and "-e crds" not in line]
     assert len(installs) == 3
     assert [line for line in installs if "--require-hashes --only-binary :all:" not in line] == []
@@ -57,7 +57,7 @@ def test_every_program_is_isolated(name):
 
 
 def test_isolated_no_variable_adds_code(tmp_path):
-    """PYTHONPATH and a file of the working directory run nothing; the control is the same call without isolation."""
+    """PYTHONPATH and files of the working directory are ignored; the control is the same call without isolation."""
     for module in ("sitecustomize", "json", "refresh_runner"):
         (tmp_path / f"{module}.py").write_text("print('code of others')\n")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path), "PYTHONSTARTUP": str(tmp_path / "json.py")}

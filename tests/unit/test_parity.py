@@ -1,4 +1,4 @@
-"""What the Prefect flow did is done here: the samples say the same, and every fact of the old flow has a test that shows it."""
+"""Parity with the Prefect flow: the samples match it, and every fact of it has a test."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ MARTS = ["mart_implantation_suivi", "mart_indemnisations", "mart_emplois_crees",
 
 
 def absent(tests: list[str]) -> list[str]:
-    """Return those of the tests, each a file and a function, that are not there."""
+    """Return the tests, as file and function, that do not exist."""
 
     def exists(test: str) -> bool:
         path, _, function = test.partition("::")
@@ -40,7 +40,7 @@ def test_every_fact_names_a_test_that_exists():
 
 
 def test_every_fault_names_tests_that_exist():
-    """From F1 on, none left out, each with a test at least."""
+    """Every fault from F1 on is listed and has at least one test."""
     faults = yaml.safe_load((ROOT / "tests" / "faults.yaml").read_text())
     assert [fault["fault"] for fault in faults] == [f"F{number}" for number in range(1, len(faults) + 1)]
     assert all(fault["tests"] for fault in faults)
@@ -57,7 +57,7 @@ def test_the_layers_build_the_models_of_the_old_flow():
 
 
 def test_the_steps_keep_their_limits():
-    """120 seconds and one retry, the tests too; failing tests warn."""
+    """120 seconds and one retry, also for tests; failing tests warn."""
     tests = PHASE2.spec.tests
     assert tests is not None
     steps: list[contract.Layer | contract.Tests] = [*PHASE2.spec.layers, tests]
@@ -80,7 +80,7 @@ def test_the_marts_are_validated_by_their_keys():
 
 
 def test_the_cache_step_calls_the_four_endpoints():
-    """Each has 30 seconds."""
+    """Each with 30 seconds."""
     cache = PHASE2.spec.cache
     assert cache is not None
     assert cache.timeout == "30s"
@@ -102,7 +102,7 @@ def test_phase2_runs_eight_times_a_day():
 
 
 def test_main_runs_every_ten_minutes_without_p2():
-    """All models that are not tagged P2, then their tests."""
+    """All models without tag P2, then their tests."""
     tests = MAIN.spec.tests
     assert tests is not None
     assert MAIN.spec.schedule == "*/10 * * * *"
@@ -118,13 +118,13 @@ def test_the_marts_stand_where_they_stood():
 
 
 def test_the_labels_are_kept():
-    """So that `-l production` finds it."""
+    """Users select by `-l production`."""
     labels = yaml.safe_load((ROOT / "deploy" / "samples" / "phase2.yaml").read_text())["metadata"]["labels"]
     assert labels == dict.fromkeys(["phase2", "dashboards", "nouveaux-marts", "production"], "true")
 
 
 def test_the_run_keeps_its_limits():
-    """Processors, memory, disk, threads, time and retries."""
+    """CPU, memory, disk, threads, time and retries."""
     spec = PHASE2.spec
     limits = spec.resources.limits
     assert (limits.cpu, limits.memory, limits.ephemeral_storage) == ("2", "4Gi", "10Gi")

@@ -1,4 +1,4 @@
-"""What make calls can be called."""
+"""Scripts that make calls can be executed."""
 
 import os
 import re
@@ -12,17 +12,17 @@ CALLED = sorted(set(re.findall(r"^\t@?(scripts/\S+)", (ROOT / "Makefile").read_t
 
 @pytest.mark.parametrize("script", CALLED)
 def test_a_script_that_make_calls_is_executable(script):
-    """Git keeps the mode, and a file that was written anew has lost it."""
+    """Git stores the mode, and a file that was created again has lost it."""
     assert os.access(ROOT / script, os.X_OK)
 
 
 def test_the_scripts_are_found():
-    """Else nothing was tested above."""
+    """Otherwise the test above would check nothing."""
     assert {"scripts/test", "scripts/test-faults", "scripts/check"} <= set(CALLED)
 
 
 def test_workflows_call_targets_of_make():
-    """A workflow that calls a target which was renamed fails only after it has landed."""
+    """A workflow that calls a renamed target fails only after it was merged."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     texts = [path.read_text() for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
     called = {word for text in texts for word in re.findall(r"\bmake ([a-z-]+)", text)}

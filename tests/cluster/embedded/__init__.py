@@ -1,1 +1,1 @@
-"""The cluster that needs neither Docker nor a registry: upstream's components, built from their Go modules."""
+"""A cluster without Docker and registries: upstream's components, built from their Go modules."""

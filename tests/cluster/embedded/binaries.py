@@ -1,4 +1,4 @@
-"""The cluster's programs, built from upstream's Go modules once a version and kept in the cache of all checkouts."""
+"""The cluster's programs, built from upstream's Go modules once per version and cached for all checkouts."""
 
 import fcntl
 import hashlib
@@ -17,13 +17,13 @@ from cluster.waiting import tail
 KUBERNETES = "1.35.4"
 HELM = "4.3.1"
 _MODULES = Path(__file__).resolve().parent
-_BUILD_LIMIT = 1800.0  # seconds
+_BUILD_LIMIT = 1800.0  # in seconds
 _KUBE_COMMANDS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program and how it is built."""
+    """A program and how to build it."""
 
     name: str
     module: Path
@@ -33,7 +33,7 @@ class Program:
     environment: tuple[tuple[str, str], ...] = ()
 
     def key(self) -> str:
-        """A hash of all that the program is made of."""
+        """Return a hash of everything that the program is built from."""
         digest = hashlib.sha256(" ".join([self.package, platform.machine(), *self.version_flags]).encode())
         for file in sorted([*self.module.glob("*.go"), *self.module.glob("go.*")]):
             digest.update(file.read_bytes())
@@ -43,7 +43,7 @@ class Program:
 def _kubernetes_version() -> tuple[str, ...]:
     major, minor, _ = KUBERNETES.split(".")
     place = "k8s.io/component-base/version"
-    # kubectl refuses to work with a version that it can't read
+    # kubectl refuses to work with a version that it cannot parse
     return (f"-X {place}.gitVersion=v{KUBERNETES}", f"-X {place}.gitMajor={major}", f"-X {place}.gitMinor={minor}")
 
 
@@ -57,12 +57,12 @@ HELM_PROGRAM = Program(
 
 
 def place_of(program: Program, cache: Path) -> Path:
-    """Where the built program is, or will be."""
+    """Return the path of the built program."""
     return cache / "bin" / f"{program.name}-{program.key()}"
 
 
 def build(program: Program, cache: Path) -> Path:
-    """The built program in `cache`; builds it when it is not there yet. Two builders at once: the second waits."""
+    """Return the built program in `cache`, and build it if it is missing. A second builder waits for the first."""
     place = place_of(program, cache)
     if place.exists():
         return place
@@ -80,7 +80,7 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
     started = time.monotonic()
     draft, log = place.with_suffix(".draft"), cache / f"{program.name}-build.log"
     flags = " ".join(["-s", "-w", *program.version_flags])
-    # buildvcs: the modules lie in our git checkout, whose state is none of the program's
+    # buildvcs: the modules are in our git checkout, whose state does not matter to the program
     command = [str(go), "build", "-buildvcs=false", "-ldflags", flags, "-o", str(draft), program.package]
     with log.open("w") as output:
         try:
@@ -105,7 +105,7 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
 
 
 def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
-    """Put `kubectl` (and `helm`) into `folder`, for the PATH of a person; the programs go by the name they are called by."""
+    """Link `kubectl` (and `helm`) into `folder`, for a user's PATH; the programs act by the name they are called by."""
     folder.mkdir(parents=True, exist_ok=True)
     _link(folder / "kubectl", kube)
     if helm:
@@ -113,7 +113,7 @@ def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
 
 
 def kube_command(kube: Path, component: str, arguments: Sequence[str]) -> list[str]:
-    """The command line of one component of the `kube` program."""
+    """Return the command line of one component of the `kube` program."""
     assert component in _KUBE_COMMANDS, component
     return [str(kube), component, *arguments]
 

@@ -1,4 +1,4 @@
-"""What a run sent, read from the server's log."""
+"""The SQL that a run sent, parsed from the server's log."""
 
 from bench.floor import statements_of
 
@@ -14,5 +14,5 @@ LOG = """@@7@@LOG:  statement: begin
 
 
 def test_only_statements_are_heard():
-    """Each whole, over all its lines; a vacuum that the server tells of in between is none, nor is an error."""
+    """Statements may span lines; the server's own messages about vacuums and errors must not be taken for statements."""
     assert list(statements_of(LOG)) == ["begin", "select 1,\n2", "commit"]

@@ -1,4 +1,4 @@
-"""Which kind of cluster is used, and what the machine must have for it."""
+"""Which kind of cluster is chosen, and what the machine needs for it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,12 +26,12 @@ GOOD = Machine(
 
 
 def verdict(machine: Machine, name: str, kind: str = "embedded") -> Check:
-    """The one check of that name."""
+    """Return the check of that name."""
     return next(check for check in checks(machine, kind) if check.name == name)
 
 
 def stops(machine: Machine, kind: str = "embedded") -> list[str]:
-    """The names of the checks that stop this kind of cluster."""
+    """Return the names of failed checks that prevent this kind of cluster."""
     return [check.name for check in checks(machine, kind) if check.needed and not check.fine]
 
 
@@ -45,7 +45,7 @@ def test_a_wish_wins_over_what_the_machine_offers(wish: str, docker: bool, kind:
 
 
 def test_an_unknown_wish_names_the_known_ones() -> None:
-    """A typing error does not silently give another cluster."""
+    """A typo must not silently give another kind of cluster."""
     with pytest.raises(ClusterError, match="embedded, kind, existing"):
         chosen_kind("knid", docker=True)
 
@@ -72,39 +72,39 @@ def test_a_machine_that_has_all_is_fine() -> None:
     ],
 )
 def test_what_the_node_can_not_do_without_stops_it(change: dict[str, object], name: str) -> None:
-    """One thing is missing, and it alone is named."""
+    """One requirement is missing, and it alone is named."""
     assert stops(replace(GOOD, **change)) == [name]  # type: ignore[arg-type]  # the fields' types differ
 
 
 def test_the_control_plane_alone_needs_no_privileges() -> None:
-    """Neither root, capabilities, cgroups nor packages stop it."""
+    """Neither root, capabilities, cgroups nor packages are required."""
     poor = replace(GOOD, root=False, capabilities=0, cgroup="", missing=("runc",), apt=False)
     assert stops(poor, "control-plane") == []
 
 
 def test_missing_packages_stop_only_a_machine_that_can_not_install_them() -> None:
-    """With apt-get they are installed; without it the message says which."""
+    """apt-get installs them; without it the message names them."""
     assert stops(replace(GOOD, missing=("runc",))) == []
     assert stops(replace(GOOD, missing=("runc",), apt=False)) == ["packages"]
     assert "apt-get install runc" in verdict(replace(GOOD, missing=("runc",), apt=False), "packages").remedy
 
 
 def test_a_taken_port_is_said_before_the_demo_starts_and_how_to_name_another() -> None:
-    """It stops nothing, since tests don't need it."""
+    """It prevents nothing, since tests do not need the port."""
     check = verdict(replace(GOOD, taken_ports=("4200",)), "ports")
     assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT and PAGE_PORT name others")
 
 
 @pytest.mark.parametrize(("go", "fine"), [(None, False), ((1, 25), False), ((1, 26), True), ((2, 0), True)])
 def test_an_old_go_only_means_that_a_new_one_is_fetched(go: tuple[int, int] | None, fine: bool) -> None:
-    """It never stops anything."""
+    """A newer toolchain is downloaded instead."""
     check = verdict(replace(GOOD, go=go), "Go")
     assert check.fine is fine
     assert not check.needed
 
 
 def test_a_line_says_what_was_found_and_what_to_do() -> None:
-    """The remedy comes with what is missing only."""
+    """The remedy is printed only with what is missing."""
     assert lines([Check("root", False, "no", "run as root"), Check("memory", True, "8 GB", "more")]) == [
         "  ✗ root: no – run as root",
         "  ✓ memory: 8 GB",
@@ -118,7 +118,7 @@ def test_an_existing_cluster_wants_all_images_named() -> None:
 
 
 def test_nothing_of_an_unbuilt_cluster_is_touched_by_asking_for_it(tmp_path: Path) -> None:
-    """A name alone makes no folder."""
+    """Constructing a cluster creates no folder."""
     from cluster.paths import paths_of
 
     cluster_of("demo", {"REFRESH_CLUSTER": "embedded"}, paths_of({"XDG_CACHE_HOME": str(tmp_path / "cache")}, tmp_path))

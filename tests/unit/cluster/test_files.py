@@ -1,4 +1,4 @@
-"""What the launcher derives without touching the machine: names, configurations, tags, certificates."""
+"""Names, configurations, tags and certificates that the launcher derives without touching the machine."""
 
 import io
 import json
@@ -29,7 +29,7 @@ PLANE = Plane("127.0.0.1", "127.0.0.1", 6443, 2379, 2380, Path("/home/pki"), Pat
 
 
 def test_clusters_of_two_names_or_two_checkouts_have_control_groups_of_their_own() -> None:
-    """The folder decides."""
+    """The folder decides, so that checkouts do not share control groups."""
     homes = [Path(checkout) / ".state" / "clusters" / name for checkout in ("/a", "/b") for name in ("demo", "test")]
     assert len({cgroup_of(home) for home in homes}) == 4
 
@@ -42,7 +42,7 @@ def test_v1_is_told_from_v2_also_when_an_empty_v2_tree_is_mounted_beside_it() ->
 
 
 def test_a_plane_without_nodes_listens_on_loopback_alone() -> None:
-    """Every address in its command lines is 127.0.0.1, but for the Services' range."""
+    """Every address in its command lines is 127.0.0.1, except the Services' range."""
     words = [*components.etcd(PLANE), *components.apiserver(PLANE), *components.controller_manager(PLANE)]
     assert "--bind-address=127.0.0.1" in words
     assert not [word for word in words if "0.0.0.0" in word]
@@ -51,14 +51,14 @@ def test_a_plane_without_nodes_listens_on_loopback_alone() -> None:
 
 
 def test_the_kubelet_keeps_to_the_cluster_s_own_control_groups_and_collects_no_images() -> None:
-    """Two kubelets on one machine would end each other's pods otherwise, and a lost image can't be pulled again."""
+    """Two kubelets on a machine would otherwise kill each other's pods, and a removed image cannot be pulled again."""
     config = json.loads(node_files.kubelet_config(NodeSettings("refresh-abc", "overlayfs", "/usr/lib/cni")))
     assert config["cgroupRoot"] == "/refresh-abc"
     assert config["imageGCHighThresholdPercent"] == 100
 
 
 def test_an_image_archive_holds_the_program_and_its_name() -> None:
-    """What containerd reads from it."""
+    """containerd reads these files of the archive."""
     with tarfile.open(fileobj=io.BytesIO(node_files.image_archive("localhost/x:1", b"program"))) as archive:
         manifest = archive.extractfile("manifest.json")
         layer = archive.extractfile("layer.tar")
@@ -69,7 +69,7 @@ def test_an_image_archive_holds_the_program_and_its_name() -> None:
 
 
 def test_certificates_are_good_for_python_3_13_and_private_keys_for_their_owner(tmp_path: Path) -> None:
-    """keyUsage is there, the hosts are named, and nobody else reads the keys."""
+    """Python 3.13 requires keyUsage; keys are readable by their owner only."""
     authority = Authority(tmp_path / "pki", datetime.now(UTC))
     authority.issue("server", "server", group="masters", hosts=("127.0.0.1", "kubernetes.default"))
     certificate = x509.load_pem_x509_certificate((tmp_path / "pki" / "server.crt").read_bytes())
@@ -83,7 +83,7 @@ def test_certificates_are_good_for_python_3_13_and_private_keys_for_their_owner(
 
 
 def test_a_tag_follows_the_sources_and_the_base_and_nothing_else(tmp_path: Path) -> None:
-    """The same content is the same tag; bytecode and build results don't count."""
+    """Equal content has an equal tag; bytecode and build results do not count."""
     for name in ("crds", "notify", "runner", "dbt_project", "requirements"):
         (tmp_path / name).mkdir()
     for file in ("Dockerfile", "requirements/build.txt", "requirements/runner.txt", "runner/run.py"):
@@ -98,7 +98,7 @@ def test_a_tag_follows_the_sources_and_the_base_and_nothing_else(tmp_path: Path)
 
 
 def test_a_mirror_s_settings_reach_the_build_without_paths_of_the_machine(tmp_path: Path) -> None:
-    """The index stays, a folder of wheels goes, the certificate bundle is the mounted one."""
+    """The index stays, a folder of wheels is dropped, the certificate bundle is the mounted one."""
     bundle = tmp_path / "ca.crt"
     bundle.write_text("certificates")
     listing = (
@@ -116,24 +116,24 @@ def test_a_mirror_s_settings_reach_the_build_without_paths_of_the_machine(tmp_pa
 
 
 def test_without_a_mirror_nothing_is_set() -> None:
-    """pip's own defaults hold."""
+    """pip's own defaults apply."""
     assert mirror_of({}, {}).pip_conf.strip() == "[global]"
 
 
 @pytest.mark.parametrize(("output", "version"), [("go version go1.26.8 linux/amd64", (1, 26)), ("go version devel", None), ("", None)])
 def test_go_s_version_is_read_from_what_it_prints(output: str, version: tuple[int, int] | None) -> None:
-    """Or known not to be readable."""
+    """Unreadable output is reported as such."""
     assert version_of(output) == version
 
 
 def test_state_is_the_checkout_s_and_the_cache_is_everybody_s() -> None:
-    """Two checkouts share what is dear and nothing else."""
+    """Checkouts share what is expensive and nothing else."""
     one, other = (paths_of({"XDG_CACHE_HOME": "/cache"}, Path(checkout)) for checkout in ("/a", "/b"))
     assert one.cache == other.cache == Path("/cache/dashboard-refresh")
     assert one.clusters != other.clusters
 
 
 def test_no_proxy_comes_between_the_parts_of_a_cluster() -> None:
-    """A company's proxy would be asked for the API server's address; and kube-proxy's iptables is in sbin."""
+    """A company's proxy would receive requests for the API server; and kube-proxy's iptables is in sbin."""
     environment = environment_of_programs({"HTTPS_PROXY": "http://proxy", "no_proxy": "x", "HOME": "/root", "PATH": "/usr/bin"})
     assert environment == {"HOME": "/root", "PATH": "/usr/bin:/usr/local/sbin:/usr/sbin:/sbin"}

@@ -1,4 +1,4 @@
-"""The rules of the truth hold by themselves, or it could not judge the SQL."""
+"""Rules of the truth, tested on their own, since the truth judges the SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DAY = date(2026, 6, 30)
 
 
 def line(amount: int, number: int, day: int, *, withdrawn: bool = False) -> Facture:
-    """A line of invoice 1 of that day in January."""
+    """Return a line of invoice 1 of that day in January."""
     moment = datetime(2026, 1, day, tzinfo=UTC)
     return Facture(1, 1, 1, date(2026, 1, 1), None, Decimal(amount), number, moment, moment if withdrawn else None)
 
@@ -57,13 +57,13 @@ def test_halves_are_rounded_away_from_zero() -> None:
     ],
 )
 def test_age_bands_change_at_their_borders(due: date, band: str) -> None:
-    """Day 30 and day 31, up to day 180 and 181."""
+    """Days 30 and 31, up to days 180 and 181."""
     invoice = line(100, 1, 1)._replace(date_echeance=due)
     assert [key[0] for key in creances_agees([invoice], [], DAY)] == [band]
 
 
 def test_a_later_payment_does_not_count() -> None:
-    """What is paid after the day is still owed on the day."""
+    """What is paid after the day is still open on the day."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     paid = [Paiement(n, 1, day, Decimal(40), n, moment, None) for n, day in enumerate([DAY, date(2026, 7, 1)], start=1)]
     (row,) = creances_agees([line(100, 1, 1)], paid, DAY).values()
