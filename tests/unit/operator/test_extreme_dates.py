@@ -1,4 +1,4 @@
-"""Dates at the ends of the calendar, in specs and statuses: held, shown, and never an error at each look."""
+"""Dates at the ends of the calendar in specs and statuses must not fail a reconciliation."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -26,8 +26,8 @@ ZONES = ("Etc/UTC", "Pacific/Kiritimati", "America/Los_Angeles")
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("until", FOR_GOOD)
-def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
-    """No run is planned; the share is the same at the next look, so that nothing is written again."""
+def test_a_suspension_until_year_9999_is_stable(until, zone):
+    """No run is planned, and the second reconciliation writes nothing."""
     seen = build_refresh(suspendUntil=until, timeZone=zone)
     share = status_after(build_snapshot(seen))
     assert condition_of(share, "Suspended")[:2] == ("True", "SuspendedUntil")
@@ -39,16 +39,16 @@ def test_a_refresh_may_be_suspended_until_the_end_of_time(until, zone):
 
 
 @pytest.mark.parametrize("until", PAST)
-def test_a_time_long_ago_suspends_nothing(until):
-    """The next run is the schedule's."""
+def test_a_suspension_until_a_past_time_has_no_effect(until):
+    """The next run follows the schedule."""
     share = status_after(build_snapshot(build_refresh(suspendUntil=until)))
     assert (condition_of(share, "Suspended")[0], share.next_run is not None) == ("False", True)
 
 
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
 @pytest.mark.parametrize("field", ["slotsJudgedUntil", "nextRun", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"])
-def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
-    """By whoever may write statuses, or a clock that was wrong."""
+def test_extreme_dates_in_the_status_do_not_fail_a_reconciliation(field, moment):
+    """A wrong clock or a user with write access to statuses can produce them."""
     share = status_after(build_snapshot(build_refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), field: moment}
     seen = build_refresh(OperatorStatus.model_validate(raw), freshness={"maxStaleness": "1h"}, schedule="* * * * *")
@@ -60,15 +60,15 @@ def test_whatever_date_a_status_holds_the_refresh_is_served(field, moment):
 
 
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
-def test_whatever_date_a_runner_reports_its_run_is_over(moment):
-    """Start, heartbeat and end are its own clock's."""
+def test_extreme_dates_of_a_runner_do_not_prevent_the_end_of_its_run(moment):
+    """Start, heartbeat and end come from the runner's own clock."""
     seen = build_refresh(run=build_run_status("phase2-29541600", startTime=moment, heartbeatTime=moment, completionTime=moment))
     share = status_after(build_snapshot(seen, jobs=(build_job("phase2-29541600", end="Complete"),)))
     assert share.last_run.id == "phase2-29541600"
 
 
-def test_slots_of_a_month_are_counted_and_no_older_ones():
-    """An operator that was away for a year goes on at once."""
+def test_missed_runs_are_counted_for_a_month_at_most():
+    """An operator that was down for a year would need minutes for all of them."""
     share = status_after(build_snapshot(build_refresh()))
     raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "slotsJudgedUntil": "2025-03-03T12:00:00Z"}
     seen = build_refresh(OperatorStatus.model_validate(raw), schedule="0 12 * * *")
@@ -79,15 +79,15 @@ def test_slots_of_a_month_are_counted_and_no_older_ones():
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("line", ["* * * * *", "0 0 1 1 *", "30 2 29 2 *", "0 0 31 12 *"])
 @pytest.mark.parametrize("moment", [datetime.max.replace(tzinfo=UTC), datetime.min.replace(tzinfo=UTC)])
-def test_a_schedule_has_no_end_that_is_an_error(moment, line, zone):
-    """After the last day there is no run; before the first one, none is asked for."""
+def test_a_schedule_ends_at_the_last_day_of_the_calendar_without_an_error(moment, line, zone):
+    """There is no run after year 9999, and no error either."""
     schedule = cron.parse(line, zone)
     assert next(schedule.runs_after(moment), None) is None or moment.year == 1
     assert moment.year == 1 or next(schedule.gaps(moment, NOW), None) is None
 
 
-def test_a_moment_beyond_the_calendar_is_its_end():
-    """As UTC has it."""
+def test_a_time_beyond_the_calendar_becomes_its_end():
+    """A time zone can move the last moment of year 9999 beyond the calendar in UTC."""
     east, west = timezone(timedelta(hours=14)), timezone(timedelta(hours=-14))
     assert time_text(datetime(9999, 12, 31, 23, tzinfo=west)) == "9999-12-31T23:59:59Z"
     assert time_text(datetime(1, 1, 1, tzinfo=east)) == "0001-01-01T00:00:00Z"

@@ -1,4 +1,4 @@
-"""How old the data may become."""
+"""The condition DataFresh, for the maximum age of the data."""
 
 from datetime import timedelta
 
@@ -20,21 +20,21 @@ def loaded(minutes: float | None, **fields) -> OperatorStatus:
 @pytest.mark.parametrize(
     ("minutes", "status", "reason"), [(-240, "True", "Fresh"), (-241, "False", "Stale"), (None, "False", "NeverLoaded")]
 )
-def test_the_condition_follows_the_last_successful_run(minutes, status, reason):
-    """Exactly as old as it may be is fresh."""
+def test_data_is_fresh_up_to_exactly_the_maximum_age(minutes, status, reason):
+    """The boundary belongs to the fresh side."""
     found = condition_of(status_after(build_snapshot(build_refresh(loaded(minutes), freshness=OBJECTIVE))), "DataFresh")
     assert found[:2] == (status, reason)
     assert found[2]
 
 
-def test_without_an_objective_there_is_no_condition():
-    """Nor does one that was there stay."""
+def test_without_maxstaleness_there_is_no_condition():
+    """A condition from before is removed as well."""
     with_one = status_after(build_snapshot(build_refresh(loaded(-1), freshness=OBJECTIVE)))
     assert "DataFresh" not in [each.type for each in status_after(build_snapshot(build_refresh(with_one))).conditions]
 
 
-def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
-    """Nothing else has to happen: the operator wakes up for it."""
+def test_data_becomes_stale_by_time_alone_with_one_event():
+    """Nothing else triggers a reconciliation, so the operator must requeue the refresh for it."""
     fresh = status_after(build_snapshot(build_refresh(loaded(-230), freshness=OBJECTIVE)))
     waiting = decision_for(build_snapshot(build_refresh(fresh, freshness=OBJECTIVE)))
     assert waiting.requeue_after <= timedelta(minutes=10, seconds=1)
@@ -46,8 +46,8 @@ def test_the_clock_alone_makes_data_stale_and_an_event_says_so_once():
 @pytest.mark.parametrize(
     ("mode", "counts"), [("full-refresh", True), ("from=marts", True), ("only=tests", False), ("rollback", False), ("select=mart_a", False)]
 )
-def test_only_runs_that_load_make_data_fresh(mode, counts):
-    """Putting old data back is a success, and makes nothing younger."""
+def test_only_a_run_that_loads_data_makes_it_fresh(mode, counts):
+    """A rollback succeeds, but makes no data younger."""
     done = build_job("phase2-a", "Complete", token="one")
     annotations = {**done.metadata.annotations, RUN_MODE: mode}
     done = done.model_copy(update={"metadata": done.metadata.model_copy(update={"annotations": annotations})})

@@ -1,4 +1,4 @@
-"""What users ask for by annotation."""
+"""Requests by annotation: run, cancel, mode and variables."""
 
 import json
 
@@ -21,8 +21,8 @@ def active(name: str) -> dict:
 
 
 @pytest.mark.parametrize("mode", ["full-refresh", "from=marts", "only=tests", "rollback", "select=tag:a mart_b"])
-def test_a_mode_reaches_the_run(mode):
-    """In the run request of its pod, and as an annotation of its Job, from where the history takes it."""
+def test_the_mode_of_a_request_is_in_run_request_and_job(mode):
+    """The pod reads it from the run request, the history from the Job."""
     start = decision_for(build_snapshot(build_refresh(share(), token="one", annotations={RUN_MODE: mode}))).create_job
     environment = start["spec"]["template"]["spec"]["containers"][0]["env"]
     run_request = json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST"))
@@ -30,8 +30,8 @@ def test_a_mode_reaches_the_run(mode):
     assert start["metadata"]["annotations"][RUN_MODE] == mode
 
 
-def test_scheduled_runs_have_no_mode():
-    """The annotation belongs to the request beside it."""
+def test_scheduled_runs_ignore_the_mode_annotation():
+    """The annotation belongs to the request that it was written with."""
     with_mode = build_refresh(share(), annotations={RUN_MODE: "full-refresh"})
     assert decision_for(build_snapshot(with_mode)).replace == ()
 
@@ -40,8 +40,8 @@ def test_scheduled_runs_have_no_mode():
     ("mode", "says"),
     [("fast", "is no run mode: write one of"), ("from=mart", "there is no step 'mart'; the steps are staging, facts, marts")],
 )
-def test_a_wrong_mode_is_refused_in_words_and_starts_nothing(mode, says):
-    """Acknowledged, so that it is not tried again; the words are in the status, the message and an event."""
+def test_an_invalid_mode_is_rejected_with_a_message(mode, says):
+    """The request counts as handled, so that it is not retried forever."""
     seen = build_snapshot(build_refresh(share(), token="one", annotations={RUN_MODE: mode}))
     decision = decision_for(seen)
     assert decision.create_job is None
@@ -53,8 +53,8 @@ def test_a_wrong_mode_is_refused_in_words_and_starts_nothing(mode, says):
     assert (again.create_job, again.events) == (None, ())
 
 
-def test_the_next_good_request_clears_the_refusal():
-    """What was wrong is history by then."""
+def test_the_next_valid_request_clears_the_error():
+    """An old error would be mistaken for one of the new request."""
     before = share(lastHandledRequestAt="zero", requestProblem="no such step")
     after = status_after(
         build_snapshot(build_refresh(before, token="one"), (build_job(JOB, token="one"),), (build_pod(JOB, phase="Running"),))
@@ -63,8 +63,8 @@ def test_the_next_good_request_clears_the_refusal():
 
 
 @pytest.mark.parametrize("wanted", [JOB, "one"], ids=["by its id", "by its request"])
-def test_a_run_is_cancelled(wanted):
-    """Recorded first, then its Job is deleted; nobody is told, no failure is counted, Ready stays."""
+def test_a_cancelled_run_is_recorded_and_its_job_deleted(wanted):
+    """Users asked for it: no notification is sent and no failure is counted."""
     seen = build_snapshot(
         build_refresh(share(active=[active(JOB)], lastHandledRequestAt="one"), annotations={CANCEL: wanted}),
         (build_job(JOB, token="one"),),
@@ -79,8 +79,8 @@ def test_a_run_is_cancelled(wanted):
     assert decision.events[0].reason == "RunCancelled"
 
 
-def test_other_runs_go_on():
-    """Only the named one ends; without a name of a run nothing does, and an event says so, once."""
+def test_cancel_affects_only_the_named_run():
+    """A value that names no active run changes nothing, and causes one event."""
     jobs = (build_job("phase2-29541200"), build_job(JOB, token="one"))
     pods = tuple(build_pod(each.metadata.name, phase="Running") for each in jobs)
     first = decision_for(build_snapshot(build_refresh(share(), annotations={CANCEL: JOB}), jobs, pods))
@@ -92,8 +92,8 @@ def test_other_runs_go_on():
     assert again.events == ()
 
 
-def test_a_request_that_still_waits_is_taken_back():
-    """It never runs, and the status says why; the run under way goes on."""
+def test_a_queued_request_is_withdrawn_by_cancel():
+    """It never runs, and the active run continues."""
     busy = build_snapshot(
         build_refresh(share(active=[active("busy")]), token="one", annotations={CANCEL: "one"}),
         (build_job("busy"),),
@@ -110,8 +110,8 @@ def test_a_request_that_still_waits_is_taken_back():
     assert later.create_job is None
 
 
-def test_the_history_keeps_mode_generation_and_image():
-    """What the run was pinned to."""
+def test_the_history_records_mode_generation_and_image():
+    """They are needed to reproduce a run."""
     done = build_job(JOB, "Complete", token="one")
     done = done.model_copy(
         update={
@@ -128,8 +128,8 @@ def test_the_history_keeps_mode_generation_and_image():
     assert (run.mode, run.vars, run.generation, run.image) == ("only=tests", '{"a": 1}', 1, "registry.example/runner@sha256:ab")
 
 
-def test_variables_of_a_request_reach_the_run():
-    """In its run request, and on its Job, where the history finds them."""
+def test_the_variables_of_a_request_are_in_run_request_and_job():
+    """The pod reads them from the run request, the history from the Job."""
     start = decision_for(
         build_snapshot(build_refresh(share(), token="one", annotations={RUN_VARS: '{"as_of": "2026-01-31", "zone": 5}'}))
     ).create_job
@@ -142,8 +142,8 @@ def test_variables_of_a_request_reach_the_run():
 @pytest.mark.parametrize(
     ("variables", "says"), [("[1]", "runVars: write a JSON object"), ('{"as_of": "soon"}', "runVars: as_of is a date")]
 )
-def test_variables_that_can_not_be_start_nothing(variables, says):
-    """The status says why, and the request is answered by that."""
+def test_invalid_variables_are_rejected_with_a_message(variables, says):
+    """The request counts as handled, so that it is not retried forever."""
     after = decision_for(build_snapshot(build_refresh(share(), token="one", annotations={RUN_VARS: variables})))
     assert after.create_job is None
     assert after.status.last_handled_request_at == "one"

@@ -1,4 +1,4 @@
-"""How runs ended: by their own report, or by what Kubernetes knows of them."""
+"""Results of runs, from the runner's report or from the state of pods and Job."""
 
 import json
 from datetime import timedelta
@@ -27,16 +27,16 @@ def concluded(the_job, *pods, **refresh_changes):
     return status_after(build_snapshot(build_refresh(**refresh_changes), (the_job,), tuple(pods))).history[0]
 
 
-def test_the_runners_report_is_what_counts():
-    """Outcome, marts and attempts are its; the times are the API server's."""
+def test_the_runners_report_takes_precedence():
+    """Outcome, marts and attempts come from the report, times from the API server."""
     run = concluded(
         build_job("r1", "Complete"), run=build_run_status("r1", outcome="Warned", reason="SucceededWithWarnings", marts="3/4", attempt=2)
     )
     assert (run.outcome, run.reason, run.marts, run.attempts, run.duration) == ("Warned", "SucceededWithWarnings", "3/4", 2, "5m00s")
 
 
-def test_last_words_stand_in_for_a_lost_report():
-    """The status went astray, or another run has overwritten it."""
+def test_a_termination_message_replaces_a_lost_report():
+    """The status may not have arrived, or another run may have overwritten it."""
     ended = build_pod(
         "r1", phase="Failed", terminated={"exitCode": 1, "message": words(outcome="Failed", reason="TestsFailed", marts="4/4")}
     )
@@ -55,33 +55,33 @@ def test_last_words_stand_in_for_a_lost_report():
         ({"terminated": {"exitCode": 75, "message": words(phase="Retrying", reason="WarehouseUnreachable")}}, "WarehouseUnreachable"),
     ],
 )
-def test_a_run_without_a_report_is_concluded_from_its_pod(status, reason):
-    """Each kind of death has its reason, and a message that says what to do."""
+def test_a_run_without_a_report_gets_its_reason_from_the_pod(status, reason):
+    """Each kind of failure has its own reason, and a message that says what to do."""
     run = concluded(build_job("r1", "Failed"), build_pod("r1", phase="Failed", **status))
     assert (run.outcome, run.reason) == ("Failed", reason)
 
 
-def test_the_last_attempt_decides():
-    """An earlier attempt's pod says nothing of the end."""
+def test_the_pod_of_the_last_attempt_decides():
+    """Pods of earlier attempts say nothing about the end."""
     first = build_pod("r1", minutes=-10, phase="Failed", terminated={"exitCode": 137, "reason": "OOMKilled"})
     last = build_pod("r1", minutes=-7, phase="Failed", reason="Evicted")
     run = concluded(build_job("r1", "Failed"), last, first)
     assert (run.reason, run.attempts) == ("Evicted", 2)
 
 
-def test_a_job_over_its_deadline_says_so():
-    """All attempts and pauses together."""
+def test_a_job_over_its_deadline_has_that_reason():
+    """The deadline covers all attempts and the delays between them."""
     assert concluded(build_job("r1", "Failed", reason="DeadlineExceeded")).reason == "DeadlineExceeded"
 
 
-def test_an_unfinished_report_does_not_stand_against_an_ended_job():
-    """The runner wrote Running and was killed."""
+def test_a_finished_job_overrides_an_unfinished_report():
+    """A killed runner leaves the phase Running in the status."""
     lost = build_run_status("r1", phase="Running", outcome=None, reason=None, completionTime=None)
     assert concluded(build_job("r1", "Failed"), run=lost).reason == "RunnerLost"
 
 
-def test_a_run_is_recorded_once():
-    """Seen again, it changes nothing."""
+def test_a_finished_run_is_recorded_once():
+    """Its Job stays for a while, and must not count again."""
     seen = (build_job("r1", "Failed"),)
     first = status_after(build_snapshot(build_refresh(), seen))
     again = decision_for(build_snapshot(build_refresh(status=first), seen), NOW + timedelta(minutes=1))
@@ -89,8 +89,8 @@ def test_a_run_is_recorded_once():
     assert first.consecutive_failures == 1
 
 
-def test_runs_are_told_by_what_started_them():
-    """The CronJob, a request, or kubectl create job."""
+def test_the_trigger_of_a_run_is_recognised():
+    """The CronJob, a request, or `kubectl create job --from`."""
     jobs = (
         build_job("r1", "Complete", -30),
         build_job("r2", "Complete", -20, token="t"),
@@ -100,8 +100,8 @@ def test_runs_are_told_by_what_started_them():
     assert [run.trigger for run in history] == ["Manual", "Requested", "Scheduled"]
 
 
-def test_failures_are_counted_until_a_success():
-    """Warnings are successes; the time of the last one is kept."""
+def test_consecutive_failures_are_reset_by_a_success():
+    """A success with warnings counts as a success."""
     jobs = tuple(build_job(f"r{n}", "Failed", -60 + n) for n in range(3))
     share = status_after(build_snapshot(build_refresh(), jobs))
     assert (share.consecutive_failures, share.last_success_time) == (3, None)
@@ -112,8 +112,8 @@ def test_failures_are_counted_until_a_success():
     assert share.last_success_time is not None
 
 
-def test_a_skipped_run_leaves_the_last_answer_alone():
-    """It is the last run, and neither a success nor a failure."""
+def test_a_skipped_run_keeps_lastrunsucceeded():
+    """It is neither a success nor a failure."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", "Failed", -30),)))
     skipped = build_pod(
         "r2", phase="Succeeded", terminated={"exitCode": 0, "message": words(id="r2", outcome="Skipped", reason="LockHeld")}
@@ -126,8 +126,8 @@ def test_a_skipped_run_leaves_the_last_answer_alone():
     assert condition_of(after, "LastRunSucceeded")[:2] == ("False", "RunnerLost")
 
 
-def test_the_last_answer_survives_a_history_of_skipped_runs():
-    """Ten of them in a row must not make it forgotten."""
+def test_lastrunsucceeded_survives_a_history_of_skipped_runs():
+    """Ten of them in a row must not make the result unknown."""
     share = status_after(build_snapshot(build_refresh(run=build_run_status("ok")), (build_job("ok", "Complete", -600),)))
     for number in range(12):
         name = f"s{number}"
@@ -139,8 +139,8 @@ def test_the_last_answer_survives_a_history_of_skipped_runs():
     assert condition_of(share, "LastRunSucceeded")[:2] == ("True", "Succeeded")
 
 
-def test_the_last_answer_stays_while_the_next_run_is_under_way():
-    """Sticky: Running is a condition of its own."""
+def test_lastrunsucceeded_is_kept_during_the_next_run():
+    """The condition Running reports the active run."""
     share = status_after(build_snapshot(build_refresh(run=build_run_status("r1")), (build_job("r1", "Complete", -30),)))
     during = status_after(
         build_snapshot(
@@ -154,30 +154,30 @@ def test_the_last_answer_stays_while_the_next_run_is_under_way():
     assert during.phase == "Running"
 
 
-def test_the_history_is_bounded_and_forgets_no_job_twice():
-    """A Job that outlived its entry does not come back as news."""
+def test_a_job_older_than_the_full_history_is_not_recorded_again():
+    """A Job can exist for longer than its entry in the history."""
     jobs = tuple(build_job(f"r{n}", "Complete", -300 + 10 * n) for n in range(12))
     share = status_after(build_snapshot(build_refresh(), jobs))
     assert [run.id for run in share.history] == [f"r{n}" for n in range(11, 1, -1)]
     assert decision_for(build_snapshot(build_refresh(status=share), jobs)).status is None
 
 
-def test_a_run_whose_job_vanished_was_deleted():
-    """It was under way when last looked, and left no report."""
+def test_a_run_whose_job_disappears_counts_as_deleted():
+    """It was active at the last reconciliation and left no report."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", minutes=-1),), (build_pod("r1", phase="Running"),)))
     after = status_after(build_snapshot(build_refresh(status=share)))
     assert (after.history[0].reason, after.active) == ("JobDeleted", [])
 
 
-def test_a_run_that_reported_before_its_job_vanished_counts_as_reported():
+def test_a_report_counts_even_if_the_job_disappears():
     """The report is better evidence than the deletion."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", minutes=-10),), (build_pod("r1", phase="Running"),)))
     after = status_after(build_snapshot(build_refresh(status=share, run=build_run_status("r1"))))
     assert (after.history[0].outcome, after.history[0].marts) == ("Succeeded", "4/4")
 
 
-def test_no_end_is_invented_for_a_run_whose_job_may_have_been_cleared_away():
-    """The operator was down for long: five newer Jobs have ended, so the CronJob has removed the old one."""
+def test_no_result_is_recorded_for_a_job_beyond_the_history_limit():
+    """After a long outage of the operator, the CronJob may have deleted a Job that succeeded."""
     share = status_after(
         build_snapshot(build_refresh(), (build_job("r1", minutes=-100),), (build_pod("r1", minutes=-100, phase="Running"),))
     )
@@ -187,8 +187,8 @@ def test_no_end_is_invented_for_a_run_whose_job_may_have_been_cleared_away():
     assert after.active == []
 
 
-def test_a_pod_that_does_not_start_is_given_up_in_time():
-    """Recorded first, then deleted; the reason is the pod's."""
+def test_a_pod_that_exceeds_the_start_timeout_fails_its_run():
+    """The run is recorded before its Job is deleted, and gets the reason of the pod."""
     bad = build_pod("r1", minutes=-6, waiting={"reason": "ImagePullBackOff", "message": "no such image"})
     decision = decision_for(build_snapshot(build_refresh(startTimeout="5m"), (build_job("r1", minutes=-6),), (bad,)))
     assert decision.delete_jobs == ("r1",)
@@ -211,14 +211,14 @@ def test_a_pod_that_does_not_start_is_given_up_in_time():
         ),
     ],
 )
-def test_each_way_of_not_starting_has_its_reason(pods, reason):
-    """So that people know where to look."""
+def test_a_pod_that_does_not_start_has_a_specific_reason(pods, reason):
+    """Users need to know whether image, resources or something else is wrong."""
     decision = decision_for(build_snapshot(build_refresh(startTimeout="5m"), (build_job("r1", minutes=-6),), pods))
     assert decision.status.history[0].reason == reason
 
 
-def test_a_pod_within_its_start_timeout_is_waited_for():
-    """The look is planned for the moment when it is over, and the status says what it waits for."""
+def test_a_pod_within_the_start_timeout_is_left_alone():
+    """The refresh is requeued for the end of the timeout, and the status says what the pod waits for."""
     bad = build_pod("r1", minutes=-1, waiting={"reason": "ErrImagePull", "message": "no such image"})
     decision = decision_for(build_snapshot(build_refresh(startTimeout="5m", schedule="0 0 1 1 *"), (build_job("r1", minutes=-1),), (bad,)))
     assert decision.delete_jobs == ()
@@ -230,8 +230,8 @@ def test_a_pod_within_its_start_timeout_is_waited_for():
 
 
 @pytest.mark.parametrize("pods", [(), (build_pod("r1", minutes=-0.1, waiting={"reason": "ContainerCreating"}),)])
-def test_a_pod_that_has_not_started_at_once_is_no_news(pods):
-    """Every run begins so. Ten seconds later it is told; what is known against it at once."""
+def test_a_pod_counts_as_starting_for_ten_seconds(pods):
+    """Every run begins with a pending pod. A known error is reported at once."""
     decision = decision_for(build_snapshot(build_refresh(schedule="0 0 1 1 *"), (build_job("r1", minutes=-0.1),), pods))
     assert condition_of(decision.status, "Running")[1:] == ("Starting", "run r1: pod is starting")
     assert decision.requeue_after == timedelta(seconds=5)
@@ -244,8 +244,8 @@ def test_a_pod_that_has_not_started_at_once_is_no_news(pods):
     )
 
 
-def test_a_running_pod_is_never_given_up():
-    """However long it runs: deadlines are for that."""
+def test_a_running_pod_never_exceeds_the_start_timeout():
+    """Only its deadlines limit how long it runs."""
     assert (
         decision_for(
             build_snapshot(build_refresh(), (build_job("r1", minutes=-600),), (build_pod("r1", minutes=-600, phase="Running"),))
@@ -254,8 +254,8 @@ def test_a_running_pod_is_never_given_up():
     )
 
 
-def test_attempts_show_on_the_running_run():
-    """A failure that another attempt follows is no result yet."""
+def test_a_failed_attempt_shows_on_the_active_run():
+    """A failure with another attempt to follow is not a result."""
     trying = build_run_status(
         "r1", phase="Retrying", outcome=None, reason="WarehouseUnreachable", message="nobody answers", completionTime=None
     )
@@ -284,21 +284,21 @@ def test_attempts_show_on_the_running_run():
         (build_snapshot(build_refresh(), (build_job("r1", "Failed", minutes=-3000),)), 0),
     ],
 )
-def test_people_are_told_by_the_operator_only_where_the_runner_could_not(seen, told):
-    """A failed run without a report; not of others, not without channels, not days later."""
+def test_the_operator_notifies_only_of_failures_that_the_runner_did_not_report(seen, told):
+    """Two notifications, or one days later, would be noise."""
     assert len(decision_for(seen).notifications) == told
 
 
-def test_last_words_tell_that_people_were_told():
-    """The runner sent the messages and died before its status arrived."""
+def test_a_termination_message_can_record_sent_notifications():
+    """The runner may send them and be killed before its status arrives."""
     ended = build_pod(
         "r1", phase="Failed", terminated={"exitCode": 1, "message": words(outcome="Failed", reason="LayerFailed", notified=True)}
     )
     assert decision_for(build_snapshot(build_refresh(), (build_job("r1", "Failed"),), (ended,))).notifications == ()
 
 
-def test_a_failed_run_is_explained_in_one_line():
-    """With the command to look further."""
+def test_the_message_explains_a_failed_run_in_one_line():
+    """It includes a command that shows more."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", "Failed"),)))
     assert share.message.startswith("the last run failed (RunnerLost): ")
     assert share.message.endswith("kubectl logs -n default job/r1")
@@ -322,24 +322,24 @@ def test_a_failed_run_is_explained_in_one_line():
         ),
     ],
 )
-def test_a_failed_run_says_what_to_do(reason, attempts, says):
-    """No command leads to a log that was never written, or to the first pod of several."""
+def test_the_message_of_a_failed_run_has_a_hint_and_a_command(reason, attempts, says):
+    """A command must not lead to a log that does not exist, or to the first pod of several."""
     last = concluded(build_job("r1", "Failed"), run=build_run_status("r1", outcome="Failed", reason="LayerFailed"))
     last = last.model_copy(update={"reason": Reason(reason), "attempts": attempts})
     seen = build_refresh(OperatorStatus(last_run=last, history=[last]))
     assert status_after(build_snapshot(seen)).message.endswith(says)
 
 
-def test_clocks_apart_give_no_negative_duration():
-    """The report's times are the node's and are not mixed with the API server's."""
+def test_different_clocks_cause_no_negative_duration():
+    """Times of the report come from the node's clock, and are not mixed with the API server's."""
     run = concluded(
         build_job("r1", "Complete"), run=build_run_status("r1", startTime="2026-03-03T13:00:00Z", completionTime="2026-03-03T11:00:00Z")
     )
     assert run.duration == "5m00s"
 
 
-def test_an_empty_share_is_the_start():
-    """Nothing is known of a new refresh."""
+def test_an_empty_status_is_accepted():
+    """A new refresh has no status."""
     share = status_after(build_snapshot(build_refresh(status=OperatorStatus())))
     assert condition_of(share, "LastRunSucceeded")[:2] == ("Unknown", "NoRunYet")
     assert (share.history, share.last_run, share.consecutive_failures) == ([], None, 0)
@@ -359,8 +359,8 @@ def silent(minutes: float, pod_name: str = "r1-0-10", phase: str = "Running"):
 NOTIFIED = [{"email": {"to": ["a@b.c"], "smtpSecretRef": {"name": "smtp"}}}]
 
 
-def test_a_runner_that_shows_no_sign_of_life_is_lost():
-    """Though its pod claims to run: recorded with the step, its Job is deleted, people are told."""
+def test_a_run_without_heartbeats_fails():
+    """Its pod is still Running, so nothing else would notice. The message names the step."""
     decision = silent(3)
     (run,) = decision.status.history
     assert (run.outcome, run.reason) == ("Failed", "RunnerLost")
@@ -373,11 +373,11 @@ def test_a_runner_that_shows_no_sign_of_life_is_lost():
     [{"minutes": 2.9}, {"minutes": 60, "pod_name": "an-earlier-attempt"}, {"minutes": 60, "phase": "Retrying"}],
     ids=["within its time", "the next attempt, which has not reported yet", "between two attempts"],
 )
-def test_a_runner_that_owes_no_sign_of_life_is_left_alone(alive):
-    """Silence counts only where a runner said that it runs."""
+def test_a_runner_that_has_not_reported_needs_no_heartbeat(alive):
+    """Heartbeats start with the first report."""
     assert (silent(**alive).delete_jobs, silent(**alive).status.history) == ((), [])
 
 
-def test_silence_is_waited_for():
-    """Nothing else would tell."""
+def test_the_refresh_is_requeued_for_the_heartbeat_timeout():
+    """No watch reports a missing heartbeat."""
     assert silent(2.5).requeue_after == timedelta(seconds=31)

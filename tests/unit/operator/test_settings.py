@@ -1,4 +1,4 @@
-"""What the chart tells the operator, and what the operator's log lines look like."""
+"""Settings from the environment, and the format of log lines."""
 
 import json
 import logging
@@ -14,16 +14,16 @@ from refresh_operator.settings import settings_from
 GOOD = {"WATCH_NAMESPACES": "a, b", "RUNNER_IMAGE": "runner:1"}
 
 
-def test_settings_come_from_the_environment():
-    """What is empty keeps its default."""
+def test_empty_variables_keep_their_defaults():
+    """Helm renders unset values as empty variables."""
     settings = settings_from({**GOOD, "RESYNC": "90s", "RECHECK": "", "RUNNER_IMAGE_PULL_SECRETS": "one,two"})
     assert (settings.namespaces, settings.runner_image) == (("a", "b"), "runner:1")
     assert (settings.resync, settings.recheck) == (timedelta(seconds=90), timedelta(seconds=15))
     assert settings.image_pull_secrets == ("one", "two")
 
 
-def test_cluster_wide_leaves_the_namespaces_open():
-    """None named: all of them."""
+def test_cluster_wide_watches_all_namespaces():
+    """No namespace needs to be listed then."""
     assert settings_from({**GOOD, "WATCH_CLUSTER_WIDE": "true"}).namespaces == ()
 
 
@@ -36,14 +36,14 @@ def test_cluster_wide_leaves_the_namespaces_open():
         ({**GOOD, "SECRETS_POLICY": "labelled"}, "SECRETS_POLICY"),
     ],
 )
-def test_a_wrong_setting_is_named(environment, names):
-    """By the variable that has to be changed."""
+def test_an_invalid_setting_names_its_variable(environment, names):
+    """The message has to say which variable to change."""
     with pytest.raises(SettingsError, match=names):
         settings_from(environment)
 
 
-def test_each_line_names_its_refresh():
-    """JSON, with the error where there is one."""
+def test_log_lines_have_the_refresh_and_the_error():
+    """They are JSON, to be filtered by refresh."""
     record = logging.LogRecord("x", logging.WARNING, "f", 1, "it %s", ("broke",), None)
     with log_context(Ref("n", "a")):
         line = json.loads(JsonFormatter().format(record))

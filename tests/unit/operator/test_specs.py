@@ -1,4 +1,4 @@
-"""The objects that should be."""
+"""The objects that the operator creates."""
 
 import json
 from datetime import timedelta
@@ -41,35 +41,35 @@ def environment(pod):
     return {each["name"]: each for each in pod["containers"][0]["env"]}
 
 
-def test_the_cronjob_has_the_refreshs_schedule():
-    """Schedule and zone are the user's; Forbid and a starting deadline are always set."""
+def test_the_cronjob_has_schedule_and_time_zone():
+    """Forbid and a starting deadline are always set."""
     made = cronjob_of(schedule="0 6 * * *", timeZone="Europe/Paris", suspended=True)
     assert (made["schedule"], made["timeZone"], made["suspend"]) == ("0 6 * * *", "Europe/Paris", True)
     assert made["concurrencyPolicy"] == "Forbid"
     assert made["startingDeadlineSeconds"] > 0
 
 
-def test_the_pod_carries_its_order():
-    """The run request in the environment reads back as the spec, its generation and its refresh."""
+def test_the_pod_gets_the_run_request():
+    """It must parse back to the spec, generation and refresh that it was created from."""
     run_request = RunRequest.model_validate_json(environment(pod_of(generation=7))["REFRESH_RUN_REQUEST"]["value"])
     assert (run_request.generation, run_request.spec) == (7, build_refresh().spec)
     assert (run_request.refresh.name, run_request.refresh.namespace, run_request.refresh.uid) == ("phase2", "default", UID)
 
 
-def test_nothing_in_the_order_is_expanded_by_kubernetes():
-    """A dbt variable that reads like a reference to an environment variable stays as it is: each $ is doubled."""
+def test_kubernetes_expands_nothing_in_the_run_request():
+    """A dbt variable may contain $(NAME), so each $ is doubled."""
     value = environment(pod_of(dbt={"vars": {"a": "$(POD_NAME) $$ $x"}}))["REFRESH_RUN_REQUEST"]["value"]
     assert "$$(POD_NAME) $$$$ $$x" in value
 
 
-def test_a_null_in_dbts_variables_survives():
-    """null is a value of a dbt variable, not a missing one."""
+def test_a_null_dbt_variable_is_kept():
+    """null is a value for dbt, not a missing variable."""
     run_request = RunRequest.model_validate_json(environment(pod_of(dbt={"vars": {"a": None}}))["REFRESH_RUN_REQUEST"]["value"])
     assert run_request.spec.dbt.vars == {"a": None}
 
 
-def test_the_pod_is_restricted():
-    """The level `restricted` of Pod Security, a read-only root and a bounded /tmp."""
+def test_the_pod_meets_pod_security_restricted():
+    """It also has a read-only root and a bounded /tmp."""
     pod = pod_of()
     container = pod["containers"][0]
     assert pod["securityContext"]["runAsNonRoot"]
@@ -82,8 +82,8 @@ def test_the_pod_is_restricted():
     assert pod["volumes"][0] == {"name": "tmp", "emptyDir": {"sizeLimit": "10Gi"}}
 
 
-def test_each_secret_is_mounted_once_and_only_the_warehouses_is_needed():
-    """Slack's Secret gives one key, the warehouse's all; a missing channel must not keep the pod from starting."""
+def test_each_secret_is_mounted_once_and_only_the_warehouses_is_required():
+    """A missing Secret of a channel must not keep the pod from starting."""
     pod = pod_of()
     sources = {volume["secret"]["secretName"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
     mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
@@ -92,38 +92,38 @@ def test_each_secret_is_mounted_once_and_only_the_warehouses_is_needed():
     assert sources["slack"]["items"] == [{"key": "url", "path": "url"}]
 
 
-def test_one_secret_for_everything_is_mounted_whole():
-    """A Secret that holds the warehouse and a webhook is one volume, and needed."""
+def test_a_secret_for_warehouse_and_webhook_is_one_required_volume():
+    """Two volumes of the same Secret would need different keys."""
     slack = {"slack": {"channel": "#a", "webhookSecretRef": {"name": "warehouse", "key": "url"}}}
     volumes = [volume["secret"] for volume in pod_of(notifications=[slack])["volumes"] if "secret" in volume]
     assert volumes == [{"secretName": "warehouse", "defaultMode": 0o440}]
 
 
-def test_deadlines_leave_room_for_the_runners_report():
-    """The pod lasts a minute longer than the runner's own deadline; the Job as long as all its attempts and pauses."""
+def test_deadlines_leave_time_for_the_runners_report():
+    """The pod may run a minute longer than the runner, and the Job as long as all attempts and delays."""
     job = job_of(timeout="10m", retries=1, startTimeout="5m")
     assert job["template"]["spec"]["activeDeadlineSeconds"] == 660
     assert job["activeDeadlineSeconds"] >= 2 * 660 + 300
     assert job["backoffLimitPerIndex"] == 1
 
 
-def test_exit_codes_decide_what_an_attempt_costs():
-    """1 and 2 fail the Job, 143 and a drained node cost nothing; all others count."""
+def test_exit_codes_decide_whether_an_attempt_counts():
+    """1 and 2 fail the Job; 143 and a drained node do not count; all others do."""
     rules = job_of()["podFailurePolicy"]["rules"]
     codes = {rule["action"]: rule["onExitCodes"]["values"] for rule in rules if "onExitCodes" in rule}
     assert codes == {"FailJob": [1, 2], "Ignore": [143]}
     assert rules[-1] == {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
-def test_local_disk_is_limited_without_being_asked_for():
-    """Kubernetes would ask for the whole limit of 10Gi, and many a node could not take the pod."""
+def test_local_disk_has_a_small_default_request():
+    """Kubernetes would request the whole limit of 10Gi, which fits on few nodes."""
     resources = pod_of()["containers"][0]["resources"]
     assert resources["limits"]["ephemeral-storage"] == "10Gi"
     assert resources["requests"] == {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "256Mi"}
 
 
-def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
-    """One rule, one verb, one resource name."""
+def test_the_pod_may_patch_only_the_status_of_its_refresh():
+    """A run executes code of dbt packages, and must not reach other objects."""
     _, role, binding = rbac(build_refresh())
     assert role["rules"] == [
         {"apiGroups": ["dashboards.sigeti.io"], "resources": ["dashboardrefreshes/status"], "resourceNames": ["phase2"], "verbs": ["patch"]}
@@ -131,15 +131,15 @@ def test_the_pod_may_write_its_own_refreshs_status_and_nothing_else():
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "phase2-runner", "namespace": "default"}]
 
 
-def test_everything_belongs_to_the_refresh():
-    """So that it goes with it; without a finalizer, and without blocking the deletion."""
+def test_every_object_is_owned_by_the_refresh():
+    """The garbage collector then deletes it, without a finalizer and without blocking the deletion."""
     for item in build_managed_objects(build_refresh()).values():
         (owner,) = item["metadata"]["ownerReferences"]
         assert (owner["uid"], owner["blockOwnerDeletion"]) == (UID, False), item["kind"]
 
 
-def test_a_requested_job_has_two_owners():
-    """The CronJob keeps its history; thanks to the refresh it outlives a CronJob that is deleted by hand."""
+def test_a_requested_job_is_owned_by_cronjob_and_refresh():
+    """The CronJob limits the history, and the refresh keeps the Job if the CronJob is deleted."""
     seen, spec = spec_of()
     meta = Metadata.model_validate(build_managed_objects(seen)["CronJob"]["metadata"])
     made: Any = requested_job(seen, spec, SETTINGS, meta, "now")["metadata"]
@@ -147,22 +147,22 @@ def test_a_requested_job_has_two_owners():
 
 
 @pytest.mark.parametrize("length", [1, 50, 51, 52])
-def test_names_leave_room_for_what_kubernetes_appends(length):
-    """A Job's pod is named after it with "-0" for its host, in 63 characters."""
+def test_names_leave_room_for_the_suffixes_of_kubernetes(length):
+    """A pod's host name is the Job's name with "-0", in at most 63 characters."""
     name = "a" * length
     assert len(requested_job_name(name, UID, "token")) + len("-0") <= 63
     assert len(cronjob_name(name)) <= 50
     assert rbac_name(name).startswith(cronjob_name(name))
 
 
-def test_long_names_that_begin_alike_stay_apart():
-    """The hash tells them apart; the token's tells requests apart, and resources of the same name."""
+def test_long_names_with_the_same_start_stay_distinct():
+    """A hash keeps refreshes, requests and recreated refreshes apart."""
     assert cronjob_name("a" * 51) != cronjob_name("a" * 52)
     assert len({requested_job_name("a", UID, "1"), requested_job_name("a", UID, "2"), requested_job_name("a", "other", "1")}) == 3
 
 
-def test_settings_of_the_chart_reach_the_pod():
-    """Image, pull secrets and the link's template."""
+def test_the_pod_gets_the_settings_of_the_chart():
+    """Image, pull secrets and the link template."""
     settings = Settings(
         namespaces=(), runner_image="r:2", image_pull_policy="Always", image_pull_secrets=("a", "b"), run_url_template="http://x/{run}"
     )
@@ -172,8 +172,8 @@ def test_settings_of_the_chart_reach_the_pod():
     assert environment(pod)["RUN_URL_TEMPLATE"]["value"] == "http://x/{run}"
 
 
-def test_the_same_spec_gives_the_same_objects():
-    """Byte for byte, or the operator would never come to rest."""
+def test_the_same_spec_results_in_identical_objects():
+    """Otherwise the operator would replace them forever."""
     one, other = (json.dumps(managed_objects(*spec_of(), SETTINGS, suspended=False)) for _ in range(2))
     assert one == other
     assert decide(build_snapshot(build_refresh()), SETTINGS, NOW).replace == ()
@@ -194,8 +194,8 @@ TEMPLATE = {
 }
 
 
-def test_a_pod_template_adds_and_takes_nothing_away():
-    """Placement, proxies and registries; labels that are ours, the run request and the security stay."""
+def test_a_pod_template_only_adds_to_the_pod():
+    """The operator's labels, the run request and the security settings cannot be overridden."""
     plain, added = pod_of(), pod_of(podTemplate=TEMPLATE)
     assert added["nodeSelector"] == {"disk": "fast"}
     assert added["tolerations"] == [{"key": "batch", "operator": "Exists"}]
@@ -211,15 +211,15 @@ def test_a_pod_template_adds_and_takes_nothing_away():
     assert metadata["labels"]["dashboards.sigeti.io/refresh"] == "phase2"
 
 
-def test_no_service_finds_a_runs_pod_and_none_gives_it_variables():
-    """A condition that nobody sets keeps it from being ready; the names of Services, which others choose, become no variables of it."""
+def test_services_neither_select_the_pod_nor_set_its_variables():
+    """A readiness gate that is never set keeps it out of endpoints. Names of Services are chosen by others."""
     pod = pod_of()
     assert pod["readinessGates"] == [{"conditionType": "dashboards.sigeti.io/serves"}]
     assert pod["enableServiceLinks"] is False
 
 
-def test_certificates_and_proxies_of_the_chart_reach_the_pod():
-    """Unless the refresh's own template says otherwise."""
+def test_the_pod_gets_certificates_and_proxies_of_the_chart():
+    """Variables in the pod template take precedence."""
     proxies = (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"))
     settings = Settings(namespaces=(), runner_image="i", ca_bundle=CaBundle("company-ca", "ca.crt"), proxies=proxies)
     pod = pod_of(settings=settings)

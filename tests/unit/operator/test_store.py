@@ -1,4 +1,4 @@
-"""The operator's copy of what the API server has."""
+"""The copy of all watched objects."""
 
 import pytest
 
@@ -18,8 +18,8 @@ def item(name: str, version: int, refresh: str | None = "phase2", **fields):
     }
 
 
-def test_an_object_is_there_and_says_which_refresh_it_concerns():
-    """The refresh itself by its name, all else by its label; without the noise."""
+def test_put_returns_the_refresh_of_an_object():
+    """By its name for a refresh, and by its label for everything else. Noise is removed."""
     mirror = Store()
     assert mirror.put(REFRESHES, item("phase2", 1, refresh=None)) == REF
     assert mirror.put(CRONJOBS, item("phase2", 2, spec={"a": 1})) == REF
@@ -30,16 +30,16 @@ def test_an_object_is_there_and_says_which_refresh_it_concerns():
 
 
 @pytest.mark.parametrize("version", [6, 7])
-def test_an_old_version_brings_nothing_new(version):
-    """Our own write was answered before the watch told of an earlier one."""
+def test_an_older_version_is_ignored(version):
+    """The response to a write can arrive before the watch reports an earlier change."""
     mirror = Store()
     mirror.put(CRONJOBS, item("phase2", 7, spec="new"))
     assert mirror.put(CRONJOBS, item("phase2", version, spec="old")) is None
     assert (mirror.get(CRONJOBS, "ns", "phase2") or {})["spec"] == "new"
 
 
-def test_what_was_deleted_does_not_come_back_by_an_old_version():
-    """A new object of the same name does."""
+def test_an_older_version_does_not_restore_a_deleted_object():
+    """A recreated object of the same name is stored."""
     mirror = Store()
     mirror.put(JOBS, item("run", 5))
     assert mirror.remove(JOBS, item("run", 8)) == REF
@@ -59,8 +59,8 @@ def listed(mirror: Store, kind: Kind, pages: list[list[Json]], version: int) -> 
     return changed | mirror.prune(kind, "ns", held, version)
 
 
-def test_a_list_tells_what_no_watch_told():
-    """Changed, new and gone; what was written after the list was made stays, and a page is no whole list."""
+def test_a_list_finds_changes_that_no_watch_reported():
+    """Changed, new and deleted objects. A write after the list is kept, and one page is not the whole list."""
     mirror = Store()
     for name, version, refresh in (("same", 1, "a"), ("changed", 2, "b"), ("gone", 3, "c"), ("newer", 30, "d")):
         mirror.put(CRONJOBS, item(name, version, refresh))
@@ -70,8 +70,8 @@ def test_a_list_tells_what_no_watch_told():
     assert there == {"same", "changed", "newer", "new"}
 
 
-def test_a_watch_that_tells_nothing_is_noticed():
-    """What a list brought to light is told by no watch until the next one; the control: told in time, nothing is stalled."""
+def test_a_watch_without_events_makes_its_kind_stale():
+    """The next resync finds that the watch did not report the change. A watch that reports in time is the control."""
     silent, told = Store(), Store()
     for mirror in (silent, told):
         mirror.begin_resync()

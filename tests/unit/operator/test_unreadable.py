@@ -1,4 +1,4 @@
-"""A refresh that can't be read, or whose run request is too long for a pod: stalled, its CronJob untouched, its past kept."""
+"""Refreshes that cannot be read or whose run request is too long: stalled, with their objects and history kept."""
 
 import json
 import subprocess
@@ -25,8 +25,8 @@ def bare_length() -> int:
     return len(seen.run_request(seen.spec).text)
 
 
-def test_it_is_stalled_and_nothing_of_it_is_changed():
-    """Its history stays, and the message names the field."""
+def test_an_unreadable_refresh_is_stalled_and_left_alone():
+    """Its history is kept, and the message names the field."""
     share = status_after(build_snapshot(build_refresh()))
     raw: Json = {"metadata": METADATA, "spec": sample_spec(), "status": share.model_dump(mode="json", by_alias=True, exclude_none=True)}
     seen = parse_refresh({**raw, UNREADABLE: {"spec.dbt.vars.odd": "is nested too deeply"}})
@@ -50,13 +50,13 @@ def test_it_is_stalled_and_nothing_of_it_is_changed():
         {"metadata": {"name": "a", "generation": 10**30}, "spec": {"layers": {"a": "b"}}},
     ],
 )
-def test_whatever_is_sent_is_a_refresh(raw):
-    """One that can't be read is an invalid one."""
+def test_any_json_object_parses_to_a_refresh(raw):
+    """One bad object must not stop the operator for all others."""
     assert isinstance(parse_refresh(raw).spec, InvalidSpec)
 
 
-def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
-    """By a byte; the control: one byte less is scheduled. The longest part is named."""
+def test_a_run_request_that_is_too_long_stalls_the_refresh():
+    """By one byte; one byte less is the control. The message names the longest part."""
     bare = bare_length()
     for length, kind in ((RUN_REQUEST_LENGTH - bare, "True"), (RUN_REQUEST_LENGTH - bare + 1, "False")):
         seen = build_refresh(dbt={"vars": {"a": "é" + "x" * (length - 2)}})
@@ -67,8 +67,8 @@ def test_an_order_that_is_too_long_for_a_process_stalls_its_refresh():
     assert not decision_for(build_snapshot(seen)).create
 
 
-def test_variables_of_a_request_count_too():
-    """The request is refused, the schedule goes on."""
+def test_variables_of_a_request_count_towards_the_limit():
+    """The request is rejected, and the schedule continues."""
     bare = bare_length()
     asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
     seen = build_refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
@@ -78,8 +78,8 @@ def test_variables_of_a_request_count_too():
 
 
 @pytest.mark.parametrize("annotation", ["requestedAt", "cancel", "resetAt"])
-def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
-    """A request of 200 kB is refused with words; the next one, of usual length, starts a run."""
+def test_a_long_annotation_is_handled_once_and_recorded_shortened(annotation):
+    """A request of 200 kB would fill the status. The next one of usual length starts a run."""
     long = {f"dashboards.sigeti.io/{annotation}": "x" * 200_000}
     share = status_after(build_snapshot(build_refresh(annotations=long)))
     assert len(share.model_dump_json()) < 20_000
@@ -91,8 +91,8 @@ def test_a_long_annotation_is_answered_once_and_kept_short(annotation):
     assert (again.last_handled_request_at, again.last_handled_cancel) == (share.last_handled_request_at, share.last_handled_cancel)
 
 
-def test_an_object_without_a_name_or_a_version_is_passed_over():
-    """Those beside it are taken."""
+def test_an_object_without_name_or_version_is_ignored():
+    """Other objects of the same list are stored."""
     mirror = Store()
     good: Json = {"metadata": METADATA, "spec": {}}
     odd: list[Json] = [{}, {"metadata": []}, {"metadata": {"name": 7}}, {"metadata": {**METADATA, "resourceVersion": "²"}}]
@@ -101,8 +101,8 @@ def test_an_object_without_a_name_or_a_version_is_passed_over():
     assert all(mirror.put(REFRESHES, item) is None and mirror.remove(REFRESHES, item) is None for item in odd)
 
 
-def test_what_is_left_out_of_an_object_is_still_known_where_it_is_kept():
-    """Also of one that arrived in one piece, and is too long."""
+def test_the_store_records_which_parts_of_an_object_were_dropped():
+    """Also for an object from a watch that is too long."""
     mirror = Store()
     assert mirror.put(REFRESHES, object_of(json.dumps({"metadata": METADATA, "spec": {"a": "x" * 400_000}}).encode()))
     assert UNREADABLE not in (mirror.get(REFRESHES, "default", "phase2") or {})
@@ -111,8 +111,8 @@ def test_what_is_left_out_of_an_object_is_still_known_where_it_is_kept():
     assert set((mirror.get(REFRESHES, "default", "phase2") or {})[UNREADABLE]) == {"spec.a", "status"}  # type: ignore[arg-type]
 
 
-def test_kopf_is_given_a_name_and_a_text():
-    """Whatever the object holds; what is about the watch itself stays as it is."""
+def test_kopf_gets_only_metadata_and_json_text():
+    """kopf would stop at an object that it cannot parse. Lines about the watch itself are unchanged."""
     deep = "[" * 3000 + "]" * 3000
     line = f'{{"type":"MODIFIED","object":{{"kind":"K","metadata":{json.dumps(METADATA)},"spec":{{"a":{deep}}}}}}}'.encode()
     event = json.loads(wrap_event(line))
@@ -122,14 +122,14 @@ def test_kopf_is_given_a_name_and_a_text():
     assert wrap_event(bookmark) == bookmark
 
 
-def test_a_job_that_cannot_be_read_is_named():
-    """By kind and name."""
+def test_an_unreadable_job_is_named():
+    """Users have to know which object to fix."""
     with pytest.raises(Unreadable, match=r"cannot read Job odd: metadata\.creationTimestamp"):
         parse_object(Job, {"kind": JOBS.name, "metadata": {"name": "odd", "creationTimestamp": "soon"}})
 
 
-def test_linux_starts_no_process_with_a_longer_order():
-    """The bound is the system's own: to the byte."""
+def test_the_limit_of_the_run_request_is_that_of_linux():
+    """A longer variable keeps a process from starting, to the byte."""
     assert subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", RUN_REQUEST_ENV: "x" * RUN_REQUEST_LENGTH}, check=False).returncode == 0
     with pytest.raises(OSError, match="Argument list too long"):
         subprocess.run(["true"], env={"PATH": "/usr/bin:/bin", RUN_REQUEST_ENV: "x" * (RUN_REQUEST_LENGTH + 1)}, check=False)

@@ -1,4 +1,4 @@
-"""When refreshes are looked at."""
+"""When refreshes are reconciled."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -20,8 +20,8 @@ async def worked(agenda: WorkQueue, look: Callable[[Ref], Awaitable[None]], unti
     await asyncio.gather(work, return_exceptions=True)
 
 
-async def test_events_of_one_refresh_count_once():
-    """A burst is one look."""
+async def test_a_burst_of_events_causes_one_reconciliation():
+    """A Job and its pod cause several events in a row."""
     agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
@@ -34,8 +34,8 @@ async def test_events_of_one_refresh_count_once():
     assert sorted(seen, key=str) == [A, B]
 
 
-async def test_a_refresh_is_looked_at_by_one_worker_at_a_time():
-    """An event during a look is answered by another look after it, not beside it."""
+async def test_a_refresh_is_reconciled_by_one_worker_at_a_time():
+    """An event during a reconciliation causes another one afterwards."""
     agenda, at_once, most, looks = WorkQueue(), 0, 0, 0
 
     async def look(ref: Ref) -> None:
@@ -53,8 +53,8 @@ async def test_a_refresh_is_looked_at_by_one_worker_at_a_time():
     assert most == 1
 
 
-async def test_others_go_on_while_one_takes_long():
-    """A refresh whose look hangs delays no other."""
+async def test_a_slow_reconciliation_delays_no_other_refresh():
+    """One hanging API call must not stop all refreshes."""
     agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
@@ -68,8 +68,8 @@ async def test_others_go_on_while_one_takes_long():
     assert seen == [B]
 
 
-async def test_an_earlier_time_wins():
-    """An event goes before a planned look; a later plan does not push an earlier one back."""
+async def test_the_earlier_of_two_times_counts():
+    """An event precedes a planned reconciliation, which does not postpone it."""
     agenda, seen = WorkQueue(), []
 
     async def look(ref: Ref) -> None:
@@ -82,8 +82,8 @@ async def test_an_earlier_time_wins():
     assert seen == [A]
 
 
-def test_failures_wait_longer_and_longer_until_a_success():
-    """Half a second, one, two … at most a minute; a success starts over."""
+def test_failures_back_off_until_a_success():
+    """0.5 s, doubled each time, at most 60 s."""
     pauses: list[float] = []
 
     class Noted(WorkQueue):

@@ -1,4 +1,4 @@
-"""Which of several operators works."""
+"""Leader election among several operators."""
 
 from datetime import timedelta
 
@@ -32,13 +32,13 @@ from refresh_operator.settings import LeaseRef, settings_from
         "taken, and given back since",
     ],
 )
-def test_what_follows_from_a_look_at_the_lease(holder, was_mine, unchanged, claim):
-    """One that has lost it never takes it again: it begins anew, and waits."""
+def test_the_next_action_follows_from_holder_and_age_of_the_lease(holder, was_mine, unchanged, claim):
+    """An operator that has lost the Lease must exit, since its writes could conflict with the new leader's."""
     assert next_action(holder, "me", was_leader=was_mine, unchanged=timedelta(seconds=unchanged), duration=DURATION) is claim
 
 
-def test_the_lease_comes_from_the_environment():
-    """None by default; half of it is a mistake."""
+def test_leader_election_needs_lease_and_pod_name():
+    """It is off by default; half of the settings is an error."""
     good = {"WATCH_NAMESPACES": "a", "RUNNER_IMAGE": "i"}
     assert settings_from(good).lease is None
     lease = {"OPERATOR_NAMESPACE": "n", "LEASE_NAME": "l", "POD_NAME": "p"}

@@ -1,4 +1,4 @@
-"""The figures that Prometheus reads."""
+"""The metrics for Prometheus."""
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -19,8 +19,8 @@ def figures(*seen):
     }
 
 
-def test_the_figures_are_those_of_the_status():
-    """So that a restart changes none."""
+def test_metrics_are_computed_from_the_status():
+    """A restart of the operator must not change them."""
     share = OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), "missedRuns": 3})
     after = status_after(build_snapshot(build_refresh(share, freshness={"maxStaleness": "4h"}), (build_job("r1", "Complete"),)))
     steps = [{"name": "marts", "state": "Succeeded", "duration": "1m05s"}, {"name": "cache", "state": "Succeeded", "duration": "0s"}]
@@ -33,21 +33,21 @@ def test_the_figures_are_those_of_the_status():
     assert (found["step_duration_seconds", "marts"], found["step_duration_seconds", "cache"]) == (65, 0)
 
 
-def test_what_never_was_has_no_figure():
-    """No success yet is no success at the beginning of time."""
+def test_a_value_that_does_not_exist_has_no_metric():
+    """Zero would mean a success in 1970."""
     found = figures(build_refresh(status_after(build_snapshot(build_refresh()))))
     assert not {("last_success_timestamp_seconds", ""), ("last_run_success", ""), ("staleness_seconds", "")} & found.keys()
     assert found["ready", ""] == 1
 
 
-def test_an_operator_that_waits_says_so():
-    """So that a missing one can be told from one that stands by."""
+def test_a_standby_operator_is_visible_in_the_metrics():
+    """An alert must distinguish it from a missing operator."""
     assert "dashboardrefresh_operator_works 1.0" in render([], NOW)
     assert "dashboardrefresh_operator_works 0.0" in render([], NOW, works=False)
 
 
-def test_what_was_put_right_is_counted_by_kind_until_its_refresh_is_gone():
-    """And each look with its duration."""
+def test_drift_is_counted_by_kind_until_the_refresh_is_deleted():
+    """Series of deleted refreshes would grow without bound."""
     meters, ref = OperatorMetrics(), Ref("n", "r")
     with meters.time_reconcile():
         meters.count_drift(ref, "CronJob")

@@ -1,4 +1,4 @@
-"""What became of the slots that have passed."""
+"""Missed runs: scheduled times at which no run started."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -23,8 +23,8 @@ def missed(seen, now: datetime = NOW):
     return [(note.key, note.message.rpartition(": ")[2]) for note in decision_for(seen, now).events if note.reason == "RunMissed"]
 
 
-def test_a_slot_without_a_run_is_missed_once_its_deadline_is_over():
-    """Counted with its time and reason, told once, and not before a run could still start."""
+def test_a_run_is_missed_once_its_starting_deadline_is_over():
+    """Before that it could still start. It is counted once, with its time and reason."""
     seen = build_snapshot(build_refresh(share(minutes_from_now(-30)), **HOURLY))
     early = decision_for(seen, NOW + timedelta(minutes=5))
     assert (early.status.missed_runs, early.requeue_after) == (0, timedelta(seconds=11))
@@ -35,8 +35,8 @@ def test_a_slot_without_a_run_is_missed_once_its_deadline_is_over():
     assert (again.status, again.events) == (None, ())
 
 
-def test_a_slot_with_a_run_is_not_missed():
-    """Its Job says so, or its entry in the history."""
+def test_a_scheduled_time_with_a_run_is_not_missed():
+    """The run is known from its Job or from the history."""
     with_job = build_snapshot(build_refresh(share(minutes_from_now(-30)), **HOURLY), (scheduled(NOW),))
     assert missed(with_job, NOW + timedelta(minutes=6)) == []
     concluded = decision_for(with_job, NOW + timedelta(minutes=6)).status
@@ -50,8 +50,8 @@ def test_a_slot_with_a_run_is_not_missed():
     )
 
 
-def test_the_slots_of_an_outage_are_told_one_by_one():
-    """The controller was away for three of them; the newest ones are told where there are many, all are counted."""
+def test_missed_runs_of_an_outage_get_one_event_each():
+    """Of many, only the newest get an event, but all are counted."""
     seen = build_snapshot(build_refresh(share(minutes_from_now(-200)), **HOURLY))
     assert [key for key, _ in missed(seen, NOW + timedelta(minutes=6))] == [
         minutes_from_now(-180),
@@ -64,36 +64,36 @@ def test_the_slots_of_an_outage_are_told_one_by_one():
     assert decision_for(many).status.missed_runs == 118
 
 
-def test_a_slot_while_suspended_is_told_as_such():
-    """At once: it can't be made up for."""
+def test_a_missed_run_during_a_suspension_has_that_reason():
+    """It is missed at once, since it cannot start late."""
     asleep: Json = {"suspend": True, **HOURLY}
     seen = build_snapshot(build_refresh(share(minutes_from_now(-30), suspendedSince=minutes_from_now(-300)), **asleep))
     assert decision_for(seen, NOW + timedelta(seconds=11)).status.last_missed_reason == "Suspended"
 
 
-def test_a_slot_during_a_long_run_is_told_as_such():
-    """Kubernetes starts no second run beside the first."""
+def test_a_missed_run_during_a_long_run_has_that_reason():
+    """The concurrency policy Forbid allows no second run."""
     under_way = {"id": "long", "trigger": "Scheduled", "startTime": minutes_from_now(-65)}
     seen = build_snapshot(build_refresh(share(minutes_from_now(-30), active=[under_way]), **HOURLY), (build_job("long", minutes=-65),))
     assert decision_for(seen, NOW + timedelta(minutes=6)).status.last_missed_reason == "PreviousStillRunning"
 
 
-def test_slots_of_a_new_schedule_before_the_edit_were_never_due():
-    """The old schedule counts until the edit, the new one from then on."""
+def test_past_times_of_a_new_schedule_are_not_missed():
+    """The old schedule counts until the edit, the new one afterwards."""
     before = build_refresh(share(minutes_from_now(-300)), schedule="0 0 1 1 *")
     edited = build_refresh(share(minutes_from_now(-300)), generation=2, **HOURLY)
     decision = decision_for(build_snapshot(edited, objects=build_managed_objects(before)))
     assert (decision.status.missed_runs, decision.status.slots_judged_until) == (0, NOW)
 
 
-def test_an_edit_whose_judgement_was_lost_invents_nothing():
-    """The operator ended between replacing the CronJob and writing the status."""
+def test_an_edit_without_a_recorded_evaluation_counts_nothing():
+    """The operator may stop between replacing the CronJob and writing the status."""
     edited = build_refresh(share(minutes_from_now(-300)), generation=2, **HOURLY)
     assert decision_for(build_snapshot(edited), NOW + timedelta(minutes=6)).status.missed_runs == 0
 
 
-def test_runs_that_were_cleared_away_are_not_called_missed():
-    """After a long time without the operator only the newest Jobs are left."""
+def test_runs_whose_jobs_are_deleted_do_not_count_as_missed():
+    """After a long outage of the operator, only the newest Jobs exist."""
     jobs = tuple(scheduled(NOW - timedelta(minutes=5 * count)) for count in range(5))
     objects = build_managed_objects(build_refresh(schedule="*/5 * * * *"))
     objects["CronJob"]["status"] = {"lastScheduleTime": minutes_from_now(0)}
@@ -101,14 +101,14 @@ def test_runs_that_were_cleared_away_are_not_called_missed():
     assert decision_for(seen, NOW + timedelta(seconds=30)).status.missed_runs == 0
 
 
-def test_a_new_refresh_has_missed_nothing():
-    """Its slots count from when it was first seen."""
+def test_a_new_refresh_has_no_missed_runs():
+    """Evaluation starts when the refresh is first seen."""
     assert decision_for(build_snapshot(build_refresh(**HOURLY))).status.slots_judged_until == NOW
 
 
 @pytest.mark.parametrize(("schedule", "count"), [("30 2 * * *", 1), ("30 * * * *", 0)], ids=["at certain hours", "every hour"])
-def test_the_spring_gap_is_told(schedule, count):
-    """Paris, 29 March 2026: there is no 02:30; a run of every hour lacks none."""
+def test_a_time_skipped_by_the_clock_change_is_missed(schedule, count):
+    """Paris has no 02:30 on 29 March 2026. An hourly schedule misses nothing."""
     morning = datetime(2026, 3, 29, 1, 40, tzinfo=UTC)
     until = datetime(2026, 3, 29, 0, 45, tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     spec: Json = {"schedule": schedule, "timeZone": "Europe/Paris"}
@@ -118,8 +118,8 @@ def test_the_spring_gap_is_told(schedule, count):
     assert [note.key for note in decision.events if note.reason == "RunMissed"] == ["2026-03-29T01:30:00Z"] * count
 
 
-def test_the_next_three_runs_carry_their_offset():
-    """Across the spring night."""
+def test_the_next_three_runs_include_their_utc_offset():
+    """It changes with the clocks in between."""
     spec: Json = {"schedule": "30 2 * * *", "timeZone": "Europe/Paris"}
     runs = decision_for(build_snapshot(build_refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_runs
     assert runs == ["2026-03-28T02:30+01:00", "2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]

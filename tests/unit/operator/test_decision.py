@@ -1,4 +1,4 @@
-"""What the operator changes, from what it saw."""
+"""What the operator decides to change, for one snapshot."""
 
 import copy
 import dataclasses
@@ -35,22 +35,22 @@ def kinds(items):
     return [item["kind"] for item in items]
 
 
-def test_a_new_refresh_gets_permissions_and_a_cronjob():
-    """In this order, so that no run starts without its permissions."""
+def test_a_new_refresh_gets_rbac_objects_and_a_cronjob():
+    """A run would fail if the CronJob started it before its permissions exist, so they are created first."""
     decision = decision_for(build_snapshot(build_refresh(), objects={}))
     assert kinds(decision.create) == ["ServiceAccount", "Role", "RoleBinding", "CronJob"]
     assert decision.events == ()
 
 
-def test_at_rest_there_is_nothing_to_do():
-    """What was decided once and written is not written again."""
+def test_an_unchanged_snapshot_leads_to_no_change():
+    """Otherwise the operator would write to the API server forever."""
     first = decision_for(build_snapshot(build_refresh()))
     again = decision_for(build_snapshot(build_refresh(status=first.status)), NOW + timedelta(minutes=1))
     assert (again.create, again.replace, again.create_job, again.status, again.events) == ((), (), None, None, ())
 
 
-def test_in_a_namespace_that_is_being_deleted_runs_end_and_nothing_is_made():
-    """The control: the same world in a namespace that stays."""
+def test_a_terminating_namespace_deletes_jobs_and_creates_nothing():
+    """Active Jobs would block the deletion of the namespace. The control is the same snapshot without the deletion."""
     jobs = (build_job("r1"), build_job("r2", "Failed"))
     ended = decision_for(build_snapshot(build_refresh(), jobs, (build_pod("r1", phase="Running"),), objects={}, namespace_terminating=True))
     assert (ended.delete_jobs, ended.create, ended.status) == (("r1",), (), None)
@@ -59,15 +59,15 @@ def test_in_a_namespace_that_is_being_deleted_runs_end_and_nothing_is_made():
     assert stays.status is not None
 
 
-def test_ready_speaks_of_the_configuration():
-    """True and Scheduled once all is there; a failed run leaves it so."""
+def test_ready_reports_the_configuration_only():
+    """A failed run must not make a well-configured refresh unready."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", "Failed"),)))
     assert condition_of(share, "Ready")[:2] == ("True", "Scheduled")
     assert condition_of(share, "LastRunSucceeded")[:2] == ("False", "RunnerLost")
 
 
-def test_the_generation_is_acknowledged():
-    """Also for an invalid spec: what was understood is what was observed."""
+def test_the_observed_generation_is_recorded():
+    """Clients compare it with the generation to know whether an edit was seen, also an invalid one."""
     assert status_after(build_snapshot(build_refresh(generation=4))).observed_generation == 4
     assert status_after(build_snapshot(build_refresh(generation=5, schedule="0 0 30 2 *"))).observed_generation == 5
 
@@ -81,8 +81,8 @@ def test_the_generation_is_acknowledged():
         ({"timeout": "soon"}, "InvalidSpec", "spec.timeout: write a duration"),
     ],
 )
-def test_an_invalid_spec_is_a_decision_that_names_the_field(changes, reason, says):
-    """Stalled, with the path; nothing is made or changed, and the next generation is judged anew."""
+def test_an_invalid_spec_stalls_the_refresh_and_names_the_field(changes, reason, says):
+    """Objects stay as they are, and the next generation is evaluated again."""
     decision = decision_for(build_snapshot(build_refresh(**changes), objects={}))
     assert decision.status is not None
     assert condition_of(decision.status, "Ready")[:2] == ("False", reason)
@@ -94,32 +94,32 @@ def test_an_invalid_spec_is_a_decision_that_names_the_field(changes, reason, say
     assert condition_of(fixed, "Stalled")[0] == "False"
 
 
-def test_suspend_is_acknowledged():
-    """Phase, reason and no next run; the CronJob is not touched twice."""
+def test_suspend_shows_in_phase_reason_and_next_run():
+    """Users must see that no run is coming; the CronJob is written once only."""
     share = status_after(build_snapshot(build_refresh(suspend=True)))
     assert (share.phase, share.next_run, share.next) == ("Suspended", None, None)
     assert condition_of(share, "Ready")[:2] == ("True", "Suspended")
 
 
 @pytest.mark.parametrize(("schedule", "shown"), [("30 14 * * *", "Tue 14:30"), ("0 6 * * 1", "Mon 06:00"), ("0 0 1 12 *", "2026-12-01")])
-def test_the_next_run_is_short(schedule, shown):
-    """A weekday within a week, else the date; in the refresh's zone."""
+def test_the_next_run_is_a_weekday_within_a_week_and_a_date_later(schedule, shown):
+    """The column of `kubectl get` has little room."""
     assert status_after(build_snapshot(build_refresh(schedule=schedule))).next == shown
 
 
-def test_the_next_run_is_in_the_refreshs_zone():
-    """The instant is the schedule's, whatever the operator's own zone."""
+def test_the_next_run_is_computed_in_the_refreshs_time_zone():
+    """The operator may run in another time zone."""
     share = status_after(build_snapshot(build_refresh(schedule="30 14 * * *", timeZone="Asia/Tokyo")))
     assert (share.next, share.next_run.isoformat()) == ("Wed 14:30", "2026-03-04T14:30:00+09:00")
 
 
-def test_the_next_look_comes_when_the_next_run_is_due():
-    """Or else NEXT would stay behind."""
+def test_the_refresh_is_requeued_when_the_next_run_is_due():
+    """Without that, the column NEXT would show a time that has passed."""
     assert decision_for(build_snapshot(build_refresh(schedule="1 * * * *"))).requeue_after == timedelta(seconds=61)
 
 
-def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
-    """The event tells what was changed; additions count as well as changes."""
+def test_drift_of_a_cronjob_is_corrected_and_the_event_names_the_fields():
+    """Added fields count as drift as well as changed ones."""
     objects = build_managed_objects(build_refresh())
     objects["CronJob"] = copy.deepcopy(objects["CronJob"])
     objects["CronJob"]["spec"]["schedule"] = "* * * * *"
@@ -134,8 +134,8 @@ def test_a_cronjob_edited_by_hand_is_put_right_and_the_fields_are_named():
 
 
 @pytest.mark.parametrize("kind", ["CronJob", "ServiceAccount", "Role", "RoleBinding"])
-def test_what_was_deleted_by_hand_is_made_again(kind):
-    """And an event tells so, which it does not for a new refresh."""
+def test_a_deleted_object_is_recreated_with_an_event(kind):
+    """A new refresh, whose objects do not exist yet either, gets no such event."""
     share = status_after(build_snapshot(build_refresh()))
     objects = {name: item for name, item in build_managed_objects(build_refresh()).items() if name != kind}
     decision = decision_for(build_snapshot(build_refresh(status=share), objects=objects))
@@ -143,8 +143,8 @@ def test_what_was_deleted_by_hand_is_made_again(kind):
     assert [(note.reason, kind in note.message) for note in decision.events] == [("DriftCorrected", True)]
 
 
-def test_an_edit_of_the_spec_is_no_drift():
-    """The CronJob follows, and nobody is accused."""
+def test_an_edit_of_the_spec_is_not_reported_as_drift():
+    """The operator itself has to change the CronJob then."""
     before = build_refresh()
     decision = decision_for(build_snapshot(build_refresh(generation=2, schedule="0 6 * * *"), objects=build_managed_objects(before)))
     assert len(decision.replace) == 1
@@ -155,16 +155,16 @@ def test_an_edit_of_the_spec_is_no_drift():
     ("changes", "forgets"),
     [({"schedule": "0 6 * * *"}, True), ({"timeZone": "Europe/Paris"}, True), ({"timeout": "9m"}, False), ({"suspend": True}, True)],
 )
-def test_a_change_of_the_slots_forgets_those_that_passed(changes, forgets):
-    """So that an edit never sets off a run by itself; a change of anything else keeps a slot that is due."""
+def test_a_change_of_the_schedule_resets_the_last_schedule_time(changes, forgets):
+    """Otherwise the CronJob controller would start a run for a past time. Other changes must keep a run that is due."""
     (replacement,) = decision_for(
         build_snapshot(build_refresh(generation=2, **changes), objects=build_managed_objects(build_refresh()))
     ).replace
     assert replacement.reset_last_schedule_time is forgets
 
 
-def test_what_others_note_on_our_objects_stays():
-    """Labels and annotations of others are no drift, and survive a repair."""
+def test_labels_and_annotations_of_others_are_kept():
+    """They are not drift, and a correction must not remove them."""
     objects = build_managed_objects(build_refresh())
     objects["CronJob"] = copy.deepcopy(objects["CronJob"])
     objects["CronJob"]["metadata"]["annotations"]["team"] = "blue"
@@ -174,8 +174,8 @@ def test_what_others_note_on_our_objects_stays():
     assert replacement.item["metadata"]["annotations"]["team"] == "blue"
 
 
-def test_what_an_admission_webhook_insists_on_is_not_fought():
-    """A difference that came back at once is tolerated; any other one is still put right."""
+def test_a_difference_that_a_webhook_restores_is_tolerated():
+    """Correcting it would never end. Other differences are still corrected."""
     objects = build_managed_objects(build_refresh())
     objects["CronJob"] = copy.deepcopy(objects["CronJob"])
     objects["CronJob"]["spec"]["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] = 60
@@ -186,8 +186,8 @@ def test_what_an_admission_webhook_insists_on_is_not_fought():
 
 
 @pytest.mark.parametrize("kind", ["CronJob", "Role", "ServiceAccount"])
-def test_a_foreign_object_of_our_name_is_refused(kind):
-    """It is left as it is, and the refresh says so."""
+def test_an_object_of_another_owner_is_left_alone(kind):
+    """It could be somebody's own CronJob. The condition names it."""
     objects = build_managed_objects(build_refresh())
     objects[kind] = {"kind": kind, "metadata": {"name": "phase2", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {}}
     decision = decision_for(build_snapshot(build_refresh(), objects=objects))
@@ -206,8 +206,8 @@ def _left(earlier, kind="CronJob", **metadata):
 
 
 @pytest.mark.parametrize("kind", ["CronJob", "Role", "ServiceAccount"])
-def test_what_a_deleted_refresh_of_the_name_left_is_taken_over(kind):
-    """Kubernetes may take its time to remove it; nobody changed it by hand, and no slot of it is made up for."""
+def test_objects_of_a_deleted_refresh_of_the_same_name_are_taken_over(kind):
+    """The garbage collector may be late. This is neither drift nor a reason to start runs for past times."""
     decision = decision_for(build_snapshot(build_refresh(), objects=_left(build_refresh(), kind)))
     (replaced,) = decision.replace
     assert replaced.item["metadata"]["ownerReferences"][0]["uid"] == UID
@@ -217,8 +217,8 @@ def test_what_a_deleted_refresh_of_the_name_left_is_taken_over(kind):
 
 
 @pytest.mark.parametrize("is_earlier", [False, True])
-def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
-    """It starts nothing, so a refresh that said to be ready would lie; it heals by itself once the object is gone."""
+def test_a_terminating_cronjob_makes_the_refresh_unready(is_earlier):
+    """A finalizer can keep it for long, and it starts no runs meanwhile."""
     objects = _left(build_refresh()) if is_earlier else copy.deepcopy(build_managed_objects(build_refresh()))
     objects["CronJob"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
     decision = decision_for(build_snapshot(build_refresh(), objects=objects))
@@ -234,23 +234,23 @@ def test_what_is_kept_while_it_is_deleted_is_told(is_earlier):
 
 
 @pytest.mark.parametrize("metadata", [{"creationTimestamp": "2030-01-01T00:00:00Z"}, {"ownerReferences": []}])
-def test_what_is_younger_or_of_nobody_is_foreign(metadata):
-    """If it is younger than the refresh, it is we who are behind: it may belong to the next one."""
+def test_a_newer_object_or_one_without_owner_is_not_taken_over(metadata):
+    """An object newer than the refresh may belong to its successor, if this snapshot is outdated."""
     decision = decision_for(build_snapshot(build_refresh(), objects=_left(build_refresh(), **metadata)))
     assert decision.replace == ()
     assert condition_of(decision.status, "Ready")[:2] == ("False", "CronJobConflict")
 
 
-def test_runs_of_a_deleted_refresh_of_the_name_end():
-    """They would go on as long as the CronJob that they belong to. The controls: what has ended, and what is younger than the refresh."""
+def test_jobs_of_a_deleted_refresh_of_the_same_name_are_deleted():
+    """They would otherwise run as long as their CronJob exists. Finished and newer Jobs are the controls."""
     made = build_refresh().metadata.creation_timestamp
     before, after = ((made - NOW).total_seconds() / 60 + minutes for minutes in (-1, 1))
     others = (build_job("old-1", minutes=before), build_job("old-2", "Failed", minutes=before), build_job("next-1", minutes=after))
     assert decision_for(build_snapshot(build_refresh(), previous_owner_jobs=others)).delete_jobs == ("old-1",)
 
 
-def test_a_field_of_a_newer_crd_stops_nothing():
-    """After a step back; the control is a field that is known, and wrong."""
+def test_an_unknown_field_is_reported_and_ignored():
+    """After a downgrade of the operator, every refresh would be stalled otherwise. A known field with a wrong value is the control."""
     tests = {"select": ["tag:P2"], "newer": 1}
     assert condition_of(status_after(build_snapshot(build_refresh(tests=tests, newest=True))), "Ready") == (
         "True",
@@ -264,8 +264,8 @@ def test_a_field_of_a_newer_crd_stops_nothing():
     )
 
 
-def test_a_missing_secret_is_named_and_looked_for_again():
-    """Blocked, not stalled: it heals by itself."""
+def test_a_missing_secret_blocks_the_refresh_and_is_retried():
+    """Users can create it at any time, without an edit of the refresh."""
     decision = decision_for(build_snapshot(build_refresh(), missing_secrets=("Secret warehouse has no key password",)))
     assert condition_of(decision.status, "Ready")[:2] == ("False", "SecretNotFound")
     assert condition_of(decision.status, "Stalled")[0] == "False"
@@ -273,8 +273,8 @@ def test_a_missing_secret_is_named_and_looked_for_again():
     assert decision.requeue_after == SETTINGS.recheck
 
 
-def test_a_request_makes_one_job():
-    """Acknowledged once the Job is seen; the same token then asks for nothing."""
+def test_a_request_creates_one_job():
+    """It is recorded as handled once the Job is observed, so that an interruption neither loses nor repeats it."""
     first = decision_for(build_snapshot(build_refresh(token="now")))
     assert first.create_job["metadata"]["name"] == requested_job_name("phase2", UID, "now")
     assert first.status.last_handled_request_at is None
@@ -287,8 +287,8 @@ def test_a_request_makes_one_job():
     assert third.create_job is None
 
 
-def test_a_request_whose_job_is_in_the_history_is_not_run_again():
-    """Also when the acknowledgement was lost and the Job has gone since."""
+def test_a_request_with_a_recorded_run_is_not_repeated():
+    """The record of the request may be lost and its Job deleted."""
     name = requested_job_name("phase2", UID, "now")
     share = status_after(build_snapshot(build_refresh(), (build_job(name, "Complete", token="now"),))).model_copy(
         update={"last_handled_request_at": None}
@@ -297,8 +297,8 @@ def test_a_request_whose_job_is_in_the_history_is_not_run_again():
     assert (decision.create_job, decision.status.last_handled_request_at) == (None, "now")
 
 
-def test_a_request_waits_for_the_run_under_way():
-    """And says so; it starts once that has ended."""
+def test_a_request_is_queued_while_a_run_is_active():
+    """The message says so, and the Job is created once the active run has ended."""
     running = build_job("r1", minutes=-1)
     waiting = decision_for(build_snapshot(build_refresh(token="now"), (running,)))
     assert waiting.create_job is None
@@ -307,27 +307,27 @@ def test_a_request_waits_for_the_run_under_way():
     assert done.create_job is not None
 
 
-def test_a_request_works_while_suspended():
-    """Suspend is about the schedule."""
+def test_a_request_starts_a_run_while_suspended():
+    """Suspension is about the schedule only."""
     assert decision_for(build_snapshot(build_refresh(token="now", suspend=True))).create_job is not None
 
 
 @pytest.mark.parametrize("changes", [{"missing_secrets": ("no Secret",)}, {"objects": {}}])
-def test_a_request_waits_until_the_refresh_can_run(changes):
-    """Without the Secret or the CronJob the Job could only fail."""
+def test_a_request_is_queued_until_the_refresh_is_ready(changes):
+    """Without the Secret or the CronJob, its Job could only fail."""
     assert decision_for(build_snapshot(build_refresh(token="now"), **changes)).create_job is None
 
 
-def test_a_deleted_refresh_is_left_to_the_garbage_collector():
-    """Nothing is made for it any more."""
+def test_nothing_is_created_for_a_deleted_refresh():
+    """The garbage collector deletes its objects, and would be fought otherwise."""
     seen = build_refresh()
     gone = seen.metadata.model_copy(update={"deletion_timestamp": NOW})
     decision = decision_for(build_snapshot(type(seen)(gone, seen.spec, seen.status, seen.run), objects={}))
     assert (decision.create, decision.status) == ((), None)
 
 
-def test_each_run_is_told_as_an_event_once():
-    """Started and ended, with the reason."""
+def test_start_and_end_of_a_run_are_one_event_each():
+    """Repeated events would hide other ones in `kubectl describe`."""
     first = decision_for(build_snapshot(build_refresh(), (build_job("r1", minutes=-1),), (build_pod("r1", phase="Running"),)))
     assert [note.reason for note in first.events if note.key == "r1"] == ["RunStarted"]
     second = decision_for(build_snapshot(build_refresh(status=first.status, run=build_run_status("r1")), (build_job("r1", "Complete"),)))
@@ -338,8 +338,8 @@ def test_each_run_is_told_as_an_event_once():
     )
 
 
-def test_an_unreadable_status_of_another_version_is_no_obstacle():
-    """What can't be read is forgotten, the rest is kept."""
+def test_unreadable_status_fields_are_dropped():
+    """Another operator version may have written them in another form."""
     raw: Any = {
         "metadata": {"name": "phase2", "namespace": "default", "uid": UID, "creationTimestamp": "2026-01-01T00:00:00Z"},
         "spec": sample_spec(),
@@ -349,16 +349,16 @@ def test_an_unreadable_status_of_another_version_is_no_obstacle():
     assert (seen.status.phase, seen.status.last_handled_request_at, seen.run) == (None, "t", None)
 
 
-def test_jobs_that_outlived_their_cronjob_are_cleared_away_in_the_end():
-    """The five newest stay; those that a CronJob still clears away are left to it."""
+def test_finished_jobs_without_a_cronjob_are_deleted_beyond_the_history_limit():
+    """Nothing else would delete them. Jobs that still have their CronJob are left to it."""
     jobs = tuple(build_job(f"r{number}", "Complete", -100 + number) for number in range(8))
     first = decision_for(build_snapshot(build_refresh(), jobs))
     assert first.delete_jobs == ()  # nothing is deleted before it is recorded
     assert set(decision_for(build_snapshot(build_refresh(status=first.status), jobs)).delete_jobs) == {"r0", "r1", "r2"}
 
 
-def test_a_run_under_way_is_adopted_once():
-    """One that belongs to its refresh already is left alone, and one that has ended."""
+def test_an_active_job_gets_its_refresh_as_additional_owner_once():
+    """Otherwise it would be deleted together with its CronJob."""
     mine = build_job("r1", minutes=-1)
     owned = mine.model_copy(update={"metadata": mine.metadata.model_copy(update={"owner_references": (OwnerReference(uid=UID),)})})
     assert decision_for(build_snapshot(build_refresh(), (mine,))).adopt_jobs == ("r1",)
@@ -366,8 +366,8 @@ def test_a_run_under_way_is_adopted_once():
     assert decision_for(build_snapshot(build_refresh(), (build_job("r1", "Complete"),))).adopt_jobs == ()
 
 
-def test_new_defaults_are_followed_and_told():
-    """Of a new operator, or a new image: the refresh is the same. Its own edit is not told as such, nor a suspension."""
+def test_new_defaults_of_the_operator_are_applied_with_an_event():
+    """A new operator version or image changes objects without an edit of the refresh. Edits and suspensions get no such event."""
     settled_share = status_after(build_snapshot(build_refresh()))
     newer = dataclasses.replace(SETTINGS, runner_image="refresh-runner:2")
     decision: Any = decide(build_snapshot(build_refresh(status=settled_share)), newer, NOW)
@@ -390,8 +390,8 @@ def test_new_defaults_are_followed_and_told():
         ("Failed", "the last run (only=cache) failed (LayerFailed): away; the last full run failed (LayerFailed): no such column"),
     ],
 )
-def test_after_a_run_of_a_part_alone_the_message_tells_of_the_last_full_one_too(outcome, says):
-    """Its warning has mended nothing; the control: after a full run there is one to tell of."""
+def test_after_a_partial_run_the_message_includes_a_failed_full_run(outcome, says):
+    """A partial run does not repair what the full run left undone."""
     reasons = {"Warned": "SucceededWithWarnings", "Succeeded": "Succeeded", "Failed": "LayerFailed"}
     failed = {
         "trigger": "Scheduled",

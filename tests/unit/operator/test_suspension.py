@@ -1,4 +1,4 @@
-"""Why scheduled runs are off: by the spec, until a date, after failures, or because everything is paused."""
+"""Why scheduled runs are suspended: by the spec, a date, failures or the global pause."""
 
 from datetime import timedelta
 
@@ -33,8 +33,8 @@ def suspended(decision) -> bool | None:
     return found[0] if found else None
 
 
-def test_suspended_until_a_moment_and_then_no_longer():
-    """In the CronJob and the status; the next runs are those after it, and the slots before it never become runs."""
+def test_suspenduntil_ends_by_itself():
+    """Times of the schedule before it must not become runs afterwards."""
     seen = build_refresh(suspendUntil=minutes_from_now(60), schedule="*/10 * * * *")
     first = decision_for(build_snapshot(seen))
     assert suspended(first) is True
@@ -50,8 +50,8 @@ def test_suspended_until_a_moment_and_then_no_longer():
     assert (over.status.suspended_since, over.status.suspended_until, over.status.phase) == (None, None, Phase.SCHEDULED)
 
 
-def test_two_reasons_end_with_the_later_one():
-    """And not at all where one of them has no end."""
+def test_of_two_suspensions_the_later_end_counts():
+    """A suspension without an end keeps runs suspended."""
     both = status_after(
         build_snapshot(build_refresh(suspendUntil=minutes_from_now(60)), pause=Pause("all refreshes are paused", NOW + 2 * HOUR))
     )
@@ -64,8 +64,8 @@ def failed(count: int, **further):
     return tuple(build_job(f"r{number}", "Failed", -60 + number, **further) for number in range(count))
 
 
-def test_scheduled_runs_end_after_so_many_failures_in_a_row():
-    """Said in a condition, an event and the message; one failure fewer changes nothing."""
+def test_scheduled_runs_are_suspended_after_consecutive_failures():
+    """A condition, an event and the message say so. One failure fewer is the control."""
     limit: Json = {"suspendAfterFailures": 3}
     assert suspended(decision_for(build_snapshot(build_refresh(**limit), failed(2)))) is None
     decision = decision_for(build_snapshot(build_refresh(**limit), failed(3)))
@@ -78,14 +78,14 @@ def test_scheduled_runs_end_after_so_many_failures_in_a_row():
 
 
 @pytest.mark.parametrize("others", [failed(5, token="t"), failed(5, by_kubectl=True)], ids=["requested", "by kubectl"])
-def test_only_scheduled_runs_are_counted(others):
-    """Who tries something by hand knows that it failed."""
+def test_failures_of_requested_runs_do_not_suspend(others):
+    """Whoever requests a run sees that it failed."""
     share = status_after(build_snapshot(build_refresh(suspendAfterFailures=3), others))
     assert (share.scheduled_failures, share.consecutive_failures) == (0, 5)
 
 
-def test_a_success_by_hand_lets_scheduled_runs_go_on():
-    """But not one step alone, nor old data put back."""
+def test_a_successful_requested_run_resumes_scheduled_runs():
+    """A partial run or a rollback proves less, and does not."""
     held = status_after(build_snapshot(build_refresh(suspendAfterFailures=3), failed(3)))
     for mode, reason in (("only=cache", "TooManyFailures"), ("rollback", "TooManyFailures"), (None, "NotSuspended")):
         by_hand = build_job("ok", "Complete", -5, token="t")
@@ -97,8 +97,8 @@ def test_a_success_by_hand_lets_scheduled_runs_go_on():
         assert condition_of(after, "Suspended")[1] == reason
 
 
-def test_the_annotation_begins_the_count_anew():
-    """Once for each value; what failed stays counted where alerts look."""
+def test_the_reset_annotation_resets_the_failure_count_once():
+    """The counter that alerts use is kept."""
     held = status_after(build_snapshot(build_refresh(suspendAfterFailures=3), failed(3)))
     annotated: Json = {"annotations": {RESET_AT: "1"}}
     after = status_after(build_snapshot(build_refresh(status=held, suspendAfterFailures=3, **annotated), failed(3)))
@@ -108,8 +108,8 @@ def test_the_annotation_begins_the_count_anew():
     assert status_after(build_snapshot(build_refresh(status=after, suspendAfterFailures=3, **annotated), later)).scheduled_failures == 1
 
 
-def test_while_everything_is_paused_requests_wait():
-    """Said in the message, with the request; afterwards the run starts."""
+def test_requests_are_queued_during_the_global_pause():
+    """The message names the queued request, and its run starts afterwards."""
     paused = decision_for(build_snapshot(build_refresh(token="one"), pause=EVERYTHING))
     assert (paused.create_job, suspended(paused)) == (None, True)
     assert paused.status.message == f"{EVERYTHING.message}; request one is queued"
@@ -117,15 +117,15 @@ def test_while_everything_is_paused_requests_wait():
     assert decision_for(build_snapshot(build_refresh(status=paused.status, token="one"))).create_job is not None
 
 
-def test_a_run_under_way_says_that_everything_is_paused():
-    """It goes on: nothing is torn down."""
+def test_an_active_run_continues_during_the_global_pause():
+    """The pause only prevents new runs."""
     share = status_after(build_snapshot(build_refresh(), (build_job("r1", minutes=-1),), pause=EVERYTHING))
     assert share.message.endswith(EVERYTHING.message)
     assert share.phase is Phase.RUNNING
 
 
-def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
-    """Its CronJob is not touched either."""
+def test_an_invalid_spec_keeps_the_last_suspension():
+    """Its CronJob is not changed either, so the status has to match it."""
     held = status_after(build_snapshot(build_refresh(suspend=True)))
     after = status_after(build_snapshot(build_refresh(status=held, schedule="0 0 30 2 *")))
     assert condition_of(after, "Suspended")[:2] == ("True", "Suspended")
@@ -140,8 +140,8 @@ def test_a_spec_that_nobody_can_read_leaves_the_suspension_as_it_was():
         ({"until": "soon"}, "ignoring its `until`", None),
     ],
 )
-def test_what_the_switch_says(content, says, until):
-    """Who made it may leave out everything; what can't be read holds until it is gone."""
+def test_the_configmap_of_the_global_pause_is_parsed(content, says, until):
+    """All keys are optional. An invalid `until` counts as a pause without an end."""
     found = parse_pause({"kind": CONFIGMAPS.name, "data": content}, PauseRef("n", "p"))
     assert says in found.message
     assert found.until == until
