@@ -144,8 +144,8 @@ def test_a_project_of_one_s_own_is_our_image_and_a_few_lines(images: dict[str, C
     told.write_text(f'{told.read_text()}RUN ["refresh-runner", "lint", "/app/project/refresh.yaml"]\n')
     Buildah(PATHS).extend(references(PATHS)[RUNNER.name], folder, tmp_path / "log")
     said = (tmp_path / "log").read_text()
-    assert "/app/project is read: " in said
-    assert "the page of /app/project is drawn" in said
+    assert "/app/project is cached: " in said
+    assert "the docs of /app/project are cached" in said
     assert "/app/project can be parsed" in said
     assert "spec.layers[0].select (reference): selects 1 seed, 1 snapshot" in said
     assert "velos_rapport.trajets_par_jour is a model; it has no contract" in said

@@ -56,7 +56,7 @@ def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_anoth
         assert waits in installation.kubectl("logs", pod)
         installation.kubectl("delete", "pod", pod, "--wait=false")
         interrupted = watched_run(installation, name, lambda run: run if run["phase"] == "Interrupted" else None)
-        assert (interrupted["pod"], interrupted["message"]) == (pod, "ended from outside during 2/6 facts")
+        assert (interrupted["pod"], interrupted["message"]) == (pod, "interrupted by SIGTERM during 2/6 facts")
     done = installation.wait_for_run(name, "deleted")
     assert (done["outcome"], done["attempts"]) == ("Succeeded", 1), done
     run = installation.status(name)["run"]

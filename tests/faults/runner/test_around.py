@@ -76,7 +76,7 @@ def test_behind_a_pooler_a_run_ends_when_it_is_told_to(slow_refresh: SlowRefresh
         started = time.monotonic()
         ran = slow_refresh.runner.wait_for_exit(process, within=60)
         assert time.monotonic() - started < 10
-        assert said(ran) == (ExitCode.INTERRUPTED, Reason.INTERRUPTED, f"ended from outside during {LABELS[step]}"), ran.output
+        assert said(ran) == (ExitCode.INTERRUPTED, Reason.INTERRUPTED, f"interrupted by SIGTERM during {LABELS[step]}"), ran.output
         slow_refresh.assert_no_session_is_left()
         slow_refresh.speed_up()
         assert slow_refresh.run_next_attempt(f"fault-pooled-{step}", failures=0).code == 0
@@ -155,6 +155,6 @@ def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
     slow_refresh.runner.database.run("insert into src.lignes table src.aside; drop table src.aside")
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.VALIDATION_FAILED)
-    assert ran.messages.count(" could not be told: ") == 2
+    assert ran.messages.count(" could not be notified: ") == 2
     assert slow_refresh.live_generations() == before
     slow_refresh.assert_clean_after("fault-channels", rows=1)

@@ -42,7 +42,7 @@ def test_sigterm(slow: SlowRefresh, run: str) -> None:
         RunPhase.INTERRUPTED,
         Reason.INTERRUPTED,
     ), ran.output
-    assert ran.termination_message.message == "ended from outside after 6/7 validation"
+    assert ran.termination_message.message == "interrupted by SIGTERM after 6/7 validation"
     assert "6/7 validation Succeeded" in ran.messages
     slow.speed_up()
     again = slow.run_next_attempt(run, failures=0)

@@ -36,10 +36,10 @@ def test_sigterm(slow_refresh: SlowRefresh, run: str, step: str):
         RunPhase.INTERRUPTED,
         Reason.INTERRUPTED,
     )
-    assert ran.termination_message.message == f"ended from outside during {LABELS[step]}"
+    assert ran.termination_message.message == f"interrupted by SIGTERM during {LABELS[step]}"
     assert slow_refresh.outcome(run) == ("Interrupted", None, "Interrupted")
     noted = slow_refresh.runner.database.rows(
-        f"select success, notes like '%(ended from outside during %)' from dbt_refresh_log where run_id = '{run}'"
+        f"select success, notes like '%(interrupted by SIGTERM during %)' from dbt_refresh_log where run_id = '{run}'"
     )
     assert noted == [(False, True)]
     slow_refresh.assert_no_session_is_left()

@@ -43,7 +43,7 @@ def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(slow_refresh: SlowR
     assert (ran.code, ran.termination_message.phase) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED)
     slow_refresh.assert_no_session_is_left()
     assert slow_refresh.live_generations() == before
-    assert log(slow_refresh, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (ended from outside during 4/7 marts)")]
+    assert log(slow_refresh, "fault-deleted") == [(False, "Petit refresh - 0/3 marts validated (interrupted by SIGTERM during 4/7 marts)")]
     slow_refresh.runner.database.run(
         "update dbt_refresh_run set heartbeat_at = heartbeat_at - interval '2 days' where run_id = 'fault-deleted'"
     )

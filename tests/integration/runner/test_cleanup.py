@@ -32,7 +32,7 @@ def test_what_is_left_is_said_first_and_removed_on_demand(runner: RunnerHarness)
     assert code is ExitCode.OK
     assert "would remove the table dwh_marts__previous.mart_a" in said
     assert "the table dwh_marts.mart_a" not in said
-    assert "nothing was removed: add --yes to do it" in said
+    assert "nothing was removed: add --yes to remove it" in said
     assert runner.database.rows("select count(*) from dwh_marts__previous.mart_a") == [(100,)]
 
     code, said = cleaned(runner, really=True)

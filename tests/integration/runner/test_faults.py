@@ -141,10 +141,12 @@ def test_sigterm_ends_query_lock_and_run_within_seconds(runner: RunnerHarness):
     ran = runner.wait_for_exit(process)
     assert time.monotonic() - started < 10
     assert told(ran) == (ExitCode.INTERRUPTED, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED)
-    assert message(ran) == "ended from outside during 1/1 facts"
+    assert message(ran) == "interrupted by SIGTERM during 1/1 facts"
     assert runner.running_queries(NAP) == []
     assert runner.database.rows(f"select 1 from pg_locks where locktype = 'advisory' and classid = {NAMESPACE}") == []
-    assert runner.log_rows() == [(False, 0, "Petit refresh - 0 models built (ended from outside during 1/1 facts)", "petit", "petit-ended")]
+    assert runner.log_rows() == [
+        (False, 0, "Petit refresh - 0 models built (interrupted by SIGTERM during 1/1 facts)", "petit", "petit-ended")
+    ]
     asleep(runner, 0)
     assert runner.run(runner.spec(**SLOW), RUN_ID="petit-ended").code == 0
     assert runner.log_rows() == [(True, 2, "Petit refresh - 2 models built", "petit", "petit-ended")]

@@ -110,7 +110,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ahead = Path(copytree(each, place / "ahead"))
     said: list[str] = []
     assert cache_project(ahead, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
-    assert "is read: " in said[0], said
+    assert "is cached: " in said[0], said
     return each, ahead
 
 
@@ -270,5 +270,5 @@ def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> N
         (project / "models" / "m.sql").write_text(text)
         said: list[str] = []
         assert cache_project(project, replace(SETTINGS, variables={}), said.append) is ExitCode.OK
-        assert f"can be read, but is not kept, so every run will read it: {why}" in said[0]
+        assert f"can be parsed, but not cached, so every run parses it: {why}" in said[0]
         assert not manifest_cache.path(project, replace(SETTINGS, variables={})).exists()

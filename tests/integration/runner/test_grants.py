@@ -141,7 +141,7 @@ def refused(runner: RunnerHarness) -> list[str]:
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
     said = (ran.termination_message.message or "").partition("all that a run does: ")[2]
-    return sorted(said.partition("; dbt_refresh_log can't be written")[0].split("; "))
+    return sorted(said.partition("; cannot write dbt_refresh_log")[0].split("; "))
 
 
 def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: RunnerHarness, tmp_path: Path):

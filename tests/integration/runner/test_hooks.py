@@ -203,7 +203,7 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
     ran = runner.wait_for_exit(process)
     assert ended(ran) == (143, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED), ran.output
     assert ran.termination_message is not None
-    assert ran.termination_message.message == f"ended from outside during on-run-{hook}"
+    assert ran.termination_message.message == f"interrupted by SIGTERM during on-run-{hook}"
     assert runner.running_queries("from src.sleeps") == []
 
 

@@ -58,15 +58,15 @@ def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(runner: Runn
         " attempt_started_at, heartbeat_at, kept_since, reason, message)"
         " select id, 'petit', 'essai', 1, 'refresh', 1, 3, phase, '2/6 facts', at, at, at, at, reason, message from (values"
         " ('dead', 'Running', now(), null, null), ('between', 'Retrying', now(), 'LayerFailed', 'refused'),"
-        " ('given-up', 'Interrupted', now() - interval '2 days', 'Interrupted', 'ended from outside'))"
+        " ('given-up', 'Interrupted', now() - interval '2 days', 'Interrupted', 'interrupted by SIGTERM'))"
         " as v (id, phase, at, reason, message)"
     )
     assert runner.run().code == 0
     closed = runner.database.rows("select run_id, phase, outcome, reason, message from dbt_refresh_run where pod is null order by run_id")
     assert closed == [
         ("between", "Retrying", None, "LayerFailed", "refused"),
-        ("dead", "Finished", "Failed", "RunnerLost", "its runner ended without a word during 2/6 facts"),
-        ("given-up", "Finished", "Failed", "Interrupted", "ended from outside"),
+        ("dead", "Finished", "Failed", "RunnerLost", "runner exited without reporting during 2/6 facts"),
+        ("given-up", "Finished", "Failed", "Interrupted", "interrupted by SIGTERM"),
     ]
 
 

@@ -27,7 +27,7 @@ def linted(folder: Path, project: Project, **changes: object) -> tuple[int, list
 
 def test_a_function_that_no_layer_makes_is_named(tmp_path: Path):
     """It may be another refresh's, so that it is no error; with the function in a layer there is nothing to say."""
-    said = "calls dwh.double, a function of the project that no layer makes: add it to this layer's select"
+    said = "calls dwh.double, a function of the project that no layer creates: add it to this layer's select"
     assert linted(tmp_path, DOUBLE, layers=(("fait", "mart"),)) == (0, [f"! spec.layers[0].select (couche-1): mart {said}"])
     assert linted(tmp_path / "all", DOUBLE, layers=(("fait", "mart", "double"),)) == (0, [])
 
@@ -41,7 +41,7 @@ def test_a_function_of_a_later_layer_is_an_error(tmp_path: Path):
 
 def test_unit_tests_that_nothing_runs_are_named(tmp_path: Path):
     """Where the tests of the refresh do not select them, or there are none."""
-    said = ["! spec.tests.select: selects none of vingt_et_un, which `dbt build` would run with the models: name them, or their models"]
+    said = ["! spec.tests.select: selects none of vingt_et_un, which `dbt build` would run with the models: select them, or their models"]
     assert linted(tmp_path, SUM, tests="") == (0, said)
     assert linted(tmp_path / "run", SUM) == (0, [])
 

@@ -94,5 +94,5 @@ def test_many_can_make_the_table_at_once(fresh_database: Database):
 def test_a_log_that_may_not_be_written_says_so(fresh_database: Database):
     """With what is missing."""
     fresh_database.run("create view dbt_refresh_log as select 1 as refresh_id")
-    with pytest.raises(RunFailedError, match="dbt_refresh_log can't be written"):
+    with pytest.raises(RunFailedError, match="cannot write dbt_refresh_log"):
         log(fresh_database, ENTRY)

@@ -254,7 +254,7 @@ def test_a_run_of_some_models_that_are_no_marts_publishes_nothing(runner: Runner
     grow(runner, 50)
     ran = runner.run(mode="select=path:models/facts")
     assert outcome(ran) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
-    assert "1/6 staging Skipped: left out by the run's mode select=path:models/facts, which takes none of its models" in ran.messages
+    assert "1/6 staging Skipped: left out by the run's mode select=path:models/facts, which selects none of its models" in ran.messages
     assert (count(runner), count(runner, "dwh_facts.fait_lignes"), runner.database.rows(VERSION)) == (100, 50, before)
     assert runner.log_rows()[-1][1] == 0
 
@@ -263,7 +263,7 @@ def test_a_run_of_models_that_the_refresh_does_not_build_is_refused(runner: Runn
     """Nothing is built for other refreshes."""
     ran = runner.run(mode="select=stg_autres")
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_RUN_REQUEST)
-    assert "select=stg_autres: takes no model that a layer of petit builds" in ran.messages
+    assert "select=stg_autres: selects no model that a layer of petit builds" in ran.messages
 
 
 def test_variables_of_one_run_go_before_those_of_the_refresh(runner: RunnerHarness) -> None:

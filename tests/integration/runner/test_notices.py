@@ -120,7 +120,7 @@ def test_a_channel_that_is_away_does_not_change_the_result(runner: RunnerHarness
     runner.database.run("truncate src.lignes")
     ran = runner.run(spec(runner))
     assert ran.code == 1
-    assert "#phase2-alerts could not be told: Slack answered 500" in ran.messages
+    assert "#phase2-alerts could not be notified: Slack answered 500" in ran.messages
     assert len(told.mails) == 1
 
 

@@ -142,7 +142,7 @@ def test_a_missing_mart_fails_the_run(runner: RunnerHarness):
     marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
     ran = runner.run(runner.spec(validation={"marts": marts}))
     assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
-    assert "dwh_facts.fait_autres FAILED: there is no such table" in ran.messages
+    assert "dwh_facts.fait_autres FAILED: table does not exist" in ran.messages
 
 
 def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: RunnerHarness, web: WebServer):

@@ -75,7 +75,7 @@ def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path
     assert main(["parse", "--project", str(project), *map(str, files)]) == 0
     assert [each.exists() for each in there] == [False, True, True]
     assert main(["parse", "--project", str(project), str(tmp_path / "none.yaml")]) == 1
-    assert "none.yaml can't be read" in capsys.readouterr().out
+    assert "none.yaml: No such file" in capsys.readouterr().out
 
 
 def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str
     anew = _parsed(project, tmp_path / "anew", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
-    assert "is read: " in said[0], said
+    assert "is cached: " in said[0], said
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").graph.manifest
     assert manifest_cache.difference(anew, ahead) is None
     relation = next(iter(ahead.semantic_models.values())).node_relation

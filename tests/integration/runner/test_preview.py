@@ -53,11 +53,11 @@ def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerH
     assert code is ExitCode.OK
     for line in (
         "1/6 staging      builds stg_lignes",
-        "4/6 tests        runs 3 tests; one that fails is a warning",
-        "5/6 validation   dwh_marts.mart_a: published with the others once all is well; NULL in zone, mois warns from 10",
+        "4/6 tests        runs 3 tests; a failed test is a warning",
+        "5/6 validation   dwh_marts.mart_a: published with the other marts after validation; warns if zone, mois is NULL in 10",
         "6/6 cache        calls 2 endpoints of",
-        "nobody holds it now",
-        "live             nothing was published yet",
+        "no run holds it now",
+        "live             nothing is published yet",
     ):
         assert line in said
     assert runner.database.rows(relations) == before
@@ -68,8 +68,8 @@ def test_a_plan_says_what_is_done_for_the_readers_of_standbys(runner: RunnerHarn
     assert "standbys" not in planned(runner, tmp_path)[1]
     cache = {"baseUrl": runner.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
     said = planned(runner, tmp_path, vacuum="Deferred", cache=cache)[1]
-    assert "kept until its end, and vacuumed before the next publish (vacuum: Deferred)" in said
-    assert "at most 30s each; before, waits up to 1m30s for standbys" in said
+    assert "kept until the run ends, and vacuumed before the next publish (vacuum: Deferred)" in said
+    assert "at most 30s each; first waits up to 1m30s for standbys" in said
 
 
 def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runner: RunnerHarness, tmp_path: Path) -> None:
@@ -84,14 +84,14 @@ def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runn
 
 def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(runner: RunnerHarness, tmp_path: Path) -> None:
     """Where the refresh has it so; the control is one that has not."""
-    assert "unchanged        a scheduled run leaves all as it is" in planned(runner, tmp_path, onUnchanged="Skip")[1]
+    assert "unchanged        a scheduled run builds nothing if nothing has changed" in planned(runner, tmp_path, onUnchanged="Skip")[1]
     assert "unchanged" not in planned(runner, tmp_path)[1]
 
 
 def test_a_plan_for_a_model_that_needs_another_refresh_says_so(runner: RunnerHarness, tmp_path: Path) -> None:
     """And whether what it needs is there."""
     _, said = planned(runner, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
-    assert "fait_autres reads dwh_staging.stg_autres, built by main; IT IS NOT THERE: the run would fail" in said
+    assert "fait_autres reads dwh_staging.stg_autres, built by main; MISSING: the run would fail" in said
 
 
 def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarness, tmp_path: Path) -> None:
@@ -99,15 +99,15 @@ def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarne
     code, said = planned(runner, tmp_path, mode="select=mart_a", variables=("as_of=2026-01-31", "zone=5"))
     assert code is ExitCode.OK
     for line in (
-        "variables        for this run alone: as_of='2026-01-31', zone=5",
-        "2/6 facts        left out by the run's mode select=mart_a, which takes none of its models",
+        "variables        for this run only: as_of='2026-01-31', zone=5",
+        "2/6 facts        left out by the run's mode select=mart_a, which selects none of its models",
         "3/6 marts        builds mart_a;",
-        "mart_a reads dwh_facts.fait_lignes; IT IS NOT THERE: the run would fail",
-        "dwh_marts.mart_b: built by no layer of this run, looked at where it is live",
+        "mart_a reads dwh_facts.fait_lignes; MISSING: the run would fail",
+        "dwh_marts.mart_b: not built by this run, validated in place",
     ):
         assert line in said
     code, said = planned(runner, tmp_path, mode="select=stg_autres")
-    assert (code, "takes no model that a layer of petit builds" in said) == (ExitCode.FAILED, True)
+    assert (code, "selects no model that a layer of petit builds" in said) == (ExitCode.FAILED, True)
     code, said = planned(runner, tmp_path, variables=("zone",))
     assert (code, "'zone': write NAME=VALUE" in said) == (ExitCode.USAGE, True)
 
@@ -124,7 +124,7 @@ def test_without_a_warehouse_the_rest_is_said(runner: RunnerHarness, tmp_path: P
     """It is not asked, and the plan says how it could be."""
     code, said = planned(runner, tmp_path, asked=False)
     assert code is ExitCode.OK
-    assert "the warehouse was not asked: set PGUSER" in said
+    assert "not connected to the warehouse: set PGUSER" in said
 
 
 def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: Path) -> None:
@@ -137,4 +137,4 @@ def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: P
     for key, value in runner.secrets["warehouse"].items():
         (tmp_path / "secrets" / "warehouse" / key).write_text(value)
     code, said = planned(runner, tmp_path, secrets=tmp_path / "secrets")
-    assert (code, "nobody holds it now" in said) == (ExitCode.OK, True)
+    assert (code, "no run holds it now" in said) == (ExitCode.OK, True)

@@ -89,7 +89,7 @@ def test_nothing_is_kept_of_another_order(runner: RunnerHarness, half_done: Json
     ran = runner.run({**half_done, "dbt": {"vars": {"autre": 1}}}, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
     assert KEPT not in ran.output
-    assert "all models are built anew: the run request, the project or the runner has changed" in ran.messages
+    assert "rebuilding all models: the run request, the project or the runner has changed" in ran.messages
 
 
 def test_nothing_is_kept_when_another_run_was_there_in_between(runner: RunnerHarness, half_done: Json):
@@ -98,7 +98,7 @@ def test_nothing_is_kept_when_another_run_was_there_in_between(runner: RunnerHar
     ran = runner.run(half_done, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
     assert KEPT not in ran.output
-    assert "all models are built anew: another run has held the warehouse" in ran.messages
+    assert "rebuilding all models: another run has held the warehouse" in ran.messages
 
 
 def test_what_is_no_longer_there_is_built_with_all_after_it(runner: RunnerHarness, half_done: Json):

@@ -101,7 +101,7 @@ def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Pa
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
     assert "nodes and the statements of" in said[0], said
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
-    assert "is read already" in said[2], "the control: as long as nothing changes, what was read is kept"
+    assert "is already parsed" in said[2], "the control: as long as nothing changes, what was read is kept"
     assert "edited" not in _code(project, tmp_path / "before")
     places, prints = {manifest_cache.path(project, SETTINGS)}, {fingerprint_of(plan(), project).value}
     for number, (name, text) in enumerate({**EDITS, **FURTHER}.items(), 2):

@@ -212,7 +212,7 @@ def test_a_run_goes_on_without_an_api_server(home: Home, runner: RunnerHarness):
     runner.ref, runner.account = home.ref, home.server.account
     ran = runner.run(KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(free_port()))
     assert ran.code == 0
-    assert "the status can't be written now" in ran.messages
+    assert "cannot write the status, retrying" in ran.messages
     assert ran.termination_message is not None
     assert ran.termination_message.marts == "2/2"
     assert runner.log_rows()[0][0] is True

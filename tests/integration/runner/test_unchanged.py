@@ -58,37 +58,37 @@ def test_marts_that_would_be_the_same_are_left_as_they_are(stands: RunnerHarness
 
 
 CHANGES = {
-    "a line more": ("insert into src.lignes values (101, 1, 1, 0)", "src.lignes has 1 further lines, and 0 fewer"),
-    "another line": ("update src.lignes set zone = 5 where id = 7", "src.lignes has 1 further lines, and 1 fewer"),
-    "the same line again": ("update src.lignes set zone = zone where id = 7", "src.lignes has 1 further lines, and 1 fewer"),
-    "a line fewer": ("delete from src.lignes where id = 7", "src.lignes has 0 further lines, and 1 fewer"),
+    "a line more": ("insert into src.lignes values (101, 1, 1, 0)", "src.lignes has 1 new rows, and 0 fewer"),
+    "another line": ("update src.lignes set zone = 5 where id = 7", "src.lignes has 1 new rows, and 1 fewer"),
+    "the same line again": ("update src.lignes set zone = zone where id = 7", "src.lignes has 1 new rows, and 1 fewer"),
+    "a line fewer": ("delete from src.lignes where id = 7", "src.lignes has 0 new rows, and 1 fewer"),
     "as many, others": (
         "delete from src.lignes where id = 7; insert into src.lignes values (7, 7, 8, 0)",
-        "src.lignes has 1 further lines, and 1 fewer",
+        "src.lignes has 1 new rows, and 1 fewer",
     ),
     "emptied and filled": (
         "create table kept as table src.lignes; truncate src.lignes; insert into src.lignes table kept; drop table kept",
-        "src.lignes was replaced, emptied, rewritten or given other columns",
+        "src.lignes was replaced, truncated, rewritten or given other columns",
     ),
     "a line that came and went": (
         "insert into src.lignes values (101, 1, 1, 0); delete from src.lignes where id = 101",
-        "src.lignes was written, and may have held other lines for a while",
+        "src.lignes was written to, and may have had other rows in between",
     ),
     "columns that changed their names": (
         "alter table src.lignes rename zone to a; alter table src.lignes rename mois to zone; alter table src.lignes rename a to mois",
-        "src.lignes was replaced, emptied, rewritten or given other columns",
+        "src.lignes was replaced, truncated, rewritten or given other columns",
     ),
-    "another's model": ("update dwh_staging.stg_autres set id = 2", "dwh_staging.stg_autres is not what it was"),
+    "another's model": ("update dwh_staging.stg_autres set id = 2", "dwh_staging.stg_autres has changed"),
     "another's model, its columns": (
         "alter table dwh_staging.stg_autres add column autre integer",
-        "dwh_staging.stg_autres is not what it was",
+        "dwh_staging.stg_autres has changed",
     ),
-    "a mart emptied by hand": ("truncate dwh_marts.mart_b", "dwh_marts.mart_b was replaced, emptied"),
-    "a mart changed by hand": ("update dwh_marts.mart_b set mois = 0 where id = 1", "dwh_marts.mart_b has 1 further lines, and 1 fewer"),
-    "a fact changed by hand": ("delete from dwh_facts.fait_jours where id = 1", "dwh_facts.fait_jours has 0 further lines, and 1 fewer"),
+    "a mart emptied by hand": ("truncate dwh_marts.mart_b", "dwh_marts.mart_b was replaced, truncated"),
+    "a mart changed by hand": ("update dwh_marts.mart_b set mois = 0 where id = 1", "dwh_marts.mart_b has 1 new rows, and 1 fewer"),
+    "a fact changed by hand": ("delete from dwh_facts.fait_jours where id = 1", "dwh_facts.fait_jours has 0 new rows, and 1 fewer"),
     "a view of ours": (
         "create or replace view dwh_staging.stg_lignes as select id, zone, nap, 0 as mois from src.lignes",
-        "dwh_staging.stg_lignes is not what it was",
+        "dwh_staging.stg_lignes has changed",
     ),
 }
 
@@ -107,7 +107,7 @@ def test_a_mart_that_is_gone_is_built(stands: RunnerHarness) -> None:
     """And then it is there again."""
     stands.database.run("drop table dwh_marts.mart_b")
     ran = scheduled(stands)
-    assert (reason(ran), "cannot tell whether anything has changed: dwh_marts.mart_b is not there" in ran.messages) == (
+    assert (reason(ran), "cannot tell whether anything has changed: dwh_marts.mart_b does not exist" in ran.messages) == (
         Reason.SUCCEEDED,
         True,
     )
@@ -212,7 +212,7 @@ def test_where_it_can_not_be_shown_all_is_built(stands: RunnerHarness) -> None:
     for _ in range(2):
         ran = scheduled(stands)
         assert reason(ran) is Reason.SUCCEEDED
-        assert "cannot tell whether anything has changed: src.lignes is no plain table" in ran.messages
+        assert "cannot tell whether anything has changed: src.lignes is not a plain table" in ran.messages
 
 
 def test_what_a_source_that_is_a_view_reads_is_followed(stands: RunnerHarness) -> None:

@@ -39,7 +39,7 @@ def test_every_problem_is_named_with_its_field(tmp_path: Path):
 def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path):
     """With the line."""
     (problem,) = problems("a: [b", tmp_path)
-    assert "is no YAML" in problem
+    assert "is not valid YAML" in problem
     assert "line" in problem
 
 
@@ -47,7 +47,7 @@ def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
     """A key that is there twice, a number where a text belongs, a name that Kubernetes would not take."""
     text = SAMPLE.read_text()
     twice = problems(text + "metadata: {name: other}\n", tmp_path)
-    assert "'metadata' is there twice" in twice[0]
+    assert "'metadata' is a duplicate key" in twice[0]
     assert f"line {len(text.splitlines()) + 1}" in twice[0]
     name = "  name: phase2-dashboards-refresh\n"
     assert name in text
@@ -63,8 +63,8 @@ def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
 
 def test_a_key_that_is_no_text_is_said_to_be_no_yaml(tmp_path: Path):
     """As in a template that nobody has filled in."""
-    assert "is no YAML" in problems("metadata: {name: {{ name }}}", tmp_path)[0]
-    assert "is no YAML" in problems("? [a, b]\n: c", tmp_path)[0]
+    assert "is not valid YAML" in problems("metadata: {name: {{ name }}}", tmp_path)[0]
+    assert "is not valid YAML" in problems("? [a, b]\n: c", tmp_path)[0]
 
 
 def test_two_refreshes_in_a_file_are_one_too_many(tmp_path: Path):
@@ -80,7 +80,7 @@ def test_the_pods_run_request_is_read_from_its_environment():
 
 def test_a_pod_without_a_run_request_says_what_to_do():
     """Somebody started the image by hand."""
-    with pytest.raises(InvalidRunRequestError, match="outside a pod, name a file"):
+    with pytest.raises(InvalidRunRequestError, match="outside a pod, give a file"):
         run_request_from_pod({})
 
 
@@ -95,21 +95,21 @@ def bomb(levels: int, merge: bool = False) -> str:
 
 
 HOSTILE = {
-    "a bomb": (bomb(10), "stand for more than"),
-    "a bomb of merges": (bomb(10, merge=True), "stand for more than"),
-    "a bomb within a list": ("- " + bomb(10).replace("\n", "\n  "), "stand for more than"),
-    "an alias within itself": ("a: &a [1, *a]\n", "a part of"),
-    "a key within itself": ("a: &a {b: {c: *a}}\n", "a part of"),
+    "a bomb": (bomb(10), "expand to more than"),
+    "a bomb of merges": (bomb(10, merge=True), "expand to more than"),
+    "a bomb within a list": ("- " + bomb(10).replace("\n", "\n  "), "expand to more than"),
+    "an alias within itself": ("a: &a [1, *a]\n", "contains it"),
+    "a key within itself": ("a: &a {b: {c: *a}}\n", "contains it"),
     "lists": ("a: " + "[" * 3000 + "]" * 3000, "nested too deeply"),
     "objects": ("a: " + "{b: " * 3000 + "1" + "}" * 3000, "nested too deeply"),
     "blocks": ("\n".join(" " * number + "a:" for number in range(600)), "nested too deeply"),
-    "a tab": ("a:\n\tb: 1\n", "is no YAML"),
-    "a key twice": ("a: 1\na: 2\n", "is there twice"),
-    "a number without end": ("a: " + "9" * 5000 + "\n", "is no YAML"),
-    "a NUL": ("a: \0\n", "is no YAML"),
-    "a tag": ("a: !!python/object/apply:os.system [id]\n", "is no YAML"),
-    "no base64": ('a: !!binary "é"\n', "is no YAML"),
-    "a list as a key": ("? [a, b]\n: c\n", "is no YAML"),
+    "a tab": ("a:\n\tb: 1\n", "is not valid YAML"),
+    "a key twice": ("a: 1\na: 2\n", "is a duplicate key"),
+    "a number without end": ("a: " + "9" * 5000 + "\n", "is not valid YAML"),
+    "a NUL": ("a: \0\n", "is not valid YAML"),
+    "a tag": ("a: !!python/object/apply:os.system [id]\n", "is not valid YAML"),
+    "no base64": ('a: !!binary "é"\n', "is not valid YAML"),
+    "a list as a key": ("? [a, b]\n: c\n", "is not valid YAML"),
     "a long one": ("# " + "x" * 300_000, "longer than"),
     "nothing": ("", "0 documents"),
     "several": ("a: 1\n---\nb: 2\n", "2 documents"),

@@ -222,20 +222,20 @@ def test_a_failure_that_stays_is_final_at_once():
 
 def test_an_interrupted_attempt_costs_nothing():
     """Another one follows, also after the last; but that its Job is over is nothing it knows, so it has a row."""
-    report = attempted(3, Failure(Reason.INTERRUPTED, "ended from outside during 1/6 staging"))
+    report = attempted(3, Failure(Reason.INTERRUPTED, "interrupted by SIGTERM during 1/6 staging"))
     assert (report.phase, report.outcome, report.exit_code) == (RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
     assert report.log_entry is not None
     assert (report.log_entry.success, report.log_entry.models_updated) == (False, 0)
-    assert report.log_entry.notes == "Phase 2 refresh - 0/4 marts validated (ended from outside during 1/6 staging)"
-    unwritten = report.without_log_entry("dbt_refresh_log can't be written")
+    assert report.log_entry.notes == "Phase 2 refresh - 0/4 marts validated (interrupted by SIGTERM during 1/6 staging)"
+    unwritten = report.without_log_entry("cannot write dbt_refresh_log")
     assert (unwritten.outcome, unwritten.phase) == (None, RunPhase.INTERRUPTED)
 
 
 def test_a_success_without_its_row_is_a_warning():
     """The marts are fine, but the log does not say so."""
-    report = report_of(plan(), WELL, None).without_log_entry("dbt_refresh_log can't be written")
+    report = report_of(plan(), WELL, None).without_log_entry("cannot write dbt_refresh_log")
     assert (report.outcome, report.exit_code) == (Outcome.WARNED, ExitCode.OK)
-    assert "dbt_refresh_log can't be written" in report.message
+    assert "cannot write dbt_refresh_log" in report.message
 
 
 def test_a_failed_layer_names_step_model_and_error():

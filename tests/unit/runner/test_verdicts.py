@@ -48,9 +48,9 @@ def test_a_limit_of_zero_allows_no_null_and_wants_none():
 def test_a_mart_without_rows_or_table_failed():
     """And says which of both."""
     empty = mart_status(CHECK, MartCounts(0, NONE), AS_OF)
-    gone = mart_status(CHECK, MartCounts(error="there is no such table"), AS_OF)
+    gone = mart_status(CHECK, MartCounts(error="table does not exist"), AS_OF)
     assert (empty.verdict, empty.rows, empty.message) == (Verdict.FAILED, 0, "it has no rows")
-    assert (gone.verdict, gone.rows, gone.message) == (Verdict.FAILED, None, "there is no such table")
+    assert (gone.verdict, gone.rows, gone.message) == (Verdict.FAILED, None, "table does not exist")
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,9 @@ def serve(warehouse: Warehouse, query: ArtifactQuery, say: Callable[[str], None]
 def _list(connection: psycopg.Connection, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
     found = connection.execute(_OF_RUNS, {"run": query.run}).fetchall()
     for run, name, length, stored_at in found:
-        say(f"{run}  {name:<16} {length:>9} bytes packed, {time_text(stored_at)}")
+        say(f"{run}  {name:<16} {length:>9} bytes compressed, {time_text(stored_at)}")
     if not found:
-        say(f"✗ no file of {query.run} is kept" if query.run else "✗ no file of any run is kept")
+        say(f"✗ no files are stored for {query.run}" if query.run else "✗ no files are stored")
     return ExitCode.OK if found else ExitCode.FAILED
 
 
@@ -78,7 +78,7 @@ def _fetch(connection: psycopg.Connection, query: ArtifactQuery, say: Callable[[
     try:
         path.write_bytes(content)
     except OSError as error:
-        say(f"✗ {path} can't be written: {error.strerror}")
+        say(f"✗ cannot write {path}: {error.strerror}")
         return ExitCode.FAILED
     say(f"{path}: {len(content)} bytes")
     return ExitCode.OK

@@ -55,7 +55,7 @@ def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[s
     if not found:
         say(f"nothing is left of {ref.name}")
     elif not apply:
-        say("nothing was removed: add --yes to do it")
+        say("nothing was removed: add --yes to remove it")
     return ExitCode.OK
 
 

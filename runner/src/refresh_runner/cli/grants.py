@@ -60,8 +60,8 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
-    say(f"-- All that the role {grantee.role} needs to run {plan.run_request.refresh.name}; to be executed by who owns the database.")
-    say("-- Tables that the run reads must be there; what it builds and is there already becomes the role's.")
+    say(f"-- Grants that the role {grantee.role} needs to run {plan.run_request.refresh.name}; execute them as the owner of the database.")
+    say("-- Tables that the run reads must exist; the role becomes the owner of existing tables that it builds.")
     say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
     for statement in statements(_without_redundant(privileges, own), grantee.role, grantee.database, may_be_absent=True):
         say(f"{statement};")
@@ -81,7 +81,7 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
     for statement in statements(lacking, role, database):
         say(f"{statement};")
     if not lacking:
-        say(f"-- the role {role} may do all that a run of {plan.run_request.refresh.name} does")
+        say(f"-- the role {role} has all privileges for a run of {plan.run_request.refresh.name} does")
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 

@@ -56,14 +56,16 @@ def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Ca
 def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> Iterator[Check]:
     try:
         document = document_of(file)
-        yield Check(True, "", f"{file} is YAML")
+        yield Check(True, "", f"{file} is valid YAML")
         run_request = manifest_of(document).run_request()
     except InvalidRunRequestError as error:
         yield from (Check(False, problem.field, problem.message) for problem in error.problems)
         return
-    yield Check(True, "spec", "every field is known and well-formed")
+    yield Check(True, "spec", "all fields are known and valid")
     start = next(cron.parse(run_request.spec.schedule, run_request.spec.time_zone).after(now), None)
-    yield Check(start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "there is no next run")
+    yield Check(
+        start is not None, "spec.schedule", f"the next run is {start:%A %Y-%m-%d %H:%M %Z}" if start else "the schedule has no future run"
+    )
     if secrets is not None:
         yield from _secret_checks(run_request, SecretFolder(secrets))
     yield from _project_checks(plan_for(run_request, Attempt("lint"), now.date()), project)
@@ -84,7 +86,9 @@ def _missing_keys(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[
 
 
 def _secret_check(field: str, name: str, lacking: Sequence[str]) -> Check:
-    return Check(not lacking, field, f"the Secret {name!r} lacks {', '.join(lacking)}" if lacking else f"the Secret {name!r} has its keys")
+    return Check(
+        not lacking, field, f"the Secret {name!r} lacks {', '.join(lacking)}" if lacking else f"the Secret {name!r} has all required keys"
+    )
 
 
 def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
@@ -109,7 +113,7 @@ def _project_checks(plan: Plan, project: Path) -> Iterator[Check]:
         yield from _layer_checks(dbt, layers)
         built = [node for _, nodes in layers for node in nodes]
         if left := [test.name for test in dbt.graph.unit_tests(built) if test not in tests]:
-            message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: name them, or their models"
+            message = f"selects none of {_listed(left)}, which `dbt build` would run with the models: select them, or their models"
             yield Check(True, "spec.tests.select", message, is_notice=True)
         yield from _mart_checks(spelling.by_project(plan, dbt), dbt, built)
 
@@ -144,10 +148,8 @@ def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Ite
         yield Check(True, field, f"selects {count_by_kind(nodes)}{others}")
         for need in upstream:
             if need.is_function and need.built_by is None:
-                message = (
-                    f"{need.needed_by} calls {need.relation}, a function of the project that no layer makes: add it to this layer's select"
-                )
-                yield Check(True, field, message, is_notice=True)
+                function = f"{need.relation}, a function of the project that no layer creates"
+                yield Check(True, field, f"{need.needed_by} calls {function}: add it to this layer's select", is_notice=True)
 
 
 def _outputs(dbt: Dbt, nodes: Sequence[Node]) -> set[Relation]:
@@ -171,7 +173,9 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
             yield Check(False, f"{field}.relation", unknown(mart.relation, known))
         elif mart.relation not in places:
             yield Check(
-                False, f"{field}.relation", f"no layer builds {mart.relation}: it would be judged by what is live, and never published"
+                False,
+                f"{field}.relation",
+                f"no layer builds {mart.relation}: the run would validate the live table and never publish a new one",
             )
         else:
             yield _column_check(field, mart, columns.get(mart.relation, frozenset()))
@@ -184,8 +188,8 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
 def _column_check(field: str, mart: MartCheck, columns: frozenset[str]) -> Check:
     named = {"keys": mart.keys, "unique": mart.unique, "newest.column": [mart.newest.column] if mart.newest else []}
     if not columns and any(named.values()):
-        return Check(True, field, f"{mart.relation} is a model; it has no contract, so its columns are looked at by the run alone")
+        return Check(True, field, f"{mart.relation} is a model; it has no contract, so only a run can check its columns")
     for name, chosen in named.items():
         if unknown := [column for column in chosen if column not in columns]:
             return Check(False, f"{field}.{name}", f"{mart.relation} has no column {', '.join(unknown)}")
-    return Check(True, field, f"{mart.relation} is a model" + (" with its keys" if mart.keys else ""))
+    return Check(True, field, f"{mart.relation} is a model" + (" and has its key columns" if mart.keys else ""))

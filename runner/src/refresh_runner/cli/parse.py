@@ -59,7 +59,7 @@ def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], Non
     """
     files, path = project_files(project), manifest_cache.path(project, settings)
     if path.exists():
-        say(f"{project} is read already")
+        say(f"{project} is already parsed")
         return ExitCode.OK
     try:
         with _read(project, settings, *_PROBES[0]) as one, _read(project, settings, *_PROBES[1]) as other:
@@ -84,19 +84,19 @@ def _store(reading: _CacheEntry, one: Dbt, other: Dbt, say: Callable[[str], None
     elsewhere = _PROBES[1][0].dbname
     manifest_cache.move(other.graph.manifest, NOWHERE.dbname, elsewhere)
     if why := _uncacheable_reason(reading, one, other):
-        say(f"can be read, but is not kept, so every run will read it: {why}")
+        say(f"can be parsed, but not cached, so every run parses it: {why}")
         return ExitCode.OK
     manifest_cache.move(other.graph.manifest, elsewhere, NOWHERE.dbname)
     tests = _tests(one, other)
     if project_files(one.project) != reading.files:
-        say("was changed while it was read, so nothing is kept of it")
+        say("changed while it was parsed, so nothing is cached")
         return ExitCode.OK
     try:
         manifest_cache.write(reading.path, one.graph.manifest, tests, reading.others)
     except UnwritableError as error:
-        say(f"can be read, but is not kept, so every run will read it: {error}")
+        say(f"can be parsed, but not cached, so every run parses it: {error}")
         return ExitCode.OK
-    say(f"is read: {len(one.graph.manifest.nodes)} nodes and the statements of {len(tests)} tests, for every warehouse and date")
+    say(f"is cached: {len(one.graph.manifest.nodes)} nodes and the statements of {len(tests)} tests, valid for every warehouse and date")
     return ExitCode.OK
 
 
@@ -133,7 +133,7 @@ def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None])
     """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
     files = project_files(project)
     if files.unknown:
-        say(f"the page of {project} is not kept: {files.unknown}")
+        say(f"the docs of {project} are not cached: {files.unknown}")
         return ExitCode.OK
     place = documents.docs_path(project, documents.project_id(files))
     if not place.exists():
@@ -143,7 +143,7 @@ def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None])
         except RunFailedError as error:
             say(f"✗ {error.failure.message}")
             return ExitCode.FAILED
-    say(f"the page of {project} is drawn")
+    say(f"the docs of {project} are cached")
     return ExitCode.OK
 
 

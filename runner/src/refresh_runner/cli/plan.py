@@ -54,7 +54,7 @@ def plan_command(options: RunOptions, environment: Environment) -> int:
     try:
         run_request = run_request_from_file(options.file, options.mode, options.variables)
     except InvalidRunRequestError as error:
-        printer(environment)(f"{options.file} is no valid refresh: {error}")
+        printer(environment)(f"{options.file}: invalid DashboardRefresh: {error}")
         return ExitCode.USAGE
     plan = plan_of(run_request, Attempt("plan"), environment)
     try:
@@ -80,15 +80,13 @@ def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, s
 
 def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[PlanLine]:
     yield PlanLine(
-        plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} an attempt"
+        plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} per attempt"
     )
     if plan.run_request.vars:
-        yield PlanLine(
-            "variables", f"for this run alone: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}"
-        )
+        yield PlanLine("variables", f"for this run only: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
     if plan.policy.records_inputs:
         yield PlanLine(
-            "unchanged", "a scheduled run leaves all as it is where nothing has changed since the run before; a requested one does not"
+            "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
         )
     held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
     warehouse = Warehouse(access, "refresh-plan", clock) if access else None
@@ -106,10 +104,10 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
 
 def _holder(warehouse: Warehouse | None) -> str:
     if warehouse is None:
-        return "; the warehouse was not asked"
+        return "; not connected to the warehouse"
     with warehouse.session() as connection:
         name = advisory_lock.holder(connection)
-    return f"; {name} holds it now" if name else "; nobody holds it now"
+    return f"; {name} holds it now" if name else "; no run holds it now"
 
 
 def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[PlanLine]:
@@ -139,27 +137,31 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
     match step:
         case SourcesStep():
             late = {OnStale.WARN: "is a warning", OnStale.SKIP: "skips the run", OnStale.FAIL: "fails the run"}[step.on_stale]
-            yield f"asks how old the sources are that the layers read; one that was not loaded in time {late}"
+            yield f"checks the freshness of the sources that the layers read; a stale source {late}"
         case LayerStep():
-            limit = f"each try at most {duration_text(step.timeout)}, {step.retries} more if the error can pass"
+            limit = f"at most {duration_text(step.timeout)} per try; retries of transient errors: {step.retries}"
             yield f"builds {', '.join(node.name for node in nodes)}; {limit}"
         case TestsStep():
             bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
-            yield f"runs {len(nodes)} tests; one that fails {bad}"
+            yield f"runs {len(nodes)} tests; a failed test {bad}"
         case ValidationStep():
             beside, places = swapped(plan, dbt, built, step.marts), set(dbt.graph.relations(built).values())
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
-                keys = f"; NULL in {', '.join(check.keys)} warns from {check.max_null_share * 100:f}% on" if check.keys else ""
-                how = "published with the others once all is well" if relation in beside else "looked at where it is live"
+                keys = (
+                    f"; warns if {', '.join(check.keys)} is NULL in {check.max_null_share * 100:f}% of the rows or more"
+                    if check.keys
+                    else ""
+                )
+                how = "published with the other marts after validation" if relation in beside else "validated in place"
                 if relation not in places:
-                    how = f"built by no layer of this run, {how}"
+                    how = f"not built by this run, {how}"
                 yield f"{relation}: {how}{keys}"
         case CacheStep():
-            proof = ", until it serves the version that is live" if step.version else ""
+            proof = ", until they serve the live version" if step.version else ""
             exposed = dbt.graph.endpoints(Relation(check.schema, check.table) for check in plan.marts) if step.from_exposures else {}
             count = len({*step.endpoints, *(each for endpoints in exposed.values() for each in endpoints)})
-            waits = f"; before, waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
+            waits = f"; first waits up to {duration_text(step.wait_for_replicas)} for standbys" if step.wait_for_replicas else ""
             yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
 
 
@@ -167,7 +169,7 @@ def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse:
     upstream = dbt.graph.upstream(nodes, built)
     missing = missing_relations(upstream, warehouse) if warehouse and upstream else set()
     for model in upstream:
-        state = "" if warehouse is None else "; it is there" if model.relation not in missing else "; IT IS NOT THERE: the run would fail"
+        state = "" if warehouse is None else "; it exists" if model.relation not in missing else "; MISSING: the run would fail"
         by = f", built by {model.built_by}" if model.built_by else ""
         yield f"{model.needed_by} reads {model.relation}{by}{state}"
 
@@ -179,21 +181,21 @@ def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[PlanLine]:
     because = unprotected(found, plan.vacuum)
     if because is not None:
         why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
-        yield PlanLine("standbys", f"rows that die during the run are kept until its end, and vacuumed before the next publish ({why})")
+        yield PlanLine("standbys", f"dead rows are kept until the run ends, and vacuumed before the next publish ({why})")
     elif found:
         yield PlanLine("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
 
 
 def _live_version(plan: Plan, warehouse: Warehouse | None) -> PlanLine:
     if warehouse is None:
-        return PlanLine("live", "the warehouse was not asked: set PGUSER, PGPASSWORD and the like, or give --secrets")
+        return PlanLine("live", "not connected to the warehouse: set PGUSER, PGPASSWORD and so on, or use --secrets")
     with warehouse.session() as connection:
         try:
             live = versions.current(connection, plan.run_request.refresh.name)
         except psycopg.errors.UndefinedTable:
             live = None
     if live is None:
-        return PlanLine("live", "nothing was published yet")
+        return PlanLine("live", "nothing is published yet")
     held = f"; publishing is held since {live.held_since:%Y-%m-%d %H:%M %Z}" if live.held_since else ""
-    before = f"; before it {live.previous}" if live.previous else ""
+    before = f"; previous version {live.previous}" if live.previous else ""
     return PlanLine("live", f"the data of {live.name}, since {live.published_at:%Y-%m-%d %H:%M %Z}{before}{held}")

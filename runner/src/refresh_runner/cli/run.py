@@ -53,7 +53,7 @@ def run_command(options: RunOptions, environment: Environment) -> int:
     try:
         run_request = run_request_from_file(file, options.mode, options.variables) if file else run_request_from_pod(variables)
     except InvalidRunRequestError as error:
-        printer(environment)(f"{file or 'the run request'} is no valid refresh: {error}")
+        printer(environment)(f"{file or 'the run request'}: invalid DashboardRefresh: {error}")
         if file:
             return ExitCode.USAGE
         attempt = _attempt_of_pod(variables, 0)

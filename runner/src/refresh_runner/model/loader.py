@@ -69,7 +69,7 @@ class _TooLargeError(Exception):
 
 
 class _StrictLoader(KubectlLoader):
-    """Refuses what YAML forbids and PyYAML passes over: a key that is there twice, of which only the last one would count.
+    """Refuses what YAML forbids and PyYAML passes over: duplicate keys, of which only the last one would count.
 
     Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.
     """
@@ -90,7 +90,7 @@ class _StrictLoader(KubectlLoader):
         # any other kind of key is no text and no number, which PyYAML itself refuses
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is there twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is a duplicate key", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -101,18 +101,20 @@ def document_of(path: Path) -> object:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
         if len(content) > _MAX_BYTES:
-            raise InvalidRunRequestError([FieldError("", f"{path} is longer than {_MAX_BYTES} bytes; a refresh is not")])
+            raise InvalidRunRequestError([FieldError("", f"{path} is longer than {_MAX_BYTES} bytes")])
         documents = [document for document in _documents(content.decode()) if document is not None]
     except OSError as error:
-        raise InvalidRunRequestError([FieldError("", f"{path} can't be read: {error.strerror}")]) from error
+        raise InvalidRunRequestError([FieldError("", f"cannot read {path}: {error.strerror}")]) from error
     except _TooLargeError as error:
         raise InvalidRunRequestError([FieldError("", f"{path}: {error}")]) from error
     except InvalidRunRequestError:
         raise
     except (yaml.YAMLError, ValueError) as error:
-        raise InvalidRunRequestError([FieldError("", f"{path} is no YAML: {clip(' '.join(str(error).split()), _MAX_MESSAGE)}")]) from error
+        raise InvalidRunRequestError(
+            [FieldError("", f"{path} is not valid YAML: {clip(' '.join(str(error).split()), _MAX_MESSAGE)}")]
+        ) from error
     if len(documents) != 1:
-        raise InvalidRunRequestError([FieldError("", f"{path} holds {len(documents)} documents; write one {KIND} a file")])
+        raise InvalidRunRequestError([FieldError("", f"{path} holds {len(documents)} documents; put one {KIND} in each file")])
     return documents[0]
 
 
@@ -125,7 +127,7 @@ def _documents(text: str) -> Iterator[object]:
         if node is None:
             continue
         if _value_count(node) > _MAX_VALUES:
-            raise _TooLargeError(f"its aliases stand for more than {_MAX_VALUES} values")
+            raise _TooLargeError(f"its aliases expand to more than {_MAX_VALUES} values")
         yield loader.construct_document(node)
 
 
@@ -141,7 +143,7 @@ def _value_count(top: yaml.Node) -> int:
         if new:
             under_way.add(id(node))
             if any(id(each) in under_way for each in new):
-                raise _TooLargeError("an alias stands for what it is a part of")
+                raise _TooLargeError("an alias refers to a node that contains it")
             left += new
         else:
             sizes[id(node)] = 1 + sum(sizes[id(each)] for each in inner)
@@ -168,7 +170,7 @@ def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
     """Return the run request that the operator gave the pod; InvalidRunRequestError if there is none or it is not understood."""
     text = variables.get(RUN_REQUEST_ENV)
     if not text:
-        raise InvalidRunRequestError([FieldError(RUN_REQUEST_ENV, "is not set: outside a pod, name a file")])
+        raise InvalidRunRequestError([FieldError(RUN_REQUEST_ENV, "is not set; outside a pod, give a file")])
     try:
         return RunRequest.model_validate_json(text)
     except ValidationError as error:

@@ -103,7 +103,7 @@ def with_command_error(result: StepResult, problem: CommandError | None, label: 
     """Return a step's result, failed if dbt's command was, whatever its nodes tell: nobody knows what else dbt has left undone."""
     if problem is None or (result.failure and not result.failure.gives_way):
         return result
-    hint = PASSING_HINT if problem.passing else "mend in the dbt project what dbt complains of"
+    hint = PASSING_HINT if problem.passing else "fix what dbt reports in the dbt project"
     failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.passing, hint)
     return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
 
@@ -149,7 +149,7 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
         failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
         return StepResult(StepState.FAILED, message, failure)
     skips = step.on_stale is OnStale.SKIP
-    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="look at what loads these sources", gives_way=skips)
+    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="check what loads these sources", gives_way=skips)
     return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
 
 
@@ -187,7 +187,7 @@ def conclude_validation(step: ValidationStep, marts: Sequence[MartStatus], label
     valid = len(marts) - len(bad)
     message = "; ".join(f"{mart.relation} {mart.verdict}: {mart.message}" for mart in bad)
     if any(mart.verdict is Verdict.FAILED for mart in bad):
-        failure = Failure(Reason.VALIDATION_FAILED, f"{label}: {message}", hint="look at the mart and at the sources that it is built from")
+        failure = Failure(Reason.VALIDATION_FAILED, f"{label}: {message}", hint="check the mart and the sources that it is built from")
         return StepResult(StepState.FAILED, message, failure, validation=tuple(marts))
     if bad:
         return StepResult(StepState.WARNED, message, validation=tuple(marts))

@@ -40,7 +40,7 @@ class Report:
     log_entry: LogEntry | None
     """The log's row; unset for attempts that another one surely follows, and where no row can be written.
 
-    Nothing need follow an attempt that was ended from outside: its Job may be over, or gone. If another one does, the row becomes its.
+    Nothing need follow an attempt that was interrupted by SIGTERM: its Job may be over, or gone. If another one does, the row becomes its.
     """
 
     @property

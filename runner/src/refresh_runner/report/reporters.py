@@ -102,7 +102,7 @@ class RunReporter:
             )
             for channel in sent:
                 level = logging.INFO if channel.sent else logging.WARNING
-                log.log(level, "%s %s", channel.channel, "was told" if channel.sent else f"could not be told: {channel.message}")
+                log.log(level, "%s %s", channel.channel, "notified" if channel.sent else f"could not be notified: {channel.message}")
             progress.notified(sent)
             self._write_termination_message(report, progress.run, notified=True)
         if self._config.status:

@@ -102,7 +102,7 @@ class StatusWriter:
         try:
             trusted = ssl.create_default_context(cafile=self._server.account / "ca.crt")
         except OSError as error:
-            log.warning("no status will be written: the service account's ca.crt can't be used: %s", error)
+            log.warning("not writing the status: cannot use the service account's ca.crt: %s", error)
             self._close()
             return
         with httpx.Client(timeout=_TIMEOUT, verify=trusted, trust_env=False) as client:
@@ -146,7 +146,7 @@ class StatusWriter:
             answer = self._apply(client, run)
         except (httpx.HTTPError, OSError, ValueError) as error:
             # Not in its own words: they may quote the header with the account's token.
-            log.warning("the status can't be written now: %s", why(error))
+            log.warning("cannot write the status, retrying: %s", why(error))
             return False
         if answer.is_success:
             self._is_other_refresh(answer)
@@ -181,14 +181,14 @@ class StatusWriter:
         uid = answer.json()["metadata"]["uid"]
         if self._ref.uid in (None, uid):
             return False
-        log.warning("%s was deleted and made anew: its status is not ours", self._ref.name)
+        log.warning("%s was deleted and recreated: not writing its status", self._ref.name)
         self._close()
         return True
 
     def _is_settled(self, answer: httpx.Response) -> bool:
         if answer.is_success:
             return True
-        log.warning("the status was refused with %s: %s", answer.status_code, self._redact.clipped(answer.text, _ERROR_LENGTH))
+        log.warning("the API server rejected the status with %s: %s", answer.status_code, self._redact.clipped(answer.text, _ERROR_LENGTH))
         if answer.status_code == httpx.codes.NOT_FOUND:
             self._close()
             return True

@@ -100,7 +100,7 @@ def _location(plan: Plan, attempt: AttemptExecutor, progress: RunProgress) -> st
 def _cancelled(plan: Plan, cause: Cause, where: str, blocker: str) -> Failure:
     match cause:
         case Cause.TERMINATED:
-            return Failure(Reason.INTERRUPTED, f"ended from outside {where}")
+            return Failure(Reason.INTERRUPTED, f"interrupted by SIGTERM {where}")
         case Cause.LOCK_LOST:
             return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", passing=True)
         case Cause.DEADLINE | Cause.STEP_TIMEOUT:

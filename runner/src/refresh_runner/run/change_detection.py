@@ -65,7 +65,7 @@ def _observe(
             for relation in sorted(relations):
                 observer.observe(relation)
     except psycopg.Error as error:
-        raise UnknownError(f"PostgreSQL refused to tell: {type(error).__name__}") from error
+        raise UnknownError(f"PostgreSQL rejected the query: {type(error).__name__}") from error
     return observer.snapshot, observer.change
 
 
@@ -74,7 +74,7 @@ class _Observer:
 
     def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
         self.snapshot = Snapshot()
-        self._change = "" if before else "nothing is known of the run before"
+        self._change = "" if before else "nothing is recorded of the previous run"
         self._connection = connection
         self._models = models
         self._before = before
@@ -93,7 +93,7 @@ class _Observer:
         if self._change or self._before is None:
             return self._change
         names = (self.snapshot.tables.keys() ^ self._before.tables.keys()) | (self.snapshot.digests.keys() ^ self._before.digests.keys())
-        return f"{min(names)} was not there for both runs" if names else ""
+        return f"{min(names)} did not exist in both runs" if names else ""
 
     def observe(self, relation: Relation) -> None:
         """Look at a relation, unless that was done."""
@@ -108,7 +108,7 @@ class _Observer:
             for schema, table in self._connection.execute(_READ_BY_VIEW, [oid]).fetchall() if self._is_read else ():
                 self.observe(Relation(str(schema), str(table)))
         elif kind != "r":
-            raise UnknownError(f"{relation} is no plain table all of whose lines can be seen")
+            raise UnknownError(f"{relation} is not a plain table with all rows visible")
         elif relation in self._models:
             self._record_digest(name, repr((file.partition(" ")[2], self._rows(relation))))
         else:
@@ -118,7 +118,7 @@ class _Observer:
         """Return a relation's oid, its kind (r: a table all of whose lines we see), and what tells its file and columns from others."""
         row = self._connection.execute(_DESCRIBE, [relation.schema, relation.table]).fetchone()
         if row is None:
-            raise UnknownError(f"{relation} is not there")
+            raise UnknownError(f"{relation} does not exist")
         return int(row[0]), str(row[1]), str(row[2])
 
     def _rows(self, relation: Relation) -> tuple[object, ...]:
@@ -128,7 +128,7 @@ class _Observer:
     def _record_digest(self, name: str, of: str) -> None:
         digest = self.snapshot.digests[name] = sha256(of.encode()).hexdigest()
         if self._before and not self._change and self._before.digests.get(name, digest) != digest:
-            self._change = f"{name} is not what it was"
+            self._change = f"{name} has changed"
 
     def _record_table(self, relation: Relation, oid: int, file: str) -> None:
         kept = self._before.tables.get(str(relation)) if self._before else None
@@ -152,11 +152,11 @@ class _Observer:
         if kept is None or self._change:
             return
         if file != kept.file:
-            self._change = f"{relation} was replaced, emptied, rewritten or given other columns"
+            self._change = f"{relation} was replaced, truncated, rewritten or given other columns"
         elif new or lines != kept.lines:
-            self._change = f"{relation} has {new} further lines, and {kept.lines - lines + new} fewer of those that were there"
+            self._change = f"{relation} has {new} new rows, and {kept.lines - lines + new} fewer of the earlier rows"
         elif written != kept.written:
-            self._change = f"{relation} was written, and may have held other lines for a while"
+            self._change = f"{relation} was written to, and may have had other rows in between"
 
     def _write_count(self, oid: int) -> int:
         row = self._connection.execute(

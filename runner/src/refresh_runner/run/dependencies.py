@@ -37,7 +37,7 @@ def check(run_request: RunRequest, run: str, warehouse: Warehouse) -> None:
         with warehouse.quick() as connection:
             row = connection.execute(_LAST, known).fetchone()
     except RefusedError as error:
-        message = f"can't ask when {after.name} last succeeded: {error}"
+        message = f"cannot tell when {after.name} last succeeded: {error}"
         raise RunFailedError(Failure(reason_of(error.sqlstate, Reason.RUNNER_ERROR), message, passing=may_pass(error.sqlstate))) from error
     ended, is_fresh = row or (None, None)
     if not is_fresh:

@@ -41,6 +41,6 @@ def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
     requested = {model.id for model in dbt.graph.models(plan.policy.model_selector)}
     ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)}
     if not requested & ours:
-        message = f"{plan.mode}: takes no model that a layer of {plan.run_request.refresh.name} builds"
+        message = f"{plan.mode}: selects no model that a layer of {plan.run_request.refresh.name} builds"
         raise RunFailedError(Failure(Reason.INVALID_RUN_REQUEST, message, hint="refresh-runner plan FILE says what the layers build"))
-    return ModelSelection(frozenset(requested), f"left out by the run's mode {plan.mode}, which takes none of its models")
+    return ModelSelection(frozenset(requested), f"left out by the run's mode {plan.mode}, which selects none of its models")

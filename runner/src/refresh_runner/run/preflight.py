@@ -120,7 +120,7 @@ class Preflight:
 
     def _reusable(self, earlier: ResumeState, layers: Sequence[Sequence[Node]]) -> frozenset[str]:
         if earlier.restart_reason:
-            log.info("all models are built anew: %s", earlier.restart_reason)
+            log.info("rebuilding all models: %s", earlier.restart_reason)
         if not earlier.nodes:
             return frozenset()
         places = self.dbt.graph.relations([node for layer in layers for node in layer if node.id in earlier.nodes])

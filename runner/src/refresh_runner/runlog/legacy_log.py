@@ -40,7 +40,7 @@ def write(warehouse: Warehouse, entry: LogEntry) -> None:
 def _failure(error: RefusedError) -> Failure:
     return Failure(
         reason_of(error.sqlstate, Reason.RUNNER_ERROR),
-        f"dbt_refresh_log can't be written: {error}",
+        f"cannot write dbt_refresh_log: {error}",
         passing=may_pass(error.sqlstate),
         hint="the warehouse's user needs to create it in the first schema of its search path, or to insert into it",
     )

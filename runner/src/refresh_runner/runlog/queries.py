@@ -15,7 +15,7 @@ CLOSE_LOST_SQL: Final = """
     update dbt_refresh_run set phase = 'Finished', outcome = 'Failed',
         reason = case when phase = 'Running' then 'RunnerLost' else coalesce(reason, 'RunnerLost') end,
         message = case when phase = 'Running' or message is null
-            then 'its runner ended without a word' || coalesce(' during ' || step, '') else message end,
+            then 'runner exited without reporting' || coalesce(' during ' || step, '') else message end,
         ended_at = case when phase = 'Running' then clock_timestamp() else heartbeat_at end
     where ended_at is null and run_id <> %(run_id)s and (phase = 'Running' or heartbeat_at < now() - interval '1 day')"""
 """Runs between two attempts may go on, so they are given a day; what ended the last one then stands."""

@@ -27,12 +27,12 @@ def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCount
         with bounded(connection, limit):
             return _count(connection, check)
     except psycopg.errors.UndefinedTable:
-        return MartCounts(error="there is no such table")
+        return MartCounts(error="table does not exist")
     except psycopg.Error as error:
         if connection.closed:
             raise RunFailedError(lost(error)) from error
         if may_pass(error.sqlstate):
-            message = f"{check.schema}.{check.table} can't be counted: {first_line(error)}"
+            message = f"cannot count {check.schema}.{check.table}: {first_line(error)}"
             raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
         return MartCounts(error=first_line(error))
 
