@@ -174,7 +174,7 @@ class Night:
         health = next((line["health"] for line in lines if line["name"] == refresh), None)
         if health is None:
             return "not on the page yet"
-        return f"{health['tone']}, {', '.join([health['data'], *map(_said, health['issues'])])}"
+        return f"{health['tone']}, {', '.join([health['data'], *map(_described, health['issues'])])}"
 
     def _headline(self, text: str) -> None:
         print(flush=True)
@@ -189,10 +189,10 @@ class Night:
             raise KubectlError(f"unexpected outcome\n{self.installation.describe(refresh)}")
 
 
-def _said(concern: Mapping[str, str | None]) -> str:
+def _described(issue: Mapping[str, str | None]) -> str:
     """Return an issue of the page in a few words, with its run if there are two."""
-    of = {"full": " (last full run)", "part": f" (later run, {concern.get('mode')})"}
-    return f"{concern['reason']}{of.get(concern.get('scope') or '', '')}"
+    of = {"full": " (last full run)", "part": f" (later run, {issue.get('mode')})"}
+    return f"{issue['reason']}{of.get(issue.get('scope') or '', '')}"
 
 
 def reader_of(installation: Installation, cluster: Cluster) -> Reader:

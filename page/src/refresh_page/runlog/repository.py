@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, LiteralString, TypeVar
+from typing import Any, Final, LiteralString, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
@@ -141,7 +141,8 @@ class ReadSession:
     async def rows(self, row: type[Row], query: LiteralString, parameters: Mapping[str, object]) -> list[Row]:
         """Return the rows of a query as dataclasses."""
         columns = [field.name for field in fields(row)]
-        return [row(**dict(zip(columns, found, strict=True))) for found in await self.tuples(query, parameters)]
+        found: list[dict[str, Any]] = [dict(zip(columns, each, strict=True)) for each in await self.tuples(query, parameters)]
+        return [row(**each) for each in found]
 
     async def tuples(self, query: LiteralString, parameters: Mapping[str, object]) -> Sequence[tuple[object, ...]]:
         """Return the rows of a query as tuples."""
