@@ -1,5 +1,5 @@
 {#
-    Facts made of journals: only the records of which the sources hold further lines are made anew.
+    Facts built from journals: only records with further lines in the sources are rebuilt.
 
     A fact that is `incremental` states in `meta` its `key` and, for each staging view that it reads, the column that tells the
     journal's records apart: `journals: {stg_factures: facture_id, stg_paiements: paiement_id}`. Key and ids have the same name in
@@ -146,7 +146,7 @@
     {{- return('') }}
 {% endmacro %}
 
-{# Make the rows anew whose records have further lines; the text of the last statement. #}
+{# Rebuild the rows of records that have further lines; returns the last statement. #}
 {% macro make_touched_anew(journals, key, sql) %}
     {%- if journals | sum(attribute='now.further') == 0 %}{{ return("select 0 where false") }}{% endif %}
     {%- set touched = 'pg_temp.' ~ adapter.quote(this.identifier ~ '__touched') %}

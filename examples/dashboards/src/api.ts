@@ -27,7 +27,7 @@ export type Records = {
   readonly records: readonly Row[];
 };
 
-/** An answer that is none; the message is for people. */
+/** A failed request; the message is for users. */
 export class ApiError extends Error {}
 
 // characters that turn the text after them around, so that a name could pretend to be another

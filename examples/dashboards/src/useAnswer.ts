@@ -3,7 +3,7 @@ import { useEffect, useState } from "react";
 import { ApiError, ask } from "./api";
 
 export type Answered<Answer> = {
-  /** The last answer to this very question; undefined while there is none. */
+  /** The last answer to this question; undefined before the first one. */
   readonly answer: Answer | undefined;
   /** What is wrong now; an earlier answer may be in sight all the same. */
   readonly problem: string | undefined;

@@ -1,4 +1,4 @@
-"""Tells people how a run ended; used by the runner, and by the operator for runs that ended without a report.
+"""Notifications of failed runs, for the runner, and for the operator if a run ended without a report.
 
 Everything here is synchronous and bounded in time: `notify` never raises for a channel that fails.
 """

@@ -1,4 +1,4 @@
-"""Which addresses nothing is ever sent to: those by which a cloud tells its own machines their secrets, whoever names them and how."""
+"""Refuse connections to link-local addresses and metadata services, which hand out credentials of the machine, however they are spelled."""
 
 import queue
 import socket
@@ -13,7 +13,7 @@ Address = IPv4Address | IPv6Address
 _METADATA: Final = tuple(
     map(
         ip_address,
-        # Of AWS by IPv6, Google by IPv6, Alibaba, Oracle, and Azure's own; the rest is link-local.
+        # AWS (IPv6), Google (IPv6), Alibaba, Oracle and Azure; others are link-local.
         ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"),
     )
 )
@@ -23,11 +23,11 @@ _BROADCAST: Final = IPv4Network("240.0.0.0/4")
 
 
 class ForbiddenAddressError(OSError):
-    """Nothing is sent there; the message names the host as it was written, and why."""
+    """A refused address. The message names the host as it was written, and the reason."""
 
 
 def forbidden(address: Address) -> str | None:
-    """Return why nothing is sent to an address; None if it may be called. Private ones may: that is where mail servers and APIs are."""
+    """Return why an address is refused, or None if it may be called. Private addresses may: mail servers and APIs have them."""
     if isinstance(address, IPv6Address):
         inner = _embedded(address)
         if inner is not None:
@@ -42,7 +42,7 @@ def forbidden(address: Address) -> str | None:
 
 
 def _embedded(address: IPv6Address) -> IPv4Address | None:
-    """Return the IPv4 address that an IPv6 address stands for."""
+    """Return the IPv4 address that an IPv6 address embeds, or None."""
     if address.ipv4_mapped or address.sixtofour:
         return address.ipv4_mapped or address.sixtofour
     if any(address in network for network in _NAT64) or (address in _IPV4_IN_IPV6 and int(address) > 1):
@@ -51,10 +51,10 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 def resolved(host: str, port: int, within: float, *, only_loopback: bool = False) -> list[str]:
-    """Return the addresses of a host, all of which may be called: who connects to one of them can't be led elsewhere afterwards.
+    """Return the addresses of a host, all of which may be called: connecting to these, not to the name, prevents DNS rebinding.
 
     Takes names and every way to write a number, as `0xa9fea9fe`. ForbiddenAddressError if one of them may not be called, OSError if
-    there is none.
+    the name has no address.
     """
     found: list[str] = []
     for info in _looked_up(host, port, within):
@@ -73,7 +73,7 @@ _Infos = list[tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[str
 
 
 def _looked_up(host: str, port: int, within: float) -> _Infos:
-    """Ask for the addresses; a name server that does not answer is waited for on a thread that nobody waits for."""
+    """Resolve on a daemon thread, which is abandoned if the name server does not answer in time."""
     answers: queue.SimpleQueue[_Infos | OSError] = queue.SimpleQueue()
 
     def look() -> None:
@@ -93,7 +93,7 @@ def _looked_up(host: str, port: int, within: float) -> _Infos:
 
 
 def connected(host: str, port: int, within: float, hold: Callable[[socket.socket], None]) -> socket.socket:
-    """Return a connection to the host; `hold` is given it before anything is read. OSError says why there is none."""
+    """Return a connection to the host; `hold` gets it before anything is read. OSError if the connection fails."""
     ends = time.monotonic() + within
     failure: OSError = TimeoutError()
     for address in resolved(host, port, within):

@@ -1,24 +1,24 @@
-"""The body of an answer, unpacked piece by piece, so that none takes more memory than is asked for; one that is broken says so."""
+"""Decompress response bodies in chunks of bounded size, so that a small body cannot exhaust memory."""
 
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 ACCEPTED: Final = "gzip, deflate"
-"""What calls ask for; anything else that a server packs its answer with is unreadable."""
+"""The accepted encodings. Other encodings are unreadable."""
 _PACKED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _PIECE: Final = 2**20
-"""Bytes that are unpacked at once: a kilobyte can hold a megabyte of zeros."""
+"""Size of a decompressed chunk in bytes: a kilobyte can expand to a megabyte."""
 _ANY: Final = 32 + zlib.MAX_WBITS
-"""gzip or zlib, as the first bytes say."""
+"""Detects gzip or zlib by the first bytes."""
 
 
 class UnreadableBodyError(Exception):
-    """It is not what its headers say, or ends too early."""
+    """A body that does not match its headers, or is truncated."""
 
 
 def pieces(raw: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield what was packed, in pieces of a bounded size; UnreadableBodyError where it is broken, or packed in another way."""
+    """Yield the decompressed body in chunks; UnreadableBodyError if it is corrupt or has another encoding."""
     kind = encoding.strip().lower()
     if kind in ("", "identity"):
         yield from raw
@@ -37,7 +37,7 @@ def _unpacked(raw: Iterable[bytes]) -> Iterator[bytes]:
         left = part
         while left:
             if unpacker is None or unpacker.eof:
-                # Some say deflate and leave zlib's two bytes of header out.
+                # Some servers send raw deflate, without zlib's header of two bytes.
                 is_bare = left[0] & 0x0F != zlib.DEFLATED and left[:1] != b"\x1f"
                 unpacker = zlib.decompressobj(-zlib.MAX_WBITS if is_bare else _ANY)
             yield unpacker.decompress(left, _PIECE)

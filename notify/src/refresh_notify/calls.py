@@ -1,4 +1,4 @@
-"""Calls of servers that others name: to checked addresses, within a time in all, and nothing of what fails or answers is quoted."""
+"""Call servers whose URLs users choose: to checked addresses, with one deadline, quoting neither errors nor responses."""
 
 import os
 import socket
@@ -18,41 +18,41 @@ from refresh_notify import bodies
 from refresh_notify.addresses import ForbiddenAddressError, resolved
 
 RETRYABLE: Final = frozenset({httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE})
-"""Statuses by which a server asks for another try."""
+"""Status codes that are retried."""
 _TRIES: Final = 3
 _FIRST_PAUSE: Final = 0.5
-"""Seconds until a server is asked again that does not say when."""
+"""Seconds until the next try if the response has no Retry-After."""
 _CERTIFICATES: Final = {
     10: "its certificate has expired",
     62: "its certificate is for another name",
     64: "its certificate is for another name",
 }
-"""By OpenSSL's code of the failed verification."""
+"""Messages by OpenSSL's verification code."""
 
 
 class CallError(Exception):
-    """There is no answer; the message says why, in words of our own."""
+    """A call without a response. The message quotes neither the error nor the server."""
 
     def __init__(self, message: str, kind: str = "") -> None:
         super().__init__(message)
         self.kind = kind
-        """Name of the error, where nothing more is known than that there is no connection."""
+        """Name of the error, if only that is known."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered."""
+    """A response."""
 
     status: int
     headers: httpx.Headers
     body: bytes = b""
-    """What was asked for of it."""
+    """The first bytes of the body, as many as were requested."""
     is_whole: bool = True
-    """Whether its body could be read to its end."""
+    """Whether the body was read to its end."""
 
     @property
     def retry_after(self) -> float | None:
-        """Seconds that the server asks to wait before another try; None where it does not say."""
+        """Seconds of the header Retry-After, or None."""
         text = str(self.headers.get("Retry-After", "")).strip()
         if text.isascii() and text.isdigit():
             return float(text[:6])
@@ -62,7 +62,7 @@ class Answer:
 
 
 class Cutoff:
-    """Ends a connection when its time is up, wherever it is: a server that sends a byte now and then outlives the time-outs of reads."""
+    """Closes a connection at its deadline. Read timeouts are not enough: a server that sends a byte now and then never exceeds them."""
 
     def __init__(self) -> None:
         self._held: socket.socket | None = None
@@ -70,7 +70,7 @@ class Cutoff:
         self.passed = False
 
     def hold(self, connection: socket.socket) -> None:
-        """This is the connection to end. A duplicate is kept: TLS takes the socket itself over."""
+        """Set the connection to close. Keeps a duplicate, since TLS takes over the socket itself."""
         with self._changing:
             if self._held:
                 self._held.close()
@@ -79,7 +79,7 @@ class Cutoff:
             self._end()
 
     def trace(self, event: str, info: Mapping[str, object]) -> None:
-        """Take an event of httpcore."""
+        """Handle a trace event of httpcore."""
         if event.endswith("connect_tcp.complete"):
             held = getattr(info.get("return_value"), "get_extra_info", lambda _: None)("socket")
             if isinstance(held, socket.socket):
@@ -87,7 +87,7 @@ class Cutoff:
 
     @contextmanager
     def after(self, seconds: float) -> Iterator[None]:
-        """End the connection if what is inside takes longer."""
+        """Close the connection if the block takes longer."""
         self.passed = False
         timer = threading.Timer(max(seconds, 0), self._end)
         timer.daemon = True
@@ -98,7 +98,7 @@ class Cutoff:
             timer.cancel()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the duplicate of the connection."""
         with self._changing:
             if self._held:
                 self._held.close()
@@ -113,19 +113,19 @@ class Cutoff:
 
 
 class _CheckedTransport(httpx.BaseTransport):
-    """Connects to the very address that was checked; the certificate is still compared with the host's name."""
+    """Connects to the address that was checked; TLS still verifies the name of the host."""
 
     def __init__(self, trusted: ssl.SSLContext | bool, only_loopback: bool) -> None:
         self._inner = httpx.HTTPTransport(verify=trusted, trust_env=False)
         self._only_loopback = only_loopback
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request to the first address that can be reached."""
+        """Send a request to the first address that accepts a connection."""
         url, limits = request.url, request.extensions["timeout"]
         limit, begun = limits["connect"], monotonic()
         failure: httpx.TransportError = httpx.ConnectTimeout("no address in time")
         for address in resolved(url.host, url.port or (443 if url.scheme == "https" else 80), limit, only_loopback=self._only_loopback):
-            # All addresses together take no longer than one.
+            # The timeout covers all addresses together.
             if (left := limit - (monotonic() - begun)) <= 0:
                 break
             pinned = httpx.Request(
@@ -142,21 +142,21 @@ class _CheckedTransport(httpx.BaseTransport):
         raise failure
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close all connections."""
         self._inner.close()
 
 
 class Caller:
-    """A client of one server. To be closed."""
+    """A client for one server. Use it as a context manager."""
 
     def __init__(
         self, base_url: str = "", headers: Mapping[str, str] | None = None, *, proxy: str | None = None, only_loopback: bool = False
     ) -> None:
-        # To read all certificates that are trusted takes longer than the calls, and is of no use where there is none.
+        # Loading the trusted certificates takes longer than a call, and plain HTTP needs none.
         trusted = False if base_url.startswith("http:") else httpx.create_ssl_context()
         self._cutoff = Cutoff()
         transport = httpx.HTTPTransport(proxy=proxy, verify=trusted) if proxy else _CheckedTransport(trusted, only_loopback)
-        # No redirect is followed: it would lead to an address that nobody has written.
+        # Redirects are not followed: their targets were not checked.
         wanted = {"Accept-Encoding": bodies.ACCEPTED, **(headers or {})}
         self._client = httpx.Client(base_url=base_url, headers=wanted, transport=transport, trust_env=False, follow_redirects=False)
 
@@ -168,7 +168,7 @@ class Caller:
         self._client.close()
 
     def call(self, method: str, url: str, within: float, *, content: object = None, keep: int = 0, to_end: bool = True) -> Answer:
-        """Return the answer, with the first `keep` bytes of its body; CallError or TimeoutError if there is none, or not in time."""
+        """Return the answer, with the first `keep` bytes of its body; CallError if the call fails, TimeoutError if it takes too long."""
         answered: httpx.Response | None = None
         body = b""
         try:
@@ -183,7 +183,7 @@ class Caller:
                 finally:
                     answered.close()
             if self._cutoff.passed:
-                # A body without a length seems to end where its connection was ended.
+                # A body without a length ends where its connection was closed.
                 raise TimeoutError
         except ForbiddenAddressError as error:
             raise CallError(str(error)) from None
@@ -198,7 +198,7 @@ class Caller:
 
 
 def why(error: BaseException) -> str:
-    """Return why a server can't be reached, in words of our own: the error's may quote an address, a header or what a server said."""
+    """Return why a call failed, without the error's own text, which may quote a URL, a header or the server."""
     seen: BaseException | None = error
     for _ in range(8):
         if seen is None:
@@ -218,7 +218,7 @@ def why(error: BaseException) -> str:
 
 
 def proxy_for(url: httpx.URL, within: float) -> str | None:
-    """Return the proxy that the environment names for an address; None where there is none, or not for this host.
+    """Return the proxy for a URL from the environment, or None if there is no proxy or the host is excluded.
 
     The proxy looks the host up, not we; what we can see of it may still not be called: CallError.
     """
@@ -231,12 +231,12 @@ def proxy_for(url: httpx.URL, within: float) -> str | None:
     except ForbiddenAddressError as error:
         raise CallError(str(error)) from None
     except OSError:
-        pass  # it need not be known here
+        pass  # only the proxy needs to resolve it
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def tried(call: Callable[[float], Answer], within: float, elapsed: Callable[[], float], sleep: Callable[[float], None]) -> Answer:
-    """Return the answer to a call, made with the seconds that are left; thrice in all where the server asks for it in time."""
+    """Return the response of a call, with up to two retries within the time if the server asks for them."""
     ends, pause = elapsed() + within, _FIRST_PAUSE
     for attempt in range(1, _TRIES + 1):
         answer = call(ends - elapsed())

@@ -26,17 +26,17 @@ _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
 
 class ChannelError(Exception):
-    """A channel did not take the message; says why."""
+    """A channel did not accept the message. Says why."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How channels may be called."""
+    """Settings of all channels."""
 
     allow_http: bool = False
-    """Webhooks by plain HTTP, too; without it only those of this machine."""
+    """Allow webhooks with plain HTTP. Otherwise only on loopback."""
     timeout: float = 10.0
-    """Seconds that a channel may take to answer once; and twice as long in all, since a pod has thirty to end."""
+    """Seconds for one call. All tries together get twice as long: a pod has thirty seconds to terminate."""
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -66,7 +66,7 @@ def _is_text(value: str) -> bool:
 
 
 def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> None:
-    """Post to an incoming webhook; ChannelError unless it answers 200."""
+    """Post to an incoming webhook; ChannelError unless the status is 200."""
     url = _webhook(webhook)
     if url.scheme == "http" and not rules.allow_http and not _LOOPBACK.fullmatch(url.host):
         raise ChannelError("the webhook is not called: its address does not begin with https:// (see the value webhooks.allowHttp)")
@@ -75,7 +75,7 @@ def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> No
     try:
         place, proxy = str(url.copy_with(raw_path=b"/", fragment=None)), proxy_for(url, rules.timeout)
         with Caller(place, proxy=proxy, only_loopback=only_loopback) as caller:
-            # What it answers beside the status is nobody's business, and may be long.
+            # The body is not read: it must not be shown, and may be long.
             answer = tried(
                 lambda left: caller.call("POST", str(url), min(left, rules.timeout), content=text, to_end=False),
                 2 * rules.timeout,
@@ -96,12 +96,12 @@ def _webhook(webhook: str) -> httpx.URL:
     except (httpx.InvalidURL, ValueError):
         url = None
     if url is None or url.scheme not in ("http", "https") or not url.host:
-        raise ChannelError("the webhook's address is none: it has to be one line that begins with https://")
+        raise ChannelError("the webhook is not a valid URL: it must be one line that begins with https://")
     return url
 
 
 def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message, rules: Rules) -> None:
-    """Send by the server of an SMTP Secret (host, from; port, user, password, security); ChannelError says what went wrong."""
+    """Send mail by the server of an SMTP Secret (host, from; optional: port, user, password, security); ChannelError if refused."""
     if missing := [key for key in ("host", "from") if not smtp.get(key)]:
         raise ChannelError(f"the Secret of the mail server lacks {', '.join(missing)}")
     security = smtp.get("security", "starttls").lower()

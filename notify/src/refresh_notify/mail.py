@@ -1,4 +1,4 @@
-"""A connection to a mail server: to an address that was checked, with answers that end, and passwords in any letters."""
+"""An SMTP client that connects to a checked address, limits the size of responses, and sends passwords in UTF-8."""
 
 import base64
 import smtplib
@@ -10,24 +10,24 @@ from typing import IO, Any, Final
 from refresh_notify.addresses import connected
 
 _LONGEST: Final = 256 * 1024
-"""Bytes of all that a mail server answers."""
+"""Maximum bytes of all responses."""
 
 Hold = Callable[[socket.socket], None]
 
 
 class MailServer(smtplib.SMTP):
-    """A mail server; `hold` is given its connection before anything is read."""
+    """An SMTP client; `hold` gets its connection before anything is read."""
 
     def __init__(self, host: str, port: int, timeout: float, hold: Hold) -> None:
         self._hold = hold
         super().__init__(host, port, timeout=timeout)
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        """Connect; the standard library's own hook for it."""
+        """Connect; overrides a hook of the standard library."""
         return connected(host, port, timeout, self._hold)
 
     def getreply(self) -> tuple[int, bytes]:
-        """Return the next answer; a server that never ends one is not read for good."""
+        """Return the next response; stop at the limit if the server never ends it."""
         if self.file is None and self.sock is not None:
             self.file = _Bounded(self.sock.makefile("rb"))
         return super().getreply()
@@ -55,7 +55,7 @@ class MailServer(smtplib.SMTP):
 
 
 class MailServerTls(MailServer):
-    """A mail server that speaks TLS from the first byte."""
+    """An SMTP client with TLS from the start."""
 
     def __init__(self, host: str, port: int, timeout: float, hold: Hold, trusted: ssl.SSLContext) -> None:
         self._trusted = trusted
@@ -67,7 +67,7 @@ class MailServerTls(MailServer):
 
 _GO_ON: Final = 334
 _LOGGED_IN: Final = (235, 503)
-"""Done; and already done."""
+"""Status codes: authenticated, and already authenticated."""
 
 
 def _encoded(text: str) -> str:
@@ -75,7 +75,7 @@ def _encoded(text: str) -> str:
 
 
 class _Bounded:
-    """What a server says, up to a length in all."""
+    """A file that ends after a number of bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file

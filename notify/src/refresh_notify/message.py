@@ -1,4 +1,4 @@
-"""What people are told of a failed run: one subject and one text for every channel."""
+"""The text of a notification: one subject and one body for every channel."""
 
 import unicodedata
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _TEXT_LENGTH = 3000
 
 @dataclass(frozen=True)
 class FailedRun:
-    """A run that is over and failed."""
+    """A failed run."""
 
     refresh: str
     namespace: str
@@ -23,16 +23,16 @@ class FailedRun:
     hint: str = ""
     """What to do next."""
     step: str | None = None
-    """Where it failed, for example 3/6 marts."""
+    """The step that failed, for example 3/6 marts."""
     attempts: int = 1
     marts: str | None = None
     in_cluster: bool = True
     link_template: str = ""
-    """Address of a run, with {namespace}, {name} and {run} to fill in; empty where there is none."""
+    """URL of a run with the placeholders {namespace}, {name} and {run}, or empty."""
 
     @property
     def link(self) -> str | None:
-        """The address of this run; None without a template."""
+        """The URL of this run; None without a template."""
         values = {"{namespace}": self.namespace, "{name}": self.refresh, "{run}": self.run}
         link = self.link_template
         for placeholder, value in values.items():
@@ -42,14 +42,14 @@ class FailedRun:
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent."""
+    """A notification."""
 
     subject: str
     text: str
 
 
 def message_for(failed: FailedRun, redact: Redactor | None = None) -> Message:
-    """Return the message of a failed run, without secrets: what failed, why, what to do, and where to look further."""
+    """Return the message of a failed run, without secrets: what failed, why, what to do, and where to find more."""
     redact = redact or Redactor()
     where = f" at {failed.step}" if failed.step else ""
     subject = redact.clipped(" ".join(f"✗ {failed.title} refresh failed{where}: {failed.reason}".split()), _SUBJECT_LENGTH)
@@ -65,13 +65,13 @@ def message_for(failed: FailedRun, redact: Redactor | None = None) -> Message:
 
 
 def slack_text(message: Message) -> str:
-    """Return a message as Slack takes it: what it would read as a link, a mention or a call of everybody is text."""
+    """Return a message in Slack's format, escaped, so that no text becomes a link or a mention."""
     text = f"*{message.subject}*\n{message.text}"
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _printable(text: str) -> str:
-    """Return a text without what is not seen and changes what is: control characters, and those that turn the direction of others."""
+    """Return a text without control characters and characters that change the direction of writing."""
     return "".join(each if each in "\n\t" or unicodedata.category(each) not in ("Cc", "Cf", "Cs") else " " for each in text)
 
 

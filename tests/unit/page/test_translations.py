@@ -50,7 +50,7 @@ def test_the_catalogues_hold_exactly_the_messages_of_templates_and_modules():
 
 @pytest.mark.parametrize("message", FRENCH, ids=lambda message: forms(message.id)[0][:40])
 def test_every_message_is_translated_in_all_its_plural_forms(message: Message):
-    """`make generate` adds new messages with an empty translation, which gettext would replace by English without a word."""
+    """`make generate` adds new messages with an empty translation, which gettext would silently replace by English."""
     translations = forms(message.string)
     assert all(translations), message.id
     assert len(translations) == (catalogue("fr").num_plurals if len(forms(message.id)) > 1 else 1)

@@ -124,7 +124,7 @@ def run_badge(run: FinishedRun) -> RunBadge:
 
 
 def run_progress(refresh: Refresh) -> RunProgress | None:
-    """Return the oldest run in progress; None if there is none."""
+    """Return the oldest run in progress; None if no run is active."""
     status = refresh.status
     if not status.active:
         return None
