@@ -1,4 +1,4 @@
-"""The operator, given any refresh, Job, pod and CronJob: it decides, or says what can't be read; nothing else, and at once."""
+"""Fuzzing: for any refresh, Job, pod and CronJob the operator decides, or raises Unreadable, within a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No refresh, however odd, keeps the others from being served: by operator, page and plugin; on a real API server."""
+"""A malformed refresh must not affect others in operator, page and plugin, on a real API server."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ def plugin(operator: OperatorHarness, *words: str) -> subprocess.CompletedProces
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_control_no_parser_takes_what_the_api_server_sends(operator):
-    """Neither the list as a whole nor one event of it; so whoever parses it at once serves nobody."""
+def test_control_no_parser_reads_what_the_api_server_sends(operator):
+    """Neither the whole list nor a single event: an operator that parsed them at once would stop for all refreshes."""
     text = operator.api.raw(operator.namespace, "dashboardrefreshes")
     with pytest.raises(ValueError, match="recursion"):
         from_json(text)
@@ -78,8 +78,8 @@ def test_the_control_no_parser_takes_what_the_api_server_sends(operator):
         json.loads(text)
 
 
-def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(operator):
-    """Those that were there at the start, and those that come while the operator watches, in seconds; no process was started anew."""
+def test_malformed_refreshes_are_stalled_and_others_reconciled(operator):
+    """Those that existed at the start and those created later, without a restart of the operator."""
     operator.wait_until_ready(FURTHER[0])
     for name in ODD:
         operator.wait_for(lambda name=name: stalled(operator, name), 20, FURTHER[0])
@@ -100,8 +100,8 @@ def test_the_others_are_served_and_the_odd_ones_say_what_is_wrong_with_them(oper
     operator.start()
 
 
-def test_one_that_turns_odd_keeps_its_cronjob_and_is_served_again_once_it_is_mended(operator):
-    """The event of the change reaches the operator as the list did, and its history stays."""
+def test_a_refresh_that_becomes_malformed_keeps_its_cronjob_and_recovers(operator):
+    """Its change arrives by the watch, and its history is kept."""
     operator.create_refresh("turns")
     operator.wait_until_ready("turns")
     before = operator.cronjob("turns")["spec"]
@@ -124,8 +124,8 @@ def page(operator, helm, tmp_path_factory) -> Iterator[PageProcess]:
         yield found
 
 
-def test_the_page_shows_all_of_them(operator, page):
-    """It is ready, and each odd one says that it can't be read; one that turns odd later, too."""
+def test_the_page_shows_malformed_refreshes(operator, page):
+    """The page is ready, and each malformed refresh has an issue, also one that becomes malformed later."""
     names = {each["name"]: each for each in page.json("/")["refreshes"]}
     assert set(ODD) | {FURTHER[0]} <= set(names)
     for name in ODD:
@@ -138,8 +138,8 @@ def test_the_page_shows_all_of_them(operator, page):
     assert page.get("/").status_code == 200
 
 
-def test_the_plugin_tells_of_the_odd_ones_as_of_the_others(operator):
-    """The status is there, whatever the spec holds."""
+def test_the_plugin_shows_malformed_refreshes(operator):
+    """Their status is readable, whatever the spec contains."""
     for name in (*ODD, FURTHER[0]):
         done = plugin(operator, "status", name)
         assert done.returncode == 0, done.stderr
@@ -147,14 +147,14 @@ def test_the_plugin_tells_of_the_odd_ones_as_of_the_others(operator):
     assert "nested too deeply" in plugin(operator, "status", "deep-250").stdout
 
 
-def test_what_is_left_out_is_known_by_its_path(operator):
-    """The harness itself sees the odd part."""
+def test_control_the_dropped_part_is_known_by_its_path(operator):
+    """The harness itself reads these objects with the same parser."""
     seen = operator.api.read(operator.namespace, "dashboardrefreshes", "deep-250")
     assert list(unreadable(seen)) == ["spec.dbt.vars.odd"]
 
 
-def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(operator):
-    """Linux takes 128 KiB in one variable; the API server takes ten times that. The control: half of it is scheduled."""
+def test_a_spec_too_long_for_a_pod_is_not_scheduled(operator):
+    """Linux limits a variable to 128 KiB, the API server an object to ten times that. Half of it is the control."""
     operator.create_refresh("half", dbt={"vars": {"odd": "x" * 60_000}})
     operator.create_refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
     operator.wait_until_ready("half")
@@ -165,8 +165,8 @@ def test_a_spec_that_no_pod_could_be_told_is_not_scheduled(operator):
     operator.wait_until_ready("long")
 
 
-def test_a_request_of_any_length_is_answered_and_kept_short(operator):
-    """With words; the next one starts a run."""
+def test_a_long_request_is_rejected_and_recorded_shortened(operator):
+    """The message says why, and the next request starts a run."""
     operator.create_refresh("asked")
     operator.wait_until_ready("asked")
     operator.request_run("asked", "y" * 200_000)
@@ -177,8 +177,8 @@ def test_a_request_of_any_length_is_answered_and_kept_short(operator):
     operator.wait_for_job("asked")
 
 
-def test_a_refresh_may_be_suspended_for_good_by_its_last_day(operator):
-    """9999-12-31; it is mended by an edit, and no look at it failed."""
+def test_a_suspension_until_year_9999_can_be_ended_by_an_edit(operator):
+    """Dates at the end of the calendar must not fail a reconciliation."""
     operator.create_refresh("for-good", suspendUntil="9999-12-31T23:59:59Z", schedule="* * * * *")
     operator.wait_for(lambda: operator.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
     assert operator.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"

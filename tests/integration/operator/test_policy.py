@@ -1,4 +1,4 @@
-"""The chart's admission policy, on a real API server: the operator's own token works on what is its own, and on nothing else."""
+"""The chart's admission policy, on a real API server: the operator's token works for its own objects only."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def job_of(token: Token) -> Json:
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": cronjob["spec"]["jobTemplate"]["spec"]}
 
 
-def test_its_own_objects_are_the_operators(under_policy):
-    """Made, changed and deleted; the control of all refusals below, on the same server with the same token."""
+def test_the_operator_may_write_its_own_objects(under_policy):
+    """Create, change and delete. It is the control of all rejections below, with the same server and token."""
     for plural, name in (
         ("cronjobs", "ours"),
         ("serviceaccounts", "ours-runner"),
@@ -110,8 +110,8 @@ def test_its_own_objects_are_the_operators(under_policy):
     assert under_policy.answer("DELETE", "jobs", job["metadata"]["name"]).status_code == 200
 
 
-def test_a_label_that_was_taken_off_may_be_put_back(under_policy):
-    """The owner still tells whose it is."""
+def test_a_removed_label_may_be_restored(under_policy):
+    """The owner reference still shows that the object is the operator's."""
     operator = under_policy.operator
     whole = operator.api.get(operator.namespace, "cronjobs", "ours")
     operator.api.patch(operator.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": None}}})
@@ -123,8 +123,8 @@ def test_a_label_that_was_taken_off_may_be_put_back(under_policy):
 
 
 @pytest.mark.parametrize("plural", [each for each in FOREIGN if each != "jobs"])
-def test_what_is_of_others_is_not_changed(under_policy, without_policy, plural):
-    """Nor taken over by our label; without the policy the same token may."""
+def test_objects_of_others_cannot_be_changed(under_policy, without_policy, plural):
+    """Adding the operator's label does not help. Without the policy, the same token may change them."""
     for token, code in ((under_policy, 422), (without_policy, 200)):
         body = token.operator.api.get(token.operator.namespace, plural, "foreign")
         assert token.answer("PUT", plural, "foreign", body).status_code == code
@@ -132,8 +132,8 @@ def test_what_is_of_others_is_not_changed(under_policy, without_policy, plural):
         assert token.answer("PUT", plural, "foreign", body).status_code == code
 
 
-def test_a_job_of_others_is_not_deleted(under_policy, without_policy):
-    """Without the policy the same token may."""
+def test_jobs_of_others_cannot_be_deleted(under_policy, without_policy):
+    """Without the policy, the same token may delete them."""
     assert under_policy.answer("DELETE", "jobs", "foreign").status_code == 422
     assert without_policy.answer("DELETE", "jobs", "foreign").status_code == 200
 
@@ -209,8 +209,8 @@ PODS = {
 
 @pytest.mark.parametrize("make", ["cronjobs", "jobs"])
 @pytest.mark.parametrize(("change", "says"), PODS.values(), ids=PODS.keys())
-def test_no_pod_is_started_but_that_of_a_run(under_policy, without_policy, make, change, says):
-    """In the policy's words. The control: without it, the same token may start all of these that Kubernetes itself takes."""
+def test_only_pods_of_runs_can_be_started(under_policy, without_policy, make, change, says):
+    """The rejection has the policy's message. Without the policy, the same token may start all of these."""
     answers = {}
     for token in (under_policy, without_policy):
         body = own(token, "cronjobs", "ours") if make == "cronjobs" else job_of(token)
@@ -235,15 +235,15 @@ RULES = {
 
 
 @pytest.mark.parametrize("change", RULES.values(), ids=RULES.keys())
-def test_a_role_gives_the_status_of_its_refresh_alone(under_policy, without_policy, change):
-    """Kubernetes lets the operator hand on all that it holds."""
+def test_a_role_can_only_grant_the_status_of_its_refresh(under_policy, without_policy, change):
+    """Kubernetes itself lets the operator grant every permission that it holds."""
     for token, code in ((under_policy, 422), (without_policy, 200)):
         role = token.operator.api.get(token.operator.namespace, "roles", "ours-runner")
         assert token.answer("PUT", "roles", "ours-runner", {**role, **change}).status_code == code
 
 
-def test_a_binding_binds_nobody_else_and_nothing_else(under_policy, without_policy):
-    """Neither the operator's own Role to a run, nor the run's to another account."""
+def test_a_role_binding_can_only_bind_a_runs_role_to_its_account(under_policy, without_policy):
+    """Neither the operator's own Role to a run, nor a run's Role to another account."""
     for token, code in ((under_policy, 422), (without_policy, 201)):
         body = own(token, "rolebindings", "ours-runner")
         body["metadata"]["name"] = "other"
@@ -253,15 +253,15 @@ def test_a_binding_binds_nobody_else_and_nothing_else(under_policy, without_poli
         assert token.answer("POST", "rolebindings", body=given).status_code == code
 
 
-def test_it_takes_no_lease_but_its_own(under_policy, without_policy):
-    """Another's leader could be kept from working."""
+def test_only_the_operators_own_lease_can_be_written(under_policy, without_policy):
+    """Another controller's leader could be blocked otherwise."""
     for token, code in ((under_policy, 422), (without_policy, 201)):
         lease = {"metadata": {"name": "scheduler"}, "spec": {"holderIdentity": "x"}}
         assert token.answer("POST", "leases", body=lease).status_code == code
         assert token.answer("POST", "leases", body={**lease, "metadata": {"name": ACCOUNT}}).status_code == 201
 
 
-def test_others_are_not_touched_by_it(under_policy):
-    """The policy is about one account: the administrator makes what the operator may not."""
+def test_the_policy_does_not_restrict_other_accounts(under_policy):
+    """The administrator may create what the operator may not."""
     operator = under_policy.operator
     assert operator.api.dry_run_create(operator.namespace, "serviceaccounts", {"metadata": {"name": "anybody"}})[0]

@@ -1,4 +1,4 @@
-"""The operator's probes and figures, and readers of them who only take room; on real sockets."""
+"""The operator's probes and metrics under slow clients, on real sockets."""
 
 import asyncio
 import os
@@ -34,8 +34,8 @@ def is_ended(one: socket.socket) -> bool:
     return taken < SIZE
 
 
-async def test_readers_who_do_not_read_take_little_and_are_ended():
-    """64 of them, with figures of 4 MB; the probes are answered meanwhile, and figures again afterwards. The control: who reads has all."""
+async def test_slow_scrapes_are_limited_and_closed():
+    """64 connections that read nothing of 4 MB. Probes respond meanwhile, and a normal scrape works afterwards."""
     port = free_port()
     serving = asyncio.create_task(serve_probes(f"http://127.0.0.1:{port}/healthz", Health(Store(), WorkQueue()), lambda: "x" * SIZE))
     process = psutil.Process(os.getpid())

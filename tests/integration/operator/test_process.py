@@ -1,4 +1,4 @@
-"""The operator as a process: it says whether it lives, ends when told, and watches what it is told to watch."""
+"""The operator as a process: probes, signals and watched namespaces."""
 
 import json
 import time
@@ -9,8 +9,8 @@ import pytest
 from cluster.ports import free_port
 
 
-def test_it_answers_its_probes_and_ends_quickly(fresh_operator):
-    """200 while it lives; exit code 0 within three seconds of being told, for another one to take over; every line of its log is JSON."""
+def test_it_responds_to_probes_and_stops_quickly(fresh_operator):
+    """It exits with 0 within three seconds of SIGTERM, so that another one can take over. Every log line is JSON."""
     endpoint = f"http://127.0.0.1:{free_port()}/healthz"
     fresh_operator.settings = {"HEALTH_ENDPOINT": endpoint}
     fresh_operator.start()
@@ -43,8 +43,8 @@ def test_it_answers_its_probes_and_ends_quickly(fresh_operator):
 
 
 @pytest.mark.parametrize("told", ["nothing", "the other namespace", "the whole cluster"])
-def test_it_watches_what_it_is_told(create_operator, told):
-    """Of two namespaces it keeps the refreshes of its own, by a list those of the other, or both; with the permissions for just that."""
+def test_it_watches_only_the_configured_namespaces(create_operator, told):
+    """One, the other or both of two namespaces, with permissions for just those."""
     other = create_operator()
     listed = ([f"watch.namespaces={{{other.namespace}}}"], {"WATCH_NAMESPACES": other.namespace})
     wide = (["watch.clusterWide=true"], {"WATCH_CLUSTER_WIDE": "true"})

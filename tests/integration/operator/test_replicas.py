@@ -1,4 +1,4 @@
-"""Two operators of one release: one works, the other one takes over; on a real API server."""
+"""Leader election between two operators of one release, on a real API server."""
 
 import signal
 
@@ -32,8 +32,8 @@ def two(fresh_operator):
         each.stop(signal.SIGKILL)
 
 
-def test_one_works_and_the_other_takes_over_when_it_ends(two):
-    """Both say so in their probes and figures; an operator that is told to end gives the Lease back, so that nothing waits."""
+def test_a_standby_takes_over_when_the_leader_stops(two):
+    """Probes and metrics show who leads. A leader that stops releases the Lease, so that nothing waits for its expiry."""
     first, second = two
     assert probe(second, "readyz") == "ok, standing by for first"
     assert probe(second, "healthz").startswith("ok")
@@ -51,8 +51,8 @@ def test_one_works_and_the_other_takes_over_when_it_ends(two):
     assert (lease["holderIdentity"], lease["leaseTransitions"]) == ("second", 3)
 
 
-def test_one_that_was_taken_over_ends_and_one_that_waits_ends_when_told(two):
-    """With 1, for Kubernetes to start it anew; the other with 0. A Lease deleted by hand is made again by its holder."""
+def test_a_leader_that_lost_the_lease_exits_and_a_standby_stops_on_sigterm(two):
+    """The exit codes are 1, for a restart, and 0. A deleted Lease is recreated by its holder."""
     first, second = two
     first.api.delete(first.namespace, "leases", "op-dashboard-refresh")
 

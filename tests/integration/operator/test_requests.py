@@ -1,4 +1,4 @@
-"""Run now: a token asks for exactly one run; on a real API server."""
+"""Requested and cancelled runs, on a real API server."""
 
 import json
 import signal
@@ -9,8 +9,8 @@ import pytest
 from support.operator_harness import Json, OperatorHarness
 
 
-def test_a_token_makes_one_run_and_the_same_token_none(running_operator):
-    """Acknowledged in the status; touching the refresh again changes nothing, a new token makes one more."""
+def test_a_request_starts_exactly_one_run(running_operator):
+    """It is recorded as handled. Touching the refresh changes nothing, and a new value starts another run."""
     running_operator.create_refresh("token", token="one")
     job = running_operator.wait_for_job("token")
     running_operator.wait_for(lambda: running_operator.status("token").get("lastHandledRequestAt") == "one", 10, "token")
@@ -24,14 +24,14 @@ def test_a_token_makes_one_run_and_the_same_token_none(running_operator):
     running_operator.wait_for(lambda: len(running_operator.jobs("token")) == 2, 10, "token")
 
 
-def test_a_request_works_while_suspended(running_operator):
-    """Suspend is about the schedule."""
+def test_a_request_starts_a_run_while_suspended(running_operator):
+    """Suspension is about the schedule only."""
     running_operator.create_refresh("asleep", suspend=True, token="one")
     assert running_operator.wait_for_job("asleep")
 
 
-def test_a_request_waits_for_the_run_under_way(running_operator):
-    """It starts once that has ended, and the status says what it waits for."""
+def test_a_request_is_queued_while_a_run_is_active(running_operator):
+    """The status says so, and the run starts once the active one has ended."""
     running_operator.create_refresh("waiting", token="one")
     first = running_operator.wait_for_job("waiting")
     running_operator.set_pod_status(first, "Running", {"running": {}})
@@ -74,8 +74,8 @@ def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
 
 
 @pytest.mark.parametrize("name", ["ended", "under-way", "lost"])
-def test_a_token_is_not_run_again_by_a_restarted_operator(restarted, name):
-    """Killed, not stopped; the Job's name gives it away. The control: the new operator answers a new token."""
+def test_a_killed_operator_does_not_repeat_a_request(restarted, name):
+    """The Job's name is derived from the request. A new request, which the new operator handles, is the control."""
     operator, jobs = restarted
     operator.wait_for(lambda: operator.status(name).get("observedGeneration") == 2, 20, name)
     operator.wait_for(lambda: operator.status(name).get("lastHandledRequestAt") == "one", 20, name)
@@ -86,8 +86,8 @@ def test_a_token_is_not_run_again_by_a_restarted_operator(restarted, name):
     operator.wait_for(lambda: len(operator.jobs(name)) == 2, 20, name)
 
 
-def test_a_job_made_by_kubectl_counts_as_a_run(running_operator):
-    """kubectl create job --from=cronjob is how people have always done it."""
+def test_a_job_created_by_kubectl_counts_as_a_run(running_operator):
+    """`kubectl create job --from=cronjob` is a common way to start one."""
     running_operator.create_refresh("by-kubectl")
     running_operator.wait_until_ready("by-kubectl")
     running_operator.kubectl("create", "job", "by-hand", "--from=cronjob/by-kubectl")
@@ -102,8 +102,8 @@ def _run_request(operator: OperatorHarness, refresh: str, job: str) -> Json:
     return dict(json.loads(next(each["value"] for each in environment if each["name"] == "REFRESH_RUN_REQUEST")))
 
 
-def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
-    """In words, acknowledged, without a Job; the control: the right one of the same refresh starts one."""
+def test_the_mode_of_a_request_is_used_and_an_invalid_one_rejected(running_operator):
+    """The rejection has a message, counts as handled and creates no Job. A valid mode is the control."""
     running_operator.create_refresh("mode")
     running_operator.wait_until_ready("mode")
     running_operator.annotate("mode", requestedAt="bad", runMode="from=mart")
@@ -120,8 +120,8 @@ def test_a_mode_reaches_the_run_and_a_wrong_one_is_refused(running_operator):
     assert "requestProblem" not in running_operator.status("mode")
 
 
-def test_an_edit_leaves_the_run_under_way_alone_and_reaches_the_next_one(running_operator):
-    """F13: the run keeps its run request, in its Job and in the history; the control: the next one has the new spec."""
+def test_an_edit_does_not_affect_the_active_run(running_operator):
+    """It keeps its run request, in its Job and in the history. The next run uses the new spec."""
     running_operator.create_refresh("pinned", token="one", title="Before")
     first = running_operator.wait_for_job("pinned")
     running_operator.set_pod_status(first, "Running", {"running": {}})
@@ -139,8 +139,8 @@ def test_an_edit_leaves_the_run_under_way_alone_and_reaches_the_next_one(running
     assert running_operator.wait_for_history("pinned", second)["generation"] == 2
 
 
-def test_a_cancelled_run_ends_and_the_next_one_starts(running_operator):
-    """Recorded, its Job is gone and its pod is being ended; a token that waits may start, and is not cancelled with it."""
+def test_a_cancelled_run_ends_and_a_queued_request_starts(running_operator):
+    """The run is recorded and its Job deleted. The queued request is not cancelled with it."""
     running_operator.create_refresh("cancel", token="one")
     job = running_operator.wait_for_job("cancel")
     running_operator.set_pod_status(job, "Running", {"running": {}})
@@ -157,7 +157,7 @@ def test_a_cancelled_run_ends_and_the_next_one_starts(running_operator):
 
 
 def test_of_twenty_requests_in_a_second_the_last_one_runs(running_operator):
-    """Those that it replaced before they started never run."""
+    """Requests that are replaced before they start never run."""
     running_operator.create_refresh("many", token="t0")
     first = running_operator.wait_for_job("many")
     for number in range(1, 20):
@@ -167,8 +167,8 @@ def test_of_twenty_requests_in_a_second_the_last_one_runs(running_operator):
     assert len(running_operator.jobs("many")) <= 2
 
 
-def test_a_runner_that_hangs_is_lost(running_operator):
-    """Its pod runs, its heartbeat stands still; the control: while it beats, the run goes on."""
+def test_a_runner_without_heartbeats_fails_its_run(running_operator):
+    """Its pod is still Running. While heartbeats arrive, the run continues: that is the control."""
     running_operator.create_refresh("hung", token="one", retries=0)
     job = running_operator.wait_for_job("hung")
     running_operator.set_pod_status(job, "Running", {"running": {}})

@@ -1,4 +1,4 @@
-"""Where the operator is told which Secrets refreshes may use, no pod gets another one, and no channel's is read."""
+"""With a policy for Secrets, no pod gets a denied Secret, and no denied Secret of a channel is read."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def said(operator: OperatorHarness, name: str) -> str:
     return str(next((each["message"] for each in operator.status(name).get("conditions", []) if each["type"] == "Ready"), ""))
 
 
-def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled: OperatorHarness):
-    """It is stalled and says which are missing what; requests wait; nobody has to touch it once they have the label."""
+def test_a_secret_without_the_label_is_denied_until_it_is_labelled(labelled: OperatorHarness):
+    """The refresh is stalled and names each Secret, requests are queued, and no edit is needed afterwards."""
     operator = labelled
     operator.create_refresh("one", token="now")
     operator.wait_for(lambda: operator.condition("one", "Ready") == ("False", "SecretNotAllowed"), 20, "one")
@@ -61,8 +61,8 @@ def test_a_refresh_gets_no_secret_without_the_label_and_heals_by_itself(labelled
     operator.wait_for_job("one")
 
 
-def test_a_reference_to_another_secret_takes_every_mount_of_it_away(labelled: OperatorHarness):
-    """Whoever edits a refresh gains nothing; the control: the edit to an allowed one works. One that is not there is not allowed either."""
+def test_a_reference_to_a_denied_secret_removes_its_mounts(labelled: OperatorHarness):
+    """Editing a refresh must not give access. A missing Secret is denied too; an edit to an allowed one is the control."""
     operator = labelled
     for name in READY:
         allow(operator, name)
@@ -92,7 +92,7 @@ def listed(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
 
 
 def test_a_list_allows_names_and_patterns(listed: OperatorHarness):
-    """What it does not name is refused; the operator need not ask for a Secret then."""
+    """A Secret that is not listed is denied without a request for it."""
     operator = listed
     operator.create_refresh("three")
     operator.wait_for(lambda: operator.condition("three", "Ready") == ("False", "SecretNotAllowed"), 20, "three")
@@ -103,8 +103,8 @@ def test_a_list_allows_names_and_patterns(listed: OperatorHarness):
     assert mounted(operator, "three") == {"warehouse", "slack"}
 
 
-def test_an_operator_that_may_not_notify_tells_nobody(listed: OperatorHarness):
-    """A run that died is in the status and an event, as ever; test_telling is the control."""
+def test_an_operator_with_notifications_disabled_sends_none(listed: OperatorHarness):
+    """The failed run is still in the status and an event."""
     operator = listed
     with WebServer() as slack:
         operator.create_secret("slack", {"url": slack.url})

@@ -1,4 +1,4 @@
-"""The CronJob and permissions follow their refresh, whatever happens to them; on a real API server."""
+"""The CronJob and RBAC objects follow their refresh, on a real API server."""
 
 import json
 import time
@@ -14,8 +14,8 @@ TOO_LARGE = {"vars": {"a": 2**63}}
 KEPT = {"cronjobs": "{}", "serviceaccounts": "{}-runner", "roles": "{}-runner", "rolebindings": "{}-runner"}
 
 
-def test_a_new_refresh_gets_its_cronjob_and_permissions(running_operator):
-    """All four, and a status that says so."""
+def test_a_new_refresh_gets_its_cronjob_and_rbac_objects(running_operator):
+    """All four objects exist, and the status is Ready."""
     running_operator.create_refresh("new", schedule="30 2 * * *", timeZone="Europe/Paris")
     running_operator.wait_until_ready("new")
     for plural, name in KEPT.items():
@@ -28,7 +28,7 @@ def test_a_new_refresh_gets_its_cronjob_and_permissions(running_operator):
 
 
 def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
-    """Each edit is there within seconds, and acknowledged by its generation."""
+    """Each edit is applied within seconds, and its generation is recorded."""
     running_operator.create_refresh("follow")
     running_operator.wait_until_ready("follow")
     for changes in ({"schedule": "7 7 * * *"}, {"suspend": True}, {"suspend": False}):
@@ -42,8 +42,8 @@ def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
     assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("follow")]
 
 
-def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(running_operator):
-    """Within ten seconds. The control: the edit was there."""
+def test_drift_of_a_cronjob_is_corrected_and_the_fields_are_named(running_operator):
+    """Within ten seconds. That the edit was accepted before is the control."""
     running_operator.create_refresh("drift")
     running_operator.wait_until_ready("drift")
     pod = {"spec": {"nodeSelector": {"disk": "fast"}}}
@@ -60,8 +60,8 @@ def test_a_cronjob_edited_by_hand_is_right_again_and_the_fields_are_named(runnin
     assert all(field in told for field in ("spec.schedule", "spec.suspend", "nodeSelector"))
 
 
-def test_whatever_is_deleted_by_hand_is_back(running_operator):
-    """Within ten seconds, each of the four; a new object, not the old one."""
+def test_deleted_objects_are_recreated(running_operator):
+    """Each of the four objects, within ten seconds, with a new UID."""
     running_operator.create_refresh("gone")
     running_operator.wait_until_ready("gone")
     for plural, pattern in KEPT.items():
@@ -76,8 +76,8 @@ def test_whatever_is_deleted_by_hand_is_back(running_operator):
         running_operator.wait_for(back, 10, "gone")
 
 
-def test_a_widened_role_is_narrowed_again(running_operator):
-    """A runner must never get more than its own status."""
+def test_drift_of_a_role_is_corrected(running_operator):
+    """A runner must never be able to write more than the status of its refresh."""
     running_operator.create_refresh("role")
     running_operator.wait_until_ready("role")
     rules = running_operator.api.get(running_operator.namespace, "roles", "role-runner")["rules"]
@@ -89,7 +89,7 @@ def test_a_widened_role_is_narrowed_again(running_operator):
 
 
 def test_a_deleted_refresh_leaves_nothing(running_operator):
-    """Everything of it goes, also a run under way; the control: it was there. No finalizer holds it up."""
+    """All its objects are deleted, also an active run, and no finalizer delays it. That they existed is the control."""
     running_operator.create_refresh("end", token="one")
     job = running_operator.wait_for_job("end")
     running_operator.wait_for_pod(job)
@@ -105,8 +105,8 @@ def test_a_deleted_refresh_leaves_nothing(running_operator):
     )
 
 
-def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(running_operator):
-    """It belongs to somebody; once it is gone, ours is made."""
+def test_a_cronjob_of_another_owner_is_left_alone(running_operator):
+    """Once it is deleted, the operator creates its own."""
     container = {"name": "c", "image": "i"}
     template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
     body = {
@@ -126,8 +126,8 @@ def test_a_foreign_cronjob_of_our_name_is_refused_and_left_alone(running_operato
     assert running_operator.cronjob("foreign")["spec"]["schedule"] == "0 0 1 1 *"
 
 
-def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(running_operator):
-    """While it is there it starts nothing; without the finalizer it goes, and a new one is made."""
+def test_a_terminating_cronjob_is_reported_and_recreated(running_operator):
+    """It starts no runs while a finalizer holds it."""
     running_operator.create_refresh("held")
     running_operator.wait_until_ready("held")
     before = running_operator.cronjob("held")["metadata"]["uid"]
@@ -143,8 +143,8 @@ def test_a_cronjob_that_a_finalizer_keeps_is_named_and_heals_by_itself(running_o
     running_operator.wait_until_ready("held")
 
 
-def test_a_missing_secret_is_named_and_heals_by_itself(running_operator):
-    """First the Secret, then the key that it lacks; nobody has to touch the refresh."""
+def test_a_missing_secret_is_named_and_found_without_an_edit(running_operator):
+    """First the Secret is missing, then one of its keys."""
     running_operator.create_refresh("secret", warehouse={"secretRef": {"name": "late"}})
     running_operator.wait_for(lambda: running_operator.condition("secret", "Ready") == ("False", "SecretNotFound"), 10, "secret")
     assert "late" in running_operator.status("secret")["message"]
@@ -156,8 +156,8 @@ def test_a_missing_secret_is_named_and_heals_by_itself(running_operator):
     assert "secret-word" not in running_operator.log.read_text() + str(running_operator.get_refresh("secret"))
 
 
-def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(running_operator):
-    """What is in dbt's variables passes the schema; the field is named, and the fix is all that it needs."""
+def test_a_spec_that_passes_the_schema_can_be_invalid(running_operator):
+    """The schema cannot check dbt's variables. The field is named, and a fix is enough to recover."""
     running_operator.create_refresh("large", dbt=TOO_LARGE)
     running_operator.wait_for(lambda: running_operator.condition("large", "Stalled") == ("True", "InvalidSpec"), 10, "large")
     assert running_operator.status("large")["message"].startswith("spec.dbt.vars: ")
@@ -167,8 +167,8 @@ def test_a_spec_that_only_the_operator_can_judge_stalls_and_recovers(running_ope
     assert running_operator.condition("large", "Stalled")[0] == "False"
 
 
-def test_a_bad_edit_leaves_the_old_cronjob_running(running_operator):
-    """Dashboards stay fresh while somebody looks for the mistake."""
+def test_an_invalid_edit_keeps_the_old_cronjob(running_operator):
+    """Dashboards stay fresh while somebody fixes the mistake."""
     running_operator.create_refresh("older", schedule="5 5 * * *")
     running_operator.wait_until_ready("older")
     running_operator.patch_spec("older", schedule="6 6 * * *", dbt=TOO_LARGE)
@@ -177,7 +177,7 @@ def test_a_bad_edit_leaves_the_old_cronjob_running(running_operator):
 
 
 def test_long_names_work(running_operator):
-    """52 characters, the most that are taken: its CronJob's name is shorter, and its pods' host names fit."""
+    """A name of 52 characters, the maximum, needs a shorter CronJob name, and pods with valid host names."""
     name = "n" * 52
     running_operator.create_refresh(name, token="long")
     job = running_operator.wait_for_job(name)
@@ -192,8 +192,8 @@ def apart(create_operator) -> OperatorHarness:
     return operator
 
 
-def test_a_permission_taken_away_shows_and_comes_back(apart):
-    """Ready=False/Forbidden while the operator may not see CronJobs; the control: it was ready before."""
+def test_a_revoked_permission_is_reported_until_it_is_restored(apart):
+    """Ready is False with the reason Forbidden while the operator cannot read CronJobs."""
     apart.create_refresh("rights")
     apart.wait_until_ready("rights")
     role = apart.api.get(apart.namespace, "roles", "op-dashboard-refresh")
@@ -206,8 +206,8 @@ def test_a_permission_taken_away_shows_and_comes_back(apart):
     apart.wait_until_ready("rights")
 
 
-def test_at_rest_nothing_is_written(apart):
-    """Not by the operator: counted by the API server itself. The control: an edit is counted."""
+def test_an_idle_operator_writes_nothing(apart):
+    """The API server counts the requests. An edit, which is counted, is the control."""
     said = len(apart.log.read_text())
     for number in range(5):
         apart.create_refresh(f"rest-{number}")
@@ -241,8 +241,8 @@ def test_at_rest_nothing_is_written(apart):
     apart.wait_for(lambda: len(set(versions()) - set(touched)) >= 2, 10, "rest-0")
 
 
-def test_the_operator_writes_nothing_into_the_users_metadata(running_operator):
-    """No annotation, no finalizer: what GitOps compares stays as it was."""
+def test_the_operator_does_not_change_metadata_of_the_refresh(running_operator):
+    """GitOps tools would report annotations and finalizers as drift."""
     made = running_operator.create_refresh("gitops")
     running_operator.wait_until_ready("gitops")
     seen = running_operator.get_refresh("gitops")
@@ -252,8 +252,8 @@ def test_the_operator_writes_nothing_into_the_users_metadata(running_operator):
     assert made["spec"]["layers"][0]["name"] == sample_spec()["layers"][0]["name"]
 
 
-def test_stale_data_shows_by_the_clock_alone(running_operator):
-    """Fresh after a run, stale when its time is over though nothing happens; kubectl wait takes both, Ready does not change."""
+def test_data_becomes_stale_by_time_alone(running_operator):
+    """kubectl wait works with both states, and Ready does not change."""
     running_operator.create_refresh("stale", token="one", freshness={"maxStaleness": "3s"})
     running_operator.wait_for(lambda: running_operator.condition("stale", "DataFresh") == ("False", "NeverLoaded"), 10, "stale")
     job = running_operator.wait_for_job("stale")
@@ -265,8 +265,8 @@ def test_stale_data_shows_by_the_clock_alone(running_operator):
     running_operator.expect_events("stale", "DataStale")
 
 
-def test_a_pod_template_is_kept_and_what_kubernetes_refuses_is_said(running_operator):
-    """At rest with it; one that a policy of the cluster refuses stalls the refresh in the policy's own words, and the fix recovers."""
+def test_a_rejected_pod_template_stalls_with_the_policys_message(running_operator):
+    """A valid template causes no repeated writes. After a fix the refresh recovers."""
     toleration = {"key": "batch", "operator": "Exists", "effect": "NoSchedule"}
     node_affinity = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [IN_ZONE]}]}}
     spec: Json = {"nodeSelector": {"disk": "fast"}, "tolerations": [toleration], "affinity": {"nodeAffinity": node_affinity}}

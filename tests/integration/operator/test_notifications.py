@@ -1,4 +1,4 @@
-"""People are told of runs that died without a word, by the operator, to a server that really listens; never of others, never twice."""
+"""Notifications of runs whose runner did not report, to a real HTTP server."""
 
 import base64
 import json
@@ -40,8 +40,8 @@ def operator(telling: OperatorHarness, slack: WebServer) -> OperatorHarness:
     return telling
 
 
-def test_a_run_that_died_without_a_word_is_told_once(operator, slack):
-    """With its reason and the link; a restarted operator does not tell again, and the channel that failed shows as an event."""
+def test_a_run_without_a_report_is_notified_once(operator, slack):
+    """With its reason and the link. A restarted operator does not repeat it, and a failed channel shows as an event."""
     operator.create_refresh("silent", token="one", retries=0)
     job = operator.wait_for_job("silent")
     operator.end_pod(job, 137, reason="OOMKilled")
@@ -62,8 +62,8 @@ def test_a_run_that_died_without_a_word_is_told_once(operator, slack):
     assert not any(secret in everything for secret in ("geheim", "mailgeheim"))
 
 
-def test_a_run_that_reported_is_left_to_its_runner(operator, slack):
-    """Also when its channels failed: the runner has recorded that. The control: a death after it is told."""
+def test_a_run_that_reported_is_notified_by_its_runner(operator, slack):
+    """Also if its channels failed, which the runner has recorded. A run without a report is the control."""
     operator.create_refresh("told", token="one", retries=0)
     job = operator.wait_for_job("told")
     sent = [{"channel": "#phase2-alerts", "sent": False, "message": "Slack answered 500"}]

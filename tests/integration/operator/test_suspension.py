@@ -1,4 +1,4 @@
-"""Scheduled runs are off for a while, after failures, or everywhere; on a real API server."""
+"""Suspension of scheduled runs until a date, after failures and by the global pause, on a real API server."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,8 +9,8 @@ def suspended(operator, name: str) -> bool:
     return bool(operator.cronjob(name)["spec"]["suspend"])
 
 
-def test_a_suspension_ends_by_itself(running_operator):
-    """In the CronJob, too; the spec stays as its users wrote it."""
+def test_suspenduntil_ends_by_itself(running_operator):
+    """The CronJob resumes too, and the spec is not changed."""
     until = time_text(datetime.now(UTC) + timedelta(seconds=15))
     running_operator.create_refresh("until", suspendUntil=until)
     running_operator.wait_for(lambda: running_operator.condition("until", "Suspended") == ("True", "SuspendedUntil"), 14, "until")
@@ -23,8 +23,8 @@ def test_a_suspension_ends_by_itself(running_operator):
     assert "DriftCorrected" not in [reason for reason, _ in running_operator.events("until")]
 
 
-def test_a_refresh_that_keeps_failing_is_held_until_somebody_mended_it(running_operator):
-    """Its CronJob starts nothing more; the control: before the last failure it did. A requested run that succeeds lets it go on."""
+def test_a_refresh_that_keeps_failing_is_suspended_until_a_requested_run_succeeds(running_operator):
+    """Before the last failure, the CronJob was not suspended: that is the control."""
     running_operator.create_refresh("breaker", suspendAfterFailures=2, retries=0)
     running_operator.wait_until_ready("breaker")
     for number in (29_000_001, 29_000_002):
@@ -44,8 +44,8 @@ def test_a_refresh_that_keeps_failing_is_held_until_somebody_mended_it(running_o
     running_operator.wait_for(lambda: not suspended(running_operator, "breaker"), 10, "breaker")
 
 
-def test_one_configmap_pauses_everything(fresh_operator):
-    """Every refresh says so, no request starts a run; it ends when the ConfigMap goes, and then the request is answered."""
+def test_the_global_pause_stops_all_refreshes(fresh_operator):
+    """No request starts a run. Once the ConfigMap is deleted, the queued request starts one."""
     fresh_operator.start()
     for name in ("one", "two"):
         fresh_operator.create_refresh(name)

@@ -1,4 +1,4 @@
-"""How runs end, as the resource tells it: the real Job controller, with tests in the part of kubelet and runner."""
+"""Results of runs as the status shows them, with the real Job controller; the tests act as kubelet and runner."""
 
 import json
 
@@ -21,8 +21,8 @@ def requested(operator, name: str, **changes) -> str:
     return operator.wait_for_job(name)
 
 
-def test_a_run_outlives_its_cronjob(running_operator):
-    """Also a scheduled one, which Kubernetes gives to the CronJob alone: it goes on, and is told of."""
+def test_a_run_survives_the_deletion_of_its_cronjob(running_operator):
+    """Kubernetes makes a scheduled Job belong to the CronJob alone, and would delete it too."""
     running_operator.create_refresh("orphan")
     running_operator.wait_until_ready("orphan")
     before = running_operator.cronjob("orphan")["metadata"]["uid"]
@@ -41,8 +41,8 @@ def test_a_run_outlives_its_cronjob(running_operator):
     assert running_operator.wait_for_history("orphan", "orphan-29000000")["outcome"] == "Succeeded"
 
 
-def test_a_successful_run_is_told_in_every_place(running_operator):
-    """History, last run, conditions, columns, events; steps stay in the runner's share."""
+def test_a_successful_run_shows_in_status_columns_and_events(running_operator):
+    """History, last run, conditions and columns agree; the runner's steps are kept."""
     job = requested(running_operator, "good")
     running_operator.set_pod_status(job, "Running", {"running": {}})
     running_operator.wait_for(lambda: running_operator.condition("good", "Running") == ("True", "Running"), 10, "good")
@@ -58,8 +58,8 @@ def test_a_successful_run_is_told_in_every_place(running_operator):
     running_operator.expect_events("good", "RunStarted", "RunSucceeded")
 
 
-def test_a_failed_run_does_not_flip_ready(running_operator):
-    """Ready speaks of the configuration; the message says what failed and where to look."""
+def test_a_failed_run_does_not_change_ready(running_operator):
+    """Ready reports the configuration. The message says what failed and where to look."""
     job = requested(running_operator, "bad")
     running_operator.report_run("bad", job, outcome="Failed", reason="LayerFailed", message="stg_factures: syntax error", marts=None)
     running_operator.end_pod(job, 1)
@@ -72,8 +72,8 @@ def test_a_failed_run_does_not_flip_ready(running_operator):
     assert running_operator.status("bad")["consecutiveFailures"] == 1
 
 
-def test_last_words_replace_a_report_that_never_arrived(running_operator):
-    """The API server was away when the runner wanted to write."""
+def test_a_termination_message_replaces_a_report_that_never_arrived(running_operator):
+    """The API server may be down when the runner writes its status."""
     job = requested(running_operator, "words")
     running_operator.end_pod(job, 1, words(job, outcome="Failed", reason="ValidationFailed", marts="3/4", notified=True))
     run = running_operator.wait_for_history("words", job)
@@ -81,8 +81,8 @@ def test_last_words_replace_a_report_that_never_arrived(running_operator):
 
 
 @pytest.mark.parametrize(("reason", "ending"), REASONS.items())
-def test_a_runner_that_died_without_a_word(running_operator, reason, ending):
-    """Its death is concluded from the pod, and the next run works."""
+def test_a_runner_that_exits_without_reporting(running_operator, reason, ending):
+    """The reason comes from the pod, and the next run works."""
     name = f"dead-{reason.lower()}"
     job = requested(running_operator, name)
     running_operator.end_pod(job, **ending)
@@ -94,15 +94,15 @@ def test_a_runner_that_died_without_a_word(running_operator, reason, ending):
     assert running_operator.wait_for_history(name, following)["outcome"] == "Succeeded"
 
 
-def test_an_attempt_over_its_deadline(running_operator):
-    """The kubelet ends the pod, and says so."""
+def test_an_attempt_that_exceeds_its_deadline(running_operator):
+    """The kubelet ends the pod with the reason DeadlineExceeded."""
     job = requested(running_operator, "deadline")
     running_operator.set_pod_status(job, "Failed", {"terminated": {"exitCode": 137}}, reason="DeadlineExceeded")
     assert running_operator.wait_for_history("deadline", job)["reason"] == "DeadlineExceeded"
 
 
-def test_attempts_show_before_the_run_is_over(running_operator):
-    """Exit code 75 makes the Job controller try again; the runner learns how often it failed from its pod."""
+def test_failed_attempts_show_during_the_run(running_operator):
+    """Exit code 75 makes the Job controller create another pod, which is told how often the run has failed."""
     job = requested(running_operator, "attempts", retries=1)
     first = running_operator.wait_for_pod(job)["metadata"]
     assert first["annotations"]["batch.kubernetes.io/job-index-failure-count"] == "0"
@@ -135,8 +135,8 @@ def test_attempts_show_before_the_run_is_over(running_operator):
     assert (run["reason"], run["attempts"]) == ("WarehouseUnreachable", 2)
 
 
-def test_an_interruption_costs_no_attempt(running_operator):
-    """Exit code 143: the next pod has as many failures behind it as the first."""
+def test_an_interruption_does_not_count_as_an_attempt(running_operator):
+    """After exit code 143, the failure count of the next pod is unchanged."""
     job = requested(running_operator, "drain", retries=0)
     first = running_operator.wait_for_pod(job)["metadata"]["name"]
     running_operator.end_pod(job, 143)
@@ -145,7 +145,7 @@ def test_an_interruption_costs_no_attempt(running_operator):
 
 
 def test_an_image_that_cannot_be_pulled(running_operator):
-    """Said while it is waited for, concluded after startTimeout, the Job deleted; the next run is not blocked."""
+    """The status shows it before startTimeout, and then the Job is deleted, so that the next run can start."""
     job = requested(running_operator, "image", startTimeout="6s")
     running_operator.set_pod_status(job, "Pending", {"waiting": {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "x"'}})
     running_operator.wait_for(lambda: running_operator.condition("image", "Running") == ("True", "Starting"), 5, "image")
@@ -157,8 +157,8 @@ def test_an_image_that_cannot_be_pulled(running_operator):
     running_operator.set_pod_status(running_operator.wait_for_job("image"), "Running", {"running": {}})
 
 
-def test_a_pod_that_no_node_takes(running_operator):
-    """The scheduler's words are in the message."""
+def test_a_pod_that_cannot_be_scheduled(running_operator):
+    """The message contains the scheduler's own explanation."""
     job = requested(running_operator, "nodes", startTimeout="3s")
     unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes: Insufficient memory"}
     running_operator.set_pod_status(job, "Pending", conditions=[unscheduled])
@@ -168,7 +168,7 @@ def test_a_pod_that_no_node_takes(running_operator):
 
 
 def test_a_job_deleted_by_hand(running_operator):
-    """Recorded as such, and the next run works."""
+    """It is recorded as JobDeleted, and the next run works."""
     job = requested(running_operator, "deleted")
     running_operator.set_pod_status(job, "Running", {"running": {}})
     running_operator.wait_for(lambda: bool(running_operator.status("deleted").get("active")), 10, "deleted")
@@ -178,8 +178,8 @@ def test_a_job_deleted_by_hand(running_operator):
     assert running_operator.wait_for_job("deleted") != job
 
 
-def test_a_requested_run_outlives_its_cronjob(running_operator):
-    """Deleted by hand in mid-run: the CronJob is back, and the Job untouched, since the refresh owns it, too."""
+def test_a_requested_run_survives_the_deletion_of_its_cronjob(running_operator):
+    """The refresh owns the Job as well. The CronJob is recreated meanwhile."""
     job = requested(running_operator, "outlive")
     uid = running_operator.jobs("outlive")[0]["metadata"]["uid"]
     running_operator.api.delete(running_operator.namespace, "cronjobs", "outlive")
@@ -189,7 +189,7 @@ def test_a_requested_run_outlives_its_cronjob(running_operator):
     assert running_operator.jobs("outlive")[0]["metadata"]["uid"] == uid
 
 
-def test_a_skipped_run_leaves_the_last_answer_alone(running_operator):
+def test_a_skipped_run_keeps_lastrunsucceeded(running_operator):
     """LockHeld is neither a success nor a failure."""
     job = requested(running_operator, "lock")
     running_operator.report_run("lock", job)
@@ -202,8 +202,8 @@ def test_a_skipped_run_leaves_the_last_answer_alone(running_operator):
     assert running_operator.condition("lock", "LastRunSucceeded") == ("True", "Succeeded")
 
 
-def test_both_writers_keep_their_shares(running_operator):
-    """The operator's writes leave status.run, the runner's leave all else: each is the field manager of its own."""
+def test_operator_and_runner_keep_each_others_status_fields(running_operator):
+    """Each has its own field manager, so server-side apply keeps them apart."""
     job = requested(running_operator, "shares")
     running_operator.report_run("shares", job)
     running_operator.end_pod(job)
@@ -221,10 +221,10 @@ def test_both_writers_keep_their_shares(running_operator):
     assert "f:run" not in managers["refresh-operator"]
 
 
-def test_a_status_is_never_written_onto_a_namesake(running_operator):
-    """A look at the old one, written when it was made anew, is refused. The control: a look at the new one is fine.
+def test_a_status_is_never_written_to_a_recreated_refresh(running_operator):
+    """A reconciliation may have read the deleted refresh of the same name. One that read the new refresh is the control.
 
-    The twin lives where no operator writes in between.
+    The refresh is in a namespace that no operator watches, so that nothing else writes its status.
     """
     running_operator.create_refresh("twin")
     running_operator.wait_until_ready("twin")
@@ -251,8 +251,8 @@ def test_a_status_is_never_written_onto_a_namesake(running_operator):
     api.delete(away, "dashboardrefreshes", "twin")
 
 
-def test_a_recreated_refresh_starts_afresh(running_operator):
-    """The runs of its namesake are not its own."""
+def test_a_recreated_refresh_has_no_history(running_operator):
+    """Runs of the deleted refresh of the same name are not its own."""
     job = requested(running_operator, "phoenix")
     running_operator.end_pod(job, 1)
     running_operator.wait_for_history("phoenix", job)

@@ -1,6 +1,6 @@
-"""Scheduled runs, fired by the real CronJob controller: with the operator away, and not by an edit or a resume.
+"""Scheduled runs, started by the real CronJob controller, also while the operator is down.
 
-One minute is waited for, once: all tests look at what it brought.
+The tests wait for one minute once, and all check what it brought.
 """
 
 import time
@@ -85,8 +85,8 @@ def minute(create_operator) -> Minute:
 
 
 @pytest.mark.parametrize("change", ["suspended", "edited"])
-def test_a_resume_or_edit_sets_off_no_run_of_a_slot_that_has_passed(minute, change):
-    """The control: the same change of a CronJob that nobody keeps did set one off, and a refresh that was due fired."""
+def test_a_resume_or_edit_starts_no_run_for_a_past_time(minute, change):
+    """The same change of a CronJob without an operator did start one, and a refresh that was due ran: both are controls."""
     assert fired(minute.awake, f"bare-{change}")
     assert fired(minute.awake, "punctual")
     assert not fired(minute.awake, change)
@@ -94,7 +94,7 @@ def test_a_resume_or_edit_sets_off_no_run_of_a_slot_that_has_passed(minute, chan
 
 
 def test_a_scheduled_run_is_recognised(minute):
-    """Trigger Scheduled, and the next run is the next day's."""
+    """Its trigger is Scheduled, and the next run is on the next day."""
     (job,) = jobs_of_cronjob(minute.awake, "punctual")
     minute.awake.end_pod(job)
     assert minute.awake.wait_for_history("punctual", job)["trigger"] == "Scheduled"
@@ -102,8 +102,8 @@ def test_a_scheduled_run_is_recognised(minute):
     assert timedelta(hours=23) < next_run - datetime.now(UTC) < timedelta(hours=24)
 
 
-def test_a_slot_comes_while_the_operator_is_away(minute):
-    """The run happens and reports; the operator then tells of it, once, and makes no other."""
+def test_a_run_starts_while_the_operator_is_down(minute):
+    """The run happens and reports. The operator records it once afterwards, and creates no other."""
     alone = minute.alone
     (job,) = jobs_of_cronjob(alone, "lonely")
     alone.report_run("lonely", job)
