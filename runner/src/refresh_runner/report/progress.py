@@ -1,4 +1,4 @@
-"""The run as it unfolds: the one value that the status, the terminal and the report are made from."""
+"""Progress of a run: the one value from which the status, the terminal and the run log are written."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,9 @@ Changes = Mapping[str, object]
 
 
 class RunProgress:
-    """Keeps the current `Run` and tells its listeners of every change.
+    """Keeps the current `Run` and passes every change to its listeners.
 
-    The one door by which a run's texts leave: what goes in is whole, what `run` holds is redacted, then cut.
+    All texts of a run pass through here: inputs are complete, texts in `run` are redacted first and then cut.
     """
 
     def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener], redact: Redactor | None = None) -> None:
@@ -44,31 +44,31 @@ class RunProgress:
         )
 
     def subscribe(self, listener: Listener) -> None:
-        """Tell one more of every change from now on."""
+        """Add a listener, which gets every later change."""
         self._listeners.append(listener)
 
     def waiting_for_lock(self, message: str) -> None:
-        """The warehouse is held by another run."""
+        """Another run holds the warehouse."""
         self._change(phase=RunPhase.WAITING, message=self._redact.clipped(message))
 
     def lock_acquired(self) -> None:
-        """The warehouse is ours."""
+        """This run holds the warehouse."""
         self._change(phase=RunPhase.RUNNING, message=None)
 
     def step_started(self, name: str, attempt: int) -> None:
-        """A step's try begins."""
+        """A try of a step begins."""
         before = self._steps[name]
         state = {"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
         self._change({name: state}, step=self._plan.label(name))
 
     def step_blocked(self, message: str) -> None:
-        """The step under way waits for somebody else in the warehouse, or no more where the message is empty. From any thread."""
+        """Another session blocks the running step; an empty message says that none does any more. Callable from any thread."""
         with self._lock:
             running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
             self._publish({name: {"message": self._redact.clipped(message) or None} for name in running})
 
     def step_ended(self, name: str, result: StepResult) -> None:
-        """A step is over, or was skipped."""
+        """A step has ended or is skipped."""
         self.results[name] = result
         before = self._steps[name]
         took = self._clock.now() - before.start_time if before.start_time else None
@@ -86,7 +86,7 @@ class RunProgress:
         self._change({name: state}, **found)
 
     def concluded(self, report: Report) -> None:
-        """The attempt is over; the step under way stays named unless all went well."""
+        """The attempt has ended; after a failure, the run keeps the name of its last step."""
         failed = report.outcome is None or report.is_failed
         self._change(
             phase=report.phase,
@@ -99,7 +99,7 @@ class RunProgress:
         )
 
     def notified(self, sent: Sequence[NotificationStatus]) -> None:
-        """People were told, or could not be."""
+        """Notifications were sent, or could not be sent."""
         self._change(notifications=list(sent))
 
     def _mart(self, mart: MartStatus) -> MartStatus:

@@ -1,4 +1,4 @@
-"""Whoever looks at a run: the log, the terminal, the refresh's status, the pod's last words, Slack and mail."""
+"""Reports a run to the log, the terminal, the refresh's status, the pod's termination message, Slack and mail."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from refresh_runner.report.terminal import LiveTable
 log = logging.getLogger(__name__)
 
 _STATUS_TIMEOUT: Final = 8.0
-"""Seconds for the last status: a pod that was told to end has thirty in all."""
+"""Seconds for the last write of the status; a pod has thirty in all between SIGTERM and SIGKILL."""
 _MESSAGE_LENGTH: Final = 1000
 """Characters of the message in it."""
 _TERMINATION_MESSAGE_BYTES: Final = 4096
-"""What Kubernetes keeps of a termination message."""
+"""Kubernetes cuts longer termination messages."""
 
 
 @dataclass(frozen=True)
 class ReporterConfig:
-    """Where a run shows itself."""
+    """What a RunReporter needs."""
 
     plan: Plan
     redact: Redactor
@@ -47,7 +47,7 @@ class ReporterConfig:
 
 
 class RunReporter:
-    """Shows a run as it unfolds, and tells its end."""
+    """Reports the progress and the end of a run."""
 
     def __init__(self, config: ReporterConfig, shown: ExitStack) -> None:
         self._config = config
@@ -63,7 +63,7 @@ class RunReporter:
             self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.title, config.redact))
         else:
             log_to(output, PlainLines(config.redact), self.tail)
-            # A line a model and test is for those who look for something; a person reads the steps.
+            # dbt logs a line for each model and test; a person at a terminal reads the steps.
             logging.getLogger("dbt").setLevel(logging.WARNING)
 
     @property
@@ -77,7 +77,7 @@ class RunReporter:
         return self._config.secrets
 
     def update(self, run: Run) -> None:
-        """Take a newer run."""
+        """Report a newer state of the run."""
         self._log_changes(run)
         self._run = run
         if self._table:
@@ -86,12 +86,12 @@ class RunReporter:
             self._config.status.update(run)
 
     def enable_status(self) -> None:
-        """From now on the refresh's status shows this run."""
+        """Show this run in the refresh's status from now on."""
         if self._config.status:
             self._config.status.enable()
 
     def finish(self, report: Report, progress: RunProgress) -> None:
-        """Everybody knows how it ended, as far as they can be reached; the log knows already."""
+        """Report the end of the run: termination message, notifications, status. The log already has it."""
         self._write_termination_message(report, progress.run, notified=False)
         if report.is_failed and self._config.plan.run_request.spec.notifications:
             sent = notify(
@@ -150,14 +150,14 @@ class RunReporter:
 
 
 def report_rejection(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_RUN_REQUEST) -> None:
-    """Leave the last words of a pod whose order can't be carried out."""
+    """Write the termination message of a pod whose run request is invalid."""
     words = TerminationMessage(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
     # There is no redactor yet, and nothing secret: a run request names Secrets, it does not hold them.
     write_termination_message(words.model_copy(update={"message": Redactor().clipped(message, _MESSAGE_LENGTH)}), termination_log)
 
 
 def write_termination_message(words: TerminationMessage, path: Path) -> None:
-    """Write a termination message that Kubernetes keeps whole; where there is no such file, nobody asks."""
+    """Write a termination message short enough for Kubernetes; outside a pod the file does not exist, which is no error."""
     length = len(words.message or "")
     while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _TERMINATION_MESSAGE_BYTES and length:
         length = length // 2

@@ -1,6 +1,6 @@
-"""The door to Kubernetes: the runner's share of the status, written by server-side apply from a thread of its own.
+"""Writes the runner's part of the status by server-side apply, on a thread of its own.
 
-An API server that is slow or away never holds up a run: what is not yet written is replaced by what is newer.
+A slow or unreachable API server never delays a run: a newer status replaces one that is not yet written.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ log = logging.getLogger(__name__)
 
 ACCOUNT_PATH: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HEARTBEAT: Final = 15.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 _ERROR_LENGTH: Final = 500
-"""Characters of what the API server says of a status that it refuses."""
+"""Characters of the API server's error that are logged."""
 _FREE_TEXT_FIELDS: Final = frozenset({"message", "failures", "version", "path"})
-"""Fields of the status that hold what others said."""
+"""Fields of the status with free text, which may quote a secret."""
 _TIMEOUT: Final = 10.0
 _RETRY_DELAY: Final = 1.0
-"""Seconds between two writes at least, and after one that failed."""
+"""Minimum seconds between two writes, also after a failed one."""
 
 
 @dataclass(frozen=True)
 class ApiServer:
-    """Where the API server is, and what a pod shows it."""
+    """Address of the API server, and the service account's folder."""
 
     url: str
     account: Path
 
     @classmethod
     def of_pod(cls, variables: Mapping[str, str], account: Path) -> ApiServer | None:
-        """Return the API server of the cluster that we run in; None outside of one."""
+        """Return the API server of this pod's cluster; None outside a cluster."""
         host, port = variables.get("KUBERNETES_SERVICE_HOST"), variables.get("KUBERNETES_SERVICE_PORT", "443")
         if not host or not (account / "token").is_file():
             return None
@@ -56,7 +56,7 @@ class ApiServer:
 
 
 class StatusWriter:
-    """Keeps `status.run` of one refresh equal to the latest run that it was offered, once it may speak."""
+    """Keeps `status.run` of one refresh equal to the latest run, once enabled."""
 
     def __init__(
         self, server: ApiServer, ref: RefreshRef, redact: Redactor, now: Callable[[], datetime], heartbeat: float = HEARTBEAT
@@ -84,13 +84,13 @@ class StatusWriter:
             self._changed.notify_all()
 
     def enable(self) -> None:
-        """From now on this run is the one that the status shows."""
+        """Write the status from now on."""
         with self._changed:
             self._is_enabled = True
             self._changed.notify_all()
 
     def finish(self, within: float) -> bool:
-        """Wait until the latest run is written, `within` seconds at most; return whether it is. Nothing is written afterwards."""
+        """Wait at most `within` seconds until the latest run is written; return whether it is. Nothing is written afterwards."""
         with self._changed:
             if self._is_enabled:
                 self._changed.wait_for(lambda: self._is_closed or self._written == self._version, within)
@@ -121,7 +121,7 @@ class StatusWriter:
             self._changed.notify_all()
 
     def _next(self) -> tuple[int, Run] | None:
-        """Wait for something to write: a newer run, or the time for a sign of life."""
+        """Wait for something to write: a newer run, or the next heartbeat."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or (self._is_enabled and self._written != self._version), self._heartbeat)
             while not self._is_closed and not (self._is_enabled and self._latest):
@@ -131,9 +131,9 @@ class StatusWriter:
             return self._version, self._latest.model_copy(update={"heartbeat_time": self._now()})
 
     def _write(self, client: httpx.Client, run: Run) -> bool:
-        """Apply the whole share once; return whether this version needs no further try.
+        """Apply the status once; return whether this version needs no retry.
 
-        The API server ignores a uid that does not fit in a write of the status, so a dry run asks first whose refresh it is.
+        The API server ignores a different uid when it writes a status, so a dry run first checks that the refresh is the same object.
         """
         try:
             if not self._uid_verified:
@@ -145,7 +145,7 @@ class StatusWriter:
                 self._uid_verified = True
             answer = self._apply(client, run)
         except (httpx.HTTPError, OSError, ValueError) as error:
-            # Not in its own words: they may quote the header with the account's token.
+            # Not the error's own message, which may quote the header with the token.
             log.warning("cannot write the status, retrying: %s", why(error))
             return False
         if answer.is_success:
@@ -169,7 +169,7 @@ class StatusWriter:
         )
 
     def _without_secrets(self, value: JsonValue, text: bool = False) -> JsonValue:
-        """Mask secrets in free texts alone: a weak password may be a word of the contract."""
+        """Redact secrets in free text only: a weak password may equal a value such as "Failed"."""
         if isinstance(value, dict):
             return {key: self._without_secrets(inner, text=key in _FREE_TEXT_FIELDS) for key, inner in value.items()}
         if isinstance(value, list):
@@ -177,7 +177,7 @@ class StatusWriter:
         return self._redact(value) if text and isinstance(value, str) else value
 
     def _is_other_refresh(self, answer: httpx.Response) -> bool:
-        """Return whether the refresh of this name is not the one that ordered the run; then nothing more is written."""
+        """Return whether the refresh was recreated since the run was requested; then nothing more is written."""
         uid = answer.json()["metadata"]["uid"]
         if self._ref.uid in (None, uid):
             return False

@@ -37,7 +37,7 @@ class LiveTable:
         self._live = Live(console=console, refresh_per_second=4, transient=False)
 
     def show(self, run: Run) -> None:
-        """Take a newer run."""
+        """Report a newer state of the run."""
         self._live.update(self.rendered(run))
 
     def rendered(self, run: Run) -> RenderableType:

@@ -1,4 +1,4 @@
-"""The door to the dashboards' API: calls that have it rebuild its cache, and show which data it serves."""
+"""Calls the dashboards' API, so that it rebuilds its cache, and checks which data version it serves."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from refresh_runner.model.steps import CacheStep
 from refresh_runner.postgres.replay_lag import Lag
 
 _POLL_INTERVAL: Final = 0.5
-"""Seconds until an endpoint is asked again that serves older data."""
+"""Seconds until an endpoint that serves older data is called again."""
 _MAX_BODY: Final = 16 * 2**20
-"""Bytes of an answer that are looked at for a version."""
+"""Bytes of a body that are searched for a version."""
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,31 @@ class WarmupContext:
     elapsed: Callable[[], float]
     sleep: Callable[[float], None]
     deadline: float
-    """When all of it must be over, in the seconds that `elapsed` counts."""
+    """When all calls must have ended, in seconds of `elapsed`."""
     refresh: str = ""
-    """Name of the refresh, with which the names of its runs begin."""
+    """Name of the refresh, the prefix of its run IDs."""
     version: str | None = None
-    """The data that is live; None where that is not known, and then no endpoint has to show it."""
+    """The live data version; None if unknown, and then endpoints need not serve it."""
     authorization: str | None = None
     """Value of the header Authorization."""
     lag: Callable[[], Lag] = Lag
-    """What standbys have, or may have, still to replay; as long as they do, an API that reads there can't serve what is live."""
+    """Returns what standbys may still have to replay; until then, an API that reads from them cannot serve the live data."""
     lag_deadline: float = 0.0
-    """Until when an endpoint is asked beyond its time-out because of that, in the seconds that `elapsed` counts."""
+    """Until when an endpoint is called beyond its time-out because of that lag, in seconds of `elapsed`."""
     problem: str | None = None
-    """What the calls need and is not there, in words."""
+    """Why no endpoint can be called; None if they can."""
 
 
 def warm(step: CacheStep, context: WarmupContext) -> Iterator[EndpointStatus]:
-    """Call the endpoints one by one, past the API's own cache; each has its time-out.
+    """Call the endpoints one by one with `Cache-Control: no-cache`; each has its time-out.
 
-    Where the step says how the API names its data, an endpoint is asked until it serves what is live.
+    If the step says where the API states its data version, an endpoint is called until it serves the live one.
     """
     if context.problem:
         yield from (_warned(path, f"not called: {context.problem}") for path in step.endpoints)
         return
     headers = {"Cache-Control": "no-cache", **({"Authorization": context.authorization} if context.authorization else {})}
-    # No proxy stands between a run and its API, but who issued its certificate is for the environment to say.
+    # No proxy is used for the API, but SSL_CERT_FILE and SSL_CERT_DIR are.
     with Caller(step.base_url, headers) as caller:
         for path in step.endpoints:
             yield _warm_endpoint(caller, step, path, context)
@@ -73,7 +73,7 @@ def _warm_endpoint(caller: Caller, step: CacheStep, path: str, context: WarmupCo
             return found
         lag = context.lag()
         if lag or lag.is_hidden:
-            # Its time counts from when it can serve what is live, as far as that is known.
+            # The time-out counts from when the endpoint can serve the live data, as far as that is known.
             ends = max(ends, min(context.elapsed() + step.timeout.total_seconds(), context.lag_deadline, context.deadline))
         if context.elapsed() + _POLL_INTERVAL > ends:
             if shows_live is None:
@@ -85,7 +85,7 @@ def _warm_endpoint(caller: Caller, step: CacheStep, path: str, context: WarmupCo
 
 
 def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext, ends: float) -> tuple[EndpointStatus, bool | None]:
-    """Return what an endpoint answered, and whether it shows the live data; None where it shows none, True where nobody asks for it."""
+    """Return an endpoint's status, and whether it serves the live data: None if it states no version, True if none is required."""
     limit = ends - context.elapsed()
     if limit <= 0:
         return _warned(path, "not called: the run's time was up"), None
@@ -107,7 +107,7 @@ def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext,
 
 
 def _version(place: CacheVersion, answer: Answer) -> str | None:
-    """Return what an answer says in the place where its version should be."""
+    """Return the version that a response states."""
     if place.header:
         found: JsonValue = answer.headers.get(place.header)
     else:
@@ -121,12 +121,12 @@ def _version(place: CacheVersion, answer: Answer) -> str | None:
 
 
 def _is_run_id(version: str, refresh: str) -> bool:
-    """Return whether a version may be shown: whatever else stands in the place that a user names is none of the status's business."""
+    """Return whether a version is a run ID: any other content of a field or header must not reach the status."""
     return bool(re.fullmatch(rf"{re.escape(refresh)}-[a-z0-9-]{{1,64}}", version))
 
 
 def _redacted_url(base_url: str) -> str:
-    """Return where an API is: an address may hold a password."""
+    """Return a URL without its credentials."""
     split = urlsplit(base_url)
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}{split.path}"
 

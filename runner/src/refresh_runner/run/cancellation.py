@@ -1,6 +1,6 @@
-"""Stopping what the main thread is doing: SIGTERM, deadlines and a lost lock all arrive there as one exception.
+"""Cancellation of the main thread: SIGTERM, deadlines and a lost lock all raise one exception there.
 
-dbt cancels its queries when KeyboardInterrupt is raised around it, so what is raised is one.
+The exception is a KeyboardInterrupt, since dbt cancels its queries on that.
 """
 
 import signal
@@ -12,25 +12,25 @@ from datetime import timedelta
 from enum import StrEnum
 from types import FrameType
 
-# Any signal that the main thread handles would do; this one is not otherwise used by dbt, psycopg or Kubernetes.
+# Any signal that the main thread handles would do; dbt, psycopg and Kubernetes do not use this one.
 _WAKE = signal.SIGUSR1
 
 
 class Cause(StrEnum):
-    """Why the main thread was stopped."""
+    """Why the main thread was cancelled."""
 
     TERMINATED = "terminated"
-    """From outside, by SIGTERM or Ctrl-C."""
+    """By SIGTERM or Ctrl-C."""
     DEADLINE = "deadline"
-    """The attempt's time is up."""
+    """The attempt has exceeded its time-out."""
     STEP_TIMEOUT = "step timeout"
-    """The step's time is up; the attempt has some left."""
+    """The step has exceeded its time-out, the attempt has not."""
     LOCK_LOST = "lock lost"
-    """The connection that holds the warehouse's lock is gone."""
+    """The connection that held the warehouse's advisory lock is lost."""
 
 
 class CancelledError(KeyboardInterrupt):
-    """Raised in the main thread; the cause says why."""
+    """Raised in the main thread when it is cancelled."""
 
     def __init__(self, cause: Cause) -> None:
         super().__init__(cause.value)
@@ -41,7 +41,7 @@ class CancelledError(KeyboardInterrupt):
 class _Cancellation:
     cause: Cause
     ends_attempt: bool
-    """Ends the attempt, not only what is under way."""
+    """Whether it ends the attempt, not only the step in progress."""
 
 
 class CancellationScope:
@@ -52,16 +52,16 @@ class CancellationScope:
         self._pending: _Cancellation | None = None
         self._is_enabled = False
         self.ending = threading.Event()
-        """Set once the attempt must end, or is about to. (A signal's handler may set an event; it may not start a thread.)"""
+        """Set once the attempt is ending. (A signal handler may set an event, but must not start a thread.)"""
 
     @property
     def cause(self) -> Cause | None:
-        """Why the attempt must end, if it must."""
+        """Why the attempt was cancelled; None if it was not."""
         return self._pending.cause if self._pending and self._pending.ends_attempt else None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle SIGTERM and SIGINT (and our own nudge) while inside; main thread only."""
+        """Handle SIGTERM, SIGINT and the wake-up signal inside the block; main thread only."""
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
             signal.SIGTERM: self._terminated,
             signal.SIGINT: self._terminated,
@@ -76,7 +76,7 @@ class CancellationScope:
 
     @contextmanager
     def enabled(self) -> Iterator[None]:
-        """Let stops in while inside."""
+        """Allow CancelledError to be raised inside the block."""
         self._is_enabled = True
         try:
             self.raise_if_cancelled()
@@ -86,7 +86,7 @@ class CancellationScope:
 
     @contextmanager
     def masked(self) -> Iterator[None]:
-        """Let no stop in while inside; one that arrived meanwhile is raised at the end."""
+        """Defer cancellation inside the block; a pending one is raised at its end."""
         before, self._is_enabled = self._is_enabled, False
         try:
             yield
@@ -97,7 +97,7 @@ class CancellationScope:
 
     @contextmanager
     def timeout(self, limit: timedelta, cause: Cause) -> Iterator[None]:
-        """Stop what is inside after `limit`; a deadline lasts, a step's time-out is over once it was raised."""
+        """Cancel the block after `limit`. A deadline ends the attempt; a step's time-out is cleared once it was raised."""
         timer = threading.Timer(max(limit.total_seconds(), 0), self._timed_out, [cause])
         timer.daemon = True
         timer.start()
@@ -110,12 +110,12 @@ class CancellationScope:
                 self._is_enabled = True
 
     def raise_if_cancelled(self) -> None:
-        """Raise StoppedError if a stop is pending."""
+        """Raise CancelledError if a cancellation is pending."""
         if self._pending:
             raise CancelledError(self._pending.cause)
 
     def cancel(self, cause: Cause) -> None:
-        """End the attempt, from any thread; the first cause stands."""
+        """End the attempt; callable from any thread. Later causes are ignored."""
         self._cancel(cause)
         self._wake()
 
@@ -143,7 +143,7 @@ class CancellationScope:
         self._raise_if_enabled()
 
     def _raise_if_enabled(self) -> None:
-        # Closed before raising: a second signal must not break into the clean-up after the first.
+        # Disabled before raising: a second signal must not interrupt the clean-up after the first.
         if self._is_enabled and self._pending:
             self._is_enabled = False
             raise CancelledError(self._pending.cause)

@@ -1,9 +1,9 @@
-"""Whether a run would make anything else than what is there: what its marts are made of, and what they are, kept and compared.
+"""Detects whether a run's inputs or outputs have changed since the previous run.
 
-No date or number in the rows is trusted. Of a table it is kept which transactions had written its lines and how many there were: a line
-is further if another transaction wrote it, and as long as there is none and they are as many as then, no line was added, changed or
-taken away. Of sources PostgreSQL's own counters are kept too, which know of a line that came and went in between. What other refreshes
-build is made anew time and again, mostly to the same: of that a digest of all rows is kept.
+No date or number in the rows is trusted. For a table, the transactions that wrote its rows and the number of rows are recorded: a row
+is new if another transaction wrote it, and while there is none and the number is the same, no row was added, changed or
+deleted. For sources, PostgreSQL's statistics are recorded too, which count a row that came and went in between. What other refreshes
+build is often rebuilt with the same rows: for that, a digest of all rows is recorded.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from refresh_runner.postgres.connection import bounded
 from refresh_runner.postgres.data_version import Snapshot, Table, TrackedRelations
 
 _MAX_XIDS: Final = 10_000
-"""Transactions that are remembered by number: with more of them, a writer has been busy all along."""
+"""At most this many transaction IDs are recorded; with more, a writer was never idle."""
 _LOCK_TIMEOUT: Final = "5s"
-"""Longest wait for somebody who has a table locked."""
+"""Longest wait for a table lock."""
 
 
 class UnknownError(Exception):
-    """It can't be shown whether something has changed; says why."""
+    """It is unknown whether anything has changed; the message says why."""
 
 
 def observe_inputs(
     connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
 ) -> tuple[Snapshot, str]:
-    """Return what a run reads, and what of it has changed since `before`, empty if nothing has; UnknownError if that can't be said.
+    """Return a snapshot of what a run reads, and what has changed since `before` (empty if nothing); UnknownError if that is unknown.
 
-    All of one moment: what is written afterwards counts as a change next time, whether or not this run still sees it.
+    All relations are read in one transaction: later writes count as a change next time, whether or not this run sees them.
     """
     if tracked.unknown:
         raise UnknownError(tracked.unknown)
@@ -44,7 +44,7 @@ def observe_inputs(
 def observe_outputs(
     connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
 ) -> tuple[Snapshot, str]:
-    """Return what a run has made, and what of it has changed since `before`; as `read_by`, but only what is there counts."""
+    """Return a snapshot of what a run has built, and what has changed since `before`; as `observe_inputs`, without the counters."""
     return _observe(connection, tracked.made, frozenset(), limit, before, is_read=False)
 
 
@@ -70,7 +70,7 @@ def _observe(
 
 
 class _Observer:
-    """Looks at one relation after the other, and at what their views read, within one snapshot."""
+    """Observes relations, and those that their views read, within one snapshot."""
 
     def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
         self.snapshot = Snapshot()
@@ -89,20 +89,20 @@ class _Observer:
 
     @property
     def change(self) -> str:
-        """What has changed, in words; empty if nothing has."""
+        """What has changed, for a log line; empty if nothing has."""
         if self._change or self._before is None:
             return self._change
         names = (self.snapshot.tables.keys() ^ self._before.tables.keys()) | (self.snapshot.digests.keys() ^ self._before.digests.keys())
         return f"{min(names)} did not exist in both runs" if names else ""
 
     def observe(self, relation: Relation) -> None:
-        """Look at a relation, unless that was done."""
+        """Observe a relation, unless it was already observed."""
         name = str(relation)
         if name in self.snapshot.tables or name in self.snapshot.digests:
             return
         oid, kind, file = self._describe(relation)
         if kind == "v":
-            # By the catalog, not by the project: another image or other variables may have built the view.
+            # From the catalog, not from the project: another image or other variables may have built the view.
             definition = self._connection.execute("select pg_get_viewdef(%s::oid), reloptions from pg_class where oid = %s", [oid, oid])
             self._record_digest(name, repr((file.partition(" ")[2], definition.fetchone())))
             for schema, table in self._connection.execute(_READ_BY_VIEW, [oid]).fetchall() if self._is_read else ():
@@ -115,7 +115,7 @@ class _Observer:
             self._record_table(relation, oid, file)
 
     def _describe(self, relation: Relation) -> tuple[int, str, str]:
-        """Return a relation's oid, its kind (r: a table all of whose lines we see), and what tells its file and columns from others."""
+        """Return a relation's oid, its kind (r: a plain table with all rows visible), and a text that identifies its file and columns."""
         row = self._connection.execute(_DESCRIBE, [relation.schema, relation.table]).fetchone()
         if row is None:
             raise UnknownError(f"{relation} does not exist")
@@ -142,7 +142,7 @@ class _Observer:
         lines, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
         authors: list[int] = []
         if young:
-            # Apart, and seldom: a list of distinct values can't be made by several workers at once.
+            # A separate query, rarely needed: a distinct list cannot be computed by parallel workers.
             distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _MAX_XIDS + 1)
             authors = [int(number) for (number,) in self._connection.execute(distinct)]
         if len(authors) > _MAX_XIDS:

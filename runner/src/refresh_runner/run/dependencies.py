@@ -1,4 +1,4 @@
-"""A scheduled run that stands on another refresh's data gives way where that has not succeeded of late."""
+"""Skips a scheduled run if the refresh that it depends on has not succeeded recently enough."""
 
 from datetime import datetime
 from typing import Final
@@ -15,13 +15,13 @@ _LAST: Final = """
     select max(ended_at), max(ended_at) >= now() - %(within)s from dbt_refresh_run
     where namespace = %(namespace)s and refresh = %(refresh)s
     and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)"""
-"""By the server's clock on both sides; what counts is what `FinishedRun.loads`."""
+"""Both times come from the server's clock; runs count as in `FinishedRun.loads`."""
 
 
 def check(run_request: RunRequest, run: str, warehouse: Warehouse) -> None:
     """Raise RunFailedError, as a run that gives way, unless the refresh that this one stands on has succeeded within its time.
 
-    To be called by who holds the warehouse: then the other refresh is not under way.
+    The caller must hold the warehouse, so that the other refresh is not running.
     """
     after = run_request.spec.after
     if after is None or scheduled_time_of(run) is None:

@@ -1,4 +1,4 @@
-"""Which of a refresh's models a run builds, where its mode names some."""
+"""Selects the models that a run builds if its mode names some."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from refresh_runner.model.steps import LayerStep
 
 @dataclass(frozen=True)
 class ModelSelection:
-    """The models that a run's mode names, all where it names none."""
+    """The models that a run's mode selects."""
 
     ids: frozenset[str] | None
     skip_reason: str
-    """Why a layer without any of them is left out."""
+    """Why a layer with none of them is skipped."""
 
     @property
     def is_restricted(self) -> bool:
-        """Whether the mode names models."""
+        """Whether the mode selects only some models."""
         return self.ids is not None
 
     def of(self, models: Sequence[Node]) -> tuple[Node, ...]:
-        """Return those of the models that the run builds."""
+        """Return the selected models among these."""
         return tuple(model for model in models if self.ids is None or model.id in self.ids)
 
 
 def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
-    """Return which models the plan's mode names; RunFailedError if it names none that a layer of the refresh builds.
+    """Return the models that the plan's mode selects; RunFailedError if no layer of the refresh builds any of them.
 
-    Models of other refreshes that the selectors take too are left to those: nobody else would know that they were built anew.
+    Selected models of other refreshes are not built: their refreshes would not know of the change.
     """
     if plan.policy.model_selector is None:
         return ModelSelection(None, "")

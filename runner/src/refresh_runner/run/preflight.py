@@ -1,4 +1,4 @@
-"""What lies before a run once it holds the warehouse: what each step takes, and what it needs that is not there. Nothing is changed."""
+"""Checks before the first step: resolves each step to its nodes, and finds missing privileges and relations."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ResolvedPlan:
-    """What each step takes."""
+    """A plan with the nodes of each step."""
 
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     """Models, tests or sources, by step."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """The steps that are left out, with the reason."""
+    """The skipped steps, with the reason."""
     exposure_endpoints: Mapping[Relation, tuple[str, ...]] = field(default_factory=dict)
-    """The endpoints that the project's exposures state, by mart, where they are to be called."""
+    """Endpoints that the project's exposures state, by mart, if the run is to call them."""
     reusable: frozenset[str] = frozenset()
-    """Models that earlier attempts have built and that need not be built again."""
+    """IDs of models that earlier attempts have built and that need not be built again."""
     tracked: TrackedRelations = field(default_factory=TrackedRelations)
-    """What the run reads and makes, where that matters."""
+    """What the run reads and builds, if change detection needs it."""
     plan: Plan | None = None
-    """The plan, with its marts as PostgreSQL has their names."""
+    """The plan with its marts' names as PostgreSQL spells them."""
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """Looks ahead."""
+    """Checks a plan against the dbt project and the warehouse."""
 
     plan: Plan
     dbt: Dbt
     warehouse: Warehouse
 
     def check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
-        """Return what lies ahead, and have dbt build the marts where they are to be; RunFailedError if something must fail."""
+        """Return the resolved plan, and redirect the marts to their staging relations; RunFailedError if the run cannot succeed."""
         if self.plan.policy.needs_dbt:
             self.dbt.parse()
         plan = spelling.by_project(self.plan, self.dbt) if self.plan.policy.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
@@ -66,7 +66,7 @@ class Preflight:
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
         self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
-        # Whose table has gone meanwhile, or is not ours, is not kept: first what is in the way goes, then it is looked at what is there.
+        # Leftovers are dropped first, so that a model whose table is gone or foreign is not reused.
         marts.make_way(earlier.nodes)
         kept = self._reusable(earlier, layers)
         marts.make_way(kept)
@@ -77,7 +77,7 @@ class Preflight:
         return replace(found, reusable=kept, tracked=self.dbt.graph.tracked([*models, *found.nodes.get("tests", ())], models, made))
 
     def check_privileges(self, wanted: Iterable[Need]) -> None:
-        """Know before anything is changed what the warehouse would refuse in the midst of it."""
+        """Raise RunFailedError for missing privileges before anything is changed."""
         with self.warehouse.session() as connection:
             privileges.check(connection, wanted)
 
@@ -87,7 +87,7 @@ class Preflight:
         nodes: dict[str, tuple[Node, ...]] = {}
         ours: list[Node] = []
         steps = [step for step in plan.steps if step.name not in plan.policy.skipped_steps]
-        # Before the marts are put beside the live ones: exposures speak of these.
+        # Before the marts are redirected to staging relations: exposures refer to the live ones.
         exposing = any(isinstance(step, CacheStep) and step.from_exposures for step in plan.steps)
         exposed = dbt.graph.endpoints(Relation(check.schema, check.table) for check in plan.marts) if exposing else {}
         for step in steps:
@@ -125,12 +125,12 @@ class Preflight:
             return frozenset()
         places = self.dbt.graph.relations([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self.warehouse.missing(places.values())
-        # A function is made again in a moment, and nobody has looked whether it is still there.
+        # A function is quick to recreate, and its existence was not checked.
         functions = self.dbt.graph.function_relations([node for layer in layers for node in layer])
         return reusable_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
 
 
 def missing_relations(upstream: Sequence[Upstream], warehouse: Warehouse) -> set[Relation]:
-    """Return which models and functions that others built are not there."""
+    """Return the models and functions of other refreshes that do not exist."""
     missing = warehouse.missing(model.relation for model in upstream if not model.is_function)
     return missing | warehouse.missing_functions(model.relation for model in upstream if model.is_function)

@@ -1,4 +1,4 @@
-"""Which rights a run needs in the warehouse, by its plan and the dbt project."""
+"""Privileges that a run needs in the warehouse, derived from its plan and the dbt project."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ TABLES: tuple[Table, ...] = (LEGACY_LOG, *RUN_LOG, VERSION, RELATION)
 
 
 def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
-    """Yield what the runner's own tables need: to be written where they are there, else to be made."""
+    """Yield the privileges for the runner's own tables: to write those that exist, and to create the others."""
     rows = connection.execute(
         "select name, n.nspname from unnest(%s::text[]) name left join pg_class c on c.oid = to_regclass(name)"
         " left join pg_namespace n on n.oid = c.relnamespace",
         [[table.name for table in TABLES]],
     ).fetchall()
-    # The first schema of the search path that is there; the one named after the role mostly is not.
+    # The first existing schema of the search path; the one named after the role usually does not exist.
     row = connection.execute(
         "select nspname from unnest(string_to_array(replace(current_setting('search_path'), '\"$user\"', quote_ident(current_user)), ','))"
         " with ordinality as path (name, nth) join pg_namespace on quote_ident(nspname) = trim(name) order by nth limit 1"
@@ -46,19 +46,19 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
 
 
 def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Need]:
-    """Yield the same without asking a warehouse, where the tables may be there or not."""
+    """Yield the same without a connection, whether or not the tables exist."""
     yield Need(Right.MAKE, schema)
     yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
 
 
 def of_replica_wait(plan: Plan) -> Iterator[Need]:
-    """Yield what waiting for standbys needs; a run without it goes on, and warns."""
+    """Yield the privileges to wait for standbys; a run without them continues with a warning."""
     if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
         yield Need(Right.SEE_STANDBYS)
 
 
 def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Need]:
-    """Yield what building, testing and publishing needs.
+    """Yield the privileges to build, test and publish.
 
     `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
     already.
@@ -79,7 +79,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Need(Right.MAKE, schema)
     moved = own if plan.policy.is_rollback else [mart for mart in own if mart in swapped]
     for relation in (place for mart in moved for place in (beside(mart), before(mart))):
-        # Where an administrator has made the schemas beside the live ones, a role needs no right to make any.
+        # If an administrator has created the staging schemas, the role needs no privilege to create schemas.
         yield Need(Right.MAKE_SCHEMAS, relation.schema)
         yield Need(Right.USE, relation.schema)
         yield Need(Right.MAKE, relation.schema)

@@ -1,4 +1,4 @@
-"""Keeps a scheduled run from being done twice in the night in which clocks go back: Kubernetes starts a Job for both slots."""
+"""Skips the second scheduled run in the night when clocks go back: Kubernetes starts a Job for both times."""
 
 from refresh_api import cron
 from refresh_api.run_request import RunRequest
@@ -8,7 +8,7 @@ from refresh_runner.model.scheduled_time import scheduled_time_of
 
 
 def check(run_request: RunRequest, run: str) -> None:
-    """Raise RunFailedError, as a run that gives way, where clocks showed this run's time an hour ago already."""
+    """Raise RunFailedError, which skips the run, if clocks already showed its scheduled time an hour ago."""
     slot = scheduled_time_of(run)
     if slot is None:
         return

@@ -1,4 +1,4 @@
-"""What a run leaves as files in the warehouse."""
+"""The files that a run stores in the warehouse."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -10,7 +10,7 @@ FAILED_ROWS: Final = "failing_rows.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run, without secrets: JSON is redacted value by value, since as a whole it might be none afterwards."""
+    """A file of a run, already redacted; JSON is redacted value by value, so that it stays valid."""
 
     name: str
     media_type: str

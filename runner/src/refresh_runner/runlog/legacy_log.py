@@ -1,4 +1,4 @@
-"""The table dbt_refresh_log: one row a finished run, as the old flow wrote it and people's queries read it."""
+"""Writes dbt_refresh_log: one row for each finished run, in the columns that existing queries read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from refresh_runner.runlog.schema import LEGACY_LOG
 
 
 def prepare(warehouse: Warehouse) -> None:
-    """The table is there afterwards, with today's columns; RunFailedError says why it can't be."""
+    """Create or extend the table; RunFailedError if that fails."""
     try:
         with warehouse.quick() as connection:
             ensure(connection, [LEGACY_LOG])
@@ -19,9 +19,9 @@ def prepare(warehouse: Warehouse) -> None:
 
 
 def write(warehouse: Warehouse, entry: LogEntry) -> None:
-    """The run has its one row afterwards, however often this is called; RunFailedError says why it can't have one.
+    """Insert or update the run's row; RunFailedError if that fails.
 
-    What an interrupted attempt wrote gives way to what the attempts after it write; success stands.
+    A later attempt overwrites the row of an interrupted one, but never that of a success.
     """
     try:
         with warehouse.quick() as connection:

@@ -18,7 +18,7 @@ CLOSE_LOST_SQL: Final = """
             then 'runner exited without reporting' || coalesce(' during ' || step, '') else message end,
         ended_at = case when phase = 'Running' then clock_timestamp() else heartbeat_at end
     where ended_at is null and run_id <> %(run_id)s and (phase = 'Running' or heartbeat_at < now() - interval '1 day')"""
-"""Runs between two attempts may go on, so they are given a day; what ended the last one then stands."""
+"""A run between two attempts may continue, so it is closed only after a day, with the reason of its last attempt."""
 
 EARLIER_SQL: Final = """
     select fingerprint,
@@ -30,11 +30,11 @@ EARLIER_SQL: Final = """
 
 @dataclass(frozen=True)
 class EarlierAttempts:
-    """A row of EARLIER: what earlier attempts of the run left."""
+    """A row of EARLIER_SQL: what earlier attempts of the run left."""
 
     fingerprint: str | None
     other_run_since: bool
-    """Another run has held the warehouse since the work began that would be kept."""
+    """Whether another run has held the warehouse since the reusable work began."""
     nodes: list[str]
 
 
@@ -66,17 +66,17 @@ PREVIOUS_RUN_SQL: Final = """
     where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
     and (outcome is distinct from 'Skipped' or exists (select from dbt_refresh_node node where node.run_id = dbt_refresh_run.run_id))
     order by started_at desc limit 1"""
-"""The run before, whatever became of it, unless it gave way and has done nothing."""
+"""The previous run, whatever its outcome, unless it was skipped before it did anything."""
 
 
 @dataclass(frozen=True)
 class PreviousRun:
-    """A row of LAST."""
+    """A row of PREVIOUS_RUN_SQL."""
 
     run_id: str
     inputs: JsonValue
     is_comparable: bool
-    """It did the same as this run is to do, and without a warning."""
+    """Whether it had the same fingerprint and succeeded without a warning."""
 
 
 PRUNE_SQL: Final = """
@@ -84,7 +84,7 @@ PRUNE_SQL: Final = """
         select run_id from dbt_refresh_run
         where namespace = %(namespace)s and refresh = %(refresh)s and started_at < now() - make_interval(days => %(days)s)
         order by started_at limit 200)"""
-"""A batch at a run's end: small beside what a run writes, and enough to catch up."""
+"""One batch at each run's end: little compared to what a run writes, and enough to catch up."""
 
 MEDIAN_ROWS_SQL: Final = """
     select relation, percentile_disc(0.5) within group (order by rows)
@@ -93,7 +93,7 @@ MEDIAN_ROWS_SQL: Final = """
           where namespace = %(namespace)s and refresh = %(refresh)s and run_id <> %(run_id)s
           and outcome in ('Succeeded', 'Warned') and split_part(mode, '=', 1) not in ('only', 'rollback') and rows is not null) as published
     where nth <= 10 group by relation having count(*) >= 3"""
-"""Three runs make something usual, and ten are remembered."""
+"""The median needs at least three runs, and uses at most ten."""
 
 PRUNE_DOCS_SQL: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
 HAS_DOCS_SQL: Final = "select from dbt_refresh_docs where project = %s"
@@ -105,7 +105,7 @@ _STAMPS: Final = {NODE.name: "ended_at", MART.name: "validated_at", ARTIFACT.nam
 
 
 def upsert(table: Table, columns: Iterable[str]) -> bytes:
-    """Return the statement by which a row is there with values for these columns, whether or not it was before."""
+    """Return the statement that inserts a row with these columns, or updates it."""
     return _upsert(table.name, tuple(table.key), tuple(columns))
 
 

@@ -1,4 +1,4 @@
-"""What a further attempt of a run keeps of the work of earlier ones."""
+"""What an attempt reuses of the work of earlier attempts of its run."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from refresh_runner.runlog.queries import EarlierAttempts
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What a run is made from."""
+    """Identifies what a run is built from."""
 
     value: str
-    """What two attempts must have in common for one to keep the other's work."""
+    """Equal for two attempts if one may reuse the other's work."""
     project: str
-    """Tells a dbt project from others, and from itself once it is changed."""
+    """Hash of the dbt project's files."""
     docs: Path
-    """Where the project's page is, if it was drawn."""
+    """Where the project's docs are, if they were generated."""
 
 
 @dataclass(frozen=True)
 class ResumeState:
-    """Work of earlier attempts."""
+    """What earlier attempts of the run have built."""
 
     nodes: frozenset[str] = frozenset()
-    """Ids of the nodes that need not be done again, as far as their tables are still there."""
+    """IDs of the nodes that need not be built again if their tables still exist."""
     restart_reason: str = ""
-    """Why earlier work counts for nothing, where there is some."""
+    """Why the work of earlier attempts cannot be reused; empty if there is none."""
 
     @property
     def is_resumed(self) -> bool:
-        """This attempt goes on where the last one ended."""
+        """Whether this attempt continues an earlier one."""
         return bool(self.nodes)
 
 
@@ -48,7 +48,7 @@ NO_RESUME: Final = ResumeState()
 
 
 def resume_state(found: EarlierAttempts | None, fingerprint: str) -> ResumeState:
-    """Return what can be kept of what earlier attempts left: nothing, once anything is different or anybody else was at work."""
+    """Return what can be reused of earlier attempts: nothing if the fingerprint differs or another run held the warehouse since."""
     if found is None or not found.nodes:
         return NO_RESUME
     if found.fingerprint != fingerprint:
@@ -59,9 +59,9 @@ def resume_state(found: EarlierAttempts | None, fingerprint: str) -> ResumeState
 
 
 def reusable_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Collection[str]) -> frozenset[str]:
-    """Return the nodes that need not be built again: those done in the layers before the first one that has lost a table.
+    """Return the nodes that need not be built again: those built in the layers before the first layer that has lost a table.
 
-    What is built anew may take down what hangs on it, so nothing after that layer is kept.
+    Rebuilding a table may drop relations that depend on it, so nothing in later layers is reused.
     """
     kept: set[str] = set()
     for layer in layers:
@@ -73,7 +73,7 @@ def reusable_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone
 
 
 def fingerprint_of(plan: Plan, project: Path) -> Fingerprint:
-    """Return what a run of the plan with this project is made from, in this process's environment: dbt looks up variables there."""
+    """Return the fingerprint of a plan and its project, with the environment variables that the project reads."""
     variables = sorted((name, repr(value)) for name, value in plan.dbt.variables.items())
     program = (version("dbt-core"), version("dbt-postgres"), _program())
     files = project_files(project)

@@ -1,4 +1,4 @@
-"""The tables of the run log, and dbt_refresh_log, which the old flow wrote."""
+"""The tables of the run log, and the older dbt_refresh_log."""
 
 from typing import Final
 
@@ -111,5 +111,5 @@ DOCS: Final = Table(
     "dbt_refresh_docs",
     {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},
 )
-"""The dbt project's page, compressed by gzip, once for all runs of that project (dbt_refresh_run.project): their artifact docs.html."""
+"""The docs of a dbt project, compressed by gzip, stored once for all runs of that project (dbt_refresh_run.project)."""
 RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)

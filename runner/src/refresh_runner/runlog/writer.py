@@ -1,7 +1,7 @@
-"""The run in the warehouse, from start to end: dbt_refresh_run, its steps, nodes and marts.
+"""Writes the run log: the rows of one run in dbt_refresh_run, and of its steps, nodes and marts.
 
-What happens is written by a thread on a connection of its own, in batches, so that neither the run nor a publish on the lock's
-connection ever waits for it; where it can't be written, the run says so once and goes on.
+Rows are written in batches by a thread with a connection of its own, so that neither the run nor a publish on the lock's
+connection ever waits for them. If they cannot be written, the run logs one warning and continues.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from refresh_runner.validation.checks import MartCounts
 log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = 15.0
-"""Seconds between two signs of life."""
+"""Seconds between two heartbeats."""
 _PAUSE: Final = 2.0
-"""Seconds until what could not be written is tried again."""
+"""Seconds until a failed write is retried."""
 
 Row = dict[str, object]
 
 
 class RunLogWriter:
-    """The rows of one run."""
+    """Writes the rows of one run."""
 
     def __init__(self, warehouse: Warehouse, plan: Plan, fingerprint: Fingerprint, redact: Redactor, elapsed: Callable[[], float]) -> None:
         self._warehouse = warehouse
@@ -63,9 +63,9 @@ class RunLogWriter:
         self._thread = threading.Thread(target=self._write_all, name="run-log", daemon=True)
 
     def begin(self) -> ResumeState:
-        """The run has its row, and runs that a dead runner left open are closed; return what earlier attempts have done.
+        """Insert the run's row, and close runs whose runner died; return what earlier attempts have built.
 
-        To be called by who holds the warehouse: then whoever else seems to run does not.
+        The caller must hold the warehouse: only then is every other open run known to be dead.
         """
         try:
             with self._warehouse.quick() as connection:
@@ -79,7 +79,7 @@ class RunLogWriter:
         return found
 
     def update(self, run: Run) -> None:
-        """Take a newer state of the run."""
+        """Record a newer state of the run."""
         with self._changed:
             self._run = {
                 "step": run.step,
@@ -88,7 +88,7 @@ class RunLogWriter:
                 "reason": run.reason and run.reason.value,
                 "message": self._redacted(run.message),
                 "marts": run.marts,
-                # Outside of a cluster nobody sends another attempt after an interrupted one.
+                # Outside a cluster, no further attempt follows an interrupted one.
                 "over": run.phase is RunPhase.FINISHED or (run.phase is RunPhase.INTERRUPTED and run.pod is None),
             }
             self._run_changed = True
@@ -97,49 +97,49 @@ class RunLogWriter:
             self._changed.notify_all()
 
     def node_succeeded(self, node_id: str) -> None:
-        """A node came to a good end; takes no time, since dbt's threads call it."""
+        """Record that a node succeeded; returns at once, since dbt's threads call it."""
         self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
 
     def record_nodes(self, step: str, results: Sequence[NodeResult]) -> None:
-        """A try of a step is over."""
+        """Record the nodes of a try of a step."""
         for result in results:
             found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
             self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
 
     def record_mart(self, counts: MartCounts, status: MartStatus) -> None:
-        """A mart has its verdict."""
+        """Record the counts and the verdict of a mart."""
         found: Row = {"rows": None if counts.error else counts.rows, "nulls": Jsonb(dict(counts.nulls or {}))}
         found |= {"duplicates": counts.duplicates, "newest": counts.newest and counts.newest.day}
         self._put(MART, {"relation": status.relation, "verdict": status.verdict.value, "message": self._redacted(status.message), **found})
 
     def store(self, artifact: Artifact) -> None:
-        """The run leaves a file."""
+        """Store a file of the run."""
         self._store(artifact.name, artifact.media_type, artifact.text)
 
     def store_failed_rows(self, found: Mapping[str, samples.Rows]) -> None:
-        """The run leaves the rows that tests found, by the test's name, if there are any."""
+        """Store the rows that tests found, by the test's name, if there are any."""
         if text := samples.to_json(found, self._redact):
             self._store(FAILED_ROWS, "application/json", text)
 
     def previous_run(self) -> queries.PreviousRun | None:
-        """Return the run of this refresh before this one; None if there is none, or it can't be asked for."""
+        """Return the previous run of this refresh; None if there is none or the query fails."""
         found = self._query(queries.PREVIOUS_RUN_SQL, fingerprint=self._fingerprint.value)
         return queries.PreviousRun(*found[0]) if found else None
 
     def record_inputs(self, inputs: Inputs) -> None:
-        """The run is made of this; to be called before its first step."""
+        """Record what the run reads; call before its first step."""
         self._query(queries.INPUTS_SQL, inputs=Jsonb(inputs.model_dump()))
 
     def record_outputs(self, made: Snapshot, version: str | None) -> None:
-        """The run has made this; to be called after its last step."""
+        """Record what the run has built; call after its last step."""
         self._query(queries.OUTPUTS_SQL, made=Jsonb({"made": made.model_dump(), "version": version}))
 
     def median_rows(self) -> dict[str, int]:
-        """Return the median of each mart's rows in the last published runs of this refresh, where there are enough of them."""
+        """Return the median of each mart's rows over the last published runs of this refresh, if there are at least three."""
         return {str(relation): int(rows) for relation, rows in self._query(queries.MEDIAN_ROWS_SQL)}
 
     def close(self, within: float) -> None:
-        """All is written afterwards, as far as that can be done `within` seconds, and what is older than the retention is gone."""
+        """Write what is left and delete what is older than the retention, for at most `within` seconds."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -152,7 +152,7 @@ class RunLogWriter:
         connection.execute(queries.CLOSE_LOST_SQL, known)
         row = connection.execute(queries.EARLIER_SQL, known).fetchone()
         found = resume_state(queries.EarlierAttempts(*row) if row else None, self._fingerprint.value)
-        # What tests found in an earlier attempt may be mended since.
+        # Rows that tests found in an earlier attempt may be fixed by now.
         connection.execute(queries.DELETE_ARTIFACT_SQL, {**known, "name": FAILED_ROWS})
         connection.execute(
             queries.BEGIN_SQL,
@@ -199,7 +199,7 @@ class RunLogWriter:
         return None if text is None else self._redact.clipped(text)
 
     def _query(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
-        """Execute a statement on the connection that holds the warehouse; return its rows, none where it is refused."""
+        """Execute a statement on the connection that holds the lock; return its rows, none if PostgreSQL rejects it."""
         ref = self._plan.run_request.refresh
         known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
         try:
@@ -247,7 +247,7 @@ class RunLogWriter:
     def _write_with_reconnect(
         self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]
     ) -> psycopg.Connection:
-        """Write, over a new connection if the one at hand is gone meanwhile."""
+        """Write; if the connection is lost, reconnect first."""
         if connection is not None:
             try:
                 self._write(connection, run, rows)
@@ -256,7 +256,7 @@ class RunLogWriter:
                 if not connection.closed:
                     raise
         connection = self._warehouse.another("log")
-        # What is lost in a crash of the server is done again, so nobody needs to wait for its disk.
+        # Rows lost in a crash of the server are written again, so commits need not wait for its disk.
         connection.execute("set synchronous_commit = off")
         self._write(connection, run, rows)
         return connection
