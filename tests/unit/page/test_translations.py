@@ -31,9 +31,9 @@ def catalogue(language: str) -> Catalog:
 FRENCH = [message for message in catalogue("fr") if message.id]
 
 
-def forms(text: str | tuple[str, ...] | list[str]) -> list[str]:
+def forms(text: str | tuple[str, ...] | list[str] | None) -> list[str]:
     """Return the plural forms of a text; one for a text without."""
-    return [text] if isinstance(text, str) else list(text)
+    return [text] if isinstance(text, str) else list(text or ())
 
 
 def placeholders(text: str) -> set[str]:
@@ -42,7 +42,7 @@ def placeholders(text: str) -> set[str]:
 
 def test_the_catalogues_hold_exactly_the_messages_of_templates_and_modules():
     """A message that is missing from a catalogue would be shown in English; a stale `.mo` file would show yesterday's translation."""
-    command = [sys.executable, ROOT / "scripts" / "translations.py", "--check"]
+    command = [sys.executable, str(ROOT / "scripts" / "translations.py"), "--check"]
     check = subprocess.run(command, capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stderr
     assert {path.name for path in LOCALES.iterdir()} == set(LANGUAGES) - {"en"}
@@ -52,6 +52,7 @@ def test_the_catalogues_hold_exactly_the_messages_of_templates_and_modules():
 def test_every_message_is_translated_in_all_its_plural_forms(message: Message):
     """`make generate` adds new messages with an empty translation, which gettext would silently replace by English."""
     translations = forms(message.string)
+    assert translations, message.id
     assert all(translations), message.id
     assert len(translations) == (catalogue("fr").num_plurals if len(forms(message.id)) > 1 else 1)
 
