@@ -67,9 +67,9 @@ class SecretChecker:
                 found.add(secret)
         return found
 
-    def users_of(self, places: set[SecretKey]) -> set[Ref]:
+    def users_of(self, secrets: set[SecretKey]) -> set[Ref]:
         """Return the refreshes that name one of these Secrets."""
-        return {ref for ref, named in self._users.items() if named & places}
+        return {ref for ref, named in self._users.items() if named & secrets}
 
     def forget(self, ref: Ref) -> None:
         """Forget a deleted refresh."""

@@ -62,7 +62,7 @@ def job_spec(
     attempt = duration(spec.timeout) + REPORT_TIME
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * MAX_BACKOFF
     return {
-        # only pods of an Indexed Job are told how often the run failed before
+        # only pods of an Indexed Job get the number of earlier failures
         "completionMode": "Indexed",
         "completions": 1,
         "parallelism": 1,
