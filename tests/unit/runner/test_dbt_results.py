@@ -1,4 +1,4 @@
-"""What of dbt's answer to a command is no selected node's, and counts all the same."""
+"""Errors of a dbt command beyond those of the selected nodes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def outcome(*results: RunResult, success: bool = False, error: BaseException | N
         (dbtRunnerResult(False, None, result("a", "fail", "stopped at the first")), "stopped at the first"),  # type: ignore[arg-type]
     ],
 )
-def test_whatever_dbt_reports_counts(found: dbtRunnerResult, expected: str | None):
-    """Errors of nodes that were not asked for, of the command, and nodes that ran unasked; none of what the nodes show themselves."""
+def test_an_error_of_dbt_that_no_selected_node_shows_fails_the_command(found: dbtRunnerResult, expected: str | None):
+    """A run that took one node too many or too few would otherwise look successful."""
     error = command_error(ASKED, outcome_of(found, Connections()))
     assert (error.message if error else None) == expected

@@ -1,4 +1,4 @@
-"""The files that dbt reads of a project, so that a project is known as another one once any of them has changed.
+"""Find and hash the files that dbt reads of a project, so that any change of them is noticed.
 
 dbt reads the files at the top of a project, and some kinds of files below the folders that `dbt_project.yml` names, wherever those
 are, and the same of each package that is installed. Folders that are links are followed too.

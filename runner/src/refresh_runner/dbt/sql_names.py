@@ -1,4 +1,4 @@
-"""Which tables SQL text names: found by their names alone, since a template can't be parsed, and a name is what goes wrong."""
+"""Find the tables that SQL text names, by searching for their names: a template cannot be parsed as SQL."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How values that another run has another one of flow through a template: they may be written out, and nothing may be decided by them.
+"""Follow values that differ between runs, such as the date, through a template: they may be written out, and must decide nothing.
 
-Two readings of a template at two dates say the same where it looks at the day of the week, if both are Mondays. So it is looked at what
-a template does with such a value: written as it is, it stands in both texts and shows; compared, tested or handed to dbt, it may not.
+Comparing two renderings is not enough: a template that tests for Monday renders alike on two Mondays. A value that is written as it is
+shows in both renderings; one that is compared, tested or passed to dbt may not show.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Final
 from jinja2 import nodes
 
 AS_OF: Final = "as_of"
-"""The one variable that every run gives, another one each day."""
+"""The variable that every run sets, with another value each day."""
 _SAYS_TO_DBT: Final = frozenset({"config", "ref", "source", "metric", "function", "builtins", "context", "model", "graph"})
-"""What is handed to these while a project is read becomes a part of it."""
+"""Functions whose arguments become a part of the project while it is parsed."""
 BY_PARTS: Final = frozenset({"target", "modules", "context", "builtins"})
-"""Names of which some attributes are the same in each run."""
+"""Names that have some attributes with the same value in each run."""
 _AS_IT_IS: Final = frozenset({"string", "trim"})
-"""Filters that leave a text what it is."""
+"""Filters that do not change a text without spaces around it."""
 _DIGITS: Final = re.compile(r"[\^$]?(?:\[0-9\]|\\d|\{\d+\}|-|\$)+")
-"""Patterns to which all dates are the same."""
+"""Patterns that match every date or none."""
 
 
 def calls(expression: nodes.Node) -> str | None:
-    """Return what is called, as name or name.attribute; None if nothing is, or if that is not said."""
+    """Return the function of a call, as name or name.attribute; None for anything else."""
     return dotted(expression.node) if isinstance(expression, nodes.Call) else None
 
 
 def dotted(expression: nodes.Node) -> str | None:
-    """Return an expression that is a name, with its attributes if it has some; None if it is none."""
+    """Return a name with its attributes, as text; None for any other expression."""
     if isinstance(expression, nodes.Name):
         return str(expression.name)
     if isinstance(expression, nodes.Getattr) and (owner := dotted(expression.node)):
@@ -41,12 +41,12 @@ def dotted(expression: nodes.Node) -> str | None:
 
 
 def argument(call: nodes.Call) -> object:
-    """Return the first argument of a call if it is written out, else None."""
+    """Return the first argument of a call if it is a constant, else None."""
     return call.args[0].value if call.args and isinstance(call.args[0], nodes.Const) else None
 
 
 def children(node: nodes.Node) -> Iterator[nodes.Node]:
-    """Yield what a node is made of; without the default of a variable that every run gives."""
+    """Yield the parts of a node, without the default of the variable that every run sets."""
     if isinstance(node, nodes.Call) and calls(node) == "var" and argument(node) == AS_OF:
         yield node.node
         return
@@ -54,7 +54,7 @@ def children(node: nodes.Node) -> Iterator[nodes.Node]:
 
 
 def walk(node: nodes.Node) -> Iterator[nodes.Node]:
-    """Yield a node and all that is in it."""
+    """Yield a node and all nodes within it."""
     yield node
     for child in children(node):
         yield from walk(child)
@@ -66,7 +66,7 @@ def is_as_of(expression: nodes.Node) -> bool:
 
 
 class Flow:
-    """Follows such values through one template."""
+    """Follows values that differ between runs through one template."""
 
     def __init__(
         self,

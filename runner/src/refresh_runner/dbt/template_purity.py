@@ -1,7 +1,7 @@
-"""Whether the templates of a dbt project can say something else in another run: of its tests, and of all that is read ahead.
+"""Decide whether the templates of a dbt project, or of one test, could render differently in another run.
 
-What a template may ask for is listed here; whoever asks for anything else is not trusted to say the same in each run. Names are taken
-for macros of any package that bear them, so that more is looked at than a template calls, and never less.
+An allow-list holds what a template may use; a template that uses anything else is assumed to differ. A name is taken for the macros of
+that name in all packages, so that more macros are checked than a template calls, and never fewer.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ PATCH: Final = Patch(
     name="behavior_flags",
     purpose="dbt does not walk the stack for each behavior flag.",
     symbols=(Symbol("dbt_common.behavior_flags", "BehaviorFlagRendered._default_source", "", "staticmethod"),),
-    saves_ms=0,
+    saves_ms=680,
 )
 
 

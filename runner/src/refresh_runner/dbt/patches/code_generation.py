@@ -33,7 +33,7 @@ PATCH: Final = Patch(
         Symbol(_BUILDER, "CodeBuilder.add_pack_method", "self"),
         Symbol(_BUILDER, "CodeBuilder.add_unpack_method", "self"),
     ),
-    saves_ms=0,
+    saves_ms=1100,
 )
 
 

@@ -13,7 +13,7 @@ PATCH: Final = Patch(
     name="garbage_collection",
     purpose="Python's collector leaves dbt and the project alone.",
     symbols=(),
-    saves_ms=0,
+    saves_ms=1190,
 )
 
 _THRESHOLD: Final = 50_000

@@ -71,7 +71,10 @@ class Patch:
     required_for: str = ""
     """What is impossible without it; empty for an optional patch."""
     saves_ms: int | None = None
-    """Processor time that an optional patch saves a run, as `make bench-dbt-patches` measured it; None if it is not for speed."""
+    """Processor time that an optional patch saves a small run, as `make bench-dbt-patches` measured it; None if it is not for speed.
+
+    Measured once, on two busy cores, where a run took 5.1 s with all patches and 9.4 s with none; 0 for less than the noise of 300 ms.
+    """
 
     @property
     def is_on(self) -> bool:
