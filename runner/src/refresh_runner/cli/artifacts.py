@@ -1,4 +1,4 @@
-"""`refresh-runner artifacts`: what runs left as files in the warehouse, listed and fetched."""
+"""`refresh-runner artifacts`: lists and fetches the files that runs stored in the warehouse."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _CONTENT: Final = """
 
 @dataclass(frozen=True)
 class ArtifactQuery:
-    """What somebody asks for."""
+    """What to list or fetch."""
 
     run: str | None = None
-    """Of one run; of the last twenty unless given."""
+    """ID of a run; None for the last twenty runs."""
     name: str | None = None
-    """The file itself; a list unless given."""
+    """Name of the file to fetch; None for a list."""
     output: Path | None = None
-    """Where the file goes; its name here unless given."""
+    """Where to write the file; None for its name in the current folder."""
 
 
 def artifacts_command(query: ArtifactQuery, secrets: Path | None, environment: Environment) -> int:
@@ -48,7 +48,7 @@ def artifacts_command(query: ArtifactQuery, secrets: Path | None, environment: E
 
 
 def serve(warehouse: Warehouse, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
-    """List the files, or write one; FAILED if there is none, or the warehouse can't be asked."""
+    """List the files, or write one; FAILED if there is none or the warehouse cannot be queried."""
     try:
         with warehouse.session(), warehouse.quick() as connection:
             return _fetch(connection, query, say) if query.run and query.name else _list(connection, query, say)

@@ -1,4 +1,4 @@
-"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse. Its live marts stay, and so does dbt_refresh_log."""
+"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse, but not its live marts and its log."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from refresh_runner.runlog.schema import RUN
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something that is left: what it is, and the statement that removes it."""
+    """An object or rows to remove, with the statement that does."""
 
     what: str
     statement: sql.Composed
     schemas: frozenset[str] = frozenset()
-    """Schemas that may be empty without it."""
+    """Schemas to drop if they are empty afterwards."""
 
 
 def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environment: Environment) -> int:
@@ -35,7 +35,7 @@ def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environm
 
 
 def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:
-    """Remove what is left of a refresh, or say what would be removed; FAILED while a run holds the warehouse, or without a connection."""
+    """Remove what is left of a refresh, or print it; FAILED if a run holds the warehouse or it cannot be reached."""
     try:
         with warehouse.session() as connection:
             if not advisory_lock.taken(connection):
@@ -61,7 +61,7 @@ def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[s
 
 def _leftovers(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Leftover]:
     if places := own_relations.of_refresh(connection, ref.name):
-        # Together, since one may refer to another.
+        # In one statement, since views and foreign keys may refer to each other.
         statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
         yield Leftover(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
     if _table_exists(connection, VERSION.name):

@@ -1,4 +1,4 @@
-"""`refresh-runner grants`: the SQL that gives a role all that a refresh needs, or what it lacks; nothing is executed."""
+"""`refresh-runner grants`: prints the SQL that grants a role what a refresh needs, or what it lacks; executes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from refresh_runner.run import required_privileges
 
 @dataclass(frozen=True)
 class Grantee:
-    """Who is to run the refresh, and where."""
+    """The role that runs the refresh, and its database."""
 
     role: str
     database: str
@@ -52,7 +52,7 @@ def grants_command(options: RunOptions, grantee: Grantee | None, environment: En
 
 
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
-    """Print every statement that a new role needs to run the plan; FAILED if the project can't be read."""
+    """Print the grants that a new role needs to run the plan; FAILED if the project cannot be parsed."""
     try:
         of_run, marts = _required_privileges(plan, project)
         privileges = [*required_privileges.of_tables_in_any_warehouse(), *of_run]
@@ -69,7 +69,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
 
 
 def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
-    """Print the statements for what the warehouse's own user lacks, as a run would find it; FAILED if it lacks anything."""
+    """Print the grants that the warehouse's user lacks, by the checks of a run; FAILED if it lacks any."""
     try:
         privileges, _ = _required_privileges(plan, project)
         with warehouse.session() as connection:
@@ -86,7 +86,7 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
 
 
 def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
-    """Return what a run needs, and the marts that it builds beside the live ones."""
+    """Return the privileges that a run needs, and the marts that it builds in staging relations."""
     with open_project(project, plan.dbt, "refresh-grants") as dbt:
         plan = spelling.by_project(plan, dbt)
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)]
@@ -96,7 +96,7 @@ def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Re
 
 
 def _without_redundant(privileges: list[Need], own: Collection[str]) -> list[Need]:
-    """Leave out what a later statement says too, and the schemas that are made by the runner itself and so are its role's."""
+    """Drop privileges that another statement implies, and those on schemas that the runner creates and its role thus owns."""
     made = {need.schema for need in privileges if need.right is Right.MAKE} - set(own)
     doubled = {Right.USE, Right.MAKE_SCHEMAS}
     privileges = [need for need in privileges if need.schema not in own or need.right is Right.MAKE_SCHEMAS]

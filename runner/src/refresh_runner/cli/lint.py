@@ -1,4 +1,4 @@
-"""`refresh-runner lint`: is this refresh right? One line a check, without a database or a cluster."""
+"""`refresh-runner lint`: checks a refresh without a database or a cluster, and prints one line per check."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.publisher import check_names, swapped, unknown
 
 _MAX_LISTED: Final = 5
-"""Names in a message."""
+"""Maximum names in a message."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     passed: bool
     field: str
     message: str
     is_notice: bool = False
-    """It may be meant so, and is to be known."""
+    """Whether it is a hint: it may be intended."""
 
     def __str__(self) -> str:
-        """Sign, field and message on one line."""
+        """Return sign, field and message on one line."""
         sign = "!" if self.is_notice else "✓" if self.passed else "✗"
         return f"{sign} {self.field + ': ' if self.field else ''}{self.message}"
 
 
 def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
-    """Say what is right and wrong with a file's refresh; OK if nothing is wrong, else FAILED."""
+    """Print the checks of a file's refresh; OK if all pass, else FAILED."""
     passed = True
     for check in _checks(file, project, secrets, now):
         say(check)
@@ -127,7 +127,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _layer_checks(dbt: Dbt, layers: Sequence[tuple[str, Sequence[Node]]]) -> Iterator[Check]:
-    """Each layer has what it reads: from a layer before, or from another refresh, and from none behind it."""
+    """Check that each layer reads only from earlier layers and other refreshes."""
     later = {relation for _, nodes in layers for relation in _outputs(dbt, nodes)}
     built: list[Node] = []
     for field, nodes in layers:

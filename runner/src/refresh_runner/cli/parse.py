@@ -1,4 +1,4 @@
-"""`refresh-runner parse`: reads the dbt project once, so that no run has to; at the build of an image, or before tests."""
+"""`refresh-runner parse`: parses the dbt project in advance, when an image is built, so that runs need not."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _PROBES: Final = (
     (NOWHERE, "2000-01-31"),
     (Access(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
 )
-"""Two warehouses that nobody connects to, and two dates."""
+"""Two fictitious warehouses and dates: what parses the same for both parses the same for all."""
 
 
 def default_settings() -> DbtSettings:
-    """Return what dbt is told by a refresh that says nothing of it."""
+    """Return the dbt settings of a refresh that sets none."""
     usual = spec.Dbt()
     return DbtSettings(usual.threads, usual.target, usual.target_schema, usual.vars)
 
@@ -46,16 +46,16 @@ def settings_of(file: Path) -> DbtSettings:
 
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:
-    """Read the project for each of these, and draw its page; FAILED if dbt can't read it, OSError if it can't be kept."""
+    """Cache the parsed project for each settings, and its docs; FAILED if dbt cannot parse it, OSError if it cannot be stored."""
     kept = [manifest_cache.path(project, each) for each in settings]
     codes = [cache_project(project, each, say, kept) for each in settings]
     return max(codes) or cache_docs(project, settings[0], say)
 
 
 def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], None], others: Collection[Path] = ()) -> ExitCode:
-    """Keep the project as it was read, if that holds for every warehouse and date; say what was found. FAILED if dbt can't read it.
+    """Cache the parsed project if it is the same for every warehouse and date, and print the result; FAILED if dbt cannot parse it.
 
-    What was kept before is removed, but for `others`.
+    Earlier cached files are removed, except `others`.
     """
     files, path = project_files(project), manifest_cache.path(project, settings)
     if path.exists():
@@ -72,11 +72,11 @@ def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], Non
 
 @dataclass(frozen=True)
 class _CacheEntry:
-    """What was read, and where it is to be kept."""
+    """Where to cache the parsed project."""
 
     path: Path
     files: ProjectFiles
-    """As they were before."""
+    """The project's files before parsing."""
     others: Collection[Path]
 
 
@@ -101,7 +101,7 @@ def _store(reading: _CacheEntry, one: Dbt, other: Dbt, say: Callable[[str], None
 
 
 def _uncacheable_reason(reading: _CacheEntry, one: Dbt, other: Dbt) -> str | None:
-    """Return why the project can't be kept for all runs; None if it can."""
+    """Return why the project cannot be cached for all runs; None if it can."""
     if reading.files.unknown:
         return f"not all of its files are known: {reading.files.unknown}"
     if unknown := sorted(loaded_folders() - reading.files.folders):
@@ -114,7 +114,7 @@ def _uncacheable_reason(reading: _CacheEntry, one: Dbt, other: Dbt) -> str | Non
 
 
 def _tests(one: Dbt, other: Dbt) -> Statements:
-    """Return the statements of the tests that can't be others in another run, wherever tables are built."""
+    """Return the statements of the tests that are the same in every run, except for relation names."""
     if not can_read_tests_ahead():
         return {}
     everything = Selection(("*",))
@@ -130,7 +130,7 @@ def _tests(one: Dbt, other: Dbt) -> Statements:
 
 
 def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
-    """Keep the page of the project beside it, for the runs to store; FAILED if dbt can't read it."""
+    """Cache the project's docs, which runs store in the warehouse; FAILED if dbt cannot parse the project."""
     files = project_files(project)
     if files.unknown:
         say(f"the docs of {project} are not cached: {files.unknown}")

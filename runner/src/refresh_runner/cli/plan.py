@@ -1,4 +1,4 @@
-"""`refresh-runner plan`: what a run would do, and why. Nothing is touched, neither in the warehouse nor in the API."""
+"""`refresh-runner plan`: prints what a run would do (dry run). Changes nothing, and calls no endpoint."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from refresh_runner.run.preflight import missing_relations
 
 @dataclass(frozen=True)
 class PlanLine:
-    """One line of the preview: what it speaks of, and what would happen."""
+    """One line of the output: its subject, and what a run would do."""
 
     subject: str
     text: str
 
     def __str__(self) -> str:
-        """Both in columns."""
+        """Return both in columns."""
         return f"{self.subject:<16} {self.text}"
 
 
@@ -68,7 +68,7 @@ def plan_command(options: RunOptions, environment: Environment) -> int:
 
 
 def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
-    """Say what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, the warehouse is not asked."""
+    """Print what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, nothing is queried."""
     try:
         for line in _lines(plan, project, access, clock):
             say(str(line))
@@ -175,7 +175,7 @@ def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse:
 
 
 def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[PlanLine]:
-    """Say what a run does for the readers of standbys, if it does anything."""
+    """Yield what a run does for readers of standbys, if anything."""
     with warehouse.session() as connection:
         found = attached(connection)
     because = unprotected(found, plan.vacuum)

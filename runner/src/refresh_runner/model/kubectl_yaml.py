@@ -1,6 +1,6 @@
-"""YAML as kubectl reads it, so that a file means on a laptop what it means in a cluster.
+"""A YAML loader with kubectl's types, so that a file means the same on a laptop and in a cluster.
 
-PyYAML takes 2026-01-31 for a date, 12:30 for a number of seconds, 1e3 for a text and y for another one; to kubectl these are two texts,
+PyYAML reads 2026-01-31 as a date, 12:30 as a number of seconds, 1e3 and y as texts; kubectl reads two texts,
 a number and true.
 """
 
@@ -15,10 +15,10 @@ _FLOAT = re.compile(r"^[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+
 
 
 class KubectlLoader(yaml.SafeLoader):
-    """Resolves plain words as kubectl's parser does; what is in quotes is a text to both."""
+    """Resolves unquoted scalars as kubectl's parser does; quoted ones are texts to both."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
-        """A whole number; one that begins with 0 counts in eights, where it can."""
+        """Return an integer; one with a leading 0 is octal, if its digits allow that."""
         text = str(self.construct_scalar(node)).replace("_", "")
         sign, digits = (-1 if text[0] == "-" else 1), text.lstrip("+-").lower()
         if digits[:2] in ("0x", "0o", "0b"):
@@ -28,13 +28,13 @@ class KubectlLoader(yaml.SafeLoader):
         return sign * int(digits)
 
     def construct_float(self, node: yaml.ScalarNode) -> int | float:
-        """A number with a point or an exponent; an infinite one, or none, is refused where it is used."""
+        """Return a number with a point or an exponent; infinity and NaN are rejected by the field's validation."""
         number = float(str(self.construct_scalar(node)).lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
-        # in JSON, as which it travels, a whole one has no point
+        # JSON, to which it is converted, writes a whole number without a point
         return int(number) if number.is_integer() else number
 
     def construct_bool(self, node: yaml.ScalarNode) -> bool:
-        """One of the words for true and false."""
+        """Return a boolean."""
         return self.construct_scalar(node) in _TRUE
 
 

@@ -14,16 +14,16 @@ from refresh_api.status import clip
 from refresh_runner.model.kubectl_yaml import KubectlLoader
 
 _MAX_BYTES: Final = 256 * 1024
-"""Bytes of a file that is read: twice of what a pod can be told."""
+"""Maximum bytes of a file: twice what fits into a pod's environment."""
 _MAX_DEPTH: Final = 64
-"""Levels of lists and mappings; variables may have half of them."""
+"""Maximum depth of lists and mappings; dbt variables may have half of it."""
 _MAX_VALUES: Final = 100_000
-"""Values of a document, its aliases written out."""
+"""Maximum values of a document, with its aliases expanded."""
 _MAX_ERRORS: Final = 50
 _MAX_MESSAGE: Final = 500
-"""Characters of an error's words."""
+"""Maximum characters of an error message."""
 _MAX_FIELD: Final = 64
-"""Characters of a field's name."""
+"""Maximum characters of a field's name."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class FieldError:
     message: str
 
     def __str__(self) -> str:
-        """Field and message, on one line."""
+        """Return field and message on one line."""
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
@@ -65,13 +65,13 @@ def run_request_from_file(path: Path, mode: str | None = None, variables: Sequen
 
 
 class _TooLargeError(Exception):
-    """A file that no refresh needs, and no machine should have to read."""
+    """A file that is too large or too deep to be a refresh, and could exhaust memory."""
 
 
 class _StrictLoader(KubectlLoader):
-    """Refuses what YAML forbids and PyYAML passes over: duplicate keys, of which only the last one would count.
+    """Rejects duplicate keys, which YAML forbids; PyYAML would silently use the last one.
 
-    Nor does it go deeper than a refresh can be: each level is a call within a call, and costs for every word within it.
+    Also limits the depth, since PyYAML recurses for each level.
     """
 
     _depth = 0
@@ -87,7 +87,7 @@ class _StrictLoader(KubectlLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
-        # any other kind of key is no text and no number, which PyYAML itself refuses
+        # PyYAML itself rejects keys that are neither texts nor numbers
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is a duplicate key", key.start_mark)
@@ -119,7 +119,7 @@ def document_of(path: Path) -> object:
 
 
 def _documents(text: str) -> Iterator[object]:
-    """The documents of a YAML text, once it is known how much each of them is with its aliases written out."""
+    """Yield the documents of a YAML text, after checking their size with aliases expanded."""
     # a loader of PyYAML's own safe kind
     loader = _StrictLoader(text)
     while loader.check_node():
@@ -132,7 +132,7 @@ def _documents(text: str) -> Iterator[object]:
 
 
 def _value_count(top: yaml.Node) -> int:
-    """How many values a node holds, those behind an alias counted each time; a node within itself is refused."""
+    """Return the number of values in a node, with aliases expanded; _TooLargeError if a node contains itself."""
     sizes: dict[int, int] = {}
     under_way: set[int] = set()
     left = [top]
@@ -159,7 +159,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def manifest_of(document: object) -> Manifest:
-    """Return the refresh that a document states; InvalidRunRequestError names every problem in it."""
+    """Return the refresh in a document; InvalidRunRequestError lists every invalid field."""
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:

@@ -26,19 +26,19 @@ class LockOptions:
 
 @dataclass(frozen=True)
 class DbtSettings:
-    """How dbt is called."""
+    """Options of dbt."""
 
     threads: int
     target: str
     schema: str
     variables: Mapping[str, JsonValue]
     full_refresh: bool = False
-    """Whether incremental models are built anew."""
+    """Whether incremental models are rebuilt."""
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """Which try of which run this is."""
+    """One attempt of a run."""
 
     run_id: str
     number: int = 1
@@ -47,13 +47,13 @@ class Attempt:
 
     @property
     def is_last(self) -> bool:
-        """No further attempt follows."""
+        """Whether no further attempt follows."""
         return self.number >= self.of
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The ordered things to do in one attempt."""
+    """What one attempt does."""
 
     run_request: RunRequest
     attempt: Attempt
@@ -84,7 +84,7 @@ class Plan:
         )
 
     def label(self, name: str) -> str:
-        """Return a step as people count it, for example `3/6 marts`."""
+        """Return the label of a step, such as `3/6 marts`."""
         number = next(number for number, step in enumerate(self.steps, 1) if step.name == name)
         return f"{number}/{len(self.steps)} {name}"
 
@@ -140,7 +140,7 @@ def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:
     try:
         return date.fromisoformat(str(variables["as_of"]))
     except ValueError:
-        # dbt says what is wrong with it, when it reads the project.
+        # dbt reports the invalid date when it parses the project.
         return today
 
 

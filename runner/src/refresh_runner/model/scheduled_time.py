@@ -1,13 +1,13 @@
-"""The slot that a scheduled run came from, read from its name."""
+"""The scheduled time of a run, from its name."""
 
 from datetime import UTC, datetime
 from typing import Final
 
 _DIGITS: Final = 8
-"""The CronJob controller ends a Job's name in the slot's minute since 1970, which has so many digits until 2160."""
+"""The CronJob controller ends a Job's name with the scheduled time in minutes since 1970, which has 8 digits until 2160."""
 
 
 def scheduled_time_of(run: str) -> datetime | None:
-    """Return the slot that a run was scheduled for; None for one that somebody asked for."""
+    """Return the time for which a run was scheduled; None for a requested run."""
     minutes = run.rpartition("-")[2]
     return datetime.fromtimestamp(int(minutes) * 60, UTC) if minutes.isascii() and minutes.isdigit() and len(minutes) == _DIGITS else None

@@ -1,4 +1,4 @@
-"""What a step's findings mean: pure conclusions from what dbt, the warehouse and the API answered."""
+"""Results of steps: pure functions from the results of dbt, the warehouse and the API to a step's state and message."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,20 +14,20 @@ from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
 _KINDS: Final = ("seed", "snapshot", "function")
 """What dbt builds beside models."""
 _MAX_LISTED: Final = 20
-"""Failures that a status or message lists by name."""
+"""Maximum failures that a status or message lists by name."""
 
 
 class NodeState(Enum):
-    """How dbt's work on one node ended."""
+    """How dbt ended a node."""
 
     OK = "ok"
     WARNED = "warned"
     FAILED = "failed"
-    """A test found something."""
+    """A test found rows."""
     BROKEN = "broken"
-    """It could not be run."""
+    """It could not be executed."""
     SKIPPED = "skipped"
-    """Something before it is broken."""
+    """A node upstream is broken."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Node:
 
 @dataclass(frozen=True)
 class NodeResult:
-    """What became of one node."""
+    """The result of one node."""
 
     node: Node
     state: NodeState
@@ -48,35 +48,35 @@ class NodeResult:
     sqlstate: str | None = None
     seconds: float = 0.0
     reused: bool = False
-    """It was done by an earlier attempt of the run."""
+    """Whether an earlier attempt of the run did it."""
 
     @property
     def passing(self) -> bool:
-        """The error is one that can be gone at the next try."""
+        """Whether the error is transient."""
         return self.state is NodeState.BROKEN and may_pass(self.sqlstate)
 
 
 @dataclass(frozen=True)
 class CommandError:
-    """What went wrong in a command of dbt and is no selected node's: a hook, a warning that is an error, an exception."""
+    """An error of a dbt command that belongs to no selected node: a hook, a warning treated as an error, an exception."""
 
     message: str
     passing: bool = False
-    """Whether it can be gone at the next try."""
+    """Whether it is transient."""
 
 
 @dataclass(frozen=True)
 class CommandResult:
-    """What became of one command of dbt."""
+    """The result of one dbt command."""
 
     nodes: tuple[NodeResult, ...]
     error: CommandError | None = None
-    """Why dbt called the command unsuccessful, where the nodes do not tell."""
+    """Why dbt reported a failure, if no node explains it."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What became of one step."""
+    """The result of one step."""
 
     state: StepState
     message: str = ""
@@ -85,22 +85,22 @@ class StepResult:
     """Models built."""
     validation: tuple[MartStatus, ...] = ()
     version: str | None = None
-    """The data that is live since this step."""
+    """The data version that this step published."""
     marts: int | None = None
-    """How many marts the run builds, where that is not all of them."""
+    """How many marts the run builds, if not all."""
     tests: TestCounts | None = None
     tests_with_rows: tuple[Node, ...] = ()
-    """Tests that found rows, as many as are listed; those that failed come first."""
+    """Tests that found rows, failed ones first, at most as many as are listed."""
     endpoints: tuple[EndpointStatus, ...] = ()
 
     @classmethod
     def failed(cls, failure: Failure) -> Self:
-        """Return the result of a step that something ended."""
+        """Return the result of a step that a failure ended."""
         return cls(StepState.FAILED, failure.message, failure)
 
 
 def with_command_error(result: StepResult, problem: CommandError | None, label: str) -> StepResult:
-    """Return a step's result, failed if dbt's command was, whatever its nodes tell: nobody knows what else dbt has left undone."""
+    """Return a step's result, failed if its dbt command was: even if all nodes succeeded, dbt may have left something undone."""
     if problem is None or (result.failure and not result.failure.gives_way):
         return result
     hint = PASSING_HINT if problem.passing else "fix what dbt reports in the dbt project"
@@ -114,7 +114,7 @@ def skipped(why: str) -> StepResult:
 
 
 def nodes_to_retry(results: Iterable[NodeResult]) -> tuple[Node, ...]:
-    """Return the nodes to try again: none unless every broken one can pass at the next try."""
+    """Return the nodes to retry: none unless all errors are transient."""
     results = tuple(results)
     broken = [result for result in results if result.state is NodeState.BROKEN]
     if not broken or not all(result.passing for result in broken):
@@ -137,7 +137,7 @@ def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
 
 
 def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
-    """Conclude how old the sources are; one that could not be asked counts as too old, unless the cause may pass."""
+    """Conclude the freshness check; a source that could not be checked counts as stale, unless the error is transient."""
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
     message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_MAX_LISTED])
@@ -145,7 +145,7 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
         return StepResult(state, message or f"{pluralize(len(results), 'source')} loaded in time")
     if all(result.passing for result in stale):
-        # Nobody knows how old they are, and another attempt may learn it.
+        # Their freshness is unknown, and another attempt may succeed.
         failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
         return StepResult(StepState.FAILED, message, failure)
     skips = step.on_stale is OnStale.SKIP
@@ -154,7 +154,7 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
 
 
 def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
-    """Conclude the tests; one that could not be run counts as failed, one that warns by its own severity only warns."""
+    """Conclude the tests; one that could not run counts as failed, one with severity `warn` only warns."""
     failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     warned = [result for result in results if result.state is NodeState.WARNED]
     counts = TestCounts(
@@ -195,9 +195,9 @@ def conclude_validation(step: ValidationStep, marts: Sequence[MartStatus], label
 
 
 def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
-    """Conclude the calls of the API: the data are fine whatever it answers, so anything but 200 only warns.
+    """Conclude the calls of the API: the data is correct whatever it responds, so anything but 200 only warns.
 
-    `lag` says what standbys had not replayed when the wait for them was over, which warns too.
+    `lag` says what standbys had not replayed when the wait for them ended, which also warns.
     """
     warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
     by_cause: dict[str, list[str]] = {}
@@ -211,7 +211,7 @@ def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepRe
 
 
 def _built(done: Sequence[NodeResult]) -> str:
-    """Say how many models, seeds and so on there are, and who built them."""
+    """Return how many models, seeds and so on were built, and how many were reused."""
     kept = [result.node for result in done if result.reused]
     new = [result.node for result in done if not result.reused]
     by_earlier = "kept from an earlier attempt"

@@ -11,7 +11,7 @@ from refresh_api.steps import CacheVersion, Newest, OnFailure, OnStale
 
 @dataclass(frozen=True)
 class Selection:
-    """Which nodes dbt takes."""
+    """Selects nodes by dbt's selector syntax."""
 
     select: tuple[str, ...]
     exclude: tuple[str, ...] = ()
@@ -19,7 +19,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class SourcesStep:
-    """Ask how old the sources are that the layers read."""
+    """Check the freshness of the sources that the layers read."""
 
     on_stale: OnStale
     timeout: timedelta
@@ -41,19 +41,19 @@ class TestsStep:
     """Run dbt's tests."""
 
     __test__: ClassVar = False
-    """For pytest, which takes a class of this name for tests of its own."""
+    """Keeps pytest from collecting this class."""
     selection: Selection
     timeout: timedelta
     retries: int
     on_failure: OnFailure
     sample_rows: int = 0
-    """How many of the rows that a failed test found are kept."""
+    """How many rows of each failed test are stored."""
     name: str = "tests"
 
 
 @dataclass(frozen=True)
 class MartCheck:
-    """A mart to count, and what is expected of it."""
+    """A mart to validate, and its limits."""
 
     schema: str
     table: str
@@ -61,12 +61,12 @@ class MartCheck:
     """Columns in which NULLs are counted."""
     max_null_share: Decimal = Decimal("0.1")
     unique: tuple[str, ...] = ()
-    """Columns that tell rows apart."""
+    """Columns that must be unique together."""
     newest: Newest | None = None
     time_zone: str = "Etc/UTC"
-    """In which a moment has its date."""
+    """Time zone in which a timestamp is converted to a date."""
     max_row_change: Decimal | None = None
-    """How far from what is usual its number of rows may be."""
+    """How far its number of rows may be from the median of earlier runs, as a share."""
     min_rows: int = 1
 
     @property
@@ -81,7 +81,7 @@ class ValidationStep:
 
     marts: tuple[MartCheck, ...]
     as_of: date
-    """The date from which ages are counted."""
+    """The date relative to which ages are computed."""
     name: str = "validation"
 
 
@@ -93,12 +93,12 @@ class CacheStep:
     endpoints: tuple[str, ...]
     timeout: timedelta
     version: CacheVersion | None = None
-    """Where the API says which data it serves."""
+    """Where a response states the data version."""
     authorization: SecretKeyRef | None = None
     from_exposures: bool = False
     """Whether the project's exposures name further endpoints."""
     wait_for_replicas: timedelta | None = None
-    """How long standbys are waited for before; None if they are not."""
+    """How long to wait for standbys first; None to not wait."""
     name: str = "cache"
 
 

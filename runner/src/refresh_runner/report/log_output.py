@@ -1,4 +1,4 @@
-"""What the runner prints: JSON lines in a pod, plain ones elsewhere; nothing secret in either."""
+"""Log output: JSON lines in a pod, plain lines elsewhere, both redacted."""
 
 import json
 import logging
@@ -12,14 +12,14 @@ from refresh_api.status import clip
 from refresh_runner.core.secrets import Redactor
 
 TAIL_LENGTH: Final = 512 * 1024
-"""Characters of a run's log that are kept in the warehouse."""
+"""Characters of a run's log that are stored in the warehouse."""
 
 LINE_LENGTH: Final = 64 * 1024
 """Characters of a message in the log."""
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line, with the refresh, the run and the step under way."""
+    """Formats a record as one JSON object, with the refresh, the run and the step in progress."""
 
     def __init__(self, redact: Redactor, refresh: str, run: str, step: Callable[[], str | None]) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class JsonLines(logging.Formatter):
         self._last: tuple[logging.LogRecord, str] | None = None
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; the same one to whoever asks for it next."""
+        """Return the line; cached for the next handler of the same record."""
         if (last := self._last) and last[0] is record:
             return last[1]
         message = record.getMessage()
@@ -49,7 +49,7 @@ class JsonLines(logging.Formatter):
 
 
 class PlainLines(logging.Formatter):
-    """Lines for a person."""
+    """Formats a record as a plain line."""
 
     def __init__(self, redact: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
@@ -61,7 +61,7 @@ class PlainLines(logging.Formatter):
 
 
 class Tail(logging.Handler):
-    """Keeps the last lines, up to a length in all."""
+    """Keeps the last lines, up to a total length."""
 
     def __init__(self, formatter: logging.Formatter, longest: int = TAIL_LENGTH) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class Tail(logging.Handler):
         self._lines: deque[str] = deque()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take a line."""
+        """Add a line."""
         line = clip(self.format(record), self._longest)
         self._lines.append(line)
         self._length += len(line) + 1
@@ -79,12 +79,12 @@ class Tail(logging.Handler):
             self._length -= len(self._lines.popleft()) + 1
 
     def text(self) -> str:
-        """Return what is kept."""
+        """Return the kept lines."""
         return "".join(f"{line}\n" for line in tuple(self._lines))
 
 
 def log_to(stream: TextIO, formatter: logging.Formatter, tail: Tail, level: int = logging.INFO) -> None:
-    """Send all logging to both from now on; what a stream refuses is dropped, since no run may fail by its log."""
+    """Send all log records to both; errors of the stream are ignored, since logging must not fail a run."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()

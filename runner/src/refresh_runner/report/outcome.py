@@ -1,4 +1,4 @@
-"""What a run amounts to: the one table from what happened to outcome, exit code and log row."""
+"""The outcome of an attempt: from the results of its steps to phase, outcome, exit code and log row."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from refresh_runner.model.steps import LayerStep
 
 @dataclass(frozen=True)
 class LogEntry:
-    """What dbt_refresh_log keeps of a finished run."""
+    """The row of a finished run in dbt_refresh_log."""
 
     success: bool
     models_updated: int
@@ -26,36 +26,36 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Report:
-    """What one attempt did, and what follows from it."""
+    """The end of one attempt."""
 
     phase: RunPhase
     outcome: Outcome | None
-    """Unset while the run goes on in another attempt."""
+    """None if another attempt follows."""
     reason: Reason
     message: str
     hint: str
     marts: str | None
-    """Valid marts of all; unset where nothing can be said."""
+    """Valid marts and all marts, such as `4/5`; None if unknown."""
     exit_code: ExitCode
     log_entry: LogEntry | None
-    """The log's row; unset for attempts that another one surely follows, and where no row can be written.
+    """The row in dbt_refresh_log; None if another attempt certainly follows, or if no row can be written.
 
     Nothing need follow an attempt that was interrupted by SIGTERM: its Job may be over, or gone. If another one does, the row becomes its.
     """
 
     @property
     def line(self) -> str:
-        """The end of the log."""
+        """The last line of the log."""
         ended = str(self.outcome or self.phase)
         return f"{ended}{f' ({self.reason})' if self.reason != ended else ''}: {self.message}"
 
     @property
     def is_failed(self) -> bool:
-        """The run is over and failed: people are told."""
+        """Whether the run has failed, which sends notifications."""
         return self.outcome is Outcome.FAILED
 
     def without_log_entry(self, why: str) -> Self:
-        """Return the report of the same run, had its row in the log not been written: then it is no clean success."""
+        """Return the report for a run whose row could not be written: a success becomes a warning."""
         message = f"{self.message}; {why}"
         if self.outcome not in GOOD:
             return replace(self, message=message)
@@ -63,7 +63,7 @@ class Report:
 
 
 def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> Report:
-    """Conclude an attempt from its steps' results, from what ended it otherwise, or from why it had nothing to do."""
+    """Conclude an attempt from the results of its steps, the failure that ended it, or why it had nothing to do."""
     found = failure or next((result.failure for result in results.values() if result.failure), None)
     if found is None:
         return _succeeded(plan, results, unchanged)
@@ -131,7 +131,7 @@ def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure |
 
 
 def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
-    """Return whether the run's marts are what readers see; those that are not swapped are as soon as they are built."""
+    """Return whether the run's marts are live; with `publish: Direct` they are as soon as they are built."""
     if plan.publish is Publish.SWAP or plan.policy.is_rollback:
         return any(result.version for result in results.values())
     layers = [results[step.name] for step in plan.steps if isinstance(step, LayerStep) and step.name in results]

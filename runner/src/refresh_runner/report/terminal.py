@@ -1,4 +1,4 @@
-"""The run as a live table, for a person at a terminal."""
+"""A live table of a run for a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VERDICTS: Final = {Verdict.VALID: ("✓", "green"), Verdict.WARNING: ("⚠", "o
 
 
 class LiveTable:
-    """Shows the latest run while inside; what is logged scrolls above it."""
+    """Shows the latest state of a run inside the block; log lines scroll above it."""
 
     def __init__(self, console: Console, title: str, redact: Redactor) -> None:
         self._console = console
@@ -37,7 +37,7 @@ class LiveTable:
         self._live = Live(console=console, refresh_per_second=4, transient=False)
 
     def show(self, run: Run) -> None:
-        """Report a newer state of the run."""
+        """Show a newer state of the run."""
         self._live.update(self.rendered(run))
 
     def rendered(self, run: Run) -> RenderableType:
@@ -87,7 +87,7 @@ class LiveTable:
     def _redacted(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
         if record.exc_info:
-            # Its handler would write the error as it is.
+            # RichHandler would print the traceback without redaction.
             text = f"{text}\n{logging.Formatter().formatException(record.exc_info)}"
         record.msg, record.args, record.exc_info, record.exc_text = plain(self._redact(text)), (), None, None
         return True

@@ -1,4 +1,4 @@
-"""What the counts of a mart say: its verdict, pure."""
+"""Checks of a mart: from its counts to a verdict, as pure functions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,34 +12,34 @@ from refresh_runner.model.steps import MartCheck
 
 @dataclass(frozen=True)
 class NewestRecord:
-    """The date of a mart's newest record, or why it can't be told."""
+    """The date of a mart's newest record, or why it is unknown."""
 
     text: str = ""
-    """As PostgreSQL writes it, which has dates that Python has not: infinity, before Christ, after the year 9999."""
+    """As PostgreSQL writes it, which has dates that Python lacks: infinity, before year 1, after year 9999."""
     ordinal: int | None = None
-    """The day by its number, as `date.toordinal` counts them; None for what is no day."""
+    """The day as in `date.toordinal`; None if it is not a finite date."""
     problem: str = ""
 
     @property
     def day(self) -> date | None:
-        """As Python's date, if that has it."""
+        """The day as Python's date, if Python can represent it."""
         return date.fromordinal(self.ordinal) if self.ordinal and 1 <= self.ordinal <= date.max.toordinal() else None
 
     def __str__(self) -> str:
-        """As people read it."""
+        """Return the date for messages."""
         return str(self.day or self.text)
 
 
 @dataclass(frozen=True)
 class MartCounts:
-    """What one scan of a mart counted; an error says why it could not be scanned."""
+    """The counts of one scan of a mart, or the error of that scan."""
 
     rows: int = 0
     nulls: Mapping[str, int] | None = None
     duplicates: int | None = None
-    """Rows beyond the first of each key; None if nobody asked."""
+    """Rows beyond the first of each key; None if not counted."""
     newest: NewestRecord | None = None
-    """None if nobody asked, or no record has a date."""
+    """None if not requested, or if no record has a date."""
     error: str | None = None
 
 
@@ -71,7 +71,7 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: 
 def _warnings(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None) -> Iterator[str]:
     nulls = counts.nulls or {}
     for key in check.keys:
-        # Integers and decimals: a tenth is no exact float, and exactly 10 % is a WARNING. A limit of 0% allows no NULL, yet none is fine.
+        # Integers and decimals: 0.1 is not exact as a float, and exactly 10 % is a WARNING. A limit of 0% warns from the first NULL on.
         if nulls[key] and nulls[key] >= check.max_null_share * counts.rows:
             yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
     if counts.duplicates:
@@ -95,6 +95,6 @@ def _recency_warnings(newest: Newest, found: NewestRecord | None, as_of: date) -
 
 
 def percentage(part: int, whole: int) -> str:
-    """Return a share with two decimals at most, rounded down: 9.999 % must not read as the 10 % that it stays under."""
+    """Return a percentage with at most two decimals, rounded down: 9.999 % must not read as 10 %, which would be a warning."""
     exact = (Decimal(part) * 100 / whole).quantize(Decimal("0.01"), rounding=ROUND_FLOOR)
     return f"{exact.normalize():f}%"

@@ -1,4 +1,4 @@
-"""The SQL that counts a mart in one scan, and what its answer says."""
+"""Counts a mart in one scan."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from refresh_runner.postgres.connection import Warehouse, bounded, first_line, l
 from refresh_runner.validation.checks import MartCounts, NewestRecord
 
 _TIMESTAMPTZ: Final = psycopg.postgres.types["timestamptz"].oid
-# In SQL, since Python has no infinity, no year before 1 and none after 9999. The day is counted as Python counts its ordinals.
+# In SQL, since Python has no infinity, no year before 1 and none after 9999. Days are numbered as in `date.toordinal`.
 _AS_DATE: Final = """
     select d::text, case when isfinite(d) then d - date '0001-01-01' + 1 end from (select cast(%s::text as date) as d) as found"""
 
 
 def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCounts:
-    """Count a mart in one scan of at most `limit`; what PostgreSQL refuses is the count's error."""
+    """Count a mart in one scan of at most `limit`; RunFailedError for transient errors, else the counts hold the error."""
     connection = warehouse.connect()
     try:
         with bounded(connection, limit):
@@ -38,7 +38,7 @@ def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCount
 
 
 def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
-    """Count a mart; psycopg.Error if it can't be counted. Where only its newest record can't be told, the counts say why."""
+    """Count a mart; psycopg.Error if that fails. If only its newest record is unknown, the counts say why."""
     columns: list[sql.Composable] = [sql.SQL("count(*)")]
     if check.unique:
         columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique))))
@@ -55,7 +55,7 @@ def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
 
 
 def _newest_column(connection: psycopg.Connection, check: MartCheck, name: str) -> sql.Composable | NewestRecord:
-    """Return what is asked for the newest value, as text, a moment by its date in the refresh's zone; or why it can't be asked for."""
+    """Return the SQL expression for the newest value as text, with timestamps as dates in the refresh's time zone; or why there is none."""
     column = sql.Identifier(name)
     none = sql.SQL("select max({0}) from (select {0} from {1} limit 0) as none").format(column, sql.Identifier(check.schema, check.table))
     try:

@@ -1,4 +1,4 @@
-"""Some of the rows that failing tests found: asked for again, since marts that are not published are gone when somebody comes to look."""
+"""Samples of the rows that failed tests found. They are queried during the run, since marts that are not published are dropped."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.connection import bounded, first_line
 
 Rows = list[dict[str, JsonValue]]
-"""By column."""
+"""Values by column."""
 
 _MAX_VALUE: Final = 200
-"""Characters of a value."""
+"""Maximum characters of a value."""
 MAX_LENGTH: Final = 1024 * 1024
-"""Characters of the file."""
+"""Maximum characters of the file."""
 _SAMPLE_SQL: Final = """
     select coalesce((
         select json_object_agg(key, case
@@ -36,22 +36,22 @@ _SAMPLE_SQL: Final = """
 {statement}
     ) as refresh_found_row
     limit {most}"""
-"""Whole numbers that every reader of JSON takes as they are; all else as PostgreSQL writes it, which knows dates that Python does not."""
+"""Integers of up to 15 digits, which every JSON reader keeps exact, stay numbers; other values become PostgreSQL's text."""
 
 
 @dataclass(frozen=True)
 class SampleOptions:
-    """How much of a test's rows is asked for."""
+    """How many rows of a test are sampled, and for how long."""
 
     max_rows: int
     """Rows."""
     limit: timedelta
     longest_secret: int
-    """Characters: a value is shortened where a secret in it is still known as one."""
+    """Characters that are read beyond the limit, so that a secret at the cut is still recognised."""
 
 
 def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -> Rows:
-    """Return the first rows that a test's statement selects; psycopg.Error where it can't be asked, or not within the time."""
+    """Return the first rows that a test's statement selects; psycopg.Error if it fails or exceeds the limit."""
     values = {"asked": sql.Literal(_MAX_VALUE + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.max_rows)}
     with bounded(connection, ask.limit):
         connection.execute("set local transaction_read_only = on")
@@ -60,7 +60,7 @@ def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -
 
 
 def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
-    """Return the file, without secrets: rows by the test's name, as many as it may hold; None where there are none."""
+    """Return the redacted file as JSON: rows by the test's name, up to its maximum length; None without rows."""
     kept: dict[str, Rows] = {}
     left = MAX_LENGTH
     for name, rows in found.items():
@@ -74,13 +74,13 @@ def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
 
 
 def describe_error(error: psycopg.Error) -> str:
-    """Return what PostgreSQL refused. Its own words may quote the rows, which belong into no log, unless they speak of the statement."""
+    """Return PostgreSQL's error for a log line. Its message may quote a row and is left out, unless the error is about the statement."""
     about_statement = (error.sqlstate or "")[:2] in {"25", "42", "57"}
     return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
 
 
 def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    """Return a row, all of its columns: `select a.*, b.*` has some of the same name."""
+    """Return a row with all its columns: `select a.*, b.*` may repeat a name, so duplicates get a suffix."""
     row: dict[str, JsonValue] = {}
     for column, value in pairs:
         names = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
@@ -89,11 +89,11 @@ def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 def _shown(value: JsonValue, redact: Redactor) -> JsonValue:
-    """Return a value without secrets; one that is no text becomes one where it holds a secret, since the file has to stay JSON."""
+    """Return a redacted value; one that is not text becomes text if it holds a secret, so that the file stays valid JSON."""
     written = value if isinstance(value, str) else json.dumps(value)
     shown = redact(written)
     if redact.longest and len(written) >= _MAX_VALUE + redact.longest:
-        # It was cut, maybe within a secret, which is not known as one then.
+        # It was cut, perhaps within a secret, which then cannot be recognised.
         shown = f"{shown[: max(len(shown) - redact.longest, 0)]}…"
     if isinstance(value, str) or shown != written:
         return redact.clipped(shown, _MAX_VALUE)
