@@ -1,6 +1,6 @@
 {#
-    Takes the place of dbt's own `incremental`, for facts made of journals (journals.sql). One transaction that sees one moment:
-    what was looked at is what is built, and what is kept of it for the next time.
+    Replaces dbt's own `incremental` for facts built from journals (journals.sql). One transaction with one snapshot: what was
+    inspected is what is built, and what is recorded for the next build.
 #}
 {% materialization incremental, adapter='postgres' %}
     {%- set existing = load_cached_relation(this) %}
@@ -34,8 +34,8 @@
         {%- call statement('main') %}{{ insert }}{% endcall %}
     {%- endif %}
     {#-
-        Else what reads it next is planned as if it were empty; or as if its pages still were as the last vacuum left them, so that an
-        index alone seemed to do, and each row is looked up by itself. Whoever has it locked, as a vacuum, does the same.
+        Without it the next query would be planned as if the table were empty, or as if all pages were still all-visible, so that an
+        index-only scan would fetch each row from the heap. A vacuum that holds the lock updates the statistics itself.
     #}
     {%- if reason or journals | sum(attribute='now.further') %}{% do run_query('analyze (skip_locked) ' ~ target) %}{% endif %}
 

@@ -1,8 +1,8 @@
 {#
     Facts built from journals: only records with further lines in the sources are rebuilt.
 
-    A fact that is `incremental` states in `meta` its `key` and, for each staging view that it reads, the column that tells the
-    journal's records apart: `journals: {stg_factures: facture_id, stg_paiements: paiement_id}`. Key and ids have the same name in
+    A fact that is `incremental` states in `meta` its `key` and, for each staging view that it reads, the column that identifies
+    the journal's records: `journals: {stg_factures: facture_id, stg_paiements: paiement_id}`. Key and ids have the same name in
     the source. A row of the fact may depend on nothing but the lines of the records that carry its key.
 
     No date or number in the lines is trusted. With each build the warehouse keeps, in `reperes`, which transactions were seen and
@@ -10,10 +10,10 @@
     as then, none was changed or taken away. In all other cases the fact is built whole: see `whole_because`.
 #}
 
-{# The share of further lines from which on it is quicker to build a fact whole. #}
+{# The share of further lines above which a full build of a fact is quicker. #}
 {% macro most_further() %}{{ return(0.1) }}{% endmacro %}
 
-{# What a model reads: for each staging view its name, its source, the column of the records' ids. #}
+{# Return for each staging view that a model reads its name, its source and the id column of its records. #}
 {% macro journals_of(model) %}
     {%- set stated, found = model.config.meta.get('journals', {}), [] %}
     {%- for id in model.depends_on.nodes %}
@@ -34,14 +34,14 @@
     {{- return(found) }}
 {% endmacro %}
 
-{# The number of the transaction that wrote a line, as a SQL expression; `next` is the number after the last one of all. #}
+{# The 64-bit id of the transaction that wrote a line, as a SQL expression; `next` is the next transaction id. #}
 {% macro author(next) -%}
     ({{ next }} - ({{ next }} - xmin::text::bigint) % 4294967296)
 {%- endmacro %}
 
 {#
-    True for a line that this or a later transaction wrote. Of all lines that are read few are so young, and the number's bytes, compared
-    first, tell that in a third of the time: as long as no round of 32 bits ended in between, none of the young ones has smaller bytes.
+    True for a line that this or a later transaction wrote. Few lines are so young, and comparing the bytes of xmin first takes a
+    third of the time: unless the 32 bits wrapped around in between, no young line has smaller bytes.
 #}
 {% macro is_since(horizon, next) -%}
     {%- set round = 4294967296 -%}
@@ -49,7 +49,7 @@
     {{ author(next) }} >= {{ horizon }})
 {%- endmacro %}
 
-{# True for a line that was not there when the fact was built last. #}
+{# True for a line that did not exist at the last build of the fact. #}
 {% macro is_further(journal, next) -%}
     {%- if journal.mark -%}
         ({{ is_since(journal.mark.horizon, next) }} and {{ author(next) }} <> all ('{{ journal.mark.auteurs }}'::bigint[]))
@@ -58,15 +58,15 @@
     {%- endif -%}
 {%- endmacro %}
 
-{# Rows of a query as they are, for the macros here. #}
+{# Return the rows of a query, for the macros here. #}
 {% macro rows_of(query) %}{{ return(run_query(query).rows) }}{% endmacro %}
 
-{# What is kept of the last builds, beside the facts. #}
+{# Return the table in which builds are recorded, in the schema of the facts. #}
 {% macro marks_of(relation) %}
     {{- return(api.Relation.create(relation.database, relation.schema, 'reperes')) }}
 {% endmacro %}
 
-{# The facts are built side by side, and PostgreSQL lets only one of two make a table, whatever "if not exists" says. #}
+{# Facts are built in parallel, and of two concurrent "create table if not exists" one fails in PostgreSQL. #}
 {% macro make_marks(marks) %}
     {%- if rows_of("select to_regclass('" ~ marks ~ "') is not null")[0][0] %}{{ return('') }}{% endif %}
     {%- do run_query("select pg_advisory_xact_lock(hashtext('" ~ marks ~ "'))") %}
@@ -91,7 +91,7 @@
     {%- endfor %}
 {% endmacro %}
 
-{# Add to each journal what was kept of the last build (`mark`) and what is there now (`now`). #}
+{# Add to each journal what the last build recorded (`mark`) and its current state (`now`). #}
 {% macro look(journals, marks, key) %}
     {%- set there = rows_of("select to_regclass('" ~ marks ~ "') is not null")[0][0] %}
     {%- set next = rows_of("select pg_snapshot_xmax(pg_current_snapshot())::text, pg_snapshot_xmin(pg_current_snapshot())::text")[0] %}
@@ -108,7 +108,7 @@
             'mark': kept[0] if kept else none, 'next': next[0], 'horizon': next[1],
             'file': about[0], 'is_table': about[1], 'definition': about[2],
         }) %}
-        {#- Anything else may have no transaction numbers; a fact made of it is built whole. #}
+        {#- Other relations may have no transaction ids; a fact that reads them is built in full. #}
         {%- if journal.is_table %}
             {%- set late = is_since(next[1], next[0]) %}
             {%- set now = rows_of(
@@ -116,7 +116,7 @@
                 ~ " count(*) filter (where " ~ journal.id ~ " is null or " ~ key ~ " is null) as nameless,"
                 ~ " count(*) filter (where " ~ late ~ ") as late from " ~ journal.source
             )[0] %}
-            {#- Apart, and seldom: a list of distinct values can't be made by several workers at once. #}
+            {#- A separate, rare query: PostgreSQL computes a distinct aggregate in one process. #}
             {%- set authors = rows_of(
                 "select array_agg(distinct " ~ author(next[0]) ~ ")::text from " ~ journal.source ~ " where " ~ late
             )[0][0] if now.late else '{}' %}
@@ -127,7 +127,7 @@
     {%- endfor %}
 {% endmacro %}
 
-{# Why a fact must be built whole; nothing where the further lines are provably all that has changed. #}
+{# Return why a fact must be built in full; empty where the further lines are provably the only change. #}
 {% macro whole_because(journals, existing, print, files) %}
     {%- if existing is none %}{{ return('there is none yet') }}{% endif %}
     {%- if should_full_refresh() %}{{ return('it was asked for') }}{% endif %}
@@ -186,7 +186,7 @@
     {{- return("insert into " ~ this ~ " (" ~ columns ~ ") select " ~ columns ~ " from (" ~ narrowed.sql ~ ") as made") }}
 {% endmacro %}
 
-{# Keep what this build was made of. #}
+{# Record what this build has read. #}
 {% macro keep_marks(journals, marks, print) %}
     {%- do make_marks(marks) %}
     {%- for journal in journals %}

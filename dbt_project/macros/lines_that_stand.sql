@@ -1,6 +1,6 @@
 {#
-    The lines of a source's journal that hold, of what has happened by `as_of`, found in another way than `current_lines`
-    finds them: in order, none of the same id comes next. For tests, so that a mistake there shows.
+    The valid lines of a source's journal, of events up to `as_of`, found in another way than by `current_lines`: in order, no
+    line of the same id follows. For tests, so that they find a mistake there.
 #}
 {% macro lines_that_stand(relation, id, day, columns) -%}
     select {{ columns }}

@@ -1,4 +1,4 @@
-{# Lets the dashboards' roles into the schemas of the public models; which tables they read there is the models' `grants`. #}
+{# Grant the dashboards' roles usage of the schemas of public models; the models' `grants` decide which tables they read. #}
 {% macro open_mart_schemas() %}
     {%- set roles = dashboard_roles() %}
     {%- if execute and roles and flags.WHICH in ['run', 'build'] %}

@@ -3,7 +3,7 @@
     coalesce({{ day }} <= {{ as_of() }}, true)
 {%- endmacro %}
 
-{# The lines of a source's journal that hold: of each id the latest, unless that one withdraws the record. #}
+{# The valid lines of a source's journal: the latest of each id, unless it withdraws the record. #}
 {% macro current_lines(relation, id) -%}
     select latest.*
     from (
@@ -14,12 +14,12 @@
     where latest.deleted_at is null
 {%- endmacro %}
 
-{# A code as it should have been typed. #}
+{# A code without surrounding blanks, in lower case. #}
 {% macro tidy(code) -%}
     nullif(lower(trim({{ code }})), '')
 {%- endmacro %}
 
-{# A key made of several columns, which stays unique where some are null. #}
+{# A key of several columns, which stays unique where some are null. #}
 {% macro surrogate_key(columns) -%}
     md5(
         {%- for column in columns %}
@@ -28,7 +28,7 @@
     )
 {%- endmacro %}
 
-{# A share between 0 and 1, rounded to four places; null where there is nothing to take a share of. #}
+{# A share between 0 and 1, rounded to four decimals; null where the whole is 0 or null. #}
 {% macro share(part, whole) -%}
     round(({{ part }})::numeric / nullif({{ whole }}, 0), 4)
 {%- endmacro %}

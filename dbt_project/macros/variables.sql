@@ -1,9 +1,9 @@
 {#
-    The project's variables, checked before they become SQL. Whoever sets variables could write SQL with them elsewhere; here a
-    mistake, or a malicious value, is a compile error that says what to write.
+    The project's variables, checked before they become SQL. Unchecked variables would let their author inject SQL; here a wrong
+    or malicious value is a compile error that says what to write.
 #}
 
-{# The first year of the calendar, a number. #}
+{# The first year of the calendar, an integer. #}
 {% macro first_year() -%}
     {%- set year = var('calendrier_premiere_annee') -%}
     {%- if year is not integer or year is boolean or year < 1900 or year > 2100 -%}
@@ -12,7 +12,7 @@
     {{ year }}
 {%- endmacro %}
 
-{# The roles that may read the marts, a list of names; empty if the run gives none. #}
+{# Return the names of roles that may read the marts; empty where the variable is not set. #}
 {% macro dashboard_roles() %}
     {%- set given = var('roles_dashboards', none) or [] %}
     {%- set roles = [given] if given is string else given %}
@@ -23,7 +23,7 @@
     {{- return(roles | list) }}
 {% endmacro %}
 
-{# A role as SQL names it: its name in quotes, or the keyword for everybody. #}
+{# Return a role for SQL: its quoted name, or the keyword public. #}
 {% macro quoted_role(role) %}
     {%- if role is not string or not modules.re.fullmatch('[^\\x00-\\x1f\\x7f"\';]{1,63}', role) %}
         {%- do exceptions.raise_compiler_error(
@@ -33,7 +33,7 @@
     {{- return('public' if role | lower == 'public' else adapter.quote(role)) }}
 {% endmacro %}
 
-{# In the place of dbt's own, which writes the names as they are. #}
+{# Replaces dbt's own macro, which does not quote names. #}
 {% macro postgres__get_grant_sql(relation, privilege, grantees) -%}
     grant {{ privilege }} on {{ relation.render() }} to {% for role in grantees %}{{ quoted_role(role) }}{% if not loop.last %}, {% endif %}{% endfor %}
 {%- endmacro %}

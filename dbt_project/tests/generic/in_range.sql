@@ -1,4 +1,4 @@
-{# Borders included; null passes. #}
+{# Bounds are included; null passes. #}
 {% test in_range(model, column_name, least, most) %}
 select *
 from {{ model }}

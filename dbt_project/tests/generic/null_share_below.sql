@@ -1,4 +1,4 @@
-{# Fewer rows than `least`, a share from 0 to 1, have no value; a table without rows passes. #}
+{# The share of null values is below `least`, from 0 to 1; an empty table passes. #}
 {% test null_share_below(model, column_name, least) %}
 with counted as (
     select

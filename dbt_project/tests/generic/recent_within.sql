@@ -1,4 +1,4 @@
-{# The newest day is at most so many days before `as_of`: records still arrive. A table without a day passes. #}
+{# The latest day is at most `days` before `as_of`, so that records still arrive. A table without dates passes. #}
 {% test recent_within(model, column_name, days) %}
 with newest as (
     select max({{ column_name }}) as day

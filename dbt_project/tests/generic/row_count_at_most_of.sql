@@ -1,4 +1,4 @@
-{# No more rows than another relation has: a join has multiplied nothing. #}
+{# No more rows than another relation, so that no join has multiplied them. #}
 {% test row_count_at_most_of(model, other) %}
 with here as (
     select count(*) as nb_lignes

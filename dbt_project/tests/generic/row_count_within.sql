@@ -1,4 +1,4 @@
-{# There are at least and at most so many rows, borders included; `most` may be left out. #}
+{# The number of rows is from `least` to `most`, which is optional. #}
 {% test row_count_within(model, least=0, most=none) %}
 with counted as (
     select count(*) as nb_lignes

@@ -1,4 +1,4 @@
-{# A column adds up to what the source's own lines say by `as_of`. #}
+{# The sum of a column equals the sum of the source's valid lines up to `as_of`. #}
 {% test total_matches_source(model, column, lines, id, amount, day) %}
 with standing as (
     {{ lines_that_stand(lines, id, day, amount ~ ' as montant') }}

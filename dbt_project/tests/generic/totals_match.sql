@@ -1,4 +1,4 @@
-{# Nothing was lost or counted twice: a column adds up to the same here as in another relation. Both may be expressions. #}
+{# The sum of a column equals that of another relation, so that nothing is lost or counted twice. Both may be expressions. #}
 {% test totals_match(model, column, other, other_column) %}
 with here as (
     select coalesce(sum({{ column }}), 0) as total
