@@ -101,7 +101,7 @@ def test_known_tests_are_sent_as_they_were_kept(runner: RunnerHarness, projects:
     assert runner.run().code == 0
     dbt = _dbt(projects[1], tmp_path / "other", from_variables(runner.database.env))
     nodes = [node for node in dbt.graph.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
-    dbt.test_templates = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.test_templates.items()}
+    dbt._engine.test_templates = {id_: kept.replace("id < 0", "id < 3") for id_, kept in dbt.test_templates.items()}
     assert [(result.node.name, result.message.split(",")[0]) for result in dbt.test(nodes, timedelta(minutes=1)).nodes] == [
         ("finds_nothing", "Got 2 results"),
         ("stores", "Got 3 results"),
