@@ -1,4 +1,4 @@
-"""Stops arrive in the main thread, and only where they are let in."""
+"""Cancellation reaches the main thread, and only where it is enabled."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ NEVER = threading.Event()
 
 
 def terminate(then=lambda: None) -> None:
-    """End this process as Kubernetes would, and clean up."""
+    """Send this process SIGTERM, as Kubernetes does, and then clean up."""
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         NEVER.wait(0.5)
@@ -23,7 +23,7 @@ def terminate(then=lambda: None) -> None:
 
 @pytest.fixture
 def cancellation():
-    """Interrupts that handle this process' signals during the test."""
+    """A scope that handles the signals of this process during the test."""
     with (found := CancellationScope()).installed():
         yield found
 

@@ -50,7 +50,7 @@ class Dbt:
         return self._graph
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Build models, seeds, snapshots and functions; no statement runs longer than `limit`. StoppedError if it is stopped."""
+        """Build models, seeds, snapshots and functions; no statement runs longer than `limit`. CancelledError if it is cancelled."""
         flags = ("--full-refresh",) if self._settings.full_refresh else ()
         if all(node.id.startswith("model.") for node in nodes):
             return _command_result(nodes, self._engine.execute(Command("run", tuple(nodes), limit, flags)))
@@ -58,7 +58,7 @@ class Dbt:
         return _command_result(nodes, self._engine.execute(Command("build", tuple(nodes), limit, (*flags, *_NO_TESTS))))
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Run tests; no statement runs longer than `limit`. StoppedError if it is stopped."""
+        """Run tests; no statement runs longer than `limit`. CancelledError if it is cancelled."""
         # dbt first creates the schemas of tests that store rows: where it may not, all other tests run nevertheless.
         storing = self.graph.failure_relations(nodes)
         parts = [[node for node in nodes if (node.id in storing) is stores] for stores in (False, True)]
@@ -73,7 +73,7 @@ class Dbt:
         return CommandResult(tuple(each for result in results for each in result.nodes), error)
 
     def source_ages(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Return how old the sources are; no statement runs longer than `limit`. StoppedError if it is stopped."""
+        """Return how old the sources are; no statement runs longer than `limit`. CancelledError if it is cancelled."""
         outcome = self._engine.execute(Command("source freshness", tuple(nodes), limit))
         return CommandResult(source_results(nodes, outcome), command_error(nodes, outcome))
 
@@ -92,7 +92,7 @@ class Dbt:
         return _command_result(self.graph.hooks(kind), self._engine.run_hooks(kind, nodes, kept, unpublished, limit))
 
     def statements(self, tests: Sequence[Node], limit: timedelta) -> dict[str, str]:
-        """Return the statement of each data test, with all columns where it can, by id; StoppedError if it is stopped.
+        """Return the statement of each data test, with all columns where it can, by id; CancelledError if it is cancelled.
 
         Tests that cannot be compiled are left out, and tests with `store_failures: false`, whose rows must be stored nowhere.
         """

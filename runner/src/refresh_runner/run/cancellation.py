@@ -45,7 +45,7 @@ class _Cancellation:
 
 
 class CancellationScope:
-    """Raises StoppedError in the main thread, only while it is inside `open()`; what arrives outside is raised at the next opening."""
+    """Raises CancelledError in the main thread, but only inside `enabled()`; a cancellation outside is raised at the next `enabled()`."""
 
     def __init__(self) -> None:
         self._main = threading.main_thread().ident
