@@ -26,8 +26,8 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import Attempt, plan_for
 from refresh_runner.model.steps import MartCheck, ValidationStep
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.publish.derived_names import beside
 from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
 from refresh_runner.validation.counting import count
@@ -98,7 +98,7 @@ class Floor:
     steps: Mapping[str, Sequence[str]]
     threads: int = 8
 
-    def run(self, clock: Clock, access: Access) -> dict[str, float]:
+    def run(self, clock: Clock, access: ConnectionInfo) -> dict[str, float]:
         """Do in the warehouse what a refresh does; return seconds by step."""
         seconds: dict[str, float] = {}
         plan = plan_for(self.run_request, Attempt("floor"), clock.now().date())
@@ -111,7 +111,7 @@ class Floor:
             self._send(scripts)
             seconds[name] = time.monotonic() - began
         began = time.monotonic()
-        self._validate_and_publish(checks, Warehouse(access, "floor", clock))
+        self._validate_and_publish(checks, WarehouseConnection(access, "floor", clock))
         seconds["validation"] = time.monotonic() - began
         return seconds
 
@@ -131,7 +131,7 @@ class Floor:
             for sent in [pool.submit(send_on) for _ in range(min(self.threads, len(scripts)))]:
                 sent.result()
 
-    def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: Warehouse) -> None:
+    def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: WarehouseConnection) -> None:
         marts = [Mart(Relation(check.schema, check.table)) for check in checks]
         for check, mart in zip(checks, marts, strict=True):
             moved = type(check)(beside(mart.relation).schema, check.table, check.keys)

@@ -35,7 +35,7 @@ from refresh_api.names import API_BASE_URL_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
 from refresh_api.run_request import Manifest, RunRequest
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.core.clock import Clock
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.laptop import ROOT, SAMPLES, SEED, dashboard_api, fill, runner, say, warehouse
 from support.old_way import Side, dbt, differing_rows, mount_secrets, write_profile
 
@@ -93,7 +93,7 @@ class Stand:
     def floor(self, samples: Samples | None, floor: Floor) -> None:
         """Send the SQL alone."""
         env = self.sides["floor"].env
-        access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
+        access = ConnectionInfo(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
         began = time.monotonic()
         steps = floor.run(Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep), access)
         if samples:

@@ -28,7 +28,7 @@ from bench.readers import _ONE, MARTS, RESULTS, TERMS, build
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_api.spec import Vacuum
-from refresh_runner.postgres.snapshot_holder import HeldSnapshot
+from refresh_runner.postgres.snapshot_holder import SnapshotHolder
 from refresh_runner.publish.transaction import publish, tidy
 from support.eventually import eventually
 from support.laptop import ROOT, say
@@ -140,8 +140,8 @@ def measured(servers: Pair, case: Case, chosen: argparse.Namespace, samples: Sam
         servers.caught_up()
         with warehouse_connection(servers.primary.env) as door, readers(servers.standby.dsn, chosen.query) as reading:
             for generation in range(1, chosen.publishes + 1):
-                snapshot = HeldSnapshot(door, case.vacuum)
-                snapshot.take()
+                snapshot = SnapshotHolder(door, case.vacuum)
+                snapshot.acquire()
                 build(holder, "marts__next", generation, chosen.rows)
                 if case.swaps and generation % 2:
                     for mart in MARTS:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from psycopg import sql
 
-from refresh_runner.postgres.own_tables import Table, statements
+from refresh_runner.postgres.own_tables import Table, ddl_statements
 from refresh_runner.runlog.schema import ARTIFACT, MART, NODE, RUN, RUN_LOG, STEP
 from support.page_refreshes import BROKEN, MARTS, STEPS
 
@@ -29,7 +29,7 @@ KEYS = ("zone_id", "annee", "mois")
 def create_run_log_tables(connection: psycopg.Connection) -> None:
     """Create the tables of the run log."""
     for table in RUN_LOG:
-        for statement in statements(table, []):
+        for statement in ddl_statements(table, []):
             connection.execute(statement.encode())
 
 

@@ -26,8 +26,8 @@ from refresh_runner.cli.environment import Environment, RunOptions
 from refresh_runner.cli.run import run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.run.cancellation import CancellationScope
 from support.postgres import Database
 
@@ -263,8 +263,8 @@ def hold_advisory_lock(runner: RunnerHarness, name: str = "other-run") -> Iterat
 
 
 @contextmanager
-def warehouse_connection(env: Mapping[str, str], name: str = "tests") -> Iterator[Warehouse]:
+def warehouse_connection(env: Mapping[str, str], name: str = "tests") -> Iterator[WarehouseConnection]:
     """Open the runner's connection to a database given by libpq's variables; `name` is the application name."""
-    access = Access(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
-    with closing(Warehouse(access, name, Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))) as ours:
+    access = ConnectionInfo(env["PGHOST"], int(env["PGPORT"]), env["PGDATABASE"], env["PGUSER"], env["PGPASSWORD"])
+    with closing(WarehouseConnection(access, name, Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep))) as ours:
         yield ours

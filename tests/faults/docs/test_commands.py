@@ -72,7 +72,7 @@ def log(fresh_database: Database) -> Database:
     for table in (schema.LEGACY_LOG, *schema.RUN_LOG, versions.TABLE):
         columns = "refresh_id run_date success models_updated notes".split()
         found = [(table.name, column) for column in columns] if table is schema.LEGACY_LOG else []
-        for statement in own_tables.statements(table, found):
+        for statement in own_tables.ddl_statements(table, found):
             fresh_database.run(statement)
     return fresh_database
 

@@ -21,8 +21,8 @@ from refresh_api.status import Outcome, Reason
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
-from refresh_runner.postgres.replay_lag import Replay
-from refresh_runner.postgres.standbys import Standby, attached, position
+from refresh_runner.postgres.replay_lag import ReplayMonitor
+from refresh_runner.postgres.standbys import Standby, attached_standbys, wal_position
 from support.eventually import eventually
 from support.postgres import create_database
 from support.runner_harness import RunnerHarness, RunResult, in_background, warehouse_connection, write_project
@@ -66,7 +66,7 @@ def runner(shared_runner: RunnerHarness, servers: Pair, web: WebServer) -> Runne
     assert shared_runner.run().code == 0
     change(shared_runner)
     servers.caught_up()
-    eventually(lambda: [each.gives_feedback for each in standbys(servers)] == [False], 15)
+    eventually(lambda: [each.has_feedback for each in standbys(servers)] == [False], 15)
     return shared_runner
 
 
@@ -79,7 +79,7 @@ def change(runner: RunnerHarness) -> None:
 
 def standbys(servers: Pair) -> list[Standby]:
     with servers.connect() as connection:
-        return attached(connection)
+        return attached_standbys(connection)
 
 
 @dataclass
@@ -149,7 +149,7 @@ def test_a_run_cancels_no_query_of_a_standby_without_feedback(runner: RunnerHarn
 def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runner: RunnerHarness, servers: Pair) -> None:
     """The standby reports its xmin by its session or by its slot, so that vacuum cannot remove what it needs."""
     servers.let(hot_standby_feedback="on")
-    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    eventually(lambda: standbys(servers)[0].has_feedback, 20)
     before = vacuums(runner)
     with slow_query(servers, runner) as kept:
         # The standby reports its xmin every ten seconds; it never goes back before the query's beginning.
@@ -163,7 +163,7 @@ def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runn
 def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(runner: RunnerHarness, servers: Pair) -> None:
     """The ACCESS EXCLUSIVE lock of a swap is replayed on the standby; merging rows takes none and is preferred."""
     servers.let(hot_standby_feedback="on")
-    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    eventually(lambda: standbys(servers)[0].has_feedback, 20)
     runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
     servers.caught_up()
     with slow_query(servers, runner) as lost:
@@ -176,7 +176,7 @@ def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedb
 def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: RunnerHarness, servers: Pair) -> None:
     """A swapped-in mart would look empty to an older transaction, so that a swap waits until that has ended."""
     servers.let(hot_standby_feedback="on")
-    eventually(lambda: standbys(servers)[0].gives_feedback, 20)
+    eventually(lambda: standbys(servers)[0].has_feedback, 20)
     runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
     servers.caught_up()
     seen: list[object] = []
@@ -245,10 +245,10 @@ def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner
     runner.database.run("create role simple login password 'simple'")
     env = {**runner.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
     with warehouse_connection(env) as door, servers.paused():
-        before = position(door.connect())
-        replay = Replay(door, CLOCK, None)
+        before = wal_position(door.connect())
+        replay = ReplayMonitor(door, CLOCK, None)
         runner.database.run("create table plus as select generate_series(1, 1000)")
-        assert attached(door.connect(), before) == [Standby("replica", gives_feedback=False, behind=None)]
+        assert attached_standbys(door.connect(), before) == [Standby("replica", has_feedback=False, replay_lag_bytes=None)]
         lag = replay.wait(timedelta(seconds=1))
         assert (bool(lag), lag.is_hidden) == (False, True)
         assert lag.text == 'how far the standby replica has replayed is not shown to simple: grant pg_read_all_stats to "simple"'
@@ -260,7 +260,7 @@ def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner
 def test_a_standby_behind_a_slot_gives_its_feedback_there(servers: Pair, tmp_path: Path) -> None:
     """With a slot, the xmin of the standby's queries is in the slot and not in its session."""
     with follow(servers.primary, tmp_path / "zweite", {"hot_standby_feedback": "on"}, slot="zweite"):
-        found = eventually(lambda: [each for each in standbys(servers) if each.name == "zweite" and each.gives_feedback], 20)
+        found = eventually(lambda: [each for each in standbys(servers) if each.name == "zweite" and each.has_feedback], 20)
         assert len(found) == 1
         with servers.connect() as connection:
             ((own, slots),) = connection.execute(

@@ -10,17 +10,17 @@ import pytest
 from refresh_api.status import StepState
 from refresh_api.steps import CacheVersion
 from refresh_runner.model.steps import CacheStep
-from refresh_runner.postgres.replay_lag import Lag
+from refresh_runner.postgres.replay_lag import ReplayLag
 from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.webserver import WebServer
 
-BEHIND = Lag("the standby replica has 3.0 MB to replay after 2s")
-HIDDEN = Lag("how far the standby replica has replayed is not shown to etl", is_known=False, is_hidden=True)
-UNASKED = Lag("how far standbys have replayed can't be asked: gone", is_known=False)
+BEHIND = ReplayLag("the standby replica has 3.0 MB to replay after 2s")
+HIDDEN = ReplayLag("how far the standby replica has replayed is not shown to etl", is_known=False, is_hidden=True)
+UNASKED = ReplayLag("how far standbys have replayed can't be asked: gone", is_known=False)
 
 
-@pytest.mark.parametrize(("lag", "longer"), [(Lag(), False), (UNASKED, False), (BEHIND, True), (HIDDEN, True)])
-def test_the_time_out_does_not_count_while_a_standby_is_or_may_be_behind(web: WebServer, lag: Lag, longer: bool) -> None:
+@pytest.mark.parametrize(("lag", "longer"), [(ReplayLag(), False), (UNASKED, False), (BEHIND, True), (HIDDEN, True)])
+def test_the_time_out_does_not_count_while_a_standby_is_or_may_be_behind(web: WebServer, lag: ReplayLag, longer: bool) -> None:
     """For as long as the run allows; the warning says what is known of the standby."""
     web.headers["X-Data-Version"] = "old"
     step = CacheStep(web.url, ("/a",), timedelta(seconds=1), CacheVersion(header="X-Data-Version"))

@@ -16,8 +16,8 @@ from refresh_api.status import Outcome, Reason, RunPhase
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres.advisory_lock import NAMESPACE
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.eventually import eventually
 from support.runner_harness import RunnerHarness, RunResult, hold_advisory_lock, in_background, warehouse_connection
 
@@ -64,13 +64,13 @@ def test_a_warehouse_that_is_away_is_tried_by_every_attempt(runner: RunnerHarnes
 
 def test_who_was_told_to_give_up_tries_no_more():
     """Between two tries to connect, as a run that must end within a pod's grace; the control: else it is tried three times."""
-    nobody = Access("127.0.0.1", free_port(), "d", "u", "p")
+    nobody = ConnectionInfo("127.0.0.1", free_port(), "d", "u", "p")
     slept: list[float] = []
-    patient = Warehouse(nobody, "patient", Clock(lambda: datetime.now(UTC), time.monotonic, slept.append))
+    patient = WarehouseConnection(nobody, "patient", Clock(lambda: datetime.now(UTC), time.monotonic, slept.append))
     with pytest.raises(RunFailedError, match="can't be reached"):
         patient.connect()
     assert len(slept) == 2
-    hasty = Warehouse(nobody, "hasty", Clock(lambda: datetime.now(UTC), time.monotonic, lambda _seconds: hasty.give_up()))
+    hasty = WarehouseConnection(nobody, "hasty", Clock(lambda: datetime.now(UTC), time.monotonic, lambda _seconds: hasty.abort()))
     with pytest.raises(RunFailedError, match="did not answer"):
         hasty.connect()
 
@@ -245,7 +245,7 @@ def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_
             warehouse_connection(login, "a-run") as ours,
         ):
             assert left.execute("select current_user, session_user").fetchone() == (f"{name}_owner", f"{name}_login")
-            ours.end_own_sessions()
+            ours.terminate_own_sessions()
             with pytest.raises(psycopg.OperationalError):
                 left.execute("select")
             somebody.execute("select")
@@ -258,5 +258,5 @@ def test_all_sessions_of_a_run_look_for_their_client(runner: RunnerHarness):
     """Also those beside the one that holds the warehouse: what a killed run had asked there ends as well."""
     asked = "select name from pg_settings where name in ('client_connection_check_interval', 'tcp_keepalives_idle') and setting <> '0'"
     before = runner.database.rows(asked)
-    with warehouse_connection(runner.database.env) as ours, ours.session() as holding, closing(ours.another("look")) as beside:
+    with warehouse_connection(runner.database.env) as ours, ours.session() as holding, closing(ours.new_connection("look")) as beside:
         assert holding.execute(asked.encode()).fetchall() == beside.execute(asked.encode()).fetchall() != before

@@ -17,7 +17,7 @@ from refresh_runner.dbt.template_purity import Templates
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.model.steps import Selection
-from refresh_runner.postgres.conninfo import Access, from_variables
+from refresh_runner.postgres.conninfo import ConnectionInfo, from_variables
 from support.runner_harness import RunnerHarness, write_project
 
 SETTINGS = DbtSettings(4, "prod", "dwh", {"as_of": "2026-02-03"})
@@ -114,7 +114,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return each, ahead
 
 
-def _dbt(project: Path, workdir: Path, access: Access, as_of: str = "2026-02-03") -> Dbt:
+def _dbt(project: Path, workdir: Path, access: ConnectionInfo, as_of: str = "2026-02-03") -> Dbt:
     dbt = Dbt(project, workdir, access, replace(SETTINGS, variables={"as_of": as_of}), "frozen", lambda _level, _line: None)
     dbt.parse()
     return dbt
@@ -127,7 +127,7 @@ def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
 
 def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(projects: tuple[Path, Path], tmp_path: Path) -> None:
     """By the tests' names, so that each of the kinds is looked at."""
-    dbt = _dbt(projects[1], tmp_path / "ahead", Access("127.0.0.1", 5432, "d", "u", "p"))
+    dbt = _dbt(projects[1], tmp_path / "ahead", ConnectionInfo("127.0.0.1", 5432, "d", "u", "p"))
     names = {test.id: test.name for test in dbt.graph.tests(Selection(("*",)))}
     kept = {names[id_] for id_ in dbt.test_templates}
     assert kept & (NOT_KEPT.keys() | GENERIC_NOT) == set()
@@ -240,7 +240,7 @@ def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(
     (project / "macros" / "further.sql").write_text(READ_MACROS)
     for name, text in {**KEEP_READING, **READ_AGAIN}.items():
         (project / "models" / f"{name}.sql").write_text(text)
-    manifest = _dbt(project, tmp_path / "work", Access("127.0.0.1", 5432, "d", "u", "p")).graph.manifest
+    manifest = _dbt(project, tmp_path / "work", ConnectionInfo("127.0.0.1", 5432, "d", "u", "p")).graph.manifest
     naming = {id_: macro for id_, macro in manifest.macros.items() if macro.package_name == "petit" and macro.name.startswith("generate_")}
     nodes, disabled, macros = manifest.nodes, manifest.disabled, {id_: each for id_, each in manifest.macros.items() if id_ not in naming}
 

@@ -15,7 +15,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.model.steps import Selection
-from refresh_runner.postgres.conninfo import Access, from_variables
+from refresh_runner.postgres.conninfo import ConnectionInfo, from_variables
 from support.runner_harness import RunnerHarness, write_project
 
 MART = "{{ ref('mart_a') }}"
@@ -40,7 +40,7 @@ NOT_KNOWN = {"stores", "asks_first", "knows_its_schema"}
 SETTINGS = DbtSettings(4, "prod", "dwh", {"as_of": "2026-02-03"})
 
 
-def _dbt(project: Path, workdir: Path, access: Access) -> Dbt:
+def _dbt(project: Path, workdir: Path, access: ConnectionInfo) -> Dbt:
     dbt = Dbt(project, workdir, access, SETTINGS, "known-tests", lambda _level, _line: None)
     dbt.parse()
     return dbt

@@ -12,7 +12,7 @@ from refresh_api.status import Verdict
 from refresh_api.steps import Newest
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.model.steps import MartCheck
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.validation.checks import MartCounts, mart_status
 from refresh_runner.validation.counting import count
 from support.postgres import create_database, drop_database
@@ -39,7 +39,7 @@ _TABLE = """
 
 
 @pytest.fixture(scope="module")
-def door(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
+def door(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
     """The runner's own, to a server in Los Angeles that writes dates as Germans do; its mart has a column for each kind of date."""
     database = create_database(postgres, "nouveautes")
     database.run(_TABLE)
@@ -50,7 +50,7 @@ def door(postgres: EmbeddedPostgres) -> Iterator[Warehouse]:
     drop_database(database)
 
 
-def counts(door: Warehouse, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
+def counts(door: WarehouseConnection, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
     check = replace(CHECK, newest=Newest(column=column, max_age_days=0), time_zone=zone)
     return check, count(door, check, timedelta(seconds=10))
 
@@ -80,7 +80,7 @@ def counts(door: Warehouse, column: str, zone: str = "Europe/Paris") -> tuple[Ma
     ],
 )
 def test_whatever_the_newest_value_is_the_mart_is_counted_and_at_most_warned_of(
-    door: Warehouse, column: str, newest: str | None, message: str | None
+    door: WarehouseConnection, column: str, newest: str | None, message: str | None
 ) -> None:
     """The rest of the counts stand; Python has none of the odd dates, so that PostgreSQL counts their days."""
     check, found = counts(door, column)
@@ -90,7 +90,7 @@ def test_whatever_the_newest_value_is_the_mart_is_counted_and_at_most_warned_of(
     assert status.verdict is (Verdict.WARNING if message else Verdict.VALID)
 
 
-def test_the_date_of_a_moment_is_that_of_the_refreshs_zone(door: Warehouse) -> None:
+def test_the_date_of_a_moment_is_that_of_the_refreshs_zone(door: WarehouseConnection) -> None:
     """Half past eleven at night in Greenwich is the next day in Paris, and not yet in Los Angeles, where the server is."""
     by_zone = {zone: str(counts(door, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
     assert by_zone == {"Europe/Paris": "2026-06-30", "Etc/UTC": "2026-06-29", "America/Los_Angeles": "2026-06-29"}
@@ -99,6 +99,6 @@ def test_the_date_of_a_moment_is_that_of_the_refreshs_zone(door: Warehouse) -> N
     assert mart_status(check, found, AS_OF).message == message
 
 
-def test_a_column_that_is_not_there_is_no_check_at_all(door: Warehouse) -> None:
+def test_a_column_that_is_not_there_is_no_check_at_all(door: WarehouseConnection) -> None:
     """The mart has failed, as for a key that is not there."""
     assert counts(door, "jamais")[1].error == 'column "jamais" does not exist'

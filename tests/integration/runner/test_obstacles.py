@@ -11,7 +11,7 @@ import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres, remove
 from refresh_runner.postgres import blocking
-from refresh_runner.postgres.blocking import Watch, held_by_others
+from refresh_runner.postgres.blocking import LockMonitor, find_blocker
 from refresh_runner.postgres.catalog import Relation
 from support.eventually import eventually
 from support.runner_harness import RunnerHarness, warehouse_connection
@@ -36,14 +36,14 @@ def modest(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
 def test_who_reads_a_mart_is_named(runner: RunnerHarness, modest: psycopg.Connection):
     """Number, user and name of the session are anybody's to see; what it does is not. Nobody is named once it has ended."""
     with psycopg.connect(runner.database.dsn, autocommit=True) as us, psycopg.connect(runner.database.dsn, application_name="bi") as reader:
-        assert held_by_others(us, [MART]) == ""
+        assert find_blocker(us, [MART]) == ""
         reader.execute("select from dwh_marts.mart_a")
         pid, user = reader.info.backend_pid, reader.info.user
-        assert held_by_others(modest, [MART]) == f"dwh_marts.mart_a, held by session {pid} ({user}, bi)"
-        told = held_by_others(us, [Relation("dwh_marts", "not there"), MART])
+        assert find_blocker(modest, [MART]) == f"dwh_marts.mart_a, held by session {pid} ({user}, bi)"
+        told = find_blocker(us, [Relation("dwh_marts", "not there"), MART])
         assert told.startswith(f"dwh_marts.mart_a, held by session {pid} ({user}, bi), idle in transaction, in a transaction since 20")
         reader.rollback()
-        assert held_by_others(us, [MART]) == ""
+        assert find_blocker(us, [MART]) == ""
 
 
 @pytest.fixture(scope="module")
@@ -68,26 +68,26 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
     with (
         psycopg.connect(preparing.dsn, autocommit=True) as other,
         warehouse_connection(preparing.env, "a-run") as ours,
-        Watch(ours, told.append) as watch,
+        LockMonitor(ours, told.append) as watch,
     ):
         for name in ("half a transfer", "its other half"):
             other.execute(f"begin; lock table dwh_marts.mart_a in row exclusive mode; prepare transaction '{name}'".encode())
-        assert held_by_others(other, [MART]).startswith(says.format("half a transfer"))
+        assert find_blocker(other, [MART]).startswith(says.format("half a transfer"))
         with psycopg.connect(preparing.dsn, application_name="a-run") as run:
             wants = threading.Thread(target=run.execute, args=["lock table dwh_marts.mart_a"])
             wants.start()
             eventually(lambda: told, within=10)
-            assert watch.now.startswith(says.format("half a transfer"))
+            assert watch.current_blocker.startswith(says.format("half a transfer"))
             other.execute("rollback prepared 'half a transfer'")
             eventually(lambda: told[1:], within=10)
-            assert watch.now.startswith(says.format("its other half"))
+            assert watch.current_blocker.startswith(says.format("its other half"))
             other.execute("rollback prepared 'its other half'")
             wants.join(10)
             assert not wants.is_alive()
             eventually(lambda: told[2:], within=10)
-        assert held_by_others(other, [MART]) == ""
-    assert told[1:] == [f"waits for {watch.last}", ""]
-    assert watch.now == ""
+        assert find_blocker(other, [MART]) == ""
+    assert told[1:] == [f"waits for {watch.last_blocker}", ""]
+    assert watch.current_blocker == ""
 
 
 def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
@@ -97,7 +97,7 @@ def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgr
     with (
         psycopg.connect(preparing.dsn, autocommit=True) as other,
         warehouse_connection(preparing.env, "a-run") as ours,
-        Watch(ours, told.append),
+        LockMonitor(ours, told.append),
     ):
         other.execute("insert into dwh_marts.mart_a values (1)")
         other.execute("begin; update dwh_marts.mart_a set id = 2; prepare transaction 'a row'")

@@ -13,11 +13,11 @@ from refresh_runner.cli.parse import cache_project
 from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.runner_harness import write_project
 
 SETTINGS = DbtSettings(8, "prod", "dwh", {})
-ACCESS = Access(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
+ACCESS = ConnectionInfo(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
 
 
 def _parsed(project: Path, workdir: Path, as_of: str) -> Dbt:

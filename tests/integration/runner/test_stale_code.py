@@ -13,13 +13,13 @@ from refresh_runner.dbt import manifest_cache
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import project_files
 from refresh_runner.model.plan import DbtSettings
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.runlog.resume import fingerprint_of
 from support.plans import plan
 from support.runner_harness import RunnerHarness, write_project
 
 SETTINGS = DbtSettings(2, "prod", "dwh", {})
-ACCESS = Access(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
+ACCESS = ConnectionInfo(host="127.0.0.1", port=5432, dbname="entrepot", user="u", password="p")
 NEW = "select 2 as edited"
 PROJECT = """
 macro-paths: [macros, ../shared_macros]

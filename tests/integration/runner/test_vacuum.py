@@ -12,8 +12,8 @@ import pytest
 
 from refresh_api.spec import Vacuum
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.snapshot_holder import HeldSnapshot
-from refresh_runner.postgres.standbys import attached, vacuum_left
+from refresh_runner.postgres.snapshot_holder import SnapshotHolder
+from refresh_runner.postgres.standbys import attached_standbys, vacuum_dead_rows
 from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
 from support.eventually import eventually
 from support.postgres import Database
@@ -27,8 +27,8 @@ TERMS = Terms(timedelta(seconds=20), lambda: None)
 def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
     """What a run holds."""
     with warehouse_connection(database.env) as door:
-        held = HeldSnapshot(door, vacuum)
-        held.take()
+        held = SnapshotHolder(door, vacuum)
+        held.acquire()
         try:
             yield
         finally:
@@ -83,10 +83,10 @@ def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_o
         put_live(holder, 10, Vacuum.AUTO)
         put_live(holder, 20, Vacuum.DEFERRED)
         eventually(lambda: fresh_database.rows(about) == [(0, 20)], 10)
-        vacuum_left(holder, [A.relation])
+        vacuum_dead_rows(holder, [A.relation])
         assert fresh_database.rows(about) == [(0, 20)]
         eventually(lambda: fresh_database.rows("select where pg_stat_get_dead_tuples('marts.a'::regclass) > 0"), 10)
-        vacuum_left(holder, [A.relation], timedelta(0))
+        vacuum_dead_rows(holder, [A.relation], timedelta(0))
         eventually(lambda: fresh_database.rows(about) == [(1, 20)], 10)
         put_live(holder, 30, Vacuum.IMMEDIATE)
         eventually(lambda: fresh_database.rows(about) == [(2, 30)], 10)
@@ -97,7 +97,7 @@ def test_a_role_that_may_not_ask_for_standbys_publishes_as_if_there_were_none(fr
     fresh_database.run("create role aveugle login password 'aveugle'; revoke select on pg_stat_replication from public")
     try:
         with psycopg.connect(fresh_database.dsn, user="aveugle", password="aveugle") as connection:
-            assert attached(connection) == []
+            assert attached_standbys(connection) == []
             assert connection.execute("select 1").fetchone() == (1,)
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("select from pg_stat_replication")

@@ -5,7 +5,7 @@ import pytest
 
 from refresh_api.status import Reason
 from refresh_runner.core.backoff import pause
-from refresh_runner.core.errors import may_pass, reason_of
+from refresh_runner.core.errors import is_retryable, reason_of
 from refresh_runner.postgres.connection import RefusedError, failure_of
 
 
@@ -16,7 +16,7 @@ from refresh_runner.postgres.connection import RefusedError, failure_of
 )
 def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
     """Connections, conflicts with others, time-outs, restarts, resources."""
-    assert may_pass(sqlstate)
+    assert is_retryable(sqlstate)
 
 
 @pytest.mark.parametrize(
@@ -24,11 +24,11 @@ def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
 )
 def test_what_stays_is_not(sqlstate: str | None):
     """SQL, data, permissions, a dropped database, a configured limit, a broken server, and what nobody knows."""
-    assert not may_pass(sqlstate)
+    assert not is_retryable(sqlstate)
 
 
 @pytest.mark.parametrize(
-    ("sqlstate", "reason", "passing"),
+    ("sqlstate", "reason", "retryable"),
     [
         ("25006", Reason.WAREHOUSE_UNREACHABLE, True),
         ("08006", Reason.WAREHOUSE_UNREACHABLE, True),
@@ -49,11 +49,11 @@ def test_what_stays_is_not(sqlstate: str | None):
         ("XX000", Reason.RUNNER_ERROR, False),
     ],
 )
-def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: str, reason: Reason, passing: bool):
+def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: str, reason: Reason, retryable: bool):
     """Not as an error of the runner, which no further attempt would help, where the server is to blame."""
     error = psycopg.errors.lookup(sqlstate)("it said so\nDETAIL: more")
     found = failure_of(error)
-    assert (found.reason, found.passing, reason_of(sqlstate, Reason.RUNNER_ERROR)) == (reason, passing, reason)
+    assert (found.reason, found.retryable, reason_of(sqlstate, Reason.RUNNER_ERROR)) == (reason, retryable, reason)
     assert found.message == f"it said so ({sqlstate})"
 
 
@@ -62,9 +62,9 @@ def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: st
 )
 def test_an_error_without_a_code_is_a_lost_connection(error: psycopg.Error):
     """The driver's own; the control is another one of its own."""
-    assert (failure_of(error).reason, failure_of(error).passing) == (Reason.WAREHOUSE_UNREACHABLE, True)
-    assert may_pass(RefusedError(error).sqlstate)
-    assert not failure_of(psycopg.ProgrammingError("can't adapt")).passing
+    assert (failure_of(error).reason, failure_of(error).retryable) == (Reason.WAREHOUSE_UNREACHABLE, True)
+    assert is_retryable(RefusedError(error).sqlstate)
+    assert not failure_of(psycopg.ProgrammingError("can't adapt")).retryable
 
 
 def test_pauses_grow_up_to_a_bound_and_differ():

@@ -1,19 +1,19 @@
 """The statements that give a role what it lacks."""
 
-from refresh_runner.postgres.privileges import Need, Right, statements
+from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements
 
 
 def test_each_need_has_its_statement_and_none_is_said_twice():
     """Names are quoted, whatever they are made of."""
     needs = [
-        Need(Right.MAKE_SCHEMAS),
-        Need(Right.MAKE_SCHEMAS, "new"),
-        Need(Right.USE, "src"),
-        Need(Right.READ, "src", 'a"b'),
-        Need(Right.READ, "src", 'a"b'),
-        Need(Right.OWN, "marts", "m"),
+        Privilege(PrivilegeKind.CREATE_SCHEMA),
+        Privilege(PrivilegeKind.CREATE_SCHEMA, "new"),
+        Privilege(PrivilegeKind.USAGE, "src"),
+        Privilege(PrivilegeKind.SELECT, "src", 'a"b'),
+        Privilege(PrivilegeKind.SELECT, "src", 'a"b'),
+        Privilege(PrivilegeKind.OWNERSHIP, "marts", "m"),
     ]
-    assert list(statements(needs, "etl-role", "db")) == [
+    assert list(grant_statements(needs, "etl-role", "db")) == [
         'grant create on database "db" to "etl-role"',
         'grant usage on schema "src" to "etl-role"',
         'grant select on "src"."a""b" to "etl-role"',
@@ -23,8 +23,8 @@ def test_each_need_has_its_statement_and_none_is_said_twice():
 
 def test_where_nobody_was_asked_nothing_need_be_there():
     """Schemas are made, and tables change hands if there are any."""
-    needs = [Need(Right.MAKE, "marts"), Need(Right.OWN, "marts", "m")]
-    assert list(statements(needs, "etl", "db", may_be_absent=True)) == [
+    needs = [Privilege(PrivilegeKind.CREATE, "marts"), Privilege(PrivilegeKind.OWNERSHIP, "marts", "m")]
+    assert list(grant_statements(needs, "etl", "db", offline=True)) == [
         'create schema if not exists "marts"',
         'grant usage, create on schema "marts" to "etl"',
         'alter table if exists "marts"."m" owner to "etl"',

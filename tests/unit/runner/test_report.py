@@ -82,7 +82,7 @@ class Case:
     code: ExitCode = ExitCode.OK
 
 
-UNREACHABLE = Failure(Reason.WAREHOUSE_UNREACHABLE, "no route", passing=True)
+UNREACHABLE = Failure(Reason.WAREHOUSE_UNREACHABLE, "no route", retryable=True)
 TABLE = {
     "all well": Case(WELL, None, Outcome.SUCCEEDED, Reason.SUCCEEDED, True, "4/4", 4),
     "a P2 test fails, Warn": Case(
@@ -134,7 +134,7 @@ TABLE = {
         WELL | {"cache": endpoints(StepState.WARNED)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "the warehouse is away": Case({}, UNREACHABLE, Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE, None, None, code=ExitCode.FAILED),
-    "the lock is held too long": Case({}, Failure(Reason.LOCK_HELD, "held", gives_way=True), Outcome.SKIPPED, Reason.LOCK_HELD, None, None),
+    "the lock is held too long": Case({}, Failure(Reason.LOCK_HELD, "held", skips_run=True), Outcome.SKIPPED, Reason.LOCK_HELD, None, None),
     "the lock is held, Fail": Case(
         {}, Failure(Reason.LOCK_HELD, "held"), Outcome.FAILED, Reason.LOCK_HELD, False, None, code=ExitCode.FAILED
     ),

@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
-from refresh_runner.postgres.conninfo import Access, from_secret, from_variables
+from refresh_runner.postgres.conninfo import ConnectionInfo, from_secret, from_variables
 
 PASSWORD = "p%40:/'\"$"
 FORMS = [
@@ -53,7 +53,7 @@ def test_a_mounted_secret_is_the_access(tmp_path: Path):
     assert PASSWORD not in repr(access)
 
 
-def of(root: Path, **keys: str) -> Access:
+def of(root: Path, **keys: str) -> ConnectionInfo:
     """The access of a Secret with these keys beside those that it needs."""
     return from_secret("warehouse", folder(root, **{"host": "db", "dbname": "w", "user": "u", "password": PASSWORD, **keys}))
 

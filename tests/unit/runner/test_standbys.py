@@ -4,9 +4,9 @@ import pytest
 
 from refresh_api.spec import Vacuum
 from refresh_runner.postgres.replay_lag import lag_of
-from refresh_runner.postgres.standbys import Standby, unprotected
+from refresh_runner.postgres.standbys import Standby, deferring_standbys
 
-SAFE, BARE = Standby("safe", gives_feedback=True, behind=0), Standby("bare", gives_feedback=False, behind=3 * 2**20)
+SAFE, BARE = Standby("safe", has_feedback=True, replay_lag_bytes=0), Standby("bare", has_feedback=False, replay_lag_bytes=3 * 2**20)
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_a_vacuum_is_deferred_for_standbys_without_feedback_or_where_that_is_ask
     standbys: list[Standby], vacuum: Vacuum, because: list[Standby] | None
 ):
     """One with feedback needs nothing."""
-    assert unprotected(standbys, vacuum) == because
+    assert deferring_standbys(standbys, vacuum) == because
 
 
 def test_a_lag_names_each_standby_that_is_behind_and_what_it_has_to_replay():
     """Those that have caught up are not named; none is no lag."""
-    slow = Standby("slow", gives_feedback=True, behind=512)
+    slow = Standby("slow", has_feedback=True, replay_lag_bytes=512)
     lag = lag_of([SAFE, BARE, slow], 61.0, "etl")
     assert (bool(lag), lag.text) == (True, "the standby bare has 3.0 MB to replay, the standby slow has 512 bytes to replay after 1m01s")
     assert (bool(lag_of([SAFE], 1, "etl")), lag_of([SAFE], 1, "etl").text) == (False, "")
@@ -39,6 +39,6 @@ def test_a_lag_names_each_standby_that_is_behind_and_what_it_has_to_replay():
 
 def test_a_lag_that_is_not_shown_is_none_and_says_what_to_grant():
     """Nobody waits for what nobody can see."""
-    lag = lag_of([SAFE, Standby("hidden", gives_feedback=True)], 5, 'e"tl')
+    lag = lag_of([SAFE, Standby("hidden", has_feedback=True)], 5, 'e"tl')
     assert not lag
     assert lag.text == 'how far the standby hidden has replayed is not shown to e"tl: grant pg_read_all_stats to "e""tl"'

@@ -87,10 +87,10 @@ def test_a_command_that_failed_otherwise_fails_its_step():
     warned = conclude_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
     assert warned.state is StepState.WARNED
     assert with_command_error(warned, None, "4/6 tests") is warned
-    found = with_command_error(warned, CommandError("a warning is an error", passing=True), "4/6 tests")
+    found = with_command_error(warned, CommandError("a warning is an error", retryable=True), "4/6 tests")
     assert (found.state, found.tests) == (StepState.FAILED, warned.tests)
     assert found.failure is not None
-    assert (found.failure.reason, found.failure.message, found.failure.passing) == (
+    assert (found.failure.reason, found.failure.message, found.failure.retryable) == (
         Reason.DBT_FAILED,
         "4/6 tests: a warning is an error",
         True,
@@ -101,7 +101,7 @@ def test_a_step_that_failed_keeps_its_own_reason_and_one_that_gives_way_does_not
     """A run is not skipped for stale sources that dbt could not ask."""
     own = StepResult.failed(Failure(Reason.LAYER_FAILED, "a: bad"))
     assert with_command_error(own, CommandError("more"), "1/6 staging") is own
-    skips = StepResult(StepState.WARNED, "late", Failure(Reason.SOURCES_STALE, "late", gives_way=True))
+    skips = StepResult(StepState.WARNED, "late", Failure(Reason.SOURCES_STALE, "late", skips_run=True))
     found = with_command_error(skips, CommandError("no connection"), "1/6 sources")
     assert found.failure is not None
-    assert (found.failure.reason, found.failure.gives_way) == (Reason.DBT_FAILED, False)
+    assert (found.failure.reason, found.failure.skips_run) == (Reason.DBT_FAILED, False)

@@ -14,7 +14,7 @@ from refresh_api.model import time_text
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
-from refresh_runner.postgres.connection import RefusedError, Warehouse
+from refresh_runner.postgres.connection import RefusedError, WarehouseConnection
 
 _OF_RUNS: Final = """
     select run.run_id, file.name, octet_length(file.content), file.stored_at
@@ -47,10 +47,10 @@ def artifacts_command(query: ArtifactQuery, secrets: Path | None, environment: E
     return with_warehouse(secrets, environment, "refresh-artifacts", lambda warehouse, write: serve(warehouse, query, write))
 
 
-def serve(warehouse: Warehouse, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
+def serve(warehouse: WarehouseConnection, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
     """List the files, or write one; FAILED if there is none or the warehouse cannot be queried."""
     try:
-        with warehouse.session(), warehouse.quick() as connection:
+        with warehouse.session(), warehouse.short_transaction() as connection:
             return _fetch(connection, query, say) if query.run and query.name else _list(connection, query, say)
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")

@@ -13,7 +13,7 @@ from refresh_api.run_request import ExitCode, RefreshRef
 from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres import advisory_lock
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.publish import own_relations
 from refresh_runner.publish.versions import TABLE as VERSION
 from refresh_runner.runlog.schema import RUN
@@ -34,12 +34,12 @@ def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environm
     return with_warehouse(secrets, environment, "refresh-cleanup", lambda warehouse, write: cleanup(warehouse, ref, apply, write))
 
 
-def cleanup(warehouse: Warehouse, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:
+def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:
     """Remove what is left of a refresh, or print it; FAILED if a run holds the warehouse or it cannot be reached."""
     try:
         with warehouse.session() as connection:
-            if not advisory_lock.taken(connection):
-                say(f"✗ {advisory_lock.holder(connection) or 'another session'} holds the warehouse: try again when it is done")
+            if not advisory_lock.try_acquire(connection):
+                say(f"✗ {advisory_lock.current_holder(connection) or 'another session'} holds the warehouse: try again when it is done")
                 return ExitCode.FAILED
             own_relations.prepare(connection)
             found = list(_leftovers(connection, ref))

@@ -17,8 +17,8 @@ from refresh_runner.model.loader import InvalidRunRequestError, run_request_from
 from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.model.steps import LayerStep, TestsStep
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.privileges import Need, Right, missing, quoted, statements
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements, missing, quote_identifier
 from refresh_runner.publish.derived_names import before, beside
 from refresh_runner.publish.publisher import swapped
 from refresh_runner.run import required_privileges
@@ -62,13 +62,13 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
         return ExitCode.FAILED
     say(f"-- Grants that the role {grantee.role} needs to run {plan.run_request.refresh.name}; execute them as the owner of the database.")
     say("-- Tables that the run reads must exist; the role becomes the owner of existing tables that it builds.")
-    say(f"grant connect on database {quoted(grantee.database)} to {quoted(grantee.role)};")
-    for statement in statements(_without_redundant(privileges, own), grantee.role, grantee.database, may_be_absent=True):
+    say(f"grant connect on database {quote_identifier(grantee.database)} to {quote_identifier(grantee.role)};")
+    for statement in grant_statements(_without_redundant(privileges, own), grantee.role, grantee.database, offline=True):
         say(f"{statement};")
     return ExitCode.OK
 
 
-def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable[[str], None]) -> ExitCode:
+def print_missing(plan: Plan, project: Path, warehouse: WarehouseConnection, say: Callable[[str], None]) -> ExitCode:
     """Print the grants that the warehouse's user lacks, by the checks of a run; FAILED if it lacks any."""
     try:
         privileges, _ = _required_privileges(plan, project)
@@ -78,14 +78,14 @@ def print_missing(plan: Plan, project: Path, warehouse: Warehouse, say: Callable
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
-    for statement in statements(lacking, role, database):
+    for statement in grant_statements(lacking, role, database):
         say(f"{statement};")
     if not lacking:
         say(f"-- the role {role} has all privileges for a run of {plan.run_request.refresh.name} does")
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 
-def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Relation]]:
+def _required_privileges(plan: Plan, project: Path) -> tuple[list[Privilege], list[Relation]]:
     """Return the privileges that a run needs, and the marts that it builds in staging relations."""
     with open_project(project, plan.dbt, "refresh-grants") as dbt:
         plan = spelling.by_project(plan, dbt)
@@ -95,9 +95,9 @@ def _required_privileges(plan: Plan, project: Path) -> tuple[list[Need], list[Re
         return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_replica_wait(plan)], marts
 
 
-def _without_redundant(privileges: list[Need], own: Collection[str]) -> list[Need]:
+def _without_redundant(privileges: list[Privilege], own: Collection[str]) -> list[Privilege]:
     """Drop privileges that another statement implies, and those on schemas that the runner creates and its role thus owns."""
-    made = {need.schema for need in privileges if need.right is Right.MAKE} - set(own)
-    doubled = {Right.USE, Right.MAKE_SCHEMAS}
-    privileges = [need for need in privileges if need.schema not in own or need.right is Right.MAKE_SCHEMAS]
-    return [need for need in privileges if not (need.right in doubled and need.schema in made)]
+    made = {need.schema for need in privileges if need.kind is PrivilegeKind.CREATE} - set(own)
+    doubled = {PrivilegeKind.USAGE, PrivilegeKind.CREATE_SCHEMA}
+    privileges = [need for need in privileges if need.schema not in own or need.kind is PrivilegeKind.CREATE_SCHEMA]
+    return [need for need in privileges if not (need.kind in doubled and need.schema in made)]

@@ -73,7 +73,7 @@ def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> I
 
 def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Check]:
     name = run_request.spec.warehouse.secret_ref.name
-    yield _secret_check("spec.warehouse.secretRef", name, missing_keys(folder.all_of(name)))
+    yield _secret_check("spec.warehouse.secretRef", name, missing_keys(folder.read_all(name)))
     for number, notification in enumerate(run_request.spec.notifications):
         secret = notification.channel.secret
         field = f"spec.notifications[{number}].{secret.field}"
@@ -81,7 +81,7 @@ def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Ch
 
 
 def _missing_keys(folder: SecretFolder, name: str, keys: Sequence[str]) -> list[str]:
-    there = folder.all_of(name)
+    there = folder.read_all(name)
     return [key for key in keys if not there.get(key)]
 
 

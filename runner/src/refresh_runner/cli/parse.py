@@ -24,12 +24,15 @@ from refresh_runner.dbt.test_templates import Statements, agreed
 from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.plan import Attempt, DbtSettings, plan_for
 from refresh_runner.model.steps import Selection
-from refresh_runner.postgres.conninfo import NOWHERE, Access
+from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
 from refresh_runner.publish.derived_names import beside
 
 _PROBES: Final = (
-    (NOWHERE, "2000-01-31"),
-    (Access(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"), "2031-12-01"),  # noqa: S106
+    (PLACEHOLDER, "2000-01-31"),
+    (
+        ConnectionInfo(host="elsewhere.invalid", port=6543, dbname="refresh_elsewhere", user="somebody", password="unused, too"),  # noqa: S106
+        "2031-12-01",
+    ),
 )
 """Two fictitious warehouses and dates: what parses the same for both parses the same for all."""
 
@@ -82,11 +85,11 @@ class _CacheEntry:
 
 def _store(reading: _CacheEntry, one: Dbt, other: Dbt, say: Callable[[str], None]) -> ExitCode:
     elsewhere = _PROBES[1][0].dbname
-    manifest_cache.move(other.graph.manifest, NOWHERE.dbname, elsewhere)
+    manifest_cache.move(other.graph.manifest, PLACEHOLDER.dbname, elsewhere)
     if why := _uncacheable_reason(reading, one, other):
         say(f"can be parsed, but not cached, so every run parses it: {why}")
         return ExitCode.OK
-    manifest_cache.move(other.graph.manifest, elsewhere, NOWHERE.dbname)
+    manifest_cache.move(other.graph.manifest, elsewhere, PLACEHOLDER.dbname)
     tests = _tests(one, other)
     if project_files(one.project) != reading.files:
         say("changed while it was parsed, so nothing is cached")
@@ -147,5 +150,5 @@ def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None])
     return ExitCode.OK
 
 
-def _read(project: Path, settings: DbtSettings, access: Access, as_of: str) -> AbstractContextManager[Dbt]:
+def _read(project: Path, settings: DbtSettings, access: ConnectionInfo, as_of: str) -> AbstractContextManager[Dbt]:
     return open_project(project, replace(settings, variables={**settings.variables, manifest_cache.AS_OF: as_of}), "refresh-parse", access)

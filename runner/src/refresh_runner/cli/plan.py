@@ -25,9 +25,9 @@ from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, Step, TestsStep, ValidationStep
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import NOWHERE, Access
-from refresh_runner.postgres.standbys import attached, named, unprotected
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
+from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names
 from refresh_runner.publish import versions
 from refresh_runner.publish.publisher import swapped
 from refresh_runner.run.model_selection import model_selection
@@ -67,7 +67,7 @@ def plan_command(options: RunOptions, environment: Environment) -> int:
     return print_plan(plan, options.project, access, environment.clock, printer(environment, access))
 
 
-def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
+def print_plan(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
     """Print what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, nothing is queried."""
     try:
         for line in _lines(plan, project, access, clock):
@@ -78,7 +78,7 @@ def print_plan(plan: Plan, project: Path, access: Access | None, clock: Clock, s
     return ExitCode.OK
 
 
-def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> Iterator[PlanLine]:
+def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Clock) -> Iterator[PlanLine]:
     yield PlanLine(
         plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} per attempt"
     )
@@ -89,10 +89,10 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
             "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
         )
     held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
-    warehouse = Warehouse(access, "refresh-plan", clock) if access else None
+    warehouse = WarehouseConnection(access, "refresh-plan", clock) if access else None
     try:
         yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
-        with open_project(project, plan.dbt, "refresh-plan", access or NOWHERE) as dbt:
+        with open_project(project, plan.dbt, "refresh-plan", access or PLACEHOLDER) as dbt:
             yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
         if warehouse:
             yield from _standbys(plan, warehouse)
@@ -102,15 +102,15 @@ def _lines(plan: Plan, project: Path, access: Access | None, clock: Clock) -> It
             warehouse.close()
 
 
-def _holder(warehouse: Warehouse | None) -> str:
+def _holder(warehouse: WarehouseConnection | None) -> str:
     if warehouse is None:
         return "; not connected to the warehouse"
     with warehouse.session() as connection:
-        name = advisory_lock.holder(connection)
+        name = advisory_lock.current_holder(connection)
     return f"; {name} holds it now" if name else "; no run holds it now"
 
 
-def _steps(plan: Plan, dbt: Dbt, warehouse: Warehouse | None) -> Iterator[PlanLine]:
+def _steps(plan: Plan, dbt: Dbt, warehouse: WarehouseConnection | None) -> Iterator[PlanLine]:
     built: list[Node] = []
     chosen = model_selection(plan, dbt)
     for step in plan.steps:
@@ -165,7 +165,7 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
             yield f"calls {count} endpoints of {step.base_url}{proof}; at most {duration_text(step.timeout)} each{waits}"
 
 
-def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: Warehouse | None) -> Iterator[str]:
+def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse: WarehouseConnection | None) -> Iterator[str]:
     upstream = dbt.graph.upstream(nodes, built)
     missing = missing_relations(upstream, warehouse) if warehouse and upstream else set()
     for model in upstream:
@@ -174,19 +174,19 @@ def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse:
         yield f"{model.needed_by} reads {model.relation}{by}{state}"
 
 
-def _standbys(plan: Plan, warehouse: Warehouse) -> Iterator[PlanLine]:
+def _standbys(plan: Plan, warehouse: WarehouseConnection) -> Iterator[PlanLine]:
     """Yield what a run does for readers of standbys, if anything."""
     with warehouse.session() as connection:
-        found = attached(connection)
-    because = unprotected(found, plan.vacuum)
+        found = attached_standbys(connection)
+    because = deferring_standbys(found, plan.vacuum)
     if because is not None:
-        why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
+        why = f"{standby_names(because)}: no hot_standby_feedback" if because else f"vacuum: {plan.vacuum}"
         yield PlanLine("standbys", f"dead rows are kept until the run ends, and vacuumed before the next publish ({why})")
     elif found:
-        yield PlanLine("standbys", f"marts are vacuumed after the publish ({named(found)}; vacuum: {plan.vacuum})")
+        yield PlanLine("standbys", f"marts are vacuumed after the publish ({standby_names(found)}; vacuum: {plan.vacuum})")
 
 
-def _live_version(plan: Plan, warehouse: Warehouse | None) -> PlanLine:
+def _live_version(plan: Plan, warehouse: WarehouseConnection | None) -> PlanLine:
     if warehouse is None:
         return PlanLine("live", "not connected to the warehouse: set PGUSER, PGPASSWORD and so on, or use --secrets")
     with warehouse.session() as connection:

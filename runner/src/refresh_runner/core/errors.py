@@ -6,7 +6,7 @@ from typing import Final
 
 from refresh_api.status import Reason
 
-PASSING: Final[Mapping[str, str]] = {
+TRANSIENT_SQLSTATES: Final[Mapping[str, str]] = {
     "08": "connection exceptions",
     "25006": "read-only, as a standby is, and a server that another one is to follow",
     "25P03": "idle in a transaction for too long",
@@ -40,19 +40,19 @@ CONNECTION_LOST: Final = "08006"
 """SQLSTATE that stands for a lost or refused connection where the driver has none."""
 
 
-def may_pass(sqlstate: str | None) -> bool:
+def is_retryable(sqlstate: str | None) -> bool:
     """Return whether an error of PostgreSQL can be gone at the next try; unknown ones are taken to stay."""
-    return sqlstate is not None and sqlstate.startswith(tuple(PASSING))
+    return sqlstate is not None and sqlstate.startswith(tuple(TRANSIENT_SQLSTATES))
 
 
-def reason_of(sqlstate: str | None, otherwise: Reason) -> Reason:
-    """Return what an error of PostgreSQL says of a run where no step is to blame; `otherwise` if it speaks of a statement."""
+def reason_of(sqlstate: str | None, default: Reason) -> Reason:
+    """Return what an error of PostgreSQL says of a run where no step is to blame; `default` if it speaks of a statement."""
     if sqlstate is None or sqlstate == READ_ONLY or sqlstate[:2] in ("08", "28", "3D", "53", "57", "58"):
         return Reason.WAREHOUSE_UNREACHABLE
-    return Reason.PRIVILEGE_MISSING if sqlstate in ("42501", NO_SCHEMA) else otherwise
+    return Reason.PRIVILEGE_MISSING if sqlstate in ("42501", NO_SCHEMA) else default
 
 
-PASSING_HINT: Final = "look at the warehouse: the error is one that can pass"
+TRANSIENT_HINT: Final = "look at the warehouse: the error is one that can pass"
 LINT_HINT: Final = "refresh-runner lint FILE shows the same without a database"
 """Hint of a failure that the dbt project or what a refresh says of it has."""
 
@@ -63,11 +63,11 @@ class Failure:
 
     reason: Reason
     message: str
-    passing: bool = False
+    retryable: bool = False
     """Whether another attempt could succeed."""
     hint: str = ""
     """What to do next, for people."""
-    gives_way: bool = False
+    skips_run: bool = False
     """The run yields to another one: skipped, not failed."""
 
 

@@ -30,7 +30,7 @@ class SecretFolder:
         path = self.root / name / key if self.root else None
         return path if path and path.is_file() else None
 
-    def all_of(self, name: str) -> dict[str, str]:
+    def read_all(self, name: str) -> dict[str, str]:
         """Return the keys and values of a Secret, empty if it is not there; a trailing line break is no part of a value.
 
         Of a value that is no text, each byte that is not UTF-8 is a surrogate: `is_text` tells, and nobody has to use that key.

@@ -9,7 +9,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.steps import MartCheck, ValidationStep
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 
 
 def by_project(plan: Plan, dbt: Dbt) -> Plan:
@@ -18,12 +18,12 @@ def by_project(plan: Plan, dbt: Dbt) -> Plan:
     return _spelled(plan, lambda check: None if check.relation in known else spelled.get(check.relation))
 
 
-def by_catalog(plan: Plan, warehouse: Warehouse) -> Plan:
+def by_catalog(plan: Plan, warehouse: WarehouseConnection) -> Plan:
     """Return a plan with its marts as they are in PostgreSQL: one that is not there by its spelling may be there in lower case."""
     folded = {check.relation: _folded(check) for check in plan.marts}
-    missing = warehouse.missing([Relation(check.schema, check.table) for check in plan.marts])
+    missing = warehouse.missing_relations([Relation(check.schema, check.table) for check in plan.marts])
     wanted = {name: each for name, each in folded.items() if Relation(*name.split(".", 1)) in missing}
-    gone = warehouse.missing([relation for each in wanted.values() for relation in each]) if wanted else set()
+    gone = warehouse.missing_relations([relation for each in wanted.values() for relation in each]) if wanted else set()
     found = {name: next((relation for relation in each if relation not in gone), None) for name, each in wanted.items()}
     return _spelled(plan, lambda check: found.get(check.relation))
 

@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
 from refresh_api.steps import OnFailure, OnStale
-from refresh_runner.core.errors import PASSING_HINT, Failure, may_pass
+from refresh_runner.core.errors import TRANSIENT_HINT, Failure, is_retryable
 from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
 
 _KINDS: Final = ("seed", "snapshot", "function")
@@ -51,9 +51,9 @@ class NodeResult:
     """Whether an earlier attempt of the run did it."""
 
     @property
-    def passing(self) -> bool:
+    def retryable(self) -> bool:
         """Whether the error is transient."""
-        return self.state is NodeState.BROKEN and may_pass(self.sqlstate)
+        return self.state is NodeState.BROKEN and is_retryable(self.sqlstate)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class CommandError:
     """An error of a dbt command that belongs to no selected node: a hook, a warning treated as an error, an exception."""
 
     message: str
-    passing: bool = False
+    retryable: bool = False
     """Whether it is transient."""
 
 
@@ -101,10 +101,10 @@ class StepResult:
 
 def with_command_error(result: StepResult, problem: CommandError | None, label: str) -> StepResult:
     """Return a step's result, failed if its dbt command was: even if all nodes succeeded, dbt may have left something undone."""
-    if problem is None or (result.failure and not result.failure.gives_way):
+    if problem is None or (result.failure and not result.failure.skips_run):
         return result
-    hint = PASSING_HINT if problem.passing else "fix what dbt reports in the dbt project"
-    failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.passing, hint)
+    hint = TRANSIENT_HINT if problem.retryable else "fix what dbt reports in the dbt project"
+    failure = Failure(Reason.DBT_FAILED, f"{label}: {problem.message}", problem.retryable, hint)
     return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
 
 
@@ -117,7 +117,7 @@ def nodes_to_retry(results: Iterable[NodeResult]) -> tuple[Node, ...]:
     """Return the nodes to retry: none unless all errors are transient."""
     results = tuple(results)
     broken = [result for result in results if result.state is NodeState.BROKEN]
-    if not broken or not all(result.passing for result in broken):
+    if not broken or not all(result.retryable for result in broken):
         return ()
     return tuple(result.node for result in results if result.state in {NodeState.BROKEN, NodeState.SKIPPED})
 
@@ -130,9 +130,9 @@ def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
     if not broken:
         return StepResult(StepState.SUCCEEDED, _built(done), built=built)
     message = "; ".join(f"{result.node.name}: {result.message}" for result in broken[:_MAX_LISTED])
-    passing = all(result.passing for result in broken)
-    hint = PASSING_HINT if passing else f"correct {broken[0].node.name} in the dbt project"
-    failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", passing, hint)
+    retryable = all(result.retryable for result in broken)
+    hint = TRANSIENT_HINT if retryable else f"correct {broken[0].node.name} in the dbt project"
+    failure = Failure(Reason.LAYER_FAILED, f"{label}: {message}", retryable, hint)
     return StepResult(StepState.FAILED, message, failure, built=built)
 
 
@@ -144,12 +144,12 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
     if not stale or step.on_stale is OnStale.WARN:
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
         return StepResult(state, message or f"{pluralize(len(results), 'source')} loaded in time")
-    if all(result.passing for result in stale):
+    if all(result.retryable for result in stale):
         # Their freshness is unknown, and another attempt may succeed.
-        failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", passing=True, hint=PASSING_HINT)
+        failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", retryable=True, hint=TRANSIENT_HINT)
         return StepResult(StepState.FAILED, message, failure)
     skips = step.on_stale is OnStale.SKIP
-    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="check what loads these sources", gives_way=skips)
+    failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="check what loads these sources", skips_run=skips)
     return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
 
 
@@ -175,7 +175,7 @@ def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -
     failure = Failure(
         Reason.TESTS_FAILED,
         f"{label}: {message}",
-        passing=all(result.passing for result in failed),
+        retryable=all(result.retryable for result in failed),
         hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
     )
     return StepResult(StepState.FAILED, message, failure, tests=counts, tests_with_rows=found)

@@ -17,7 +17,7 @@ from refresh_api.status import Reason
 from refresh_api.values import duration_text
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import Failure, RunFailedError
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 
 NAMESPACE: Final = 0x53494754
 """First key of the lock; others that use advisory locks in this database choose their own."""
@@ -30,7 +30,7 @@ _PING: Final = 5.0
 """Seconds between signs of life on the lock's connection."""
 
 
-def holder(connection: psycopg.Connection) -> str | None:
+def current_holder(connection: psycopg.Connection) -> str | None:
     """Return who holds the warehouse, by the name of its session; None if nobody does, or nobody that can be seen."""
     row = connection.execute(
         "select a.application_name from pg_locks l join pg_stat_activity a using (pid)"
@@ -41,16 +41,16 @@ def holder(connection: psycopg.Connection) -> str | None:
     return str(row[0]) if row and row[0] else None
 
 
-def taken(connection: psycopg.Connection) -> bool:
+def try_acquire(connection: psycopg.Connection) -> bool:
     """Try once to hold the warehouse by this connection; return whether it does."""
     return _try(connection, NAMESPACE, WAREHOUSE_KEY)
 
 
 def acquire(
-    warehouse: Warehouse,
+    warehouse: WarehouseConnection,
     refresh: RefreshRef,
     clock: Clock,
-    waiting: Callable[[str, bool], None],
+    on_wait: Callable[[str, bool], None],
     *,
     on_held: OnHeld,
     wait: timedelta,
@@ -64,18 +64,18 @@ def acquire(
     deadline = clock.elapsed() + wait.total_seconds()
     told = ""
     with warehouse.session() as connection:
-        while not taken(connection):
-            held_by = holder(connection) or "another session"
+        while not try_acquire(connection):
+            held_by = current_holder(connection) or "another session"
             if held_by == warehouse.application_name:
                 # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
-                warehouse.end_own_sessions()
+                warehouse.terminate_own_sessions()
             elif on_held is not OnHeld.WAIT:
                 raise RunFailedError(_held(f"{held_by} holds the warehouse", on_held))
             elif clock.elapsed() >= deadline:
                 raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(wait)}", on_held))
             elif told != held_by:
                 told = held_by
-                waiting(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, refresh))
+                on_wait(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, refresh))
             clock.sleep(min(_POLL, max(deadline - clock.elapsed(), _SHORTEST_POLL)))
         _is_alone(connection, refresh)
 
@@ -87,7 +87,7 @@ def _is_alone(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
 
 
 @contextmanager
-def kept(connection: psycopg.Connection, lost: Callable[[], None]) -> Iterator[None]:
+def keepalive(connection: psycopg.Connection, lost: Callable[[], None]) -> Iterator[None]:
     """Notice while inside when the lock's connection is gone, also while nobody uses it: then call `lost` once."""
     done = threading.Event()
 
@@ -114,4 +114,4 @@ def _try(connection: psycopg.Connection, namespace: int, key: int) -> bool:
 
 
 def _held(message: str, on_held: OnHeld) -> Failure:
-    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", gives_way=on_held is not OnHeld.FAIL)
+    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", skips_run=on_held is not OnHeld.FAIL)

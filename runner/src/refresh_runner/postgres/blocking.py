@@ -16,7 +16,7 @@ from typing import Final, LiteralString, Self
 import psycopg
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ _PREPARED: Final = """
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class Blocker:
     """What is in the way; equal to another one if it is the same holder with the same lock, whatever it does by then."""
 
     lock: str
@@ -70,33 +70,33 @@ class Obstacle:
     """For people."""
 
 
-def held_by_others(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
+def find_blocker(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
     """Say who has locked one of the relations, if only by reading it; empty if nobody has, or nobody can be seen."""
     found = _asked(connection, _READ, [relation.sql.as_string(connection) for relation in relations])
     return found.text if found else ""
 
 
-class Watch:
+class LockMonitor:
     """Looks, while inside, for what holds a run up; `tell` hears of it, and an empty text once it is out of the way."""
 
-    def __init__(self, warehouse: Warehouse, tell: Callable[[str], None]) -> None:
-        self.last = ""
+    def __init__(self, warehouse: WarehouseConnection, tell: Callable[[str], None]) -> None:
+        self.last_blocker = ""
         """What has held the step up: what it waited for, and whose that is; empty if nobody was in its way."""
-        self._found: Obstacle | None = None
+        self._found: Blocker | None = None
         """By the last look: publishing asks for its locks again and again, and may be between two tries at the next one."""
-        self._told: Obstacle | None = None
+        self._told: Blocker | None = None
         self._warehouse = warehouse
         self._tell = tell
         self._over = threading.Event()
 
     @property
-    def now(self) -> str:
+    def current_blocker(self) -> str:
         """The same as `last`, as long as it is in the way."""
         return self._told.text if self._told else ""
 
-    def step_begins(self) -> None:
+    def reset(self) -> None:
         """Nobody is in its way yet."""
-        self.last, self._found, self._told = "", None, None
+        self.last_blocker, self._found, self._told = "", None, None
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._look, name="watch", daemon=True).start()
@@ -109,7 +109,7 @@ class Watch:
         while not self._over.wait(_EVERY):
             try:
                 # No longer than the look: connections may be few, and dbt needs them.
-                with closing(self._warehouse.another("watch")) as connection:
+                with closing(self._warehouse.new_connection("watch")) as connection:
                     found = _asked(connection, _WAITED_FOR, self._warehouse.application_name)
             except psycopg.Error as error:
                 log.debug("who holds the run up can't be asked: %s", error)
@@ -117,25 +117,25 @@ class Watch:
                 if not self._over.is_set():
                     self._note(found)
 
-    def _note(self, found: Obstacle | None) -> None:
+    def _note(self, found: Blocker | None) -> None:
         obstacle, self._found = found or self._found, found
         if obstacle == self._told:
             return
         self._told = obstacle
-        if obstacle and obstacle.text != self.last:
+        if obstacle and obstacle.text != self.last_blocker:
             log.warning("waits for %s", obstacle.text)
-        self.last = self.now or self.last
-        self._tell(self.now and f"waits for {self.now}")
+        self.last_blocker = self.current_blocker or self.last_blocker
+        self._tell(self.current_blocker and f"waits for {self.current_blocker}")
 
 
-def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> Obstacle | None:
+def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> Blocker | None:
     found = connection.execute(query, [wanted]).fetchone()
     if found is None:
         return None
     relation, pid, transaction = found
     lock = relation or "a lock"
     holder, about = _session(connection, pid) if pid else _prepared(connection, relation, transaction)
-    return Obstacle(lock, holder, f"{lock}, {HELD_BY} {holder}{about}")
+    return Blocker(lock, holder, f"{lock}, {HELD_BY} {holder}{about}")
 
 
 def _session(connection: psycopg.Connection, pid: int) -> tuple[str, str]:

@@ -48,18 +48,18 @@ class Column:
     """How it is stored and compressed, where that is not as its type has it."""
 
     @property
-    def kind(self) -> tuple[str, str, str]:
+    def identity_key(self) -> tuple[str, str, str]:
         """What two columns must share for the values of one to be the other's."""
         return self.name, self.type, self.collation
 
     @property
-    def fills_itself(self) -> bool:
+    def has_generated_values(self) -> bool:
         """Rows need not bring its values."""
         return bool(self.identity or self.generated)
 
 
 @dataclass(frozen=True)
-class Shape:
+class TableSchema:
     """What two tables must share for the rows of one to fit into the other, and to be found and checked there in the same way."""
 
     columns: tuple[Column, ...]
@@ -72,25 +72,25 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Seen:
+class RelationInfo:
     """One relation as it is there now."""
 
     oid: int
     kind: str
     """pg_class.relkind: r is a table, v a view."""
-    shape: Shape
+    schema: TableSchema
     traits: frozenset[str]
     """What else belongs to it and decides what is read or written, in words: policies, triggers, rules, statistics, parents."""
 
     @property
-    def acts_on_rows(self) -> bool:
+    def modifies_rows(self) -> bool:
         """What is written may not be what is there afterwards."""
         return any(trait.startswith(("trigger ", "rule ")) for trait in self.traits)
 
-    def lost_by(self, other: Seen) -> Iterator[str]:
+    def missing_in(self, other: RelationInfo) -> Iterator[str]:
         """Yield, in words, what belongs to this table and not to another one, as far as only people can have put it there."""
-        there = {column.name: column for column in other.shape.columns}
-        for column in self.shape.columns:
+        there = {column.name: column for column in other.schema.columns}
+        for column in self.schema.columns:
             new = there.get(column.name)
             if column.generated and not (new and new.generated):
                 yield f"generated column {column.name}"
@@ -106,7 +106,7 @@ class View:
     name: str
     statement: str
     owner: str
-    obstacle: str
+    missing_privilege: str
     """Why our role may not do that; empty if it may."""
 
 
@@ -201,14 +201,16 @@ _FOREIGN_KEYS: Final = """
 
 
 @contextmanager
-def plain_names(connection: psycopg.Connection) -> Iterator[None]:
+def qualified_names(connection: psycopg.Connection) -> Iterator[None]:
     """Have the catalog name everything with its schema, whatever the search path is; inside a transaction."""
     row = connection.execute("select current_setting('search_path'), set_config('search_path', '', true)").fetchone()
     yield
     connection.execute("select set_config('search_path', %s, true)", [row[0] if row else ""])
 
 
-def seen(connection: psycopg.Connection, relations: Collection[Relation], live: Mapping[str, str]) -> dict[Relation, Seen]:
+def read_relations(
+    connection: psycopg.Connection, relations: Collection[Relation], live: Mapping[str, str]
+) -> dict[Relation, RelationInfo]:
     """Return those of the relations that are there. To be asked with `plain_names`.
 
     `live` are schemas in which something was built, and those in which readers find it: what refers to the former counts as the latter.
@@ -226,8 +228,8 @@ def seen(connection: psycopg.Connection, relations: Collection[Relation], live: 
     found = {}
     for schema, table, oid, kind, persistence, method in rows:
         part = {what: frozenset(texts) for what, texts in parts[oid].items()}
-        shape = Shape(tuple(columns[oid]), part["constraint"], part["index"], part["foreign key"], (persistence, method))
-        found[Relation(schema, table)] = Seen(oid, kind, shape, part[""])
+        shape = TableSchema(tuple(columns[oid]), part["constraint"], part["index"], part["foreign key"], (persistence, method))
+        found[Relation(schema, table)] = RelationInfo(oid, kind, shape, part[""])
     return found
 
 
@@ -240,7 +242,7 @@ def _as_live(text: str, live: Mapping[str, str]) -> str:
     return text
 
 
-def views_on(connection: psycopg.Connection, oid: int) -> list[View]:
+def views_reading(connection: psycopg.Connection, oid: int) -> list[View]:
     """Return the views that read a table and can be made anew; to be asked with `plain_names`."""
     views = []
     for name, options, query, owner, obstacle in connection.execute(_VIEWS, {"oid": oid}):
@@ -249,12 +251,12 @@ def views_on(connection: psycopg.Connection, oid: int) -> list[View]:
     return sorted(views, key=lambda view: view.name)
 
 
-def hanging_on(connection: psycopg.Connection, oid: int, going: Collection[int] = ()) -> list[str]:
+def dependents_of(connection: psycopg.Connection, oid: int, going: Collection[int] = ()) -> list[str]:
     """Return, in words, what hangs on a table and can't follow to another one; foreign keys of tables that are `going` too do follow."""
     return sorted(str(row[0]) for row in connection.execute(_ATTACHED, {"oid": oid, "going": list(going)}))
 
 
-def foreign_keys_to(connection: psycopg.Connection, oids: Collection[int]) -> list[ForeignKey]:
+def foreign_keys_referencing(connection: psycopg.Connection, oids: Collection[int]) -> list[ForeignKey]:
     """Return all foreign keys that refer to one of these tables."""
     rows = connection.execute(_FOREIGN_KEYS, [list(oids)])
     return [ForeignKey(int(child), int(parent), tuple(key)) for child, parent, key in rows]

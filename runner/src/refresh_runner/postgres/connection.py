@@ -14,11 +14,11 @@ from psycopg import sql
 from refresh_api.status import Reason
 from refresh_runner.core.backoff import pause
 from refresh_runner.core.clock import Clock
-from refresh_runner.core.errors import CONNECTION_LOST, PASSING_HINT, Failure, RunFailedError, may_pass, reason_of
+from refresh_runner.core.errors import CONNECTION_LOST, TRANSIENT_HINT, Failure, RunFailedError, is_retryable, reason_of
 from refresh_runner.postgres import sessions
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.conninfo import Access
-from refresh_runner.postgres.own_tables import DDL_LOCK, Table, statements
+from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.postgres.own_tables import DDL_LOCK, Table, ddl_statements
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3
@@ -45,11 +45,11 @@ class RefusedError(Exception):
         self.sqlstate = sqlstate_of(error)
 
 
-class Warehouse:
+class WarehouseConnection:
     """A session in the warehouse; errors of its connection are RunFailedErrors."""
 
-    def __init__(self, access: Access, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
-        self.access = access
+    def __init__(self, access: ConnectionInfo, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
+        self.info = access
         self.application_name = application_name[:63]
         self.session_settings: Mapping[str, str] = {}
         """What all sessions that work for this run are told at their start."""
@@ -62,8 +62,8 @@ class Warehouse:
         """Return the open connection, made by a few tries if there is none; WarehouseUnreachable says why there is none."""
         for attempt in range(1, _CONNECT_TRIES + 1):
             if self._is_given_up:
-                message = f"the warehouse {self.access.place} did not answer"
-                raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, message, passing=True))
+                message = f"the warehouse {self.info.address} did not answer"
+                raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, message, retryable=True))
             if self._connection is not None and not self._connection.closed:
                 return self._connection
             try:
@@ -84,7 +84,7 @@ class Warehouse:
             return
         why = "is a standby" if is_standby else "takes no writes (default_transaction_read_only is on)"
         hint = "point host in the Secret at the primary; after a failover the next attempt may find it"
-        raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.access.place} {why}", passing=True, hint=hint))
+        raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.info.address} {why}", retryable=True, hint=hint))
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
@@ -93,21 +93,21 @@ class Warehouse:
         try:
             yield connection
         except psycopg.OperationalError as error:
-            raise RunFailedError(lost(error)) from error
+            raise RunFailedError(connection_lost(error)) from error
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """Wait for no answer any more: what does, on any thread, fails, and no further connection is made."""
         connection, self._is_given_up = self._connection, True
         if connection is not None and not connection.closed:
             with suppress(psycopg.Error):
-                sessions.hang_up(connection.fileno())
+                sessions.shutdown(connection.fileno())
 
     def close(self) -> None:
         """Close the connection, and so free the lock; may be called twice."""
         if self._connection is not None:
             self._connection.close()
 
-    def missing(self, relations: Iterable[Relation]) -> set[Relation]:
+    def missing_relations(self, relations: Iterable[Relation]) -> set[Relation]:
         """Return which of the relations are not there."""
         wanted = list(relations)
         with self.session() as connection:
@@ -130,23 +130,23 @@ class Warehouse:
         return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
 
     @contextmanager
-    def quick(self) -> Iterator[psycopg.Connection]:
+    def short_transaction(self) -> Iterator[psycopg.Connection]:
         """Give the connection in a transaction of short statements; RefusedError says what went wrong in it."""
         connection = self.connect()
         try:
-            with quick(connection):
+            with short_transaction(connection):
                 yield connection
         except psycopg.Error as error:
             raise RefusedError(error) from error
 
-    def another(self, purpose: str) -> psycopg.Connection:
+    def new_connection(self, purpose: str) -> psycopg.Connection:
         """Return a new connection beside this one, for a thread of its own; `end_own_sessions` leaves it alone."""
         suffix = f" ({purpose})"
         connection = self._open(self.application_name[: 63 - len(suffix)] + suffix)
-        sessions.tell(connection, self.session_settings)
+        sessions.set_config(connection, self.session_settings)
         return connection
 
-    def end_own_sessions(self) -> None:
+    def terminate_own_sessions(self) -> None:
         """No other session of this run does anything afterwards, as far as PostgreSQL obeys within seconds.
 
         They are what dbt left, or an earlier attempt whose pod died.
@@ -172,15 +172,15 @@ class Warehouse:
         try:
             if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
                 raise RunFailedError(self._shared())
-            self.session_settings = sessions.watched(connection)
-            sessions.tell(connection, {"statement_timeout": f"{int(self._longest.total_seconds())}s"})
+            self.session_settings = sessions.enable_client_checks(connection)
+            sessions.set_config(connection, {"statement_timeout": f"{int(self._longest.total_seconds())}s"})
         except BaseException:
             connection.close()
             raise
         return connection
 
     def _open(self, application_name: str) -> psycopg.Connection:
-        access = self.access
+        access = self.info
         return psycopg.connect(
             host=access.host,
             port=access.port,
@@ -201,23 +201,23 @@ class Warehouse:
     def _unreachable(self, error: psycopg.Error) -> Failure:
         return Failure(
             Reason.WAREHOUSE_UNREACHABLE,
-            f"the warehouse {self.access.place} can't be reached: {first_line(error)}",
-            passing=True,
+            f"the warehouse {self.info.address} can't be reached: {first_line(error)}",
+            retryable=True,
             hint="is PostgreSQL up, and are host, user and password in the Secret right?",
         )
 
     def _shared(self) -> Failure:
         return Failure(
             Reason.WAREHOUSE_UNREACHABLE,
-            f"{self.access.place} is a connection pooler whose clients share sessions: no run can hold the warehouse there",
+            f"{self.info.address} is a connection pooler whose clients share sessions: no run can hold the warehouse there",
             hint="point host and port in the Secret at PostgreSQL itself, or at a pool in session mode",
         )
 
 
-def lost(error: psycopg.Error) -> Failure:
+def connection_lost(error: psycopg.Error) -> Failure:
     """Return the failure of a run whose connection broke."""
-    passing = error.sqlstate is None or may_pass(error.sqlstate)
-    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", passing)
+    retryable = error.sqlstate is None or is_retryable(error.sqlstate)
+    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", retryable)
 
 
 def sqlstate_of(error: psycopg.Error) -> str | None:
@@ -229,32 +229,32 @@ def sqlstate_of(error: psycopg.Error) -> str | None:
 def failure_of(error: psycopg.Error) -> Failure:
     """Return the failure of a statement of the runner's own that PostgreSQL refused, or that broke with its connection."""
     sqlstate = sqlstate_of(error)
-    passing = may_pass(sqlstate)
+    retryable = is_retryable(sqlstate)
     reason = reason_of(sqlstate or "XX000", Reason.RUNNER_ERROR)
-    hint = PASSING_HINT if passing else "PostgreSQL refused a statement of the runner: its log says which"
-    return Failure(reason, f"{first_line(error)} ({error.sqlstate or type(error).__name__})", passing, hint)
+    hint = TRANSIENT_HINT if retryable else "PostgreSQL refused a statement of the runner: its log says which"
+    return Failure(reason, f"{first_line(error)} ({error.sqlstate or type(error).__name__})", retryable, hint)
 
 
 @contextmanager
-def bounded(connection: psycopg.Connection, limit: timedelta) -> Iterator[None]:
+def transaction_with_timeout(connection: psycopg.Connection, limit: timedelta) -> Iterator[None]:
     """Open a transaction whose statements take at most `limit` each."""
     with connection.transaction():
         connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(limit.total_seconds() * 1000), 1)))
         yield
 
 
-def quick(connection: psycopg.Connection) -> AbstractContextManager[None]:
+def short_transaction(connection: psycopg.Connection) -> AbstractContextManager[None]:
     """Bound every statement of the transaction that is inside: the runner's own tables are small, and somebody may hold them."""
-    return bounded(connection, _QUICK)
+    return transaction_with_timeout(connection, _QUICK)
 
 
-def ensure(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
+def ensure_tables(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
     """The tables are there afterwards, with all their columns; nothing is executed where they are, so that no right is needed."""
     found = {(str(table), str(part)) for table, part in connection.execute(_PARTS, {"names": [table.name for table in tables]})}
-    if all(table.parts <= found for table in tables):
+    if all(table.required_parts <= found for table in tables):
         return
     connection.execute("select pg_advisory_xact_lock(%s)", [DDL_LOCK])
-    for statement in (each for table in tables for each in statements(table, found)):
+    for statement in (each for table in tables for each in ddl_statements(table, found)):
         connection.execute(statement.encode())
 
 

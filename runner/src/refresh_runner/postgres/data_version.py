@@ -13,52 +13,52 @@ from refresh_runner.postgres.catalog import Relation
 class TrackedRelations:
     """What a run reads and what it makes, as the dbt project knows it."""
 
-    read: frozenset[Relation] = frozenset()
+    inputs: frozenset[Relation] = frozenset()
     """What its models and tests read that it does not build."""
     models: frozenset[Relation] = frozenset()
     """All tables that the project builds."""
-    made: frozenset[Relation] = frozenset()
+    outputs: frozenset[Relation] = frozenset()
     """What the run builds or answers for, where readers find it."""
-    unknown: str = ""
+    unknown_reason: str = ""
     """Why the project can't say what is read; empty if it can."""
 
 
-class Table(BaseModel):
+class TableState(BaseModel):
     """What is kept of a table."""
 
-    file: str
+    storage_id: str
     """Tells it from one that took its place, from itself once it was emptied or rewritten, and its columns from others."""
-    lines: int
-    horizon: int
+    row_count: int
+    xmin: int
     """Every transaction with a smaller number had ended."""
-    authors: list[int]
+    xids: list[int]
     """Further transactions whose lines were there."""
-    written: int | None = None
+    rows_written: int | None = None
     """Lines that were ever inserted, updated or deleted; unset where it only matters what is there."""
 
 
 class Snapshot(BaseModel):
     """Relations as they were at one moment, by schema.name."""
 
-    tables: dict[str, Table] = {}
+    tables: dict[str, TableState] = {}
     digests: dict[str, str] = {}
     """Of the rows and columns of others' models, and of the definitions of views."""
 
 
-class Inputs(BaseModel):
+class RunSnapshots(BaseModel):
     """What is kept of a run."""
 
-    read: Snapshot
+    inputs: Snapshot
     """Before its first step."""
-    made: Snapshot | None = None
+    outputs: Snapshot | None = None
     """After its last step; unset until it has done that."""
     version: str | None = None
     """The data that was live then."""
 
 
-def inputs_of(kept: JsonValue) -> Inputs | None:
+def parse_snapshots(kept: JsonValue) -> RunSnapshots | None:
     """Return what was kept of a run; None of one that kept nothing, or in a form that is not ours."""
     try:
-        return Inputs.model_validate(kept)
+        return RunSnapshots.model_validate(kept)
     except ValidationError:
         return None

@@ -15,14 +15,14 @@ from typing import Final
 
 import psycopg
 
-from refresh_runner.postgres.standbys import Standby, named
+from refresh_runner.postgres.standbys import Standby, standby_names
 
 log = logging.getLogger(__name__)
 
-PATIENCE: Final = timedelta(seconds=15)
+LONGEST_WAIT: Final = timedelta(seconds=15)
 """More than the ten seconds in which a standby says anew what its queries need (wal_receiver_status_interval)."""
 _POLL: Final = 0.1
-OWN: Final = " (snapshot)"
+SNAPSHOT_SUFFIX: Final = " (snapshot)"
 """Ends the application_name of the session that keeps rows for readers, and reads none itself."""
 # Sessions show the oldest transaction that they need, to everybody; so do standbys with hot_standby_feedback, or their slots do.
 _OLDER: Final = """
@@ -47,10 +47,10 @@ def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta,
     """
     if not built:
         return
-    hidden = [standby for standby in standbys if not standby.gives_feedback]
+    hidden = [standby for standby in standbys if not standby.has_feedback]
     # Who may not look, since somebody has taken that from everybody, goes on.
     with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
-        ends = time.monotonic() + min(PATIENCE, limit).total_seconds()
+        ends = time.monotonic() + min(LONGEST_WAIT, limit).total_seconds()
         while (holders := _older(connection, built)) or hidden:
             if time.monotonic() > ends:
                 _say(holders, hidden)
@@ -63,10 +63,10 @@ def _say(holders: Sequence[str], hidden: Sequence[Standby]) -> None:
     if holders:
         log.warning("older transactions are open on %s: %s", ", ".join(holders), empty)
     if hidden:
-        log.info("without hot_standby_feedback, the transactions on %s are not seen: %s", named(hidden), empty)
+        log.info("without hot_standby_feedback, the transactions on %s are not seen: %s", standby_names(hidden), empty)
 
 
 def _older(connection: psycopg.Connection, built: Sequence[int]) -> list[str]:
     # Or the same would be seen until the transaction ends.
     connection.execute("select pg_stat_clear_snapshot()")
-    return [str(name) for (name,) in connection.execute(_OLDER, {"built": list(built), "own": f"%{OWN}"})]
+    return [str(name) for (name,) in connection.execute(_OLDER, {"built": list(built), "own": f"%{SNAPSHOT_SUFFIX}"})]

@@ -20,7 +20,7 @@ class Table:
     """Whether the indexes are."""
 
     @property
-    def parts(self) -> frozenset[tuple[str, str]]:
+    def required_parts(self) -> frozenset[tuple[str, str]]:
         """What must be there: the table's columns and indexes by name."""
         return frozenset((self.name, part) for part in (*self.columns, *self.indexes))
 
@@ -32,7 +32,7 @@ DDL_LOCK: Final = 0x6462746C
 """Advisory lock of the statements below: `if not exists` alone fails when two sessions create at once."""
 
 
-def statements(table: Table, found: Parts) -> list[str]:
+def ddl_statements(table: Table, found: Parts) -> list[str]:
     """Return what has to be executed, where only `found` is there; each statement may run twice."""
     if not any(name == table.name for name, _ in found):
         columns = [f"{name} {definition}" for name, definition in table.columns.items()]

@@ -11,34 +11,34 @@ import psycopg
 
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
-from refresh_runner.postgres.standbys import SEE_STANDBYS
+from refresh_runner.postgres.standbys import MONITORING_ROLE
 
 
-class Right(StrEnum):
+class PrivilegeKind(StrEnum):
     """Something that a role may do."""
 
-    MAKE_SCHEMAS = "make schemas"
+    CREATE_SCHEMA = "make schemas"
     """Create schemas in the database, or the named one if it is not there."""
-    USE = "use"
+    USAGE = "use"
     """Find things in a schema."""
-    SEARCH = "search"
+    SEARCH_PATH = "search"
     """Find, and make, things that are named without a schema."""
-    MAKE = "make"
+    CREATE = "make"
     """Create tables and views in a schema."""
-    OWN = "own"
+    OWNERSHIP = "own"
     """Replace and drop a table or view, which only its owner may."""
-    READ = "read"
+    SELECT = "read"
     WRITE = "write"
     """Read, insert into, update and delete from a table."""
-    SEE_STANDBYS = "see standbys"
+    MONITOR_STANDBYS = "see standbys"
     """See how far standbys have replayed."""
 
 
 @dataclass(frozen=True)
-class Need:
+class Privilege:
     """A right that a run needs; on what is not there it is none."""
 
-    right: Right
+    kind: PrivilegeKind
     schema: str = ""
     name: str = ""
 
@@ -64,58 +64,58 @@ _LISTED: Final = 10
 """Statements that a message holds; `refresh-runner grants` prints them all."""
 
 
-def missing(connection: psycopg.Connection, needs: Iterable[Need]) -> list[Need]:
+def missing(connection: psycopg.Connection, needs: Iterable[Privilege]) -> list[Privilege]:
     """Return which of the needs the connection's role lacks, asked in one query."""
     wanted = list(dict.fromkeys(needs))
     columns = {
-        "rights": [need.right.value for need in wanted],
+        "rights": [need.kind.value for need in wanted],
         "schemas": [need.schema for need in wanted],
         "names": [need.name for need in wanted],
     }
     return [wanted[int(row[0]) - 1] for row in connection.execute(_MISSING, columns)]
 
 
-def check(connection: psycopg.Connection, needs: Iterable[Need]) -> None:
+def check(connection: psycopg.Connection, needs: Iterable[Privilege]) -> None:
     """Raise RunFailedError with PrivilegeMissing, and the statements that help, if the connection's role lacks any of the needs."""
     if lacking := missing(connection, needs):
         role, database = connection.info.user, connection.info.dbname
-        found = list(statements(lacking, role, database))
+        found = list(grant_statements(lacking, role, database))
         listed = "; ".join(found[:_LISTED]) + (f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
         hint = "who owns the database can execute them; `refresh-runner grants FILE` prints all that a run needs"
         raise RunFailedError(Failure(Reason.PRIVILEGE_MISSING, f"the role {role} may not do all that a run does: {listed}", hint=hint))
 
 
-def statements(needs: Iterable[Need], role: str, database: str, *, may_be_absent: bool = False) -> Iterator[str]:
+def grant_statements(needs: Iterable[Privilege], role: str, database: str, *, offline: bool = False) -> Iterator[str]:
     """Yield the SQL that gives a role what it needs, each statement once.
 
     `may_be_absent`: the warehouse was not asked, so that schemas and the role's own tables may not be there yet.
     """
-    found = (each for need in needs for each in _statements(need, quoted(role), quoted(database), may_be_absent))
+    found = (each for need in needs for each in _statements(need, quote_identifier(role), quote_identifier(database), offline))
     yield from dict.fromkeys(found)
 
 
-def _statements(need: Need, role: str, database: str, may_be_absent: bool) -> Sequence[str]:
-    schema, relation = quoted(need.schema), f"{quoted(need.schema)}.{quoted(need.name)}"
-    match need.right:
-        case Right.MAKE_SCHEMAS:
+def _statements(need: Privilege, role: str, database: str, may_be_absent: bool) -> Sequence[str]:
+    schema, relation = quote_identifier(need.schema), f"{quote_identifier(need.schema)}.{quote_identifier(need.name)}"
+    match need.kind:
+        case PrivilegeKind.CREATE_SCHEMA:
             return [f"grant create on database {database} to {role}"]
-        case Right.USE:
+        case PrivilegeKind.USAGE:
             return [f"grant usage on schema {schema} to {role}"]
-        case Right.SEARCH:
+        case PrivilegeKind.SEARCH_PATH:
             return [f"alter role {role} in database {database} set search_path = {schema}"]
-        case Right.MAKE:
+        case PrivilegeKind.CREATE:
             made = [f"create schema if not exists {schema}"] if may_be_absent else []
             return [*made, f"grant usage, create on schema {schema} to {role}"]
-        case Right.OWN:
+        case PrivilegeKind.OWNERSHIP:
             return [f"alter table {'if exists ' if may_be_absent else ''}{relation} owner to {role}"]
-        case Right.READ:
+        case PrivilegeKind.SELECT:
             return [f"grant select on {relation} to {role}"]
-        case Right.WRITE:
+        case PrivilegeKind.WRITE:
             return [f"grant select, insert, update, delete on {relation} to {role}"]
-        case Right.SEE_STANDBYS:
-            return [f"grant {SEE_STANDBYS} to {role}"]
+        case PrivilegeKind.MONITOR_STANDBYS:
+            return [f"grant {MONITORING_ROLE} to {role}"]
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """Return a name as it stands in SQL, whatever it is made of."""
     return '"' + name.replace('"', '""') + '"'

@@ -19,25 +19,25 @@ _HAS_CHECK: Final = 140000
 _LOOKS: Final = 3
 
 
-def watched(connection: psycopg.Connection) -> Mapping[str, str]:
+def enable_client_checks(connection: psycopg.Connection) -> Mapping[str, str]:
     """The server ends what this session does once its client is gone; return the settings that do it, for other sessions too."""
     settings = {**_WATCH, **(_CHECK if connection.info.server_version >= _HAS_CHECK else {})}
     for wanted in (settings, _WATCH):
         try:
-            tell(connection, wanted)
+            set_config(connection, wanted)
             return wanted
         except psycopg.errors.InvalidParameterValue:
             continue  # not on the server's operating system
     return {}
 
 
-def tell(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
+def set_config(connection: psycopg.Connection, settings: Mapping[str, str]) -> None:
     """Set what a session is to work by."""
     if settings:
-        connection.execute(telling(settings).encode())
+        connection.execute(set_config_statement(settings).encode())
 
 
-def telling(settings: Mapping[str, str]) -> str:
+def set_config_statement(settings: Mapping[str, str]) -> str:
     """Return the statement that sets what a session is to work by, since a pooler takes no options when it is connected to."""
     calls = sql.SQL(", ").join(sql.SQL("set_config({}, {}, false)").format(name, value) for name, value in settings.items())
     return sql.SQL("select {}").format(calls).as_string(None)
@@ -68,7 +68,7 @@ def is_shared(connection: psycopg.Connection, another: Callable[[], psycopg.Conn
     return False
 
 
-def hang_up(descriptor: int) -> None:
+def shutdown(descriptor: int) -> None:
     """End a connection from another thread: whoever waits for its answer finds it closed. Nothing happens if it is."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
         line.shutdown(socket.SHUT_RDWR)

@@ -16,9 +16,9 @@ import psycopg
 
 from refresh_api.spec import Vacuum
 from refresh_runner.postgres import sessions
-from refresh_runner.postgres.connection import Warehouse, first_line
-from refresh_runner.postgres.older_snapshots import OWN
-from refresh_runner.postgres.standbys import attached, named, unprotected
+from refresh_runner.postgres.connection import WarehouseConnection, first_line
+from refresh_runner.postgres.older_snapshots import SNAPSHOT_SUFFIX
+from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names
 
 log = logging.getLogger(__name__)
 
@@ -34,29 +34,29 @@ _WANTED: Final = """
     where own.pid = pg_backend_pid() and own.locktype = 'virtualxid' and other.locktype = 'virtualxid' limit 1"""
 
 
-class HeldSnapshot:
+class SnapshotHolder:
     """Once taken and until released, rows that die are kept where a standby needs it. Whoever waits for it to end is given way to."""
 
-    def __init__(self, warehouse: Warehouse, vacuum: Vacuum) -> None:
+    def __init__(self, warehouse: WarehouseConnection, vacuum: Vacuum) -> None:
         self._warehouse = warehouse
         self._vacuum = vacuum
         self._over = threading.Event()
         self._keeper: threading.Thread | None = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Keep what dies from now on, if a standby needs it and PostgreSQL lets us: the run goes on all the same."""
         try:
-            because = unprotected(attached(self._warehouse.connect()), self._vacuum)
+            because = deferring_standbys(attached_standbys(self._warehouse.connect()), self._vacuum)
             if because is None:
                 return
-            connection = self._warehouse.another(OWN.strip(" ()"))
+            connection = self._warehouse.new_connection(SNAPSHOT_SUFFIX.strip(" ()"))
             endless = _ENDLESS | ({"transaction_timeout": "0"} if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT else {})
-            sessions.tell(connection, endless)
+            sessions.set_config(connection, endless)
             connection.execute(_TAKE)
         except psycopg.Error as error:
             log.warning("rows that die during the run can't be kept for the readers of standbys: %s", first_line(error))
             return
-        why = f"{named(because)}: no hot_standby_feedback" if because else f"vacuum: {self._vacuum}"
+        why = f"{standby_names(because)}: no hot_standby_feedback" if because else f"vacuum: {self._vacuum}"
         log.info("rows that die during the run are kept until its end (%s)", why)
         self._keeper = threading.Thread(target=self._keep, args=[connection], name="snapshot", daemon=True)
         self._keeper.start()

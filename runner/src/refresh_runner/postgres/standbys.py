@@ -20,7 +20,7 @@ from refresh_runner.postgres.catalog import Relation
 
 log = logging.getLogger(__name__)
 
-SEE_STANDBYS: Final = "pg_read_all_stats"
+MONITORING_ROLE: Final = "pg_read_all_stats"
 """The role whose members see how far a standby has replayed; pg_monitor includes it."""
 _SETTLED: Final = timedelta(minutes=5)
 """Rows that died longer ago than this are needed by few queries any more, so that a deferred vacuum may remove them."""
@@ -51,9 +51,9 @@ class Standby:
 
     name: str
     """Its application_name."""
-    gives_feedback: bool
+    has_feedback: bool
     """It reports what its queries need: hot_standby_feedback is on."""
-    behind: int | None = None
+    replay_lag_bytes: int | None = None
     """Bytes up to the position in question that it has not replayed; None if the role may not see that, or no position was given."""
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ class Standby:
         return f"the standby {self.name}"
 
 
-def attached(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
+def attached_standbys(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
     """Return the standbys that stream from this server now; those behind another standby are not seen here.
 
     None where the role may not ask, since somebody has taken that from everybody: the log says so.
@@ -75,27 +75,27 @@ def attached(connection: psycopg.Connection, position: str | None = None) -> lis
     return [Standby(str(name), bool(feedback), None if behind is None else int(behind)) for name, feedback, behind in rows]
 
 
-def position(connection: psycopg.Connection) -> str:
+def wal_position(connection: psycopg.Connection) -> str:
     """Return where the write-ahead log ends: who has replayed up to there has all that is committed now."""
     row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
     return str(row[0]) if row else "0/0"
 
 
-def unprotected(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Standby] | None:
+def deferring_standbys(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Standby] | None:
     """Return because of which standbys a vacuum is to be deferred; None if it is not: pure."""
-    without = [standby for standby in standbys if not standby.gives_feedback]
+    without = [standby for standby in standbys if not standby.has_feedback]
     if vacuum is Vacuum.DEFERRED:
         return without
     return without or None if vacuum is Vacuum.AUTO else None
 
 
-def vacuum_left(connection: psycopg.Connection, relations: Sequence[Relation], settled: timedelta = _SETTLED) -> None:
+def vacuum_dead_rows(connection: psycopg.Connection, relations: Sequence[Relation], settled: timedelta = _SETTLED) -> None:
     """Rows of these tables that died longer than `settled` ago, as a vacuum was deferred, make room for new ones."""
     places = ([each.schema for each in relations], [each.table for each in relations])
     for schema, table in connection.execute(_LEFT, (*places, settled)).fetchall():
         connection.execute(sql.SQL("vacuum (truncate off, skip_locked) {}").format(Relation(str(schema), str(table)).sql))
 
 
-def named(standbys: Sequence[Standby]) -> str:
+def standby_names(standbys: Sequence[Standby]) -> str:
     """Return them as a message lists them."""
     return ", ".join(map(str, standbys))

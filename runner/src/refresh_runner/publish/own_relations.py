@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import ensure, quick
+from refresh_runner.postgres.connection import ensure_tables, short_transaction
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.publish.derived_names import before, beside, is_derived
 
@@ -95,9 +95,9 @@ _ALL: Final = "select refresh, version, jsonb_object_keys(marts || coalesce(prev
 
 def prepare(connection: psycopg.Connection) -> None:
     """The table is there afterwards, and knows what an earlier version of the runner has made, which kept no such notes."""
-    with quick(connection):
+    with short_transaction(connection):
         is_new = connection.execute("select to_regclass(%s) is null", [TABLE.name]).fetchone() == (True,)
-        ensure(connection, [TABLE])
+        ensure_tables(connection, [TABLE])
         if connection.execute("select to_regclass('dbt_refresh_version') is null").fetchone() == (True,):
             return
         # Where it was the last one to publish, also after a step back: up to then each run dropped whatever was in these places.

@@ -14,16 +14,16 @@ import psycopg
 from refresh_api.run_request import ModeKind
 from refresh_api.spec import Publish
 from refresh_api.status import Reason
-from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError, may_pass
+from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError, is_retryable
 from refresh_runner.dbt.graph import TableModel
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import MartCheck, TestsStep
-from refresh_runner.postgres.blocking import held_by_others
+from refresh_runner.postgres.blocking import find_blocker
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import first_line
-from refresh_runner.postgres.standbys import attached, named, position, unprotected, vacuum_left
+from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names, vacuum_dead_rows, wal_position
 from refresh_runner.publish import own_relations, transaction, versions
 from refresh_runner.publish.derived_names import beside, unfit
 from refresh_runner.publish.own_relations import Maker
@@ -70,7 +70,7 @@ class Marts:
             versions.resume(self._connection, self._refresh)
         elif not self._plan.policy.is_rollback and self._plan.policy.publishes:
             message = f"publishing is held since the roll-back to {live.name} at {live.held_since:%Y-%m-%d %H:%M %Z}"
-            raise RunFailedError(Failure(Reason.PUBLISHING_HELD, message, hint=_RESUME_HINT, gives_way=True))
+            raise RunFailedError(Failure(Reason.PUBLISHING_HELD, message, hint=_RESUME_HINT, skips_run=True))
 
     def build_beside(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build those of the checked marts that are tables beside the live ones, and read them there."""
@@ -162,7 +162,7 @@ class Marts:
             log.warning("the marts are live, but PostgreSQL could not vacuum or analyze them: %s", first_line(error))
             return
         if self._live and because is not None:
-            why = f"{named(because)} has no hot_standby_feedback" if because else f"vacuum: {self._plan.vacuum}"
+            why = f"{standby_names(because)} has no hot_standby_feedback" if because else f"vacuum: {self._plan.vacuum}"
             log.info("rows that were replaced are removed before the next publish, or by autovacuum: %s", why)
 
     def live_version(self) -> str | None:
@@ -177,14 +177,14 @@ class Marts:
     def _make_room(self, marts: Sequence[Mart]) -> None:
         """What an earlier run has left for a later vacuum goes now, if PostgreSQL lets us."""
         with suppress(psycopg.Error):
-            if unprotected(attached(self._connection), self._plan.vacuum) is not None:
-                vacuum_left(self._connection, [mart.relation for mart in marts])
+            if deferring_standbys(attached_standbys(self._connection), self._plan.vacuum) is not None:
+                vacuum_dead_rows(self._connection, [mart.relation for mart in marts])
 
     def _done(self, marts: Sequence[Mart], act: Callable[[], Live]) -> Live:
         try:
             live = act()
             with suppress(psycopg.Error):
-                self.position = position(self._connection)
+                self.position = wal_position(self._connection)
             return live
         except NotPublishableError as error:
             raise RunFailedError(Failure(Reason.PUBLISH_FAILED, str(error))) from error
@@ -192,17 +192,17 @@ class Marts:
             message = "readers left no gap in which the new marts could take the old ones' place"
             hint = "a reader keeps a transaction open: select * from pg_stat_activity where state like 'idle in transaction%'"
             with suppress(psycopg.Error):
-                if reader := held_by_others(self._connection, [mart.relation for mart in marts]):
+                if reader := find_blocker(self._connection, [mart.relation for mart in marts]):
                     message = f"{message}: {reader}"
                     hint = "if that session reads without an end, end it: select pg_terminate_backend(its number)"
-            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, passing=True, hint=hint)) from error
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, retryable=True, hint=hint)) from error
         except psycopg.Error as error:
             if self._connection.closed:
                 message = "the connection that holds the warehouse was lost while publishing"
-                raise RunFailedError(Failure(Reason.LOCK_LOST, message, passing=True)) from error
+                raise RunFailedError(Failure(Reason.LOCK_LOST, message, retryable=True)) from error
             message = f"the marts can't be published: {first_line(error)}"
             hint = next((hint for state, hint in _HINTS.items() if (error.sqlstate or "").startswith(state)), _HINT)
-            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, may_pass(error.sqlstate), hint)) from error
+            raise RunFailedError(Failure(Reason.PUBLISH_FAILED, message, is_retryable(error.sqlstate), hint)) from error
 
 
 def swapped(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:

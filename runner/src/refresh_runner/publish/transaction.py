@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.spec import Vacuum
-from refresh_runner.core.errors import may_pass
+from refresh_runner.core.errors import is_retryable
 from refresh_runner.postgres import older_snapshots
 from refresh_runner.postgres.catalog import (
     MATERIALIZED_VIEW,
@@ -28,16 +28,16 @@ from refresh_runner.postgres.catalog import (
     VIEW,
     ForeignKey,
     Relation,
-    Seen,
+    RelationInfo,
     View,
-    foreign_keys_to,
-    hanging_on,
-    plain_names,
-    seen,
-    views_on,
+    dependents_of,
+    foreign_keys_referencing,
+    qualified_names,
+    read_relations,
+    views_reading,
 )
-from refresh_runner.postgres.connection import first_line, quick
-from refresh_runner.postgres.standbys import Standby, attached, unprotected
+from refresh_runner.postgres.connection import first_line, short_transaction
+from refresh_runner.postgres.standbys import Standby, attached_standbys, deferring_standbys
 from refresh_runner.publish import carried, own_relations, replication
 from refresh_runner.publish.carried import Pair
 from refresh_runner.publish.derived_names import aside, before, beside, in_passing
@@ -139,7 +139,7 @@ def tidy(connection: psycopg.Connection, live: Live, vacuum: Vacuum = Vacuum.AUT
 
     Returns because of which standbys this is left to a later vacuum; None if it is not. Publishing has analyzed what changed then.
     """
-    because = unprotected(attached(connection), vacuum)
+    because = deferring_standbys(attached_standbys(connection), vacuum)
     for relation, written in live.items() if because is None else ():
         if written.changed:
             connection.execute(_TIDY[written.way].format(relation.sql))
@@ -173,7 +173,7 @@ def make_way(connection: psycopg.Connection, marts: Sequence[Mart], kept: Collec
     Raises NotPublishableError, with nothing changed, if something is there that no run has made.
     """
     own_relations.prepare(connection)
-    with quick(connection):
+    with short_transaction(connection):
         _refuse_strangers(connection, [place for mart in marts for place in (before(mart.relation), *_building_sites(mart))])
         for mart in marts:
             _check_kind(connection, mart.relation)
@@ -255,9 +255,9 @@ class Scene:
     """What is to be published, what is live, and how that hangs together."""
 
     marts: Sequence[Mart]
-    live: Mapping[Relation, Seen]
+    live: Mapping[Relation, RelationInfo]
     """Of those that are there."""
-    built: Mapping[Relation, Seen]
+    built: Mapping[Relation, RelationInfo]
     not_by_rows: Mapping[Relation, str]
     """Those in which not only rows have to change, and why."""
     foreign_keys: Sequence[ForeignKey]
@@ -302,14 +302,14 @@ class Scene:
 
 def _scene(connection: psycopg.Connection, marts: Sequence[Mart], *, by_foreign_keys: bool = True) -> Scene:
     schemas = {beside(mart.relation).schema: mart.relation.schema for mart in marts}
-    with plain_names(connection):
-        found = seen(connection, [place for mart in marts for place in (mart.relation, beside(mart.relation))], schemas)
+    with qualified_names(connection):
+        found = read_relations(connection, [place for mart in marts for place in (mart.relation, beside(mart.relation))], schemas)
     live = {mart.relation: found[mart.relation] for mart in marts if mart.relation in found}
     built = {mart.relation: found[beside(mart.relation)] for mart in marts if beside(mart.relation) in found}
     if lacking := [beside(mart.relation) for mart in marts if mart.relation not in built or built[mart.relation].kind != TABLE]:
         raise NotPublishableError(f"{lacking[0]} is not a table: nothing was built that could be published")
-    keys = foreign_keys_to(connection, [each.oid for place in (live, built) for each in place.values()])
-    standbys = attached(connection)
+    keys = foreign_keys_referencing(connection, [each.oid for place in (live, built) for each in place.values()])
+    standbys = attached_standbys(connection)
     compared = _COMPARED_FOR_STANDBYS if standbys else _COMPARED
     why: dict[Relation, str] = {}
     for relation, each in built.items():
@@ -347,7 +347,7 @@ def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms:
             with connection.transaction():
                 written = _write_rows(connection, scene, group, terms)
         except (psycopg.Error, DifferentError) as error:
-            if connection.closed or (isinstance(error, psycopg.Error) and may_pass(error.sqlstate)):
+            if connection.closed or (isinstance(error, psycopg.Error) and is_retryable(error.sqlstate)):
                 raise
             why = str(error) if isinstance(error, DifferentError) else first_line(error)
             moved |= {mart.relation: f"can't be changed row by row ({why})" for mart in group}
@@ -355,7 +355,7 @@ def _make_live(connection: psycopg.Connection, scene: Scene, ends: float, terms:
             done |= written
     carried.match(connection, [scene.pair(mart) for mart in scene.marts if mart.relation in done])
     _drop(connection, [beside(relation) for relation in done])
-    if unprotected(scene.standbys, terms.vacuum) is not None:
+    if deferring_standbys(scene.standbys, terms.vacuum) is not None:
         _analyze(connection, [*(relation for relation, written in done.items() if written.changed), *map(beside, moved)])
     return {**done, **_move_all(connection, scene, moved, ends, terms)}
 
@@ -413,10 +413,10 @@ def _move_all(connection: psycopg.Connection, scene: Scene, why: Mapping[Relatio
 
 def _check_kind(connection: psycopg.Connection, relation: Relation) -> None:
     """Raise NotPublishableError if no table can take the place of what is live: of all but a table, or a view that nobody reads."""
-    with plain_names(connection):
-        live = seen(connection, [relation], {}).get(relation)
+    with qualified_names(connection):
+        live = read_relations(connection, [relation], {}).get(relation)
         is_replaced = live is None or live.kind in (TABLE, VIEW, MATERIALIZED_VIEW)
-        if live and live.kind != TABLE and (not is_replaced or views_on(connection, live.oid) or hanging_on(connection, live.oid)):
+        if live and live.kind != TABLE and (not is_replaced or views_reading(connection, live.oid) or dependents_of(connection, live.oid)):
             raise NotPublishableError(f"{relation} is there and is not a table that could be published: drop it, or publish directly")
 
 
@@ -425,26 +425,26 @@ def _check_movable(connection: psycopg.Connection, scene: Scene, mart: Mart, why
     target, live, built = mart.relation, scene.live.get(mart.relation), scene.built[mart.relation]
     if live is None:
         return
-    with plain_names(connection):
-        views = views_on(connection, live.oid)
-        hanging = [each for each in hanging_on(connection, live.oid, going) if each not in hanging_on(connection, built.oid, going)]
+    with qualified_names(connection):
+        views = views_reading(connection, live.oid)
+        hanging = [each for each in dependents_of(connection, live.oid, going) if each not in dependents_of(connection, built.oid, going)]
     if live.kind != TABLE:
         _check_kind(connection, target)
-    if lost := [*hanging, *live.lost_by(built)]:
+    if lost := [*hanging, *live.missing_in(built)]:
         raise NotPublishableError(
             f"{target} {why}, and another table can't take its place while this hangs on it: {', '.join(sorted(lost))};"
             " remove that, or have the model make it too, or change the table by hand as the model has changed"
         )
     for view in views:
-        if view.obstacle == "owner":
+        if view.missing_privilege == "owner":
             raise NotPublishableError(
                 f"{target} {why}, and the view {view.name}, which reads it, belongs to {view.owner}: only {view.owner} can have it read"
                 f" another table; grant {view.owner} to {connection.info.user}, or give the view to that role, or drop it"
             )
-        if view.obstacle:
+        if view.missing_privilege:
             raise NotPublishableError(
                 f"{target} {why}, and the view {view.name}, which reads it, can only be made anew by a role that may create in its schema:"
-                f" grant create on schema {view.obstacle} to {connection.info.user}, or drop the view"
+                f" grant create on schema {view.missing_privilege} to {connection.info.user}, or drop the view"
             )
 
 
@@ -458,8 +458,8 @@ def _move(connection: psycopg.Connection, mart: Mart, scene: Scene, terms: Terms
     views: list[View] = []
     statistics: list[str] = []
     if live and live.kind == TABLE:
-        with plain_names(connection):
-            views, statistics = views_on(connection, live.oid), carried.taken_statistics(connection, live.oid, built.traits)
+        with qualified_names(connection):
+            views, statistics = views_reading(connection, live.oid), carried.taken_statistics(connection, live.oid, built.traits)
         carried.give(connection, [Pair(live.oid, built.oid, target, mart.grants_stated, mart.texts_stated)])
         _change_schema(connection, target, place.schema)
         if not again:

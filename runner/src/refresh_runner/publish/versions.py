@@ -13,7 +13,7 @@ from typing import Final
 import psycopg
 from psycopg.types.json import Jsonb
 
-from refresh_runner.postgres.connection import ensure, quick
+from refresh_runner.postgres.connection import ensure_tables, short_transaction
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.publish.transaction import Live, Way
 
@@ -57,8 +57,8 @@ class Version:
 
 def prepare(connection: psycopg.Connection) -> None:
     """The table is there afterwards."""
-    with quick(connection):
-        ensure(connection, [TABLE])
+    with short_transaction(connection):
+        ensure_tables(connection, [TABLE])
 
 
 def current(connection: psycopg.Connection, refresh: str) -> Version | None:

@@ -67,11 +67,11 @@ def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | 
     found = failure or next((result.failure for result in results.values() if result.failure), None)
     if found is None:
         return _succeeded(plan, results, unchanged)
-    if found.gives_way:
+    if found.skips_run:
         return _report(plan, results, found, RunPhase.FINISHED, Outcome.SKIPPED, ExitCode.OK)
     if found.reason is Reason.INTERRUPTED:
         return _report(plan, results, found, RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
-    if found.passing and not plan.attempt.is_last:
+    if found.retryable and not plan.attempt.is_last:
         return _report(plan, results, found, RunPhase.RETRYING, None, ExitCode.RETRY)
     return _report(plan, results, found, RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
 
@@ -98,7 +98,7 @@ def _report(
 ) -> Report:
     unreachable = failure.reason is Reason.WAREHOUSE_UNREACHABLE
     may_be_over = outcome is Outcome.FAILED or phase is RunPhase.INTERRUPTED
-    silent = unreachable or failure.gives_way or (failure.reason is Reason.LOCK_HELD)
+    silent = unreachable or failure.skips_run or (failure.reason is Reason.LOCK_HELD)
     return Report(
         phase=phase,
         outcome=outcome,

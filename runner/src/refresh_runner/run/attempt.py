@@ -102,11 +102,13 @@ def _cancelled(plan: Plan, cause: Cause, where: str, blocker: str) -> Failure:
         case Cause.TERMINATED:
             return Failure(Reason.INTERRUPTED, f"interrupted by SIGTERM {where}")
         case Cause.LOCK_LOST:
-            return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", passing=True)
+            return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", retryable=True)
         case Cause.DEADLINE | Cause.STEP_TIMEOUT:
             late = f"not done within {duration_text(plan.timeout)}: ended {where}"
             message = f"{late}, which waited for {blocker}" if blocker else late
-            return Failure(Reason.DEADLINE_EXCEEDED, message, passing=True, hint="raise spec.timeout, or look at what that step waits for")
+            return Failure(
+                Reason.DEADLINE_EXCEEDED, message, retryable=True, hint="raise spec.timeout, or look at what that step waits for"
+            )
 
 
 def _skip_rest(progress: RunProgress, plan: Plan, failure: Failure | None) -> None:

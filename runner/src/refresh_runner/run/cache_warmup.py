@@ -20,7 +20,7 @@ from refresh_api.steps import CacheVersion
 from refresh_api.values import duration_text
 from refresh_notify.calls import Answer, Caller, CallError, tried
 from refresh_runner.model.steps import CacheStep
-from refresh_runner.postgres.replay_lag import Lag
+from refresh_runner.postgres.replay_lag import ReplayLag
 
 _POLL_INTERVAL: Final = 0.5
 """Seconds until an endpoint that serves older data is called again."""
@@ -42,7 +42,7 @@ class WarmupContext:
     """The live data version; None if unknown, and then endpoints need not serve it."""
     authorization: str | None = None
     """Value of the header Authorization."""
-    lag: Callable[[], Lag] = Lag
+    lag: Callable[[], ReplayLag] = ReplayLag
     """Returns what standbys may still have to replay; until then, an API that reads from them cannot serve the live data."""
     lag_deadline: float = 0.0
     """Until when an endpoint is called beyond its time-out because of that lag, in seconds of `elapsed`."""

@@ -16,8 +16,8 @@ import psycopg
 from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import bounded
-from refresh_runner.postgres.data_version import Snapshot, Table, TrackedRelations
+from refresh_runner.postgres.connection import transaction_with_timeout
+from refresh_runner.postgres.data_version import Snapshot, TableState, TrackedRelations
 
 _MAX_XIDS: Final = 10_000
 """At most this many transaction IDs are recorded; with more, a writer was never idle."""
@@ -36,16 +36,16 @@ def observe_inputs(
 
     All relations are read in one transaction: later writes count as a change next time, whether or not this run sees them.
     """
-    if tracked.unknown:
-        raise UnknownError(tracked.unknown)
-    return _observe(connection, tracked.read, tracked.models, limit, before, is_read=True)
+    if tracked.unknown_reason:
+        raise UnknownError(tracked.unknown_reason)
+    return _observe(connection, tracked.inputs, tracked.models, limit, before, is_read=True)
 
 
 def observe_outputs(
     connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
 ) -> tuple[Snapshot, str]:
     """Return a snapshot of what a run has built, and what has changed since `before`; as `observe_inputs`, without the counters."""
-    return _observe(connection, tracked.made, frozenset(), limit, before, is_read=False)
+    return _observe(connection, tracked.outputs, frozenset(), limit, before, is_read=False)
 
 
 def _observe(
@@ -58,7 +58,7 @@ def _observe(
     is_read: bool,
 ) -> tuple[Snapshot, str]:
     try:
-        with bounded(connection, limit):
+        with transaction_with_timeout(connection, limit):
             connection.execute("set transaction isolation level repeatable read, read only")
             connection.execute(sql.SQL("set local lock_timeout = {}").format(_LOCK_TIMEOUT))
             observer = _Observer(connection, models, before, is_read=is_read)
@@ -136,7 +136,7 @@ class _Observer:
         late = sql.SQL("{} >= {}").format(author, sql.Literal(self._xmin))
         further: sql.Composable = sql.SQL("false")
         if kept:
-            since, known = sql.Literal(kept.horizon), sql.Literal(kept.authors)
+            since, known = sql.Literal(kept.xmin), sql.Literal(kept.xids)
             further = sql.SQL("{} >= {} and {} <> all ({}::bigint[])").format(author, since, author, known)
         counts = sql.SQL("select count(*), count(*) filter (where {}), count(*) filter (where {}) from {}")
         lines, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
@@ -148,14 +148,16 @@ class _Observer:
         if len(authors) > _MAX_XIDS:
             raise UnknownError(f"{relation} was written by too many transactions while one of them was open")
         written = self._write_count(oid) if self._is_read else None
-        self.snapshot.tables[str(relation)] = Table(file=file, lines=lines, horizon=self._xmin, authors=authors, written=written)
+        self.snapshot.tables[str(relation)] = TableState(
+            storage_id=file, row_count=lines, xmin=self._xmin, xids=authors, rows_written=written
+        )
         if kept is None or self._change:
             return
-        if file != kept.file:
+        if file != kept.storage_id:
             self._change = f"{relation} was replaced, truncated, rewritten or given other columns"
-        elif new or lines != kept.lines:
-            self._change = f"{relation} has {new} new rows, and {kept.lines - lines + new} fewer of the earlier rows"
-        elif written != kept.written:
+        elif new or lines != kept.row_count:
+            self._change = f"{relation} has {new} new rows, and {kept.row_count - lines + new} fewer of the earlier rows"
+        elif written != kept.rows_written:
             self._change = f"{relation} was written to, and may have had other rows in between"
 
     def _write_count(self, oid: int) -> int:

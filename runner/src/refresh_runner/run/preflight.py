@@ -16,9 +16,9 @@ from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import CacheStep, LayerStep, SourcesStep, TestsStep, ValidationStep
 from refresh_runner.postgres import privileges
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.postgres.connection import Warehouse
+from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.data_version import TrackedRelations
-from refresh_runner.postgres.privileges import Need
+from refresh_runner.postgres.privileges import Privilege
 from refresh_runner.publish.derived_names import for_readers
 from refresh_runner.publish.publisher import Marts, check_names
 from refresh_runner.run import required_privileges
@@ -52,7 +52,7 @@ class Preflight:
 
     plan: Plan
     dbt: Dbt
-    warehouse: Warehouse
+    warehouse: WarehouseConnection
 
     def check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
         """Return the resolved plan, and redirect the marts to their staging relations; RunFailedError if the run cannot succeed."""
@@ -76,7 +76,7 @@ class Preflight:
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
         return replace(found, reusable=kept, tracked=self.dbt.graph.tracked([*models, *found.nodes.get("tests", ())], models, made))
 
-    def check_privileges(self, wanted: Iterable[Need]) -> None:
+    def check_privileges(self, wanted: Iterable[Privilege]) -> None:
         """Raise RunFailedError for missing privileges before anything is changed."""
         with self.warehouse.session() as connection:
             privileges.check(connection, wanted)
@@ -124,13 +124,13 @@ class Preflight:
         if not earlier.nodes:
             return frozenset()
         places = self.dbt.graph.relations([node for layer in layers for node in layer if node.id in earlier.nodes])
-        missing = self.warehouse.missing(places.values())
+        missing = self.warehouse.missing_relations(places.values())
         # A function is quick to recreate, and its existence was not checked.
         functions = self.dbt.graph.function_relations([node for layer in layers for node in layer])
         return reusable_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
 
 
-def missing_relations(upstream: Sequence[Upstream], warehouse: Warehouse) -> set[Relation]:
+def missing_relations(upstream: Sequence[Upstream], warehouse: WarehouseConnection) -> set[Relation]:
     """Return the models and functions of other refreshes that do not exist."""
-    missing = warehouse.missing(model.relation for model in upstream if not model.is_function)
+    missing = warehouse.missing_relations(model.relation for model in upstream if not model.is_function)
     return missing | warehouse.missing_functions(model.relation for model in upstream if model.is_function)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.status import Reason
-from refresh_runner.core.errors import PASSING_HINT, Failure, RunFailedError, may_pass
+from refresh_runner.core.errors import TRANSIENT_HINT, Failure, RunFailedError, is_retryable
 from refresh_runner.dbt.engine import HookKind
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
@@ -82,7 +82,7 @@ class ProjectHooks:
             messages.append(command.error.message)
         if not broken and not messages:
             return None
-        passing = any(may_pass(each.sqlstate) for each in broken)
-        hint = PASSING_HINT if passing else f"mend the {kind.value} hook of the dbt project"
+        retryable = any(is_retryable(each.sqlstate) for each in broken)
+        hint = TRANSIENT_HINT if retryable else f"mend the {kind.value} hook of the dbt project"
         message = f"{kind.value} failed, {state}: {'; '.join(dict.fromkeys(messages))}"
-        return Failure(Reason.HOOK_FAILED, message, passing, hint)
+        return Failure(Reason.HOOK_FAILED, message, retryable, hint)

@@ -12,7 +12,7 @@ from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import CacheStep, MartCheck
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.own_tables import Table
-from refresh_runner.postgres.privileges import Need, Right
+from refresh_runner.postgres.privileges import Privilege, PrivilegeKind
 from refresh_runner.publish.derived_names import before, beside, for_readers
 from refresh_runner.publish.own_relations import TABLE as RELATION
 from refresh_runner.publish.versions import TABLE as VERSION
@@ -22,7 +22,7 @@ TABLES: tuple[Table, ...] = (LEGACY_LOG, *RUN_LOG, VERSION, RELATION)
 """The runner's own tables."""
 
 
-def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
+def of_tables(connection: psycopg.Connection) -> Iterator[Privilege]:
     """Yield the privileges for the runner's own tables: to write those that exist, and to create the others."""
     rows = connection.execute(
         "select name, n.nspname from unnest(%s::text[]) name left join pg_class c on c.oid = to_regclass(name)"
@@ -36,28 +36,28 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Need]:
     ).fetchone()
     first = str(row[0]) if row else "public"
     if row is None:
-        yield Need(Right.SEARCH, first)
+        yield Privilege(PrivilegeKind.SEARCH_PATH, first)
     if any(schema is None for _, schema in rows):
-        yield Need(Right.USE, first)
-        yield Need(Right.MAKE, first)
+        yield Privilege(PrivilegeKind.USAGE, first)
+        yield Privilege(PrivilegeKind.CREATE, first)
     for name, schema in rows:
         if schema is not None:
-            yield Need(Right.WRITE, str(schema), str(name))
+            yield Privilege(PrivilegeKind.WRITE, str(schema), str(name))
 
 
-def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Need]:
+def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Privilege]:
     """Yield the same without a connection, whether or not the tables exist."""
-    yield Need(Right.MAKE, schema)
-    yield from (Need(Right.OWN, schema, table.name) for table in TABLES)
+    yield Privilege(PrivilegeKind.CREATE, schema)
+    yield from (Privilege(PrivilegeKind.OWNERSHIP, schema, table.name) for table in TABLES)
 
 
-def of_replica_wait(plan: Plan) -> Iterator[Need]:
+def of_replica_wait(plan: Plan) -> Iterator[Privilege]:
     """Yield the privileges to wait for standbys; a run without them continues with a warning."""
     if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
-        yield Need(Right.SEE_STANDBYS)
+        yield Privilege(PrivilegeKind.MONITOR_STANDBYS)
 
 
-def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Need]:
+def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Privilege]:
     """Yield the privileges to build, test and publish.
 
     `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
@@ -69,25 +69,25 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         own = [_relation(check) for check in plan.marts]
     stored = sorted(set(dbt.graph.failure_relations(tests).values())) if tests else []
     for relation in [*own, *stored]:
-        yield Need(Right.MAKE_SCHEMAS, relation.schema)
-        yield Need(Right.USE, relation.schema)
-        yield Need(Right.MAKE, relation.schema)
-        yield Need(Right.OWN, relation.schema, relation.table)
+        yield Privilege(PrivilegeKind.CREATE_SCHEMA, relation.schema)
+        yield Privilege(PrivilegeKind.USAGE, relation.schema)
+        yield Privilege(PrivilegeKind.CREATE, relation.schema)
+        yield Privilege(PrivilegeKind.OWNERSHIP, relation.schema, relation.table)
     for schema in sorted({function.schema for function in dbt.graph.function_relations(models).values()}) if models else ():
-        yield Need(Right.MAKE_SCHEMAS, schema)
-        yield Need(Right.USE, schema)
-        yield Need(Right.MAKE, schema)
+        yield Privilege(PrivilegeKind.CREATE_SCHEMA, schema)
+        yield Privilege(PrivilegeKind.USAGE, schema)
+        yield Privilege(PrivilegeKind.CREATE, schema)
     moved = own if plan.policy.is_rollback else [mart for mart in own if mart in swapped]
     for relation in (place for mart in moved for place in (beside(mart), before(mart))):
         # If an administrator has created the staging schemas, the role needs no privilege to create schemas.
-        yield Need(Right.MAKE_SCHEMAS, relation.schema)
-        yield Need(Right.USE, relation.schema)
-        yield Need(Right.MAKE, relation.schema)
-        yield Need(Right.OWN, relation.schema, relation.table)
+        yield Privilege(PrivilegeKind.CREATE_SCHEMA, relation.schema)
+        yield Privilege(PrivilegeKind.USAGE, relation.schema)
+        yield Privilege(PrivilegeKind.CREATE, relation.schema)
+        yield Privilege(PrivilegeKind.OWNERSHIP, relation.schema, relation.table)
     read = dbt.graph.reads([*models, *tests]) if models or tests else set()
     for relation in sorted((read | {_relation(check) for check in plan.marts}) - {*own, *places}):
-        yield Need(Right.USE, relation.schema)
-        yield Need(Right.READ, relation.schema, relation.table)
+        yield Privilege(PrivilegeKind.USAGE, relation.schema)
+        yield Privilege(PrivilegeKind.SELECT, relation.schema, relation.table)
 
 
 def _relation(check: MartCheck) -> Relation:

@@ -17,12 +17,12 @@ from psycopg.types.json import Jsonb
 
 from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
 from refresh_runner.core.compression import packed
-from refresh_runner.core.errors import may_pass
+from refresh_runner.core.errors import is_retryable
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import NodeResult
-from refresh_runner.postgres.connection import RefusedError, Warehouse, ensure, quick
-from refresh_runner.postgres.data_version import Inputs, Snapshot
+from refresh_runner.postgres.connection import RefusedError, WarehouseConnection, ensure_tables, short_transaction
+from refresh_runner.postgres.data_version import RunSnapshots, Snapshot
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.runlog import queries
 from refresh_runner.runlog.artifacts import FAILED_ROWS, Artifact
@@ -44,7 +44,9 @@ Row = dict[str, object]
 class RunLogWriter:
     """Writes the rows of one run."""
 
-    def __init__(self, warehouse: Warehouse, plan: Plan, fingerprint: Fingerprint, redact: Redactor, elapsed: Callable[[], float]) -> None:
+    def __init__(
+        self, warehouse: WarehouseConnection, plan: Plan, fingerprint: Fingerprint, redact: Redactor, elapsed: Callable[[], float]
+    ) -> None:
         self._warehouse = warehouse
         self._plan = plan
         self._fingerprint = fingerprint
@@ -68,8 +70,8 @@ class RunLogWriter:
         The caller must hold the warehouse: only then is every other open run known to be dead.
         """
         try:
-            with self._warehouse.quick() as connection:
-                ensure(connection, RUN_LOG)
+            with self._warehouse.short_transaction() as connection:
+                ensure_tables(connection, RUN_LOG)
                 found = self._insert_run(connection)
         except RefusedError as error:
             self._warn_once(str(error))
@@ -126,7 +128,7 @@ class RunLogWriter:
         found = self._query(queries.PREVIOUS_RUN_SQL, fingerprint=self._fingerprint.value)
         return queries.PreviousRun(*found[0]) if found else None
 
-    def record_inputs(self, inputs: Inputs) -> None:
+    def record_inputs(self, inputs: RunSnapshots) -> None:
         """Record what the run reads; call before its first step."""
         self._query(queries.INPUTS_SQL, inputs=Jsonb(inputs.model_dump()))
 
@@ -203,7 +205,7 @@ class RunLogWriter:
         ref = self._plan.run_request.refresh
         known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
         try:
-            with self._warehouse.quick() as connection:
+            with self._warehouse.short_transaction() as connection:
                 cursor = connection.execute(statement, {**known, **further})
                 return cursor.fetchall() if cursor.description else []
         except RefusedError as error:
@@ -255,7 +257,7 @@ class RunLogWriter:
             except psycopg.OperationalError:
                 if not connection.closed:
                     raise
-        connection = self._warehouse.another("log")
+        connection = self._warehouse.new_connection("log")
         # Rows lost in a crash of the server are written again, so commits need not wait for its disk.
         connection.execute("set synchronous_commit = off")
         self._write(connection, run, rows)
@@ -263,10 +265,10 @@ class RunLogWriter:
 
     def _is_retryable(self, error: psycopg.Error) -> bool:
         self._warn_once(str(RefusedError(error)))
-        return error.sqlstate is None or may_pass(error.sqlstate)
+        return error.sqlstate is None or is_retryable(error.sqlstate)
 
     def _write(self, connection: psycopg.Connection, run: Row, rows: Sequence[tuple[Table, Row]]) -> None:
-        with connection.pipeline(), quick(connection):
+        with connection.pipeline(), short_transaction(connection):
             for table, row in rows:
                 connection.execute(queries.upsert(table, row), row)
             connection.execute(queries.HEARTBEAT_SQL, {**run, "run_id": self._plan.attempt.run_id, "pod": self._plan.attempt.pod})
@@ -274,7 +276,7 @@ class RunLogWriter:
     def _prune(self, connection: psycopg.Connection) -> None:
         ref = self._plan.run_request.refresh
         days = self._plan.run_request.spec.history.retention_days
-        with quick(connection):
+        with short_transaction(connection):
             connection.execute(queries.PRUNE_SQL, {"namespace": ref.namespace, "refresh": ref.name, "days": days})
             connection.execute(queries.PRUNE_DOCS_SQL)
             if (

@@ -9,9 +9,9 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.status import Reason
-from refresh_runner.core.errors import PASSING_HINT, Failure, RunFailedError, may_pass
+from refresh_runner.core.errors import TRANSIENT_HINT, Failure, RunFailedError, is_retryable
 from refresh_runner.model.steps import MartCheck
-from refresh_runner.postgres.connection import Warehouse, bounded, first_line, lost
+from refresh_runner.postgres.connection import WarehouseConnection, connection_lost, first_line, transaction_with_timeout
 from refresh_runner.validation.checks import MartCounts, NewestRecord
 
 _TIMESTAMPTZ: Final = psycopg.postgres.types["timestamptz"].oid
@@ -20,20 +20,20 @@ _AS_DATE: Final = """
     select d::text, case when isfinite(d) then d - date '0001-01-01' + 1 end from (select cast(%s::text as date) as d) as found"""
 
 
-def count(warehouse: Warehouse, check: MartCheck, limit: timedelta) -> MartCounts:
+def count(warehouse: WarehouseConnection, check: MartCheck, limit: timedelta) -> MartCounts:
     """Count a mart in one scan of at most `limit`; RunFailedError for transient errors, else the counts hold the error."""
     connection = warehouse.connect()
     try:
-        with bounded(connection, limit):
+        with transaction_with_timeout(connection, limit):
             return _count(connection, check)
     except psycopg.errors.UndefinedTable:
         return MartCounts(error="table does not exist")
     except psycopg.Error as error:
         if connection.closed:
-            raise RunFailedError(lost(error)) from error
-        if may_pass(error.sqlstate):
+            raise RunFailedError(connection_lost(error)) from error
+        if is_retryable(error.sqlstate):
             message = f"cannot count {check.schema}.{check.table}: {first_line(error)}"
-            raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, passing=True, hint=PASSING_HINT)) from error
+            raise RunFailedError(Failure(Reason.VALIDATION_FAILED, message, retryable=True, hint=TRANSIENT_HINT)) from error
         return MartCounts(error=first_line(error))
 
 

@@ -14,7 +14,7 @@ from psycopg import sql
 from pydantic import JsonValue
 
 from refresh_runner.core.secrets import Redactor
-from refresh_runner.postgres.connection import bounded, first_line
+from refresh_runner.postgres.connection import first_line, transaction_with_timeout
 
 Rows = list[dict[str, JsonValue]]
 """Values by column."""
@@ -53,7 +53,7 @@ class SampleOptions:
 def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -> Rows:
     """Return the first rows that a test's statement selects; psycopg.Error if it fails or exceeds the limit."""
     values = {"asked": sql.Literal(_MAX_VALUE + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.max_rows)}
-    with bounded(connection, ask.limit):
+    with transaction_with_timeout(connection, ask.limit):
         connection.execute("set local transaction_read_only = on")
         found = connection.execute(sql.SQL(_SAMPLE_SQL).format(**values)).fetchall()
     return [json.loads(text, object_pairs_hook=_row) for (text,) in found]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from refresh_runner.core.errors import CONNECTION_LOST, may_pass
+from refresh_runner.core.errors import CONNECTION_LOST, is_retryable
 from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
-from refresh_runner.postgres.sessions import hang_up, telling
+from refresh_runner.postgres.sessions import set_config_statement, shutdown
 
 if TYPE_CHECKING:
     from dbt.adapters.contracts.connection import Connection
@@ -93,7 +93,7 @@ class Connections:
     @property
     def worst(self) -> str | None:
         """Return the SQLSTATE for errors that belong to no node: a permanent one if a connection had one, else a transient one."""
-        return min(self._found.values(), key=may_pass, default=None)
+        return min(self._found.values(), key=is_retryable, default=None)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -149,7 +149,7 @@ class Connections:
 
     def _tell(self, handle: Handle) -> None:
         if self.settings:
-            handle.cursor().execute(telling(self.settings))
+            handle.cursor().execute(set_config_statement(self.settings))
             handle.commit()
 
 
@@ -159,7 +159,7 @@ def _end(handle: Handle) -> None:
 
     # The thread that uses it may close it at any moment.
     with suppress(InterfaceError):
-        hang_up(handle.fileno())
+        shutdown(handle.fileno())
 
 
 def _sqlstate(error: object) -> str:
