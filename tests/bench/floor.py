@@ -28,8 +28,9 @@ from refresh_runner.model.steps import MartCheck, ValidationStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
-from refresh_runner.publish.derived_names import beside
-from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
+from refresh_runner.publish.derived_names import staging_relation
+from refresh_runner.publish.live import publish, vacuum_analyze
+from refresh_runner.publish.options import Mart, PublishOptions
 from refresh_runner.validation.counting import count
 
 _PREFIX: Final = "@@%p@@"
@@ -104,7 +105,7 @@ class Floor:
         plan = plan_for(self.run_request, Attempt("floor"), clock.now().date())
         checks = [check for step in plan.steps if isinstance(step, ValidationStep) for check in step.marts]
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            for schema in {beside(Relation(check.schema, check.table)).schema for check in checks}:
+            for schema in {staging_relation(Relation(check.schema, check.table)).schema for check in checks}:
                 connection.execute(sql.SQL("create schema if not exists {}").format(sql.Identifier(schema)))
         for name, scripts in self.steps.items():
             began = time.monotonic()
@@ -134,10 +135,10 @@ class Floor:
     def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: WarehouseConnection) -> None:
         marts = [Mart(Relation(check.schema, check.table)) for check in checks]
         for check, mart in zip(checks, marts, strict=True):
-            moved = type(check)(beside(mart.relation).schema, check.table, check.keys)
+            moved = type(check)(staging_relation(mart.relation).schema, check.table, check.keys)
             count(warehouse, moved, timedelta(minutes=5))
         with psycopg.connect(self.dsn, autocommit=True) as connection:
-            tidy(connection, publish(connection, marts, lambda _live: None, Terms(timedelta(minutes=10), lambda: None)))
+            vacuum_analyze(connection, publish(connection, marts, lambda _live: None, PublishOptions(timedelta(minutes=10), lambda: None)))
         warehouse.close()
 
 

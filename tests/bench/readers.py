@@ -24,13 +24,14 @@ import psycopg
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
+from refresh_runner.publish.live import publish, vacuum_analyze
+from refresh_runner.publish.options import Mart, PublishOptions
 from support.laptop import ROOT, warehouse
 
 STATE = ROOT / ".state" / "bench" / "readers"
 RESULTS = ROOT / "tests" / "bench" / "results"
 MARTS = [Mart(Relation("marts", f"mart_{name}")) for name in "abcd"]
-TERMS = Terms(timedelta(minutes=2), lambda: None)
+TERMS = PublishOptions(timedelta(minutes=2), lambda: None)
 KINDS = ("statement", "repeatable", "committed")
 _ONE = ", ".join(
     f"(select min(gen) from marts.{mart.relation.table}), (select max(gen) from marts.{mart.relation.table})" for mart in MARTS
@@ -150,16 +151,16 @@ def main() -> int:
         samples.versions["postgresql"] = str(holder.info.server_version)
         holder.execute("drop schema if exists marts, marts__next, marts__previous, construction, anciens cascade; create schema anciens")
         build(holder, "marts__next", 0, chosen.rows)
-        tidy(holder, publish(holder, MARTS, lambda _live: None, TERMS))
+        vacuum_analyze(holder, publish(holder, MARTS, lambda _live: None, TERMS))
 
         def swap(readers: list[Reader]) -> None:
             for generation in range(1, chosen.publishes + 1):
                 build(holder, "marts__next", generation, chosen.rows)
                 began = time.monotonic()
                 live = publish(holder, MARTS, lambda _live: None, TERMS)
-                tidy(holder, live)
+                vacuum_analyze(holder, live)
                 samples.add("publish_seconds", time.monotonic() - began)
-                samples.add("rows_written", sum(written.changed for written in live.values()))
+                samples.add("rows_written", sum(written.rows_written for written in live.values()))
                 wait_for_reads(readers, chosen.reads * generation // chosen.publishes)
 
         def direct(_readers: list[Reader]) -> None:

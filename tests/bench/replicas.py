@@ -29,7 +29,7 @@ from bench.verdicts import Samples
 from bench.verdicts import main as judge
 from refresh_api.spec import Vacuum
 from refresh_runner.postgres.snapshot_holder import SnapshotHolder
-from refresh_runner.publish.transaction import publish, tidy
+from refresh_runner.publish.live import publish, vacuum_analyze
 from support.eventually import eventually
 from support.laptop import ROOT, say
 from support.runner_harness import warehouse_connection
@@ -147,7 +147,7 @@ def measured(servers: Pair, case: Case, chosen: argparse.Namespace, samples: Sam
                     for mart in MARTS:
                         holder.execute(f"alter table marts__next.{mart.relation.table} add column de_plus integer".encode())
                 began = time.monotonic()
-                tidy(holder, publish(holder, MARTS, lambda _live: None, replace(TERMS, vacuum=case.vacuum)), case.vacuum)
+                vacuum_analyze(holder, publish(holder, MARTS, lambda _live: None, replace(TERMS, vacuum=case.vacuum)), case.vacuum)
                 samples.add(f"{case.name}_publish_seconds", time.monotonic() - began)
                 snapshot.release()
                 samples.add(f"{case.name}_lag_seconds", _lag(holder))

@@ -9,11 +9,14 @@ import psycopg
 import pytest
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, bring_back, make_way, publish
+from refresh_runner.publish.live import publish
+from refresh_runner.publish.options import Mart, NotPublishableError, PublishOptions, PublishStrategy
+from refresh_runner.publish.rollback import rollback
+from refresh_runner.publish.staging import prepare_staging
 from support.postgres import Database
 
 A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))
-TERMS = Terms(timedelta(seconds=20), lambda: None)
+TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 ROLES = ("lieur", "abonne", "analyste")
 
 
@@ -47,9 +50,9 @@ def build(connection: psycopg.Connection, query: str, then: str = "", mart: Mart
     connection.execute(f"create schema if not exists marts__next; create table {place} as {query}; {then.format(t=place)}".encode())
 
 
-def put_live(connection: psycopg.Connection, *marts: Mart) -> set[Way]:
+def put_live(connection: psycopg.Connection, *marts: Mart) -> set[PublishStrategy]:
     """Publish, and say in which ways."""
-    return {written.way for written in publish(connection, marts, lambda _live: None, TERMS).values()}
+    return {written.strategy for written in publish(connection, marts, lambda _live: None, TERMS).values()}
 
 
 def pair(connection: psycopg.Connection, parents: str, children: str, more: str = "", action: str = "") -> None:
@@ -63,23 +66,23 @@ def pair(connection: psycopg.Connection, parents: str, children: str, more: str 
 def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(holder: psycopg.Connection, action: str) -> None:
     """New, gone and changed rows at both ends; by rows, by a change of shape of one alone, and back; the foreign key stays."""
     pair(holder, "1, 2, 3", "1, 1, 3", action=action)
-    assert put_live(holder, A, B) == {Way.NEW}
+    assert put_live(holder, A, B) == {PublishStrategy.CREATE}
     pair(holder, "2, 3, 4", "3, 3, 4", "case n when 3 then 2 else 1 end as gen", action)
-    assert put_live(holder, A, B) == {Way.ROWS}
+    assert put_live(holder, A, B) == {PublishStrategy.MERGE}
     assert rows(holder, "select id, gen from marts.a order by 1") == [(2, 1), (3, 2), (4, 1)]
     assert rows(holder, "select a_id, gen from marts.b order by 1, 2") == [(3, 2), (3, 2), (4, 1)]
     assert put_back(holder) == ([(1,), (2,), (3,)], [(1,), (1,), (3,)])
     assert put_back(holder) == ([(2,), (3,), (4,)], [(3,), (3,), (4,)])
     pair(holder, "3, 4, 5", "5", action=action)
     holder.execute("alter table marts__next.b add column autre int")
-    assert put_live(holder, A, B) == {Way.MOVE}
+    assert put_live(holder, A, B) == {PublishStrategy.SWAP}
     assert rows(holder, "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint where contype = 'f' order by 1") == [
         ("marts.b", "marts.a"),
         ("marts__previous.b", "marts__previous.a"),
     ]
     pair(holder, "5", "5", action=action)
     holder.execute("alter table marts__next.b add column autre int")
-    assert put_live(holder, A, B) == {Way.ROWS}
+    assert put_live(holder, A, B) == {PublishStrategy.MERGE}
     # The control: it holds.
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         holder.execute("insert into marts.b values (77, 1)")
@@ -87,7 +90,7 @@ def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(hol
 
 def put_back(connection: psycopg.Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
     """What is in both marts after a roll-back."""
-    bring_back(connection, [B, A], lambda _live: None, TERMS)
+    rollback(connection, [B, A], lambda _live: None, TERMS)
     return rows(connection, "select id from marts.a order by 1"), rows(connection, "select a_id from marts.b order by 1")
 
 
@@ -97,7 +100,7 @@ def test_rows_of_another_team_that_refer_to_a_mart_stay(holder: psycopg.Connecti
     put_live(holder, A)
     holder.execute("create table marts.leurs (id int references marts.a on delete cascade); insert into marts.leurs values (1), (2)")
     build(holder, "select n as id, 2 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
-    assert put_live(holder, A) == {Way.ROWS}
+    assert put_live(holder, A) == {PublishStrategy.MERGE}
     assert rows(holder, "select id, (select max(gen) from marts.a) from marts.leurs order by 1") == [(1, 2), (2, 2)]
     # The control: deleted, the rows take theirs with them.
     holder.execute("delete from marts.a where id = 1")
@@ -130,7 +133,7 @@ def test_marts_that_subscribers_follow_are_changed_by_rows(holder: psycopg.Conne
             holder.execute("delete from marts.a")
     for generation in (2, 3):
         build(holder, f"select n as id, {generation} as gen from generate_series({generation}, 10) n", then)
-        assert put_live(holder, A) == {Way.ROWS}
+        assert put_live(holder, A) == {PublishStrategy.MERGE}
     assert rows(
         holder, "select min(id), min(gen), (select relreplident::text from pg_class where oid = 'marts.a'::regclass) from marts.a"
     ) == [(3, 3, identity)]
@@ -143,7 +146,7 @@ def test_a_unique_index_without_nulls_tells_rows_apart(holder: psycopg.Connectio
     as_admin(holder, "create publication suivi for all tables")
     put_live(holder, A)
     build(holder, "select n as id, 2 as gen from generate_series(2, 10) n", then)
-    assert put_live(holder, A) == {Way.ROWS}
+    assert put_live(holder, A) == {PublishStrategy.MERGE}
     assert rows(holder, "select relreplident::text from pg_class where oid = 'marts.a'::regclass") == [("i",)]
 
 
@@ -153,7 +156,7 @@ def test_published_rows_that_nobody_can_compare_leave_the_way_to_another_table(h
     put_live(holder, A)
     as_admin(holder, "create publication suivi for all tables")
     build(holder, "select n as id, '{}'::json as j from generate_series(2, 10) n")
-    assert put_live(holder, A) == {Way.MOVE}
+    assert put_live(holder, A) == {PublishStrategy.SWAP}
     assert rows(holder, "select min(id) from marts.a") == [(2,)]
 
 
@@ -175,7 +178,7 @@ def rights(connection: psycopg.Connection, of: str = "a") -> set[tuple[object, .
 def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Connection, more: str, stated: bool) -> None:
     """As plain dbt's tables have it: on the first one, on one that was there before, and on what takes its place; on sequences too."""
     holder.execute("alter default privileges in schema marts grant select on tables to abonne")
-    mart = Mart(A.relation, grants_stated=stated)
+    mart = Mart(A.relation, grants_declared=stated)
     build(holder, "select 1 as id, 1 as gen", "alter table {t} add nr int generated always as identity")
     put_live(holder, mart)
     assert rights(holder) == {("abonne", "SELECT", "")}
@@ -202,7 +205,7 @@ def test_rights_on_columns_stay_unless_the_project_states_who_may_read(holder: p
     put_live(holder, A)
     assert rights(holder) == by_hand
     build(holder, f"select 1 as id, {more}", "grant select on {t} to analyste")
-    put_live(holder, Mart(A.relation, grants_stated=True))
+    put_live(holder, Mart(A.relation, grants_declared=True))
     assert rights(holder) == {("analyste", "SELECT", "")}
 
 
@@ -222,7 +225,7 @@ def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connecti
     with pytest.raises(NotPublishableError, match=r"grant create on schema rapports to"):
         put_live(holder, A)
     as_admin(holder, "grant usage, create on schema rapports to lieur, analyste")
-    assert put_live(holder, A) == {Way.MOVE}
+    assert put_live(holder, A) == {PublishStrategy.SWAP}
     as_admin(holder, "set role analyste; do $$ begin assert (select id from rapports.vue) = 2; end $$; reset role")
 
 
@@ -240,10 +243,10 @@ def test_what_no_table_can_take_the_place_of_is_refused_before_anything_is_built
     """The control: a view, also a materialized one, that nobody reads is replaced, as dbt replaces it."""
     holder.execute(made.encode())
     with pytest.raises(NotPublishableError, match=r"marts\.a is there and is not a table that could be published: drop it"):
-        make_way(holder, [A], [], TERMS.maker)
+        prepare_staging(holder, [A], [], TERMS.origin)
     for kind in ("view", "materialized view"):
         holder.execute(f"drop table if exists marts.b; create {kind} marts.b as select 1 as id".encode())
-        make_way(holder, [B], [], TERMS.maker)
+        prepare_staging(holder, [B], [], TERMS.origin)
         build(holder, "select 2 as id", mart=B)
-        assert put_live(holder, B) == {Way.MOVE}
+        assert put_live(holder, B) == {PublishStrategy.SWAP}
         assert rows(holder, "select id from marts.b") == [(2,)]

@@ -16,11 +16,12 @@ import pytest
 
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, publish
+from refresh_runner.publish.live import publish
+from refresh_runner.publish.options import Mart, NotPublishableError, PublishOptions, PublishStrategy
 from support.postgres import create_database, drop_database
 from support.table_facts import table_facts
 
-TERMS = Terms(timedelta(seconds=60), lambda: None)
+TERMS = PublishOptions(timedelta(seconds=60), lambda: None)
 
 READY = """
 create schema marts; create schema marts__next; create schema wanted; create schema autre;
@@ -66,7 +67,7 @@ class Kind:
     """What the model's post-hook does to {t}."""
     hand: str = ""
     """What somebody does by hand to the live table {t}."""
-    way: Way | None = Way.ROWS
+    way: PublishStrategy | None = PublishStrategy.MERGE
     """How the second generation is made live; None if it is refused."""
     moved: str = ""
     """What a change of the shape is refused with; empty if it is published."""
@@ -111,7 +112,7 @@ OTHERS = {
     "nothing": Kind(),
     "no rows": Kind(rows=0),
     "unlogged": Kind(create="create unlogged table"),
-    "unlogged by hand": Kind(hand="alter table {t} set unlogged", way=Way.MOVE, is_lost=True),
+    "unlogged by hand": Kind(hand="alter table {t} set unlogged", way=PublishStrategy.SWAP, is_lost=True),
     "tablespace by the model": Kind(hook="alter table {t} set tablespace kinds_rapide"),
     "tablespace by hand": Kind(hand="alter table {t} set tablespace kinds_rapide"),
     "parameters by the model": Kind(hook="alter table {t} set (fillfactor = 70, toast.autovacuum_enabled = off)", columns="'x' as a"),
@@ -161,7 +162,7 @@ OTHERS = {
         hand="create trigger c before insert on {t} for each row execute function autre.change()", way=None, moved="trigger c"
     ),
     "such triggers by the model": Kind(
-        hook="create trigger c before insert on {t} for each row execute function autre.change()", way=Way.MOVE
+        hook="create trigger c before insert on {t} for each row execute function autre.change()", way=PublishStrategy.SWAP
     ),
     "triggers that refuse": Kind(hand="create trigger r before delete on {t} execute function autre.refuse()", way=None, moved="trigger r"),
     "statistics by hand": Kind(hand="create statistics on n, gen from {t}"),
@@ -191,7 +192,7 @@ OTHERS = {
         moved="rule r on view autre.porte",
     ),
     "a view of somebody else": Kind(
-        hand="create view autre.leur as select n from {t}; alter view autre.leur owner to proprietaire_kinds", way=Way.ROWS
+        hand="create view autre.leur as select n from {t}; alter view autre.leur owner to proprietaire_kinds", way=PublishStrategy.MERGE
     ),
     "in a publication": Kind(
         hand="create publication une for table {t}", hook="alter table {t} add primary key (n)", moved="publication une"
@@ -247,9 +248,9 @@ class Mirror:
         self.connection.execute(f"drop table if exists wanted.{self.name}".encode())
         build(self.connection, self.kind, f"wanted.{self.name}", generation, more)
 
-    def publish(self) -> Way:
+    def publish(self) -> PublishStrategy:
         """Make it live."""
-        return publish(self.connection, [self.mart], lambda _live: None, TERMS)[self.mart.relation].way
+        return publish(self.connection, [self.mart], lambda _live: None, TERMS)[self.mart.relation].strategy
 
     def assert_as_wanted(self, before: set[str]) -> None:
         """It is as plain dbt would have made it, with what was put on it by hand before."""
@@ -274,7 +275,7 @@ def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
     """The first time, by rows, and by another table in its place; what can't be kept is refused with its name."""
     mirror = Mirror(kinds, kind, f"k{list(KINDS.values()).index(kind)}")
     mirror.make(1)
-    assert mirror.publish() is Way.NEW
+    assert mirror.publish() is PublishStrategy.CREATE
     mirror.assert_as_wanted(set())
     perform(kinds, kind.hand, f"marts.{mirror.name}")
     before = mirror.facts
@@ -289,7 +290,7 @@ def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
     if kind.moved:
         mirror.assert_refused(kind.moved)
         return
-    assert mirror.publish() is Way.MOVE
+    assert mirror.publish() is PublishStrategy.SWAP
     mirror.assert_as_wanted(before)
 
 

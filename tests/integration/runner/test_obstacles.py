@@ -62,7 +62,7 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPost
 
 def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
     """They hold locks without a session, for ever. Told while a run waits for them, and to who wants to publish; no longer once ended."""
-    monkeypatch.setattr(blocking, "_EVERY", 0.1)
+    monkeypatch.setattr(blocking, "_INTERVAL", 0.1)
     says = "dwh_marts.mart_a, held by prepared transaction '{}' (refresh), prepared at 20"
     told: list[str] = []
     with (
@@ -92,7 +92,7 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
 
 def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
     """What is waited for then is the transaction itself, of which PostgreSQL names no table."""
-    monkeypatch.setattr(blocking, "_EVERY", 0.1)
+    monkeypatch.setattr(blocking, "_INTERVAL", 0.1)
     told: list[str] = []
     with (
         psycopg.connect(preparing.dsn, autocommit=True) as other,

@@ -14,7 +14,7 @@ from refresh_api.status import Reason
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.derived_names import before, beside
+from refresh_runner.publish.derived_names import previous_relation, staging_relation
 from support.eventually import eventually
 from support.runner_harness import Json, RunnerHarness, write_project
 
@@ -41,7 +41,7 @@ def long_bench(lengthy: RunnerHarness, runner: RunnerHarness) -> Iterator[Runner
     """The same, reset; the other runner made the database so."""
     lengthy.secrets, lengthy.api = runner.secrets, runner.api
     yield lengthy
-    schemas = {f(Relation(schema, "a")).schema for schema in (LONG, LONGEST) for f in (before, beside)}
+    schemas = {f(Relation(schema, "a")).schema for schema in (LONG, LONGEST) for f in (previous_relation, staging_relation)}
     lengthy.database.run("; ".join(f'drop schema if exists "{schema}" cascade' for schema in {*schemas, LONG, LONGEST}))
 
 
@@ -66,12 +66,12 @@ def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long
     ran = long_bench.run(spec)
     assert ran.code == 0, ran.output
     assert ["Move" in ran.messages, "Rows" in ran.messages] == [True, True]
-    assert [counts(long_bench, each) for each in (a, b, before(a), before(b))] == [101, 101, 100, 100]
+    assert [counts(long_bench, each) for each in (a, b, previous_relation(a), previous_relation(b))] == [101, 101, 100, 100]
     assert long_bench.run(spec, mode="rollback").code == 0
-    assert [counts(long_bench, each) for each in (a, b, before(a), before(b))] == [100, 100, 101, 101]
+    assert [counts(long_bench, each) for each in (a, b, previous_relation(a), previous_relation(b))] == [100, 100, 101, 101]
     left = "select to_regnamespace(name) from unnest(%s::text[]) name"
     with long_bench.database.connect() as connection:
-        assert connection.execute(left, [[beside(a).schema, beside(b).schema]]).fetchall() == [(None,), (None,)]
+        assert connection.execute(left, [[staging_relation(a).schema, staging_relation(b).schema]]).fetchall() == [(None,), (None,)]
 
 
 @pytest.mark.parametrize("name", ["dwh_marts__next.mart_a", "dwh_marts__next.mart_b__dbt_tmp", "dwh_marts__previous.mart_a"])
@@ -97,7 +97,7 @@ def killed_while_it_builds(runner: RunnerHarness, spec: Json) -> None:
         holder.execute("lock table dwh_facts.fait_jours in access exclusive mode")
         process = runner.start_process({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
         try:
-            a = beside(Relation(spec["validation"]["marts"][0]["relation"].split(".")[0], "mart_a"))
+            a = staging_relation(Relation(spec["validation"]["marts"][0]["relation"].split(".")[0], "mart_a"))
             eventually(lambda: runner.database.rows(f"""select to_regclass('"{a.schema}".mart_a') is not null""") == [(True,)], within=30)
         finally:
             process.kill()

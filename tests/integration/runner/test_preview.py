@@ -132,7 +132,7 @@ def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: P
     code, said = planned(runner, tmp_path, secrets=tmp_path / "nowhere")
     assert (code, "does not exist" in said) == (ExitCode.USAGE, True)
     (tmp_path / "secrets").mkdir()
-    assert planned(runner, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' is not there\n")
+    assert planned(runner, tmp_path, secrets=tmp_path / "secrets") == (ExitCode.USAGE, "✗ the Secret 'warehouse' does not exist\n")
     (tmp_path / "secrets" / "warehouse").mkdir()
     for key, value in runner.secrets["warehouse"].items():
         (tmp_path / "secrets" / "warehouse" / key).write_text(value)

@@ -12,13 +12,15 @@ import psycopg
 import pytest
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.transaction import Mart, NotPublishableError, Terms, Way, bring_back, publish, tidy
+from refresh_runner.publish.live import publish, vacuum_analyze
+from refresh_runner.publish.options import Mart, NotPublishableError, PublishOptions, PublishStrategy
+from refresh_runner.publish.rollback import rollback
 from support.eventually import eventually
 from support.postgres import Database
 from support.runner_harness import in_background
 
 A, B = Mart(Relation("marts", "a")), Mart(Relation("marts", "b"))
-TERMS = Terms(timedelta(seconds=20), lambda: None)
+TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 
 
 @pytest.fixture
@@ -45,13 +47,13 @@ def build(connection: psycopg.Connection, name: str, columns: str = "n as id, 1 
     """)
 
 
-def put_live(connection: psycopg.Connection, *marts: Mart, gen: int = 1) -> dict[Mart, Way]:
+def put_live(connection: psycopg.Connection, *marts: Mart, gen: int = 1) -> dict[Mart, PublishStrategy]:
     """Build marts of a generation and publish them."""
     for mart in marts:
         build(connection, mart.relation.table, f"n as id, {gen} as gen")
     live = publish(connection, marts, lambda _live: None, TERMS)
-    tidy(connection, live)
-    return {mart: live[mart.relation].way for mart in marts}
+    vacuum_analyze(connection, live)
+    return {mart: live[mart.relation].strategy for mart in marts}
 
 
 def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]:
@@ -60,7 +62,7 @@ def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]
 
 def test_the_first_time_the_marts_appear_together(holder: psycopg.Connection) -> None:
     """They have their indexes and comments, statistics too, and nothing is left beside them."""
-    assert put_live(holder, A, B) == {A: Way.NEW, B: Way.NEW}
+    assert put_live(holder, A, B) == {A: PublishStrategy.CREATE, B: PublishStrategy.CREATE}
     assert rows(holder, "select count(*), (select count(*) from marts.b) from marts.a") == [(10, 10)]
     assert rows(holder, "select reltuples from pg_class where oid = 'marts.a'::regclass") == [(10,)]
     assert len(rows(holder, "select from pg_indexes where schemaname = 'marts' and tablename = 'a'")) == 2
@@ -80,7 +82,7 @@ def test_a_mart_of_the_same_shape_is_changed_by_its_rows_so_that_all_that_hangs_
     build(holder, "a", "n as id, case when n > 8 then 2 else 1 end as gen", rows=11)
     live = publish(holder, [A], lambda _live: None, TERMS)
     # Two changed rows are deleted and written, one is new.
-    assert (live[A.relation].way, live[A.relation].rows, live[A.relation].changed) == (Way.ROWS, 11, 5)
+    assert (live[A.relation].strategy, live[A.relation].rows, live[A.relation].rows_written) == (PublishStrategy.MERGE, 11, 5)
     assert rows(holder, "select gen, count(*) from marts.vue group by 1 order by 1") == [(1, 8), (2, 3)]
     assert rows(holder, "select 'marts.a'::regclass::oid") == before
     assert rows(holder, "select has_table_privilege('lecteur', 'marts.a', 'select')") == [(True,)]
@@ -95,7 +97,7 @@ def test_rows_of_every_type_and_doubled_ones_are_equal_afterwards(holder: psycop
     build(holder, "a", shape, rows=31, keyed=False)
     holder.execute("create table wanted as table marts__next.a")
     live = publish(holder, [A], lambda _live: None, TERMS)
-    assert (live[A.relation].way, live[A.relation].changed) == (Way.ROWS, 11)
+    assert (live[A.relation].strategy, live[A.relation].rows_written) == (PublishStrategy.MERGE, 11)
     both = "select t::text, count(*) from {} t group by 1 order by 1"
     assert rows(holder, both.format("marts.a")) == rows(holder, both.format("wanted"))
 
@@ -110,7 +112,7 @@ def test_a_mart_of_another_shape_takes_the_place_of_the_old_one(holder: psycopg.
     """)
     build(holder, "a", "n as id, 2 as gen, 'x' as nouveau", rows=7)
     live = publish(holder, [A], lambda _live: None, TERMS)
-    assert live[A.relation].way is Way.MOVE
+    assert live[A.relation].strategy is PublishStrategy.SWAP
     assert rows(holder, "select n, (select max(gen) from marts.vue), (select max(nouveau) from marts.a) from marts.vue_de_vue") == [
         (7, 2, "x")
     ]
@@ -127,22 +129,22 @@ def test_comments_indexes_and_statistics_are_those_of_what_was_built(holder: psy
     assert rows(holder, about) == [("Par run", None, 10, 2)]
     build(holder, "a", "n as id, 2 as gen", rows=20)
     holder.execute("comment on table marts__next.a is 'Autre'; comment on column marts__next.a.id is 'Clef'")
-    tidy(holder, publish(holder, [A], lambda _live: None, TERMS))
+    vacuum_analyze(holder, publish(holder, [A], lambda _live: None, TERMS))
     assert rows(holder, about) == [("Autre", "Clef", 20, 2)]
     build(holder, "a", "n as id, 3 as gen, 'x' as nouveau", rows=30)
     holder.execute("comment on column marts__next.a.id is 'Identifiant'; create index on marts__next.a (nouveau)")
-    tidy(holder, publish(holder, [A], lambda _live: None, TERMS))
+    vacuum_analyze(holder, publish(holder, [A], lambda _live: None, TERMS))
     assert rows(holder, about) == [("Par run", "Identifiant", 30, 3)]
 
 
 def test_grants_that_the_project_states_are_all_that_there_are(holder: psycopg.Connection) -> None:
     """A role that the project no longer names loses its right, also where only rows change."""
-    stated = Mart(A.relation, grants_stated=True)
+    stated = Mart(A.relation, grants_declared=True)
     put_live(holder, stated)
     holder.execute("grant select on marts.a to lecteur")
     build(holder, "a", "n as id, 2 as gen")
     holder.execute("grant select on marts__next.a to direction")
-    assert publish(holder, [stated], lambda _live: None, TERMS)[A.relation].way is Way.ROWS
+    assert publish(holder, [stated], lambda _live: None, TERMS)[A.relation].strategy is PublishStrategy.MERGE
     assert rows(holder, "select has_table_privilege(r, 'marts.a', 'select') from unnest(array['lecteur', 'direction']) r") == [
         (False,),
         (True,),
@@ -189,11 +191,11 @@ def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
         reader.execute("begin; select count(*) from marts.a")
         began = time.monotonic()
         with pytest.raises(psycopg.errors.LockNotAvailable):
-            publish(holder, [A], lambda _live: None, Terms(timedelta(seconds=1), lambda: None))
+            publish(holder, [A], lambda _live: None, PublishOptions(timedelta(seconds=1), lambda: None))
         assert time.monotonic() - began < 5
         assert rows(other, "select max(gen) from marts.a") == [(1,)]
         reader.execute("commit")
-    assert publish(holder, [A], lambda _live: None, TERMS)[A.relation].way is Way.MOVE
+    assert publish(holder, [A], lambda _live: None, TERMS)[A.relation].strategy is PublishStrategy.SWAP
 
 
 @pytest.mark.parametrize(("columns", "seen"), [("n as id, 2 as gen", (10, 1)), ("n as id, 2 as gen, 'x' as nouveau", (0, None))])
@@ -205,7 +207,7 @@ def test_what_a_repeatable_read_transaction_sees_that_is_older_than_the_publishi
     with fresh_database.connect() as reader:
         reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
         build(holder, "a", columns)
-        publish(holder, [A], lambda _live: None, Terms(timedelta(seconds=4), lambda: None))
+        publish(holder, [A], lambda _live: None, PublishOptions(timedelta(seconds=4), lambda: None))
         assert rows(reader, "select count(*), max(gen) from marts.a") == [seen]
         reader.execute("commit")
         assert rows(reader, "select count(*), max(gen) from marts.a") == [(10, 2)]
@@ -248,7 +250,7 @@ def test_a_run_that_publishes_again_keeps_what_was_live_before_it(holder: psycop
     put_live(holder, A, gen=2)
     holder.execute("create view marts.vue as select gen from marts.a")
     build(holder, "a", columns)
-    publish(holder, [A], lambda _live: None, replace(TERMS, again=frozenset({A.relation})))
+    publish(holder, [A], lambda _live: None, replace(TERMS, republish=frozenset({A.relation})))
     assert rows(holder, "select max(a.gen), (select max(gen) from marts.vue), (select max(gen) from marts__previous.a) from marts.a a") == [
         (3, 3, 1)
     ]
@@ -262,11 +264,11 @@ def test_the_previous_generation_is_put_back_whole(holder: psycopg.Connection) -
     """And what was live is the previous one then, so that nothing is lost."""
     put_live(holder, A, B, gen=1)
     put_live(holder, A, B, gen=2)
-    bring_back(holder, [A, B], lambda _live: None, TERMS)
+    rollback(holder, [A, B], lambda _live: None, TERMS)
     assert rows(holder, "select max(gen), (select max(gen) from marts.b) from marts.a") == [(1, 1)]
     assert rows(holder, "select max(gen), (select max(gen) from marts__previous.b) from marts__previous.a") == [(2, 2)]
     with pytest.raises(NotPublishableError, match=r"there is no previous generation of marts\.c"):
-        bring_back(holder, [A, Mart(Relation("marts", "c"))], lambda _live: None, TERMS)
+        rollback(holder, [A, Mart(Relation("marts", "c"))], lambda _live: None, TERMS)
     assert rows(holder, "select max(gen) from marts.a") == [(1,)]
 
 
@@ -300,13 +302,13 @@ def test_readers_never_see_half_of_it(holder: psycopg.Connection, fresh_database
 
     def by_rows() -> None:
         for gen in range(2, 12):
-            assert put_live(holder, A, B, gen=gen) == {A: Way.ROWS, B: Way.ROWS}
+            assert put_live(holder, A, B, gen=gen) == {A: PublishStrategy.MERGE, B: PublishStrategy.MERGE}
 
     def by_moving() -> None:
         for gen in range(12, 22):
             for mart in ("a", "b"):
                 build(holder, mart, f"n as id, {gen} as gen, n as colonne_{gen}")
-            assert publish(holder, [A, B], lambda _live: None, TERMS)[A.relation].way is Way.MOVE
+            assert publish(holder, [A, B], lambda _live: None, TERMS)[A.relation].strategy is PublishStrategy.SWAP
 
     def one_by_one() -> None:
         for gen in range(22, 42):

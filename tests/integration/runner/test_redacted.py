@@ -98,5 +98,5 @@ def test_a_key_that_is_no_text_is_named(runner: RunnerHarness):
     assert ran.code == 1
     assert ran.termination_message is not None
     assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.WAREHOUSE_UNREACHABLE)
-    assert ran.termination_message.message == "the Secret 'warehouse' holds in password what is no text (UTF-8)"
+    assert ran.termination_message.message == "the Secret 'warehouse' has a value that is not UTF-8 text in password"
     assert "geheim" not in ran.output

@@ -14,13 +14,14 @@ from refresh_api.spec import Vacuum
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.snapshot_holder import SnapshotHolder
 from refresh_runner.postgres.standbys import attached_standbys, vacuum_dead_rows
-from refresh_runner.publish.transaction import Mart, Terms, publish, tidy
+from refresh_runner.publish.live import publish, vacuum_analyze
+from refresh_runner.publish.options import Mart, PublishOptions
 from support.eventually import eventually
 from support.postgres import Database
 from support.runner_harness import warehouse_connection
 
 A = Mart(Relation("marts", "a"))
-TERMS = Terms(timedelta(seconds=20), lambda: None)
+TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 
 
 @contextmanager
@@ -77,7 +78,7 @@ def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_o
         rows_of = f"select n, {rows} as gen from generate_series(1, {rows}) n"
         connection.execute(f"create schema if not exists marts__next; create table marts__next.a as {rows_of}".encode())
         live = publish(connection, [A], lambda _live: None, replace(TERMS, vacuum=vacuum))
-        assert tidy(connection, live, vacuum) == ([] if vacuum is Vacuum.DEFERRED else None)
+        assert vacuum_analyze(connection, live, vacuum) == ([] if vacuum is Vacuum.DEFERRED else None)
 
     with fresh_database.connect() as holder:
         put_live(holder, 10, Vacuum.AUTO)

@@ -15,7 +15,7 @@ from psycopg import sql
 
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.derived_names import before
+from refresh_runner.publish.derived_names import previous_relation
 from support.postgres import Database, create_database, drop_database
 from support.ways.facts import Facts, facts_of
 from support.ways.project import BUILDER, NAME, OTHER_READER, READER, Project, Way, put
@@ -142,7 +142,7 @@ class _ProjectRun:
 
     def facts(self) -> Facts:
         """Return the facts of the database as it is."""
-        kept = {before(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
+        kept = {previous_relation(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
         return facts_of(self.database.dsn, self._project.random, kept)
 
     def _plain(self) -> tuple[Done, dict[str, str]]:

@@ -7,14 +7,27 @@ from random import Random
 import pytest
 
 from refresh_runner.postgres.catalog import Relation
-from refresh_runner.publish.derived_names import aside, before, beside, clipped, for_readers, in_passing, is_derived, unfit
+from refresh_runner.publish.derived_names import (
+    dbt_intermediates,
+    is_derived,
+    live_relations,
+    name_conflicts,
+    previous_relation,
+    replaced_relation,
+    staging_relation,
+    truncate_identifier,
+)
 
 
 def test_short_names_have_their_suffix() -> None:
     """As they always had."""
     mart = Relation("marts", "a")
-    assert [str(place(mart)) for place in (beside, before, aside)] == ["marts__next.a", "marts__previous.a", "marts__replaced.a"]
-    assert [str(place) for place in in_passing(mart)] == ["marts.a__dbt_tmp", "marts.a__dbt_backup"]
+    assert [str(place(mart)) for place in (staging_relation, previous_relation, replaced_relation)] == [
+        "marts__next.a",
+        "marts__previous.a",
+        "marts__replaced.a",
+    ]
+    assert [str(place) for place in dbt_intermediates(mart)] == ["marts.a__dbt_tmp", "marts.a__dbt_backup"]
 
 
 def schemas() -> list[str]:
@@ -22,8 +35,8 @@ def schemas() -> list[str]:
     dice = Random(21)
     found = {"é" * 31, "é" * 31 + "e", "漢" * 21, "😀" * 15 + "abc"}
     for size in range(1, 64):
-        found |= {"m" * size, clipped("é" * size), "m" * (size - 1) + "n"}
-        found |= {clipped("m" * 40 + "".join(dice.choices("abé漢", k=size))) for _ in range(20)}
+        found |= {"m" * size, truncate_identifier("é" * size), "m" * (size - 1) + "n"}
+        found |= {truncate_identifier("m" * 40 + "".join(dice.choices("abé漢", k=size))) for _ in range(20)}
     return sorted(found)
 
 
@@ -31,12 +44,12 @@ def test_no_two_of_them_are_ever_one() -> None:
     """Each stays whole in PostgreSQL, differs from all live schemas and from all others, and leads back to its mart."""
     live = [Relation(schema, "a") for schema in schemas()]
     assert len(live) > 1000
-    made = [place(mart) for mart in live for place in (beside, before, aside)]
+    made = [place(mart) for mart in live for place in (staging_relation, previous_relation, replaced_relation)]
     assert max(len(each.schema.encode()) for each in made) == 63
     assert len({*made, *live}) == len(made) + len(live)
-    assert for_readers(map(beside, live), live) == live
+    assert live_relations(map(staging_relation, live), live) == live
     # The control: cut as PostgreSQL does it, they do coincide.
-    cut = {clipped(mart.schema + suffix) for mart in live for suffix in ("__next", "__previous", "__replaced")}
+    cut = {truncate_identifier(mart.schema + suffix) for mart in live for suffix in ("__next", "__previous", "__replaced")}
     assert len(cut | {mart.schema for mart in live}) < len(made) + len(live)
 
 
@@ -59,7 +72,7 @@ def test_no_two_of_them_are_ever_one() -> None:
 )
 def test_names_that_cannot_work_are_said(built: list[Relation], swapped: list[Relation], problem: str) -> None:
     """With what to do; names that only look dangerous are let through."""
-    found = list(unfit(built, swapped))
+    found = list(name_conflicts(built, swapped))
     assert (problem in found[0]) if problem else found == []
 
 
@@ -67,4 +80,9 @@ def test_names_that_cannot_work_are_said(built: list[Relation], swapped: list[Re
 def test_a_place_beside_a_mart_is_told_from_the_marts_own(schema: str):
     """Only what is in such a place is ever dropped."""
     mart = Relation(schema, "mart")
-    assert [is_derived(place) for place in (beside(mart), before(mart), aside(mart), mart)] == [True, True, True, False]
+    assert [is_derived(place) for place in (staging_relation(mart), previous_relation(mart), replaced_relation(mart), mart)] == [
+        True,
+        True,
+        True,
+        False,
+    ]

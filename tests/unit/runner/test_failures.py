@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from refresh_api.status import Reason
-from refresh_runner.core.backoff import pause
+from refresh_runner.core.backoff import STEP_RETRY
 from refresh_runner.core.errors import is_retryable, reason_of
 from refresh_runner.postgres.connection import RefusedError, failure_of
 
@@ -67,7 +67,8 @@ def test_an_error_without_a_code_is_a_lost_connection(error: psycopg.Error):
     assert not failure_of(psycopg.ProgrammingError("can't adapt")).retryable
 
 
-def test_pauses_grow_up_to_a_bound_and_differ():
-    """Whatever is overloaded gets time."""
-    assert [pause(tries, 1.0) for tries in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
-    assert pause(2, 0.5) == 1
+def test_delays_between_tries_double_up_to_a_maximum_and_are_jittered():
+    """An overloaded server gets time to recover, and runs that failed together are not retried together."""
+    assert [STEP_RETRY.delay(failures, 1.0) for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]
+    assert STEP_RETRY.delay(2, 0.5) == 1
+    assert 1 <= STEP_RETRY.delay(2) <= 3

@@ -71,7 +71,7 @@ def test_the_systems_certificates_are_asked_for_by_a_word(tmp_path: Path):
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca"])
 def test_the_systems_certificates_and_a_weaker_check_are_refused(tmp_path: Path, mode: str):
     """libpq would refuse them at each connection."""
-    with pytest.raises(ValueError, match=f"sslrootcert: system needs sslmode verify-full, not {mode}"):
+    with pytest.raises(ValueError, match=f"sslrootcert system requires sslmode verify-full, not {mode}"):
         of(tmp_path, sslrootcert="system", sslmode=mode)
 
 
@@ -88,10 +88,10 @@ def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [
-        ("port", "geheim", "port must be a number"),
-        ("port", "²", "port must be a number"),
-        ("port", "9" * 5000, "port must be a number"),
-        ("sslmode", "geheim", "sslmode must be one of"),
+        ("port", "geheim", "port of the warehouse must be a number"),
+        ("port", "²", "port of the warehouse must be a number"),
+        ("port", "9" * 5000, "port of the warehouse must be a number"),
+        ("sslmode", "geheim", "sslmode of the warehouse must be one of"),
         ("host", "db\ngeheim", "holds in host more than one line"),
     ],
 )
@@ -109,7 +109,7 @@ def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str):
     (tmp_path / "warehouse" / "keystore.p12").write_bytes(b"\xff\xfe\x00")
     assert from_secret("warehouse", keys).password == PASSWORD
     (tmp_path / "warehouse" / key).write_bytes(b"\x30\x82\xff\xfe\x00")
-    with pytest.raises(SecretMissingError, match=f"the Secret 'warehouse' holds in {key} what is no text"):
+    with pytest.raises(SecretMissingError, match=f"the Secret 'warehouse' has a value that is not UTF-8 text in {key}"):
         from_secret("warehouse", keys)
 
 

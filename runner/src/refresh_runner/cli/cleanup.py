@@ -48,7 +48,7 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
                     connection.execute(leftover.statement)
                 say(f"{'removed' if apply else 'would remove'} {leftover.what}")
             if apply:
-                own_relations.drop_empty(connection, {schema for leftover in found for schema in leftover.schemas})
+                own_relations.drop_empty_schemas(connection, {schema for leftover in found for schema in leftover.schemas})
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED

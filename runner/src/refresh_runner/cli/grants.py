@@ -19,8 +19,8 @@ from refresh_runner.model.steps import LayerStep, TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements, missing, quote_identifier
-from refresh_runner.publish.derived_names import before, beside
-from refresh_runner.publish.publisher import swapped
+from refresh_runner.publish.derived_names import previous_relation, staging_relation
+from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run import required_privileges
 
 
@@ -56,7 +56,7 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     try:
         of_run, marts = _required_privileges(plan, project)
         privileges = [*required_privileges.of_tables_in_any_warehouse(), *of_run]
-        own = {place.schema for mart in marts for place in (beside(mart), before(mart))}
+        own = {place.schema for mart in marts for place in (staging_relation(mart), previous_relation(mart))}
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
@@ -91,7 +91,7 @@ def _required_privileges(plan: Plan, project: Path) -> tuple[list[Privilege], li
         plan = spelling.by_project(plan, dbt)
         models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)]
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.graph.tests(step.selection)]
-        marts: list[Relation] = list(swapped(plan, dbt, models, plan.marts))
+        marts: list[Relation] = list(staged_tables(plan, dbt, models, plan.marts))
         return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_replica_wait(plan)], marts
 
 

@@ -22,7 +22,7 @@ from refresh_runner.model.step_results import Node, count_by_kind
 from refresh_runner.model.steps import LayerStep, MartCheck, TestsStep, ValidationStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import missing_keys
-from refresh_runner.publish.publisher import check_names, swapped, unknown
+from refresh_runner.publish.staged_tables import check_names, staged_tables, unknown_relation
 
 _MAX_LISTED: Final = 5
 """Maximum names in a message."""
@@ -170,7 +170,7 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
     for number, mart in enumerate(checks):
         field = f"spec.validation.marts[{number}]"
         if mart.relation not in known:
-            yield Check(False, f"{field}.relation", unknown(mart.relation, known))
+            yield Check(False, f"{field}.relation", unknown_relation(mart.relation, known))
         elif mart.relation not in places:
             yield Check(
                 False,
@@ -180,7 +180,7 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
         else:
             yield _column_check(field, mart, columns.get(mart.relation, frozenset()))
     try:
-        swapped(plan, dbt, built, [mart for mart in checks if mart.relation in known])
+        staged_tables(plan, dbt, built, [mart for mart in checks if mart.relation in known])
     except RunFailedError as error:
         yield Check(False, "spec.validation.marts", f"{error.failure.message}; {error.failure.hint}")
 

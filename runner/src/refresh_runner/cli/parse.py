@@ -25,7 +25,7 @@ from refresh_runner.model.loader import run_request_from_file
 from refresh_runner.model.plan import Attempt, DbtSettings, plan_for
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
-from refresh_runner.publish.derived_names import beside
+from refresh_runner.publish.derived_names import staging_relation
 
 _PROBES: Final = (
     (PLACEHOLDER, "2000-01-31"),
@@ -122,7 +122,7 @@ def _tests(one: Dbt, other: Dbt) -> Statements:
         return {}
     everything = Selection(("*",))
     for relation, table in other.graph.tables(other.graph.models(everything)).items():
-        other.stage(table, beside(relation).schema)
+        other.stage(table, staging_relation(relation).schema)
     try:
         tests = one.graph.data_tests(everything)
     except RunFailedError:

@@ -29,7 +29,7 @@ from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
 from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names
 from refresh_runner.publish import versions
-from refresh_runner.publish.publisher import swapped
+from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run.model_selection import model_selection
 from refresh_runner.run.preflight import missing_relations
 
@@ -145,7 +145,7 @@ def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Se
             bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
             yield f"runs {len(nodes)} tests; a failed test {bad}"
         case ValidationStep():
-            beside, places = swapped(plan, dbt, built, step.marts), set(dbt.graph.relations(built).values())
+            beside, places = staged_tables(plan, dbt, built, step.marts), set(dbt.graph.relations(built).values())
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
                 keys = (

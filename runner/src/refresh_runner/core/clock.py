@@ -1,4 +1,4 @@
-"""Where a run gets the time from; tests pass their own."""
+"""The source of time in a run. Tests pass their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from datetime import datetime
 
 @dataclass(frozen=True)
 class Clock:
-    """Where time comes from: `now` is aware, `elapsed` counts seconds since the process started, `sleep` takes seconds."""
+    """`now` returns an aware datetime, `elapsed` the seconds since the process started; `sleep` takes seconds."""
 
     now: Callable[[], datetime]
     elapsed: Callable[[], float]

@@ -1,8 +1,8 @@
-"""How files are packed before they are kept."""
+"""Compression of files that are stored in the warehouse."""
 
 import gzip
 
 
 def packed(text: str) -> bytes:
-    """Return a text packed by gzip, as it is kept."""
+    """Return a text as gzip; the same text gives the same bytes."""
     return gzip.compress(text.encode(errors="replace"), 6, mtime=0)

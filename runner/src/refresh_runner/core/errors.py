@@ -1,4 +1,4 @@
-"""Why a run can't go on: one value for every cause, with whether another try could help."""
+"""Why a run cannot go on: one value for every cause, with whether a retry could help."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,53 +8,63 @@ from refresh_api.status import Reason
 
 TRANSIENT_SQLSTATES: Final[Mapping[str, str]] = {
     "08": "connection exceptions",
-    "25006": "read-only, as a standby is, and a server that another one is to follow",
-    "25P03": "idle in a transaction for too long",
-    "25P04": "the transaction took too long",
+    "25006": "read-only transaction: a standby, or a primary that is being demoted",
+    "25P03": "idle in transaction for too long",
+    "25P04": "transaction timeout",
     "40001": "serialization failure",
-    "40003": "nobody knows whether the statement completed",
+    "40003": "statement completion unknown",
     "40P01": "deadlock",
-    # What the failed statement had taken is free again, and others end too; a run that fails for good fails at its last attempt.
+    # The failed statement has released its resources, and other sessions will too. A permanent shortage fails the last attempt.
     "53000": "insufficient resources",
     "53100": "disk full",
     "53200": "out of memory",
     "53300": "too many connections",
-    "55P03": "a lock was not available in time",
-    "57014": "cancelled: a time-out, or somebody",
+    "55P03": "lock not available in time",
+    "57014": "query canceled, by a timeout or a user",
     "57P01": "shut down by an administrator",
-    "57P02": "ended by another session's crash",
+    "57P02": "crash of another session",
     "57P03": "starting up or shutting down",
-    "57P05": "idle for too long",
-    "72000": "a snapshot that is too old",
+    "57P05": "idle session timeout",
+    "72000": "snapshot too old",
 }
-"""SQLSTATEs, and classes of them, whose cause can be gone at the next try.
+"""SQLSTATEs, and classes of them, that another try may not meet again.
 
-Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (who and where we are), 42 and 22 (SQL
-and data), XX (PostgreSQL itself is broken).
+Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (role and database), 42 and 22 (SQL and
+data), XX (PostgreSQL itself is broken).
 """
+STATEMENT_CLASSES: Final = frozenset({"25", "42", "57"})
+"""Classes of SQLSTATEs whose message is about the statement and quotes no rows."""
 
 READ_ONLY: Final = "25006"
 NO_SCHEMA: Final = "3F000"
-"""SQLSTATE of a statement that names no schema where the search path has none."""
+"""A statement names no schema, and the search path has none."""
+LOCK_NOT_AVAILABLE: Final = "55P03"
+QUERY_CANCELED: Final = "57014"
+INSUFFICIENT_PRIVILEGE: Final = "42501"
+INTERNAL_ERROR: Final = "XX000"
+"""Stands for an error without a SQLSTATE that is not about the connection."""
 CONNECTION_LOST: Final = "08006"
-"""SQLSTATE that stands for a lost or refused connection where the driver has none."""
+"""Stands for a lost or refused connection, for which the driver has no SQLSTATE."""
+
+_UNREACHABLE: Final = ("08", READ_ONLY, "28", "3D", "53", "57", "58")
+"""The connection, the role or database, and the server itself."""
 
 
 def is_retryable(sqlstate: str | None) -> bool:
-    """Return whether an error of PostgreSQL can be gone at the next try; unknown ones are taken to stay."""
+    """Return whether another try may not meet this error again; False for unknown errors."""
     return sqlstate is not None and sqlstate.startswith(tuple(TRANSIENT_SQLSTATES))
 
 
 def reason_of(sqlstate: str | None, default: Reason) -> Reason:
-    """Return what an error of PostgreSQL says of a run where no step is to blame; `default` if it speaks of a statement."""
-    if sqlstate is None or sqlstate == READ_ONLY or sqlstate[:2] in ("08", "28", "3D", "53", "57", "58"):
+    """Return the run's reason for an error of PostgreSQL outside of any step; `default` if it is about the statement itself."""
+    if sqlstate is None or sqlstate.startswith(_UNREACHABLE):
         return Reason.WAREHOUSE_UNREACHABLE
-    return Reason.PRIVILEGE_MISSING if sqlstate in ("42501", NO_SCHEMA) else default
+    return Reason.PRIVILEGE_MISSING if sqlstate in (INSUFFICIENT_PRIVILEGE, NO_SCHEMA) else default
 
 
-TRANSIENT_HINT: Final = "look at the warehouse: the error is one that can pass"
+TRANSIENT_HINT: Final = "check the warehouse: this error is transient"
 LINT_HINT: Final = "refresh-runner lint FILE shows the same without a database"
-"""Hint of a failure that the dbt project or what a refresh says of it has."""
+"""Hint for an error in the dbt project, or in what a refresh says about it."""
 
 
 @dataclass(frozen=True)
@@ -64,18 +74,18 @@ class Failure:
     reason: Reason
     message: str
     retryable: bool = False
-    """Whether another attempt could succeed."""
+    """Another attempt could succeed."""
     hint: str = ""
-    """What to do next, for people."""
+    """What the reader can do next."""
     skips_run: bool = False
-    """The run yields to another one: skipped, not failed."""
+    """The run is skipped rather than failed, for example because another run holds the warehouse lock."""
 
 
 class RunFailedError(Exception):
-    """An attempt can't go on; carries the failure."""
+    """An attempt cannot go on; carries the failure."""
 
     def __init__(self, failure: Failure, step: str | None = None) -> None:
         super().__init__(failure.message)
         self.failure = failure
         self.step = step
-        """Name of the step it belongs to, where that is not the one under way."""
+        """Name of the step that failed, if it is not the current one."""

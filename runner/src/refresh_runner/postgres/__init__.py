@@ -1,1 +1,1 @@
-"""The door to PostgreSQL: connections, locks, catalog, privileges, standbys. Knows nothing of runs or dbt."""
+"""Access to PostgreSQL: connections, locks, catalog, privileges, standbys. Knows nothing of runs or dbt."""

@@ -1,4 +1,4 @@
-"""One writer a warehouse: a session advisory lock in PostgreSQL, which excludes pods, laptops and other clusters alike."""
+"""The warehouse lock: a session advisory lock in PostgreSQL, so that one run at a time writes, from any pod, cluster or laptop."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.postgres.connection import WarehouseConnection
 
 NAMESPACE: Final = 0x53494754
-"""First key of the lock; others that use advisory locks in this database choose their own."""
+"""First key of the lock. Other users of advisory locks in this database must choose another one."""
 WAREHOUSE_KEY: Final = 1
 REFRESH_NAMESPACE: Final = NAMESPACE + 1
-"""First key of the locks by which runs of one refresh know of each other; the second one is made from its name."""
+"""First key of the locks by which runs of the same refresh detect each other; the second key is a hash of the refresh's name."""
 _POLL: Final = 1.0
 _SHORTEST_POLL: Final = 0.1
 _PING: Final = 5.0
-"""Seconds between signs of life on the lock's connection."""
+"""Seconds between two queries that keep the lock's connection alive."""
 
 
 def current_holder(connection: psycopg.Connection) -> str | None:
-    """Return who holds the warehouse, by the name of its session; None if nobody does, or nobody that can be seen."""
+    """Return the application_name of the session that holds the warehouse lock; None if no visible session does."""
     row = connection.execute(
         "select a.application_name from pg_locks l join pg_stat_activity a using (pid)"
         " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s"
@@ -42,8 +42,8 @@ def current_holder(connection: psycopg.Connection) -> str | None:
 
 
 def try_acquire(connection: psycopg.Connection) -> bool:
-    """Try once to hold the warehouse by this connection; return whether it does."""
-    return _try(connection, NAMESPACE, WAREHOUSE_KEY)
+    """Try once to acquire the warehouse lock on this connection; return whether it is held."""
+    return _try_lock(connection, NAMESPACE, WAREHOUSE_KEY)
 
 
 def acquire(
@@ -55,52 +55,51 @@ def acquire(
     on_held: OnHeld,
     wait: timedelta,
 ) -> None:
-    """The warehouse is ours afterwards; else RunFailedError with LockHeld, which gives way unless `on_held` is Fail.
+    """Acquire the warehouse lock. Raise RunFailedError with LockHeld, which skips the run unless `on_held` is Fail.
 
-    Where `on_held` is Wait, at most `wait` is waited for it.
-
-    `waiting` is told for whom we wait, and whether no other run of this refresh is there: then the status may show that we wait.
+    If `on_held` is Wait, retry for at most `wait`. `on_wait` gets a message that names the holder, and whether no other run of this
+    refresh is active: only then may this run write the refresh's status while it waits.
     """
     deadline = clock.elapsed() + wait.total_seconds()
-    told = ""
+    reported = ""
     with warehouse.session() as connection:
         while not try_acquire(connection):
             held_by = current_holder(connection) or "another session"
             if held_by == warehouse.application_name:
-                # An earlier attempt of this very run, whose pod died without its session: the newer attempt goes on.
+                # An earlier attempt of this same run: its pod died, but its session did not.
                 warehouse.terminate_own_sessions()
             elif on_held is not OnHeld.WAIT:
-                raise RunFailedError(_held(f"{held_by} holds the warehouse", on_held))
+                raise RunFailedError(_held(f"{held_by} holds the warehouse lock", on_held))
             elif clock.elapsed() >= deadline:
-                raise RunFailedError(_held(f"{held_by} held the warehouse for more than {duration_text(wait)}", on_held))
-            elif told != held_by:
-                told = held_by
-                on_wait(f"waiting for {held_by}, which holds the warehouse", _is_alone(connection, refresh))
+                raise RunFailedError(_held(f"{held_by} held the warehouse lock for more than {duration_text(wait)}", on_held))
+            elif reported != held_by:
+                reported = held_by
+                on_wait(f"waiting for {held_by}, which holds the warehouse lock", _is_only_run(connection, refresh))
             clock.sleep(min(_POLL, max(deadline - clock.elapsed(), _SHORTEST_POLL)))
-        _is_alone(connection, refresh)
+        _is_only_run(connection, refresh)
 
 
-def _is_alone(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
-    """Return whether no other run of the refresh is at work or waits here; until this session ends, none is alone but it."""
+def _is_only_run(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
+    """Return whether no other run of the refresh is active or waiting; until this session ends, only this run gets True."""
     key = crc32(f"{refresh.namespace}/{refresh.name}".encode()) - 2**31
-    return _try(connection, REFRESH_NAMESPACE, key)
+    return _try_lock(connection, REFRESH_NAMESPACE, key)
 
 
 @contextmanager
-def keepalive(connection: psycopg.Connection, lost: Callable[[], None]) -> Iterator[None]:
-    """Notice while inside when the lock's connection is gone, also while nobody uses it: then call `lost` once."""
+def keepalive(connection: psycopg.Connection, on_lost: Callable[[], None]) -> Iterator[None]:
+    """Query the lock's connection regularly while inside, and call `on_lost` once if it is lost."""
     done = threading.Event()
 
-    def keep() -> None:
+    def ping() -> None:
         while not done.wait(_PING):
             try:
                 connection.execute("select 1")
             except psycopg.Error:
                 if not done.is_set() and connection.closed:
-                    lost()
+                    on_lost()
                     return
 
-    thread = threading.Thread(target=keep, name="lock-keeper", daemon=True)
+    thread = threading.Thread(target=ping, name="lock-keepalive", daemon=True)
     thread.start()
     try:
         yield
@@ -108,10 +107,11 @@ def keepalive(connection: psycopg.Connection, lost: Callable[[], None]) -> Itera
         done.set()
 
 
-def _try(connection: psycopg.Connection, namespace: int, key: int) -> bool:
+def _try_lock(connection: psycopg.Connection, namespace: int, key: int) -> bool:
     row = connection.execute("select pg_try_advisory_lock(%s::integer, %s::integer)", (namespace, key)).fetchone()
     return bool(row and row[0])
 
 
 def _held(message: str, on_held: OnHeld) -> Failure:
-    return Failure(Reason.LOCK_HELD, message, hint="the next run finds the warehouse free", skips_run=on_held is not OnHeld.FAIL)
+    hint = "the next scheduled run tries again"
+    return Failure(Reason.LOCK_HELD, message, hint=hint, skips_run=on_held is not OnHeld.FAIL)

@@ -1,6 +1,6 @@
-"""What holds a run up in the warehouse: a session of somebody else that has locked what one of the run's own waits for.
+"""Find what blocks a run in the warehouse: another session that holds a lock which a session of the run waits for.
 
-PostgreSQL itself only says that a lock was not to be had, once it is too late to look for who has it.
+PostgreSQL's own error only says that a lock was not available, and comes when it is too late to find the holder.
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from refresh_runner.postgres.connection import WarehouseConnection
 
 log = logging.getLogger(__name__)
 
-_EVERY: Final = 5.0
-"""Seconds between two looks, and until the first one: a run that takes no longer pays nothing."""
+_INTERVAL: Final = 5.0
+"""Seconds between two polls, and before the first one, so that a short run is not polled at all."""
 
 HELD_BY: Final = "held by"
-"""Stands in every text that names somebody."""
-# Who holds it comes before who only stands in the queue. A transaction that was prepared, and neither committed nor rolled back since,
-# holds its locks without a session: PostgreSQL calls it session 0.
-_WAITED_FOR: Final = """
+"""Part of every text that names a holder."""
+# Holders come before sessions that are queued themselves. A prepared transaction holds its locks without a session: its pid is 0.
+_BLOCKERS: Final = """
     select wanted.relation::regclass::text, blocking.pid, wanted.transactionid::text
     from pg_stat_activity waiting
     join pg_locks wanted on wanted.pid = waiting.pid and not wanted.granted
@@ -36,7 +35,7 @@ _WAITED_FOR: Final = """
     where waiting.application_name = %s and waiting.datname = current_database() and waiting.usename = session_user
         and holder.application_name is distinct from waiting.application_name and (blocking.pid = 0 or holder.pid is not null)
     order by exists (select from pg_locks queued where queued.pid = holder.pid and not queued.granted), holder.xact_start limit 1"""
-_READ: Final = """
+_HOLDERS: Final = """
     select held.relation::regclass::text, coalesce(held.pid, 0), null
     from unnest(%s::text[]) wanted(name)
     join pg_locks held on held.relation = to_regclass(wanted.name) and held.granted and held.pid is distinct from pg_backend_pid()
@@ -44,8 +43,8 @@ _READ: Final = """
     left join pg_stat_activity holder on holder.pid = held.pid
     where held.pid is null or holder.pid is not null
     order by holder.xact_start limit 1"""
-# What others do is shown to members of pg_read_all_stats alone; their number and name are, to everybody.
-_WHO: Final = """
+# Everybody sees the pid and names of other sessions; only members of pg_read_all_stats see what these do.
+_SESSION: Final = """
     select concat_ws(', ', coalesce(usename::text, backend_type, 'PostgreSQL'), nullif(application_name, '')),
         concat_ws(', ', state, to_char(xact_start at time zone 'UTC', '"in a transaction since" YYYY-MM-DD HH24:MI:SS "UTC"'))
     from pg_stat_activity where pid = %s"""
@@ -61,75 +60,75 @@ _PREPARED: Final = """
 
 @dataclass(frozen=True)
 class Blocker:
-    """What is in the way; equal to another one if it is the same holder with the same lock, whatever it does by then."""
+    """Who holds a lock that the run waits for. Blockers are equal if holder and lock are, whatever the holder is doing."""
 
     lock: str
     holder: str
-    """A session by its number, or a prepared transaction by its name."""
+    """A session by its pid, or a prepared transaction by its name."""
     text: str = field(compare=False)
-    """For people."""
+    """The same as a message shows it."""
 
 
 def find_blocker(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
-    """Say who has locked one of the relations, if only by reading it; empty if nobody has, or nobody can be seen."""
-    found = _asked(connection, _READ, [relation.sql.as_string(connection) for relation in relations])
+    """Return who holds any lock on one of the relations, as text; empty if no visible session does."""
+    found = _query(connection, _HOLDERS, [relation.sql.as_string(connection) for relation in relations])
     return found.text if found else ""
 
 
 class LockMonitor:
-    """Looks, while inside, for what holds a run up; `tell` hears of it, and an empty text once it is out of the way."""
+    """Watches, while entered, for a blocker of the run; `notify` gets a message about it, and an empty one once it is gone."""
 
-    def __init__(self, warehouse: WarehouseConnection, tell: Callable[[str], None]) -> None:
+    def __init__(self, warehouse: WarehouseConnection, notify: Callable[[str], None]) -> None:
         self.last_blocker = ""
-        """What has held the step up: what it waited for, and whose that is; empty if nobody was in its way."""
+        """The last blocker of the current step; empty if there was none."""
         self._found: Blocker | None = None
-        """By the last look: publishing asks for its locks again and again, and may be between two tries at the next one."""
-        self._told: Blocker | None = None
+        """Seen by the last poll. Publishing requests its locks repeatedly, so that a poll may fall between two requests."""
+        self._notified: Blocker | None = None
         self._warehouse = warehouse
-        self._tell = tell
+        self._notify = notify
         self._over = threading.Event()
 
     @property
     def current_blocker(self) -> str:
-        """The same as `last`, as long as it is in the way."""
-        return self._told.text if self._told else ""
+        """What blocks the run now; empty if nothing does."""
+        return self._notified.text if self._notified else ""
 
     def reset(self) -> None:
-        """Nobody is in its way yet."""
-        self.last_blocker, self._found, self._told = "", None, None
+        """Forget earlier blockers, since a new step begins."""
+        self.last_blocker, self._found, self._notified = "", None, None
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._look, name="watch", daemon=True).start()
+        threading.Thread(target=self._poll, name="lock-monitor", daemon=True).start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._over.set()
 
-    def _look(self) -> None:
-        while not self._over.wait(_EVERY):
+    def _poll(self) -> None:
+        while not self._over.wait(_INTERVAL):
             try:
-                # No longer than the look: connections may be few, and dbt needs them.
+                # Closed after each poll: connections may be few, and dbt needs them.
                 with closing(self._warehouse.new_connection("watch")) as connection:
-                    found = _asked(connection, _WAITED_FOR, self._warehouse.application_name)
+                    found = _query(connection, _BLOCKERS, self._warehouse.application_name)
             except psycopg.Error as error:
-                log.debug("who holds the run up can't be asked: %s", error)
+                log.debug("cannot query what blocks the run: %s", error)
             else:
                 if not self._over.is_set():
-                    self._note(found)
+                    self._update(found)
 
-    def _note(self, found: Blocker | None) -> None:
-        obstacle, self._found = found or self._found, found
-        if obstacle == self._told:
+    def _update(self, found: Blocker | None) -> None:
+        blocker, self._found = found or self._found, found
+        if blocker == self._notified:
             return
-        self._told = obstacle
-        if obstacle and obstacle.text != self.last_blocker:
-            log.warning("waits for %s", obstacle.text)
+        self._notified = blocker
+        if blocker and blocker.text != self.last_blocker:
+            log.warning("waiting for %s", blocker.text)
         self.last_blocker = self.current_blocker or self.last_blocker
-        self._tell(self.current_blocker and f"waits for {self.current_blocker}")
+        self._notify(self.current_blocker and f"waiting for {self.current_blocker}")
 
 
-def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object) -> Blocker | None:
-    found = connection.execute(query, [wanted]).fetchone()
+def _query(connection: psycopg.Connection, query: LiteralString, parameter: object) -> Blocker | None:
+    found = connection.execute(query, [parameter]).fetchone()
     if found is None:
         return None
     relation, pid, transaction = found
@@ -139,8 +138,8 @@ def _asked(connection: psycopg.Connection, query: LiteralString, wanted: object)
 
 
 def _session(connection: psycopg.Connection, pid: int) -> tuple[str, str]:
-    who, does = connection.execute(_WHO, [pid]).fetchone() or ("gone since", "")
-    return f"session {pid}", f" ({who})" + (f", {does}" if does else "")
+    who, activity = connection.execute(_SESSION, [pid]).fetchone() or ("ended", "")
+    return f"session {pid}", f" ({who})" + (f", {activity}" if activity else "")
 
 
 def _prepared(connection: psycopg.Connection, relation: str | None, transaction: str | None) -> tuple[str, str]:

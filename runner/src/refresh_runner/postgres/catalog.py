@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalog says of a table: its shape, what belongs to it, and what hangs on it."""
+"""Read PostgreSQL's catalog: a table's schema, what belongs to it, and what depends on it."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from psycopg import sql
 
 @dataclass(frozen=True, order=True)
 class Relation:
-    """A table by schema and name."""
+    """The name of a table, view or function, with its schema."""
 
     schema: str
     table: str
 
     def __str__(self) -> str:
-        """As schema.name."""
+        """Return schema.name, unquoted."""
         return f"{self.schema}.{self.table}"
 
     @property
     def sql(self) -> sql.Identifier:
-        """As it stands in a query."""
+        """The name as an SQL identifier."""
         return sql.Identifier(self.schema, self.table)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as far as rows depend on it."""
+    """The properties of a column that decide which rows fit into it."""
 
     name: str
     type: str
     collation: str
-    """Empty if it is that of the type."""
+    """Empty if it is the type's default."""
     not_null: bool
     identity: str
-    """a: always, d: by default; empty if it is none."""
+    """a: always, d: by default; empty if it is not an identity column."""
     generated: str
-    """s: stored, v: virtual; empty if rows bring its values."""
+    """s: stored, v: virtual; empty if it is not a generated column."""
     default: str
     """The expression of a default or of a generated column."""
     storage: str
-    """How it is stored and compressed, where that is not as its type has it."""
+    """Storage and compression, if not the type's default."""
 
     @property
     def identity_key(self) -> tuple[str, str, str]:
-        """What two columns must share for the values of one to be the other's."""
+        """Name, type and collation: equal for two columns that can hold the same values."""
         return self.name, self.type, self.collation
 
     @property
     def has_generated_values(self) -> bool:
-        """Rows need not bring its values."""
+        """An insert may omit it, since it is an identity or a generated column."""
         return bool(self.identity or self.generated)
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """What two tables must share for the rows of one to fit into the other, and to be found and checked there in the same way."""
+    """What must be equal in two tables for rows of one to be stored, checked and indexed in the same way in the other."""
 
     columns: tuple[Column, ...]
     """In order."""
@@ -68,27 +68,27 @@ class TableSchema:
     indexes: frozenset[str]
     foreign_keys: frozenset[str]
     storage: tuple[str, str]
-    """Persistence (p, or u for unlogged) and access method."""
+    """Persistence (p: permanent, u: unlogged) and access method."""
 
 
 @dataclass(frozen=True)
 class RelationInfo:
-    """One relation as it is there now."""
+    """A relation as the catalog describes it now."""
 
     oid: int
     kind: str
-    """pg_class.relkind: r is a table, v a view."""
+    """pg_class.relkind: TABLE, VIEW, MATERIALIZED_VIEW or another one."""
     schema: TableSchema
     traits: frozenset[str]
-    """What else belongs to it and decides what is read or written, in words: policies, triggers, rules, statistics, parents."""
+    """What else affects reads or writes, as text: policies, triggers, rules, statistics, parents."""
 
     @property
     def modifies_rows(self) -> bool:
-        """What is written may not be what is there afterwards."""
+        """Triggers or rules may store other rows than those that are written."""
         return any(trait.startswith(("trigger ", "rule ")) for trait in self.traits)
 
     def missing_in(self, other: RelationInfo) -> Iterator[str]:
-        """Yield, in words, what belongs to this table and not to another one, as far as only people can have put it there."""
+        """Yield, as text, what this table has and the other lacks, and what no model can have created."""
         there = {column.name: column for column in other.schema.columns}
         for column in self.schema.columns:
             new = there.get(column.name)
@@ -101,18 +101,18 @@ class RelationInfo:
 
 @dataclass(frozen=True)
 class View:
-    """A view that reads a table, and the statement that makes it anew."""
+    """A view that reads a table, and the statement that recreates it."""
 
     name: str
     statement: str
     owner: str
     missing_privilege: str
-    """Why our role may not do that; empty if it may."""
+    """What the role lacks to recreate it: "owner", or the schema on which it needs CREATE. Empty if it lacks nothing."""
 
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key: the tables at both ends by oid, and the columns that it refers to."""
+    """A foreign key: referencing and referenced table by oid, and the referenced columns."""
 
     child: int
     parent: int
@@ -130,7 +130,7 @@ _COLUMNS: Final[LiteralString] = """
         case when attstorage <> typstorage then attstorage::text else '' end || attcompression::text
     from pg_attribute join pg_type t on t.oid = atttypid left join pg_attrdef on adrelid = attrelid and adnum = attnum
     where attrelid = any(%(oids)s) and attnum > 0 and not attisdropped order by attnum"""
-# An index's definition without its name and its table's; traits of a table in words.
+# Definitions of indexes without the names of index and table; traits of a table as text.
 _PARTS: Final = r"""
     select conrelid, case contype when 'f' then 'foreign key' else 'constraint' end, pg_get_constraintdef(oid)
         from pg_constraint where conrelid = any(%(oids)s) and contype not in ('n', 't')
@@ -158,7 +158,7 @@ _PARTS: Final = r"""
         from pg_depend join pg_class s on s.oid = objid and s.relkind = 'S'
         join pg_attribute on attrelid = refobjid and attnum = refobjsubid
         where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and refobjid = any(%(oids)s) and deptype = 'a'"""
-_THERE: Final = """
+_RELATIONS: Final = """
     select s.schema, s.name, c.oid, c.relkind::text, c.relpersistence::text, coalesce(am.amname, '')
     from unnest(%s::text[], %s::text[]) as s (schema, name)
     join pg_namespace n on n.nspname = s.schema
@@ -174,8 +174,8 @@ _VIEWS: Final = """
     join pg_namespace n on n.oid = v.relnamespace
     where d.refclassid = 'pg_class'::regclass and d.refobjid = %(oid)s and v.oid <> %(oid)s
     and v.relkind = 'v' and r.rulename = '_RETURN'"""
-# Whatever else would stay with the old table, were another one put in its place. Functions may return its rows, columns hold them.
-_ATTACHED: Final = """
+# Everything else that would stay with the old table after a swap. Functions may return its rows, columns may have its row type.
+_DEPENDENTS: Final = """
     select distinct case when r.rulename = '_RETURN' then pg_describe_object('pg_class'::regclass, r.ev_class, 0)
             else pg_describe_object(d.classid, d.objid, d.objsubid) end
     from pg_depend d
@@ -190,7 +190,7 @@ _ATTACHED: Final = """
             select t.oid from pg_type t, pg_class c
             where c.oid = %(oid)s and (t.oid = c.reltype or t.typelem = c.reltype and t.typlen = -1)))
     and d.deptype = 'n' and %(oid)s not in (coalesce(e.adrelid, 0), coalesce(p.polrelid, 0), coalesce(t.tgrelid, 0))
-    and coalesce(f.conrelid <> all (%(going)s::oid[]), true)
+    and coalesce(f.conrelid <> all (%(swapped)s::oid[]), true)
     and (r.oid is null or r.ev_class <> %(oid)s and not (v.relkind = 'v' and r.rulename = '_RETURN'))
     union select format('publication %%s', p.pubname)
           from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where r.prrelid = %(oid)s"""
@@ -202,40 +202,40 @@ _FOREIGN_KEYS: Final = """
 
 @contextmanager
 def qualified_names(connection: psycopg.Connection) -> Iterator[None]:
-    """Have the catalog name everything with its schema, whatever the search path is; inside a transaction."""
+    """Empty the search path while inside, so that the catalog qualifies all names with their schema. Needs an open transaction."""
     row = connection.execute("select current_setting('search_path'), set_config('search_path', '', true)").fetchone()
     yield
     connection.execute("select set_config('search_path', %s, true)", [row[0] if row else ""])
 
 
 def read_relations(
-    connection: psycopg.Connection, relations: Collection[Relation], live: Mapping[str, str]
+    connection: psycopg.Connection, relations: Collection[Relation], live_schemas: Mapping[str, str]
 ) -> dict[Relation, RelationInfo]:
-    """Return those of the relations that are there. To be asked with `plain_names`.
+    """Return the relations that exist. Call it inside `qualified_names`.
 
-    `live` are schemas in which something was built, and those in which readers find it: what refers to the former counts as the latter.
+    `live_schemas` maps staging schemas to live ones: references to the former are returned as references to the latter.
     """
     names = ([each.schema for each in relations], [each.table for each in relations])
-    rows = connection.execute(_THERE, names).fetchall()
+    rows = connection.execute(_RELATIONS, names).fetchall()
     oids = {"oids": [row[2] for row in rows]}
     columns: dict[int, list[Column]] = {row[2]: [] for row in rows}
     for oid, name, type_, collation, not_null, identity, generated, default, storage in connection.execute(_COLUMNS, oids):
-        expression = _as_live(default, live)
+        expression = _with_live_schemas(default, live_schemas)
         columns[oid].append(Column(name, type_, collation, not_null, identity, generated, expression, storage))
     parts: dict[int, dict[str, set[str]]] = {row[2]: {"constraint": set(), "index": set(), "foreign key": set(), "": set()} for row in rows}
     for oid, kind, text in connection.execute(_PARTS, oids):
-        parts[oid][kind].add(_as_live(text, live))
+        parts[oid][kind].add(_with_live_schemas(text, live_schemas))
     found = {}
     for schema, table, oid, kind, persistence, method in rows:
         part = {what: frozenset(texts) for what, texts in parts[oid].items()}
-        shape = TableSchema(tuple(columns[oid]), part["constraint"], part["index"], part["foreign key"], (persistence, method))
-        found[Relation(schema, table)] = RelationInfo(oid, kind, shape, part[""])
+        table_schema = TableSchema(tuple(columns[oid]), part["constraint"], part["index"], part["foreign key"], (persistence, method))
+        found[Relation(schema, table)] = RelationInfo(oid, kind, table_schema, part[""])
     return found
 
 
-def _as_live(text: str, live: Mapping[str, str]) -> str:
-    for built, schema in live.items():
-        for name in (built, schema):
+def _with_live_schemas(text: str, live_schemas: Mapping[str, str]) -> str:
+    for staging, schema in live_schemas.items():
+        for name in (staging, schema):
             quoted = name.replace('"', '""')
             found = re.compile(rf'(?<![\w$"])(?:"{re.escape(quoted)}"|{re.escape(name)})\.')
             text = found.sub(f'"{schema}".'.replace("\\", r"\\"), text)
@@ -243,20 +243,20 @@ def _as_live(text: str, live: Mapping[str, str]) -> str:
 
 
 def views_reading(connection: psycopg.Connection, oid: int) -> list[View]:
-    """Return the views that read a table and can be made anew; to be asked with `plain_names`."""
+    """Return the plain views that read a table. Call it inside `qualified_names`."""
     views = []
-    for name, options, query, owner, obstacle in connection.execute(_VIEWS, {"oid": oid}):
+    for name, options, query, owner, missing_privilege in connection.execute(_VIEWS, {"oid": oid}):
         settings = f" with ({', '.join(options)})" if options else ""
-        views.append(View(str(name), f"create or replace view {name}{settings} as {query}", str(owner), str(obstacle)))
+        views.append(View(str(name), f"create or replace view {name}{settings} as {query}", str(owner), str(missing_privilege)))
     return sorted(views, key=lambda view: view.name)
 
 
-def dependents_of(connection: psycopg.Connection, oid: int, going: Collection[int] = ()) -> list[str]:
-    """Return, in words, what hangs on a table and can't follow to another one; foreign keys of tables that are `going` too do follow."""
-    return sorted(str(row[0]) for row in connection.execute(_ATTACHED, {"oid": oid, "going": list(going)}))
+def dependents_of(connection: psycopg.Connection, oid: int, swapped: Collection[int] = ()) -> list[str]:
+    """Return, as text, what depends on a table and cannot move to another one. Foreign keys of tables that are `swapped` too can."""
+    return sorted(str(row[0]) for row in connection.execute(_DEPENDENTS, {"oid": oid, "swapped": list(swapped)}))
 
 
 def foreign_keys_referencing(connection: psycopg.Connection, oids: Collection[int]) -> list[ForeignKey]:
-    """Return all foreign keys that refer to one of these tables."""
+    """Return all foreign keys that reference one of these tables."""
     rows = connection.execute(_FOREIGN_KEYS, [list(oids)])
     return [ForeignKey(int(child), int(parent), tuple(key)) for child, parent, key in rows]

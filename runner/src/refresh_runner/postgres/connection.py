@@ -1,8 +1,7 @@
-"""The door to the warehouse, beside dbt: one direct connection for the lock, the checks and the log."""
+"""The runner's own connection to the warehouse, beside those of dbt: it holds the lock, runs the checks and publishes."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
@@ -12,9 +11,9 @@ import psycopg
 from psycopg import sql
 
 from refresh_api.status import Reason
-from refresh_runner.core.backoff import pause
+from refresh_runner.core.backoff import STEP_RETRY
 from refresh_runner.core.clock import Clock
-from refresh_runner.core.errors import CONNECTION_LOST, TRANSIENT_HINT, Failure, RunFailedError, is_retryable, reason_of
+from refresh_runner.core.errors import CONNECTION_LOST, INTERNAL_ERROR, TRANSIENT_HINT, Failure, RunFailedError, is_retryable, reason_of
 from refresh_runner.postgres import sessions
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import ConnectionInfo
@@ -22,23 +21,23 @@ from refresh_runner.postgres.own_tables import DDL_LOCK, Table, ddl_statements
 
 _CONNECT_TIMEOUT: Final = 10
 _CONNECT_TRIES: Final = 3
-_GIVEN_UP: Final = 25
-"""Seconds after which a server that does not even acknowledge what it was sent is taken to be gone."""
+_UNACKNOWLEDGED: Final = 25
+"""Seconds without a TCP acknowledgement after which the server is considered unreachable."""
 _CANCEL_WAIT: Final = 3.0
-"""Seconds that cancelled queries are waited for."""
+"""Seconds to wait for terminated sessions to end."""
 _PARTS: Final = """
     select name, attname::text from unnest(%(names)s::text[]) name join pg_attribute on attrelid = to_regclass(name)
     where attnum > 0 and not attisdropped
     union all
     select name, relname::text from unnest(%(names)s::text[]) name join pg_index on indrelid = to_regclass(name)
     join pg_class on pg_class.oid = indexrelid"""
-"""Columns and indexes of tables, as far as they are there."""
+"""The existing columns and indexes of tables."""
 _QUICK: Final = timedelta(seconds=10)
-"""Longest statement on the runner's own small tables."""
+"""Timeout of a statement on the runner's own small tables."""
 
 
 class RefusedError(Exception):
-    """PostgreSQL refused a statement, or is gone; says why in one line."""
+    """PostgreSQL refused a statement or lost the connection; the message is one line."""
 
     def __init__(self, error: psycopg.Error) -> None:
         super().__init__(first_line(error))
@@ -46,49 +45,49 @@ class RefusedError(Exception):
 
 
 class WarehouseConnection:
-    """A session in the warehouse; errors of its connection are RunFailedErrors."""
+    """A session in the warehouse. Connection errors are raised as RunFailedError."""
 
-    def __init__(self, access: ConnectionInfo, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
-        self.info = access
+    def __init__(self, info: ConnectionInfo, application_name: str, clock: Clock, longest: timedelta = timedelta(hours=1)) -> None:
+        self.info = info
         self.application_name = application_name[:63]
         self.session_settings: Mapping[str, str] = {}
-        """What all sessions that work for this run are told at their start."""
+        """Settings for every session of this run, so that the server ends it once its client is gone."""
         self._clock = clock
         self._longest = longest
-        self._is_given_up = False
+        self._is_aborted = False
         self._connection: psycopg.Connection | None = None
 
     def connect(self) -> psycopg.Connection:
-        """Return the open connection, made by a few tries if there is none; WarehouseUnreachable says why there is none."""
+        """Return the open connection, or open one with a few tries; RunFailedError with WarehouseUnreachable if that fails."""
         for attempt in range(1, _CONNECT_TRIES + 1):
-            if self._is_given_up:
+            if self._is_aborted:
                 message = f"the warehouse {self.info.address} did not answer"
                 raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, message, retryable=True))
             if self._connection is not None and not self._connection.closed:
                 return self._connection
             try:
-                self._connection = self._direct()
+                self._connection = self._open_unshared()
                 return self._connection
             except psycopg.OperationalError as error:
                 if attempt == _CONNECT_TRIES:
                     raise RunFailedError(self._unreachable(error)) from error
-                self._clock.sleep(pause(attempt, random.uniform(0.5, 1.5)))  # noqa: S311 - spreads tries, guards nothing
+                self._clock.sleep(STEP_RETRY.delay(attempt))
         raise AssertionError("the last try returns or raises")
 
     def check_writable(self) -> None:
-        """RunFailedError, which may pass, if the server takes no writes: a lock that is held on a standby keeps nobody else away."""
+        """Raise a retryable RunFailedError if the server is read-only: a lock on a standby would exclude no other run."""
         with self.session() as connection:
             row = connection.execute("select pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'").fetchone()
         is_standby, is_read_only = row or (False, False)
         if not (is_standby or is_read_only):
             return
-        why = "is a standby" if is_standby else "takes no writes (default_transaction_read_only is on)"
-        hint = "point host in the Secret at the primary; after a failover the next attempt may find it"
+        why = "is a standby" if is_standby else "is read-only (default_transaction_read_only is on)"
+        hint = "set host in the Secret to the primary; after a failover the next attempt may reach it"
         raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse {self.info.address} {why}", retryable=True, hint=hint))
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
-        """Give the connection; what breaks it inside is a RunFailedError."""
+        """Yield the connection; RunFailedError if it breaks inside."""
         connection = self.connect()
         try:
             yield connection
@@ -96,19 +95,19 @@ class WarehouseConnection:
             raise RunFailedError(connection_lost(error)) from error
 
     def abort(self) -> None:
-        """Wait for no answer any more: what does, on any thread, fails, and no further connection is made."""
-        connection, self._is_given_up = self._connection, True
+        """Fail every query that still waits for an answer, on any thread, and open no further connection."""
+        connection, self._is_aborted = self._connection, True
         if connection is not None and not connection.closed:
             with suppress(psycopg.Error):
                 sessions.shutdown(connection.fileno())
 
     def close(self) -> None:
-        """Close the connection, and so free the lock; may be called twice."""
+        """Close the connection and so release the lock; may be called twice."""
         if self._connection is not None:
             self._connection.close()
 
     def missing_relations(self, relations: Iterable[Relation]) -> set[Relation]:
-        """Return which of the relations are not there."""
+        """Return the relations that do not exist."""
         wanted = list(relations)
         with self.session() as connection:
             found = connection.execute(
@@ -119,7 +118,7 @@ class WarehouseConnection:
         return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
 
     def missing_functions(self, functions: Iterable[Relation]) -> set[Relation]:
-        """Return which of the functions are not there, whatever their arguments."""
+        """Return the functions that do not exist with any arguments."""
         wanted = list(functions)
         with self.session() as connection:
             found = connection.execute(
@@ -131,7 +130,7 @@ class WarehouseConnection:
 
     @contextmanager
     def short_transaction(self) -> Iterator[psycopg.Connection]:
-        """Give the connection in a transaction of short statements; RefusedError says what went wrong in it."""
+        """Yield the connection in a transaction of short statements; RefusedError if it fails."""
         connection = self.connect()
         try:
             with short_transaction(connection):
@@ -140,16 +139,16 @@ class WarehouseConnection:
             raise RefusedError(error) from error
 
     def new_connection(self, purpose: str) -> psycopg.Connection:
-        """Return a new connection beside this one, for a thread of its own; `end_own_sessions` leaves it alone."""
+        """Open a second connection, for another thread; `terminate_own_sessions` does not end it."""
         suffix = f" ({purpose})"
         connection = self._open(self.application_name[: 63 - len(suffix)] + suffix)
         sessions.set_config(connection, self.session_settings)
         return connection
 
     def terminate_own_sessions(self) -> None:
-        """No other session of this run does anything afterwards, as far as PostgreSQL obeys within seconds.
+        """Terminate the other sessions of this run, and wait a few seconds for them to end.
 
-        They are what dbt left, or an earlier attempt whose pod died.
+        They belong to dbt, or to an earlier attempt whose pod died.
         """
         deadline = self._clock.elapsed() + _CANCEL_WAIT
         while self._terminate_others() and self._clock.elapsed() < deadline:
@@ -157,7 +156,7 @@ class WarehouseConnection:
 
     def _terminate_others(self) -> int:
         with self.session() as connection, connection.transaction():
-            # Sessions belong to who has logged in, also where that role works as another one from then on (`alter role … set role`).
+            # Only the login role owns its sessions, even if it switches to another role at login (`alter role … set role`).
             connection.execute("set local role none")
             rows = connection.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity"
@@ -166,8 +165,8 @@ class WarehouseConnection:
             )
             return len(rows.fetchall())
 
-    def _direct(self) -> psycopg.Connection:
-        """Return a session that is ours alone; WarehouseUnreachable if what answers shares sessions among its clients."""
+    def _open_unshared(self) -> psycopg.Connection:
+        """Open a session that no other client shares; RunFailedError with WarehouseUnreachable behind a pooler that shares sessions."""
         connection = self._open(self.application_name)
         try:
             if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
@@ -180,76 +179,76 @@ class WarehouseConnection:
         return connection
 
     def _open(self, application_name: str) -> psycopg.Connection:
-        access = self.info
+        info = self.info
         return psycopg.connect(
-            host=access.host,
-            port=access.port,
-            dbname=access.dbname,
-            user=access.user,
-            password=access.password,
-            sslmode=access.sslmode,
-            sslrootcert=str(access.sslrootcert) if access.sslrootcert else None,
+            host=info.host,
+            port=info.port,
+            dbname=info.dbname,
+            user=info.user,
+            password=info.password,
+            sslmode=info.sslmode,
+            sslrootcert=str(info.sslrootcert) if info.sslrootcert else None,
             application_name=application_name,
             connect_timeout=_CONNECT_TIMEOUT,
             keepalives_idle=10,
             keepalives_interval=5,
             keepalives_count=3,
-            tcp_user_timeout=_GIVEN_UP * 1000,
+            tcp_user_timeout=_UNACKNOWLEDGED * 1000,
             autocommit=True,
         )
 
     def _unreachable(self, error: psycopg.Error) -> Failure:
         return Failure(
             Reason.WAREHOUSE_UNREACHABLE,
-            f"the warehouse {self.info.address} can't be reached: {first_line(error)}",
+            f"cannot connect to the warehouse {self.info.address}: {first_line(error)}",
             retryable=True,
-            hint="is PostgreSQL up, and are host, user and password in the Secret right?",
+            hint="check that PostgreSQL is up, and host, user and password in the Secret",
         )
 
     def _shared(self) -> Failure:
         return Failure(
             Reason.WAREHOUSE_UNREACHABLE,
-            f"{self.info.address} is a connection pooler whose clients share sessions: no run can hold the warehouse there",
-            hint="point host and port in the Secret at PostgreSQL itself, or at a pool in session mode",
+            f"{self.info.address} is a connection pooler that shares sessions between clients: a run cannot hold the warehouse lock there",
+            hint="set host and port in the Secret to PostgreSQL itself, or to a pool in session mode",
         )
 
 
 def connection_lost(error: psycopg.Error) -> Failure:
-    """Return the failure of a run whose connection broke."""
+    """Return the failure of a run that lost its connection."""
     retryable = error.sqlstate is None or is_retryable(error.sqlstate)
-    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"the warehouse was lost: {first_line(error)}", retryable)
+    return Failure(Reason.WAREHOUSE_UNREACHABLE, f"lost the connection to the warehouse: {first_line(error)}", retryable)
 
 
 def sqlstate_of(error: psycopg.Error) -> str | None:
-    """Return what went wrong; the driver has no code of its own for a connection that broke."""
+    """Return the SQLSTATE of an error; CONNECTION_LOST for a broken connection, for which the driver has none."""
     is_lost = error.sqlstate is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
     return CONNECTION_LOST if is_lost else error.sqlstate
 
 
 def failure_of(error: psycopg.Error) -> Failure:
-    """Return the failure of a statement of the runner's own that PostgreSQL refused, or that broke with its connection."""
+    """Return the failure of one of the runner's own statements."""
     sqlstate = sqlstate_of(error)
     retryable = is_retryable(sqlstate)
-    reason = reason_of(sqlstate or "XX000", Reason.RUNNER_ERROR)
-    hint = TRANSIENT_HINT if retryable else "PostgreSQL refused a statement of the runner: its log says which"
+    reason = reason_of(sqlstate or INTERNAL_ERROR, Reason.RUNNER_ERROR)
+    hint = TRANSIENT_HINT if retryable else "PostgreSQL refused a statement of the runner; see the server's log"
     return Failure(reason, f"{first_line(error)} ({error.sqlstate or type(error).__name__})", retryable, hint)
 
 
 @contextmanager
 def transaction_with_timeout(connection: psycopg.Connection, limit: timedelta) -> Iterator[None]:
-    """Open a transaction whose statements take at most `limit` each."""
+    """Open a transaction with a statement_timeout."""
     with connection.transaction():
         connection.execute(sql.SQL("set local statement_timeout = {}").format(max(int(limit.total_seconds() * 1000), 1)))
         yield
 
 
 def short_transaction(connection: psycopg.Connection) -> AbstractContextManager[None]:
-    """Bound every statement of the transaction that is inside: the runner's own tables are small, and somebody may hold them."""
+    """Open a transaction on the runner's own tables, with a short statement_timeout in case another session has locked them."""
     return transaction_with_timeout(connection, _QUICK)
 
 
 def ensure_tables(connection: psycopg.Connection, tables: Sequence[Table]) -> None:
-    """The tables are there afterwards, with all their columns; nothing is executed where they are, so that no right is needed."""
+    """Create the tables, columns and indexes that do not exist; needs no privilege if all do."""
     found = {(str(table), str(part)) for table, part in connection.execute(_PARTS, {"names": [table.name for table in tables]})}
     if all(table.required_parts <= found for table in tables):
         return
@@ -259,6 +258,6 @@ def ensure_tables(connection: psycopg.Connection, tables: Sequence[Table]) -> No
 
 
 def first_line(error: psycopg.Error) -> str:
-    """Return the error without what follows it (query text, hints), on one line."""
+    """Return the first line of the error's message, without query text and hints."""
     lines: Sequence[str] = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

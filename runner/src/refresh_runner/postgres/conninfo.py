@@ -1,4 +1,4 @@
-"""How to reach the warehouse: read from its Secret in a pod, from libpq's variables on a laptop."""
+"""The connection parameters of the warehouse: from its Secret in a pod, from libpq's environment variables on a laptop."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ REQUIRED_KEYS: Final = ("host", "dbname", "user", "password")
 _TEXTS: Final = (*REQUIRED_KEYS, "port", "sslmode", "sslrootcert")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM_CERTIFICATES: Final = Path("system")
-"""In the place of certificates: those that the system trusts (libpq's own word for it)."""
+"""libpq's word for the certificates that the operating system trusts."""
 
 
 @dataclass(frozen=True)
@@ -28,30 +28,30 @@ class ConnectionInfo:
 
     @property
     def address(self) -> str:
-        """Where it is, for messages: no credentials."""
+        """Database, host and port for messages, without credentials."""
         return f"{self.dbname} at {self.host}:{self.port}"
 
 
-PLACEHOLDER: Final = ConnectionInfo(host="localhost", port=5432, dbname="refresh_nowhere", user="nobody", password="unused")  # noqa: S106 - as it says
-"""A warehouse that nobody connects to: dbt wants one even to read a project."""
+PLACEHOLDER: Final = ConnectionInfo(host="localhost", port=5432, dbname="refresh_nowhere", user="nobody", password="unused")  # noqa: S106 - no real password
+"""For parsing a project, which dbt refuses to do without connection parameters. Nothing connects to it."""
 
 
 def missing_keys(secret: Mapping[str, str]) -> list[str]:
-    """Return the needed keys that a warehouse's Secret lacks."""
+    """Return the required keys that are missing or empty in a warehouse's Secret."""
     return [key for key in REQUIRED_KEYS if not secret.get(key)]
 
 
 def from_secret(name: str, folder: SecretFolder) -> ConnectionInfo:
-    """Return the access of a mounted Secret; SecretMissingError names what is not there, ValueError a bad port."""
+    """Read a mounted Secret. Raise SecretMissingError for missing or malformed keys, ValueError for a bad port or sslmode."""
     secret = folder.read_all(name)
     if not secret:
-        raise SecretMissingError(f"the Secret {name!r} is not there")
+        raise SecretMissingError(f"the Secret {name!r} does not exist")
     if missing := missing_keys(secret):
         raise SecretMissingError(f"the Secret {name!r} lacks {', '.join(missing)}")
     if binary := [key for key in _TEXTS if not is_text(secret.get(key, ""))]:
-        raise SecretMissingError(f"the Secret {name!r} holds in {', '.join(binary)} what is no text (UTF-8)")
+        raise SecretMissingError(f"the Secret {name!r} has a value that is not UTF-8 text in {', '.join(binary)}")
     if unfit := [key for key in REQUIRED_KEYS[:3] if not secret[key].isprintable()]:
-        raise SecretMissingError(f"the Secret {name!r} holds in {', '.join(unfit)} more than one line of printable characters")
+        raise SecretMissingError(f"the Secret {name!r} has a value that is not one line of printable characters in {', '.join(unfit)}")
     certificates = _certificates(name, secret.get("sslrootcert", "").strip(), folder)
     return ConnectionInfo(
         host=secret["host"],
@@ -65,10 +65,10 @@ def from_secret(name: str, folder: SecretFolder) -> ConnectionInfo:
 
 
 def from_variables(variables: Mapping[str, str]) -> ConnectionInfo:
-    """Return the access that PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE and PGSSLROOTCERT name."""
+    """Read PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE and PGSSLROOTCERT; raise as `from_secret` does."""
     needed = ("PGUSER", "PGPASSWORD")
     if missing := [name for name in needed if not variables.get(name)]:
-        raise SecretMissingError(f"set {', '.join(missing)}, or give the folder of the Secrets by --secrets")
+        raise SecretMissingError(f"set {', '.join(missing)}, or pass the folder of the Secrets with --secrets")
     certificate = Path(variables["PGSSLROOTCERT"]) if variables.get("PGSSLROOTCERT") else None
     return ConnectionInfo(
         host=variables.get("PGHOST", "localhost"),
@@ -82,29 +82,31 @@ def from_variables(variables: Mapping[str, str]) -> ConnectionInfo:
 
 
 def _certificates(name: str, content: str, folder: SecretFolder) -> Path | None:
-    """Return the file with the certificates that are trusted: the key's own, one that it names, or the word for the system's."""
+    """Return the file of trusted certificates: the key itself, a path that it contains, or SYSTEM_CERTIFICATES."""
     if content == str(SYSTEM_CERTIFICATES):
         return SYSTEM_CERTIFICATES
     if content.startswith("/") and "\n" not in content:
         if not Path(content).is_file():
-            raise SecretMissingError(f"the key sslrootcert of the Secret {name!r} is a path, and there is no such file here")
+            raise SecretMissingError(
+                f"the key sslrootcert of the Secret {name!r} is a path to a file that does not exist in this container"
+            )
         return Path(content)
     return folder.path(name, "sslrootcert") if content else None
 
 
 def _ssl_mode(wanted: str, certificates: Path | None) -> str:
-    """Return how far the server is checked. With the system's certificates that is wholly: anybody may have one of them."""
+    """Return the sslmode. With the system's certificates it is verify-full, since anybody can get one of these."""
     if wanted and wanted not in _SSL_MODES:
-        raise ValueError(f"the warehouse's sslmode must be one of {', '.join(_SSL_MODES)}")
+        raise ValueError(f"sslmode of the warehouse must be one of {', '.join(_SSL_MODES)}")
     if certificates == SYSTEM_CERTIFICATES:
         if wanted not in ("", "verify-full"):
-            raise ValueError(f"sslrootcert: system needs sslmode verify-full, not {wanted}: leave sslmode out, or set that")
+            raise ValueError(f"sslrootcert system requires sslmode verify-full, not {wanted}: remove sslmode or set it to verify-full")
         return "verify-full"
     return wanted or "prefer"
 
 
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536):
-        # Not the text itself: whoever mixes up the keys of a Secret has a password there.
-        raise ValueError("the warehouse's port must be a number between 1 and 65535")
+        # Do not quote the value: if the keys of the Secret are mixed up, it is the password.
+        raise ValueError("port of the warehouse must be a number between 1 and 65535")
     return int(text)

@@ -1,4 +1,4 @@
-"""What tells whether a run would make anything new: the relations that it reads and makes, and what is kept of them."""
+"""The state of a run's inputs and outputs, as stored in the run log: it shows whether another run would change anything."""
 
 from __future__ import annotations
 
@@ -11,53 +11,53 @@ from refresh_runner.postgres.catalog import Relation
 
 @dataclass(frozen=True)
 class TrackedRelations:
-    """What a run reads and what it makes, as the dbt project knows it."""
+    """The relations that a run reads and builds, according to the dbt project."""
 
     inputs: frozenset[Relation] = frozenset()
-    """What its models and tests read that it does not build."""
+    """What its models and tests read and the run does not build."""
     models: frozenset[Relation] = frozenset()
-    """All tables that the project builds."""
+    """All tables that the project builds, in this run or not."""
     outputs: frozenset[Relation] = frozenset()
-    """What the run builds or answers for, where readers find it."""
+    """What the run builds or validates, by live name."""
     unknown_reason: str = ""
-    """Why the project can't say what is read; empty if it can."""
+    """Why the inputs are unknown; empty if they are known."""
 
 
 class TableState(BaseModel):
-    """What is kept of a table."""
+    """The state of a table's rows, without reading their values."""
 
     storage_id: str
-    """Tells it from one that took its place, from itself once it was emptied or rewritten, and its columns from others."""
+    """Changes if the table is replaced, truncated or rewritten, or if its columns change."""
     row_count: int
     xmin: int
-    """Every transaction with a smaller number had ended."""
+    """All transactions with a smaller id had ended."""
     xids: list[int]
-    """Further transactions whose lines were there."""
+    """Ids from `xmin` on of transactions that had written visible rows."""
     rows_written: int | None = None
-    """Lines that were ever inserted, updated or deleted; unset where it only matters what is there."""
+    """Rows ever inserted, updated or deleted, by PostgreSQL's counters; None for outputs, where only the present rows matter."""
 
 
 class Snapshot(BaseModel):
-    """Relations as they were at one moment, by schema.name."""
+    """The state of relations at one moment, by schema.name."""
 
     tables: dict[str, TableState] = {}
     digests: dict[str, str] = {}
-    """Of the rows and columns of others' models, and of the definitions of views."""
+    """Digests of all rows and columns of other refreshes' models, and of the definitions of views."""
 
 
 class RunSnapshots(BaseModel):
-    """What is kept of a run."""
+    """What is stored of one run."""
 
     inputs: Snapshot
-    """Before its first step."""
+    """State before the first step."""
     outputs: Snapshot | None = None
-    """After its last step; unset until it has done that."""
+    """State after the last step; None until then."""
     version: str | None = None
-    """The data that was live then."""
+    """Data version that was live then."""
 
 
 def parse_snapshots(kept: JsonValue) -> RunSnapshots | None:
-    """Return what was kept of a run; None of one that kept nothing, or in a form that is not ours."""
+    """Parse what was stored of a run; None if nothing was, or in another form, which counts as changed."""
     try:
         return RunSnapshots.model_validate(kept)
     except ValidationError:

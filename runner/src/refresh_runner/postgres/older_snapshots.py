@@ -1,7 +1,7 @@
-"""Transactions that would find a mart empty once another table has taken its place: their snapshot is older than the rows of the new one.
+"""Wait for transactions that would see a swapped mart as empty, because their snapshot is older than its rows.
 
-PostgreSQL looks a table up by its name as it is now, and its rows as they were. A REPEATABLE READ transaction that began before the new
-table was filled, and reads it only after it is live, sees a table without rows. Most end soon, so that it helps to wait for them.
+PostgreSQL resolves a table's name to the current table, but shows its rows as of the snapshot. A REPEATABLE READ transaction that
+began before the new table was filled, and first reads it after the swap, sees no rows. Most such transactions end soon.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from refresh_runner.postgres.standbys import Standby, standby_names
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT: Final = timedelta(seconds=15)
-"""More than the ten seconds in which a standby says anew what its queries need (wal_receiver_status_interval)."""
+"""More than the ten seconds between two feedback messages of a standby (wal_receiver_status_interval)."""
 _POLL: Final = 0.1
 SNAPSHOT_SUFFIX: Final = " (snapshot)"
-"""Ends the application_name of the session that keeps rows for readers, and reads none itself."""
-# Sessions show the oldest transaction that they need, to everybody; so do standbys with hot_standby_feedback, or their slots do.
+"""Suffix of the application_name of the snapshot holder, which reads no mart."""
+# Every role sees the oldest transaction that each session needs; standbys with hot_standby_feedback, or their slots, show theirs too.
 _OLDER: Final = """
     with newest as (
         select min(age(xmin)) as age from pg_class
@@ -41,32 +41,32 @@ _OLDER: Final = """
 
 
 def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta, standbys: Sequence[Standby]) -> None:
-    """Return once no other transaction is older than these tables (pg_class.oid), or after `limit`: then the log names who is.
+    """Wait until no other transaction is older than these tables (pg_class.oid), at most `limit`; then log which are.
 
-    What a standby without feedback reads is not seen, so that its readers have all of that time.
+    Transactions on a standby without feedback are invisible: with such a standby this always waits for the whole time.
     """
     if not built:
         return
     hidden = [standby for standby in standbys if not standby.has_feedback]
-    # Who may not look, since somebody has taken that from everybody, goes on.
+    # A database may have revoked these views from PUBLIC; then do not wait.
     with suppress(psycopg.errors.InsufficientPrivilege), connection.transaction():
         ends = time.monotonic() + min(LONGEST_WAIT, limit).total_seconds()
         while (holders := _older(connection, built)) or hidden:
             if time.monotonic() > ends:
-                _say(holders, hidden)
+                _log(holders, hidden)
                 break
             time.sleep(_POLL)
 
 
-def _say(holders: Sequence[str], hidden: Sequence[Standby]) -> None:
-    empty = "a REPEATABLE READ transaction that is older than what takes another table's place, and reads it only now, finds it empty"
+def _log(holders: Sequence[str], hidden: Sequence[Standby]) -> None:
+    empty = "a REPEATABLE READ transaction that is older than a swapped mart, and reads it only now, sees it as empty"
     if holders:
         log.warning("older transactions are open on %s: %s", ", ".join(holders), empty)
     if hidden:
-        log.info("without hot_standby_feedback, the transactions on %s are not seen: %s", standby_names(hidden), empty)
+        log.info("transactions on %s are not visible without hot_standby_feedback: %s", standby_names(hidden), empty)
 
 
 def _older(connection: psycopg.Connection, built: Sequence[int]) -> list[str]:
-    # Or the same would be seen until the transaction ends.
+    # Statistics views are otherwise cached until the transaction ends.
     connection.execute("select pg_stat_clear_snapshot()")
     return [str(name) for (name,) in connection.execute(_OLDER, {"built": list(built), "own": f"%{SNAPSHOT_SUFFIX}"})]

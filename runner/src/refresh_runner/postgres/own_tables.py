@@ -1,4 +1,4 @@
-"""The runner's own tables in the warehouse as values, and the statements that make or complete them where they are not there yet."""
+"""Definitions of the runner's own tables in the warehouse, and the DDL that creates or extends them."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ from typing import Final
 
 @dataclass(frozen=True)
 class Table:
-    """A table, in the first schema of the search path."""
+    """A table in the first schema of the search path."""
 
     name: str
     columns: Mapping[str, str]
-    """Name and definition; a column added in a later version needs a default or allows NULL."""
+    """Definitions by name. A column that a later version adds needs a default, or allows NULL."""
     key: tuple[str, ...] = ()
-    """The primary key, where no column's definition says so."""
+    """The primary key, unless a column's definition has it."""
     indexes: Mapping[str, str] = field(default_factory=dict)
-    """Name, and what follows `on <table>`."""
+    """By name, what follows `on <table>`."""
     unique: bool = False
-    """Whether the indexes are."""
+    """The indexes are unique."""
 
     @property
     def required_parts(self) -> frozenset[tuple[str, str]]:
-        """What must be there: the table's columns and indexes by name."""
+        """The table's columns and indexes, by name."""
         return frozenset((self.name, part) for part in (*self.columns, *self.indexes))
 
 
@@ -29,11 +29,11 @@ Parts = Collection[tuple[str, str]]
 """Columns and indexes, each with the name of its table."""
 
 DDL_LOCK: Final = 0x6462746C
-"""Advisory lock of the statements below: `if not exists` alone fails when two sessions create at once."""
+"""Advisory lock around the DDL: `if not exists` alone fails if two sessions create the same object at once."""
 
 
 def ddl_statements(table: Table, found: Parts) -> list[str]:
-    """Return what has to be executed, where only `found` is there; each statement may run twice."""
+    """Return the idempotent DDL that adds what is missing from `found`."""
     if not any(name == table.name for name, _ in found):
         columns = [f"{name} {definition}" for name, definition in table.columns.items()]
         columns += [f"primary key ({', '.join(table.key)})"] if table.key else []
@@ -52,5 +52,5 @@ def ddl_statements(table: Table, found: Parts) -> list[str]:
 
 
 def _addable(definition: str) -> str:
-    """Return a column's definition as rows that are there already can have it: without a value, unless there is a default."""
+    """Return a column's definition for `add column`: nullable unless it has a default, since rows may exist."""
     return definition if " default " in definition else definition.replace(" not null", "")

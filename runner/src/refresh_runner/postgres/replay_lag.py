@@ -1,4 +1,4 @@
-"""How far the standbys have replayed what is live on the primary: readers there see the version before until then."""
+"""How far standbys have replayed what is live on the primary. Until they have, their readers see the previous data version."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from refresh_runner.postgres.standbys import MONITORING_ROLE, Standby, attached_
 from refresh_runner.postgres.standbys import wal_position as current_position
 
 _POLL: Final = 0.2
-"""Seconds between two looks while a run waits."""
+"""Seconds between two polls."""
 
 
 @dataclass(frozen=True)
 class ReplayLag:
-    """What standbys have still to replay; false if nothing, or nothing that is known."""
+    """What standbys have not replayed yet. False if nothing is known to be missing."""
 
     text: str = ""
-    """For people: which standby, and how much; or why that is not known. Empty if all have replayed it."""
+    """Which standbys lag and by how much, or why that is unknown. Empty if all have replayed it."""
     is_known: bool = True
     is_hidden: bool = False
-    """A standby is attached, and the role may not see how far it is."""
+    """A standby is attached, and the role lacks the privilege to see its position."""
 
     def __bool__(self) -> bool:
-        """Whether a standby is known to lag."""
+        """Return whether a standby is known to lag."""
         return bool(self.text) and self.is_known
 
 
 class ReplayMonitor:
-    """Follows, from its making on, how the standbys replay what is live by then."""
+    """Monitors how standbys replay what was live when the monitor was created."""
 
     def __init__(self, warehouse: WarehouseConnection, clock: Clock, position: str | None) -> None:
-        """`position` is the end of what was published; None where the run has published nothing: all that is there now counts."""
+        """`position` is the WAL position after publishing; None if the run has not published, which stands for the current position."""
         self._warehouse = warehouse
         self._clock = clock
         self._position = position
         self._began = clock.elapsed()
 
     def lag(self) -> ReplayLag:
-        """Return what the attached standbys have still to replay."""
+        """Return what the attached standbys have not replayed yet."""
         try:
             connection = self._warehouse.connect()
             self._position = self._position or current_position(connection)
             found = attached_standbys(connection, self._position)
         except (psycopg.Error, RunFailedError) as error:
-            # The data are live all the same.
+            # The data is live in any case.
             why = first_line(error) if isinstance(error, psycopg.Error) else error.failure.message
-            return ReplayLag(f"how far standbys have replayed can't be asked: {why}", is_known=False)
+            return ReplayLag(f"cannot query how far standbys have replayed: {why}", is_known=False)
         return lag_of(found, self._clock.elapsed() - self._began, connection.info.user)
 
     def wait(self, limit: timedelta) -> ReplayLag:
-        """Return once all have replayed it, at the latest after `limit`: then what is missing."""
+        """Wait until all standbys have replayed it, at most `limit`; return what is missing then."""
         ends = self._clock.elapsed() + limit.total_seconds()
         while (lag := self.lag()) and self._clock.elapsed() + _POLL <= ends:
             self._clock.sleep(_POLL)
@@ -67,20 +67,20 @@ class ReplayMonitor:
 
 
 def lag_of(standbys: Sequence[Standby], seconds: float, role: str) -> ReplayLag:
-    """Say what standbys have to replay some seconds after it was published; `role` is the one that asked. Pure."""
+    """Return the lag of standbys some seconds after a publish; `role` is the one that queried it. Pure."""
     if hidden := [standby for standby in standbys if standby.replay_lag_bytes is None]:
         names = ", ".join(map(str, hidden))
         return ReplayLag(
-            f"how far {names} has replayed is not shown to {role}: grant {MONITORING_ROLE} to {quote_identifier(role)}",
+            f"role {role} cannot see how far {names} has replayed: grant {MONITORING_ROLE} to {quote_identifier(role)}",
             is_known=False,
             is_hidden=True,
         )
-    late = ", ".join(f"{standby} has {_size(standby.replay_lag_bytes)} to replay" for standby in standbys if standby.replay_lag_bytes)
+    late = ", ".join(f"{standby} has {_size_text(standby.replay_lag_bytes)} to replay" for standby in standbys if standby.replay_lag_bytes)
     return ReplayLag(f"{late} after {duration_text(timedelta(seconds=round(seconds)))}" if late else "")
 
 
-def _size(count: int) -> str:
-    """Return bytes as people read them."""
+def _size_text(count: int) -> str:
+    """Return a number of bytes with a unit."""
     return next(
         (f"{count / size:.1f} {unit}" for unit, size in (("GB", 2**30), ("MB", 2**20), ("kB", 2**10)) if count >= size), f"{count} bytes"
     )

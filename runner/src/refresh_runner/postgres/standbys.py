@@ -1,7 +1,7 @@
-"""The standbys that stream from the warehouse: whether rows that are removed end queries there, and how far each has replayed.
+"""The standbys that stream from the warehouse: whether vacuuming cancels queries there, and how far each has replayed.
 
-A standby that replays the removal of rows waits up to max_standby_streaming_delay for the queries that may still need them, and then
-cancels these, whichever tables they read. With hot_standby_feedback it reports what its queries need, and such rows are not removed.
+A standby that replays the removal of rows waits up to max_standby_streaming_delay for queries that may still need them, and then
+cancels these, whichever tables they read. With hot_standby_feedback it reports what its queries need, and such rows are kept.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from refresh_runner.postgres.catalog import Relation
 log = logging.getLogger(__name__)
 
 MONITORING_ROLE: Final = "pg_read_all_stats"
-"""The role whose members see how far a standby has replayed; pg_monitor includes it."""
+"""The predefined role whose members see the position of standbys; pg_monitor includes it."""
 _SETTLED: Final = timedelta(minutes=5)
-"""Rows that died longer ago than this are needed by few queries any more, so that a deferred vacuum may remove them."""
+"""Rows that have been dead for longer are needed by few queries, so that a deferred vacuum may remove them."""
 
-# Everybody sees that a standby is attached and whether it reports what its queries need: as its session's xmin, or as its slot's. State and
-# positions are NULL to whoever is no member of pg_read_all_stats. Subscribers of logical replication have a slot of that kind, and what
-# only receives (pg_basebackup, pg_receivewal) replays nothing.
+# Every role sees attached standbys and their feedback, as the xmin of session or slot. State and positions are NULL without
+# pg_read_all_stats. Excluded are subscribers of logical replication, by their slot, and clients that replay nothing (pg_basebackup).
 _ATTACHED: Final = """
     select coalesce(nullif(r.application_name, ''), 'of process ' || r.pid),
            r.backend_xmin is not null or s.xmin is not null,
@@ -37,8 +36,8 @@ _ATTACHED: Final = """
     where s.slot_type is distinct from 'logical' and r.state is distinct from 'backup'
       and (r.state is null or r.write_lsn is null or r.replay_lsn is not null)
     order by 1"""
-# Whoever has analyzed them knows when they were changed last.
-_LEFT: Final = """
+# The runner analyzes a table whenever it changes it.
+_WITH_DEAD_ROWS: Final = """
     select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where (n.nspname::text, c.relname::text) in (select * from unnest(%s::text[], %s::text[])) and c.relkind = 'r'
       and pg_stat_get_dead_tuples(c.oid) > 0
@@ -47,42 +46,42 @@ _LEFT: Final = """
 
 @dataclass(frozen=True)
 class Standby:
-    """A server that streams from the warehouse and may serve readers."""
+    """A server that streams WAL from the warehouse and may serve readers."""
 
     name: str
     """Its application_name."""
     has_feedback: bool
-    """It reports what its queries need: hot_standby_feedback is on."""
+    """hot_standby_feedback is on: it reports what its queries need."""
     replay_lag_bytes: int | None = None
-    """Bytes up to the position in question that it has not replayed; None if the role may not see that, or no position was given."""
+    """Bytes that it has not replayed up to a given position; None if the role cannot see that, or no position was given."""
 
     def __str__(self) -> str:
-        """As a message names it."""
+        """Return the standby as a message names it."""
         return f"the standby {self.name}"
 
 
 def attached_standbys(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
-    """Return the standbys that stream from this server now; those behind another standby are not seen here.
+    """Return the standbys that stream from this server; cascading standbys are not visible here.
 
-    None where the role may not ask, since somebody has taken that from everybody: the log says so.
+    Empty, with a log line, if the database has revoked the view from the role.
     """
     try:
         with connection.transaction():
             rows = connection.execute(_ATTACHED, {"position": position}).fetchall()
     except psycopg.errors.InsufficientPrivilege as error:
-        log.info("standbys are not looked at: %s", str(error).splitlines()[0])
+        log.info("cannot query the attached standbys: %s", str(error).splitlines()[0])
         return []
     return [Standby(str(name), bool(feedback), None if behind is None else int(behind)) for name, feedback, behind in rows]
 
 
 def wal_position(connection: psycopg.Connection) -> str:
-    """Return where the write-ahead log ends: who has replayed up to there has all that is committed now."""
+    """Return the end of the WAL: a standby that has replayed it has all that is committed now."""
     row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
     return str(row[0]) if row else "0/0"
 
 
 def deferring_standbys(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Standby] | None:
-    """Return because of which standbys a vacuum is to be deferred; None if it is not: pure."""
+    """Return the standbys because of which to defer a vacuum, or None to vacuum now. Pure."""
     without = [standby for standby in standbys if not standby.has_feedback]
     if vacuum is Vacuum.DEFERRED:
         return without
@@ -90,12 +89,12 @@ def deferring_standbys(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Stan
 
 
 def vacuum_dead_rows(connection: psycopg.Connection, relations: Sequence[Relation], settled: timedelta = _SETTLED) -> None:
-    """Rows of these tables that died longer than `settled` ago, as a vacuum was deferred, make room for new ones."""
+    """Vacuum those of the tables in which all dead rows are older than `settled`: an earlier run deferred that."""
     places = ([each.schema for each in relations], [each.table for each in relations])
-    for schema, table in connection.execute(_LEFT, (*places, settled)).fetchall():
+    for schema, table in connection.execute(_WITH_DEAD_ROWS, (*places, settled)).fetchall():
         connection.execute(sql.SQL("vacuum (truncate off, skip_locked) {}").format(Relation(str(schema), str(table)).sql))
 
 
 def standby_names(standbys: Sequence[Standby]) -> str:
-    """Return them as a message lists them."""
+    """Return the standbys as a message lists them."""
     return ", ".join(map(str, standbys))

@@ -1,6 +1,6 @@
-"""Names that are made from a mart's: where it is built, where its previous generation is kept, and what dbt calls it while it builds.
+"""Names derived from a mart's: its staging and previous relation, and dbt's intermediate names while it builds.
 
-PostgreSQL cuts every name at 63 bytes, without an error. So what does not fit is cut here, at a whole letter, and told apart by a hash.
+PostgreSQL truncates identifiers at 63 bytes without an error. Longer names are therefore truncated here, and made unique by a hash.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import Final
 
 from refresh_runner.postgres.catalog import Relation
 
-LONGEST: Final = 63
-"""Bytes of a name that PostgreSQL keeps (NAMEDATALEN - 1)."""
+MAX_IDENTIFIER_BYTES: Final = 63
+"""NAMEDATALEN - 1."""
 _DIGITS: Final = 12
 _NEXT: Final = "__next"
 _PREVIOUS: Final = "__previous"
@@ -22,76 +22,78 @@ _DBT_TEMPORARY: Final = "__dbt_tmp"
 _DBT_BACKUP: Final = "__dbt_backup"
 
 
-def derived(name: str, suffix: str) -> str:
-    """Return name and suffix where PostgreSQL keeps both; else what fits of the name, a hash of the whole name, and the suffix."""
+def derive_name(name: str, suffix: str) -> str:
+    """Return name and suffix; if they are too long, a truncated name, a hash of the whole name, and the suffix."""
     whole = name + suffix
-    if len(whole.encode()) <= LONGEST:
+    if len(whole.encode()) <= MAX_IDENTIFIER_BYTES:
         return whole
     end = f"_{sha256(name.encode()).hexdigest()[:_DIGITS]}{suffix}"
-    return clipped(name, LONGEST - len(end.encode())) + end
+    return truncate_identifier(name, MAX_IDENTIFIER_BYTES - len(end.encode())) + end
 
 
-def clipped(name: str, bytes_: int = LONGEST) -> str:
-    """Return as many whole letters of a name as fit, as PostgreSQL does."""
+def truncate_identifier(name: str, bytes_: int = MAX_IDENTIFIER_BYTES) -> str:
+    """Return as many whole characters of a name as fit, as PostgreSQL does."""
     return name.encode()[:bytes_].decode(errors="ignore")
 
 
-def beside(relation: Relation) -> Relation:
-    """Return where a mart is built before it is published."""
-    return Relation(derived(relation.schema, _NEXT), relation.table)
+def staging_relation(relation: Relation) -> Relation:
+    """Return the relation in which a mart is built before it is published."""
+    return Relation(derive_name(relation.schema, _NEXT), relation.table)
 
 
-def before(relation: Relation) -> Relation:
-    """Return where a mart's previous generation is kept."""
-    return Relation(derived(relation.schema, _PREVIOUS), relation.table)
+def previous_relation(relation: Relation) -> Relation:
+    """Return the relation in which the previous version of a mart is kept."""
+    return Relation(derive_name(relation.schema, _PREVIOUS), relation.table)
 
 
-def aside(relation: Relation) -> Relation:
-    """Return where a mart is put while another one takes its place, and is nothing to keep."""
-    return Relation(derived(relation.schema, _REPLACED), relation.table)
+def replaced_relation(relation: Relation) -> Relation:
+    """Return the relation to which a live table moves during a swap if it is not kept."""
+    return Relation(derive_name(relation.schema, _REPLACED), relation.table)
 
 
 def is_derived(relation: Relation) -> bool:
-    """Return whether a relation is in a schema whose name is derived from a mart's."""
+    """Return whether a relation is in a staging, previous or replaced schema."""
     return relation.schema.endswith((_NEXT, _PREVIOUS, _REPLACED))
 
 
-def for_readers(places: Iterable[Relation], swapped: Iterable[Relation]) -> list[Relation]:
-    """Return where readers find what is built at these places, some of them beside the live marts that are `swapped`."""
-    live = {beside(relation): relation for relation in swapped}
+def live_relations(places: Iterable[Relation], staged: Iterable[Relation]) -> list[Relation]:
+    """Return the live names of these relations, given the marts that are built in staging relations."""
+    live = {staging_relation(relation): relation for relation in staged}
     return [live.get(place, place) for place in places]
 
 
-def in_passing(relation: Relation) -> tuple[Relation, Relation]:
-    """Return what dbt calls a table or view while it builds it, and the one before it, as PostgreSQL then has these names.
+def dbt_intermediates(relation: Relation) -> tuple[Relation, Relation]:
+    """Return dbt's intermediate names of a relation, temporary and backup, as PostgreSQL truncates them.
 
-    dbt counts letters, PostgreSQL bytes.
+    dbt limits the length in characters, PostgreSQL in bytes.
     """
-    temporary, backup = (clipped(relation.table[: LONGEST - len(suffix)] + suffix) for suffix in (_DBT_TEMPORARY, _DBT_BACKUP))
+    temporary, backup = (
+        truncate_identifier(relation.table[: MAX_IDENTIFIER_BYTES - len(suffix)] + suffix) for suffix in (_DBT_TEMPORARY, _DBT_BACKUP)
+    )
     return Relation(relation.schema, temporary), Relation(relation.schema, backup)
 
 
-def unfit(built: Collection[Relation], swapped: Collection[Relation] = ()) -> Iterator[str]:
-    """Say which names of what dbt builds can't work on PostgreSQL, or mean two things, each with what to do.
+def name_conflicts(built: Collection[Relation], staged: Collection[Relation] = ()) -> Iterator[str]:
+    """Yield an error for each name that is too long for PostgreSQL or stands for two relations, with what to do.
 
-    `built` are all relations of the project where readers find them; `swapped` those of them that are built beside the live ones.
+    `built` are the live names of all relations of the project; `staged` those that are built in staging relations.
     """
     owners = defaultdict(list)
     for relation in sorted(built):
         owners[relation].append(f"{relation} itself")
         yield from _too_long(relation)
     for relation in sorted(built):
-        if relation in swapped:
-            for place, what in ((beside, "builds"), (before, "keeps the previous")):
-                owners[place(relation)].append(f"the place where publishing {what} {relation}")
-        temporary, backup = in_passing(relation)
+        if relation in staged:
+            for place, what in ((staging_relation, "staging"), (previous_relation, "previous")):
+                owners[place(relation)].append(f"the {what} relation of {relation}")
+        temporary, backup = dbt_intermediates(relation)
         if relation in (temporary, backup) or temporary == backup:
-            message = f"dbt can't tell {relation} from what it calls it while it builds it, since PostgreSQL cuts names at {LONGEST} bytes"
+            message = f"dbt's intermediate names of {relation} collide, since PostgreSQL truncates names at {MAX_IDENTIFIER_BYTES} bytes"
             yield f"{message}: give the model a shorter alias"
-    for relation in sorted(set(built) | {beside(each) for each in swapped}):
-        for passing in in_passing(relation):
-            if passing != relation and passing in owners:
-                owners[passing].append(f"what dbt calls {relation} while it builds it")
+    for relation in sorted(set(built) | {staging_relation(each) for each in staged}):
+        for intermediate in dbt_intermediates(relation):
+            if intermediate != relation and intermediate in owners:
+                owners[intermediate].append(f"dbt's intermediate name of {relation}")
     for name, meanings in owners.items():
         if len(meanings) > 1:
             yield f"{name} is both {' and '.join(meanings)}: give one of them another schema or alias"
@@ -99,5 +101,6 @@ def unfit(built: Collection[Relation], swapped: Collection[Relation] = ()) -> It
 
 def _too_long(relation: Relation) -> Iterator[str]:
     for name, what, where in ((relation.schema, "schema", "schema"), (relation.table, "name", "alias")):
-        if (size := len(name.encode())) > LONGEST:
-            yield f"the {what} {name} of {relation} has {size} bytes, and PostgreSQL cuts names at {LONGEST}: give it a shorter {where}"
+        if (size := len(name.encode())) > MAX_IDENTIFIER_BYTES:
+            limit = MAX_IDENTIFIER_BYTES
+            yield f"the {what} {name} of {relation} has {size} bytes, and PostgreSQL truncates names at {limit}: give it a shorter {where}"

@@ -1,8 +1,8 @@
-"""Making a live table's rows equal to those of another table: which tables allow it, and the statements that do it.
+"""Publish a mart by merging: make the rows of the live table equal to those of the staged one.
 
-Rows are compared as text, which every type has: JSON, XML and points have no equality, and numbers and dates an odd one. What is only
-in the live table is deleted, what is only in the other one is written. Rows that foreign keys refer to are found by their key instead
-and updated, since deleting one would take others with it.
+Rows are compared as text, which every type has: JSON, XML and points have no equality, and numbers and dates an odd one. Rows that are
+only in the live table are deleted, rows that are only in the staged one inserted. Where foreign keys reference the table, rows are
+matched by that key and updated instead, since a delete could cascade.
 """
 
 from __future__ import annotations
@@ -16,18 +16,7 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import TABLE, Column, Relation, RelationInfo
 
-SETTINGS: Final = {
-    # So that no two values of any type have the same text.
-    "extra_float_digits": "1",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "bytea_output": "hex",
-    # All rows, or an error: a policy must not hide some of them.
-    "row_security": "off",
-}
-"""What a session must have set that compares rows."""
-
-# Equal rows are told apart by their number. Only the table itself: those that inherit from it are somebody else's.
+# Equal rows are numbered. `only`: tables that inherit from it are not published.
 _DIFFERING: Final[LiteralString] = """
     with mine as (select ctid as place, {whole} as whole, row_number() over (partition by {whole} collate "C") as nth
                   from only {this} __row),
@@ -37,28 +26,28 @@ _DIFFERING: Final[LiteralString] = """
     where not exists (select from other where other.whole = mine.whole and other.nth = mine.nth)"""
 
 
-class DifferentError(Exception):
-    """Something that belongs to the live table had other rows written than those that were meant; says what that may be."""
+class MergeMismatchError(Exception):
+    """The live table stored other rows than those that were written, for example because of a trigger."""
 
 
-def fits(live: RelationInfo, built: RelationInfo, *, by_foreign_keys: bool = True) -> bool:
-    """Return whether rows are all in which the live table has to change to be as one that was built; by its own columns it may have more.
+def can_merge(live: RelationInfo, staged: RelationInfo, *, compare_foreign_keys: bool = True) -> bool:
+    """Return whether the live table differs from the staged one in rows only, so that no swap is needed.
 
-    Whatever the new one has in addition, or has otherwise, the live one must have as well; else another table has to take its place.
-    `by_foreign_keys` is whether that is also said of foreign keys, which a kept generation has lost.
+    The live table may have more than the staged one, such as generated columns that were added by hand, but not less.
+    `compare_foreign_keys` is False for previous relations, which have lost their foreign keys.
     """
-    if (live.kind, built.kind) != (TABLE, TABLE):
+    if (live.kind, staged.kind) != (TABLE, TABLE):
         return False
-    one, other = live.schema, built.schema
+    one, other = live.schema, staged.schema
     wanted = {column.name for column in other.columns}
-    # Columns that fill themselves can have been added by hand.
+    # Identity and generated columns may have been added by hand.
     shared = [column for column in one.columns if column.name in wanted or not column.has_generated_values]
     return (
         len(shared) == len(other.columns)
         and all(_fits(column, new) for column, new in zip(shared, other.columns, strict=True))
         and (one.constraints, one.indexes, one.storage) == (other.constraints, other.indexes, other.storage)
-        and (one.foreign_keys == other.foreign_keys or not by_foreign_keys)
-        and built.traits <= live.traits
+        and (one.foreign_keys == other.foreign_keys or not compare_foreign_keys)
+        and staged.traits <= live.traits
     )
 
 
@@ -74,27 +63,27 @@ def _fits(column: Column, new: Column) -> bool:
 
 @dataclass(frozen=True)
 class Merge:
-    """One table's rows to be made equal to another one's."""
+    """The merge of one staged table into its live table."""
 
     target: Relation
     source: Relation
     live: RelationInfo
-    built: RelationInfo
+    staged: RelationInfo
     key: tuple[str, ...] = ()
-    """Columns to which foreign keys refer; empty if none does."""
+    """Columns that foreign keys reference; empty if none does."""
 
     @property
     def _written(self) -> list[str]:
         computed = {column.name for column in self.live.schema.columns if column.generated}
-        return [column.name for column in self.built.schema.columns if column.name not in computed]
+        return [column.name for column in self.staged.schema.columns if column.name not in computed]
 
     @property
     def _compared(self) -> list[str]:
-        """All that rows bring, and what they brought before it was generated by hand."""
-        return [column.name for column in self.built.schema.columns if not column.generated]
+        """The staged columns that are not generated, even if a live one of that name is."""
+        return [column.name for column in self.staged.schema.columns if not column.generated]
 
     def _whole(self, row: str = "__row") -> sql.Composable:
-        """Return a row's text."""
+        """Return the expression that casts a row to text."""
         if [column.name for column in self.live.schema.columns] == self._compared:
             return sql.SQL("{}::text").format(sql.Identifier(row))
         return sql.SQL("row({})::text").format(_list(self._compared, row))
@@ -113,20 +102,20 @@ class Merge:
     def _differing(self, this: Relation, that: Relation) -> sql.Composed:
         return sql.SQL(_DIFFERING).format(this=this.sql, that=that.sql, whole=self._whole())
 
-    def keep(self, connection: psycopg.Connection, kept: Relation) -> None:
-        """Make a copy of the live table."""
-        connection.execute(sql.SQL("create table {} (like {} including all)").format(kept.sql, self.target.sql))
+    def copy_to_previous(self, connection: psycopg.Connection, previous: Relation) -> None:
+        """Copy the live table to its previous relation."""
+        connection.execute(sql.SQL("create table {} (like {} including all)").format(previous.sql, self.target.sql))
         names = _list([column.name for column in self.live.schema.columns if not column.generated])
         copy = "insert into {} ({}) overriding system value select {} from only {}"
-        connection.execute(sql.SQL(copy).format(kept.sql, names, names, self.target.sql))
+        connection.execute(sql.SQL(copy).format(previous.sql, names, names, self.target.sql))
 
-    def add_keys(self, connection: psycopg.Connection) -> int:
-        """Write the rows whose key is new."""
+    def insert_by_key(self, connection: psycopg.Connection) -> int:
+        """Insert the rows whose key is new; return how many."""
         there = sql.SQL(" where not exists (select from only {} __old where {})").format(self.target.sql, self._same_key)
         return connection.execute(self._insert + there).rowcount
 
     def update_by_key(self, connection: psycopg.Connection) -> int:
-        """Change the rows whose key is there."""
+        """Update the rows whose key exists and whose values differ; return how many."""
         fixed = {column.name for column in self.live.schema.columns if column.identity == "a"}
         names = [name for name in self._written if name not in fixed]
         statement = "update only {} __old set ({}) = row({}) from only {} __new where {} and {} <> {}"
@@ -134,54 +123,60 @@ class Merge:
         whole = self._whole("__old"), self._whole("__new")
         return connection.execute(sql.SQL(statement).format(self.target.sql, *values, self.source.sql, self._same_key, *whole)).rowcount
 
-    def remove_keys(self, connection: psycopg.Connection) -> int:
-        """Delete the rows whose key is gone."""
+    def delete_by_key(self, connection: psycopg.Connection) -> int:
+        """Delete the rows whose key no longer exists; return how many."""
         statement = "delete from only {} __old where not exists (select from only {} __new where {})"
         return connection.execute(sql.SQL(statement).format(self.target.sql, self.source.sql, self._same_key)).rowcount
 
-    def remove(self, connection: psycopg.Connection) -> int:
-        """Delete the rows that are gone."""
+    def delete_rows(self, connection: psycopg.Connection) -> int:
+        """Delete the rows that no longer exist; return how many."""
         gone = self._differing(self.target, self.source)
         return connection.execute(sql.SQL("delete from only {} where ctid in ({})").format(self.target.sql, gone)).rowcount
 
-    def add(self, connection: psycopg.Connection) -> int:
-        """Write the rows that are new."""
+    def insert_rows(self, connection: psycopg.Connection) -> int:
+        """Insert the rows that are new; return how many."""
         new = self._differing(self.source, self.target)
         return connection.execute(self._insert + sql.SQL(" where __new.ctid in ({})").format(new)).rowcount
 
-    def check(self, connection: psycopg.Connection) -> None:
-        """Raise DifferentError if the rows are not what they should be, where something may have made them so."""
+    def verify(self, connection: psycopg.Connection) -> None:
+        """Raise MergeMismatchError if the rows differ, on tables where triggers, rules or generated columns can cause that."""
         by_hand = self._compared != [name for name in self._written if name in self._compared]
         fixed = self.key and any(column.identity == "a" and column.name not in self.key for column in self.live.schema.columns)
         if not (self.live.modifies_rows or by_hand or fixed):
             return
         for this, that in ((self.target, self.source), (self.source, self.target)):
             if connection.execute(sql.SQL("{} limit 1").format(self._differing(this, that))).fetchone() is not None:
-                raise DifferentError(f"its triggers, rules or generated columns had other rows written to {self.target}")
+                raise MergeMismatchError(f"its triggers, rules or generated columns changed the rows written to {self.target}")
 
 
-def write_all(connection: psycopg.Connection, merges: Sequence[Merge]) -> dict[Relation, int]:
-    """Make each live table equal to what was built; return how many rows were deleted, changed or written in each.
+def merge_all(connection: psycopg.Connection, merges: Sequence[Merge]) -> dict[Relation, int]:
+    """Make each live table equal to its staged one; return the number of rows deleted, updated or inserted by table.
 
-    `merges` are in the order of foreign keys: those that are referred to first. At no time does a row refer to one that is not there.
+    `merges` are in the order of foreign keys, referenced tables first, so that at no time a row references one that does not exist.
     """
     changed = dict.fromkeys((merge.target for merge in merges), 0)
     keyed = [merge for merge in merges if merge.key]
     for merge in keyed:
-        changed[merge.target] += merge.add_keys(connection)
+        changed[merge.target] += merge.insert_by_key(connection)
     for merge in keyed:
         changed[merge.target] += merge.update_by_key(connection)
     for merge in reversed(merges):
-        changed[merge.target] += merge.remove_keys(connection) if merge.key else merge.remove(connection)
+        changed[merge.target] += merge.delete_by_key(connection) if merge.key else merge.delete_rows(connection)
     for merge in merges:
         if not merge.key:
-            changed[merge.target] += merge.add(connection)
-    # What is only checked at the end of a transaction is checked now.
+            changed[merge.target] += merge.insert_rows(connection)
+    # Check deferred constraints now.
     connection.execute("set constraints all immediate")
     for merge in merges:
-        merge.check(connection)
+        merge.verify(connection)
     return changed
 
 
 def _list(names: Sequence[str], of: str = "") -> sql.Composed:
     return sql.SQL(", ").join(sql.Identifier(of, name) if of else sql.Identifier(name) for name in names)
+
+
+def count_rows(connection: psycopg.Connection, relation: Relation) -> int:
+    """Return the number of rows of a table, without those of tables that inherit from it."""
+    row = connection.execute(sql.SQL("select count(*) from only {}").format(relation.sql)).fetchone()
+    return int(row[0]) if row else 0

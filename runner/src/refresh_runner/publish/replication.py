@@ -1,7 +1,7 @@
-"""Marts that are published to subscribers by PostgreSQL's logical replication: by what a row that is deleted can be told apart.
+"""Replica identities of marts that are published to subscribers by logical replication.
 
-Without that PostgreSQL refuses to delete from a published table. A primary key is enough; where there is none, and dbt makes none, a
-unique index without NULLs or else the whole row stands in for it. Both only make more of a deleted row known, so nothing is lost.
+Without a replica identity PostgreSQL refuses to delete from a published table. A primary key is enough, but dbt creates none; a unique
+index without NULLs or else the whole row takes its place. Both only add to what is sent about a deleted row.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 
-# A table is published as one of a list, of a schema or of all; what has no identity yet may have an index that can be one.
-_WITHOUT: Final[LiteralString] = """
+# A publication lists tables, schemas or all tables. The third column is an index that can be the identity, if there is one.
+_WITHOUT_IDENTITY: Final[LiteralString] = """
     select n.nspname, c.relname, (
         select x.relname from pg_index i join pg_class x on x.oid = i.indexrelid
         where i.indrelid = c.oid and i.indisunique and i.indimmediate and i.indisvalid and i.indpred is null and i.indexprs is null
@@ -35,28 +35,28 @@ _WITHOUT: Final[LiteralString] = """
         else false end"""
 
 
-def identities(connection: psycopg.Connection, relations: Iterable[Relation]) -> dict[Relation, sql.Composed]:
-    """Return the statements that give an identity to those of the tables that are published and have none, where they can have one."""
+def replica_identity_statements(connection: psycopg.Connection, relations: Iterable[Relation]) -> dict[Relation, sql.Composed]:
+    """Return the statements that set a replica identity, by table, for published tables that have none and can have one."""
     wanted = sorted(relations)
     if not wanted or connection.execute("select from pg_publication limit 1").fetchone() is None:
         return {}
     columns = ([each.schema for each in wanted], [each.table for each in wanted])
     found = {}
-    for schema, name, index in connection.execute(_WITHOUT, columns).fetchall():
+    for schema, name, index in connection.execute(_WITHOUT_IDENTITY, columns).fetchall():
         relation = Relation(str(schema), str(name))
         if index is not None:
             identity = sql.SQL("using index {}").format(sql.Identifier(str(index)))
         elif _rows_have_equality(connection, relation):
             identity = sql.SQL("full").format()
         else:
-            # Subscribers could not find the row. Without an identity another table takes this one's place.
+            # Subscribers could not find the row. Without an identity the table is swapped instead of merged.
             continue
         found[relation] = sql.SQL("alter table {} replica identity {}").format(relation.sql, identity)
     return found
 
 
 def _rows_have_equality(connection: psycopg.Connection, relation: Relation) -> bool:
-    """Return whether each column is of a type that has an equality: JSON, XML and points have none."""
+    """Return whether all columns have a type with an equality operator: JSON, XML and points have none."""
     names = connection.execute(
         "select attname from pg_attribute where attrelid = %s::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
         [relation.sql.as_string(connection)],

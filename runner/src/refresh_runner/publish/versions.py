@@ -1,6 +1,6 @@
-"""Which data is live: one row a refresh in the warehouse, written in the transaction that makes its marts live.
+"""The data version that is live: one row per refresh, written in the transaction that publishes its marts.
 
-Whoever reads the marts can read it in the same snapshot, and so prove what it serves.
+A reader can query it in the same snapshot as the marts, and so prove which version it serves.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from psycopg.types.json import Jsonb
 
 from refresh_runner.postgres.connection import ensure_tables, short_transaction
 from refresh_runner.postgres.own_tables import Table
-from refresh_runner.publish.transaction import Live, Way
+from refresh_runner.publish.options import PublishResults, PublishStrategy
 
 TABLE: Final = Table(
     "dbt_refresh_version",
@@ -32,45 +32,50 @@ TABLE: Final = Table(
 )
 
 
-_IN_PLACE: Final = "InPlace"
+_DIRECT: Final = "InPlace"
+"""Stored instead of a strategy for marts that are built directly under their live name."""
 
 
 @dataclass(frozen=True)
-class Version:
-    """The data that is live."""
+class DataVersion:
+    """The data version that is live."""
 
     name: str
     """The run that built it."""
     published_at: datetime
     marts: Mapping[str, Mapping[str, str | int]]
-    """By schema.name: the rows, the run that published it (version), and the way."""
+    """By schema.name: rows, the run that published it (version), and the strategy (way)."""
     previous: str | None
-    """The run whose data was live before; None if there is none."""
+    """The data version that was live before; None if there is none."""
     held_since: datetime | None
-    """When it was put back by a roll-back; nothing is published until somebody resumes."""
+    """When a rollback made it live; nothing is published until a run with mode resume."""
 
     @property
     def replaced(self) -> list[str]:
-        """The marts, as schema.name, of which this version replaced an earlier one that is kept."""
-        return sorted(name for name, mart in self.marts.items() if mart["version"] == self.name and mart["way"] in (Way.ROWS, Way.MOVE))
+        """The marts, as schema.name, that have a previous relation because this version replaced it."""
+        return sorted(
+            name
+            for name, mart in self.marts.items()
+            if mart["version"] == self.name and mart["way"] in (PublishStrategy.MERGE, PublishStrategy.SWAP)
+        )
 
 
 def prepare(connection: psycopg.Connection) -> None:
-    """The table is there afterwards."""
+    """Create the table if it does not exist."""
     with short_transaction(connection):
         ensure_tables(connection, [TABLE])
 
 
-def current(connection: psycopg.Connection, refresh: str) -> Version | None:
-    """Return what is live of a refresh; None before its first publishing."""
+def current(connection: psycopg.Connection, refresh: str) -> DataVersion | None:
+    """Return the live data version of a refresh; None before the first publish."""
     row = connection.execute(
         "select version, published_at, marts, previous_version, held_since from dbt_refresh_version where refresh = %s", [refresh]
     ).fetchone()
-    return Version(*row) if row else None
+    return DataVersion(*row) if row else None
 
 
 def published_since(connection: psycopg.Connection, refresh: str) -> str | None:
-    """Return another refresh that has published some of the same marts since; None if there is none."""
+    """Return another refresh that has published any of the same marts since; None if there is none."""
     row = connection.execute(
         "select other.refresh from dbt_refresh_version own join dbt_refresh_version other on other.refresh <> own.refresh"
         " where own.refresh = %s and other.published_at > own.published_at"
@@ -81,29 +86,29 @@ def published_since(connection: psycopg.Connection, refresh: str) -> str | None:
 
 
 def published_by(connection: psycopg.Connection, refresh: str, version: str) -> Mapping[str, str]:
-    """Return the marts, by schema.name, that the run itself has made live, unless somebody else has since; and in which way."""
+    """Return the strategies by schema.name of marts that this run has published; empty if another refresh has published one since."""
     live = current(connection, refresh)
     if live is None or live.name != version or published_since(connection, refresh) is not None:
         return {}
     return {name: str(mart["way"]) for name, mart in live.marts.items() if mart["version"] == version}
 
 
-def record(connection: psycopg.Connection, refresh: str, version: str, live: Live, in_place: Mapping[str, int]) -> None:
-    """Note that a version is live; what was live before is the previous one.
+def record(connection: psycopg.Connection, refresh: str, version: str, live: PublishResults, in_place: Mapping[str, int]) -> None:
+    """Record that a version is live; what was live before becomes the previous version.
 
-    `in_place` are the rows, by schema.name, of marts that are not published but built where they are read.
+    `in_place` are the row counts, by schema.name, of marts that dbt builds directly under their live name.
     """
-    marts = {name: {"rows": rows, "version": version, "way": _IN_PLACE} for name, rows in in_place.items()}
-    # An earlier version of the runner leaves out that what is kept is noted, see own_relations.
+    marts = {name: {"rows": rows, "version": version, "way": _DIRECT} for name, rows in in_place.items()}
+    # An earlier version of the runner does not write `noted`: its previous relations are not in the registry, see own_relations.
     marts |= {
-        str(relation): {"rows": done.rows, "version": version, "way": done.way.value, "noted": True} for relation, done in live.items()
+        str(relation): {"rows": done.rows, "version": version, "way": done.strategy.value, "noted": True} for relation, done in live.items()
     }
-    # Where an earlier attempt of the run has published a mart: how that took the place of what is kept still holds.
+    # For marts that an earlier attempt of this run has published, its strategy is the one that led from the previous relation.
     again = published_by(connection, refresh, version)
     marts |= {name: {**mart, "way": again[name]} for name, mart in marts.items() if name in again}
     connection.execute(
         "insert into dbt_refresh_version as v (refresh, version, marts) values (%s, %s, %s)"
-        # A run of some steps leaves the other marts as they were.
+        # A run of some models leaves the other marts as they are.
         " on conflict (refresh) do update set version = excluded.version, published_at = now(), marts = v.marts || excluded.marts,"
         "  previous_version = case when v.version = excluded.version then v.previous_version else v.version end,"
         "  previous_published_at = case when v.version = excluded.version then v.previous_published_at else v.published_at end,"
@@ -113,7 +118,7 @@ def record(connection: psycopg.Connection, refresh: str, version: str, live: Liv
 
 
 def record_rollback(connection: psycopg.Connection, refresh: str) -> None:
-    """Note that the previous version is live again, and that nothing is to be published until somebody resumes."""
+    """Record that the previous version is live again, and hold publishing until a run with mode resume."""
     connection.execute(
         "update dbt_refresh_version set version = previous_version, published_at = previous_published_at, marts = previous_marts,"
         "  previous_version = version, previous_published_at = published_at, previous_marts = marts, held_since = now()"
@@ -123,5 +128,5 @@ def record_rollback(connection: psycopg.Connection, refresh: str) -> None:
 
 
 def resume(connection: psycopg.Connection, refresh: str) -> None:
-    """Note that publishing may go on."""
+    """Release the hold on publishing."""
     connection.execute("update dbt_refresh_version set held_since = null where refresh = %s", [refresh])

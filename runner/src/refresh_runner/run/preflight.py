@@ -19,8 +19,9 @@ from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.data_version import TrackedRelations
 from refresh_runner.postgres.privileges import Privilege
-from refresh_runner.publish.derived_names import for_readers
-from refresh_runner.publish.publisher import Marts, check_names
+from refresh_runner.publish.derived_names import live_relations
+from refresh_runner.publish.publisher import MartPublisher
+from refresh_runner.publish.staged_tables import check_names
 from refresh_runner.run import required_privileges
 from refresh_runner.run.model_selection import model_selection
 from refresh_runner.runlog.resume import ResumeState, reusable_nodes
@@ -54,25 +55,25 @@ class Preflight:
     dbt: Dbt
     warehouse: WarehouseConnection
 
-    def check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
+    def check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
         """Return the resolved plan, and redirect the marts to their staging relations; RunFailedError if the run cannot succeed."""
         if self.plan.policy.needs_dbt:
             self.dbt.parse()
         plan = spelling.by_project(self.plan, self.dbt) if self.plan.policy.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
         return replace(replace(self, plan=plan)._check(marts, earlier), plan=plan)
 
-    def _check(self, marts: Marts, earlier: ResumeState) -> ResolvedPlan:
+    def _check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
         found = self._resolve(marts) if self.plan.policy.needs_dbt else ResolvedPlan(skipped=self.plan.policy.skipped_steps)
         layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
         models = [node for layer in layers for node in layer]
-        self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.swapped))
+        self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.staged_relations))
         # Leftovers are dropped first, so that a model whose table is gone or foreign is not reused.
-        marts.make_way(earlier.nodes)
+        marts.prepare_staging(earlier.nodes)
         kept = self._reusable(earlier, layers)
-        marts.make_way(kept)
+        marts.prepare_staging(kept)
         if not self.plan.policy.records_inputs:
             return replace(found, reusable=kept)
-        made = for_readers(self.dbt.graph.relations(models).values(), marts.swapped)
+        made = live_relations(self.dbt.graph.relations(models).values(), marts.staged_relations)
         made += [Relation(check.schema, check.table) for check in self.plan.marts]
         return replace(found, reusable=kept, tracked=self.dbt.graph.tracked([*models, *found.nodes.get("tests", ())], models, made))
 
@@ -81,7 +82,7 @@ class Preflight:
         with self.warehouse.session() as connection:
             privileges.check(connection, wanted)
 
-    def _resolve(self, marts: Marts) -> ResolvedPlan:
+    def _resolve(self, marts: MartPublisher) -> ResolvedPlan:
         plan, dbt = self.plan, self.dbt
         chosen = model_selection(plan, dbt)
         nodes: dict[str, tuple[Node, ...]] = {}
@@ -100,7 +101,7 @@ class Preflight:
                 elif isinstance(step, TestsStep):
                     nodes[step.name] = dbt.graph.tests(step.selection)
                 elif isinstance(step, ValidationStep):
-                    marts.build_beside(dbt, ours, step.marts)
+                    marts.stage(dbt, ours, step.marts)
             except RunFailedError as error:
                 raise RunFailedError(error.failure, step.name) from error
         for step in steps:

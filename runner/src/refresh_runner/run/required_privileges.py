@@ -13,7 +13,7 @@ from refresh_runner.model.steps import CacheStep, MartCheck
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.own_tables import Table
 from refresh_runner.postgres.privileges import Privilege, PrivilegeKind
-from refresh_runner.publish.derived_names import before, beside, for_readers
+from refresh_runner.publish.derived_names import live_relations, previous_relation, staging_relation
 from refresh_runner.publish.own_relations import TABLE as RELATION
 from refresh_runner.publish.versions import TABLE as VERSION
 from refresh_runner.runlog.schema import LEGACY_LOG, RUN_LOG
@@ -64,7 +64,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
     already.
     """
     places = list(dbt.graph.relations(models).values()) if models else []
-    own = for_readers(places, swapped)
+    own = live_relations(places, swapped)
     if plan.policy.is_rollback:
         own = [_relation(check) for check in plan.marts]
     stored = sorted(set(dbt.graph.failure_relations(tests).values())) if tests else []
@@ -78,7 +78,7 @@ def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], 
         yield Privilege(PrivilegeKind.USAGE, schema)
         yield Privilege(PrivilegeKind.CREATE, schema)
     moved = own if plan.policy.is_rollback else [mart for mart in own if mart in swapped]
-    for relation in (place for mart in moved for place in (beside(mart), before(mart))):
+    for relation in (place for mart in moved for place in (staging_relation(mart), previous_relation(mart))):
         # If an administrator has created the staging schemas, the role needs no privilege to create schemas.
         yield Privilege(PrivilegeKind.CREATE_SCHEMA, relation.schema)
         yield Privilege(PrivilegeKind.USAGE, relation.schema)

@@ -1,6 +1,6 @@
-"""What people and the project have put on a table, given to another one: rights, comments, labels, settings, numbers of sequences.
+"""Copy a table's attributes to another one: privileges, comments, security labels, storage parameters, positions of sequences.
 
-Each query finds by the catalog what the targets lack, of all pairs of tables at once, and returns just the statements that give it.
+Each query compares all pairs of tables in the catalog at once, and returns the statements that add what the targets lack.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from refresh_runner.postgres.catalog import Relation
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two tables by oid, one of which is to have what the other one has."""
+class AttributePair:
+    """Two tables by oid: the source of attributes and their target."""
 
     source: int
     target: int
-    place: Relation
-    """Where readers find the target."""
-    grants_stated: bool = False
-    """Whether the project states who may read it; then nobody else may."""
-    texts_stated: bool = False
-    """Whether the project's descriptions are its comments; then there are no others."""
+    published_as: Relation
+    """The live name of the target."""
+    grants_declared: bool = False
+    """The dbt project declares who may read it: revoke all other grants."""
+    comments_declared: bool = False
+    """The dbt project's descriptions are its comments: remove all others."""
 
 
 _PAIRS: Final[LiteralString] = """
@@ -33,9 +33,9 @@ _PAIRS: Final[LiteralString] = """
         select * from unnest(%(sources)s::oid[], %(targets)s::oid[], %(schemas)s::text[], %(texts_stated)s::bool[])
             as pair (source, target, schema, texts_stated)
     )"""
-# Rights on a table and on its columns; the owner's own are left alone. Beside what the source has: what PostgreSQL gives on a new table
-# of the source's owner in that schema (alter default privileges).
-_GIVEN: Final[LiteralString] = (
+# Privileges on tables and columns, without the owner's own. Wanted are those of the source, and the default privileges of the source's
+# owner in the live schema (alter default privileges).
+_PRIVILEGES: Final[LiteralString] = (
     _PAIRS  # noqa: S608 - all of it is written here
     + """, given as (
         select c.oid, '' as part, a.grantee, a.privilege_type, a.is_grantable
@@ -53,14 +53,14 @@ _GIVEN: Final[LiteralString] = (
             from pair join pg_class c on c.oid = source join pg_default_acl d on d.defaclrole = c.relowner and d.defaclobjtype = 'r'
             left join pg_namespace n on n.oid = d.defaclnamespace, aclexplode(d.defaclacl) a
             where (d.defaclnamespace = 0 or n.nspname = pair.schema) and a.grantee <> c.relowner
-        ) as both_of_them
+        ) as both_kinds
         where part = '' or exists (
             select from pg_attribute where attrelid = target and attnum > 0 and not attisdropped and part = format('(%%I)', attname))
         group by 1, 2, 3, 4
     )"""
 )
 _GRANTS: Final[LiteralString] = (
-    _GIVEN  # noqa: S608 - all of it is written here
+    _PRIVILEGES  # noqa: S608 - all of it is written here
     + """
     select format('grant %%s %%s on %%s to %%s%%s', privilege_type, part, target::regclass,
                   case grantee when 0 then 'public' else grantee::regrole::text end, case when is_grantable then ' with grant option' end)
@@ -69,14 +69,14 @@ _GRANTS: Final[LiteralString] = (
         and g.is_grantable >= w.is_grantable)"""
 )
 _REVOKES: Final[LiteralString] = (
-    _GIVEN  # noqa: S608 - all of it is written here
+    _PRIVILEGES  # noqa: S608 - all of it is written here
     + """
     select format('revoke %%s %%s on %%s from %%s', privilege_type, part, g.oid::regclass,
                   case grantee when 0 then 'public' else grantee::regrole::text end)
     from given g where g.oid = any(%(targets)s::oid[]) and not exists (
         select from wanted w where w.target = g.oid and (w.part, w.grantee, w.privilege_type) = (g.part, g.grantee, g.privilege_type))"""
 )
-# On the sequences of a table's columns, the same.
+# The same for the sequences of a table's columns.
 _SEQUENCE_GRANTS: Final[LiteralString] = """
     select format('grant %%s on sequence %%s to %%s%%s', a.privilege_type, s.oid::regclass,
                   case a.grantee when 0 then 'public' else a.grantee::regrole::text end,
@@ -88,8 +88,8 @@ _SEQUENCE_GRANTS: Final[LiteralString] = """
     and deptype in ('a', 'i') and a.grantee <> s.relowner and not exists (
         select from aclexplode(s.relacl) g where (g.grantee, g.privilege_type) = (a.grantee, a.privilege_type)
         and g.is_grantable >= a.is_grantable)"""
-# What the target is to have as the source has it; or, where `matched` is not asked for, only what it says nothing of itself.
-_MATCHES: Final[LiteralString] = """
+# With `matched`, the target gets all attributes of the source; otherwise only those for which it has no value of its own.
+_ATTRIBUTES: Final[LiteralString] = """
     , both_columns as (
         select target, s.attnum as source_number, t.attnum as target_number, s.attname, s.attstattarget, s.attoptions, source,
             t.attstattarget as had_target, t.attoptions as had_options
@@ -129,7 +129,7 @@ _MATCHES: Final[LiteralString] = """
     where %(matched)s and p.texts_stated and (o.objsubid = 0 or c.source_number is not null) and not exists (
         select from texts w where w.objoid = p.source and w.objsubid = coalesce(c.source_number, 0) and w.provider = '')
     union all
-    -- Set without a lock that readers would notice.
+    -- Needs no lock that blocks readers.
     select format('alter table %%s set (%%s = %%L)', target::regclass, prefix || split_part(option, '=', 1),
         substring(option from position('=' in option) + 1))
     from pair join options w on w.oid = source where not exists (
@@ -143,11 +143,11 @@ _MATCHES: Final[LiteralString] = """
     select format('alter table %%s alter column %%I set (%%s)', target::regclass, attname, array_to_string(attoptions, ', '))
     from both_columns where attoptions is not null and had_options is distinct from attoptions and (%(matched)s or had_options is null)
     union all
-    -- Sequences go on where those of the source would.
+    -- Sequences continue where those of the source would.
     select format('select setval(%%L, last_value, is_called) from %%s', t.objid::regclass, s.objid::regclass)
     from both_columns join numbers s on s.refobjid = source and s.refobjsubid = source_number
     join numbers t on t.refobjid = target and t.refobjsubid = target_number where %(matched)s"""
-# Where and how a table that nobody reads yet is stored, its defaults, and how its changes are told to subscribers.
+# Tablespace, storage, defaults and replica identity, which can be changed cheaply before anybody reads the table.
 _STORAGE: Final[LiteralString] = """
     , both_columns as (
         select target, s.attrelid, s.attnum, s.attname, s.atttypid = t.atttypid as is_same, s.attgenerated, y.typstorage,
@@ -177,33 +177,33 @@ _STORAGE: Final[LiteralString] = """
     join pg_class t on t.oid = target and t.relreplident = 'd'"""
 
 
-def match(connection: psycopg.Connection, pairs: Sequence[Pair]) -> None:
-    """Each target is as its source in all that can be set without a reader waiting; what the source says nothing of stays.
+def copy_to_live(connection: psycopg.Connection, pairs: Sequence[AttributePair]) -> None:
+    """Copy from staged tables to live ones all attributes that can be set without blocking readers; keep what the staged ones lack.
 
-    That is comments and labels, storage parameters, what the planner is told, where sequences go on, and who may use it: whoever may use
-    the source or a table that is made new in that place, and nobody else where the project states it.
+    These are comments and labels, storage parameters, planner settings, positions of sequences, and privileges: those of the source and
+    the default privileges of the schema. Other privileges are revoked if the project declares its grants.
     """
-    _perform(connection, _PAIRS + _MATCHES, pairs)
-    _perform(connection, _GRANTS, pairs)
-    _perform(connection, _REVOKES, [pair for pair in pairs if pair.grants_stated])
-    _perform(connection, _SEQUENCE_GRANTS, pairs)
+    _apply(connection, _PAIRS + _ATTRIBUTES, pairs)
+    _apply(connection, _GRANTS, pairs)
+    _apply(connection, _REVOKES, [pair for pair in pairs if pair.grants_declared])
+    _apply(connection, _SEQUENCE_GRANTS, pairs)
 
 
-def give(connection: psycopg.Connection, pairs: Sequence[Pair]) -> None:
-    """Each target, which nobody reads yet, has what people have put on the source and what it says nothing of itself."""
-    _perform(connection, _PAIRS + _MATCHES, pairs, matched=False)
-    _perform(connection, _PAIRS + _STORAGE, pairs)
-    _perform(connection, _GRANTS, [pair for pair in pairs if not pair.grants_stated])
+def copy_to_staging(connection: psycopg.Connection, pairs: Sequence[AttributePair]) -> None:
+    """Copy from live tables to staged ones the attributes for which the staged ones have no value of their own."""
+    _apply(connection, _PAIRS + _ATTRIBUTES, pairs, matched=False)
+    _apply(connection, _PAIRS + _STORAGE, pairs)
+    _apply(connection, _GRANTS, [pair for pair in pairs if not pair.grants_declared])
 
 
-def grant_defaults(connection: psycopg.Connection, pairs: Sequence[Pair]) -> None:
-    """Whoever may use what is made new in a target's place may use the target, and the sequences of its columns."""
-    _perform(connection, _GRANTS, pairs)
-    _perform(connection, _SEQUENCE_GRANTS, pairs)
+def apply_default_privileges(connection: psycopg.Connection, pairs: Sequence[AttributePair]) -> None:
+    """Grant the default privileges of the live schema on the targets, and on the sequences of their columns."""
+    _apply(connection, _GRANTS, pairs)
+    _apply(connection, _SEQUENCE_GRANTS, pairs)
 
 
-def taken_statistics(connection: psycopg.Connection, oid: int, others: Collection[str]) -> list[str]:
-    """Drop the extended statistics of a table, but for those that are among the traits of another one; return what makes them anew."""
+def take_statistics(connection: psycopg.Connection, oid: int, others: Collection[str]) -> list[str]:
+    """Drop the extended statistics of a table that `others`, the traits of another one, lack; return the statements that recreate them."""
     rows = connection.execute(
         r"select format('%%I.%%I', nspname, stxname), pg_get_statisticsobjdef(s.oid),"
         r" 'statistics ' || regexp_replace(pg_get_statisticsobjdef(s.oid), '^CREATE STATISTICS \S+ (.*) FROM .*', '\1')"
@@ -216,15 +216,15 @@ def taken_statistics(connection: psycopg.Connection, oid: int, others: Collectio
     return [definition for _, definition in ours]
 
 
-def _perform(connection: psycopg.Connection, query: LiteralString, pairs: Sequence[Pair], *, matched: bool = True) -> None:
-    """Execute the statements that a query returns."""
+def _apply(connection: psycopg.Connection, query: LiteralString, pairs: Sequence[AttributePair], *, matched: bool = True) -> None:
+    """Execute the statements that a query generates for the pairs."""
     if not pairs:
         return
     parameters = {
         "sources": [pair.source for pair in pairs],
         "targets": [pair.target for pair in pairs],
-        "schemas": [pair.place.schema for pair in pairs],
-        "texts_stated": [pair.texts_stated for pair in pairs],
+        "schemas": [pair.published_as.schema for pair in pairs],
+        "texts_stated": [pair.comments_declared for pair in pairs],
         "matched": matched,
     }
     for (statement,) in connection.execute(query, parameters).fetchall():
