@@ -47,7 +47,7 @@ def test_a_pod_that_is_deleted_while_its_run_waits_for_somebody_goes_on_in_anoth
     assert_recovers(installation, name)
     with installation.locked_table("dwh_facts.fait_indemnisations") as session:
         installation.request_run(name, "deleted")
-        waits = f"waits for dwh_facts.fait_indemnisations, held by session {session} (dbt, somebody)"
+        waits = f"waiting for dwh_facts.fait_indemnisations, held by session {session} (dbt, somebody)"
         facts = watched_run(
             installation, name, lambda run: next((step for step in run["steps"] if step.get("message", "").startswith(waits)), None)
         )

@@ -42,7 +42,7 @@ def test_a_pooler_that_shares_sessions_is_named(slow_refresh: SlowRefresh, tmp_p
         ran = slow_refresh.runner.run(slow_refresh.spec())
     code, reason, message = said(ran)
     assert (code, reason) == (ExitCode.FAILED, Reason.WAREHOUSE_UNREACHABLE), ran.output
-    assert "is a connection pooler whose clients share sessions: no run can hold the warehouse there" in message
+    assert "is a connection pooler that shares sessions between clients: a run cannot hold the warehouse lock there" in message
     assert slow_refresh.live_generations() == before
 
 
@@ -117,7 +117,7 @@ def test_two_runs_at_once_work_one_after_the_other(slow_refresh: SlowRefresh):
     processes = [slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
     both = [slow_refresh.runner.wait_for_exit(process, within=120) for process in processes]
     assert [ran.code for ran in both] == [0, 0], both
-    assert sum(", which holds the warehouse" in ran.messages for ran in both) == 1
+    assert sum(", which holds the warehouse lock" in ran.messages for ran in both) == 1
     times = "select attempt_started_at, ended_at from dbt_refresh_run where run_id in ('fault-one', 'fault-two') order by 1"
     (_, first_ended), (second_started, _) = slow_refresh.runner.database.rows(times)
     assert str(first_ended) <= str(second_started)

@@ -62,7 +62,7 @@ def test_before_the_run(slow_refresh: SlowRefresh, run: str, step: str, table: s
         ran = slow_refresh.runner.run(impatient(slow_refresh), RUN_ID=run)
         assert slow_refresh.live_generations() == before
     assert_it_names(ran, reason, table, session)
-    assert f"waits for {table}, held by session {session}" in ran.messages
+    assert f"waiting for {table}, held by session {session}" in ran.messages
     waiting = slow_refresh.runner.database.rows(f"select step, message from dbt_refresh_step where run_id = '{run}' and state = 'Failed'")
     assert [name for name, message in waiting if table in str(message)] == [step]
     slow_refresh.assert_next_attempt_succeeds(run)
@@ -118,7 +118,7 @@ def test_what_is_free_again_is_told_no_longer(slow_refresh: SlowRefresh, run: st
     slow_refresh.slow_down("facts", 40)
     with locked(slow_refresh, "dwh_facts.fait_jours", ALL) as session:
         process = slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=run)
-        says = f"waits for dwh_facts.fait_jours, held by session {session} "
+        says = f"waiting for dwh_facts.fait_jours, held by session {session} "
         eventually(lambda: slow_refresh.runner.database.rows(shown) and says in str(slow_refresh.runner.database.rows(shown)), within=60)
     running = f"{shown} and state = 'Running'"
     eventually(

@@ -83,7 +83,10 @@ def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_re
     slow_refresh.speed_up()
     other = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Skip"}))
     assert other.termination_message is not None
-    assert (other.termination_message.outcome, other.termination_message.message) == (Outcome.SKIPPED, "fault-hung holds the warehouse")
+    assert (other.termination_message.outcome, other.termination_message.message) == (
+        Outcome.SKIPPED,
+        "fault-hung holds the warehouse lock",
+    )
     process.kill()
     process.communicate()
     slow_refresh.assert_no_session_is_left()

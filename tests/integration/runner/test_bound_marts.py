@@ -113,7 +113,7 @@ def test_a_row_that_others_need_and_that_is_gone_is_said(holder: psycopg.Connect
     put_live(holder, A)
     holder.execute("create table marts.leurs (id int references marts.a); insert into marts.leurs values (1)")
     build(holder, "select n as id from generate_series(2, 4) n", "alter table {t} add primary key (id)")
-    with pytest.raises(NotPublishableError, match=r"violates foreign key.*hangs on it: constraint leurs_id_fkey on table marts.leurs"):
+    with pytest.raises(NotPublishableError, match=r"violates foreign key.*depend on it: constraint leurs_id_fkey on table marts.leurs"):
         put_live(holder, A)
     assert rows(holder, "select id from marts.a order by 1") == [(1,), (2,), (3,)]
 
@@ -219,7 +219,7 @@ def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connecti
     )
     build(holder, "select 2 as id, 'x' as nouveau")
     user = holder.info.user
-    with pytest.raises(NotPublishableError, match=f"the view rapports.vue, which reads it, belongs to analyste.*grant analyste to {user}"):
+    with pytest.raises(NotPublishableError, match=f"the view rapports.vue, which reads it, is owned by analyste.*grant analyste to {user}"):
         put_live(holder, A)
     as_admin(holder, "grant analyste to lieur")
     with pytest.raises(NotPublishableError, match=r"grant create on schema rapports to"):
@@ -242,7 +242,7 @@ def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connecti
 def test_what_no_table_can_take_the_place_of_is_refused_before_anything_is_built(holder: psycopg.Connection, made: str) -> None:
     """The control: a view, also a materialized one, that nobody reads is replaced, as dbt replaces it."""
     holder.execute(made.encode())
-    with pytest.raises(NotPublishableError, match=r"marts\.a is there and is not a table that could be published: drop it"):
+    with pytest.raises(NotPublishableError, match=r"marts\.a already exists and is not a table that can be published: drop it"):
         prepare_staging(holder, [A], [], TERMS.origin)
     for kind in ("view", "materialized view"):
         holder.execute(f"drop table if exists marts.b; create {kind} marts.b as select 1 as id".encode())

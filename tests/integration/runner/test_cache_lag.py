@@ -15,8 +15,8 @@ from refresh_runner.run.cache_warmup import WarmupContext, warm
 from support.webserver import WebServer
 
 BEHIND = ReplayLag("the standby replica has 3.0 MB to replay after 2s")
-HIDDEN = ReplayLag("how far the standby replica has replayed is not shown to etl", is_known=False, is_hidden=True)
-UNASKED = ReplayLag("how far standbys have replayed can't be asked: gone", is_known=False)
+HIDDEN = ReplayLag("role etl cannot see how far the standby replica has replayed", is_known=False, is_hidden=True)
+UNASKED = ReplayLag("cannot query how far standbys have replayed: gone", is_known=False)
 
 
 @pytest.mark.parametrize(("lag", "longer"), [(ReplayLag(), False), (UNASKED, False), (BEHIND, True), (HIDDEN, True)])

@@ -67,7 +67,7 @@ def test_who_was_told_to_give_up_tries_no_more():
     nobody = ConnectionInfo("127.0.0.1", free_port(), "d", "u", "p")
     slept: list[float] = []
     patient = WarehouseConnection(nobody, "patient", Clock(lambda: datetime.now(UTC), time.monotonic, slept.append))
-    with pytest.raises(RunFailedError, match="can't be reached"):
+    with pytest.raises(RunFailedError, match="cannot connect to the warehouse"):
         patient.connect()
     assert len(slept) == 2
     hasty = WarehouseConnection(nobody, "hasty", Clock(lambda: datetime.now(UTC), time.monotonic, lambda _seconds: hasty.abort()))
@@ -157,7 +157,7 @@ def test_a_held_warehouse_is_left_alone_by_skip(runner: RunnerHarness):
     with hold_advisory_lock(runner):
         ran = runner.run(runner.spec(lock={"onHeld": "Skip"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
-    assert message(ran) == "other-run holds the warehouse"
+    assert message(ran) == "other-run holds the warehouse lock"
     assert runner.database.rows("select to_regclass('dwh_marts.mart_a'), to_regclass('dbt_refresh_log')") == [(None, None)]
     assert runner.run(runner.spec(lock={"onHeld": "Skip"})).code == 0
 
@@ -174,7 +174,7 @@ def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
     with hold_advisory_lock(runner) as connection, in_background(lambda: _freed_once_waited_for(runner, connection)):
         ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "60s"}))
     assert ran.code == 0, ran.output
-    assert "waiting for other-run, which holds the warehouse" in ran.messages
+    assert "waiting for other-run, which holds the warehouse lock" in ran.messages
 
 
 def _freed_once_waited_for(runner: RunnerHarness, connection: psycopg.Connection) -> None:
@@ -189,7 +189,7 @@ def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
     with hold_advisory_lock(runner):
         ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "1s"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
-    assert message(ran) == "other-run held the warehouse for more than 1s"
+    assert message(ran) == "other-run held the warehouse lock for more than 1s"
 
 
 def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(runner: RunnerHarness):

@@ -59,8 +59,8 @@ def test_it_holds_run_after_run(marts: RunnerHarness) -> None:
         marts.database.run("insert into src.lignes select max(id) + 1, 1, 1, 0 from src.lignes; update src.lignes set mois = 13 - mois")
         ran = marts.run(spec)
         assert ran.code == 0, ran.output
-        assert "(Rows)" in ran.messages
-        assert "(Move)" not in ran.messages
+        assert "(merge)" in ran.messages
+        assert "(swap)" not in ran.messages
     both = "select min(a.id), max(a.id), count(*) from dwh_marts.mart_a a join dwh_marts.mart_b b using (id)"
     assert marts.database.rows(both) == [(3, 102, 100)]
     assert marts.run(spec, mode="rollback").code == 0

@@ -264,7 +264,7 @@ class Mirror:
     def assert_refused(self, words: str) -> None:
         """It is said why, and nothing has changed."""
         before, lines = self.facts, rows(self.connection, f"marts.{self.name}")
-        with pytest.raises(NotPublishableError, match=f"marts.{self.name} .*while this hangs on it: .*{re.escape(words)}"):
+        with pytest.raises(NotPublishableError, match=f"marts.{self.name} .*while these depend on it: .*{re.escape(words)}"):
             self.publish()
         assert (self.facts, rows(self.connection, f"marts.{self.name}")) == (before, lines)
         self.connection.execute(f"drop table marts__next.{self.name}".encode())

@@ -77,7 +77,7 @@ def test_the_version_before_is_put_back_and_held_until_somebody_resumes(runner: 
 
     held = runner.run()
     assert outcome(held)[:2] == (Outcome.SKIPPED, Reason.PUBLISHING_HELD)
-    assert f"publishing is held since the roll-back to {one}" in held.messages
+    assert f"publishing is on hold since the rollback to {one}" in held.messages
 
     assert outcome(runner.run(mode="resume")) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     assert (count(runner), runner.database.rows(VERSION)) == (50, [(f"petit-{runner.run_count}", one, False, 50)])
@@ -99,7 +99,7 @@ def test_there_is_nothing_to_put_back_after_the_first_version(runner: RunnerHarn
     runner.run()
     ran = runner.run(mode="rollback")
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.PUBLISH_FAILED)
-    assert "there is no earlier version of petit" in ran.messages
+    assert "petit has no previous version to roll back to" in ran.messages
     assert count(runner) == 100
 
 

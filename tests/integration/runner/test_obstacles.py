@@ -86,7 +86,7 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
             assert not wants.is_alive()
             eventually(lambda: told[2:], within=10)
         assert find_blocker(other, [MART]) == ""
-    assert told[1:] == [f"waits for {watch.last_blocker}", ""]
+    assert told[1:] == [f"waiting for {watch.last_blocker}", ""]
     assert watch.current_blocker == ""
 
 
@@ -108,4 +108,4 @@ def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgr
             other.execute("rollback prepared 'a row'")
             wants.join(10)
             assert not wants.is_alive()
-    assert told[0].startswith("waits for a lock, held by prepared transaction 'a row' (refresh), prepared at 20")
+    assert told[0].startswith("waiting for a lock, held by prepared transaction 'a row' (refresh), prepared at 20")

@@ -65,7 +65,7 @@ def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long
     long_bench.database.run(f'alter table "{LONG}".mart_a add column autre integer')
     ran = long_bench.run(spec)
     assert ran.code == 0, ran.output
-    assert ["Move" in ran.messages, "Rows" in ran.messages] == [True, True]
+    assert ["(swap)" in ran.messages, "(merge)" in ran.messages] == [True, True]
     assert [counts(long_bench, each) for each in (a, b, previous_relation(a), previous_relation(b))] == [101, 101, 100, 100]
     assert long_bench.run(spec, mode="rollback").code == 0
     assert [counts(long_bench, each) for each in (a, b, previous_relation(a), previous_relation(b))] == [100, 100, 101, 101]
@@ -81,7 +81,7 @@ def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anythin
     ran = runner.run()
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PUBLISH_FAILED), ran.output
-    assert f"{name} is in the way, and no run of a refresh has made it" in (ran.termination_message.message or "")
+    assert f"{name} already exists and was not created by a refresh" in (ran.termination_message.message or "")
     assert "rename, move or drop it" in (ran.termination_message.message or "")
     assert runner.database.rows(f"select theirs from {name}") == [(42,)]
     assert runner.database.rows("select to_regclass('dwh_staging.stg_lignes')") == [(None,)]
@@ -125,7 +125,7 @@ def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(ru
     assert runner.database.rows(noted) == [(True,)]
     runner.database.run("drop table dwh_marts__next.mart_a; create table dwh_marts__next.mart_a as select 42 as theirs")
     ran = runner.run(RUN_ID="killed")
-    assert "dwh_marts__next.mart_a is in the way" in ran.messages, ran.output
+    assert "dwh_marts__next.mart_a already exists" in ran.messages, ran.output
     assert runner.database.rows("select theirs from dwh_marts__next.mart_a") == [(42,)]
 
 
@@ -150,7 +150,7 @@ def test_an_oid_that_was_given_away_again_is_not_enough(runner: RunnerHarness) -
     """The row type's must be the same as well."""
     assert [runner.run().code, runner.run().code] == [0, 0]
     runner.database.run("update dbt_refresh_relation set type_oid = type_oid + 1 where name = 'dwh_marts__previous.mart_a'")
-    assert "dwh_marts__previous.mart_a is in the way" in runner.run().messages
+    assert "dwh_marts__previous.mart_a already exists" in runner.run().messages
 
 
 def test_two_refreshes_that_share_schemas_leave_each_other_alone(runner: RunnerHarness) -> None:

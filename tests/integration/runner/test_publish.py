@@ -267,7 +267,7 @@ def test_the_previous_generation_is_put_back_whole(holder: psycopg.Connection) -
     rollback(holder, [A, B], lambda _live: None, TERMS)
     assert rows(holder, "select max(gen), (select max(gen) from marts.b) from marts.a") == [(1, 1)]
     assert rows(holder, "select max(gen), (select max(gen) from marts__previous.b) from marts__previous.a") == [(2, 2)]
-    with pytest.raises(NotPublishableError, match=r"there is no previous generation of marts\.c"):
+    with pytest.raises(NotPublishableError, match=r"there is no previous relation of marts\.c"):
         rollback(holder, [A, Mart(Relation("marts", "c"))], lambda _live: None, TERMS)
     assert rows(holder, "select max(gen) from marts.a") == [(1,)]
 

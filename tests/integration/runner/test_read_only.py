@@ -29,7 +29,7 @@ def test_a_read_only_server_is_tried_again_and_named(runner: RunnerHarness):
     with a_role(runner, "default_transaction_read_only = on"):
         ran = runner.run()
         assert ran.code == 75
-        assert "takes no writes (default_transaction_read_only is on)" in ran.messages
+        assert "is read-only (default_transaction_read_only is on)" in ran.messages
         last = runner.run(failures=2)
         runner.database.run("alter role lecteur_sans_ecrire reset default_transaction_read_only")
         control = runner.run(failures=2)

@@ -66,7 +66,9 @@ def test_lint_says_what_would_not_be_built_or_published(tmp_path: Path):
     assert unbuilt.startswith("✗ spec.validation.marts[3].relation: no layer builds dwh_marts_financier.mart_creances_agees")
     listed = spec["validation"]["marts"]
     (misspelt,) = wrong(file, validation={"marts": [{**listed[3], "relation": "dwh_marts.mart_creances_agees"}]})
-    assert misspelt.endswith("no model of the dbt project is dwh_marts.mart_creances_agees; is it dwh_marts_financier.mart_creances_agees?")
+    assert misspelt.endswith(
+        "no model of the dbt project is dwh_marts.mart_creances_agees; did you mean dwh_marts_financier.mart_creances_agees?"
+    )
     checked = {**listed[3], "unique": ["nulle_part"], "newest": {"column": "jamais", "maxAgeDays": 1}}
     assert "has no column nulle_part" in wrong(file, validation={"marts": [checked]})[0]
     (unlisted,) = wrong(file, validation={"marts": [{"relation": "dwh_facts.reperes"}]})

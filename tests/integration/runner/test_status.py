@@ -224,7 +224,7 @@ def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: Runner
 
     def look(connection: psycopg.Connection) -> None:
         run = eventually(lambda: home.status().get("run"), within=30)
-        assert (run["phase"], run["message"]) == ("Waiting", "waiting for other-run, which holds the warehouse")
+        assert (run["phase"], run["message"]) == ("Waiting", "waiting for other-run, which holds the warehouse lock")
         connection.close()
 
     with hold_advisory_lock(runner) as connection, in_background(lambda: look(connection)):

@@ -92,7 +92,7 @@ def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
         ("port", "²", "port of the warehouse must be a number"),
         ("port", "9" * 5000, "port of the warehouse must be a number"),
         ("sslmode", "geheim", "sslmode of the warehouse must be one of"),
-        ("host", "db\ngeheim", "holds in host more than one line"),
+        ("host", "db\ngeheim", "has a value that is not one line of printable characters in host"),
     ],
 )
 def test_a_wrong_value_is_not_quoted(tmp_path: Path, key: str, value: str, says: str):

@@ -41,4 +41,4 @@ def test_a_lag_that_is_not_shown_is_none_and_says_what_to_grant():
     """Nobody waits for what nobody can see."""
     lag = lag_of([SAFE, Standby("hidden", has_feedback=True)], 5, 'e"tl')
     assert not lag
-    assert lag.text == 'how far the standby hidden has replayed is not shown to e"tl: grant pg_read_all_stats to "e""tl"'
+    assert lag.text == 'role e"tl cannot see how far the standby hidden has replayed: grant pg_read_all_stats to "e""tl"'
