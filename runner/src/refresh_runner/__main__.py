@@ -1,4 +1,4 @@
-"""Entry point of `refresh-runner`. Only this module reads the environment, the clock and randomness."""
+"""Entry point of `refresh-runner`. Only this module reads the environment and the clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import logging
 import multiprocessing.util
 import os
-import random
 import sys
 import threading
 import time
@@ -50,6 +49,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     from refresh_runner.cli.grants import Grantee, grants_command
     from refresh_runner.cli.plan import plan_command
     from refresh_runner.cli.run import run_command
+    from refresh_runner.core.backoff import random_jitter
     from refresh_runner.core.clock import Clock
 
     # Log an exception of a thread, since the log is redacted; standard error is not.
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     environment = Environment(
         variables=dict(os.environ),
         clock=Clock(now=lambda: datetime.now(UTC), elapsed=lambda: time.monotonic() - _STARTED, sleep=time.sleep),
-        jitter=lambda: random.uniform(0.5, 1.5),  # noqa: S311 - spreads retries, protects nothing
+        jitter=random_jitter,
         output=sys.stdout,
         cancellation=cancellation,
         termination_log=args.termination_log,

@@ -98,7 +98,7 @@ def test_a_required_patch_that_does_not_fit_fails_the_run(monkeypatch: pytest.Mo
     ) as found:
         require_patches()
     assert found.value.failure.reason is Reason.DBT_FAILED
-    assert not found.value.failure.passing
+    assert not found.value.failure.retryable
 
 
 def test_swap_is_refused_where_marts_cannot_be_staged(monkeypatch: pytest.MonkeyPatch) -> None:

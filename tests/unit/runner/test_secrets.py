@@ -81,7 +81,7 @@ def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
     file.write_text("PEM")
     assert of(tmp_path / "1", sslrootcert=f"{file}\n").sslrootcert == file
     assert of(tmp_path / "2", sslrootcert="").sslrootcert is None
-    with pytest.raises(SecretMissingError, match="the key sslrootcert of the Secret 'warehouse' is a path, and there is no such file"):
+    with pytest.raises(SecretMissingError, match="the key sslrootcert of the Secret 'warehouse' is a path to a file that does not exist"):
         of(tmp_path / "3", sslrootcert="/nowhere/ca.pem")
 
 

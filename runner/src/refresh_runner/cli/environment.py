@@ -18,8 +18,8 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError
 from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.postgres import conninfo
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.report.status_writer import ACCOUNT_PATH
 from refresh_runner.run.cancellation import CancellationScope
 
@@ -61,7 +61,7 @@ class RunOptions:
     """dbt variables as NAME=VALUE; only with a file."""
 
 
-def printer(environment: Environment, access: Access | None = None) -> Print:
+def printer(environment: Environment, access: ConnectionInfo | None = None) -> Print:
     """Return a function that prints a line with the password of `access` redacted, safe for a terminal."""
     redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
     return lambda line: print(plain(redact(line)), file=environment.output)
@@ -73,13 +73,13 @@ def plan_of(run_request: RunRequest, attempt: Attempt, environment: Environment)
     return plan_for(run_request, attempt, today, environment.variables.get(API_BASE_URL_ENV) or None)
 
 
-def access_of(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+def access_of(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> ConnectionInfo:
     """Return how to connect to the warehouse: from the Secret if a folder is given, else from PGHOST, PGUSER and so on.
 
     Raises SecretMissingError or ValueError if that is incomplete.
     """
     access = _access(secret, folder, variables)
-    if access.sslrootcert == conninfo.SYSTEM and not variables.get("SSL_CERT_DIR"):
+    if access.sslrootcert == conninfo.SYSTEM_CERTIFICATES and not variables.get("SSL_CERT_DIR"):
         import certifi
 
         # The OpenSSL bundled with psycopg looks for the system's certificates in the paths of its build machine.
@@ -87,7 +87,7 @@ def access_of(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -
     return access
 
 
-def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> Access:
+def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> ConnectionInfo:
     if folder.root is None:
         return conninfo.from_variables(variables)
     if not folder.root.is_dir():
@@ -96,9 +96,9 @@ def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> 
 
 
 @contextmanager
-def warehouse_of(access: Access, application_name: str, environment: Environment) -> Iterator[Warehouse]:
+def warehouse_of(access: ConnectionInfo, application_name: str, environment: Environment) -> Iterator[WarehouseConnection]:
     """Yield the warehouse, and close its connections afterwards."""
-    warehouse = Warehouse(access, application_name, environment.clock)
+    warehouse = WarehouseConnection(access, application_name, environment.clock)
     try:
         yield warehouse
     finally:
@@ -106,7 +106,7 @@ def warehouse_of(access: Access, application_name: str, environment: Environment
 
 
 def with_warehouse(
-    secrets: Path | None, environment: Environment, application_name: str, action: Callable[[Warehouse, Print], ExitCode]
+    secrets: Path | None, environment: Environment, application_name: str, action: Callable[[WarehouseConnection, Print], ExitCode]
 ) -> ExitCode:
     """Call `action` with the warehouse of a subcommand that reads no refresh; return its exit code, USAGE without credentials."""
     try:

@@ -28,8 +28,8 @@ from refresh_runner.dbt import documents
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, Plan
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.report.outcome import Report, report_of
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
@@ -96,7 +96,7 @@ class RunContext:
         found, unreadable = {}, None
         for name in self.plan.run_request.spec.secret_keys:
             try:
-                if keys := self.folder.all_of(name):
+                if keys := self.folder.read_all(name):
                     found[name] = keys
             except SecretMissingError as error:
                 unreadable = error
@@ -132,10 +132,10 @@ def _without_warehouse(plan: Plan, error: Exception, reporter: RunReporter, prog
     return report
 
 
-def _services(context: RunContext, environment: Environment, access: Access, reporter: RunReporter, stack: ExitStack) -> Services:
+def _services(context: RunContext, environment: Environment, access: ConnectionInfo, reporter: RunReporter, stack: ExitStack) -> Services:
     plan, project, redact = context.plan, context.options.project, reporter.redact
     workdir = context.options.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
-    warehouse = Warehouse(access, plan.attempt.run_id, environment.clock, plan.timeout)
+    warehouse = WarehouseConnection(access, plan.attempt.run_id, environment.clock, plan.timeout)
     stack.callback(warehouse.close)
     dbt = Dbt(project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
     return Services(

@@ -42,7 +42,7 @@ from refresh_runner.dbt.selectors import select_arguments
 from refresh_runner.dbt.test_templates import RenderContext, Statements
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import Node
-from refresh_runner.postgres.conninfo import NOWHERE, Access
+from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.freshness import SourceFreshnessResult
@@ -62,7 +62,9 @@ _importing: Final = threading.Lock()
 class InProcessEngine:
     """dbt-core by its `dbtRunner`, with the patches of `patches/`."""
 
-    def __init__(self, project: Path, workdir: Path, access: Access, settings: DbtSettings, application_name: str, on_line: OnLine) -> None:
+    def __init__(
+        self, project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings, application_name: str, on_line: OnLine
+    ) -> None:
         self._project = project
         self._workdir = workdir
         self._access = access
@@ -102,7 +104,7 @@ class InProcessEngine:
 
     def _read_ahead(self, path: Path) -> None:
         try:
-            self._manifest, self.test_templates = manifest_cache.read(path, self._access.dbname, NOWHERE.dbname)
+            self._manifest, self.test_templates = manifest_cache.read(path, self._access.dbname, PLACEHOLDER.dbname)
         except (ValueError, KeyError, TypeError) as error:
             self._on_line("warn", f"{path.name} cannot be used, so dbt parses the project: {error}")
 

@@ -12,7 +12,7 @@ import yaml
 
 from refresh_runner.dbt.errors import invalid_project
 from refresh_runner.model.plan import DbtSettings
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.conninfo import ConnectionInfo
 
 PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
 """Environment variable of the password; its prefix has dbt redact the value in its logs."""
@@ -23,7 +23,7 @@ _CONNECT_RETRIES: Final = 1
 """Few: a step retries the nodes whose connection failed, and a run that is stopped must not wait for more."""
 
 
-def write_profile(project: Path, workdir: Path, access: Access, settings: DbtSettings) -> None:
+def write_profile(project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings) -> None:
     """Write profiles.yml into `workdir`; the password stays in the environment. RunFailedError if there is no such project."""
     output = {
         "type": "postgres",
@@ -63,7 +63,7 @@ def profile_name(project: Path) -> str:
 
 
 @contextmanager
-def environment(access: Access, application_name: str) -> Iterator[None]:
+def environment(access: ConnectionInfo, application_name: str) -> Iterator[None]:
     """Set the environment variables that dbt and libpq read; restore them afterwards."""
     ours = {PASSWORD_VARIABLE: access.password, "PGAPPNAME": application_name}
     before = {name: os.environ.get(name) for name in ours}

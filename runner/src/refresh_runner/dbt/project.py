@@ -18,7 +18,7 @@ from refresh_runner.dbt.results import command_error, compiled_statements, node_
 from refresh_runner.dbt.test_templates import RenderContext, Statements
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import CommandResult, Node, NodeState
-from refresh_runner.postgres.conninfo import Access
+from refresh_runner.postgres.conninfo import ConnectionInfo
 
 _NO_TESTS: Final = ("--exclude-resource-type", "test", "--exclude-resource-type", "unit_test")
 
@@ -26,7 +26,9 @@ _NO_TESTS: Final = ("--exclude-resource-type", "test", "--exclude-resource-type"
 class Dbt:
     """One project on one warehouse. Not for use by several threads, except `shutdown`."""
 
-    def __init__(self, project: Path, workdir: Path, access: Access, settings: DbtSettings, application_name: str, on_line: OnLine) -> None:
+    def __init__(
+        self, project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings, application_name: str, on_line: OnLine
+    ) -> None:
         self.project = project
         self._settings = settings
         self._on_line = on_line

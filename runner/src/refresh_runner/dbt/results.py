@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.values import duration_text
-from refresh_runner.core.errors import may_pass
+from refresh_runner.core.errors import is_retryable
 from refresh_runner.dbt.engine import NodeOutcome, Outcome
 from refresh_runner.model.step_results import CommandError, Node, NodeResult, NodeState
 
@@ -39,7 +39,7 @@ def command_error(nodes: Sequence[Node], outcome: Outcome) -> CommandError | Non
         messages.append(f"dbt neither ran nor skipped {', '.join(missing)}, which was selected")
     elif not outcome.success and not messages and not any(each.status in _UNSUCCESSFUL for each in executed or ()):
         messages.append(outcome.error or "dbt ended with an error that it does not name")
-    return CommandError("; ".join(messages), may_pass(outcome.sqlstate)) if messages else None
+    return CommandError("; ".join(messages), is_retryable(outcome.sqlstate)) if messages else None
 
 
 def _counts(result: NodeOutcome) -> bool:

@@ -87,9 +87,7 @@ def _certificates(name: str, content: str, folder: SecretFolder) -> Path | None:
         return SYSTEM_CERTIFICATES
     if content.startswith("/") and "\n" not in content:
         if not Path(content).is_file():
-            raise SecretMissingError(
-                f"the key sslrootcert of the Secret {name!r} is a path to a file that does not exist in this container"
-            )
+            raise SecretMissingError(f"the key sslrootcert of the Secret {name!r} is a path to a file that does not exist")
         return Path(content)
     return folder.path(name, "sslrootcert") if content else None
 

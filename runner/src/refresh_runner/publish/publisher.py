@@ -64,12 +64,12 @@ class MartPublisher:
 
     def stage(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
         """Have dbt build the checked marts that are tables in staging relations, and read them there."""
-        places = set(map(str, dbt.places(built).values()))
+        places = set(map(str, dbt.graph.relations(built).values()))
         self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in staged_tables(self._plan, dbt, built, checks).items():
             place = staging_relation(relation)
-            dbt.put(table, place.schema, own_relations.register_statement_for_dbt(self._connection, place, self._origin))
-            self._staged[relation] = Mart(relation, table.grants_stated, table.texts_stated)
+            dbt.stage(table, place.schema, own_relations.register_statement_for_dbt(self._connection, place, self._origin))
+            self._staged[relation] = Mart(relation, table.has_grants, table.persists_docs)
             self._ids[relation] = table.id
 
     def prepare_staging(self, kept: Collection[str]) -> None:

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from refresh_api.spec import Publish
 from refresh_api.status import Reason
 from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError
-from refresh_runner.dbt.project import Dbt, TableModel
+from refresh_runner.dbt.graph import TableModel
+from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
 from refresh_runner.model.steps import MartCheck, TestsStep
@@ -25,20 +26,20 @@ def staged_tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[
     - if another model of the run reads one of the marts: it would read the staged version, or one that no longer exists;
     - if something that the run builds or tests names one of the marts without `ref`: it would read the previous data version.
     """
-    known = dbt.known()
+    known = dbt.graph.known()
     for check in checks:
         if check.relation not in known:
             raise _invalid_project(f"validation.marts: {unknown_relation(check.relation, known)}")
     tables = _tables(plan, dbt, built, checks)
     check_names(dbt, built, tables)
-    if detour := next(dbt.detours([*built, *_tested(plan, dbt)], tables), None) if tables else None:
+    if detour := next(dbt.graph.live_references([*built, *_tested(plan, dbt)], tables), None) if tables else None:
         raise _invalid_project(detour)
     return tables
 
 
 def check_names(dbt: Dbt, built: Sequence[Node], staged: Collection[Relation] = ()) -> None:
     """Raise RunFailedError if a name that dbt or publishing uses is too long for PostgreSQL, or stands for two relations."""
-    if problem := next(name_conflicts(set(dbt.places(built).values()), staged), None):
+    if problem := next(name_conflicts(set(dbt.graph.relations(built).values()), staged), None):
         raise _invalid_project(problem)
 
 
@@ -52,10 +53,10 @@ def unknown_relation(relation: str, known: Collection[str]) -> str:
 def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     if plan.publish is not Publish.SWAP:
         return {}
-    tables = dbt.tables(built)
+    tables = dbt.graph.tables(built)
     wanted = {Relation(check.schema, check.table) for check in checks} & tables.keys()
     for relation in sorted(wanted):
-        if outside := [name for name, where in tables[relation].read_by.items() if where not in wanted]:
+        if outside := [name for name, where in tables[relation].readers.items() if where not in wanted]:
             message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
             raise _invalid_project(message, f"list {outside[0]} in validation.marts as a table, or set publish: Direct")
     return {relation: tables[relation] for relation in sorted(wanted)}
@@ -66,7 +67,7 @@ def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
         if isinstance(step, TestsStep) and step.name not in plan.policy.skipped_steps:
             # The preflight of the step reports a selection that matches nothing.
             with suppress(RunFailedError):
-                yield from dbt.tests(step.selection)
+                yield from dbt.graph.tests(step.selection)
 
 
 def _invalid_project(message: str, hint: str = LINT_HINT) -> RunFailedError:

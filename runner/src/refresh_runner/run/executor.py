@@ -15,9 +15,9 @@ from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import skipped
 from refresh_runner.model.steps import SourcesStep, Step, ValidationStep
 from refresh_runner.postgres import advisory_lock
-from refresh_runner.postgres.blocking import Watch
-from refresh_runner.postgres.snapshot_holder import HeldSnapshot
-from refresh_runner.publish.publisher import Marts
+from refresh_runner.postgres.blocking import LockMonitor
+from refresh_runner.postgres.snapshot_holder import SnapshotHolder
+from refresh_runner.publish.publisher import MartPublisher
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.run import dependencies, required_privileges, schedule_guard
 from refresh_runner.run.cancellation import Cause
@@ -48,10 +48,10 @@ class AttemptExecutor:
         self._plan = plan
         self._services = services
         self._progress = progress
-        self._marts: Marts | None = None
-        self._monitor = Watch(services.warehouse, progress.step_blocked)
+        self._marts: MartPublisher | None = None
+        self._monitor = LockMonitor(services.warehouse, progress.step_blocked)
         self._hooks = ProjectHooks(plan, services.dbt, services.run_log)
-        self._snapshot = HeldSnapshot(services.warehouse, plan.vacuum)
+        self._snapshot = SnapshotHolder(services.warehouse, plan.vacuum)
 
     @property
     def hook(self) -> str | None:
@@ -61,7 +61,7 @@ class AttemptExecutor:
     @property
     def blocker(self) -> str:
         """The session in the warehouse that blocks the step in progress; empty if none does."""
-        return self._monitor.now
+        return self._monitor.current_blocker
 
     def execute(self, enable_status: Callable[[], None]) -> None:
         """Execute all steps; RunFailedError and CancelledError end the attempt early."""
@@ -70,10 +70,10 @@ class AttemptExecutor:
         connection = services.warehouse.connect()
         services.warehouse.check_writable()
         self._acquire_lock(enable_status)
-        with advisory_lock.kept(connection, lambda: services.cancellation.cancel(Cause.LOCK_LOST)), self._monitor:
+        with advisory_lock.keepalive(connection, lambda: services.cancellation.cancel(Cause.LOCK_LOST)), self._monitor:
             threading.Thread(target=self._abort_late_connections, name="abort", daemon=True).start()
-            services.warehouse.end_own_sessions()
-            self._snapshot.take()
+            services.warehouse.terminate_own_sessions()
+            self._snapshot.acquire()
             services.dbt.set_session_settings(services.warehouse.session_settings)
             preflight = Preflight(plan, services.dbt, services.warehouse)
             preflight.check_privileges(required_privileges.of_tables(connection))
@@ -81,8 +81,8 @@ class AttemptExecutor:
             earlier = services.run_log.begin()
             dependencies.check(plan.run_request, plan.attempt.run_id, services.warehouse)
             services.dbt.call_on_completed(services.run_log.node_succeeded)
-            self._marts = Marts(plan, connection)
-            self._marts.begin()
+            self._marts = MartPublisher(plan, connection)
+            self._marts.check_not_held()
             self._execute_steps(self._context(preflight, self._marts, earlier), earlier)
 
     def end_sessions(self) -> None:
@@ -97,7 +97,7 @@ class AttemptExecutor:
         """Drop the marts that were built and not published, if the attempt still holds the warehouse."""
         if self._marts:
             with suppress(psycopg.Error):
-                self._marts.discard()
+                self._marts.drop_staging()
 
     def _acquire_lock(self, enable_status: Callable[[], None]) -> None:
         plan, services = self._plan, self._services
@@ -113,7 +113,7 @@ class AttemptExecutor:
         enable_status()
         self._progress.lock_acquired()
 
-    def _context(self, preflight: Preflight, marts: Marts, earlier: ResumeState) -> AttemptContext:
+    def _context(self, preflight: Preflight, marts: MartPublisher, earlier: ResumeState) -> AttemptContext:
         resolved = preflight.check(marts, earlier)
         self._plan = resolved.plan or self._plan
         return AttemptContext(self._plan, self._services, self._progress, resolved, marts, self._monitor, self._hooks)
@@ -143,7 +143,7 @@ class AttemptExecutor:
             executor = executor_of(step, context, until_reported)
             executor.before()
             self.step = step.name
-            self._monitor.step_begins()
+            self._monitor.reset()
             result = executor.execute()
             self._progress.step_ended(step.name, result)
             self.step = None
@@ -159,4 +159,4 @@ class AttemptExecutor:
         self._services.cancellation.ending.wait()
         self._services.clock.sleep(_ABORT_DELAY)
         self._services.dbt.shutdown()
-        self._services.warehouse.give_up()
+        self._services.warehouse.abort()

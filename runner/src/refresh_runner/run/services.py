@@ -14,9 +14,9 @@ from refresh_runner.core.secrets import Redactor
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.steps import LayerStep, TestsStep
-from refresh_runner.postgres.blocking import Watch
-from refresh_runner.postgres.connection import Warehouse
-from refresh_runner.publish.publisher import Marts
+from refresh_runner.postgres.blocking import LockMonitor
+from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.publish.publisher import MartPublisher
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.run.cancellation import CancellationScope
 from refresh_runner.run.preflight import ResolvedPlan
@@ -33,7 +33,7 @@ class Services:
     """The interfaces to dbt, the warehouse and the process that an attempt uses."""
 
     dbt: Dbt
-    warehouse: Warehouse
+    warehouse: WarehouseConnection
     run_log: RunLogWriter
     clock: Clock
     cancellation: CancellationScope
@@ -53,7 +53,7 @@ class Services:
     def end_sessions(self) -> None:
         """Terminate the sessions that dbt left in the warehouse, if the warehouse can be reached."""
         with suppress(RunFailedError):
-            self.warehouse.end_own_sessions()
+            self.warehouse.terminate_own_sessions()
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class AttemptContext:
     services: Services
     progress: RunProgress
     resolved: ResolvedPlan
-    marts: Marts
-    monitor: Watch
+    marts: MartPublisher
+    monitor: LockMonitor
     hooks: ProjectHooks
 
     def time_left(self) -> timedelta:

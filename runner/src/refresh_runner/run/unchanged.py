@@ -7,7 +7,7 @@ from contextlib import closing
 
 import psycopg
 
-from refresh_runner.postgres.data_version import Inputs, inputs_of
+from refresh_runner.postgres.data_version import RunSnapshots, parse_snapshots
 from refresh_runner.run.change_detection import UnknownError, observe_inputs, observe_outputs
 from refresh_runner.run.services import AttemptContext
 from refresh_runner.runlog.resume import ResumeState
@@ -21,19 +21,19 @@ def check_unchanged(context: AttemptContext, earlier: ResumeState) -> str:
         return ""
     run_log, tracked, limit = context.services.run_log, context.resolved.tracked, context.time_left() / 4
     last = run_log.previous_run()
-    before = inputs_of(last.inputs) if last and last.is_comparable else None
+    before = parse_snapshots(last.inputs) if last and last.is_comparable else None
     try:
         # On a connection of its own: locks on the tables that are read would otherwise last as long as the advisory lock.
-        with closing(context.services.warehouse.another("look")) as connection:
-            read, change = observe_inputs(connection, tracked, limit, before.read if before else None)
+        with closing(context.services.warehouse.new_connection("look")) as connection:
+            read, change = observe_inputs(connection, tracked, limit, before.inputs if before else None)
             if not earlier.is_resumed:
-                run_log.record_inputs(Inputs(read=read))
+                run_log.record_inputs(RunSnapshots(inputs=read))
             if not context.plan.policy.may_skip_unchanged:
                 change = "the run was requested"
             elif earlier.nodes or earlier.restart_reason:
                 change = "an earlier attempt of this run has begun"
             if before and last and not change:
-                made, change = observe_outputs(connection, tracked, limit, before.made)
+                made, change = observe_outputs(connection, tracked, limit, before.outputs)
                 if not change and context.marts.live_version() == before.version:
                     run_log.record_outputs(made, before.version)
                     return f"nothing has changed since {last.run_id}"
@@ -49,7 +49,7 @@ def record_outputs(context: AttemptContext) -> None:
     if not context.plan.policy.records_inputs or any(result.failure for result in context.progress.results.values()):
         return
     try:
-        with closing(context.services.warehouse.another("look")) as connection:
+        with closing(context.services.warehouse.new_connection("look")) as connection:
             made, _ = observe_outputs(connection, context.resolved.tracked, context.time_left() / 4)
         context.services.run_log.record_outputs(made, context.marts.live_version())
     except (UnknownError, psycopg.Error) as error:

@@ -13,6 +13,7 @@ import psycopg
 from psycopg import sql
 from pydantic import JsonValue
 
+from refresh_runner.core.errors import STATEMENT_CLASSES
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.connection import first_line, transaction_with_timeout
 
@@ -75,7 +76,7 @@ def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
 
 def describe_error(error: psycopg.Error) -> str:
     """Return PostgreSQL's error for a log line. Its message may quote a row and is left out, unless the error is about the statement."""
-    about_statement = (error.sqlstate or "")[:2] in {"25", "42", "57"}
+    about_statement = (error.sqlstate or "")[:2] in STATEMENT_CLASSES
     return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
-from refresh_runner.core.errors import CONNECTION_LOST, is_retryable
+from refresh_runner.core.errors import CONNECTION_LOST, INTERNAL_ERROR, is_retryable
 from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 from refresh_runner.postgres.sessions import set_config_statement, shutdown
 
@@ -170,4 +170,4 @@ def _sqlstate(error: object) -> str:
         return str(code)
     # libpq reports a connection that breaks in the middle of an answer as the base class itself, without a code.
     lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
-    return CONNECTION_LOST if lost else "XX000"
+    return CONNECTION_LOST if lost else INTERNAL_ERROR

@@ -10,7 +10,7 @@ from refresh_api.status import EndpointStatus, StepState
 from refresh_runner.core.secrets import header_problem
 from refresh_runner.model.step_results import StepResult, conclude_cache
 from refresh_runner.model.steps import CacheStep
-from refresh_runner.postgres.replay_lag import Lag, Replay
+from refresh_runner.postgres.replay_lag import ReplayLag, ReplayMonitor
 from refresh_runner.run import cache_warmup
 from refresh_runner.run.cache_warmup import WarmupContext
 from refresh_runner.run.services import AttemptContext
@@ -38,14 +38,14 @@ class CacheExecutor(StepExecutor):
         by_mart = context.resolved.exposure_endpoints
         exposed = [endpoint for endpoints in by_mart.values() for endpoint in endpoints]
         step = replace(self.step, endpoints=tuple(dict.fromkeys([*self.step.endpoints, *exposed])))
-        replay = Replay(services.warehouse, services.clock, context.marts.position)
-        lag = replay.wait(min(step.wait_for_replicas, context.time_left())) if step.wait_for_replicas else Lag()
+        replay = ReplayMonitor(services.warehouse, services.clock, context.marts.wal_position)
+        lag = replay.wait(min(step.wait_for_replicas, context.time_left())) if step.wait_for_replicas else ReplayLag()
         answers = list(cache_warmup.warm(step, self._warmup_context(replay)))
         without = [str(relation) for relation, endpoints in by_mart.items() if not endpoints]
         answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in without]
         return conclude_cache(answers, lag.text)
 
-    def _warmup_context(self, replay: Replay) -> WarmupContext:
+    def _warmup_context(self, replay: ReplayMonitor) -> WarmupContext:
         step, plan, clock = self.step, self.context.plan, self.context.services.clock
         authorization, problem = self._authorization()
         return WarmupContext(

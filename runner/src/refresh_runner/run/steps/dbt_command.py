@@ -6,10 +6,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
 
 from refresh_api.values import duration_text
-from refresh_runner.core.backoff import pause
+from refresh_runner.core.backoff import STEP_RETRY
+from refresh_runner.core.errors import LOCK_NOT_AVAILABLE, QUERY_CANCELED
 from refresh_runner.model.step_results import CommandError, CommandResult, Node, NodeResult, NodeState, nodes_to_retry
 from refresh_runner.model.steps import LayerStep, SourcesStep, TestsStep
 from refresh_runner.run.cancellation import CancelledError, Cause
@@ -17,8 +17,6 @@ from refresh_runner.run.services import GRACE, AttemptContext
 
 log = logging.getLogger(__name__)
 
-_QUERY_CANCELED: Final = "57014"
-_LOCK_NOT_AVAILABLE: Final = "55P03"
 
 Command = Callable[[Sequence[Node], timedelta], CommandResult]
 """Executes a dbt command for these nodes; no statement takes longer than the limit."""
@@ -42,10 +40,10 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
         services.run_log.record_nodes(step.name, result.nodes)
         found |= {node.node.id: node for node in result.nodes}
         pending = nodes_to_retry(found.values())
-        if not pending or attempt > step.retries or (error and not error.passing):
+        if not pending or attempt > step.retries or (error and not error.retryable):
             break
         log.warning("retrying %s: %s", ", ".join(node.name for node in pending), found[pending[0].id].message)
-        services.clock.sleep(pause(attempt, services.jitter()))
+        services.clock.sleep(STEP_RETRY.delay(attempt, services.jitter()))
     return CommandResult(tuple(found.values()), error)
 
 
@@ -68,7 +66,7 @@ def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, 
 def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:
     if node.id in context.services.dbt.completed:
         return NodeResult(node, NodeState.OK)
-    broken = NodeResult(node, NodeState.BROKEN, f"not done within {duration_text(limit)}", _QUERY_CANCELED)
+    broken = NodeResult(node, NodeState.BROKEN, f"not done within {duration_text(limit)}", QUERY_CANCELED)
     return _with_blocker(context, broken)
 
 
@@ -76,5 +74,5 @@ def _with_blocker(context: AttemptContext, result: NodeResult) -> NodeResult:
     """Add to a time-out's message which session blocked the step: PostgreSQL's error names neither table nor session."""
     # After a lock time-out nothing waits any more, so the last blocker counts; a slow statement may never have waited at all.
     monitor = context.monitor
-    blocker = {_LOCK_NOT_AVAILABLE: monitor.last, _QUERY_CANCELED: monitor.now}.get(result.sqlstate or "")
+    blocker = {LOCK_NOT_AVAILABLE: monitor.last_blocker, QUERY_CANCELED: monitor.current_blocker}.get(result.sqlstate or "")
     return replace(result, message=f"{result.message}; the step waited for {blocker}") if blocker else result

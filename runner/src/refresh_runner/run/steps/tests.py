@@ -55,7 +55,7 @@ class TestsExecutor(StepExecutor):
         try:
             with services.cancellation.timeout(limit + GRACE, Cause.STEP_TIMEOUT):
                 # On a connection of its own: a query from the project could break the one that holds the advisory lock.
-                with closing(services.warehouse.another("rows")) as connection:
+                with closing(services.warehouse.new_connection("rows")) as connection:
                     self._sample(connection, tests, limit, found)
                 services.cancellation.raise_if_cancelled()
         except CancelledError as cancelled:

@@ -11,7 +11,7 @@ from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.model.step_results import StepResult, conclude_validation
 from refresh_runner.model.steps import ValidationStep
 from refresh_runner.postgres.blocking import HELD_BY
-from refresh_runner.publish.transaction import Terms
+from refresh_runner.publish.options import PublishOptions
 from refresh_runner.run.services import GRACE, AttemptContext
 from refresh_runner.run.steps.base import StepExecutor
 from refresh_runner.validation import counting
@@ -39,7 +39,7 @@ class ValidationExecutor(StepExecutor):
 
     def after(self, _result: StepResult, /) -> None:
         """Vacuum the published marts."""
-        self.context.marts.tidy()
+        self.context.marts.vacuum_analyze()
 
     def _validate(self) -> StepResult:
         context, marts = self.context, self.context.marts
@@ -47,9 +47,9 @@ class ValidationExecutor(StepExecutor):
         if context.plan.policy.is_rollback:
             # Counting the marts that are live again may take long, so cancellation is masked for the rollback alone.
             with ExitStack() as committing:
-                restored = marts.bring_back(self._publish_options(committing))
+                restored = marts.rollback(self._publish_options(committing))
         result = conclude_validation(self.step, self._verdicts(), context.plan.label(self.step.name))
-        result = replace(result, marts=marts.of_run)
+        result = replace(result, marts=marts.mart_count)
         if restored:
             return replace(result, version=restored, message=f"{result.message}; {restored} is live again, and publishing is held")
         if result.failure or any(earlier.failure for earlier in context.progress.results.values()):
@@ -61,14 +61,16 @@ class ValidationExecutor(StepExecutor):
             failure = self._with_blocker(error.failure)
             return replace(result, state=StepState.FAILED, message=failure.message, failure=failure)
 
-    def _publish_options(self, masked: ExitStack) -> Terms:
+    def _publish_options(self, masked: ExitStack) -> PublishOptions:
         cancellation = self.context.services.cancellation
-        return Terms(self.context.time_for_statements(), lambda: masked.enter_context(cancellation.masked()), self.context.plan.vacuum)
+        return PublishOptions(
+            self.context.time_for_statements(), lambda: masked.enter_context(cancellation.masked()), self.context.plan.vacuum
+        )
 
     def _with_blocker(self, failure: Failure) -> Failure:
         """Add to a transient failure which session blocks validation or publishing, unless its message already says so."""
-        blocker = self.context.monitor.now
-        if not failure.passing or not blocker or HELD_BY in failure.message:
+        blocker = self.context.monitor.current_blocker
+        if not failure.retryable or not blocker or HELD_BY in failure.message:
             return failure
         return replace(failure, message=f"{failure.message}; it waited for {blocker}")
 
@@ -77,7 +79,7 @@ class ValidationExecutor(StepExecutor):
         found = []
         medians = run_log.median_rows() if any(check.max_row_change is not None for check in self.step.marts) else {}
         for check in self.step.marts:
-            counts = counting.count(context.services.warehouse, context.marts.place(check), context.time_left() + GRACE)
+            counts = counting.count(context.services.warehouse, context.marts.staged(check), context.time_left() + GRACE)
             status = mart_status(check, counts, self.step.as_of, medians.get(check.relation))
             run_log.record_mart(counts, status)
             level = logging.INFO if status.verdict is Verdict.VALID else logging.WARNING
