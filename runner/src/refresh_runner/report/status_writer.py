@@ -23,6 +23,7 @@ from refresh_api.names import API_VERSION, GROUP, KIND, PLURAL, RUNNER_FIELD_MAN
 from refresh_api.run_request import RefreshRef
 from refresh_api.status import Run, RunnerStatus
 from refresh_notify.calls import why
+from refresh_runner.core.backoff import STATUS_RETRY
 from refresh_runner.core.secrets import Redactor
 
 log = logging.getLogger(__name__)
@@ -35,8 +36,6 @@ _ERROR_LENGTH: Final = 500
 _FREE_TEXT_FIELDS: Final = frozenset({"message", "failures", "version", "path"})
 """Fields of the status with free text, which may quote a secret."""
 _TIMEOUT: Final = 10.0
-_RETRY_DELAY: Final = 1.0
-"""Minimum seconds between two writes, also after a failed one."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class StatusWriter:
                         self._written = version
                         self._changed.notify_all()
                 else:
-                    time.sleep(_RETRY_DELAY)
+                    time.sleep(STATUS_RETRY.delay(1))
 
     def _close(self) -> None:
         with self._changed:

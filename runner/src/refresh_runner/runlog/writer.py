@@ -16,6 +16,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from refresh_api.status import MartStatus, Run, RunPhase, StepState, StepStatus
+from refresh_runner.core.backoff import RUN_LOG_RETRY
 from refresh_runner.core.compression import packed
 from refresh_runner.core.errors import is_retryable
 from refresh_runner.core.secrets import Redactor
@@ -35,8 +36,6 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT: Final = 15.0
 """Seconds between two heartbeats."""
-_PAUSE: Final = 2.0
-"""Seconds until a failed write is retried."""
 
 Row = dict[str, object]
 
@@ -241,7 +240,7 @@ class RunLogWriter:
                     return
                 with self._changed:
                     self._rows = rows | self._rows
-                    self._changed.wait_for(lambda: self._is_closed, _PAUSE)
+                    self._changed.wait_for(lambda: self._is_closed, RUN_LOG_RETRY.delay(1))
         if connection is not None:
             with suppress(psycopg.Error), connection:
                 self._prune(connection)
