@@ -63,7 +63,7 @@ def old_way(side: Side, run_request: RunRequest) -> Timing:
         dbt(side, PROJECT, STATE, "test", "--select", "tag:P2")
     with timing.step("validation"):
         valid = (
-            sum(old_check(side.dsn, mart.relation, mart.keys) for mart in run_request.spec.validation.marts)
+            sum(old_check(side.dsn, mart.relation, mart.key_columns) for mart in run_request.spec.validation.marts)
             if run_request.spec.validation
             else 0
         )

@@ -2,7 +2,7 @@
 
     python -m bench.changes [--rows 10000] [--runs 5] [--seed 7]
 
-Without any change it runs with `onUnchanged: Skip`. All are runner processes with every feature on, one after the other on the same
+Without any change it runs with `unchangedPolicy: Skip`. All are runner processes with every feature on, one after the other on the same
 database. Corrections are spread evenly over all records, the worst case for anything that works by month. `bench.verdicts` judges.
 """
 
@@ -20,7 +20,7 @@ from psycopg import sql
 from bench.refresh import RESULTS, Stand, conditions, phase2, prepared, state_of
 from bench.verdicts import Samples
 from bench.verdicts import main as judge
-from refresh_api.spec import OnUnchanged
+from refresh_api.spec import UnchangedPolicy
 from refresh_api.status import Reason
 from support.laptop import SEED, dashboard_api, say, warehouse
 from support.old_way import Side
@@ -86,7 +86,7 @@ def main() -> int:
             changed = Stand(server, {"ours": Side("ours", dsn, env, api)}, phase2(), state)
             full = replace(changed, run_request=changed.run_request.model_copy(update={"mode": "full-refresh"}))
             full.ours(None, 0)
-            spec = changed.run_request.spec.model_copy(update={"on_unchanged": OnUnchanged.SKIP})
+            spec = changed.run_request.spec.model_copy(update={"unchanged_policy": UnchangedPolicy.SKIP})
             skipping = replace(changed, run_request=changed.run_request.model_copy(update={"spec": spec}))
             skipping.ours(None, _SLOT)
             for number in range(1, chosen.runs + 1):

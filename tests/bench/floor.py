@@ -135,7 +135,7 @@ class Floor:
     def _validate_and_publish(self, checks: Sequence[MartCheck], warehouse: WarehouseConnection) -> None:
         marts = [Mart(Relation(check.schema, check.table)) for check in checks]
         for check, mart in zip(checks, marts, strict=True):
-            moved = type(check)(staging_relation(mart.relation).schema, check.table, check.keys)
+            moved = type(check)(staging_relation(mart.relation).schema, check.table, check.key_columns)
             count(warehouse, moved, timedelta(minutes=5))
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             vacuum_analyze(connection, publish(connection, marts, lambda _live: None, PublishOptions(timedelta(minutes=10), lambda: None)))

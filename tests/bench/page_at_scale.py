@@ -51,7 +51,7 @@ def taken(page: PageProcess, path: str, accept: str, times: int) -> list[float]:
 def change(page: PageProcess, api: ApiServer, body: Json, token: str) -> float:
     """Return the seconds from the response to a write until the page shows it."""
     name = body["metadata"]["name"]
-    api.patch(NAMESPACE, "dashboardrefreshes", name, {"spec": {"title": token}})
+    api.patch(NAMESPACE, "dashboardrefreshes", name, {"spec": {"displayName": token}})
     started = time.monotonic()
     eventually(lambda: page.json(f"/refreshes/{NAMESPACE}/{name}")["refresh"]["title"] == token, within=10, every=0.005)
     return time.monotonic() - started

@@ -57,7 +57,7 @@ def pages(
     run = build_run_status("tort-1", now - timedelta(minutes=5), 0, failed=0, message=HOSTILE)
     run["validation"] = [{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
     runs = [{**build_history("tort", now, "F")[0], "id": "tort-1", "message": HOSTILE}]
-    write_refresh(api, build_refresh("tort", now, runs, HARM, spec={"title": HOSTILE[:80]}, run=run, message=HOSTILE))
+    write_refresh(api, build_refresh("tort", now, runs, HARM, spec={"displayName": HOSTILE[:80]}, run=run, message=HOSTILE))
     keys = {"host": postgres.host, "port": str(postgres.env["PGPORT"]), "dbname": str(postgres.env["PGDATABASE"]), "sslmode": "disable"}
     reader = mount_secret(home / "secret", **keys, user=str(postgres.env["PGUSER"]), password=str(postgres.env["PGPASSWORD"]))
     started: dict[str, PageProcess] = {}
@@ -76,20 +76,21 @@ def fill_shown(api: ApiServer, postgres: EmbeddedPostgres, now: datetime) -> Non
     bad = build_run_status(failed[0]["id"], started, 0, failed=0)
     bad["notifications"] = [{"channel": "#phase2-alerts", "sent": True}, {"channel": "admin@sigeti.local", "sent": True}]
     write_refresh(
-        api, build_refresh("phase2-dashboards-refresh", now, failed, SHOWN, spec={"title": "Phase 2"}, run=bad, consecutiveFailures=1)
+        api, build_refresh("phase2-dashboards-refresh", now, failed, SHOWN, spec={"displayName": "Phase 2"}, run=bad, consecutiveFailures=1)
     )
     pipeline = build_history("main-pipeline", now, "SSSSSSSSSS", timedelta(minutes=10))
     begun = now - timedelta(seconds=26)
     active = [{"id": "main-pipeline-29800010", "trigger": "Scheduled", "startTime": kube_time(begun)}]
     run = build_run_status(active[0]["id"], begun, 2)
-    write_refresh(api, build_refresh("main-pipeline", now, pipeline, SHOWN, spec={"title": "Main pipeline"}, active=active, run=run))
+    write_refresh(api, build_refresh("main-pipeline", now, pipeline, SHOWN, spec={"displayName": "Main pipeline"}, active=active, run=run))
     warned = build_history("creances-mensuelles", now, "WSSS")
-    write_refresh(api, build_refresh("creances-mensuelles", now, warned, SHOWN, spec={"title": "Créances mensuelles"}))
+    write_refresh(api, build_refresh("creances-mensuelles", now, warned, SHOWN, spec={"displayName": "Créances mensuelles"}))
     good = build_history("emplois", now, "SSSSSSKSS")
     marts = [{"relation": relation, "verdict": "VALID", "rows": rows} for relation, rows in zip(MARTS, (4521, 2371, 3902, 15), strict=True)]
     whole = build_run_status(good[0]["id"], datetime.fromisoformat(good[0]["startTime"]), 6, validation=marts)
     write_refresh(
-        api, build_refresh("emplois", now, good, SHOWN, spec={"title": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole)
+        api,
+        build_refresh("emplois", now, good, SHOWN, spec={"displayName": "Emplois créés", "freshness": {"maxStaleness": "4h"}}, run=whole),
     )
     with psycopg.connect(postgres.dsn, autocommit=True) as connection:
         create_run_log_tables(connection)

@@ -112,7 +112,7 @@ def test_the_control_a_good_refresh_is_shown_and_a_mark_would_be_found() -> None
     store.replace("", [refresh_of(GOOD)])
     found = asyncio.run(answers(store, RunLogReader(None)))
     assert {answer.status_code for answer in found.values()} == {200}
-    marked = {**GOOD, "spec": {**GOOD["spec"], "title": MARK}}
+    marked = {**GOOD, "spec": {**GOOD["spec"], "displayName": MARK}}
     store.replace("", [refresh_of(marked)])
     shown = asyncio.run(answers(store, RunLogReader(None)))["/ en"].text
     assert "&lt;x-fuzz" in shown

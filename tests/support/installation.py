@@ -120,7 +120,7 @@ class Installation:
         """Wait until the run requested by the token has ended; return its entry in `status.history`."""
 
         def job(seen: dict[str, Any]) -> str | None:
-            asked = seen["metadata"].get("annotations", {}).get("dashboards.sigeti.io/token") == token
+            asked = seen["metadata"].get("annotations", {}).get("dashboards.sigeti.io/request") == token
             return seen["metadata"]["name"] if asked else None
 
         with self._describe_on_error(refresh):
@@ -210,7 +210,7 @@ class Installation:
     def job_of(self, refresh: str, token: str) -> str | None:
         """Return the name of the Job that was requested by the token; None before it exists."""
         jobs = self.kubectl.json("jobs", "-l", f"dashboards.sigeti.io/refresh={refresh}")["items"]
-        found = [job for job in jobs if job["metadata"].get("annotations", {}).get("dashboards.sigeti.io/token") == token]
+        found = [job for job in jobs if job["metadata"].get("annotations", {}).get("dashboards.sigeti.io/request") == token]
         return found[0]["metadata"]["name"] if found else None
 
     def describe(self, refresh: str) -> str:

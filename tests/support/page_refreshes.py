@@ -103,9 +103,9 @@ def build_refresh(
         "history": list(runs),
         "lastRun": runs[0] if runs else None,
         "lastSuccessTime": good["completionTime"] if good else None,
-        "nextRun": kube_time(now + timedelta(minutes=73)),
+        "nextScheduleTime": kube_time(now + timedelta(minutes=73)),
         "next": "Tue 14:30",
-        "nextRuns": [f"{now + timedelta(minutes=73 + 180 * each):%Y-%m-%dT%H:%M}+00:00" for each in range(3)],
+        "nextScheduleTimes": [f"{now + timedelta(minutes=73 + 180 * each):%Y-%m-%dT%H:%M}+00:00" for each in range(3)],
         "conditions": [
             build_condition("Ready", "True", "Scheduled", now - timedelta(days=9), "CronJob is up to date"),
             build_condition("Stalled", "False", "NotStalled", now - timedelta(days=9)),

@@ -143,7 +143,7 @@ class RunnerHarness:
     def spec(self, **changes: object) -> Json:
         """Return a refresh's spec: three layers, tests, validation of two marts, two endpoints."""
         return {
-            "title": "Petit",
+            "displayName": "Petit",
             "schedule": "0 * * * *",
             "warehouse": {"secretRef": {"name": "warehouse"}},
             "layers": [
@@ -154,11 +154,11 @@ class RunnerHarness:
             "tests": {"select": ["tag:P2"]},
             "validation": {
                 "marts": [
-                    {"relation": "dwh_marts.mart_a", "keys": ["zone", "mois"]},
-                    {"relation": "dwh_marts.mart_b", "keys": ["mois"]},
+                    {"relation": "dwh_marts.mart_a", "keyColumns": ["zone", "mois"]},
+                    {"relation": "dwh_marts.mart_b", "keyColumns": ["mois"]},
                 ]
             },
-            "cache": {"baseUrl": self.api, "endpoints": ["/a", "/b"]},
+            "cache": {"baseURL": self.api, "endpoints": ["/a", "/b"]},
             **changes,
         }
 

@@ -93,11 +93,11 @@ class SlowRefresh:
 
     def spec(self, **changes: object) -> Json:
         """Return the spec with changes; by default no step is tried twice within an attempt."""
-        spec = self.runner.spec(lock={"onHeld": "Wait", "wait": "60s"}, timeout="90s")
+        spec = self.runner.spec(lock={"policy": "Wait", "waitTimeout": "60s"}, timeout="90s")
         layers = [{**layer, "retries": 0} for layer in spec["layers"]]
-        marts = [*spec["validation"]["marts"], {"relation": "src.lent", "keys": ["nap"]}]
-        tests = {"select": ["tag:P2"], "retries": 0, "onFailure": "Fail"}
-        return {**spec, "sources": {"onStale": "Fail"}, "layers": layers, "tests": tests, "validation": {"marts": marts}, **changes}
+        marts = [*spec["validation"]["marts"], {"relation": "src.lent", "keyColumns": ["nap"]}]
+        tests = {"select": ["tag:P2"], "retries": 0, "failurePolicy": "Fail"}
+        return {**spec, "sources": {"stalePolicy": "Fail"}, "layers": layers, "tests": tests, "validation": {"marts": marts}, **changes}
 
     def next_generation(self) -> None:
         """Update every row of the sources."""

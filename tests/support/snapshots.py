@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUESTED_AT, TOKEN_ANNOTATION, UID_ANNOTATION
+from refresh_api.names import GENERATION_ANNOTATION, REFRESH_LABEL, REQUEST_ANNOTATION, REQUESTED_AT, UID_ANNOTATION
 from refresh_api.status import OperatorStatus
 from refresh_operator.reconcile.decision import decide
 from refresh_operator.settings import Settings
@@ -85,7 +85,7 @@ def build_job(
     """Build a Job created `minutes` after NOW; with `end` (Complete or Failed) it ended five minutes later."""
     annotations = {UID_ANNOTATION: UID, GENERATION_ANNOTATION: "1"}
     if token:
-        annotations[TOKEN_ANNOTATION] = token
+        annotations[REQUEST_ANNOTATION] = token
     if by_kubectl:
         annotations["cronjob.kubernetes.io/instantiate"] = "manual"
     conditions = [{"type": end, "status": "True", "lastTransitionTime": minutes_from_now(minutes + 5), **ending}] if end else []

@@ -10,7 +10,7 @@ import yaml
 from refresh_api import cron
 from refresh_api import steps as contract
 from refresh_api.run_request import Manifest
-from refresh_api.steps import OnFailure
+from refresh_api.steps import FailurePolicy
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,7 +62,7 @@ def test_the_steps_keep_their_limits():
     assert tests is not None
     steps: list[contract.Layer | contract.Tests] = [*PHASE2.spec.layers, tests]
     assert {(step.timeout, step.retries) for step in steps} == {("120s", 1)}
-    assert (tests.select, tests.on_failure) == (["tag:P2"], OnFailure.WARN)
+    assert (tests.select, tests.failure_policy) == (["tag:P2"], FailurePolicy.WARN)
 
 
 def test_the_marts_are_validated_by_their_keys():
@@ -70,7 +70,7 @@ def test_the_marts_are_validated_by_their_keys():
     validation = PHASE2.spec.validation
     assert validation is not None
     by_month = ["zone_id", "annee", "mois"]
-    assert {mart.relation: mart.keys for mart in validation.marts} == {
+    assert {mart.relation: mart.key_columns for mart in validation.marts} == {
         "dwh_marts_operationnel.mart_implantation_suivi": by_month,
         "dwh_marts_operationnel.mart_indemnisations": by_month,
         "dwh_marts_operationnel.mart_emplois_crees": by_month,

@@ -93,8 +93,12 @@ def _history(kubectl: Kubectl, options: argparse.Namespace) -> int:
 
 def _next(kubectl: Kubectl, options: argparse.Namespace) -> int:
     status = kubectl.refresh(options.name).status
-    text = table(("NEXT",), [(each,) for each in status.next_runs]) if status.next_runs else (status.message or "no run is scheduled")
-    _print(options, text, status.next_runs)
+    text = (
+        table(("NEXT",), [(each,) for each in status.next_schedule_times])
+        if status.next_schedule_times
+        else (status.message or "no run is scheduled")
+    )
+    _print(options, text, status.next_schedule_times)
     return 0
 
 

@@ -28,8 +28,8 @@ class RunWatcher:
         while time.monotonic() < end:
             refresh = self.kubectl.refresh(name)
             status = refresh.status
-            if status.last_handled_request_at == request and status.request_problem:
-                raise CliError(f"request rejected: {status.request_problem}")
+            if status.last_handled_request_at == request and status.request_error:
+                raise CliError(f"request rejected: {status.request_error}")
             if refresh.metadata.annotations.get(REQUESTED_AT) != request and status.last_handled_request_at != request:
                 raise CliError("another request replaced this one before its run started")
             if status.last_handled_request_at == request and (finished := _finished_run(refresh, known)):

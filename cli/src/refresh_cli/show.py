@@ -32,8 +32,8 @@ def status_text(refresh: RefreshView, now: datetime) -> str:
     lines = [f"{refresh.metadata.name}: {status.phase or 'not reconciled yet'}", *_indented([status.message or ""])]
     if status.suspended_since:
         lines.append(f"  suspended since {time_text(status.suspended_since)}")
-    if status.next_runs:
-        lines.append(f"  next runs: {', '.join(status.next_runs)}")
+    if status.next_schedule_times:
+        lines.append(f"  next runs: {', '.join(status.next_schedule_times)}")
     fresh = next((each for each in status.conditions if each.type == "DataFresh"), None)
     if fresh:
         lines.append(f"  data: {fresh.reason}: {fresh.message}")

@@ -1,9 +1,10 @@
 """The CustomResourceDefinition, made from the models: a structural schema with defaults, CEL rules, printer columns and descriptions."""
 
-from typing import Final
+from typing import Any, Final
 
 from pydantic import BaseModel, JsonValue
 
+from refresh_api import renamed
 from refresh_api.names import GROUP, KIND, NAME_MAX_LENGTH, PLURAL, SHORT_NAMES, SINGULAR, VERSION
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import RefreshStatus
@@ -68,16 +69,31 @@ def _resource_schema() -> Schema:
                 f"self.metadata.name.size() <= {NAME_MAX_LENGTH}",
                 f"metadata.name: at most {NAME_MAX_LENGTH} characters, as in a CronJob's name",
             ),
-            rule("!has(self.spec.after) || self.spec.after.name != self.metadata.name", "spec.after.name: a refresh can't wait for itself"),
+            rule(
+                "!has(self.spec.dependsOn) || self.spec.dependsOn.all(each, each.name != self.metadata.name)",
+                "spec.dependsOn: a refresh cannot depend on itself",
+            ),
         ],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural(RefreshSpec),
+            "spec": _with_renamed(structural(RefreshSpec)),
             "status": structural(RefreshStatus),
         },
     }
+
+
+def _with_renamed(spec: Schema) -> Schema:
+    """Declare the old names of renamed fields, which refuse every value with the new name."""
+    for field in renamed.SPEC_FIELDS:
+        *parents, old = field.path.split(".")
+        place: Any = spec
+        for name in parents:
+            place = place["properties"][name.removesuffix("[]")]
+            place = place["items"] if name.endswith("[]") else place
+        place["properties"][old] = field.schema
+    return spec
 
 
 def structural(model: type[BaseModel]) -> Schema:

@@ -32,7 +32,7 @@ RESET_AT: Final = f"{GROUP}/resetAt"
 # On what belongs to a refresh, by the operator.
 REFRESH_LABEL: Final = f"{GROUP}/refresh"
 """Label with the refresh's name on its CronJob, Jobs, pods and permissions."""
-TOKEN_ANNOTATION: Final = f"{GROUP}/token"
+REQUEST_ANNOTATION: Final = f"{GROUP}/request"
 """Annotation on a Job: the request (REQUESTED_AT) that it answers."""
 GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
 """Annotation on a Job: the generation of the refresh that its run request was made from."""

@@ -22,7 +22,7 @@ class ReadyReason(StrEnum):
     """Blocked: the operator fails at this refresh, by a fault of its own; its log has the rest. All others are served."""
     CRON_JOB_CONFLICT = "CronJobConflict"
     """Stalled: an object of that name is there and belongs to somebody else; it is left untouched."""
-    BEING_DELETED = "BeingDeleted"
+    CRON_JOB_TERMINATING = "CronJobTerminating"
     """Blocked: somebody deleted the CronJob and a finalizer keeps it, where it starts nothing; it is made again once it is gone."""
     SECRET_NOT_FOUND = "SecretNotFound"  # noqa: S105
     """Blocked: the warehouse's Secret, or a key in it, is missing."""
@@ -37,7 +37,7 @@ class SuspendedReason(StrEnum):
 
     NOT_SUSPENDED = "NotSuspended"
     """Scheduled runs start."""
-    EVERYTHING_PAUSED = "EverythingPaused"
+    GLOBALLY_PAUSED = "GloballyPaused"
     """Nothing starts, requested runs neither: the operator's ConfigMap `…-pause` is there."""
     SUSPENDED = "Suspended"
     """`suspend` is true."""

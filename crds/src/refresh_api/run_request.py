@@ -164,9 +164,9 @@ class RunRequest(Model):
     """dbt variables for this run alone; they go before those of the spec."""
 
     @property
-    def title(self) -> str:
+    def display_name(self) -> str:
         """Opens the notes in the log."""
-        return self.spec.title or self.refresh.name
+        return self.spec.display_name or self.refresh.name
 
     @property
     def text(self) -> str:
@@ -174,7 +174,7 @@ class RunRequest(Model):
         return self.model_dump_json(by_alias=True)
 
     @property
-    def excess(self) -> str:
+    def size_error(self) -> str:
         """What is wrong where no pod can be told it, since its text is too long; empty as a rule."""
         length = len(self.text.encode())
         if length <= RUN_REQUEST_LENGTH:

@@ -31,14 +31,14 @@ class Vacuum(StrEnum):
     DEFERRED = "Deferred"
 
 
-class OnUnchanged(StrEnum):
+class UnchangedPolicy(StrEnum):
     """What a scheduled run does when nothing has changed."""
 
     RUN = "Run"
     SKIP = "Skip"
 
 
-class OnHeld(StrEnum):
+class LockPolicy(StrEnum):
     """What a run does when another one holds the warehouse."""
 
     WAIT = "Wait"
@@ -58,11 +58,11 @@ class Warehouse(SpecModel):
 class Lock(SpecModel):
     """How runs on the same warehouse exclude each other."""
 
-    on_held: OnHeld = Field(
-        default=OnHeld.WAIT,
+    policy: LockPolicy = Field(
+        default=LockPolicy.WAIT,
         description="When another run holds the warehouse: Wait up to `wait` and then skip this run, Skip it at once, or Fail it at once.",
     )
-    wait: Duration = Field(default="5m", description="How long a run with onHeld: Wait waits for the warehouse.")
+    wait_timeout: Duration = Field(default="5m", description="How long a run with policy: Wait waits for the warehouse.")
 
 
 class Dbt(SpecModel):
@@ -92,13 +92,11 @@ class Freshness(SpecModel):
     )
 
 
-class After(SpecModel):
-    """Another refresh whose data these layers stand on."""
+class Dependency(SpecModel):
+    """Another refresh whose data the layers read."""
 
-    name: ObjectName = Field(description="Name of the other refresh; of the same namespace, on the same warehouse.")
-    within: Duration = Field(
-        default="1h", description="Longest time since the end of its last successful run; beyond it scheduled runs of this one are skipped."
-    )
+    name: ObjectName = Field(description="Name of a refresh in the same namespace, on the same warehouse.")
+    within: Duration = Field(default="1h", description="Maximum time since the end of its last successful run. Defaults to 1h.")
 
 
 class History(SpecModel):
@@ -153,7 +151,7 @@ class Resources(SpecModel):
 class RefreshSpec(SpecModel):
     """What to refresh and when."""
 
-    title: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log. Defaults to the refresh's name.")
+    display_name: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log. Defaults to the refresh's name.")
     schedule: CronLine = Field(
         description='When runs start: a cron line of five fields, as in a CronJob, for example "30 2,5,8 * * *".',
     )
@@ -174,8 +172,11 @@ class RefreshSpec(SpecModel):
         description="No scheduled runs any more after so many failed ones in a row, until a requested run succeeds, or the annotation "
         "dashboards.sigeti.io/resetAt gets a new value; without end unless given.",
     )
-    after: After | None = Field(
-        default=None, description="A scheduled run is skipped unless this other refresh has succeeded of late; not asked unless given."
+    depends_on: list[Dependency] = Field(
+        default_factory=list,
+        max_length=8,
+        json_schema_extra=map_list("name"),
+        description="Refreshes whose data the layers read. A scheduled run is skipped unless each has succeeded within its time.",
     )
     warehouse: Warehouse = Field(description="The database.")
     lock: Lock = Field(default=Lock(), description="How runs on the same warehouse exclude each other.")
@@ -199,8 +200,8 @@ class RefreshSpec(SpecModel):
         "and nothing that dies during a run is removed before its end, so that queries on a standby that still need it are not cancelled. "
         "Auto: Deferred while a standby without hot_standby_feedback streams from the warehouse, else Immediate.",
     )
-    on_unchanged: OnUnchanged = Field(
-        default=OnUnchanged.RUN,
+    unchanged_policy: UnchangedPolicy = Field(
+        default=UnchangedPolicy.RUN,
         description="When a scheduled run finds that nothing has changed since the run before: neither the sources' lines, nor what other "
         "refreshes build, nor the dbt project, the spec or the day. Run: everything is built all the same. Skip: the marts stay as they "
         "are, which counts as a success (NothingChanged). Whatever can't be shown counts as changed.",

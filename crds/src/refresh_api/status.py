@@ -45,7 +45,7 @@ class Reason(StrEnum):
     SUCCEEDED = "Succeeded"
     """All steps went well."""
     NOTHING_CHANGED = "NothingChanged"
-    """Nothing that the marts are made of has changed since the last run, so they were left as they are (`onUnchanged: Skip`)."""
+    """Nothing that the marts are made of has changed since the last run, so they were left as they are (`unchangedPolicy: Skip`)."""
     SUCCEEDED_WITH_WARNINGS = "SucceededWithWarnings"
     """New data are live; a test, a share of NULL, a source or an endpoint of the API warned."""
     # Told by the runner.
@@ -60,9 +60,9 @@ class Reason(StrEnum):
     HOOK_FAILED = "HookFailed"
     """An `on-run-start` or `on-run-end` hook of the dbt project failed; the message says whether the new data are live."""
     SOURCES_STALE = "SourcesStale"
-    """A source is older than the dbt project allows, and `sources.onStale` is Fail (failed) or Skip (skipped); or none could be asked."""
+    """A source is older than the dbt project allows (`sources.stalePolicy` Fail: failed, Skip: skipped), or no source could be checked."""
     TESTS_FAILED = "TestsFailed"
-    """A test failed, and `tests.onFailure` is Fail."""
+    """A test failed, and `tests.failurePolicy` is Fail."""
     VALIDATION_FAILED = "ValidationFailed"
     """A mart has fewer rows than minRows, or there is no such table."""
     PUBLISH_FAILED = "PublishFailed"
@@ -80,10 +80,10 @@ class Reason(StrEnum):
     INTERRUPTED = "Interrupted"
     """Ended from outside, by a drain or an eviction; another attempt follows."""
     LOCK_HELD = "LockHeld"
-    """Another run held the warehouse for longer than `lock.wait`: skipped, or failed with `onHeld: Fail`."""
+    """Another run held the warehouse for longer than `lock.waitTimeout`: skipped, or failed with `policy: Fail`."""
     DEPENDENCY_STALE = "DependencyStale"
     """Skipped: a refresh that this one stands on (`after`) has not succeeded recently enough."""
-    SLOT_REPEATED = "SlotRepeated"
+    CLOCK_CHANGE = "ClockChange"
     """Skipped: clocks went back, and this slot had its run an hour before."""
     LOCK_LOST = "LockLost"
     """The connection that held the warehouse broke; nothing was published afterwards."""
@@ -192,8 +192,8 @@ class MartStatus(Model):
     rows: int | None = Field(default=None, ge=0, description="Number of rows; unset where the table could not be read.")
     null_shares: list[NullShare] = Field(default_factory=list, max_length=16, description="Share of NULL in each key column.")
     duplicates: int | None = Field(default=None, ge=0, description="Rows beyond the first of each key of `unique`; unset if not looked at.")
-    newest: str | None = Field(default=None, description="Date of the newest record; unset if not looked at.")
-    usual_rows: int | None = Field(
+    newest_date: str | None = Field(default=None, description="Date of the newest record; unset if not looked at.")
+    median_rows: int | None = Field(
         default=None, ge=0, description="Median of the rows in the last published runs; unset if not looked at, or too few."
     )
     message: Message | None = Field(default=None, description="Why the verdict is not VALID.")
@@ -351,15 +351,15 @@ class OperatorStatus(Model):
         description="Ready, Reconciling and Stalled speak of the configuration; Suspended, Running and LastRunSucceeded of the runs; "
         "DataFresh, where spec.freshness is given, of the data.",
     )
-    next_run: Time | None = Field(default=None, description="When the next scheduled run starts.")
+    next_schedule_time: Time | None = Field(default=None, description="When the next scheduled run starts.")
     next: str | None = Field(default=None, description="The same, short, in the refresh's zone.")
-    next_runs: list[str] = Field(
+    next_schedule_times: list[str] = Field(
         default_factory=list, max_length=3, description="When the next three scheduled runs start, in the refresh's zone with its offset."
     )
     last_handled_request_at: str | None = Field(
-        default=None, description="The last value of the annotation requestedAt that was answered: by a run, or by requestProblem."
+        default=None, description="The last value of the annotation requestedAt that was answered: by a run, or by requestError."
     )
-    request_problem: Message | None = Field(default=None, description="Why the last request started no run; unset where it did.")
+    request_error: Message | None = Field(default=None, description="Why the last request started no run; unset where it did.")
     last_handled_cancel: str | None = Field(default=None, description="The last value of the annotation cancel that was answered.")
     active: list[ActiveRun] = Field(default_factory=list, max_length=20, description="The runs under way, oldest first.")
     last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
@@ -371,7 +371,7 @@ class OperatorStatus(Model):
     last_handled_reset_at: str | None = Field(default=None, description="The last value of the annotation resetAt that was answered.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are off.")
     suspended_until: Time | None = Field(default=None, description="When they go on by themselves; unset where they don't.")
-    slots_judged_until: Time | None = Field(
+    missed_runs_evaluated_until: Time | None = Field(
         default=None, description="Every slot of the schedule until then is a run, or was counted in missedRuns."
     )
     missed_runs: int = Field(default=0, ge=0, description="Slots of the schedule at which no run started.")

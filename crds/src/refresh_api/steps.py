@@ -13,14 +13,14 @@ OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
 """Names of the steps that follow the layers; no layer may have them."""
 
 
-class OnFailure(StrEnum):
+class FailurePolicy(StrEnum):
     """What failed tests do to a run."""
 
     WARN = "Warn"
     FAIL = "Fail"
 
 
-class OnStale(StrEnum):
+class StalePolicy(StrEnum):
     """What sources that were not loaded in time do to a run."""
 
     WARN = "Warn"
@@ -56,8 +56,8 @@ class Layer(SpecModel):
 class Sources(SpecModel):
     """The step that asks how old the sources are, by the freshness that the dbt project states for them."""
 
-    on_stale: OnStale = Field(
-        default=OnStale.WARN,
+    stale_policy: StalePolicy = Field(
+        default=StalePolicy.WARN,
         description="When a source is older than its error_after. Warn: the run goes on and ends with warnings. Skip: nothing is built, "
         "and the run is skipped. Fail: nothing is built, and the run fails. With both, sources that could not be asked (the connection was "
         "lost, for example) are asked again by another attempt, and the run fails if the last one can't either.",
@@ -70,12 +70,13 @@ class Tests(SpecModel):
 
     select: list[Selector] = Field(min_length=1, max_length=100, description="Which tests dbt runs, for example tag:P2.")
     exclude: list[Selector] = Field(default_factory=list, max_length=100, description="What dbt leaves out of `select`.")
-    on_failure: OnFailure = Field(
-        default=OnFailure.WARN, description="Warn: the run goes on and ends with warnings. Fail: the run fails and the cache is not called."
+    failure_policy: FailurePolicy = Field(
+        default=FailurePolicy.WARN,
+        description="Warn: the run goes on and ends with warnings. Fail: the run fails and the cache is not called.",
     )
     timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
     retries: int = Field(default=1, ge=0, le=10, description="How often the tests are tried again, where the error is one that can pass.")
-    sample_rows: int = Field(
+    failed_rows_limit: int = Field(
         default=0,
         ge=0,
         le=100,
@@ -84,7 +85,7 @@ class Tests(SpecModel):
     )
 
 
-class Newest(SpecModel):
+class Recency(SpecModel):
     """How old a mart's newest record may be."""
 
     column: Column = Field(description="Column with the date of a record: a date or a timestamp.")
@@ -97,17 +98,17 @@ class Mart(SpecModel):
     """A mart that is counted and checked for NULLs after it was built."""
 
     relation: Relation = Field(description="Table as schema.name, as PostgreSQL has them: without quotes, in their case.")
-    keys: list[Column] = Field(
+    key_columns: list[Column] = Field(
         default_factory=list, max_length=16, description="Columns whose share of NULL is checked. They must carry no NOT NULL constraint."
     )
     max_null_share: Percentage | None = Field(default=None, description="For this mart, instead of validation.maxNullShare.")
-    unique: list[Column] = Field(
+    unique_key: list[Column] = Field(
         default_factory=list,
         max_length=16,
         description="Columns that together tell rows apart: doubled rows are a WARNING. Not looked at if empty.",
     )
-    newest: Newest | None = Field(default=None, description="How old the newest record may be; not looked at unless given.")
-    max_row_change: Percentage | None = Field(
+    recency: Recency | None = Field(default=None, description="How old the newest record may be; not looked at unless given.")
+    max_row_count_change: Percentage | None = Field(
         default=None,
         description="A number of rows that is further than this from what is usual, the median of the last ten published runs, is a "
         "WARNING. Not looked at unless given, nor before three such runs.",
@@ -160,7 +161,9 @@ class Cache(SpecModel):
     )
 
     base_url: Url = Field(
-        default="http://localhost:8000", description="Address of the API. Outside a cluster the variable API_BASE_URL wins."
+        default="http://localhost:8000",
+        alias="baseURL",
+        description="Address of the API. Outside a cluster the variable API_BASE_URL wins.",
     )
     timeout: Duration = Field(default="30s", description="Longest wait for one endpoint.")
     endpoints: list[Endpoint] = Field(

@@ -115,6 +115,6 @@ def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(fi
     first_release.stop()
     rest = versions(first_release)
     first_release.start()
-    first_release.patch_spec(NAME, title="The control: this edit is followed")
+    first_release.patch_spec(NAME, displayName="The control: this edit is followed")
     first_release.wait_for(lambda: first_release.status(NAME)["observedGeneration"] == 2, 60, NAME)
     assert len(set(versions(first_release)) - set(rest)) == 2  # the refresh and its CronJob by the edit; nothing by the restart

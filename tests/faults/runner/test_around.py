@@ -151,7 +151,7 @@ def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
     before = slow_refresh.live_generations()
     slow_refresh.runner.database.run("create table src.aside as table src.lignes; truncate src.lignes")
     # Sources without rows are stale as well, and would end the run before it builds.
-    ran = slow_refresh.runner.run(slow_refresh.spec(notifications=told, sources={"onStale": "Warn"}), 2, RUN_ID="fault-channels")
+    ran = slow_refresh.runner.run(slow_refresh.spec(notifications=told, sources={"stalePolicy": "Warn"}), 2, RUN_ID="fault-channels")
     slow_refresh.runner.database.run("insert into src.lignes table src.aside; drop table src.aside")
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.VALIDATION_FAILED)

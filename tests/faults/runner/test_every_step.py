@@ -139,11 +139,11 @@ def test_connection_cut(slow_refresh: SlowRefresh, run: str, step: str):
     slow_refresh.assert_clean_after(run, rows=1)
 
 
-@pytest.mark.parametrize("on_stale", ["Fail", "Skip"])
-def test_connection_cut_while_sources_are_asked(slow_refresh: SlowRefresh, run: str, on_stale: str):
+@pytest.mark.parametrize("stale_policy", ["Fail", "Skip"])
+def test_connection_cut_while_sources_are_asked(slow_refresh: SlowRefresh, run: str, stale_policy: str):
     """The age of the sources is unknown then, which must neither skip the run nor fail it for good."""
     before = slow_refresh.live_generations()
-    process = slow_refresh.start_until_in_step("sources", run, sources={"onStale": on_stale})
+    process = slow_refresh.start_until_in_step("sources", run, sources={"stalePolicy": stale_policy})
     ((pid, _), *_) = slow_refresh.runner.running_queries('"arrivees"')
     assert slow_refresh.runner.database.rows(f"select pg_terminate_backend({pid})") == [(True,)]
     ran = slow_refresh.runner.wait_for_exit(process, within=60)

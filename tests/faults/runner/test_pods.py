@@ -27,7 +27,7 @@ def log(slow_refresh: SlowRefresh, run: str) -> list[tuple[object, ...]]:
 def next_run(slow_refresh: SlowRefresh) -> RunResult:
     """Assert that another run succeeds."""
     slow_refresh.speed_up()
-    ran = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Fail"}))
+    ran = slow_refresh.runner.run(slow_refresh.spec(lock={"policy": "Fail"}))
     assert ran.code == 0, ran.output
     assert slow_refresh.live_generations() == {slow_refresh.generation}
     return ran
@@ -81,7 +81,7 @@ def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_re
     silent = "select heartbeat_at < clock_timestamp() - interval '18 seconds' from dbt_refresh_run where run_id = 'fault-hung'"
     eventually(lambda: slow_refresh.runner.database.rows(silent) == [(True,)], within=60, every=1)
     slow_refresh.speed_up()
-    other = slow_refresh.runner.run(slow_refresh.spec(lock={"onHeld": "Skip"}))
+    other = slow_refresh.runner.run(slow_refresh.spec(lock={"policy": "Skip"}))
     assert other.termination_message is not None
     assert (other.termination_message.outcome, other.termination_message.message) == (
         Outcome.SKIPPED,

@@ -203,7 +203,7 @@ def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: Ru
 
 def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner: RunnerHarness, servers: Pair, web: WebServer) -> None:
     """The cache is called all the same; the message names the standby and its lag. A standby that has caught up costs nothing."""
-    spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
+    spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
     web.asked.clear()
     with servers.paused():
         late = runner.run(spec)
@@ -218,7 +218,7 @@ def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_
     runner: RunnerHarness, servers: Pair, web: WebServer
 ) -> None:
     """The endpoint's timeout alone would be over; the control: without a lagging standby it is."""
-    spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
+    spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
 
     def serve() -> None:
         """Pause replay on the standby until the endpoint's timeout is long over."""

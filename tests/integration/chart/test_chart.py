@@ -92,7 +92,7 @@ def test_values_are_laid_over_the_samples(run_helm):
     )
     values = {"notifications": [], "refreshes": {"phase2": {"enabled": True, "suspend": True, "spec": {"dbt": {"threads": 2}}}}}
     spec = of_kind(run_helm.rendered(*sets, values=values), "DashboardRefresh")["phase2-dashboards-refresh"]["spec"]
-    assert (spec["warehouse"]["secretRef"]["name"], spec["cache"]["baseUrl"], spec["suspend"]) == ("pg", "http://api:1", True)
+    assert (spec["warehouse"]["secretRef"]["name"], spec["cache"]["baseURL"], spec["suspend"]) == ("pg", "http://api:1", True)
     assert (spec["notifications"], spec["dbt"]) == ([], {"threads": 2})
     assert len(spec["cache"]["endpoints"]) == 4
 

@@ -30,7 +30,7 @@ def layer(**changes):
 
 SLACK = {"channel": "#a", "webhookSecretRef": {"name": "slack", "key": "url"}}
 MAIL = {"to": ["a@b.example"], "smtpSecretRef": {"name": "smtp"}}
-MART = {"relation": "dwh_marts_operationnel.mart_implantation_suivi", "keys": ["zone_id"]}
+MART = {"relation": "dwh_marts_operationnel.mart_implantation_suivi", "keyColumns": ["zone_id"]}
 
 BAD = {
     "an unknown field": (manifest(scheduel="* * * * *"), 'unknown field "spec.scheduel"'),
@@ -57,21 +57,24 @@ BAD = {
     "two layers of one name": (manifest(layers=[layer(), layer()]), 'Duplicate value: {"name":"staging"}'),
     "a layer with the name of another step": (manifest(layers=[layer(name="cache")]), "names of other steps"),
     "a mart listed twice": (manifest(validation={"marts": [MART, MART]}), "Duplicate value"),
-    "a mart without its schema": (manifest(validation={"marts": [{"relation": "mart", "keys": []}]}), "write a table as schema.name"),
+    "a mart without its schema": (manifest(validation={"marts": [{"relation": "mart", "keyColumns": []}]}), "write a table as schema.name"),
     "a mart in quotes": (manifest(validation={"marts": [{"relation": 'dwh."mart"'}]}), "as PostgreSQL has them, without quotes"),
     "a mart with a line break": (manifest(validation={"marts": [{"relation": "dwh.mart\n"}]}), "write a table as schema.name"),
-    "a column with an escape sequence": (manifest(validation={"marts": [{**MART, "keys": ["a\x1b[2J"]}]}), "write a column's name"),
+    "a column with an escape sequence": (manifest(validation={"marts": [{**MART, "keyColumns": ["a\x1b[2J"]}]}), "write a column's name"),
     "too many retries": (manifest(retries=11), "spec.retries"),
     "an endpoint without its slash": (manifest(cache={"endpoints": ["api/x"]}), "write a path that begins with a slash"),
     "an address without a scheme": (
-        manifest(cache={"baseUrl": "dashboard-api:8000", "endpoints": ["/a"]}),
+        manifest(cache={"baseURL": "dashboard-api:8000", "endpoints": ["/a"]}),
         "begins with http:// or https://",
     ),
     "two channels in one": (manifest(notifications=[{"slack": SLACK, "email": MAIL}]), "name exactly one of slack and email"),
     "no channel": (manifest(notifications=[{"when": ["Failed"]}]), "name exactly one of slack and email"),
     "no mail address": (manifest(notifications=[{"email": {**MAIL, "to": ["everybody"]}}]), "write one mail address"),
-    "an unknown policy": (manifest(tests={"select": ["tag:P2"], "onFailure": "Ignore"}), 'supported values: "Warn", "Fail"'),
-    "a refresh after itself": (manifest(after={"name": "phase2-dashboards-refresh"}), "spec.after.name: a refresh can't wait for itself"),
+    "an unknown policy": (manifest(tests={"select": ["tag:P2"], "failurePolicy": "Ignore"}), 'supported values: "Warn", "Fail"'),
+    "a refresh after itself": (
+        manifest(dependsOn=[{"name": "phase2-dashboards-refresh"}]),
+        "spec.dependsOn: a refresh can't wait for itself",
+    ),
     "a name of 53 characters": (named("n" * 53), "at most 52 characters"),
 }
 
@@ -87,11 +90,15 @@ GOOD = {
     "a zone with three parts": manifest(timeZone="America/Argentina/Buenos_Aires"),
     "whole numbers as quantities": manifest(resources={"requests": {"cpu": 1}, "limits": {"cpu": 2, "memory": "4Gi"}}),
     "an hour and a half": manifest(timeout="1h30m"),
-    "a refresh after another one": manifest(after={"name": "main"}),
+    "a refresh after another one": manifest(dependsOn=[{"name": "main"}]),
     "names that PostgreSQL must quote": manifest(
         validation={
             "marts": [
-                {"relation": "À part, 100%.mart à l'ancienne v1.2", "keys": ["a b", "Zone"], "newest": {"column": "é", "maxAgeDays": 1}}
+                {
+                    "relation": "À part, 100%.mart à l'ancienne v1.2",
+                    "keyColumns": ["a b", "Zone"],
+                    "recency": {"column": "é", "maxAgeDays": 1},
+                }
             ]
         }
     ),

@@ -104,7 +104,7 @@ LABELS = """app.kubernetes.io/name app.kubernetes.io/instance app.kubernetes.io/
 controller-uid pod-template-hash batch.kubernetes.io/job-name dashboards.sigeti.io/refresh sub.dashboards.sigeti.io/x kubernetes.io/x
 x.k8s.io/y pod-security.kubernetes.io/enforce azure.workload.identity/use aadpodidbinding istio.io/rev APP""".split()
 ANNOTATIONS = """container.apparmor.security.beta.kubernetes.io/runner seccomp.security.alpha.kubernetes.io/pod kubernetes.io/config.source
-kubectl.kubernetes.io/default-container cdi.k8s.io/gpu dashboards.sigeti.io/token sidecar.istio.io/userVolume sidecar.istio.io/proxyImage
+kubectl.kubernetes.io/default-container cdi.k8s.io/gpu dashboards.sigeti.io/request sidecar.istio.io/userVolume sidecar.istio.io/proxyImage
 inject.istio.io/templates vault.hashicorp.com/agent-inject k8s.v1.cni.cncf.io/networks iam.amazonaws.com/role
 io.kubernetes.cri-o.userns-mode run.oci.handler cni.projectcalico.org/ipAddrs config.linkerd.io/proxy-image
 instrumentation.opentelemetry.io/inject-python openshift.io/scc""".split()
@@ -162,7 +162,7 @@ REFUSED = {
     "a thousandth of a thousandth": (quantities(cpu="0.0001"), "quantity"),
     "more than there is": (quantities(memory="2Ei"), "at most 1Ei"),
     "more digits than a number has": (quantities(memory="1" * 19), "quantity"),
-    "a title of two lines": ({"title": "a\nb"}, "one line"),
+    "a title of two lines": ({"displayName": "a\nb"}, "one line"),
 }  # fmt: skip
 MOMENTS = ["0000-02-29T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999-14:00", "2026-12-24t18:00:00z"]
 TAKEN = {
@@ -178,13 +178,13 @@ TAKEN = {
     "all taints": pod(tolerations=[{"operator": "Exists"}]),
     "an autumn's 31st": {"schedule": "0 0 31 9-11 *"},
     "a leap day": {"schedule": "0 0 29 2 *"},
-    "nulls": {"suspend": None, "title": None, "notifications": None, "podTemplate": None, "timeout": None, "dbt": {"vars": None}},
+    "nulls": {"suspend": None, "displayName": None, "notifications": None, "podTemplate": None, "timeout": None, "dbt": {"vars": None}},
     "a null in dbt's variables": {"dbt": {"vars": {"a": None, "b": [None]}}},
     "a whole number with a point": {"retries": 1.0},
     "no limits": quantities(),
     "an empty variable": variable("TENANT", ""),
     "an affinity with nothing in it": pod(affinity={"nodeAffinity": {}, "podAffinity": {REQUIRED: []}}),
-    "names in other scripts": {"title": "Été 😀", "dbt": {"vars": {"é": "😀"}}},
+    "names in other scripts": {"displayName": "Été 😀", "dbt": {"vars": {"é": "😀"}}},
     **{f"the moment {moment}": {"suspendUntil": moment} for moment in MOMENTS},
 }  # fmt: skip
 

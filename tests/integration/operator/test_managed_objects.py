@@ -133,7 +133,7 @@ def test_a_terminating_cronjob_is_reported_and_recreated(running_operator):
     before = running_operator.cronjob("held")["metadata"]["uid"]
     running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": ["example.org/hold"]}})
     running_operator.api.delete(running_operator.namespace, "cronjobs", "held")
-    running_operator.wait_for(lambda: running_operator.condition("held", "Ready") == ("False", "BeingDeleted"), 10, "held")
+    running_operator.wait_for(lambda: running_operator.condition("held", "Ready") == ("False", "CronJobTerminating"), 10, "held")
     assert running_operator.status("held")["phase"] == "Blocked"
     assert "CronJob held is terminating, held by example.org/hold" in running_operator.status("held")["message"]
     running_operator.api.patch(running_operator.namespace, "cronjobs", "held", {"metadata": {"finalizers": None}})
@@ -199,7 +199,7 @@ def test_a_revoked_permission_is_reported_until_it_is_restored(apart):
     role = apart.api.get(apart.namespace, "roles", "op-dashboard-refresh")
     without = [rule for rule in role["rules"] if "cronjobs" not in rule["resources"]]
     apart.api.patch(apart.namespace, "roles", "op-dashboard-refresh", {"rules": without})
-    apart.patch_spec("rights", title="New")
+    apart.patch_spec("rights", displayName="New")
     apart.wait_for(lambda: apart.condition("rights", "Ready") == ("False", "Forbidden"), 15, "rights")
     assert "cronjobs" in apart.status("rights")["message"]
     apart.api.patch(apart.namespace, "roles", "op-dashboard-refresh", {"rules": role["rules"]})
@@ -237,7 +237,7 @@ def test_an_idle_operator_writes_nothing(apart):
     time.sleep(3)  # the one place where nothing must happen
     assert versions() == touched
     assert "replaced" not in apart.log.read_text()[said:]
-    apart.patch_spec("rest-0", title="New")
+    apart.patch_spec("rest-0", displayName="New")
     apart.wait_for(lambda: len(set(versions()) - set(touched)) >= 2, 10, "rest-0")
 
 

@@ -54,7 +54,7 @@ def test_a_run_without_a_report_is_notified_once(operator, slack):
     failed = operator.wait_for(lambda: dict(operator.events("silent")).get("NotificationFailed"), 20, "silent")
     assert "admin@sigeti.local" in failed
     operator.stop(signal.SIGKILL)
-    operator.patch_spec("silent", title="Touched")
+    operator.patch_spec("silent", displayName="Touched")
     operator.start()
     operator.wait_for(lambda: operator.status("silent")["observedGeneration"] == 2, 20, "silent")
     assert len(slack.asked) == 1

@@ -170,7 +170,7 @@ def test_a_long_request_is_rejected_and_recorded_shortened(operator):
     operator.create_refresh("asked")
     operator.wait_until_ready("asked")
     operator.request_run("asked", "y" * 200_000)
-    operator.wait_for(lambda: "at most 256 are allowed" in operator.status("asked").get("requestProblem", ""), 20, "asked")
+    operator.wait_for(lambda: "at most 256 are allowed" in operator.status("asked").get("requestError", ""), 20, "asked")
     assert len(json.dumps(operator.status("asked"))) < 10_000
     assert operator.jobs("asked") == []
     operator.request_run("asked", "now")
@@ -183,5 +183,5 @@ def test_a_suspension_until_year_9999_can_be_ended_by_an_edit(operator):
     operator.wait_for(lambda: operator.condition("for-good", "Suspended") == ("True", "SuspendedUntil"), 20, "for-good")
     assert operator.status("for-good")["suspendedUntil"] == "9999-12-31T23:59:59Z"
     operator.patch_spec("for-good", suspendUntil=None)
-    operator.wait_for(lambda: operator.status("for-good").get("nextRun"), 20, "for-good")
+    operator.wait_for(lambda: operator.status("for-good").get("nextScheduleTime"), 20, "for-good")
     assert "bug of the operator" not in operator.log.read_text()

@@ -132,7 +132,7 @@ def test_escape_sequences_from_the_cluster_never_reach_the_terminal(running_oper
         running_operator.namespace,
         "dashboardrefreshes",
         "plugin-escape",
-        {"status": {"message": hostile, "nextRuns": [hostile], "next": hostile}},
+        {"status": {"message": hostile, "nextScheduleTimes": [hostile], "next": hostile}},
         status=True,
     )
     raw = running_operator.kubectl("get", "dr", "plugin-escape", "-o", "jsonpath={.status.run.message}")

@@ -17,7 +17,7 @@ def test_a_request_starts_exactly_one_run(running_operator):
     running_operator.end_pod(job)
     assert running_operator.wait_for_history("token", job)["trigger"] == "Requested"
     running_operator.request_run("token", "one")
-    running_operator.patch_spec("token", title="Once more")
+    running_operator.patch_spec("token", displayName="Once more")
     running_operator.wait_for(lambda: running_operator.status("token")["observedGeneration"] == 2, 10, "token")
     assert len(running_operator.jobs("token")) == 1
     running_operator.request_run("token", "two")
@@ -66,7 +66,7 @@ def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
         operator.wait_for(lambda name=name: operator.status(name).get("lastHandledRequestAt") == "one", 10, name)
     operator.stop(signal.SIGKILL)
     for name in names:
-        operator.patch_spec(name, title="Touched")
+        operator.patch_spec(name, displayName="Touched")
     operator.api.patch(operator.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
     assert operator.status("lost") == {}
     operator.start()
@@ -117,24 +117,24 @@ def test_the_mode_of_a_request_is_used_and_an_invalid_one_rejected(running_opera
     running_operator.end_pod(job)
     run = running_operator.wait_for_history("mode", job)
     assert (run["mode"], run["image"]) == ("from=marts", "i")
-    assert "requestProblem" not in running_operator.status("mode")
+    assert "requestError" not in running_operator.status("mode")
 
 
 def test_an_edit_does_not_affect_the_active_run(running_operator):
     """It keeps its run request, in its Job and in the history. The next run uses the new spec."""
-    running_operator.create_refresh("pinned", token="one", title="Before")
+    running_operator.create_refresh("pinned", token="one", displayName="Before")
     first = running_operator.wait_for_job("pinned")
     running_operator.set_pod_status(first, "Running", {"running": {}})
-    running_operator.patch_spec("pinned", title="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
+    running_operator.patch_spec("pinned", displayName="After", layers=[{"name": "staging", "select": ["stg_emplois_crees"]}])
     running_operator.wait_for(lambda: running_operator.status("pinned")["observedGeneration"] == 2, 10, "pinned")
     kept = _run_request(running_operator, "pinned", first)
-    assert (kept["generation"], kept["spec"]["title"], len(kept["spec"]["layers"])) == (1, "Before", 3)
+    assert (kept["generation"], kept["spec"]["displayName"], len(kept["spec"]["layers"])) == (1, "Before", 3)
     running_operator.end_pod(first)
     assert running_operator.wait_for_history("pinned", first)["generation"] == 1
     running_operator.request_run("pinned", "two")
     second = running_operator.wait_for_job("pinned")
     new = _run_request(running_operator, "pinned", second)
-    assert (new["generation"], new["spec"]["title"], len(new["spec"]["layers"])) == (2, "After", 1)
+    assert (new["generation"], new["spec"]["displayName"], len(new["spec"]["layers"])) == (2, "After", 1)
     running_operator.end_pod(second)
     assert running_operator.wait_for_history("pinned", second)["generation"] == 2
 

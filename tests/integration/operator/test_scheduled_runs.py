@@ -98,7 +98,7 @@ def test_a_scheduled_run_is_recognised(minute):
     (job,) = jobs_of_cronjob(minute.awake, "punctual")
     minute.awake.end_pod(job)
     assert minute.awake.wait_for_history("punctual", job)["trigger"] == "Scheduled"
-    next_run = datetime.fromisoformat(minute.awake.status("punctual")["nextRun"])
+    next_run = datetime.fromisoformat(minute.awake.status("punctual")["nextScheduleTime"])
     assert timedelta(hours=23) < next_run - datetime.now(UTC) < timedelta(hours=24)
 
 

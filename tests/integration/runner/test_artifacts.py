@@ -96,7 +96,7 @@ DOUBLED = "insert into src.lignes values (1, 1, 1, 0), (2, null, 1, 0), (2, null
 def test_what_a_failing_test_found_is_kept(runner: RunnerHarness) -> None:
     """Also where the marts that it was found in are thrown away: whoever comes to look finds it, and the run still resumes right."""
     runner.database.run(DOUBLED)
-    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5}), RUN_ID="petit-rouge")
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail", "failedRowsLimit": 5}), RUN_ID="petit-rouge")
     assert ran.code == 1
     assert runner.database.rows("select to_regclass('dwh_marts__next.mart_a')") == [(None,)]
     found = json.loads(artifact(runner, "petit-rouge", "failing_rows.json"))
@@ -139,7 +139,7 @@ def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
     monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3))
-    ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "sampleRows": 5}), RUN_ID="petit-etrange")
+    ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "failedRowsLimit": 5}), RUN_ID="petit-etrange")
     assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
     found = json.loads(artifact(odd, "petit-etrange", "failing_rows.json"))
     assert found["first_two"] == [{"id": 1}, {"id": 2}]
@@ -169,7 +169,7 @@ def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarn
 def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: RunnerHarness) -> None:
     """A further attempt of the same run, whose tests find nothing."""
     runner.database.run(DOUBLED)
-    spec = runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail", "sampleRows": 5})
+    spec = runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail", "failedRowsLimit": 5})
     count = "select count(*) from dbt_refresh_artifact where run_id = 'petit-encore' and name = 'failing_rows.json'"
     assert runner.run(spec, RUN_ID="petit-encore").code == 1
     assert runner.database.rows(count) == [(1,)]
@@ -183,10 +183,10 @@ def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: Run
 def test_only_as_many_rows_are_kept_as_are_asked_for(runner: RunnerHarness) -> None:
     """Nothing at all unless somebody asked, and after a run whose tests found nothing."""
     runner.database.run(DOUBLED)
-    runner.run(runner.spec(tests={"select": ["tag:P2"], "sampleRows": 1}), RUN_ID="petit-une")
+    runner.run(runner.spec(tests={"select": ["tag:P2"], "failedRowsLimit": 1}), RUN_ID="petit-une")
     runner.run(runner.spec(tests={"select": ["tag:P2"]}), RUN_ID="petit-aucune")
     runner.database.run("truncate src.lignes; insert into src.lignes values (1, 1, 1, 0)")
-    runner.run(runner.spec(tests={"select": ["tag:P2"], "sampleRows": 5}), RUN_ID="petit-verte")
+    runner.run(runner.spec(tests={"select": ["tag:P2"], "failedRowsLimit": 5}), RUN_ID="petit-verte")
     kept = runner.database.rows("select run_id from dbt_refresh_artifact where name = 'failing_rows.json'")
     assert kept == [("petit-une",)]
     assert {len(rows) for rows in json.loads(artifact(runner, "petit-une", "failing_rows.json")).values()} == {1}

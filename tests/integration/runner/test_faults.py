@@ -155,24 +155,24 @@ def test_sigterm_ends_query_lock_and_run_within_seconds(runner: RunnerHarness):
 def test_a_held_warehouse_is_left_alone_by_skip(runner: RunnerHarness):
     """The holder is named; no model is built, no row written, nothing failed."""
     with hold_advisory_lock(runner):
-        ran = runner.run(runner.spec(lock={"onHeld": "Skip"}))
+        ran = runner.run(runner.spec(lock={"policy": "Skip"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
     assert message(ran) == "other-run holds the warehouse lock"
     assert runner.database.rows("select to_regclass('dwh_marts.mart_a'), to_regclass('dbt_refresh_log')") == [(None, None)]
-    assert runner.run(runner.spec(lock={"onHeld": "Skip"})).code == 0
+    assert runner.run(runner.spec(lock={"policy": "Skip"})).code == 0
 
 
 def test_a_held_warehouse_fails_a_run_that_says_so(runner: RunnerHarness):
     """Finally: its users asked not to wait."""
     with hold_advisory_lock(runner):
-        ran = runner.run(runner.spec(lock={"onHeld": "Fail"}))
+        ran = runner.run(runner.spec(lock={"policy": "Fail"}))
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.LOCK_HELD)
 
 
 def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
     """Until it is free, and says for whom."""
     with hold_advisory_lock(runner) as connection, in_background(lambda: _freed_once_waited_for(runner, connection)):
-        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "60s"}))
+        ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "60s"}))
     assert ran.code == 0, ran.output
     assert "waiting for other-run, which holds the warehouse lock" in ran.messages
 
@@ -187,7 +187,7 @@ def _freed_once_waited_for(runner: RunnerHarness, connection: psycopg.Connection
 def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
     """It is skipped, not failed: the other run keeps the dashboards fresh."""
     with hold_advisory_lock(runner):
-        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "1s"}))
+        ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "1s"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
     assert message(ran) == "other-run held the warehouse lock for more than 1s"
 
@@ -195,7 +195,7 @@ def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
 def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(runner: RunnerHarness):
     """Its session is ended: it has our run's name."""
     with hold_advisory_lock(runner, name="petit-again") as connection:
-        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "30s"}), RUN_ID="petit-again")
+        ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "30s"}), RUN_ID="petit-again")
         assert ran.code == 0, ran.output
         with pytest.raises(psycopg.OperationalError):
             connection.execute("select 1")

@@ -146,7 +146,7 @@ def refused(runner: RunnerHarness) -> list[str]:
 
 def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: RunnerHarness, tmp_path: Path):
     """It is printed for a new role, and once it is given nothing is missing; a run without it goes on all the same."""
-    cache = {"baseUrl": role.api, "endpoints": ["/a"], "waitForReplicas": "5s"}
+    cache = {"baseURL": role.api, "endpoints": ["/a"], "waitForReplicas": "5s"}
     grantee, right = Grantee(ROLE, role.database.name), f'grant pg_read_all_stats to "{ROLE}";'
     _, plain = grants(role, tmp_path, grantee)
     _, waiting = grants(role, tmp_path, grantee, cache=cache)

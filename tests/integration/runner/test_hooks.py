@@ -160,7 +160,7 @@ def test_where_nothing_was_published_the_marts_are_told_as_skipped(runner: Runne
     """A failed test keeps them from being live: on-run-end runs, sees no place beside, and what is live is not called new."""
     assert runner.run().code == 0
     runner.database.run("insert into src.lignes values (1, 1, 1, 0); delete from src.audit")
-    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED), ran.output
     _, schemas, _, results, _ = audit(runner)[-1]
     assert schemas == "dwh_facts dwh_staging"
@@ -182,7 +182,7 @@ def test_a_failed_layer_has_its_on_run_end(runner: RunnerHarness):
 
 def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
     """Nothing has changed: no hook runs; the same order, asked for by hand, has them."""
-    spec = runner.spec(onUnchanged="Skip")
+    spec = runner.spec(unchangedPolicy="Skip")
     assert runner.run(spec, RUN_ID="petit-29000001").code == 0
     runner.database.run("delete from src.audit")
     ran = runner.run(spec, RUN_ID="petit-29000061")

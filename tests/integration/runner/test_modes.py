@@ -53,7 +53,7 @@ def test_a_failing_test_that_should_fail_the_run_publishes_nothing(runner: Runne
     """The tests look at what is not live yet."""
     runner.run()
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
     assert outcome(ran)[1] is Reason.TESTS_FAILED
     assert (count(runner), is_tidy(runner)) == (100, True)
 
@@ -141,7 +141,9 @@ def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(runner: Runner
     for _ in range(3):
         runner.run(runner.spec(validation={"marts": [{"relation": "dwh_marts.mart_a"}]}))
     grow(runner, 70)
-    ran = runner.run(runner.spec(validation={"marts": [{"relation": "dwh_marts.mart_a", "maxRowChange": "20%", "unique": ["mois"]}]}))
+    ran = runner.run(
+        runner.spec(validation={"marts": [{"relation": "dwh_marts.mart_a", "maxRowCountChange": "20%", "uniqueKey": ["mois"]}]})
+    )
     assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "0/1")
     assert "69 rows repeat the mois of another one, 70 rows are 30% fewer than the usual 100" in ran.messages
     assert runner.database.rows("select rows, duplicates from dbt_refresh_mart order by validated_at desc limit 1") == [(70, 69)]
@@ -150,16 +152,16 @@ def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(runner: Runner
 def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(runner: RunnerHarness) -> None:
     """By what the project states for them, and before anything is built; fresh ones let the run go on."""
     runner.database.run("alter table src.lignes add column chargee timestamptz default now()")
-    assert outcome(runner.run(runner.spec(sources={"onStale": "Fail"}))) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
+    assert outcome(runner.run(runner.spec(sources={"stalePolicy": "Fail"}))) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     runner.database.run("update src.lignes set chargee = now() - interval '40 hours'")
     ran = runner.run(runner.spec(sources={}))
     assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "1/7 sources Warned: src.lignes was last loaded 40h" in ran.messages
 
     before = runner.database.rows(VERSION)
-    skipped = runner.run(runner.spec(sources={"onStale": "Skip"}))
+    skipped = runner.run(runner.spec(sources={"stalePolicy": "Skip"}))
     assert outcome(skipped)[:2] == (Outcome.SKIPPED, Reason.SOURCES_STALE)
-    failed = runner.run(runner.spec(sources={"onStale": "Fail"}))
+    failed = runner.run(runner.spec(sources={"stalePolicy": "Fail"}))
     assert outcome(failed)[:2] == (Outcome.FAILED, Reason.SOURCES_STALE)
     assert runner.database.rows(VERSION) == before
     assert len(runner.log_rows()) == 3
@@ -170,7 +172,7 @@ def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(runner: 
 
 
 def cache(web: WebServer, **further: object) -> dict[str, object]:
-    return {"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}
+    return {"baseURL": web.url, "endpoints": ["/a", "/b"], "timeout": "2s", **further}
 
 
 def test_each_endpoint_must_serve_what_is_live_where_the_api_says_what_it_serves(runner: RunnerHarness, web: WebServer) -> None:
@@ -195,7 +197,7 @@ def test_endpoints_may_come_from_the_projects_exposures(runner: RunnerHarness, w
     """Each mart's own are called once, and a mart for which none is stated is a warning; dbt is asked also where nothing else needs it."""
     runner.run()
     web.asked.clear()
-    spec = runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a"], "fromExposures": True})
+    spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "fromExposures": True})
     ran = runner.run(spec, mode="only=cache")
     assert web.paths() == ["/a", "/exposed"]
     assert outcome(ran)[:2] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
@@ -269,7 +271,7 @@ def test_a_run_of_models_that_the_refresh_does_not_build_is_refused(runner: Runn
 def test_variables_of_one_run_go_before_those_of_the_refresh(runner: RunnerHarness) -> None:
     """They reach dbt, the date from which ages are counted, and the run's row."""
     newest = {"column": "mois", "maxAgeDays": 7}
-    spec = runner.spec(dbt={"vars": {"as_of": "2020-01-01"}}, validation={"marts": [{"relation": "dwh_marts.mart_a", "newest": newest}]})
+    spec = runner.spec(dbt={"vars": {"as_of": "2020-01-01"}}, validation={"marts": [{"relation": "dwh_marts.mart_a", "recency": newest}]})
     runner.database.run("alter table src.lignes alter column mois type date using date '2026-01-01'")
     assert outcome(runner.run(spec))[0] is Outcome.SUCCEEDED
     ran = runner.run(spec, VARS='{"as_of": "2026-03-01", "zone": 5}')

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import pytest
 
 from refresh_api.status import Verdict
-from refresh_api.steps import Newest
+from refresh_api.steps import Recency
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.model.steps import MartCheck
 from refresh_runner.postgres.connection import WarehouseConnection
@@ -19,7 +19,7 @@ from support.postgres import create_database, drop_database
 from support.runner_harness import warehouse_connection
 
 AS_OF = date(2026, 6, 30)
-CHECK = MartCheck("marts", "m", keys=("id",), time_zone="Europe/Paris")
+CHECK = MartCheck("marts", "m", key_columns=("id",), time_zone="Europe/Paris")
 
 
 _TABLE = """
@@ -51,7 +51,7 @@ def door(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
 
 
 def counts(door: WarehouseConnection, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
-    check = replace(CHECK, newest=Newest(column=column, max_age_days=0), time_zone=zone)
+    check = replace(CHECK, recency=Recency(column=column, max_age_days=0), time_zone=zone)
     return check, count(door, check, timedelta(seconds=10))
 
 
@@ -86,7 +86,7 @@ def test_whatever_the_newest_value_is_the_mart_is_counted_and_at_most_warned_of(
     check, found = counts(door, column)
     status = mart_status(check, found, AS_OF)
     assert (found.rows, found.nulls) == (2, {"id": 0})
-    assert (status.newest, status.message) == (newest, message)
+    assert (status.newest_date, status.message) == (newest, message)
     assert status.verdict is (Verdict.WARNING if message else Verdict.VALID)
 
 

@@ -57,15 +57,15 @@ def test_a_failing_test_warns(runner: RunnerHarness, web: WebServer):
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert states(ran)["tests"] == "Warned"
-    assert "1 of 3 tests failed (onFailure: Warn): unique_mart_a_id" in ran.messages
+    assert "1 of 3 tests failed (failurePolicy: Warn): unique_mart_a_id" in ran.messages
     assert web.paths() == ["/a", "/b"]
     assert runner.log_rows()[0][:3] == WELL
 
 
 def test_a_failing_test_fails_the_run_where_it_should(runner: RunnerHarness, web: WebServer):
-    """With onFailure: Fail; the marts get their verdicts all the same, the API is not called."""
+    """With failurePolicy: Fail; the marts get their verdicts all the same, the API is not called."""
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
-    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "onFailure": "Fail"}))
+    ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
     assert ran.code == 1
     assert words(ran) == (RunPhase.FINISHED, Outcome.FAILED, Reason.TESTS_FAILED, "2/2")
     assert (states(ran)["validation"], states(ran)["cache"]) == ("Succeeded", "Skipped")
@@ -75,7 +75,7 @@ def test_a_failing_test_fails_the_run_where_it_should(runner: RunnerHarness, web
 
 def test_a_test_of_severity_warn_only_warns(runner: RunnerHarness):
     """Also where failed tests fail the run: mart_b's test is one, and alone in finding something."""
-    only_b = {"select": ["mart_b"], "onFailure": "Fail"}
+    only_b = {"select": ["mart_b"], "failurePolicy": "Fail"}
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = runner.run(runner.spec(tests=only_b))
     assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
@@ -87,7 +87,7 @@ def test_a_test_that_cannot_run_counts_as_failed(runner: RunnerHarness):
     spec = runner.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
     ran = runner.run(spec)
     assert words(ran)[1:3] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
-    assert "2 of 2 tests failed (onFailure: Warn)" in ran.messages
+    assert "2 of 2 tests failed (failurePolicy: Warn)" in ran.messages
 
 
 def null_share(runner: RunnerHarness, rows: int, nulls: int):
@@ -120,9 +120,10 @@ def test_an_empty_mart_fails_the_run(runner: RunnerHarness, web: WebServer):
 
 def test_a_mart_that_may_be_empty_is_published_without_rows(runner: RunnerHarness):
     """And filled again. The one beside it, which may not, keeps both from being published."""
-    a = {"relation": "dwh_marts.mart_a", "keys": ["zone"], "minRows": 0}
+    a = {"relation": "dwh_marts.mart_a", "keyColumns": ["zone"], "minRows": 0}
     strict, lenient = (
-        runner.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keys": ["mois"], "minRows": least}]}) for least in (1, 0)
+        runner.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keyColumns": ["mois"], "minRows": least}]})
+        for least in (1, 0)
     )
     assert words(runner.run(lenient))[3] == "2/2"
     runner.database.run("truncate src.lignes")
@@ -139,7 +140,7 @@ def test_a_mart_that_may_be_empty_is_published_without_rows(runner: RunnerHarnes
 
 def test_a_missing_mart_fails_the_run(runner: RunnerHarness):
     """The other one keeps its verdict."""
-    marts = [{"relation": "dwh_marts.mart_a", "keys": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
+    marts = [{"relation": "dwh_marts.mart_a", "keyColumns": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
     ran = runner.run(runner.spec(validation={"marts": marts}))
     assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
     assert "dwh_facts.fait_autres FAILED: table does not exist" in ran.messages
@@ -149,7 +150,7 @@ def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: Ru
     """One answers 500, one never ends; the run succeeds."""
     web.statuses["/a"] = 500
     web.slow.add("/b")
-    ran = runner.run(runner.spec(cache={"baseUrl": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
+    ran = runner.run(runner.spec(cache={"baseURL": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "/a: answered 500" in ran.messages
@@ -192,7 +193,7 @@ def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(run
     )
     assert runner.run().code == 0
     before = runner.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid")
-    ran = runner.run(runner.spec(validation={"marts": [{"relation": "bi.mart_a", "keys": ["zone"]}]}))
+    ran = runner.run(runner.spec(validation={"marts": [{"relation": "bi.mart_a", "keyColumns": ["zone"]}]}))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "no model of the dbt project is bi.mart_a" in ran.messages
     assert "is it dwh_marts.mart_a?" in ran.messages

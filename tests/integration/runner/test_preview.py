@@ -66,7 +66,7 @@ def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerH
 def test_a_plan_says_what_is_done_for_the_readers_of_standbys(runner: RunnerHarness, tmp_path: Path) -> None:
     """Nothing where there are none, and nobody says that there are."""
     assert "standbys" not in planned(runner, tmp_path)[1]
-    cache = {"baseUrl": runner.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
+    cache = {"baseURL": runner.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
     said = planned(runner, tmp_path, vacuum="Deferred", cache=cache)[1]
     assert "kept until the run ends, and vacuumed before the next publish (vacuum: Deferred)" in said
     assert "at most 30s each; first waits up to 1m30s for standbys" in said
@@ -84,7 +84,7 @@ def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runn
 
 def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(runner: RunnerHarness, tmp_path: Path) -> None:
     """Where the refresh has it so; the control is one that has not."""
-    assert "unchanged        a scheduled run builds nothing if nothing has changed" in planned(runner, tmp_path, onUnchanged="Skip")[1]
+    assert "unchanged        a scheduled run builds nothing if nothing has changed" in planned(runner, tmp_path, unchangedPolicy="Skip")[1]
     assert "unchanged" not in planned(runner, tmp_path)[1]
 
 

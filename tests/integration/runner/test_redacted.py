@@ -17,7 +17,7 @@ TABLES = ("log", "run", "step", "node", "mart")
 def api_token(runner: RunnerHarness, token: str) -> dict[str, object]:
     """Mount a token for the API; return the cache step that sends it."""
     runner.secrets["api"] = {"token": token}
-    return {"baseUrl": runner.api, "endpoints": ["/a"], "authorizationSecretRef": {"name": "api", "key": "token"}}
+    return {"baseURL": runner.api, "endpoints": ["/a"], "authorizationSecretRef": {"name": "api", "key": "token"}}
 
 
 def raises(runner: RunnerHarness, text: str) -> None:

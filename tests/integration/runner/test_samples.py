@@ -35,7 +35,7 @@ def test_lint_names_what_the_project_does_not_have(tmp_path: Path):
         "✗ spec.notifications[0].slack.webhookSecretRef",
         "✗ spec.notifications[1].email.smtpSecretRef",
         "✗ spec.layers[0].select (staging)",
-        "✗ spec.validation.marts[3].keys",
+        "✗ spec.validation.marts[3].keyColumns",
     ]
     assert "stg_implantation" in wrong[3]
     assert "has no column tranche" in wrong[4]
@@ -69,7 +69,7 @@ def test_lint_says_what_would_not_be_built_or_published(tmp_path: Path):
     assert misspelt.endswith(
         "no model of the dbt project is dwh_marts.mart_creances_agees; did you mean dwh_marts_financier.mart_creances_agees?"
     )
-    checked = {**listed[3], "unique": ["nulle_part"], "newest": {"column": "jamais", "maxAgeDays": 1}}
+    checked = {**listed[3], "uniqueKey": ["nulle_part"], "recency": {"column": "jamais", "maxAgeDays": 1}}
     assert "has no column nulle_part" in wrong(file, validation={"marts": [checked]})[0]
     (unlisted,) = wrong(file, validation={"marts": [{"relation": "dwh_facts.reperes"}]})
     assert "no model of the dbt project is dwh_facts.reperes" in unlisted

@@ -228,7 +228,7 @@ def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: Runner
         connection.close()
 
     with hold_advisory_lock(runner) as connection, in_background(lambda: look(connection)):
-        assert runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "60s"}), 0, **home.variables).code == 0
+        assert runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "60s"}), 0, **home.variables).code == 0
 
 
 def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, runner: RunnerHarness):
@@ -237,7 +237,7 @@ def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, runner: Runn
     with hold_advisory_lock(runner) as connection:
         key = crc32(f"{home.ref.namespace}/{home.ref.name}".encode()) - 2**31
         connection.execute("select pg_advisory_lock(%s, %s)", (REFRESH_NAMESPACE, key))
-        ran = runner.run(runner.spec(lock={"onHeld": "Wait", "wait": "2s"}), 0, **home.variables)
+        ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "2s"}), 0, **home.variables)
     assert ran.termination_message is not None
     assert ran.termination_message.reason is Reason.LOCK_HELD
     assert "run" not in home.status()

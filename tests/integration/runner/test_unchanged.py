@@ -1,4 +1,4 @@
-"""`onUnchanged: Skip`: a scheduled run leaves the marts as they are where nothing has changed, and only where that can be shown."""
+"""`unchangedPolicy: Skip`: a scheduled run leaves the marts as they are where nothing has changed, and only where that can be shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stands(runner: RunnerHarness) -> RunnerHarness:
 
 def spec(runner: RunnerHarness, **changes: object) -> Json:
     """A refresh that leaves unchanged marts alone."""
-    made = runner.spec(**{"onUnchanged": "Skip", **changes})
+    made = runner.spec(**{"unchangedPolicy": "Skip", **changes})
     if "fait_autres" not in made["layers"][1]["select"]:
         made["layers"][1]["select"].append("fait_autres")
     return made
@@ -54,7 +54,7 @@ def test_marts_that_would_be_the_same_are_left_as_they_are(stands: RunnerHarness
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
     assert stands.database.rows("select version, published_at from dbt_refresh_version") == version
     assert web.asked == []
-    assert reason(scheduled(stands, onUnchanged="Run")) is Reason.SUCCEEDED
+    assert reason(scheduled(stands, unchangedPolicy="Run")) is Reason.SUCCEEDED
 
 
 CHANGES = {
@@ -156,7 +156,7 @@ def test_what_another_refresh_has_built_anew_to_the_same_is_no_change(stands: Ru
 
 REFUSALS: dict[str, Callable[[RunnerHarness], RunResult]] = {
     "somebody asked for it": lambda runner: runner.run(spec(runner)),
-    "another spec": lambda runner: scheduled(runner, title="Autre"),
+    "another spec": lambda runner: scheduled(runner, displayName="Autre"),
     "another day": lambda runner: scheduled(runner, dbt={"vars": {"as_of": "2026-01-01"}}),
 }
 

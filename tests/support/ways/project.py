@@ -53,7 +53,7 @@ class Project:
     layers: tuple[tuple[str, ...], ...] = (("*",),)
     """`layers[].select`."""
     tests: str = ""
-    """`tests.onFailure`, for all tests of the project; without it the refresh has no tests."""
+    """`tests.failurePolicy`, for all tests of the project; without it the refresh has no tests."""
     edits: tuple[Edit, ...] = (Edit(),)
     """The project runs once more after each edit."""
     prepare: str = ""
@@ -88,7 +88,7 @@ class Project:
 
     def spec_of(self, way: Way) -> dict[str, Any]:
         """Return the refresh's spec for a way."""
-        checks: dict[str, Any] = {"tests": {"select": ["*"], "onFailure": self.tests}} if self.tests else {}
+        checks: dict[str, Any] = {"tests": {"select": ["*"], "failurePolicy": self.tests}} if self.tests else {}
         if self.marts:
             checks["validation"] = {"marts": [{"relation": mart} for mart in self.marts]}
         return {

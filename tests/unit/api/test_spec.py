@@ -59,7 +59,7 @@ def test_a_spec_survives_being_written_and_read():
         ({"resources": {"limits": {"memory": "4GB"}}}, "resources.limits.memory", "write a quantity"),
         ({"resources": {"requests": {"memory": "8Gi"}, "limits": {"memory": "4Gi"}}}, "resources", "must not exceed"),
         ({"notifications": [{}]}, "notifications.0", "exactly one of slack and email"),
-        ({"cache": {"baseUrl": "dashboard-api:8000", "endpoints": ["/"]}}, "cache.baseUrl", "http://"),
+        ({"cache": {"baseURL": "dashboard-api:8000", "endpoints": ["/"]}}, "cache.baseURL", "http://"),
     ],
 )
 def test_a_bad_value_is_refused_where_it_stands(change, where, says):

@@ -97,7 +97,7 @@ def test_an_invalid_spec_stalls_the_refresh_and_names_the_field(changes, reason,
 def test_suspend_shows_in_phase_reason_and_next_run():
     """Users must see that no run is coming; the CronJob is written once only."""
     share = status_after(build_snapshot(build_refresh(suspend=True)))
-    assert (share.phase, share.next_run, share.next) == ("Suspended", None, None)
+    assert (share.phase, share.next_schedule_time, share.next) == ("Suspended", None, None)
     assert condition_of(share, "Ready")[:2] == ("True", "Suspended")
 
 
@@ -110,7 +110,7 @@ def test_the_next_run_is_a_weekday_within_a_week_and_a_date_later(schedule, show
 def test_the_next_run_is_computed_in_the_refreshs_time_zone():
     """The operator may run in another time zone."""
     share = status_after(build_snapshot(build_refresh(schedule="30 14 * * *", timeZone="Asia/Tokyo")))
-    assert (share.next, share.next_run.isoformat()) == ("Wed 14:30", "2026-03-04T14:30:00+09:00")
+    assert (share.next, share.next_schedule_time.isoformat()) == ("Wed 14:30", "2026-03-04T14:30:00+09:00")
 
 
 def test_the_refresh_is_requeued_when_the_next_run_is_due():
@@ -223,7 +223,7 @@ def test_a_terminating_cronjob_makes_the_refresh_unready(is_earlier):
     objects["CronJob"]["metadata"] |= {"deletionTimestamp": "2026-01-02T00:00:00Z", "finalizers": ["example.org/hold"]}
     decision = decision_for(build_snapshot(build_refresh(), objects=objects))
     status, reason, message = condition_of(decision.status, "Ready")
-    assert (status, reason, decision.status.phase) == ("False", "BeingDeleted", "Blocked")
+    assert (status, reason, decision.status.phase) == ("False", "CronJobTerminating", "Blocked")
     assert "CronJob phase2 is terminating, held by example.org/hold" in message
     assert (decision.replace, decision.create) == ((), ())
     # The control: a permission works as long as it is there.
@@ -375,7 +375,7 @@ def test_new_defaults_of_the_operator_are_applied_with_an_event():
     assert (note.reason, decision.drifted_kinds) == ("DefaultsChanged", ())
     assert "CronJob phase2 updated to new defaults of the operator: spec.jobTemplate.spec.template.spec.containers[0].image" in note.message
     edited = decision_for(
-        build_snapshot(build_refresh(status=settled_share, generation=2, title="New"), objects=build_managed_objects(build_refresh()))
+        build_snapshot(build_refresh(status=settled_share, generation=2, displayName="New"), objects=build_managed_objects(build_refresh()))
     )
     assert "DefaultsChanged" not in [each.reason for each in edited.events]
     paused = decision_for(build_snapshot(build_refresh(status=settled_share), pause=Pause("all refreshes are paused")))

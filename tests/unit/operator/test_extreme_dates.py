@@ -31,7 +31,7 @@ def test_a_suspension_until_year_9999_is_stable(until, zone):
     seen = build_refresh(suspendUntil=until, timeZone=zone)
     share = status_after(build_snapshot(seen))
     assert condition_of(share, "Suspended")[:2] == ("True", "SuspendedUntil")
-    assert (share.next_run, share.next_runs) == (None, [])
+    assert (share.next_schedule_time, share.next_schedule_times) == (None, [])
     again = decision_for(build_snapshot(build_refresh(share, suspendUntil=until, timeZone=zone)))
     assert again.status is None
     assert timedelta(0) < again.requeue_after <= timedelta(hours=1)
@@ -42,11 +42,13 @@ def test_a_suspension_until_year_9999_is_stable(until, zone):
 def test_a_suspension_until_a_past_time_has_no_effect(until):
     """The next run follows the schedule."""
     share = status_after(build_snapshot(build_refresh(suspendUntil=until)))
-    assert (condition_of(share, "Suspended")[0], share.next_run is not None) == ("False", True)
+    assert (condition_of(share, "Suspended")[0], share.next_schedule_time is not None) == ("False", True)
 
 
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
-@pytest.mark.parametrize("field", ["slotsJudgedUntil", "nextRun", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"])
+@pytest.mark.parametrize(
+    "field", ["missedRunsEvaluatedUntil", "nextScheduleTime", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"]
+)
 def test_extreme_dates_in_the_status_do_not_fail_a_reconciliation(field, moment):
     """A wrong clock or a user with write access to statuses can produce them."""
     share = status_after(build_snapshot(build_refresh()))
@@ -55,8 +57,8 @@ def test_extreme_dates_in_the_status_do_not_fail_a_reconciliation(field, moment)
     before = build_snapshot(seen, objects=build_managed_objects(build_refresh(schedule="* * * * *")))
     found = status_after(before)
     assert found.phase == "Scheduled"
-    assert NOW - timedelta(days=32) < found.slots_judged_until <= NOW
-    assert found.next_run == NOW + timedelta(minutes=1)
+    assert NOW - timedelta(days=32) < found.missed_runs_evaluated_until <= NOW
+    assert found.next_schedule_time == NOW + timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
@@ -70,7 +72,7 @@ def test_extreme_dates_of_a_runner_do_not_prevent_the_end_of_its_run(moment):
 def test_missed_runs_are_counted_for_a_month_at_most():
     """An operator that was down for a year would need minutes for all of them."""
     share = status_after(build_snapshot(build_refresh()))
-    raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "slotsJudgedUntil": "2025-03-03T12:00:00Z"}
+    raw = {**share.model_dump(mode="json", by_alias=True, exclude_none=True), "missedRunsEvaluatedUntil": "2025-03-03T12:00:00Z"}
     seen = build_refresh(OperatorStatus.model_validate(raw), schedule="0 12 * * *")
     found = status_after(build_snapshot(seen, objects=build_managed_objects(build_refresh(schedule="0 12 * * *"))))
     assert found.missed_runs in (30, 31)

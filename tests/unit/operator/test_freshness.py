@@ -14,7 +14,7 @@ OBJECTIVE = {"maxStaleness": "4h"}
 def loaded(minutes: float | None, **fields) -> OperatorStatus:
     """A share whose last successful run ended at that time."""
     success = {} if minutes is None else {"lastSuccessTime": minutes_from_now(minutes)}
-    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), **success, **fields})
+    return OperatorStatus.model_validate({"observedGeneration": 1, "missedRunsEvaluatedUntil": minutes_from_now(0), **success, **fields})
 
 
 @pytest.mark.parametrize(

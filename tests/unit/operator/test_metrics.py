@@ -21,7 +21,7 @@ def figures(*seen):
 
 def test_metrics_are_computed_from_the_status():
     """A restart of the operator must not change them."""
-    share = OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), "missedRuns": 3})
+    share = OperatorStatus.model_validate({"observedGeneration": 1, "missedRunsEvaluatedUntil": minutes_from_now(0), "missedRuns": 3})
     after = status_after(build_snapshot(build_refresh(share, freshness={"maxStaleness": "4h"}), (build_job("r1", "Complete"),)))
     steps = [{"name": "marts", "state": "Succeeded", "duration": "1m05s"}, {"name": "cache", "state": "Succeeded", "duration": "0s"}]
     found = figures(build_refresh(after, run=build_run_status("r1", steps=steps), freshness={"maxStaleness": "4h"}))

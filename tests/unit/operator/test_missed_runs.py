@@ -11,7 +11,7 @@ HOURLY: Json = {"schedule": "0 8-12 * * *"}
 
 
 def share(until: str, generation: int = 1, **fields) -> OperatorStatus:
-    return OperatorStatus.model_validate({"observedGeneration": generation, "slotsJudgedUntil": until, **fields})
+    return OperatorStatus.model_validate({"observedGeneration": generation, "missedRunsEvaluatedUntil": until, **fields})
 
 
 def scheduled(slot: datetime, end: str | None = "Complete"):
@@ -43,7 +43,9 @@ def test_a_scheduled_time_with_a_run_is_not_missed():
     assert concluded.history[0].trigger == "Scheduled"
     assert (
         missed(
-            build_snapshot(build_refresh(concluded.model_copy(update={"slots_judged_until": NOW - timedelta(minutes=30)}), **HOURLY)),
+            build_snapshot(
+                build_refresh(concluded.model_copy(update={"missed_runs_evaluated_until": NOW - timedelta(minutes=30)}), **HOURLY)
+            ),
             NOW + timedelta(minutes=6),
         )
         == []
@@ -83,7 +85,7 @@ def test_past_times_of_a_new_schedule_are_not_missed():
     before = build_refresh(share(minutes_from_now(-300)), schedule="0 0 1 1 *")
     edited = build_refresh(share(minutes_from_now(-300)), generation=2, **HOURLY)
     decision = decision_for(build_snapshot(edited, objects=build_managed_objects(before)))
-    assert (decision.status.missed_runs, decision.status.slots_judged_until) == (0, NOW)
+    assert (decision.status.missed_runs, decision.status.missed_runs_evaluated_until) == (0, NOW)
 
 
 def test_an_edit_without_a_recorded_evaluation_counts_nothing():
@@ -103,7 +105,7 @@ def test_runs_whose_jobs_are_deleted_do_not_count_as_missed():
 
 def test_a_new_refresh_has_no_missed_runs():
     """Evaluation starts when the refresh is first seen."""
-    assert decision_for(build_snapshot(build_refresh(**HOURLY))).status.slots_judged_until == NOW
+    assert decision_for(build_snapshot(build_refresh(**HOURLY))).status.missed_runs_evaluated_until == NOW
 
 
 @pytest.mark.parametrize(("schedule", "count"), [("30 2 * * *", 1), ("30 * * * *", 0)], ids=["at certain hours", "every hour"])
@@ -121,5 +123,5 @@ def test_a_time_skipped_by_the_clock_change_is_missed(schedule, count):
 def test_the_next_three_runs_include_their_utc_offset():
     """It changes with the clocks in between."""
     spec: Json = {"schedule": "30 2 * * *", "timeZone": "Europe/Paris"}
-    runs = decision_for(build_snapshot(build_refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_runs
+    runs = decision_for(build_snapshot(build_refresh(**spec)), datetime(2026, 3, 27, 12, 0, tzinfo=UTC)).status.next_schedule_times
     assert runs == ["2026-03-28T02:30+01:00", "2026-03-30T02:30+02:00", "2026-03-31T02:30+02:00"]

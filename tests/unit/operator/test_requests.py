@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from refresh_api.names import CANCEL, RUN_MODE, RUN_VARS, TOKEN_ANNOTATION
+from refresh_api.names import CANCEL, REQUEST_ANNOTATION, RUN_MODE, RUN_VARS
 from refresh_api.status import OperatorStatus
 from refresh_operator.names import requested_job_name
 from support.snapshots import UID, build_job, build_pod, build_refresh, build_snapshot, decision_for, minutes_from_now, status_after
@@ -13,7 +13,7 @@ JOB = requested_job_name("phase2", UID, "one")
 
 
 def share(**fields) -> OperatorStatus:
-    return OperatorStatus.model_validate({"observedGeneration": 1, "slotsJudgedUntil": minutes_from_now(0), **fields})
+    return OperatorStatus.model_validate({"observedGeneration": 1, "missedRunsEvaluatedUntil": minutes_from_now(0), **fields})
 
 
 def active(name: str) -> dict:
@@ -46,7 +46,7 @@ def test_an_invalid_mode_is_rejected_with_a_message(mode, says):
     decision = decision_for(seen)
     assert decision.create_job is None
     assert decision.status.last_handled_request_at == "one"
-    assert says in decision.status.request_problem
+    assert says in decision.status.request_error
     assert says in decision.status.message
     assert [note.reason for note in decision.events if note.warning] == ["RequestRefused"]
     again = decision_for(build_snapshot(build_refresh(decision.status, token="one", annotations={RUN_MODE: mode})))
@@ -55,11 +55,11 @@ def test_an_invalid_mode_is_rejected_with_a_message(mode, says):
 
 def test_the_next_valid_request_clears_the_error():
     """An old error would be mistaken for one of the new request."""
-    before = share(lastHandledRequestAt="zero", requestProblem="no such step")
+    before = share(lastHandledRequestAt="zero", requestError="no such step")
     after = status_after(
         build_snapshot(build_refresh(before, token="one"), (build_job(JOB, token="one"),), (build_pod(JOB, phase="Running"),))
     )
-    assert (after.last_handled_request_at, after.request_problem) == ("one", None)
+    assert (after.last_handled_request_at, after.request_error) == ("one", None)
 
 
 @pytest.mark.parametrize("wanted", [JOB, "one"], ids=["by its id", "by its request"])
@@ -102,7 +102,7 @@ def test_a_queued_request_is_withdrawn_by_cancel():
     decision = decision_for(busy)
     assert (decision.create_job, decision.delete_jobs) == (None, ())
     assert decision.status.last_handled_request_at == "one"
-    assert "withdrawn" in decision.status.request_problem
+    assert "withdrawn" in decision.status.request_error
     assert "NothingToCancel" not in [note.reason for note in decision.events]
     later = decision_for(
         build_snapshot(build_refresh(decision.status, token="one", annotations={CANCEL: "one"}), (build_job("busy", "Complete"),))
@@ -123,7 +123,7 @@ def test_the_history_records_mode_generation_and_image():
     ran = build_pod(JOB, phase="Succeeded", terminated={"exitCode": 0})
     container = ran.status.container_statuses[0].model_copy(update={"image_id": "registry.example/runner@sha256:ab"})
     ran = ran.model_copy(update={"status": ran.status.model_copy(update={"container_statuses": (container,)})})
-    assert TOKEN_ANNOTATION in done.metadata.annotations
+    assert REQUEST_ANNOTATION in done.metadata.annotations
     run = status_after(build_snapshot(build_refresh(share(), token="one"), (done,), (ran,))).last_run
     assert (run.mode, run.vars, run.generation, run.image) == ("only=tests", '{"a": 1}', 1, "registry.example/runner@sha256:ab")
 
@@ -147,4 +147,4 @@ def test_invalid_variables_are_rejected_with_a_message(variables, says):
     after = decision_for(build_snapshot(build_refresh(share(), token="one", annotations={RUN_VARS: variables})))
     assert after.create_job is None
     assert after.status.last_handled_request_at == "one"
-    assert says in after.status.request_problem
+    assert says in after.status.request_error

@@ -40,7 +40,11 @@ def test_suspenduntil_ends_by_itself():
     assert suspended(first) is True
     assert condition_of(first.status, "Suspended")[:2] == ("True", "SuspendedUntil")
     assert condition_of(first.status, "Ready")[:2] == ("True", "Suspended")
-    assert (first.status.phase, first.status.suspended_until, first.status.next_run) == (Phase.SUSPENDED, NOW + HOUR, NOW + HOUR * 7 / 6)
+    assert (first.status.phase, first.status.suspended_until, first.status.next_schedule_time) == (
+        Phase.SUSPENDED,
+        NOW + HOUR,
+        NOW + HOUR * 7 / 6,
+    )
     assert first.requeue_after <= HOUR + timedelta(seconds=1)
     over = decision_for(
         build_snapshot(build_refresh(status=first.status, suspendUntil=minutes_from_now(60), schedule="*/10 * * * *")), NOW + HOUR
@@ -55,9 +59,9 @@ def test_of_two_suspensions_the_later_end_counts():
     both = status_after(
         build_snapshot(build_refresh(suspendUntil=minutes_from_now(60)), pause=Pause("all refreshes are paused", NOW + 2 * HOUR))
     )
-    assert (condition_of(both, "Suspended")[1], both.suspended_until) == ("EverythingPaused", NOW + 2 * HOUR)
+    assert (condition_of(both, "Suspended")[1], both.suspended_until) == ("GloballyPaused", NOW + 2 * HOUR)
     endless = status_after(build_snapshot(build_refresh(suspendUntil=minutes_from_now(60), suspend=True)))
-    assert (condition_of(endless, "Suspended")[1], endless.suspended_until, endless.next_run) == ("Suspended", None, None)
+    assert (condition_of(endless, "Suspended")[1], endless.suspended_until, endless.next_schedule_time) == ("Suspended", None, None)
 
 
 def failed(count: int, **further):

@@ -73,7 +73,7 @@ def test_variables_of_a_request_count_towards_the_limit():
     asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
     seen = build_refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
     share = status_after(build_snapshot(seen))
-    assert "Linux takes" in share.request_problem
+    assert "Linux takes" in share.request_error
     assert condition_of(share, "Ready")[0] == "True"
 
 
@@ -84,7 +84,7 @@ def test_a_long_annotation_is_handled_once_and_recorded_shortened(annotation):
     share = status_after(build_snapshot(build_refresh(annotations=long)))
     assert len(share.model_dump_json()) < 20_000
     if annotation == "requestedAt":
-        assert "at most 256 are allowed" in share.request_problem
+        assert "at most 256 are allowed" in share.request_error
         assert decision_for(build_snapshot(build_refresh(share, annotations=long))).create_job is None
         assert decision_for(build_snapshot(build_refresh(share, token="now"))).create_job
     again = status_after(build_snapshot(build_refresh(share, annotations=long)))

@@ -81,8 +81,8 @@ def test_freshness_is_judged_by_the_clock():
 def test_a_run_that_is_overdue_is_shown():
     """Nobody else reports it if the operator is down too. Control: within the grace period, nothing is shown."""
     runs = build_history("phase2", NOW, "S")
-    quick = line(runs, nextRun="2026-03-03T11:55:00Z").health
-    late = line(runs, nextRun="2026-03-03T11:45:00Z").health
+    quick = line(runs, nextScheduleTime="2026-03-03T11:55:00Z").health
+    late = line(runs, nextScheduleTime="2026-03-03T11:45:00Z").health
     assert (quick.issues, late.tone) == ((), Tone.WARN)
     assert [each.reason for each in late.issues] == ["Overdue"]
 
@@ -95,7 +95,7 @@ def condition(kind, reason, message="", minutes=5):
 
 @pytest.mark.parametrize(
     ("reason", "tone"),
-    [("Suspended", Tone.GOOD), ("SuspendedUntil", Tone.GOOD), ("EverythingPaused", Tone.WARN), ("TooManyFailures", Tone.WARN)],
+    [("Suspended", Tone.GOOD), ("SuspendedUntil", Tone.GOOD), ("GloballyPaused", Tone.WARN), ("TooManyFailures", Tone.WARN)],
 )
 def test_a_suspended_refresh_says_why(reason, tone):
     """A deliberate suspension is no issue; one that nobody asked for is. Control: an active refresh has no issue."""
@@ -122,7 +122,7 @@ def test_a_pod_that_does_not_start_is_an_issue_after_30_seconds():
 def test_the_most_urgent_refreshes_come_first():
     """With many refreshes, a failed one must not be on the second page."""
     items = [
-        build_refresh(name, NOW, build_history(name, NOW, runs), spec={"title": name})
+        build_refresh(name, NOW, build_history(name, NOW, runs), spec={"displayName": name})
         for name, runs in (("a", "S"), ("b", "W"), ("c", "F"), ("d", ""))
     ]
     found = overview(*items)

@@ -44,7 +44,7 @@ def phase2(outcomes="FSS", **changes):
         "phase2",
         NOW,
         runs,
-        spec={"title": "Phase 2"},
+        spec={"displayName": "Phase 2"},
         run=build_run_status(runs[0]["id"], NOW - timedelta(minutes=13), 0, failed=0),
         **changes,
     )
@@ -116,7 +116,9 @@ async def test_hostile_texts_are_escaped():
         "phase2-1", NOW, 0, failed=0, message=HOSTILE, validation=[{"relation": HOSTILE, "verdict": "FAILED", "message": HOSTILE}]
     )
     store = store_of(
-        build_refresh("phase2", NOW, runs, spec={"title": HOSTILE[:80], "schedule": HOSTILE}, run=run, message=HOSTILE, phase="Stalled")
+        build_refresh(
+            "phase2", NOW, runs, spec={"displayName": HOSTILE[:80], "schedule": HOSTILE}, run=run, message=HOSTILE, phase="Stalled"
+        )
     )
     for path in ("/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-1", f"/{quote(HOSTILE)}"):
         text = (await get(store, path)).text

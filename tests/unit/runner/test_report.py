@@ -7,7 +7,7 @@ import pytest
 from refresh_api.run_request import ExitCode, RunMode
 from refresh_api.spec import Publish
 from refresh_api.status import EndpointStatus, MartStatus, Outcome, Reason, RunPhase, StepState, Verdict
-from refresh_api.steps import OnFailure
+from refresh_api.steps import FailurePolicy
 from refresh_runner.core.errors import Failure
 from refresh_runner.model.plan import Attempt
 from refresh_runner.model.step_results import (
@@ -49,8 +49,10 @@ def endpoints(state: StepState) -> StepResult:
     return conclude_cache([EndpointStatus(path="/a", state=state, message="answered 500")])
 
 
-def checks(state: NodeState, on_failure: OnFailure = OnFailure.WARN) -> StepResult:
-    return conclude_tests(replace(step(TestsStep), on_failure=on_failure), [NodeResult(node("t"), state, "Got 3 results")], "4/6 tests")
+def checks(state: NodeState, failure_policy: FailurePolicy = FailurePolicy.WARN) -> StepResult:
+    return conclude_tests(
+        replace(step(TestsStep), failure_policy=failure_policy), [NodeResult(node("t"), state, "Got 3 results")], "4/6 tests"
+    )
 
 
 def layers() -> dict[str, StepResult]:
@@ -92,10 +94,10 @@ TABLE = {
         WELL | {"tests": checks(NodeState.BROKEN)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "a test warns by its severity, Fail": Case(
-        WELL | {"tests": checks(NodeState.WARNED, OnFailure.FAIL)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
+        WELL | {"tests": checks(NodeState.WARNED, FailurePolicy.FAIL)}, None, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, True, "4/4", 4
     ),
     "a test fails, Fail": Case(
-        WELL | {"tests": checks(NodeState.FAILED, OnFailure.FAIL), "validation": UNPUBLISHED, "cache": SKIPPED},
+        WELL | {"tests": checks(NodeState.FAILED, FailurePolicy.FAIL), "validation": UNPUBLISHED, "cache": SKIPPED},
         None,
         Outcome.FAILED,
         Reason.TESTS_FAILED,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from refresh_api.status import Reason, StepState
-from refresh_api.steps import OnFailure
+from refresh_api.steps import FailurePolicy
 from refresh_runner.core.errors import Failure
 from refresh_runner.model.plan import plan_for
 from refresh_runner.model.step_results import (
@@ -83,7 +83,7 @@ def test_the_variable_api_base_url_goes_before_the_run_request():
 def test_a_command_that_failed_otherwise_fails_its_step():
     """Though all nodes are well, or their failures only warn: nobody knows what else dbt has left undone."""
     step = next(step for step in plan().steps if isinstance(step, TestsStep))
-    assert step.on_failure is OnFailure.WARN
+    assert step.failure_policy is FailurePolicy.WARN
     warned = conclude_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
     assert warned.state is StepState.WARNED
     assert with_command_error(warned, None, "4/6 tests") is warned

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from refresh_api.status import Verdict
-from refresh_api.steps import Newest
+from refresh_api.steps import Recency
 from refresh_runner.model.steps import MartCheck
 from refresh_runner.validation.checks import MartCounts, NewestRecord, mart_status
 
@@ -65,7 +65,7 @@ def test_a_mart_without_rows_or_table_failed():
 )
 def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verdict):
     """Without rows there is neither a NULL nor a date to look at."""
-    check = replace(CHECK, min_rows=least, unique=("zone_id",), newest=Newest(column="jour", max_age_days=1))
+    check = replace(CHECK, min_rows=least, unique_key=("zone_id",), recency=Recency(column="jour", max_age_days=1))
     newest = NewestRecord("2026-06-30", AS_OF.toordinal()) if rows else None
     status = mart_status(check, MartCounts(rows, NONE, 0, newest), AS_OF)
     assert (status.verdict, status.rows, "minRows: 5" in (status.message or "")) == (expected, rows, rows == 4)
@@ -73,7 +73,7 @@ def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verd
 
 def test_an_empty_mart_that_is_usually_full_is_a_warning():
     """Also where it may be empty."""
-    check = replace(CHECK, min_rows=0, max_row_change=Decimal("0.5"))
+    check = replace(CHECK, min_rows=0, max_row_count_change=Decimal("0.5"))
     assert mart_status(check, MartCounts(0, NONE), AS_OF, median_rows=100).verdict is Verdict.WARNING
 
 
@@ -85,7 +85,7 @@ def test_a_share_below_the_limit_never_reads_as_the_limit():
 
 def test_doubled_rows_are_a_warning():
     """With their number and the columns that should tell them apart."""
-    check = replace(CHECK, unique=("zone_id", "mois"))
+    check = replace(CHECK, unique_key=("zone_id", "mois"))
     assert mart_status(check, MartCounts(10, NONE, duplicates=0), AS_OF).verdict is Verdict.VALID
     found = mart_status(check, MartCounts(10, NONE, duplicates=2), AS_OF)
     assert (found.verdict, found.message) == (Verdict.WARNING, "2 rows repeat the zone_id, mois of another one")
@@ -93,7 +93,7 @@ def test_doubled_rows_are_a_warning():
 
 def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
     """Counted from the date that the run speaks for; no date at all is a warning, too."""
-    check = replace(CHECK, newest=Newest(column="jour", max_age_days=30))
+    check = replace(CHECK, recency=Recency(column="jour", max_age_days=30))
     may = NewestRecord("2026-05-31", date(2026, 5, 31).toordinal())
     too_old = NewestRecord("2026-05-30", date(2026, 5, 30).toordinal())
     verdicts = [mart_status(check, MartCounts(10, NONE, newest=found), AS_OF) for found in (may, too_old, None)]
@@ -105,6 +105,6 @@ def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
 @pytest.mark.parametrize(("rows", "expected"), [(150, Verdict.VALID), (151, Verdict.WARNING), (50, Verdict.VALID), (49, Verdict.WARNING)])
 def test_a_number_of_rows_far_from_the_usual_is_a_warning(rows: int, expected: Verdict):
     """On both sides, and only further than the limit."""
-    check = replace(CHECK, max_row_change=Decimal("0.5"))
+    check = replace(CHECK, max_row_count_change=Decimal("0.5"))
     assert mart_status(check, MartCounts(rows, NONE), AS_OF, median_rows=100).verdict is expected
     assert mart_status(check, MartCounts(rows, NONE), AS_OF).verdict is Verdict.VALID

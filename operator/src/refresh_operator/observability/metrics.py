@@ -162,7 +162,7 @@ _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (
     ("active_runs", "Number of active runs.", lambda each: float(len(each.status.active))),
     ("last_run_success", "Whether the last finished run succeeded, with or without warnings.", _last_success),
     ("last_success_timestamp_seconds", "When the last successful run finished.", lambda each: _seconds(each.status.last_success_time)),
-    ("next_run_timestamp_seconds", "When the next scheduled run starts.", lambda each: _seconds(each.status.next_run)),
+    ("next_run_timestamp_seconds", "When the next scheduled run starts.", lambda each: _seconds(each.status.next_schedule_time)),
     ("max_staleness_seconds", "Maximum age of the data (spec.freshness).", _max_staleness),
     (
         "consecutive_failures",

@@ -56,7 +56,7 @@ def find_problem(snapshot: Snapshot) -> Problem | None:
         if kind == "CronJob" and (seen := metadata_of(item)).deletion_timestamp:
             held = f", held by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} is terminating{held}: no runs start until it is deleted and recreated"
-            return Problem(ReadyReason.BEING_DELETED, message, stalled=False)
+            return Problem(ReadyReason.CRON_JOB_TERMINATING, message, stalled=False)
     if snapshot.denied_secrets:
         return Problem(ReadyReason.SECRET_NOT_ALLOWED, "; ".join(snapshot.denied_secrets.values()), stalled=True)
     if snapshot.missing_secrets:
@@ -76,7 +76,7 @@ def requeue_after(
 
 def _due(snapshot: Snapshot, analysis: Analysis, status: OperatorStatus, timeouts: Timeouts, now: datetime) -> Iterator[timedelta]:
     """Yield what each analysis waits for, as time from now; negative for what is over."""
-    times = (status.next_run, status.suspended_until, analysis.missed.next_due)
+    times = (status.next_schedule_time, status.suspended_until, analysis.missed.next_due)
     yield from (each - now for each in times if each)
     if (stale := stale_after(snapshot.refresh, status, now)) is not None:
         yield stale

@@ -28,7 +28,7 @@ async def notify_failed_run(
     failed = FailedRun(
         refresh=refresh.ref.name,
         namespace=refresh.ref.namespace,
-        title=spec.title or refresh.ref.name,
+        title=spec.display_name or refresh.ref.name,
         run=run.id,
         reason=run.reason.value,
         message=run.message or "",

@@ -81,7 +81,7 @@ class _CronJob(KubeModel):
 def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
     """Return the runs missed since the last evaluation, by the schedule that the CronJob has had until now."""
     status = snapshot.refresh.status
-    before = status.slots_judged_until
+    before = status.missed_runs_evaluated_until
     cronjob = _cronjob(snapshot)
     if before is None or cronjob is None:
         return MissedRuns(before or now)

@@ -7,7 +7,7 @@ status.
 from dataclasses import dataclass
 from datetime import datetime
 
-from refresh_api.names import REQUESTED_AT, TOKEN_ANNOTATION, TOKEN_LENGTH
+from refresh_api.names import REQUEST_ANNOTATION, REQUESTED_AT, TOKEN_LENGTH
 from refresh_api.objects import Json
 from refresh_api.run_request import RunMode, run_vars
 from refresh_api.spec import RefreshSpec
@@ -51,7 +51,7 @@ def handle_request(
     refresh = snapshot.refresh
     before, token = refresh.status.last_handled_request_at, refresh.pending_request
     if token is None:
-        return RequestDecision(before, refresh.status.request_problem)
+        return RequestDecision(before, refresh.status.request_error)
     length = len(refresh.metadata.annotations.get(REQUESTED_AT, ""))
     if length > TOKEN_LENGTH:
         return RequestDecision(token, f"annotation requestedAt has {length} characters: at most {TOKEN_LENGTH} are allowed")
@@ -62,15 +62,15 @@ def handle_request(
         return RequestDecision(token, "withdrawn by the annotation cancel")
     cronjob = snapshot.objects.get("CronJob")
     if isinstance(refresh.spec, InvalidSpec) or problem or cronjob is None:
-        return RequestDecision(before, refresh.status.request_problem)
-    error = _parameter_error(refresh.parameters, refresh.spec) or refresh.run_request(refresh.spec, refresh.parameters).excess
+        return RequestDecision(before, refresh.status.request_error)
+    error = _parameter_error(refresh.parameters, refresh.spec) or refresh.run_request(refresh.spec, refresh.parameters).size_error
     if error:
         return RequestDecision(token, clip(error))
     if active or snapshot.pause:
-        return RequestDecision(before, refresh.status.request_problem)
+        return RequestDecision(before, refresh.status.request_error)
     # recorded as handled once the Job is observed: after an interruption, the same Job is created again
     job = requested_job(refresh, refresh.spec, settings, metadata_of(cronjob), token)
-    return RequestDecision(before, refresh.status.request_problem, job)
+    return RequestDecision(before, refresh.status.request_error, job)
 
 
 def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
@@ -89,7 +89,7 @@ def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
 
 
 def _matches(job: Job, wanted: str) -> bool:
-    return wanted in (job.metadata.name, job.metadata.annotations.get(TOKEN_ANNOTATION))
+    return wanted in (job.metadata.name, job.metadata.annotations.get(REQUEST_ANNOTATION))
 
 
 def _parameter_error(parameters: RunParameters, spec: RefreshSpec) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from refresh_api.names import GENERATION_ANNOTATION, RUN_VARS_LENGTH, TOKEN_ANNOTATION
+from refresh_api.names import GENERATION_ANNOTATION, REQUEST_ANNOTATION, RUN_VARS_LENGTH
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
 from refresh_operator.runs.outcome import RunResult, image_of, inferred_result, reported_result, result_from_status, start_problem
@@ -47,7 +47,7 @@ class Timeouts:
 
 def trigger_of(job: Job) -> Trigger:
     """Return what started a run."""
-    if TOKEN_ANNOTATION in job.metadata.annotations:
+    if REQUEST_ANNOTATION in job.metadata.annotations:
         return Trigger.REQUESTED
     return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
 

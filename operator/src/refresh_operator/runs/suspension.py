@@ -51,7 +51,7 @@ def _suspensions(snapshot: Snapshot, spec: RefreshSpec, failures: int, now: date
     if snapshot.denied_secrets:
         yield Suspension(SuspendedReason.SECRET_NOT_ALLOWED, f"scheduled runs are suspended: {'; '.join(snapshot.denied_secrets.values())}")
     if snapshot.pause:
-        yield Suspension(SuspendedReason.EVERYTHING_PAUSED, snapshot.pause.message, snapshot.pause.until)
+        yield Suspension(SuspendedReason.GLOBALLY_PAUSED, snapshot.pause.message, snapshot.pause.until)
     if spec.suspend:
         yield Suspension(SuspendedReason.SUSPENDED, "scheduled runs are suspended (spec.suspend)")
     if spec.suspend_until and now < spec.suspend_until:

@@ -44,7 +44,7 @@ def requested_job(refresh: Refresh, spec: RefreshSpec, settings: Settings, cronj
             "name": requested_job_name(refresh.metadata.name, refresh.metadata.uid, token),
             "namespace": refresh.metadata.namespace,
             "labels": labels(refresh),
-            "annotations": {**run_annotations(refresh), api.TOKEN_ANNOTATION: token, **parameters.annotations},
+            "annotations": {**run_annotations(refresh), api.REQUEST_ANNOTATION: token, **parameters.annotations},
             "ownerReferences": [controller, additional_owner(refresh)],
         },
         "spec": job_spec(refresh, spec, settings, parameters),

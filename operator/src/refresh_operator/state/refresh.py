@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import JsonValue, ValidationError
 from pydantic_core import to_json
 
+from refresh_api import renamed
 from refresh_api.names import CANCEL, REQUESTED_AT, RESET_AT, RUN_MODE, RUN_VARS, TOKEN_LENGTH
 from refresh_api.objects import Json, unreadable
 from refresh_api.reasons import ReadyReason
@@ -115,7 +116,7 @@ def parse_refresh(raw: Json) -> Refresh:
     spec, unknown = (invalid, ()) if invalid else _spec(raw.get("spec", {}), unreadable(raw))
     status = mapping(raw.get("status"))
     found = Refresh(metadata, spec, _status(status), _run(status), unknown)
-    if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT_SPEC and (excess := found.run_request(spec).excess):
+    if isinstance(spec, RefreshSpec) and len(to_json(raw.get("spec"))) > _SHORT_SPEC and (excess := found.run_request(spec).size_error):
         return replace(found, spec=InvalidSpec(ReadyReason.INVALID_SPEC, "spec", excess))
     return found
 
@@ -141,7 +142,11 @@ def _spec(spec: JsonValue, dropped: Mapping[str, str]) -> tuple[RefreshSpec | In
         return RefreshSpec.model_validate(spec), ()
     except ValidationError as error:
         errors = error.errors(include_input=False, include_url=False)
-        unknown = tuple(field_path("spec", each["loc"]) for each in errors if each["type"] == "extra_forbidden")
+        extra = [each["loc"] for each in errors if each["type"] == "extra_forbidden"]
+        for location in extra:
+            if message := renamed.message_for(location):
+                return InvalidSpec(ReadyReason.INVALID_SPEC, field_path("spec", location), message), ()
+        unknown = tuple(field_path("spec", each) for each in extra)
     try:
         return RefreshSpec.model_validate(spec, extra="ignore"), unknown
     except ValidationError as error:

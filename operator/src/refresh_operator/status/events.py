@@ -61,16 +61,16 @@ def events_of(
 def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...]) -> list[Event]:
     events = []
     token, wanted = after.last_handled_request_at, after.last_handled_cancel
-    if after.request_problem and token and token != before.last_handled_request_at:
+    if after.request_error and token and token != before.last_handled_request_at:
         events.append(
             Event(
                 EventReason.REQUEST_REFUSED,
-                clip(f"request {token} started no run: {after.request_problem}", _MESSAGE_LENGTH),
+                clip(f"request {token} started no run: {after.request_error}", _MESSAGE_LENGTH),
                 token,
                 True,
             )
         )
-    withdrew = bool(after.request_problem) and token == wanted
+    withdrew = bool(after.request_error) and token == wanted
     if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
         text = f"cancel={wanted}: no active run has this ID or was started by this request; see status.active"
         events.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))

@@ -49,7 +49,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
             "history": history,
             "last_run": history[0] if history else old.last_run,
             "last_handled_request_at": analysis.request.handled,
-            "request_problem": analysis.request.error,
+            "request_error": analysis.request.error,
             "last_handled_cancel": analysis.cancellation.handled,
             "scheduled_failures": analysis.failures,
             "last_handled_reset_at": refresh.pending_reset or old.last_handled_reset_at,
@@ -84,19 +84,23 @@ def problem_status(refresh: Refresh, problem: Problem, now: datetime) -> Operato
 
 def _next_runs(refresh: Refresh, suspension: Suspension | None, now: datetime) -> dict[str, object]:
     if isinstance(refresh.spec, InvalidSpec) or (suspension and suspension.until is None):
-        return {"next_run": None, "next": None, "next_runs": []}
+        return {"next_schedule_time": None, "next": None, "next_schedule_times": []}
     begin = max(now, suspension.until) if suspension and suspension.until else now
     coming = list(islice(cron.parse(refresh.spec.schedule, refresh.spec.time_zone).runs_after(begin), 3))
     first = coming[0] if coming else None
-    return {"next_run": first, "next": _short_time(first, now), "next_runs": [each.isoformat(timespec="minutes") for each in coming]}
+    return {
+        "next_schedule_time": first,
+        "next": _short_time(first, now),
+        "next_schedule_times": [each.isoformat(timespec="minutes") for each in coming],
+    }
 
 
 def _missed(old: OperatorStatus, missed: MissedRuns) -> dict[str, object]:
     if not missed.runs:
-        return {"slots_judged_until": missed.evaluated_until}
+        return {"missed_runs_evaluated_until": missed.evaluated_until}
     last = missed.runs[-1]
     return {
-        "slots_judged_until": missed.evaluated_until,
+        "missed_runs_evaluated_until": missed.evaluated_until,
         "missed_runs": old.missed_runs + len(missed.runs),
         "last_missed_time": last.time,
         "last_missed_reason": last.reason,
@@ -160,15 +164,15 @@ def _last_run_message(refresh: Refresh, last: FinishedRun, history: list[Finishe
 
 def _message(snapshot: Snapshot, new: OperatorStatus, analysis: Analysis, now: datetime) -> str:
     refresh, last, suspension = snapshot.refresh, new.last_run, analysis.suspension
-    paused = suspension if suspension and suspension.reason is SuspendedReason.EVERYTHING_PAUSED else None
+    paused = suspension if suspension and suspension.reason is SuspendedReason.GLOBALLY_PAUSED else None
     if analysis.problem:
         return analysis.problem.message
     if new.active:
         return running(snapshot, new.active, now)[1] + (f"; {paused.message}" if paused else "")
     if paused:
         return paused.message + (f"; request {one_line(refresh.pending_request)} is queued" if refresh.pending_request else "")
-    if new.request_problem:
-        return f"request {one_line(new.last_handled_request_at)} started no run: {one_line(new.request_problem)}"
+    if new.request_error:
+        return f"request {one_line(new.last_handled_request_at)} started no run: {one_line(new.request_error)}"
     if suspension and suspension.reason is SuspendedReason.TOO_MANY_FAILURES:
         return f"{suspension.message}; the last run: {one_line(last.message) if last else ''}".rstrip(": ")
     if last and (message := _last_run_message(refresh, last, new.history)):

@@ -33,9 +33,7 @@ _MEANINGS: Final = {
     ("LastRunSucceeded", "False"): _Meaning(N_("The last run failed"), Tone.BAD, has_detail=True),
     ("LastRunSucceeded", "Unknown"): _Meaning(N_("No run has finished yet"), Tone.NONE),
     ("Suspended", "True"): _Meaning(N_("Scheduled runs are suspended"), Tone.NONE, has_detail=True),
-    ("Suspended", SuspendedReason.EVERYTHING_PAUSED.value): _Meaning(
-        N_("All runs of all refreshes are paused"), Tone.WARN, has_detail=True
-    ),
+    ("Suspended", SuspendedReason.GLOBALLY_PAUSED.value): _Meaning(N_("All runs of all refreshes are paused"), Tone.WARN, has_detail=True),
     ("Suspended", SuspendedReason.TOO_MANY_FAILURES.value): _Meaning(
         N_("Scheduled runs are suspended after too many failures"), Tone.WARN, has_detail=True
     ),

@@ -153,10 +153,10 @@ def _issues(refresh: Refresh, now: datetime) -> list[Issue]:
     if starting and starting.reason == RunningReason.STARTING and now - starting.last_transition_time > POD_START_GRACE:
         found.append(Issue(reason="NotStarted", message=starting.message, time=starting.last_transition_time))
     found += _run_issues(last, later_partial_run(refresh))
-    if status.next_run and now - status.next_run > START_GRACE and not status.active:
-        found.append(Issue(reason="Overdue", time=status.next_run))
-    if status.request_problem:
-        found.append(Issue(reason="RequestRefused", message=status.request_problem))
+    if status.next_schedule_time and now - status.next_schedule_time > START_GRACE and not status.active:
+        found.append(Issue(reason="Overdue", time=status.next_schedule_time))
+    if status.request_error:
+        found.append(Issue(reason="RequestRefused", message=status.request_error))
     return found
 
 

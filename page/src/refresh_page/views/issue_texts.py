@@ -15,7 +15,7 @@ _TEXTS: Final = {
     "Unreadable": N_("This page cannot read part of the refresh"),
     SuspendedReason.SUSPENDED.value: N_("Scheduled runs were suspended {time}"),
     SuspendedReason.SUSPENDED_UNTIL.value: N_("Scheduled runs are suspended"),
-    SuspendedReason.EVERYTHING_PAUSED.value: N_("All runs of all refreshes are paused"),
+    SuspendedReason.GLOBALLY_PAUSED.value: N_("All runs of all refreshes are paused"),
     SuspendedReason.TOO_MANY_FAILURES.value: N_("Scheduled runs are suspended after too many failures"),
 }
 _RUN_TEXTS: Final = {

@@ -106,7 +106,7 @@ def summary_of(refresh: Refresh, now: datetime) -> RefreshSummary:
         last_run=run_badge(last) if last else None,
         marts=last.marts if last else None,
         running=run_progress(refresh),
-        next_run=status.next_run,
+        next_run=status.next_schedule_time,
         suspended=suspension(refresh) is not None,
         runs=_run_badges(refresh),
     )

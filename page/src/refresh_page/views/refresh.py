@@ -76,7 +76,7 @@ class RefreshDetail(Model):
     marts: tuple[MartStatus, ...] = ()
     tests: TestCounts | None = None
     runs: tuple[RunSummary, ...] = ()
-    """Newest first."""
+    """Recency first."""
     steps: tuple[StepSeries, ...] = ()
     mart_series: tuple[MartSeries, ...] = ()
     log_state: RunLogState = RunLogState.NOT_CONFIGURED
@@ -91,7 +91,7 @@ def detail_of(refresh: Refresh, rows: RefreshRows | None, log_state: RunLogState
         schedule=spec.schedule,
         time_zone=spec.time_zone,
         max_staleness=spec.freshness.max_staleness if spec.freshness else None,
-        next_runs=tuple(status.next_runs),
+        next_runs=tuple(status.next_schedule_times),
         conditions=condition_views(status.conditions),
         missed=MissedRuns(count=status.missed_runs, last_time=status.last_missed_time, last_reason=status.last_missed_reason),
         consecutive_failures=status.consecutive_failures,

@@ -186,10 +186,10 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
 
 
 def _column_check(field: str, mart: MartCheck, columns: frozenset[str]) -> Check:
-    named = {"keys": mart.keys, "unique": mart.unique, "newest.column": [mart.newest.column] if mart.newest else []}
+    named = {"keyColumns": mart.key_columns, "uniqueKey": mart.unique_key, "recency.column": [mart.recency.column] if mart.recency else []}
     if not columns and any(named.values()):
         return Check(True, field, f"{mart.relation} is a model; it has no contract, so only a run can check its columns")
     for name, chosen in named.items():
         if unknown := [column for column in chosen if column not in columns]:
             return Check(False, f"{field}.{name}", f"{mart.relation} has no column {', '.join(unknown)}")
-    return Check(True, field, f"{mart.relation} is a model" + (" and has its key columns" if mart.keys else ""))
+    return Check(True, field, f"{mart.relation} is a model" + (" and has its key columns" if mart.key_columns else ""))

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 
 from refresh_api.run_request import ExitCode
-from refresh_api.spec import OnHeld
-from refresh_api.steps import OnFailure, OnStale
+from refresh_api.spec import LockPolicy
+from refresh_api.steps import FailurePolicy, StalePolicy
 from refresh_api.values import duration_text
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
 from refresh_runner.core.clock import Clock
@@ -80,7 +80,7 @@ def print_plan(plan: Plan, project: Path, access: ConnectionInfo | None, clock: 
 
 def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Clock) -> Iterator[PlanLine]:
     yield PlanLine(
-        plan.run_request.refresh.name, f"{plan.run_request.title}: {plan.mode}; at most {duration_text(plan.timeout)} per attempt"
+        plan.run_request.refresh.name, f"{plan.run_request.display_name}: {plan.mode}; at most {duration_text(plan.timeout)} per attempt"
     )
     if plan.run_request.vars:
         yield PlanLine("variables", f"for this run only: {', '.join(f'{name}={value!r}' for name, value in plan.run_request.vars.items())}")
@@ -88,10 +88,11 @@ def _lines(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Cloc
         yield PlanLine(
             "unchanged", "a scheduled run builds nothing if nothing has changed since the previous run; a requested run always builds"
         )
-    held = {OnHeld.WAIT: f"wait up to {duration_text(plan.lock.wait)}", OnHeld.SKIP: "skip this run", OnHeld.FAIL: "fail"}
+    wait = f"wait up to {duration_text(plan.lock.wait_timeout)}"
+    held = {LockPolicy.WAIT: wait, LockPolicy.SKIP: "skip this run", LockPolicy.FAIL: "fail"}
     warehouse = WarehouseConnection(access, "refresh-plan", clock) if access else None
     try:
-        yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.on_held]}{_holder(warehouse)}")
+        yield PlanLine("lock", f"if another run holds the warehouse: {held[plan.lock.policy]}{_holder(warehouse)}")
         with open_project(project, plan.dbt, "refresh-plan", access or PLACEHOLDER) as dbt:
             yield from _steps(spelling.by_project(plan, dbt), dbt, warehouse)
         if warehouse:
@@ -136,21 +137,23 @@ def _steps(plan: Plan, dbt: Dbt, warehouse: WarehouseConnection | None) -> Itera
 def _describe(plan: Plan, step: Step, nodes: Sequence[Node], dbt: Dbt, built: Sequence[Node]) -> Iterator[str]:
     match step:
         case SourcesStep():
-            late = {OnStale.WARN: "is a warning", OnStale.SKIP: "skips the run", OnStale.FAIL: "fails the run"}[step.on_stale]
+            late = {StalePolicy.WARN: "is a warning", StalePolicy.SKIP: "skips the run", StalePolicy.FAIL: "fails the run"}[
+                step.stale_policy
+            ]
             yield f"checks the freshness of the sources that the layers read; a stale source {late}"
         case LayerStep():
             limit = f"at most {duration_text(step.timeout)} per try; retries of transient errors: {step.retries}"
             yield f"builds {', '.join(node.name for node in nodes)}; {limit}"
         case TestsStep():
-            bad = "fails the run and publishes nothing" if step.on_failure is OnFailure.FAIL else "is a warning"
+            bad = "fails the run and publishes nothing" if step.failure_policy is FailurePolicy.FAIL else "is a warning"
             yield f"runs {len(nodes)} tests; a failed test {bad}"
         case ValidationStep():
             beside, places = staged_tables(plan, dbt, built, step.marts), set(dbt.graph.relations(built).values())
             for check in step.marts:
                 relation = Relation(check.schema, check.table)
                 keys = (
-                    f"; warns if {', '.join(check.keys)} is NULL in {check.max_null_share * 100:f}% of the rows or more"
-                    if check.keys
+                    f"; warns if {', '.join(check.key_columns)} is NULL in {check.max_null_share * 100:f}% of the rows or more"
+                    if check.key_columns
                     else ""
                 )
                 how = "published with the other marts after validation" if relation in beside else "validated in place"

@@ -8,6 +8,7 @@ from typing import Final
 import yaml
 from pydantic import ValidationError
 
+from refresh_api import renamed
 from refresh_api.names import KIND, RUN_REQUEST_ENV
 from refresh_api.run_request import Manifest, RunMode, RunRequest, run_vars, vars_text
 from refresh_api.status import clip
@@ -184,7 +185,9 @@ def _field_errors(error: ValidationError) -> list[FieldError]:
         for part in detail["loc"]:
             name = part if isinstance(part, int) else clip(part, _MAX_FIELD)
             field += f"[{name}]" if isinstance(part, int) else f".{name}" if field else str(name)
-        message = "unknown field" if detail["type"] == "extra_forbidden" else detail["msg"].removeprefix("Value error, ")
+        message = detail["msg"].removeprefix("Value error, ")
+        if detail["type"] == "extra_forbidden":
+            message = renamed.message_for(detail["loc"]) or "unknown field"
         found.append(FieldError(clip(field, _MAX_MESSAGE), "is missing" if detail["type"] == "missing" else clip(message, _MAX_MESSAGE)))
     more = len(found) - _MAX_ERRORS
     return [*found[:_MAX_ERRORS], *([FieldError("", f"and {more} more")] if more > 0 else [])]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from refresh_api.run_request import ModeKind, RunMode
-from refresh_api.spec import OnUnchanged
+from refresh_api.spec import UnchangedPolicy
 from refresh_runner.model.steps import CacheStep, LayerStep, Selection, SourcesStep, Step, TestsStep, ValidationStep
 
 
@@ -15,7 +15,7 @@ class ModePolicy:
 
     mode: RunMode
     steps: Sequence[Step]
-    on_unchanged: OnUnchanged
+    unchanged_policy: UnchangedPolicy
     is_scheduled: bool
     """Whether a schedule, not a person, started the run."""
 
@@ -66,7 +66,7 @@ class ModePolicy:
     @property
     def records_inputs(self) -> bool:
         """Whether the run records what it read and built, so that a later run can find that nothing has changed."""
-        return self.is_plain and self.on_unchanged is OnUnchanged.SKIP
+        return self.is_plain and self.unchanged_policy is UnchangedPolicy.SKIP
 
     @property
     def may_skip_unchanged(self) -> bool:

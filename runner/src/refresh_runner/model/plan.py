@@ -8,7 +8,7 @@ from functools import cached_property
 from pydantic import JsonValue
 
 from refresh_api.run_request import ModeKind, RunMode, RunRequest
-from refresh_api.spec import OnHeld, Publish, RefreshSpec, Vacuum
+from refresh_api.spec import LockPolicy, Publish, RefreshSpec, Vacuum
 from refresh_api.steps import Mart
 from refresh_api.values import duration, share
 from refresh_runner.model.mode_policy import ModePolicy
@@ -20,8 +20,8 @@ from refresh_runner.model.steps import CacheStep, LayerStep, MartCheck, Selectio
 class LockOptions:
     """What to do when another run holds the warehouse."""
 
-    on_held: OnHeld
-    wait: timedelta
+    policy: LockPolicy
+    wait_timeout: timedelta
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Plan:
     def policy(self) -> ModePolicy:
         """What the run's mode changes."""
         is_scheduled = scheduled_time_of(self.attempt.run_id) is not None
-        return ModePolicy(self.mode, self.steps, self.run_request.spec.on_unchanged, is_scheduled)
+        return ModePolicy(self.mode, self.steps, self.run_request.spec.unchanged_policy, is_scheduled)
 
     @property
     def marts(self) -> tuple[MartCheck, ...]:
@@ -103,7 +103,7 @@ def plan_for(run_request: RunRequest, attempt: Attempt, today: date, base_url: s
         attempt=attempt,
         steps=(*_sources(spec), *_layers(spec), *_tests(spec), *_validation(spec, _as_of(variables, today)), *_cache(spec, base_url)),
         timeout=duration(spec.timeout),
-        lock=LockOptions(spec.lock.on_held, duration(spec.lock.wait)),
+        lock=LockOptions(spec.lock.policy, duration(spec.lock.wait_timeout)),
         dbt=DbtSettings(
             threads=spec.dbt.threads,
             target=spec.dbt.target,
@@ -118,7 +118,7 @@ def plan_for(run_request: RunRequest, attempt: Attempt, today: date, base_url: s
 
 
 def _sources(spec: RefreshSpec) -> list[SourcesStep]:
-    return [SourcesStep(spec.sources.on_stale, duration(spec.sources.timeout))] if spec.sources else []
+    return [SourcesStep(spec.sources.stale_policy, duration(spec.sources.timeout))] if spec.sources else []
 
 
 def _layers(spec: RefreshSpec) -> list[LayerStep]:
@@ -133,7 +133,7 @@ def _tests(spec: RefreshSpec) -> list[TestsStep]:
     if tests is None:
         return []
     selection = Selection(tuple(tests.select), tuple(tests.exclude))
-    return [TestsStep(selection, duration(tests.timeout), tests.retries, tests.on_failure, tests.sample_rows)]
+    return [TestsStep(selection, duration(tests.timeout), tests.retries, tests.failure_policy, tests.failed_rows_limit)]
 
 
 def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:
@@ -156,12 +156,12 @@ def _mart(mart: Mart, max_null_share: str, time_zone: str) -> MartCheck:
     return MartCheck(
         schema=schema,
         table=table,
-        keys=tuple(mart.keys),
+        key_columns=tuple(mart.key_columns),
         max_null_share=share(mart.max_null_share or max_null_share),
-        unique=tuple(mart.unique),
-        newest=mart.newest,
+        unique_key=tuple(mart.unique_key),
+        recency=mart.recency,
         time_zone=time_zone,
-        max_row_change=share(mart.max_row_change) if mart.max_row_change else None,
+        max_row_count_change=share(mart.max_row_count_change) if mart.max_row_count_change else None,
         min_rows=mart.min_rows,
     )
 

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Final, Self
 
 from refresh_api.status import EndpointStatus, MartStatus, Reason, StepState, TestCounts, Verdict
-from refresh_api.steps import OnFailure, OnStale
+from refresh_api.steps import FailurePolicy, StalePolicy
 from refresh_runner.core.errors import TRANSIENT_HINT, Failure, is_retryable
 from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
 
@@ -141,14 +141,14 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
     message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_MAX_LISTED])
-    if not stale or step.on_stale is OnStale.WARN:
+    if not stale or step.stale_policy is StalePolicy.WARN:
         state = StepState.WARNED if stale or late else StepState.SUCCEEDED
         return StepResult(state, message or f"{pluralize(len(results), 'source')} loaded in time")
     if all(result.retryable for result in stale):
         # Their freshness is unknown, and another attempt may succeed.
         failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", retryable=True, hint=TRANSIENT_HINT)
         return StepResult(StepState.FAILED, message, failure)
-    skips = step.on_stale is OnStale.SKIP
+    skips = step.stale_policy is StalePolicy.SKIP
     failure = Failure(Reason.SOURCES_STALE, f"{label}: {message}", hint="check what loads these sources", skips_run=skips)
     return StepResult(StepState.WARNED if skips else StepState.FAILED, message, failure)
 
@@ -168,9 +168,9 @@ def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -
     if not failed:
         state = StepState.WARNED if warned else StepState.SUCCEEDED
         return StepResult(state, details or f"{pluralize(counts.passed, 'test')} passed", tests=counts, tests_with_rows=found)
-    why = " (onFailure: Warn)" if step.on_failure is OnFailure.WARN else ""
+    why = " (failurePolicy: Warn)" if step.failure_policy is FailurePolicy.WARN else ""
     message = f"{len(failed)} of {pluralize(len(results), 'test')} failed{why}: {details}"
-    if step.on_failure is OnFailure.WARN:
+    if step.failure_policy is FailurePolicy.WARN:
         return StepResult(StepState.WARNED, message, tests=counts, tests_with_rows=found)
     failure = Failure(
         Reason.TESTS_FAILED,

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import ClassVar
 
 from refresh_api.fields import SecretKeyRef
-from refresh_api.steps import CacheVersion, Newest, OnFailure, OnStale
+from refresh_api.steps import CacheVersion, FailurePolicy, Recency, StalePolicy
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Selection:
 class SourcesStep:
     """Check the freshness of the sources that the layers read."""
 
-    on_stale: OnStale
+    stale_policy: StalePolicy
     timeout: timedelta
     name: str = "sources"
 
@@ -45,8 +45,8 @@ class TestsStep:
     selection: Selection
     timeout: timedelta
     retries: int
-    on_failure: OnFailure
-    sample_rows: int = 0
+    failure_policy: FailurePolicy
+    failed_rows_limit: int = 0
     """How many rows of each failed test are stored."""
     name: str = "tests"
 
@@ -57,15 +57,15 @@ class MartCheck:
 
     schema: str
     table: str
-    keys: tuple[str, ...] = ()
+    key_columns: tuple[str, ...] = ()
     """Columns in which NULLs are counted."""
     max_null_share: Decimal = Decimal("0.1")
-    unique: tuple[str, ...] = ()
+    unique_key: tuple[str, ...] = ()
     """Columns that must be unique together."""
-    newest: Newest | None = None
+    recency: Recency | None = None
     time_zone: str = "Etc/UTC"
     """Time zone in which a timestamp is converted to a date."""
-    max_row_change: Decimal | None = None
+    max_row_count_change: Decimal | None = None
     """How far its number of rows may be from the median of earlier runs, as a share."""
     min_rows: int = 1
 

@@ -12,7 +12,7 @@ from zlib import crc32
 import psycopg
 
 from refresh_api.run_request import RefreshRef
-from refresh_api.spec import OnHeld
+from refresh_api.spec import LockPolicy
 from refresh_api.status import Reason
 from refresh_api.values import duration_text
 from refresh_runner.core.clock import Clock
@@ -52,12 +52,12 @@ def acquire(
     clock: Clock,
     on_wait: Callable[[str, bool], None],
     *,
-    on_held: OnHeld,
+    policy: LockPolicy,
     wait: timedelta,
 ) -> None:
-    """Acquire the warehouse lock. Raise RunFailedError with LockHeld, which skips the run unless `on_held` is Fail.
+    """Acquire the warehouse lock. Raise RunFailedError with LockHeld, which skips the run unless `policy` is Fail.
 
-    If `on_held` is Wait, retry for at most `wait`. `on_wait` gets a message that names the holder, and whether no other run of this
+    If `policy` is Wait, retry for at most `wait`. `on_wait` gets a message that names the holder, and whether no other run of this
     refresh is active: only then may this run write the refresh's status while it waits.
     """
     deadline = clock.elapsed() + wait.total_seconds()
@@ -68,10 +68,10 @@ def acquire(
             if held_by == warehouse.application_name:
                 # An earlier attempt of this same run: its pod died, but its session did not.
                 warehouse.terminate_own_sessions()
-            elif on_held is not OnHeld.WAIT:
-                raise RunFailedError(_held(f"{held_by} holds the warehouse lock", on_held))
+            elif policy is not LockPolicy.WAIT:
+                raise RunFailedError(_held(f"{held_by} holds the warehouse lock", policy))
             elif clock.elapsed() >= deadline:
-                raise RunFailedError(_held(f"{held_by} held the warehouse lock for more than {duration_text(wait)}", on_held))
+                raise RunFailedError(_held(f"{held_by} held the warehouse lock for more than {duration_text(wait)}", policy))
             elif reported != held_by:
                 reported = held_by
                 on_wait(f"waiting for {held_by}, which holds the warehouse lock", _is_only_run(connection, refresh))
@@ -112,6 +112,6 @@ def _try_lock(connection: psycopg.Connection, namespace: int, key: int) -> bool:
     return bool(row and row[0])
 
 
-def _held(message: str, on_held: OnHeld) -> Failure:
+def _held(message: str, policy: LockPolicy) -> Failure:
     hint = "the next scheduled run tries again"
-    return Failure(Reason.LOCK_HELD, message, hint=hint, skips_run=on_held is not OnHeld.FAIL)
+    return Failure(Reason.LOCK_HELD, message, hint=hint, skips_run=policy is not LockPolicy.FAIL)

@@ -126,7 +126,7 @@ def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure |
     if failure and failure.reason is Reason.INTERRUPTED:
         notes += f" ({failure.message})"
     return LogEntry(
-        failure is None, updated, f"{plan.run_request.title} refresh - {notes}", plan.run_request.refresh.name, plan.attempt.run_id
+        failure is None, updated, f"{plan.run_request.display_name} refresh - {notes}", plan.run_request.refresh.name, plan.attempt.run_id
     )
 
 

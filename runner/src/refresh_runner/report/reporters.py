@@ -60,7 +60,7 @@ class RunReporter:
         if config.in_pod:
             log_to(output, lines, self.tail)
         elif output.isatty():
-            self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.title, config.redact))
+            self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.display_name, config.redact))
         else:
             log_to(output, PlainLines(config.redact), self.tail)
             # dbt logs a line for each model and test; a person at a terminal reads the steps.
@@ -121,7 +121,7 @@ class RunReporter:
         return FailedRun(
             refresh=plan.run_request.refresh.name,
             namespace=plan.run_request.refresh.namespace,
-            title=plan.run_request.title,
+            title=plan.run_request.display_name,
             run=run.id,
             reason=report.reason,
             message=redact(report.message),

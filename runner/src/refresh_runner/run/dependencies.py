@@ -1,48 +1,63 @@
-"""Skips a scheduled run if the refresh that it depends on has not succeeded recently enough."""
+"""Skips a scheduled run unless every refresh in `spec.dependsOn` has succeeded recently enough."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.run_request import PARTIAL, RunRequest
+from refresh_api.spec import Dependency
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.core.errors import Failure, RunFailedError, is_retryable, reason_of
 from refresh_runner.model.scheduled_time import scheduled_time_of
 from refresh_runner.postgres.connection import RefusedError, WarehouseConnection
 
-_LAST: Final = """
-    select max(ended_at), max(ended_at) >= now() - %(within)s from dbt_refresh_run
-    where namespace = %(namespace)s and refresh = %(refresh)s
-    and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)"""
-"""Both times come from the server's clock; runs count as in `FinishedRun.loads`."""
+_LAST_SUCCESSES: Final = """
+    select refresh, max(ended_at), now() from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = any(%(refreshes)s)
+    and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)
+    group by refresh"""
+"""The server's clock on both sides of the comparison; the runs that count are those of `FinishedRun.loads`."""
 
 
 def check(run_request: RunRequest, run: str, warehouse: WarehouseConnection) -> None:
-    """Raise RunFailedError, as a run that gives way, unless the refresh that this one stands on has succeeded within its time.
+    """Raise RunFailedError, as a skipped run, for the first dependency that has not succeeded within its time.
 
-    The caller must hold the warehouse, so that the other refresh is not running.
+    Only for scheduled runs. Call it with the warehouse's lock held: then no dependency is running.
     """
-    after = run_request.spec.after
-    if after is None or scheduled_time_of(run) is None:
+    dependencies = run_request.spec.depends_on
+    if not dependencies or scheduled_time_of(run) is None:
         return
+    successes = _last_successes(run_request.refresh.namespace, dependencies, warehouse)
+    for dependency in dependencies:
+        ended, now = successes.get(dependency.name, (None, None))
+        if ended is None or now is None or now - ended > duration(dependency.within):
+            last = f"last succeeded at {time_text(ended)}" if ended else "has never succeeded"
+            message = (
+                f"{dependency.name} {last}; spec.dependsOn requires a success within {dependency.within}. "
+                "Requested runs do not check dependencies"
+            )
+            raise RunFailedError(Failure(Reason.DEPENDENCY_STALE, message, skips_run=True))
+
+
+def _last_successes(
+    namespace: str, dependencies: Sequence[Dependency], warehouse: WarehouseConnection
+) -> dict[str, tuple[datetime | None, datetime | None]]:
+    """Return the end of each dependency's last successful run and the server's time, by the dependency's name."""
+    names = [dependency.name for dependency in dependencies]
     known = {
-        "namespace": run_request.refresh.namespace,
-        "refresh": after.name,
-        "within": duration(after.within),
+        "namespace": namespace,
+        "refreshes": names,
         "good": [each.value for each in GOOD],
         "partial": [each.value for each in PARTIAL],
     }
     try:
         with warehouse.short_transaction() as connection:
-            row = connection.execute(_LAST, known).fetchone()
+            rows = connection.execute(_LAST_SUCCESSES, known).fetchall()
     except RefusedError as error:
-        message = f"cannot tell when {after.name} last succeeded: {error}"
+        message = f"cannot read when {', '.join(names)} last succeeded: {error}"
         raise RunFailedError(
             Failure(reason_of(error.sqlstate, Reason.RUNNER_ERROR), message, retryable=is_retryable(error.sqlstate))
         ) from error
-    ended, is_fresh = row or (None, None)
-    if not is_fresh:
-        last = f"last succeeded at {time_text(ended)}" if isinstance(ended, datetime) else "has never succeeded"
-        message = f"{after.name} {last}, and spec.after asks for a success within {after.within}; a requested run does not ask"
-        raise RunFailedError(Failure(Reason.DEPENDENCY_STALE, message, skips_run=True))
+    return {name: (ended, now) for name, ended, now in rows}

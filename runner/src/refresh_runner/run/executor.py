@@ -108,7 +108,9 @@ class AttemptExecutor:
             self._progress.waiting_for_lock(message)
 
         lock = plan.lock
-        advisory_lock.acquire(services.warehouse, plan.run_request.refresh, services.clock, waiting, on_held=lock.on_held, wait=lock.wait)
+        advisory_lock.acquire(
+            services.warehouse, plan.run_request.refresh, services.clock, waiting, policy=lock.policy, wait=lock.wait_timeout
+        )
         self.has_begun = True
         enable_status()
         self._progress.lock_acquired()

@@ -16,4 +16,4 @@ def check(run_request: RunRequest, run: str) -> None:
     if schedule.is_repeat(slot) and run_request.mode == "refresh":
         wall = slot.astimezone(schedule.zone)
         message = f"clocks went back: the run of {wall:%H:%M} was an hour ago, this is the second {wall:%H:%M} of {wall:%Y-%m-%d}"
-        raise RunFailedError(Failure(Reason.SLOT_REPEATED, message, skips_run=True))
+        raise RunFailedError(Failure(Reason.CLOCK_CHANGE, message, skips_run=True))

@@ -6,7 +6,7 @@ from datetime import date
 from decimal import ROUND_FLOOR, Decimal
 
 from refresh_api.status import MartStatus, NullShare, Verdict
-from refresh_api.steps import Newest
+from refresh_api.steps import Recency
 from refresh_runner.model.steps import MartCheck
 
 
@@ -53,7 +53,7 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: 
     if counts.rows < check.min_rows:
         message = f"it has {counts.rows} rows, fewer than minRows: {check.min_rows}" if counts.rows else "it has no rows"
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, rows=counts.rows, message=message)
-    keys = check.keys if counts.rows else ()
+    keys = check.key_columns if counts.rows else ()
     shares = [NullShare(column=key, share=percentage((counts.nulls or {})[key], counts.rows)) for key in keys]
     warnings = list(_warnings(check, counts, as_of, median_rows))
     return MartStatus(
@@ -62,36 +62,36 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: 
         rows=counts.rows,
         null_shares=shares,
         duplicates=counts.duplicates,
-        newest=str(counts.newest) or None if counts.newest else None,
-        usual_rows=median_rows,
+        newest_date=str(counts.newest) or None if counts.newest else None,
+        median_rows=median_rows,
         message=", ".join(warnings) or None,
     )
 
 
 def _warnings(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None) -> Iterator[str]:
     nulls = counts.nulls or {}
-    for key in check.keys:
+    for key in check.key_columns:
         # Integers and decimals: 0.1 is not exact as a float, and exactly 10 % is a WARNING. A limit of 0% warns from the first NULL on.
         if nulls[key] and nulls[key] >= check.max_null_share * counts.rows:
             yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
     if counts.duplicates:
-        yield f"{counts.duplicates} rows repeat the {', '.join(check.unique)} of another one"
-    if check.newest and counts.rows:
-        yield from _recency_warnings(check.newest, counts.newest, as_of)
-    if check.max_row_change is not None and median_rows and abs(counts.rows - median_rows) > check.max_row_change * median_rows:
+        yield f"{counts.duplicates} rows repeat the {', '.join(check.unique_key)} of another one"
+    if check.recency and counts.rows:
+        yield from _recency_warnings(check.recency, counts.newest, as_of)
+    if check.max_row_count_change is not None and median_rows and abs(counts.rows - median_rows) > check.max_row_count_change * median_rows:
         less = "fewer" if counts.rows < median_rows else "more"
         yield f"{counts.rows} rows are {percentage(abs(counts.rows - median_rows), median_rows)} {less} than the usual {median_rows}"
 
 
-def _recency_warnings(newest: Newest, found: NewestRecord | None, as_of: date) -> Iterator[str]:
+def _recency_warnings(recency: Recency, found: NewestRecord | None, as_of: date) -> Iterator[str]:
     if found is None:
-        yield f"no row has a {newest.column}"
+        yield f"no row has a {recency.column}"
     elif found.problem:
         yield found.problem
     elif found.ordinal is None:
-        yield f"its newest {newest.column} is {found}, which has no age"
-    elif (days := as_of.toordinal() - found.ordinal) > newest.max_age_days:
-        yield f"its newest {newest.column} is {found}, {days} days before {as_of}"
+        yield f"its newest {recency.column} is {found}, which has no age"
+    elif (days := as_of.toordinal() - found.ordinal) > recency.max_age_days:
+        yield f"its newest {recency.column} is {found}, {days} days before {as_of}"
 
 
 def percentage(part: int, whole: int) -> str:

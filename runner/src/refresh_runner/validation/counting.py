@@ -40,18 +40,18 @@ def count(warehouse: WarehouseConnection, check: MartCheck, limit: timedelta) ->
 def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
     """Count a mart; psycopg.Error if that fails. If only its newest record is unknown, the counts say why."""
     columns: list[sql.Composable] = [sql.SQL("count(*)")]
-    if check.unique:
-        columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique))))
-    newest = _newest_column(connection, check, check.newest.column) if check.newest else None
+    if check.unique_key:
+        columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique_key))))
+    newest = _newest_column(connection, check, check.recency.column) if check.recency else None
     if isinstance(newest, sql.Composable):
         columns.append(newest)
-    columns += [sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.keys]
+    columns += [sql.SQL("count(*) filter (where {} is null)").format(sql.Identifier(key)) for key in check.key_columns]
     query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(columns), sql.Identifier(check.schema, check.table))
     rows, *found = list(connection.execute(query).fetchone() or (0,))
-    duplicates = found.pop(0) if check.unique else None
+    duplicates = found.pop(0) if check.unique_key else None
     if isinstance(newest, sql.Composable):
-        newest = _record(connection, found.pop(0), f"the newest {check.newest.column}" if check.newest else "")
-    return MartCounts(rows, dict(zip(check.keys, found, strict=True)), duplicates, newest)
+        newest = _record(connection, found.pop(0), f"the newest {check.recency.column}" if check.recency else "")
+    return MartCounts(rows, dict(zip(check.key_columns, found, strict=True)), duplicates, newest)
 
 
 def _newest_column(connection: psycopg.Connection, check: MartCheck, name: str) -> sql.Composable | NewestRecord:

@@ -46,7 +46,7 @@ PROJECTS = [
         tests="Fail",
         spec={
             "validation": {
-                "marts": [{"relation": "dwh_à lire.mart des lignes", "keys": ["numéro de ligne"], "unique": ["numéro de ligne"]}]
+                "marts": [{"relation": "dwh_à lire.mart des lignes", "keyColumns": ["numéro de ligne"], "uniqueKey": ["numéro de ligne"]}]
             }
         },
     ),

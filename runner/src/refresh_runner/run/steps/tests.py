@@ -44,7 +44,7 @@ class TestsExecutor(StepExecutor):
 
     def after(self, result: StepResult, /) -> None:
         """Store a sample of the rows that tests found."""
-        if self.step.sample_rows and result.tests_with_rows:
+        if self.step.failed_rows_limit and result.tests_with_rows:
             self._store_samples(result.tests_with_rows)
 
     def _store_samples(self, tests: Sequence[Node]) -> None:
@@ -76,7 +76,7 @@ class TestsExecutor(StepExecutor):
             left = timedelta(seconds=ends - services.clock.elapsed())
             if test.id not in statements or left <= timedelta(0) or sum(len(str(rows)) for rows in found.values()) > MAX_LENGTH:
                 continue
-            options = SampleOptions(self.step.sample_rows, min(left, limit / 3), services.redact.longest)
+            options = SampleOptions(self.step.failed_rows_limit, min(left, limit / 3), services.redact.longest)
             try:
                 found[test.name] = sample(connection, statements[test.id], options)
             except psycopg.Error as error:

@@ -77,7 +77,7 @@ class ValidationExecutor(StepExecutor):
     def _verdicts(self) -> list[MartStatus]:
         context, run_log = self.context, self.context.services.run_log
         found = []
-        medians = run_log.median_rows() if any(check.max_row_change is not None for check in self.step.marts) else {}
+        medians = run_log.median_rows() if any(check.max_row_count_change is not None for check in self.step.marts) else {}
         for check in self.step.marts:
             counts = counting.count(context.services.warehouse, context.marts.staged(check), context.time_left() + GRACE)
             status = mart_status(check, counts, self.step.as_of, medians.get(check.relation))
