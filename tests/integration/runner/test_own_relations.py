@@ -143,7 +143,7 @@ def test_an_installation_from_before_these_notes_goes_on(runner: RunnerHarness) 
     assert runner.run().code == 0
     # The control: what this version has published, it has noted.
     runner.database.run("delete from dbt_refresh_relation")
-    assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b are in the way" in runner.run().messages
+    assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b already exist" in runner.run().messages
 
 
 def test_an_oid_that_was_given_away_again_is_not_enough(runner: RunnerHarness) -> None:
