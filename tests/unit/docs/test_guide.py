@@ -15,7 +15,7 @@ from refresh_api.run_request import ExitCode, Manifest, ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import MissedReason, Phase, Reason, Trigger
 from refresh_cli.arguments import parser
-from refresh_runner import __main__ as runner
+from refresh_runner.cli.parser import parser as runner_parser
 from support.guide import DOCS, KINDS, ROOT, Block, all_blocks, blocks
 from support.guide import pages as written
 from support.snapshots import sample_spec
@@ -72,7 +72,7 @@ def test_a_command_that_is_not_run_names_what_there_is(block: Block):
             case ["kubectl", "dashboardrefresh", *words]:
                 assert parser().parse_args(words)
             case ["refresh-runner", *words]:
-                assert runner.parser().parse_args(words)
+                assert runner_parser().parse_args(words)
             case ["kubectl", *_]:
                 pass  # tests/faults/docs looks its options up with a real kubectl
             case other:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refresh_api.names import TERMINATION_LOG_PATH
 
@@ -33,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_Commands = argparse._SubParsersAction  # type: ignore[type-arg]  # argparse has no public name for it
+if TYPE_CHECKING:
+    _Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # argparse has no public name for it
 
 
 def _run(commands: _Commands) -> argparse.ArgumentParser:

@@ -127,8 +127,8 @@ class _Swap:
             self._recreate(view.statement, f"the view {view.name} reads {target} and does not work on its new version", "the view")
         for statement in self._statistics:
             self._recreate(statement, f"the extended statistics on {target} cannot be created on its new version", "them")
-        for statement in replication.replica_identity_statements(self._connection, [target]).values():
-            self._connection.execute(statement)
+        for identity in replication.replica_identity_statements(self._connection, [target]).values():
+            self._connection.execute(identity)
 
     def _recreate(self, statement: str, problem: str, what: str) -> None:
         try:
