@@ -44,7 +44,7 @@ def test_the_models_know_the_new_name_only(field: renamed.RenamedField):
 
 def test_other_unknown_fields_have_no_successor():
     """A misspelt field is reported as unknown, not as renamed."""
-    assert renamed.message_for(("spec", "titel")) is None
+    assert renamed.message_for(("spec", "shedule")) is None
     assert renamed.message_for(()) is None
 
 
