@@ -225,4 +225,4 @@ class ExitCode(IntEnum):
     RETRY = 75
     """Worth another attempt (sysexits.h: EX_TEMPFAIL)."""
     INTERRUPTED = 143
-    """Ended from outside by SIGTERM; costs no attempt."""
+    """Interrupted by SIGTERM; costs no attempt."""

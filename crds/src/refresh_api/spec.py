@@ -24,7 +24,7 @@ class Publish(StrEnum):
 
 
 class Vacuum(StrEnum):
-    """When the rows that a publish has replaced are removed from the marts."""
+    """When a publish vacuums the marts that it changed row by row."""
 
     AUTO = "Auto"
     IMMEDIATE = "Immediate"
@@ -32,14 +32,14 @@ class Vacuum(StrEnum):
 
 
 class UnchangedPolicy(StrEnum):
-    """What a scheduled run does when nothing has changed."""
+    """What a scheduled run does when nothing has changed since the last one."""
 
     RUN = "Run"
     SKIP = "Skip"
 
 
 class LockPolicy(StrEnum):
-    """What a run does when another one holds the warehouse."""
+    """What a run does while another run holds the warehouse lock."""
 
     WAIT = "Wait"
     SKIP = "Skip"
@@ -50,8 +50,8 @@ class Warehouse(SpecModel):
     """The PostgreSQL database that dbt builds."""
 
     secret_ref: SecretRef = Field(
-        description="Secret with the connection: host, dbname, user and password; "
-        "optional are port (5432), sslmode (prefer) and sslrootcert (PEM, a path, or system)."
+        description="Secret with the connection. Required keys: host, dbname, user, password. "
+        "Optional keys: port (5432), sslmode (prefer), sslrootcert (PEM, a path, or system)."
     )
 
 
@@ -60,27 +60,29 @@ class Lock(SpecModel):
 
     policy: LockPolicy = Field(
         default=LockPolicy.WAIT,
-        description="When another run holds the warehouse: Wait up to `wait` and then skip this run, Skip it at once, or Fail it at once.",
+        description="What a run does while another run holds the warehouse lock. Wait: waits up to waitTimeout, then is skipped. "
+        "Skip: is skipped. Fail: fails. Defaults to Wait.",
     )
-    wait_timeout: Duration = Field(default="5m", description="How long a run with policy: Wait waits for the warehouse.")
+    wait_timeout: Duration = Field(default="5m", description="Maximum time that a run with policy Wait waits for the lock. Defaults to 5m.")
 
 
 class Dbt(SpecModel):
     """How dbt is called."""
 
-    threads: int = Field(default=8, ge=1, le=64, description="Models that dbt builds at the same time.")
-    target: Identifier = Field(default="prod", description="Name of dbt's target, visible to models as target.name.")
+    threads: int = Field(default=8, ge=1, le=64, description="Number of models that dbt builds concurrently. Defaults to 8.")
+    target: Identifier = Field(default="prod", description="Name of the dbt target, which models read as target.name. Defaults to prod.")
     target_schema: Identifier = Field(
         default="dwh",
         alias="schema",
-        description="Schema of models that name none. Those that name one stand where the project's generate_schema_name puts them: "
-        "in dbt's own way SCHEMA_name, in the image's project the name as it is written.",
+        description="Schema of models without a custom schema; dbt's target.schema. Models with a custom schema are built where the "
+        "project's "
+        "generate_schema_name puts them. Defaults to dwh.",
     )
     vars: Annotated[dict[str, JsonValue], BeforeValidator(bounded)] = Field(
         default_factory=dict,
         max_length=64,
-        description="dbt variables. `as_of` (a date, YYYY-MM-DD) is the run's date in timeZone unless it is given here. "
-        f"At most {LEVELS} levels of lists and objects; with all else of the spec, {RUN_REQUEST_LENGTH} bytes.",
+        description="dbt variables. `as_of` (YYYY-MM-DD) defaults to the run's date in timeZone. "
+        f"Lists and objects nest at most {LEVELS} levels deep; the whole spec has at most {RUN_REQUEST_LENGTH} bytes.",
     )
 
 
@@ -88,7 +90,7 @@ class Freshness(SpecModel):
     """How old the data may become."""
 
     max_staleness: Duration = Field(
-        description="Longest time since the end of the last successful run; beyond it the condition DataFresh is False, reason Stale."
+        description="Maximum time since the end of the last successful run. After it the condition DataFresh is False with reason Stale."
     )
 
 
@@ -100,22 +102,23 @@ class Dependency(SpecModel):
 
 
 class History(SpecModel):
-    """What is kept of past runs in the warehouse."""
+    """How long the run log in the warehouse keeps past runs."""
 
     retention_days: int = Field(
         default=90,
         ge=1,
         le=3650,
-        description="Days that dbt_refresh_run and its steps, nodes and marts keep a run of this refresh; dbt_refresh_log keeps them all.",
+        description="Days after which a run and its steps, nodes and marts are deleted from the run log. dbt_refresh_log keeps all runs. "
+        "Defaults to 90.",
     )
 
 
 class ComputeResources(SpecModel):
-    """Amounts of CPU, memory and local disk."""
+    """CPU, memory and ephemeral storage."""
 
-    cpu: Quantity | None = Field(default=None, description="Processors, for example 250m or 2.")
+    cpu: Quantity | None = Field(default=None, description="CPU, for example 250m or 2.")
     memory: Quantity | None = Field(default=None, description="Memory, for example 512Mi.")
-    ephemeral_storage: Quantity | None = Field(default=None, alias="ephemeral-storage", description="Local disk, for example 10Gi.")
+    ephemeral_storage: Quantity | None = Field(default=None, alias="ephemeral-storage", description="Ephemeral storage, for example 10Gi.")
 
 
 def _within(field: str) -> dict[str, JsonValue]:
@@ -128,15 +131,18 @@ def _within(field: str) -> dict[str, JsonValue]:
 
 
 class Resources(SpecModel):
-    """What a run's pod asks for and may use."""
+    """Compute resources of a run's pod."""
 
     model_config = ConfigDict(
         json_schema_extra={"x-kubernetes-validations": [_within(field) for field in ("cpu", "memory", "ephemeral-storage")]}
     )
 
-    requests: ComputeResources = Field(default=ComputeResources(cpu="250m", memory="512Mi"), description="What the pod is guaranteed.")
+    requests: ComputeResources = Field(
+        default=ComputeResources(cpu="250m", memory="512Mi"), description="Requested resources. Defaults to 250m CPU and 512Mi memory."
+    )
     limits: ComputeResources = Field(
-        default=ComputeResources(cpu="2", memory="4Gi", **{"ephemeral-storage": "10Gi"}), description="What the pod may use at most."
+        default=ComputeResources(cpu="2", memory="4Gi", **{"ephemeral-storage": "10Gi"}),
+        description="Resource limits. Defaults to 2 CPU, 4Gi memory and 10Gi ephemeral storage.",
     )
 
     @model_validator(mode="after")
@@ -151,75 +157,82 @@ class Resources(SpecModel):
 class RefreshSpec(SpecModel):
     """What to refresh and when."""
 
-    display_name: Title | None = Field(default=None, description="Opens the notes in dbt_refresh_log. Defaults to the refresh's name.")
+    display_name: Title | None = Field(
+        default=None, description="Name for people, on the page and in the notes of dbt_refresh_log. Defaults to the name of the resource."
+    )
     schedule: CronLine = Field(
-        description='When runs start: a cron line of five fields, as in a CronJob, for example "30 2,5,8 * * *".',
+        description='Schedule in cron format with five fields, as in a CronJob, for example "30 2,5,8 * * *".',
     )
     time_zone: TimeZone = Field(
         default="Etc/UTC",
-        description="Zone of the schedule, by its IANA name, for example Europe/Paris.",
+        description="Time zone of the schedule, by its IANA name, for example Europe/Paris. Defaults to Etc/UTC.",
     )
-    suspend: bool = Field(default=False, description="No scheduled runs while true; a run under way goes on, requested runs still start.")
+    suspend: bool = Field(
+        default=False, description="Suspends scheduled runs. An active run continues, and requested runs still start. Defaults to false."
+    )
     suspend_until: Moment | None = Field(
         default=None,
-        description="No scheduled runs until this moment, like 2026-12-24T18:00:00Z; then they go on by themselves. Requested runs still "
-        "start.",
+        description="Suspends scheduled runs until this time, for example 2026-12-24T18:00:00Z. Requested runs still start.",
     )
     suspend_after_failures: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="No scheduled runs any more after so many failed ones in a row, until a requested run succeeds, or the annotation "
-        "dashboards.sigeti.io/resetAt gets a new value; without end unless given.",
+        description="Suspends scheduled runs after this many consecutive scheduled runs have failed, until a requested run succeeds or the "
+        "annotation dashboards.sigeti.io/resetAt gets a new value. Defaults to never.",
     )
     depends_on: list[Dependency] = Field(
         default_factory=list,
         max_length=8,
         json_schema_extra=map_list("name"),
-        description="Refreshes whose data the layers read. A scheduled run is skipped unless each has succeeded within its time.",
+        description="Refreshes whose data the layers read. A scheduled run is skipped unless each of them has succeeded within `within`.",
     )
-    warehouse: Warehouse = Field(description="The database.")
+    warehouse: Warehouse = Field(description="Warehouse in which dbt builds.")
     lock: Lock = Field(default=Lock(), description="How runs on the same warehouse exclude each other.")
     dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")
     layers: list[Layer] = Field(
-        min_length=1, max_length=20, json_schema_extra=map_list("name"), description="The models to build, step by step, in this order."
+        min_length=1, max_length=20, json_schema_extra=map_list("name"), description="Steps in which dbt builds models, in this order."
     )
     sources: Sources | None = Field(
-        default=None, description="Whether to ask first how old the sources are that the layers read; not asked unless given."
+        default=None, description="Checks the freshness of the layers' sources before the first layer. Defaults to no check."
     )
-    tests: Tests | None = Field(default=None, description="The tests to run after the layers; none unless given.")
-    validation: Validation | None = Field(default=None, description="The marts to validate after the tests; none unless given.")
+    tests: Tests | None = Field(default=None, description="dbt tests to run after the layers. Defaults to no tests.")
+    validation: Validation | None = Field(default=None, description="Marts to validate after the tests. Defaults to no validation.")
     publish: Publish = Field(
         default=Publish.SWAP,
-        description="Swap: the marts of `validation` that are tables are built beside the live ones, tested and validated there, and then "
-        "made live all at once; a run that fails leaves the live ones as they were. Direct: each is live as soon as it is built.",
+        description="When readers see new marts. Swap: the tables of validation.marts are built in staging schemas, tested and validated "
+        "there, "
+        "and published in one transaction; a failed run leaves the live marts unchanged. Direct: each mart is live as soon as dbt has "
+        "built it. Defaults to Swap.",
     )
     vacuum: Vacuum = Field(
         default=Vacuum.AUTO,
-        description="When marts that were changed row by row are vacuumed. Immediate: after each publish. Deferred: before the next one, "
-        "and nothing that dies during a run is removed before its end, so that queries on a standby that still need it are not cancelled. "
-        "Auto: Deferred while a standby without hot_standby_feedback streams from the warehouse, else Immediate.",
+        description="When marts that were updated row by row are vacuumed. Immediate: after each publish. Deferred: before the next "
+        "publish, "
+        "and dead rows are kept until the run ends, so that queries on a standby are not cancelled. Auto: Deferred while a standby "
+        "without hot_standby_feedback streams from the warehouse, otherwise Immediate. Defaults to Auto.",
     )
     unchanged_policy: UnchangedPolicy = Field(
         default=UnchangedPolicy.RUN,
-        description="When a scheduled run finds that nothing has changed since the run before: neither the sources' lines, nor what other "
-        "refreshes build, nor the dbt project, the spec or the day. Run: everything is built all the same. Skip: the marts stay as they "
-        "are, which counts as a success (NothingChanged). Whatever can't be shown counts as changed.",
+        description="What a scheduled run does when nothing has changed since the last run: no rows of the sources, no models of other "
+        "refreshes, and neither the dbt project, the spec nor the date. Run: builds everything. Skip: leaves the marts unchanged and "
+        "succeeds with reason NothingChanged. Unknown counts as changed. Defaults to Run.",
     )
-    cache: Cache | None = Field(default=None, description="The API to call after the validation; none unless given.")
-    notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Who is told of failed runs.")
-    freshness: Freshness | None = Field(
-        default=None, description="How old the data may become, watched by the clock; not at all unless given."
+    cache: Cache | None = Field(default=None, description="API to call after the marts are published. Defaults to no call.")
+    notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of failed runs.")
+    freshness: Freshness | None = Field(default=None, description="Maximum age of the data. Defaults to no limit.")
+    history: History = Field(default=History(), description="How long the run log keeps past runs.")
+    timeout: Duration = Field(default="15m", description="Maximum duration of one attempt (one pod). Defaults to 15m.")
+    retries: int = Field(
+        default=2, ge=0, le=10, description="Number of further attempts after one has failed with a transient error. Defaults to 2."
     )
-    history: History = Field(default=History(), description="What is kept of past runs in the warehouse.")
-    timeout: Duration = Field(default="15m", description="Longest duration of one attempt (one pod).")
-    retries: int = Field(default=2, ge=0, le=10, description="Further attempts after a failed one, where the error is one that can pass.")
     start_timeout: Duration = Field(
-        default="5m", description="Longest wait for a run's pod to start; after it the run is given up, with the reason."
+        default="5m", description="Maximum time for a run's pod to start. After it the run fails. Defaults to 5m."
     )
-    resources: Resources = Field(default=Resources(), description="What a run's pod asks for and may use.")
+    resources: Resources = Field(default=Resources(), description="Compute resources of a run's pod.")
     pod_template: PodTemplate | None = Field(
-        default=None, description="Additions to the runs' pods, as in a pod: where they go, proxies, registries; merged by container name."
+        default=None,
+        description="Additions to the pods of runs: scheduling, environment variables, image pull secrets. Containers are merged by name.",
     )
 
     @property

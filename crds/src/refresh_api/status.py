@@ -36,27 +36,27 @@ class Outcome(StrEnum):
 
 
 GOOD: Final = frozenset({Outcome.SUCCEEDED, Outcome.WARNED})
-"""Outcomes of runs that did what they were to do."""
+"""Outcomes of successful runs."""
 
 
 class Reason(StrEnum):
     """Why a run ended as it did: reasons of the condition LastRunSucceeded, a stable contract."""
 
     SUCCEEDED = "Succeeded"
-    """All steps went well."""
+    """All steps succeeded."""
     NOTHING_CHANGED = "NothingChanged"
-    """Nothing that the marts are made of has changed since the last run, so they were left as they are (`unchangedPolicy: Skip`)."""
+    """Nothing has changed since the last run, so the marts were left unchanged (`unchangedPolicy: Skip`)."""
     SUCCEEDED_WITH_WARNINGS = "SucceededWithWarnings"
-    """New data are live; a test, a share of NULL, a source or an endpoint of the API warned."""
-    # Told by the runner.
+    """New data are live, with a warning from a test, a mart, a source or an endpoint."""
+    # Reported by the runner.
     INVALID_RUN_REQUEST = "InvalidRunRequest"
-    """What the pod was told can't be read: operator and runner are of different versions."""
+    """The runner cannot read its run request: operator and runner have different versions."""
     INVALID_PROJECT = "InvalidProject"
-    """dbt can't read the project, or it has not what the spec names."""
+    """dbt cannot parse the project, or the project lacks something that the spec names."""
     LAYER_FAILED = "LayerFailed"
-    """A model could not be built; the message has PostgreSQL's own words."""
+    """A model could not be built; the message has PostgreSQL's error."""
     DBT_FAILED = "DbtFailed"
-    """dbt ended a command with an error that is no selected node's, such as a warning that the project's `flags` make one."""
+    """A dbt command failed for another reason than a selected node, such as a warning that the project's `flags` turn into an error."""
     HOOK_FAILED = "HookFailed"
     """An `on-run-start` or `on-run-end` hook of the dbt project failed; the message says whether the new data are live."""
     SOURCES_STALE = "SourcesStale"
@@ -64,31 +64,31 @@ class Reason(StrEnum):
     TESTS_FAILED = "TestsFailed"
     """A test failed, and `tests.failurePolicy` is Fail."""
     VALIDATION_FAILED = "ValidationFailed"
-    """A mart has fewer rows than minRows, or there is no such table."""
+    """A mart has fewer rows than minRows, or does not exist."""
     PUBLISH_FAILED = "PublishFailed"
-    """The new marts could not take the place of the live ones; nothing was changed."""
+    """The marts could not be published; nothing was changed."""
     PUBLISHING_HELD = "PublishingHeld"
-    """Skipped: the data before were put back, and nobody has resumed."""
+    """Skipped: publishing is on hold after a rollback, until a run with mode resume."""
     ROLLED_BACK = "RolledBack"
-    """The data before are live again."""
+    """The previous version is live again."""
     WAREHOUSE_UNREACHABLE = "WarehouseUnreachable"
-    """No connection to PostgreSQL, or its Secret lacks something."""
+    """PostgreSQL cannot be reached, or the Secret is incomplete."""
     PRIVILEGE_MISSING = "PrivilegeMissing"
-    """The warehouse's user may not do all that a run does; the message lists what is missing. Nothing was begun."""
+    """The warehouse's user lacks required privileges; the message lists them. Nothing was built."""
     DEADLINE_EXCEEDED = "DeadlineExceeded"
-    """It took longer than `timeout`; the message names the step."""
+    """The run exceeded `timeout`; the message names the step."""
     INTERRUPTED = "Interrupted"
-    """Ended from outside, by a drain or an eviction; another attempt follows."""
+    """Interrupted by SIGTERM, for example by a node drain; another attempt follows."""
     LOCK_HELD = "LockHeld"
-    """Another run held the warehouse for longer than `lock.waitTimeout`: skipped, or failed with `policy: Fail`."""
+    """Another run held the warehouse lock for longer than `lock.waitTimeout`: skipped, or failed with `policy: Fail`."""
     DEPENDENCY_STALE = "DependencyStale"
-    """Skipped: a refresh that this one stands on (`after`) has not succeeded recently enough."""
+    """Skipped: a refresh in `dependsOn` has not succeeded within `within`."""
     CLOCK_CHANGE = "ClockChange"
-    """Skipped: clocks went back, and this slot had its run an hour before."""
+    """Skipped: clocks went back, and the run of this scheduled time took place an hour earlier."""
     LOCK_LOST = "LockLost"
-    """The connection that held the warehouse broke; nothing was published afterwards."""
+    """The connection that held the warehouse lock was lost; nothing was published afterwards."""
     RUNNER_ERROR = "RunnerError"
-    """An error of the runner itself; its log has the rest."""
+    """Internal error of the runner; see its log."""
     # Concluded by the operator, of runs that ended without a report.
     START_TIMEOUT = "StartTimeout"
     """The pod did not start within `startTimeout`."""
@@ -99,30 +99,30 @@ class Reason(StrEnum):
     OOM_KILLED = "OOMKilled"
     """The runner took more memory than `resources.limits.memory`."""
     EVICTED = "Evicted"
-    """The node threw the pod out, for want of memory or disk."""
+    """The pod was evicted, because the node was short of memory or disk."""
     JOB_DELETED = "JobDeleted"
-    """Somebody deleted the Job while it ran."""
+    """The Job was deleted during the run."""
     RUNNER_LOST = "RunnerLost"
-    """The runner was killed, or gave no sign of life for three minutes."""
+    """The runner was killed, or sent no heartbeat for three minutes."""
     CANCELLED = "Cancelled"
-    """Somebody cancelled it."""
+    """The run was cancelled by the annotation `cancel`."""
 
 
 class RunPhase(StrEnum):
-    """Where a run is, as its runner sees it."""
+    """The phase of a run, as its runner reports it."""
 
     WAITING = "Waiting"
-    """For the warehouse, which another run holds."""
+    """Another run holds the warehouse lock."""
     RUNNING = "Running"
     RETRYING = "Retrying"
-    """This attempt failed, another one follows."""
+    """This attempt failed; another one follows."""
     INTERRUPTED = "Interrupted"
-    """This attempt was ended from outside; another one follows, at no cost."""
+    """This attempt was interrupted by SIGTERM; another one follows and does not count as a retry."""
     FINISHED = "Finished"
 
 
 class StepState(StrEnum):
-    """Where a step is."""
+    """The state of a step."""
 
     PENDING = "Pending"
     RUNNING = "Running"
@@ -133,7 +133,7 @@ class StepState(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What the validation says of a mart."""
+    """The result of validating one mart."""
 
     VALID = "VALID"
     WARNING = "WARNING"
@@ -154,16 +154,16 @@ class Trigger(StrEnum):
 
 
 class MissedReason(StrEnum):
-    """Why no run started at a slot of the schedule."""
+    """Why no run started at a scheduled time."""
 
     CONTROLLER_DOWN = "ControllerDown"
-    """Kubernetes' CronJob controller made no Job within the starting deadline."""
+    """The CronJob controller created no Job within the starting deadline."""
     SUSPENDED = "Suspended"
-    """Scheduled runs were off."""
+    """Scheduled runs were suspended."""
     PREVIOUS_STILL_RUNNING = "PreviousStillRunning"
-    """The run before had not ended."""
+    """The previous run was still active."""
     CLOCK_CHANGE = "ClockChange"
-    """The night in which clocks go forward has no such time."""
+    """Clocks went forward over this time."""
 
 
 class StepStatus(Model):
@@ -171,10 +171,10 @@ class StepStatus(Model):
 
     name: str = Field(description="Name of the step: sources, a layer's, tests, validation or cache.")
     state: StepState = Field(default=StepState.PENDING, description="Pending, Running, Succeeded, Warned, Failed or Skipped.")
-    tries: int = Field(default=0, ge=0, description="How often the step was tried in this attempt.")
-    start_time: Time | None = Field(default=None, description="When its first try started.")
-    duration: str | None = Field(default=None, description="How long it took, all tries together.")
-    message: Message | None = Field(default=None, description="What happened, whom it waits for in the warehouse, or why it was skipped.")
+    tries: int = Field(default=0, ge=0, description="Number of tries in this attempt.")
+    start_time: Time | None = Field(default=None, description="When the first try started.")
+    duration: str | None = Field(default=None, description="Duration of all tries together.")
+    message: Message | None = Field(default=None, description="What happened, which session it waits for, or why it was skipped.")
 
 
 class NullShare(Model):
@@ -257,7 +257,7 @@ class FinishedRun(Model):
 
     id: str = Field(description="The run: name of its Job.")
     trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
-    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
+    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
     outcome: Outcome = Field(description="Succeeded, Warned, Failed or Skipped.")
     reason: Reason = Field(description="Why, in one word.")
     message: Message | None = Field(default=None, description="Why, in a sentence.")
@@ -266,9 +266,9 @@ class FinishedRun(Model):
     start_time: Time | None = Field(default=None, description="When the run started.")
     completion_time: Time = Field(description="When the run ended.")
     duration: str | None = Field(default=None, description="How long it took.")
-    mode: str | None = Field(default=None, description="What it did beside a plain refresh: the annotation runMode of its request.")
+    mode: str | None = Field(default=None, description="Mode of a requested run: the annotation runMode of its request.")
     vars: str | None = Field(
-        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables for it alone: the annotation runVars of its request."
+        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables of a requested run: the annotation runVars of its request."
     )
     image: str | None = Field(
         default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
@@ -289,15 +289,15 @@ class FinishedRun(Model):
 
 
 class ActiveRun(Model):
-    """One run under way: its Job has not ended."""
+    """An active run: its Job has not ended."""
 
     id: str = Field(description="The run: name of its Job.")
     trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
-    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was ordered by.")
-    start_time: Time = Field(description="When its Job was made.")
-    mode: str | None = Field(default=None, description="What it does beside a plain refresh: the annotation runMode of its request.")
+    generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
+    start_time: Time = Field(description="When its Job was created.")
+    mode: str | None = Field(default=None, description="Mode of a requested run: the annotation runMode of its request.")
     vars: str | None = Field(
-        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables for it alone: the annotation runVars of its request."
+        default=None, max_length=RUN_VARS_LENGTH, description="dbt variables of a requested run: the annotation runVars of its request."
     )
 
 
@@ -326,56 +326,57 @@ class Phase(StrEnum):
     SCHEDULED = "Scheduled"
     """The next run starts by the schedule."""
     RUNNING = "Running"
-    """A run is under way."""
+    """A run is active."""
     SUSPENDED = "Suspended"
-    """No scheduled runs; requested ones still start."""
+    """Scheduled runs are suspended; requested runs still start."""
     STALLED = "Stalled"
-    """It needs a change by its users."""
+    """The spec must be changed."""
     BLOCKED = "Blocked"
-    """Something outside the refresh is missing; it heals by itself once that is there."""
+    """Something outside the refresh is missing; the operator retries."""
 
 
 _CONDITION_LIST: dict[str, JsonValue] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
 class OperatorStatus(Model):
-    """The operator's share of the status."""
+    """The part of the status that the operator writes."""
 
-    observed_generation: int = Field(default=-1, description="Generation that the operator last acted on; -1 before the first time.")
+    observed_generation: int = Field(default=-1, description="Generation that the operator last reconciled; -1 before the first.")
     phase: Phase | None = Field(default=None, description="Scheduled, Running, Suspended, Stalled or Blocked.")
-    message: Message | None = Field(default=None, description="The refresh in one line, and what to do.")
+    message: Message | None = Field(default=None, description="Summary of the refresh, and what to do.")
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=8,
         json_schema_extra=_CONDITION_LIST,
-        description="Ready, Reconciling and Stalled speak of the configuration; Suspended, Running and LastRunSucceeded of the runs; "
-        "DataFresh, where spec.freshness is given, of the data.",
+        description="Ready, Reconciling and Stalled describe the configuration; Suspended, Running and LastRunSucceeded the runs; "
+        "DataFresh the "
+        "data, if spec.freshness is set.",
     )
     next_schedule_time: Time | None = Field(default=None, description="When the next scheduled run starts.")
-    next: str | None = Field(default=None, description="The same, short, in the refresh's zone.")
+    next: str | None = Field(default=None, description="nextScheduleTime in short form, in timeZone.")
     next_schedule_times: list[str] = Field(
-        default_factory=list, max_length=3, description="When the next three scheduled runs start, in the refresh's zone with its offset."
+        default_factory=list, max_length=3, description="When the next three scheduled runs start, in timeZone with its offset."
     )
     last_handled_request_at: str | None = Field(
-        default=None, description="The last value of the annotation requestedAt that was answered: by a run, or by requestError."
+        default=None, description="Last value of the annotation requestedAt that was handled: by a run, or by requestError."
     )
-    request_error: Message | None = Field(default=None, description="Why the last request started no run; unset where it did.")
-    last_handled_cancel: str | None = Field(default=None, description="The last value of the annotation cancel that was answered.")
-    active: list[ActiveRun] = Field(default_factory=list, max_length=20, description="The runs under way, oldest first.")
+    request_error: Message | None = Field(default=None, description="Why the last request started no run; unset if it did.")
+    last_handled_cancel: str | None = Field(default=None, description="Last value of the annotation cancel that was handled.")
+    active: list[ActiveRun] = Field(default_factory=list, max_length=20, description="Active runs, oldest first.")
     last_run: FinishedRun | None = Field(default=None, description="The last finished run.")
     last_success_time: Time | None = Field(default=None, description="When the last successful run ended.")
     consecutive_failures: int = Field(default=0, ge=0, description="Failed runs since the last successful one.")
     scheduled_failures: int = Field(
         default=0, ge=0, description="Failed scheduled runs since the last successful run, or the last annotation resetAt."
     )
-    last_handled_reset_at: str | None = Field(default=None, description="The last value of the annotation resetAt that was answered.")
-    suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are off.")
-    suspended_until: Time | None = Field(default=None, description="When they go on by themselves; unset where they don't.")
+    last_handled_reset_at: str | None = Field(default=None, description="Last value of the annotation resetAt that was handled.")
+    suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are suspended.")
+    suspended_until: Time | None = Field(default=None, description="When they resume without intervention; unset if they do not.")
     missed_runs_evaluated_until: Time | None = Field(
-        default=None, description="Every slot of the schedule until then is a run, or was counted in missedRuns."
+        default=None, description="Scheduled times up to here have a run, or are counted in missedRuns."
     )
-    missed_runs: int = Field(default=0, ge=0, description="Slots of the schedule at which no run started.")
-    last_missed_time: Time | None = Field(default=None, description="The last of them.")
+    missed_runs: int = Field(default=0, ge=0, description="Number of scheduled times at which no run started.")
+    last_missed_time: Time | None = Field(default=None, description="The last scheduled time at which no run started.")
     last_missed_reason: MissedReason | None = Field(
         default=None, description="Why it was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
     )
@@ -383,7 +384,7 @@ class OperatorStatus(Model):
 
 
 class RunnerStatus(Model):
-    """The runner's share of the status."""
+    """The part of the status that the runner writes."""
 
     run: Run | None = Field(default=None, description="The current run, or else the last one, as its runner saw it.")
 

@@ -14,14 +14,14 @@ OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
 
 
 class FailurePolicy(StrEnum):
-    """What failed tests do to a run."""
+    """What a failed test does to a run."""
 
     WARN = "Warn"
     FAIL = "Fail"
 
 
 class StalePolicy(StrEnum):
-    """What sources that were not loaded in time do to a run."""
+    """What a stale source does to a run."""
 
     WARN = "Warn"
     SKIP = "Skip"
@@ -42,82 +42,95 @@ class Layer(SpecModel):
     )
 
     name: StepName = Field(description="Name of the step, shown in the status.")
-    select: list[Selector] = Field(min_length=1, max_length=100, description="What dbt builds: model names, tag:…, path:…; at least one.")
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="What dbt leaves out of `select`.")
-    timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
+    select: list[Selector] = Field(
+        min_length=1,
+        max_length=100,
+        description="dbt selectors of the models to build, for example a model's name, tag:… or path:…. At least one.",
+    )
+    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what `select` leaves out.")
+    timeout: Duration = Field(default="120s", description="Maximum duration of one try of this step. Defaults to 120s.")
     retries: int = Field(
         default=1,
         ge=0,
         le=10,
-        description="How often the failed models are tried again, where the error is one that can pass (connection, lock, time-out).",
+        description="Number of further tries for models that failed with a transient error (connection, lock, timeout). Defaults to 1.",
     )
 
 
 class Sources(SpecModel):
-    """The step that asks how old the sources are, by the freshness that the dbt project states for them."""
+    """The step that checks the sources' freshness, as `dbt source freshness` does."""
 
     stale_policy: StalePolicy = Field(
         default=StalePolicy.WARN,
-        description="When a source is older than its error_after. Warn: the run goes on and ends with warnings. Skip: nothing is built, "
-        "and the run is skipped. Fail: nothing is built, and the run fails. With both, sources that could not be asked (the connection was "
-        "lost, for example) are asked again by another attempt, and the run fails if the last one can't either.",
+        description="What a source older than its error_after does. Warn: the run continues and ends with warnings. Skip: the run is "
+        "skipped. "
+        "Fail: the run fails. With Skip and Fail nothing is built, and a source that could not be checked is retried by the next "
+        "attempt; the run fails if the last attempt cannot check it either. Defaults to Warn.",
     )
-    timeout: Duration = Field(default="60s", description="Longest duration of this step.")
+    timeout: Duration = Field(default="60s", description="Maximum duration of this step. Defaults to 60s.")
 
 
 class Tests(SpecModel):
     """The step that runs dbt's tests."""
 
-    select: list[Selector] = Field(min_length=1, max_length=100, description="Which tests dbt runs, for example tag:P2.")
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="What dbt leaves out of `select`.")
+    select: list[Selector] = Field(min_length=1, max_length=100, description="dbt selectors of the tests to run, for example tag:P2.")
+    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what `select` leaves out.")
     failure_policy: FailurePolicy = Field(
         default=FailurePolicy.WARN,
-        description="Warn: the run goes on and ends with warnings. Fail: the run fails and the cache is not called.",
+        description="What a failed test does. Warn: the run continues and ends with warnings. Fail: the run fails, and nothing is "
+        "published. "
+        "Defaults to Warn.",
     )
-    timeout: Duration = Field(default="120s", description="Longest duration of one try of this step.")
-    retries: int = Field(default=1, ge=0, le=10, description="How often the tests are tried again, where the error is one that can pass.")
+    timeout: Duration = Field(default="120s", description="Maximum duration of one try of this step. Defaults to 120s.")
+    retries: int = Field(default=1, ge=0, le=10, description="Number of further tries after a transient error. Defaults to 1.")
     failed_rows_limit: int = Field(
         default=0,
         ge=0,
         le=100,
-        description="How many of the rows that a failed test found are kept with the run, in the warehouse (failing_rows.json). "
-        "None unless given: rows may be about people. None of a test whose store_failures is false in the dbt project.",
+        description="Number of failing rows per test that are kept in the run log (failing_rows.json). Rows may contain personal data, "
+        "so the "
+        "default is 0. A test with store_failures: false keeps none.",
     )
 
 
 class Recency(SpecModel):
-    """How old a mart's newest record may be."""
+    """Maximum age of a mart's newest record."""
 
     column: Column = Field(description="Column with the date of a record: a date or a timestamp.")
     max_age_days: int = Field(
-        ge=0, le=3660, description="Days before the run's date (dbt's variable as_of); a newest record older than that is a WARNING."
+        ge=0,
+        le=3660,
+        description="Maximum days between the newest record and the run's date (the dbt variable as_of). An older one is a WARNING.",
     )
 
 
 class Mart(SpecModel):
-    """A mart that is counted and checked for NULLs after it was built."""
+    """A mart to validate: its number of rows, NULLs, duplicates and newest record."""
 
-    relation: Relation = Field(description="Table as schema.name, as PostgreSQL has them: without quotes, in their case.")
+    relation: Relation = Field(description="Table as schema.name, without quotes and in the case that PostgreSQL stores.")
     key_columns: list[Column] = Field(
-        default_factory=list, max_length=16, description="Columns whose share of NULL is checked. They must carry no NOT NULL constraint."
+        default_factory=list,
+        max_length=16,
+        description="Columns whose share of NULLs is checked. They must not have a NOT NULL constraint.",
     )
-    max_null_share: Percentage | None = Field(default=None, description="For this mart, instead of validation.maxNullShare.")
+    max_null_share: Percentage | None = Field(default=None, description="Overrides validation.maxNullShare for this mart.")
     unique_key: list[Column] = Field(
         default_factory=list,
         max_length=16,
-        description="Columns that together tell rows apart: doubled rows are a WARNING. Not looked at if empty.",
+        description="Columns that identify a row. Duplicates are a WARNING. Defaults to no check.",
     )
-    recency: Recency | None = Field(default=None, description="How old the newest record may be; not looked at unless given.")
+    recency: Recency | None = Field(default=None, description="Maximum age of the newest record. Defaults to no check.")
     max_row_count_change: Percentage | None = Field(
         default=None,
-        description="A number of rows that is further than this from what is usual, the median of the last ten published runs, is a "
-        "WARNING. Not looked at unless given, nor before three such runs.",
+        description="Maximum difference between the number of rows and the median of the last ten published runs. A larger one is a "
+        "WARNING. "
+        "Needs three published runs. Defaults to no check.",
     )
     min_rows: int = Field(
         default=1,
         ge=0,
         le=1_000_000_000_000,
-        description="A mart with fewer rows is FAILED, and nothing is published. 0 publishes it empty too. Defaults to 1.",
+        description="Minimum number of rows. A mart with fewer is FAILED, and nothing is published. 0 allows an empty mart. Defaults to 1.",
     )
 
 
@@ -125,13 +138,13 @@ class Validation(SpecModel):
     """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (too few rows, no table)."""
 
     max_null_share: Percentage = Field(
-        default="10%", description="A key column with this share of NULL, or more, makes its mart a WARNING."
+        default="10%", description="Share of NULLs in a key column from which the mart is a WARNING. Defaults to 10%."
     )
-    marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=map_list("relation"), description="The marts to validate.")
+    marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=map_list("relation"), description="Marts to validate.")
 
 
 class CacheVersion(SpecModel):
-    """Where the API says which data it serves: in a header or in a field of its JSON answer."""
+    """Where the API reports its data version: in a response header or in a field of the JSON response."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -139,8 +152,10 @@ class CacheVersion(SpecModel):
         }
     )
 
-    header: HeaderName | None = Field(default=None, description="Name of a header of the answer, for example X-Data-Version.")
-    field: JsonPath | None = Field(default=None, description="Field of the JSON answer, dots between the levels, for example meta.version.")
+    header: HeaderName | None = Field(default=None, description="Name of a response header, for example X-Data-Version.")
+    field: JsonPath | None = Field(
+        default=None, description="Field of the JSON response, with dots between levels, for example meta.version."
+    )
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -150,7 +165,7 @@ class CacheVersion(SpecModel):
 
 
 class Cache(SpecModel):
-    """The step that calls the dashboards' API so that it rebuilds its cache."""
+    """The step that calls the dashboards' API, which then rebuilds its cache."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -163,34 +178,37 @@ class Cache(SpecModel):
     base_url: Url = Field(
         default="http://localhost:8000",
         alias="baseURL",
-        description="Address of the API. Outside a cluster the variable API_BASE_URL wins.",
+        description="Base URL of the API. Outside a cluster the environment variable API_BASE_URL overrides it.",
     )
-    timeout: Duration = Field(default="30s", description="Longest wait for one endpoint.")
+    timeout: Duration = Field(default="30s", description="Maximum time for one endpoint. Defaults to 30s.")
     endpoints: list[Endpoint] = Field(
         default_factory=list,
         max_length=64,
         json_schema_extra=SET,
-        description="Paths that are called with GET; 200 is success, anything else a warning.",
+        description="Paths to call with GET. 200 is a success, anything else a warning.",
     )
     from_exposures: bool = Field(
         default=False,
-        description="Call also the endpoints that the dbt project's exposures state, in their meta as `endpoint`, for the marts of "
-        "`validation`. A mart for which none is stated is a warning.",
+        description="Also calls the endpoints that the dbt project's exposures name in meta.endpoint for the validated marts. A mart "
+        "without an "
+        "endpoint is a warning. Defaults to false.",
     )
     version: CacheVersion | None = Field(
         default=None,
-        description="Where the API says which data it serves. Each endpoint must then answer, within `timeout`, with the version that is "
-        "live: the run that published it, column version of dbt_refresh_version. While a standby is behind, or the warehouse's user may "
-        "not see whether it is, `timeout` does not count, for two minutes in all. Defaults to no check.",
+        description="Where the API reports its data version. Each endpoint must then report the live version "
+        "(dbt_refresh_version.version) within "
+        "`timeout`. While a standby lags, or the warehouse's user cannot see whether it does, `timeout` is paused for at most two "
+        "minutes. Defaults to no check.",
     )
     wait_for_replicas: Duration | None = Field(
         default=None,
-        description="Longest wait, before the endpoints are called, until every standby that streams from the warehouse has replayed what "
-        "was published; then they are called all the same, with a warning. For an API that reads from a standby. The warehouse's user "
-        "needs the role pg_read_all_stats. Defaults to no wait.",
+        description="Maximum time to wait, before the calls, until every streaming standby has replayed the publish. After it the "
+        "endpoints are "
+        "called with a warning. For APIs that read from a standby. The warehouse's user needs the role pg_read_all_stats. "
+        "Defaults to no wait.",
     )
     authorization_secret_ref: SecretKeyRef | None = Field(
-        default=None, description="Secret key with the value of the header Authorization of each call; none is sent unless given."
+        default=None, description="Secret key with the value of the Authorization header. Defaults to no header."
     )
 
     @model_validator(mode="after")
