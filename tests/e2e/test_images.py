@@ -119,7 +119,7 @@ def test_the_runner_brings_the_project_and_what_dbt_read_of_it(images: dict[str,
     files = images[RUNNER.name].files
     assert "app/dbt_project/dbt_project.yml" in files
     targets = [Path(name).name for name in files if name.startswith("app/dbt_project/target/") and not name.endswith("target/")]
-    project, page = sorted(targets)
+    page, project = sorted(targets, key=lambda name: not name.startswith("refresh_docs_"))
     assert re.fullmatch(r"refresh_[0-9a-f]{20}\.json", project)
     assert re.fullmatch(r"refresh_docs_[0-9a-f]{20}\.html\.gz", page)
 
