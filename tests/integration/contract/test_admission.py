@@ -73,7 +73,7 @@ BAD = {
     "an unknown policy": (manifest(tests={"select": ["tag:P2"], "failurePolicy": "Ignore"}), 'supported values: "Warn", "Fail"'),
     "a refresh after itself": (
         manifest(dependsOn=[{"name": "phase2-dashboards-refresh"}]),
-        "spec.dependsOn: a refresh can't wait for itself",
+        "spec.dependsOn: a refresh cannot depend on itself",
     ),
     "a name of 53 characters": (named("n" * 53), "at most 52 characters"),
 }

@@ -52,7 +52,7 @@ def test_a_secret_without_the_label_is_denied_until_it_is_labelled(labelled: Ope
     assert operator.condition("one", "Stalled")[0] == "True"
     assert said(operator, "one").count("missing label dashboards.sigeti.io/allow=true") == 3
     assert "Secret warehouse (spec.warehouse.secretRef) is not allowed" in said(operator, "one")
-    assert "the Secret slack (spec.notifications[0].slack.webhookSecretRef)" in said(operator, "one")
+    assert "Secret slack (spec.notifications[0].slack.webhookSecretRef)" in said(operator, "one")
     assert (mounted(operator, "one"), off(operator, "one"), operator.jobs("one")) == (set(), True, [])
     for name in READY:
         allow(operator, name)

@@ -140,7 +140,7 @@ def refused(runner: RunnerHarness) -> list[str]:
     ran = runner.run()
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
-    said = (ran.termination_message.message or "").partition("all that a run does: ")[2]
+    said = (ran.termination_message.message or "").partition("lacks required privileges: ")[2]
     return sorted(said.partition("; cannot write dbt_refresh_log")[0].split("; "))
 
 

@@ -210,7 +210,7 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
 def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHarness):
     """The attempt's time bounds it, and the message is PostgreSQL's."""
     runner.database.run("update src.sleeps set nap = 60 where hook = 'end'")
-    ran = runner.run(runner.spec(timeout="10s"), failures=2)
+    ran = runner.run(runner.spec(timeout="20s"), failures=2)
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
     assert ran.termination_message is not None
     assert "canceling statement due to statement timeout" in (ran.termination_message.message or "")

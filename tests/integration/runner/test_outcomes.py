@@ -196,7 +196,7 @@ def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(run
     ran = runner.run(runner.spec(validation={"marts": [{"relation": "bi.mart_a", "keyColumns": ["zone"]}]}))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "no model of the dbt project is bi.mart_a" in ran.messages
-    assert "is it dwh_marts.mart_a?" in ran.messages
+    assert "did you mean dwh_marts.mart_a?" in ran.messages
     assert runner.database.rows("select 'dwh_facts.fait_lignes'::regclass::oid, 'dwh_marts.mart_a'::regclass::oid") == before
 
 

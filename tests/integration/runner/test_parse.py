@@ -85,7 +85,7 @@ def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
     model.write_text("{{ config(meta={'jour': var('as_of', 'none')}) }}\n" + model.read_text())
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
-    assert "every run will read it: config.meta.jour of model.petit.mart_b differs between warehouses or dates" in said[0]
+    assert "every run parses it: config.meta.jour of model.petit.mart_b differs between warehouses or dates" in said[0]
     assert not manifest_cache.path(project, SETTINGS).exists()
 
 

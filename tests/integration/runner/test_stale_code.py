@@ -139,7 +139,7 @@ def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting
     settings.write_text(settings.read_text() + setting + "\n")
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
-    assert "every run will read it" in said[0]
+    assert "every run parses it" in said[0]
     assert why in said[0]
     assert not manifest_cache.path(project, SETTINGS).exists()
     if "template" in why:

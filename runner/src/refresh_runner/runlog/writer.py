@@ -133,7 +133,7 @@ class RunLogWriter:
 
     def record_outputs(self, made: Snapshot, version: str | None) -> None:
         """Record what the run has built; call after its last step."""
-        self._query(queries.OUTPUTS_SQL, made=Jsonb({"made": made.model_dump(), "version": version}))
+        self._query(queries.OUTPUTS_SQL, made=Jsonb({"outputs": made.model_dump(), "version": version}))
 
     def median_rows(self) -> dict[str, int]:
         """Return the median of each mart's rows over the last published runs of this refresh, if there are at least three."""
