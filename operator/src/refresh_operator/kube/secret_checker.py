@@ -4,14 +4,12 @@ Secrets are not watched, only read by name. A Secret without a problem is read a
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final
 
+from refresh_api.names import WAREHOUSE_KEYS
 from refresh_api.spec import RefreshSpec
 from refresh_operator.names import Ref
 from refresh_operator.secret_policy import SecretPolicy, SecretRules, secret_uses
 
-WAREHOUSE_KEYS: Final = ("host", "dbname", "user", "password")
-"""Required keys of a warehouse's Secret."""
 SecretKey = tuple[str, str]
 """Namespace and name of a Secret."""
 

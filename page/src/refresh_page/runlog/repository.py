@@ -15,6 +15,7 @@ import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import tuple_row
 
+from refresh_api.names import WAREHOUSE_KEYS
 from refresh_page.kube.models import Ref
 from refresh_page.runlog import models
 from refresh_page.runlog.models import ArtifactRow, MartRow, NodeRow, RefreshRows, RunRow, RunRows, StepRow
@@ -30,7 +31,6 @@ _MAX_CONNECTIONS: Final = 4
 """Concurrent connections."""
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
 """Bytes of an artifact after decompression."""
-_REQUIRED_KEYS: Final = ("host", "dbname", "user", "password")
 Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow)
 
 
@@ -109,7 +109,7 @@ class RunLogRepository:
 
     async def _connect(self) -> AsyncConnection[tuple[object, ...]]:
         secret = {path.name: path.read_text().rstrip("\r\n") for path in self._folder.iterdir() if path.is_file()}
-        if missing := [key for key in _REQUIRED_KEYS if not secret.get(key)]:
+        if missing := [key for key in WAREHOUSE_KEYS if not secret.get(key)]:
             raise OSError(f"the Secret lacks the keys {', '.join(missing)}")
         certificate = self._folder / "sslrootcert"
         connection = await AsyncConnection.connect(

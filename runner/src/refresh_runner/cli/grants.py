@@ -15,13 +15,14 @@ from refresh_runner.dbt.open_project import open_project
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
-from refresh_runner.model.steps import LayerStep, TestsStep
+from refresh_runner.model.steps import TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements, missing, quote_identifier
 from refresh_runner.publish.derived_names import previous_relation, staging_relation
 from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run import required_privileges
+from refresh_runner.run.model_selection import models_of_layers
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def print_missing(plan: Plan, project: Path, warehouse: WarehouseConnection, say
     for statement in grant_statements(lacking, role, database):
         say(f"{statement};")
     if not lacking:
-        say(f"-- the role {role} has all privileges for a run of {plan.run_request.refresh.name} does")
+        say(f"-- the role {role} has all privileges for a run of {plan.run_request.refresh.name}")
     return ExitCode.FAILED if lacking else ExitCode.OK
 
 
@@ -89,7 +90,7 @@ def _required_privileges(plan: Plan, project: Path) -> tuple[list[Privilege], li
     """Return the privileges that a run needs, and the marts that it builds in staging relations."""
     with open_project(project, plan.dbt, "refresh-grants") as dbt:
         plan = spelling.by_project(plan, dbt)
-        models = [model for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)]
+        models = models_of_layers(plan, dbt)
         tests = [test for step in plan.steps if isinstance(step, TestsStep) for test in dbt.graph.tests(step.selection)]
         marts: list[Relation] = list(staged_tables(plan, dbt, models, plan.marts))
         return [*required_privileges.of_run(plan, dbt, models, tests, marts), *required_privileges.of_replica_wait(plan)], marts

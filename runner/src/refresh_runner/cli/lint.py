@@ -19,7 +19,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, document_of, manifest_of
 from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.model.step_results import Node, count_by_kind
-from refresh_runner.model.steps import LayerStep, MartCheck, TestsStep, ValidationStep
+from refresh_runner.model.steps import LayerStep, MartCheck, TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.staged_tables import check_names, staged_tables, unknown_relation
@@ -165,9 +165,8 @@ def _selecting_steps(plan: Plan) -> Iterator[tuple[str, LayerStep | TestsStep]]:
 
 
 def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]:
-    checks: list[MartCheck] = [mart for step in plan.steps if isinstance(step, ValidationStep) for mart in step.marts]
     known, columns, places = dbt.graph.known(), dbt.graph.columns(), set(map(str, dbt.graph.relations(built).values()))
-    for number, mart in enumerate(checks):
+    for number, mart in enumerate(plan.marts):
         field = f"spec.validation.marts[{number}]"
         if mart.relation not in known:
             yield Check(False, f"{field}.relation", unknown_relation(mart.relation, known))
@@ -180,7 +179,7 @@ def _mart_checks(plan: Plan, dbt: Dbt, built: Sequence[Node]) -> Iterator[Check]
         else:
             yield _column_check(field, mart, columns.get(mart.relation, frozenset()))
     try:
-        staged_tables(plan, dbt, built, [mart for mart in checks if mart.relation in known])
+        staged_tables(plan, dbt, built, [mart for mart in plan.marts if mart.relation in known])
     except RunFailedError as error:
         yield Check(False, "spec.validation.marts", f"{error.failure.message}; {error.failure.hint}")
 

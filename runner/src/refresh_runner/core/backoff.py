@@ -31,6 +31,6 @@ STEP_RETRY: Final = Backoff(1.0)
 LOCK_RETRY: Final = Backoff(0.1, factor=1.0)
 """Between tries to lock live tables, where any gap between two readers will do."""
 STATUS_RETRY: Final = Backoff(1.0, factor=1.0)
-"""Between writes of the status, whether or not they succeed."""
+"""Between tries to write the status."""
 RUN_LOG_RETRY: Final = Backoff(2.0, factor=1.0)
 """Between tries to write the run log."""

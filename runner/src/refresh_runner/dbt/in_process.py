@@ -128,10 +128,10 @@ class InProcessEngine:
 
     def test(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
         """Run tests, those that were read ahead by their stored statements."""
-        context = self.render_context
-        statements = {id_: context.render(template) for id_, template in self.test_templates.items()} if context.can_render else {}
-        if not data_tests.PATCH.is_on:
-            statements = {}
+        context, statements = self.render_context, {}
+        if data_tests.PATCH.is_on and context.can_render:
+            stored = ((test.id, self.test_templates.get(test.id)) for test in tests)
+            statements = {id_: context.render(template) for id_, template in stored if template is not None}
         # dbt's cache of relations is used for compiling only.
         flags = ("--no-populate-cache",) if all(test.id in statements for test in tests) else ()
         with data_tests.preload(statements):

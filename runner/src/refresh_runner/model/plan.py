@@ -72,6 +72,11 @@ class Plan:
         return ModePolicy(self.mode, self.steps, self.run_request.spec.unchanged_policy, is_scheduled)
 
     @property
+    def layers(self) -> tuple[LayerStep, ...]:
+        """The steps in which dbt builds models."""
+        return tuple(step for step in self.steps if isinstance(step, LayerStep))
+
+    @property
     def marts(self) -> tuple[MartCheck, ...]:
         """The marts that the refresh validates and publishes."""
         return tuple(mart for step in self.steps if isinstance(step, ValidationStep) for mart in step.marts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
-from typing import Final
+from typing import Final, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -32,6 +32,13 @@ _PARTS: Final = """
     select name, relname::text from unnest(%(names)s::text[]) name join pg_index on indrelid = to_regclass(name)
     join pg_class on pg_class.oid = indexrelid"""
 """The existing columns and indexes of tables."""
+_RELATIONS: Final = """
+    select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where (n.nspname::text, c.relname::text) in (select * from unnest(%s::text[], %s::text[]))"""
+_FUNCTIONS: Final = """
+    select n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+    where (n.nspname::text, p.proname::text) in (select * from unnest(%s::text[], %s::text[]))"""
+"""Those of given schemas and names that exist."""
 _QUICK: Final = timedelta(seconds=10)
 """Timeout of a statement on the runner's own small tables."""
 
@@ -108,24 +115,16 @@ class WarehouseConnection:
 
     def missing_relations(self, relations: Iterable[Relation]) -> set[Relation]:
         """Return the relations that do not exist."""
-        wanted = list(relations)
-        with self.session() as connection:
-            found = connection.execute(
-                "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-                " where (n.nspname::text, c.relname::text) in (select * from unnest(%s::text[], %s::text[]))",
-                ([each.schema for each in wanted], [each.table for each in wanted]),
-            ).fetchall()
-        return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
+        return self._missing(_RELATIONS, relations)
 
     def missing_functions(self, functions: Iterable[Relation]) -> set[Relation]:
         """Return the functions that do not exist with any arguments."""
-        wanted = list(functions)
+        return self._missing(_FUNCTIONS, functions)
+
+    def _missing(self, query: LiteralString, names: Iterable[Relation]) -> set[Relation]:
+        wanted = list(names)
         with self.session() as connection:
-            found = connection.execute(
-                "select n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
-                " where (n.nspname::text, p.proname::text) in (select * from unnest(%s::text[], %s::text[]))",
-                ([each.schema for each in wanted], [each.table for each in wanted]),
-            ).fetchall()
+            found = connection.execute(query, ([each.schema for each in wanted], [each.table for each in wanted])).fetchall()
         return set(wanted) - {Relation(str(schema), str(name)) for schema, name in found}
 
     @contextmanager

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from refresh_api.names import WAREHOUSE_KEYS
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError, is_text
 
-REQUIRED_KEYS: Final = ("host", "dbname", "user", "password")
-_TEXTS: Final = (*REQUIRED_KEYS, "port", "sslmode", "sslrootcert")
+_TEXTS: Final = (*WAREHOUSE_KEYS, "port", "sslmode", "sslrootcert")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM_CERTIFICATES: Final = Path("system")
 """libpq's word for the certificates that the operating system trusts."""
@@ -38,7 +38,7 @@ PLACEHOLDER: Final = ConnectionInfo(host="localhost", port=5432, dbname="refresh
 
 def missing_keys(secret: Mapping[str, str]) -> list[str]:
     """Return the required keys that are missing or empty in a warehouse's Secret."""
-    return [key for key in REQUIRED_KEYS if not secret.get(key)]
+    return [key for key in WAREHOUSE_KEYS if not secret.get(key)]
 
 
 def from_secret(name: str, folder: SecretFolder) -> ConnectionInfo:
@@ -50,7 +50,7 @@ def from_secret(name: str, folder: SecretFolder) -> ConnectionInfo:
         raise SecretMissingError(f"the Secret {name!r} lacks {', '.join(missing)}")
     if binary := [key for key in _TEXTS if not is_text(secret.get(key, ""))]:
         raise SecretMissingError(f"the Secret {name!r} has a value that is not UTF-8 text in {', '.join(binary)}")
-    if unfit := [key for key in REQUIRED_KEYS[:3] if not secret[key].isprintable()]:
+    if unfit := [key for key in WAREHOUSE_KEYS[:3] if not secret[key].isprintable()]:
         raise SecretMissingError(f"the Secret {name!r} has a value that is not one line of printable characters in {', '.join(unfit)}")
     certificates = _certificates(name, secret.get("sslrootcert", "").strip(), folder)
     return ConnectionInfo(

@@ -28,12 +28,13 @@ from refresh_runner.publish.staging import drop_tables, refuse_foreign
 from refresh_runner.publish.swap import swap_all
 from refresh_runner.publish.transaction import PublishTransaction
 
+_ANALYZE: Final = sql.SQL("analyze (skip_locked) {}")
 _MAINTENANCE: Final = {
     # Readers would otherwise read all dead rows since the last autovacuum. Without truncation, whose lock waits for readers; a table
     # that is locked by somebody else is skipped and left to autovacuum.
     PublishStrategy.MERGE: sql.SQL("vacuum (analyze, truncate off, skip_locked) {}"),
-    PublishStrategy.SWAP: sql.SQL("analyze (skip_locked) {}"),
-    PublishStrategy.CREATE: sql.SQL("analyze (skip_locked) {}"),
+    PublishStrategy.SWAP: _ANALYZE,
+    PublishStrategy.CREATE: _ANALYZE,
 }
 
 
@@ -131,4 +132,4 @@ def _analyze(connection: psycopg.Connection, relations: Sequence[Relation]) -> N
     After the commit, the ANALYZE of one would remove catalog rows that publishing another has replaced, and so cancel queries on standbys.
     """
     for relation in relations:
-        connection.execute(sql.SQL("analyze (skip_locked) {}").format(relation.sql))
+        connection.execute(_ANALYZE.format(relation.sql))

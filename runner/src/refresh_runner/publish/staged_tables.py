@@ -7,8 +7,8 @@ from contextlib import suppress
 from difflib import get_close_matches
 
 from refresh_api.spec import Publish
-from refresh_api.status import Reason
-from refresh_runner.core.errors import LINT_HINT, Failure, RunFailedError
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.dbt.errors import invalid_project
 from refresh_runner.dbt.graph import TableModel
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
@@ -29,18 +29,18 @@ def staged_tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[
     known = dbt.graph.known()
     for check in checks:
         if check.relation not in known:
-            raise _invalid_project(f"validation.marts: {unknown_relation(check.relation, known)}")
+            raise invalid_project(f"validation.marts: {unknown_relation(check.relation, known)}")
     tables = _tables(plan, dbt, built, checks)
     check_names(dbt, built, tables)
     if detour := next(dbt.graph.live_references([*built, *_tested(plan, dbt)], tables), None) if tables else None:
-        raise _invalid_project(detour)
+        raise invalid_project(detour)
     return tables
 
 
 def check_names(dbt: Dbt, built: Sequence[Node], staged: Collection[Relation] = ()) -> None:
     """Raise RunFailedError if a name that dbt or publishing uses is too long for PostgreSQL, or stands for two relations."""
     if problem := next(name_conflicts(set(dbt.graph.relations(built).values()), staged), None):
-        raise _invalid_project(problem)
+        raise invalid_project(problem)
 
 
 def unknown_relation(relation: str, known: Collection[str]) -> str:
@@ -58,7 +58,7 @@ def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
     for relation in sorted(wanted):
         if outside := [name for name, where in tables[relation].readers.items() if where not in wanted]:
             message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
-            raise _invalid_project(message, f"list {outside[0]} in validation.marts as a table, or set publish: Direct")
+            raise invalid_project(message, f"list {outside[0]} in validation.marts as a table, or set publish: Direct")
     return {relation: tables[relation] for relation in sorted(wanted)}
 
 
@@ -68,7 +68,3 @@ def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:
             # The preflight of the step reports a selection that matches nothing.
             with suppress(RunFailedError):
                 yield from dbt.graph.tests(step.selection)
-
-
-def _invalid_project(message: str, hint: str = LINT_HINT) -> RunFailedError:
-    return RunFailedError(Failure(Reason.INVALID_PROJECT, message, hint=hint))

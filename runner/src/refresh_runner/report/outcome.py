@@ -10,7 +10,6 @@ from refresh_api.status import GOOD, Outcome, Reason, RunPhase, StepState, Verdi
 from refresh_runner.core.errors import Failure
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import StepResult
-from refresh_runner.model.steps import LayerStep
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
     """Return whether the run's marts are live; with `publish: Direct` they are as soon as they are built."""
     if plan.publish is Publish.SWAP or plan.policy.is_rollback:
         return any(result.version for result in results.values())
-    layers = [results[step.name] for step in plan.steps if isinstance(step, LayerStep) and step.name in results]
+    layers = [results[layer.name] for layer in plan.layers if layer.name in results]
     done = [layer for layer in layers if layer.state is not StepState.SKIPPED]
     return bool(done) and all(layer.state is StepState.SUCCEEDED for layer in done)
 

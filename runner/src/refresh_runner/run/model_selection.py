@@ -10,7 +10,6 @@ from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
 from refresh_runner.model.step_results import Node
-from refresh_runner.model.steps import LayerStep
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,11 @@ class ModelSelection:
         return tuple(model for model in models if self.ids is None or model.id in self.ids)
 
 
+def models_of_layers(plan: Plan, dbt: Dbt) -> list[Node]:
+    """Return the models of all layers, in the order of the layers; RunFailedError if a selector matches none."""
+    return [model for layer in plan.layers for model in dbt.graph.models(layer.selection)]
+
+
 def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
     """Return the models that the plan's mode selects; RunFailedError if no layer of the refresh builds any of them.
 
@@ -39,7 +43,7 @@ def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
     if plan.policy.model_selector is None:
         return ModelSelection(None, "")
     requested = {model.id for model in dbt.graph.models(plan.policy.model_selector)}
-    ours = {model.id for step in plan.steps if isinstance(step, LayerStep) for model in dbt.graph.models(step.selection)}
+    ours = {model.id for model in models_of_layers(plan, dbt)}
     if not requested & ours:
         message = f"{plan.mode}: selects no model that a layer of {plan.run_request.refresh.name} builds"
         raise RunFailedError(Failure(Reason.INVALID_RUN_REQUEST, message, hint="refresh-runner plan FILE says what the layers build"))

@@ -64,7 +64,7 @@ class Preflight:
 
     def _check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
         found = self._resolve(marts) if self.plan.policy.needs_dbt else ResolvedPlan(skipped=self.plan.policy.skipped_steps)
-        layers = [found.nodes[step.name] for step in self.plan.steps if isinstance(step, LayerStep) and found.nodes.get(step.name)]
+        layers = [found.nodes[layer.name] for layer in self.plan.layers if found.nodes.get(layer.name)]
         models = [node for layer in layers for node in layer]
         self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.staged_relations))
         # Leftovers are dropped first, so that a model whose table is gone or foreign is not reused.

@@ -5,7 +5,6 @@ The label is the module that defines a flag, for a notice that the runner does n
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 from refresh_runner.dbt.patches.patch import Patch, Symbol
@@ -18,11 +17,9 @@ PATCH: Final = Patch(
 )
 
 
-@cache
+@PATCH.once
 def skip_stack_walks() -> None:
     """Apply the patch for the life of the process."""
-    if not PATCH.is_on:
-        return
     from dbt_common.behavior_flags import BehaviorFlagRendered
 
     # By name, since a private attribute of another class cannot be assigned otherwise.

@@ -8,7 +8,6 @@ compile the same code as ever.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt.patches.patch import Patch, Symbol
@@ -37,11 +36,9 @@ PATCH: Final = Patch(
 )
 
 
-@cache
+@PATCH.once
 def delay_code_generation() -> None:
     """Apply the patch to all classes that are defined from now on, for the life of the process."""
-    if not PATCH.is_on:
-        return
     from mashumaro.core.meta.code.builder import CodeBuilder
     from mashumaro.mixins import dict as mixins
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Final
 
 from refresh_runner.dbt.patches.patch import Patch, Symbol
@@ -26,11 +25,9 @@ READ_EVENTS: Final = frozenset({"NodeFinished"})
 """Events of level debug that the runner reads."""
 
 
-@cache  # applied twice, it would wrap itself
+@PATCH.once
 def skip_debug_events() -> None:
     """Apply the patch for the life of the process."""
-    if not PATCH.is_on:
-        return
     from dbt_common.events.base_types import BaseEvent, EventLevel
     from dbt_common.events.event_manager import EventManager
 

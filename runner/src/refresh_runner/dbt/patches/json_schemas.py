@@ -5,7 +5,6 @@ dbt generates those of 150 classes to check a project.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Final
 
 from pydantic import JsonValue
@@ -23,11 +22,9 @@ schemas: Final[dict[str, JsonValue]] = {}
 """The JSON schemas of dbt's classes that were generated or preloaded, by the full name of the class."""
 
 
-@cache
+@PATCH.once
 def cache_json_schemas() -> None:
     """Apply the patch for the life of the process."""
-    if not PATCH.is_on:
-        return
     from dbt_common.dataclass_schema import dbtClassMixin
 
     make = vars(dbtClassMixin)["json_schema"].__func__

@@ -11,10 +11,10 @@ import importlib
 import inspect
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import version
 from types import ModuleType
 from typing import Final
@@ -85,6 +85,17 @@ class Patch:
     def fits(self) -> bool:
         """Return whether dbt's symbols are as expected."""
         return _mismatch(self) is None
+
+    def once(self, apply: Callable[[], None]) -> Callable[[], None]:
+        """Decorate a function that applies the patch for the life of the process: it is called once, and only if the patch is on."""
+
+        @cache  # applied twice, a patch would wrap itself
+        @wraps(apply)
+        def apply_once() -> None:
+            if self.is_on:
+                apply()
+
+        return apply_once
 
     def require(self) -> None:
         """Raise RunFailedError if it does not fit this version of dbt."""

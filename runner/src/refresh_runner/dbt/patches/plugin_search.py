@@ -15,11 +15,9 @@ PATCH: Final = Patch(
 )
 
 
-@cache
+@PATCH.once
 def cache_plugin_search() -> None:
     """Apply the patch for the life of the process."""
-    if not PATCH.is_on:
-        return
     from dbt.plugins.manager import PluginManager
 
     PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)  # type: ignore[method-assign]

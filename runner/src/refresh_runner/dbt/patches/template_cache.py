@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from types import CodeType
 from typing import Final
 
@@ -20,11 +19,9 @@ _compiled: Final[dict[tuple[object, ...], CodeType]] = {}
 """Compiled templates, by the kind of environment, the text, and any other argument."""
 
 
-@cache
+@PATCH.once
 def cache_templates() -> None:
     """Apply the patch for the life of the process."""
-    if not PATCH.is_on:
-        return
     from dbt_common.clients.jinja import MacroFuzzEnvironment
 
     # The environment for native values is derived from this one.
