@@ -177,8 +177,9 @@ def unlabelled_pods(body: Json) -> None:
 
 
 PODS = {
-    "no label": (unlabelled, "dashboards.sigeti.io/refresh"),
-    "no label on the pods": (unlabelled_pods, "the label of their refresh"),
+    # both policies reject it, and the API server reports either one
+    "no label": (unlabelled, "must have the label dashboards.sigeti.io/refresh"),
+    "no label on the pods": (unlabelled_pods, "a run's pod must have the label dashboards.sigeti.io/refresh"),
     "another image": (container(image="evil:1"), "with the image refresh-runner:test"),
     "another command": (container(command=["sh", "-c"]), "the command of its image"),
     "other arguments": (container(args=["shell"]), "the command of its image"),
