@@ -1,0 +1,15 @@
+"""The built programs: what is compiled in."""
+
+import os
+
+from cluster.embedded.binaries import KUBE, NODE, build
+from cluster.paths import paths_of
+
+_ZONE = b"Indian/Antananarivo"
+
+
+def test_kubernetes_knows_time_zones_without_the_machine_s() -> None:
+    """A container has no zone files, and the API server would refuse every `timeZone`; the control is a program without them."""
+    cache = paths_of(os.environ).cache
+    assert _ZONE in build(KUBE, cache).read_bytes()
+    assert _ZONE not in build(NODE, cache).read_bytes()
