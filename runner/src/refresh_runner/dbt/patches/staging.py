@@ -41,6 +41,8 @@ PATCH: Final = Patch(
     required_for="publish: Swap",
 )
 
+_MIN_HEAD: Final = 63 - len("__dbt_tmp") - len("hhmmssffffff")
+"""Characters of a model's name that dbt keeps at least in a name derived from it (postgres__make_relation_with_suffix)."""
 _CREATE_SCHEMA: Final = (
     "do $$ begin if not exists (select from pg_namespace where nspname = {text}) then create schema {name}; end if; end $$"
 )
@@ -210,14 +212,20 @@ class Staging:
 
     def _check_neighbours(self, name: str, sql: str, schema: str) -> None:
         """Raise dbt's own exception if a statement names a table of a staging schema that is no staged model."""
-        ours = tuple(place.node.alias.lower() for place in self._staged.values() if place.schema == schema)
+        ours = [place.node.alias.lower() for place in self._staged.values() if place.schema == schema]
         if _begins(sql, "drop index"):
             return
-        if found := sorted(each for each in names_in(sql, schema) if not each.startswith(ours)):
+        if found := sorted(each for each in names_in(sql, schema) if not any(_belongs(each, alias) for alias in ours)):
             from dbt_common.exceptions import DbtRuntimeError
 
             message = f"{name} looks for {found[0]} in {schema}, the schema in which the marts are built before they are live"
             raise DbtRuntimeError(f"{message}: a hook names another table by its own schema, not by that of `this`, or set publish: Direct")
+
+
+def _belongs(name: str, alias: str) -> bool:
+    """Return whether a name is a model's or derived from it by dbt, which truncates it to make room for a suffix."""
+    head, suffix, _ = name.partition("__dbt_")
+    return name.startswith(alias) or (bool(suffix) and len(head) >= _MIN_HEAD and alias.startswith(head))
 
 
 def _begins(sql: str, words: str) -> bool:
