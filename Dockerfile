@@ -1,4 +1,4 @@
-# The images: `docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
+# The images: `DOCKER_BUILDKIT=1 docker build --target operator .`, `--target runner .` and `--target page .` (also `buildah bud`).
 # Settings of a package mirror are mounted as the secrets `pip_conf` and `ca`, which are in no layer.
 # Python runs in isolated mode (-I): no environment variable and no file in the working directory adds code.
 # Third-party packages are one layer and this project's another, so that a change of the code rebuilds only a small layer.

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.builders import Buildah, Docker
+from cluster.docker import docker_answers
 from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.full import EmbeddedCluster
@@ -18,7 +19,7 @@ from cluster.kind import KindCluster, tools
 from cluster.local import LocalCluster, build_programs
 from cluster.paths import Paths, paths_of
 from cluster.preflight import checks, ensure, lines, look, without
-from cluster.seam import Cluster, chosen_kind, cluster_of, docker_answers
+from cluster.seam import Cluster, chosen_kind, cluster_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,10 +1,12 @@
 """The two programs that build images: buildah, with a store in this checkout, and docker."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from cluster.base_image import base_archive, base_key
+from cluster.docker import with_buildkit
 from cluster.errors import ClusterError
 from cluster.images import Image, run_build
 from cluster.mirror import Mirror
@@ -125,7 +127,7 @@ class Docker:
             f"--file={image.dockerfile}",
             ".",
         ]
-        run_build(command, log, image.name)
+        run_build(command, log, image.name, with_buildkit(os.environ))
 
 
 def _driver(store: Path) -> str:

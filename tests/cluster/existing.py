@@ -60,6 +60,6 @@ def image_references(environment: Mapping[str, str]) -> dict[str, str]:
     if missing:
         raise ClusterError(
             f"{', '.join(missing)} not set",
-            "push the images where the cluster's nodes can pull them (docker build --target operator …) and name them",
+            "push the images where the cluster's nodes can pull them (DOCKER_BUILDKIT=1 docker build --target operator …) and name them",
         )
     return {name: environment[variable] for name, variable in VARIABLES.items()}

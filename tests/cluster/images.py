@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,11 +79,13 @@ def references(paths: Paths) -> dict[str, str]:
         raise ClusterError("no images were built yet", "python -m cluster build-images") from error
 
 
-def run_build(command: list[str], log: Path, name: str) -> None:
+def run_build(command: list[str], log: Path, name: str, environment: Mapping[str, str] | None = None) -> None:
     """Run one builder's command with its output in `log`."""
     with log.open("w") as output:
         try:
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_LIMIT, check=False)
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_LIMIT, check=False, env=environment
+            )
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"building {name} took more than {BUILD_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
     if done.returncode != 0:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from cluster.docker import DockerCommand, docker_command, remedy_for_buildkit
 from cluster.embedded.cgroups import is_v2
 from cluster.embedded.toolchain import NEEDED, installed_go
 from cluster.errors import ClusterError
@@ -50,6 +51,7 @@ class Machine:
     missing: tuple[str, ...]  # Debian packages
     apt: bool
     docker: bool
+    docker_command: DockerCommand
     taken_ports: tuple[str, ...]  # of those on 127.0.0.1 where the demo shows API and page, unless they are ours
 
 
@@ -92,7 +94,9 @@ def checks(machine: Machine, kind: str) -> list[Check]:
     )
     if kind == "kind":
         answer = "answers" if machine.docker else "does not answer"
-        return [Check("Docker", machine.docker, answer, "start it, or REFRESH_CLUSTER=embedded"), disk, memory, port]
+        remedy = remedy_for_buildkit(machine.docker_command)
+        buildkit = Check("BuildKit", not remedy, machine.docker_command.text, remedy)
+        return [Check("Docker", machine.docker, answer, "start it, or REFRESH_CLUSTER=embedded"), buildkit, disk, memory, port]
     if kind == "existing":
         return [port]
     linux = Check("Linux", machine.system == "Linux", machine.system, "on other systems use Docker (kind) or a cluster of your own")
@@ -146,6 +150,7 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         missing=missing_packages(),
         apt=shutil.which("apt-get") is not None,
         docker=docker,
+        docker_command=docker_command(),
         taken_ports=tuple(
             str(port)
             for name, usual in _PORTS.items()

@@ -1,12 +1,11 @@
 """The one small seam between demo, tests and whatever Kubernetes there is: up, load, kubeconfig, expose, down."""
 
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from cluster.docker import docker_answers
 from cluster.errors import ClusterError
 from cluster.paths import Paths, paths_of
 
@@ -62,13 +61,3 @@ def chosen_kind(wish: str, *, docker: bool) -> str:
     if wish and wish not in KINDS:
         raise ClusterError(f"REFRESH_CLUSTER={wish} is unknown", f"one of {', '.join(KINDS)}")
     return wish or ("kind" if docker else "embedded")
-
-
-def docker_answers() -> bool:
-    """Whether a Docker engine answers within five seconds."""
-    if shutil.which("docker") is None:
-        return False
-    try:
-        return subprocess.run(["docker", "info"], capture_output=True, timeout=5, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from cluster.builders import Buildah
+from cluster.docker import docker_answers
 from cluster.images import EXAMPLES, IMAGES, OPERATOR, PAGE, RUNNER, Image, build_images, references
 from cluster.paths import paths_of
-from cluster.seam import chosen_kind, docker_answers
+from cluster.seam import chosen_kind
 
 if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) != "embedded":
     pytest.skip("these tests read the archives that buildah makes, and this machine uses another kind of cluster", allow_module_level=True)

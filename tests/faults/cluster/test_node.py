@@ -10,12 +10,13 @@ import psutil
 import pytest
 
 from cluster.builders import Buildah
+from cluster.docker import docker_answers
 from cluster.embedded.full import EmbeddedCluster, cgroup_of
 from cluster.images import EXAMPLES, build_images
 from cluster.local import build_programs
 from cluster.paths import paths_of
 from cluster.preflight import ensure
-from cluster.seam import chosen_kind, docker_answers
+from cluster.seam import chosen_kind
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.pods import serve

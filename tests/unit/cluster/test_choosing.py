@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.docker import DockerCommand, docker_answers, docker_command, remedy_for_buildkit, with_buildkit
 from cluster.errors import ClusterError
 from cluster.existing import image_references
 from cluster.preflight import Check, Machine, checks, lines
@@ -21,6 +22,7 @@ GOOD = Machine(
     missing=(),
     apt=True,
     docker=False,
+    docker_command=DockerCommand((28, 2), buildx=True),
     taken_ports=(),
 )
 
@@ -93,6 +95,57 @@ def test_a_taken_port_is_said_before_the_demo_starts_and_how_to_name_another() -
     """It prevents nothing, since tests do not need the port."""
     check = verdict(replace(GOOD, taken_ports=("4200",)), "ports")
     assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT and PAGE_PORT name others")
+
+
+@pytest.mark.parametrize(
+    ("version", "buildx", "remedy"),
+    [
+        ((18, 6), False, "install Docker 23"),
+        ((18, 9), False, ""),
+        ((20, 10), False, ""),
+        ((22, 6), False, ""),
+        ((23, 0), False, "docker-buildx"),
+        ((28, 2), False, "docker-buildx"),
+        ((28, 2), True, ""),
+        (None, False, ""),
+    ],
+)
+def test_a_docker_that_can_not_build_the_images_is_named_before_a_cluster_is_made(
+    version: tuple[int, int] | None, buildx: bool, remedy: str
+) -> None:
+    """The Dockerfiles mount secrets, which only BuildKit can; the build would fail after the cluster was created."""
+    command = DockerCommand(version, buildx)
+    assert bool(remedy) == bool(remedy_for_buildkit(command))
+    assert remedy in remedy_for_buildkit(command)
+    machine = replace(GOOD, docker=True, docker_command=command)
+    assert stops(machine, "kind") == (["BuildKit"] if remedy else [])
+    assert "BuildKit" not in stops(machine)
+
+
+_DOCKER = """#!/bin/sh
+case "$*" in
+  --version) echo "Docker version 28.2.2, build e6534b4" ;;
+  "buildx version") exit {buildx} ;;
+  *) exit 1 ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(("buildx", "found"), [(0, True), (1, False)])
+def test_version_and_plugin_are_read_from_what_docker_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buildx: int, found: bool
+) -> None:
+    """A script answers as the command line does with and without the plugin, and without an engine."""
+    (tmp_path / "docker").write_text(_DOCKER.format(buildx=buildx))
+    (tmp_path / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert docker_command() == DockerCommand((28, 2), buildx=found)
+    assert not docker_answers()
+
+
+def test_builds_switch_buildkit_on_also_where_the_user_switched_it_off() -> None:
+    """Docker before 23 builds without it otherwise."""
+    assert with_buildkit({"DOCKER_BUILDKIT": "0", "HOME": "/"}) == {"DOCKER_BUILDKIT": "1", "HOME": "/"}
 
 
 @pytest.mark.parametrize(("go", "fine"), [(None, False), ((1, 25), False), ((1, 26), True), ((2, 0), True)])
