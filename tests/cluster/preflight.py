@@ -16,6 +16,7 @@ from cluster.embedded.toolchain import NEEDED, installed_go
 from cluster.errors import ClusterError
 from cluster.paths import Paths
 from cluster.ports import is_free
+from cluster.processes import Processes
 
 # program → Debian package
 PACKAGES = {
@@ -154,7 +155,7 @@ def look(paths: Paths, *, docker: bool) -> Machine:
         taken_ports=tuple(
             str(port)
             for name, usual in _PORTS.items()
-            if not (is_free(port := int(os.environ.get(name) or usual)) or _is_ours(port, paths))
+            if not (is_free(port := int(os.environ.get(name) or usual)) or is_ours(port, paths.clusters))
         ),
     )
 
@@ -212,8 +213,10 @@ def _cgroup() -> str:
     return "v2" if is_v2(mounts.read_text()) else "v1"
 
 
-def _is_ours(port: int, paths: Paths) -> bool:
-    return any((home / "processes" / f"relay-{port}.json").exists() for home in paths.clusters.glob("*"))
+def is_ours(port: int, clusters: Path) -> bool:
+    """Return whether a live process of one of these clusters leads the port to a Service: the node's relay, or kubectl's forwarding."""
+    records = [*clusters.glob(f"*/processes/relay-{port}.json"), *clusters.glob(f"*/processes/forward-*-{port}.json")]
+    return any(Processes(record.parent, record.parent).alive(record.stem) for record in records)
 
 
 def _existing(place: Path) -> Path:

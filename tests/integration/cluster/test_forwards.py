@@ -5,9 +5,12 @@ import urllib.request
 from pathlib import Path
 
 import psutil
+import pytest
 
 from cluster.forwards import Forwards
+from cluster.preflight import is_ours
 from cluster.processes import Processes
+from support.eventually import eventually
 
 LISTENER = """#!{python}
 import http.server, sys
@@ -32,7 +35,25 @@ def test_a_forwarded_port_is_the_same_again_and_its_whole_process_group_ends(tmp
         assert recorded
         group = [psutil.Process(recorded.pid), *psutil.Process(recorded.pid).children(recursive=True)]
         assert len(group) == 2
+        assert is_ours(port, tmp_path)
     finally:
         forwards.close()
     _, left = psutil.wait_procs(group, timeout=5)
     assert left == []
+    assert not is_ours(port, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["relay-4200", "forward-default-dashboard-refresh-page-80-4200"])
+def test_a_port_of_our_own_is_not_reported_as_taken(tmp_path: Path, name: str) -> None:
+    """A second `make demo` finds the page where it was; another port, and the record of a process that has ended, are no proof."""
+    processes = Processes(tmp_path / "demo" / "processes", tmp_path / "demo" / "logs")
+    processes.start(name, ["sleep", "1000"])
+    try:
+        assert is_ours(4200, tmp_path)
+        assert not is_ours(200, tmp_path)
+        recorded = processes.find(name)
+        assert recorded
+        psutil.Process(recorded.pid).kill()
+        eventually(lambda: not is_ours(4200, tmp_path), within=5)
+    finally:
+        processes.stop(name, grace=0)
