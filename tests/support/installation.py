@@ -23,6 +23,11 @@ SAMPLES = ROOT / "deploy" / "samples"
 CHART = ROOT / "deploy" / "helm"
 RELEASE = "dashboard-refresh"
 PAGE_PASSWORD = "lecture-seule"
+_HELM_LIMIT = 180.0  # seconds
+
+
+class HelmError(KubectlError):
+    """helm failed; the text is its error message."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,10 @@ class Installation:
         # The inbox that plays Slack has no TLS certificate.
         values = ("webhooks.allowHttp=true", *values)
         sets = [word for value in (*images, *values) for word in ("--set-string" if ".image." in value else "--set", value)]
-        command = [
-            self.helm,
-            f"--kubeconfig={self.kubectl.kubeconfig}",
-            f"--namespace={self.kubectl.namespace}",
-            *["upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=120s"],
-            *sets,
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-        assert done.returncode == 0, f"helm: {done.stderr}\n{self.kubectl.describe('pods')}"
+        try:
+            self._helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=120s", *sets)
+        except HelmError as error:
+            raise HelmError(f"{error}\n{self.kubectl.describe('pods')}".rstrip()) from None
 
     def create_page_role(self) -> None:
         """Create a read-only role for the run log, and the Secret by which the page connects as this role."""
@@ -96,15 +96,16 @@ class Installation:
 
     def uninstall_operator(self) -> None:
         """Run `helm uninstall`."""
-        command = [
-            self.helm,
-            f"--kubeconfig={self.kubectl.kubeconfig}",
-            f"--namespace={self.kubectl.namespace}",
-            "uninstall",
-            RELEASE,
-            "--wait",
-        ]
-        subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        self._helm("uninstall", RELEASE, "--wait")
+
+    def _helm(self, *arguments: str) -> None:
+        command = [self.helm, f"--kubeconfig={self.kubectl.kubeconfig}", f"--namespace={self.kubectl.namespace}", *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=_HELM_LIMIT, check=False)
+        except subprocess.TimeoutExpired:
+            raise HelmError(f"helm {arguments[0]}: timed out after {_HELM_LIMIT:.0f} s") from None
+        if done.returncode != 0:
+            raise HelmError(f"helm {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
 
     def request_run(self, refresh: str, token: str, mode: str | None = None) -> None:
         """Request a run by annotation, as users do; without a mode, the annotation runMode stays as it is."""
