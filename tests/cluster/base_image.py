@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from cluster.debian import debian_mirror
 from cluster.errors import ClusterError
 from cluster.waiting import tail
 
@@ -44,7 +45,7 @@ def base_archive(cache: Path) -> Path:
 
 
 def _bootstrap(archive: Path, cache: Path) -> None:
-    mirror = os.environ.get("DEBIAN_MIRROR", "http://deb.debian.org/debian")
+    mirror = debian_mirror()
     print(
         f"cluster: making the base image, once: Debian {_SUITE} with Python (about a minute; DEBIAN_MIRROR names another mirror)",
         flush=True,
@@ -59,7 +60,7 @@ def _bootstrap(archive: Path, cache: Path) -> None:
         if done.returncode != 0:
             raise ClusterError(
                 f"debootstrap failed\n{tail(log)}",
-                "apt-get install debootstrap debian-archive-keyring; set DEBIAN_MIRROR if deb.debian.org can't be reached",
+                "apt-get install debootstrap debian-archive-keyring; set DEBIAN_MIRROR if this machine's own mirror lacks the suite",
             )
         for path in _LEFT_OUT:
             shutil.rmtree(root / path, ignore_errors=True)
