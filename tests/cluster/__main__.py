@@ -13,9 +13,11 @@ from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.full import EmbeddedCluster
 from cluster.errors import ClusterError
+from cluster.existing import ExistingCluster
 from cluster.forwards import Forwards
+from cluster.homes import recorded_kind
 from cluster.images import build_images
-from cluster.kind import KindCluster, tools
+from cluster.kind import KindCluster, delete_kind_cluster, kind_clusters, tools
 from cluster.local import LocalCluster, build_programs
 from cluster.paths import Paths, paths_of
 from cluster.preflight import checks, ensure, lines, look, without
@@ -154,10 +156,16 @@ def clean(paths: Paths) -> None:
     for home in [each for each in paths.clusters.glob("*") if each.is_dir()]:
         print(f"cluster: removing {home.name}", flush=True)
         Forwards(home, "kubectl").close()
-        if (home / "kind.log").exists():
-            KindCluster(paths, home.name).down()
-        else:
-            LocalCluster(paths, home.name).down()  # also ends the processes of a control plane
+        match recorded_kind(home):
+            case "kind":
+                KindCluster(paths, home.name).down()
+            case "existing":
+                ExistingCluster(paths, home.name, os.environ).down()
+            case _:
+                LocalCluster(paths, home.name).down()  # also ends the processes of a control plane
+    for name in kind_clusters(paths):
+        print(f"cluster: removing the kind cluster {name}, whose folder was lost", flush=True)
+        delete_kind_cluster(paths, name)
     for folder in (paths.clusters, paths.images, paths.tools):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.forwards import Forwards
+from cluster.homes import record_kind
 from cluster.images import IMAGES
 from cluster.kind import reachable, tools
 from cluster.paths import Paths
@@ -31,6 +32,7 @@ class ExistingCluster:
     def up(self) -> None:
         """Check that it answers."""
         tools(self._paths)
+        record_kind(self.home, self.kind)
         if not self.alive():
             raise ClusterError(
                 f"the cluster of {self.kubeconfig} does not answer", "set KUBECONFIG, or REFRESH_CLUSTER to another kind of cluster"

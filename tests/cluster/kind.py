@@ -1,32 +1,34 @@
-"""A kind cluster, where a Docker engine answers. Written from kind's documentation; no machine of this project could run it."""
+"""A kind cluster, where a Docker engine answers."""
 
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from cluster.builders import Docker
-from cluster.embedded.binaries import HELM_PROGRAM, KIND, KUBE, build, link_tools
+from cluster.embedded.binaries import HELM_PROGRAM, KIND, KUBE, build, link_tools, place_of
 from cluster.embedded.control_plane import locked
-from cluster.embedded.full import cgroup_of
 from cluster.errors import ClusterError
 from cluster.forwards import Forwards
+from cluster.homes import name_in_docker, prefix_in_docker, record_kind
 from cluster.images import build_images
 from cluster.paths import Paths
 from cluster.waiting import tail
 
 _UP_LIMIT = 600.0  # seconds; the node's image is pulled the first time
 _LOAD_LIMIT = 300.0
+_LIST_LIMIT = 60.0
 
 
 class KindCluster:
-    """One kind cluster of this checkout; its name has a hash of the checkout's path in it."""
+    """One kind cluster of this checkout."""
 
     kind = "kind"
 
     def __init__(self, paths: Paths, name: str) -> None:
         self._paths = paths
         self.home = paths.clusters / name
-        self.name = cgroup_of(self.home)
+        self.name = name_in_docker(paths.state, name)
 
     @property
     def kubeconfig(self) -> Path:
@@ -38,7 +40,7 @@ class KindCluster:
         with locked(self.home):
             if self.alive():
                 return
-            self.home.mkdir(parents=True, exist_ok=True)
+            record_kind(self.home, self.kind)
             tools(self._paths)
             self._kind("delete", "cluster", f"--name={self.name}")  # a dead one's remains
             print("cluster: creating a kind cluster (a minute; the node's image is pulled the first time)", flush=True)
@@ -70,18 +72,42 @@ class KindCluster:
         self.home.with_suffix(".lock").unlink(missing_ok=True)
 
     def _kind(self, *arguments: str, limit: float = _UP_LIMIT) -> None:
-        program = shutil.which("kind") or str(build(KIND, self._paths.cache))
-        log = self.home / "kind.log"
-        with log.open("a") as output:
-            try:
-                done = subprocess.run([program, *arguments], stdout=output, stderr=output, timeout=limit, check=False)
-            except subprocess.TimeoutExpired as error:
-                raise ClusterError(f"kind {arguments[0]} took more than {limit:.0f} s\n{tail(log)}") from error
-        if done.returncode != 0:
-            raise ClusterError(
-                f"kind {arguments[0]} failed\n{tail(log)}",
-                "see that `docker info` answers and has room; REFRESH_CLUSTER chooses another kind of cluster",
-            )
+        _run(shutil.which("kind") or str(build(KIND, self._paths.cache)), arguments, self.home / "kind.log", limit)
+
+
+def kind_clusters(paths: Paths) -> list[str]:
+    """Return the names of this checkout's kind clusters, also of those whose folder was lost."""
+    program = _present(paths)
+    if program is None:  # then it made none either
+        return []
+    done = subprocess.run([program, "get", "clusters"], capture_output=True, text=True, timeout=_LIST_LIMIT, check=False)
+    return [name for name in done.stdout.split() if name.startswith(prefix_in_docker(paths.state))]
+
+
+def delete_kind_cluster(paths: Paths, name: str) -> None:
+    """Delete a kind cluster by its name in Docker."""
+    program = _present(paths)
+    assert program
+    paths.state.mkdir(exist_ok=True)
+    _run(program, ["delete", "cluster", f"--name={name}"], paths.state / "kind.log", _UP_LIMIT)
+
+
+def _present(paths: Paths) -> str | None:
+    built = place_of(KIND, paths.cache)
+    return shutil.which("kind") or (str(built) if built.exists() else None)
+
+
+def _run(program: str, arguments: Sequence[str], log: Path, limit: float) -> None:
+    with log.open("a") as output:
+        try:
+            done = subprocess.run([program, *arguments], stdout=output, stderr=output, timeout=limit, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise ClusterError(f"kind {arguments[0]} took more than {limit:.0f} s\n{tail(log)}") from error
+    if done.returncode != 0:
+        raise ClusterError(
+            f"kind {arguments[0]} failed\n{tail(log)}",
+            "see that `docker info` answers and has room; REFRESH_CLUSTER chooses another kind of cluster",
+        )
 
 
 def tools(paths: Paths) -> None:

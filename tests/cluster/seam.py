@@ -7,6 +7,7 @@ from typing import Protocol
 
 from cluster.docker import docker_answers
 from cluster.errors import ClusterError
+from cluster.homes import kind_for
 from cluster.paths import Paths, paths_of
 
 KINDS = ("embedded", "kind", "existing")
@@ -47,13 +48,16 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
     where = paths or paths_of(environment)
     if not name.replace("-", "").isalnum() or len(name) > 30:
         raise ClusterError(f"{name!r} is no good name", "letters, digits and dashes, at most 30")
-    match chosen_kind(environment.get("REFRESH_CLUSTER", ""), docker=docker_answers()):
+    wish = environment.get("REFRESH_CLUSTER", "")
+    match kind_for(where.clusters / name, wish, chosen_kind(wish, docker=docker_answers())):
         case "existing":
             return ExistingCluster(where, name, environment)
         case "kind":
             return KindCluster(where, name)
-        case _:
+        case "embedded":
             return LocalCluster(where, name)
+        case other:
+            raise ClusterError(f"the cluster {name} of this checkout is a {other}", "choose another name, or run `make clean`")
 
 
 def chosen_kind(wish: str, *, docker: bool) -> str:

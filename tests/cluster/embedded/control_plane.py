@@ -19,6 +19,7 @@ from cluster.embedded.components import Plane
 from cluster.embedded.pki import Authority, write_token_keys
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
+from cluster.homes import record_kind
 from cluster.ports import free_ports
 from cluster.processes import Processes
 
@@ -105,6 +106,7 @@ class ControlPlane:
         ports = Ports(api, etcd, etcd_peer, owner)
         plane = self._plane(ports)
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        record_kind(self.home, "control-plane")
         (self.home / "ports.json").write_text(json.dumps(asdict(ports)))
         write_credentials(plane, ("127.0.0.1", "localhost", plane.first_service_address, *SERVICE_NAMES))
         write_kubeconfig(self.kubeconfig, plane.pki, f"https://127.0.0.1:{ports.api}", self.home.name)

@@ -15,6 +15,7 @@ from cluster.embedded.node import Node
 from cluster.embedded.node_files import ADDRESS, CONTAINERD_SOCKET, NodeSettings
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
+from cluster.homes import record_kind
 from cluster.overlay import can_overlay
 from cluster.ports import free_ports
 from cluster.processes import Processes
@@ -125,6 +126,7 @@ class EmbeddedCluster:
 
     def _prepare(self, programs: Programs) -> None:
         self.home.mkdir(parents=True, mode=0o700)
+        record_kind(self.home, "embedded")
         settings = NodeSettings(cgroup_of(self.home), "overlayfs" if can_overlay(self.home) else "native", cni_plugins())
         api = Exposed(free_ports(1)[0], f"{ADDRESS}:6443")
         self._remember({_API_RELAY: api})
