@@ -1,8 +1,9 @@
 """A kind cluster, where a Docker engine answers."""
 
+import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cluster.builders import Docker
@@ -25,8 +26,9 @@ class KindCluster:
 
     kind = "kind"
 
-    def __init__(self, paths: Paths, name: str) -> None:
+    def __init__(self, paths: Paths, name: str, environment: Mapping[str, str] = os.environ) -> None:
         self._paths = paths
+        self._environment = environment
         self.home = paths.clusters / name
         self.name = name_in_docker(paths.state, name)
 
@@ -40,11 +42,12 @@ class KindCluster:
         with locked(self.home):
             if self.alive():
                 return
+            arguments = create_arguments(self.name, self.kubeconfig, self._environment)
             record_kind(self.home, self.kind)
             tools(self._paths)
             self._kind("delete", "cluster", f"--name={self.name}")  # a dead one's remains
             print("cluster: creating a kind cluster (a minute; the node's image is pulled the first time)", flush=True)
-            self._kind("create", "cluster", f"--name={self.name}", f"--kubeconfig={self.kubeconfig}", "--wait=180s")
+            self._kind(*arguments)
 
     def alive(self) -> bool:
         """Whether it answers."""
@@ -73,6 +76,18 @@ class KindCluster:
 
     def _kind(self, *arguments: str, limit: float = _UP_LIMIT) -> None:
         _run(shutil.which("kind") or str(build(KIND, self._paths.cache)), arguments, self.home / "kind.log", limit)
+
+
+def create_arguments(name: str, kubeconfig: Path, environment: Mapping[str, str]) -> list[str]:
+    """Return kind's arguments that create a cluster: REFRESH_KIND_IMAGE is the node's image, REFRESH_KIND_CONFIG a file of kind's own."""
+    arguments = ["create", "cluster", f"--name={name}", f"--kubeconfig={kubeconfig}", "--wait=180s"]
+    if image := environment.get("REFRESH_KIND_IMAGE"):
+        arguments.append(f"--image={image}")
+    if config := environment.get("REFRESH_KIND_CONFIG"):
+        if not Path(config).is_file():
+            raise ClusterError(f"REFRESH_KIND_CONFIG={config} is no file", "see kind's documentation for its format")
+        arguments.append(f"--config={config}")
+    return arguments
 
 
 def kind_clusters(paths: Paths) -> list[str]:

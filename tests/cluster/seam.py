@@ -53,7 +53,7 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
         case "existing":
             return ExistingCluster(where, name, environment)
         case "kind":
-            return KindCluster(where, name)
+            return KindCluster(where, name, environment)
         case "embedded":
             return LocalCluster(where, name)
         case other:
