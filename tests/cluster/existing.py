@@ -9,6 +9,7 @@ from cluster.forwards import Forwards
 from cluster.homes import record_kind
 from cluster.images import IMAGES
 from cluster.kind import reachable, tools
+from cluster.kubectl import link_suitable_kubectl
 from cluster.paths import Paths
 
 VARIABLES = {image.name: f"REFRESH_IMAGE_{image.name.removeprefix('refresh-').upper()}" for image in IMAGES}
@@ -37,6 +38,7 @@ class ExistingCluster:
             raise ClusterError(
                 f"the cluster of {self.kubeconfig} does not answer", "set KUBECONFIG, or REFRESH_CLUSTER to another kind of cluster"
             )
+        link_suitable_kubectl(self._paths, self.kubeconfig)
 
     def alive(self) -> bool:
         """Whether it answers."""

@@ -13,6 +13,7 @@ from cluster.errors import ClusterError
 from cluster.forwards import Forwards
 from cluster.homes import name_in_docker, prefix_in_docker, record_kind
 from cluster.images import build_images
+from cluster.kubectl import link_suitable_kubectl, own_program
 from cluster.paths import Paths
 from cluster.waiting import tail
 
@@ -41,6 +42,7 @@ class KindCluster:
         """Create it, or leave it as it is."""
         with locked(self.home):
             if self.alive():
+                link_suitable_kubectl(self._paths, self.kubeconfig)
                 return
             arguments = create_arguments(self.name, self.kubeconfig, self._environment)
             record_kind(self.home, self.kind)
@@ -48,6 +50,7 @@ class KindCluster:
             self._kind("delete", "cluster", f"--name={self.name}")  # a dead one's remains
             print("cluster: creating a kind cluster (a minute; the node's image is pulled the first time)", flush=True)
             self._kind(*arguments)
+            link_suitable_kubectl(self._paths, self.kubeconfig)
 
     def alive(self) -> bool:
         """Whether it answers."""
@@ -127,10 +130,8 @@ def _run(program: str, arguments: Sequence[str], log: Path, limit: float) -> Non
 
 def tools(paths: Paths) -> None:
     """Put `kubectl` and `helm` into the tools' folder: the machine's own where it has them, else built."""
-    kubectl, helm = shutil.which("kubectl"), shutil.which("helm")
-    link_tools(
-        paths.tools, Path(kubectl) if kubectl else build(KUBE, paths.cache), Path(helm) if helm else build(HELM_PROGRAM, paths.cache)
-    )
+    kubectl, helm = own_program("kubectl", paths.tools), own_program("helm", paths.tools)
+    link_tools(paths.tools, kubectl or build(KUBE, paths.cache), helm or build(HELM_PROGRAM, paths.cache))
 
 
 def reachable(kubectl: str, kubeconfig: Path) -> bool:

@@ -106,10 +106,15 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
 
 def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
     """Link `kubectl` (and `helm`) into `folder`, for a user's PATH; the programs act by the name they are called by."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _link(folder / "kubectl", kube)
+    link_kubectl(folder, kube)
     if helm:
         _link(folder / "helm", helm)
+
+
+def link_kubectl(folder: Path, kubectl: Path) -> None:
+    """Link `kubectl` alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _link(folder / "kubectl", kubectl)
 
 
 def kube_command(kube: Path, component: str, arguments: Sequence[str]) -> list[str]:
