@@ -1,6 +1,8 @@
 """A cluster that the user has: nothing is created in it here, and nothing of it is ever removed."""
 
+import os
 import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,18 +29,33 @@ class ExistingCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The user's own."""
-        return Path(self._environment.get("KUBECONFIG") or Path.home() / ".kube" / "config")
+        """The user's own; where KUBECONFIG is a list of files, what they say together, which `up` writes."""
+        files = _listed(self._environment)
+        return files[0] if len(files) == 1 else self.home / "kubeconfig"
 
     def up(self) -> None:
         """Check that it answers."""
         tools(self._paths)
         record_kind(self.home, self.kind)
+        self._merge()
         if not self.alive():
             raise ClusterError(
                 f"the cluster of {self.kubeconfig} does not answer", "set KUBECONFIG, or REFRESH_CLUSTER to another kind of cluster"
             )
         link_suitable_kubectl(self._paths, self.kubeconfig)
+
+    def _merge(self) -> None:
+        files = _listed(self._environment)
+        if len(files) == 1:
+            return
+        # kubectl and helm take one file by --kubeconfig; of the current context only, since the copy holds credentials
+        command = [str(self._paths.tools / "kubectl"), "config", "view", "--raw", "--flatten", "--minify"]
+        environment = {**os.environ, "KUBECONFIG": os.pathsep.join(map(str, files))}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"the files of KUBECONFIG can't be merged: {done.stderr.strip()}", "see `kubectl config view`")
+        self.kubeconfig.touch(mode=0o600)
+        self.kubeconfig.write_text(done.stdout)
 
     def alive(self) -> bool:
         """Whether it answers."""
@@ -56,6 +73,11 @@ class ExistingCluster:
         """End the forwarded ports; the cluster stays as it is."""
         Forwards(self.home, "kubectl").close()
         shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _listed(environment: Mapping[str, str]) -> list[Path]:
+    files = [Path(each) for each in environment.get("KUBECONFIG", "").split(os.pathsep) if each]
+    return files or [Path.home() / ".kube" / "config"]
 
 
 def image_references(environment: Mapping[str, str]) -> dict[str, str]:
