@@ -66,8 +66,8 @@ test-browser: setup ## the page in a real browser, Debian's chromium (two minute
 screenshots: setup ## take the screenshots of the page in docs/images
 	@scripts/test-browser --screenshots docs/images
 
-clean: ## remove everything: processes, mounts, network namespaces, containers, images
-	@scripts/clean
+clean: ## remove everything: processes, mounts, network namespaces, containers (CLUSTER=existing: also the demo on a cluster of yours)
+	@CLUSTER=$(CLUSTER) scripts/clean
 
 setup: ## create the development environment in .venv (quick if nothing changed)
 	@scripts/setup

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
-from support.installation import RELEASE, SAMPLES, Installation
+from support.installation import DEMO_LABEL, RELEASE, SAMPLES, Installation
 from support.kubectl import KubectlError
 from support.laptop import say
 
@@ -94,6 +94,7 @@ def main() -> int:
     say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', installation.kubectl.namespace, 80, PAGE_PORT)}")
     for sample in ("main", "phase2"):
         say(installation.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
+    installation.kubectl("label", "--overwrite", "dashboardrefresh", MAIN, PHASE2, DEMO_LABEL)
     token = f"demo-{int(time.time())}"
     outcomes = [watch(installation, refresh, token) for refresh in (MAIN, PHASE2)]
     present(installation, cluster)

@@ -21,6 +21,7 @@ from cluster.kind import KindCluster, delete_kind_cluster, kind_clusters, tools
 from cluster.local import LocalCluster, build_programs
 from cluster.paths import Paths, paths_of
 from cluster.preflight import checks, ensure, lines, look, without
+from cluster.remains import remains
 from cluster.seam import Cluster, chosen_kind, cluster_of
 
 
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     execute = commands.add_parser("exec", parents=[named], help="run a command inside the embedded node")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     commands.add_parser("clean", help="every cluster of this checkout down, images and state gone")
+    commands.add_parser("remains", help="what `clean` leaves, and how to remove it")
     return parser
 
 
@@ -72,6 +74,8 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
                 print(reference)
         case "clean":
             clean(paths)
+        case "remains":
+            print("\n".join(remains(paths)))
         case "exec":
             words = options.words[1:] if options.words[:1] == ["--"] else options.words
             command = EmbeddedCluster(paths.clusters / options.name).node.entering(words or ["/bin/bash"])

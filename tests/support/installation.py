@@ -23,6 +23,8 @@ SAMPLES = ROOT / "deploy" / "samples"
 CHART = ROOT / "deploy" / "helm"
 RELEASE = "dashboard-refresh"
 PAGE_PASSWORD = "lecture-seule"
+DEMO_LABEL = "dashboards.sigeti.io/demo=true"
+"""By it the demo is removed from a cluster that has other things in it."""
 _HELM_LIMIT = 180.0  # seconds
 
 
@@ -77,7 +79,8 @@ class Installation:
         values = ("webhooks.allowHttp=true", *values)
         sets = [word for value in (*images, *values) for word in ("--set-string" if ".image." in value else "--set", value)]
         try:
-            self._helm("upgrade", "--install", RELEASE, str(CHART), "--create-namespace", "--wait", "--timeout=120s", *sets)
+            options = ["--create-namespace", "--wait", "--timeout=120s", f"--labels={DEMO_LABEL}"]
+            self._helm("upgrade", "--install", RELEASE, str(CHART), *options, *sets)
         except HelmError as error:
             raise HelmError(f"{error}\n{self.kubectl.describe('pods')}".rstrip()) from None
 
@@ -91,14 +94,24 @@ class Installation:
                 " alter default privileges in schema public grant select on tables to refresh_page"
             )
         values = {"host": "warehouse", "port": "5432", "dbname": "dwh", "user": "refresh_page", "password": PAGE_PASSWORD}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "warehouse-page"}, "stringData": values}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "warehouse-page", "labels": _labels()}, "stringData": values}
         self.kubectl.apply(json.dumps(secret))
 
     def uninstall_operator(self) -> None:
         """Run `helm uninstall`."""
         self._helm("uninstall", RELEASE, "--wait")
 
-    def _helm(self, *arguments: str) -> None:
+    def remove_demo(self) -> list[str]:
+        """Remove what has the demo's label: refreshes first, then the release, then the rest; return what was removed."""
+        self.kubectl.attempt("delete", "dashboardrefresh", "-l", DEMO_LABEL, "--cascade=foreground", "--wait=true", timeout=120)
+        released = RELEASE in self._helm("list", "--short", f"--selector={DEMO_LABEL}").split()
+        if released:
+            self.uninstall_operator()
+        kinds = "deployments,services,secrets"
+        deleted = self.kubectl("delete", kinds, "-l", DEMO_LABEL, "--wait=true", timeout=120).splitlines()
+        return [*([f'release "{RELEASE}" uninstalled'] if released else []), *[line for line in deleted if "deleted" in line]]
+
+    def _helm(self, *arguments: str) -> str:
         command = [self.helm, f"--kubeconfig={self.kubectl.kubeconfig}", f"--namespace={self.kubectl.namespace}", *arguments]
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=_HELM_LIMIT, check=False)
@@ -106,6 +119,7 @@ class Installation:
             raise HelmError(f"helm {arguments[0]}: timed out after {_HELM_LIMIT:.0f} s") from None
         if done.returncode != 0:
             raise HelmError(f"helm {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
+        return done.stdout
 
     def request_run(self, refresh: str, token: str, mode: str | None = None) -> None:
         """Request a run by annotation, as users do; without a mode, the annotation runMode stays as it is."""
@@ -224,3 +238,8 @@ class Installation:
 def _psql(*options: str, name: str = "psql") -> list[str]:
     """Return kubectl's arguments for psql in the warehouse's pod; `name` is the application name."""
     return ["exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", f"PGAPPNAME={name}", "refresh-examples", "psql", *options]
+
+
+def _labels() -> dict[str, str]:
+    name, _, value = DEMO_LABEL.partition("=")
+    return {name: value}

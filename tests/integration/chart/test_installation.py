@@ -1,12 +1,13 @@
 """What demo and end-to-end tests install by helm: a failure is reported in helm's words."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cluster.embedded.components import kubeconfig
 from cluster.ports import free_port
-from support.installation import HelmError, Installation
+from support.installation import CHART, DEMO_LABEL, EXAMPLES, RELEASE, HelmError, Installation
 from support.kubectl import Kubectl, KubectlError
 
 _IMAGES = {f"refresh-{part}": f"refresh-{part}:0" for part in ("operator", "runner", "page")}
@@ -25,3 +26,24 @@ def test_a_cluster_that_does_not_answer_is_named_by_helm(helm: Path, tmp_path: P
     nowhere.write_text(kubeconfig(f"https://127.0.0.1:{free_port()}", "nobody", b"", b"", b"", "nowhere"))
     with pytest.raises(HelmError, match="helm uninstall: "):
         Installation(Kubectl(nowhere), str(helm), _IMAGES).uninstall_operator()
+
+
+def test_the_demo_is_removed_by_its_label_and_nothing_else(helm: Path, kubectl: Kubectl) -> None:
+    """On an existing cluster a Secret or a Deployment of the same kind is the user's, and so is a release that the demo did not make."""
+    theirs = kubectl.within("with-demo")
+    kubectl("create", "namespace", "with-demo")
+    theirs("create", "secret", "generic", "theirs", "--from-literal=password=x")
+    installation = Installation(theirs, str(helm), _IMAGES)
+    install = [str(helm), f"--kubeconfig={theirs.kubeconfig}", "--namespace=with-demo", "install", RELEASE, str(CHART)]
+    subprocess.run(install, capture_output=True, check=True, timeout=60)
+    assert installation.remove_demo() == []
+    assert f"deployment.apps/{RELEASE}" in theirs.names("deployments")
+    installation.uninstall_operator()
+
+    for file in sorted(EXAMPLES.glob("*.yaml")):
+        theirs.apply(file)
+    assert len(theirs.names("deployments,services,secrets", "-l", DEMO_LABEL)) == 10
+    subprocess.run([*install, f"--labels={DEMO_LABEL}"], capture_output=True, check=True, timeout=60)
+    assert len(installation.remove_demo()) == 11
+    assert theirs.names("deployments,services,secrets") == ["secret/theirs"]
+    kubectl("delete", "namespace", "with-demo", "--wait=false")
