@@ -23,7 +23,7 @@ MACRO = Macro(
         {"a": [1, 2.5, None, True, "é\n"], "b": {}},
         {1: "a", ("b", "c"): [(1, 2)]},
         {"\ue000": "a key that means something in the file"},
-        {datetime(2026, 2, 3, tzinfo=UTC), date(2026, 2, 3)},
+        [{datetime(2026, 2, 3, tzinfo=UTC)}, {date(2026, 2, 3)}],
         [timedelta(seconds=3), Path("/a/b"), NodeType.Model],
         {"macros": {"macro.package.a": MACRO}},
     ],
