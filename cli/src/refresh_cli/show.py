@@ -34,8 +34,7 @@ def status_text(refresh: RefreshView, now: datetime) -> str:
         lines.append(f"  suspended since {time_text(status.suspended_since)}")
     if status.next_schedule_times:
         lines.append(f"  next runs: {', '.join(status.next_schedule_times)}")
-    fresh = next((each for each in status.conditions if each.type == "DataFresh"), None)
-    if fresh:
+    if fresh := status.condition("DataFresh"):
         lines.append(f"  data: {fresh.reason}: {fresh.message}")
     if status.last_run:
         lines.append(f"  last run: {run_text(status.last_run, now)}")

@@ -382,6 +382,10 @@ class OperatorStatus(Model):
     )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 
+    def condition(self, kind: str) -> Condition | None:
+        """Return the condition of this type, or None."""
+        return next((each for each in self.conditions if each.type == kind), None)
+
 
 class RunnerStatus(Model):
     """The part of the status that the runner writes."""

@@ -13,7 +13,6 @@ from refresh_api.status import ConditionStatus, StepStatus
 from refresh_api.values import duration
 from refresh_operator.names import Ref
 from refresh_operator.state.refresh import InvalidSpec, Refresh
-from refresh_operator.status.conditions import condition_of
 
 _LABELS = ["namespace", "refresh"]
 Value = Callable[[Refresh], float | None]
@@ -124,12 +123,12 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 def _ready(refresh: Refresh) -> float | None:
-    found = condition_of(refresh.status, "Ready")
+    found = refresh.status.condition("Ready")
     return float(found.status is ConditionStatus.TRUE) if found else None
 
 
 def _last_success(refresh: Refresh) -> float | None:
-    found = condition_of(refresh.status, "LastRunSucceeded")
+    found = refresh.status.condition("LastRunSucceeded")
     return None if found is None or found.status is ConditionStatus.UNKNOWN else float(found.status is ConditionStatus.TRUE)
 
 

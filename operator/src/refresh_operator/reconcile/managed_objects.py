@@ -9,7 +9,6 @@ from refresh_operator.specs.metadata import HASH_ANNOTATION
 from refresh_operator.state.kube_types import metadata_of
 from refresh_operator.state.refresh import Refresh
 from refresh_operator.state.snapshot import Snapshot
-from refresh_operator.status.conditions import condition_of
 
 _SCHEDULE_FIELDS = frozenset({"spec.schedule", "spec.timeZone", "spec.suspend", "spec.startingDeadlineSeconds"})
 _HASH_PATH = f"metadata.annotations.{HASH_ANNOTATION}"
@@ -64,7 +63,7 @@ def changed_defaults(snapshot: Snapshot, each: Replacement) -> tuple[str, ...]:
     """
     refresh = snapshot.refresh
     paths = [found.path for found in each.differences]
-    ready = condition_of(refresh.status, "Ready")
+    ready = refresh.status.condition("Ready")
     was_denied = ready is not None and ready.reason == ReadyReason.SECRET_NOT_ALLOWED
     is_edited = refresh.metadata.generation != refresh.status.observed_generation
     if was_denied or snapshot.denied_secrets or is_edited or _HASH_PATH not in paths:

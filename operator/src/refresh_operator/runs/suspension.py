@@ -69,7 +69,7 @@ def _suspensions(snapshot: Snapshot, spec: RefreshSpec, failures: int, now: date
 
 def last_suspension(status: OperatorStatus) -> Suspension | None:
     """Return the suspension as recorded in the status, for a refresh whose spec is invalid now."""
-    recorded = next((each for each in status.conditions if each.type == "Suspended"), None)
+    recorded = status.condition("Suspended")
     if status.suspended_since is None or recorded is None:
         return None
     try:

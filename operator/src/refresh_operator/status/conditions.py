@@ -33,11 +33,6 @@ QUOTE_LENGTH: Final = 300
 """Maximum length of a message that is quoted in another message."""
 
 
-def condition_of(status: OperatorStatus, kind: str) -> Condition | None:
-    """Return one condition of a status, or None."""
-    return next((each for each in status.conditions if each.type == kind), None)
-
-
 def one_line(text: str | None) -> str:
     """Return a text as one line that is short enough to be quoted."""
     return clip(" ".join((text or "").split()), QUOTE_LENGTH)
@@ -134,7 +129,7 @@ def _why(run: Run) -> str:
 
 def _last_run_condition(old: OperatorStatus, history: list[FinishedRun], generation: int, now: datetime) -> Condition:
     last = next((run for run in history if run.outcome is not Outcome.SKIPPED), None)
-    before = condition_of(old, "LastRunSucceeded")
+    before = old.condition("LastRunSucceeded")
     if last:
         status = ConditionStatus.TRUE if last.outcome in GOOD else ConditionStatus.FALSE
         return _condition(old, "LastRunSucceeded", status, last.reason.value, one_line(last.message), generation, now)
@@ -146,7 +141,7 @@ def _last_run_condition(old: OperatorStatus, history: list[FinishedRun], generat
 def _freshness(refresh: Refresh, new: OperatorStatus, generation: int, now: datetime) -> list[Condition]:
     """Return the condition DataFresh, or nothing without `spec.freshness`."""
     if isinstance(refresh.spec, InvalidSpec):
-        before = condition_of(refresh.status, "DataFresh")
+        before = refresh.status.condition("DataFresh")
         return [before] if before else []
     if refresh.spec.freshness is None:
         return []
@@ -173,7 +168,7 @@ def stale_after(refresh: Refresh, new: OperatorStatus, now: datetime) -> timedel
 def _condition(
     old: OperatorStatus, kind: str, status: ConditionStatus, reason: str, message: str, generation: int, now: datetime
 ) -> Condition:
-    before = condition_of(old, kind)
+    before = old.condition(kind)
     since = before.last_transition_time if before and before.status is status else now
     return Condition(
         type=kind, status=status, reason=reason, message=clip(message), last_transition_time=since, observed_generation=generation

@@ -10,7 +10,6 @@ from refresh_api.status import ConditionStatus, MissedReason, OperatorStatus, Ou
 from refresh_operator.runs.missed_runs import MissedRun
 from refresh_operator.runs.runs import EndedRun
 from refresh_operator.specs.diff import Difference
-from refresh_operator.status.conditions import condition_of
 
 _RUN_REASONS = {
     Outcome.SUCCEEDED: EventReason.RUN_SUCCEEDED,
@@ -78,7 +77,7 @@ def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[
 
 
 def _failure_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
-    old, new = condition_of(before, "Suspended"), condition_of(after, "Suspended")
+    old, new = before.condition("Suspended"), after.condition("Suspended")
     wanted = SuspendedReason.TOO_MANY_FAILURES
     if new is None or new.reason != wanted or (old and old.reason == wanted):
         return []
@@ -86,7 +85,7 @@ def _failure_events(before: OperatorStatus, after: OperatorStatus, now: datetime
 
 
 def _freshness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
-    old, new = condition_of(before, "DataFresh"), condition_of(after, "DataFresh")
+    old, new = before.condition("DataFresh"), after.condition("DataFresh")
     if (
         new is None
         or new.reason == FreshReason.NEVER_LOADED
@@ -119,7 +118,7 @@ def defaults_event(item: Json, fields: tuple[str, ...]) -> Event:
 
 
 def _readiness_events(before: OperatorStatus, after: OperatorStatus, now: datetime) -> list[Event]:
-    old, new = condition_of(before, "Ready"), condition_of(after, "Ready")
+    old, new = before.condition("Ready"), after.condition("Ready")
     healthy = new is not None and new.status is ConditionStatus.TRUE
     if new is None or (old is None and healthy) or (old and (old.status, old.reason) == (new.status, new.reason)):
         return []

@@ -136,7 +136,8 @@ def _max_staleness(refresh: Refresh) -> timedelta | None:
 
 
 def _failing_since(refresh: Refresh) -> datetime | None:
-    return next((each.last_transition_time for each in refresh.status.conditions if each.type == "LastRunSucceeded"), None)
+    last_run = refresh.status.condition("LastRunSucceeded")
+    return last_run.last_transition_time if last_run else None
 
 
 def _issues(refresh: Refresh, now: datetime) -> list[Issue]:
@@ -174,4 +175,5 @@ def _run_issue(run: FinishedRun, scope: Scope) -> Issue:
 
 
 def _true_condition(refresh: Refresh, kind: str) -> Condition | None:
-    return next((each for each in refresh.status.conditions if each.type == kind and each.status is ConditionStatus.TRUE), None)
+    found = refresh.status.condition(kind)
+    return found if found and found.status is ConditionStatus.TRUE else None
