@@ -258,7 +258,7 @@ def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, va
     assert with_roles.rows("select to_regclass('public.intrus')") == [(None,)]
 
 
-@pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org"], "Lecteurs du BI", ["public"]])
+@pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org", "public"], "Lecteurs du BI"])
 def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles: list[str] | str) -> None:
     """Upper case, blanks, a single role, PUBLIC; twice, since the second run must not revoke anything."""
     variables: Variables = {"as_of": LAST.isoformat(), "roles_dashboards": roles, "calendrier_premiere_annee": 2016}
