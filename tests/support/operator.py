@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -52,29 +53,40 @@ def contract(kubectl: Kubectl) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def create_operator(
+def installed_operators(
     contract: Kubectl, api: ApiServer, helm: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[..., OperatorHarness]]:
-    """Return a function that installs an operator in a new namespace, from chart values and settings; all are stopped with the session."""
-    home, made = tmp_path_factory.mktemp("operators"), []
+) -> Callable[..., OperatorHarness]:
+    """Return a function that installs an operator in a new namespace, from chart values and settings."""
+    home = tmp_path_factory.mktemp("operators")
 
-    def operator(*values: str, **settings: str) -> OperatorHarness:
-        new = OperatorHarness(api, contract.within(f"operator-{next(_numbers)}"), helm, home, settings)
-        new.prepare(*values)
-        made.append(new)
-        return new
+    def install(*values: str, **settings: str) -> OperatorHarness:
+        operator = OperatorHarness(api, contract.within(f"operator-{next(_numbers)}"), helm, home, settings)
+        operator.prepare(*values)
+        return operator
 
-    yield operator
-    for each in made:
-        each.stop()
+    return install
+
+
+@pytest.fixture(scope="module")
+def create_operator(installed_operators: Callable[..., OperatorHarness]) -> Iterator[Callable[..., OperatorHarness]]:
+    """The same; all are stopped after the tests of the module, since an idle operator takes processor time, too."""
+    with ExitStack() as stack:
+
+        def create(*values: str, **settings: str) -> OperatorHarness:
+            operator = installed_operators(*values, **settings)
+            stack.callback(operator.stop)
+            return operator
+
+        yield create
 
 
 @pytest.fixture(scope="session")
-def running_operator(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
+def running_operator(installed_operators: Callable[..., OperatorHarness]) -> Iterator[OperatorHarness]:
     """An operator that runs for the whole session under the chart's admission policy; each test uses refreshes with names of its own."""
-    operator = create_operator(*POLICY)
+    operator = installed_operators(*POLICY)
     operator.start()
-    return operator
+    yield operator
+    operator.stop()
 
 
 @pytest.fixture
