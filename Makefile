@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench-page: setup ## the page with 1,000 refreshes on a real API server (three m
 
 test-faults: parsed ## inject faults: restarts, kills, timeouts, full disks, poolers; and slow tests (up to an hour)
 	@scripts/test-faults
+
+test-projects: parsed ## many small dbt projects and public ones: plain dbt, Direct and Swap compared in every respect (up to 40 minutes)
+	@scripts/test-projects
 
 fuzz: setup ## hostile specs, statuses, rows and files for API server, operator, page, plugin, runner and lint (CASES=1000 SEED=21; seven minutes)
 	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/integration/contract/test_both_doors.py -k disagree --hypothesis-seed=$(or $(SEED),21)

@@ -15,12 +15,16 @@ SHARED = {
     "tests/integration/runner/test_status.py": "an API server for others",
 }
 """Tests that share something expensive run on one worker, by the beginning of their names."""
+APART = "tests/projects/"
+"""Each of these tests runs on any worker: they are independent, and one module has most of them."""
 
 
 class _ByWhatTheyShare(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """One worker for all tests of a module, which may depend on their order, and for all that share something expensive."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(APART):
+            return nodeid
         return next((what for start, what in SHARED.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
 
 

@@ -79,7 +79,7 @@ class Project:
     differs: str = ""
     """Why the ways still differ; the test fails as soon as they are the same."""
     quick: bool = False
-    """Whether `make test` runs it; `make test-faults` runs the others, and all of them parsed in advance."""
+    """Whether `make test` runs it, in three ways; `make test-projects` runs all projects in all ways."""
 
     @property
     def schema(self) -> str:

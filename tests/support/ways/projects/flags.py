@@ -9,7 +9,6 @@ _TWICE = {"models/mart.sql": "select 1 as id union all select 1", "models/mart.y
 PROJECTS = [
     Project(
         name="warn_error",
-        quick=True,
         files=_TWICE,
         config=_TABLES + "flags: {warn_error: true}\n",
         marts=("dwh.mart",),

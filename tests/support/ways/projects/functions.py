@@ -46,7 +46,6 @@ PROJECTS = [
     ),
     Project(
         name="unit_test",
-        quick=True,
         files=_SUM,
         config=_TABLES,
         marts=("dwh.somme", "dwh.fait"),

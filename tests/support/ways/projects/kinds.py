@@ -61,7 +61,6 @@ def snapshot(name: str, config: str, *, quick: bool = False) -> Project:
 PROJECTS = [
     Project(
         name="seed_with_types",
-        quick=True,
         files={
             "seeds/tarifs.csv": "code,prix,depuis,actif\n001,1.50,2026-01-01,true\n002,,2026-02-01,false\n",
             "models/mart.sql": "select code, prix, depuis, actif from {{ ref('tarifs') }}",

@@ -19,10 +19,9 @@ _PERSISTED = "+persist_docs: {relation: true}"
 _EDIT = Edit(files={"models/STG_Lignes.sql": "{{ config(materialized='view') }} select 1 as id union all select 3"})
 
 
-def _project(name: str, quoting: str, marts: tuple[str, ...], *, quick: bool = False) -> Project:
+def _project(name: str, quoting: str, marts: tuple[str, ...]) -> Project:
     return Project(
         name=name,
-        quick=quick,
         files=_FILES,
         config=f"quoting: {quoting}\nmodels: {{+materialized: table, {_PERSISTED}}}\n",
         marts=marts,
@@ -32,7 +31,7 @@ def _project(name: str, quoting: str, marts: tuple[str, ...], *, quick: bool = F
 
 
 PROJECTS = [
-    _project("nothing_quoted", "{database: false, schema: false, identifier: false}", ("dwh_MARTS.Mart_A", "dwh_marts.mart_b"), quick=True),
+    _project("nothing_quoted", "{database: false, schema: false, identifier: false}", ("dwh_MARTS.Mart_A", "dwh_marts.mart_b")),
     _project("names_unquoted", "{identifier: false}", ("dwh_MARTS.Mart_A", "dwh_MARTS.mart_b")),
     _project("schemas_unquoted", "{schema: false}", ("dwh_MARTS.Mart_A", "dwh_marts.MART_B")),
     Project(

@@ -1,4 +1,4 @@
-"""Projects of the comparison that take too long for every change, and all of them with the project parsed in advance."""
+"""All projects in all ways: what works with plain dbt works the same with the runner, or is refused before anything is built."""
 
 from __future__ import annotations
 
