@@ -138,9 +138,9 @@ def measured(servers: Pair, case: Case, chosen: argparse.Namespace, samples: Sam
         servers.let(hot_standby_feedback="on" if case.feedback else "off")
         eventually(lambda: _feedback(holder) == case.feedback, 30)
         servers.caught_up()
-        with warehouse_connection(servers.primary.env) as door, readers(servers.standby.dsn, chosen.query) as reading:
+        with warehouse_connection(servers.primary.env) as warehouse, readers(servers.standby.dsn, chosen.query) as reading:
             for generation in range(1, chosen.publishes + 1):
-                snapshot = SnapshotHolder(door, case.vacuum)
+                snapshot = SnapshotHolder(warehouse, case.vacuum)
                 snapshot.acquire()
                 build(holder, "marts__next", generation, chosen.rows)
                 if case.swaps and generation % 2:

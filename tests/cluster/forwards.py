@@ -34,7 +34,7 @@ class Forwards:
             f"service/{service}",
             f"{chosen}:{port}",
         ]
-        # kubectl ends with the pod that it forwards to, so it is started again and again
+        # kubectl ends with the pod that it forwards to, so it is restarted whenever it ends
         self._processes.start(name, ["/bin/sh", "-c", 'while :; do "$@"; sleep 1; done', "sh", *command])
         wait_until(lambda: _takes(chosen), f"port {chosen} leads to {service}", 30.0, lambda: self._processes.evidence(name))
         return chosen

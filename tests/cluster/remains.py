@@ -12,7 +12,7 @@ _LIMIT = 30.0  # seconds
 
 
 def remains(paths: Paths) -> list[str]:
-    """Return a line for each thing that stays, with the command that removes it."""
+    """Return a line for each thing that is not removed, with the command that removes it."""
     existing = any(recorded_kind(home) == "existing" for home in paths.clusters.glob("*"))
     if not docker_answers():
         return lines(existing=existing, images=[], network=False)

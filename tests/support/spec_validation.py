@@ -128,7 +128,7 @@ class Verdict:
 
 def validate_by_both(api: ApiServer, spec: object) -> Verdict:
     """Validate a spec by both; the API server does a dry run."""
-    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "doors"}, "spec": spec}
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "checked"}, "spec": spec}
     taken, answer = api.dry_run_create("default", "dashboardrefreshes", body)
     try:
         read, says = RefreshSpec.model_validate(spec), ""

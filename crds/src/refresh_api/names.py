@@ -27,7 +27,7 @@ TOKEN_LENGTH: Final = 256
 CANCEL: Final = f"{GROUP}/cancel"
 """Annotation that ends one run: its id, or the request (REQUESTED_AT) that it answers; also takes back a request that still waits."""
 RESET_AT: Final = f"{GROUP}/resetAt"
-"""Annotation that lets scheduled runs go on after suspendAfterFailures: any new value begins the count anew."""
+"""Annotation that lets scheduled runs go on after suspendAfterFailures: any new value resets the count of failures."""
 
 # On what belongs to a refresh, by the operator.
 REFRESH_LABEL: Final = f"{GROUP}/refresh"
@@ -37,7 +37,7 @@ REQUEST_ANNOTATION: Final = f"{GROUP}/request"
 GENERATION_ANNOTATION: Final = f"{GROUP}/generation"
 """Annotation on a Job: the generation of the refresh that its run request was made from."""
 UID_ANNOTATION: Final = f"{GROUP}/uid"
-"""Annotation on a Job: the uid of its refresh; tells the runs of a deleted refresh from those of its namesake."""
+"""Annotation on a Job: the uid of its refresh; distinguishes the runs of a deleted refresh from those of a later one of the same name."""
 
 # The two writers of a refresh's status: server-side apply field managers.
 OPERATOR_FIELD_MANAGER: Final = "refresh-operator"

@@ -1,7 +1,7 @@
-"""Objects of the API server, read from their JSON text so that one that can't be read keeps no other from being served; pure.
+"""Objects of the API server, parsed one by one, so that one that cannot be parsed does not hide the others; pure.
 
-Kubernetes takes what no parser here does: thousands of nested lists, megabytes. A text that can't be read as a whole is cut into its
-members; what can't be read even then is left out of the object, and named in it.
+Kubernetes accepts objects that no parser here does: thousands of nested lists, megabytes. If a text cannot be parsed as a whole, its
+members are parsed one by one; members that still cannot be parsed are left out of the object, which then names them.
 """
 
 import re
@@ -39,9 +39,9 @@ AT_ONCE: Final = 2**18
 
 
 def object_of(text: bytes, largest: int = LARGEST) -> Json:
-    """Return the object of a JSON text, without what can't be read or is longer than `largest`; ValueError where the text is none.
+    """Return the object of a JSON text, without members that cannot be parsed or exceed `largest`; ValueError if it is not an object.
 
-    Without its managedFields, which nobody here reads, and which are as deep as whatever an object's users write.
+    managedFields are left out: they are not used, and are nested as deeply as the object itself.
     """
     try:
         found = from_json(text, allow_inf_nan=False) if len(text) <= largest else None
@@ -55,7 +55,7 @@ def object_of(text: bytes, largest: int = LARGEST) -> Json:
 
 
 def event_of(line: bytes) -> tuple[str, Json]:
-    """Return type and object of one line of a watch; ValueError where it is none."""
+    """Return type and object of one line of a watch; ValueError if it is not a watch event."""
     try:
         found = from_json(line, allow_inf_nan=False) if len(line) <= LARGEST else None
     except ValueError:
@@ -266,7 +266,7 @@ class ListReader:
         return self._item_by_item() if self._length > _WHOLE else []
 
     def end(self) -> tuple[list[Json], Json]:
-        """Return the items that were not returned yet, and the list without its items; ValueError where it is none."""
+        """Return the items that were not returned yet, and the list without its items; ValueError if it is not a list."""
         items: list[Json] = []
         if self._cutter is None:
             try:

@@ -31,7 +31,7 @@ class ModeKind(StrEnum):
     REFRESH = "refresh"
     """All steps, as scheduled runs do."""
     FULL_REFRESH = "full-refresh"
-    """All steps; incremental models are built anew."""
+    """All steps; incremental models are rebuilt."""
     FROM = "from"
     """The named step and those after it."""
     ONLY = "only"
@@ -39,7 +39,7 @@ class ModeKind(StrEnum):
     ROLLBACK = "rollback"
     """Put the previous data back, and publish nothing until somebody resumes."""
     RESUME = "resume"
-    """All steps; publishing goes on after a roll-back."""
+    """All steps; publishing goes on after a rollback."""
     SELECT = "select"
     """All steps, with those of the layers' models alone that dbt's selectors take."""
 

@@ -128,7 +128,7 @@ class Text:
 
 
 def _text(says: str) -> BeforeValidator:
-    """A number in a text's place, as YAML reads `10`, is answered in the same words as a text that is none."""
+    """A number where a text belongs, as YAML reads `10`, gets the same error as an invalid text."""
 
     def check(value: object) -> object:
         if isinstance(value, int | float):

@@ -135,24 +135,24 @@ def test_f7_the_controller_manager_is_away_over_a_slot(fresh_operator, control_p
 def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, control_plane: ControlPlane):
     """Deleted and created again while garbage collection is away: the refresh adopts those objects and ends the run."""
     fresh_operator.start()
-    fresh_operator.create_refresh("namesake", token="one")
-    fresh_operator.wait_until_ready("namesake")
-    job = fresh_operator.wait_for_job("namesake")
-    left = fresh_operator.cronjob("namesake")["metadata"]
+    fresh_operator.create_refresh("reborn", token="one")
+    fresh_operator.wait_until_ready("reborn")
+    job = fresh_operator.wait_for_job("reborn")
+    left = fresh_operator.cronjob("reborn")["metadata"]
     control_plane.stop_component("kube-controller-manager")
     try:
-        fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "namesake")
+        fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "reborn")
         time.sleep(5)
-        assert fresh_operator.cronjob("namesake")["metadata"] == left  # the CronJob is there and its owner is not
-        fresh_operator.create_refresh("namesake", schedule="0 0 2 2 *")
-        fresh_operator.wait_until_ready("namesake")
-        fresh_operator.wait_for(lambda: job not in jobs(fresh_operator, "namesake"), 20, "namesake")
-        assert fresh_operator.cronjob("namesake")["spec"]["schedule"] == "0 0 2 2 *"
+        assert fresh_operator.cronjob("reborn")["metadata"] == left  # the CronJob is there and its owner is not
+        fresh_operator.create_refresh("reborn", schedule="0 0 2 2 *")
+        fresh_operator.wait_until_ready("reborn")
+        fresh_operator.wait_for(lambda: job not in jobs(fresh_operator, "reborn"), 20, "reborn")
+        assert fresh_operator.cronjob("reborn")["spec"]["schedule"] == "0 0 2 2 *"
     finally:
         control_plane.start_component("kube-controller-manager")
     time.sleep(20)
-    assert fresh_operator.cronjob("namesake")["metadata"]["uid"] == left["uid"]
-    assert fresh_operator.condition("namesake", "Ready")[0] == "True"
+    assert fresh_operator.cronjob("reborn")["metadata"]["uid"] == left["uid"]
+    assert fresh_operator.condition("reborn", "Ready")[0] == "True"
     events = fresh_operator.kubectl("get", "events", "--field-selector=involvedObject.kind=DashboardRefresh")
     assert not any(reason in events for reason in ("CronJobConflict", "DriftCorrected")), events
 

@@ -1,4 +1,4 @@
-"""SIGTERM, SIGKILL, deadline, time-outs and lost connections in each step: the attempt reports it and the next one resumes."""
+"""SIGTERM, SIGKILL, deadline, timeouts and lost connections in each step: the attempt reports it and the next one resumes."""
 
 from __future__ import annotations
 

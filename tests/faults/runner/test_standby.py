@@ -244,11 +244,11 @@ def test_a_role_that_may_not_see_how_far_a_standby_is_hears_what_to_grant(runner
     """Without pg_read_all_stats the role sees the standby but not its lag; the message says what to grant."""
     runner.database.run("create role simple login password 'simple'")
     env = {**runner.database.env, "PGUSER": "simple", "PGPASSWORD": "simple"}
-    with warehouse_connection(env) as door, servers.paused():
-        before = wal_position(door.connect())
-        replay = ReplayMonitor(door, CLOCK, None)
+    with warehouse_connection(env) as warehouse, servers.paused():
+        before = wal_position(warehouse.connect())
+        replay = ReplayMonitor(warehouse, CLOCK, None)
         runner.database.run("create table plus as select generate_series(1, 1000)")
-        assert attached_standbys(door.connect(), before) == [Standby("replica", has_feedback=False, replay_lag_bytes=None)]
+        assert attached_standbys(warehouse.connect(), before) == [Standby("replica", has_feedback=False, replay_lag_bytes=None)]
         lag = replay.wait(timedelta(seconds=1))
         assert (bool(lag), lag.is_hidden) == (False, True)
         assert lag.text == 'role simple cannot see how far the standby replica has replayed: grant pg_read_all_stats to "simple"'

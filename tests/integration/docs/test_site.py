@@ -28,7 +28,7 @@ def build(source: Path, folder: Path, builder: str = "html") -> subprocess.Compl
 
 
 def test_nothing_is_loaded_from_other_hosts(site):
-    """Some readers have no internet access, and hosts would learn who reads it. The count shows that the pattern finds such elements."""
+    """Some readers have no internet access, and hosts would learn of each visit. The count shows that the pattern finds such elements."""
     texts = {path: path.read_text() for path in [*site.rglob("*.html"), *site.rglob("*.css")]}
     loaded = [
         (path.name, url)

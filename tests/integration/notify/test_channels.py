@@ -355,7 +355,7 @@ def test_a_row_that_is_quoted_calls_nobody_and_links_nowhere(mailbox: Mailbox, s
 
 
 def test_a_slow_drip_ends(smtp: dict[str, str]):
-    """A server that says a byte now and then outlives every time-out of a single read, not that of the channel. Both at once."""
+    """A server that says a byte now and then outlives every timeout of a single read, not that of the channel. Both at once."""
     with RawServer([]) as slack, RawServer([], hears_first=False) as mail:
         slack.scripts.append(slack.drip(b"HTTP/1.1 200 OK\r\nX: "))
         mail.scripts.append(mail.drip(b"220-"))

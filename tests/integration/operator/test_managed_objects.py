@@ -229,7 +229,7 @@ def test_an_idle_operator_writes_nothing(apart):
 
     eventually(at_rest, within=15)
     before = versions()
-    # every refresh is looked at again, since each is touched by somebody
+    # every refresh is reconciled again, since each was changed
     for number in range(5):
         apart.api.patch(apart.namespace, "cronjobs", f"rest-{number}", {"metadata": {"annotations": {"note": "touched"}}})
     touched = versions()

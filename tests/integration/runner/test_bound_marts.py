@@ -89,13 +89,13 @@ def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(hol
 
 
 def put_back(connection: psycopg.Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    """What is in both marts after a roll-back."""
+    """What is in both marts after a rollback."""
     rollback(connection, [B, A], lambda _live: None, TERMS)
     return rows(connection, "select id from marts.a order by 1"), rows(connection, "select a_id from marts.b order by 1")
 
 
 def test_rows_of_another_team_that_refer_to_a_mart_stay(holder: psycopg.Connection) -> None:
-    """A changed row is no deleted one, though it would be if it were written anew: their rows would go with it, without a word."""
+    """A changed row is updated: if it were deleted and inserted, the rows that refer to it would be deleted with it, without a message."""
     build(holder, "select n as id, 1 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
     put_live(holder, A)
     holder.execute("create table marts.leurs (id int references marts.a on delete cascade); insert into marts.leurs values (1), (2)")
@@ -184,7 +184,7 @@ def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Con
     assert rights(holder) == {("abonne", "SELECT", "")}
     holder.execute("alter default privileges in schema marts grant insert on tables to analyste")
     holder.execute("alter default privileges in schema marts grant usage on sequences to analyste")
-    # The control: what dbt makes anew in that schema.
+    # The control: what dbt rebuilds in that schema.
     holder.execute("create table marts.temoin (id int generated always as identity)")
     build(holder, f"select 2 as id, {more}", "alter table {t} add nr int generated always as identity; grant update on {t} to abonne")
     put_live(holder, mart)

@@ -1,4 +1,4 @@
-"""How long an endpoint is asked that serves older data: its time-out, and longer while that may be a standby's fault."""
+"""How long an endpoint is asked that serves older data: its timeout, and longer while that may be a standby's fault."""
 
 from __future__ import annotations
 

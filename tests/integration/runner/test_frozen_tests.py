@@ -235,7 +235,7 @@ SETTINGS_NOT = ["{{ run_started_at.year }}", "{{ var('as_of') > '1' }}", "{{ 'a'
 
 
 def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(tmp_path: Path) -> None:
-    """Two readings on two Mondays would not tell; what a model only writes into its SQL is written anew in each run."""
+    """Reading the project on two Mondays would not show it; what a model only writes into its SQL is compiled in each run."""
     project = write_project(tmp_path / "project")
     (project / "macros" / "further.sql").write_text(READ_MACROS)
     for name, text in {**KEEP_READING, **READ_AGAIN}.items():

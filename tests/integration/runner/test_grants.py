@@ -67,7 +67,7 @@ def outcome(runner: RunnerHarness, mode: str = "refresh") -> tuple[object, objec
 
 
 def test_a_role_with_these_rights_alone_can_do_everything(role: RunnerHarness, tmp_path: Path):
-    """Build, publish anew, by moving and by rows, put back, resume; the log, and every table of the runner, are written."""
+    """Build, publish by Swap and by Rows, roll back, resume; the run log and every table of the runner are written."""
     code, statements = grants(role, tmp_path, Grantee(ROLE, role.database.name))
     assert code is ExitCode.OK
     role.database.run("\n".join(statements))

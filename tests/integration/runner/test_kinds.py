@@ -230,7 +230,7 @@ def built_columns(connection: psycopg.Connection, place: str) -> str:
 
 
 class Mirror:
-    """One kind's table, live and as plain dbt would make it anew."""
+    """One kind's table, live and as plain dbt would rebuild it."""
 
     def __init__(self, connection: psycopg.Connection, kind: Kind, name: str) -> None:
         self.connection, self.kind, self.name = connection, kind, name
@@ -272,7 +272,7 @@ class Mirror:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
-    """The first time, by rows, and by another table in its place; what can't be kept is refused with its name."""
+    """The first time, by Rows and by Swap; what cannot be preserved is refused by name."""
     mirror = Mirror(kinds, kind, f"k{list(KINDS.values()).index(kind)}")
     mirror.make(1)
     assert mirror.publish() is PublishStrategy.CREATE
@@ -295,7 +295,7 @@ def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
 
 
 def test_the_comparison_would_see_what_is_lost(kinds: psycopg.Connection) -> None:
-    """The control: what is put on a table by hand, and taken away without a word, is a difference of facts; a row, one of rows."""
+    """The control: what is added to a table by hand and lost without a message is a difference of facts; a row, one of rows."""
     mirror = Mirror(kinds, Kind(), "temoin")
     mirror.make(1)
     mirror.publish()

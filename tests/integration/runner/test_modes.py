@@ -59,7 +59,7 @@ def test_a_failing_test_that_should_fail_the_run_publishes_nothing(runner: Runne
 
 
 def test_the_version_before_is_put_back_and_held_until_somebody_resumes(runner: RunnerHarness, web: WebServer) -> None:
-    """Scheduled runs are skipped meanwhile, and say what to do; the API is called after the roll-back."""
+    """Scheduled runs are skipped meanwhile, and say what to do; the API is called after the rollback."""
     runner.run()
     grow(runner, 50)
     runner.run()

@@ -1,4 +1,4 @@
-"""Who is told of a failed run, and what nobody is told: secrets."""
+"""Who is notified of a failed run, and what no notification contains: secrets."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarne
 
 
 def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):
-    """Step, model and error; a good run before told nobody."""
+    """Step, model and error; a successful run before it notifies nobody."""
     assert runner.run(spec(runner)).code == 0
     assert told.texts() == []
     runner.database.run("alter table src.lignes rename column mois to autre")

@@ -35,17 +35,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_path: Path) -> None:
     """For another warehouse and date than those it was read for; without the move between databases, both would differ."""
-    anew = _parsed(project, tmp_path / "anew", "2026-02-03").graph.manifest
+    parsed = _parsed(project, tmp_path / "parsed", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "for every warehouse and date" in said[0]
     assert manifest_cache.path(project, SETTINGS).is_file()
 
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").graph.manifest
-    assert manifest_cache.difference(anew, ahead) is None
+    assert manifest_cache.difference(parsed, ahead) is None
     assert {node.database for node in ahead.nodes.values()} == {"entrepot"}
     manifest_cache.move(ahead, "warehouse")
-    assert manifest_cache.difference(anew, ahead) is not None
+    assert manifest_cache.difference(parsed, ahead) is not None
 
 
 def test_a_changed_project_is_read_anew(project: Path) -> None:
@@ -127,15 +127,15 @@ def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str
         file.write(f"quoting: {quoting}\n")
     (project / "models" / "jours.sql").write_text("select date '2026-01-01' as date_day")
     (project / "models" / "semantics.yml").write_text(SEMANTICS)
-    anew = _parsed(project, tmp_path / "anew", "2026-02-03").graph.manifest
+    parsed = _parsed(project, tmp_path / "parsed", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
     assert "is cached: " in said[0], said
     ahead = _parsed(project, tmp_path / "ahead", "2026-02-03").graph.manifest
-    assert manifest_cache.difference(anew, ahead) is None
+    assert manifest_cache.difference(parsed, ahead) is None
     relation = next(iter(ahead.semantic_models.values())).node_relation
     assert relation is not None
-    assert relation.relation_name == anew.nodes["model.petit.mart_a"].relation_name
+    assert relation.relation_name == parsed.nodes["model.petit.mart_a"].relation_name
     assert "entrepot" in str(relation.relation_name)
     assert next(iter(ahead.saved_queries.values())).exports[0].config.database == "entrepot"
     before = str(ahead.nodes["model.petit.mart_b"].relation_name)

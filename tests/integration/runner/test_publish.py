@@ -184,7 +184,7 @@ def test_a_view_that_reads_a_column_which_is_gone_is_named(holder: psycopg.Conne
 def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
     holder: psycopg.Connection, fresh_database: Database
 ) -> None:
-    """A move gives way to it for as long as there is time; other readers get through meanwhile."""
+    """A swap is retried until its deadline; other readers are served meanwhile."""
     put_live(holder, A)
     build(holder, "a", "n as id, 2 as gen, 'x' as nouveau")
     with fresh_database.connect() as reader, fresh_database.connect() as other:

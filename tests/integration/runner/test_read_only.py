@@ -57,7 +57,7 @@ def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(runner: RunnerHa
 
 @pytest.mark.parametrize(("sqlstate", "code"), [("25006", 75), ("53300", 75), ("3D000", 1)])
 def test_a_model_that_fails_by_the_server_is_tried_again(runner: RunnerHarness, sqlstate: str, code: int):
-    """By its code alone; the control is one that stays."""
+    """By its code alone; the control is one that is not transient."""
     fails = f"raise exception 'so it is' using errcode = '{sqlstate}';"
     runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
     runner.database.run(

@@ -1,4 +1,4 @@
-"""The samples are right, and a refresh that is not is told so without a database."""
+"""The samples are valid, and an invalid refresh is rejected without a database."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 @contextmanager
 def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
     """What a run holds."""
-    with warehouse_connection(database.env) as door:
-        held = SnapshotHolder(door, vacuum)
+    with warehouse_connection(database.env) as warehouse:
+        held = SnapshotHolder(warehouse, vacuum)
         held.acquire()
         try:
             yield

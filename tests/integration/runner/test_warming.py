@@ -123,7 +123,7 @@ def test_an_api_that_asks_for_another_try_gets_it(statuses: list[int], message: 
     ],
 )
 def test_a_version_is_compared_and_only_shown_where_it_is_a_run(body: bytes, shown: str | None, message: str | None):
-    """Whoever names the field reads what the API would tell nobody else, were it copied."""
+    """If the field were copied, whoever names it could read what the API shows to nobody else."""
     with RawServer([http(200, body)]) as api:
         found = called(api.url, 0.3, CacheVersion(field="meta.version"), version="petit-2")
     assert (found.version, found.message) == (shown, message)

@@ -70,7 +70,7 @@ PLANTED = {
     "statistics": ("create statistics dwh.s on id, mois from dwh.mart", "statistics dwh.s"),
     "a publication": ("create publication p for table dwh.mart", "publication p dwh.mart"),
     "a function": ("create or replace function dwh.un() returns integer language sql return 2", "function dwh.un()"),
-    "a type of one's own": ("create type dwh.humeur as enum ('gaie')", "type dwh.humeur"),
+    "a type by hand": ("create type dwh.humeur as enum ('gaie')", "type dwh.humeur"),
     "a table that is left behind": ("create schema dwh__next; create table dwh__next.mart ()", "relation dwh__next.mart"),
     "a schema that is left behind": ("create schema dwh__next", "schema dwh__next"),
 }

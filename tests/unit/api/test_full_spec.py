@@ -1,4 +1,4 @@
-"""A new field is known where all fields have to be: in the spec that the doors are tried with, and in the chart's values."""
+"""A new field is known where all fields have to be: in the spec that models and API server are compared with, and in the chart's values."""
 
 import json
 from pathlib import Path

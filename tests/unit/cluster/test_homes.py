@@ -30,7 +30,7 @@ def test_another_kind_is_refused_until_the_cluster_is_removed(tmp_path: Path) ->
 
 
 def test_the_seam_follows_the_record(tmp_path: Path) -> None:
-    """The wish of another shell does not reach a cluster of another kind; a control plane is none of the three."""
+    """The wish of another shell does not reach a cluster of another kind; a control plane is not one of the three."""
     paths = paths_of({"XDG_CACHE_HOME": str(tmp_path / "cache")}, tmp_path)
     record_kind(paths.clusters / "demo", "kind")
     assert isinstance(cluster_of("demo", {}, paths), KindCluster)

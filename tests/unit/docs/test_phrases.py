@@ -41,7 +41,8 @@ def test_phrase_is_found_across_lines(text, found_at):
 
 def test_is_none_is_banned_in_prose_and_not_in_python():
     """`is None` is code."""
-    assert list(found("there is none", phrases()))
+    assert list(found("a label that is none", phrases()))
+    assert not list(found("None if there is none.", phrases()))
     assert not list(found("if value is None:", phrases()))
 
 

@@ -1,4 +1,4 @@
-"""What people are told of a failed run."""
+"""The message about a failed run."""
 
 from dataclasses import replace
 

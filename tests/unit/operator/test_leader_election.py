@@ -23,7 +23,7 @@ from refresh_operator.settings import LeaseRef, settings_from
     ],
     ids=[
         "given back",
-        "renewed of late",
+        "renewed recently",
         "not renewed in its time",
         "this pod's own, before it was restarted",
         "still ours after the API server was away",

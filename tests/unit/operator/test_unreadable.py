@@ -35,8 +35,8 @@ def test_an_unreadable_refresh_is_stalled_and_left_alone():
     assert condition_of(decision.status, "Stalled")[0] == "True"
     assert condition_of(decision.status, "Ready") == ("False", "Unreadable", "spec.dbt.vars.odd: is nested too deeply")
     assert decision.status.missed_runs == share.missed_runs
-    mended = parse_refresh(raw)
-    assert not isinstance(mended.spec, InvalidSpec)
+    fixed = parse_refresh(raw)
+    assert not isinstance(fixed.spec, InvalidSpec)
 
 
 @pytest.mark.parametrize(

@@ -90,11 +90,11 @@ def test_a_patch_that_is_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_required_patch_that_does_not_fit_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without time-outs a statement could run for ever, so nothing may be built."""
+    """Without timeouts a statement could run for ever, so nothing may be built."""
     unfit = replace(REQUIRED[0], symbols=(RENAMED,))
     monkeypatch.setattr("refresh_runner.dbt.patches.registry.REQUIRED", (unfit,))
     with pytest.raises(
-        RunFailedError, match=r"a time-out of statements is not possible with dbt-core 1\..*: dbt has no .*get_chosen"
+        RunFailedError, match=r"a timeout of statements is not possible with dbt-core 1\..*: dbt has no .*get_chosen"
     ) as found:
         require_patches()
     assert found.value.failure.reason is Reason.DBT_FAILED

@@ -42,7 +42,7 @@ def test_all_that_is_done_and_still_there_is_kept():
 
 
 def test_a_table_that_is_gone_takes_its_layer_and_those_after_it_along():
-    """Building it anew may take down what hangs on it."""
+    """Rebuilding it may drop what depends on it."""
     assert reusable_nodes(LAYERS, {"s", "f", "g", "m"}, {"f"}) == {"s"}
     assert reusable_nodes(LAYERS, {"s", "f", "m"}, {"m"}) == {"s", "f"}
 

@@ -33,7 +33,7 @@ def test_only_the_nodes_that_failed_are_tried_again():
 
 
 def test_broken_sql_is_not_tried_again():
-    """Not even beside an error that can pass: the step would fail all the same."""
+    """Not even beside a transient error: the step would fail anyway."""
     assert nodes_to_retry([result("a", NodeState.BROKEN, "42703"), result("b", NodeState.BROKEN, "40P01")]) == ()
 
 

@@ -78,7 +78,7 @@ class Engine(Protocol):
     """dbt, for one project and one warehouse. Not for use by several threads, except `shutdown`."""
 
     session_settings: Mapping[str, str]
-    """Parameters to set at the start of each session in the warehouse, beside its time-outs."""
+    """Parameters to set at the start of each session in the warehouse, beside its timeouts."""
     on_completed: OnCompleted
     completed: set[str]
     """Ids of the nodes that the last command completed, even if it was stopped."""

@@ -140,7 +140,7 @@ class Dbt:
         return self._engine.completed
 
     def set_session_settings(self, settings: Mapping[str, str]) -> None:
-        """Set parameters at the start of each session in the warehouse, beside its time-outs."""
+        """Set parameters at the start of each session in the warehouse, beside its timeouts."""
         self._engine.session_settings = settings
 
     def call_on_completed(self, on_completed: OnCompleted) -> None:

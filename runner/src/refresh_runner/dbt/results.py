@@ -43,7 +43,7 @@ def command_error(nodes: Sequence[Node], outcome: Outcome) -> CommandError | Non
 
 
 def _counts(result: NodeOutcome) -> bool:
-    """Return whether the result of a node that was not selected is a problem; a hook that succeeded is none."""
+    """Return whether the result of a node that was not selected is a problem; a hook that succeeded is not."""
     return result.status in _UNSUCCESSFUL or not result.is_hook
 
 

@@ -45,13 +45,13 @@ class WarmupContext:
     lag: Callable[[], ReplayLag] = ReplayLag
     """Returns what standbys may still have to replay; until then, an API that reads from them cannot serve the live data."""
     lag_deadline: float = 0.0
-    """Until when an endpoint is called beyond its time-out because of that lag, in seconds of `elapsed`."""
+    """Until when an endpoint is called beyond its timeout because of that lag, in seconds of `elapsed`."""
     problem: str | None = None
     """Why no endpoint can be called; None if they can."""
 
 
 def warm(step: CacheStep, context: WarmupContext) -> Iterator[EndpointStatus]:
-    """Call the endpoints one by one with `Cache-Control: no-cache`; each has its time-out.
+    """Call the endpoints one by one with `Cache-Control: no-cache`; each has its timeout.
 
     If the step says where the API states its data version, an endpoint is called until it serves the live one.
     """
@@ -73,7 +73,7 @@ def _warm_endpoint(caller: Caller, step: CacheStep, path: str, context: WarmupCo
             return found
         lag = context.lag()
         if lag or lag.is_hidden:
-            # The time-out counts from when the endpoint can serve the live data, as far as that is known.
+            # The timeout counts from when the endpoint can serve the live data, as far as that is known.
             ends = max(ends, min(context.elapsed() + step.timeout.total_seconds(), context.lag_deadline, context.deadline))
         if context.elapsed() + _POLL_INTERVAL > ends:
             if shows_live is None:

@@ -22,9 +22,9 @@ class Cause(StrEnum):
     TERMINATED = "terminated"
     """By SIGTERM or Ctrl-C."""
     DEADLINE = "deadline"
-    """The attempt has exceeded its time-out."""
+    """The attempt has exceeded its timeout."""
     STEP_TIMEOUT = "step timeout"
-    """The step has exceeded its time-out, the attempt has not."""
+    """The step has exceeded its timeout, the attempt has not."""
     LOCK_LOST = "lock lost"
     """The connection that held the warehouse's advisory lock is lost."""
 
@@ -97,7 +97,7 @@ class CancellationScope:
 
     @contextmanager
     def timeout(self, limit: timedelta, cause: Cause) -> Iterator[None]:
-        """Cancel the block after `limit`. A deadline ends the attempt; a step's time-out is cleared once it was raised."""
+        """Cancel the block after `limit`. A deadline ends the attempt; a step's timeout is cleared once it was raised."""
         timer = threading.Timer(max(limit.total_seconds(), 0), self._timed_out, [cause])
         timer.daemon = True
         timer.start()

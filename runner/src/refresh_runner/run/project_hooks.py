@@ -83,6 +83,6 @@ class ProjectHooks:
         if not broken and not messages:
             return None
         retryable = any(is_retryable(each.sqlstate) for each in broken)
-        hint = TRANSIENT_HINT if retryable else f"mend the {kind.value} hook of the dbt project"
+        hint = TRANSIENT_HINT if retryable else f"fix the {kind.value} hook of the dbt project"
         message = f"{kind.value} failed, {state}: {'; '.join(dict.fromkeys(messages))}"
         return Failure(Reason.HOOK_FAILED, message, retryable, hint)

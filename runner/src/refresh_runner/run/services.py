@@ -25,7 +25,7 @@ from refresh_runner.runlog.artifacts import Artifact
 from refresh_runner.runlog.writer import RunLogWriter
 
 GRACE: Final = timedelta(seconds=3)
-"""PostgreSQL's own time-outs fire this much earlier than the runner's, since their errors say which statement took too long."""
+"""PostgreSQL's own timeouts fire this much earlier than the runner's, since their errors say which statement took too long."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AttemptContext:
         return self.services.time_left(self.plan)
 
     def time_for_statements(self) -> timedelta:
-        """Return the statement time-out for hooks and publishing, which fires before the attempt's own deadline."""
+        """Return the statement timeout for hooks and publishing, which fires before the attempt's own deadline."""
         return max(self.time_left() - GRACE, GRACE)
 
     def begin_hooks(self) -> None:

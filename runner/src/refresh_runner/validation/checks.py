@@ -44,9 +44,9 @@ class MartCounts:
 
 
 def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None = None) -> MartStatus:
-    """Return a mart's verdict: FAILED without table or with too few rows, WARNING where something is not as it should be.
+    """Return a mart's verdict: FAILED without table or with too few rows, WARNING if a check fails.
 
-    `usual` is the median of the rows in the last published runs; None where there are too few.
+    `median_rows` is the median number of rows in the last published runs; None if there are too few runs.
     """
     if counts.error is not None:
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=counts.error)

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 _MODULE: Final = "dbt.adapters.postgres.connections"
 PATCH: Final = Patch(
     name="connections",
-    purpose="Sessions have time-outs, errors their SQLSTATE, and a stop closes connections.",
+    purpose="Sessions have timeouts, errors their SQLSTATE, and a stop closes connections.",
     symbols=(
         Symbol(_MODULE, "PostgresConnectionManager.open", "cls, connection", "classmethod"),
         Symbol(_MODULE, "PostgresConnectionManager.exception_handler", "self, sql"),
         Symbol(_MODULE, "PostgresConnectionManager.cancel_open", "self"),
     ),
-    required_for="a time-out of statements",
+    required_for="a timeout of statements",
 )
 
 

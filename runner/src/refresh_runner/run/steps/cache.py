@@ -17,7 +17,7 @@ from refresh_runner.run.services import AttemptContext
 from refresh_runner.run.steps.base import StepExecutor
 
 _LAG_ALLOWANCE: Final = timedelta(minutes=2)
-"""How much longer than their time-outs all endpoints together may take while a standby has not replayed the live data."""
+"""How much longer than their timeouts all endpoints together may take while a standby has not replayed the live data."""
 
 
 @dataclass(frozen=True)

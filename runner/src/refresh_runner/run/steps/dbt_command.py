@@ -1,4 +1,4 @@
-"""Executes a dbt command for the nodes of a step: with the step's time-out, and with retries of transient errors."""
+"""Executes a dbt command for the nodes of a step: with the step's timeout, and with retries of transient errors."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
 
 
 def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], command: Command) -> CommandResult:
-    """Execute the command once; nodes that are not done within the step's time-out count as broken."""
+    """Execute the command once; nodes that are not done within the step's timeout count as broken."""
     services, limit = context.services, min(step.timeout, context.time_left())
     try:
         with services.cancellation.timeout(limit + GRACE, Cause.STEP_TIMEOUT):
@@ -71,8 +71,8 @@ def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeRes
 
 
 def _with_blocker(context: AttemptContext, result: NodeResult) -> NodeResult:
-    """Add to a time-out's message which session blocked the step: PostgreSQL's error names neither table nor session."""
-    # After a lock time-out nothing waits any more, so the last blocker counts; a slow statement may never have waited at all.
+    """Add to a timeout's message which session blocked the step: PostgreSQL's error names neither table nor session."""
+    # After a lock timeout nothing waits any more, so the last blocker counts; a slow statement may never have waited at all.
     monitor = context.monitor
     blocker = {LOCK_NOT_AVAILABLE: monitor.last_blocker, QUERY_CANCELED: monitor.current_blocker}.get(result.sqlstate or "")
     return replace(result, message=f"{result.message}; the step waited for {blocker}") if blocker else result

@@ -1,4 +1,4 @@
-"""Who keeps a relation locked, as the warehouse's user may see it."""
+"""Which session holds a lock, as far as the warehouse's user is allowed to see."""
 
 from __future__ import annotations
 

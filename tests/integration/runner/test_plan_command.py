@@ -1,4 +1,4 @@
-"""`refresh-runner plan`: what a run would do, said before it does it."""
+"""`refresh-runner plan`: what a run would do."""
 
 from __future__ import annotations
 

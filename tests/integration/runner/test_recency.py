@@ -1,4 +1,4 @@
-"""How old a mart's newest record is, whatever PostgreSQL takes for a date: it warns at most, and is told in the refresh's zone."""
+"""The age of a mart's newest record, for every value that PostgreSQL accepts as a date: it only warns, in the refresh's time zone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _TABLE = """
 
 
 @pytest.fixture(scope="module")
-def door(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
+def warehouse(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
     """The runner's own, to a server in Los Angeles that writes dates as Germans do; its mart has a column for each kind of date."""
     database = create_database(postgres, "nouveautes")
     database.run(_TABLE)
@@ -50,9 +50,9 @@ def door(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
     drop_database(database)
 
 
-def counts(door: WarehouseConnection, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
+def counts(warehouse: WarehouseConnection, column: str, zone: str = "Europe/Paris") -> tuple[MartCheck, MartCounts]:
     check = replace(CHECK, recency=Recency(column=column, max_age_days=0), time_zone=zone)
-    return check, count(door, check, timedelta(seconds=10))
+    return check, count(warehouse, check, timedelta(seconds=10))
 
 
 @pytest.mark.parametrize(
@@ -79,26 +79,26 @@ def counts(door: WarehouseConnection, column: str, zone: str = "Europe/Paris") -
         ("several", None, "the newest several is no date"),
     ],
 )
-def test_whatever_the_newest_value_is_the_mart_is_counted_and_at_most_warned_of(
-    door: WarehouseConnection, column: str, newest: str | None, message: str | None
+def test_an_odd_newest_value_is_at_most_a_warning(
+    warehouse: WarehouseConnection, column: str, newest: str | None, message: str | None
 ) -> None:
     """The rest of the counts stand; Python has none of the odd dates, so that PostgreSQL counts their days."""
-    check, found = counts(door, column)
+    check, found = counts(warehouse, column)
     status = mart_status(check, found, AS_OF)
     assert (found.rows, found.nulls) == (2, {"id": 0})
     assert (status.newest_date, status.message) == (newest, message)
     assert status.verdict is (Verdict.WARNING if message else Verdict.VALID)
 
 
-def test_the_date_of_a_moment_is_that_of_the_refreshs_zone(door: WarehouseConnection) -> None:
+def test_dates_are_in_the_time_zone_of_the_refresh(warehouse: WarehouseConnection) -> None:
     """Half past eleven at night in Greenwich is the next day in Paris, and not yet in Los Angeles, where the server is."""
-    by_zone = {zone: str(counts(door, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
+    by_zone = {zone: str(counts(warehouse, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
     assert by_zone == {"Europe/Paris": "2026-06-30", "Etc/UTC": "2026-06-29", "America/Los_Angeles": "2026-06-29"}
-    check, found = counts(door, "moment", "Mars/Olympus")
+    check, found = counts(warehouse, "moment", "Mars/Olympus")
     message = "the age of moment can't be told: PostgreSQL does not know the zone Mars/Olympus"
     assert mart_status(check, found, AS_OF).message == message
 
 
-def test_a_column_that_is_not_there_is_no_check_at_all(door: WarehouseConnection) -> None:
+def test_a_missing_column_fails_the_check(warehouse: WarehouseConnection) -> None:
     """The mart has failed, as for a key that is not there."""
-    assert counts(door, "jamais")[1].error == 'column "jamais" does not exist'
+    assert counts(warehouse, "jamais")[1].error == 'column "jamais" does not exist'

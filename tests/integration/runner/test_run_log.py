@@ -1,4 +1,4 @@
-"""The run in the warehouse: dbt_refresh_run, its steps, nodes and marts, as they are written by real runs."""
+"""The run log in the warehouse: dbt_refresh_run with its steps, nodes and marts, written by real runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data tests whose statements are known ahead say what dbt says of them, whatever they are."""
+"""Data tests whose statements are stored at parse time have the results that dbt gives."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return each, ahead
 
 
-def test_a_known_test_says_what_dbt_says(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_stored_test_has_the_result_of_dbt(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """State, message and SQLSTATE; each kind of test beside others."""
     assert runner.run().code == 0
     access = from_variables(runner.database.env)
@@ -96,7 +96,7 @@ def test_a_known_test_says_what_dbt_says(runner: RunnerHarness, projects: tuple[
     assert _found(ahead) == expected
 
 
-def test_known_tests_are_sent_as_they_were_kept(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_stored_tests_are_sent_as_they_were_stored(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """A kept statement that is another one has another answer: else nothing of the above would speak of kept statements."""
     assert runner.run().code == 0
     dbt = _dbt(projects[1], tmp_path / "other", from_variables(runner.database.env))
@@ -108,7 +108,7 @@ def test_known_tests_are_sent_as_they_were_kept(runner: RunnerHarness, projects:
     ]
 
 
-def test_known_tests_share_their_connections(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
+def test_stored_tests_share_their_connections(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
     """No more than there are threads, and none is left; dbt connects once a test."""
     assert runner.run().code == 0
     counts = []

@@ -1,4 +1,4 @@
-"""Which errors of PostgreSQL are worth another try, and how long is waited for it."""
+"""Which errors of PostgreSQL are retried, and after how long."""
 
 import psycopg
 import pytest
@@ -15,7 +15,7 @@ from refresh_runner.postgres.connection import RefusedError, failure_of
     " 72000".split(),
 )
 def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
-    """Connections, conflicts with others, time-outs, restarts, resources."""
+    """Connections, conflicts with others, timeouts, restarts, resources."""
     assert is_retryable(sqlstate)
 
 
