@@ -40,8 +40,18 @@ create or replace function src.lentement() returns trigger language plpgsql as
     $$ begin perform src.attendre('commit'); return null; end $$;
 create constraint trigger lentement after insert or update on dbt_refresh_version deferrable initially deferred
     for each row execute function src.lentement();
+create or replace function src.au_commit() returns trigger language plpgsql as
+    $$ begin set constraints lentement deferred; return new; end $$;
+create trigger au_commit before insert or update on dbt_refresh_version for each row execute function src.au_commit();
 """
-"""Slows down the commit itself: a deferred trigger fires within it."""
+"""Slows down the commit itself: a deferred trigger fires within it.
+
+A merge has all constraints checked at once before the version is written, so the trigger has to be deferred again.
+"""
+NO_SLOW_COMMIT = """
+drop trigger lentement on dbt_refresh_version; drop function src.lentement();
+drop trigger au_commit on dbt_refresh_version; drop function src.au_commit();
+"""
 
 
 def _paused(step: str) -> str:

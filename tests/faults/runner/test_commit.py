@@ -9,7 +9,7 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason, RunPhase
-from support.slow_refresh import SLOW_COMMIT, SlowRefresh
+from support.slow_refresh import NO_SLOW_COMMIT, SLOW_COMMIT, SlowRefresh
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def slow(slow_refresh: SlowRefresh) -> Iterator[SlowRefresh]:
     slow_refresh.runner.database.run(SLOW_COMMIT)
     slow_refresh.next_generation()
     yield slow_refresh
-    slow_refresh.runner.database.run("drop trigger lentement on dbt_refresh_version; drop function src.lentement()")
+    slow_refresh.runner.database.run(NO_SLOW_COMMIT)
 
 
 def assert_the_one_before_is_kept(slow_refresh: SlowRefresh, before: set[object]) -> None:
