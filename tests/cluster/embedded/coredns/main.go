@@ -1,4 +1,5 @@
-// CoreDNS with the plugins that cluster DNS needs and no others; its dependencies clash with etcd's, hence a module of its own.
+// CoreDNS with the plugins that cluster DNS needs, of the embedded cluster and of kubeadm's, and no others; its dependencies clash with
+// etcd's, hence a module of its own.
 package main
 
 import (
@@ -7,11 +8,20 @@ import (
 	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
+	_ "github.com/coredns/coredns/plugin/forward"
+	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
+	_ "github.com/coredns/coredns/plugin/loadbalance"
+	_ "github.com/coredns/coredns/plugin/loop"
+	_ "github.com/coredns/coredns/plugin/metrics"
 	_ "github.com/coredns/coredns/plugin/ready"
+	_ "github.com/coredns/coredns/plugin/reload"
 )
 
 func main() {
-	dnsserver.Directives = []string{"bind", "ready", "errors", "cache", "kubernetes"}
+	// in upstream's order, which is that in which plugins see a request
+	dnsserver.Directives = []string{
+		"reload", "bind", "ready", "health", "prometheus", "errors", "loadbalance", "cache", "kubernetes", "loop", "forward",
+	}
 	coremain.Run()
 }
