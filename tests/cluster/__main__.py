@@ -148,7 +148,7 @@ def _builder(paths: Paths) -> Buildah | Docker:
     if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) == "embedded":
         ensure(paths, "embedded")
         return Buildah(paths)
-    return Docker()
+    return Docker(paths)
 
 
 def _say_how(kubeconfig: Path, paths: Paths) -> None:

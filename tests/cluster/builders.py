@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from cluster.base_image import base_archive, base_key
@@ -100,11 +101,18 @@ class Buildah:
 
 
 class Docker:
-    """Builds into the Docker engine, whose images survive clusters."""
+    """Builds into the Docker engine, whose images survive clusters.
+
+    REFRESH_BASE_IMAGE is built on instead of the Dockerfiles' own base; REFRESH_BUILD_NETWORK is the network of builds.
+    """
+
+    def __init__(self, paths: Paths, environment: Mapping[str, str] = os.environ) -> None:
+        self._paths = paths
+        self._environment = environment
 
     def base(self) -> str:
-        """Return the Dockerfile's own base, pinned by digest."""
-        return ""
+        """Return the base that is named, or empty for the Dockerfile's own, pinned by digest."""
+        return self._environment.get("REFRESH_BASE_IMAGE", "")
 
     def has(self, image: Image, tag: str) -> bool:
         """Return whether the engine has the image."""
@@ -115,19 +123,41 @@ class Docker:
 
     def build(self, image: Image, tag: str, mirror: Mirror, secrets: list[str], log: Path) -> None:
         """Build and tag the image."""
-        target = [f"--target={image.target}"] if image.target else []
+        base = self.base()
         command = [
-            "docker",
-            "build",
+            *self._start(),
+            *([f"--build-arg=BASE_IMAGE={base}"] if base else []),
             *(f"--build-arg={name}={value}" for name, value in mirror.proxies),
             *(f"--secret={secret}" for secret in secrets),
-            *target,
+            *([f"--target={image.target}"] if image.target else []),
             f"--tag={image.name}:{tag}",
             f"--tag={image.name}:{_LATEST}",
-            f"--file={image.dockerfile}",
-            ".",
+            f"--file={self._paths.checkout / image.dockerfile}",
+            str(self._paths.checkout),
         ]
-        run_build(command, log, image.name, with_buildkit(os.environ))
+        run_build(command, log, image.name, with_buildkit(self._environment))
+
+    def archive(self, image: Image, tag: str) -> Path:
+        """Write an archive of the image, for those who read its files, and return its path; older ones are removed."""
+        archive = self._paths.images / f"{image.name}-{tag}.saved"
+        if not archive.exists():
+            for old in self._paths.images.glob(f"{image.name}-*.saved"):
+                old.unlink()
+            draft = archive.with_suffix(".draft")
+            run_build(["docker", "save", f"--output={draft}", f"{image.name}:{tag}"], draft.with_suffix(".log"), image.name)
+            draft.replace(archive)
+        return archive
+
+    def extend(self, reference: str, folder: Path, log: Path) -> None:
+        """Build a user's image from ours: `folder` has its Dockerfile with the build argument RUNNER. The image is not kept."""
+        identity = log.with_suffix(".id")
+        command = [*self._start(), "--no-cache", f"--build-arg=RUNNER={reference}", f"--iidfile={identity}", str(folder)]
+        run_build(command, log, folder.name, with_buildkit(self._environment))
+        run_build(["docker", "image", "rm", identity.read_text().strip()], log.with_suffix(".rmi"), folder.name)
+
+    def _start(self) -> list[str]:
+        network = self._environment.get("REFRESH_BUILD_NETWORK")
+        return ["docker", "build", "--progress=plain", *([f"--network={network}"] if network else [])]
 
 
 def _driver(store: Path) -> str:

@@ -58,9 +58,9 @@ class KindCluster:
 
     def load(self) -> dict[str, str]:
         """Build the images where they changed and hand them to the node."""
-        references = build_images(self._paths, Docker())
-        for reference in references.values():
-            self._kind("load", "docker-image", reference, f"{reference.partition(':')[0]}:dev", f"--name={self.name}", limit=_LOAD_LIMIT)
+        references = build_images(self._paths, Docker(self._paths))
+        tags = [tag for reference in references.values() for tag in (reference, f"{reference.partition(':')[0]}:dev")]
+        self._kind("load", "docker-image", *tags, f"--name={self.name}", limit=_LOAD_LIMIT)  # at once, since they share layers
         return references
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
