@@ -49,6 +49,9 @@ def _kubernetes_version() -> tuple[str, ...]:
 
 KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version())
 COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
+KUBEADM = Program(
+    "kubeadm", _MODULES.parent / "engine" / "kubeadm", "k8s.io/kubernetes/cmd/kubeadm", "about 2 minutes", _kubernetes_version()
+)
 NODE = Program("node", _MODULES / "inside", ".", "a second", environment=(("CGO_ENABLED", "0"),))
 KIND = Program("kind", _MODULES / "kind", "sigs.k8s.io/kind", "half a minute")
 HELM_PROGRAM = Program(
@@ -102,6 +105,18 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
         )
     draft.replace(place)
     print(f"cluster: {program.name} built in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def module_folder(program: Program, module: str, cache: Path) -> Path:
+    """Return the folder in Go's module cache with the sources of `module`, on which the program depends."""
+    command = [str(go_toolchain(cache)), "list", "-m", "-f", "{{.Dir}}", module]
+    environment = {**os.environ, "GOTOOLCHAIN": "local"}
+    fetch = [command[0], "mod", "download", module]  # the program may be cached, and its sources not
+    for each in (fetch, command):
+        done = subprocess.run(each, cwd=program.module, env=environment, capture_output=True, text=True, timeout=_BUILD_LIMIT, check=False)
+        if done.returncode != 0:
+            raise ClusterError(f"{module} can't be fetched: {done.stderr.strip()}", "Go's module proxy must be reachable (GOPROXY)")
+    return Path(done.stdout.strip())
 
 
 def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
