@@ -12,6 +12,8 @@ from cluster.docker import docker_answers
 from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.full import EmbeddedCluster
+from cluster.engine.engine import Engine
+from cluster.engine.prepare import bring_up
 from cluster.errors import ClusterError
 from cluster.existing import ExistingCluster
 from cluster.forwards import Forwards
@@ -58,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     expose.add_argument("--host-port", type=int, default=0)
     execute = commands.add_parser("exec", parents=[named], help="run a command inside the embedded node")
     execute.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    engine = commands.add_parser("engine", help="a Docker engine for a machine without one, in a network that nothing leaves")
+    engine.add_argument("action", choices=["up", "exec", "down", "status"], help="up: with images; exec: a command that uses it")
+    engine.add_argument("words", nargs=argparse.REMAINDER, metavar="-- COMMAND")
     commands.add_parser("clean", help="every cluster of this checkout down, images and state gone")
     commands.add_parser("remains", help="what `clean` leaves, and how to remove it")
     return parser
@@ -74,6 +79,8 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
                 print(reference)
         case "clean":
             clean(paths)
+        case "engine":
+            return _engine(options, paths)
         case "remains":
             print("\n".join(remains(paths)))
         case "exec":
@@ -151,12 +158,43 @@ def _builder(paths: Paths) -> Buildah | Docker:
     return Docker(paths)
 
 
+def _engine(options: argparse.Namespace, paths: Paths) -> int:
+    engine = Engine(paths)
+    words = options.words[1:] if options.words[:1] == ["--"] else options.words
+    match options.action:
+        case "up":
+            ensure(paths, "embedded", "a Docker engine of its own")
+            bring_up(engine, paths)
+        case "exec":
+            command = engine.in_network(words or ["/bin/bash"])
+            os.execvpe(command[0], command, engine.environment())
+        case "down":
+            engine.down()
+            _forget_clusters_on(engine, paths)
+        case "status":
+            print(f"the Docker engine of this checkout {'runs' if engine.alive() else 'does not run'}")
+            return 0 if engine.alive() else 1
+    return 0
+
+
+def _forget_clusters_on(engine: Engine, paths: Paths) -> None:
+    for home in paths.clusters.glob("*/"):
+        cluster = KindCluster(paths, home.name)
+        if recorded_kind(home) == cluster.kind and cluster.is_on(engine.host):
+            cluster.forget()
+
+
 def _say_how(kubeconfig: Path, paths: Paths) -> None:
     print(f"export KUBECONFIG={kubeconfig} PATH={paths.tools}:$PATH")
 
 
 def clean(paths: Paths) -> None:
     """Stop every cluster of this checkout and remove its images and state; the cache shared by checkouts stays."""
+    engine = Engine(paths)
+    if engine.home.exists():
+        print("cluster: removing the Docker engine of this checkout", flush=True)
+        engine.remove()
+        _forget_clusters_on(engine, paths)
     for home in [each for each in paths.clusters.glob("*") if each.is_dir()]:
         print(f"cluster: removing {home.name}", flush=True)
         Forwards(home, "kubectl").close()

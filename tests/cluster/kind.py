@@ -20,6 +20,7 @@ from cluster.waiting import tail
 _UP_LIMIT = 600.0  # seconds; the node's image is pulled the first time
 _LOAD_LIMIT = 300.0
 _LIST_LIMIT = 60.0
+_HOST = "docker-host"
 
 
 class KindCluster:
@@ -46,6 +47,7 @@ class KindCluster:
                 return
             arguments = create_arguments(self.name, self.kubeconfig, self._environment)
             record_kind(self.home, self.kind)
+            (self.home / _HOST).write_text(self._environment.get("DOCKER_HOST", ""))
             tools(self._paths)
             self._kind("delete", "cluster", f"--name={self.name}")  # a dead one's remains
             print("cluster: creating a kind cluster (a minute; the node's image is pulled the first time)", flush=True)
@@ -76,6 +78,17 @@ class KindCluster:
             self._kind("delete", "cluster", f"--name={self.name}")
             shutil.rmtree(self.home)
         self.home.with_suffix(".lock").unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Delete its folder: its engine was removed, and its containers with it."""
+        Forwards(self.home, "kubectl").close()
+        shutil.rmtree(self.home)
+        self.home.with_suffix(".lock").unlink(missing_ok=True)
+
+    def is_on(self, host: str) -> bool:
+        """Return whether it was created on the engine at this address."""
+        file = self.home / _HOST
+        return file.exists() and file.read_text() == host
 
     def _kind(self, *arguments: str, limit: float = _UP_LIMIT) -> None:
         _run(shutil.which("kind") or str(build(KIND, self._paths.cache)), arguments, self.home / "kind.log", limit)

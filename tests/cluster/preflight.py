@@ -168,12 +168,12 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(sorted({package for name, package in PACKAGES.items() if name not in found}))
 
 
-def ensure(paths: Paths, kind: str) -> None:
-    """Install what can be installed; raise with every other thing that is missing."""
+def ensure(paths: Paths, kind: str, what: str = "the embedded cluster") -> None:
+    """Install what can be installed; raise with every other thing that is missing for `what`."""
     found = checks(look(paths, docker=False), kind)
     lacking = [check for check in found if check.needed and not check.fine]
     if lacking:
-        raise ClusterError("\n".join(["this machine can't run the embedded cluster:", *lines(lacking)]), without())
+        raise ClusterError("\n".join([f"this machine can't run {what}:", *lines(lacking)]), without())
     if kind == "embedded" and (packages := missing_packages()):
         _install(packages)
 

@@ -1,0 +1,75 @@
+"""Docker from Debian's packages, unpacked and not installed: nothing starts, and nothing of the system changes."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from cluster.errors import ClusterError
+
+# newer releases of Debian have the command line and the plugin in packages of their own
+_PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
+_PROGRAMS = {
+    "usr/bin/docker": "docker",
+    "usr/sbin/dockerd": "dockerd",
+    "usr/bin/docker-proxy": "docker-proxy",
+    "usr/sbin/docker-proxy": "docker-proxy",
+}
+_BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
+_LIMIT = 600.0  # seconds
+
+
+def docker_programs(cache: Path) -> Path:
+    """Return the folder with `docker`, `dockerd` and `docker-proxy`, from `cache` or downloaded by apt."""
+    folder = cache / "docker"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "docker.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            _unpack(folder)
+    return folder
+
+
+def _unpack(folder: Path) -> None:
+    print("cluster: downloading Docker's Debian packages, once (half a minute)", flush=True)
+    with TemporaryDirectory(dir=folder.parent) as place:
+        root = Path(place) / "root"
+        archives = _download(Path(place))
+        for archive in archives:
+            subprocess.run(["dpkg-deb", "--extract", str(archive), str(root)], check=True, timeout=_LIMIT)
+        draft = Path(place) / "draft"
+        (draft / "config" / "cli-plugins").mkdir(parents=True)
+        for source, name in _PROGRAMS.items():
+            if (root / source).exists():
+                shutil.copy2(root / source, draft / name)
+        if (root / _BUILDX).exists():
+            shutil.copy2(root / _BUILDX, draft / "config" / "cli-plugins" / "docker-buildx")
+        missing = sorted({name for name in _PROGRAMS.values() if not (draft / name).exists()})
+        if missing:
+            raise ClusterError(f"the Debian packages {', '.join(archive.name for archive in archives)} lack {', '.join(missing)}")
+        shown = subprocess.run([str(draft / "dockerd"), "--version"], capture_output=True, text=True, timeout=60, check=False)
+        if shown.returncode != 0:
+            raise ClusterError(f"Debian's dockerd does not start: {shown.stderr.strip()}", "install Docker on this machine instead")
+        draft.rename(folder)
+    print(f"cluster: {shown.stdout.strip()}", flush=True)
+
+
+def _download(folder: Path) -> list[Path]:
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+
+    def apt(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["apt-get", "-qq", *arguments]
+        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False)
+
+    first, *others = _PACKAGES
+    done = apt("download", first)
+    if done.returncode != 0:  # without package lists, or with old ones
+        apt("update")
+        done = apt("download", first)
+    if done.returncode != 0:
+        raise ClusterError(f"apt-get download {first} failed: {done.stderr.strip()[-500:]}", "install Docker on this machine instead")
+    for name in others:
+        apt("download", name)
+    return sorted(folder.glob("*.deb"))
