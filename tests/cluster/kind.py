@@ -59,11 +59,23 @@ class KindCluster:
         return self.kubeconfig.exists() and reachable(str(self._paths.tools / "kubectl"), self.kubeconfig)
 
     def load(self) -> dict[str, str]:
-        """Build the images where they changed and hand them to the node."""
+        """Build the images where they changed and hand those to the nodes that they do not have."""
         references = build_images(self._paths, Docker(self._paths))
-        tags = [tag for reference in references.values() for tag in (reference, f"{reference.partition(':')[0]}:dev")]
-        self._kind("load", "docker-image", *tags, f"--name={self.name}", limit=_LOAD_LIMIT)  # at once, since they share layers
+        present = self._images()
+        missing = [reference for reference in references.values() if f"docker.io/library/{reference}" not in present]
+        tags = [tag for reference in missing for tag in (reference, f"{reference.partition(':')[0]}:dev")]
+        if tags:
+            self._kind("load", "docker-image", *tags, f"--name={self.name}", limit=_LOAD_LIMIT)  # at once, since they share layers
         return references
+
+    def _images(self) -> set[str]:
+        """Return the images that all nodes have; kind itself asks crictl, which not every node's image has."""
+        label = f"label=io.x-k8s.kind.cluster={self.name}"
+        nodes = _output(["docker", "ps", "--quiet", f"--filter={label}"]).split()
+        listed = [
+            set(_output(["docker", "exec", node, "ctr", "--namespace=k8s.io", "images", "list", "--quiet"]).split()) for node in nodes
+        ]
+        return set.intersection(*listed) if listed else set()
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
         """Lead a port of this machine to a Service."""
@@ -121,6 +133,10 @@ def delete_kind_cluster(paths: Paths, name: str) -> None:
     assert program
     paths.state.mkdir(exist_ok=True)
     _run(program, ["delete", "cluster", f"--name={name}"], paths.state / "kind.log", _UP_LIMIT)
+
+
+def _output(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=_LIST_LIMIT, check=False).stdout
 
 
 def _present(paths: Paths) -> str | None:
