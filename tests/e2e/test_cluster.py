@@ -64,7 +64,8 @@ try: socket.create_connection(("{}", {}), timeout=10); print("open")
 except OSError as error: print(type(error).__name__)
 """
     eventually(lambda: in_server(pods, connect.format("web", 80)) == "open", within=60)
-    assert in_server(pods, connect.format("192.0.2.1", 80)) == "OSError"
+    # a network of Docker's drops what has no way out, and the embedded cluster's refuses it
+    assert in_server(pods, connect.format("192.0.2.1", 80)) in ("OSError", "TimeoutError")
     assert in_server(pods, connect.format("example.org", 80)) == "gaierror"
 
 
