@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import pytest
 from psycopg import sql
 
 from refresh_examples.embedded import Access, EmbeddedPostgres, remove
+from support import postgres_builds
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,14 @@ class Database:
             return list(connection.execute(query.encode()).fetchall())
 
 
+def start_server(
+    folder: Path, access: Access | None = None, settings: Mapping[str, str] | None = None, *, build: postgres_builds.Build | None = None
+) -> EmbeddedPostgres:
+    """Start a server of a build. Defaults to the one that REFRESH_POSTGRES names."""
+    programs = postgres_builds.programs(build or postgres_builds.chosen())
+    return EmbeddedPostgres.start(folder, access, settings=settings, programs=programs)
+
+
 def create_database(server: EmbeddedPostgres, name: str, template: str = "template0") -> Database:
     """Create a database as a copy of the template."""
     with psycopg.connect(server.dsn_of("postgres"), autocommit=True) as connection:
@@ -67,7 +76,7 @@ _numbers = itertools.count(1)
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """The session's server; its password has the characters that break badly quoted connection strings."""
     folder: Path = tmp_path_factory.mktemp("postgres")
-    with EmbeddedPostgres.start(folder, Access(password="p%40:/'\"$")) as server:
+    with start_server(folder, Access(password="p%40:/'\"$")) as server:
         yield server
     remove(folder)
 

@@ -11,6 +11,7 @@ import psycopg
 
 from refresh_examples.embedded import Access, EmbeddedPostgres, remove
 from support.eventually import eventually
+from support.postgres import start_server
 
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on"}
 """Settings of a server that standbys can follow."""
@@ -61,7 +62,7 @@ def follow(
     primary: EmbeddedPostgres, folder: Path, settings: Mapping[str, str] | None = None, slot: str = ""
 ) -> Iterator[EmbeddedPostgres]:
     """Make a standby of a server or of another standby by pg_basebackup; through a replication slot where one is named."""
-    standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})})
+    standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})}, programs=primary.programs)
     arguments = ["--pgdata", str(standby.data), "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
     standby_name = f"dbname=postgres application_name={folder.name}"
     primary.run_beside("pg_basebackup", *arguments, "--dbname", standby_name, *(["--create-slot", "--slot", slot] if slot else []))
@@ -80,7 +81,7 @@ def pair(
     """Start a server and its standby `replica` in a folder; `settings` are the standby's."""
     access = Access(password="kept-on-this-machine")
     with (
-        EmbeddedPostgres.start(folder / "primary", access, settings={**PRIMARY, **(primary_settings or {})}) as primary,
+        start_server(folder / "primary", access, {**PRIMARY, **(primary_settings or {})}) as primary,
         follow(primary, folder / "replica", settings, slot) as standby,
     ):
         yield Pair(primary, standby)

