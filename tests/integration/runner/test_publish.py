@@ -176,7 +176,7 @@ def test_a_view_that_reads_a_column_which_is_gone_is_named(holder: psycopg.Conne
     holder.execute("create view marts.vue as select id, gen from marts.a")
     build(holder, "a", "n as id, 1 as autre, 2 as gen, null as x", rows=3)
     holder.execute("alter table marts__next.a drop column gen")
-    with pytest.raises(NotPublishableError, match=r"the view marts.vue reads marts.a .*column .gen. does not exist; change or drop"):
+    with pytest.raises(NotPublishableError, match=r"the view marts.vue reads marts.a .*column .*gen.? does not exist; change or drop"):
         publish(holder, [A], lambda _live: None, TERMS)
     assert rows(holder, "select count(*) from marts.vue") == [(10,)]
 
