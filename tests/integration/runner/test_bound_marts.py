@@ -107,6 +107,24 @@ def test_rows_of_another_team_that_refer_to_a_mart_stay(holder: psycopg.Connecti
     assert rows(holder, "select id from marts.leurs") == [(2,)]
 
 
+def test_rows_are_found_by_a_key_as_its_type_compares_it(holder: psycopg.Connection) -> None:
+    """Also if the type's operators are outside the search path. Compared as text, E1 would be another row than e1: one too many."""
+    try:
+        as_admin(holder, "create extension citext schema autre; grant usage on schema autre to public")
+    except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
+        pytest.skip("this build of PostgreSQL has no citext")
+    key = "alter table {t} add primary key (id)"
+    build(holder, "select ('e' || n)::autre.citext as id, 1 as gen from generate_series(1, 3) n", key)
+    put_live(holder, A)
+    holder.execute("create table marts.leurs (id autre.citext references marts.a on delete cascade); insert into marts.leurs values ('e1')")
+    build(holder, "select ('E' || n)::autre.citext as id, 2 as gen from generate_series(1, 3) n", key)
+    assert put_live(holder, A) == {PublishStrategy.MERGE}
+    assert rows(holder, "select id::text, gen from marts.a order by 1") == [("E1", 2), ("E2", 2), ("E3", 2)]
+    assert rows(holder, "select count(*) from marts.leurs") == [(1,)]
+    # The control: with its operators out of sight, the type compares as text.
+    assert rows(holder, "select 'e1'::autre.citext = 'E1'::autre.citext") == [(False,)]
+
+
 def test_a_row_that_others_need_and_that_is_gone_is_said(holder: psycopg.Connection) -> None:
     """With what PostgreSQL says and what refers to it; nothing is changed."""
     build(holder, "select n as id from generate_series(1, 3) n", "alter table {t} add primary key (id)")

@@ -111,12 +111,20 @@ class View:
 
 
 @dataclass(frozen=True)
+class KeyColumn:
+    """A column of a key, and the schema of the operator `=` that compares it; "" if it is compared by another operator."""
+
+    name: str
+    operator_schema: str = ""
+
+
+@dataclass(frozen=True)
 class ForeignKey:
     """A foreign key: referencing and referenced table by oid, and the referenced columns."""
 
     child: int
     parent: int
-    key: tuple[str, ...]
+    key: tuple[KeyColumn, ...]
 
 
 TABLE: Final = "r"
@@ -195,8 +203,11 @@ _DEPENDENTS: Final = """
     union select format('publication %%s', p.pubname)
           from pg_publication_rel r join pg_publication p on p.oid = r.prpubid where r.prrelid = %(oid)s"""
 _FOREIGN_KEYS: Final = """
-    select conrelid, confrelid, array(select attname::text from unnest(confkey) with ordinality as k (number, nth)
-        join pg_attribute on attrelid = confrelid and attnum = number order by nth)
+    select conrelid, confrelid, array(
+        select array[attname::text, case when oprname = '=' then n.nspname::text else '' end]
+        from unnest(confkey, conppeqop) with ordinality as k (number, operator, nth)
+        join pg_attribute on attrelid = confrelid and attnum = number join pg_operator o on o.oid = operator
+        join pg_namespace n on n.oid = o.oprnamespace order by nth)
     from pg_constraint where contype = 'f' and confrelid = any(%s) order by conrelid, confrelid, conname"""
 
 
@@ -259,4 +270,4 @@ def dependents_of(connection: psycopg.Connection, oid: int, swapped: Collection[
 def foreign_keys_referencing(connection: psycopg.Connection, oids: Collection[int]) -> list[ForeignKey]:
     """Return all foreign keys that reference one of these tables."""
     rows = connection.execute(_FOREIGN_KEYS, [list(oids)])
-    return [ForeignKey(int(child), int(parent), tuple(key)) for child, parent, key in rows]
+    return [ForeignKey(int(child), int(parent), tuple(KeyColumn(*column) for column in key)) for child, parent, key in rows]

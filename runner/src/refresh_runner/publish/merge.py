@@ -14,7 +14,7 @@ from typing import Final, LiteralString
 import psycopg
 from psycopg import sql
 
-from refresh_runner.postgres.catalog import TABLE, Column, Relation, RelationInfo
+from refresh_runner.postgres.catalog import TABLE, Column, KeyColumn, Relation, RelationInfo
 
 # Equal rows are numbered. `only`: tables that inherit from it are not published.
 _DIFFERING: Final[LiteralString] = """
@@ -69,7 +69,7 @@ class Merge:
     source: Relation
     live: RelationInfo
     staged: RelationInfo
-    key: tuple[str, ...] = ()
+    key: tuple[KeyColumn, ...] = ()
     """Columns that foreign keys reference; empty if none does."""
 
     @property
@@ -90,7 +90,10 @@ class Merge:
 
     @property
     def _same_key(self) -> sql.Composable:
-        return sql.SQL(" and ").join(sql.SQL("__new.{0} = __old.{0}").format(sql.Identifier(name)) for name in self.key)
+        # The operator that the key itself compares with: the search path may lack its schema, and `=` would compare citext as text.
+        return sql.SQL(" and ").join(
+            sql.SQL("__new.{0} {1} __old.{0}").format(sql.Identifier(column.name), _equals(column)) for column in self.key
+        )
 
     @property
     def _insert(self) -> sql.Composed:
@@ -141,7 +144,8 @@ class Merge:
     def verify(self, connection: psycopg.Connection) -> None:
         """Raise MergeMismatchError if the rows differ, on tables where triggers, rules or generated columns can cause that."""
         by_hand = self._compared != [name for name in self._written if name in self._compared]
-        fixed = self.key and any(column.identity == "a" and column.name not in self.key for column in self.live.schema.columns)
+        names = {column.name for column in self.key}
+        fixed = self.key and any(column.identity == "a" and column.name not in names for column in self.live.schema.columns)
         if not (self.live.modifies_rows or by_hand or fixed):
             return
         for this, that in ((self.target, self.source), (self.source, self.target)):
@@ -170,6 +174,10 @@ def merge_all(connection: psycopg.Connection, merges: Sequence[Merge]) -> dict[R
     for merge in merges:
         merge.verify(connection)
     return changed
+
+
+def _equals(column: KeyColumn) -> sql.Composable:
+    return sql.SQL("operator({}.=)").format(sql.Identifier(column.operator_schema)) if column.operator_schema else sql.SQL("=")
 
 
 def _list(names: Sequence[str], of: str = "") -> sql.Composed:
