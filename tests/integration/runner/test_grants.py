@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import os
-import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_runner.cli.environment import Environment, RunOptions
-from refresh_runner.cli.grants import Grantee, grants_command
-from refresh_runner.core.clock import Clock
+from refresh_runner.cli.grants import Grantee
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import from_variables
-from refresh_runner.run.cancellation import CancellationScope
+from support.grants import printed_grants
 from support.runner_harness import RunnerHarness, write_project
 
 ROLE = "etl-role"
@@ -32,15 +26,7 @@ PASSWORD = "kept-from-all-others"
 
 def grants(runner: RunnerHarness, place: Path, grantee: Grantee | None, **changes: object) -> tuple[int, list[str]]:
     """The exit code, and the statements."""
-    file = place / "petit.yaml"
-    body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
-    file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
-    output = io.StringIO()
-    clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
-    env = {**runner.database.env, "PGUSER": ROLE, "PGPASSWORD": PASSWORD}
-    environment = Environment(env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
-    code = grants_command(RunOptions(file, runner.project), grantee, environment)
-    return code, [line for line in output.getvalue().splitlines() if not line.startswith("--")]
+    return printed_grants(runner, place, grantee, {"PGUSER": ROLE, "PGPASSWORD": PASSWORD}, **changes)
 
 
 @pytest.fixture

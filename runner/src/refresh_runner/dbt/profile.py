@@ -65,7 +65,7 @@ def profile_name(project: Path) -> str:
 @contextmanager
 def environment(access: ConnectionInfo, application_name: str) -> Iterator[None]:
     """Set the environment variables that dbt and libpq read; restore them afterwards."""
-    ours = {PASSWORD_VARIABLE: access.password, "PGAPPNAME": application_name}
+    ours = {PASSWORD_VARIABLE: access.password, "PGAPPNAME": application_name, "PGCLIENTENCODING": "UTF8"}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
     try:

@@ -58,7 +58,7 @@ class WarehouseConnection:
         self.info = info
         self.application_name = application_name[:63]
         self.session_settings: Mapping[str, str] = {}
-        """Settings for every session of this run, so that the server ends it once its client is gone."""
+        """Settings for every session of this run: the server ends it once its client is gone, and not before."""
         self._clock = clock
         self._longest = longest
         self._is_aborted = False
@@ -141,7 +141,7 @@ class WarehouseConnection:
         """Open a second connection, for another thread; `terminate_own_sessions` does not end it."""
         suffix = f" ({purpose})"
         connection = self._open(self.application_name[: 63 - len(suffix)] + suffix)
-        sessions.set_config(connection, self.session_settings)
+        self._configure(connection)
         return connection
 
     def terminate_own_sessions(self) -> None:
@@ -170,12 +170,17 @@ class WarehouseConnection:
         try:
             if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
                 raise RunFailedError(self._shared())
-            self.session_settings = sessions.enable_client_checks(connection)
-            sessions.set_config(connection, {"statement_timeout": f"{int(self._longest.total_seconds())}s"})
+            self.session_settings = {**sessions.no_idle_timeouts(connection), **sessions.enable_client_checks(connection)}
+            self._configure(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _configure(self, connection: psycopg.Connection) -> None:
+        """Change the settings of a session that is the runner's own; not before it is known that no other client shares it."""
+        timeout = {"statement_timeout": f"{int(self._longest.total_seconds())}s"}
+        sessions.set_config(connection, {**sessions.RUNNER_SETTINGS, **self.session_settings, **timeout})
 
     def _open(self, application_name: str) -> psycopg.Connection:
         info = self.info
@@ -188,6 +193,7 @@ class WarehouseConnection:
             sslmode=info.sslmode,
             sslrootcert=str(info.sslrootcert) if info.sslrootcert else None,
             application_name=application_name,
+            client_encoding="UTF8",
             connect_timeout=_CONNECT_TIMEOUT,
             keepalives_idle=10,
             keepalives_interval=5,

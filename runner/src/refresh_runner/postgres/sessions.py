@@ -15,13 +15,38 @@ _KEEPALIVES: Final[Mapping[str, str]] = {"tcp_keepalives_idle": "15", "tcp_keepa
 """Keepalives of the server, so that it notices a lost node within half a minute and releases the lock, not after two hours."""
 _CLIENT_CHECK: Final[Mapping[str, str]] = {"client_connection_check_interval": "2000"}
 """Milliseconds between checks, while a query runs, that its client still exists: ends the queries of a dead runner."""
-_HAS_CLIENT_CHECK: Final = 140000
+_IS_14: Final = 140000
+_IS_17: Final = 170000
+RUNNER_SETTINGS: Final[Mapping[str, str]] = {
+    # The driver parses these forms alone.
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "bytea_output": "hex",
+    # The runner's statements are written for these.
+    "standard_conforming_strings": "on",
+    "quote_all_identifiers": "off",
+    "transform_null_equals": "off",
+    # The publish first locks, then reads what others have committed.
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    # A statement that waits for a lock ends by its own time-out.
+    "lock_timeout": "0",
+}
+"""Settings of the runner's own sessions, whatever the server, the database or the role sets."""
 _SHARE_CHECKS: Final = 3
+
+
+def no_idle_timeouts(connection: psycopg.Connection) -> Mapping[str, str]:
+    """Return the settings of sessions that wait while another part of the run works: time-outs of idle clients are not for them."""
+    names = ["idle_in_transaction_session_timeout"]
+    names += ["idle_session_timeout"] if connection.info.server_version >= _IS_14 else []
+    names += ["transaction_timeout"] if connection.info.server_version >= _IS_17 else []
+    return dict.fromkeys(names, "0")
 
 
 def enable_client_checks(connection: psycopg.Connection) -> Mapping[str, str]:
     """Have the server end this session once its client is gone; return the settings, for use in other sessions."""
-    settings = {**_KEEPALIVES, **(_CLIENT_CHECK if connection.info.server_version >= _HAS_CLIENT_CHECK else {})}
+    settings = {**_KEEPALIVES, **(_CLIENT_CHECK if connection.info.server_version >= _IS_14 else {})}
     for wanted in (settings, _KEEPALIVES):
         try:
             set_config(connection, wanted)

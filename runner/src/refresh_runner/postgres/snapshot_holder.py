@@ -15,7 +15,6 @@ from typing import Final
 import psycopg
 
 from refresh_api.spec import Vacuum
-from refresh_runner.postgres import sessions
 from refresh_runner.postgres.connection import WarehouseConnection, first_line
 from refresh_runner.postgres.older_snapshots import SNAPSHOT_SUFFIX
 from refresh_runner.postgres.standbys import attached_standbys, deferring_standbys, standby_names
@@ -25,8 +24,6 @@ log = logging.getLogger(__name__)
 _INTERVAL: Final = 0.5
 """Seconds between two checks for a session that waits for the snapshot to end."""
 _CLOSE_TIMEOUT: Final = 5.0
-_NO_TIMEOUT: Final = {"idle_in_transaction_session_timeout": "0"}
-_HAS_TRANSACTION_TIMEOUT: Final = 170000
 _BEGIN: Final = "begin isolation level repeatable read read only; select"
 # CREATE INDEX CONCURRENTLY and similar commands wait for every older snapshot of the database.
 _BLOCKS_OTHERS: Final = """
@@ -50,8 +47,6 @@ class SnapshotHolder:
             if because is None:
                 return
             connection = self._warehouse.new_connection(SNAPSHOT_SUFFIX.strip(" ()"))
-            no_timeout = _NO_TIMEOUT | ({"transaction_timeout": "0"} if connection.info.server_version >= _HAS_TRANSACTION_TIMEOUT else {})
-            sessions.set_config(connection, no_timeout)
             connection.execute(_BEGIN)
         except psycopg.Error as error:
             log.warning("cannot keep dead rows for readers on standbys: %s", first_line(error))
