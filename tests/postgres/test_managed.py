@@ -27,7 +27,7 @@ def test_the_server_is_what_the_tests_say(warehouse: Warehouse) -> None:
 
 @pytest.mark.parametrize("publish", ["Swap", "Direct"])
 def test_the_printed_grants_are_enough_for_every_step_and_mode(warehouse: Warehouse, publish: str) -> None:
-    """The administrator executes them as printed. A stored test, every step, new and changed rows, a changed shape, and a roll-back."""
+    """The administrator executes them as printed. A stored test, every step, new and changed rows, a changed shape, and a rollback."""
     spec = {**EVERY_STEP, "publish": publish}
     warehouse.grant(spec=spec)
     warehouse.run(spec=spec)

@@ -29,7 +29,7 @@ RUNNER_SETTINGS: Final[Mapping[str, str]] = {
     # The publish first locks, then reads what others have committed.
     "default_transaction_isolation": "read committed",
     "default_transaction_deferrable": "off",
-    # A statement that waits for a lock ends by its own time-out.
+    # A statement that waits for a lock ends by its own timeout.
     "lock_timeout": "0",
 }
 """Settings of the runner's own sessions, whatever the server, the database or the role sets."""
@@ -37,7 +37,7 @@ _SHARE_CHECKS: Final = 3
 
 
 def no_idle_timeouts(connection: psycopg.Connection) -> Mapping[str, str]:
-    """Return the settings of sessions that wait while another part of the run works: time-outs of idle clients are not for them."""
+    """Return the settings of sessions that wait while another part of the run works: timeouts of idle clients are not for them."""
     names = ["idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if connection.info.server_version >= _IS_14 else []
     names += ["transaction_timeout"] if connection.info.server_version >= _IS_17 else []
