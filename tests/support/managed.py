@@ -15,9 +15,9 @@ from psycopg.conninfo import make_conninfo
 
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_examples.unprivileged import account_for
-from refresh_runner.cli.grants import Grantee
+from refresh_runner.postgres.privileges import Grantee
 from support import postgres_builds
-from support.grants import printed_grants
+from support.grants import printed_grants, printed_lines
 from support.postgres import Database
 from support.runner_harness import RunnerHarness, RunResult
 
@@ -104,6 +104,11 @@ class Warehouse:
         access = {"PGUSER": ROLE, "PGPASSWORD": PASSWORD, "PGSSLMODE": "require"}
         grantee = Grantee(role, self.database.name) if role else None
         return printed_grants(self.runner, self.place, grantee, access, **spec)[1]
+
+    def remarks(self) -> list[str]:
+        """Return the comments between the printed statements."""
+        lines = printed_lines(self.runner, self.place, Grantee(ROLE, self.database.name), {})[1]
+        return [line for line in lines if line.startswith("--")]
 
     def grant(self, role: str = ROLE, spec: Mapping[str, object] = NO_CHANGES) -> None:
         """Execute, as the administrator, what `refresh-runner grants` prints."""

@@ -46,11 +46,12 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     from refresh_runner.cli.artifacts import ArtifactQuery, artifacts_command
     from refresh_runner.cli.cleanup import cleanup_command
     from refresh_runner.cli.environment import Environment, RunOptions
-    from refresh_runner.cli.grants import Grantee, grants_command
+    from refresh_runner.cli.grants import grants_command
     from refresh_runner.cli.plan import plan_command
     from refresh_runner.cli.run import run_command
     from refresh_runner.core.backoff import random_jitter
     from refresh_runner.core.clock import Clock
+    from refresh_runner.postgres.privileges import Grantee
 
     # Log an exception of a thread, since the log is redacted; standard error is not.
     threading.excepthook = lambda failed: _log.error(

@@ -11,12 +11,12 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from refresh_runner.cli.grants import Grantee
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeState
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import from_variables
+from refresh_runner.postgres.privileges import Grantee
 from support.grants import printed_grants
 from support.runner_harness import RunnerHarness, write_project
 

@@ -1,6 +1,6 @@
 """The statements that give a role what it lacks."""
 
-from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements
+from refresh_runner.postgres.privileges import Grantee, Privilege, PrivilegeKind, grant_statements
 
 
 def test_each_need_has_its_statement_and_none_is_said_twice():
@@ -13,7 +13,7 @@ def test_each_need_has_its_statement_and_none_is_said_twice():
         Privilege(PrivilegeKind.SELECT, "src", 'a"b'),
         Privilege(PrivilegeKind.OWNERSHIP, "marts", "m"),
     ]
-    assert list(grant_statements(needs, "etl-role", "db")) == [
+    assert list(grant_statements(needs, Grantee("etl-role", "db"))) == [
         'grant create on database "db" to "etl-role"',
         'grant usage on schema "src" to "etl-role"',
         'grant select on "src"."a""b" to "etl-role"',
@@ -24,7 +24,7 @@ def test_each_need_has_its_statement_and_none_is_said_twice():
 def test_where_nobody_was_asked_nothing_need_be_there():
     """Schemas are made, and tables change hands if there are any."""
     needs = [Privilege(PrivilegeKind.CREATE, "marts"), Privilege(PrivilegeKind.OWNERSHIP, "marts", "m")]
-    assert list(grant_statements(needs, "etl", "db", offline=True)) == [
+    assert list(grant_statements(needs, Grantee("etl", "db"), offline=True)) == [
         'create schema if not exists "marts"',
         'grant usage, create on schema "marts" to "etl"',
         'alter table if exists "marts"."m" owner to "etl"',

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from refresh_api.run_request import ExitCode
@@ -18,19 +17,11 @@ from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.model.steps import TestsStep
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection
-from refresh_runner.postgres.privileges import Privilege, PrivilegeKind, grant_statements, missing, quote_identifier
+from refresh_runner.postgres.privileges import Grantee, Privilege, PrivilegeKind, grant_statements, grantee_of, missing, quote_identifier
 from refresh_runner.publish.derived_names import previous_relation, staging_relation
 from refresh_runner.publish.staged_tables import staged_tables
 from refresh_runner.run import required_privileges
 from refresh_runner.run.model_selection import models_of_layers
-
-
-@dataclass(frozen=True)
-class Grantee:
-    """The role that runs the refresh, and its database."""
-
-    role: str
-    database: str
 
 
 def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment) -> int:
@@ -63,8 +54,9 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
         return ExitCode.FAILED
     say(f"-- Grants that the role {grantee.role} needs to run {plan.run_request.refresh.name}; execute them as the owner of the database.")
     say("-- Tables that the run reads must exist; the role becomes the owner of existing tables that it builds.")
+    say(_owners_remark(grantee))
     say(f"grant connect on database {quote_identifier(grantee.database)} to {quote_identifier(grantee.role)};")
-    for statement in grant_statements(_without_redundant(privileges, own), grantee.role, grantee.database, offline=True):
+    for statement in grant_statements(_without_redundant(privileges, own), grantee, offline=True):
         say(f"{statement};")
     return ExitCode.OK
 
@@ -75,15 +67,21 @@ def print_missing(plan: Plan, project: Path, warehouse: WarehouseConnection, say
         privileges, _ = _required_privileges(plan, project)
         with warehouse.session() as connection:
             lacking = missing(connection, [*required_privileges.of_tables(connection), *privileges])
-            role, database = connection.info.user, connection.info.dbname
+            grantee = grantee_of(connection)
     except RunFailedError as error:
         say(f"-- {error.failure.message}")
         return ExitCode.FAILED
-    for statement in grant_statements(lacking, role, database):
+    if any(need.kind is PrivilegeKind.OWNERSHIP for need in lacking):
+        say(_owners_remark(grantee))
+    for statement in grant_statements(lacking, grantee):
         say(f"{statement};")
     if not lacking:
-        say(f"-- the role {role} has all privileges for a run of {plan.run_request.refresh.name}")
+        say(f"-- the role {grantee.role} has all privileges for a run of {plan.run_request.refresh.name}")
     return ExitCode.FAILED if lacking else ExitCode.OK
+
+
+def _owners_remark(grantee: Grantee) -> str:
+    return f"-- To change owners, a role that is not a superuser must be a member: grant {quote_identifier(grantee.role)} to current_user;"
 
 
 def _required_privileges(plan: Plan, project: Path) -> tuple[list[Privilege], list[Relation]]:

@@ -43,6 +43,15 @@ class Privilege:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Grantee:
+    """The role that a run acts as, its database, and the role that it logs in as if that is another one."""
+
+    role: str
+    database: str
+    login: str = ""
+
+
 # Objects that do not exist need no privilege: the run creates and owns them, and missing inputs are reported elsewhere.
 _MISSING: Final = """
     select nth from unnest(%(rights)s::text[], %(schemas)s::text[], %(names)s::text[]) with ordinality as need (want, schema, name, nth)
@@ -78,25 +87,29 @@ def missing(connection: psycopg.Connection, privileges: Iterable[Privilege]) -> 
 def check(connection: psycopg.Connection, privileges: Iterable[Privilege]) -> None:
     """Raise RunFailedError with PrivilegeMissing, and the statements to execute, if the connection's role lacks any of the privileges."""
     if lacking := missing(connection, privileges):
-        role, database = connection.info.user, connection.info.dbname
-        found = list(grant_statements(lacking, role, database))
+        grantee = grantee_of(connection)
+        found = list(grant_statements(lacking, grantee))
         listed = "; ".join(found[:_LISTED]) + (f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else "")
         hint = "have the owner of the database execute them; `refresh-runner grants FILE` prints all that a run needs"
-        raise RunFailedError(Failure(Reason.PRIVILEGE_MISSING, f"role {role} lacks required privileges: {listed}", hint=hint))
+        raise RunFailedError(Failure(Reason.PRIVILEGE_MISSING, f"role {grantee.role} lacks required privileges: {listed}", hint=hint))
 
 
-def grant_statements(privileges: Iterable[Privilege], role: str, database: str, *, offline: bool = False) -> Iterator[str]:
+def grantee_of(connection: psycopg.Connection) -> Grantee:
+    """Return the role that the connection's statements are executed as, which `alter role … set role` makes another than the login."""
+    row = connection.execute("select current_user").fetchone()
+    return Grantee(str(row[0]) if row else connection.info.user, connection.info.dbname, connection.info.user)
+
+
+def grant_statements(privileges: Iterable[Privilege], grantee: Grantee, *, offline: bool = False) -> Iterator[str]:
     """Yield the SQL that grants the privileges to a role, each statement once.
 
     `offline`: the warehouse was not queried, so that schemas and the role's own tables may not exist.
     """
-    found = (
-        each for privilege in privileges for each in _statements(privilege, quote_identifier(role), quote_identifier(database), offline)
-    )
-    yield from dict.fromkeys(found)
+    yield from dict.fromkeys(each for privilege in privileges for each in _statements(privilege, grantee, offline))
 
 
-def _statements(privilege: Privilege, role: str, database: str, offline: bool) -> Sequence[str]:
+def _statements(privilege: Privilege, grantee: Grantee, offline: bool) -> Sequence[str]:
+    role, database = quote_identifier(grantee.role), quote_identifier(grantee.database)
     schema, relation = quote_identifier(privilege.schema), f"{quote_identifier(privilege.schema)}.{quote_identifier(privilege.name)}"
     match privilege.kind:
         case PrivilegeKind.CREATE_SCHEMA:
@@ -104,7 +117,9 @@ def _statements(privilege: Privilege, role: str, database: str, offline: bool) -
         case PrivilegeKind.USAGE:
             return [f"grant usage on schema {schema} to {role}"]
         case PrivilegeKind.SEARCH_PATH:
-            return [f"alter role {role} in database {database} set search_path = {schema}"]
+            # PostgreSQL reads the settings of the role that logs in.
+            login = quote_identifier(grantee.login or grantee.role)
+            return [f"alter role {login} in database {database} set search_path = {schema}"]
         case PrivilegeKind.CREATE:
             made = [f"create schema if not exists {schema}"] if offline else []
             return [*made, f"grant usage, create on schema {schema} to {role}"]
