@@ -12,6 +12,7 @@ import pytest
 from refresh_examples.embedded import Access, EmbeddedPostgres, remove
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
+from support import locales
 from support.managed import HOST, PASSWORD, ROLE, Authority, Warehouse, full_build, prepare, require_tls, set_up
 from support.postgres import Database, create_database, drop_database, start_server
 from support.runner_harness import RunnerHarness, write_project
@@ -29,11 +30,14 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="session")
 def managed(authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The server; its superuser belongs to the provider."""
+    """The server, with the locale fr_FR if the machine has it; its superuser belongs to the provider."""
     folder = tmp_path_factory.mktemp("managed")
-    with start_server(folder, Access("provider", "not-the-customers"), build=full_build()) as server:
-        require_tls(server, authority)
-        yield server
+    with locales.french() as compiled, pytest.MonkeyPatch.context() as patch:
+        if compiled:
+            patch.setenv("LOCPATH", str(compiled))
+        with start_server(folder, Access("provider", "not-the-customers"), build=full_build()) as server:
+            require_tls(server, authority)
+            yield server
     remove(folder)
 
 
@@ -50,9 +54,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def database(managed: EmbeddedPostgres) -> Iterator[Database]:
-    """An empty database, the administrator and later also the role, which are gone after the test."""
-    database = create_database(managed, f"entrepot_{next(_numbers)}")
+def database(managed: EmbeddedPostgres, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database, the administrator and later also the role, which are gone after the test.
+
+    Its parameter, if a test gives one, is a locale; the test is skipped if the server does not have it.
+    """
+    locale = getattr(request, "param", "")
+    database = Database(managed, f"entrepot_{next(_numbers)}")
+    if locale:
+        try:
+            with psycopg.connect(managed.dsn, autocommit=True) as connection:
+                connection.execute(f"create database {database.name} template template0 {locale}".encode())
+        except (psycopg.errors.SyntaxError, psycopg.errors.WrongObjectType, psycopg.errors.FeatureNotSupported) as error:
+            pytest.skip(f"this PostgreSQL lacks the locale: {str(error).splitlines()[0]}")
+    else:
+        create_database(managed, database.name)
     yield database
     drop_database(database)
     with psycopg.connect(managed.dsn, autocommit=True) as connection:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import pytest
 
-from support.managed import ADMIN, NO_CHANGES, ROLE, Warehouse
+from support.managed import ADMIN, ROLE, Warehouse
 
 FORMATS = {
     "timezone": "Pacific/Chatham",
@@ -37,27 +35,13 @@ def configure(warehouse: Warehouse, settings: dict[str, str]) -> None:
         assert {str(name).lower() for name, _ in found} >= set(settings) - {"client_encoding", "application_name"}
 
 
-def run_all_ways(warehouse: Warehouse, spec: Mapping[str, object] = NO_CHANGES) -> None:
-    """Create, merge, swap and roll back."""
-    warehouse.run(spec=spec)
-    warehouse.change_rows(1)
-    assert "(merge)" in warehouse.run(spec=spec).messages
-    with warehouse.connect(ROLE) as connection:
-        connection.execute("alter table dwh_marts.mart_a add column ancienne integer")
-    warehouse.change_rows(2)
-    assert "(swap)" in warehouse.run(spec=spec).messages
-    assert warehouse.live() == [(21, 100), (21, 100)]
-    warehouse.run("rollback", spec)
-    assert warehouse.live() == [(11, 100), (11, 100)]
-
-
 def test_formats_and_dialect_of_a_role_change_nothing(warehouse: Warehouse) -> None:
     """dbt and the runner read dates, times, texts and definitions; none may depend on how the role's sessions write them."""
     warehouse.grant()
     configure(warehouse, FORMATS)
     with warehouse.connect(ADMIN) as connection:
         connection.execute("insert into src.lignes values (10000, 7, 7, 0, now())")
-    run_all_ways(warehouse)
+    warehouse.publish_all_ways()
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
@@ -65,7 +49,7 @@ def test_the_isolation_of_a_role_changes_nothing(warehouse: Warehouse, isolation
     """The publish locks first and then reads what others have committed, which needs READ COMMITTED."""
     warehouse.grant()
     configure(warehouse, {"default_transaction_isolation": isolation, "default_transaction_deferrable": "on"})
-    run_all_ways(warehouse)
+    warehouse.publish_all_ways()
 
 
 def test_timeouts_of_a_role_are_those_of_other_clients(warehouse: Warehouse) -> None:
@@ -79,7 +63,7 @@ def test_timeouts_of_a_role_are_those_of_other_clients(warehouse: Warehouse) -> 
     assert "lost" not in ran.messages
     warehouse.change_rows(1)
     warehouse.as_admin("update src.lignes set nap = 2 where id = 11")
-    run_all_ways(warehouse)
+    warehouse.publish_all_ways()
 
 
 def test_a_search_path_of_a_role_is_where_its_log_is(warehouse: Warehouse) -> None:
@@ -87,6 +71,6 @@ def test_a_search_path_of_a_role_is_where_its_log_is(warehouse: Warehouse) -> No
     warehouse.as_admin(f'create schema "Journal"; alter role "{ROLE}" set search_path = absent, "Journal", public')
     warehouse.grant()
     warehouse.as_admin("\n".join(warehouse.grants(None)))
-    run_all_ways(warehouse)
+    warehouse.publish_all_ways()
     assert warehouse.database.rows('select count(*) from "Journal".dbt_refresh_log') == [(4,)]
     assert warehouse.database.rows("select to_regclass('public.dbt_refresh_log')") == [(None,)]

@@ -86,6 +86,7 @@ class Warehouse:
     database: Database
     runner: RunnerHarness
     place: Path
+    sslmode: str = "require"
 
     def as_admin(self, statements: str) -> None:
         """Execute statements as the administrator."""
@@ -95,13 +96,13 @@ class Warehouse:
     @contextmanager
     def connect(self, user: str) -> Iterator[psycopg.Connection]:
         """Connect as a role, in autocommit mode."""
-        dsn = make_conninfo(self.database.dsn, user=user, password=PASSWORD, sslmode="require")
+        dsn = make_conninfo(self.database.dsn, user=user, password=PASSWORD, sslmode=self.sslmode)
         with psycopg.connect(dsn, autocommit=True) as connection:
             yield connection
 
     def grants(self, role: str | None = ROLE, spec: Mapping[str, object] = NO_CHANGES) -> list[str]:
         """Return the statements that `refresh-runner grants` prints for a role; None: those that ROLE lacks."""
-        access = {"PGUSER": ROLE, "PGPASSWORD": PASSWORD, "PGSSLMODE": "require"}
+        access = {"PGUSER": ROLE, "PGPASSWORD": PASSWORD, "PGSSLMODE": self.sslmode}
         grantee = Grantee(role, self.database.name) if role else None
         return printed_grants(self.runner, self.place, grantee, access, **spec)[1]
 
@@ -126,6 +127,19 @@ class Warehouse:
             "delete from src.lignes; insert into src.lignes"
             f" select n + {generation * 10}, n, n % 12 + 1, 0, now() from generate_series(1, 100) n"
         )
+
+    def publish_all_ways(self) -> None:
+        """Create the marts, merge, swap and roll back, and assert what is live."""
+        self.run()
+        self.change_rows(1)
+        assert "(merge)" in self.run().messages
+        with self.connect(ROLE) as connection:
+            connection.execute("alter table dwh_marts.mart_a add column ancienne integer")
+        self.change_rows(2)
+        assert "(swap)" in self.run().messages
+        assert self.live() == [(21, 100)] * 2
+        self.run("rollback")
+        assert self.live() == [(11, 100)] * 2
 
     def live(self) -> list[tuple[object, ...]]:
         """Return the smallest id and the number of rows of both marts."""

@@ -6,7 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,14 +17,17 @@ from support.postgres import Database
 
 
 @contextmanager
-def pooler(database: Database, place: Path, mode: str) -> Iterator[int]:
-    """Run PgBouncer in a pool mode (session, transaction, statement) in front of the database's server; yields its port."""
+def pooler(database: Database, place: Path, mode: str, users: Mapping[str, str] | None = None, options: str = "") -> Iterator[int]:
+    """Run PgBouncer in a pool mode (session, transaction, statement) in front of the database's server; yields its port.
+
+    `users` are passwords by role, by default those of the database's owner; `options` are further lines of its configuration.
+    """
     program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
     assert program, "install pgbouncer, on Debian: apt-get install pgbouncer"
     port, account, server = free_port(), account_for(os.geteuid()), database.server
-    password = server.access.password.replace('"', '""')
+    quoted = {name: password.replace('"', '""') for name, password in (users or {server.access.user: server.access.password}).items()}
     files = {
-        "users": f'"{server.access.user}" "{password}"\n',
+        "users": "".join(f'"{name}" "{password}"\n' for name, password in quoted.items()),
         "ini": f"""[databases]
 * = host={server.host} port={server.port}
 [pgbouncer]
@@ -34,6 +37,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {place}/users
 pool_mode = {mode}
+{options}
 """,
     }
     for folder in (place, *list(place.parents)[:3]):

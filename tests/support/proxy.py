@@ -37,6 +37,10 @@ class Proxy:
                     each.shutdown(socket.SHUT_RDWR)
                 each.close()
 
+    def lead(self, host: str, port: int) -> None:
+        """Forward new connections to another server, as the address of a managed service does after a failover."""
+        self._target = (host, port)
+
     def silence(self, new_ones_too: bool = False) -> int:
         """Stop forwarding on open connections and return how many they are; new ones work, unless `new_ones_too`."""
         with self._lock:

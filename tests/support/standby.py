@@ -12,6 +12,7 @@ import psycopg
 from refresh_examples.embedded import Access, EmbeddedPostgres, remove
 from support.eventually import eventually
 from support.postgres import start_server
+from support.postgres_builds import Build
 
 PRIMARY = {"wal_level": "replica", "max_wal_senders": "10", "max_replication_slots": "10", "hot_standby": "on"}
 """Settings of a server that standbys can follow."""
@@ -76,12 +77,16 @@ def follow(
 
 @contextmanager
 def pair(
-    folder: Path, slot: str = "", settings: Mapping[str, str] | None = None, primary_settings: Mapping[str, str] | None = None
+    folder: Path,
+    slot: str = "",
+    settings: Mapping[str, str] | None = None,
+    primary_settings: Mapping[str, str] | None = None,
+    build: Build | None = None,
 ) -> Iterator[Pair]:
     """Start a server and its standby `replica` in a folder; `settings` are the standby's."""
     access = Access(password="kept-on-this-machine")
     with (
-        start_server(folder / "primary", access, {**PRIMARY, **(primary_settings or {})}) as primary,
+        start_server(folder / "primary", access, {**PRIMARY, **(primary_settings or {})}, build=build) as primary,
         follow(primary, folder / "replica", settings, slot) as standby,
     ):
         yield Pair(primary, standby)
