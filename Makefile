@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ lint: parsed ## check a refresh against a dbt project: make lint FILE=deploy/sam
 
 test: parsed ## all tests: unit, integration, end to end (half an hour on a new machine, then minutes)
 	@scripts/test
+
+test-kind: parsed ## the demo and the end-to-end tests on kind, with Docker's engine or one of our own (half an hour on a new machine)
+	@scripts/test-kind
 
 test-plain-dbt: parsed ## the runner's integration tests without the optional patches of dbt (ten minutes)
 	@REFRESH_DBT_PATCHES=off $(PYTHON) -m pytest -q -n $(or $(WORKERS),3) tests/integration/runner
