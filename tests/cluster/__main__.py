@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     named.add_argument("--control-plane", action="store_true", help="without a node: no privileges, up in seconds, no pods")
     commands.add_parser("preflight", parents=[named], help="what this machine can run, and what is missing")
     commands.add_parser("build", parents=[named], help="build the programs (minutes, once)")
-    commands.add_parser("build-images", help="build the three images where their sources changed")
+    commands.add_parser("build-images", help="build the four images where their sources changed")
     for command, text in (
         ("up", "start it"),
         ("down", "end and remove it"),

@@ -29,7 +29,7 @@ class Cluster(Protocol):
         """Whether it answers."""
 
     def load(self) -> dict[str, str]:
-        """Build the three images where they changed and make the cluster know them; their references by name, e.g. `refresh-runner`."""
+        """Build the four images where they changed and make the cluster know them; their references by name, e.g. `refresh-runner`."""
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
         """Lead a port on 127.0.0.1 of this machine to a Service until `down`; the port is returned."""
