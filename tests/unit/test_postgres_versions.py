@@ -1,0 +1,52 @@
+"""The table of PostgreSQL versions is made of what the tests reported."""
+
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from postgres_versions import HEAD, PAGE, Result, result_of, row, suites_of, with_rows
+from support.postgres_builds import MAJORS, WHEEL, BuildError, parse, pins
+
+ROOT = Path(__file__).parents[2]
+REPORT = """<testsuites><testsuite>
+<testcase name="a"/><testcase name="b"><failure message="no"/></testcase><testcase name="c"><error message="no"/></testcase>
+<testcase name="d"><skipped message='could not open "/tmp/x/share/vector.control"'/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_counts_are_those_of_the_report() -> None:
+    """An error in a fixture is a failure, and a reason names no folder of the machine."""
+    assert result_of(ET.fromstring(REPORT)) == Result(1, 2, Counter({"could not open vector.control": 1}))
+
+
+def test_a_row_replaces_that_of_its_version_alone() -> None:
+    """A run of one version must not lose the results of the others."""
+    page = "before\n<!-- results:begin -->\n<!-- results:end -->\nafter\n"
+    one, other = suites_of(14), suites_of(16)
+    first = with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
+    both = with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
+    again = with_rows(both, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
+    assert "| 14.1 | maven | runner | 2026-01-01 | 3 | 0 | 2: a \\| b |" in both
+    assert "| 16.2 | maven | publish | 2026-01-02 | 4 | 1 | 0 |" in again
+    assert "14.1" not in again
+    assert again.count("\n| 1") == 4
+    assert (again.startswith("before"), again.endswith("after\n")) == (True, True)
+
+
+def test_every_version_of_the_lock_is_tested_and_has_its_result() -> None:
+    """The page claims no more than what was run; the table is written by the run."""
+    assert tuple(pins(ROOT / "requirements/postgres.txt")) == MAJORS
+    page = PAGE.read_text()
+    assert "| " + " | ".join(HEAD) + " |" in page
+    for major in MAJORS:
+        assert f"\n| {major}." in page
+
+
+@pytest.mark.parametrize("name", ["13", "18:ubuntu", "17:wheel", "latest"])
+def test_an_unknown_build_is_refused(name: str) -> None:
+    """The control: the wheel's version without a source is the wheel's build."""
+    with pytest.raises(BuildError, match=f"REFRESH_POSTGRES={name}"):
+        parse(name)
+    assert str(parse(str(WHEEL))) == f"{WHEEL}:wheel"
