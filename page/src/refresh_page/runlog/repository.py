@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, LiteralString, TypeVar
 
+import certifi
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.rows import tuple_row
@@ -29,6 +32,7 @@ _SESSION_TIMEOUT: Final = 6.0
 """Seconds for a session, including the wait for a connection."""
 _MAX_CONNECTIONS: Final = 4
 """Concurrent connections."""
+_SYSTEM_CERTIFICATES: Final = "system"
 MAX_ARTIFACT_SIZE: Final = 32 * 2**20
 """Bytes of an artifact after decompression."""
 Row = TypeVar("Row", RunRow, StepRow, NodeRow, MartRow, ArtifactRow)
@@ -111,15 +115,16 @@ class RunLogRepository:
         secret = {path.name: path.read_text().rstrip("\r\n") for path in self._folder.iterdir() if path.is_file()}
         if missing := [key for key in WAREHOUSE_KEYS if not secret.get(key)]:
             raise OSError(f"the Secret lacks the keys {', '.join(missing)}")
-        certificate = self._folder / "sslrootcert"
+        certificates = _certificates(secret.get("sslrootcert", "").strip(), self._folder / "sslrootcert")
         connection = await AsyncConnection.connect(
             host=secret["host"],
             port=secret.get("port", "5432"),
             dbname=secret["dbname"],
             user=secret["user"],
             password=secret["password"],
-            sslmode=secret.get("sslmode", "prefer"),
-            sslrootcert=str(certificate) if certificate.is_file() else None,
+            sslmode=secret.get("sslmode") or ("verify-full" if certificates == _SYSTEM_CERTIFICATES else "prefer"),
+            sslrootcert=certificates,
+            client_encoding="UTF8",
             application_name="refresh-page",
             connect_timeout=_CONNECT_TIMEOUT,
             prepare_threshold=None,
@@ -129,7 +134,21 @@ class RunLogRepository:
         await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
         await connection.execute(f"set local statement_timeout = '{_STATEMENT_TIMEOUT}'")
         await connection.execute("set local timezone = 'UTC'")
+        # The driver parses this form of dates alone, whatever the role sets.
+        await connection.execute("set local datestyle = 'ISO'")
         return connection
+
+
+def _certificates(content: str, file: Path) -> str | None:
+    """Return the trusted certificates, as the runner reads the same key: PEM in the file itself, a path, or libpq's word `system`."""
+    if content == _SYSTEM_CERTIFICATES:
+        # The OpenSSL bundled with psycopg looks for the system's certificates in the paths of its build machine.
+        if not os.environ.get("SSL_CERT_DIR"):
+            os.environ.setdefault("SSL_CERT_FILE", ssl.get_default_verify_paths().cafile or certifi.where())
+        return content
+    if content.startswith("/") and "\n" not in content:
+        return content
+    return str(file) if content else None
 
 
 class ReadSession:
