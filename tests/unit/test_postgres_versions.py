@@ -1,5 +1,6 @@
 """The table of PostgreSQL versions is made of what the tests reported."""
 
+import re
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
@@ -35,13 +36,14 @@ def test_a_row_replaces_that_of_its_version_alone() -> None:
     assert (again.startswith("before"), again.endswith("after\n")) == (True, True)
 
 
-def test_every_version_of_the_lock_is_tested_and_has_its_result() -> None:
-    """The page claims no more than what was run; the table is written by the run."""
+def test_the_table_has_rows_of_locked_versions_alone() -> None:
+    """The page claims no more than what was run; the table is written by the run, and a version that was not run has no row."""
     assert tuple(pins(ROOT / "requirements/postgres.txt")) == MAJORS
     page = PAGE.read_text()
     assert "| " + " | ".join(HEAD) + " |" in page
-    for major in MAJORS:
-        assert f"\n| {major}." in page
+    versions = {int(found) for found in re.findall(r"^\| (\d+)\.", page, re.MULTILINE)}
+    assert versions
+    assert versions <= set(MAJORS)
 
 
 @pytest.mark.parametrize("name", ["13", "18:ubuntu", "17:wheel", "latest"])
