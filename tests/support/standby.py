@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 
 from refresh_examples.embedded import Access, EmbeddedPostgres, remove
+from refresh_examples.unprivileged import account_for
 from support.eventually import eventually
 from support.postgres import start_server
 from support.postgres_builds import Build
@@ -64,9 +67,16 @@ def follow(
 ) -> Iterator[EmbeddedPostgres]:
     """Make a standby of a server or of another standby by pg_basebackup; through a replication slot where one is named."""
     standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})}, programs=primary.programs)
-    arguments = ["--pgdata", str(standby.data), "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
-    standby_name = f"dbname=postgres application_name={folder.name}"
-    primary.run_beside("pg_basebackup", *arguments, "--dbname", standby_name, *(["--create-slot", "--slot", slot] if slot else []))
+    arguments = ["--pgdata", str(standby.data), "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
+    primary.run_beside("pg_basebackup", *arguments, *(["--create-slot", "--slot", slot] if slot else []))
+    # Not by --write-recovery-conf: newer clients write options that an older server does not know.
+    signal, conninfo = standby.data / "standby.signal", make_conninfo(primary.dsn_of("postgres"), application_name=folder.name)
+    signal.touch()
+    account_for(os.geteuid()).give(signal)
+    settings_file = standby.data / "postgresql.auto.conf"
+    quoted = conninfo.replace("'", "''")
+    slot_name = f"primary_slot_name = '{slot}'\n" if slot else ""
+    settings_file.write_text(f"{settings_file.read_text()}primary_conninfo = '{quoted}'\n{slot_name}")
     standby.start_again()
     try:
         yield standby
