@@ -82,11 +82,15 @@ def row(suite: Suite, version: str, day: str, result: Result) -> tuple[str, ...]
 
 
 def with_rows(page: str, rows: Sequence[tuple[str, ...]]) -> str:
-    """Return the page with these rows in place of those of the same major versions; the others stay."""
-    replaced = {each[0].partition(".")[0] for each in rows}
-    kept = [found for line in _table(page) if (found := _cells(line)) and found[0].partition(".")[0] not in replaced]
-    ordered = sorted([*kept, *rows], key=lambda each: (int(each[0].partition(".")[0]), each[2] == "managed"))
+    """Return the page with these rows in place of those of the same major version and tests; the others stay."""
+    replaced = {_key(each) for each in rows}
+    kept = [found for line in _table(page) if (found := _cells(line)) and _key(found) not in replaced]
+    ordered = sorted([*kept, *rows], key=_key)
     return between(page, "results", "\n" + table(HEAD, ordered) + "\n")
+
+
+def _key(cells: Sequence[str]) -> tuple[int, bool]:
+    return int(cells[0].partition(".")[0]), cells[2] == "managed"
 
 
 def _table(page: str) -> list[str]:
@@ -125,16 +129,19 @@ def run(suite: Suite, workers: str, folder: Path) -> Result:
 def main() -> int:
     """Run the versions that VERSIONS names. Defaults to all. Return 1 if a test failed."""
     majors = [int(each) for each in os.environ.get("VERSIONS", "").split()] or list(postgres_builds.MAJORS)
-    rows, began = [], time.monotonic()
+    rows: list[tuple[str, ...]] = []
+    succeeded, began = True, time.monotonic()
     for suite in (each for major in majors for each in suites_of(major)):
         version = version_of(suite.build)
         print(f"[{time.monotonic() - began:4.0f} s] PostgreSQL {version} ({suite.build.source}): {suite.label}", flush=True)
         result = run(suite, os.environ.get("WORKERS", "2"), ROOT / ".state/postgres")
-        rows.append((suite, result, row(suite, version, f"{datetime.now(UTC):%Y-%m-%d}", result)))
-    PAGE.write_text(with_rows(PAGE.read_text(), [each for _, _, each in rows]))
-    print(table(HEAD, [each for _, _, each in rows]))
+        rows.append(row(suite, version, f"{datetime.now(UTC):%Y-%m-%d}", result))
+        # After each suite, so that a run that is interrupted keeps what it has.
+        PAGE.write_text(with_rows(PAGE.read_text(), rows[-1:]))
+        succeeded = succeeded and result.passed > 0 and not result.failed
+    print(table(HEAD, rows))
     print(f"test-postgres: {time.monotonic() - began:.0f} s; results written to {PAGE.relative_to(ROOT)}")
-    return 1 if any(result.failed or not result.passed for _, result, _ in rows) else 0
+    return 0 if succeeded else 1
 
 
 if __name__ == "__main__":

@@ -22,13 +22,15 @@ def test_counts_are_those_of_the_report() -> None:
     assert result_of(ET.fromstring(REPORT)) == Result(1, 2, Counter({"could not open vector.control": 1}))
 
 
-def test_a_row_replaces_that_of_its_version_alone() -> None:
-    """A run of one version must not lose the results of the others."""
+def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
+    """A run of one version, or one that was interrupted, must not lose the results of the others."""
     page = "before\n<!-- results:begin -->\n<!-- results:end -->\nafter\n"
     one, other = suites_of(14), suites_of(16)
     first = with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
     both = with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
-    again = with_rows(both, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
+    half = with_rows(both, [row(one[0], "14.2", "2026-01-03", Result(5, 0, Counter()))])
+    assert ("14.2" in half, "| 14.1 | maven | managed |" in half, half.count("\n| 1")) == (True, True, 4)
+    again = with_rows(half, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
     assert "| 14.1 | maven | runner | 2026-01-01 | 3 | 0 | 2: a \\| b |" in both
     assert "| 16.2 | maven | publish | 2026-01-02 | 4 | 1 | 0 |" in again
     assert "14.1" not in again
