@@ -108,7 +108,7 @@ def test_control_a_server_without_limits_buffers_a_whole_response_for_each_clien
         try:
             eventually(lambda: answers(port), within=20)
             with silent_readers(port, "/"):
-                assert grown(process.pid, 3) > READERS * SIZE / 2**20 / 3
+                assert grown(process.pid, 10) > READERS * SIZE / 2**20 / 3
         finally:
             process.terminate()
 
