@@ -84,8 +84,7 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
         case "remains":
             print("\n".join(remains(paths)))
         case "exec":
-            words = options.words[1:] if options.words[:1] == ["--"] else options.words
-            command = EmbeddedCluster(paths.clusters / options.name).node.entering(words or ["/bin/bash"])
+            command = EmbeddedCluster(paths.clusters / options.name).node.entering(_command(options))
             os.execvp(command[0], command)
         case _ if options.control_plane:
             return _on_plane(options, paths)
@@ -158,15 +157,20 @@ def _builder(paths: Paths) -> Buildah | Docker:
     return Docker(paths)
 
 
+def _command(options: argparse.Namespace) -> list[str]:
+    """Return the command after `--`. Defaults to a shell."""
+    words: list[str] = options.words[1:] if options.words[:1] == ["--"] else options.words
+    return words or ["/bin/bash"]
+
+
 def _engine(options: argparse.Namespace, paths: Paths) -> int:
     engine = Engine(paths)
-    words = options.words[1:] if options.words[:1] == ["--"] else options.words
     match options.action:
         case "up":
             ensure(paths, "embedded", "a Docker engine of its own")
             bring_up(engine, paths)
         case "exec":
-            command = engine.in_network(words or ["/bin/bash"])
+            command = engine.in_network(_command(options))
             os.execvpe(command[0], command, engine.environment())
         case "down":
             engine.down()
