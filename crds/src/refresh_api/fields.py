@@ -1,13 +1,13 @@
 """Texts that users write into a spec, with what they may be and the words that refuse them."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, WithJsonSchema
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, JsonValue, PlainSerializer, WithJsonSchema
 
 from refresh_api import cron
-from refresh_api.model import SpecModel, Time
+from refresh_api.model import SpecModel, time_text
 from refresh_api.values import BLANKS, CONTROLS, SUBDOMAIN, Text, rule, string_schema
 
 _NAME = "write lower-case letters, digits and dashes"
@@ -34,20 +34,44 @@ Selector = Annotated[
     str, Text(rf"^[^{BLANKS}-][^{BLANKS}]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)
 ]
 Title = Annotated[str, Text(rf"^[^{CONTROLS}]+$", "write one line of text", 80)]
-_MOMENT_PATTERN = r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)"
+_MOMENT_PATTERN = (
+    r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"  # RFC 3339, in capitals
+)
+_MOMENT_SAYS = "write a moment like 2026-12-24T18:00:00Z"
 
 
 def _moment_text(value: object) -> object:
     if isinstance(value, datetime):
         return value
-    if not isinstance(value, str) or not re.fullmatch(_MOMENT_PATTERN, value, re.ASCII):
-        raise ValueError("write a moment like 2026-12-24T18:00:00Z")
-    # the API server knows the year 0, Python does not; both are long ago
-    return value.replace("0000-", "0004-", 1) if value.startswith("0000-") else value
+    if not isinstance(value, str) or not re.fullmatch(_MOMENT_PATTERN, value):
+        raise ValueError(_MOMENT_SAYS)
+    return value
 
 
-Moment = Annotated[Time, BeforeValidator(_moment_text)]
-"""A moment in a spec, as RFC 3339 has it."""
+def _checked_moment(moment: datetime) -> datetime:
+    # The API server has no moment before the year 1 or after 9999, in UTC.
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(_MOMENT_SAYS) from None
+
+
+Moment = Annotated[
+    AwareDatetime,
+    BeforeValidator(_moment_text),
+    AfterValidator(_checked_moment),
+    PlainSerializer(time_text, return_type=str, when_used="json"),
+    WithJsonSchema(
+        string_schema(
+            40,
+            # Not `format: date-time`, by which the API server also takes an empty list. The second rule fails in the evaluation itself for
+            # a day that does not exist.
+            rule(f"self.matches(r'{_MOMENT_PATTERN}')", _MOMENT_SAYS),
+            rule("timestamp(self).getFullYear() >= 0", _MOMENT_SAYS),
+        )
+    ),
+]
+"""A moment in a spec."""
 
 _ZONE_PATTERN = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 _NO_ZONE_PATTERN = r"^(Local|localtime|posixrules|Factory|(posix|right)/.*)$"

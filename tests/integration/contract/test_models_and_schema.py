@@ -150,6 +150,13 @@ REFUSED = {
     "another spelling of a field": ({"time_zone": "Etc/UTC"}, "time_zone"),
     "a moment in seconds": ({"suspendUntil": 1767225600}, "moment"),
     "a moment with a blank": ({"suspendUntil": "2026-12-24 18:00:00Z"}, "moment"),
+    "an empty list for a moment": ({"suspendUntil": []}, "moment"),
+    "a moment in small letters": ({"suspendUntil": "2026-12-24t18:00:00z"}, "moment"),
+    "a zone a day off": ({"suspendUntil": "2026-12-24T18:00:00+24:00"}, "moment"),
+    "a day that does not exist": ({"suspendUntil": "2026-02-30T18:00:00Z"}, ""),
+    "a leap second": ({"suspendUntil": "2016-12-31T23:59:60Z"}, ""),
+    "the year 0": ({"suspendUntil": "0000-02-29T00:00:00Z"}, ""),
+    "a moment after 9999": ({"suspendUntil": "9999-12-31T23:59:59.999-14:00"}, ""),
     "a range that begins after its end": ({"schedule": "0 0 * * sat-sun"}, "begins after its end"),
     "a day that never comes": ({"schedule": "0 0 31 2-6/2 *"}, "never comes"),
     "a tab in a schedule": ({"schedule": "0 0\t* * *"}, "five fields"),
@@ -164,7 +171,7 @@ REFUSED = {
     "more digits than a number has": (quantities(memory="1" * 19), "quantity"),
     "a title of two lines": ({"displayName": "a\nb"}, "one line"),
 }  # fmt: skip
-MOMENTS = ["0000-02-29T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59.999-14:00", "2026-12-24t18:00:00z"]
+MOMENTS = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2028-02-29T18:00:00.5+23:59", "2026-12-24T18:00:00-00:00"]
 TAKEN = {
     **{f"variable {name}": variable(name) for name in ("HTTP_PROXY", "https_proxy", "NO_PROXY", "ALL_PROXY", "TENANT", "my_var", "TZ")},
     "the autoscaler": annotated("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),

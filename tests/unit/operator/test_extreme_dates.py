@@ -19,8 +19,10 @@ from support.snapshots import (
     status_after,
 )
 
-FOR_GOOD = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59-14:00", "9999-12-31T00:00:00+14:00")
-PAST = ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "1970-01-01T00:00:00Z")
+FOR_GOOD = ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59.999Z", "9999-12-31T00:00:00+14:00")
+PAST = ("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z")
+BEYOND = ("9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00")
+"""In UTC, they are in the year 10000 and 0. A spec with one of them is refused."""
 ZONES = ("Etc/UTC", "Pacific/Kiritimati", "America/Los_Angeles")
 
 
@@ -45,7 +47,7 @@ def test_a_suspension_until_a_past_time_has_no_effect(until):
     assert (condition_of(share, "Suspended")[0], share.next_schedule_time is not None) == ("False", True)
 
 
-@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
+@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST, *BEYOND])
 @pytest.mark.parametrize(
     "field", ["missedRunsEvaluatedUntil", "nextScheduleTime", "lastSuccessTime", "suspendedSince", "suspendedUntil", "lastMissedTime"]
 )
@@ -61,7 +63,7 @@ def test_extreme_dates_in_the_status_do_not_fail_a_reconciliation(field, moment)
     assert found.next_schedule_time == NOW + timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST])
+@pytest.mark.parametrize("moment", [*FOR_GOOD, *PAST, *BEYOND])
 def test_extreme_dates_of_a_runner_do_not_prevent_the_end_of_its_run(moment):
     """Start, heartbeat and end come from the runner's own clock."""
     seen = build_refresh(run=build_run_status("phase2-29541600", startTime=moment, heartbeatTime=moment, completionTime=moment))
