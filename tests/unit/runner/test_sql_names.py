@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refresh_runner.dbt.sql_names import named, names_in, other_schema, text_of_other_schema
+from refresh_runner.dbt.sql_names import named, names_in, other_schema
 from refresh_runner.postgres.catalog import Relation
 
 MART = Relation("dwh", "mart_a")
@@ -63,10 +63,3 @@ def test_a_statement_about_a_schema_is_told_for_another_one():
     assert other_schema("grant select on dwh__next.mart_a to x", "dwh__next", "dwh") is None
     assert other_schema("grant usage on schema dwh__next2 to x", "dwh__next", "dwh") is None
     assert other_schema("select 'in schema dwh__next'", "dwh__next", "dwh") is None
-
-
-def test_texts_of_a_statement_speak_of_another_schema():
-    """But for those that PostgreSQL takes for names, and for code."""
-    statement = """insert into audit
-        select '"{0}"."mart_a"', '{0}', 'dwh__next2', pg_relation_size('dwh__next.mart_a') from dwh__next.mart_a"""
-    assert text_of_other_schema(statement.format("dwh__next"), "dwh__next", "dwh") == statement.format("dwh")

@@ -1,4 +1,4 @@
-"""Find what in a project refers to a live mart by other means than `ref`, and so would miss its staging relation.
+"""Find what in a project refers to a live mart by other means than `ref`, or has `ref` in a text of which nobody knows what it becomes.
 
 Only what the project's text shows is found here; `patches/staging.py` checks the statements that dbt sends.
 """
@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
+from refresh_runner.dbt import names_as_text
 from refresh_runner.dbt.names import Names
 from refresh_runner.dbt.nodes import node_of, parents
-from refresh_runner.dbt.patches.staging import by_name
+from refresh_runner.dbt.patches.staging import ambiguous, by_name
 from refresh_runner.dbt.sql_names import code_of, named
 from refresh_runner.model.step_results import Node
 from refresh_runner.postgres.catalog import Relation
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 _DBTS_OWN: Final = frozenset({"dbt", "dbt_postgres"})
 _CALL: Final = re.compile(r"\b(\w+)\s*\(")
+_EXPRESSION: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
+_NO_SQL: Final = re.compile(r"\{%.*?%\}|\{#.*?#\}", re.DOTALL)
+_OTHER_STATEMENT: Final = re.compile(r"\{%-?\s*(?:call|macro|raw|set\s+\w+\s*-?%\})")
+"""A block whose text is not part of the model's own statement."""
+_REF: Final = re.compile(r"""\bref\(\s*(?:["']\w+["']\s*,\s*)?["'](\w+)["']""")
 _THIS: Final = re.compile(r"\{\{\s*this\s*\}\}")
 
 
@@ -36,6 +42,7 @@ def live_references(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[st
         for who, text in texts.items():
             yield from (by_name(who, relation) for relation in named(text, others))
         yield from (by_name(f"{each.name}, by the source {name},", relation) for name, relation in _sources(manifest, node, others))
+        yield from _of_texts(manifest, node, marts)
         yield from _of_hooks(manifest, node, marts.values(), own)
         yield from _of_views(manifest, node, marts)
 
@@ -67,6 +74,22 @@ def _of_views(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) 
         for id_ in sorted(parents(manifest, node) & marts.keys()):
             message = f"the test {node.name} stores what it finds as a view, which would hold on to the place where {marts[id_]} is built"
             yield f"{message}: set store_failures_as: table, or publish: Direct"
+
+
+def _of_texts(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
+    """Yield a message if a text in the node's SQL has `ref` of a mart where it could be data or a name."""
+    raw = str(getattr(node, "raw_code", ""))
+    if _OTHER_STATEMENT.search(raw):
+        return
+    names = {(name := manifest.nodes[id_].name): f'{{{{ ref("{name}") }}}}' for id_ in marts}
+
+    def rendered(expression: re.Match[str]) -> str:
+        return next((names[name] for name in _REF.findall(expression[1]) if name in names), "_")
+
+    try:
+        names_as_text.check_texts(_EXPRESSION.sub(rendered, _NO_SQL.sub(" ", raw)), names.values())
+    except names_as_text.AmbiguousNameError as error:
+        yield ambiguous(node.name, error)
 
 
 def _called(manifest: Manifest, name: str) -> Iterator[str]:

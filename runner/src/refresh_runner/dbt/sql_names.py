@@ -42,17 +42,6 @@ def other_schema(sql: str, schema: str, other: str) -> str | None:
     return pattern.sub(lambda _found: 'schema "{}"'.format(other.replace('"', '""')), sql) if pattern.search(code_of(sql)) else None
 
 
-def text_of_other_schema(sql: str, schema: str, other: str) -> str:
-    """Return a statement whose mere texts speak of another schema than this one; texts that are taken for names stay."""
-
-    def told(found: re.Match[str]) -> str:
-        if found["text"] is None or found["before"] or found["after"]:
-            return found[0]
-        return re.sub(rf"(?<![\w$]){re.escape(schema)}(?![\w$])", lambda _word: other.replace("'", "''"), found[0])
-
-    return _NO_CODE.sub(told, sql)
-
-
 def code_of(sql: str) -> str:
     """Return SQL without comments and texts, but for texts that name something."""
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from refresh_runner.dbt.names_as_text import texts_of
+
 _DATABASE: Final = "\ue000"
 _DATE: Final = "\ue001"
 """Placeholders in a template for a run's own values; characters that no statement contains."""
@@ -40,10 +42,17 @@ class RenderContext:
 
     def render(self, template: str) -> str:
         """Return the statement to send in this context."""
-        statement = template.replace(_DATABASE, self.database).replace(_DATE, self.as_of)
+        statement = self._filled_in(template)
         for live, staged in self.staged.items():
             statement = _renamed(statement, live, staged)
         return statement
+
+    def is_in_texts(self, template: str) -> bool:
+        """Return whether a text in the template has the name of a mart, which is data there and must not be rendered."""
+        return any(self.render(text) != self._filled_in(text) for text in texts_of(template))
+
+    def _filled_in(self, template: str) -> str:
+        return template.replace(_DATABASE, self.database).replace(_DATE, self.as_of)
 
     @property
     def can_render(self) -> bool:
@@ -54,7 +63,8 @@ class RenderContext:
 def agreed(one: RenderContext, ones: Statements, other: RenderContext, others: Statements) -> dict[str, str]:
     """Return the templates on which two dry runs agree, by the id of the test."""
     found = {id_: other.template(statement) for id_, statement in others.items()}
-    return {id_: template for id_, statement in ones.items() if (template := one.template(statement)) == found.get(id_)}
+    templates = {id_: template for id_, statement in ones.items() if (template := one.template(statement)) == found.get(id_)}
+    return {id_: template for id_, template in templates.items() if not one.is_in_texts(template)}
 
 
 def _renamed(statement: str, name: str, other: str, before: str = "") -> str:

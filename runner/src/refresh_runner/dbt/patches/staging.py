@@ -3,6 +3,7 @@
 Whatever refers to a model by `ref` reads its staging relation. A model that reads itself (`this`) reads the live table, as with dbt
 alone: so it is live while its own SQL is compiled, and staged while it is built and its hooks run. A reference to a live table by any
 other way would read or change the data of the previous run, so every statement of dbt is searched for them, and one that has them fails.
+A name inserted as text (`'{{ ref('mart') }}'`) is data, and so the live one (names_as_text.py).
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from refresh_runner.dbt import names_as_text
 from refresh_runner.dbt.names import Names
 from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
-from refresh_runner.dbt.sql_names import code_of, named, names_in, other_schema, text_of_other_schema
+from refresh_runner.dbt.sql_names import code_of, named, names_in, other_schema
 from refresh_runner.postgres.catalog import Relation
 
 if TYPE_CHECKING:
@@ -74,6 +76,8 @@ class Staging:
         self._live: dict[str, _Place] = {}
         self._staged: dict[str, _Place] = {}
         self._names: dict[str, str] = {}
+        self._schemas: dict[str, str] = {}
+        """Live schemas as the project spells them, by staging schema."""
         self._is_live = False
         self._own = threading.local()
         self._notes: set[str] = set()
@@ -92,6 +96,7 @@ class Staging:
             node.relation_name = names.in_sql(node)
         self._staged[node.unique_id] = _Place.of(node, names)
         self._names[live] = names.in_sql(node)
+        self._schemas[schema] = self._live[node.unique_id].schema
 
     @property
     def ids(self) -> frozenset[str]:
@@ -136,7 +141,9 @@ class Staging:
             with self._compiling(node.unique_id):
                 compiled = compile_node(compiler, node, manifest, *args, **named_)
                 # A unit test is compiled later, as another node.
-                self._check(compiled.name, getattr(compiled, "compiled_code", None) or "")
+                if code := getattr(compiled, "compiled_code", None):
+                    self._check(compiled.name, code)
+                    compiled.compiled_code = self._with_live_texts(compiled.name, code)
             return compiled
 
         def get_staged_relation(adapter: BaseAdapter, database: str, schema: str, identifier: str) -> BaseRelation | None:
@@ -184,10 +191,14 @@ class Staging:
 
     def _sent(self, id_: str, sql: str) -> list[str]:
         """Return the statements to send instead of one; dbt's own exception if it names a live or another staged table."""
-        if self._at is not None or id_ not in self._live:
-            self._check(id_.split(".")[2] if id_.count(".") > 1 else id_, sql)
-            return [sql]
         if any(note in sql for note in self._notes):
+            return [sql]
+        name = id_.split(".")[2] if id_.count(".") > 1 else id_
+        if names_as_text.writes(sql):
+            # dbt itself writes rows of compiled code only, whose texts are the live names already.
+            sql = self._with_live_texts(name, sql)
+        if self._at is not None or id_ not in self._live:
+            self._check(name, sql)
             return [sql]
         live, staged = self._live[id_], self._staged[id_]
         # Its own SQL was checked when it was compiled, and may read the live table.
@@ -195,15 +206,20 @@ class Staging:
         rest = sql.replace(code, "") if code else sql
         self._check(live.node.name, rest)
         self._check_neighbours(live.node.name, rest, staged.relation.schema)
-        if _begins(rest, "insert"):
-            # A hook that records the model records its live name. dbt itself inserts nothing.
-            return [text_of_other_schema(sql, staged.relation.schema, live.relation.schema)]
         if (instead := other_schema(rest, staged.relation.schema, live.relation.schema)) is None:
             return [sql]
         text, name = (f"{quote}{live.relation.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
         # Privileges on all tables of a schema are granted on the staging relation, too.
         whole = " all " in " ".join(rest.lower().split())
         return [_CREATE_SCHEMA.format(text=text, name=name), *([sql] if whole else []), instead]
+
+    def _with_live_texts(self, name: str, sql: str) -> str:
+        try:
+            return names_as_text.with_live_names(sql, self._schemas)
+        except names_as_text.AmbiguousNameError as error:
+            from dbt_common.exceptions import DbtRuntimeError
+
+            raise DbtRuntimeError(ambiguous(name, error)) from error
 
     def _check(self, name: str, sql: str) -> None:
         others = [place for place in self._live.values() if place.relation != self._at]
@@ -243,3 +259,9 @@ def by_name(who: str, relation: Relation) -> str:
     """Return the message for something that names a live table, with what to do."""
     message = f"{who} names {relation}, which this run builds beside the live table and makes live at its end"
     return f"{message}: it would meet the data of the run before; use ref(), `this` in the model's own hooks, or publish: Direct"
+
+
+def ambiguous(who: str, error: names_as_text.AmbiguousNameError) -> str:
+    """Return the message for a staging schema's name that could be data or a name, with what to do."""
+    message = f"{who} {error}: it stands for a mart that this run builds in a staging schema, and the runner cannot know whether it becomes"
+    return f"{message} data (then it must be the live name) or is taken for a name (then it must not); use publish: Direct"

@@ -1,0 +1,154 @@
+"""Names of staging schemas as text: `'{{ ref('mart') }}'` in a statement stands for the live relation, wherever it becomes data.
+
+Plain dbt renders the live name there. With staging relations dbt renders the staging name, which would be published with the row.
+A text that PostgreSQL itself takes for a name (`to_regclass('…')`, `table_schema = '…'`) must stay the staging name. Where a text could be
+either, as in a function that nobody here knows, the statement is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<comment>--[^\n]*|/\*.*?\*/)
+    |  (?P<text>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$ | \b[eE]'(?:[^'\\]|''|\\.)*' | '(?:[^']|'')*')
+    |  "(?:[^"]|"")*"
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+_TAKEN_FOR_NAME: Final = re.compile(r"\b(?:to_reg\w+|pg_\w+|has_\w+|regclass|regtype)\s*\(?\s*$", re.I)
+"""Before a text: a function that takes a relation's or a schema's name, or the type regclass."""
+_CAST_TO_NAME: Final = re.compile(r"\s*::\s*reg\w+\b", re.I)
+_CATALOG_COLUMN: Final = r"""(?ix)\b(?:(?:table|constraint|specific|routine|trigger|sequence|udt|event_object)_(?:schema|name|table)
+    |schemaname|tablename|viewname|matviewname|indexname|nspname|relname|proname)\b "?\s*\)?\s*"""
+_AFTER_CATALOG_COLUMN: Final = re.compile(
+    _CATALOG_COLUMN + r"(?:::\s*\w+\s*)?(?:=|<>|!=|!?~~?\*?|\b(?:not\s+)?i?like\b|\b(?:not\s+)?in\s*\((?:[^()]*,)?)\s*(?:\w+\s*\(\s*)?$"
+)
+_READS_CATALOG: Final = re.compile(r"\binformation_schema\b|\bpg_\w+|\breg(?:class|type|namespace|proc\w*)\b|\bto_reg\w+", re.I)
+_EXECUTES_TEXT: Final = re.compile(r"\b(?:\w+_to_xml\w*|dblink\w*|crosstab\w*|connectby|ts_stat|ts_rewrite|execute)\b", re.I)
+_WRITES: Final = re.compile(r"\s*(?:insert|update|delete|merge)\b|\s*with\b.*\b(?:insert|update|delete|merge)\b", re.I | re.DOTALL)
+
+_NO_FUNCTION: Final = frozenset(
+    "all and any array as between by case distinct else except exists filter from group having ilike in inner intersect into is join"
+    " lateral like limit materialized not on or order over partition recursive returning row select set sets similar some then to union"
+    " using values when where with within".split()
+)
+_KEEPS_TEXT: Final = frozenset(
+    "array_agg array_append array_prepend array_to_string bool_or bool_and btrim cast char character coalesce concat concat_ws count decode"
+    " encode format greatest initcap json_agg json_build_array json_build_object jsonb_agg jsonb_build_array jsonb_build_object least left"
+    " length lower lpad ltrim max md5 min nullif octet_length overlay position quote_ident quote_literal regexp_match regexp_replace repeat"
+    " replace reverse right rpad rtrim sha256 split_part starts_with string_agg string_to_array strpos substr substring sum text to_json"
+    " to_jsonb translate trim unnest upper varchar varying".split()
+)
+"""Functions of PostgreSQL for which a text is data and nothing else."""
+
+
+class AmbiguousNameError(ValueError):
+    """A staging schema's name is in a place where it could be data or a name."""
+
+
+def mentions(sql: str, names: Collection[str]) -> bool:
+    """Return whether one of the names is anywhere in the text."""
+    return any(name in sql for name in names)
+
+
+def writes(sql: str) -> bool:
+    """Return whether a statement changes rows, so that its texts can become data."""
+    return bool(_WRITES.match(_mask(sql)))
+
+
+def with_live_names(sql: str, schemas: Mapping[str, str]) -> str:
+    """Return the statement with the live schema in all texts that are data; `schemas` are the live ones, by staging schema.
+
+    Raise AmbiguousNameError for a text that could be data or a name, and for a staging schema's name that is part of another name.
+    """
+    if not mentions(sql, schemas):
+        return sql
+    _refuse_parts_of_names(_mask(sql), schemas)
+    parts, end = [], 0
+    for found in _data(sql, schemas):
+        parts += [sql[end : found.start()], _replaced(found[0], schemas)]
+        end = found.end()
+    return "".join([*parts, sql[end:]])
+
+
+def check_texts(sql: str, names: Collection[str]) -> None:
+    """Raise AmbiguousNameError for a text that has one of the names and could be data or a name, and for a name that is part of another."""
+    for name in names:
+        if found := re.search(rf"\w*(?<=\w){re.escape(name)}\w*|{re.escape(name)}\w+", _mask(sql)):
+            raise AmbiguousNameError(f"makes the name {found[0]}")
+    for _ in _data(sql, names):
+        pass
+
+
+def texts_of(sql: str) -> Iterator[str]:
+    """Yield the texts in a statement, with their quotes."""
+    return (found[0] for found in _texts(sql))
+
+
+def _data(sql: str, names: Collection[str]) -> Iterator[re.Match[str]]:
+    """Yield the texts that have one of the names and are data; AmbiguousNameError for one that could be a name."""
+    code = _mask(sql)
+    for found in _texts(sql):
+        if mentions(found[0], names) and not _is_name(code, found.start(), found.end()):
+            _refuse_unknown_use(code, found.start(), found[0])
+            yield found
+
+
+def _texts(sql: str) -> Iterator[re.Match[str]]:
+    return (found for found in _TOKEN.finditer(sql) if found["text"] is not None)
+
+
+def _mask(sql: str) -> str:
+    """Return the statement with blanks in place of comments and texts."""
+    return _TOKEN.sub(lambda found: found[0] if found[0].startswith('"') else " " * len(found[0]), sql)
+
+
+def _replaced(text: str, schemas: Mapping[str, str]) -> str:
+    # The longest first: one schema's name can begin another's.
+    for staging in sorted(schemas, key=len, reverse=True):
+        text = text.replace(staging.replace("'", "''"), schemas[staging].replace("'", "''"))
+    return text
+
+
+def _is_name(code: str, start: int, end: int) -> bool:
+    """Return whether PostgreSQL takes the text at this place for the name of a relation or schema."""
+    before = code[:start]
+    return bool(_TAKEN_FOR_NAME.search(before) or _AFTER_CATALOG_COLUMN.search(before) or _CAST_TO_NAME.match(code, end))
+
+
+def _refuse_unknown_use(code: str, start: int, text: str) -> None:
+    if found := [name for name in _enclosing(code[:start]) if name not in _KEEPS_TEXT]:
+        raise AmbiguousNameError(f"passes the text {text} to {found[0]}()")
+    if found_code := _EXECUTES_TEXT.search(code) or _READS_CATALOG.search(code):
+        raise AmbiguousNameError(f"has the text {text} beside {found_code[0]}")
+
+
+def _enclosing(before: str) -> Iterator[str]:
+    """Yield the functions in whose brackets this place is, from the inside out."""
+    depth = 0
+    for position in range(len(before) - 1, -1, -1):
+        if before[position] == ")":
+            depth += 1
+        elif before[position] == "(" and depth:
+            depth -= 1
+        elif before[position] == "(":
+            word = re.search(r'([\w$]+)"?\s*$', before[:position])
+            if word and word[1].lower() not in _NO_FUNCTION and not _is_column_list_or_alias(before[: word.start()]):
+                yield word[1].lower()
+
+
+def _is_column_list_or_alias(before: str) -> bool:
+    """Return whether what follows is a table's name with its columns: `insert into t (…)`."""
+    return bool(re.search(r'\binto\s+(?:[\w$"]+\s*\.\s*)*"?$', before, re.I))
+
+
+def _refuse_parts_of_names(code: str, schemas: Mapping[str, str]) -> None:
+    for staging in sorted(schemas, key=len, reverse=True):
+        code = re.sub(rf'(?<![\w$"])"?{re.escape(staging)}"?\s*\.', " ", code)
+    for staging in schemas:
+        if staging in code:
+            raise AmbiguousNameError(f"makes a name of {staging}")
