@@ -1,4 +1,4 @@
-"""The table of PostgreSQL versions is made of what the tests reported."""
+"""The tables of versions are made of what the tests reported."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from postgres_versions import HEAD, PAGE, Result, result_of, row, suites_of, with_rows
+from postgres_versions import TABLE, row, suites_of
+from suite_results import Result, result_of
 from support.postgres_builds import MAJORS, WHEEL, BuildError, parse, pins
 
 ROOT = Path(__file__).parents[2]
@@ -26,11 +27,11 @@ def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
     """A run of one version, or one that was interrupted, must not lose the results of the others."""
     page = "before\n<!-- results:begin -->\n<!-- results:end -->\nafter\n"
     one, other = suites_of(14), suites_of(16)
-    first = with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
-    both = with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
-    half = with_rows(both, [row(one[0], "14.2", "2026-01-03", Result(5, 0, Counter()))])
+    first = TABLE.with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
+    both = TABLE.with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
+    half = TABLE.with_rows(both, [row(one[0], "14.2", "2026-01-03", Result(5, 0, Counter()))])
     assert ("14.2" in half, "| 14.1 | maven | managed |" in half, half.count("\n| 1")) == (True, True, 4)
-    again = with_rows(half, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
+    again = TABLE.with_rows(half, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
     assert "| 14.1 | maven | runner | 2026-01-01 | 3 | 0 | 2: a \\| b |" in both
     assert "| 16.2 | maven | publish | 2026-01-02 | 4 | 1 | 0 |" in again
     assert "14.1" not in again
@@ -41,8 +42,8 @@ def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
 def test_the_table_has_rows_of_locked_versions_alone() -> None:
     """The page claims no more than what was run; the table is written by the run, and a version that was not run has no row."""
     assert tuple(pins(ROOT / "requirements/postgres.txt")) == MAJORS
-    page = PAGE.read_text()
-    assert "| " + " | ".join(HEAD) + " |" in page
+    page = TABLE.page.read_text()
+    assert "| " + " | ".join(TABLE.head) + " |" in page
     versions = {int(found) for found in re.findall(r"^\| (\d+)\.", page, re.MULTILINE)}
     assert versions
     assert versions <= set(MAJORS)

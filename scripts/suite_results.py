@@ -1,0 +1,102 @@
+"""Run suites of tests on several versions of something, and keep the results in a table of a page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from generate import between
+from marked import table
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+_LIMIT: Final = 2400
+"""Seconds for one suite."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """The counts of a suite, and how often each reason skipped a test."""
+
+    passed: int
+    failed: int
+    skipped: Counter[str]
+
+    @property
+    def is_success(self) -> bool:
+        """Return whether tests ran, and none failed."""
+        return self.passed > 0 and not self.failed
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """The table of a page between its marks `results`; a row is that of a version and a suite."""
+
+    page: Path
+    head: tuple[str, ...]
+    """The first column is the version; the last ones are tests, date, passed, failed, skipped."""
+    parts: int
+    """How many parts of a version, as in 1.35.4, make a version of its own here."""
+    suites: tuple[str, ...]
+    """Names of the suites, in order."""
+
+    def row(self, *first: str, day: str, result: Result) -> tuple[str, ...]:
+        """Return the row of a result; `first` are the cells before the date."""
+        why = "; ".join(f"{count}: {reason}" for reason, count in sorted(result.skipped.items()))
+        return (*first, day, str(result.passed), str(result.failed), why or "0")
+
+    def with_rows(self, text: str, rows: Sequence[tuple[str, ...]]) -> str:
+        """Return the page's text with these rows in place of those of the same version and suite; the others stay."""
+        replaced = {self._key(each) for each in rows}
+        kept = [found for line in _rows(text) if (found := _cells(line)) and self._key(found) not in replaced]
+        return between(text, "results", "\n" + table(self.head, sorted([*kept, *rows], key=self._key)) + "\n")
+
+    def write(self, row: tuple[str, ...]) -> None:
+        """Write one row into the page: after each suite, so that a run that is interrupted keeps what it has."""
+        self.page.write_text(self.with_rows(self.page.read_text(), [row]))
+
+    def _key(self, cells: Sequence[str]) -> tuple[tuple[int, ...], int]:
+        version = tuple(int(part) for part in cells[0].split(".")[: self.parts])
+        return version, self.suites.index(cells[self.head.index("tests")])
+
+
+def result_of(report: ET.Element) -> Result:
+    """Return the counts of a JUnit report."""
+    cases = list(report.iter("testcase"))
+    failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
+    reasons = Counter(_reason(skip.get("message") or "") for case in cases for skip in case.findall("skipped"))
+    return Result(len(cases) - failed - reasons.total(), failed, reasons)
+
+
+def run_suite(report: Path, options: Sequence[str], environment: Mapping[str, str]) -> Result:
+    """Run pytest with these options and return its counts; a crash of pytest counts as one failure."""
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *options]
+    try:
+        code = subprocess.run(command, cwd=ROOT, env=dict(environment), timeout=_LIMIT, check=False).returncode
+    except subprocess.TimeoutExpired:
+        code = 1
+    if not report.exists():
+        return Result(0, 1, Counter())
+    found = result_of(ET.parse(report).getroot())
+    return found if code == 0 or found.failed else Result(found.passed, 1, found.skipped)
+
+
+def _reason(message: str) -> str:
+    """Return why a test was skipped, without the paths of this machine."""
+    return re.sub(r'"/[^"]*/', '"', message).replace('"', "")
+
+
+def _rows(page: str) -> list[str]:
+    return re.findall(r"^\| \d+.*\|$", page.partition("<!-- results:begin")[2].partition("<!-- results:end")[0], re.MULTILINE)
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    return tuple(cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line.strip()[1:-1]))
