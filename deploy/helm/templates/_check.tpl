@@ -20,6 +20,9 @@
 {{- if and .Values.page.enabled .Values.page.warehouse.secretName (eq .Values.page.warehouse.secretName .Values.warehouse.secretName) -}}
 {{- fail "page.warehouse.secretName is the Secret of runs, whose role can write: create a read-only role, with its own Secret" -}}
 {{- end -}}
+{{- if and (.Values.admissionPolicy).enabled (semverCompare "<1.30.0-0" .Capabilities.KubeVersion.Version) -}}
+{{- fail (printf "admissionPolicy.enabled needs Kubernetes 1.30, and this cluster has %s: set it to false" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
 {{- if contains "{" (regexReplaceAll "\\{(namespace|name|run)\\}" .Values.links.runUrl "") -}}
 {{- fail "links.runUrl: unknown placeholder; only {namespace}, {name} and {run} are replaced" -}}
 {{- end -}}

@@ -69,6 +69,15 @@ def test_names_of_secrets_are_texts(run_helm, contract):
     all_taken(contract, objects, contract.namespace)
 
 
+def test_admission_policies_need_their_version_of_kubernetes(run_helm):
+    """1.29 has no stable API for them, and helm would fail over an unknown kind. The control: 1.30 renders both."""
+    enabled = words("r", "ns", {"admissionPolicy.enabled": True})
+    refused = run_helm.attempt(*enabled, "--kube-version", "1.29.15")
+    assert "admissionPolicy.enabled needs Kubernetes 1.30, and this cluster has v1.29.15" in refused.stderr
+    objects = [each for each in yaml.safe_load_all(run_helm(*enabled, "--kube-version", "1.30.0")) if each]
+    assert len(of_kind(objects, "ValidatingAdmissionPolicy")) == 2
+
+
 @pytest.mark.parametrize("part", ["operator", "runner", "page"])
 def test_a_list_without_ports_allows_none(run_helm, contract, part):
     """A rule without ports would allow all of them. The control: one port allows that port only."""
