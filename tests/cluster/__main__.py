@@ -12,6 +12,7 @@ from cluster.docker import docker_answers
 from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.embedded.full import EmbeddedCluster
+from cluster.embedded.kubernetes_versions import cluster_name
 from cluster.engine.engine import Engine
 from cluster.engine.prepare import bring_up
 from cluster.errors import ClusterError
@@ -84,7 +85,7 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
         case "remains":
             print("\n".join(remains(paths)))
         case "exec":
-            command = EmbeddedCluster(paths.clusters / options.name).node.entering(_command(options))
+            command = EmbeddedCluster(paths.clusters / cluster_name(options.name, os.environ)).node.entering(_command(options))
             os.execvp(command[0], command)
         case _ if options.control_plane:
             return _on_plane(options, paths)
@@ -114,7 +115,7 @@ def _on_cluster(options: argparse.Namespace, cluster: Cluster, paths: Paths) -> 
 
 def _on_plane(options: argparse.Namespace, paths: Paths) -> int:
     ensure(paths, "control-plane")
-    plane = ControlPlane(paths.clusters / options.name, build(KUBE, paths.cache))
+    plane = ControlPlane(paths.clusters / cluster_name(options.name, os.environ), build(KUBE, paths.cache))
     match options.command:
         case "up":
             link_tools(paths.tools, plane.kube)

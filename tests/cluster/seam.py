@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cluster.docker import docker_answers
+from cluster.embedded.kubernetes_versions import VARIABLE, cluster_name
 from cluster.errors import ClusterError
 from cluster.homes import kind_for
 from cluster.paths import Paths, paths_of
@@ -49,13 +50,17 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
     if not name.replace("-", "").isalnum() or len(name) > 30:
         raise ClusterError(f"{name!r} is no good name", "letters, digits and dashes, at most 30")
     wish = environment.get("REFRESH_CLUSTER", "")
-    match kind_for(where.clusters / name, wish, chosen_kind(wish, docker=docker_answers())):
+    folder = cluster_name(name, environment)
+    kind = kind_for(where.clusters / folder, wish, chosen_kind(wish, docker=docker_answers()))
+    if kind != "embedded" and folder != name:
+        raise ClusterError(f"{VARIABLE} is the version of the embedded cluster, and this one is of kind {kind}", f"unset {VARIABLE}")
+    match kind:
         case "existing":
             return ExistingCluster(where, name, environment)
         case "kind":
             return KindCluster(where, name, environment)
         case "embedded":
-            return LocalCluster(where, name)
+            return LocalCluster(where, folder)
         case other:
             raise ClusterError(f"the cluster {name} of this checkout is a {other}", "choose another name, or run `make clean`")
 

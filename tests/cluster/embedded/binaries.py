@@ -10,15 +10,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.embedded.kubernetes_versions import chosen
 from cluster.embedded.toolchain import go_toolchain
 from cluster.errors import ClusterError
 from cluster.waiting import tail
 
-KUBERNETES = "1.35.4"
 HELM = "4.3.1"
 _MODULES = Path(__file__).resolve().parent
 _BUILD_LIMIT = 1800.0  # in seconds
 _KUBE_COMMANDS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubectl")
+
+
+_CHOSEN = chosen(os.environ)
+KUBERNETES = _CHOSEN.version
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,14 @@ class Program:
     expectation: str
     version_flags: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    modfile: Path | None = None
+    """Defaults to the module's go.mod; its checksums are in the file of the same name that ends in `.sum`."""
 
     def key(self) -> str:
         """Return a hash of everything that the program is built from."""
         digest = hashlib.sha256(" ".join([self.package, platform.machine(), *self.version_flags]).encode())
-        for file in sorted([*self.module.glob("*.go"), *self.module.glob("go.*")]):
+        modules = self.modfile or self.module / "go.mod"
+        for file in [*sorted(self.module.glob("*.go")), modules, modules.with_suffix(".sum")]:
             digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
 
@@ -47,7 +54,7 @@ def _kubernetes_version() -> tuple[str, ...]:
     return (f"-X {place}.gitVersion=v{KUBERNETES}", f"-X {place}.gitMajor={major}", f"-X {place}.gitMinor={minor}")
 
 
-KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version())
+KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version(), modfile=_CHOSEN.modfile)
 COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
 KUBEADM = Program(
     "kubeadm", _MODULES.parent / "engine" / "kubeadm", "k8s.io/kubernetes/cmd/kubeadm", "about 2 minutes", _kubernetes_version()
@@ -84,7 +91,8 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
     draft, log = place.with_suffix(".draft"), cache / f"{program.name}-build.log"
     flags = " ".join(["-s", "-w", *program.version_flags])
     # buildvcs: the modules are in our git checkout, whose state does not matter to the program
-    command = [str(go), "build", "-buildvcs=false", "-ldflags", flags, "-o", str(draft), program.package]
+    modules = [f"-modfile={program.modfile}"] if program.modfile else []
+    command = [str(go), "build", "-buildvcs=false", *modules, "-ldflags", flags, "-o", str(draft), program.package]
     with log.open("w") as output:
         try:
             done = subprocess.run(

@@ -29,8 +29,16 @@ var upstream = map[string]func() *cobra.Command{
 	"kube-controller-manager": controllers.NewControllerManagerCommand,
 	"kube-scheduler":          func() *cobra.Command { return scheduler.NewSchedulerCommand() },
 	"kube-proxy":              proxy.NewProxyCommand,
-	"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
+	"kubelet":                 kubeletCommand(kubelet.NewKubeletCommand),
 	"kubectl":                 kubectl.NewDefaultKubectlCommand,
+}
+
+// kubeletCommand takes upstream's constructor, which has a context since Kubernetes 1.34.
+func kubeletCommand(constructor any) func() *cobra.Command {
+	if withContext, ok := constructor.(func(context.Context) *cobra.Command); ok {
+		return func() *cobra.Command { return withContext(context.Background()) }
+	}
+	return constructor.(func() *cobra.Command)
 }
 
 func main() {
