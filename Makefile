@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ test-projects: parsed ## many small dbt projects and public ones: plain dbt, Dir
 
 test-postgres: parsed ## the runner's tests on PostgreSQL 14 to 18, and as on a managed service (forty minutes; VERSIONS="14 16")
 	@scripts/test-postgres
+
+test-versions: parsed ## the tests of operator, chart and cluster on several versions of Kubernetes (half an hour a version, once built 10 minutes; VERSIONS="1.31 1.33")
+	@scripts/test-versions
 
 fuzz: setup ## hostile specs, statuses, rows and files for API server, operator, page, plugin, runner and lint (CASES=1000 SEED=21; seven minutes)
 	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/integration/contract/test_models_and_schema.py -k disagree --hypothesis-seed=$(or $(SEED),21)

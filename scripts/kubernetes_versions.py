@@ -1,0 +1,82 @@
+"""Run the tests that depend on Kubernetes' version on each version, and write their results into docs/kubernetes.md."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from cluster.embedded.kubernetes_versions import VARIABLE, KubernetesVersion, available
+from marked import table
+from suite_results import ROOT, Result, ResultsTable, run_suite
+
+_INTEGRATION: Final = "tests/integration"
+TABLE: Final = ResultsTable(
+    ROOT / "docs/kubernetes.md", ("Kubernetes", "tests", "date", "passed", "failed", "skipped"), 2, ("API server", "end to end")
+)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tests, and what the table calls them."""
+
+    label: str
+    options: tuple[str, ...]
+    cluster: str = ""
+    """Name of the cluster that they need; empty for control planes of their own."""
+
+
+SUITES: Final = (
+    Suite(
+        "API server",
+        ("-n", "3", *(f"{_INTEGRATION}/{part}" for part in ("operator", "contract", "chart", "page", "runner/test_status.py"))),
+    ),
+    Suite("end to end", ("tests/e2e",), "test"),
+)
+
+
+def run(version: KubernetesVersion, suite: Suite) -> Result:
+    """Run a suite on a version, whose cluster is removed afterwards, and return its counts."""
+    environment = {**os.environ, VARIABLE: version.minor, "REFRESH_CLUSTER": "embedded"}
+    report = ROOT / f".state/kubernetes/{version.minor}-{suite.label.replace(' ', '-')}.xml"
+    if not suite.cluster:
+        _cluster(environment, "build", "--control-plane")
+        return run_suite(report, suite.options, environment)
+    try:
+        _cluster(environment, "up", "--name", suite.cluster)
+        _cluster(environment, "load", "--name", suite.cluster)
+        return run_suite(report, suite.options, environment)
+    finally:
+        _cluster(environment, "down", "--name", suite.cluster)
+
+
+def _cluster(environment: dict[str, str], *command: str) -> None:
+    subprocess.run([sys.executable, "-m", "cluster", *command], cwd=ROOT, env=environment, check=True, stdout=sys.stderr)
+
+
+def main() -> int:
+    """Run the versions that VERSIONS names. Defaults to all. Return 1 if a test failed."""
+    known = available()
+    wanted = os.environ.get("VERSIONS", "").split() or list(known)
+    if unknown := [each for each in wanted if each not in known]:
+        print(f"VERSIONS: {', '.join(unknown)} is not available; choose from {', '.join(known)}", file=sys.stderr)
+        return 2
+    rows: list[tuple[str, ...]] = []
+    succeeded, began = True, time.monotonic()
+    for version, suite in ((known[each], suite) for each in wanted for suite in SUITES):
+        print(f"[{time.monotonic() - began:4.0f} s] Kubernetes {version.version}: {suite.label}", flush=True)
+        result = run(version, suite)
+        rows.append(TABLE.row(version.version, suite.label, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
+        TABLE.write(rows[-1])
+        succeeded = succeeded and result.is_success
+    print(table(TABLE.head, rows))
+    print(f"test-versions: {time.monotonic() - began:.0f} s; results written to {TABLE.page.relative_to(ROOT)}")
+    return 0 if succeeded else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The cluster's version is the one that REFRESH_KUBERNETES names, and the table of versions has no others."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cluster.embedded.kubernetes_versions import VARIABLE, available, chosen, cluster_name, default
+from cluster.errors import ClusterError
+from cluster.paths import paths_of
+from cluster.seam import cluster_of
+from kubernetes_versions import SUITES, TABLE
+
+
+def test_the_default_is_one_of_several() -> None:
+    """Each version is known by its minor one, oldest first."""
+    found = available()
+    assert chosen({}) == default() == found[default().minor]
+    assert list(found) == sorted(found, key=lambda minor: int(minor.split(".")[1]))
+    assert {version.version.rpartition(".")[0] for version in found.values()} == set(found)
+    assert len(found) > 1
+
+
+def test_clusters_of_several_versions_are_side_by_side() -> None:
+    """The default's keep their names."""
+    other = next(minor for minor in available() if minor != default().minor)
+    assert (cluster_name("test", {}), cluster_name("test", {VARIABLE: default().minor})) == ("test", "test")
+    assert cluster_name("test", {VARIABLE: other}) == f"test-{other.replace('.', '-')}"
+
+
+def test_an_unknown_version_is_refused() -> None:
+    """With those that there are."""
+    with pytest.raises(ClusterError, match=r"REFRESH_KUBERNETES=1\.2 is not available") as refused:
+        chosen({VARIABLE: "1.2"})
+    assert default().minor in str(refused.value)
+
+
+def test_only_the_embedded_cluster_has_versions(tmp_path) -> None:
+    """A kind cluster's version is that of its image."""
+    other = next(minor for minor in available() if minor != default().minor)
+    with pytest.raises(ClusterError, match="this one is of kind kind"):
+        cluster_of("test", {VARIABLE: other, "REFRESH_CLUSTER": "kind"}, paths_of({}, tmp_path))
+    assert cluster_of("test", {VARIABLE: other, "REFRESH_CLUSTER": "embedded"}, paths_of({}, tmp_path)).kubeconfig.parent.name != "test"
+
+
+def test_the_table_has_rows_of_known_versions_alone() -> None:
+    """The page claims no more than what was run."""
+    text = TABLE.page.read_text()
+    assert "| " + " | ".join(TABLE.head) + " |" in text
+    assert set(re.findall(r"^\| (\d+\.\d+)\.", text, re.MULTILINE)) <= set(available())
+    assert tuple(suite.label for suite in SUITES) == TABLE.suites
