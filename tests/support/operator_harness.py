@@ -19,6 +19,7 @@ import yaml
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
+from support.processes import with_this_process
 from support.snapshots import ROOT, sample_spec
 
 Json = dict[str, Any]
@@ -106,7 +107,7 @@ class OperatorHarness:
             **self.settings,
         }
         with self.log.open("ab") as output:
-            command = [sys.executable, *self.program]
+            command = with_this_process(sys.executable, *self.program)
             self._process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:

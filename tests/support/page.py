@@ -19,6 +19,7 @@ from cluster.ports import free_port
 from support.apiserver import ApiServer
 from support.eventually import eventually
 from support.kubectl import Kubectl
+from support.processes import with_this_process
 from support.snapshots import ROOT
 
 Json = dict[str, Any]
@@ -76,7 +77,8 @@ def run_page(server: str, namespace: str, account: Path, home: Path, settings: M
         **(settings or {}),
     }
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "refresh_page"], env=environment, stdout=output, stderr=output)
+        command = with_this_process(sys.executable, "-m", "refresh_page")
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     page = PageProcess(f"http://127.0.0.1:{port}", log, process.pid)
 
     def ready() -> bool:
