@@ -42,7 +42,8 @@ class Program:
         """Return a hash of everything that the program is built from."""
         digest = hashlib.sha256(" ".join([self.package, platform.machine(), *self.version_flags]).encode())
         modules = self.modfile or self.module / "go.mod"
-        for file in [*sorted(self.module.glob("*.go")), modules, modules.with_suffix(".sum")]:
+        checksums = modules.with_suffix(".sum")  # a module without dependencies has none
+        for file in sorted([*self.module.glob("*.go"), modules, *([checksums] if checksums.exists() else [])]):
             digest.update(file.read_bytes())
         return digest.hexdigest()[:12]
 

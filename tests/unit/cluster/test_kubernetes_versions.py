@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
+from cluster.embedded.binaries import COREDNS, HELM_PROGRAM, KIND, KUBE, KUBEADM, NODE
 from cluster.embedded.kubernetes_versions import VARIABLE, available, chosen, cluster_name, default
 from cluster.errors import ClusterError
 from cluster.paths import paths_of
@@ -27,6 +29,13 @@ def test_clusters_of_several_versions_are_side_by_side() -> None:
     other = next(minor for minor in available() if minor != default().minor)
     assert (cluster_name("test", {}), cluster_name("test", {VARIABLE: default().minor})) == ("test", "test")
     assert cluster_name("test", {VARIABLE: other}) == f"test-{other.replace('.', '-')}"
+
+
+def test_a_program_of_another_version_is_another_program() -> None:
+    """Each is cached under what it is built from, also a module without dependencies, which has no checksums."""
+    others = [replace(KUBE, modfile=version.modfile).key() for version in available().values() if version != default()]
+    keys = [program.key() for program in (KUBE, COREDNS, KUBEADM, NODE, KIND, HELM_PROGRAM)]
+    assert len({*keys, *others}) == len(keys) + len(others)
 
 
 def test_an_unknown_version_is_refused() -> None:
