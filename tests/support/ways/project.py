@@ -86,6 +86,13 @@ class Project:
         """Return the target's schema."""
         return str(self.dbt.get("schema", "dwh"))
 
+    @property
+    def text(self) -> str:
+        """Return everything that the project consists of: each file below its path, before and after the edits, and its settings."""
+        edited = [(path, text or "") for edit in self.edits for path, text in edit.files.items()]
+        settings = yaml.safe_dump(dict(self.dbt), allow_unicode=True)
+        return "\n".join([self.config, settings, *(f"{path}\n{text}" for path, text in [*self.files.items(), *edited])])
+
     def spec_of(self, way: Way) -> dict[str, Any]:
         """Return the refresh's spec for a way."""
         checks: dict[str, Any] = {"tests": {"select": ["*"], "failurePolicy": self.tests}} if self.tests else {}
