@@ -1,6 +1,5 @@
 """A base image for machines without a registry: a minimal Debian with Python, used instead of python:3.13-slim."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -9,8 +8,7 @@ import time
 from pathlib import Path
 
 from cluster.debian import debian_mirror
-from cluster.errors import ClusterError
-from cluster.waiting import tail
+from cluster.once import made_once, run_logged
 
 _SUITE = "trixie"  # its python3 is 3.13
 _PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata")
@@ -36,12 +34,7 @@ def base_key() -> str:
 def base_archive(cache: Path) -> Path:
     """Return the base's root file system as a tar, from `cache` or built by debootstrap (needs root, takes about a minute)."""
     archive = cache / f"base-{_SUITE}-{base_key()}.tar"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "base.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not archive.exists():
-            _bootstrap(archive, cache)
-    return archive
+    return made_once(archive, cache / "base.lock", lambda: _bootstrap(archive, cache))
 
 
 def _bootstrap(archive: Path, cache: Path) -> None:
@@ -54,14 +47,10 @@ def _bootstrap(archive: Path, cache: Path) -> None:
     root, log = cache / f"base.{os.getpid()}", cache / "base.log"
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(_PACKAGES)}", _SUITE, str(root), mirror]
     try:
-        with log.open("w") as output:
-            # in a mount namespace, so that mounts of debootstrap end with it, even if it is killed
-            done = subprocess.run(["unshare", "--mount", *command], stdout=output, stderr=output, timeout=_LIMIT, check=False)
-        if done.returncode != 0:
-            raise ClusterError(
-                f"debootstrap failed\n{tail(log)}",
-                "apt-get install debootstrap debian-archive-keyring; set DEBIAN_MIRROR if this machine's own mirror lacks the suite",
-            )
+        log.unlink(missing_ok=True)
+        # in a mount namespace, so that mounts of debootstrap end with it, even if it is killed
+        remedy = "apt-get install debootstrap debian-archive-keyring; set DEBIAN_MIRROR if this machine's own mirror lacks the suite"
+        run_logged(["unshare", "--mount", *command], log, _LIMIT, "debootstrap", remedy)
         for path in _LEFT_OUT:
             shutil.rmtree(root / path, ignore_errors=True)
             (root / path).mkdir(parents=True)

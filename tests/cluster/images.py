@@ -1,6 +1,5 @@
 """The images, built when their sources changed and found again when they did not."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -16,8 +15,8 @@ from typing import Protocol
 
 from cluster.errors import ClusterError
 from cluster.mirror import Mirror, mirror_of, parse_pip_config
+from cluster.once import exclusive, run_logged
 from cluster.paths import Paths
-from cluster.waiting import tail
 
 BUILD_LIMIT = 1200.0  # seconds
 _IGNORED = {"__pycache__", "build", "dist", "target", "logs", "node_modules"}
@@ -63,9 +62,7 @@ class Builder(Protocol):
 
 def build_images(paths: Paths, builder: Builder) -> dict[str, str]:
     """Build what changed; the references of all images by name, which are also written to `.state/images/images.json`."""
-    paths.images.mkdir(parents=True, exist_ok=True)
-    with (paths.images / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(paths.images / "build.lock"):
         references = {image.name: _build(image, paths, builder) for image in IMAGES}
         (paths.images / "images.json").write_text(json.dumps(references, indent=1))
     return references
@@ -81,15 +78,8 @@ def references(paths: Paths) -> dict[str, str]:
 
 def run_build(command: list[str], log: Path, name: str, environment: Mapping[str, str] | None = None) -> None:
     """Run one builder's command with its output in `log`."""
-    with log.open("w") as output:
-        try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=BUILD_LIMIT, check=False, env=environment
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"building {name} took more than {BUILD_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
-    if done.returncode != 0:
-        raise ClusterError(f"building {name} failed\n{tail(log, 25)}", f"the whole log is {log}")
+    log.unlink(missing_ok=True)
+    run_logged(command, log, BUILD_LIMIT, f"building {name}", f"the whole log is {log}", environment=environment)
 
 
 def _build(image: Image, paths: Paths, builder: Builder) -> str:

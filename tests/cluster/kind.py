@@ -14,8 +14,8 @@ from cluster.forwards import Forwards
 from cluster.homes import name_in_docker, prefix_in_docker, record_kind
 from cluster.images import build_images
 from cluster.kubectl import link_suitable_kubectl, own_program
+from cluster.once import run_logged
 from cluster.paths import Paths
-from cluster.waiting import tail
 
 _UP_LIMIT = 600.0  # seconds; the node's image is pulled the first time
 _LOAD_LIMIT = 300.0
@@ -145,16 +145,8 @@ def _present(paths: Paths) -> str | None:
 
 
 def _run(program: str, arguments: Sequence[str], log: Path, limit: float) -> None:
-    with log.open("a") as output:
-        try:
-            done = subprocess.run([program, *arguments], stdout=output, stderr=output, timeout=limit, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"kind {arguments[0]} took more than {limit:.0f} s\n{tail(log)}") from error
-    if done.returncode != 0:
-        raise ClusterError(
-            f"kind {arguments[0]} failed\n{tail(log)}",
-            "see that `docker info` answers and has room; REFRESH_CLUSTER chooses another kind of cluster",
-        )
+    remedy = "see that `docker info` answers and has room; REFRESH_CLUSTER chooses another kind of cluster"
+    run_logged([program, *arguments], log, limit, f"kind {arguments[0]}", remedy)
 
 
 def tools(paths: Paths) -> None:

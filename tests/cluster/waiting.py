@@ -16,7 +16,7 @@ def wait_until(check: Callable[[], bool], what: str, within: float, evidence: Ca
         time.sleep(pause)
 
 
-def tail(log: Path, lines: int = 15) -> str:
+def tail(log: Path, lines: int = 25) -> str:
     """The last lines of a log, for a person who has to find out what happened."""
     if not log.exists():
         return f"  ({log} was never written)"

@@ -1,6 +1,5 @@
 """The cluster's programs, built from upstream's Go modules once per version and cached for all checkouts."""
 
-import fcntl
 import hashlib
 import os
 import platform
@@ -13,7 +12,7 @@ from pathlib import Path
 from cluster.embedded.kubernetes_versions import chosen
 from cluster.embedded.toolchain import go_toolchain
 from cluster.errors import ClusterError
-from cluster.waiting import tail
+from cluster.once import made_once, run_logged
 
 HELM = "4.3.1"
 _MODULES = Path(__file__).resolve().parent
@@ -75,14 +74,7 @@ def place_of(program: Program, cache: Path) -> Path:
 def build(program: Program, cache: Path) -> Path:
     """Return the built program in `cache`, and build it if it is missing. A second builder waits for the first."""
     place = place_of(program, cache)
-    if place.exists():
-        return place
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{program.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            _compile(program, place, cache)
-    return place
+    return made_once(place, cache / f"{program.name}.lock", lambda: _compile(program, place, cache))
 
 
 def _compile(program: Program, place: Path, cache: Path) -> None:
@@ -94,24 +86,16 @@ def _compile(program: Program, place: Path, cache: Path) -> None:
     # buildvcs: the modules are in our git checkout, whose state does not matter to the program
     modules = [f"-modfile={program.modfile}"] if program.modfile else []
     command = [str(go), "build", "-buildvcs=false", *modules, "-ldflags", flags, "-o", str(draft), program.package]
-    with log.open("w") as output:
-        try:
-            done = subprocess.run(
-                command,
-                cwd=program.module,
-                env={**os.environ, "GOTOOLCHAIN": "local", **dict(program.environment)},
-                stdout=output,
-                stderr=output,
-                timeout=_BUILD_LIMIT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"building {program.name} took more than {_BUILD_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
-    if done.returncode != 0:
-        raise ClusterError(
-            f"building {program.name} failed\n{tail(log)}",
-            "Go's module proxy must be reachable (GOPROXY); what was fetched is kept, so try again",
-        )
+    log.unlink(missing_ok=True)
+    run_logged(
+        command,
+        log,
+        _BUILD_LIMIT,
+        f"building {program.name}",
+        "Go's module proxy must be reachable (GOPROXY); what was fetched is kept, so try again",
+        cwd=program.module,
+        environment={**os.environ, "GOTOOLCHAIN": "local", **dict(program.environment)},
+    )
     draft.replace(place)
     print(f"cluster: {program.name} built in {time.monotonic() - started:.0f} s", flush=True)
 

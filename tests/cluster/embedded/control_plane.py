@@ -1,7 +1,6 @@
 """A real API server with its controllers and no node: no privileges, loopback only, several side by side, up in seconds."""
 
 import datetime
-import fcntl
 import json
 import shutil
 import ssl
@@ -20,6 +19,7 @@ from cluster.embedded.pki import Authority, write_token_keys
 from cluster.embedded.supervised import Component, Components
 from cluster.errors import ClusterError
 from cluster.homes import record_kind
+from cluster.once import exclusive
 from cluster.ports import free_ports
 from cluster.processes import Processes
 
@@ -189,9 +189,7 @@ def answers(kubeconfig: Path, path: str) -> bool:
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
     """One command at a time for each cluster; the second waits."""
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with home.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with exclusive(home.with_suffix(".lock")):
         yield
 
 

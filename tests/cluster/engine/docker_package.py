@@ -1,6 +1,5 @@
 """Docker from Debian's packages, unpacked and not installed: nothing starts, and nothing of the system changes."""
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from cluster.errors import ClusterError
+from cluster.once import made_once
 
 # newer releases of Debian have the command line and the plugin in packages of their own
 _PACKAGES = ("docker.io", "docker-cli", "docker-buildx")
@@ -24,12 +24,7 @@ _LIMIT = 600.0  # seconds
 def docker_programs(cache: Path) -> Path:
     """Return the folder with `docker`, `dockerd` and `docker-proxy`, from `cache` or downloaded by apt."""
     folder = cache / "docker"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "docker.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not folder.exists():
-            _unpack(folder)
-    return folder
+    return made_once(folder, cache / "docker.lock", lambda: _unpack(folder))
 
 
 def _unpack(folder: Path) -> None:

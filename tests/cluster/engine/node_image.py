@@ -1,6 +1,5 @@
 """The image of kind's nodes, from Debian's packages and upstream's Go modules, for machines that cannot pull kind's own."""
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -12,7 +11,7 @@ from cluster.debian import debian_mirror
 from cluster.embedded.binaries import COREDNS, KIND, KUBE, KUBEADM, KUBERNETES, NODE, build, module_folder
 from cluster.engine.archive import LayeredImage, write_archive
 from cluster.errors import ClusterError
-from cluster.waiting import tail
+from cluster.once import made_once, run_logged
 
 _SUITE = "bookworm"
 _HERE = Path(__file__).parent
@@ -39,12 +38,7 @@ def node_reference() -> str:
 def node_archive(cache: Path) -> Path:
     """Return the node's root file system as a tar, from `cache` or made by debootstrap (needs root, takes minutes)."""
     archive = cache / f"kind-node-{node_key()}.tar"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "kind-node.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not archive.exists():
-            _make(archive, cache)
-    return archive
+    return made_once(archive, cache / "kind-node.lock", lambda: _make(archive, cache))
 
 
 def _make(archive: Path, cache: Path) -> None:
@@ -95,13 +89,7 @@ def images_of(names: list[str], layer: Path, pause: Path) -> list[LayeredImage]:
 def _isolated(command: list[str], log: Path, *namespaces: str) -> None:
     # mounts and processes end with the command, even if it is killed
     outer = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *namespaces]
-    with log.open("a") as output:
-        try:
-            done = subprocess.run([*outer, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=_LIMIT, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ClusterError(f"the image of kind's nodes took more than {_LIMIT / 60:.0f} minutes\n{tail(log)}") from error
-    if done.returncode != 0:
-        raise ClusterError(f"the image of kind's nodes can't be made\n{tail(log)}", f"the whole log is {log}")
+    run_logged([*outer, *command], log, _LIMIT, "making the image of kind's nodes", f"the whole log is {log}")
 
 
 def _tarred(folder: Path, *options: str) -> Path:
