@@ -1,14 +1,12 @@
 """Log lines as JSON, with the refresh that is being reconciled, and with the run if given (`extra={"run": …}`)."""
 
-import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
 
-from refresh_api.plain import plain
+from refresh_api.log_lines import json_line
 from refresh_operator.names import Ref
 
 _REFRESH: ContextVar[Ref | None] = ContextVar("refresh", default=None)
@@ -30,16 +28,13 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         ref = _REFRESH.get()
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
+        fields = {
             "message": record.getMessage(),
             **({"namespace": ref.namespace, "refresh": ref.name} if ref else {}),
             **({"run": run} if (run := getattr(record, "run", None)) else {}),
             **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
         }
-        return plain(json.dumps(line, ensure_ascii=False))
+        return json_line(record, fields)
 
 
 def configure(level: str) -> None:

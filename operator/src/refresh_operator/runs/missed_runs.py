@@ -14,6 +14,7 @@ from pydantic import AwareDatetime
 
 from refresh_api import cron
 from refresh_api.names import GENERATION_ANNOTATION
+from refresh_api.scheduled_time import scheduled_time_of
 from refresh_api.status import MissedReason
 from refresh_operator.specs.cronjob import HISTORY_LIMIT, STARTING_DEADLINE
 from refresh_operator.specs.diff import owned_by
@@ -27,8 +28,6 @@ _MAX_FUTURE: Final = timedelta(days=1)
 """A recorded time further in the future is wrong, and ignored."""
 _MAX_PAST: Final = timedelta(days=31)
 """Earlier times are not evaluated: after a long outage of the operator, this could take minutes."""
-_MINUTE_DIGITS: Final = 8
-"""Number of digits of the minutes since 1970, until the year 2160."""
 
 
 @dataclass(frozen=True)
@@ -130,14 +129,10 @@ def _scheduled_times(schedule: cron.Schedule, first: datetime, last: datetime) -
 
 
 def _times_of_runs(snapshot: Snapshot) -> set[datetime]:
-    """Return the scheduled times of all known runs. The CronJob controller ends a Job's name with the minutes since 1970."""
-    found, status = set(), snapshot.refresh.status
+    """Return the scheduled times of all known runs."""
+    status = snapshot.refresh.status
     names = (*(job.metadata.name for job in snapshot.jobs), *(run.id for run in status.active), *(run.id for run in status.history))
-    for name in names:
-        minutes = name.rpartition("-")[2]
-        if minutes.isascii() and minutes.isdigit() and len(minutes) == _MINUTE_DIGITS:
-            found.add(datetime.fromtimestamp(int(minutes) * 60, UTC))
-    return found
+    return {scheduled_time for name in names if (scheduled_time := scheduled_time_of(name))}
 
 
 def _may_be_deleted(snapshot: Snapshot, cronjob: _CronJob, scheduled_time: datetime) -> bool:

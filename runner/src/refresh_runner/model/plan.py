@@ -8,11 +8,11 @@ from functools import cached_property
 from pydantic import JsonValue
 
 from refresh_api.run_request import ModeKind, RunMode, RunRequest
+from refresh_api.scheduled_time import scheduled_time_of
 from refresh_api.spec import LockPolicy, Publish, RefreshSpec, Vacuum
 from refresh_api.steps import Mart
 from refresh_api.values import duration, share
 from refresh_runner.model.mode_policy import ModePolicy
-from refresh_runner.model.scheduled_time import scheduled_time_of
 from refresh_runner.model.steps import CacheStep, LayerStep, MartCheck, Selection, SourcesStep, Step, TestsStep, ValidationStep
 
 

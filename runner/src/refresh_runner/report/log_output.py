@@ -1,12 +1,11 @@
 """Log output: JSON lines in a pod, plain lines elsewhere, both redacted."""
 
-import json
 import logging
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Final, TextIO
 
+from refresh_api.log_lines import json_line
 from refresh_api.plain import plain
 from refresh_api.status import clip
 from refresh_runner.core.secrets import Redactor
@@ -35,15 +34,7 @@ class JsonLines(logging.Formatter):
         message = record.getMessage()
         if record.exc_info:
             message = f"{message}\n{self.formatException(record.exc_info)}"
-        line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            **self._fixed,
-            "step": self._step(),
-            "logger": record.name,
-            "message": self._redact.clipped(message, LINE_LENGTH),
-        }
-        text = plain(json.dumps(line, ensure_ascii=False))
+        text = json_line(record, {**self._fixed, "step": self._step(), "message": self._redact.clipped(message, LINE_LENGTH)})
         self._last = record, text
         return text
 

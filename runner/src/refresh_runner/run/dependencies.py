@@ -6,11 +6,11 @@ from typing import Final
 
 from refresh_api.model import time_text
 from refresh_api.run_request import PARTIAL, RunRequest
+from refresh_api.scheduled_time import scheduled_time_of
 from refresh_api.spec import Dependency
 from refresh_api.status import GOOD, Reason
 from refresh_api.values import duration
 from refresh_runner.core.errors import Failure, RunFailedError, is_retryable, reason_of
-from refresh_runner.model.scheduled_time import scheduled_time_of
 from refresh_runner.postgres.connection import RefusedError, WarehouseConnection
 
 _LAST_SUCCESSES: Final = """

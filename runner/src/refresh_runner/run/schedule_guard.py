@@ -2,9 +2,9 @@
 
 from refresh_api import cron
 from refresh_api.run_request import RunRequest
+from refresh_api.scheduled_time import scheduled_time_of
 from refresh_api.status import Reason
 from refresh_runner.core.errors import Failure, RunFailedError
-from refresh_runner.model.scheduled_time import scheduled_time_of
 
 
 def check(run_request: RunRequest, run: str) -> None:
