@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from refresh_runner.dbt.names_as_text import AmbiguousNameError, check_texts, with_live_names, writes
+from refresh_runner.dbt.names_as_text import AmbiguousNameError, check_texts, stores_texts, with_live_names
 
 SCHEMAS = {"dwh__next": "dwh", "à part__next": "à part"}
 
@@ -20,11 +20,21 @@ SCHEMAS = {"dwh__next": "dwh", "à part__next": "à part"}
         "select coalesce(max(x), '{0}') over (partition by '{0}') from {1}.mart",
         "select (select count(*) from {1}.mart), '{0}'",
         "select count(f(x)) || '{0}' from {1}.mart",
+        "comment on table {1}.mart is 'of {0}.mart'",
+        "alter table {1}.mart alter source set default '{0}.mart', add check (source like '{0}%')",
+        "create index on {1}.mart (id) where source = '{0}'",
+        "grant usage on schema {1} to lecteur",
     ],
 )
 def test_data_get_the_live_name(sql: str) -> None:
     """Wherever a text is a value and nothing else; names in code stay."""
     assert with_live_names(sql.format("dwh__next", "dwh__next"), SCHEMAS) == sql.format("dwh", "dwh__next")
+
+
+def test_a_block_is_code() -> None:
+    """Its texts are data, or names, as those of a statement."""
+    block = "do $$ begin if x = '{1}' then insert into j values ('{1}', 'it''s'); delete from {0}.mart; end if; end $$"
+    assert with_live_names(block.format("dwh__next", "dwh__next"), SCHEMAS) == block.format("dwh__next", "dwh")
 
 
 def test_a_name_that_must_be_quoted() -> None:
@@ -41,6 +51,8 @@ def test_a_name_that_must_be_quoted() -> None:
         "select to_regclass('dwh__next.mart'), 'dwh__next.mart'::regclass, regclass 'dwh__next.mart', pg_relation_size('dwh__next.mart')",
         "select count(*) from information_schema.columns where table_schema = 'dwh__next' and table_name = 'mart'",
         "select 1 from pg_class c join pg_namespace n on n.oid = relnamespace where lower(n.nspname) in ('x', 'dwh__next')",
+        "do $x$ begin execute 'alter table dwh__next.mart add primary key (id)'; execute format('drop table dwh__next.%I', 'x'); end $x$",
+        "select nextval('dwh__next.numero'), setval ('dwh__next.numero', 1)",
         "select 1 /* 'dwh__next' */ from dwh__next.mart -- 'dwh__next'",
     ],
 )
@@ -58,6 +70,10 @@ def test_names_stay(sql: str) -> None:
         ("with q as (select 'select 1 from dwh__next.mart' as s) select query_to_xml(s, true, false, '') from q", "beside query_to_xml"),
         ("select 'dwh__next' as s, count(*) from information_schema.tables", "beside information_schema"),
         ("select ('dwh__next' || '.mart')::regclass", "beside regclass"),
+        ("call suivi.note('dwh__next.mart')", "to note()"),
+        ("do $$ declare t text := 'dwh__next.mart'; begin execute 'select 1 from ' || t; end $$", "beside execute"),
+        ("do 'begin delete from dwh__next.mart; end'", "not quoted by dollars"),
+        ("create or replace function f() returns int language sql as $$ select 1 from dwh__next.mart $$", "body of a routine"),
         ("select count(*) as dwh__next_rows from dwh__next.mart", "makes a name of dwh__next"),
         ('select 1 as "dwh__next" from dwh__next.mart', "makes a name of dwh__next"),
     ],
@@ -79,7 +95,7 @@ def test_a_project_is_checked_with_names_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sql", "is_writing"),
+    ("sql", "is_storing"),
     [
         ("insert into x select 1", True),
         ("/* dbt */ update x set a = 1", True),
@@ -87,9 +103,11 @@ def test_a_project_is_checked_with_names_of_its_own() -> None:
         ("merge into x using y on true when matched then do nothing", True),
         ("with q as (select 'insert') select * from q", False),
         ("select 1", False),
-        ("create table x as select 1", False),
+        ("create table x as select 1", True),
+        ("create schema x", False),
+        ("grant select on x to y", False),
     ],
 )
-def test_statements_that_write(sql: str, is_writing: bool) -> None:
+def test_statements_that_store_texts(sql: str, is_storing: bool) -> None:
     """In their code, not in their texts."""
-    assert writes(sql) == is_writing
+    assert stores_texts(sql) == is_storing

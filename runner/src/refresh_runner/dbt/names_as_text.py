@@ -8,7 +8,7 @@ either, as in a function that nobody here knows, the statement is refused.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 _TOKEN: Final = re.compile(
@@ -19,8 +19,10 @@ _TOKEN: Final = re.compile(
     """,
     re.DOTALL | re.VERBOSE,
 )
-_TAKEN_FOR_NAME: Final = re.compile(r"\b(?:to_reg\w+|pg_\w+|has_\w+|regclass|regtype)\s*\(?\s*$", re.I)
-"""Before a text: a function that takes a relation's or a schema's name, or the type regclass."""
+_TAKEN_FOR_NAME: Final = re.compile(
+    r"\b(?:(?:to_reg\w+|pg_\w+|has_\w+|regclass|regtype|nextval|currval|setval)\s*\(?|execute(?:\s+format\s*\()?)\s*$", re.I
+)
+"""Before a text: a function that takes a relation's or a schema's name, the type regclass, and PL/pgSQL's `execute`."""
 _CAST_TO_NAME: Final = re.compile(r"\s*::\s*reg\w+\b", re.I)
 _CATALOG_COLUMN: Final = r"""(?ix)\b(?:(?:table|constraint|specific|routine|trigger|sequence|udt|event_object)_(?:schema|name|table)
     |schemaname|tablename|viewname|matviewname|indexname|nspname|relname|proname)\b "?\s*\)?\s*"""
@@ -29,13 +31,19 @@ _AFTER_CATALOG_COLUMN: Final = re.compile(
 )
 _READS_CATALOG: Final = re.compile(r"\binformation_schema\b|\bpg_\w+|\breg(?:class|type|namespace|proc\w*)\b|\bto_reg\w+", re.I)
 _EXECUTES_TEXT: Final = re.compile(r"\b(?:\w+_to_xml\w*|dblink\w*|crosstab\w*|connectby|ts_stat|ts_rewrite|execute)\b", re.I)
-_WRITES: Final = re.compile(r"\s*(?:insert|update|delete|merge)\b|\s*with\b.*\b(?:insert|update|delete|merge)\b", re.I | re.DOTALL)
+_STORES: Final = re.compile(
+    r"\s*(?:(?:insert|update|delete|merge|comment|alter|do|call|create(?!\s+schema))\b|with\b.*\b(?:insert|update|delete|merge)\b)",
+    re.I | re.DOTALL,
+)
+_BLOCK: Final = re.compile(r"\s*do\b", re.I)
+_ROUTINE: Final = re.compile(r"\s*create\s+(?:or\s+replace\s+)?(?:function|procedure)\b", re.I)
 
 _NO_FUNCTION: Final = frozenset(
-    "all and any array as between by case distinct else except exists filter from group having ilike in inner intersect into is join"
-    " lateral like limit materialized not on or order over partition recursive returning row select set sets similar some then to union"
-    " using values when where with within".split()
+    "all and any array as between by case check default distinct else except exists filter from group having ilike in inner"
+    " intersect into is join lateral like limit materialized not on or order over partition recursive returning row select set sets"
+    " similar some then to union using values when where with within".split()
 )
+"""Keywords before a bracket."""
 _KEEPS_TEXT: Final = frozenset(
     "array_agg array_append array_prepend array_to_string bool_or bool_and btrim cast char character coalesce concat concat_ws count decode"
     " encode format greatest initcap json_agg json_build_array json_build_object jsonb_agg jsonb_build_array jsonb_build_object least left"
@@ -55,9 +63,9 @@ def mentions(sql: str, names: Collection[str]) -> bool:
     return any(name in sql for name in names)
 
 
-def writes(sql: str) -> bool:
-    """Return whether a statement changes rows, so that its texts can become data."""
-    return bool(_WRITES.match(_mask(sql)))
+def stores_texts(sql: str) -> bool:
+    """Return whether a statement changes rows or definitions, so that its texts can become data."""
+    return bool(_STORES.match(_mask(sql)))
 
 
 def with_live_names(sql: str, schemas: Mapping[str, str]) -> str:
@@ -67,12 +75,13 @@ def with_live_names(sql: str, schemas: Mapping[str, str]) -> str:
     """
     if not mentions(sql, schemas):
         return sql
-    _refuse_parts_of_names(_mask(sql), schemas)
-    parts, end = [], 0
-    for found in _data(sql, schemas):
-        parts += [sql[end : found.start()], _replaced(found[0], schemas)]
-        end = found.end()
-    return "".join([*parts, sql[end:]])
+    code = _mask(sql)
+    _refuse_parts_of_names(code, schemas)
+    if _BLOCK.match(code):
+        return _edited(sql, _texts(sql), lambda text: _block(text, schemas))
+    if _ROUTINE.match(code) and any(mentions(text, schemas) for text in texts_of(sql)):
+        raise AmbiguousNameError("has a mart's name in the body of a routine")
+    return _edited(sql, _data(sql, schemas), lambda text: _replaced(text, schemas))
 
 
 def check_texts(sql: str, names: Collection[str]) -> None:
@@ -87,6 +96,22 @@ def check_texts(sql: str, names: Collection[str]) -> None:
 def texts_of(sql: str) -> Iterator[str]:
     """Yield the texts in a statement, with their quotes."""
     return (found[0] for found in _texts(sql))
+
+
+def _edited(sql: str, found: Iterable[re.Match[str]], edit: Callable[[str], str]) -> str:
+    parts, end = [], 0
+    for each in found:
+        parts += [sql[end : each.start()], edit(each[0])]
+        end = each.end()
+    return "".join([*parts, sql[end:]])
+
+
+def _block(text: str, schemas: Mapping[str, str]) -> str:
+    """Return the body of a DO statement, which is code, with its quotes."""
+    if mentions(text, schemas) and not text.startswith("$"):
+        raise AmbiguousNameError("has a mart's name in a block that is not quoted by dollars")
+    quote = text[: text.find("$", 1) + 1]
+    return f"{quote}{with_live_names(text.removeprefix(quote).removesuffix(quote), schemas)}{quote}" if quote else text
 
 
 def _data(sql: str, names: Collection[str]) -> Iterator[re.Match[str]]:
@@ -148,7 +173,8 @@ def _is_column_list_or_alias(before: str) -> bool:
 
 def _refuse_parts_of_names(code: str, schemas: Mapping[str, str]) -> None:
     for staging in sorted(schemas, key=len, reverse=True):
-        code = re.sub(rf'(?<![\w$"])"?{re.escape(staging)}"?\s*\.', " ", code)
+        name = rf'"?{re.escape(staging)}"?'
+        code = re.sub(rf'(?<![\w$"]){name}\s*\.|\bschema\s+{name}(?![\w$])', " ", code, flags=re.I)
     for staging in schemas:
         if staging in code:
             raise AmbiguousNameError(f"makes a name of {staging}")

@@ -1,6 +1,6 @@
 """Models, tests and hooks that have a mart's name as text: as data it is the live name, as PostgreSQL's name of a table the new one's."""
 
-from support.ways.project import Edit, Project
+from support.ways.project import READER, Edit, Project
 
 _TABLES = "models: {+materialized: table}\n"
 _MARTS = ("dwh.mart", "dwh.lecteur", "autre.deux")
@@ -19,9 +19,12 @@ _HOOKS = """
 {{ config(post_hook=[
     "insert into suivi.journal values ('{{ this.include(database=false) }}', '{{ ref('mart').include(database=false) }}')",
     "update suivi.dernier set relation = '{{ this.include(database=false) }}' where relation is distinct from '{{ this.include(database=false) }}'",
+    "comment on table {{ this }} is 'de {{ this.include(database=false) }}'",
+    "alter table {{ this }} add column source text default '{{ this.include(database=false) }}'",
+    "do $$ begin insert into suivi.journal values ('bloc', '{{ this.schema }}'); grant usage on schema {{ this.schema }} to LECTEUR; end $$",
     "with nom as (select '{{ this.schema }}' as n) insert into suivi.journal select n, n from nom",
 ]) }}
-"""
+""".replace("LECTEUR", READER)
 _PREPARE = "create schema suivi; create table suivi.journal (un text, deux text); create table suivi.dernier as select 'rien' as relation"
 
 # Each way has a database of its own, whose name must not be in what is compared.

@@ -194,8 +194,8 @@ class Staging:
         if any(note in sql for note in self._notes):
             return [sql]
         name = id_.split(".")[2] if id_.count(".") > 1 else id_
-        if names_as_text.writes(sql):
-            # dbt itself writes rows of compiled code only, whose texts are the live names already.
+        if names_as_text.stores_texts(sql):
+            # dbt itself stores what compiled code selects, whose texts are the live names already.
             sql = self._with_live_texts(name, sql)
         if self._at is not None or id_ not in self._live:
             self._check(name, sql)
