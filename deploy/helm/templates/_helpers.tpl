@@ -16,6 +16,11 @@
 {{- printf "%s-%s" .Release.Namespace (include "dashboard-refresh.name" .) -}}
 {{- end -}}
 
+{{- /* Name in a watched namespace, which releases of other namespaces may watch too. */ -}}
+{{- define "dashboard-refresh.nameIn" -}}
+{{- include (ternary "dashboard-refresh.name" "dashboard-refresh.clusterName" (eq .namespace .release.Release.Namespace)) .release -}}
+{{- end -}}
+
 {{- define "dashboard-refresh.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
