@@ -82,8 +82,8 @@ class OperatorHarness:
 
     def replica(self, name: str, port: int) -> OperatorHarness:
         """Return another replica for this namespace; replicas share a Lease and are started and stopped one by one."""
-        lease = {"LEASE_NAME": "op-dashboard-refresh", "POD_NAME": name}
-        return replace(self, settings={**self.settings, **lease, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}, _process=None)
+        own = {"POD_NAME": name, "HEALTH_ENDPOINT": f"http://127.0.0.1:{port}/healthz"}
+        return replace(self, settings={**self.settings, **own}, _process=None)
 
     @staticmethod
     def responds(url: str) -> bool:
@@ -102,6 +102,8 @@ class OperatorHarness:
             "RUNNER_IMAGE": "refresh-runner:test",
             "OPERATOR_NAMESPACE": self.namespace,
             "PAUSE_CONFIGMAP": "op-dashboard-refresh-pause",
+            "LEASE_NAME": "op-dashboard-refresh",
+            "POD_NAME": "op",
             "RECHECK": "2s",
             "LOST_AFTER": "4s",
             **self.settings,

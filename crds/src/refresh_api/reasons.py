@@ -110,5 +110,7 @@ class EventReason(StrEnum):
     """A managed object was changed or deleted; drift corrected."""
     DEFAULTS_CHANGED = "DefaultsChanged"
     """An object of ours follows new defaults of the operator or its chart: the refresh itself has not changed."""
+    OTHER_OPERATOR = "OtherOperator"
+    """An operator that also watches this namespace leaves the refresh to the one that the message names."""
     NOTIFICATION_FAILED = "NotificationFailed"
     """A channel did not take the message on a failed run."""

@@ -14,6 +14,7 @@ from typing import Final
 import kopf
 
 from refresh_operator.errors import ApiError, CrdMissing, NotFound
+from refresh_operator.kube.claims import Claims
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.leader_election import LeaderElector
 from refresh_operator.kube.pause import GlobalPause
@@ -41,10 +42,13 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
 
     Raise CrdMissing if the CRD is not installed or is deleted, and LeaseLost if another operator has become the leader.
     """
-    elector = LeaderElector(await KubeClient.connect(kubeconfig, clock), settings.lease, time.monotonic) if settings.lease else None
-    client = await KubeClient.connect(kubeconfig, clock, (lambda: elector.may_write) if elector else (lambda: True))
-    services, store = _services(settings, client, clock)
-    health = Health(store, services.queue, elector)
+    store, queue = Store(), WorkQueue()
+    leases = await KubeClient.connect(kubeconfig, clock)
+    elector = LeaderElector(leases, settings.lease, time.monotonic) if settings.lease else None
+    claims = Claims(leases, settings.lease, settings, time.monotonic, store, queue) if settings.lease else None
+    client = await KubeClient.connect(kubeconfig, clock, partial(_may_write, elector, claims))
+    services = _services(settings, client, clock, store, queue, claims)
+    health = Health(store, queue, elector, claims)
     stop = asyncio.Event()
     _stop_on_signals(stop)
     tasks = [asyncio.create_task(_wait(stop), name="stop")]
@@ -54,6 +58,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
     try:
         if elector is None or await _acquire_lease(elector, tasks):
             tasks += [asyncio.create_task(elector.renew(), name="lease")] if elector else []
+            tasks += [asyncio.create_task(claims.run(), name="claims")] if claims else []
             tasks += [
                 asyncio.create_task(run_queue(services, health), name="queue"),
                 asyncio.create_task(resync(services, store), name="resync"),
@@ -65,35 +70,41 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await _shut_down(services, client, elector)
+        await _shut_down(services, elector)
+        await client.close()
+        await leases.close()
 
 
-def _services(settings: Settings, client: KubeClient, clock: Callable[[], datetime]) -> tuple[Services, Store]:
-    store = Store()
+def _may_write(elector: LeaderElector | None, claims: Claims | None, path: str) -> bool:
+    return (elector is None or elector.may_write) and (claims is None or claims.may_write(path))
+
+
+def _services(
+    settings: Settings, client: KubeClient, clock: Callable[[], datetime], store: Store, queue: WorkQueue, claims: Claims | None
+) -> Services:
     observer = Observer(client, store, settings.secret_rules)
-    services = Services(
+    return Services(
         observer=observer,
         applier=Applier(client, store, observer.unlabelled),
         settings=settings,
         # all times in the cluster are the API server's
         clock=lambda: clock() + client.clock_offset,
-        queue=WorkQueue(),
+        queue=queue,
         pause=GlobalPause(client, settings.pause),
+        claims=claims,
     )
-    return services, store
 
 
-async def _shut_down(services: Services, client: KubeClient, elector: LeaderElector | None) -> None:
+async def _shut_down(services: Services, elector: LeaderElector | None) -> None:
     """Delete unfinished Jobs of terminating namespaces, which would otherwise wait for their deadline, and release the Lease."""
     with suppress(ApiError, TimeoutError):
         async with asyncio.timeout(_SHUTDOWN_TIMEOUT.total_seconds()):
             async for namespace, job in services.observer.unfinished_jobs_of_terminating_namespaces():
-                await services.applier.delete_job(namespace, job)
+                if services.acts_in(namespace):
+                    await services.applier.delete_job(namespace, job)
     if elector:
         # this operator writes nothing from here on
         await elector.release()
-        await elector.close()
-    await client.close()
 
 
 async def _acquire_lease(elector: LeaderElector, others: Sequence[asyncio.Task[None]]) -> bool:
@@ -139,7 +150,8 @@ async def _watch(services: Services, store: Store, stop: asyncio.Event) -> None:
 
 def _metrics(services: Services, health: Health) -> str:
     works = health.elector is None or health.elector.may_write
-    return render(services.observer.refreshes(), services.clock(), works, services.metrics)
+    refreshes = (each for each in services.observer.refreshes() if services.acts_in(each.ref.namespace))
+    return render(refreshes, services.clock(), works, services.metrics)
 
 
 async def run_queue(services: Services, health: Health) -> None:

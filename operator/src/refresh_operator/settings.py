@@ -59,7 +59,9 @@ class Settings:
     """URL of the probes, for example http://0.0.0.0:8080/healthz. Empty: no probes."""
     log_level: str = "INFO"
     lease: LeaseRef | None = None
-    """None: no leader election."""
+    """None: neither leader election nor claims of namespaces."""
+    claim_duration: timedelta = timedelta(minutes=1)
+    """After what time without a renewal another release may claim a namespace. An upgrade takes less."""
     pause: PauseRef | None = None
     """None: no global pause."""
     ca_bundle: CaBundle | None = None
@@ -94,6 +96,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         health_endpoint=environment.get("HEALTH_ENDPOINT", ""),
         log_level=environment.get("LOG_LEVEL", "") or Settings.log_level,
         lease=_lease(environment),
+        claim_duration=_duration(environment, "CLAIM_DURATION", Settings.claim_duration),
         pause=_pause(environment),
         ca_bundle=CaBundle(name, environment.get("CA_KEY", "") or "ca.crt") if (name := environment.get("CA_CONFIGMAP", "")) else None,
         proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),

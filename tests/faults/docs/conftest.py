@@ -67,7 +67,7 @@ def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterato
     config["contexts"][0]["context"]["namespace"] = NAMESPACE
     (shell.home / "kubeconfig").write_text(json.dumps(config))
     shell.environment["KUBECONFIG"] = str(shell.home / "kubeconfig")
-    operator = OperatorHarness(api, contract.within(NAMESPACE), helm, shell.home)
+    operator = OperatorHarness(api, contract.within(NAMESPACE), helm, shell.home, {"LEASE_NAME": OPERATOR})
     chart, secret, *rest = [block for block in all_blocks("console", "cluster") if block.page == "install"]
     shell.run(chart)
     config["users"][0]["user"] = {"token": operator.kubectl("create", "token", OPERATOR, "--duration=1h").strip()}

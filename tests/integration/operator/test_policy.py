@@ -254,12 +254,14 @@ def test_a_role_binding_can_only_bind_a_runs_role_to_its_account(under_policy, w
         assert token.answer("POST", "rolebindings", body=given).status_code == code
 
 
-def test_only_the_operators_own_lease_can_be_written(under_policy, without_policy):
-    """Another controller's leader could be blocked otherwise."""
+def test_only_the_operators_own_leases_can_be_written(under_policy, without_policy):
+    """The leader's and the namespace's. Another controller's leader could be blocked otherwise."""
     for token, code in ((under_policy, 422), (without_policy, 201)):
         lease = {"metadata": {"name": "scheduler"}, "spec": {"holderIdentity": "x"}}
         assert token.answer("POST", "leases", body=lease).status_code == code
-        assert token.answer("POST", "leases", body={**lease, "metadata": {"name": ACCOUNT}}).status_code == 201
+        for name in (ACCOUNT, "dashboards.sigeti.io"):
+            body = token.operator.api.get(token.operator.namespace, "leases", name)
+            assert token.answer("PUT", "leases", name, body).status_code == 200, name
 
 
 def test_the_policy_does_not_restrict_other_accounts(under_policy):

@@ -35,9 +35,9 @@ _MAX_OBJECT: Final = 2**22
 
 
 class KubeClient:
-    """A connection to one API server, which must be closed. While `may_write` returns false, writes raise Unavailable."""
+    """A connection to one API server, which must be closed. Writes to paths for which `may_write` returns false raise Unavailable."""
 
-    def __init__(self, configuration: client.Configuration, may_write: Callable[[], bool], clock: Callable[[], datetime]) -> None:
+    def __init__(self, configuration: client.Configuration, may_write: Callable[[str], bool], clock: Callable[[], datetime]) -> None:
         self.clock_offset = timedelta(0)
         """How far the API server's clock is ahead of this machine's; zero if they are metadata the same."""
         self._configuration = configuration
@@ -51,7 +51,9 @@ class KubeClient:
         )
 
     @classmethod
-    async def connect(cls, kubeconfig: Path | None, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True) -> Self:
+    async def connect(
+        cls, kubeconfig: Path | None, clock: Callable[[], datetime], may_write: Callable[[str], bool] = lambda _path: True
+    ) -> Self:
         """Return a connection with a kubeconfig, or with the pod's ServiceAccount if none is given."""
         configuration = client.Configuration()
         if kubeconfig:
@@ -120,8 +122,8 @@ class KubeClient:
                 raise
 
     async def _call(self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON) -> Json:
-        if method != "GET" and not self._may_write():
-            raise Unavailable(0, "this operator does not hold the Lease")
+        if method != "GET" and not self._may_write(path):
+            raise Unavailable(0, "this operator does not hold the Lease that this write requires")
         async with self._respond(method, path, query, body, content) as response:
             return object_of(await response.read(), _MAX_OBJECT)
 

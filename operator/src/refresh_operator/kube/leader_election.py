@@ -1,4 +1,6 @@
-"""Leader election among several operators by a Lease. The others wait until it is released or expires.
+"""Election of one holder among several operators by a Lease. The others wait until it is released or expires.
+
+The replicas of a release elect their leader so, and the releases that watch one namespace elect which of them acts there.
 
 No clocks of different machines are compared: a Lease has expired if it was not changed for its duration, by the clock of the operator
 that waits for it.
@@ -14,6 +16,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from refresh_api.names import GROUP
 from refresh_api.objects import Json
 from refresh_operator.errors import ApiError, Conflict, LeaseLost, NotFound
 from refresh_operator.kube.client import KubeClient
@@ -24,11 +27,12 @@ from refresh_operator.state.kube_types import KubeModel, Metadata, mapping
 log = logging.getLogger(__name__)
 
 DURATION: Final = timedelta(seconds=10)
-"""How long the Lease is valid without renewal."""
-_RENEWAL: Final = timedelta(seconds=2)
-"""Time between two renewals, and between two attempts to acquire the Lease."""
-_MARGIN: Final = timedelta(seconds=2)
-"""How long before the expiry the leader stops writing, so that no request of it is pending when another leader starts."""
+"""How long the Lease of a leader is valid without renewal."""
+_RENEWALS: Final = 5
+"""Renewals, or attempts to acquire the Lease, in its duration. The holder stops writing one of these intervals before the expiry, so that
+no request of it is pending when another holder starts."""
+REQUESTED_BY: Final = f"{GROUP}/requested-by"
+"""Annotation of a Lease: the operator that asks its holder for it."""
 
 
 class _Spec(KubeModel):
@@ -59,6 +63,17 @@ def next_action(holder: str, me: str, *, was_leader: bool, unchanged: timedelta,
     return LeaseAction.ACQUIRE if not holder or unchanged >= duration else LeaseAction.WAIT
 
 
+class Courtesy(Enum):
+    """What an operator does about another one that wants the same Lease."""
+
+    KEEP = "keep"
+    """It keeps a Lease that it holds, and waits for one that it does not hold."""
+    REQUEST = "request"
+    """It also asks the holder for the Lease."""
+    YIELD = "yield"
+    """It stops renewing a Lease that another operator asks for, and leaves that one time to acquire it."""
+
+
 @dataclass(frozen=True)
 class _Observed:
     """A version of the Lease, and when it was first observed."""
@@ -71,10 +86,20 @@ class _Observed:
 class LeaderElector:
     """Acquires, renews and releases the Lease for this operator."""
 
-    def __init__(self, client: KubeClient, at: LeaseRef, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        client: KubeClient,
+        at: LeaseRef,
+        monotonic: Callable[[], float],
+        duration: timedelta = DURATION,
+        courtesy: Courtesy = Courtesy.KEEP,
+    ) -> None:
         self._client = client
         self._at = at
         self._monotonic = monotonic
+        self._duration = duration
+        self._interval = duration / _RENEWALS
+        self._courtesy = courtesy
         self._seen: _Observed | None = None
         self._renewed: float | None = None
         """When the last successful renewal was sent."""
@@ -83,7 +108,7 @@ class LeaderElector:
     @property
     def may_write(self) -> bool:
         """Whether this operator is the leader and its Lease is valid long enough to write."""
-        return self._renewed is not None and self._monotonic() - self._renewed < (DURATION - _MARGIN).total_seconds()
+        return self._renewed is not None and self._monotonic() - self._renewed < (self._duration - self._interval).total_seconds()
 
     @property
     def is_leader(self) -> bool:
@@ -99,7 +124,7 @@ class LeaderElector:
         """Return why this operator is neither ready to work nor to take over, or nothing if it is."""
         if self.is_leader:
             return "" if self.may_write else "cannot renew the Lease: writes are suspended"
-        fresh = self._observed_at is not None and self._monotonic() - self._observed_at < DURATION.total_seconds()
+        fresh = self._observed_at is not None and self._monotonic() - self._observed_at < self._duration.total_seconds()
         return "" if fresh else "cannot read the Lease"
 
     async def acquire(self) -> None:
@@ -109,17 +134,13 @@ class LeaderElector:
             if self.is_leader:
                 log.info("acquired the Lease %s/%s", self._at.namespace, self._at.name)
                 return
-            await asyncio.sleep(_RENEWAL.total_seconds())
+            await asyncio.sleep(self._interval.total_seconds())
 
     async def renew(self) -> None:
         """Renew the Lease until cancelled. Raise LeaseLost once another operator holds it."""
         while True:
-            await asyncio.sleep(_RENEWAL.total_seconds())
+            await asyncio.sleep(self._interval.total_seconds())
             await self._attempt()
-
-    async def close(self) -> None:
-        """Close the connection."""
-        await self._client.close()
 
     async def release(self) -> None:
         """Release the Lease, so that another operator can start at once. Call it when this operator writes nothing any more."""
@@ -134,7 +155,7 @@ class LeaderElector:
     async def _attempt(self) -> None:
         """Try once to acquire or renew the Lease. Errors of the API server are logged, and the next attempt follows."""
         try:
-            async with asyncio.timeout(_RENEWAL.total_seconds() * 2):
+            async with asyncio.timeout(self._interval.total_seconds() * 2):
                 if not self.is_leader:
                     await self._observe()
                 try:
@@ -167,20 +188,34 @@ class LeaderElector:
         if self._seen is None:
             await self._write(None, holder=self._at.holder)
             return
-        spec = self._seen.record.spec
+        record = self._seen.record
+        holder, duration = record.spec.holder_identity, timedelta(seconds=record.spec.lease_duration_seconds) or self._duration
+        requested_by = record.metadata.annotations.get(REQUESTED_BY, "")
+        if requested_by and self._courtesy is Courtesy.YIELD:
+            # the operator that asks for the Lease acquires it when it expires, and this one only if that one does not
+            holder, duration = requested_by, 2 * duration
         action = next_action(
-            spec.holder_identity,
+            holder,
             self._at.holder,
             was_leader=self.is_leader,
             unchanged=timedelta(seconds=self._monotonic() - self._seen.since),
-            duration=timedelta(seconds=spec.lease_duration_seconds) or DURATION,
+            duration=duration,
         )
         if action is LeaseAction.LOST:
             # the Lease of another operator must not be released
             self._renewed = None
-            raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is now held by {spec.holder_identity or 'nobody'}")
+            raise LeaseLost(f"the Lease {self._at.namespace}/{self._at.name} is now held by {holder or 'nobody'}")
         if action is LeaseAction.ACQUIRE:
             await self._write(self._seen, holder=self._at.holder)
+        elif not requested_by and self._courtesy is Courtesy.REQUEST:
+            await self._request(self._seen)
+
+    async def _request(self, before: _Observed) -> None:
+        """Ask the holder for the Lease. Only one operator does so, since each change of the Lease delays its expiry."""
+        metadata = mapping(before.item["metadata"])
+        annotations: Json = {**mapping(metadata.get("annotations")), REQUESTED_BY: self._at.holder}
+        body: Json = {**before.item, "metadata": {**metadata, "annotations": annotations}}
+        self._remember(await self._client.replace(LEASES.path(self._at.namespace, self._at.name), body))
 
     async def _write(self, before: _Observed | None, holder: str) -> None:
         sent, now = self._monotonic(), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -189,14 +224,19 @@ class LeaderElector:
         spec: Json = {
             **mapping(before.item.get("spec") if before else {}),
             "holderIdentity": holder,
-            "leaseDurationSeconds": int(DURATION.total_seconds()),
+            "leaseDurationSeconds": int(self._duration.total_seconds()),
             "renewTime": now,
             **({"acquireTime": now, "leaseTransitions": old.lease_transitions + 1} if changes else {}),
         }
         if before:
-            item = await self._client.replace(LEASES.path(self._at.namespace, self._at.name), {**before.item, "spec": spec})
+            metadata = mapping(before.item["metadata"])
+            if changes or self._courtesy is Courtesy.YIELD:
+                kept = {key: value for key, value in mapping(metadata.get("annotations")).items() if key != REQUESTED_BY}
+                metadata = {**metadata, "annotations": kept}
+            body: Json = {**before.item, "metadata": metadata, "spec": spec}
+            item = await self._client.replace(LEASES.path(self._at.namespace, self._at.name), body)
         else:
-            body: Json = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._at.name}, "spec": spec}
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self._at.name}, "spec": spec}
             item = await self._client.create(LEASES.path(self._at.namespace), body)
         self._remember(item)
         self._renewed = sent if holder else None

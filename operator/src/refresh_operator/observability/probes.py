@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from refresh_operator.kube.claims import Claims
 from refresh_operator.kube.leader_election import LeaderElector
 from refresh_operator.kube.store import Store
 from refresh_operator.kube.workqueue import WorkQueue
@@ -37,6 +38,8 @@ class Health:
     queue: WorkQueue
     elector: LeaderElector | None = None
     """None without leader election."""
+    claims: Claims | None = None
+    """None without leader election."""
     initial: set[Ref] = field(default_factory=set)
     """The refreshes that existed at the start and have not been reconciled yet."""
 
@@ -55,6 +58,8 @@ class Health:
             return ""
         if not self.store.synced.is_set():
             return "the initial list of objects is not complete"
+        if self.claims and (problem := self.claims.readiness_problem()):
+            return problem
         return f"{len(self.initial)} refreshes have not been reconciled yet" if self.initial else ""
 
     def ok_text(self) -> str:

@@ -6,8 +6,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from refresh_api.reasons import ReadyReason
+from refresh_api.model import time_text
+from refresh_api.reasons import EventReason, ReadyReason
 from refresh_operator.errors import ApiError, Conflict, Forbidden, NotFound, Unavailable, Unprocessable, Unreadable
+from refresh_operator.kube.claims import LEASE_NAME, Claims
 from refresh_operator.kube.pause import GlobalPause
 from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
@@ -22,6 +24,7 @@ from refresh_operator.settings import Settings
 from refresh_operator.specs.diff import Difference
 from refresh_operator.state.problem import Problem
 from refresh_operator.state.refresh import InvalidSpec, Refresh
+from refresh_operator.status.events import Event
 from refresh_operator.status.status import problem_status
 
 log = logging.getLogger(__name__)
@@ -38,10 +41,18 @@ class Services:
     """Returns the time without microseconds."""
     queue: WorkQueue
     pause: GlobalPause
+    claims: Claims | None = None
+    """None: this operator acts in every namespace that it watches."""
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
     """Differences that something else insists on, such as an admission webhook. Correcting them would never end."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
+    left_to: dict[Ref, tuple[str, datetime]] = field(default_factory=dict)
+    """Refreshes on which another operator acts: that operator, and the hour in which an event last said so."""
+
+    def acts_in(self, namespace: str) -> bool:
+        """Return whether this operator acts on the refreshes of a namespace, and no other one does."""
+        return self.claims is None or self.claims.holds(namespace)
 
 
 async def reconcile(ref: Ref, services: Services) -> None:
@@ -91,8 +102,11 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
         services.tolerated.pop(ref, None)
         services.heartbeats.forget(ref)
         services.metrics.forget(ref)
+        services.left_to.pop(ref, None)
         return None
     now = services.clock()
+    if services.claims and not services.acts_in(ref.namespace):
+        return await _leave(refresh, services.claims, now, services)
     try:
         snapshot = await services.observer.observe(refresh, services.heartbeats.age(refresh, now), services.pause.current(now))
         decision = decide(snapshot, services.settings, now, services.tolerated.get(ref, frozenset()))
@@ -111,6 +125,18 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
     await _notify(refresh, decision, services)
     services.tolerated[ref] = services.tolerated.get(ref, frozenset()) | returned
     return decision.requeue_after
+
+
+async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
+    """Say by an event that another operator acts on a refresh, once an hour, which is how long the API server keeps events."""
+    namespace, other = refresh.ref.namespace, claims.other_holder(refresh.ref.namespace)
+    said = other, now.replace(minute=0, second=0)
+    if other and services.left_to.get(refresh.ref) != said:
+        message = f"operator {claims.me} does not act on this DashboardRefresh, since {other} holds Lease {LEASE_NAME} in {namespace}"
+        log.warning(message)
+        await services.applier.post_event(refresh, Event(EventReason.OTHER_OPERATOR, message, time_text(said[1]), warning=True), now)
+        services.left_to[refresh.ref] = said
+    return services.settings.recheck
 
 
 async def _report_problem(refresh: Refresh, problem: Problem, now: datetime, services: Services) -> timedelta:
