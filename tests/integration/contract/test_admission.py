@@ -54,7 +54,7 @@ BAD = {
     "no layers": (manifest(layers=[]), "spec.layers"),
     "a layer that selects nothing": (manifest(layers=[layer(select=[])]), "spec.layers[0].select"),
     "an option among the selectors": (manifest(layers=[layer(select=["--full-refresh"])]), "never an option"),
-    "two layers of one name": (manifest(layers=[layer(), layer()]), 'Duplicate value: {"name":"staging"}'),
+    "two layers of one name": (manifest(layers=[layer(), layer()]), "spec.layers[1]: Duplicate value"),
     "a layer with the name of another step": (manifest(layers=[layer(name="cache")]), "names of other steps"),
     "a mart listed twice": (manifest(validation={"marts": [MART, MART]}), "Duplicate value"),
     "a mart without its schema": (manifest(validation={"marts": [{"relation": "mart", "keyColumns": []}]}), "write a table as schema.name"),
