@@ -13,7 +13,7 @@ from typing import Final
 
 import kopf
 
-from refresh_operator.errors import ApiError, CrdMissing, NotFound
+from refresh_operator.errors import ApiError, CrdMissing, CredentialsError, NotFound
 from refresh_operator.kube.claims import Claims
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.leader_election import LeaderElector
@@ -31,8 +31,11 @@ from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+_REFUSED: Final = "the API server refuses the operator's credentials: does its ServiceAccount still exist?"
 _RETRY_DELAY: Final = timedelta(seconds=2)
 """Time between two attempts while the API server does not respond."""
+_MAX_REFUSED: Final = timedelta(minutes=1)
+"""How long the API server may refuse the operator's token before it ends: an API server that starts also refuses valid ones."""
 _SHUTDOWN_TIMEOUT: Final = timedelta(seconds=5)
 """Timeout of the clean-up when the operator stops."""
 
@@ -40,7 +43,8 @@ _SHUTDOWN_TIMEOUT: Final = timedelta(seconds=5)
 async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: Path | None) -> None:
     """Reconcile refreshes until SIGTERM or SIGINT, once this operator is the leader.
 
-    Raise CrdMissing if the CRD is not installed or is deleted, and LeaseLost if another operator has become the leader.
+    Raise CrdMissing if the CRD is not installed or is deleted, LeaseLost if another operator has become the leader, and
+    CredentialsError if the API server refuses the operator's credentials, and there are no others.
     """
     store, queue = Store(), WorkQueue()
     leases = await KubeClient.connect(kubeconfig, clock)
@@ -63,6 +67,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
                 asyncio.create_task(run_queue(services, health), name="queue"),
                 asyncio.create_task(resync(services, store), name="resync"),
                 asyncio.create_task(poll_pause(services), name="pause"),
+                asyncio.create_task(_end_when_refused(client, clock), name="credentials"),
                 asyncio.create_task(_watch(services, store, stop), name="kopf"),
             ]
             await _first_of(tasks)
@@ -138,14 +143,25 @@ async def _wait(stop: asyncio.Event) -> None:
 async def _watch(services: Services, store: Store, stop: asyncio.Event) -> None:
     namespaces = services.settings.namespaces
     log.info("watching %s", ", ".join(namespaces) or "all namespaces")
-    await kopf.operator(
-        # kopf replaces the signal handlers when it starts, and would stop only after waiting five seconds for other tasks
-        registry=registry_of(services.queue, store, started=lambda: _stop_on_signals(stop)),
-        settings=kopf_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-    )
+    try:
+        await kopf.operator(
+            # kopf replaces the signal handlers when it starts, and would stop only after waiting five seconds for other tasks
+            registry=registry_of(services.queue, store, started=lambda: _stop_on_signals(stop)),
+            settings=kopf_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+        )
+    except kopf.LoginError as error:
+        raise CredentialsError(_REFUSED) from error
+
+
+async def _end_when_refused(client: KubeClient, clock: Callable[[], datetime]) -> None:
+    """Raise CredentialsError once the API server has refused the credentials for too long; the watches notice it minutes later."""
+    while True:
+        await asyncio.sleep(_RETRY_DELAY.total_seconds())
+        if client.refused_since and clock() - client.refused_since > _MAX_REFUSED:
+            raise CredentialsError(_REFUSED)
 
 
 def _metrics(services: Services, health: Health) -> str:

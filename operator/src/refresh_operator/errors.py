@@ -66,3 +66,7 @@ def api_error(status: int, message: str) -> ApiError:
     """Return the error for an HTTP status."""
     kinds: dict[int, type[ApiError]] = {404: NotFound, 409: Conflict, 403: Forbidden, 422: Unprocessable, 429: Unavailable}
     return kinds.get(status, Unavailable if status >= 500 or status == 0 else ApiError)(status, message)
+
+
+class CredentialsError(OperatorError):
+    """The API server refuses the operator's credentials, and there are no others."""

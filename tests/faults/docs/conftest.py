@@ -45,7 +45,7 @@ class Shell:
         assert done.returncode == 0, f"{block}\n{block.text}\n{done.stdout}{done.stderr}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     """A shell with our programs in PATH, in a folder with a checkout's files and those that the guide has readers write."""
     home = tmp_path_factory.mktemp("reader")
@@ -58,7 +58,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
     return Shell(home, {"PATH": path, "HOME": str(home), "PASSWORD": "p%40:/'\"$", "WEBHOOK": "http://127.0.0.1:9/hook"})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterator[Shell]:
     """The installation page was followed; the operator has its chart's permissions and pods succeed at once."""
     link_tools(shell.home / "tools", control_plane.kube)

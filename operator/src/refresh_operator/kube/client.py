@@ -39,7 +39,9 @@ class KubeClient:
 
     def __init__(self, configuration: client.Configuration, may_write: Callable[[str], bool], clock: Callable[[], datetime]) -> None:
         self.clock_offset = timedelta(0)
-        """How far the API server's clock is ahead of this machine's; zero if they are metadata the same."""
+        """How far the API server's clock is ahead of this machine's; zero if they are about the same."""
+        self.refused_since: datetime | None = None
+        """Since when all responses have been 401 Unauthorized."""
         self._configuration = configuration
         self._may_write = may_write
         self._clock = clock
@@ -141,6 +143,7 @@ class KubeClient:
             url = self._configuration.host + path
             async with self._session.request(method, url, params=query, data=payload, headers=headers) as response:
                 self._compare_clocks(response.headers.get("Date", ""))
+                self.refused_since = (self.refused_since or self._clock()) if response.status == 401 else None
                 if response.status >= 400:
                     raise api_error(response.status, _message(await response.read()) or f"{method} {path}: HTTP {response.status}")
                 yield response

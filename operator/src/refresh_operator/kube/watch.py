@@ -41,10 +41,18 @@ def registry_of(queue: WorkQueue, store: Store, started: Callable[[], None]) -> 
         # deferred, since kopf replaces the signal handlers after this handler
         asyncio.get_running_loop().call_soon(started)
 
+    sessions: list[tuple[kopf.ConnectionInfo, kopf.AiohttpSession]] = []
+
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: object) -> kopf.AiohttpSession | None:
         found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
-        return kopf_session(found) if found else None
+        if found is None:
+            return None
+        # kopf asks again once the API server has refused a session. The same credentials are the same session, which kopf does not
+        # try twice: it ends with LoginError.
+        if not sessions or sessions[-1][0] != found:
+            sessions[:] = [(found, kopf_session(found))]
+        return sessions[-1][1]
 
     return registry
 
