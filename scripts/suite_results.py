@@ -70,7 +70,7 @@ def result_of(report: ET.Element) -> Result:
     """Return the counts of a JUnit report."""
     cases = list(report.iter("testcase"))
     failed = sum(case.find("failure") is not None or case.find("error") is not None for case in cases)
-    reasons = Counter(_reason(skip.get("message") or "") for case in cases for skip in case.findall("skipped"))
+    reasons = Counter(_reason(skip) for case in cases for skip in case.findall("skipped"))
     return Result(len(cases) - failed - reasons.total(), failed, reasons)
 
 
@@ -89,8 +89,10 @@ def run_suite(report: Path, options: Sequence[str], environment: Mapping[str, st
     return found if code == 0 or found.failed else Result(found.passed, 1, found.skipped)
 
 
-def _reason(message: str) -> str:
-    """Return why a test was skipped, without the paths of this machine."""
+def _reason(skip: ET.Element) -> str:
+    """Return why a test or a whole module was skipped, without the paths of this machine."""
+    module = re.search(r"Skipped: (.*?)['\"]\)?$", skip.text or "")
+    message = module[1] if module and skip.get("message") == "collection skipped" else skip.get("message") or ""
     return re.sub(r'"/[^"]*/', '"', message).replace('"', "")
 
 

@@ -15,12 +15,14 @@ ROOT = Path(__file__).parents[2]
 REPORT = """<testsuites><testsuite>
 <testcase name="a"/><testcase name="b"><failure message="no"/></testcase><testcase name="c"><error message="no"/></testcase>
 <testcase name="d"><skipped message='could not open "/tmp/x/share/vector.control"'/></testcase>
+<testcase name="m"><skipped message="collection skipped">('/tmp/x.py', 21, 'Skipped: another kind')</skipped></testcase>
 </testsuite></testsuites>"""
 
 
 def test_counts_are_those_of_the_report() -> None:
     """An error in a fixture is a failure, and a reason names no folder of the machine."""
-    assert result_of(ET.fromstring(REPORT)) == Result(1, 2, Counter({"could not open vector.control": 1}))
+    reasons = {"could not open vector.control": 1, "another kind": 1}
+    assert result_of(ET.fromstring(REPORT)) == Result(1, 2, Counter(reasons))
 
 
 def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
