@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grimp
 
-from generate import between
+from marked import between
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "ARCHITECTURE.md"

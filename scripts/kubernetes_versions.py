@@ -12,12 +12,9 @@ from typing import Final
 
 from cluster.embedded.kubernetes_versions import VARIABLE, KubernetesVersion, available
 from marked import table
-from suite_results import ROOT, Result, ResultsTable, run_suite
+from suite_results import KUBERNETES, ROOT, Result, run_suite
 
 _INTEGRATION: Final = "tests/integration"
-TABLE: Final = ResultsTable(
-    ROOT / "docs/kubernetes.md", ("Kubernetes", "tests", "date", "passed", "failed", "skipped"), 2, ("API server", "end to end")
-)
 
 
 @dataclass(frozen=True)
@@ -70,11 +67,11 @@ def main() -> int:
     for version, suite in ((known[each], suite) for each in wanted for suite in SUITES):
         print(f"[{time.monotonic() - began:4.0f} s] Kubernetes {version.version}: {suite.label}", flush=True)
         result = run(version, suite)
-        rows.append(TABLE.row(version.version, suite.label, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
-        TABLE.write(rows[-1])
+        rows.append(KUBERNETES.row(version.version, suite.label, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
+        KUBERNETES.write(rows[-1])
         succeeded = succeeded and result.is_success
-    print(table(TABLE.head, rows))
-    print(f"test-versions: {time.monotonic() - began:.0f} s; results written to {TABLE.page.relative_to(ROOT)}")
+    print(table(KUBERNETES.head, rows))
+    print(f"test-versions: {time.monotonic() - began:.0f} s; results written to {KUBERNETES.page.relative_to(ROOT)}")
     return 0 if succeeded else 1
 
 

@@ -18,3 +18,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def plain(text: str) -> str:
     """Return a text with Markdown's special characters escaped, except in code."""
     return "".join(part if part.startswith("`") else re.sub(r"([*_<\[\]])", r"\\\1", part) for part in re.split(r"(`[^`]*`)", text))
+
+
+def between(text: str, name: str, content: str) -> str:
+    """Return the text with the part between the markers `name:begin` and `name:end` replaced."""
+    head, begin, rest = text.partition(f"<!-- {name}:begin")
+    mark, _, rest = rest.partition("-->\n")
+    _, end, tail = rest.partition(f"<!-- {name}:end")
+    return f"{head}{begin}{mark}-->\n{content}{end}{tail}"

@@ -13,16 +13,10 @@ from typing import Final
 
 from marked import table
 from refresh_examples.embedded import psql_program
-from suite_results import ROOT, Result, ResultsTable, run_suite
+from suite_results import POSTGRES, ROOT, Result, run_suite
 from support import postgres_builds
 from support.postgres_builds import Build
 
-TABLE: Final = ResultsTable(
-    ROOT / "docs/postgresql.md",
-    ("PostgreSQL", "build", "tests", "date", "passed", "failed", "skipped"),
-    1,
-    ("runner", "publish", "managed"),
-)
 _RUNNER: Final = "tests/integration/runner"
 _BY_VERSION: Final = tuple(
     f"{_RUNNER}/test_{name}.py"
@@ -52,7 +46,7 @@ def suites_of(major: int) -> list[Suite]:
 
 def row(suite: Suite, version: str, day: str, result: Result) -> tuple[str, ...]:
     """Return the table's row."""
-    return TABLE.row(version, suite.build.source, suite.label, day=day, result=result)
+    return POSTGRES.row(version, suite.build.source, suite.label, day=day, result=result)
 
 
 def version_of(build: Build) -> str:
@@ -79,10 +73,10 @@ def main() -> int:
         print(f"[{time.monotonic() - began:4.0f} s] PostgreSQL {version} ({suite.build.source}): {suite.label}", flush=True)
         result = run(suite, os.environ.get("WORKERS", "2"), ROOT / ".state/postgres")
         rows.append(row(suite, version, f"{datetime.now(UTC):%Y-%m-%d}", result))
-        TABLE.write(rows[-1])
+        POSTGRES.write(rows[-1])
         succeeded = succeeded and result.is_success
-    print(table(TABLE.head, rows))
-    print(f"test-postgres: {time.monotonic() - began:.0f} s; results written to {TABLE.page.relative_to(ROOT)}")
+    print(table(POSTGRES.head, rows))
+    print(f"test-postgres: {time.monotonic() - began:.0f} s; results written to {POSTGRES.page.relative_to(ROOT)}")
     return 0 if succeeded else 1
 
 

@@ -7,13 +7,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
-from generate import between
-from marked import table
+from marked import between, table
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LIMIT: Final = 2400
@@ -61,9 +61,35 @@ class ResultsTable:
         """Write one row into the page: after each suite, so that a run that is interrupted keeps what it has."""
         self.page.write_text(self.with_rows(self.page.read_text(), [row]))
 
+    def by_version(self) -> Iterator[tuple[str, ...]]:
+        """Yield a row for each version: its name, the date of its oldest result, and the sums of the counts."""
+        rows = [cells for line in _rows(self.page.read_text()) if (cells := _cells(line))]
+        for version, group in groupby(rows, key=lambda row: row[0]):
+            of_version = [dict(zip(self.head, row, strict=True)) for row in group]
+            counts = [str(sum(int(row[name]) for row in of_version)) for name in ("passed", "failed")]
+            skipped = sum(int(found) for row in of_version for found in re.findall(r"(?:^|; )(\d+)(?=:|$)", row["skipped"]))
+            yield self.head[0], version, min(row["date"] for row in of_version), *counts, str(skipped)
+
     def _key(self, cells: Sequence[str]) -> tuple[tuple[int, ...], int]:
         version = tuple(int(part) for part in cells[0].split(".")[: self.parts])
         return version, self.suites.index(cells[self.head.index("tests")])
+
+
+KUBERNETES: Final = ResultsTable(
+    ROOT / "docs/kubernetes.md", ("Kubernetes", "tests", "date", "passed", "failed", "skipped"), 2, ("API server", "end to end")
+)
+POSTGRES: Final = ResultsTable(
+    ROOT / "docs/postgresql.md",
+    ("PostgreSQL", "build", "tests", "date", "passed", "failed", "skipped"),
+    1,
+    ("runner", "publish", "managed"),
+)
+
+
+def tested() -> str:
+    """Return a table of the versions on which suites have run, with their last results."""
+    head = ("", "version", "last run", "passed", "failed", "skipped")
+    return table(head, [row for each in (KUBERNETES, POSTGRES) for row in each.by_version()])
 
 
 def result_of(report: ET.Element) -> Result:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cluster.seam import cluster_of
 from demo import PHASE2
-from generate import between
+from marked import between
 from support.eventually import eventually
 from support.installation import Installation
 

@@ -3,12 +3,13 @@
 import re
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from postgres_versions import TABLE, row, suites_of
-from suite_results import Result, result_of
+from postgres_versions import row, suites_of
+from suite_results import POSTGRES, Result, result_of
 from support.postgres_builds import MAJORS, WHEEL, BuildError, parse, pins
 
 ROOT = Path(__file__).parents[2]
@@ -29,11 +30,11 @@ def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
     """A run of one version, or one that was interrupted, must not lose the results of the others."""
     page = "before\n<!-- results:begin -->\n<!-- results:end -->\nafter\n"
     one, other = suites_of(14), suites_of(16)
-    first = TABLE.with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
-    both = TABLE.with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
-    half = TABLE.with_rows(both, [row(one[0], "14.2", "2026-01-03", Result(5, 0, Counter()))])
+    first = POSTGRES.with_rows(page, [row(each, "14.1", "2026-01-01", Result(3, 0, Counter({"a | b": 2}))) for each in one])
+    both = POSTGRES.with_rows(first, [row(each, "16.2", "2026-01-02", Result(4, 1, Counter())) for each in other])
+    half = POSTGRES.with_rows(both, [row(one[0], "14.2", "2026-01-03", Result(5, 0, Counter()))])
     assert ("14.2" in half, "| 14.1 | maven | managed |" in half, half.count("\n| 1")) == (True, True, 4)
-    again = TABLE.with_rows(half, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
+    again = POSTGRES.with_rows(half, [row(each, "14.2", "2026-01-03", Result(5, 0, Counter())) for each in one])
     assert "| 14.1 | maven | runner | 2026-01-01 | 3 | 0 | 2: a \\| b |" in both
     assert "| 16.2 | maven | publish | 2026-01-02 | 4 | 1 | 0 |" in again
     assert "14.1" not in again
@@ -41,11 +42,25 @@ def test_a_row_replaces_that_of_its_version_and_tests_alone() -> None:
     assert (again.startswith("before"), again.endswith("after\n")) == (True, True)
 
 
+def test_results_are_summed_by_version(tmp_path: Path) -> None:
+    """The README shows one row a version, with the date of its oldest result."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    results = replace(POSTGRES, page=page)
+    results.write(("14.1", "maven", "runner", "2026-01-02", "3", "1", "2: a, 3 of them; 1: b"))
+    results.write(("14.1", "maven", "managed", "2026-01-01", "4", "0", "0"))
+    results.write(("15.1", "maven", "managed", "2026-01-03", "5", "0", "0"))
+    assert list(results.by_version()) == [
+        ("PostgreSQL", "14.1", "2026-01-01", "7", "1", "3"),
+        ("PostgreSQL", "15.1", "2026-01-03", "5", "0", "0"),
+    ]
+
+
 def test_the_table_has_rows_of_locked_versions_alone() -> None:
     """The page claims no more than what was run; the table is written by the run, and a version that was not run has no row."""
     assert tuple(pins(ROOT / "requirements/postgres.txt")) == MAJORS
-    page = TABLE.page.read_text()
-    assert "| " + " | ".join(TABLE.head) + " |" in page
+    page = POSTGRES.page.read_text()
+    assert "| " + " | ".join(POSTGRES.head) + " |" in page
     versions = {int(found) for found in re.findall(r"^\| (\d+)\.", page, re.MULTILINE)}
     assert versions
     assert versions <= set(MAJORS)

@@ -12,7 +12,8 @@ from cluster.embedded.kubernetes_versions import VARIABLE, available, chosen, cl
 from cluster.errors import ClusterError
 from cluster.paths import paths_of
 from cluster.seam import cluster_of
-from kubernetes_versions import SUITES, TABLE
+from kubernetes_versions import SUITES
+from suite_results import KUBERNETES
 
 
 def test_the_default_is_one_of_several() -> None:
@@ -55,7 +56,7 @@ def test_only_the_embedded_cluster_has_versions(tmp_path) -> None:
 
 def test_the_table_has_rows_of_known_versions_alone() -> None:
     """The page claims no more than what was run."""
-    text = TABLE.page.read_text()
-    assert "| " + " | ".join(TABLE.head) + " |" in text
+    text = KUBERNETES.page.read_text()
+    assert "| " + " | ".join(KUBERNETES.head) + " |" in text
     assert set(re.findall(r"^\| (\d+\.\d+)\.", text, re.MULTILINE)) <= set(available())
-    assert tuple(suite.label for suite in SUITES) == TABLE.suites
+    assert tuple(suite.label for suite in SUITES) == KUBERNETES.suites
