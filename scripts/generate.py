@@ -39,18 +39,27 @@ def generated() -> dict[Path, str]:
     }
 
 
-def main() -> int:
-    """Write stale files. With --check only compare, and exit with 1 if a file is stale."""
-    stale = [path for path, text in generated().items() if not (ROOT / path).is_file() or (ROOT / path).read_text() != text]
-    if "--check" in sys.argv[1:]:
-        for path in stale:
-            print(f"{path} is stale: run `make generate`", file=sys.stderr)
-        return 1 if stale else 0
-    for path in stale:
+def stale() -> dict[Path, str]:
+    """Return those of them that are missing or differ."""
+    return {path: text for path, text in generated().items() if not (ROOT / path).is_file() or (ROOT / path).read_text() != text}
+
+
+def write() -> None:
+    """Write stale files."""
+    for path, text in stale().items():
         (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
-        (ROOT / path).write_text(generated()[path])
+        (ROOT / path).write_text(text)
         print(f"wrote {path}")
-    return 0
+
+
+def main() -> int:
+    """Write stale files. With --check only compare, and return 1 if a file is stale."""
+    if "--check" not in sys.argv[1:]:
+        write()
+        return 0
+    for path in (found := stale()):
+        print(f"{path} is stale: run `make generate`", file=sys.stderr)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

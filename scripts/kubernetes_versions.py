@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+import generate
 from cluster.embedded.kubernetes_versions import VARIABLE, KubernetesVersion, available
 from marked import table
 from suite_results import KUBERNETES, ROOT, Result, run_suite
@@ -69,6 +70,7 @@ def main() -> int:
         result = run(version, suite)
         rows.append(KUBERNETES.row(version.version, suite.label, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
         KUBERNETES.write(rows[-1])
+        generate.write()
         succeeded = succeeded and result.is_success
     print(table(KUBERNETES.head, rows))
     print(f"test-versions: {time.monotonic() - began:.0f} s; results written to {KUBERNETES.page.relative_to(ROOT)}")

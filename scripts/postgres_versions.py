@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import generate
 from marked import table
 from refresh_examples.embedded import psql_program
 from suite_results import POSTGRES, ROOT, Result, run_suite
@@ -74,6 +75,7 @@ def main() -> int:
         result = run(suite, os.environ.get("WORKERS", "2"), ROOT / ".state/postgres")
         rows.append(row(suite, version, f"{datetime.now(UTC):%Y-%m-%d}", result))
         POSTGRES.write(rows[-1])
+        generate.write()
         succeeded = succeeded and result.is_success
     print(table(POSTGRES.head, rows))
     print(f"test-postgres: {time.monotonic() - began:.0f} s; results written to {POSTGRES.page.relative_to(ROOT)}")
