@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ test-postgres: parsed ## the runner's tests on PostgreSQL 14 to 18, and as on a 
 
 test-versions: parsed ## the tests of operator, chart and cluster on several versions of Kubernetes (half an hour a version, once built 10 minutes; VERSIONS="1.31 1.33")
 	@scripts/test-versions
+
+test-arm64: setup ## each Python package that the images install has a wheel for arm64 (half a minute)
+	@scripts/test-arm64
 
 fuzz: setup ## hostile specs, statuses, rows and files for API server, operator, page, plugin, runner and lint (CASES=1000 SEED=21; seven minutes)
 	@FUZZ_CASES=$(or $(CASES),1000) $(PYTHON) -m pytest -q tests/integration/contract/test_models_and_schema.py -k disagree --hypothesis-seed=$(or $(SEED),21)
