@@ -7,7 +7,7 @@ export PYTHONPATH := tests
 .PHONY: test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup ## a cluster, a warehouse, an API and two refreshes (20 minutes on a new machine, then a minute)
 	@$(PYTHON) -m cluster preflight && $(PYTHON) scripts/demo.py
