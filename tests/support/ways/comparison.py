@@ -118,7 +118,7 @@ class _ProjectRun:
         project.write(folder / "project")
         (folder / "refresh.yaml").write_text(project.manifest(way))
         self._write_profile()
-        if "packages.yml" in project.files:
+        if "packages.yml" in project.files and not any(path.startswith("dbt_packages/") for path in project.files):
             done = comparison.plain.run(
                 ["deps", "--project-dir", "project", "--profiles-dir", ".", "--log-path", "logs"], folder, self._env
             )
@@ -133,7 +133,8 @@ class _ProjectRun:
                 connection.execute(edit.sql.encode())
             for path, text in edit.files.items():
                 put(self._folder / "project" / path, text)
-        done, results = self._plain() if self.way is Way.PLAIN else self._refreshed()
+        full_refresh = number > 0 and self._project.edits[number - 1].full_refresh
+        done, results = self._plain(full_refresh) if self.way is Way.PLAIN else self._refreshed(full_refresh)
         return Outcome(done.code, done.output, results, self.facts())
 
     def lint(self) -> Done:
@@ -145,8 +146,9 @@ class _ProjectRun:
         kept = {previous_relation(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
         return facts_of(self.database.dsn, self._project.random, kept)
 
-    def _plain(self) -> tuple[Done, dict[str, str]]:
+    def _plain(self, full_refresh: bool) -> tuple[Done, dict[str, str]]:
         output, code = "", 0
+        options = ["--full-refresh"] if full_refresh else []
         results: dict[str, str] = {}
         variables = yaml.safe_dump(self._project.spec_of(self.way)["dbt"].get("vars", {}), allow_unicode=True)
         for command in self._project.commands:
@@ -162,7 +164,7 @@ class _ProjectRun:
                 "--log-level-file",
                 "none",
             ]
-            done = self._comparison.plain.run([*command, *places, "--vars", variables], self._folder, self._env)
+            done = self._comparison.plain.run([*command, *options, *places, "--vars", variables], self._folder, self._env)
             output, code = output + done.output, max(code, done.code)
             found = self._folder / "target" / "run_results.json"
             if found.is_file():
@@ -170,10 +172,11 @@ class _ProjectRun:
                 found.unlink()
         return Done(code, output), results
 
-    def _refreshed(self) -> tuple[Done, dict[str, str]]:
+    def _refreshed(self, full_refresh: bool) -> tuple[Done, dict[str, str]]:
         before = self._last_run()
+        mode = ["--mode", "full-refresh"] if full_refresh else []
         read = self._ours("parse", "refresh.yaml", "--project", "project").output if self.way is Way.PARSED else ""
-        done = self._ours("run", "refresh.yaml", "--project", "project", "--workdir", "work", "--termination-log", "words")
+        done = self._ours("run", "refresh.yaml", "--project", "project", "--workdir", "work", "--termination-log", "words", *mode)
         run = self._last_run()
         text = self._kept(run) if run != before else ""
         return Done(done.code, read + done.output), _states(text) if text else {}

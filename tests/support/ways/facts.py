@@ -31,7 +31,7 @@ def _ours(name: LiteralString) -> LiteralString:
 
 
 # dbt creates a table under another name, and generated names of constraints and indexes keep that one, with a number.
-_MADE_UP: Final[LiteralString] = r"'(__dbt_tmp|__dbt_backup)|(?<=_(pkey|key|fkey|check|idx))\d+$|^[0-9a-f]{32}$'"
+_MADE_UP: Final[LiteralString] = r"'(__dbt_tmp|__dbt_backup)|(?<=_(pkey|key|fkey|check|idx|excl))\d+$|^[0-9a-f]{32}$'"
 
 _FACTS: Final[Mapping[str, LiteralString]] = {
     "schemas": f"""

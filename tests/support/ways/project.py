@@ -37,6 +37,8 @@ class Edit:
     """SQL, run as the builder."""
     files: Mapping[str, str | None] = field(default_factory=dict)
     """Files to write; None removes a file."""
+    full_refresh: bool = False
+    """Whether the run after it rebuilds incremental models."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,8 @@ class Project:
         """Return everything that the project consists of: each file below its path, before and after the edits, and its settings."""
         edited = [(path, text or "") for edit in self.edits for path, text in edit.files.items()]
         settings = yaml.safe_dump(dict(self.dbt), allow_unicode=True)
-        return "\n".join([self.config, settings, *(f"{path}\n{text}" for path, text in [*self.files.items(), *edited])])
+        options = ["--full-refresh"] if any(edit.full_refresh for edit in self.edits) else []
+        return "\n".join([self.config, settings, *options, *(f"{path}\n{text}" for path, text in [*self.files.items(), *edited])])
 
     def spec_of(self, way: Way) -> dict[str, Any]:
         """Return the refresh's spec for a way."""
