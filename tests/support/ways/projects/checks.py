@@ -112,6 +112,70 @@ unit_tests:
         tests="Fail",
     ),
     Project(
+        name="unit_tests_with_overrides",
+        files={
+            "models/lignes.sql": "select 1 as id, 'a' as zone",
+            "models/suite.sql": "{{ config(materialized='incremental', unique_key='id') }} select id, '{{ var('monnaie', 'euro') }}' as monnaie,"
+            " '{{ env_var('HUMEUR', 'triste') }}' as humeur, '{{ note() }}' as note from {{ ref('lignes') }}"
+            " {% if is_incremental() %} where id > (select max(id) from {{ this }}) {% endif %}",
+            "models/mart.sql": "select * from {{ ref('suite') }}",
+            "macros/note.sql": "{% macro note() %}de la macro{% endmacro %}",
+            "tests/fixtures/trois_lignes.csv": "id,zone\n1,a\n2,b\n3,c\n",
+            "models/unit.yml": """
+unit_tests:
+  - name: la_suite_seule
+    model: suite
+    overrides: {macros: {is_incremental: true, note: du test}, vars: {monnaie: franc}, env_vars: {HUMEUR: gaie}}
+    given: [{input: ref('lignes'), format: csv, fixture: trois_lignes}, {input: this, format: sql, rows: "select 2 as id"}]
+    expect: {rows: [{id: 3, monnaie: franc, humeur: gaie, note: du test}]}
+  - name: la_suite_entiere
+    model: suite
+    overrides: {macros: {is_incremental: false}}
+    given: [{input: ref('lignes'), format: csv, fixture: trois_lignes}]
+    expect: {rows: [{id: 1}, {id: 2}, {id: 3}]}
+""",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        tests="Fail",
+    ),
+    Project(
+        name="singular_tests_with_every_setting",
+        files={
+            "models/mart.sql": "select n as id, 'zone ' || n % 3 as zone from generate_series(1, 12) n",
+            "tests/trop.sql": "{{ config(severity='warn', limit=5) }} select id from {{ ref('mart') }}",
+            "tests/assez.sql": "{{ config(warn_if='>= 3', error_if='> 10') }} select zone from {{ ref('mart') }} group by zone",
+            "tests/somme.sql": "{{ config(fail_calc='coalesce(sum(id), 0)', error_if='> 100', warn_if='> 77') }} select id from {{ ref('mart') }}",
+            "tests/garde.sql": "{{ config(severity='warn', store_failures=true, alias='gardees', schema='rejets') }} select id from {{ ref('mart') }} where id > 10",
+            "tests/garde_aussi.sql": "{{ config(severity='warn', store_failures_as='table', limit=2) }} select id, zone from {{ ref('mart') }}",
+            "tests/sans_trace.sql": "{{ config(severity='warn', store_failures_as='ephemeral') }} select id from {{ ref('mart') }} where id = 1",
+        },
+        config=TABLES + "data_tests: {+store_failures: false}\n",
+        marts=("dwh.mart",),
+        tests="Fail",
+        edits=(Edit(files={"models/mart.sql": "select n as id, 'zone ' || n % 2 as zone from generate_series(1, 11) n"}),),
+    ),
+    Project(
+        name="generic_tests_of_the_project",
+        files={
+            "models/mart.sql": "select n as id, 'zone ' || n % 3 as zone from generate_series(1, 12) n",
+            "models/mart.yml": """
+models:
+  - name: mart
+    data_tests: [entre: {arguments: {column_name: id, bas: 1, haut: 12}, config: {tags: [bornes]}}]
+    columns:
+      - {name: id, data_tests: [entre: {arguments: {bas: 1, haut: 11}, config: {severity: warn}}]}
+      - {name: zone, data_tests: [pas_vide, not_null: {name: zone_connue, description: toujours}]}
+""",
+            "macros/tests.sql": "{% test entre(model, column_name, bas, haut) %}{{ config(warn_if='> 0', error_if='> 5') }}"
+            " select * from {{ model }} where {{ column_name }} not between {{ bas }} and {{ haut }} {% endtest %}",
+            "tests/generic/pas_vide.sql": "{% test pas_vide(model, column_name) %} select {{ column_name }} from {{ model }} where {{ column_name }} = '' {% endtest %}",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        tests="Fail",
+    ),
+    Project(
         name="a_test_of_the_clock",
         files={
             "models/mart.sql": "select 1 as id",

@@ -27,6 +27,13 @@ on-run-end:
   - "{% for schema in schemas %}grant select on all tables in schema {{ schema }} to {READER};{% endfor %}"
 """.replace("{READER}", READER)
 
+_JOURNAL = "create schema dwh; create table dwh.journal (numero serial, quoi text)"
+_NODE_HOOKS = """
+models: {+materialized: table, +pre-hook: "{{ note('avant un modèle') }}", +post-hook: "{{ note('après ' ~ model.name) }}"}
+seeds: {+pre-hook: "{{ note('avant les tarifs') }}", +post-hook: ["grant select on {{ this }} to LECTEUR", "{{ note('après ' ~ this.name) }}"]}
+snapshots: {+pre-hook: "{{ note('avant le suivi') }}", +post-hook: "{{ note('après ' ~ this.include(database=false)) }}"}
+""".replace("LECTEUR", READER)
+
 PROJECTS = [
     Project(
         name="hooks_once_a_run",
@@ -44,6 +51,59 @@ PROJECTS = [
         tests="Fail",
         random={"dwh.audit": ("invocation",)},
         edits=(Edit(), Edit(files={"models/mart.sql": "select id, 1 as neuf from {{ ref('fait') }}"})),
+    ),
+    Project(
+        name="hooks_of_every_kind_of_node",
+        prepare=_JOURNAL,
+        files={
+            "seeds/tarifs.csv": "id,prix\n1,2\n",
+            "snapshots/suivi.yml": "snapshots: [{name: suivi, relation: ref('tarifs'), config: {unique_key: id, strategy: check, check_cols: all}}]",
+            "models/vue.sql": "{{ config(materialized='view', pre_hook=before_begin(note('hors de la transaction'))) }} select id from {{ ref('suivi') }}",
+            "models/suite.sql": "{{ config(materialized='incremental', post_hook=[after_commit('analyze {{ this }}'), in_transaction(note('dedans'))]) }} select id from {{ ref('vue') }}",
+            "models/mart.sql": "select id from {{ ref('suite') }}",
+            "macros/note.sql": "{% macro note(quoi) %}insert into dwh.journal (quoi) values ('{{ quoi }}'){% endmacro %}",
+        },
+        config=_NODE_HOOKS,
+        marts=("dwh.mart",),
+        random={"dwh.suivi": ("dbt_updated_at", "dbt_valid_from", "dbt_valid_to", "dbt_scd_id")},
+    ),
+    Project(
+        name="hooks_of_a_package",
+        prepare=_JOURNAL,
+        files={
+            "packages.yml": "packages: [{local: paquet}]\n",
+            "paquet/dbt_project.yml": "name: paquet\nversion: '1.0.0'\nconfig-version: 2\nmodels: {+materialized: table}\n"
+            "on-run-start: [\"insert into dwh.journal (quoi) values ('début du paquet')\"]\n"
+            "on-run-end: [\"insert into dwh.journal (quoi) values ('fin du paquet, {{ schemas | sort | join(' ') }}')\"]\n",
+            "paquet/models/base.sql": "{{ config(schema='paquets') }} select 1 as id",
+            "models/mart.sql": "select id from {{ ref('base') }}",
+        },
+        config="models: {+materialized: table}\n"
+        "on-run-start: [\"insert into dwh.journal (quoi) values ('début')\"]\non-run-end: [\"insert into dwh.journal (quoi) values ('fin')\"]\n",
+        marts=("dwh.mart",),
+        layers=(("base",), ("mart",)),
+    ),
+    Project(
+        name="hooks_with_the_arguments_of_the_invocation",
+        prepare=_JOURNAL,
+        files={
+            "models/mart.sql": "select 1 as id",
+            "macros/lu.sql": "{% macro lu() %}insert into dwh.journal (quoi) values"
+            " ('{{ invocation_args_dict.which }} {{ flags.WHICH }} {{ invocation_args_dict.vars.a }} {{ invocation_args_dict.get('full_refresh', false) }}'){% endmacro %}",
+        },
+        config="models: {+materialized: table}\non-run-start: ['{{ lu() }}']\non-run-end: ['{{ lu() }}']\n",
+        dbt={"vars": {"a": 1}},
+        marts=("dwh.mart",),
+        edits=(Edit(full_refresh=True),),
+    ),
+    Project(
+        name="hooks_with_the_selection_of_the_invocation",
+        prepare=_JOURNAL,
+        files={"models/mart.sql": "select 1 as id"},
+        config="models: {+materialized: table}\non-run-end: [\"insert into dwh.journal (quoi) values ('{{ invocation_args_dict.select | join }}')\"]\n",
+        marts=("dwh.mart",),
+        edits=(),
+        differs="the runner selects the nodes of each command by name, which invocation_args_dict shows",
     ),
     Project(
         name="on_run_end_without_its_role",

@@ -87,6 +87,23 @@ models: {+materialized: table}
     snapshot("snapshot_by_columns", "strategy: check, check_cols: [zone, montant]"),
     snapshot("snapshot_of_all_columns", "strategy: check, check_cols: all, hard_deletes: invalidate"),
     snapshot("snapshot_with_deleted_rows", "strategy: timestamp, updated_at: mise_a_jour, hard_deletes: new_record"),
+    snapshot("snapshot_by_time_with_closed_rows", "strategy: timestamp, updated_at: mise_a_jour, hard_deletes: invalidate"),
+    snapshot("snapshot_by_columns_with_deleted_rows", "strategy: check, check_cols: [zone, montant], hard_deletes: new_record"),
+    snapshot("snapshot_without_end", "strategy: timestamp, updated_at: mise_a_jour, dbt_valid_to_current: \"timestamp '9999-12-31'\""),
+    Project(
+        name="snapshot_in_a_block",
+        prepare=SOURCE,
+        files={
+            "models/sources.yml": SOURCES,
+            "snapshots/suivi.sql": "{% snapshot suivi %}{{ config(target_schema='photos', unique_key='id', strategy='check', check_cols=['zone']) }}"
+            " select id, zone from {{ source('src', 'lignes') }} {% endsnapshot %}",
+            "models/mart.sql": "select id, zone from {{ ref('suivi') }} where dbt_valid_to is null",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        edits=(Edit(CHANGED + "update src.lignes set zone = 'autre' where id = 5"),),
+        random={"photos.suivi": ("dbt_updated_at", "dbt_valid_from", "dbt_valid_to", "dbt_scd_id")},
+    ),
     snapshot("snapshot_elsewhere", "strategy: timestamp, updated_at: mise_a_jour, schema: photos, alias: suivi_des_lignes"),
     incremental("incremental_append", "incremental_strategy='append'", "id > (select max(id) from {{ this }})"),
     incremental("incremental_merge", "incremental_strategy='merge', unique_key='id'"),
@@ -94,6 +111,43 @@ models: {+materialized: table}
         "incremental_merge_of_two_keys", "incremental_strategy='merge', unique_key=['id', 'zone'], merge_update_columns=['montant']"
     ),
     incremental("incremental_delete_insert", "incremental_strategy='delete+insert', unique_key='id'", "mise_a_jour > '2026-01-15'"),
+    incremental(
+        "incremental_with_predicates",
+        "incremental_strategy='delete+insert', unique_key='id', incremental_predicates=[\"mise_a_jour < '2026-01-15'\"]",
+        "mise_a_jour > '2026-01-15'",
+    ),
+    Project(
+        name="incremental_by_a_strategy_of_its_own",
+        prepare=SOURCE,
+        files={
+            "models/sources.yml": SOURCES,
+            "models/suite.sql": "{{ config(materialized='incremental', incremental_strategy='remplace') }} select * from {{ source('src', 'lignes') }}",
+            "models/mart.sql": _ON_IT,
+            "macros/remplace.sql": "{% macro get_incremental_remplace_sql(arg_dict) %} delete from {{ arg_dict['target_relation'] }};"
+            " insert into {{ arg_dict['target_relation'] }} select * from {{ arg_dict['temp_relation'] }} {% endmacro %}",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        edits=(Edit(CHANGED),),
+    ),
+    Project(
+        name="full_refresh_of_everything",
+        prepare=SOURCE,
+        files={
+            "models/sources.yml": SOURCES,
+            "seeds/tarifs.csv": "a,b\n1,2\n",
+            "models/suite.sql": "{{ config(materialized='incremental', unique_key='id') }}"
+            " select id, zone, montant, '{{ flags.FULL_REFRESH }}' as complet from {{ source('src', 'lignes') }} {% if is_incremental() %} where false {% endif %}",
+            "models/garde.sql": "{{ config(materialized='incremental', full_refresh=false) }} select id from {{ source('src', 'lignes') }}"
+            " {% if is_incremental() %} where false {% endif %}",
+            "models/vue.sql": "{{ config(materialized='materialized_view') }} select id from {{ source('src', 'lignes') }}",
+            "models/mart.sql": _ON_IT,
+            "models/mart_b.sql": "select s.id from {{ ref('garde') }} s join {{ ref('vue') }} using (id) cross join {{ ref('tarifs') }}",
+        },
+        config=TABLES,
+        marts=("dwh.mart", "dwh.mart_b", "dwh.suite"),
+        edits=(Edit(CHANGED), Edit(files={"seeds/tarifs.csv": "a,b,c\n1,2,3\n"}, full_refresh=True), Edit()),
+    ),
     incremental("incremental_full_refresh", "unique_key='id', full_refresh=true"),
     incremental("incremental_never_refreshed", "unique_key='id', full_refresh=false"),
     Project(
@@ -174,6 +228,27 @@ models: {+materialized: table}
         config=TABLES,
         marts=("dwh.mart",),
         edits=(Edit(CHANGED), Edit(files={"models/mart.sql": "select id, zone, 1 as de_plus from {{ ref('vue') }}"})),
+    ),
+    Project(
+        # dbt keeps the columns of an index to alter in a set, so an index of two has them in any order.
+        name="materialized_view_that_changes",
+        prepare=SOURCE,
+        files={
+            "models/sources.yml": SOURCES,
+            "models/vue.sql": "{{ config(indexes=[{'columns': ['id']}]) }} select id, zone from {{ source('src', 'lignes') }}",
+            "models/mart.sql": "select count(*) as n from {{ ref('vue') }}",
+        },
+        config="models: {+materialized: table, essai: {vue: {+materialized: materialized_view, +on_configuration_change: apply}}}\n",
+        marts=("dwh.mart",),
+        edits=(
+            Edit(
+                CHANGED,
+                {
+                    "models/vue.sql": "{{ config(indexes=[{'columns': ['id'], 'unique': true}, {'columns': ['zone'], 'type': 'hash'}]) }} select id, zone from {{ source('src', 'lignes') }}"
+                },
+            ),
+            Edit(files={"models/vue.sql": "select id, zone, montant from {{ source('src', 'lignes') }}"}, full_refresh=True),
+        ),
     ),
     Project(
         name="model_versions",

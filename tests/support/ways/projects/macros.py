@@ -162,6 +162,121 @@ PROJECTS = [
         marts=("dwh.mart", "dwh_paquets.du_paquet"),
     ),
     Project(
+        name="packages_that_are_installed",
+        files={
+            "packages.yml": 'packages:\n  - {package: exemple/du_hub, version: [">=1.0.0", "<2.0.0"]}\n'
+            "  - {git: 'https://git.example.org/de_git.git', revision: v1.2.0, subdirectory: dbt}\n"
+            "  - {tarball: 'https://archives.example.org/d_une_archive.tar.gz', name: d_une_archive}\n",
+            "package-lock.yml": "packages:\n  - {package: exemple/du_hub, version: 1.4.0}\n"
+            "  - {git: 'https://git.example.org/de_git.git', revision: v1.2.0, subdirectory: dbt}\n"
+            "  - {tarball: 'https://archives.example.org/d_une_archive.tar.gz', name: d_une_archive}\n"
+            "sha1_hash: 0000000000000000000000000000000000000000\n",
+            **{
+                f"dbt_packages/{name}/{path}": text
+                for name in ("du_hub", "de_git", "d_une_archive")
+                for path, text in {
+                    "dbt_project.yml": f"name: {name}\nversion: '1.4.0'\nconfig-version: 2\nmodels: {{+materialized: table}}\n",
+                    f"models/base_{name}.sql": f"select 1 as id, '{{{{ {name}.note() }}}}' as note",
+                    f"models/base_{name}.yml": f"models: [{{name: base_{name}, columns: [{{name: id, data_tests: [unique, {name}.jamais]}}]}}]",
+                    "macros/note.sql": f"{{% macro note() %}}{name}{{% endmacro %}}{{% test jamais(model, column_name) %}} select 1 where false {{% endtest %}}",
+                }.items()
+            },
+            "models/mart.sql": "select a.note as a, b.note as b, c.note as c from {{ ref('du_hub', 'base_du_hub') }} a"
+            " join {{ ref('base_de_git') }} b using (id) join {{ ref('base_d_une_archive') }} c using (id)",
+        },
+        config=TABLES + "vars: {}\n",
+        marts=("dwh.mart", "dwh.base_du_hub"),
+        tests="Fail",
+    ),
+    Project(
+        name="macros_of_dbt_replaced",
+        files={
+            "models/mart.sql": "select {{ dbt.safe_cast(\"'1'\", 'integer') }} as id, {{ dbt.concat([\"'a'\", \"'b'\"]) }} as nom",
+            "models/mart.yml": "models: [{name: mart, columns: [{name: id, data_tests: [not_null: {config: {where: sans_condition}}]}]}]",
+            "macros/a_nous.sql": "{% macro default__safe_cast(field, type) %}coalesce({{ field }}::{{ type }}, 0) + 1{% endmacro %}"
+            "{% macro postgres__concat(fields) %}{{ fields | join(\" || '-' || \") }}{% endmacro %}"
+            "{% macro default__get_where_subquery(relation) %}{{ relation }}{% endmacro %}",
+        },
+        config=TABLES + "dispatch: [{macro_namespace: dbt, search_order: [essai, dbt]}]\n",
+        marts=("dwh.mart",),
+        tests="Fail",
+    ),
+    Project(
+        name="the_table_materialization_replaced",
+        files={
+            "models/base.sql": "select 1 as id",
+            "models/mart.sql": "select id from {{ ref('base') }}",
+            "macros/table.sql": """
+{% materialization table, adapter='postgres' %}
+  {%- set cible = this.incorporate(type='table') -%}
+  {{ run_hooks(pre_hooks) }}
+  {% call statement('main') %}
+    drop table if exists {{ cible }} cascade;
+    create table {{ cible }} as select *, 'du projet'::text as par from ({{ sql }}) as q
+  {% endcall %}
+  {{ run_hooks(post_hooks) }}
+  {% do adapter.commit() %}
+  {{ return({'relations': [cible]}) }}
+{% endmaterialization %}
+""",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        edits=(Edit(), Edit(files={"models/base.sql": "select 2 as id"})),
+    ),
+    Project(
+        name="a_mart_with_a_materialization_of_its_own",
+        files={
+            "models/mart.sql": "{{ config(materialized='ajoute') }} select {{ var('n', 1) }} as id",
+            "models/autre.sql": "select count(*) as n from {{ ref('mart') }}",
+            "macros/ajoute.sql": """
+{% materialization ajoute, adapter='postgres' %}
+  {%- set la = load_relation(this) -%}
+  {%- set cible = this.incorporate(type='table') -%}
+  {% call statement('main') %}
+    {% if la %} insert into {{ cible }} {{ sql }} {% else %} create table {{ cible }} as {{ sql }} {% endif %}
+  {% endcall %}
+  {% do adapter.commit() %}
+  {{ return({'relations': [cible]}) }}
+{% endmaterialization %}
+""",
+        },
+        config=TABLES,
+        marts=("dwh.mart", "dwh.autre"),
+    ),
+    Project(
+        name="names_by_folder",
+        files={
+            "models/finances/mart.sql": "select 1 as id",
+            "models/finances/clients/mart_b.sql": "{{ config(meta={'titre': 'clients du mois'}) }} select id from {{ ref('mart') }}",
+            "seeds/finances/tarifs.csv": "a\n1\n",
+            "macros/noms.sql": """
+{% macro generate_schema_name(custom_schema_name, node) -%}
+  {%- if custom_schema_name -%}{{ custom_schema_name }}{%- elif node.fqn | length > 2 -%}{{ target.schema }}_{{ node.fqn[1:-1] | join('_') }}{%- else -%}{{ target.schema }}{%- endif -%}
+{%- endmacro %}
+{% macro generate_alias_name(custom_alias_name=none, node=none) -%}
+  {{ (node.config.get('meta', {}).get('titre') or custom_alias_name or node.name) | trim }}
+{%- endmacro %}
+""",
+        },
+        config=TABLES,
+        marts=("dwh_finances.mart", "dwh_finances_clients.clients du mois"),
+    ),
+    Project(
+        name="settings_by_target",
+        files={
+            "models/mart.sql": "select id, {% if target.name == 'prod' %}'vrai'{% else %}'essai'{% endif %} as donnees from {{ source('src', 'lignes') }}"
+            " {% if target.name != 'prod' %} limit 1 {% endif %}",
+            "models/de_test.sql": "select casse",
+            "models/sources.yml": "sources: [{name: src, schema: \"{{ 'src' if target.name == 'prod' else 'src_essai' }}\", tables: [{name: lignes, identifier: \"{{ var('table', 'lignes') }}\"}]}]",
+        },
+        prepare=SOURCE,
+        config="models:\n  +materialized: \"{{ 'table' if target.name == 'prod' else 'view' }}\"\n  +schema: \"{{ env_var('SUFFIXE', 'rapport') }}\"\n"
+        "  essai: {de_test: {+enabled: \"{{ target.name == 'dev' }}\"}}\n",
+        marts=("dwh_rapport.mart",),
+        env={"SUFFIXE": "rapport"},
+    ),
+    Project(
         name="variables_of_every_type",
         files={
             "models/mart.sql": "select {{ var('entier') }} as entier, '{{ var('humeur') }}' as humeur, '{{ var('petit') is float }} {{ var('petit') }}' as petit,"

@@ -54,6 +54,44 @@ models:
         marts=("dwh.mart",),
         edits=(Edit(files={"models/mart.sql": "select 2 as zone"}),),
     ),
+    Project(
+        name="contract_with_every_constraint",
+        files={
+            "models/zones.sql": "select n as id, 'zone ' || n as nom from generate_series(1, 3) n",
+            "models/mart.sql": "select n as id, 'code ' || n as code, n % 3 + 1 as zone, int4range(n, n + 1) as periode, -n as solde from generate_series(1, 5) n",
+            "models/contrats.yml": """
+models:
+  - name: zones
+    config: {contract: {enforced: true}}
+    constraints: [{type: primary_key, columns: [id]}]
+    columns: [{name: id, data_type: integer}, {name: nom, data_type: text, constraints: [{type: unique}]}]
+  - name: mart
+    config: {contract: {enforced: true}}
+    constraints:
+      - {type: primary_key, columns: [id]}
+      - {type: foreign_key, columns: [zone], to: ref('zones'), to_columns: [id]}
+      - {type: unique, columns: [code, zone]}
+      - {type: check, expression: "zone > 0", name: zone_positive}
+      - {type: custom, expression: "exclude using gist (periode with &&)"}
+    columns:
+      - {name: id, data_type: integer, constraints: [{type: not_null}]}
+      - {name: code, data_type: text, constraints: [{type: custom, expression: 'collate "C"'}, {type: check, expression: "code <> ''"}]}
+      - {name: zone, data_type: integer, constraints: [{type: not_null}]}
+      - {name: periode, data_type: int4range}
+      - {name: solde, data_type: integer, constraints: [{type: custom, expression: default 0}]}
+""",
+        },
+        config=TABLES,
+        marts=("dwh.mart",),
+        edits=(
+            Edit(
+                files={
+                    "models/mart.sql": "select n as id, 'code ' || n as code, n % 3 + 1 as zone, int4range(n, n + 1) as periode, n as solde from generate_series(2, 6) n"
+                }
+            ),
+            Edit(files={"models/zones.sql": "select n as id, 'zone ' || n as nom from generate_series(1, 4) n"}),
+        ),
+    ),
     contract(
         "contract_that_changes",
         "      - {name: id, data_type: integer}\n      - {name: nom, data_type: text}\n",

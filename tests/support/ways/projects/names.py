@@ -1,10 +1,14 @@
 """Names and quoting."""
 
+from itertools import product
+
 from support.ways.project import Edit, Project, Way
 from support.ways.projects.kinds import TABLES
 
 _LONG = "mart_" + "tres_" * 8 + "long_nom"
 """53 characters, so that dbt's temporary names still fit into 63."""
+_LONGEST = "m" + "x" * 61 + "d"
+"""As long as PostgreSQL takes, so that dbt cuts it to derive another."""
 
 PROJECTS = [
     Project(
@@ -57,6 +61,28 @@ PROJECTS = [
         marts=(f"dwh.{_LONG}", f"{'s' * 63}.mart", f"{'s' * 57}.mart_b", f"{'é' * 30}.mart_é"),
         edits=(Edit(), Edit(files={"models/mart_é.sql": "{{ config(schema='" + "é" * 30 + "') }} select 1 as id, 2 as b"})),
     ),
+    Project(
+        name="names_of_63_bytes",
+        files={
+            f"models/{_LONGEST}.sql": "select 1 as " + "c" * 63,
+            f"models/{_LONGEST[:-1]}e.sql": f"{{{{ config(indexes=[{{'columns': ['{'c' * 63}']}}]) }}}} select * from {{{{ ref('{_LONGEST}') }}}}",
+            "models/t.yml": f"models: [{{name: {_LONGEST}, columns: [{{name: {'c' * 63}, data_tests: [not_null, unique]}}]}}]",
+        },
+        config=TABLES,
+        marts=(f"dwh.{_LONGEST}", f"dwh.{_LONGEST[:-1]}e"),
+        tests="Fail",
+        edits=(Edit(), Edit(files={f"models/{_LONGEST}.sql": "select 1 as " + "c" * 63 + ", 2 as de_plus"})),
+    ),
+    Project(
+        name="names_of_63_bytes_with_accents",
+        files={"models/mart.sql": f"{{{{ config(alias='{'é' * 31}a') }}}} select 1 as id"},
+        config=TABLES,
+        marts=(f"dwh.{'é' * 31}a",),
+        refused="collide, since PostgreSQL truncates names at 63 bytes: give the model a shorter alias",
+        refused_by=(Way.DIRECT, Way.SWAP, Way.PARSED),
+        edits=(),
+        codes={Way.PLAIN: 1},
+    ),
     *(
         Project(
             name=f"quoting_{'database_' * (not database)}{'schema_' * (not schema)}{'identifier_' * (not identifier)}off",
@@ -70,7 +96,8 @@ PROJECTS = [
             marts=("dwh.mart", "dwh_b.mart_b"),
             tests="Fail",
         )
-        for database, schema, identifier in [(False, True, True), (True, False, True), (True, True, False), (False, False, False)]
+        for database, schema, identifier in product((True, False), repeat=3)
+        if not (database and schema and identifier)
     ),
     Project(
         name="quoting_off_and_upper_case",
@@ -96,4 +123,3 @@ PROJECTS = [
         edits=(Edit(), Edit(files={"models/table.sql": 'select "from", "end", "user" from {{ ref(\'select\') }}'})),
     ),
 ]
-_ = Way
