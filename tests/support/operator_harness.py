@@ -26,7 +26,7 @@ Json = dict[str, Any]
 REFRESHES = "dashboardrefreshes"
 WAREHOUSE = {"host": "db", "dbname": "warehouse", "user": "dbt", "password": "p%40:/'\"$"}
 
-POLICY = ("admissionPolicy.enabled=true", "runner.image.tag=test")
+POLICY = ("admissionPolicy.enabled=true", "runner.image.tag=test", "runner.allowedImages={registry.example.org/team/*}")
 """Chart values that limit the operator's token to its own objects; the image is that of `start`."""
 
 

@@ -26,6 +26,14 @@ Relation = Annotated[
 ]
 Endpoint = Annotated[str, Text(rf"^/[^{BLANKS}]*$", "write a path that begins with a slash", 512)]
 Url = Annotated[str, Text(rf"^https?://[^{BLANKS}/?#]+[^{BLANKS}]*$", "write an address that begins with http:// or https://", 512)]
+Image = Annotated[
+    str,
+    Text(
+        r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?(:[0-9]+)?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*(:[A-Za-z0-9_][A-Za-z0-9._-]*)?(@sha256:[0-9a-f]{64})?$",
+        "write an image, like registry.example.org/runner:1.2 or registry.example.org/runner@sha256:…",
+        512,
+    ),
+]
 Email = Annotated[str, Text(rf"^[^@{BLANKS},<>]+@[^@{BLANKS},<>]+$", "write one mail address, like name@example.org", 254)]
 HeaderName = Annotated[str, Text(r"^[A-Za-z0-9-]+$", "write the name of a header, like X-Data-Version", 64)]
 JsonPath = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", "write a field, like meta.version", 128)]

@@ -28,6 +28,8 @@ class ReadyReason(StrEnum):
     """Blocked: the warehouse's Secret, or a key in it, is missing."""
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
     """Stalled: the operator's `secrets.policy` keeps a Secret from it, which is mounted nowhere; heals once it is allowed."""
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    """Stalled: `runner.allowedImages` of the operator's chart does not have `image`; heals once it is allowed."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
 
@@ -45,6 +47,8 @@ class SuspendedReason(StrEnum):
     """`suspendUntil` is in the future."""
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
     """It names a Secret that it may not use: the condition Ready says which."""
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    """Its image is not allowed: the condition Ready says which are."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """As many scheduled runs in a row have failed as `suspendAfterFailures` says."""
 
@@ -100,6 +104,8 @@ class EventReason(StrEnum):
     """No run has the id that was to end."""
     SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105
     """It names a Secret that it may not use: the condition Ready says which."""
+    IMAGE_NOT_ALLOWED = "ImageNotAllowed"
+    """Its image is not allowed: the condition Ready says which are."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """Scheduled runs are off from now on, since as many in a row have failed as `suspendAfterFailures` says."""
     DATA_STALE = "DataStale"

@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from refresh_api.cron_line import CronLine
-from refresh_api.fields import Identifier, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
+from refresh_api.fields import Identifier, Image, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
@@ -189,6 +189,11 @@ class RefreshSpec(SpecModel):
     )
     warehouse: Warehouse = Field(description="Warehouse in which dbt builds.")
     lock: Lock = Field(default=Lock(), description="How runs on the same warehouse exclude each other.")
+    image: Image | None = Field(
+        default=None,
+        description="Image of the runner with the dbt project of this refresh. runner.allowedImages of the operator's chart must allow it. "
+        "Defaults to the image of the chart.",
+    )
     dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")
     layers: list[Layer] = Field(
         min_length=1, max_length=20, json_schema_extra=map_list("name"), description="Steps in which dbt builds models, in this order."

@@ -180,7 +180,8 @@ PODS = {
     # both policies reject it, and the API server reports either one
     "no label": (unlabelled, "must have the label dashboards.sigeti.io/refresh"),
     "no label on the pods": (unlabelled_pods, "a run's pod must have the label dashboards.sigeti.io/refresh"),
-    "another image": (container(image="evil:1"), "with the image refresh-runner:test"),
+    "another image": (container(image="evil:1"), "with the image refresh-runner:test or one in runner.allowedImages"),
+    "an image that ends like an allowed one": (container(image="evil/registry.example.org/team/x"), "one in runner.allowedImages"),
     "another command": (container(command=["sh", "-c"]), "the command of its image"),
     "other arguments": (container(args=["shell"]), "the command of its image"),
     "a hook": (container(lifecycle={"preStop": {"exec": {"command": ["sh"]}}}), "the command of its image"),
@@ -220,6 +221,14 @@ def test_only_pods_of_runs_can_be_started(under_policy, without_policy, make, ch
     assert answers[True].status_code == 422
     assert says in answers[True].json()["message"]
     assert answers[False].status_code == 201, answers[False].text
+
+
+@pytest.mark.parametrize("make", ["cronjobs", "jobs"])
+def test_an_allowed_image_can_be_started(under_policy, make):
+    """It is the refresh's own, and matches runner.allowedImages."""
+    body = own(under_policy, "cronjobs", "ours") if make == "cronjobs" else job_of(under_policy)
+    container(image="registry.example.org/team/velos:3")(body)
+    assert under_policy.answer("POST", make, body=body).status_code == 201
 
 
 RULES = {

@@ -106,7 +106,7 @@ def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], enviro
         mounts.append({"name": "ca", "mountPath": CA_PATH, "readOnly": True})
     return {
         "name": "runner",
-        "image": settings.runner_image,
+        "image": settings.image_of(spec.image),
         "imagePullPolicy": settings.image_pull_policy,
         "args": ["run"],
         "env": environment,

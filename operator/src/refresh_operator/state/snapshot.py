@@ -37,6 +37,8 @@ class Snapshot:
     """Whether the namespace is being deleted; only checked when a pod of a run is being deleted."""
     denied_secrets: Mapping[str, str] = field(default_factory=dict)
     """Secrets that the refresh names and may not use, each with the reason."""
+    denied_image: str = ""
+    """Why the refresh may not run its image; empty if it may."""
 
     def pods_of(self, job: str) -> list[Pod]:
         """Return the pods of one Job, oldest first."""
