@@ -43,7 +43,7 @@ class ValidationSpec(_Lenient):
 class SpecView(_Lenient):
     """The fields of the spec that the page shows."""
 
-    title: str | None = None
+    display_name: str | None = None
     schedule: str = ""
     time_zone: str = "Etc/UTC"
     suspend: bool = False
@@ -74,7 +74,7 @@ class Refresh:
     @property
     def title(self) -> str:
         """Return the display name, or else the name."""
-        return self.spec.title or self.ref.name
+        return self.spec.display_name or self.ref.name
 
 
 def ref_of(item: Json) -> Ref:
