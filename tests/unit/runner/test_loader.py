@@ -78,6 +78,13 @@ def test_the_pods_run_request_is_read_from_its_environment():
     assert run_request_from_pod({RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True)}) == run_request
 
 
+def test_a_pods_mode_must_name_a_step_of_the_refresh():
+    """The operator checks it too, and may have another version; otherwise the run would end with an internal error."""
+    run_request = run_request_from_file(SAMPLE).model_copy(update={"mode": "from=nowhere"})
+    with pytest.raises(InvalidRunRequestError, match="mode: from=nowhere: there is no step 'nowhere'"):
+        run_request_from_pod({RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True)})
+
+
 def test_a_pod_without_a_run_request_says_what_to_do():
     """Somebody started the image by hand."""
     with pytest.raises(InvalidRunRequestError, match="outside a pod, give a file"):

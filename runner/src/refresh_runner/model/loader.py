@@ -54,10 +54,7 @@ def run_request_from_file(path: Path, mode: str | None = None, variables: Sequen
     """
     run_request = manifest_of(document_of(path)).run_request()
     asked = run_request.mode if mode is None else mode
-    try:
-        RunMode.parse(asked).check(run_request.spec.step_names)
-    except ValueError as error:
-        raise InvalidRunRequestError([FieldError("mode", str(error))]) from error
+    _check_mode(asked, run_request)
     try:
         text = vars_text(variables)
     except ValueError as error:
@@ -173,9 +170,19 @@ def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
     if not text:
         raise InvalidRunRequestError([FieldError(RUN_REQUEST_ENV, "is not set; outside a pod, give a file")])
     try:
-        return RunRequest.model_validate_json(text)
+        run_request = RunRequest.model_validate_json(text)
     except ValidationError as error:
         raise InvalidRunRequestError(_field_errors(error)) from error
+    _check_mode(run_request.mode, run_request)
+    return run_request
+
+
+def _check_mode(mode: str, run_request: RunRequest) -> None:
+    """Raise InvalidRunRequestError if a mode is unknown, or names a step that the refresh does not have."""
+    try:
+        RunMode.parse(mode).check(run_request.spec.step_names)
+    except ValueError as error:
+        raise InvalidRunRequestError([FieldError("mode", str(error))]) from error
 
 
 def _field_errors(error: ValidationError) -> list[FieldError]:
