@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel
 
+from refresh_api.objects import Json
 from refresh_api.spec import Freshness, RefreshSpec
 from refresh_api.steps import Mart, Validation
 from refresh_page.kube.models import FreshnessSpec, MartSpec, SpecView, ValidationSpec, refresh_of
@@ -25,6 +26,6 @@ def test_the_page_reads_only_fields_of_the_contract(view: type[BaseModel], model
 
 def test_a_refresh_has_the_name_for_people() -> None:
     """Or its own, where it states none."""
-    item = {"metadata": {"name": "phase2", "namespace": "default"}, "spec": {**sample_spec(), "displayName": "Phase 2"}}
+    item: Json = {"metadata": {"name": "phase2", "namespace": "default"}, "spec": {**sample_spec(), "displayName": "Phase 2"}}
     assert refresh_of(item).title == "Phase 2"
     assert refresh_of({**item, "spec": {}}).title == "phase2"
