@@ -30,13 +30,19 @@ _COLUMNS: Final = (
     ("Message", "string", ".status.message", "The refresh in one line.", 1),
 )
 
+_KEPT: Final[Schema] = {
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+}
+"""Annotations by which Argo CD and Flux keep the CRD, and with it all refreshes, as Helm does: its deletion deletes them."""
+
 
 def custom_resource_definition() -> Schema:
     """Return the CRD as a plain object, ready to be written as YAML."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "metadata": {"name": f"{PLURAL}.{GROUP}", "annotations": _KEPT},
         "spec": {
             "group": GROUP,
             "names": {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": SINGULAR, "shortNames": list(SHORT_NAMES)},
@@ -79,7 +85,8 @@ def _resource_schema() -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": _with_renamed(structural(RefreshSpec)),
-            "status": structural(RefreshStatus),
+            # kstatus takes an object without a status for one that is done
+            "status": {**structural(RefreshStatus), "default": {"observedGeneration": RefreshStatus().observed_generation}},
         },
     }
 

@@ -94,7 +94,8 @@ def test_an_operator_that_cannot_claim_a_namespace_does_not_act_there(create_ope
     operator.wait_for(lambda: f'leases.coordination.k8s.io \\"{LEASE}\\" is forbidden' in operator.log.read_text(), 20)
     answer = operator.wait_for(lambda: httpx.get(f"{endpoint}/readyz", trust_env=False).text, 10)
     assert answer == f"cannot read the Lease (namespace {operator.namespace})"
-    assert (operator.cronjob("closed"), operator.jobs("closed"), operator.status("closed")) == (None, [], {})
+    assert (operator.cronjob("closed"), operator.jobs("closed")) == (None, [])
+    assert operator.status("closed")["observedGeneration"] == -1
     operator.api.patch(operator.namespace, "roles", RELEASE, {"rules": role["rules"]})
     operator.wait_until_ready("closed")
     operator.wait_for_job("closed")
