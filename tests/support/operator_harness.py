@@ -55,11 +55,19 @@ class OperatorHarness:
 
     def prepare(self, *values: str) -> None:
         """Create the namespace, the warehouse Secret, and the operator's permissions from the chart with these values."""
-        self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
-        self.create_secret("warehouse", WAREHOUSE)
+        self.create_namespace()
         self.install(*values, only="templates/rbac.yaml")
         if POLICY[0] in values:
             self.install(*values, only="templates/admissionpolicy.yaml")
+        self.take_token()
+
+    def create_namespace(self) -> None:
+        """Create the namespace and the warehouse Secret."""
+        self.api.create("", "namespaces", {"metadata": {"name": self.namespace}})
+        self.create_secret("warehouse", WAREHOUSE)
+
+    def take_token(self) -> None:
+        """Write the kubeconfig with which the operator starts: that of the ServiceAccount of the release `op`."""
         token = self.api.token(self.namespace, "op-dashboard-refresh")
         config = json.loads(self.kubectl.kubeconfig.read_text())
         config["users"][0]["user"] = {"token": token}

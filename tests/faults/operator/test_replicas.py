@@ -1,4 +1,4 @@
-"""Two replicas of the operator: the leader is killed while it works, or frozen and continued."""
+"""Two operators, replicas or releases: the one that acts is killed while it works, or frozen and continued."""
 
 import json
 import signal
@@ -77,3 +77,27 @@ def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
     assert not any(each["message"].startswith(("created", "replaced", "deleted")) for each in said)
     assert second.cronjob("frozen")["metadata"]["resourceVersion"] == version
     assert len(second.jobs("frozen")) == 1
+
+
+def test_f39_a_release_that_was_frozen_writes_nothing_when_it_comes_back(create_operator):
+    """Another release that watches the namespace has taken over; what was pending is done once, with the settings of that one."""
+    quick = {"CLAIM_DURATION": "4s", "RECHECK": "1s"}
+    first = create_operator(RUNNER_IMAGE="refresh-runner:first", **quick)
+    listed = f"watch.namespaces={{{first.namespace}}}"
+    second = create_operator(listed, WATCH_NAMESPACES=first.namespace, RUNNER_IMAGE="refresh-runner:second", **quick)
+    first.start()
+    first.create_refresh("frozen")
+    first.wait_until_ready("frozen")
+    second.start()
+    first.expect_events("frozen", "OtherOperator")
+    first.freeze()
+    written = len(first.log.read_text())
+    first.patch_spec("frozen", schedule="7 7 1 1 *")
+    first.request_run("frozen", "one")
+    first.wait_for(lambda: first.status("frozen").get("lastHandledRequestAt") == "one", 25, "frozen")
+    first.wait_for(lambda: "refresh-runner:second" in str(first.cronjob("frozen")), 5, "frozen")
+    first.thaw()
+    first.wait_for(lambda: len([reason for reason, _ in first.events("frozen") if reason == "OtherOperator"]) == 2, 20, "frozen")
+    assert not any(word in first.log.read_text()[written:] for word in ("created", "replaced", "deleted"))
+    assert "refresh-runner:second" in str(first.cronjob("frozen"))
+    assert len(first.jobs("frozen")) == 1

@@ -87,7 +87,9 @@ def image(operator: OperatorHarness) -> str:
 
 def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_release):
     """Users upgrade with refreshes in use: history, Job and pod stay, the CronJob gets the new image, and an event says so."""
-    first_release.kubectl("apply", "-f", str(ROOT / "crds"), "--server-side", "--force-conflicts")
+    assert first_release.kubectl.attempt("diff", "-f", str(ROOT / "crds")).returncode == 1
+    first_release.kubectl("apply", "-f", str(ROOT / "crds"))  # as the guide says
+    assert first_release.kubectl("diff", "-f", str(ROOT / "crds")) == ""
     first_release.settings = {"RUNNER_IMAGE": "refresh-runner:old"}
     first_release.start()
     first_release.wait_until_ready(NAME)
