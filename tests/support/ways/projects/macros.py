@@ -202,6 +202,22 @@ PROJECTS = [
         tests="Fail",
     ),
     Project(
+        name="schemas_by_a_macro",
+        quick=True,
+        files={
+            "models/vue.sql": "{{ config(materialized='view', schema='vues') }} select 1 as id",
+            "models/mart.sql": "select id from {{ ref('vue') }}",
+            "models/mart_b.sql": "{{ config(schema='rapport') }} select id from {{ ref('mart') }}",
+            "macros/create_schema.sql": "{% macro create_schema(relation) %}{% call statement('create_schema') %}"
+            " create schema if not exists {{ relation.without_identifier().include(database=false) }};"
+            f" grant usage on schema {{{{ relation.without_identifier().include(database=false) }}}} to {READER}"
+            " {% endcall %}{% endmacro %}",
+        },
+        config=TABLES,
+        marts=("dwh.mart", "dwh_rapport.mart_b"),
+        layers=(("vue",), ("mart", "mart_b")),
+    ),
+    Project(
         name="the_table_materialization_replaced",
         files={
             "models/base.sql": "select 1 as id",

@@ -39,6 +39,8 @@ PATCH: Final = Patch(
             "PostgresConnectionManager.add_query",
             "self, sql, auto_begin, bindings, abridge_sql_log, retryable_exceptions, retry_limit",
         ),
+        Symbol("dbt.task.run", "RunTask.create_schemas", "self, adapter, required_schemas"),
+        Symbol("dbt.task.run", "RunTask.get_model_schemas", "self, adapter, selected_uids"),
     ),
     required_for="publish: Swap",
 )
@@ -123,17 +125,25 @@ class Staging:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Replace how dbt compiles a model, looks up a relation and sends a statement, for the commands inside."""
+        """Replace how dbt creates schemas, compiles a model, looks up a relation and sends a statement, for the commands inside."""
         if not self._live or self._is_live:
             yield
             return
         from dbt.adapters.base.impl import BaseAdapter
         from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
         from dbt.compilation import Compiler
+        from dbt.task.run import RunTask
 
+        create_schemas: Callable[..., None] = RunTask.create_schemas
         compile_node: Callable[..., ManifestSQLNode] = Compiler.compile_node
         get_relation: Callable[..., BaseRelation | None] = BaseAdapter.get_relation
         add_query: Callable[..., object] = Manager.add_query
+
+        def create_all_schemas(task: RunTask, adapter: BaseAdapter, required_schemas: set[BaseRelation]) -> None:
+            # Publishing would create a live schema without the project's own macro.
+            with self.as_live():
+                live = task.get_model_schemas(adapter, self.ids)
+            create_schemas(task, adapter, required_schemas | live)
 
         def compile_as_live(
             compiler: Compiler, node: ManifestSQLNode, manifest: Manifest, *args: object, **named_: object
@@ -157,6 +167,7 @@ class Staging:
             return [add_query(manager, statement, *args, **named_) for statement in self._sent(id_, sql)][-1]
 
         with ExitStack() as stack:
+            stack.enter_context(patched(RunTask, create_schemas=create_all_schemas))
             stack.enter_context(patched(Compiler, compile_node=compile_as_live))
             stack.enter_context(patched(BaseAdapter, get_relation=get_staged_relation))
             stack.enter_context(patched(Manager, add_query=add_checked))
