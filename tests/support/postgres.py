@@ -32,6 +32,12 @@ class Database:
         """Return libpq's environment variables for this database."""
         return {**self.server.env, "PGDATABASE": self.name}
 
+    @property
+    def secret(self) -> dict[str, str]:
+        """Return the keys of a Secret for this database."""
+        keys = ("host", "port", "user", "password")
+        return {**{key: self.env[f"PG{key.upper()}"] for key in keys}, "dbname": self.name}
+
     def connect(self) -> psycopg.Connection:
         """Return a new connection in autocommit mode; the caller closes it."""
         return psycopg.connect(self.dsn, autocommit=True)

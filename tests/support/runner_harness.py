@@ -129,16 +129,7 @@ class RunnerHarness:
         """Restore source data, warehouse and Secrets to their initial state."""
         self.database.run(RESET_SQL)
         self.ref, self.account = REF, NO_ACCOUNT
-        access = self.database.env
-        self.secrets = {
-            "warehouse": {
-                "host": access["PGHOST"],
-                "port": access["PGPORT"],
-                "dbname": access["PGDATABASE"],
-                "user": access["PGUSER"],
-                "password": access["PGPASSWORD"],
-            }
-        }
+        self.secrets = {"warehouse": self.database.secret}
 
     def spec(self, **changes: object) -> Json:
         """Return a refresh's spec: three layers, tests, validation of two marts, two endpoints."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -115,6 +116,15 @@ def test_a_difference_between_the_ways_is_told(ways: Comparison) -> None:
     assert "run 1: relation dwh.mart: plain dbt: kind r" in said
     assert "run 1: test.essai.accepted_values_mart_a__1." in said
     assert "run 1: exit code: plain dbt: 0 / Swap: 1" in said
+
+
+def test_a_run_is_killed_and_resumed(ways: Comparison) -> None:
+    """The positive control of that way: a hook that runs in each attempt has run twice, and nothing else differs."""
+    hooks = "on-run-start: [create table if not exists public.journal (), insert into public.journal default values]\n"
+    one = replace(CONTROL, name="temoin_repris", config=hooks)
+    found = [line for line in ways.compared(one, (Way.PLAIN, Way.RESUMED)) if line.startswith("run ")]
+    assert len(found) == 1, found
+    assert re.match(r"run 1: rows public\.journal: plain dbt: 1 rows.* / Swap, resumed: 2 rows", found[0])
 
 
 def test_an_exit_code_is_told(ways: Comparison) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,13 +14,15 @@ import psycopg
 import yaml
 from psycopg import sql
 
+from refresh_api.names import RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
+from refresh_api.run_request import Manifest, ModeKind
 from refresh_examples.embedded import EmbeddedPostgres
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.publish.derived_names import previous_relation
 from support.postgres import Database, create_database, drop_database
 from support.ways.facts import Facts, facts_of
 from support.ways.project import BUILDER, NAME, OTHER_READER, READER, Project, Way, put
-from support.ways.warm import Done, Warm
+from support.ways.warm import KILLED, Done, Warm
 
 ALL = (Way.PLAIN, Way.DIRECT, Way.SWAP)
 
@@ -56,7 +59,7 @@ class Comparison:
     def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Return what contradicts the project's expectations; empty where all is as expected."""
         said = self.refused(project, ways) if project.refused else []
-        said += self.compared(project, [way for way in ways if not (project.refused and way in project.refused_by)])
+        said += self.compared(project, [way for way in ways if project.is_run_by(way)])
         if not project.differs:
             return said
         return [] if said else [f"it is the same now: take its mark away ({project.differs})"]
@@ -134,7 +137,13 @@ class _ProjectRun:
             for path, text in edit.files.items():
                 put(self._folder / "project" / path, text)
         full_refresh = number > 0 and self._project.edits[number - 1].full_refresh
-        done, results = self._plain(full_refresh) if self.way is Way.PLAIN else self._refreshed(full_refresh)
+        match self.way:
+            case Way.PLAIN:
+                done, results = self._plain(full_refresh)
+            case Way.RESUMED:
+                done, results = self._resumed(f"run-{number}", ModeKind.FULL_REFRESH if full_refresh else ModeKind.REFRESH)
+            case _:
+                done, results = self._refreshed(full_refresh)
         return Outcome(done.code, done.output, results, self.facts())
 
     def lint(self) -> Done:
@@ -180,6 +189,28 @@ class _ProjectRun:
         run = self._last_run()
         text = self._kept(run) if run != before else ""
         return Done(done.code, read + done.output), _states(text) if text else {}
+
+    def _resumed(self, run: str, mode: ModeKind) -> tuple[Done, dict[str, str]]:
+        """Run two attempts as pods do, with Secrets in a folder and a work folder each; the first one is killed."""
+        for key, value in {**self.database.secret, "user": BUILDER}.items():
+            put(self._folder / "secrets" / "warehouse" / key, value)
+        manifest = Manifest.model_validate(yaml.safe_load(self._project.manifest(self.way)))
+        request = manifest.run_request().model_copy(update={"mode": mode.value})
+        env = {**self._env, RUN_REQUEST_ENV: request.text, RUN_ID_ENV: run}
+        places = ["--project", "project", "--secrets", "secrets", "--termination-log", "words"]
+        first, second = (["run", *places, "--workdir", f"work-{run}-{attempt}"] for attempt in (1, 2))
+        killed = self._comparison.ours.run([KILLED, *first], self._folder, {**env, RUN_FAILURES_ENV: "0"})
+        assert killed.code == -signal.SIGKILL, f"the first attempt was not killed:\n{killed.output[-3000:]}"
+        kept = self._built_by_first_attempt(run)
+        done = self._comparison.ours.run(second, self._folder, {**env, RUN_FAILURES_ENV: "1"})
+        assert "kept from an earlier attempt" in done.output, f"the second attempt did not resume the first:\n{done.output[-3000:]}"
+        text = self._kept(run)
+        return Done(done.code, killed.output + done.output), kept | (_states(text) if text else {})
+
+    def _built_by_first_attempt(self, run: str) -> dict[str, str]:
+        with self.database.connect() as connection:
+            query = "select node_id from public.dbt_refresh_node where run_id = %s and state = 'ok' and node_id not like 'operation.%%'"
+            return {str(node): "success" for (node,) in connection.execute(query, [run])}
 
     def _last_run(self) -> str:
         if not self.database.rows("select to_regclass('public.dbt_refresh_run') is not null")[0][0]:

@@ -17,6 +17,8 @@ BUILDER = "batisseur"
 READER = "lecteur"
 """Roles that projects grant privileges to."""
 OTHER_READER = "autre_lecteur"
+EACH_ATTEMPT = "on-run-start and on-run-end run in each attempt, as with `dbt retry`"
+"""Why a resumed run is not equal if such a hook adds rows."""
 
 
 class Way(StrEnum):
@@ -27,6 +29,11 @@ class Way(StrEnum):
     SWAP = "Swap"
     PARSED = "Swap, parsed"
     """With `refresh-runner parse` before each run."""
+    RESUMED = "Swap, resumed"
+    """A first attempt of each run is killed before its last node, and a second one resumes it."""
+
+
+OURS = (Way.DIRECT, Way.SWAP, Way.PARSED, Way.RESUMED)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,8 @@ class Project:
     """Text that `lint` and the run must contain when they refuse the project. Nothing is built, and nothing changes."""
     refused_by: tuple[Way, ...] = (Way.SWAP, Way.PARSED)
     """Ways that refuse it; the others must be equal."""
+    not_resumed: str = ""
+    """Why a run that was killed and resumed is not equal; it is not run so."""
     differs: str = ""
     """Why the ways still differ; the test fails as soon as they are the same."""
     quick: bool = False
@@ -98,18 +107,26 @@ class Project:
 
     def spec_of(self, way: Way) -> dict[str, Any]:
         """Return the refresh's spec for a way."""
+        # Nodes that are built one after another are the same ones when the runner is killed.
+        threads = 1 if way is Way.RESUMED else 4
         checks: dict[str, Any] = {"tests": {"select": ["*"], "failurePolicy": self.tests}} if self.tests else {}
         if self.marts:
             checks["validation"] = {"marts": [{"relation": mart} for mart in self.marts]}
         return {
             "schedule": "0 * * * *",
             "warehouse": {"secretRef": {"name": "warehouse"}},
-            "dbt": {"schema": self.schema, "threads": 4, **self.dbt},
+            "dbt": {"schema": self.schema, "threads": threads, **self.dbt},
             "layers": [{"name": f"couche-{number}", "select": list(select)} for number, select in enumerate(self.layers, 1)],
             "publish": "Direct" if way is Way.DIRECT else "Swap",
             **checks,
             **self.spec,
         }
+
+    def is_run_by(self, way: Way) -> bool:
+        """Return whether what a way builds is compared: not if it refuses the project, or if a killed run cannot be equal."""
+        if way is Way.RESUMED and (self.not_resumed or not self.is_run_by(Way.SWAP)):
+            return False
+        return not (self.refused and way in self.refused_by)
 
     def write(self, folder: Path) -> None:
         """Write the project's files."""

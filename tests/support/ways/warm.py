@@ -21,12 +21,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
+from support.ways.killing import kill_before_last_node
 from support.ways.project import put
 
 WITHIN = 180.0
 """Timeout of a command in seconds, for a busy machine."""
+
+
+KILLED: Final = "killed"
+"""Word before the arguments of a runner that is to be killed in the middle of its work."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Done:
     """Exit code and output of a command."""
 
     code: int
+    """As of `subprocess`: -9 for a command that was killed."""
     output: str
 
 
@@ -75,6 +81,8 @@ class Warm:
             client.sendall(json.dumps(request).encode() + b"\n")
             answer = client.makefile().readlines()
         text = output.read_text(errors="replace")
+        if arguments[0] == KILLED and not answer:
+            return Done(-signal.SIGKILL, text)
         assert answer, f"{' '.join(arguments)} ended without a code:\n{text[-3000:]}"
         return Done(int(answer[0]), text)
 
@@ -137,6 +145,9 @@ def _ours() -> Callable[[list[str]], int]:
         # Imported in the forked process, since its start time is that of the import.
         from refresh_runner.__main__ import main
 
+        if arguments[0] == KILLED:
+            kill_before_last_node()
+            arguments = arguments[1:]
         return main(arguments)
 
     return main

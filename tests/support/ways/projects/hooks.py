@@ -1,6 +1,6 @@
 """on-run-start and on-run-end."""
 
-from support.ways.project import READER, Edit, Project, Way
+from support.ways.project import EACH_ATTEMPT, OURS, READER, Edit, Project, Way
 
 _NOTED = """
 {% macro noted(hook) %}
@@ -37,6 +37,7 @@ snapshots: {+pre-hook: "{{ note('avant le suivi') }}", +post-hook: "{{ note('apr
 PROJECTS = [
     Project(
         name="hooks_once_a_run",
+        not_resumed=EACH_ATTEMPT,
         quick=True,
         files={
             "macros/noted.sql": _NOTED,
@@ -69,6 +70,7 @@ PROJECTS = [
     ),
     Project(
         name="hooks_of_a_package",
+        not_resumed=EACH_ATTEMPT,
         prepare=_JOURNAL,
         files={
             "packages.yml": "packages: [{local: paquet}]\n",
@@ -85,6 +87,7 @@ PROJECTS = [
     ),
     Project(
         name="hooks_with_the_arguments_of_the_invocation",
+        not_resumed=EACH_ATTEMPT,
         prepare=_JOURNAL,
         files={
             "models/mart.sql": "select 1 as id",
@@ -117,6 +120,6 @@ PROJECTS = [
         files={"models/mart.sql": "select 1 as id"},
         config="models: {+materialized: table}\non-run-end: ['{{ no_such_macro() }}']\n",
         marts=("dwh.mart",),
-        codes={Way.PLAIN: 2, Way.DIRECT: 1, Way.SWAP: 1, Way.PARSED: 1},
+        codes={Way.PLAIN: 2, **dict.fromkeys(OURS, 1)},
     ),
 ]

@@ -1,6 +1,6 @@
 """Macros, hooks, packages, variables and flags."""
 
-from support.ways.project import READER, Edit, Project
+from support.ways.project import EACH_ATTEMPT, READER, Edit, Project
 from support.ways.projects.kinds import CHANGED, SOURCE, SOURCES, TABLES
 
 _LOG = """
@@ -48,6 +48,7 @@ PROJECTS = [
     ),
     Project(
         name="hooks_of_the_run",
+        not_resumed=EACH_ATTEMPT,
         prepare=_JOURNAL,
         files={
             "models/mart.sql": "select 1 as id",
@@ -61,6 +62,7 @@ PROJECTS = [
     ),
     Project(
         name="hooks_that_look_at_the_run",
+        not_resumed=EACH_ATTEMPT,
         prepare=_JOURNAL,
         files={
             "models/mart.sql": "select 1 as id",
