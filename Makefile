@@ -93,8 +93,8 @@ parsed: setup ## parse the dbt project once for all runs (quick if nothing chang
 lock: setup ## lock the dependencies, with hashes
 	@scripts/lock
 
-generate: setup ## write the generated files: the CRD and its copy in the chart, the compiled translations
-	@$(PYTHON) scripts/generate.py && $(PYTHON) scripts/translations.py
+generate: setup ## write the generated files: the CRD and its copy in the chart, the compiled translations, the guide's table of differences
+	@$(PYTHON) scripts/generate.py && $(PYTHON) scripts/translations.py && $(PYTHON) scripts/differences.py
 
 architecture: setup ## draw the packages in ARCHITECTURE.md from the import graph
 	@$(PYTHON) scripts/architecture.py

@@ -62,7 +62,7 @@ class Comparison:
         said += self.compared(project, [way for way in ways if project.is_run_by(way)])
         if not project.differs:
             return said
-        return [] if said else [f"it is the same now: take its mark away ({project.differs})"]
+        return [] if said else ["it is the same now: take its mark away"]
 
     def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
         """Run a project by every way, first as it is and then after each edit; return the differences of the first run that has some."""

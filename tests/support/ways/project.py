@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from support.ways.differences import Difference
+
 NAME = "essai"
 """Name of every project and of its profile."""
 BUILDER = "batisseur"
@@ -17,8 +19,6 @@ BUILDER = "batisseur"
 READER = "lecteur"
 """Roles that projects grant privileges to."""
 OTHER_READER = "autre_lecteur"
-EACH_ATTEMPT = "on-run-start and on-run-end run in each attempt, as with `dbt retry`"
-"""Why a resumed run is not equal if such a hook adds rows."""
 
 
 class Way(StrEnum):
@@ -81,14 +81,16 @@ class Project:
     """Columns whose values differ in every run, by schema.name."""
     codes: Mapping[Way, int] = field(default_factory=dict)
     """Exit codes of the last run; 0 by default."""
+    difference: Difference | None = None
+    """Why it is refused, not resumed, or differs, also in its exit code."""
     refused: str = ""
     """Text that `lint` and the run must contain when they refuse the project. Nothing is built, and nothing changes."""
     refused_by: tuple[Way, ...] = (Way.SWAP, Way.PARSED)
     """Ways that refuse it; the others must be equal."""
-    not_resumed: str = ""
-    """Why a run that was killed and resumed is not equal; it is not run so."""
-    differs: str = ""
-    """Why the ways still differ; the test fails as soon as they are the same."""
+    not_resumed: bool = False
+    """Whether a run that was killed and resumed cannot be equal; it is not run so."""
+    differs: bool = False
+    """Whether the ways differ; the test fails as soon as they are the same."""
     quick: bool = False
     """Whether `make test` runs it, in three ways; `make test-projects` runs all projects in all ways."""
 
@@ -121,6 +123,12 @@ class Project:
             **checks,
             **self.spec,
         }
+
+    @property
+    def is_different(self) -> bool:
+        """Return whether a refresh differs from plain dbt in anything."""
+        codes = {self.codes.get(way, 0) for way in Way}
+        return bool(self.refused) or self.not_resumed or self.differs or len(codes) > 1
 
     def is_run_by(self, way: Way) -> bool:
         """Return whether what a way builds is compared: not if it refuses the project, or if a killed run cannot be equal."""

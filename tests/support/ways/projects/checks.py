@@ -1,5 +1,6 @@
 """Data tests of every kind, with every setting."""
 
+from support.ways.differences import FAILING_TESTS, STORED_VIEW
 from support.ways.project import Edit, Project, Way
 from support.ways.projects.kinds import SOURCE, SOURCES, TABLES
 
@@ -40,6 +41,7 @@ models:
     ),
     Project(
         name="tests_that_fail_only_warn",
+        difference=FAILING_TESTS,
         prepare=SOURCE,
         files={
             "models/sources.yml": SOURCES,
@@ -54,6 +56,7 @@ models:
     ),
     Project(
         name="tests_that_store_failures",
+        difference=FAILING_TESTS,
         prepare=SOURCE,
         files={
             "models/sources.yml": SOURCES,
@@ -69,6 +72,7 @@ models:
     ),
     Project(
         name="tests_that_store_views",
+        difference=STORED_VIEW,
         files={
             "models/mart.sql": "select 1 as id",
             "models/mart.yml": "models: [{name: mart, columns: [{name: id, data_tests: [{unique: {config: {store_failures_as: view}}}]}]}]",

@@ -1,5 +1,6 @@
 """Flags of dbt in a project."""
 
+from support.ways.differences import FAILING_TESTS, NEVER_BUILT
 from support.ways.project import Project, Way
 
 _TABLES = "models: {+materialized: table}\n"
@@ -9,6 +10,7 @@ _TWICE = {"models/mart.sql": "select 1 as id union all select 1", "models/mart.y
 PROJECTS = [
     Project(
         name="warn_error",
+        difference=FAILING_TESTS,
         files=_TWICE,
         config=_TABLES + "flags: {warn_error: true}\n",
         marts=("dwh.mart",),
@@ -24,6 +26,7 @@ PROJECTS = [
     ),
     Project(
         name="warn_error_options",
+        difference=FAILING_TESTS,
         files=_TWICE,
         config=_TABLES + "flags: {warn_error_options: {error: all, warn: [NoNodesForSelectionCriteria]}, fail_fast: true, debug: true}\n",
         marts=("dwh.mart",),
@@ -56,6 +59,7 @@ models:
     ),
     Project(
         name="another_version_of_dbt",
+        difference=NEVER_BUILT,
         files={"models/mart.sql": "select 1 as id"},
         config=_TABLES + "require-dbt-version: '>=1.99.0'\n",
         marts=("dwh.mart",),

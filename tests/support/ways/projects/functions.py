@@ -1,5 +1,6 @@
 """Functions and unit tests of a project."""
 
+from support.ways.differences import FAILING_TESTS, FUNCTION
 from support.ways.project import Edit, Project, Way
 
 _FUNCTION = {
@@ -35,6 +36,7 @@ PROJECTS = [
     ),
     Project(
         name="function_of_a_mart",
+        difference=FUNCTION,
         files={
             "functions/compte.sql": "select count(*)::integer + n from {{ ref('mart').include(database=false) }}",
             "functions/compte.yml": _FUNCTION["functions/double.yml"].replace("double", "compte"),
@@ -53,6 +55,7 @@ PROJECTS = [
     ),
     Project(
         name="unit_test_that_fails",
+        difference=FAILING_TESTS,
         files={**_SUM, "models/somme.yml": _UNIT.replace("n: 21", "n: 22")},
         config=_TABLES,
         tests="Warn",

@@ -1,6 +1,7 @@
 """on-run-start and on-run-end."""
 
-from support.ways.project import EACH_ATTEMPT, OURS, READER, Edit, Project, Way
+from support.ways.differences import EXIT_CODE, HOOKS_OF_A_RESUMED_RUN, SELECTION
+from support.ways.project import OURS, READER, Edit, Project, Way
 
 _NOTED = """
 {% macro noted(hook) %}
@@ -37,7 +38,8 @@ snapshots: {+pre-hook: "{{ note('avant le suivi') }}", +post-hook: "{{ note('apr
 PROJECTS = [
     Project(
         name="hooks_once_a_run",
-        not_resumed=EACH_ATTEMPT,
+        difference=HOOKS_OF_A_RESUMED_RUN,
+        not_resumed=True,
         quick=True,
         files={
             "macros/noted.sql": _NOTED,
@@ -70,7 +72,8 @@ PROJECTS = [
     ),
     Project(
         name="hooks_of_a_package",
-        not_resumed=EACH_ATTEMPT,
+        difference=HOOKS_OF_A_RESUMED_RUN,
+        not_resumed=True,
         prepare=_JOURNAL,
         files={
             "packages.yml": "packages: [{local: paquet}]\n",
@@ -87,7 +90,8 @@ PROJECTS = [
     ),
     Project(
         name="hooks_with_the_arguments_of_the_invocation",
-        not_resumed=EACH_ATTEMPT,
+        difference=HOOKS_OF_A_RESUMED_RUN,
+        not_resumed=True,
         prepare=_JOURNAL,
         files={
             "models/mart.sql": "select 1 as id",
@@ -101,12 +105,13 @@ PROJECTS = [
     ),
     Project(
         name="hooks_with_the_selection_of_the_invocation",
+        difference=SELECTION,
         prepare=_JOURNAL,
         files={"models/mart.sql": "select 1 as id"},
         config="models: {+materialized: table}\non-run-end: [\"insert into dwh.journal (quoi) values ('{{ invocation_args_dict.select | join }}')\"]\n",
         marts=("dwh.mart",),
         edits=(),
-        differs="the runner selects the nodes of each command by name, which invocation_args_dict shows",
+        differs=True,
     ),
     Project(
         name="on_run_end_without_its_role",
@@ -117,6 +122,7 @@ PROJECTS = [
     ),
     Project(
         name="on_run_end_that_does_not_compile",
+        difference=EXIT_CODE,
         files={"models/mart.sql": "select 1 as id"},
         config="models: {+materialized: table}\non-run-end: ['{{ no_such_macro() }}']\n",
         marts=("dwh.mart",),

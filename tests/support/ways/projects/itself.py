@@ -1,5 +1,6 @@
 """Models that read their own live table, or name a live table by other means than `ref`."""
 
+from support.ways.differences import LIVE_NAME, PRE_HOOK
 from support.ways.project import READER, Edit, Project
 
 _TABLES = "models: {+materialized: table}\n"
@@ -90,6 +91,7 @@ PROJECTS = [
     ),
     Project(
         name="post_hook_with_the_live_name",
+        difference=LIVE_NAME,
         quick=True,
         files={"models/mart.sql": "{{ config(post_hook='create index if not exists i on dwh.mart (id)') }} select 1 as id"},
         config=_TABLES,
@@ -98,6 +100,7 @@ PROJECTS = [
     ),
     Project(
         name="post_hook_with_the_live_name_by_a_macro",
+        difference=LIVE_NAME,
         files={
             "macros/indexe.sql": "{% macro indexe() %}create index if not exists i on {{ 'dwh' }}.mart (id){% endmacro %}"
             "{% macro indexe_aussi() %}create index if not exists i on dwh.mart (id){% endmacro %}",
@@ -109,6 +112,7 @@ PROJECTS = [
     ),
     Project(
         name="pre_hook_with_this",
+        difference=PRE_HOOK,
         files={
             "models/mart.sql": "{{ config(pre_hook='select 1 {% if load_relation(this) %}from {{ this }}{% endif %}') }} select 1 as id"
         },
@@ -118,6 +122,7 @@ PROJECTS = [
     ),
     Project(
         name="a_mart_by_its_name",
+        difference=LIVE_NAME,
         files={
             "models/mart.sql": "select 1 as id",
             "models/lecteur.sql": '-- depends_on: {{ ref("mart") }}\nselect id from "dwh"."mart"',
@@ -128,6 +133,7 @@ PROJECTS = [
     ),
     Project(
         name="a_mart_by_a_source",
+        difference=LIVE_NAME,
         files={
             "models/mart.sql": "select 1 as id",
             "models/lecteur.sql": "-- depends_on: {{ ref('mart') }}\nselect id from {{ source('dwh', 'mart') }}",
@@ -139,6 +145,7 @@ PROJECTS = [
     ),
     Project(
         name="a_test_with_the_live_name",
+        difference=LIVE_NAME,
         files={"models/mart.sql": "select 1 as id", "tests/positif.sql": "select id from dwh.mart where id < 0"},
         config=_TABLES,
         marts=("dwh.mart",),

@@ -1,5 +1,6 @@
 """Every materialization and kind of node that dbt builds."""
 
+from support.ways.differences import NEVER_BUILT
 from support.ways.project import Edit, Project, Way
 
 SOURCE = """
@@ -290,6 +291,7 @@ models:
     ),
     Project(
         name="python_model",
+        difference=NEVER_BUILT,
         files={
             "models/mart.sql": "select 1 as id",
             "models/serpent.py": "def model(dbt, session):\n    return dbt.ref('mart')\n",

@@ -1,5 +1,6 @@
 """Models, tests and hooks that have a mart's name as text: as data it is the live name, as PostgreSQL's name of a table the new one's."""
 
+from support.ways.differences import NAME_AS_TEXT
 from support.ways.project import READER, Edit, Project
 
 _TABLES = "models: {+materialized: table}\n"
@@ -70,6 +71,7 @@ PROJECTS = [
     ),
     Project(
         name="a_name_for_a_function_of_the_project",
+        difference=NAME_AS_TEXT,
         files={
             "models/mart.sql": "select 1 as id",
             "models/lecteur.sql": "select suivi.compte('{{ ref('mart') }}') as lignes",
@@ -82,6 +84,7 @@ PROJECTS = [
     ),
     Project(
         name="a_name_made_of_a_schema",
+        difference=NAME_AS_TEXT,
         files={
             "models/mart.sql": "select 1 as id",
             "models/lecteur.sql": "select count(*) as {{ ref('mart').schema }}_lignes from {{ ref('mart') }}",
