@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from generate import between
-from marked import table
+from marked import between, table
 from support.ways.differences import DIFFERENCES, HEAD
 
 PAGE: Final = Path(__file__).resolve().parent.parent / "docs/dbt-project.md"

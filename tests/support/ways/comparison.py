@@ -203,7 +203,6 @@ class _ProjectRun:
         assert killed.code == -signal.SIGKILL, f"the first attempt was not killed:\n{killed.output[-3000:]}"
         kept = self._built_by_first_attempt(run)
         done = self._comparison.ours.run(second, self._folder, {**env, RUN_FAILURES_ENV: "1"})
-        assert "kept from an earlier attempt" in done.output, f"the second attempt did not resume the first:\n{done.output[-3000:]}"
         text = self._kept(run)
         return Done(done.code, killed.output + done.output), kept | (_states(text) if text else {})
 
