@@ -234,7 +234,8 @@ class InProcessEngine:
         # Of parsing and compiling, only warnings are of interest; what is only compiled is not completed.
         on_completed = self.on_completed if is_building else lambda _id: None
         with ExitStack() as stack:
-            lines = stack.enter_context(Lines(self._on_line, "info" if is_building else "warn", on_completed))
+            least = "info" if is_building else "warn"
+            lines = stack.enter_context(Lines(self._on_line, least, on_completed, self._models_in_batches()))
             for each in self._around_commands():
                 stack.enter_context(each)
             self.completed = lines.completed
@@ -244,6 +245,10 @@ class InProcessEngine:
         if is_building:
             self._results |= {each.node.unique_id: each for each in getattr(outcome.result, "results", None) or ()}
         return outcome
+
+    def _models_in_batches(self) -> frozenset[str]:
+        nodes = self._manifest.nodes.values() if self._manifest else ()
+        return frozenset(node.unique_id for node in nodes if node.config.get("incremental_strategy") == "microbatch")
 
     def _around_commands(self) -> Sequence[AbstractContextManager[None]]:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -20,8 +21,10 @@ _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats
 class Lines:
     """Passes dbt's lines on from a thread of its own: a callback that raises or waits would disturb dbt."""
 
-    def __init__(self, on_line: OnLine, least: str, on_completed: OnCompleted) -> None:
+    def __init__(self, on_line: OnLine, least: str, on_completed: OnCompleted, in_batches: Collection[str] = ()) -> None:
+        """Pass on lines of the level `least` or higher. Models `in_batches` are never completed: dbt reports each batch as the model."""
         self._on_line = on_line
+        self._in_batches = in_batches
         self._on_completed = on_completed
         self._levels = _LEVELS[_LEVELS.index(least) :]
         self.completed: set[str] = set()
@@ -32,8 +35,10 @@ class Lines:
     def take(self, event: EventMsg) -> None:
         """Take an event; dbt calls this on its worker threads."""
         if event.info.name == "NodeFinished" and event.data.node_info.node_status in {"success", "pass"}:
-            self.completed.add(event.data.node_info.unique_id)
-            self._on_completed(event.data.node_info.unique_id)
+            id_ = event.data.node_info.unique_id
+            if id_ not in self._in_batches:
+                self.completed.add(id_)
+                self._on_completed(id_)
         level, line = str(event.info.level), str(getattr(event.info, "msg", "")).strip()
         if level in self._levels and line and event.info.name not in _NOISE:
             self._queue.put((level, line))
