@@ -89,8 +89,6 @@ class Project:
     """Ways that refuse it; the others must be equal."""
     not_resumed: bool = False
     """Whether a run that was killed and resumed cannot be equal; it is not run so."""
-    fault: str = ""
-    """A fault of the runner by which a killed and resumed run differs; it is not run so until that is fixed."""
     differs: bool = False
     """Whether the ways differ; the test fails as soon as they are the same."""
     quick: bool = False
@@ -134,7 +132,7 @@ class Project:
 
     def is_run_by(self, way: Way) -> bool:
         """Return whether what a way builds is compared: not if it refuses the project, or if a killed run cannot be equal."""
-        if way is Way.RESUMED and (self.not_resumed or self.fault or not self.is_run_by(Way.SWAP)):
+        if way is Way.RESUMED and (self.not_resumed or not self.is_run_by(Way.SWAP)):
             return False
         return not (self.refused and way in self.refused_by)
 
