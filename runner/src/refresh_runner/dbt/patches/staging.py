@@ -140,10 +140,13 @@ class Staging:
         add_query: Callable[..., object] = Manager.add_query
 
         def create_all_schemas(task: RunTask, adapter: BaseAdapter, required_schemas: set[BaseRelation]) -> None:
-            # Publishing would create a live schema without the project's own macro.
-            with self.as_live():
-                live = task.get_model_schemas(adapter, self.ids)
-            create_schemas(task, adapter, required_schemas | live)
+            # Publishing would create a live schema without the project's own macro. Commands that build nothing create none.
+            names = {each.schema for each in required_schemas}
+            built = frozenset(id_ for id_, place in self._staged.items() if place.schema in names)
+            if built:
+                with self.as_live():
+                    required_schemas = required_schemas | task.get_model_schemas(adapter, built)
+            create_schemas(task, adapter, required_schemas)
 
         def compile_as_live(
             compiler: Compiler, node: ManifestSQLNode, manifest: Manifest, *args: object, **named_: object
