@@ -59,6 +59,7 @@ FULL_SPEC: Json = {
     "dependsOn": [{"name": "main", "within": "2h"}, {"name": "geo"}],
     "warehouse": {"secretRef": {"name": "warehouse"}},
     "lock": {"policy": "Wait", "waitTimeout": "5m"},
+    "image": "registry.example.org:5000/team/runner:1.2@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     "dbt": {"threads": 4, "target": "prod", "schema": "dwh", "vars": {"as_of": "2026-01-31", "deep": {"a": [1, None, {"b": True}]}}},
     "layers": [
         {"name": "staging", "select": ["stg_a", "tag:x"], "exclude": ["path:models/b"], "timeout": "120s", "retries": 1},
