@@ -32,6 +32,10 @@ from refresh_runner.run.cancellation import CancellationScope
 from support.postgres import Database
 
 Json = dict[str, Any]
+HAS_OPTIONAL_PATCHES = os.environ.get("REFRESH_DBT_PATCHES") != "off"
+"""Whether dbt's optional patches are on; `make test-plain-dbt` switches them off."""
+SLOWNESS = 1 if HAS_OPTIONAL_PATCHES else 4
+"""How much longer a command of dbt may take: limits of a few seconds must be long enough for what is not held up."""
 
 _MODELS = {
     "staging/stg_lignes": ("materialized='view', schema='dwh_staging'", "select id, zone, nap, mois from {{ source('src', 'lignes') }}"),

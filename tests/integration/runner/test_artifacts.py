@@ -21,7 +21,7 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import DbtSettings
 from refresh_runner.run.cancellation import CancellationScope
 from refresh_runner.run.steps import tests
-from support.runner_harness import Json, RunnerHarness
+from support.runner_harness import SLOWNESS, Json, RunnerHarness
 
 
 def artifact(runner: RunnerHarness, run: str, name: str) -> str:
@@ -138,7 +138,7 @@ def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
 
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
-    monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3))
+    monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3 * SLOWNESS))
     ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "failedRowsLimit": 5}), RUN_ID="petit-etrange")
     assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
     found = json.loads(artifact(odd, "petit-etrange", "failing_rows.json"))

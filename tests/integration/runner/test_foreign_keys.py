@@ -9,7 +9,7 @@ import yaml
 
 from refresh_runner.cli.parse import cache_project
 from refresh_runner.model.plan import DbtSettings
-from support.runner_harness import RunnerHarness, in_background, write_project
+from support.runner_harness import SLOWNESS, RunnerHarness, in_background, write_project
 
 CONTRACTS = """
   - name: mart_a
@@ -75,11 +75,11 @@ def test_a_mart_with_a_foreign_key_is_tried_again(marts: RunnerHarness) -> None:
     spec = marts.spec()
     del spec["tests"]
     assert marts.run(spec).code == 0
-    spec["layers"][2] |= {"timeout": "4s", "retries": 3}
+    spec["layers"][2] |= {"timeout": f"{4 * SLOWNESS}s", "retries": 3}
 
     def lock() -> None:
         with marts.database.connect() as connection:
-            connection.execute("begin; lock table dwh_facts.fait_jours in access exclusive mode; select pg_sleep(4)")
+            connection.execute(f"begin; lock table dwh_facts.fait_jours in access exclusive mode; select pg_sleep({4 * SLOWNESS})".encode())
 
     # Only marts are built, so that the lock is in nobody else's way.
     with in_background(lock):

@@ -18,7 +18,7 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import ConnectionInfo, from_variables
-from support.runner_harness import RunnerHarness, write_project
+from support.runner_harness import HAS_OPTIONAL_PATCHES, RunnerHarness, write_project
 
 SETTINGS = DbtSettings(4, "prod", "dwh", {"as_of": "2026-02-03"})
 FINDS, PASSES = "select 1 as one", "select 1 as one where false"
@@ -125,6 +125,7 @@ def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
     return {result.node.name: (result.state, result.message, result.sqlstate) for result in results}
 
 
+@pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="no statement is stored without the optional patches")
 def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(projects: tuple[Path, Path], tmp_path: Path) -> None:
     """By the tests' names, so that each of the kinds is looked at."""
     dbt = _dbt(projects[1], tmp_path / "ahead", ConnectionInfo("127.0.0.1", 5432, "d", "u", "p"))
@@ -157,6 +158,7 @@ def test_every_test_says_what_dbt_says(
     assert states["below_by_environment"] is NodeState.FAILED
 
 
+@pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="no statement is stored without the optional patches")
 @pytest.mark.parametrize(
     ("macro", "kept"),
     [

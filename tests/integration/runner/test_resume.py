@@ -6,7 +6,7 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from support.eventually import eventually
-from support.runner_harness import Json, RunnerHarness, RunResult
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, RunResult
 
 KEPT = "kept from an earlier attempt"
 
@@ -32,7 +32,7 @@ def steps(ran: RunResult) -> dict[str, str]:
 def spec(runner: RunnerHarness, **changes: object) -> Json:
     """Return a refresh whose facts may take two seconds."""
     layers = runner.spec()["layers"]
-    layers[1] |= {"timeout": "2s", "retries": 0}
+    layers[1] |= {"timeout": f"{2 * SLOWNESS}s", "retries": 0}
     return runner.spec(**{"layers": layers, **changes})
 
 

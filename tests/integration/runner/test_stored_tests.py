@@ -16,7 +16,10 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.model.step_results import NodeResult, NodeState
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import ConnectionInfo, from_variables
-from support.runner_harness import RunnerHarness, write_project
+from support.runner_harness import HAS_OPTIONAL_PATCHES, RunnerHarness, write_project
+
+pytestmark = pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="no statement is stored without the optional patches")
+
 
 MART = "{{ ref('mart_a') }}"
 TESTS = {

@@ -9,7 +9,7 @@ import pytest
 
 from refresh_api.run_request import ExitCode
 from refresh_api.status import Outcome, Reason
-from support.runner_harness import Json, RunnerHarness, RunResult
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, RunResult
 from support.webserver import WebServer
 
 _minutes = itertools.count(29_000_000)
@@ -190,7 +190,7 @@ def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: RunnerHarness)
 def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: RunnerHarness) -> None:
     """It keeps a fact of the first; what came after that is a change for the next run, though it was there before the attempt."""
     layers = spec(stands)["layers"]
-    layers[1] |= {"timeout": "2s", "retries": 0}
+    layers[1] |= {"timeout": f"{2 * SLOWNESS}s", "retries": 0}
     run = f"petit-{next(_minutes)}"
     stands.database.run("insert into src.lignes values (101, 1, 1, 60)")
     assert scheduled(stands, run, layers=layers).code == ExitCode.RETRY
