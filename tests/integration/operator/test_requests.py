@@ -68,7 +68,8 @@ def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
     for name in names:
         operator.patch_spec(name, displayName="Touched")
     operator.api.patch(operator.namespace, "dashboardrefreshes", "lost", {"status": None}, status=True)
-    assert operator.status("lost") == {}
+    assert operator.status("lost")["observedGeneration"] == -1, "the status of a new refresh"
+    assert "lastHandledRequestAt" not in operator.status("lost")
     operator.start()
     return operator, jobs
 
