@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import generate
 from cluster.embedded.kubernetes_versions import VARIABLE, KubernetesVersion, available
-from marked import table
-from suite_results import KUBERNETES, ROOT, Result, run_suite
+from suite_results import KUBERNETES, ROOT, Result, run_all, run_suite
 
 _INTEGRATION: Final = "tests/integration"
 
@@ -63,18 +61,9 @@ def main() -> int:
     if unknown := [each for each in wanted if each not in known]:
         print(f"VERSIONS: {', '.join(unknown)} is not available; choose from {', '.join(known)}", file=sys.stderr)
         return 2
-    rows: list[tuple[str, ...]] = []
-    succeeded, began = True, time.monotonic()
-    for version, suite in ((known[each], suite) for each in wanted for suite in SUITES):
-        print(f"[{time.monotonic() - began:4.0f} s] Kubernetes {version.version}: {suite.label}", flush=True)
-        result = run(version, suite)
-        rows.append(KUBERNETES.row(version.version, suite.label, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
-        KUBERNETES.write(rows[-1])
-        generate.write()
-        succeeded = succeeded and result.is_success
-    print(table(KUBERNETES.head, rows))
-    print(f"test-versions: {time.monotonic() - began:.0f} s; results written to {KUBERNETES.page.relative_to(ROOT)}")
-    return 0 if succeeded else 1
+    suites = ((known[each], suite) for each in wanted for suite in SUITES)
+    runs = (((version.version, suite.label), partial(run, version, suite)) for version, suite in suites)
+    return run_all("test-versions", KUBERNETES, runs, generate.write)
 
 
 if __name__ == "__main__":

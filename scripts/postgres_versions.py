@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import generate
-from marked import table
 from refresh_examples.embedded import psql_program
-from suite_results import POSTGRES, ROOT, Result, run_suite
+from suite_results import POSTGRES, ROOT, Result, run_all, run_suite
 from support import postgres_builds
 from support.postgres_builds import Build
 
@@ -45,9 +43,9 @@ def suites_of(major: int) -> list[Suite]:
     return [runner, Suite(build, "managed", ("tests/postgres",))]
 
 
-def row(suite: Suite, version: str, day: str, result: Result) -> tuple[str, ...]:
-    """Return the table's row."""
-    return POSTGRES.row(version, suite.build.source, suite.label, day=day, result=result)
+def cells(suite: Suite, version: str) -> tuple[str, ...]:
+    """Return the first cells of the suite's row."""
+    return version, suite.build.source, suite.label
 
 
 def version_of(build: Build) -> str:
@@ -67,19 +65,10 @@ def run(suite: Suite, workers: str, folder: Path) -> Result:
 def main() -> int:
     """Run the versions that VERSIONS names. Defaults to all. Return 1 if a test failed."""
     majors = [int(each) for each in os.environ.get("VERSIONS", "").split()] or list(postgres_builds.MAJORS)
-    rows: list[tuple[str, ...]] = []
-    succeeded, began = True, time.monotonic()
-    for suite in (each for major in majors for each in suites_of(major)):
-        version = version_of(suite.build)
-        print(f"[{time.monotonic() - began:4.0f} s] PostgreSQL {version} ({suite.build.source}): {suite.label}", flush=True)
-        result = run(suite, os.environ.get("WORKERS", "2"), ROOT / ".state/postgres")
-        rows.append(row(suite, version, f"{datetime.now(UTC):%Y-%m-%d}", result))
-        POSTGRES.write(rows[-1])
-        generate.write()
-        succeeded = succeeded and result.is_success
-    print(table(POSTGRES.head, rows))
-    print(f"test-postgres: {time.monotonic() - began:.0f} s; results written to {POSTGRES.page.relative_to(ROOT)}")
-    return 0 if succeeded else 1
+    workers, folder = os.environ.get("WORKERS", "2"), ROOT / ".state/postgres"
+    suites = (each for major in majors for each in suites_of(major))
+    runs = ((cells(suite, version_of(suite.build)), partial(run, suite, workers, folder)) for suite in suites)
+    return run_all("test-postgres", POSTGRES, runs, generate.write)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Final
@@ -113,6 +115,24 @@ def run_suite(report: Path, options: Sequence[str], environment: Mapping[str, st
         return Result(0, 1, Counter())
     found = result_of(ET.parse(report).getroot())
     return found if code == 0 or found.failed else Result(found.passed, 1, found.skipped)
+
+
+def run_all(
+    command: str, results: ResultsTable, suites: Iterable[tuple[tuple[str, ...], Callable[[], Result]]], written: Callable[[], None]
+) -> int:
+    """Run suites, each with the first cells of its row, and return 1 if a test failed; `written` is called after each result."""
+    rows: list[tuple[str, ...]] = []
+    succeeded, began = True, time.monotonic()
+    for cells, run in suites:
+        print(f"[{time.monotonic() - began:4.0f} s] {results.head[0]} {' '.join(cells)}", flush=True)
+        result = run()
+        rows.append(results.row(*cells, day=f"{datetime.now(UTC):%Y-%m-%d}", result=result))
+        results.write(rows[-1])
+        written()
+        succeeded = succeeded and result.is_success
+    print(table(results.head, rows))
+    print(f"{command}: {time.monotonic() - began:.0f} s; results written to {results.page.relative_to(ROOT)}")
+    return 0 if succeeded else 1
 
 
 def _reason(skip: ET.Element) -> str:

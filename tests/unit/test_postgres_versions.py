@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from postgres_versions import row, suites_of
-from suite_results import POSTGRES, Result, result_of
+import suite_results
+from postgres_versions import Suite, cells, suites_of
+from suite_results import POSTGRES, Result, result_of, run_all
 from support.postgres_builds import MAJORS, WHEEL, BuildError, parse, pins
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,10 @@ REPORT = """<testsuites><testsuite>
 <testcase name="d"><skipped message='could not open "/tmp/x/share/vector.control"'/></testcase>
 <testcase name="m"><skipped message="collection skipped">('/tmp/x.py', 21, 'Skipped: another kind')</skipped></testcase>
 </testsuite></testsuites>"""
+
+
+def row(suite: Suite, version: str, day: str, result: Result) -> tuple[str, ...]:
+    return POSTGRES.row(*cells(suite, version), day=day, result=result)
 
 
 def test_counts_are_those_of_the_report() -> None:
@@ -54,6 +59,21 @@ def test_results_are_summed_by_version(tmp_path: Path) -> None:
         ("PostgreSQL", "14.1", "2026-01-01", "7", "1", "3"),
         ("PostgreSQL", "15.1", "2026-01-03", "5", "0", "0"),
     ]
+
+
+def test_each_result_is_written_as_it_comes(tmp_path: Path) -> None:
+    """A failed suite does not keep the next from running, and the command fails."""
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results:begin -->\n<!-- results:end -->\n")
+    seen: list[int] = []
+    failed, passed = Result(1, 1, Counter()), Result(2, 0, Counter())
+    runs = [(("14.1", "maven", "runner"), lambda: failed), (("14.1", "maven", "managed"), lambda: passed)]
+    results = replace(POSTGRES, page=ROOT / page)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(suite_results, "ROOT", tmp_path)
+        code = run_all("test", results, runs, lambda: seen.append(page.read_text().count("\n| 14.1 ")))
+        assert run_all("test", results, runs[1:], lambda: None) == 0
+    assert (code, seen) == (1, [1, 2])
 
 
 def test_the_table_has_rows_of_locked_versions_alone() -> None:
