@@ -65,3 +65,7 @@ WAREHOUSE_KEYS: Final = ("host", "dbname", "user", "password")
 SECRETS_PATH: Final = "/run/refresh/secrets"
 """Folder in the pod with one folder per Secret and one file per key."""
 TERMINATION_LOG_PATH: Final = "/dev/termination-log"
+PROJECT_PATH: Final = "/run/refresh/project"
+"""Folder in the pod with the dbt project that an init container has fetched."""
+PROJECT_CONTAINER: Final = "project"
+"""Name of that init container."""

@@ -30,6 +30,8 @@ class ReadyReason(StrEnum):
     """Stalled: the operator's `secrets.policy` keeps a Secret from it, which is mounted nowhere; heals once it is allowed."""
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
     """Stalled: `runner.allowedImages` of the operator's chart does not have `image`; heals once it is allowed."""
+    PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
+    """Stalled: `projects.allowedUrls` of the operator's chart does not have `project.git.url`; heals once it is allowed."""
     FORBIDDEN = "Forbidden"
     """Blocked: the operator lacks a permission."""
 
@@ -49,6 +51,8 @@ class SuspendedReason(StrEnum):
     """It names a Secret that it may not use: the condition Ready says which."""
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
     """Its image is not allowed: the condition Ready says which are."""
+    PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
+    """The address of its dbt project is not allowed: the condition Ready says which are."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """As many scheduled runs in a row have failed as `suspendAfterFailures` says."""
 
@@ -106,6 +110,8 @@ class EventReason(StrEnum):
     """It names a Secret that it may not use: the condition Ready says which."""
     IMAGE_NOT_ALLOWED = "ImageNotAllowed"
     """Its image is not allowed: the condition Ready says which are."""
+    PROJECT_NOT_ALLOWED = "ProjectNotAllowed"
+    """The address of its dbt project is not allowed: the condition Ready says which are."""
     TOO_MANY_FAILURES = "TooManyFailures"
     """Scheduled runs are off from now on, since as many in a row have failed as `suspendAfterFailures` says."""
     DATA_STALE = "DataStale"

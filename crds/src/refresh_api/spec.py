@@ -12,6 +12,7 @@ from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
 from refresh_api.notifications import ChannelSecret, Notification
 from refresh_api.pod_template import PodTemplate
+from refresh_api.project import Project
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
 from refresh_api.values import Duration, Quantity, quantity, rule
 
@@ -194,6 +195,7 @@ class RefreshSpec(SpecModel):
         description="Image of the runner with the dbt project of this refresh. runner.allowedImages of the operator's chart must allow it. "
         "Defaults to the image of the chart.",
     )
+    project: Project | None = Field(default=None, description="Where the dbt project comes from. Defaults to the project in the image.")
     dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")
     layers: list[Layer] = Field(
         min_length=1, max_length=20, json_schema_extra=map_list("name"), description="Steps in which dbt builds models, in this order."
@@ -245,10 +247,22 @@ class RefreshSpec(SpecModel):
         """The Secrets that a run reads, by name, and which of their keys; None for all."""
         keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
         keys |= {secret.name: None for secret in self._channel_secrets if secret.reads_all_keys}
+        keys |= {name: None for name in [self.project_secret] if name}
         for name, key in self.single_keys:
             known = keys.get(name, set())
             keys[name] = None if known is None else known | {key}
         return keys
+
+    @property
+    def run_secret_keys(self) -> dict[str, set[str] | None]:
+        """The Secrets that the container of a run reads: all but that of the project's repository."""
+        return self.model_copy(update={"project": None}).secret_keys
+
+    @property
+    def project_secret(self) -> str | None:
+        """Name of the Secret with the credentials of the project's repository. Only the container that fetches the project reads it."""
+        reference = self.project.git.secret_ref if self.project else None
+        return reference.name if reference else None
 
     @property
     def single_keys(self) -> list[tuple[str, str]]:

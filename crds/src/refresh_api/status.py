@@ -51,6 +51,8 @@ class Reason(StrEnum):
     # Reported by the runner.
     INVALID_RUN_REQUEST = "InvalidRunRequest"
     """The runner cannot read its run request: operator and runner have different versions."""
+    PROJECT_UNAVAILABLE = "ProjectUnavailable"
+    """The dbt project could not be fetched from its repository; the message says why."""
     INVALID_PROJECT = "InvalidProject"
     """dbt cannot parse the project, or the project lacks something that the spec names."""
     LAYER_FAILED = "LayerFailed"
@@ -225,6 +227,15 @@ class NotificationStatus(Model):
     message: Message | None = Field(default=None, description="Why it was not.")
 
 
+class ProjectStatus(Model):
+    """The dbt project that a run was built from."""
+
+    url: str = Field(max_length=512, description="Address of the repository.")
+    path: str = Field(max_length=255, description="Folder of the project in the repository.")
+    revision: str = Field(max_length=320, description="Branch or tag and the commit, for example main@sha1:6e27e9a9….")
+    message: Message | None = Field(default=None, description="What is noteworthy about the revision, such as a tag that was moved.")
+
+
 class Run(Model):
     """The run as its runner sees it: the runner's share of the status."""
 
@@ -235,6 +246,9 @@ class Run(Model):
     attempts: int = Field(ge=1, description="How many attempts the run may take.")
     pod: str | None = Field(default=None, description="The pod of this attempt.")
     step: str | None = Field(default=None, description="The step under way, for example 3/6 marts.")
+    project: ProjectStatus | None = Field(
+        default=None, description="The dbt project of this run; unset if it is the one in the image, or until it is fetched."
+    )
     start_time: Time = Field(description="When this attempt started.")
     heartbeat_time: Time = Field(description="When the runner last wrote.")
     completion_time: Time | None = Field(default=None, description="When the attempt ended.")
@@ -272,6 +286,9 @@ class FinishedRun(Model):
     )
     image: str | None = Field(
         default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
+    )
+    revision: str | None = Field(
+        default=None, max_length=320, description="Revision of the dbt project that it fetched, for example main@sha1:6e27e9a9…."
     )
 
     @property
@@ -408,4 +425,5 @@ class TerminationMessage(Model):
     message: Annotated[str, StringConstraints(max_length=1000)] | None = None
     marts: str | None = None
     step: str | None = None
+    revision: str | None = None
     notified: bool = False

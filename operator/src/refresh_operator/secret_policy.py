@@ -48,6 +48,8 @@ ANY_SECRET: Final = SecretRules()
 def secret_uses(spec: RefreshSpec) -> dict[str, str]:
     """Return the Secrets that a spec names, each with the first field that names it."""
     found = {spec.warehouse.secret_ref.name: "spec.warehouse.secretRef"}
+    if spec.project_secret:
+        found.setdefault(spec.project_secret, "spec.project.git.secretRef")
     if spec.cache and spec.cache.authorization_secret_ref:
         found.setdefault(spec.cache.authorization_secret_ref.name, "spec.cache.authorizationSecretRef")
     for number, each in enumerate(spec.notifications):

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_api.names import WEBHOOK_ALLOW_HTTP_ENV
+from refresh_api.project import Git, Project
 from refresh_api.values import duration
+from refresh_operator.code_policy import NO_CODE, CodeRules
 from refresh_operator.errors import SettingsError
-from refresh_operator.image_policy import NO_IMAGE, ImageRules
 from refresh_operator.secret_policy import ANY_SECRET, SecretPolicy, SecretRules
 
 _PROXIES: Final = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
@@ -71,8 +72,8 @@ class Settings:
     """Names and values of the proxy variables for runs."""
     secret_rules: SecretRules = ANY_SECRET
     """Which Secrets refreshes may use."""
-    image_rules: ImageRules = NO_IMAGE
-    """Which images refreshes may name."""
+    code_rules: CodeRules = NO_CODE
+    """Which images and projects refreshes may name."""
     notifies: bool = True
     """Whether the operator sends notifications of runs whose runner did not report. It then reads the Secrets of channels."""
     allow_http: bool = False
@@ -80,7 +81,11 @@ class Settings:
 
     def image_of(self, image: str | None) -> str:
         """Return the image of a refresh's runs: its own if that is allowed. The CronJob of a refresh whose image is not is suspended."""
-        return image if image and not self.image_rules.denial(image) else self.runner_image
+        return image if image and not self.code_rules.image_denial(image) else self.runner_image
+
+    def git_of(self, project: Project | None) -> Git | None:
+        """Return where a refresh's project is fetched from; None if it is in the image, or may not be fetched: no run starts without it."""
+        return project.git if project and not self.code_rules.project_denial(project.git.url) else None
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
@@ -108,7 +113,9 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         ca_bundle=CaBundle(name, environment.get("CA_KEY", "") or "ca.crt") if (name := environment.get("CA_CONFIGMAP", "")) else None,
         proxies=tuple((name, environment[name]) for name in _PROXIES if environment.get(name)),
         secret_rules=_secret_rules(environment),
-        image_rules=ImageRules(_split(environment.get("RUNNER_ALLOWED_IMAGES", ""))),
+        code_rules=CodeRules(
+            images=_split(environment.get("RUNNER_ALLOWED_IMAGES", "")), urls=_split(environment.get("PROJECTS_ALLOWED_URLS", ""))
+        ),
         notifies=environment.get("NOTIFY", "") != "false",
         allow_http=environment.get(WEBHOOK_ALLOW_HTTP_ENV, "") == "true",
     )

@@ -8,8 +8,8 @@ from datetime import timedelta
 from refresh_api import names
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
+from refresh_operator.code_policy import CodeRules
 from refresh_operator.errors import NotFound, Unreadable
-from refresh_operator.image_policy import ImageRules
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import (
     CRONJOBS,
@@ -36,11 +36,11 @@ from refresh_operator.state.snapshot import Pause, Snapshot
 class Observer:
     """Reads everything that belongs to refreshes."""
 
-    def __init__(self, client: KubeClient, store: Store, secrets: SecretRules, images: ImageRules) -> None:
+    def __init__(self, client: KubeClient, store: Store, secrets: SecretRules, code: CodeRules) -> None:
         self._client = client
         self._store = store
         self._secrets = SecretChecker(self.secret, self._secret_labels, secrets)
-        self._images = images
+        self._code = code
         self.unlabelled: dict[Ref, set[str]] = {}
         """Kinds of which an object has a managed object's name but not the label, so that no watch reports it."""
 
@@ -99,7 +99,7 @@ class Observer:
             pause=pause,
             namespace_terminating=terminating,
             denied_secrets=denied,
-            denied_image="" if isinstance(refresh.spec, InvalidSpec) else self._images.denial(refresh.spec.image),
+            denied_code=None if isinstance(refresh.spec, InvalidSpec) else self._code.denial(refresh.spec),
         )
 
     async def denied_secrets(self, refresh: Refresh, spec: RefreshSpec) -> dict[str, str]:

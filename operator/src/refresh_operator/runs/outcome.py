@@ -24,6 +24,7 @@ class RunResult:
     attempts: int = 1
     notified: bool = False
     image: str | None = None
+    revision: str | None = None
 
 
 def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
@@ -36,6 +37,9 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
     waiting = pod.state.waiting
     if waiting and waiting.reason in _BAD_IMAGE:
         return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
+    # a pod is Pending until its project is fetched, which has a timeout of its own
+    if pod.fetch_state and (pod.fetch_state.running or pod.fetch_state.terminated):
+        return None
     unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
     if unscheduled:
         return Reason.UNSCHEDULABLE, unscheduled[0].message
@@ -52,7 +56,8 @@ def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
         return replace(result, notified=result.notified or any(each.notified for each in words))
     for each in words:
         if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
-            return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
+            found = RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
+            return replace(found, revision=each.revision)
     return None
 
 
@@ -60,7 +65,8 @@ def result_from_status(run: Run) -> RunResult | None:
     """Return the result in `status.run`, or None if it does not report one."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
-    return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
+    found = RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
+    return replace(found, revision=run.project.revision if run.project else None)
 
 
 def inferred_result(job: Job, pods: list[Pod]) -> RunResult:
@@ -94,10 +100,15 @@ def _pod_result(pod: Pod) -> tuple[Reason, str]:
         return Reason.OOM_KILLED, "the runner exceeded its memory limit: raise spec.resources.limits.memory, or lower spec.dbt.threads"
     if words and words.reason:
         return words.reason, words.message or ""
+    what = (
+        "the container that fetches the dbt project"
+        if terminated and pod.fetch_state and pod.fetch_state.terminated == terminated
+        else "runner"
+    )
     if terminated and terminated.exit_code == _SIGKILL:
-        return Reason.RUNNER_LOST, f"runner was killed{step} without reporting (exit code {_SIGKILL})"
+        return Reason.RUNNER_LOST, f"{what} was killed{step} without reporting (exit code {_SIGKILL})"
     code = f" (exit code {terminated.exit_code})" if terminated else ""
-    return Reason.RUNNER_LOST, f"runner exited without reporting{code}"
+    return Reason.RUNNER_LOST, f"{what} exited without reporting{code}"
 
 
 def _termination_message(pod: Pod) -> TerminationMessage | None:

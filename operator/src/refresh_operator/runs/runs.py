@@ -116,6 +116,7 @@ def _finished_run(job: Job, result: RunResult, end: datetime) -> FinishedRun:
         mode=(parameters := _parameters(job)).mode,
         vars=parameters.vars,
         image=result.image,
+        revision=result.revision,
     )
 
 
@@ -215,6 +216,7 @@ def _deleted_run(snapshot: Snapshot, run: ActiveRun, now: datetime) -> EndedRun 
         duration=duration_text(end - run.start_time),
         mode=run.mode,
         vars=run.vars,
+        revision=result.revision,
     )
     return EndedRun(finished, result.notified)
 

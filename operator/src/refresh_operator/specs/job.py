@@ -59,7 +59,8 @@ def job_spec(
     withheld: frozenset[str] = NO_SECRETS,
 ) -> Json:
     """Return the spec of a Job. Its deadline allows for all attempts and the delays between them."""
-    attempt = duration(spec.timeout) + REPORT_TIME
+    git = settings.git_of(spec.project)
+    attempt = duration(spec.timeout) + REPORT_TIME + (duration(git.timeout) if git else timedelta())
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * MAX_BACKOFF
     return {
         # only pods of an Indexed Job get the number of earlier failures
@@ -73,6 +74,7 @@ def job_spec(
             "rules": [
                 _on_exit("FailJob", ExitCode.FAILED, ExitCode.USAGE),
                 _on_exit("Ignore", ExitCode.INTERRUPTED),
+                *([_on_exit("Ignore", ExitCode.INTERRUPTED, container=api.PROJECT_CONTAINER)] if git else []),
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
@@ -83,6 +85,6 @@ def job_spec(
     }
 
 
-def _on_exit(action: str, *codes: ExitCode) -> Json:
+def _on_exit(action: str, *codes: ExitCode, container: str = "runner") -> Json:
     values: list[JsonValue] = [int(code) for code in codes]
-    return {"action": action, "onExitCodes": {"containerName": "runner", "operator": "In", "values": values}}
+    return {"action": action, "onExitCodes": {"containerName": container, "operator": "In", "values": values}}

@@ -24,6 +24,10 @@ DISK_REQUEST: Final = "256Mi"
 NEVER_READY: Final = f"{api.GROUP}/serves"
 """A readiness gate that is never set."""
 CA_PATH: Final = "/etc/refresh-ca"
+PROJECT: Final = "project"
+"""Volume with the project that was fetched."""
+FETCH: Final = "fetch"
+"""Volume for the temporary files of the container that fetches it; they hold its credentials."""
 RUNNER_UID: Final = 65532
 NO_SECRETS: Final[frozenset[str]] = frozenset()
 """No Secrets are withheld."""
@@ -40,8 +44,11 @@ def pod_spec(
     """Return the spec of a run's pod: restricted, with its run request, all Secrets except `withheld`, and `attempt` as deadline."""
     account = rbac_name(refresh.metadata.name)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
-    volumes: list[JsonValue] = [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
+    mounts: dict[str, JsonValue] = {name: _mount(number, name) for number, name in enumerate(secrets)}
     scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
+    fetches = settings.git_of(spec.project) is not None
+    volumes: list[JsonValue] = [{"name": name, "emptyDir": scratch} for name in (("tmp", PROJECT, FETCH) if fetches else ("tmp",))]
+    volumes += [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
     pod: Json = {
         "serviceAccountName": account,
         "serviceAccount": account,
@@ -62,9 +69,11 @@ def pod_spec(
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(settings, spec, list(secrets), _environment(refresh, spec, settings, parameters))],
-        "volumes": [{"name": "tmp", "emptyDir": scratch}, *volumes, *_ca_volume(settings)],
+        "containers": [_runner(settings, spec, mounts, _environment(refresh, spec, settings, parameters))],
+        "volumes": [*volumes, *_ca_volume(settings)],
     }
+    if fetches:
+        pod["initContainers"] = [_fetch(settings, spec, mounts, _fetch_environment(refresh, spec, settings, parameters))]
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
@@ -98,24 +107,42 @@ def _written(part: Toleration | Affinity) -> Json:
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def _container(settings: Settings, spec: RefreshSpec, secrets: list[str], environment: list[JsonValue]) -> Json:
-    mounts: list[JsonValue] = [
-        {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{name}", "readOnly": True} for number, name in enumerate(secrets)
-    ]
+def _mount(number: int, secret: str) -> Json:
+    return {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{secret}", "readOnly": True}
+
+
+def _runner(settings: Settings, spec: RefreshSpec, mounts: dict[str, JsonValue], environment: list[JsonValue]) -> Json:
+    """Return the container of the run. It has no credentials of the project's repository, and cannot change the project."""
+    own = [mount for name, mount in mounts.items() if name in spec.run_secret_keys]
+    project: list[JsonValue] = [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.git_of(spec.project) else []
+    # /tmp is a volume of this pod
+    return _container(settings, spec, "runner", "run", environment, [{"name": "tmp", "mountPath": "/tmp"}, *own, *project])  # noqa: S108
+
+
+def _fetch(settings: Settings, spec: RefreshSpec, mounts: dict[str, JsonValue], environment: list[JsonValue]) -> Json:
+    """Return the init container that fetches the project. Of the Secrets it has those of the repository and of the run log."""
+    wanted = (spec.project_secret, spec.warehouse.secret_ref.name)
+    own = [mount for name, mount in mounts.items() if name in wanted]
+    places: list[JsonValue] = [{"name": FETCH, "mountPath": "/tmp"}, {"name": PROJECT, "mountPath": api.PROJECT_PATH}]  # noqa: S108
+    return _container(settings, spec, api.PROJECT_CONTAINER, "fetch", environment, [*places, *own])
+
+
+def _container(
+    settings: Settings, spec: RefreshSpec, name: str, command: str, environment: list[JsonValue], mounts: list[JsonValue]
+) -> Json:
     if settings.ca_bundle:
         mounts.append({"name": "ca", "mountPath": CA_PATH, "readOnly": True})
     return {
-        "name": "runner",
+        "name": name,
         "image": settings.image_of(spec.image),
         "imagePullPolicy": settings.image_pull_policy,
-        "args": ["run"],
+        "args": [command],
         "env": environment,
         "resources": _resources(spec.resources),
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "terminationMessagePath": api.TERMINATION_LOG_PATH,
         "terminationMessagePolicy": "File",
-        # /tmp is a volume of this pod
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *mounts],  # noqa: S108
+        "volumeMounts": mounts,
     }
 
 
@@ -165,6 +192,15 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parame
     if settings.run_url_template:
         environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment
+
+
+def _fetch_environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
+    return [
+        _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text),
+        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        *(_literal(each.name, each.value) for each in (spec.pod_template.environment if spec.pod_template else ())),
+        *_network_environment(settings, spec.pod_template),
+    ]
 
 
 def _literal(name: str, value: str) -> Json:

@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import UID_ANNOTATION
+from refresh_api.names import PROJECT_CONTAINER, UID_ANNOTATION
 from refresh_api.objects import Json
 from refresh_api.status import clip
 from refresh_operator.errors import Unreadable
@@ -135,16 +135,22 @@ class Waiting(KubeModel):
     message: str = ""
 
 
+class Running(KubeModel):
+    """That a container runs."""
+
+
 class ContainerState(KubeModel):
-    """A container's state. At most one of the fields is set; neither is set while it runs."""
+    """A container's state. At most one of the fields is set."""
 
     waiting: Waiting | None = None
+    running: Running | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(KubeModel):
     """The status of one container of a pod."""
 
+    name: str = ""
     image: str = ""
     image_id: str = Field(default="", alias="imageID")
     state: ContainerState = ContainerState()
@@ -157,6 +163,7 @@ class PodStatus(KubeModel):
     reason: str = ""
     message: str = ""
     conditions: tuple[KubeCondition, ...] = ()
+    init_container_statuses: tuple[ContainerStatus, ...] = ()
     container_statuses: tuple[ContainerStatus, ...] = ()
 
 
@@ -168,8 +175,16 @@ class Pod(KubeModel):
 
     @property
     def state(self) -> ContainerState:
-        """The state of the pod's only container."""
+        """The state of the runner's container, or of the one that fetches its project until that has succeeded."""
+        fetch = self.fetch_state
+        if fetch and not (fetch.terminated and fetch.terminated.exit_code == 0):
+            return fetch
         return self.status.container_statuses[0].state if self.status.container_statuses else ContainerState()
+
+    @property
+    def fetch_state(self) -> ContainerState | None:
+        """The state of the container that fetches the project; None without one. Others may be added by the cluster, such as a mesh's."""
+        return next((each.state for each in self.status.init_container_statuses if each.name == PROJECT_CONTAINER), None)
 
     @property
     def image(self) -> str | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from refresh_api.objects import Json
+from refresh_operator.code_policy import Denial
 from refresh_operator.state.kube_types import JOB_NAME_LABEL, Job, Pod
 from refresh_operator.state.refresh import Refresh
 
@@ -37,8 +38,8 @@ class Snapshot:
     """Whether the namespace is being deleted; only checked when a pod of a run is being deleted."""
     denied_secrets: Mapping[str, str] = field(default_factory=dict)
     """Secrets that the refresh names and may not use, each with the reason."""
-    denied_image: str = ""
-    """Why the refresh may not run its image; empty if it may."""
+    denied_code: Denial | None = None
+    """Why the refresh may not run its image or its project; None if it may."""
 
     def pods_of(self, job: str) -> list[Pod]:
         """Return the pods of one Job, oldest first."""

@@ -107,10 +107,13 @@ def _is_for_request(snapshot: Snapshot, run: ActiveRun, token: str) -> bool:
 def _progress(snapshot: Snapshot, run: ActiveRun, now: datetime) -> tuple[str, str]:
     seen = snapshot.refresh.run
     exists = any(job.metadata.name == run.id for job in snapshot.jobs)
-    problem = start_problem(snapshot.pods_of(run.id)) if exists else None
+    pods = snapshot.pods_of(run.id)
+    problem = start_problem(pods) if exists else None
     report = seen if seen and seen.id == run.id else None
+    attempt = f"attempt {report.attempt}/{report.attempts}: {_why(report)}; " if report and report.reason else ""
+    if not problem and pods and pods[-1].status.phase == "Pending":
+        return RunningReason.STARTING, f"{attempt}pod is fetching the dbt project"
     if problem:
-        attempt = f"attempt {report.attempt}/{report.attempts}: {_why(report)}; " if report and report.reason else ""
         is_early = problem[0] is Reason.START_TIMEOUT and now < snapshot.pending_since(run.id, run.start_time) + START_GRACE
         start = "pod is starting" if is_early or not problem[1] else f"pod has not started: {one_line(problem[1])}"
         return RunningReason.STARTING, f"{attempt}{start}"

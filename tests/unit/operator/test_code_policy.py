@@ -1,4 +1,4 @@
-"""Refreshes run the image that they name only where the operator allows it."""
+"""Refreshes run the image and the project that they name only where the operator allows it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ from typing import Any
 
 import pytest
 
-from refresh_operator.image_policy import NO_IMAGE, ImageRules
+from refresh_operator.code_policy import NO_CODE, CodeRules
 from refresh_operator.reconcile.decision import Decision, decide
 from support.snapshots import NOW, SETTINGS, build_refresh, build_snapshot, condition_of
 
 OWN = "registry.example.org/team/velos:3"
-RULES = ImageRules(("registry.example.org/team/*", "*@sha256:*"))
+RULES = CodeRules(("registry.example.org/team/*", "*@sha256:*"))
 
 
 @pytest.mark.parametrize("image", [None, OWN, "registry.example.org/team/deep/er:1", "anywhere/x@sha256:" + "a" * 64])
 def test_an_image_that_a_pattern_matches_is_allowed(image: str | None) -> None:
     """Without an image, the chart's runs."""
-    assert RULES.denial(image) == ""
+    assert RULES.image_denial(image) is None
 
 
 @pytest.mark.parametrize("image", ["registry.example.org/other/x:1", "evil/registry.example.org/team/x", "x:sha256"])
 def test_another_image_is_denied_with_the_patterns(image: str) -> None:
     """A pattern is for the whole image."""
-    assert RULES.denial(image) == (
+    denial = RULES.image_denial(image)
+    assert denial
+    assert denial.message == (
         f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart:"
         " allowed are registry.example.org/team/*, *@sha256:*"
     )
@@ -32,7 +34,9 @@ def test_another_image_is_denied_with_the_patterns(image: str) -> None:
 
 def test_no_image_is_allowed_by_default() -> None:
     """An operator that knows nothing of images runs the chart's."""
-    assert NO_IMAGE.denial(OWN).endswith("of the operator's chart: it allows none")
+    denial = NO_CODE.image_denial(OWN)
+    assert denial
+    assert denial.message.endswith("of the operator's chart: it allows none")
 
 
 def image_of(decision: Decision) -> tuple[Any, Any]:
@@ -44,7 +48,7 @@ def image_of(decision: Decision) -> tuple[Any, Any]:
 
 def test_a_refresh_runs_its_own_image() -> None:
     """The control: one without runs the chart's."""
-    settings = replace(SETTINGS, image_rules=RULES)
+    settings = replace(SETTINGS, code_rules=RULES)
     own = decide(build_snapshot(build_refresh(image=OWN), objects={}), settings, NOW)
     assert image_of(own) == (OWN, False)
     assert image_of(decide(build_snapshot(build_refresh(), objects={}), settings, NOW)) == (SETTINGS.runner_image, False)
@@ -53,9 +57,11 @@ def test_a_refresh_runs_its_own_image() -> None:
 def test_a_refresh_with_a_denied_image_is_stalled_and_starts_nothing() -> None:
     """Its CronJob is suspended, and does not have that image, so that nobody starts it by hand."""
     refresh = build_refresh(image=OWN)
-    decision = decide(replace(build_snapshot(refresh, objects={}), denied_image=NO_IMAGE.denial(OWN)), SETTINGS, NOW)
+    denial = NO_CODE.image_denial(OWN)
+    decision = decide(replace(build_snapshot(refresh, objects={}), denied_code=denial), SETTINGS, NOW)
     assert image_of(decision) == (SETTINGS.runner_image, True)
     assert decision.status is not None
-    assert condition_of(decision.status, "Ready") == ("False", "ImageNotAllowed", NO_IMAGE.denial(OWN))
+    assert denial
+    assert condition_of(decision.status, "Ready") == ("False", "ImageNotAllowed", denial.message)
     assert condition_of(decision.status, "Stalled")[0] == "True"
     assert condition_of(decision.status, "Suspended")[:2] == ("True", "ImageNotAllowed")

@@ -1,0 +1,61 @@
+"""Which images and dbt projects a refresh may run; pure.
+
+Who chooses the image or the project of a run chooses the code that gets the warehouse's password.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from refresh_api.reasons import ReadyReason, SuspendedReason
+from refresh_api.spec import RefreshSpec
+
+
+@dataclass(frozen=True)
+class Denial:
+    """Why a refresh may not run what it names."""
+
+    ready: ReadyReason
+    suspended: SuspendedReason
+    message: str
+
+
+@dataclass(frozen=True)
+class CodeRules:
+    """Which images and which addresses of dbt projects refreshes may name, as patterns with * and ?, which also match slashes.
+
+    The image of the chart, and the project in an allowed image, are always allowed.
+    """
+
+    images: tuple[str, ...] = ()
+    urls: tuple[str, ...] = ()
+
+    def denial(self, spec: RefreshSpec) -> Denial | None:
+        """Return why a refresh may not run what its spec names; None if it may."""
+        return self.image_denial(spec.image) or self.project_denial(spec.project.git.url if spec.project else None)
+
+    def image_denial(self, image: str | None) -> Denial | None:
+        """Return why a refresh may not run an image; None if it may, or names none."""
+        if image is None or _matches(image, self.images):
+            return None
+        message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {_allowed(self.images)}"
+        return Denial(ReadyReason.IMAGE_NOT_ALLOWED, SuspendedReason.IMAGE_NOT_ALLOWED, message)
+
+    def project_denial(self, url: str | None) -> Denial | None:
+        """Return why a refresh may not fetch its project from an address; None if it may, or names none."""
+        if url is None or _matches(url, self.urls):
+            return None
+        message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {_allowed(self.urls)}"
+        return Denial(ReadyReason.PROJECT_NOT_ALLOWED, SuspendedReason.PROJECT_NOT_ALLOWED, message)
+
+
+NO_CODE: Final = CodeRules()
+"""Refreshes run the image of the chart, with the project in it."""
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(text, pattern) for pattern in patterns)
+
+
+def _allowed(patterns: tuple[str, ...]) -> str:
+    return f"allowed are {', '.join(patterns)}" if patterns else "it allows none"
