@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from refresh_api.spec import RefreshSpec
 from refresh_operator.code_policy import NO_CODE, CodeRules
 from refresh_operator.reconcile.decision import Decision, decide
 from support.snapshots import NOW, SETTINGS, build_refresh, build_snapshot, condition_of
@@ -37,6 +38,83 @@ def test_no_image_is_allowed_by_default() -> None:
     denial = NO_CODE.image_denial(OWN)
     assert denial
     assert denial.message.endswith("of the operator's chart: it allows none")
+
+
+URLS = CodeRules(urls=("https://git.example.org/data/*", "ssh://git@git.example.org:22/velos-?.git", "https://*.example.com/x/*"))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        None,
+        "https://git.example.org/data/velos.git",
+        "https://git.example.org/data/deep/er",
+        "ssh://git@git.example.org:22/velos-1.git",
+        "https://a.example.com/x/y",
+        "https://a.b.example.com/x/y",
+    ],
+)
+def test_a_project_whose_address_a_pattern_matches_is_allowed(url: str | None) -> None:
+    """Without one, the project is that of the image."""
+    assert URLS.project_denial(url) is None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://git.example.org/other/velos.git",
+        "https://git.example.org/data",
+        "https://git.example.org.evil.example/data/velos",
+        "https://git.example.org:8443/data/velos",
+        "https://GIT.example.org/data/velos",
+        "https://evil.example/git.example.org/data/velos",
+        "ssh://git.example.org/data/velos",
+        "ssh://root@git.example.org:22/velos-1.git",
+        "ssh://git@git.example.org:22/velos-12.git",
+        "https://evil.example/a.example.com/x/y",
+        "https://evil.example/.example.com/x/y",
+    ],
+)
+def test_another_address_is_denied_with_the_patterns(url: str) -> None:
+    """A pattern is for the whole address. In the host a wildcard ends at a slash, so that the path of another host does not match."""
+    denial = URLS.project_denial(url)
+    assert denial
+    assert (denial.ready, denial.suspended) == ("ProjectNotAllowed", "ProjectNotAllowed")
+    assert denial.message == (
+        f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart:"
+        " allowed are https://git.example.org/data/*, ssh://git@git.example.org:22/velos-?.git, https://*.example.com/x/*"
+    )
+
+
+@pytest.mark.parametrize("pattern", ["*", "https://*", "https://git.example.org*", "*/*"])
+def test_a_pattern_without_a_path_allows_nothing(pattern: str) -> None:
+    """The chart refuses these; `https://git.example.org*` would otherwise allow git.example.org.evil.example."""
+    assert CodeRules(urls=(pattern,)).project_denial("https://git.example.org/data/velos.git")
+
+
+def test_brackets_of_an_address_are_no_wildcards() -> None:
+    """Of an IPv6 address; a class of letters would allow other hosts."""
+    rules = CodeRules(urls=("https://[2001:db8::1]/*",))
+    assert rules.project_denial("https://[2001:db8::1]/velos") is None
+    assert rules.project_denial("https://d/velos")
+
+
+def test_no_project_is_allowed_by_default() -> None:
+    """An operator that knows nothing of projects fetches none."""
+    denial = NO_CODE.project_denial("https://git.example.org/data/velos.git")
+    assert denial
+    assert denial.message.endswith("of the operator's chart: it allows none")
+
+
+def test_an_image_is_denied_before_a_project() -> None:
+    """One reason at a time; the project is not fetched either."""
+    refresh = build_refresh(image=OWN, project={"git": {"url": "https://git.example.org/data/velos.git"}})
+    assert isinstance(refresh.spec, RefreshSpec)
+    for rules, reason in ((NO_CODE, "ImageNotAllowed"), (RULES, "ProjectNotAllowed"), (URLS, "ImageNotAllowed")):
+        denial = rules.denial(refresh.spec)
+        assert denial
+        assert denial.ready == reason
+    assert CodeRules(images=RULES.images, urls=URLS.urls).denial(refresh.spec) is None
 
 
 def image_of(decision: Decision) -> tuple[Any, Any]:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from refresh_operator.code_policy import NO_CODE, CodeRules
 from refresh_operator.errors import SettingsError
 from refresh_operator.names import Ref
 from refresh_operator.observability.logs import JsonFormatter, log_context
@@ -20,6 +21,13 @@ def test_empty_variables_keep_their_defaults():
     assert (settings.namespaces, settings.runner_image) == (("a", "b"), "runner:1")
     assert (settings.resync, settings.recheck) == (timedelta(seconds=90), timedelta(seconds=15))
     assert settings.image_pull_secrets == ("one", "two")
+
+
+def test_patterns_of_code_come_from_the_chart():
+    """Without them, refreshes run the image of the chart, with the project in it."""
+    settings = settings_from({**GOOD, "RUNNER_ALLOWED_IMAGES": "a/*", "PROJECTS_ALLOWED_URLS": "https://a/x/*,ssh://git@a/*"})
+    assert settings.code_rules == CodeRules(("a/*",), ("https://a/x/*", "ssh://git@a/*"))
+    assert settings_from(GOOD).code_rules == NO_CODE
 
 
 def test_cluster_wide_watches_all_namespaces():
