@@ -60,6 +60,7 @@ def job_spec(
 ) -> Json:
     """Return the spec of a Job. Its deadline allows for all attempts and the delays between them."""
     git = settings.git_of(spec.project)
+    containers = (api.RUNNER_CONTAINER, *([api.PROJECT_CONTAINER] if git else []))
     attempt = duration(spec.timeout) + REPORT_TIME + (duration(git.timeout) if git else timedelta())
     whole = (spec.retries + 1) * attempt + duration(spec.start_timeout) + spec.retries * MAX_BACKOFF
     return {
@@ -72,9 +73,7 @@ def job_spec(
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {
             "rules": [
-                _on_exit("FailJob", ExitCode.FAILED, ExitCode.USAGE),
-                _on_exit("Ignore", ExitCode.INTERRUPTED),
-                *([_on_exit("Ignore", ExitCode.INTERRUPTED, container=api.PROJECT_CONTAINER)] if git else []),
+                *(each for container in containers for each in _on_exit(container)),
                 {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
             ]
         },
@@ -85,6 +84,10 @@ def job_spec(
     }
 
 
-def _on_exit(action: str, *codes: ExitCode, container: str = "runner") -> Json:
-    values: list[JsonValue] = [int(code) for code in codes]
-    return {"action": action, "onExitCodes": {"containerName": container, "operator": "In", "values": values}}
+def _on_exit(container: str) -> list[JsonValue]:
+    """Return the rules for a container by its name: others may be added by the cluster, with exit codes of their own."""
+    final, interrupted = (int(ExitCode.FAILED), int(ExitCode.USAGE)), (int(ExitCode.INTERRUPTED),)
+    return [
+        {"action": action, "onExitCodes": {"containerName": container, "operator": "In", "values": list(values)}}
+        for action, values in (("FailJob", final), ("Ignore", interrupted))
+    ]

@@ -12,6 +12,7 @@ from refresh_api import names as api
 from refresh_api.objects import Json
 from refresh_api.placement import Affinity, Toleration
 from refresh_api.pod_template import PodTemplate
+from refresh_api.project import Git
 from refresh_api.spec import RefreshSpec, Resources
 from refresh_api.values import quantity
 from refresh_operator.names import rbac_name
@@ -28,6 +29,8 @@ PROJECT: Final = "project"
 """Volume with the project that was fetched."""
 FETCH: Final = "fetch"
 """Volume for the temporary files of the container that fetches it; they hold its credentials."""
+REPOSITORY: Final = "repository"
+"""Volume with the Secret of the project's repository."""
 RUNNER_UID: Final = 65532
 NO_SECRETS: Final[frozenset[str]] = frozenset()
 """No Secrets are withheld."""
@@ -43,12 +46,15 @@ def pod_spec(
 ) -> Json:
     """Return the spec of a run's pod: restricted, with its run request, all Secrets except `withheld`, and `attempt` as deadline."""
     account = rbac_name(refresh.metadata.name)
+    git = settings.git_of(spec.project)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
-    mounts: dict[str, JsonValue] = {name: _mount(number, name) for number, name in enumerate(secrets)}
+    mounts = {name: _mount(f"secret-{number}", name) for number, name in enumerate(secrets)}
     scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
-    fetches = settings.git_of(spec.project) is not None
-    volumes: list[JsonValue] = [{"name": name, "emptyDir": scratch} for name in (("tmp", PROJECT, FETCH) if fetches else ("tmp",))]
+    volumes: list[JsonValue] = [{"name": name, "emptyDir": scratch} for name in (("tmp", PROJECT, FETCH) if git else ("tmp",))]
     volumes += [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
+    repository = _repository_secret(spec, git, withheld)
+    if repository:
+        volumes.append({"name": REPOSITORY, "secret": {**_all_keys(repository), "optional": True}})
     pod: Json = {
         "serviceAccountName": account,
         "serviceAccount": account,
@@ -69,11 +75,14 @@ def pod_spec(
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_runner(settings, spec, mounts, _environment(refresh, spec, settings, parameters))],
+        "containers": [_runner(settings, spec, list(mounts.values()), _environment(refresh, spec, settings, parameters))],
         "volumes": [*volumes, *_ca_volume(settings)],
     }
-    if fetches:
-        pod["initContainers"] = [_fetch(settings, spec, mounts, _fetch_environment(refresh, spec, settings, parameters))]
+    if git:
+        # the run log has the commit that an earlier attempt took
+        needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
+        needed += [_mount(REPOSITORY, repository)] if repository else []
+        pod["initContainers"] = [_fetch(settings, spec, needed, _fetch_environment(refresh, spec, git, settings, parameters))]
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
@@ -83,7 +92,7 @@ def pod_spec(
 def pod_metadata(labels: Json, spec: RefreshSpec) -> Json:
     """Return the metadata of a run's pod. Labels and annotations of the pod template cannot override the operator's own."""
     added = spec.pod_template
-    annotations: Json = {"kubectl.kubernetes.io/default-container": "runner"}
+    annotations: Json = {"kubectl.kubernetes.io/default-container": api.RUNNER_CONTAINER}
     if added is None:
         return {"labels": labels, "annotations": annotations}
     return {"labels": {**added.metadata.labels, **labels}, "annotations": {**added.metadata.annotations, **annotations}}
@@ -107,24 +116,22 @@ def _written(part: Toleration | Affinity) -> Json:
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def _mount(number: int, secret: str) -> Json:
-    return {"name": f"secret-{number}", "mountPath": f"{api.SECRETS_PATH}/{secret}", "readOnly": True}
+def _mount(volume: str, secret: str) -> Json:
+    return {"name": volume, "mountPath": f"{api.SECRETS_PATH}/{secret}", "readOnly": True}
 
 
-def _runner(settings: Settings, spec: RefreshSpec, mounts: dict[str, JsonValue], environment: list[JsonValue]) -> Json:
+def _runner(settings: Settings, spec: RefreshSpec, secrets: list[Json], environment: list[JsonValue]) -> Json:
     """Return the container of the run. It has no credentials of the project's repository, and cannot change the project."""
-    own = [mount for name, mount in mounts.items() if name in spec.run_secret_keys]
     project: list[JsonValue] = [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.git_of(spec.project) else []
     # /tmp is a volume of this pod
-    return _container(settings, spec, "runner", "run", environment, [{"name": "tmp", "mountPath": "/tmp"}, *own, *project])  # noqa: S108
+    places: list[JsonValue] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
+    return _container(settings, spec, api.RUNNER_CONTAINER, "run", environment, [*places, *secrets, *project])
 
 
-def _fetch(settings: Settings, spec: RefreshSpec, mounts: dict[str, JsonValue], environment: list[JsonValue]) -> Json:
+def _fetch(settings: Settings, spec: RefreshSpec, secrets: list[Json], environment: list[JsonValue]) -> Json:
     """Return the init container that fetches the project. Of the Secrets it has those of the repository and of the run log."""
-    wanted = (spec.project_secret, spec.warehouse.secret_ref.name)
-    own = [mount for name, mount in mounts.items() if name in wanted]
     places: list[JsonValue] = [{"name": FETCH, "mountPath": "/tmp"}, {"name": PROJECT, "mountPath": api.PROJECT_PATH}]  # noqa: S108
-    return _container(settings, spec, api.PROJECT_CONTAINER, "fetch", environment, [*places, *own])
+    return _container(settings, spec, api.PROJECT_CONTAINER, "fetch", environment, [*places, *secrets])
 
 
 def _container(
@@ -194,12 +201,16 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parame
     return environment
 
 
-def _fetch_environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
+def _fetch_environment(refresh: Refresh, spec: RefreshSpec, git: Git, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
+    """Return the variables of the container that fetches the project: none of the pod template.
+
+    With a proxy and a certificate of their own, users could have code of another server in place of an allowed repository's.
+    """
     return [
         _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
-        *(_literal(each.name, each.value) for each in (spec.pod_template.environment if spec.pod_template else ())),
-        *_network_environment(settings, spec.pod_template),
+        _literal(api.PROJECT_URL_ENV, git.url),
+        *_network_environment(settings, None),
     ]
 
 
@@ -214,14 +225,27 @@ def _from_pod(name: str, path: str) -> Json:
 
 
 def _secrets(spec: RefreshSpec) -> dict[str, Json]:
-    """Return the volume source of each Secret, by name. Only the Secret of the warehouse is required for a pod to start."""
+    """Return the volume source of each Secret of a run, by name. Only that of the warehouse is required for a pod to start."""
     required = spec.warehouse.secret_ref.name
     sources: dict[str, Json] = {}
-    for name, wanted in spec.secret_keys.items():
-        source: Json = {"secretName": name, "defaultMode": 0o440}
+    for name, wanted in spec.run_secret_keys.items():
+        source = _all_keys(name)
         if wanted is not None:
             source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
         if name != required:
             source["optional"] = True
         sources[name] = source
     return sources
+
+
+def _repository_secret(spec: RefreshSpec, git: Git | None, withheld: frozenset[str]) -> str | None:
+    """Return the Secret of the project's repository; None without one, or if that container mounts it as the warehouse's.
+
+    It has a volume of its own, since the run may read a single key of the same Secret.
+    """
+    name = git.secret_ref.name if git and git.secret_ref else None
+    return None if name in (*withheld, spec.warehouse.secret_ref.name) else name
+
+
+def _all_keys(secret: str) -> Json:
+    return {"secretName": secret, "defaultMode": 0o440}
