@@ -31,6 +31,7 @@ ProjectPath = Annotated[
         255,
     ),
 ]
+DEFAULT_FETCH_TIMEOUT: Final = "2m"
 _ONE_REF: Final = "name at most one of branch, tag and commit"
 
 
@@ -81,7 +82,9 @@ class Git(SpecModel):
         description="Secret with the credentials. Keys for https: username and password (or a token), bearerToken, ca.crt. "
         "Keys for ssh: identity (a private key) and known_hosts. Defaults to none.",
     )
-    timeout: Duration = Field(default="2m", description="Maximum time to fetch the project. Defaults to 2m.")
+    timeout: Duration = Field(
+        default=DEFAULT_FETCH_TIMEOUT, description=f"Maximum time to fetch the project. Defaults to {DEFAULT_FETCH_TIMEOUT}."
+    )
 
 
 class Project(SpecModel):

@@ -24,7 +24,6 @@ class RunResult:
     attempts: int = 1
     notified: bool = False
     image: str | None = None
-    revision: str | None = None
 
 
 def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
@@ -38,7 +37,7 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
     if waiting and waiting.reason in _BAD_IMAGE:
         return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
     # a pod is Pending until its project is fetched, which has a timeout of its own
-    if pod.fetch_state and (pod.fetch_state.running or pod.fetch_state.terminated):
+    if pod.is_fetching:
         return None
     unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
     if unscheduled:
@@ -56,17 +55,24 @@ def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
         return replace(result, notified=result.notified or any(each.notified for each in words))
     for each in words:
         if each.phase is RunPhase.FINISHED and each.outcome and each.reason:
-            found = RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
-            return replace(found, revision=each.revision)
+            return RunResult(each.outcome, each.reason, each.message or "", each.marts, each.attempt, notified=each.notified)
     return None
+
+
+def revision_of(snapshot: Snapshot, run: str) -> str | None:
+    """Return the revision of the project that a run has fetched, as its runner reported it; None without one."""
+    report = snapshot.refresh.run
+    if report and report.id == run and report.project:
+        return report.project.revision
+    words = (_termination_message(pod) for pod in reversed(snapshot.pods_of(run)))
+    return next((each.revision for each in words if each and each.revision), None)
 
 
 def result_from_status(run: Run) -> RunResult | None:
     """Return the result in `status.run`, or None if it does not report one."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
-    found = RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
-    return replace(found, revision=run.project.revision if run.project else None)
+    return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
 
 
 def inferred_result(job: Job, pods: list[Pod]) -> RunResult:
@@ -91,20 +97,19 @@ def image_of(pods: list[Pod]) -> str | None:
 
 def _pod_result(pod: Pod) -> tuple[Reason, str]:
     status, terminated, words = pod.status, pod.state.terminated, _termination_message(pod)
+    what = "container that fetches the dbt project" if pod.is_fetching else "runner"
     step = f" in step {words.step}" if words and words.step else ""
     if status.reason == "Evicted":
         return Reason.EVICTED, f"pod {pod.metadata.name} was evicted: {status.message}"
     if status.reason == "DeadlineExceeded":
+        if pod.is_fetching:
+            return Reason.DEADLINE_EXCEEDED, "the dbt project was not fetched before the attempt exceeded spec.timeout"
         return Reason.DEADLINE_EXCEEDED, f"the attempt exceeded spec.timeout{step}"
     if terminated and terminated.reason == "OOMKilled":
-        return Reason.OOM_KILLED, "the runner exceeded its memory limit: raise spec.resources.limits.memory, or lower spec.dbt.threads"
+        hint = "" if pod.is_fetching else ", or lower spec.dbt.threads"
+        return Reason.OOM_KILLED, f"the {what} exceeded its memory limit: raise spec.resources.limits.memory{hint}"
     if words and words.reason:
         return words.reason, words.message or ""
-    what = (
-        "the container that fetches the dbt project"
-        if terminated and pod.fetch_state and pod.fetch_state.terminated == terminated
-        else "runner"
-    )
     if terminated and terminated.exit_code == _SIGKILL:
         return Reason.RUNNER_LOST, f"{what} was killed{step} without reporting (exit code {_SIGKILL})"
     code = f" (exit code {terminated.exit_code})" if terminated else ""

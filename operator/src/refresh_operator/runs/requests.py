@@ -83,9 +83,7 @@ def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
     jobs = [job for job in snapshot.jobs if not job.end and job.metadata.name not in known and _matches(job, wanted)]
     name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, wanted)
     started = any(job.metadata.name == name for job in snapshot.jobs)
-    return Cancellation(
-        wanted, tuple(cancelled_run(job, snapshot.pods_of(job.metadata.name), now) for job in jobs), None if started else wanted
-    )
+    return Cancellation(wanted, tuple(cancelled_run(snapshot, job, now) for job in jobs), None if started else wanted)
 
 
 def _matches(job: Job, wanted: str) -> bool:

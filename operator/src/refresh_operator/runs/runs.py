@@ -12,9 +12,17 @@ from typing import Final
 from refresh_api.names import GENERATION_ANNOTATION, REQUEST_ANNOTATION, RUN_VARS_LENGTH
 from refresh_api.status import HISTORY_LENGTH, ActiveRun, FinishedRun, Outcome, Reason, RunPhase, Trigger, clip
 from refresh_api.values import duration_text
-from refresh_operator.runs.outcome import RunResult, image_of, inferred_result, reported_result, result_from_status, start_problem
+from refresh_operator.runs.outcome import (
+    RunResult,
+    image_of,
+    inferred_result,
+    reported_result,
+    result_from_status,
+    revision_of,
+    start_problem,
+)
 from refresh_operator.specs.cronjob import HISTORY_LIMIT
-from refresh_operator.state.kube_types import Job, Pod
+from refresh_operator.state.kube_types import Job
 from refresh_operator.state.refresh import RunParameters, parameters_of
 from refresh_operator.state.snapshot import Snapshot
 
@@ -95,10 +103,10 @@ def _finished(snapshot: Snapshot) -> list[EndedRun]:
 def _entry(snapshot: Snapshot, job: Job, end: datetime) -> EndedRun:
     pods = snapshot.pods_of(job.metadata.name)
     result = replace(reported_result(snapshot, job) or inferred_result(job, pods), image=image_of(pods))
-    return EndedRun(_finished_run(job, result, end), result.notified)
+    return EndedRun(_finished_run(snapshot, job, result, end), result.notified)
 
 
-def _finished_run(job: Job, result: RunResult, end: datetime) -> FinishedRun:
+def _finished_run(snapshot: Snapshot, job: Job, result: RunResult, end: datetime) -> FinishedRun:
     # both times come from the control plane: the clocks of nodes may differ
     start = job.status.start_time or job.metadata.creation_timestamp
     return FinishedRun(
@@ -116,12 +124,13 @@ def _finished_run(job: Job, result: RunResult, end: datetime) -> FinishedRun:
         mode=(parameters := _parameters(job)).mode,
         vars=parameters.vars,
         image=result.image,
-        revision=result.revision,
+        revision=revision_of(snapshot, job.metadata.name),
     )
 
 
-def cancelled_run(job: Job, pods: list[Pod], now: datetime) -> EndedRun:
+def cancelled_run(snapshot: Snapshot, job: Job, now: datetime) -> EndedRun:
     """Return a run that its users cancelled. No notification is sent."""
+    pods = snapshot.pods_of(job.metadata.name)
     result = RunResult(
         Outcome.FAILED,
         Reason.CANCELLED,
@@ -130,7 +139,7 @@ def cancelled_run(job: Job, pods: list[Pod], now: datetime) -> EndedRun:
         notified=True,
         image=image_of(pods),
     )
-    return EndedRun(_finished_run(job, result, now), notified=True, delete_job=True)
+    return EndedRun(_finished_run(snapshot, job, result, now), notified=True, delete_job=True)
 
 
 def _not_started(snapshot: Snapshot, start_timeout: timedelta, now: datetime) -> list[EndedRun]:
@@ -145,7 +154,7 @@ def _not_started(snapshot: Snapshot, start_timeout: timedelta, now: datetime) ->
         reason, message = problem
         text = f"pod did not start within {duration_text(start_timeout)}: {message}".rstrip(": ")
         result = RunResult(Outcome.FAILED, reason, text, attempts=max(1, len(pods)))
-        failed.append(EndedRun(_finished_run(job, result, now), notified=False, delete_job=True))
+        failed.append(EndedRun(_finished_run(snapshot, job, result, now), notified=False, delete_job=True))
     return failed
 
 
@@ -179,7 +188,7 @@ def _without_heartbeat(snapshot: Snapshot, longest: timedelta, now: datetime) ->
         step = f" in step {snapshot.refresh.run.step}" if snapshot.refresh.run and snapshot.refresh.run.step else ""
         text = f"no heartbeat from pod {pods[-1].metadata.name} for {duration_text(snapshot.heartbeat_age)}{step}; Job deleted"
         result = RunResult(Outcome.FAILED, Reason.RUNNER_LOST, text, attempts=max(1, len(pods)), image=image_of(pods))
-        lost.append(EndedRun(_finished_run(job, result, now), notified=False, delete_job=True))
+        lost.append(EndedRun(_finished_run(snapshot, job, result, now), notified=False, delete_job=True))
     return lost
 
 
@@ -216,7 +225,7 @@ def _deleted_run(snapshot: Snapshot, run: ActiveRun, now: datetime) -> EndedRun 
         duration=duration_text(end - run.start_time),
         mode=run.mode,
         vars=run.vars,
-        revision=result.revision,
+        revision=revision_of(snapshot, run.id),
     )
     return EndedRun(finished, result.notified)
 

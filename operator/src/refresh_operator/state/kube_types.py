@@ -176,15 +176,26 @@ class Pod(KubeModel):
     @property
     def state(self) -> ContainerState:
         """The state of the runner's container, or of the one that fetches its project until that has succeeded."""
-        fetch = self.fetch_state
-        if fetch and not (fetch.terminated and fetch.terminated.exit_code == 0):
-            return fetch
+        if self.fetch_state and not self.has_fetched:
+            return self.fetch_state
         return self.status.container_statuses[0].state if self.status.container_statuses else ContainerState()
 
     @property
     def fetch_state(self) -> ContainerState | None:
         """The state of the container that fetches the project; None without one. Others may be added by the cluster, such as a mesh's."""
         return next((each.state for each in self.status.init_container_statuses if each.name == PROJECT_CONTAINER), None)
+
+    @property
+    def has_fetched(self) -> bool:
+        """Whether the container that fetches the project has succeeded."""
+        ended = self.fetch_state.terminated if self.fetch_state else None
+        return ended is not None and ended.exit_code == 0
+
+    @property
+    def is_fetching(self) -> bool:
+        """Whether the container that fetches the project has started and has not succeeded."""
+        fetch = self.fetch_state
+        return fetch is not None and not self.has_fetched and (fetch.running is not None or fetch.terminated is not None)
 
     @property
     def image(self) -> str | None:

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from refresh_api.objects import Json
+from refresh_api.project import DEFAULT_FETCH_TIMEOUT
+from refresh_api.values import duration
 from refresh_operator.code_policy import Denial
 from refresh_operator.state.kube_types import JOB_NAME_LABEL, Job, Pod
-from refresh_operator.state.refresh import Refresh
+from refresh_operator.state.refresh import InvalidSpec, Refresh
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,17 @@ class Snapshot:
         return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
     def pending_since(self, job: str, created: datetime) -> datetime:
-        """Return when the newest pod of a Job was created, or when the Job was if it has no pod."""
+        """Return from when the newest pod of a Job has its time to start: its creation, or that of the Job if it has no pod.
+
+        A pod that has fetched its project has the time for that in addition. By the API server's clock: those of nodes may differ.
+        """
         pods = self.pods_of(job)
-        return pods[-1].metadata.creation_timestamp if pods else created
+        if not pods:
+            return created
+        return pods[-1].metadata.creation_timestamp + (self._fetch_timeout if pods[-1].has_fetched else timedelta())
+
+    @property
+    def _fetch_timeout(self) -> timedelta:
+        spec = self.refresh.spec
+        project = None if isinstance(spec, InvalidSpec) else spec.project
+        return duration(project.git.timeout if project else DEFAULT_FETCH_TIMEOUT)

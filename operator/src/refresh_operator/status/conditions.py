@@ -111,7 +111,7 @@ def _progress(snapshot: Snapshot, run: ActiveRun, now: datetime) -> tuple[str, s
     problem = start_problem(pods) if exists else None
     report = seen if seen and seen.id == run.id else None
     attempt = f"attempt {report.attempt}/{report.attempts}: {_why(report)}; " if report and report.reason else ""
-    if not problem and pods and pods[-1].status.phase == "Pending":
+    if pods and pods[-1].status.phase == "Pending" and pods[-1].is_fetching:
         return RunningReason.STARTING, f"{attempt}pod is fetching the dbt project"
     if problem:
         is_early = problem[0] is Reason.START_TIMEOUT and now < snapshot.pending_since(run.id, run.start_time) + START_GRACE
