@@ -185,6 +185,9 @@ PODS = {
     "another command": (container(command=["sh", "-c"]), "the command of its image"),
     "other arguments": (container(args=["shell"]), "the command of its image"),
     "a hook": (container(lifecycle={"preStop": {"exec": {"command": ["sh"]}}}), "the command of its image"),
+    "a liveness probe": (container(livenessProbe={"exec": {"command": ["sh"]}}), "the command of its image"),
+    "a readiness probe": (container(readinessProbe={"exec": {"command": ["sh"]}}), "the command of its image"),
+    "a startup probe": (container(startupProbe={"exec": {"command": ["sh"]}}), "the command of its image"),
     "variables of a Secret": (container(envFrom=[{"secretRef": {"name": "others"}}]), "none from Secrets"),
     "a variable of a Secret": (
         variable(name="A", valueFrom={"secretKeyRef": {"name": "others", "key": "a"}}),
