@@ -11,6 +11,7 @@ import yaml
 
 from refresh_api.status import OperatorStatus
 from refresh_cli.artifacts import NAMESPACES_ANNOTATION
+from refresh_operator.code_policy import CodeRules
 from refresh_operator.observability.metrics import render
 from refresh_operator.settings import CaBundle, settings_from
 from support.eventually import eventually
@@ -207,6 +208,19 @@ def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
     assert settings.proxies == (("HTTPS_PROXY", "http://proxy:3128"), ("NO_PROXY", ".svc"))
     assert environment["SSL_CERT_FILE"] == "/etc/refresh-ca/ca.crt"
     assert {"name": "ca", "configMap": {"name": "company-ca"}} in pod["volumes"]
+
+
+def test_patterns_of_images_and_projects_reach_the_operator(run_helm):
+    """None of either are allowed by default."""
+
+    def rules(*sets: str) -> CodeRules:
+        pod = of_kind(run_helm.rendered(*sets), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
+        environment = {each["name"]: each.get("value", "") for each in pod["containers"][0]["env"]}
+        return settings_from({**environment, "POD_NAME": "p"}).code_rules
+
+    urls = ("https://git.example.org/data/*", "ssh://git@[2001:db8::1]:22/velos-?.git")
+    assert rules() == CodeRules()
+    assert rules(f"projects.allowedUrls={{{','.join(urls)}}}", "runner.allowedImages={a/*}") == CodeRules(("a/*",), urls)
 
 
 def test_install_upgrade_uninstall(run_helm, contract):

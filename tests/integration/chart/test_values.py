@@ -17,6 +17,8 @@ EVERYTHING = {
     "operator": {"replicas": 2},
     "admissionPolicy": {"enabled": True},
     "secrets": {"policy": "Listed", "allowed": ["warehouse", "slack-*"]},
+    "projects": {"allowedUrls": ["https://git.example.org/data/*", "ssh://git@[2001:db8::1]:22/~a/b+?%20c/*.git"]},
+    "proxy": {"http": "", "https": "http://o'$x:3128", "noProxy": '.svc,"<a>\\'},
     "refreshes": {"main": {"enabled": True}, "phase2": {"enabled": True}},
 }
 """Objects whose kinds the tests' API server knows."""
@@ -135,6 +137,16 @@ WRONG = {
     "a tag with a blank": ({"runner.image.tag": "1 0"}, "/runner/image/tag"),
     "a tag in the name": ({"runner.image.repository": "Runner:1"}, "/runner/image/repository"),
     "an invalid key": ({"caBundle.key": "../ca"}, "/caBundle/key"),
+    "a project's address without a path": (
+        {"projects.allowedUrls": ["https://git.example.org*"]},
+        "/projects/allowedUrls/0",
+    ),
+    "a project's address without a scheme": ({"projects.allowedUrls": ["git.example.org/data/*"]}, "/projects/allowedUrls/0"),
+    "a project's address of a plain scheme": ({"projects.allowedUrls": ["http://git.example.org/data/*"]}, "/projects/allowedUrls/0"),
+    "a project's address as ssh writes it": ({"projects.allowedUrls": ["git@git.example.org:data/*"]}, "/projects/allowedUrls/0"),
+    "two addresses in one": ({"projects.allowedUrls": ["https://a/b/*,https://c/d/*"]}, "/projects/allowedUrls/0"),
+    "one address for a list": ({"projects.allowedUrls": "https://a/b/*"}, "/projects/allowedUrls"),
+    "a misspelt key of projects": ({"projects.allowedURLs": ["https://a/b/*"]}, "allowedURLs"),
     "a misspelt section": ({"netwrokPolicy": {"enabled": True}}, "netwrokPolicy"),
     "a misspelt key of the policy": ({"admissionPolicy": {"enable": True}}, "enable"),
 }

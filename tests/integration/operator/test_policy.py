@@ -23,6 +23,7 @@ FOREIGN: dict[str, Json] = {
     "rolebindings": {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "foreign"}, "subjects": []},
 }
 """Objects of somebody else."""
+ALLOWED = "https://git.example.org/data/velos.git"
 POD = {"restartPolicy": "Never", "containers": [{"name": "runner", "image": "refresh-runner:test", "args": ["run"]}]}
 
 
@@ -39,10 +40,10 @@ class Token:
         return self.http.request(method, path, json=body, params={"dryRun": "All"})
 
 
-def prepared(operator: OperatorHarness) -> Token:
+def prepared(operator: OperatorHarness, **spec: Any) -> Token:
     """A namespace with a refresh that has run once, and objects of somebody else; its operator is stopped."""
     operator.start()
-    operator.create_refresh("ours", token="one")
+    operator.create_refresh("ours", token="one", **spec)
     operator.wait_until_ready("ours")
     job = operator.wait_for_job("ours")
     operator.end_pod(job, 0)
@@ -62,6 +63,18 @@ def prepared(operator: OperatorHarness) -> Token:
 def under_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
     """The token where the policy is on."""
     token = prepared(create_operator(*POLICY, "secrets.policy=Listed", "secrets.allowed={warehouse,slack*,smt?}"))
+    eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
+    yield token
+    token.http.close()
+
+
+@pytest.fixture(scope="module")
+def with_projects(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
+    """The token where the policy is on and projects may be fetched; the refresh has one. The operator itself is under the policy."""
+    allowed = "https://git.example.org/data/*"
+    values = (f"projects.allowedUrls={{{allowed}}}", "proxy.https=http://proxy:3128", "secrets.allowed={warehouse,slack,smtp,repository}")
+    operator = create_operator(*POLICY, *values, "secrets.policy=Listed", PROJECTS_ALLOWED_URLS=allowed, HTTPS_PROXY="http://proxy:3128")
+    token = prepared(operator, project={"git": {"url": ALLOWED, "secretRef": {"name": "repository"}}})
     eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
     yield token
     token.http.close()
@@ -232,6 +245,122 @@ def test_an_allowed_image_can_be_started(under_policy, make):
     body = own(under_policy, "cronjobs", "ours") if make == "cronjobs" else job_of(under_policy)
     container(image="registry.example.org/team/velos:3")(body)
     assert under_policy.answer("POST", make, body=body).status_code == 201
+
+
+def fetch(**changes: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["initContainers"][0].update(changes)
+
+
+def fetch_secured(**changes: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["initContainers"][0]["securityContext"].update(changes)
+
+
+def fetch_variable(**content: Any) -> Callable[[Json], None]:
+    return lambda body: template_of(body)["spec"]["initContainers"][0]["env"].append(content)
+
+
+def address(url: str) -> Callable[[Json], None]:
+    """Fetch from another address."""
+
+    def change(body: Json) -> None:
+        (variable,) = (each for each in template_of(body)["spec"]["initContainers"][0]["env"] if each["name"] == "REFRESH_PROJECT_URL")
+        variable["value"] = url
+
+    return change
+
+
+def no_address(body: Json) -> None:
+    container = template_of(body)["spec"]["initContainers"][0]
+    container["env"] = [each for each in container["env"] if each["name"] != "REFRESH_PROJECT_URL"]
+
+
+def renamed(body: Json) -> None:
+    """Give the init container another name; the podFailurePolicy must not speak of one that does not exist."""
+    template_of(body)["spec"]["initContainers"][0]["name"] = "x"
+    job = body["spec"].get("jobTemplate", body)["spec"]
+    del job["podFailurePolicy"]
+
+
+def second_fetch(body: Json) -> None:
+    containers = template_of(body)["spec"]["initContainers"]
+    containers.append({**containers[0], "name": "more"})
+
+
+ONLY = "may have only the operator's variables, with an address in projects.allowedUrls"
+FETCHES = {
+    "another image": (fetch(image="evil:1"), "one in runner.allowedImages"),
+    "another command": (fetch(command=["sh", "-c"]), "the command of its image"),
+    "other arguments": (fetch(args=["run"]), "the command of its image"),
+    "a sidecar with a hook": (
+        fetch(restartPolicy="Always", lifecycle={"postStart": {"exec": {"command": ["sh"]}}}),
+        "the command of its image",
+    ),
+    "a sidecar": (fetch(restartPolicy="Always"), "one init container, project"),
+    "another name": (renamed, "one init container, project"),
+    "a second one": (second_fetch, "one init container, project"),
+    "variables of a Secret": (fetch(envFrom=[{"secretRef": {"name": "others"}}]), "none from Secrets"),
+    "a variable of a Secret": (
+        fetch_variable(name="RUN_ID", valueFrom={"secretKeyRef": {"name": "others", "key": "a"}}),
+        "none from Secrets",
+    ),
+    "a variable of git": (fetch_variable(name="GIT_SSH_COMMAND", value="sh"), ONLY),
+    "a variable of certificates": (fetch_variable(name="SSL_CERT_FILE", value="/run/refresh/secrets/repository/ca.crt"), ONLY),
+    "another proxy": (fetch_variable(name="HTTPS_PROXY", value="http://evil:3128"), ONLY),
+    "another host": (address("https://git.example.com/data/velos"), ONLY),
+    "a host that begins like an allowed one": (address("https://git.example.org.evil.example/data/velos"), ONLY),
+    "a host whose letter is any": (address("https://gitxexample.org/data/velos"), ONLY),
+    "another folder": (address("https://git.example.org/other/velos"), ONLY),
+    "no address": (no_address, ONLY),
+    "a second address": (fetch_variable(name="REFRESH_PROJECT_URL", value=ALLOWED), ONLY),
+    "root": (fetch_secured(runAsUser=0, runAsNonRoot=False), "restricted"),
+    "privileges": (fetch_secured(allowPrivilegeEscalation=True, privileged=True), "restricted"),
+    "capabilities": (fetch_secured(capabilities={"drop": ["ALL"], "add": ["NET_ADMIN"]}), "restricted"),
+    "a file system that can be written": (fetch_secured(readOnlyRootFilesystem=False), "restricted"),
+}
+
+
+def made(token: Token, make: str) -> Json:
+    """Return a CronJob or Job of the refresh, to be made once more."""
+    return own(token, "cronjobs", "ours") if make == "cronjobs" else job_of(token)
+
+
+@pytest.mark.parametrize("make", ["cronjobs", "jobs"])
+def test_a_project_can_be_fetched_where_it_is_allowed(with_projects, make):
+    """The control of the rejections below. The operator has created both objects under the policy, with the chart's proxy."""
+    body = made(with_projects, make)
+    (container,) = template_of(body)["spec"]["initContainers"]
+    assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in container["env"]
+    assert with_projects.answer("POST", make, body=body).status_code == 201
+    address("https://git.example.org/data/other")(body)
+    assert with_projects.answer("POST", make, body=body).status_code == 201
+    del template_of(body)["spec"]["initContainers"]
+    del body["spec"].get("jobTemplate", body)["spec"]["podFailurePolicy"]
+    assert with_projects.answer("POST", make, body=body).status_code == 201
+
+
+@pytest.mark.parametrize("make", ["cronjobs", "jobs"])
+@pytest.mark.parametrize(("change", "says"), FETCHES.values(), ids=FETCHES.keys())
+def test_only_the_container_that_fetches_can_be_started_before_a_run(with_projects, without_policy, make, change, says):
+    """The rejection has the policy's message. Without the policy, a token may start all of these."""
+    body = made(with_projects, make)
+    change(body)
+    answer = with_projects.answer("POST", make, body=body)
+    assert answer.status_code == 422
+    assert says in answer.json()["message"]
+    control = without_policy.answer("POST", make, body=body)
+    assert control.status_code == 201, control.text
+
+
+@pytest.mark.parametrize("make", ["cronjobs", "jobs"])
+def test_no_project_can_be_fetched_where_none_is_allowed(with_projects, under_policy, without_policy, make):
+    """Whatever the container has. The control: the same object without a policy."""
+    body = made(under_policy, make)
+    fetching = template_of(made(with_projects, make))["spec"]
+    template_of(body)["spec"] |= {"initContainers": fetching["initContainers"], "volumes": fetching["volumes"]}
+    answer = under_policy.answer("POST", make, body=body)
+    assert answer.status_code == 422
+    assert "a run's pod must have one container" in answer.json()["message"]
+    assert without_policy.answer("POST", make, body=body).status_code == 201
 
 
 RULES = {
