@@ -200,16 +200,26 @@ METADATA: Json = {
 }
 
 
+PROJECT: Json = {"git": {"url": "https://git.example.org/data/velos.git", "ref": {"branch": "main"}, "secretRef": {"name": "repository"}}}
+REVISION = "main@sha1:" + "6e27e9a9" * 5
+
+
 def _status() -> Json:
     share = status_after(build_snapshot(build_refresh()))
     status: Json = share.model_dump(mode="json", by_alias=True, exclude_none=True)
     active = [{"id": RUN, "trigger": "Scheduled", "generation": 3, "startTime": minutes_from_now(-5), "mode": "only=cache"}]
-    runs = build_history("phase2", NOW, "SFWKFS")
+    runs = [{**each, "revision": REVISION} for each in build_history("phase2", NOW, "SFWKFS")]
     past = {"history": runs, "lastRun": runs[0], "lastSuccessTime": runs[0]["completionTime"], "active": active}
-    return {**status, **past, "run": build_run_status(RUN, NOW - timedelta(minutes=5), 2)}
+    project = {"url": PROJECT["git"]["url"], "path": ".", "revision": REVISION, "message": "tag v1 was moved"}
+    return {**status, **past, "run": build_run_status(RUN, NOW - timedelta(minutes=5), 2, project=project)}
 
 
-SPEC = sample_spec(freshness={"maxStaleness": "4h"}, dbt={"vars": {"as_of": "2026-01-31", "list": [1, {"a": None}]}}, suspendUntil=DATES[0])
+SPEC = sample_spec(
+    freshness={"maxStaleness": "4h"},
+    dbt={"vars": {"as_of": "2026-01-31", "list": [1, {"a": None}]}},
+    suspendUntil=DATES[0],
+    project=PROJECT,
+)
 GOOD: Json = {
     "apiVersion": "dashboards.sigeti.io/v1alpha1",
     "kind": "DashboardRefresh",
@@ -226,6 +236,7 @@ POD: Json = {
         "reason": "Evicted",
         "message": MARK,
         "conditions": [{"type": "PodScheduled", "status": "False", "message": ESCAPE}],
+        "initContainerStatuses": [{"name": "project", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled", "message": "{}"}}}],
         "containerStatuses": [{"image": "i", "imageID": "i@sha256:1", "state": {"terminated": {"exitCode": 137, "message": "{}"}}}],
     },
 }

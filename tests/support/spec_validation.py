@@ -60,6 +60,15 @@ FULL_SPEC: Json = {
     "warehouse": {"secretRef": {"name": "warehouse"}},
     "lock": {"policy": "Wait", "waitTimeout": "5m"},
     "image": "registry.example.org:5000/team/runner:1.2@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+    "project": {
+        "git": {
+            "url": "ssh://git@git.example.org:22/~data/velos%20dbt.git",
+            "ref": {"branch": "release/2.x"},
+            "path": "warehouse/dbt",
+            "secretRef": {"name": "repository"},
+            "timeout": "2m",
+        }
+    },
     "dbt": {"threads": 4, "target": "prod", "schema": "dwh", "vars": {"as_of": "2026-01-31", "deep": {"a": [1, None, {"b": True}]}}},
     "layers": [
         {"name": "staging", "select": ["stg_a", "tag:x"], "exclude": ["path:models/b"], "timeout": "120s", "retries": 1},
@@ -106,7 +115,7 @@ FULL_SPEC: Json = {
     "resources": _RESOURCES,
     "podTemplate": _POD_TEMPLATE,
 }
-"""A spec with every field, except the one of two that exclude each other."""
+"""A spec with every field; of those that exclude each other it has one."""
 FULL_SPEC = json.loads(json.dumps(FULL_SPEC))  # no object is shared, or one mutation would change several places
 
 
@@ -191,6 +200,7 @@ _TEXTS += [
     "2026-01-01T00:00:00+23:59",
     "2026-01-01T00:00:00.5Z",
 ]
+_TEXTS += ["https://a/b", "https://a/../b", "https://a:b@c/d", "ssh://a@b/c", "a@b:c", "../a", "./a", "a/.", "0" * 40, "f" * 64]
 _TEXTS += ["http://", "https://a?b", "a@b@c", "#", "@x", "/", "app", "kubernetes.io/x", "x.k8s.io/y", "PATH", "_x", "lower_case"]
 _OTHERS = [None, True, False, 0, 1, -1, 1.0, 1.5, 10**15, 2**63, [], {}, [None], {"a": None}, "1", "true"]
 

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
+from refresh_operator.code_policy import CodeRules
 from refresh_operator.settings import Settings
 from refresh_operator.specs.cronjob import cronjob
 from refresh_operator.specs.diff import differences
@@ -20,7 +21,7 @@ from support.apiserver import ApiServer
 from support.snapshots import UID, minutes_from_now
 from support.spec_validation import FULL_SPEC, as_ascii, mutants, validate_by_both, with_value
 
-SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1")
+SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1", code_rules=CodeRules(urls=("https://*/*", "ssh://*/*")))
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 FUZZ_CASES = os.environ.get("FUZZ_CASES")
 """How many specs `make fuzz` tries, by its seed; `make test` tries few, always the same."""
@@ -93,6 +94,71 @@ def quantities(**limits: Any) -> dict[str, Any]:
     return {"resources": {"requests": {}, "limits": limits}}
 
 
+def fetched(url: str = "https://git.example.org/data/velos.git", **git: Any) -> dict[str, Any]:
+    return {"project": {"git": {"url": url, **git}}}
+
+
+URL_SAYS = "write https://HOST/PATH or ssh://USER@HOST/PATH, without a password, which belongs in secretRef"
+NO_URLS = {
+    "a password": "https://user:secret@git.example.org/data/velos",
+    "a token": "https://token@git.example.org/data/velos",
+    "a password for ssh": "ssh://git:secret@git.example.org/data/velos",
+    "plain HTTP": "http://git.example.org/data/velos",
+    "git's own protocol": "git://git.example.org/data/velos",
+    "a scheme in capitals": "HTTPS://git.example.org/data/velos",
+    "no scheme, as scp writes it": "git@git.example.org:data/velos",
+    "a file": "file:///srv/velos",
+    "a folder": "/srv/velos",
+    "a helper of git": "ext::sh -c x",
+    "no path": "https://git.example.org",
+    "an empty path": "https://git.example.org/",
+    "an empty part": "https://git.example.org/data//velos",
+    "a folder above": "https://git.example.org/data/../secret/velos",
+    "an encoded folder above": "https://git.example.org/data/%2e%2e/secret/velos",
+    "a half encoded folder above": "https://git.example.org/data/.%2E/secret/velos",
+    "an encoded slash": "https://git.example.org/data%2Fvelos",
+    "a query": "https://git.example.org/data/velos?ref=x",
+    "a fragment": "https://git.example.org/data/velos#main",
+    "an option for a host": "ssh://-oProxyCommand=x/data/velos",
+    "an option for a user": "ssh://-l@git.example.org/data/velos",
+    "a blank": "https://git.example.org/data/my velos",
+    "a line break": "https://git.example.org/data/velos\n",
+    "a backslash": "https://git.example.org\\@evil.example/data/velos",
+    "a letter of another script": "https://git.example.org/données/velos",
+    "a host of another script": "https://gіt.example.org/data/velos",
+}
+URLS = {
+    "a port": "https://git.example.org:8443/data/velos",
+    "a user of ssh": "ssh://git@git.example.org:2222/~data/velos.git",
+    "ssh without a user": "ssh://git.example.org/data/velos",
+    "an address of IPv6": "https://[2001:db8::1]:8443/data/velos",
+    "a slash at the end": "https://git.example.org/data/velos/",
+    "many folders": "https://git.example.org/a/b/_git/my%20project/+x/b..c",
+}
+NO_REFS = {
+    "an option": "--upload-pack=x",
+    "a dash at the beginning": "-main",
+    "a slash at the beginning": "/main",
+    "a blank": "my branch",
+    "a line break": "main\n",
+    "a commit before it": "main~1",
+    "a colon": "main:refs/heads/x",
+    "a wildcard": "release/*",
+    "a character that does not show": "ma\u200bin",
+}
+NO_PATHS = {
+    "a folder above": "../dbt",
+    "a folder above, further below": "dbt/../../x",
+    "a folder of the machine": "/etc",
+    "git's own folder": "dbt/.git",
+    "an empty part": "dbt//models",
+    "a slash at the end": "dbt/",
+    "a blank": "my dbt",
+    "a backslash": "dbt\\models",
+    "a line break": "dbt\nmodels",
+}
+SHORT = "write the whole hash of a commit: 40 hexadecimal digits"
+REF = "write the name of a branch or tag, like main or release/2"
 VARIABLES = """PATH HOME TMPDIR TEMP TMP SHELL USER ENV BASH_ENV IFS PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE
 PYTHONWARNINGS PYTHONBREAKPOINT LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH LOCPATH MALLOC_TRACE HOSTALIASES RES_OPTIONS
 LOCALDOMAIN KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBECONFIG PGHOST PGHOSTADDR PGSERVICEFILE PGOPTIONS PGPASSFILE PGSSLROOTCERT
@@ -173,6 +239,21 @@ REFUSED = {
     "more than there is": (quantities(memory="2Ei"), "at most 1Ei"),
     "more digits than a number has": (quantities(memory="1" * 19), "quantity"),
     "a title of two lines": ({"displayName": "a\nb"}, "one line"),
+    **{f"an address of a project with {what}": (fetched(url), URL_SAYS) for what, url in NO_URLS.items()},
+    **{f"a branch with {what}": (fetched(ref={"branch": name}), REF) for what, name in NO_REFS.items()},
+    **{f"a tag with {what}": (fetched(ref={"tag": name}), REF) for what, name in NO_REFS.items()},
+    **{f"a folder with {what}": (fetched(path=path), "write a folder inside the repository") for what, path in NO_PATHS.items()},
+    "an address of 513 characters": (fetched("https://git.example.org/" + "a" * 489), "512"),
+    "a short commit": (fetched(ref={"commit": "6e27e9a9"}), SHORT),
+    "a commit in capitals": (fetched(ref={"commit": "A" * 40}), SHORT),
+    "a commit of 41 digits": (fetched(ref={"commit": "a" * 41}), SHORT),
+    "a branch and a tag": (fetched(ref={"branch": "main", "tag": "v1"}), "name at most one of branch, tag and commit"),
+    "a tag and a commit": (fetched(ref={"tag": "v1", "commit": "a" * 40}), "name at most one of branch, tag and commit"),
+    "a project from nowhere": ({"project": {}}, "git"),
+    "a project without an address": ({"project": {"git": {}}}, "url"),
+    "a project with a misspelt ref": (fetched(ref={"brunch": "main"}), "brunch"),
+    "a project's Secret without a name": (fetched(secretRef={}), "name"),
+    "no time to fetch": (fetched(timeout="0s"), "write a duration"),
 }  # fmt: skip
 MOMENTS = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2028-02-29T18:00:00.5+23:59", "2026-12-24T18:00:00-00:00"]
 TAKEN = {
@@ -198,6 +279,20 @@ TAKEN = {
     "an affinity with nothing in it": pod(affinity={"nodeAffinity": {}, "podAffinity": {REQUIRED: []}}),
     "names in other scripts": {"displayName": "Été 😀", "dbt": {"vars": {"é": "😀"}}},
     **{f"the moment {moment}": {"suspendUntil": moment} for moment in MOMENTS},
+    **{f"an address of a project with {what}": fetched(url) for what, url in URLS.items()},
+    "an address of 512 characters": fetched("https://git.example.org/" + "a" * 488),
+    "a branch in another script": fetched(ref={"branch": "fonctionnalité/été-😀"}),
+    "a branch with other characters": fetched(ref={"branch": "release/2.x_y+z@{1}#'\"$&"}),
+    "a tag": fetched(ref={"tag": "v1.2.3"}),
+    "a commit": fetched(ref={"commit": "0123456789" * 4}),
+    "a commit by SHA-256": fetched(ref={"commit": "f" * 64}),
+    "the default branch": fetched(ref={}),
+    "nulls of a project": fetched(ref=None, path=None, secretRef=None, timeout=None),
+    "no branch but a tag": fetched(ref={"branch": None, "tag": "v1"}),
+    "a folder of a project": fetched(path="Entrepôt/dbt-😀_2"),
+    "the top folder of a project": fetched(path="."),
+    "a folder below the top folder": fetched(path="./dbt/a..b"),
+    "one Secret for warehouse and repository": fetched(secretRef={"name": "w"}),
 }  # fmt: skip
 
 
