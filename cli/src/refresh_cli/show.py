@@ -5,6 +5,7 @@ from datetime import datetime
 
 from refresh_api.model import time_text
 from refresh_api.plain import one_line
+from refresh_api.project import short_revision
 from refresh_api.status import FinishedRun, Run, StepState
 from refresh_api.values import duration_text
 from refresh_cli.kubectl import RefreshView
@@ -50,12 +51,17 @@ def run_text(run: FinishedRun, now: datetime) -> str:
     parts = [f"{run.outcome} ({run.reason})", f"{duration_text(now - run.completion_time)} ago"]
     parts += [f"took {run.duration}"] if run.duration else []
     parts += [f"marts {run.marts}"] if run.marts else []
+    parts += [f"revision {short_revision(run.revision)}"] if run.revision else []
     return _indent_continuations(f"{run.id}: {', '.join(parts)}" + (f": {run.message}" if run.message else ""))
 
 
 def run_lines(run: Run) -> Iterator[str]:
     """Yield the lines of a run: its steps and its marts."""
     yield f"run {run.id}: {run.phase}, attempt {run.attempt}/{run.attempts}" + (f": {run.message}" if run.message else "")
+    if run.project:
+        folder = "" if run.project.path == "." else f", folder {run.project.path}"
+        yield f"  project {short_revision(run.project.revision)} of {run.project.url}{folder}"
+        yield from _indented([run.project.message or ""])
     for number, step in enumerate(run.steps, 1):
         parts = [SIGNS[step.state], f"{number}/{len(run.steps)} {step.name}", step.duration or "", step.message or ""]
         yield "  " + "  ".join(part for part in parts if part)
@@ -75,10 +81,11 @@ def history_text(refresh: RefreshView) -> str:
             run.duration or "",
             run.trigger.value,
             run.mode or "",
+            short_revision(run.revision or ""),
         )
         for run in refresh.status.history
     ]
-    return table(("RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"), rows)
+    return table(("RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE", "REVISION"), rows)
 
 
 def _indented(lines: Iterable[str]) -> Iterator[str]:

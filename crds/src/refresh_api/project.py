@@ -32,6 +32,8 @@ ProjectPath = Annotated[
     ),
 ]
 DEFAULT_FETCH_TIMEOUT: Final = "2m"
+_SHORT: Final = 8
+"""Digits of a commit's hash that people read."""
 _ONE_REF: Final = "name at most one of branch, tag and commit"
 
 
@@ -91,3 +93,12 @@ class Project(SpecModel):
     """Where the dbt project comes from."""
 
     git: Git = Field(description="A folder of a Git repository.")
+
+
+def short_revision(revision: str) -> str:
+    """Return a revision as people read it: `main@6e27e9a9` of `main@sha1:6e27e9a9…`. Anything else is returned as it is."""
+    named, _, commit = revision.rpartition(":")
+    name, _, algorithm = named.rpartition("@")
+    if algorithm not in ("sha1", "sha256"):
+        return revision
+    return f"{name}@{commit[:_SHORT]}" if name else commit[:_SHORT]

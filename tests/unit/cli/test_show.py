@@ -25,6 +25,7 @@ RUN = {
     "duration": "3m20s",
     "marts": "0/4",
     "mode": "from=marts",
+    "revision": "main@sha1:" + "6e27e9a9" * 5,
 }
 
 
@@ -35,7 +36,8 @@ def test_the_status_shows_phase_message_last_run_and_steps():
         seen(phase="Scheduled", message="the last run failed", lastRun=RUN, run=build_run_status("phase2-1", steps=steps)), NOW
     )
     assert text.splitlines()[:2] == ["phase2: Scheduled", "  the last run failed"]
-    assert "last run: phase2-1: Failed (LayerFailed), 10m00s ago, took 3m20s, marts 0/4: no such column" in text
+    said = "last run: phase2-1: Failed (LayerFailed), 10m00s ago, took 3m20s, marts 0/4, revision main@6e27e9a9: no such column"
+    assert said in text
     assert "✓  1/2 staging  4s" in text
     assert "✗  2/2 facts  no such column" in text
 
@@ -48,8 +50,35 @@ def test_a_refresh_without_a_status_says_so():
 def test_the_history_is_a_table():
     """Columns match those of `kubectl get`, so that scripts can cut them."""
     head, line = history_text(seen(history=[RUN])).splitlines()
-    assert head.split() == ["RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE"]
-    assert line.split() == ["phase2-1", "Failed", "LayerFailed", "0/4", minutes_from_now(-10), "3m20s", "Requested", "from=marts"]
+    assert head.split() == ["RUN", "RESULT", "REASON", "MARTS", "ENDED", "DURATION", "TRIGGER", "MODE", "REVISION"]
+    assert line.split() == [
+        "phase2-1",
+        "Failed",
+        "LayerFailed",
+        "0/4",
+        minutes_from_now(-10),
+        "3m20s",
+        "Requested",
+        "from=marts",
+        "main@6e27e9a9",
+    ]
+
+
+def test_a_run_of_the_project_in_the_image_has_no_revision():
+    """The columns stay where they are."""
+    plain = {key: value for key, value in RUN.items() if key != "revision"}
+    head, line = history_text(seen(history=[plain])).splitlines()
+    assert head.split()[-1] == "REVISION"
+    assert line.split()[-1] == "from=marts"
+    assert "revision" not in status_text(seen(lastRun=plain), NOW)
+
+
+@pytest.mark.parametrize(("path", "folder"), [(".", ""), ("warehouse/dbt", ", folder warehouse/dbt")])
+def test_the_status_shows_the_project_of_the_current_run(path, folder):
+    """With what is noteworthy, such as a tag that was moved."""
+    project = {"url": "https://git.example.org/x", "path": path, "revision": "v1@sha1:" + "a" * 40, "message": "tag v1 was moved"}
+    lines = status_text(seen(run=build_run_status("phase2-1", project=project)), NOW).splitlines()
+    assert lines[-2:] == [f"  project v1@aaaaaaaa of https://git.example.org/x{folder}", "  tag v1 was moved"]
 
 
 @pytest.mark.parametrize(
