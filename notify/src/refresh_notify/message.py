@@ -3,6 +3,7 @@
 import unicodedata
 from dataclasses import dataclass
 
+from refresh_api.project import short_revision
 from refresh_api.redaction import Redactor
 
 _SUBJECT_LENGTH = 150
@@ -26,6 +27,8 @@ class FailedRun:
     """The step that failed, for example 3/6 marts."""
     attempts: int = 1
     marts: str | None = None
+    revision: str | None = None
+    """Revision of the dbt project that the run fetched, for example main@sha1:6e27e9a9…."""
     in_cluster: bool = True
     link_template: str = ""
     """URL of a run with the placeholders {namespace}, {name} and {run}, or empty."""
@@ -59,6 +62,7 @@ def message_for(failed: FailedRun, redact: Redactor | None = None) -> Message:
         *([f"What to do: {redact.clipped(failed.hint)}"] if failed.hint else []),
         *([f"Valid marts: {failed.marts}"] if failed.marts else []),
         *([f"Attempts: {failed.attempts}"] if failed.attempts > 1 else []),
+        *([f"Revision of the project: {redact.clipped(short_revision(failed.revision))}"] if failed.revision else []),
         *_further(failed),
     ]
     return Message(_printable(subject), _printable("\n".join(lines)))

@@ -30,6 +30,15 @@ def test_the_text_says_what_to_do_next():
         assert part in text
 
 
+def test_the_text_has_the_revision_of_a_fetched_project():
+    """Short, as people name a commit; none for the project in the image. A branch is a text of users."""
+    assert "revision" not in message_for(FAILED).text.lower()
+    text = message_for(replace(FAILED, revision="main@sha1:" + "6e27e9a9" * 5)).text
+    assert "Revision of the project: main@6e27e9a9" in text.splitlines()
+    hostile = message_for(replace(FAILED, revision="a\u202eb@sha1:" + "6e27e9a9" * 5)).text
+    assert "a b@6e27e9a9" in hostile
+
+
 def test_a_link_stands_for_the_commands():
     """Where the chart has a template for it."""
     text = message_for(replace(FAILED, link_template="https://runs.example/{namespace}/{name}/{run}")).text

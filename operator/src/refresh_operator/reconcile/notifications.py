@@ -34,6 +34,7 @@ async def notify_failed_run(
         message=run.message or "",
         attempts=run.attempts,
         marts=run.marts,
+        revision=run.revision,
         link_template=settings.run_url_template,
     )
     secrets = {name: content for name, content in contents.items() if content is not None}
