@@ -157,6 +157,28 @@ async def test_missing_tables_count_as_empty(ground, fresh_database):
         )
 
 
+async def test_revisions_come_from_the_run_log_and_an_older_one_has_none(ground):
+    """Runs that are older than the status keep their revision. A run log without the column, of an older runner, is still shown."""
+    records, ref, old = RunLogRepository(ground.secret), Ref("pages", "phase2"), "phase2-29000000"
+    ground.database.run("alter table dbt_refresh_run add column if not exists revision text")
+    revision = "main@sha1:" + "6e27e9a9" * 5
+    ground.database.run(f"update dbt_refresh_run set revision = '{revision}' where run_id = '{old}'")
+    found = {run.run: run.revision for run in (await records.refresh_rows(ref)).runs}
+    assert (len(found), found[old], {found[run] for run in found if run != old}) == (33, revision, {None})
+    one = await records.run_rows(ref, old)
+    assert one
+    assert one.run.revision == revision
+    ground.database.run("alter table dbt_refresh_run rename column revision to other")
+    try:
+        runs = (await records.refresh_rows(ref)).runs
+        assert [run.run for run in runs] == list(found)
+        assert {run.revision for run in runs} == {None}
+        assert await records.run_rows(ref, old)
+        assert await records.run_rows(ref, "unknown") is None
+    finally:
+        ground.database.run("alter table dbt_refresh_run rename column other to revision")
+
+
 def _keys(ground):
     return {path.name: path.read_text() for path in ground.secret.iterdir()}
 

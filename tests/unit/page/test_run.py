@@ -92,6 +92,37 @@ def test_a_failed_test_shows_the_rows_that_failed_it():
     assert found({"failing_rows.json": "[nothing of it"}) == found({"run.log": text}) == [(), ()]
 
 
+REVISION = "main@sha1:" + "6e27e9a9" * 5
+PROJECT = {"url": "https://git.example.org/data/velos", "path": "dbt", "revision": REVISION, "message": "tag v1 was moved"}
+
+
+@pytest.mark.parametrize(
+    ("refresh", "rows"),
+    [
+        (build_refresh("phase2", NOW, [build_history_entry("phase2-1", NOW, revision=REVISION)]), None),
+        (None, RunRows(row(revision=REVISION))),
+        (build_refresh("phase2", NOW, run=build_run_status("phase2-1", START, 1, project=PROJECT)), None),
+        (build_refresh("phase2", NOW, run=build_run_status("phase2-1", START, 1, project=PROJECT)), RunRows(row())),
+    ],
+    ids=["history", "run log", "report", "report and an older run log"],
+)
+def test_a_run_has_the_revision_of_whatever_source_knows_it(refresh, rows):
+    """The status has only the last runs, and the run log of an older version has no revisions."""
+    found = view(refresh, rows)
+    assert found.run.revision == REVISION
+    assert RunSource(refresh_of(refresh) if refresh else None).summary("phase2-2", None).revision is None
+
+
+def test_the_current_run_has_its_repository():
+    """With what is noteworthy about the revision."""
+    refresh = build_refresh("phase2", NOW, active=[_active()], run=build_run_status("phase2-1", START, 1, project=PROJECT))
+    found = view(refresh)
+    assert found.project
+    assert (found.project.url, found.project.path, found.project.message) == (PROJECT["url"], "dbt", PROJECT["message"])
+    assert [each.revision for each in RunSource(refresh_of(refresh)).summaries(None)] == [REVISION]
+    assert view(refresh, run="phase2-2").project is None
+
+
 @pytest.mark.parametrize(("run", "known"), [("phase2-1", True), ("phase2-2", True), ("phase2-3", True), ("phase2-4", False)])
 def test_a_run_is_known_from_the_history_the_last_report_or_the_active_runs(run, known):
     """The page responds 404 for any other run."""

@@ -127,6 +127,21 @@ async def test_hostile_texts_are_escaped():
         assert "{{7*7}}" in text or path == "/", path
 
 
+@pytest.mark.parametrize("path", ["/", "/refreshes/default/phase2", "/refreshes/default/phase2/runs/phase2-1"])
+async def test_a_revision_is_shown_short_with_the_whole_one_as_its_title(path):
+    """On a run's page it is also written out, beside the repository. The control: a run of the project in the image has none."""
+    whole = "main<b>@sha1:" + "6e27e9a9" * 5
+    project = {"url": "https://git.example.org/data/velos", "path": "dbt", "revision": whole, "message": "tag v1 was moved"}
+    for revision in (whole, None):
+        run = build_run_status("phase2-1", NOW, 6, project=project if revision else None)
+        item = build_refresh("phase2", NOW, [build_history_entry("phase2-1", NOW, revision=revision)], run=run)
+        text = (await get(store_of(item), path)).text
+        assert (f'<code title="main&lt;b&gt;@sha1:{"6e27e9a9" * 5}">main&lt;b&gt;@6e27e9a9</code>' in text) is (revision is not None)
+        if path.endswith("phase2-1"):
+            shown = ["<dt>Revision</dt>", project["url"], "<code>dbt</code>", project["message"]]
+            assert [each in text for each in shown] == [revision is not None] * 4
+
+
 async def test_a_proxy_may_keep_or_strip_the_base_path():
     """Links contain the base path in both cases."""
     store = store_of(phase2())

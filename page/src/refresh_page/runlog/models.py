@@ -45,6 +45,7 @@ class RunRow:
     started_at: datetime
     heartbeat_at: datetime
     ended_at: datetime | None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,12 +128,14 @@ class RunRows:
 
 
 _RUN_COLUMNS: Final = f"""run_id, mode, attempt, attempts, pod, phase, outcome, reason, left(message, {_MAX_MESSAGE}), marts, started_at,
-    heartbeat_at, ended_at"""
+    heartbeat_at, ended_at, revision"""
+_RUNS: Final = f"""select run.* from (select null::text as revision) as absent
+    cross join lateral (select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s"""  # noqa: S608 - constants
+"""The beginning of a query. A run log of an older runner has no column revision; the name then means that of `absent`."""
 _STEP_COLUMNS: Final = f"run_id, step, position, state, tries, started_at, seconds, left(message, {_MAX_MESSAGE})"
 _MART_COLUMNS: Final = f"run_id, relation, rows, nulls, duplicates, newest, verdict, left(message, {_MAX_MESSAGE})"
-RUNS: Final = f"""select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s
-    order by started_at desc limit {RUNS_SHOWN}"""  # noqa: S608 - constants
-RUN: Final = f"select {_RUN_COLUMNS} from dbt_refresh_run where namespace = %(namespace)s and refresh = %(refresh)s and run_id = %(run)s"  # noqa: S608 - constants
+RUNS: Final = f"{_RUNS} order by started_at desc limit {RUNS_SHOWN}) as run order by started_at desc"
+RUN: Final = f"{_RUNS} and run_id = %(run)s) as run"
 STEPS: Final = f"select {_STEP_COLUMNS} from dbt_refresh_step where run_id = any(%(runs)s) order by position limit {RUNS_SHOWN * 24}"  # noqa: S608 - constants
 MARTS: Final = f"select {_MART_COLUMNS} from dbt_refresh_mart where run_id = any(%(runs)s) order by relation limit {RUNS_SHOWN * 64}"  # noqa: S608 - constants
 NODES: Final = f"""select node_id, node, step, state, seconds, sqlstate, left(message, {_MAX_MESSAGE}), ended_at from dbt_refresh_node

@@ -37,6 +37,7 @@ class RunBadge(Model):
     reason: str
     completion_time: Time
     duration: str | None = None
+    revision: str | None = None
 
 
 class RefreshSummary(Model):
@@ -120,7 +121,14 @@ def _run_badges(refresh: Refresh) -> tuple[RunBadge, ...]:
 
 def run_badge(run: FinishedRun) -> RunBadge:
     """Return a run of the strip."""
-    return RunBadge(run=run.id, outcome=run.outcome, reason=run.reason.value, completion_time=run.completion_time, duration=run.duration)
+    return RunBadge(
+        run=run.id,
+        outcome=run.outcome,
+        reason=run.reason.value,
+        completion_time=run.completion_time,
+        duration=run.duration,
+        revision=run.revision,
+    )
 
 
 def run_progress(refresh: Refresh) -> RunProgress | None:

@@ -35,6 +35,7 @@ def run_view(
         title=refresh.title if refresh else ref.name,
         run=summary,
         image=finished.image if finished else None,
+        project=progress.project if progress else None,
         generation=finished.generation if finished else progress.generation if progress else None,
         pod=(rows.run.pod if rows else None) or (progress.pod if progress else None),
         version=progress.version if progress else None,

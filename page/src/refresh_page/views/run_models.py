@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from refresh_api.model import Model, Time
-from refresh_api.status import EndpointStatus, NotificationStatus, TestCounts
+from refresh_api.status import EndpointStatus, NotificationStatus, ProjectStatus, TestCounts
 from refresh_page.runlog.models import RunLogState
 
 Rows = tuple[Mapping[str, JsonValue], ...]
@@ -27,6 +27,8 @@ class RunSummary(Model):
     marts: str | None = None
     """Valid marts and all marts, for example 3/4."""
     attempts: int = 1
+    revision: str | None = None
+    """Of the dbt project that the run fetched; unset for the one in the image."""
     start_time: Time | None = None
     completion_time: Time | None = None
     seconds: float | None = None
@@ -91,6 +93,8 @@ class RunView(Model):
     title: str
     run: RunSummary
     image: str | None = None
+    project: ProjectStatus | None = None
+    """The dbt project that the current or last run fetched."""
     generation: int | None = None
     pod: str | None = None
     version: str | None = None

@@ -38,10 +38,20 @@ class RunSource:
         found = {row.run: _from_row(row) for row in rows.runs} if rows else {}
         found |= {run.id: _from_history(run) for run in self._finished.values()}
         found |= {run.id: _from_active(run) for run in self._active.values()}
-        return tuple(sorted(found.values(), key=_time_of, reverse=True))
+        return tuple(sorted(map(self._with_revision, found.values()), key=_time_of, reverse=True))
 
     def summary(self, run: str, rows: RunRows | None) -> RunSummary:
         """Return one run, from the first source that knows it: history, run log, the runner's report, active runs."""
+        return self._with_revision(self._summary(run, rows))
+
+    def _with_revision(self, run: RunSummary) -> RunSummary:
+        """Return a run with the revision that its runner reported, if no other source has one."""
+        progress = self.progress(run.run)
+        if run.revision or not progress or not progress.project:
+            return run
+        return run.model_copy(update={"revision": progress.project.revision})
+
+    def _summary(self, run: str, rows: RunRows | None) -> RunSummary:
         active = self._active.get(run)
         if finished := self._finished.get(run):
             found = _from_history(finished)
@@ -105,6 +115,7 @@ def _from_history(run: FinishedRun) -> RunSummary:
         mode=run.mode,
         marts=run.marts,
         attempts=run.attempts,
+        revision=run.revision,
         start_time=run.start_time,
         completion_time=run.completion_time,
         seconds=_seconds(run.completion_time - run.start_time if run.start_time else None),
@@ -121,6 +132,7 @@ def _from_row(row: RunRow) -> RunSummary:
         mode=row.mode if row.mode != "refresh" else None,
         marts=row.marts,
         attempts=row.attempt,
+        revision=row.revision,
         start_time=row.started_at,
         completion_time=row.ended_at,
         seconds=_seconds(row.ended_at - row.started_at if row.ended_at else None),

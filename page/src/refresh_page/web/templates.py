@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from refresh_api.model import time_text
 from refresh_api.plain import plain
+from refresh_api.project import short_revision
 from refresh_page.i18n.locale import Locale
 from refresh_page.views.issue_texts import issue_text
 from refresh_page.web.charts import Charts
@@ -27,7 +28,7 @@ class Templates:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english)
+        self._environment.globals.update(signs=SIGNS, tones=TONES, issue_text=issue_text, code=_code, english=_english, revision=_revision)
 
     def render(self, template: str, locale: Locale, version: str, /, **values: object) -> str:
         """Return a page. An open page reloads its content when the server announces another `version`."""
@@ -64,6 +65,11 @@ def _finalize(value: object) -> object:
 
 def _code(text: str) -> Markup:
     return Markup("<code>{}</code>").format(plain(text))
+
+
+def _revision(text: str) -> Markup:
+    """Return a revision in short form; its title is the whole one."""
+    return Markup('<code title="{}">{}</code>').format(plain(text), plain(short_revision(text)))
 
 
 def _english(text: str) -> Markup:
