@@ -40,6 +40,20 @@ def test_a_value_that_does_not_exist_has_no_metric():
     assert found["ready", ""] == 1
 
 
+def test_the_revision_of_the_project_is_a_label():
+    """That of the current run, or else of the last; none for a project in the image."""
+    project = {"url": "https://git.example.org/x", "path": ".", "revision": "main@sha1:" + "a" * 40}
+    current, last = (f"main@sha1:{letter * 40}" for letter in "ab")
+    before = status_after(
+        build_snapshot(build_refresh(run=build_run_status("r1", project={**project, "revision": last})), (build_job("r1", "Complete"),))
+    )
+    figure = 'dashboardrefresh_project_info{{namespace="default",refresh="phase2",revision="{}"}} 1.0'
+    started = build_run_status("r2", phase="Running", outcome=None, reason=None, completionTime=None)
+    assert figure.format(current) in render([build_refresh(before, run={**started, "project": project})], NOW)
+    assert figure.format(last) in render([build_refresh(before, run=started)], NOW)
+    assert "dashboardrefresh_project_info{" not in render([build_refresh(run=started)], NOW)
+
+
 def test_a_standby_operator_is_visible_in_the_metrics():
     """An alert must distinguish it from a missing operator."""
     assert "dashboardrefresh_operator_works 1.0" in render([], NOW)

@@ -90,6 +90,7 @@ class RefreshCollector(Collector):
             missed.add_metric(_labels(refresh), refresh.status.missed_runs)
         yield missed
         yield self._steps()
+        yield self._projects()
 
     def _gauge(self, name: str, description: str, value: Value) -> GaugeMetricFamily:
         family = GaugeMetricFamily(f"dashboardrefresh_{name}", description, labels=_LABELS)
@@ -111,6 +112,16 @@ class RefreshCollector(Collector):
                 seconds = _step_seconds(step)
                 if seconds is not None:
                     family.add_metric([*_labels(refresh), step.name], seconds)
+        return family
+
+    def _projects(self) -> GaugeMetricFamily:
+        description = "The revision of the dbt project that the current or last run fetched, as a label; always 1."
+        family = GaugeMetricFamily("dashboardrefresh_project_info", description, labels=[*_LABELS, "revision"])
+        for refresh in self._refreshes:
+            last = refresh.status.last_run
+            revision = refresh.run.project.revision if refresh.run and refresh.run.project else last.revision if last else None
+            if revision:
+                family.add_metric([*_labels(refresh), revision], 1)
         return family
 
 
