@@ -251,7 +251,7 @@ REFUSED = {
     "a tag and a commit": (fetched(ref={"tag": "v1", "commit": "a" * 40}), "name at most one of branch, tag and commit"),
     "a project from nowhere": ({"project": {}}, "git"),
     "a project without an address": ({"project": {"git": {}}}, "url"),
-    "a project with a misspelt ref": (fetched(ref={"brunch": "main"}), "brunch"),
+    "a project with a misspelt ref": (fetched(ref={"brnch": "main"}), "brnch"),
     "a project's Secret without a name": (fetched(secretRef={}), "name"),
     "no time to fetch": (fetched(timeout="0s"), "write a duration"),
 }  # fmt: skip
