@@ -120,6 +120,14 @@ def test_a_fetch_that_ends_without_a_report_is_named(terminated: Json, reason: s
     assert (run.outcome, run.reason, run.message) == ("Failed", reason, message)
 
 
+@pytest.mark.parametrize(("project", "command"), [(PROJECT, "kubectl logs -n default job/r1 --all-containers"), (None, "job/r1")])
+def test_the_command_for_the_log_includes_the_container_that_fetches(project: Json | None, command: str):
+    """kubectl shows the runner's container alone, which has no log if it has not started."""
+    pod = fetching({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}, phase="Failed")
+    share = status_after(build_snapshot(build_refresh(project=project), (build_job("r1", "Failed"),), (pod,)))
+    assert share.message.endswith(command)
+
+
 def test_a_runner_that_is_killed_after_the_fetch_is_the_runner():
     """The control: the init container has succeeded."""
     killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}

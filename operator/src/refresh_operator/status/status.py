@@ -144,6 +144,8 @@ def _advice(refresh: Refresh, last: FinishedRun) -> str:
         return f"see: kubectl describe dr -n {namespace} {name}"
     # `job/` would show only the first of several pods
     pods = f"job/{last.id}" if last.attempts <= 1 else f"-l job-name={last.id} --prefix --tail=-1"
+    if isinstance(refresh.spec, RefreshSpec) and refresh.spec.project:
+        pods += " --all-containers"
     command = f"see: kubectl logs -n {namespace} {pods}"
     if last.reason is Reason.WAREHOUSE_UNREACHABLE and isinstance(refresh.spec, RefreshSpec):
         return f"check that PostgreSQL is running and that Secret {refresh.spec.warehouse.secret_ref.name} is correct; {command}"
