@@ -18,7 +18,7 @@ READY = {"warehouse", "slack", "smtp"}
 @pytest.fixture(scope="module")
 def labelled(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
     """An operator that asks for the label; no Secret has it."""
-    operator = create_operator(SECRETS_POLICY="Labelled", RESYNC="3s")
+    operator = create_operator(SECRETS_POLICY="Labelled", RESYNC="3s", PROJECTS_ALLOWED_URLS="https://git.example.org/*")
     operator.create_secret("slack", {"url": "https://127.0.0.1:9/x"})
     operator.create_secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
     operator.create_secret("keep", {"url": "https://127.0.0.1:9/x"})
@@ -81,6 +81,23 @@ def test_a_reference_to_a_denied_secret_removes_its_mounts(labelled: OperatorHar
     # What was allowed is asked for again at each resync.
     allow(operator, "other", "false")
     operator.wait_for(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(operator, "two"), 20, "two")
+
+
+def test_a_denied_secret_of_a_repository_is_not_given_to_the_fetch(labelled: OperatorHarness):
+    """The container that fetches could send it to whoever answers for the address. The control: the same Secret with the label."""
+    operator = labelled
+    for name in READY:
+        allow(operator, name)
+    operator.create_secret("repository", {"password": "p"})
+    project = {"git": {"url": "https://git.example.org/velos", "secretRef": {"name": "repository"}}}
+    operator.create_refresh("fetched", project=project)
+    operator.wait_for(lambda: operator.condition("fetched", "Ready") == ("False", "SecretNotAllowed"), 20, "fetched")
+    assert said(operator, "fetched").startswith("Secret repository (spec.project.git.secretRef) is not allowed")
+    operator.wait_for(lambda: off(operator, "fetched"), 20, "fetched")
+    assert mounted(operator, "fetched") == READY
+    allow(operator, "repository")
+    operator.wait_for(lambda: operator.condition("fetched", "Ready")[0] == "True" and not off(operator, "fetched"), 30, "fetched")
+    assert mounted(operator, "fetched") == READY | {"repository"}
 
 
 @pytest.fixture(scope="module")
