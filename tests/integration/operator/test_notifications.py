@@ -41,15 +41,18 @@ def operator(telling: OperatorHarness, slack: WebServer) -> OperatorHarness:
 
 
 def test_a_run_without_a_report_is_notified_once(operator, slack):
-    """With its reason and the link. A restarted operator does not repeat it, and a failed channel shows as an event."""
+    """With its reason, revision and link. A restarted operator does not repeat it, and a failed channel shows as an event."""
     operator.create_refresh("silent", token="one", retries=0)
     job = operator.wait_for_job("silent")
+    project = {"url": "https://git.example.org/velos", "path": ".", "revision": "main@sha1:" + "6e27e9a9" * 5}
+    operator.report_run("silent", job, phase="Running", outcome=None, reason=None, completionTime=None, project=project)
     operator.end_pod(job, 137, reason="OOMKilled")
     operator.wait_for_history("silent", job)
     operator.wait_for(lambda: len(slack.asked) == 1, 10, "silent")
     told = json.loads(slack.asked[0].body)
     assert told["channel"] == "#phase2-alerts"
     assert "OOMKilled" in told["text"]
+    assert "Revision of the project: main@6e27e9a9" in told["text"]
     assert f"https://runs.example/{operator.namespace}/silent/{job}" in told["text"]
     failed = operator.wait_for(lambda: dict(operator.events("silent")).get("NotificationFailed"), 20, "silent")
     assert "admin@sigeti.local" in failed
