@@ -4,9 +4,9 @@ Who chooses the image or the project of a run chooses the code that gets the war
 """
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Final
 
+from refresh_api.addresses import is_allowed, matches
 from refresh_api.reasons import ReadyReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 
@@ -37,14 +37,14 @@ class CodeRules:
 
     def image_denial(self, image: str | None) -> Denial | None:
         """Return why a refresh may not run an image; None if it may, or names none."""
-        if image is None or any(_matches(image, pattern) for pattern in self.images):
+        if image is None or any(matches(image, pattern) for pattern in self.images):
             return None
         message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {_allowed(self.images)}"
         return Denial(ReadyReason.IMAGE_NOT_ALLOWED, SuspendedReason.IMAGE_NOT_ALLOWED, message)
 
     def project_denial(self, url: str | None) -> Denial | None:
         """Return why a refresh may not fetch its project from an address; None if it may, or names none."""
-        if url is None or any(_is_at(url, pattern) for pattern in self.urls):
+        if url is None or is_allowed(url, self.urls):
             return None
         message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {_allowed(self.urls)}"
         return Denial(ReadyReason.PROJECT_NOT_ALLOWED, SuspendedReason.PROJECT_NOT_ALLOWED, message)
@@ -52,22 +52,6 @@ class CodeRules:
 
 NO_CODE: Final = CodeRules()
 """Refreshes run the image of the chart, with the project in it."""
-
-
-def _matches(text: str, pattern: str) -> bool:
-    # a bracket is a part of an IPv6 address, and no wildcard
-    return fnmatchcase(text, pattern.replace("[", "[[]"))
-
-
-def _is_at(url: str, pattern: str) -> bool:
-    return all(map(_matches, _parts(url), _parts(pattern)))
-
-
-def _parts(url: str) -> tuple[str, str, str]:
-    """Return the scheme, the host with user and port, and the path of an address or of a pattern."""
-    scheme, _, rest = url.partition("://")
-    host, _, path = rest.partition("/")
-    return scheme, host, path
 
 
 def _allowed(patterns: tuple[str, ...]) -> str:

@@ -74,6 +74,8 @@ class Settings:
     """Which Secrets refreshes may use."""
     code_rules: CodeRules = NO_CODE
     """Which images and projects refreshes may name."""
+    package_hub: str = ""
+    """Address of the hub from which packages of dbt projects are downloaded. Empty: dbt's own."""
     notifies: bool = True
     """Whether the operator sends notifications of runs whose runner did not report. It then reads the Secrets of channels."""
     allow_http: bool = False
@@ -116,6 +118,7 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
         code_rules=CodeRules(
             images=_split(environment.get("RUNNER_ALLOWED_IMAGES", "")), urls=_split(environment.get("PROJECTS_ALLOWED_URLS", ""))
         ),
+        package_hub=environment.get("PROJECTS_PACKAGE_HUB", ""),
         notifies=environment.get("NOTIFY", "") != "false",
         allow_http=environment.get(WEBHOOK_ALLOW_HTTP_ENV, "") == "true",
     )

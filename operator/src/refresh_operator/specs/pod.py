@@ -210,6 +210,8 @@ def _fetch_environment(refresh: Refresh, spec: RefreshSpec, git: Git, settings: 
         _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text),
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _literal(api.PROJECT_URL_ENV, git.url),
+        _literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls)),
+        *([_literal(api.PACKAGE_HUB_ENV, settings.package_hub)] if settings.package_hub else []),
         *_network_environment(settings, None),
     ]
 

@@ -1,0 +1,22 @@
+"""Patterns of addresses, by which whoever installs the chart allows projects and packages; pure."""
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+
+def is_allowed(address: str, patterns: Iterable[str]) -> bool:
+    """Return whether one of the patterns matches an address. Their * and ? also match slashes, except in the host."""
+    return any(all(map(matches, _parts(address), _parts(pattern))) for pattern in patterns)
+
+
+def matches(text: str, pattern: str) -> bool:
+    """Return whether a pattern with * and ? matches a whole text."""
+    # a bracket is a part of an IPv6 address, and no wildcard
+    return fnmatchcase(text, pattern.replace("[", "[[]"))
+
+
+def _parts(address: str) -> tuple[str, str, str]:
+    """Return the scheme, the host with user and port, and the path of an address or of a pattern."""
+    scheme, _, rest = address.partition("://")
+    host, _, path = rest.partition("/")
+    return scheme, host, path
