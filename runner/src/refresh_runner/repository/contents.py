@@ -1,0 +1,85 @@
+"""The files of a fetched commit: extracted, and refused where a run could not trust or use them."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Final, Literal
+
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.repository.failures import invalid
+
+_LFS: Final = b"version https://git-lfs.github.com/spec/"
+_LFS_LENGTH: Final = 1024
+"""Bytes that a pointer of Git LFS has at most."""
+_PROJECT_FILE: Final = "dbt_project.yml"
+
+
+def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|") -> None:
+    """Extract a tar; RunFailedError with InvalidProject for a link that leads out of the folder."""
+    try:
+        with tarfile.open(fileobj=archive, mode=mode) as files:
+            files.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise RunFailedError(
+            invalid(f"{error.tarinfo.name} in the repository is a link that leads out of it, which no run follows")
+        ) from error
+
+
+def archive_of(folder: Path) -> bytes:
+    """Return the files of a folder as a compressed tar, for `extract` with mode `r|gz`."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        archive.add(folder, arcname=".")
+    return content.getvalue()
+
+
+def check_project(source: Path, path: str, submodules: Sequence[str]) -> Path:
+    """Return the folder of the project; RunFailedError with InvalidProject says why it cannot be used."""
+    project = source if path == "." else source / path
+    if not project.is_dir():
+        raise RunFailedError(invalid(f"the repository has no folder {path} (spec.project.git.path)"))
+    check_links(source)
+    if not (project / _PROJECT_FILE).is_file():
+        where = "the repository's top folder" if path == "." else f"the repository's folder {path}"
+        raise RunFailedError(invalid(f"{where} has no {_PROJECT_FILE}: spec.project.git.path must name the folder of the dbt project"))
+    if inside := [each for each in submodules if path == "." or Path(each).is_relative_to(path) or Path(path).is_relative_to(each)]:
+        raise RunFailedError(invalid(f"{inside[0]} in the repository is a submodule: submodules are not fetched; commit its files instead"))
+    if pointer := next(_pointers(project), None):
+        found = pointer.relative_to(source)
+        raise RunFailedError(invalid(f"{found} in the repository is a pointer of Git LFS: LFS is not supported; commit the file itself"))
+    return project
+
+
+def check_links(source: Path) -> None:
+    """Raise RunFailedError with InvalidProject for a link that leads out of a folder."""
+    for link in _links(source):
+        if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(source)):
+            where = link.relative_to(source)
+            raise RunFailedError(invalid(f"{where} in the repository is a link that leads out of it, which no run follows"))
+
+
+def make_links_relative(source: Path) -> None:
+    """Replace absolute links by relative ones, such as those that dbt makes to local packages, so that the folder can be moved."""
+    for link in _links(source):
+        if link.readlink().is_absolute():
+            target = os.path.relpath(os.path.realpath(link), os.path.realpath(link.parent))
+            link.unlink()
+            link.symlink_to(target)
+
+
+def _links(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        yield from (path for name in (*folders, *files) if (path := Path(root) / name).is_symlink())
+
+
+def _pointers(project: Path) -> Iterator[Path]:
+    for root, _, files in os.walk(project):
+        for path in (Path(root) / name for name in files):
+            if not path.is_symlink() and path.stat().st_size <= _LFS_LENGTH:
+                with path.open("rb") as file:
+                    if file.read(len(_LFS)) == _LFS:
+                        yield path

@@ -1,0 +1,99 @@
+"""The credentials of a repository, from its Secret to what `git` and `ssh` read.
+
+They reach these programs in files and by configuration in the environment, never as arguments, which every process can see.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import is_text
+from refresh_runner.repository.failures import unavailable
+
+USERNAME: Final = "username"
+PASSWORD: Final = "password"  # noqa: S105 - a key
+BEARER_TOKEN: Final = "bearerToken"  # noqa: S105 - a key
+CA: Final = "ca.crt"
+IDENTITY: Final = "identity"
+KNOWN_HOSTS: Final = "known_hosts"
+_ANYBODY: Final = "git"
+"""User name where a token alone is given: forges look at the token."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The keys of a repository's Secret."""
+
+    keys: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def secret_values(self) -> list[str]:
+        """What must not be seen in any message."""
+        secret = [self.keys.get(key, "") for key in (PASSWORD, BEARER_TOKEN, IDENTITY)]
+        password = secret[0]
+        encoded = [quote(password, safe=""), base64.b64encode(f"{self._user}:{password}".encode()).decode()] if password else []
+        return [*filter(None, secret), *encoded]
+
+    def environment(self, url: str, workdir: Path, ca: str | None) -> dict[str, str]:
+        """Return the environment variables by which git uses them, and write the files that it reads; `ca` is the chart's CA bundle.
+
+        RunFailedError names a key that is missing or malformed.
+        """
+        for key in (USERNAME, PASSWORD, BEARER_TOKEN):
+            value = self.keys.get(key, "")
+            if not is_text(value) or not value.isprintable():
+                raise RunFailedError(unavailable(f"the key {key} of its Secret is not one line of text", "see spec.project.git.secretRef"))
+        if url.startswith("ssh:"):
+            return {"GIT_SSH_COMMAND": self._ssh(workdir), "GIT_SSH_VARIANT": "ssh"}
+        settings: list[tuple[str, str]] = [("credential.helper", "")]
+        if token := self.keys.get(BEARER_TOKEN):
+            parts = urlsplit(url)
+            # only for this server; to one that it redirects to, git would send the header, too
+            settings += [
+                (f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Bearer {token}"),
+                ("http.followRedirects", "false"),
+            ]
+        elif password := self.keys.get(PASSWORD):
+            file = _written(workdir / "credentials", self._line(url, password))
+            settings.append(("credential.helper", f"store --file={file}"))
+        found = {"GIT_CONFIG_COUNT": str(len(settings))}
+        for number, (name, value) in enumerate(settings):
+            found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+        if own := self.keys.get(CA):
+            found["GIT_SSL_CAINFO"] = str(_written(workdir / "ca.crt", own))
+        elif ca:
+            found["GIT_SSL_CAINFO"] = ca
+        return found
+
+    @property
+    def _user(self) -> str:
+        return self.keys.get(USERNAME) or _ANYBODY
+
+    def _line(self, url: str, password: str) -> str:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{quote(self._user, safe='')}:{quote(password, safe='')}@{parts.netloc}\n"
+
+    def _ssh(self, workdir: Path) -> str:
+        missing = [key for key in (IDENTITY, KNOWN_HOSTS) if not self.keys.get(key)]
+        if missing:
+            raise RunFailedError(
+                unavailable(f"its Secret lacks {' and '.join(missing)}, which ssh requires", "see spec.project.git.secretRef")
+            )
+        identity = _written(workdir / "identity", self.keys[IDENTITY])
+        hosts = _written(workdir / "known_hosts", self.keys[KNOWN_HOSTS])
+        options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null")
+        arguments = [f"-i {identity}", f"-o UserKnownHostsFile={hosts}", *(f"-o {option}" for option in options)]
+        return f"ssh -F /dev/null {' '.join(arguments)}"
+
+
+def _written(path: Path, text: str) -> Path:
+    """Write a file that only its owner may read, with an end of line, without which ssh reads no key."""
+    path.touch(mode=0o600)
+    path.write_text(text if text.endswith("\n") else f"{text}\n", errors="surrogateescape")
+    return path
