@@ -40,15 +40,30 @@ class EarlierAttempts:
 
 BEGIN_SQL: Final = """
     insert into dbt_refresh_run as ours (run_id, refresh, namespace, generation, mode, attempt, attempts, pod, phase, fingerprint,
-        vars, project, started_at, attempt_started_at, heartbeat_at, kept_since)
+        vars, project, revision, started_at, attempt_started_at, heartbeat_at, kept_since)
     select %(run_id)s, %(refresh)s, %(namespace)s, %(generation)s, %(mode)s, %(attempt)s, %(attempts)s, %(pod)s, 'Running', %(fingerprint)s,
-        %(vars)s, %(project)s, now, now, now, now from clock_timestamp() now
+        %(vars)s, %(project)s, %(revision)s, now, now, now, now from clock_timestamp() now
     on conflict (run_id) do update set attempt = excluded.attempt, attempts = excluded.attempts, pod = excluded.pod,
-        phase = excluded.phase, fingerprint = excluded.fingerprint, project = excluded.project,
+        phase = excluded.phase, fingerprint = excluded.fingerprint, project = excluded.project, revision = excluded.revision,
         step = null, outcome = null, reason = null, message = null,
         marts = null, ended_at = null, inputs = case when %(resumed)s then ours.inputs end,
         attempt_started_at = excluded.attempt_started_at, heartbeat_at = excluded.heartbeat_at,
         kept_since = case when %(resumed)s then ours.kept_since else excluded.kept_since end"""
+
+HAS_REVISIONS_SQL: Final = """
+    select exists (select from pg_attribute
+        where attrelid = to_regclass('dbt_refresh_run') and attname = 'revision' and not attisdropped)"""
+REVISIONS_SQL: Final = """
+    select run_id = %(run_id)s, revision from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null
+    order by run_id = %(run_id)s desc, started_at desc limit 1"""
+"""The revision of the dbt project that an earlier attempt of this run took, or else that of the previous run."""
+
+LAST_GOOD_SQL: Final = """
+    select revision from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null and outcome = any(%(good)s)
+    order by started_at desc limit 1"""
+"""The revision of the dbt project of the last successful run."""
 
 DELETE_NODES_SQL: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
 DELETE_ARTIFACT_SQL: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
@@ -95,6 +110,15 @@ MEDIAN_ROWS_SQL: Final = """
     where nth <= 10 group by relation having count(*) >= 3"""
 """The median needs at least three runs, and uses at most ten."""
 
+LOAD_KEPT_SQL: Final = """
+    update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning content, signature"""
+HAS_KEPT_SQL: Final = "update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning true"
+STORE_KEPT_SQL: Final = """
+    insert into dbt_refresh_project_cache (name, content, signature, stored_at, used_at)
+    values (%(name)s, %(content)s, %(signature)s, clock_timestamp(), clock_timestamp())
+    on conflict (name) do update set content = excluded.content, signature = excluded.signature,
+        stored_at = excluded.stored_at, used_at = excluded.used_at"""
+PRUNE_KEPT_SQL: Final = "delete from dbt_refresh_project_cache where used_at < now() - interval '30 days'"
 PRUNE_DOCS_SQL: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
 HAS_DOCS_SQL: Final = "select from dbt_refresh_docs where project = %s"
 STORE_DOCS_SQL: Final = """

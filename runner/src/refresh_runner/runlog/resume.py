@@ -27,6 +27,8 @@ class Fingerprint:
     """Hash of the dbt project's files."""
     docs: Path
     """Where the project's docs are, if they were generated."""
+    revision: str | None = None
+    """Revision of the project, if it was fetched from a repository. Another revision with the same files is the same project."""
 
 
 @dataclass(frozen=True)

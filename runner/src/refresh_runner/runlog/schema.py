@@ -46,6 +46,7 @@ RUN: Final = Table(
         "vars": "jsonb",
         "project": "text",
         "inputs": "jsonb",
+        "revision": "text",
     },
     indexes={"dbt_refresh_run_refresh": "(namespace, refresh, started_at)"},
 )
@@ -112,4 +113,15 @@ DOCS: Final = Table(
     {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},
 )
 """The docs of a dbt project, compressed by gzip, stored once for all runs of that project (dbt_refresh_run.project)."""
-RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)
+PROJECT_CACHE: Final = Table(
+    "dbt_refresh_project_cache",
+    {
+        "name": "text primary key",
+        "content": "bytea not null",
+        "signature": "bytea not null",
+        "stored_at": "timestamptz not null",
+        "used_at": "timestamptz not null",
+    },
+)
+"""Files that fetches keep for later runs, compressed by gzip and signed."""
+RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS, PROJECT_CACHE)

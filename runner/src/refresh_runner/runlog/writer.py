@@ -164,6 +164,7 @@ class RunLogWriter:
                 "generation": run_request.generation,
                 "mode": run_request.mode,
                 "project": self._fingerprint.project,
+                "revision": self._fingerprint.revision,
                 "vars": Jsonb(dict(run_request.vars)) if run_request.vars else None,
                 "attempt": plan.attempt.number,
                 "attempts": plan.attempt.of,

@@ -1,0 +1,74 @@
+"""What fetches keep in the warehouse for later runs: parsed projects, packages, and the files of a commit.
+
+It is signed by a key that is made from the warehouse's password: whoever can write this table but does not know the password, such as
+another role, cannot have a run use anything else than what was fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Final
+
+from refresh_runner.postgres.connection import RefusedError, WarehouseConnection, ensure_tables
+from refresh_runner.runlog.queries import HAS_KEPT_SQL, LOAD_KEPT_SQL, PRUNE_KEPT_SQL, STORE_KEPT_SQL
+from refresh_runner.runlog.schema import PROJECT_CACHE
+
+_SALT: Final = b"dashboard-refresh: project cache"
+_COST: Final = 2**14
+"""Of scrypt, so that the password cannot be guessed quickly from a signature: about 50 ms."""
+_LONGEST: Final = 64 * 1024 * 1024
+"""Bytes after compression; what is longer is not stored."""
+
+
+class ProjectCache:
+    """The files that fetches keep, by name. If the warehouse refuses, nothing is found or stored, and `problem` says why."""
+
+    def __init__(self, warehouse: WarehouseConnection) -> None:
+        self._warehouse = warehouse
+        self._key = hashlib.scrypt(warehouse.info.password.encode(errors="surrogateescape"), salt=_SALT, n=_COST, r=8, p=1)
+        self.problem = ""
+
+    def has(self, name: str) -> bool:
+        """Return whether something is stored under a name, by whomever; it then counts as used."""
+        try:
+            with self._warehouse.short_transaction() as connection:
+                ensure_tables(connection, [PROJECT_CACHE])
+                return connection.execute(HAS_KEPT_SQL, {"name": name}).fetchone() is not None
+        except RefusedError as error:
+            self.problem = str(error)
+            return False
+
+    def load(self, name: str) -> bytes | None:
+        """Return what was stored under a name; None if there is nothing, or somebody else has stored it."""
+        try:
+            with self._warehouse.short_transaction() as connection:
+                ensure_tables(connection, [PROJECT_CACHE])
+                row = connection.execute(LOAD_KEPT_SQL, {"name": name}).fetchone()
+        except RefusedError as error:
+            self.problem = str(error)
+            return None
+        if row is None:
+            return None
+        content, signature = bytes(row[0]), bytes(row[1])
+        if not hmac.compare_digest(signature, self._signature(name, content)):
+            self.problem = "its signature is wrong: it was stored with another password, or changed"
+            return None
+        return content
+
+    def store(self, name: str, content: bytes) -> None:
+        """Store something under a name, and delete what no run has used for a month."""
+        if len(content) > _LONGEST:
+            self.problem = f"it has {len(content)} bytes, more than {_LONGEST}"
+            return
+        row = {"name": name, "content": content, "signature": self._signature(name, content)}
+        try:
+            with self._warehouse.short_transaction() as connection:
+                ensure_tables(connection, [PROJECT_CACHE])
+                connection.execute(STORE_KEPT_SQL, row)
+                connection.execute(PRUNE_KEPT_SQL)
+        except RefusedError as error:
+            self.problem = str(error)
+
+    def _signature(self, name: str, content: bytes) -> bytes:
+        return hmac.digest(self._key, name.encode() + b"\0" + content, "sha256")
