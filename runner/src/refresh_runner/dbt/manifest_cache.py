@@ -47,7 +47,7 @@ def path(project: Path, settings: DbtSettings) -> Path:
     """
     files = project_files(project)
     if files.unknown:
-        return project / "target" / "refresh_unknown.json"
+        return unknown(project)
     further = {name: value for name, value in settings.variables.items() if name != AS_OF}
     held: list[JsonValue] = [
         *(version(name) for name in ("dbt-core", "dbt-postgres", "dbt-common", "dbt-adapters", "jinja2")),
@@ -56,6 +56,11 @@ def path(project: Path, settings: DbtSettings) -> Path:
     ]
     name = hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:20]
     return project / "target" / f"refresh_{name}.json"
+
+
+def unknown(project: Path) -> Path:
+    """Return the path of a project whose files are not all known, which never exists."""
+    return project / "target" / "refresh_unknown.json"
 
 
 def write(path: Path, manifest: Manifest, tests: Statements, others: Collection[Path] = ()) -> None:

@@ -115,7 +115,7 @@ class _Reading:
         for name in _named_folders(settings):
             self._take_folder(root / name, name)
         # Those of packages are installed beside them, not in them.
-        packages = root / _plain(settings.get(_PACKAGES) or "dbt_packages", _PACKAGES)
+        packages = root / _install_path(settings)
         if not is_package and packages.is_dir():
             for name in _names(packages):
                 if (packages / name).is_dir():
@@ -160,6 +160,15 @@ class _Reading:
 
     def _note(self, kind: str, name: str) -> None:
         self._digest.update(f"{kind} {name}\0".encode(errors="surrogateescape"))
+
+
+def install_path(project: Path) -> str:
+    """Return the folder in which dbt installs packages, from the project's; UnknownFilesError if that is a template."""
+    return _install_path(_settings(project / "dbt_project.yml"))
+
+
+def _install_path(settings: Mapping[str, object]) -> str:
+    return _plain(settings.get(_PACKAGES) or "dbt_packages", _PACKAGES)
 
 
 def _names(folder: Path) -> list[str]:

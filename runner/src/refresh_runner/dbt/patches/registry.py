@@ -16,6 +16,7 @@ from refresh_runner.dbt.patches import (
     hooks,
     invocation,
     json_schemas,
+    locked_packages,
     plugin_search,
     select_only,
     staging,
@@ -40,6 +41,8 @@ OPTIONAL: Final[tuple[Patch, ...]] = (
 """Switched off by a mismatch with dbt, or by REFRESH_DBT_PATCHES: a run is then slower, or reports less, and builds the same."""
 REQUIRED: Final[tuple[Patch, ...]] = (connections.PATCH, hooks.PATCH, invocation.PATCH, strict_selection.PATCH)
 """Without them no run is possible."""
+REQUIRED_TO_INSTALL: Final = locked_packages.PATCH
+"""Without it, no packages are installed."""
 REQUIRED_TO_SWAP: Final = staging.PATCH
 """Without it, only refreshes with `publish: Direct` can run."""
 
