@@ -66,8 +66,10 @@ FULL_SPEC: Json = {
             "ref": {"branch": "release/2.x"},
             "path": "warehouse/dbt",
             "secretRef": {"name": "repository"},
+            "packages": "Locked",
             "timeout": "2m",
-        }
+        },
+        "fallback": "LastGood",
     },
     "dbt": {"threads": 4, "target": "prod", "schema": "dwh", "vars": {"as_of": "2026-01-31", "deep": {"a": [1, None, {"b": True}]}}},
     "layers": [

@@ -1,5 +1,6 @@
 """Where a refresh's dbt project comes from, if it is not in the runner's image."""
 
+from enum import StrEnum
 from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -35,6 +36,13 @@ DEFAULT_FETCH_TIMEOUT: Final = "2m"
 _SHORT: Final = 8
 """Digits of a commit's hash that people read."""
 _ONE_REF: Final = "name at most one of branch, tag and commit"
+
+
+class Packages(StrEnum):
+    """Where the packages of a project come from."""
+
+    NONE = "None"
+    LOCKED = "Locked"
 
 
 class GitRef(SpecModel):
@@ -84,15 +92,34 @@ class Git(SpecModel):
         description="Secret with the credentials. Keys for https: username and password (or a token), bearerToken, ca.crt. "
         "Keys for ssh: identity (a private key) and known_hosts. Defaults to none.",
     )
-    timeout: Duration = Field(
-        default=DEFAULT_FETCH_TIMEOUT, description=f"Maximum time to fetch the project. Defaults to {DEFAULT_FETCH_TIMEOUT}."
+    packages: Packages = Field(
+        default=Packages.NONE,
+        description="dbt packages of the project. None: they are in the repository, or there are none. "
+        "Locked: those in package-lock.yml are downloaded, from addresses that projects.allowedUrls of the operator's chart allows. "
+        "Defaults to None.",
     )
+    timeout: Duration = Field(
+        default=DEFAULT_FETCH_TIMEOUT,
+        description=f"Maximum time to fetch the project and its packages. Defaults to {DEFAULT_FETCH_TIMEOUT}.",
+    )
+
+
+class Fallback(StrEnum):
+    """What a run does while its project cannot be fetched."""
+
+    FAIL = "Fail"
+    LAST_GOOD = "LastGood"
 
 
 class Project(SpecModel):
     """Where the dbt project comes from."""
 
     git: Git = Field(description="A folder of a Git repository.")
+    fallback: Fallback = Field(
+        default=Fallback.FAIL,
+        description="What a run does if the project cannot be fetched. Fail: fails, and is retried if the cause may pass. "
+        "LastGood: uses the revision of the last successful run, which is kept in the warehouse, and ends as Warned. Defaults to Fail.",
+    )
 
 
 def short_revision(revision: str) -> str:

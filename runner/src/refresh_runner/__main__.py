@@ -6,6 +6,7 @@ import argparse
 import logging
 import multiprocessing.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from refresh_api.plain import plain
 from refresh_runner.cli.parser import parser
+from refresh_runner.cli.project_option import default_project
 from refresh_runner.run.cancellation import CancellationScope
 
 _log = logging.getLogger(__name__)
@@ -28,8 +30,12 @@ def main(arguments: list[str] | None = None) -> int:
         from refresh_runner.cli.lint import lint
 
         return lint(args.file, args.project, args.secrets, datetime.now(UTC), lambda check: print(plain(str(check))))
+    if args.command == "deps":
+        from refresh_runner.cli.deps import deps
+
+        return deps(args.project or default_project(), lambda line: print(plain(line)))
     if args.command == "parse":
-        return _parse(args.project, args.files)
+        return _parse(args.project or default_project(), args.files, for_pod=args.run_request)
     with (cancellation := CancellationScope()).installed():
         code = _run(args, cancellation)
     if arguments is None:
@@ -42,10 +48,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
-    from refresh_api.run_request import RefreshRef
+    from refresh_api.run_request import ExitCode, RefreshRef
     from refresh_runner.cli.artifacts import ArtifactQuery, artifacts_command
     from refresh_runner.cli.cleanup import cleanup_command
     from refresh_runner.cli.environment import Environment, RunOptions
+    from refresh_runner.cli.fetch import fetch_command
     from refresh_runner.cli.grants import grants_command
     from refresh_runner.cli.plan import plan_command
     from refresh_runner.cli.run import run_command
@@ -66,6 +73,10 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
         termination_log=args.termination_log,
     )
     match args.command:
+        case "fetch":
+            # What was fetched so far is not used; git ends with its standard output.
+            signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(ExitCode.INTERRUPTED))
+            return fetch_command(environment)
         case "cleanup":
             return cleanup_command(RefreshRef(name=args.name, namespace=args.namespace), args.secrets, args.yes, environment)
         case "artifacts":
@@ -77,12 +88,13 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     return command(RunOptions(args.file, args.project, args.secrets, args.workdir, args.mode, tuple(args.var)), environment)
 
 
-def _parse(project: Path, files: Sequence[Path]) -> int:
-    from refresh_runner.cli.parse import default_settings, parse, settings_of
+def _parse(project: Path, files: Sequence[Path], *, for_pod: bool) -> int:
+    from refresh_runner.cli.parse import default_settings, parse, settings_of, settings_of_pod
     from refresh_runner.model.loader import InvalidRunRequestError
 
     try:
-        return parse(project, [settings_of(file) for file in files] or [default_settings()], lambda line: print(plain(line)))
+        settings = [settings_of_pod(os.environ)] if for_pod else [settings_of(file) for file in files] or [default_settings()]
+        return parse(project, settings, lambda line: print(plain(line)))
     except InvalidRunRequestError as error:
         print(plain(f"✗ {error}"))
     except OSError as error:

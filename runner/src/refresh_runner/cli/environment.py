@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TextIO
 from zoneinfo import ZoneInfo
 
-from refresh_api.names import API_BASE_URL_ENV
+from refresh_api.names import API_BASE_URL_ENV, PROJECT_PATH
 from refresh_api.plain import plain
 from refresh_api.run_request import ExitCode, RunRequest
 from refresh_runner.core.clock import Clock
@@ -51,7 +51,8 @@ class RunOptions:
 
     file: Path | None
     """A DashboardRefresh as YAML. Defaults to the pod's run request."""
-    project: Path
+    project: Path | None
+    """Folder of the dbt project. Defaults to the one that the pod's init container has fetched, ./dbt_project or that of the image."""
     secrets: Path | None = None
     workdir: Path | None = None
     """Where dbt keeps its files. Defaults to a temporary folder."""
@@ -59,6 +60,8 @@ class RunOptions:
     """Mode of the run; only with a file."""
     variables: tuple[str, ...] = ()
     """dbt variables as NAME=VALUE; only with a file."""
+    fetched: Path = Path(PROJECT_PATH)
+    """Where the init container has left a project from a repository."""
 
 
 def printer(environment: Environment, access: ConnectionInfo | None = None) -> Print:

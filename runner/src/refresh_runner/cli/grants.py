@@ -7,6 +7,7 @@ from pathlib import Path
 
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
+from refresh_runner.cli.project_option import project_of
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError
 from refresh_runner.dbt import spelling
@@ -33,14 +34,18 @@ def grants_command(options: RunOptions, grantee: Grantee | None, environment: En
         plan = plan_of(run_request_from_file(options.file), Attempt("grants"), environment)
         secret = plan.run_request.spec.warehouse.secret_ref.name
         access = access_of(secret, SecretFolder(options.secrets), environment.variables) if grantee is None else None
+        project = project_of(plan.run_request.spec, options.project)
+    except RunFailedError as error:
+        printer(environment)(f"✗ {error.failure.message}")
+        return ExitCode.USAGE
     except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
         printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
     write = printer(environment, access)
     if access is None:
-        return print_grants(plan, options.project, grantee, write) if grantee else ExitCode.USAGE
+        return print_grants(plan, project, grantee, write) if grantee else ExitCode.USAGE
     with warehouse_of(access, "refresh-grants", environment) as warehouse:
-        return print_missing(plan, options.project, warehouse, write)
+        return print_missing(plan, project, warehouse, write)
 
 
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:

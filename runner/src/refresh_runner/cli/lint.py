@@ -11,6 +11,7 @@ from typing import Final
 
 from refresh_api import cron
 from refresh_api.run_request import ExitCode, RunRequest
+from refresh_runner.cli.project_option import project_of
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder
 from refresh_runner.dbt import spelling
@@ -44,7 +45,7 @@ class Check:
         return f"{sign} {self.field + ': ' if self.field else ''}{self.message}"
 
 
-def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
+def lint(file: Path, project: Path | None, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
     """Print the checks of a file's refresh; OK if all pass, else FAILED."""
     passed = True
     for check in _checks(file, project, secrets, now):
@@ -53,7 +54,7 @@ def lint(file: Path, project: Path, secrets: Path | None, now: datetime, say: Ca
     return ExitCode.OK if passed else ExitCode.FAILED
 
 
-def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> Iterator[Check]:
+def _checks(file: Path, project: Path | None, secrets: Path | None, now: datetime) -> Iterator[Check]:
     try:
         document = document_of(file)
         yield Check(True, "", f"{file} is valid YAML")
@@ -68,7 +69,12 @@ def _checks(file: Path, project: Path, secrets: Path | None, now: datetime) -> I
     )
     if secrets is not None:
         yield from _secret_checks(run_request, SecretFolder(secrets))
-    yield from _project_checks(plan_for(run_request, Attempt("lint"), now.date()), project)
+    try:
+        folder = project_of(run_request.spec, project)
+    except RunFailedError as error:
+        yield Check(False, "spec.project", error.failure.message)
+        return
+    yield from _project_checks(plan_for(run_request, Attempt("lint"), now.date()), folder)
 
 
 def _secret_checks(run_request: RunRequest, folder: SecretFolder) -> Iterator[Check]:

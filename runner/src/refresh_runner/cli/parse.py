@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import date
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from refresh_api import spec
-from refresh_api.run_request import ExitCode
+from refresh_api.run_request import ExitCode, RunRequest
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.dbt import documents, manifest_cache
 from refresh_runner.dbt.json_objects import UnwritableError
@@ -21,7 +21,7 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.dbt.project_files import ProjectFiles, project_files
 from refresh_runner.dbt.template_purity import Templates
 from refresh_runner.dbt.test_templates import Statements, agreed
-from refresh_runner.model.loader import run_request_from_file
+from refresh_runner.model.loader import run_request_from_file, run_request_from_pod
 from refresh_runner.model.plan import Attempt, DbtSettings, plan_for
 from refresh_runner.model.steps import Selection
 from refresh_runner.postgres.conninfo import PLACEHOLDER, ConnectionInfo
@@ -45,7 +45,17 @@ def default_settings() -> DbtSettings:
 
 def settings_of(file: Path) -> DbtSettings:
     """Return what dbt is told by the refresh of a file; InvalidRunRequestError names what is wrong with it."""
-    return plan_for(run_request_from_file(file), Attempt("parse"), date.fromisoformat(_PROBES[0][1])).dbt
+    return settings_of_request(run_request_from_file(file))
+
+
+def settings_of_pod(variables: Mapping[str, str]) -> DbtSettings:
+    """Return what dbt is told by the pod's run request; InvalidRunRequestError names what is wrong with it."""
+    return settings_of_request(run_request_from_pod(variables))
+
+
+def settings_of_request(run_request: RunRequest) -> DbtSettings:
+    """Return what dbt is told by a run request."""
+    return plan_for(run_request, Attempt("parse"), date.fromisoformat(_PROBES[0][1])).dbt
 
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:

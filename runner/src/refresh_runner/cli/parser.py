@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refresh_api.names import TERMINATION_LOG_PATH
+from refresh_runner.cli.project_option import default_project
 
-IMAGE_PROJECTS = (Path("/app/project"), Path("/app/dbt_project"))
-"""Where an image has its dbt project: one built on ours copies its own to the first, ours comes with the second."""
 _FILE_HELP = "a DashboardRefresh as YAML"
 
 
@@ -19,16 +18,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
     commands = top.add_subparsers(dest="command", required=True)
     run, plan, lint, parse = _run(commands), _plan(commands), _lint(commands), _parse(commands)
+    deps: argparse.ArgumentParser = commands.add_parser("deps", help="install the packages in package-lock.yml with dbt deps, or none")
     grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
-    for command in (plan, grants, artifacts, cleanup):
+    fetch: argparse.ArgumentParser = commands.add_parser("fetch", help="fetch the dbt project of the pod's run request from its repository")
+    for command in (plan, grants, artifacts, cleanup, fetch):
         command.set_defaults(termination_log=Path(os.devnull))
     for command in (run, plan):
         command.add_argument(
             "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; defaults to a plain refresh"
         )
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a dbt variable; repeatable")
-    for command in (run, plan, lint, parse, grants):
-        command.add_argument("--project", type=Path, default=_default_project(), help="the dbt project; defaults to %(default)s")
+    for command in (run, plan, lint, parse, deps, grants):
+        command.add_argument("--project", type=Path, help=f"folder of the dbt project; defaults to {default_project()}")
     for command in (run, plan, lint, cleanup, grants, artifacts):
         command.add_argument("--secrets", type=Path, help="folder of Secrets: one folder per Secret, one file per key")
     return top
@@ -74,6 +75,7 @@ def _lint(commands: _Commands) -> argparse.ArgumentParser:
 
 def _parse(commands: _Commands) -> argparse.ArgumentParser:
     parse: argparse.ArgumentParser = commands.add_parser("parse", help="parse the dbt project in advance, so that runs need not")
+    parse.add_argument("--run-request", action="store_true", help="parse for the pod's run request instead of files")
     parse.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help=f"{_FILE_HELP}; defaults to the default schema, target and variables"
     )
@@ -110,8 +112,3 @@ def _cleanup(commands: _Commands) -> argparse.ArgumentParser:
     cleanup.add_argument("--namespace", default="default", help="its namespace; defaults to %(default)s")
     cleanup.add_argument("--yes", action="store_true", help="remove; without it, only print what would be removed")
     return cleanup
-
-
-def _default_project() -> Path:
-    """Return ./dbt_project if it exists, else the image's project."""
-    return next((place for place in (Path("dbt_project"), *IMAGE_PROJECTS) if place.is_dir()), IMAGE_PROJECTS[-1])

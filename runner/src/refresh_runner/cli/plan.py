@@ -13,6 +13,7 @@ from refresh_api.spec import LockPolicy
 from refresh_api.steps import FailurePolicy, StalePolicy
 from refresh_api.values import duration_text
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
+from refresh_runner.cli.project_option import project_of
 from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.core.secrets import SecretFolder, SecretMissingError
@@ -58,13 +59,18 @@ def plan_command(options: RunOptions, environment: Environment) -> int:
         return ExitCode.USAGE
     plan = plan_of(run_request, Attempt("plan"), environment)
     try:
+        project = project_of(run_request.spec, options.project)
+    except RunFailedError as error:
+        printer(environment)(f"✗ {error.failure.message}")
+        return ExitCode.USAGE
+    try:
         access = access_of(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
     except (SecretMissingError, ValueError) as error:
         if options.secrets or isinstance(error, ValueError):
             printer(environment)(f"✗ {error}")
             return ExitCode.USAGE
         access = None
-    return print_plan(plan, options.project, access, environment.clock, printer(environment, access))
+    return print_plan(plan, project, access, environment.clock, printer(environment, access))
 
 
 def print_plan(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:

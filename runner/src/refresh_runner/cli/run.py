@@ -6,7 +6,7 @@ import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +19,12 @@ from refresh_api.names import (
     WEBHOOK_ALLOW_HTTP_ENV,
 )
 from refresh_api.run_request import ExitCode
-from refresh_api.status import Reason
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import ProjectStatus, Reason
 from refresh_notify import Rules
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer
-from refresh_runner.core.errors import Failure
+from refresh_runner.cli.project_option import project_of
+from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, redactor
 from refresh_runner.dbt import documents
 from refresh_runner.dbt.project import Dbt
@@ -34,6 +36,7 @@ from refresh_runner.report.outcome import Report, report_of
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
 from refresh_runner.report.status_writer import ApiServer, StatusWriter
+from refresh_runner.repository import handover
 from refresh_runner.run.attempt import run
 from refresh_runner.run.services import Services
 from refresh_runner.runlog import artifacts
@@ -65,7 +68,12 @@ def run_command(options: RunOptions, environment: Environment) -> int:
         attempt = _attempt_of_pod(variables, run_request.spec.retries)
     folder = SecretFolder(options.secrets if options.secrets or file else Path(SECRETS_PATH))
     try:
-        return _run(RunContext(plan_of(run_request, attempt, environment), folder, options, in_pod=not file), environment)
+        source = _source(run_request.spec, options)
+    except RunFailedError as error:
+        printer(environment)(f"{file}: {error.failure.message}")
+        return ExitCode.USAGE
+    try:
+        return _run(RunContext(plan_of(run_request, attempt, environment), folder, options, source, in_pod=not file), environment)
     except Exception as error:
         # The error's message may quote a secret, so it goes to the log alone, which redacts it.
         name = type(error).__name__
@@ -83,12 +91,34 @@ def _attempt_of_pod(variables: Mapping[str, str], retries: int) -> Attempt:
 
 
 @dataclass(frozen=True)
+class ProjectSource:
+    """The dbt project of a run."""
+
+    folder: Path
+    status: ProjectStatus | None = None
+    """Its revision, if it was fetched from a repository."""
+    failure: Failure | None = None
+    """Why it could not be fetched."""
+    warning: str = ""
+    """Why the run ends as Warned even if it succeeds."""
+
+
+def _source(spec: RefreshSpec, options: RunOptions) -> ProjectSource:
+    """Return the project to run; RunFailedError if a file's refresh takes it from a repository and no folder was given."""
+    if options.file is not None or spec.project is None:
+        return ProjectSource(project_of(spec, options.project))
+    fetched = handover.read(options.fetched)
+    return ProjectSource(options.fetched / fetched.folder, fetched.project, fetched.failure, fetched.warning)
+
+
+@dataclass(frozen=True)
 class RunContext:
     """What is to be run, with which options."""
 
     plan: Plan
     folder: SecretFolder
     options: RunOptions
+    source: ProjectSource
     in_pod: bool
 
     def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
@@ -109,7 +139,7 @@ def _run(context: RunContext, environment: Environment) -> int:
     redact = redactor(plan.run_request.spec, secrets, environment.variables, environment.account / "token")
     with ExitStack() as stack:
         reporter = RunReporter(_reporter_config(context, environment, redact, secrets), stack)
-        progress = RunProgress(plan, environment.clock, [reporter.update], redact)
+        progress = RunProgress(plan, environment.clock, [reporter.update], redact, context.source.status)
         try:
             if unreadable:
                 raise unreadable
@@ -133,15 +163,19 @@ def _without_warehouse(plan: Plan, error: Exception, reporter: RunReporter, prog
 
 
 def _services(context: RunContext, environment: Environment, access: ConnectionInfo, reporter: RunReporter, stack: ExitStack) -> Services:
-    plan, project, redact = context.plan, context.options.project, reporter.redact
+    plan, project, redact = context.plan, context.source.folder, reporter.redact
     workdir = context.options.workdir or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="refresh-")))
     warehouse = WarehouseConnection(access, plan.attempt.run_id, environment.clock, plan.timeout)
     stack.callback(warehouse.close)
     dbt = Dbt(project.absolute(), workdir.absolute(), access, plan.dbt, warehouse.application_name, _log_dbt)
+    revision = context.source.status.revision if context.source.status else None
+    fingerprint = replace(fingerprint_of(plan, project), revision=revision)
     return Services(
         dbt=dbt,
+        unavailable=context.source.failure,
+        warning=context.source.warning,
         warehouse=warehouse,
-        run_log=RunLogWriter(warehouse, plan, fingerprint_of(plan, project), redact, environment.clock.elapsed),
+        run_log=RunLogWriter(warehouse, plan, fingerprint, redact, environment.clock.elapsed),
         clock=environment.clock,
         cancellation=environment.cancellation,
         jitter=environment.jitter,

@@ -61,11 +61,16 @@ class Report:
         return replace(self, outcome=Outcome.WARNED, reason=Reason.SUCCEEDED_WITH_WARNINGS, message=message)
 
 
-def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None) -> Report:
-    """Conclude an attempt from the results of its steps, the failure that ended it, or why it had nothing to do."""
+def report_of(
+    plan: Plan, results: Mapping[str, StepResult], failure: Failure | None, unchanged: str | None = None, warning: str = ""
+) -> Report:
+    """Conclude an attempt from the results of its steps, the failure that ended it, or why it had nothing to do.
+
+    `warning` says why a run ends as Warned even if all of its steps succeed; empty as a rule.
+    """
     found = failure or next((result.failure for result in results.values() if result.failure), None)
     if found is None:
-        return _succeeded(plan, results, unchanged)
+        return _succeeded(plan, results, unchanged, warning)
     if found.skips_run:
         return _report(plan, results, found, RunPhase.FINISHED, Outcome.SKIPPED, ExitCode.OK)
     if found.reason is Reason.INTERRUPTED:
@@ -75,8 +80,8 @@ def report_of(plan: Plan, results: Mapping[str, StepResult], failure: Failure | 
     return _report(plan, results, found, RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
 
 
-def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | None) -> Report:
-    warned = [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
+def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | None, warning: str) -> Report:
+    warned = [*([warning] if warning else []), *_warnings(plan, results)]
     valid = None if unchanged else _valid_marts(plan, results)
     if warned:
         outcome, reason, message = Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "; ".join(warned)
@@ -90,6 +95,10 @@ def _succeeded(plan: Plan, results: Mapping[str, StepResult], unchanged: str | N
         message = ", ".join([*([f"{built} models built"] if built else []), *further])
     entry = _log_entry(plan, results, None, unchanged)
     return Report(RunPhase.FINISHED, outcome, reason, message, "", valid, ExitCode.OK, entry)
+
+
+def _warnings(plan: Plan, results: Mapping[str, StepResult]) -> list[str]:
+    return [f"{plan.label(name)}: {result.message}" for name, result in results.items() if result.state is StepState.WARNED]
 
 
 def _report(

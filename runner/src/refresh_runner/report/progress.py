@@ -5,7 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from refresh_api.redaction import Redactor
-from refresh_api.status import EndpointStatus, MartStatus, NotificationStatus, Run, RunPhase, StepState, StepStatus, TestCounts
+from refresh_api.status import (
+    EndpointStatus,
+    MartStatus,
+    NotificationStatus,
+    ProjectStatus,
+    Run,
+    RunPhase,
+    StepState,
+    StepStatus,
+    TestCounts,
+)
 from refresh_api.values import duration_text
 from refresh_runner.core.clock import Clock
 from refresh_runner.model.plan import Plan
@@ -22,7 +32,9 @@ class RunProgress:
     All texts of a run pass through here: inputs are complete, texts in `run` are redacted first and then cut.
     """
 
-    def __init__(self, plan: Plan, clock: Clock, listeners: Sequence[Listener], redact: Redactor | None = None) -> None:
+    def __init__(
+        self, plan: Plan, clock: Clock, listeners: Sequence[Listener], redact: Redactor | None = None, project: ProjectStatus | None = None
+    ) -> None:
         self._plan = plan
         self._clock = clock
         self._listeners = list(listeners)
@@ -38,6 +50,7 @@ class RunProgress:
             attempt=plan.attempt.number,
             attempts=plan.attempt.of,
             pod=plan.attempt.pod,
+            project=project,
             start_time=now,
             heartbeat_time=now,
             steps=list(self._steps.values()),

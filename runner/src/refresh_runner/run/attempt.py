@@ -31,16 +31,16 @@ _RUN_LOG_TIMEOUT: Final = 3.0
 def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Callable[[], None] = lambda: None) -> Report:
     """Execute the plan and return the report; errors of a run are reported, not raised. The warehouse's lock is released afterwards.
 
-    `enable_status` is called once the run may write the refresh's status: when it holds the lock, cannot reach the warehouse, or is the
-    only run of its refresh that waits for the lock.
+    `enable_status` is called once the run may write the refresh's status: when it holds the lock, has no project, cannot reach the
+    warehouse, or is the only run of its refresh that waits for the lock.
     """
     attempt = AttemptExecutor(plan, services, progress)
     failure = _failure_of(plan, attempt, services, progress, enable_status)
     services.cancellation.ending.set()
-    if failure and failure.reason is Reason.WAREHOUSE_UNREACHABLE:
+    if failure and (failure.reason is Reason.WAREHOUSE_UNREACHABLE or failure is services.unavailable):
         enable_status()
     _skip_rest(progress, plan, failure)
-    report = report_of(plan, progress.results, failure, attempt.unchanged)
+    report = report_of(plan, progress.results, failure, attempt.unchanged, services.warning)
     if report.outcome is not None:
         attempt.discard()
     progress.concluded(report)

@@ -67,6 +67,8 @@ class AttemptExecutor:
         """Execute all steps; RunFailedError and CancelledError end the attempt early."""
         plan, services = self._plan, self._services
         schedule_guard.check(plan.run_request, plan.attempt.run_id)
+        if services.unavailable:
+            raise RunFailedError(services.unavailable)
         connection = services.warehouse.connect()
         services.warehouse.check_writable()
         self._acquire_lock(enable_status)

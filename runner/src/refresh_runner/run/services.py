@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from refresh_runner.core.clock import Clock
-from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.plan import Plan
@@ -43,6 +43,10 @@ class Services:
     """The Secrets that the run request names and that exist, by name and key."""
     redact: Redactor
     """Redacts secrets in a text."""
+    unavailable: Failure | None = None
+    """Why there is no dbt project to run."""
+    warning: str = ""
+    """Why the run ends as Warned even if all steps succeed."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
     """Creates the files to store with the run, at its end."""
 

@@ -1,0 +1,172 @@
+"""`refresh-runner fetch`: fetches the dbt project of a pod's run, in its init container, and leaves the result to the run.
+
+A failure is left to the run too, which reports it to the status, the run log and people as it reports every other failure.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from refresh_api.names import PROJECT_PATH, PROJECT_URL_ENV, RUN_ID_ENV, SECRETS_PATH
+from refresh_api.project import Fallback, Git, Project
+from refresh_api.run_request import ExitCode, RunRequest
+from refresh_api.status import ProjectStatus, Reason
+from refresh_api.values import duration
+from refresh_runner.cli import last_good
+from refresh_runner.cli.environment import Environment, access_of, warehouse_of
+from refresh_runner.cli.preparing import Preparation
+from refresh_runner.core.errors import Failure, RunFailedError
+from refresh_runner.core.secrets import Redactor, SecretFolder, SecretMissingError, secret_values
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_pod
+from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.report.log_output import JsonLines, Tail, log_to
+from refresh_runner.repository import handover
+from refresh_runner.repository.credentials import Credentials
+from refresh_runner.repository.failures import unavailable
+from refresh_runner.repository.fetch import Fetcher
+from refresh_runner.repository.revision import Revision
+from refresh_runner.runlog.project_cache import ProjectCache
+from refresh_runner.runlog.revisions import KnownRevisions, known_revisions
+
+_log = logging.getLogger(__name__)
+_SECRETS: Final = Path(SECRETS_PATH)
+
+
+def fetch_command(environment: Environment, folder: Path = Path(PROJECT_PATH), secrets: Path = _SECRETS) -> int:
+    """Fetch the project of the pod's run request; OK also if it is unavailable, which the run then reports.
+
+    FAILED only if nothing can be written to `folder`.
+    """
+    try:
+        fetched = _fetched(environment, folder, SecretFolder(secrets))
+        handover.write(folder, fetched)
+    except OSError as error:
+        print(f"cannot write to {folder}: {error.strerror}", file=sys.stderr)
+        return ExitCode.FAILED
+    return ExitCode.OK
+
+
+def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> handover.Fetched:
+    try:
+        run_request = run_request_from_pod(environment.variables)
+    except InvalidRunRequestError as error:
+        return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, str(error)))
+    project = run_request.spec.project
+    if project is None:
+        return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, "the refresh fetches no project"))
+    if environment.variables.get(PROJECT_URL_ENV) != project.git.url:
+        # what the cluster's policy has looked at
+        return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, f"{PROJECT_URL_ENV} is not the address of the run request"))
+    redact, run = Redactor(), environment.variables.get(RUN_ID_ENV, "")
+    try:
+        credentials = _credentials(project.git, secrets)
+        login = run_request.spec.warehouse.secret_ref.name
+        redact = Redactor([*credentials.secret_values, *secret_values({login: secrets.read_all(login)})])
+        _log_to(environment, run_request, redact)
+        fetcher = Fetcher(project.git, credentials, environment.clock, environment.variables, redact)
+        with warehouse_of(_access(environment, run_request, secrets), f"{run[:50]} (fetch)", environment) as warehouse:
+            cache, known = ProjectCache(warehouse), known_revisions(warehouse, run_request.refresh, run)
+            fetched = _Fetch(run_request, project, fetcher, cache, folder, known).result()
+            if cache.problem:
+                _log.warning("packages and the parsed project cannot be kept in the warehouse: %s", redact(cache.problem))
+            return fetched
+    except SecretMissingError as error:
+        return handover.Fetched.failed(unavailable(redact(str(error)), "see spec.project.git.secretRef"))
+    except RunFailedError as error:
+        failure = replace(error.failure, message=redact(error.failure.message))
+        _log.warning(failure.message)
+        return handover.Fetched.failed(failure)
+
+
+def _credentials(git: Git, secrets: SecretFolder) -> Credentials:
+    if git.secret_ref is None:
+        return Credentials()
+    keys = secrets.read_all(git.secret_ref.name)
+    if not keys:
+        raise SecretMissingError(f"the Secret {git.secret_ref.name!r} does not exist")
+    return Credentials(keys)
+
+
+def _access(environment: Environment, run_request: RunRequest, secrets: SecretFolder) -> ConnectionInfo:
+    try:
+        return access_of(run_request.spec.warehouse.secret_ref.name, secrets, environment.variables)
+    except (SecretMissingError, ValueError) as error:
+        raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, str(error), hint="see spec.warehouse.secretRef")) from error
+
+
+@dataclass(frozen=True)
+class _Fetch:
+    """The fetch of one run's project, with everything that it needs."""
+
+    run_request: RunRequest
+    project: Project
+    fetcher: Fetcher
+    cache: ProjectCache
+    folder: Path
+    known: KnownRevisions
+
+    @property
+    def source(self) -> Path:
+        return self.folder / handover.SOURCE
+
+    def result(self) -> handover.Fetched:
+        """Fetch and prepare the project, or use the last good one; RunFailedError if neither is possible."""
+        elapsed = self.fetcher.clock.elapsed
+        end = elapsed() + duration(self.project.git.timeout).total_seconds()
+        try:
+            return self._fetched(lambda: end - elapsed())
+        except RunFailedError as error:
+            if self.project.fallback is Fallback.FAIL or error.failure.reason is not Reason.PROJECT_UNAVAILABLE:
+                raise
+            kept = self._last_good(error.failure)
+            if kept is None:
+                raise
+            return kept
+
+    def _fetched(self, time_left: Callable[[], float]) -> handover.Fetched:
+        git, pinned, started = self.project.git, self.known.of_this_run, self.fetcher.clock.elapsed()
+        revision, project = self.fetcher.fetch(self.source, pinned.commit if pinned else "")
+        _log.info("fetched %s of %s in %.1f s", revision, git.url, self.fetcher.clock.elapsed() - started)
+        preparation = Preparation(self.run_request, self.fetcher, self.cache, self.source, project, time_left)
+        preparation.put_packages()
+        preparation.put_parsed()
+        if self.project.fallback is Fallback.LAST_GOOD:
+            last_good.keep(git, revision, self.source, self.cache)
+        message = _moved(git, self.known.of_previous_run, revision)
+        if message:
+            _log.warning(message)
+        return self._of(revision, project, message)
+
+    def _last_good(self, failure: Failure) -> handover.Fetched | None:
+        """Return the project of an earlier attempt, or else of the last successful run; None if there is none."""
+        revision = self.known.of_this_run or self.known.of_last_success
+        project = last_good.restore(self.project.git, revision, self.source, self.cache) if revision else None
+        if revision is None or project is None:
+            return None
+        warning = f"{failure.message}; used {revision.short}, the revision of the last successful run"
+        _log.warning(warning)
+        return self._of(revision, project, warning, warning)
+
+    def _of(self, revision: Revision, project: Path, message: str | None, warning: str = "") -> handover.Fetched:
+        git = self.project.git
+        shown = self.fetcher.redact(message) if message else None
+        status = ProjectStatus(url=git.url, path=git.path, revision=str(revision), message=shown)
+        return handover.Fetched(project=status, folder=str(project.relative_to(self.folder)), warning=self.fetcher.redact(warning))
+
+
+def _moved(git: Git, before: Revision | None, now: Revision) -> str | None:
+    """Return that a tag is another commit than in the previous run, which a tag should never be; None if it is not."""
+    if git.ref.tag is None or before is None or before.name != now.name or before.commit == now.commit:
+        return None
+    return f"tag {git.ref.tag} was moved: it was commit {before.commit[:12]} in the previous run and is {now.commit[:12]} now"
+
+
+def _log_to(environment: Environment, run_request: RunRequest, redact: Redactor) -> None:
+    refresh = f"{run_request.refresh.namespace}/{run_request.refresh.name}"
+    lines = JsonLines(redact, refresh, environment.variables.get(RUN_ID_ENV, ""), lambda: "project")
+    log_to(environment.output, lines, Tail(lines))

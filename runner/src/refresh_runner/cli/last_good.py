@@ -1,0 +1,46 @@
+"""The project of the last successful run, kept in the warehouse for times in which its repository cannot be reached."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import shutil
+from pathlib import Path
+
+from refresh_api.project import Git
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.repository.contents import archive_of, check_project, extract
+from refresh_runner.repository.revision import Revision
+from refresh_runner.runlog.project_cache import ProjectCache
+
+_log = logging.getLogger(__name__)
+
+
+def keep(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> None:
+    """Keep the files of a fetched and prepared revision, unless they are kept already."""
+    name = _name(git, revision)
+    if not cache.has(name):
+        cache.store(name, archive_of(source))
+
+
+def restore(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Path | None:
+    """Put the files of a revision back, and return the folder of the project; None if they are not kept."""
+    content = cache.load(_name(git, revision))
+    if content is None:
+        _log.warning("%s of %s is not kept in the warehouse%s", revision, git.url, f": {cache.problem}" if cache.problem else "")
+        return None
+    shutil.rmtree(source, ignore_errors=True)
+    source.mkdir(parents=True)
+    try:
+        with io.BytesIO(content) as archive:
+            extract(archive, source, "r|gz")
+        return check_project(source, git.path, ())
+    except RunFailedError as error:
+        _log.warning(error.failure.message)
+        return None
+
+
+def _name(git: Git, revision: Revision) -> str:
+    held = "\0".join((git.url, git.path, git.packages, revision.commit))
+    return f"source_{hashlib.sha256(held.encode()).hexdigest()}.tar.gz"

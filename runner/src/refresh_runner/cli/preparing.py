@@ -1,0 +1,137 @@
+"""Makes a fetched project as complete as one in an image: with its packages, and parsed. What takes long is kept for later runs."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from refresh_api.addresses import is_allowed
+from refresh_api.names import ALLOWED_URLS_ENV, PACKAGE_HUB_ENV, RUN_REQUEST_ENV
+from refresh_api.project import Packages
+from refresh_api.run_request import RunRequest
+from refresh_runner.cli.parse import settings_of_request
+from refresh_runner.core.compression import packed, unpacked
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.dbt import manifest_cache, packages
+from refresh_runner.repository.contents import archive_of, check_links, extract, make_links_relative
+from refresh_runner.repository.failures import invalid, unavailable
+from refresh_runner.repository.fetch import Fetcher
+from refresh_runner.runlog.project_cache import ProjectCache
+
+_log = logging.getLogger(__name__)
+_LEAST: Final = 5.0
+"""Seconds in which parsing can be worth a try."""
+_KEPT_VARIABLES: Final = ("PATH", "HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", PACKAGE_HUB_ENV)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The preparation of one fetched project."""
+
+    run_request: RunRequest
+    fetcher: Fetcher
+    cache: ProjectCache
+    source: Path
+    """Folder with the files of the commit."""
+    project: Path
+    """Folder of the project, in `source`."""
+    time_left: Callable[[], float]
+
+    def put_packages(self) -> None:
+        """Put the packages of the lock file beside the project; RunFailedError says why that is not possible."""
+        if not packages.names_packages(self.project):
+            return
+        folder = packages.folder(self.project)
+        if self.fetcher.git.packages is Packages.NONE:
+            if not folder.is_dir():
+                raise RunFailedError(
+                    invalid(
+                        f"the project names packages, and the repository has no {folder.name}: set spec.project.git.packages to Locked, or "
+                        "commit the packages"
+                    )
+                )
+            return
+        self._check_addresses()
+        name = f"packages_{packages.digest(self.project)}.tar.gz"
+        is_kept = not packages.has_local(self.project)
+        if is_kept and (content := self.cache.load(name)) is not None:
+            with io.BytesIO(content) as archive:
+                extract(archive, folder, "r|gz")
+            _log.info("the packages are already downloaded")
+            return
+        self._download()
+        check_links(self.source)
+        make_links_relative(self.source)
+        _log.info("the packages in %s are installed", packages.LOCK)
+        if is_kept:
+            self.cache.store(name, archive_of(folder))
+
+    def put_parsed(self) -> None:
+        """Put the parsed project into its target folder; where that is not possible, the log says why, and the run parses it.
+
+        Nothing is parsed ahead for a request with variables of its own, which may never come again.
+        """
+        path = manifest_cache.path(self.project, settings_of_request(self.run_request))
+        if self.run_request.vars or path.is_file() or path == manifest_cache.unknown(self.project):
+            return
+        kept = self.cache.load(path.name)
+        if kept:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(unpacked(kept))
+            _log.info("the project is already parsed")
+        elif kept is None and not self.cache.problem and self.time_left() > _LEAST:
+            self._parse()
+            # nothing for a project that cannot be parsed ahead, so that no later fetch tries again
+            self.cache.store(path.name, packed(path.read_text()) if path.is_file() else b"")
+
+    def _check_addresses(self) -> None:
+        patterns = self.fetcher.variables.get(ALLOWED_URLS_ENV, "").split()
+        for address in packages.locked_addresses(self.project, self.fetcher.variables):
+            if not is_allowed(address, patterns):
+                known = f"allowed are {', '.join(patterns)}" if patterns else "it allows none"
+                raise RunFailedError(
+                    invalid(f"the package {address} is not allowed by projects.allowedUrls of the operator's chart: {known}")
+                )
+
+    def _download(self) -> None:
+        with self.fetcher.environment() as of_git:
+            variables = {**self._variables(), **of_git}
+            if ca := of_git.get("GIT_SSL_CAINFO"):
+                variables["REQUESTS_CA_BUNDLE"] = ca
+            code, output = self._run("deps", variables)
+        if code is None:
+            raise RunFailedError(unavailable("the packages are not downloaded within spec.project.git.timeout", retryable=True))
+        if code != 0:
+            raise RunFailedError(unavailable(self.fetcher.redact(output.strip().removeprefix("✗ ")) or "dbt deps failed", retryable=True))
+
+    def _parse(self) -> None:
+        code, output = self._run("parse", {**self._variables(), RUN_REQUEST_ENV: self.run_request.text}, "--run-request")
+        if code is None:
+            _log.warning("the project is not parsed within spec.project.git.timeout, so the run parses it")
+        for line in output.splitlines():
+            _log.info(line)
+
+    def _run(self, command: str, variables: Mapping[str, str], *options: str) -> tuple[int | None, str]:
+        """Run a subcommand in a process of its own, so that neither its memory nor its time is the fetch's; no code if it took too long."""
+        arguments = [sys.executable, "-IB", "-m", "refresh_runner", command, "--project", str(self.project), *options]
+        process = subprocess.Popen(
+            arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
+        )
+        try:
+            output, _ = process.communicate(timeout=max(self.time_left(), 0.0))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            return None, process.communicate()[0]
+        return process.returncode, output
+
+    def _variables(self) -> dict[str, str]:
+        """Return the environment of a subcommand: no Secret is in it, since the project's templates can read it."""
+        return {name: value for name in _KEPT_VARIABLES if (value := self.fetcher.variables.get(name) or os.environ.get(name))}
