@@ -11,7 +11,7 @@ from cluster.debian import debian_mirror
 from cluster.once import made_once, run_logged
 
 _SUITE = "trixie"  # its python3 is 3.13
-_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata")
+_PACKAGES = ("python3", "python3-venv", "ca-certificates", "tzdata", "git", "openssh-client")
 _LIMIT = 900.0  # in seconds
 # files that a container never reads
 _LEFT_OUT = (

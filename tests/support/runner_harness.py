@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,11 +19,12 @@ from typing import Any
 
 import psycopg
 
-from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
-from refresh_api.run_request import RefreshRef, RunRequest, run_vars
+from refresh_api.names import POD_NAME_ENV, PROJECT_URL_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
+from refresh_api.run_request import ExitCode, RefreshRef, RunRequest, run_vars
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import TerminationMessage
 from refresh_runner.cli.environment import Environment, RunOptions
+from refresh_runner.cli.fetch import fetch_command
 from refresh_runner.cli.run import run_command
 from refresh_runner.core.clock import Clock
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
@@ -72,7 +74,7 @@ RESET_SQL = """
 drop schema if exists src, dwh_staging, dwh_facts, dwh_marts, dwh_marts__next, dwh_marts__previous cascade;
 drop table if exists dbt_refresh_version, dbt_refresh_relation;
 drop table if exists dbt_refresh_log, dbt_refresh_run, dbt_refresh_step, dbt_refresh_node, dbt_refresh_mart, dbt_refresh_artifact;
-drop table if exists dbt_refresh_docs;
+drop table if exists dbt_refresh_docs, dbt_refresh_project_cache;
 create schema src;
 create table src.lignes (id integer, zone integer, mois integer, nap integer default 0);
 insert into src.lignes select n, n, n % 12 + 1, 0 from generate_series(1, 100) n;
@@ -178,8 +180,31 @@ class RunnerHarness:
             account=self.account,
         )
         with cancellation.installed():
-            code = run_command(RunOptions(None, self.project, self._mounted(), self.folder / "workdir"), environment)
+            code = run_command(RunOptions(None, self.project, self._mounted(), self.folder / "workdir", fetched=self.fetched), environment)
         return self._ran(code, output.getvalue())
+
+    def fetch(self, spec: Json, run: str = "", **further: str) -> str:
+        """Fetch the project of the next run, or of one by name, as its init container does; return the log."""
+        output, started = io.StringIO(), time.monotonic()
+        variables = {**self.pod_environment(spec), PROJECT_URL_ENV: spec["project"]["git"]["url"], **further}
+        self.run_count -= 1
+        environment = Environment(
+            variables={**variables, RUN_ID_ENV: run or variables[RUN_ID_ENV]},
+            clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),
+            jitter=lambda: 0.1,
+            output=output,
+            cancellation=CancellationScope(),
+            termination_log=self._words(),
+            account=self.account,
+        )
+        self.fetched.mkdir(exist_ok=True)
+        assert fetch_command(environment, self.fetched, self._mounted()) == ExitCode.OK, output.getvalue()
+        return output.getvalue()
+
+    @property
+    def fetched(self) -> Path:
+        """The folder that the init container shares with the run."""
+        return self.folder / "fetched"
 
     def start_process(self, spec: Json, failures: int = 0, **further: str) -> subprocess.Popen[str]:
         """Start one attempt as a process, for tests that kill it."""
@@ -215,7 +240,8 @@ class RunnerHarness:
     def _mounted(self) -> Path:
         root = self.folder / "secrets"
         for name, keys in self.secrets.items():
-            (root / name).mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(root / name, ignore_errors=True)
+            (root / name).mkdir(parents=True)
             for key, value in keys.items():
                 (root / name / key).write_text(value)
         return root

@@ -1,11 +1,11 @@
 """Docker from Debian's packages, unpacked and not installed: nothing starts, and nothing of the system changes."""
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from cluster.debian_packages import unpack
 from cluster.errors import ClusterError
 from cluster.once import made_once
 
@@ -18,7 +18,6 @@ _PROGRAMS = {
     "usr/sbin/docker-proxy": "docker-proxy",
 }
 _BUILDX = "usr/libexec/docker/cli-plugins/docker-buildx"
-_LIMIT = 600.0  # seconds
 
 
 def docker_programs(cache: Path) -> Path:
@@ -31,9 +30,7 @@ def _unpack(folder: Path) -> None:
     print("cluster: downloading Docker's Debian packages, once (half a minute)", flush=True)
     with TemporaryDirectory(dir=folder.parent) as place:
         root = Path(place) / "root"
-        archives = _download(Path(place))
-        for archive in archives:
-            subprocess.run(["dpkg-deb", "--extract", str(archive), str(root)], check=True, timeout=_LIMIT)
+        archives = unpack(_PACKAGES, Path(place), "install Docker on this machine instead")
         draft = Path(place) / "draft"
         (draft / "config" / "cli-plugins").mkdir(parents=True)
         for source, name in _PROGRAMS.items():
@@ -49,22 +46,3 @@ def _unpack(folder: Path) -> None:
             raise ClusterError(f"Debian's dockerd does not start: {shown.stderr.strip()}", "install Docker on this machine instead")
         draft.rename(folder)
     print(f"cluster: {shown.stdout.strip()}", flush=True)
-
-
-def _download(folder: Path) -> list[Path]:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-
-    def apt(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = ["apt-get", "-qq", *arguments]
-        return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=_LIMIT, check=False)
-
-    first, *others = _PACKAGES
-    done = apt("download", first)
-    if done.returncode != 0:  # without package lists, or with old ones
-        apt("update")
-        done = apt("download", first)
-    if done.returncode != 0:
-        raise ClusterError(f"apt-get download {first} failed: {done.stderr.strip()[-500:]}", "install Docker on this machine instead")
-    for name in others:
-        apt("download", name)
-    return sorted(folder.glob("*.deb"))
