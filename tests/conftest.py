@@ -3,7 +3,14 @@
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["support.postgres", "support.control_plane", "support.operator", "support.real_cluster", "support.ways.fixtures"]
+pytest_plugins = [
+    "support.postgres",
+    "support.control_plane",
+    "support.operator",
+    "support.real_cluster",
+    "support.runner_fixtures",
+    "support.ways.fixtures",
+]
 
 SHARED = {
     "tests/integration/dbt/": "a warehouse with all models",

@@ -1,0 +1,66 @@
+"""What fetches keep in the warehouse: not what others wrote there, and not what cannot be kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.git_server import GitServer, Repository
+from support.runner_harness import RunnerHarness, write_project
+
+Json = dict[str, Any]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[GitServer]:
+    """A server that asks for a login."""
+    with GitServer(tmp_path / "served", username="refresh", password="entrez-vite-42") as served:
+        yield served
+
+
+@pytest.fixture
+def repository(server: GitServer) -> Repository:
+    """A repository with the small project in the folder dbt, committed to main."""
+    found = Repository.create(server.root)
+    write_project(found.tree / "dbt")
+    found.commit("Add the project")
+    return found
+
+
+def spec_of(runner: RunnerHarness, server: GitServer, **git: object) -> Json:
+    """A refresh whose project is in the folder dbt of the repository."""
+    runner.secrets["git"] = server.secret()
+    source = {"url": server.url(), "path": "dbt", "secretRef": {"name": "git"}, **git}
+    return runner.spec(project={"git": source})
+
+
+def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, server: GitServer, repository: Repository):
+    """Who can write the table but not sign could otherwise choose what a run builds. The run parses the project itself."""
+    spec = spec_of(runner, server)
+    runner.fetch(spec)
+    for change in ("content = content || 'x'::bytea", "content = ''::bytea", "signature = signature || 'x'::bytea"):
+        runner.database.run("create table kept as select * from dbt_refresh_project_cache")
+        runner.database.run(f"update dbt_refresh_project_cache set {change}")
+        log = runner.fetch(spec)
+        assert "its signature is wrong" in log
+        assert "already parsed" not in log
+        assert runner.run(spec).code == 0
+        runner.database.run("delete from dbt_refresh_project_cache")
+        runner.database.run("insert into dbt_refresh_project_cache select * from kept")
+        runner.database.run("drop table kept")
+    assert "already parsed" in runner.fetch(spec)
+    assert repository.bare.is_dir()
+
+
+def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHarness, server: GitServer, repository: Repository):
+    """Once it is known, no fetch tries again."""
+    model = repository.tree / "dbt/models/marts/mart_b.sql"
+    model.write_text("{{ config(schema='dwh_marts') }} select 1 as id, 2 as mois, '{{ env_var(\"ZONE\", \"x\") }}' as z")
+    repository.commit("Read the environment")
+    spec = spec_of(runner, server)
+    assert "can be parsed, but not cached" in runner.fetch(spec)
+    assert "parsed" not in runner.fetch(spec)
+    assert runner.run(spec).code == 0

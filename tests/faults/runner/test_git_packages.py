@@ -1,0 +1,156 @@
+"""dbt packages of a project from Git: by the lock file, from allowed addresses, downloaded once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refresh_api.names import ALLOWED_URLS_ENV
+from refresh_runner.repository import handover
+from refresh_runner.repository.handover import Fetched
+from support.git_server import GitServer, Repository
+from support.runner_harness import RunnerHarness, write_project
+
+MACRO = "{% macro soixante() %}60{% endmacro %}\n"
+PACKAGE = "name: {name}\nversion: 1.0.0\nconfig-version: 2\n"
+
+
+def write_package(folder: Path, name: str) -> None:
+    """Write a package with one macro."""
+    (folder / "macros").mkdir(parents=True)
+    (folder / "dbt_project.yml").write_text(PACKAGE.format(name=name))
+    (folder / "macros/soixante.sql").write_text(MACRO)
+
+
+class Case:
+    """A project that uses a macro of a package in another repository of the same server."""
+
+    def __init__(self, runner: RunnerHarness, server: GitServer) -> None:
+        self.runner, self.server = runner, server
+        self.package = Repository.create(server.root, "outils.git")
+        write_package(self.package.tree, "outils")
+        self.package.commit("Add the package")
+        self.repository = Repository.create(server.root)
+        self.project = self.repository.tree / "dbt"
+        write_project(self.project)
+        model = self.project / "models/marts/mart_a.sql"
+        model.write_text(model.read_text() + " where id <= {{ outils.soixante() }}")
+        self.name_package(f"git: {server.url('outils.git')}\n    revision: main")
+        self.log = ""
+
+    def name_package(self, entry: str) -> None:
+        """Name one package in packages.yml, and commit that with its lock file."""
+        (self.project / "packages.yml").write_text(f"packages:\n  - {entry}\n")
+        self.lock()
+        self.repository.commit("Name a package")
+
+    def lock(self) -> None:
+        """Write the lock file, as an analyst does on a laptop."""
+        (self.project / "package-lock.yml").unlink(missing_ok=True)
+        program = Path(sys.executable).with_name("dbt")
+        variables = {**os.environ, "GIT_SSL_CAINFO": str(self.server.certificate.file), "GIT_CONFIG_GLOBAL": os.devnull}
+        command = [str(program), "deps", "--lock", "--project-dir", str(self.project), "--log-path", str(self.runner.folder / "logs")]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stdout
+        shutil.rmtree(self.project / "dbt_packages", ignore_errors=True)
+
+    def fetch(self, allowed: str = "https://localhost:*/*", **git: Any) -> Fetched:
+        """Fetch the project of a refresh with `packages: Locked`."""
+        self.runner.secrets["git"] = self.server.secret()
+        source = {"url": self.server.url(), "path": "dbt", "secretRef": {"name": "git"}, "packages": "Locked", **git}
+        self.spec = self.runner.spec(project={"git": source})
+        self.log = self.runner.fetch(self.spec, **{ALLOWED_URLS_ENV: allowed})
+        return handover.read(self.runner.fetched)
+
+
+@pytest.fixture
+def case(runner: RunnerHarness, tmp_path: Path) -> Iterator[Case]:
+    """The project, on a server without a login."""
+    with GitServer(tmp_path / "served") as server:
+        yield Case(runner, server)
+
+
+def test_packages_are_installed_by_the_lock_file_once(case: Case):
+    """A later commit of the package is not taken, and a later fetch does not ask for it."""
+    (case.package.tree / "macros/soixante.sql").write_text(MACRO.replace("60", "61"))
+    case.package.commit("Change the macro")
+    assert case.fetch().project, case.log
+    assert "the packages in package-lock.yml are installed" in case.log
+    assert case.runner.run(case.spec).code == 0
+    assert case.runner.database.rows("select count(*) from dwh_marts.mart_a") == [(60,)]
+    case.server.requests.clear()
+    assert case.fetch().project
+    assert "the packages are already downloaded" in case.log
+    assert not [request for request in case.server.requests if "outils" in request.path]
+    assert case.runner.run(case.spec).code == 0
+
+
+def test_a_package_from_an_address_that_is_not_allowed(case: Case):
+    """Its code would run with the warehouse's Secret as well."""
+    case.server.requests.clear()
+    fetched = case.fetch(allowed="https://localhost:*/warehouse.git")
+    assert fetched.reason == "InvalidProject"
+    assert f"the package {case.server.url('outils.git')} is not allowed by projects.allowedUrls" in fetched.message
+    assert not [request for request in case.server.requests if "outils" in request.path]
+
+
+def test_without_locked_packages_a_project_that_names_some_is_refused(case: Case):
+    """The words say what to set. With the packages in the repository, nothing needs to be downloaded."""
+    fetched = case.fetch(packages="None")
+    assert "set spec.project.git.packages to Locked" in fetched.message
+    write_package(case.project / "dbt_packages/outils", "outils")
+    case.repository.commit("Commit the package")
+    assert case.fetch(packages="None").project
+
+
+def test_a_lock_file_that_is_missing_or_outdated(case: Case):
+    """dbt would resolve the packages, and take whatever is newest."""
+    (case.project / "packages.yml").write_text(f"packages:\n  - git: {case.server.url('outils.git')}\n    revision: other\n")
+    case.repository.commit("Name another revision")
+    fetched = case.fetch()
+    assert "package-lock.yml is missing, or was not made from the packages that the project names now" in fetched.message
+    assert "dbt deps --lock" in fetched.message
+    (case.project / "package-lock.yml").unlink()
+    case.repository.commit("Remove the lock file")
+    assert "the project names packages and has no package-lock.yml" in case.fetch().message
+
+
+def test_a_template_in_the_lock_file_is_refused(case: Case):
+    """dbt fills it in after the address is checked: it could name another server, or send a secret there."""
+    lock = case.project / "package-lock.yml"
+    lock.write_text(lock.read_text().replace("outils.git", "outils.git{{ env_var('HOME') }}"))
+    case.repository.commit("Add a template")
+    assert "package-lock.yml has a template in it" in case.fetch().message
+
+
+def test_a_local_package_of_the_repository(case: Case):
+    """Projects of one repository share macros like this; one outside of the repository is refused."""
+    write_package(case.repository.tree / "partage", "outils")
+    case.name_package("local: ../partage")
+    assert case.fetch(allowed="").project, case.log
+    assert case.runner.run(case.spec).code == 0
+    write_package(case.repository.tree.parent / "ailleurs", "outils")
+    case.name_package(f"local: {case.repository.tree.parent / 'ailleurs'}")
+    assert "is a link that leads out of it" in case.fetch(allowed="").message
+
+
+def test_a_server_of_packages_that_is_unreachable_is_tried_again(case: Case):
+    """By the next attempt."""
+    case.server.fault = lambda request: "outils" in request.path and _unavailable(request)
+    fetched = case.fetch(timeout="20s")
+    assert fetched.reason == "ProjectUnavailable"
+    assert fetched.retryable
+
+
+def _unavailable(request: Any) -> bool:
+    request.send_response(503)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+    return True
