@@ -83,7 +83,14 @@ COPY --from=page-ours /opt/refresh /opt/refresh
 USER 65532:65532
 ENTRYPOINT ["/opt/venv/bin/python", "-IBu", "/usr/local/bin/refresh-page"]
 
-FROM runtime AS runner
+# git fetches dbt projects from repositories; a base image that has it needs no Debian mirror.
+FROM runtime AS runtime-with-git
+RUN if ! { command -v git && command -v ssh; } >/dev/null; then \
+      apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends git openssh-client >/dev/null \
+      && rm -rf /var/lib/apt/lists/*; \
+    fi
+
+FROM runtime-with-git AS runner
 COPY --from=runner-packages /opt/venv /opt/venv
 COPY dbt_project /app/dbt_project
 COPY --from=runner-ours /opt/refresh /opt/refresh
