@@ -16,7 +16,8 @@ from pathlib import Path
 
 from refresh_api.plain import plain
 from refresh_runner.cli.parser import parser
-from refresh_runner.cli.project_option import default_project
+from refresh_runner.cli.project_option import default_project, opened
+from refresh_runner.core.errors import RunFailedError
 from refresh_runner.run.cancellation import CancellationScope
 
 _log = logging.getLogger(__name__)
@@ -26,6 +27,23 @@ _STARTED = time.monotonic()
 def main(arguments: list[str] | None = None) -> int:
     """Run the subcommand that the arguments name; return its exit code."""
     args = parser().parse_args(arguments)
+    try:
+        with opened(getattr(args, "project", None)) as project:
+            args.project = project
+            code = _main(args)
+    except RunFailedError as error:
+        print(plain(f"✗ {error.failure.message}"))
+        return 1
+    if arguments is None:
+        # Everything is reported and closed by now; freeing dbt's objects one by one would take another half second.
+        sys.stdout.flush()
+        # Releases the semaphores behind dbt's locks; otherwise Python's resource tracker prints a warning.
+        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # the standard library registers it for every exit but this
+        os._exit(code)
+    return code
+
+
+def _main(args: argparse.Namespace) -> int:
     if args.command == "lint":
         from refresh_runner.cli.lint import lint
 
@@ -37,14 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     if args.command == "parse":
         return _parse(args.project or default_project(), args.files, for_pod=args.run_request)
     with (cancellation := CancellationScope()).installed():
-        code = _run(args, cancellation)
-    if arguments is None:
-        # Everything is reported and closed by now; freeing dbt's objects one by one would take another half second.
-        sys.stdout.flush()
-        # Releases the semaphores behind dbt's locks; otherwise Python's resource tracker prints a warning.
-        multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # the standard library registers it for every exit but this
-        os._exit(code)
-    return code
+        return _run(args, cancellation)
 
 
 def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refresh_api.names import TERMINATION_LOG_PATH
-from refresh_runner.cli.project_option import default_project
+from refresh_runner.cli.project_option import FORM, default_project
 
 _FILE_HELP = "a DashboardRefresh as YAML"
 
@@ -29,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a dbt variable; repeatable")
     for command in (run, plan, lint, parse, deps, grants):
-        command.add_argument("--project", type=Path, help=f"folder of the dbt project; defaults to {default_project()}")
+        help_ = f"the dbt project: a folder, or {FORM}; defaults to {default_project()}"
+        command.add_argument("--project", help=help_.replace("%", "%%"))
     for command in (run, plan, lint, cleanup, grants, artifacts):
         command.add_argument("--secrets", type=Path, help="folder of Secrets: one folder per Secret, one file per key")
     return top

@@ -75,7 +75,7 @@ class Fetcher:
         with tempfile.TemporaryDirectory(prefix="git-") as place:
             workdir = Path(place)
             variables = self.credentials.environment(self.git.url, workdir, self.variables.get("SSL_CERT_FILE"))
-            repository = GitRepository(self.git.url, workdir / "repository", variables, time_left, self.redact)
+            repository = GitRepository.isolated(self.git.url, workdir / "repository", variables, time_left, self.redact)
             found = repository.fetch(refspec(self.git.ref, commit), label)
             submodules = repository.submodules(found)
             shutil.rmtree(folder, ignore_errors=True)

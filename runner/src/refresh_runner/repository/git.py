@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.failures import failure_of, unavailable
@@ -44,14 +44,22 @@ class GitRepository:
     ) -> None:
         self._url = url
         self._folder = folder
-        self._variables = {
-            **{name: value for name in _INHERITED if (value := os.environ.get(name))},
-            **SETTINGS,
-            "HOME": str(folder.parent),
-            **variables,
-        }
+        self._variables = variables
         self._time_left = time_left
         self._redact = redact
+
+    @classmethod
+    def isolated(
+        cls, url: str, folder: Path, credentials: Mapping[str, str], time_left: Callable[[], float], redact: Callable[[str], str]
+    ) -> Self:
+        """Return a repository whose git has only these credentials, as environment variables, and no configuration of the machine."""
+        inherited = {name: value for name in _INHERITED if (value := os.environ.get(name))}
+        return cls(url, folder, {**inherited, **SETTINGS, "HOME": str(folder.parent), **credentials}, time_left, redact)
+
+    @classmethod
+    def of_user(cls, url: str, folder: Path, time_left: Callable[[], float]) -> Self:
+        """Return a repository whose git has the configuration and the credentials of this user, and asks for nothing."""
+        return cls(url, folder, {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}, time_left, lambda text: text)
 
     def fetch(self, refspec: str, label: str) -> str:
         """Fetch one commit without its history, and return its hash; `label` names it for people. RunFailedError says what failed."""
