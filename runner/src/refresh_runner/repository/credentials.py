@@ -51,14 +51,11 @@ class Credentials:
                 raise RunFailedError(unavailable(f"the key {key} of its Secret is not one line of text", "see spec.project.git.secretRef"))
         if url.startswith("ssh:"):
             return {"GIT_SSH_COMMAND": self._ssh(workdir), "GIT_SSH_VARIANT": "ssh"}
-        settings: list[tuple[str, str]] = [("credential.helper", "")]
+        # a redirect would lead around the addresses that the chart allows, and take a bearer token along
+        settings: list[tuple[str, str]] = [("credential.helper", ""), ("http.followRedirects", "false")]
         if token := self.keys.get(BEARER_TOKEN):
             parts = urlsplit(url)
-            # only for this server; to one that it redirects to, git would send the header, too
-            settings += [
-                (f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Bearer {token}"),
-                ("http.followRedirects", "false"),
-            ]
+            settings.append((f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Bearer {token}"))
         elif password := self.keys.get(PASSWORD):
             file = _written(workdir / "credentials", self._line(url, password))
             settings.append(("credential.helper", f"store --file={file}"))
