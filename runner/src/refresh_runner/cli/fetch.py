@@ -40,14 +40,14 @@ _SECRETS: Final = Path(SECRETS_PATH)
 def fetch_command(environment: Environment, folder: Path = Path(PROJECT_PATH), secrets: Path = _SECRETS) -> int:
     """Fetch the project of the pod's run request; OK also if it is unavailable, which the run then reports.
 
-    FAILED only if nothing can be written to `folder`.
+    RETRY only if nothing can be written to `folder`.
     """
     try:
         fetched = _fetched(environment, folder, SecretFolder(secrets))
         handover.write(folder, fetched)
     except OSError as error:
         print(f"cannot write to {folder}: {error.strerror}", file=sys.stderr)
-        return ExitCode.FAILED
+        return ExitCode.RETRY
     return ExitCode.OK
 
 
