@@ -1,0 +1,114 @@
+"""The comparison of a previewed table with the live one, on a real PostgreSQL, against what is known to differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from refresh_runner.postgres.catalog import Relation
+from refresh_runner.preview.comparison import TableComparison, compare
+from support.runner_harness import RunnerHarness
+
+LIVE, BUILT = Relation("essai", "avant"), Relation("essai", "après")
+
+
+@pytest.fixture
+def connection(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
+    """A session in an empty schema, which is rolled back."""
+    with psycopg.connect(runner.database.dsn) as session:
+        session.execute("create schema essai")
+        yield session
+        session.rollback()
+
+
+def compared(session: psycopg.Connection, live: str, built: str, *key: str) -> TableComparison:
+    """Compare the results of two queries as tables."""
+    for relation, query in ((LIVE, live), (BUILT, built)):
+        session.execute(f'create table "{relation.schema}"."{relation.table}" as {query}'.encode())
+    return compare(session, LIVE, BUILT, key)
+
+
+def test_equal_tables_do_not_differ(connection: psycopg.Connection):
+    """The control, whatever the order of rows."""
+    rows = "select n, n * 2 as m, null::text as t from generate_series(1, 100) n"
+    found = compared(connection, rows, f"{rows} order by n desc", "n")
+    assert (found.rows_before, found.rows_after, found.added, found.removed, found.changed) == (100, 100, 0, 0, 0)
+    assert found.key == ("n",)
+    assert not found.differs
+    assert not [column for column in found.columns if column.differs]
+
+
+def test_rows_are_matched_by_their_key(connection: psycopg.Connection):
+    """Ten rows are gone, five are new, and of the others three have another value, one of them NULL."""
+    live = "select n, n::numeric as montant, 'x' as zone from generate_series(1, 100) n"
+    built = """select n, case when n = 20 then null when n in (21, 22) then n + 0.5 else n end::numeric as montant, 'x' as zone
+        from generate_series(11, 105) n"""
+    found = compared(connection, live, built, "n")
+    assert (found.added, found.removed, found.changed) == (5, 10, 3)
+    changed = {column.name: column.changed for column in found.columns}
+    assert changed == {"n": None, "montant": 3, "zone": 0}
+    montant = next(column for column in found.columns if column.name == "montant")
+    assert montant.before
+    assert montant.after
+    assert (montant.before.nulls, montant.before.distinct, montant.before.least, montant.before.total) == (0, 100, "1", "5050")
+    assert (montant.after.nulls, montant.after.distinct, montant.after.least, montant.after.greatest) == (1, 94, "11", "105")
+
+
+@pytest.mark.parametrize(
+    ("live", "built"),
+    [
+        ("select n % 50 as n, 1 as v from generate_series(1, 100) n", "select n % 50 as n, 1 as v from generate_series(1, 99) n"),
+        ("select n, 1 as v from generate_series(1, 100) n", "select nullif(n, 100) as n, 1 as v from generate_series(1, 99) n"),
+    ],
+)
+def test_without_a_unique_key_rows_are_counted_as_removed_and_added(connection: psycopg.Connection, live: str, built: str):
+    """A join by a key that is not unique, or NULL, would count wrong."""
+    found = compared(connection, live, built, "n")
+    if found.key:
+        assert (found.added, found.removed, found.changed) == (0, 1, 0)
+    else:
+        assert (found.added, found.removed, found.changed) == (0, 1, None)
+    assert found.differs
+
+
+def test_duplicates_count(connection: psycopg.Connection):
+    """A join that multiplies rows is what a preview should show."""
+    found = compared(connection, "select 1 as a from generate_series(1, 3)", "select 1 as a from generate_series(1, 5)")
+    assert (found.added, found.removed, found.changed) == (2, 0, None)
+
+
+def test_columns_that_are_added_dropped_and_of_another_type(connection: psycopg.Connection):
+    """Values are compared across the change of the type."""
+    live = "select n, n as montant, 'a' as ancien from generate_series(1, 10) n"
+    built = "select n, n::text as montant, 'b' as nouveau from generate_series(1, 10) n"
+    found = compared(connection, live, built, "n")
+    by_name = {column.name: column for column in found.columns}
+    assert list(by_name) == ["n", "montant", "ancien", "nouveau"]
+    assert by_name["ancien"].after is None
+    assert by_name["nouveau"].before is None
+    assert by_name["montant"].changed == 0
+    assert (found.added, found.removed, found.changed) == (0, 0, 0)
+    assert found.differs
+
+
+def test_types_without_equality_are_compared_as_text(connection: psycopg.Connection):
+    """json and points have no `=` that a join or a count can use."""
+    live = "select n, json_build_object('n', n) as j, point(n, 1) as p, array[n] as a, n % 2 = 0 as b from generate_series(1, 10) n"
+    built = live.replace("'n', n", "'n', n % 9")
+    found = compared(connection, live, built, "n")
+    assert {column.name: column.changed for column in found.columns} == {"n": None, "j": 2, "p": 0, "a": 0, "b": 0}
+
+
+def test_a_table_that_does_not_exist_yet(connection: psycopg.Connection):
+    """All of its rows are new."""
+    connection.execute('create table essai."après" as select n from generate_series(1, 7) n')
+    found = compare(connection, Relation("essai", "absente"), BUILT, ["n"])
+    assert (found.rows_before, found.rows_after, found.added, found.differs) == (None, 7, 7, True)
+
+
+def test_names_are_quoted(connection: psycopg.Connection):
+    """Columns of French marts have spaces and accents."""
+    rows = 'select n as "N° du mois", n as "À part" from generate_series(1, 5) n'
+    assert not compared(connection, rows, rows, "N° du mois").differs
