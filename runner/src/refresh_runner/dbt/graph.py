@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
     from dbt.contracts.graph.nodes import GenericTestNode, ManifestNode, SingularTestNode, SourceDefinition
 
+_NO_MATCH: Final = "does not match any"
 _TABLE_KINDS: Final = frozenset({"model", "seed", "snapshot"})
 
 
@@ -70,6 +71,42 @@ class ProjectGraph:
             hint = f"write it in SQL, or leave it out of the layer: exclude: [{', '.join(refused)}]"
             raise invalid_project(f"{message}: {hint}", hint)
         return found
+
+    def modified(self, base: ProjectGraph) -> frozenset[str]:
+        """Return the ids of what differs from another version of the project, and of all that reads it: dbt's `state:modified+`."""
+        from dbt.contracts.graph.manifest import Manifest
+        from dbt.contracts.state import PreviousState
+        from dbt_common.exceptions import EventCompilationError
+
+        nowhere = self._project / "no such folder"
+        previous = PreviousState(nowhere, self._project / "target", self._project)
+        previous.manifest = Manifest.from_writable_manifest(base.manifest.writable_manifest())
+        try:
+            with chdir(self._project):
+                found = selected(self.manifest, Selection(("state:modified+",)), ("model", "seed", "snapshot", "function"), previous)
+        except EventCompilationError as error:
+            # an error, as a warning in each selection is
+            if _NO_MATCH not in str(error):
+                raise invalid_project(error_text(error)) from error
+            return frozenset()
+        return frozenset(node.id for node in found)
+
+    def materializations(self, models: Sequence[Node]) -> dict[str, str]:
+        """Return how dbt builds each model, by id: table, view, incremental, seed, snapshot or one of the project's own."""
+        nodes = ((model.id, self.manifest.nodes.get(model.id)) for model in models)
+        return {id_: str(node.config.materialized) for id_, node in nodes if node}
+
+    def own_key(self, id_: str) -> tuple[str, ...]:
+        """Return the columns of a model's `unique_key`; empty without one."""
+        key = self.manifest.nodes[id_].config.get("unique_key") or ()
+        return (key,) if isinstance(key, str) else tuple(str(each) for each in key)
+
+    def tests_of(self, models: Sequence[Node]) -> tuple[Node, ...]:
+        """Return the data tests and unit tests that read one of these models."""
+        ids = {model.id for model in models}
+        nodes = self.manifest.nodes.items()
+        found = [Node(id_, node.name) for id_, node in nodes if str(node.resource_type) == "test" and ids & set(node.depends_on_nodes)]
+        return (*sorted(found, key=lambda test: test.id), *self.unit_tests(models))
 
     def tests(self, selection: Selection) -> tuple[Node, ...]:
         """Return the data tests and unit tests of a selection; RunFailedError if one of its selectors matches none."""

@@ -177,6 +177,18 @@ class InProcessEngine:
         if note and isinstance(node, ModelNode):
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
+    def stage_for_preview(self, ids: Sequence[str], schemas: Mapping[str, str]) -> list[str]:
+        """Build these nodes in other schemas, by their own, without their hooks, and create no live schema; return the hooks."""
+        self._staging.creates_live_schemas = False
+        hooks = []
+        for id_ in ids:
+            node = self.manifest.nodes[id_]
+            for kind in ("pre_hook", "post_hook"):
+                hooks += [f"{node.name}: {each.sql.strip()}" for each in getattr(node.config, kind, None) or ()]
+                setattr(node.config, kind, [])
+            self._staging.put(node, schemas[node.schema], Names(self.manifest))
+        return hooks
+
     @property
     def render_context(self) -> RenderContext:
         """Return what differs between this run's statements and those of other runs."""

@@ -124,6 +124,13 @@ class Dbt:
         """
         self._engine.stage(table.id, schema, note)
 
+    def stage_for_preview(self, models: Sequence[Node], schemas: Mapping[str, str]) -> list[str]:
+        """Build these models in other schemas, by their own; return what does not run: their hooks, which could change anything.
+
+        RunFailedError if this version of dbt does not allow it.
+        """
+        return self._engine.stage_for_preview([model.id for model in models], schemas)
+
     @property
     def render_context(self) -> RenderContext:
         """Return what differs between this run's statements and those of other runs."""

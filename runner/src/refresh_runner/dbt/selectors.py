@@ -13,6 +13,7 @@ from refresh_runner.model.steps import Selection
 
 if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.state import PreviousState
 
 _NOTHING: Final = "fqn:no.such.node"
 """Without any `--select`, dbt takes the whole project."""
@@ -21,11 +22,11 @@ _SYNTAX: Final = re.compile(r"[^\w.-]")
 _SYNTAX_OR_DOT: Final = re.compile(r"[^\w-]")
 
 
-def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> tuple[Node, ...]:
+def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str], previous: PreviousState | None = None) -> tuple[Node, ...]:
     """Return the nodes of some kinds (model, seed, snapshot, function, test, unit_test) as `dbt list` would, sorted by id.
 
-    Ephemeral models are left out, since dbt does not build them. Follows the project's flags, so parse first. Raises dbt's own
-    exception for a selector that matches nothing.
+    Ephemeral models are left out, since dbt does not build them. `previous` is the project that `state:` selectors compare with. Follows
+    the project's flags, so parse first. Raises dbt's own exception for a selector that matches nothing.
     """
     from dbt.artifacts.resources.types import NodeType
     from dbt.compilation import Linker
@@ -37,7 +38,7 @@ def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str]) -> 
     types = [NodeType(kind) for kind in kinds if kind in set(NodeType)]
     linker = Linker()
     linker.link_graph(manifest)
-    selector = ResourceTypeSelector(Graph(linker.graph), manifest, None, types, include_empty_nodes=True)
+    selector = ResourceTypeSelector(Graph(linker.graph), manifest, previous, types, include_empty_nodes=True)
     ids = selector.get_selected(parse_difference(list(selection.select), list(selection.exclude) or None))
     found = [node_of(manifest, id_) for id_ in sorted(ids)]
     return tuple(Node(node.unique_id, node.name) for node in found if not is_ephemeral(node))

@@ -180,7 +180,12 @@ def drop_owned(connection: psycopg.Connection, places: Iterable[Relation]) -> No
 def create_schema(connection: psycopg.Connection, name: str, origin: RelationOrigin) -> None:
     """Create the schema and register it, unless it exists."""
     if create_schema_if_missing(connection, name):
-        connection.execute(_REGISTER_SCHEMA, [origin.refresh, origin.run_id, name])
+        register_schema(connection, name, origin)
+
+
+def register_schema(connection: psycopg.Connection, name: str, origin: RelationOrigin) -> None:
+    """Register a schema as created by the runner. Call it in the transaction that creates the schema."""
+    connection.execute(_REGISTER_SCHEMA, [origin.refresh, origin.run_id, name])
 
 
 def create_schema_if_missing(connection: psycopg.Connection, name: str) -> bool:

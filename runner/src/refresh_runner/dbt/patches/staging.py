@@ -81,6 +81,8 @@ class Staging:
         self._schemas: dict[str, str] = {}
         """Live schemas as the project spells them, by staging schema."""
         self._is_live = False
+        self.creates_live_schemas = True
+        """Whether commands that build staged models also create the schemas of the live ones."""
         self._own = threading.local()
         self._notes: set[str] = set()
 
@@ -143,7 +145,7 @@ class Staging:
             # Publishing would create a live schema without the project's own macro. Commands that build nothing create none.
             names = {each.schema for each in required_schemas}
             built = frozenset(id_ for id_, place in self._staged.items() if place.schema in names)
-            if built:
+            if built and self.creates_live_schemas:
                 with self.as_live():
                     required_schemas = required_schemas | task.get_model_schemas(adapter, built)
             create_schemas(task, adapter, required_schemas)
