@@ -28,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the subcommand that the arguments name; return its exit code."""
     args = parser().parse_args(arguments)
     try:
-        with opened(getattr(args, "project", None)) as project:
-            args.project = project
+        with opened(getattr(args, "project", None)) as project, opened(getattr(args, "base", None)) as base:
+            args.project, args.base = project, base
             code = _main(args)
     except RunFailedError as error:
         print(plain(f"✗ {error.failure.message}"))
@@ -88,6 +88,13 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
             # What was fetched so far is not used; git ends with its standard output.
             signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(ExitCode.INTERRUPTED))
             return fetch_command(environment)
+        case "preview":
+            from refresh_runner.cli.preview import PreviewOptions, preview_command
+            from refresh_runner.preview.report import Change
+
+            options = RunOptions(args.file, args.project, args.secrets, variables=tuple(args.var))
+            allow = frozenset(Change(each) for each in args.allow)
+            return preview_command(options, PreviewOptions(args.base, args.output, allow), environment)
         case "cleanup":
             return cleanup_command(RefreshRef(name=args.name, namespace=args.namespace), args.secrets, args.yes, environment)
         case "artifacts":

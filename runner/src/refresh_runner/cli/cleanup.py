@@ -14,6 +14,7 @@ from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.connection import WarehouseConnection
+from refresh_runner.preview.preview import schemas_left
 from refresh_runner.publish import own_relations
 from refresh_runner.publish.versions import TABLE as VERSION
 from refresh_runner.runlog.schema import RUN
@@ -64,6 +65,9 @@ def _leftovers(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Left
         # In one statement, since views and foreign keys may refer to each other.
         statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
         yield Leftover(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
+    if schemas := schemas_left(connection, ref.name):
+        statement = sql.SQL("drop schema {} cascade").format(sql.SQL(", ").join(sql.Identifier(name) for name in schemas))
+        yield Leftover(", ".join(f"the schema {name} of a preview that was killed" for name in schemas), statement)
     if _table_exists(connection, VERSION.name):
         statement = sql.SQL("delete from {} where refresh = {}").format(sql.Identifier(VERSION.name), ref.name)
         if connection.execute("select from dbt_refresh_version where refresh = %s", [ref.name]).fetchone() is not None:

@@ -18,20 +18,22 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="refresh-runner", description="Runs one dashboard refresh.")
     commands = top.add_subparsers(dest="command", required=True)
     run, plan, lint, parse = _run(commands), _plan(commands), _lint(commands), _parse(commands)
+    preview = _preview(commands)
     deps: argparse.ArgumentParser = commands.add_parser("deps", help="install the packages in package-lock.yml with dbt deps, or none")
     grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
     fetch: argparse.ArgumentParser = commands.add_parser("fetch", help="fetch the dbt project of the pod's run request from its repository")
-    for command in (plan, grants, artifacts, cleanup, fetch):
+    for command in (plan, grants, artifacts, cleanup, fetch, preview):
         command.set_defaults(termination_log=Path(os.devnull))
     for command in (run, plan):
         command.add_argument(
             "--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR, rollback or resume; defaults to a plain refresh"
         )
+    for command in (run, plan, preview):
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="set a dbt variable; repeatable")
-    for command in (run, plan, lint, parse, deps, grants):
+    for command in (run, plan, lint, parse, deps, grants, preview):
         help_ = f"the dbt project: a folder, or {FORM}; defaults to {default_project()}"
         command.add_argument("--project", help=help_.replace("%", "%%"))
-    for command in (run, plan, lint, cleanup, grants, artifacts):
+    for command in (run, plan, lint, cleanup, grants, artifacts, preview):
         command.add_argument("--secrets", type=Path, help="folder of Secrets: one folder per Secret, one file per key")
     return top
 
@@ -66,6 +68,28 @@ def _plan(commands: _Commands) -> argparse.ArgumentParser:
     plan.add_argument("file", type=Path, help=_FILE_HELP)
     plan.set_defaults(workdir=None)
     return plan
+
+
+def _preview(commands: _Commands) -> argparse.ArgumentParser:
+    preview: argparse.ArgumentParser = commands.add_parser(
+        "preview",
+        help="show what a change of the dbt project would do to the marts",
+        epilog="Builds the models that differ from --base, and those that read them, in schemas of its own, compares the marts with the "
+        "live ones, and drops what it has built. Exits with 3 if readers would see a difference that --allow does not name.",
+    )
+    preview.add_argument("file", type=Path, help=_FILE_HELP)
+    preview.add_argument("--base", required=True, help=f"the project that is live: a folder, or {FORM}".replace("%", "%%"))
+    preview.add_argument(
+        "-o", "--output", choices=("text", "markdown", "json"), default="text", help="form of the report; defaults to text"
+    )
+    preview.add_argument(
+        "--allow",
+        choices=("added", "removed", "changed", "columns"),
+        nargs="*",
+        default=[],
+        help="differences that do not change the exit code",
+    )
+    return preview
 
 
 def _lint(commands: _Commands) -> argparse.ArgumentParser:

@@ -1,0 +1,85 @@
+"""`refresh-runner preview`: shows what a change of the dbt project would do to the marts, before readers see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from uuid import uuid4
+
+from refresh_api.run_request import ExitCode
+from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
+from refresh_runner.cli.project_option import project_of
+from refresh_runner.core.errors import RunFailedError
+from refresh_runner.core.secrets import SecretFolder, SecretMissingError
+from refresh_runner.dbt.project import Dbt
+from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
+from refresh_runner.model.plan import Attempt, Plan
+from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.preview import report
+from refresh_runner.preview.preview import Preview, Previewer
+from refresh_runner.preview.report import Change
+from refresh_runner.run.cancellation import CancelledError, Cause
+
+DIFFERS = 3
+"""Exit code where readers would see a difference that was not allowed."""
+_REPORTS = {"text": report.text, "markdown": report.markdown, "json": report.as_json}
+
+
+@dataclass(frozen=True)
+class PreviewOptions:
+    """Options of `preview` beside those of a run."""
+
+    base: Path
+    """Folder of the project that is live."""
+    output: str
+    allow: Collection[Change]
+
+
+def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:
+    """Print what the project of `options` would change; return the exit code, DIFFERS if it changes more than is allowed."""
+    Dbt.preload()
+    if options.file is None:
+        raise ValueError("a preview needs a file")
+    try:
+        run_request = run_request_from_file(options.file, None, options.variables)
+        plan = plan_of(run_request, Attempt("preview"), environment)
+        project = project_of(run_request.spec, options.project)
+        access = access_of(run_request.spec.warehouse.secret_ref.name, SecretFolder(options.secrets), environment.variables)
+    except (InvalidRunRequestError, SecretMissingError, ValueError) as error:
+        printer(environment)(f"✗ {error}")
+        return ExitCode.USAGE
+    except RunFailedError as error:
+        printer(environment)(f"✗ {error.failure.message}")
+        return ExitCode.USAGE
+    say = printer(environment, access)
+    try:
+        with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
+            found = _previewed(plan, project, preview.base, access, environment)
+    except CancelledError as cancelled:
+        why = "not done within spec.timeout" if cancelled.cause is Cause.DEADLINE else "interrupted"
+        say(f"✗ {why}; what the preview has built is dropped")
+        return ExitCode.INTERRUPTED
+    except RunFailedError as error:
+        say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
+        return ExitCode.FAILED
+    for line in _REPORTS[preview.output](found).splitlines():
+        say(line)
+    return DIFFERS if report.changes(found) - set(preview.allow) else ExitCode.OK
+
+
+def _previewed(plan: Plan, project: Path, base: Path, access: ConnectionInfo, environment: Environment) -> Preview:
+    id_ = uuid4().hex[:8]
+    log = logging.getLogger("dbt")
+    with ExitStack() as stack:
+        warehouse = stack.enter_context(warehouse_of(access, f"preview-{id_}", environment))
+        parsed = []
+        for name, folder in (("base", base), ("new", project)):
+            workdir = Path(stack.enter_context(TemporaryDirectory(prefix=f"preview-{name}-")))
+            dbt = Dbt(folder.absolute(), workdir, access, plan.dbt, warehouse.application_name, lambda _level, line: log.debug(line))
+            dbt.parse()
+            parsed.append(dbt)
+        return Previewer(plan, parsed[1], parsed[0], warehouse, id_).run(plan.timeout)
