@@ -69,7 +69,7 @@ def _code(text: str) -> Markup:
 
 def _revision(text: str) -> Markup:
     """Return a revision in short form; its title is the whole one."""
-    return Markup('<code title="{}">{}</code>').format(plain(text), plain(short_revision(text)))
+    return Markup('<code class="revision" title="{}">{}</code>').format(plain(text), plain(short_revision(text)))
 
 
 def _english(text: str) -> Markup:
