@@ -71,9 +71,11 @@ def under_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[To
 @pytest.fixture(scope="module")
 def with_projects(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
     """The token where the policy is on and projects may be fetched; the refresh has one. The operator itself is under the policy."""
-    allowed = "https://git.example.org/data/*"
-    values = (f"projects.allowedUrls={{{allowed}}}", "proxy.https=http://proxy:3128", "secrets.allowed={warehouse,slack,smtp,repository}")
-    operator = create_operator(*POLICY, *values, "secrets.policy=Listed", PROJECTS_ALLOWED_URLS=allowed, HTTPS_PROXY="http://proxy:3128")
+    allowed, hub = ("https://git.example.org/data/*", "https://hub.example.org/*"), "https://hub.example.org/"
+    projects = (f"projects.allowedUrls={{{','.join(allowed)}}}", f"projects.packageHub={hub}")
+    values = (*projects, "proxy.https=http://proxy:3128", "secrets.policy=Listed", "secrets.allowed={warehouse,slack,smtp,repository}")
+    settings = {"PROJECTS_ALLOWED_URLS": ",".join(allowed), "PROJECTS_PACKAGE_HUB": hub, "HTTPS_PROXY": "http://proxy:3128"}
+    operator = create_operator(*POLICY, *values, **settings)
     token = prepared(operator, project={"git": {"url": ALLOWED, "secretRef": {"name": "repository"}}})
     eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
     yield token
@@ -306,6 +308,10 @@ FETCHES = {
     "a variable of git": (fetch_variable(name="GIT_SSH_COMMAND", value="sh"), ONLY),
     "a variable of certificates": (fetch_variable(name="SSL_CERT_FILE", value="/run/refresh/secrets/repository/ca.crt"), ONLY),
     "another proxy": (fetch_variable(name="HTTPS_PROXY", value="http://evil:3128"), ONLY),
+    "another hub": (fetch_variable(name="DBT_PACKAGE_HUB_URL", value="https://evil.example/"), ONLY),
+    "more addresses of packages": (fetch_variable(name="PROJECT_ALLOWED_URLS", value="https://*/*"), ONLY),
+    "another variable of dbt": (fetch_variable(name="DBT_PROFILES_DIR", value="/tmp"), ONLY),
+    "a variable of the linker": (fetch_variable(name="LD_PRELOAD", value="/tmp/x"), ONLY),
     "another host": (address("https://git.example.com/data/velos"), ONLY),
     "a host that begins like an allowed one": (address("https://git.example.org.evil.example/data/velos"), ONLY),
     "a host whose letter is any": (address("https://gitxexample.org/data/velos"), ONLY),
@@ -326,10 +332,11 @@ def made(token: Token, make: str) -> Json:
 
 @pytest.mark.parametrize("make", ["cronjobs", "jobs"])
 def test_a_project_can_be_fetched_where_it_is_allowed(with_projects, make):
-    """The control of the rejections below. The operator has created both objects under the policy, with the chart's proxy."""
+    """The control of the rejections below. The operator has created both under the policy, with the chart's proxy and hub."""
     body = made(with_projects, make)
     (container,) = template_of(body)["spec"]["initContainers"]
     assert {"name": "HTTPS_PROXY", "value": "http://proxy:3128"} in container["env"]
+    assert {"name": "DBT_PACKAGE_HUB_URL", "value": "https://hub.example.org/"} in container["env"]
     assert with_projects.answer("POST", make, body=body).status_code == 201
     address("https://git.example.org/data/other")(body)
     assert with_projects.answer("POST", make, body=body).status_code == 201

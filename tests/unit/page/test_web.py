@@ -136,7 +136,9 @@ async def test_a_revision_is_shown_short_with_the_whole_one_as_its_title(path):
         run = build_run_status("phase2-1", NOW, 6, project=project if revision else None)
         item = build_refresh("phase2", NOW, [build_history_entry("phase2-1", NOW, revision=revision)], run=run)
         text = (await get(store_of(item), path)).text
-        assert (f'<code class="revision" title="main&lt;b&gt;@sha1:{"6e27e9a9" * 5}">main&lt;b&gt;@6e27e9a9</code>' in text) is (revision is not None)
+        assert (f'<code class="revision" title="main&lt;b&gt;@sha1:{"6e27e9a9" * 5}">main&lt;b&gt;@6e27e9a9</code>' in text) is (
+            revision is not None
+        )
         if path.endswith("phase2-1"):
             shown = ["<dt>Revision</dt>", project["url"], "<code>dbt</code>", project["message"]]
             assert [each in text for each in shown] == [revision is not None] * 4
