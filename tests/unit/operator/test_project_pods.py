@@ -151,6 +151,17 @@ def test_the_init_container_has_the_charts_proxy_and_none_of_the_pod_template():
     assert {"name": "ca", "mountPath": "/etc/refresh-ca", "readOnly": True} in fetch["volumeMounts"]
 
 
+@pytest.mark.parametrize("hub", ["", "https://hub.example.org/"])
+def test_the_init_container_downloads_packages_as_the_chart_allows(hub: str):
+    """From the same addresses as projects, and by the chart's hub if it has one; the run downloads nothing."""
+    rules = CodeRules(urls=("https://git.example.org/data/*", "https://hub.example.org/*"))
+    pod = pod_of(replace(SETTINGS, code_rules=rules, package_hub=hub))
+    (fetch,), (runner,) = pod["initContainers"], pod["containers"]
+    assert variables_of(fetch)["PROJECT_ALLOWED_URLS"]["value"] == "https://git.example.org/data/* https://hub.example.org/*"
+    assert variables_of(fetch).get("DBT_PACKAGE_HUB_URL", {}).get("value", "") == hub
+    assert not {"PROJECT_ALLOWED_URLS", "DBT_PACKAGE_HUB_URL"} & variables_of(runner).keys()
+
+
 def test_an_attempt_may_take_as_long_as_fetch_and_run_together():
     """The deadline of the pod begins before its init containers."""
     git = {"url": URL, "timeout": "3m"}
