@@ -9,7 +9,12 @@ import pytest
 
 from cluster.embedded.binaries import KUBE, build
 from cluster.embedded.control_plane import ControlPlane, remove_orphans
+from cluster.embedded.kubernetes_versions import chosen
 from cluster.paths import paths_of
+
+HAS_ADMISSION_POLICY = chosen(os.environ).is_at_least(1, 30)
+"""Whether the API server knows ValidatingAdmissionPolicy as a stable API."""
+needs_admission_policy = pytest.mark.skipif(not HAS_ADMISSION_POLICY, reason="ValidatingAdmissionPolicy is stable since Kubernetes 1.30")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from cluster.embedded.binaries import HELM_PROGRAM, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
 from cluster.paths import paths_of
 from support.apiserver import ApiServer
+from support.control_plane import HAS_ADMISSION_POLICY
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.operator_harness import POLICY, OperatorHarness
@@ -82,8 +83,11 @@ def create_operator(installed_operators: Callable[..., OperatorHarness]) -> Iter
 
 @pytest.fixture(scope="session")
 def running_operator(installed_operators: Callable[..., OperatorHarness]) -> Iterator[OperatorHarness]:
-    """An operator that runs for the whole session under the chart's admission policy; each test uses refreshes with names of its own."""
-    operator = installed_operators(*POLICY)
+    """An operator that runs for the whole session; each test uses refreshes with names of its own.
+
+    It runs under the chart's admission policy where the API server knows that.
+    """
+    operator = installed_operators(*(POLICY if HAS_ADMISSION_POLICY else ()))
     operator.start()
     yield operator
     operator.stop()

@@ -23,6 +23,10 @@ class KubernetesVersion:
         """The version without its patch number."""
         return self.version.rpartition(".")[0]
 
+    def is_at_least(self, major: int, minor: int) -> bool:
+        """Return whether this is that minor version or a newer one."""
+        return tuple(int(part) for part in self.minor.split(".")) >= (major, minor)
+
 
 def default() -> KubernetesVersion:
     """Return the version of demo and tests."""

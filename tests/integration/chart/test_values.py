@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from support.control_plane import HAS_ADMISSION_POLICY
+
 from .test_chart import CHART, Helm, of_kind, run_helm
 
 __all__ = ["run_helm"]
@@ -15,7 +17,7 @@ EVERYTHING = {
     "page": {"enabled": True, "warehouse": {"secretName": "reader"}},
     "networkPolicy": {"enabled": True},
     "operator": {"replicas": 2},
-    "admissionPolicy": {"enabled": True},
+    "admissionPolicy": {"enabled": HAS_ADMISSION_POLICY},
     "secrets": {"policy": "Listed", "allowed": ["warehouse", "slack-*"]},
     "projects": {"allowedUrls": ["https://git.example.org/data/*", "ssh://git@[2001:db8::1]:22/~a/b+?%20c/*.git"]},
     "proxy": {"http": "", "https": "http://o'$x:3128", "noProxy": '.svc,"<a>\\'},

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from support.control_plane import needs_admission_policy
 from support.eventually import eventually
 from support.operator_harness import OperatorHarness
 from support.snapshots import Json, sample_spec
@@ -265,6 +266,7 @@ def test_data_becomes_stale_by_time_alone(running_operator):
     running_operator.expect_events("stale", "DataStale")
 
 
+@needs_admission_policy
 def test_a_rejected_pod_template_stalls_with_the_policys_message(running_operator):
     """A valid template causes no repeated writes. After a fix the refresh recovers."""
     toleration = {"key": "batch", "operator": "Exists", "effect": "NoSchedule"}

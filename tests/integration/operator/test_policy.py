@@ -10,9 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
+from support.control_plane import needs_admission_policy
 from support.eventually import eventually
 from support.operator_harness import POLICY, OperatorHarness
 
+pytestmark = needs_admission_policy
 Json = dict[str, Any]
 ACCOUNT = "op-dashboard-refresh"
 FOREIGN: dict[str, Json] = {

@@ -25,6 +25,15 @@ def test_the_default_is_one_of_several() -> None:
     assert len(found) > 1
 
 
+def test_versions_are_compared_as_numbers() -> None:
+    """1.100 is newer than 1.30."""
+    version = replace(default(), version="1.100.2")
+    assert version.is_at_least(1, 30)
+    assert version.is_at_least(1, 100)
+    assert not version.is_at_least(1, 101)
+    assert not version.is_at_least(2, 0)
+
+
 def test_clusters_of_several_versions_are_side_by_side() -> None:
     """The default's keep their names."""
     other = next(minor for minor in available() if minor != default().minor)
