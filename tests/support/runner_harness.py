@@ -130,9 +130,13 @@ class RunnerHarness:
     run_count: int = 0
     ref: RefreshRef = field(default_factory=lambda: REF)
     account: Path = NO_ACCOUNT
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def reset(self) -> None:
-        """Restore source data, warehouse and Secrets to their initial state."""
+        """Restore source data, warehouse and Secrets to their initial state; end attempts that a failed test has left."""
+        while self.started:
+            with self.started.pop() as process:
+                process.kill()
         self.database.run(RESET_SQL)
         self.ref, self.account = REF, NO_ACCOUNT
         self.secrets = {"warehouse": self.database.secret}
@@ -212,12 +216,14 @@ class RunnerHarness:
         places = ["--project", str(self.project), "--secrets", str(self._mounted()), "--workdir", str(self.folder / "workdir")]
         command = [sys.executable, "-m", "refresh_runner", "run", *places, "--termination-log", str(words)]
         env = {**os.environ, **self.pod_environment(spec, failures, **further)}
-        return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        self.started.append(process)
+        return process
 
     def wait_for_exit(self, process: subprocess.Popen[str], within: float = 30) -> RunResult:
-        """Wait for a started attempt; it is killed after `within` seconds."""
+        """Wait for a started attempt; it is killed after `within` seconds, or longer without the optional patches of dbt."""
         try:
-            output, _ = process.communicate(timeout=within)
+            output, _ = process.communicate(timeout=within * SLOWNESS)
         except subprocess.TimeoutExpired:
             process.kill()
             raise

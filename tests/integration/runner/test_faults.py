@@ -19,7 +19,7 @@ from refresh_runner.postgres.advisory_lock import NAMESPACE
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.eventually import eventually
-from support.runner_harness import RunnerHarness, RunResult, hold_advisory_lock, in_background, warehouse_connection
+from support.runner_harness import SLOWNESS, RunnerHarness, RunResult, hold_advisory_lock, in_background, warehouse_connection
 
 # A layer whose model sleeps as long as the source says, and no more.
 SLOW = {
@@ -38,7 +38,7 @@ def asleep(runner: RunnerHarness, seconds: float) -> None:
 
 def sleeping(runner: RunnerHarness) -> list[tuple[object, ...]]:
     """Return our sleeping queries, once there is one."""
-    return eventually(lambda: runner.running_queries(NAP) or None, within=30)
+    return eventually(lambda: runner.running_queries(NAP) or None, within=30 * SLOWNESS)
 
 
 def told(ran: RunResult) -> tuple[object, ...]:
@@ -91,10 +91,10 @@ def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: Runn
     asleep(runner, 60)
     seen: list[tuple[object, ...]] = []
     with in_background(lambda: seen.extend(sleeping(runner))):
-        ran = runner.run(runner.spec(**SLOW, timeout="12s"), failures=2)
+        ran = runner.run(runner.spec(**SLOW, timeout=f"{12 * SLOWNESS}s"), failures=2)
     assert [name for _, name in seen] == [f"petit-{runner.run_count}"]
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.DEADLINE_EXCEEDED)
-    assert message(ran) == "not done within 12s: ended during 1/1 facts"
+    assert message(ran) == f"not done within {12 * SLOWNESS}s: ended during 1/1 facts"
     assert runner.running_queries(NAP) == []
     assert [row[0] for row in runner.log_rows()] == [True, False]
 
@@ -102,7 +102,7 @@ def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: Runn
 def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner: RunnerHarness):
     """PostgreSQL itself ends the statement, so that the error names it."""
     asleep(runner, 60)
-    layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "timeout": "4s", "retries": 1}]
+    layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "timeout": f"{4 * SLOWNESS}s", "retries": 1}]
     ran = runner.run(runner.spec(**{**SLOW, "layers": layers}), failures=2)
     assert told(ran)[2:] == (Outcome.FAILED, Reason.LAYER_FAILED)
     assert "fait_lignes: Database Error" in message(ran)
@@ -179,7 +179,7 @@ def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
 
 def _freed_once_waited_for(runner: RunnerHarness, connection: psycopg.Connection) -> None:
     waiting = "select 1 from pg_stat_activity where application_name like 'petit-%'"
-    eventually(lambda: runner.database.rows(waiting) or None, within=30)
+    eventually(lambda: runner.database.rows(waiting) or None, within=30 * SLOWNESS)
     time.sleep(1.5)  # the run polls once a second; it must have been refused at least once more
     connection.close()
 

@@ -15,7 +15,7 @@ from refresh_runner.model.plan import DbtSettings
 from support.eventually import eventually
 from support.plain_dbt import plain_dbt
 from support.postgres import create_database, drop_database
-from support.runner_harness import Json, RunnerHarness, RunResult, write_project
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, RunResult, write_project
 from support.webserver import WebServer
 
 START = [
@@ -198,7 +198,7 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
     """Its query ends in the warehouse, and the run says what it was at."""
     runner.database.run(f"update src.sleeps set nap = 60 where hook = '{hook}'")
     process = runner.start_process(runner.spec())
-    eventually(lambda: runner.running_queries("from src.sleeps"), within=40)
+    eventually(lambda: runner.running_queries("from src.sleeps"), within=40 * SLOWNESS)
     process.send_signal(signal.SIGTERM)
     ran = runner.wait_for_exit(process)
     assert ended(ran) == (143, RunPhase.INTERRUPTED, None, Reason.INTERRUPTED), ran.output
@@ -209,8 +209,8 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
 
 def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHarness):
     """The attempt's time bounds it, and the message is PostgreSQL's."""
-    runner.database.run("update src.sleeps set nap = 60 where hook = 'end'")
-    ran = runner.run(runner.spec(timeout="20s"), failures=2)
+    runner.database.run(f"update src.sleeps set nap = {60 * SLOWNESS} where hook = 'end'")
+    ran = runner.run(runner.spec(timeout=f"{20 * SLOWNESS}s"), failures=2)
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
     assert ran.termination_message is not None
     assert "canceling statement due to statement timeout" in (ran.termination_message.message or "")
@@ -219,7 +219,8 @@ def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHar
 def test_a_resumed_attempt_grants_on_what_the_first_one_built(runner: RunnerHarness):
     """Each attempt is an invocation; its schemas are those of all that the run makes live, also of what was kept."""
     runner.database.run("update src.lignes set nap = 30 where id = 1")
-    spec: Json = runner.spec(retries=1, layers=[{**layer, "retries": 0, "timeout": "2s"} for layer in runner.spec()["layers"]])
+    brief = {"retries": 0, "timeout": f"{2 * SLOWNESS}s"}
+    spec: Json = runner.spec(retries=1, layers=[layer | brief for layer in runner.spec()["layers"]])
     first = runner.run(spec, RUN_ID="petit-resumed")
     assert ended(first)[:2] == (75, RunPhase.RETRYING), first.output
     runner.database.run("update src.lignes set nap = 0")

@@ -16,7 +16,7 @@ from cluster.ports import free_port
 from refresh_api.status import Outcome, Reason
 from refresh_runner.postgres.advisory_lock import NAMESPACE, WAREHOUSE_KEY
 from support.eventually import eventually
-from support.runner_harness import Json, RunnerHarness, in_background
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, in_background
 from support.webserver import WebServer
 
 PASSWORD = "p%40:/'\"$"
@@ -73,12 +73,13 @@ def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarne
     """Within the grace that a pod has afterwards."""
     runner.database.run("update src.lignes set nap = 60 where id = 1")
     began = time.monotonic()
-    ran = runner.run({**spec(runner), "timeout": "6s"}, failures=2)
-    assert time.monotonic() - began < 6 + 30
+    limit = 6 * SLOWNESS
+    ran = runner.run({**spec(runner), "timeout": f"{limit}s"}, failures=2)
+    assert time.monotonic() - began < limit + 30
     assert ran.termination_message is not None
     assert ran.termination_message.reason is Reason.DEADLINE_EXCEEDED
     assert len(told.slack.asked) == len(told.mails) == 1
-    assert all("not done within 6s: ended during 2/6 facts" in text for text in told.texts())
+    assert all(f"not done within {limit}s: ended during 2/6 facts" in text for text in told.texts())
 
 
 def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):
@@ -156,7 +157,7 @@ def test_a_slow_channel_does_not_hold_the_warehouse(runner: RunnerHarness, told:
     free: list[object] = []
 
     def look() -> None:
-        eventually(lambda: told.slack.asked, within=30)
+        eventually(lambda: told.slack.asked, within=30 * SLOWNESS)
         free.extend(runner.database.rows(f"select pg_try_advisory_lock({NAMESPACE}, {WAREHOUSE_KEY})"))
         told.slack.wake()
 

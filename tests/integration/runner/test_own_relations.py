@@ -16,7 +16,7 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.publish.derived_names import previous_relation, staging_relation
 from support.eventually import eventually
-from support.runner_harness import Json, RunnerHarness, write_project
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, write_project
 
 LONG = "m" * 61
 LONGEST = "n" * 63
@@ -98,7 +98,8 @@ def killed_while_it_builds(runner: RunnerHarness, spec: Json) -> None:
         process = runner.start_process({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
         try:
             a = staging_relation(Relation(spec["validation"]["marts"][0]["relation"].split(".")[0], "mart_a"))
-            eventually(lambda: runner.database.rows(f"""select to_regclass('"{a.schema}".mart_a') is not null""") == [(True,)], within=30)
+            exists = f"""select to_regclass('"{a.schema}".mart_a') is not null"""
+            eventually(lambda: runner.database.rows(exists) == [(True,)], within=30 * SLOWNESS)
         finally:
             process.kill()
             process.communicate()

@@ -71,7 +71,8 @@ def test_a_killed_runners_work_is_kept(runner: RunnerHarness):
         done = "select 1 from dbt_refresh_node where run_id = 'killed' and node = 'fait_jours' and state = 'ok'"
         exists = "select 1 where to_regclass('dbt_refresh_node') is not null"
         eventually(
-            lambda: bool(runner.running_queries("pg_sleep")) and runner.database.rows(exists) and runner.database.rows(done), within=30
+            lambda: bool(runner.running_queries("pg_sleep")) and runner.database.rows(exists) and runner.database.rows(done),
+            within=30 * SLOWNESS,
         )
     finally:
         process.kill()

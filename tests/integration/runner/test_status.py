@@ -23,7 +23,7 @@ from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE
 from refresh_runner.report.status_writer import ApiServer, StatusWriter
 from support.eventually import eventually
 from support.kubectl import Kubectl
-from support.runner_harness import Json, RunnerHarness, hold_advisory_lock, in_background
+from support.runner_harness import SLOWNESS, Json, RunnerHarness, hold_advisory_lock, in_background
 
 _numbers = itertools.count(1)
 PASSWORD = "p%40:/'\"$"
@@ -223,7 +223,7 @@ def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: Runner
     runner.ref, runner.account = home.ref, home.server.account
 
     def look(connection: psycopg.Connection) -> None:
-        run = eventually(lambda: home.status().get("run"), within=30)
+        run = eventually(lambda: home.status().get("run"), within=30 * SLOWNESS)
         assert (run["phase"], run["message"]) == ("Waiting", "waiting for other-run, which holds the warehouse lock")
         connection.close()
 
