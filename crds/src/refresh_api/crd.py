@@ -15,19 +15,19 @@ Schema = dict[str, JsonValue]
 # name, type, JSONPath, description, priority (0: always shown, 1: with -o wide)
 _COLUMNS: Final = (
     ("Result", "string", ".status.lastRun.outcome", "How the last finished run ended.", 0),
-    ("Marts", "string", ".status.lastRun.marts", "Valid marts of all.", 0),
+    ("Marts", "string", ".status.lastRun.marts", "Valid marts and all marts.", 0),
     ("Last-Run", "date", ".status.lastRun.completionTime", "How long ago it ended.", 0),
     ("Duration", "string", ".status.lastRun.duration", "How long it took.", 0),
-    ("Next", "string", ".status.next", "When the next scheduled run starts, in the refresh's zone.", 0),
+    ("Next", "string", ".status.next", "When the next scheduled run starts, in the refresh's time zone.", 0),
     ("Phase", "string", ".status.phase", "Scheduled, Running, Suspended, Stalled or Blocked.", 0),
-    ("Fresh", "string", '.status.conditions[?(@.type=="DataFresh")].status', "Whether the data is as young as spec.freshness asks for.", 0),
+    ("Fresh", "string", '.status.conditions[?(@.type=="DataFresh")].status', "Whether the data are as new as spec.freshness requires.", 0),
     ("Age", "date", ".metadata.creationTimestamp", "How long ago the refresh was created.", 1),
-    ("Step", "string", ".status.run.step", "The step under way.", 1),
-    ("Schedule", "string", ".spec.schedule", "When runs start.", 1),
-    ("Zone", "string", ".spec.timeZone", "Zone of the schedule.", 1),
-    ("Suspended", "boolean", ".spec.suspend", "Whether scheduled runs are off.", 1),
-    ("Reason", "string", ".status.lastRun.reason", "Why the last finished run ended as it did.", 1),
-    ("Message", "string", ".status.message", "The refresh in one line.", 1),
+    ("Step", "string", ".status.run.step", "Step in progress.", 1),
+    ("Schedule", "string", ".spec.schedule", "Schedule in cron format.", 1),
+    ("Zone", "string", ".spec.timeZone", "Time zone of the schedule.", 1),
+    ("Suspended", "boolean", ".spec.suspend", "Whether scheduled runs are suspended.", 1),
+    ("Reason", "string", ".status.lastRun.reason", "Reason of the last finished run.", 1),
+    ("Message", "string", ".status.message", "Summary of the refresh.", 1),
 )
 
 _KEPT: Final[Schema] = {

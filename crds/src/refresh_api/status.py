@@ -1,7 +1,7 @@
-"""What users read: the status of a DashboardRefresh, in two disjoint shares with one writer each.
+"""What users read: the status of a DashboardRefresh, in two parts that do not overlap and have one writer each.
 
-The runner owns `run`, all else is the operator's. Server-side apply drops what a manager leaves out,
-so each writer always sends its whole share.
+The runner writes `run`, and the operator everything else. Server-side apply removes fields that a field manager leaves out,
+so each writer always sends its whole part.
 """
 
 from enum import StrEnum
@@ -18,11 +18,11 @@ MESSAGE_LENGTH: Final = 2000
 """Characters in a message; longer ones are cut by `clip`."""
 
 Message = Annotated[str, WithJsonSchema({"type": "string", "maxLength": MESSAGE_LENGTH})]
-"""A text of which the API server takes so much. Inside it is whole: what is cut before it is redacted can hold the half of a secret."""
+"""A text of limited length for the API server. In the models it is complete: clipped before it is redacted, it may hold half a secret."""
 
 
 def clip(text: str, length: int = MESSAGE_LENGTH) -> str:
-    """Return the text in at most `length` characters; what is cut shows as an ellipsis."""
+    """Return the text in at most `length` characters, with an ellipsis in place of what is cut."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -191,40 +191,42 @@ class MartStatus(Model):
 
     relation: str = Field(description="Table as schema.name.")
     verdict: Verdict = Field(description="VALID, WARNING or FAILED.")
-    rows: int | None = Field(default=None, ge=0, description="Number of rows; unset where the table could not be read.")
+    rows: int | None = Field(default=None, ge=0, description="Number of rows; unset if the table could not be read.")
     null_shares: list[NullShare] = Field(default_factory=list, max_length=16, description="Share of NULL in each key column.")
-    duplicates: int | None = Field(default=None, ge=0, description="Rows beyond the first of each key of `unique`; unset if not looked at.")
-    newest_date: str | None = Field(default=None, description="Date of the newest record; unset if not looked at.")
+    duplicates: int | None = Field(default=None, ge=0, description="Rows beyond the first of each `uniqueKey`; unset if not checked.")
+    newest_date: str | None = Field(default=None, description="Date of the newest record; unset if not checked.")
     median_rows: int | None = Field(
-        default=None, ge=0, description="Median of the rows in the last published runs; unset if not looked at, or too few."
+        default=None, ge=0, description="Median number of rows of the last published runs; unset if not checked, or with too few runs."
     )
     message: Message | None = Field(default=None, description="Why the verdict is not VALID.")
 
 
 class TestCounts(Model):
-    """What dbt's tests said."""
+    """Results of the dbt tests, counted."""
 
     passed: int = Field(default=0, ge=0, description="Tests that passed.")
-    warned: int = Field(default=0, ge=0, description="Tests that warned by their own severity.")
+    warned: int = Field(default=0, ge=0, description="Tests that warned, by their severity.")
     failed: int = Field(default=0, ge=0, description="Tests that failed, or could not be run.")
     failures: list[str] = Field(default_factory=list, max_length=20, description="Names of the first failed tests.")
 
 
 class EndpointStatus(Model):
-    """What one endpoint of the API answered."""
+    """The answer of one endpoint of the API."""
 
     path: str = Field(description="Path of the endpoint.")
     state: StepState = Field(description="Succeeded or Warned.")
-    version: str | None = Field(default=None, max_length=256, description="The data that it said it serves; unset where it did not.")
-    message: Message | None = Field(default=None, description="What it answered, where that was not 200.")
+    version: str | None = Field(
+        default=None, max_length=256, description="Version of the data that it serves, by its own answer; unset if it names none."
+    )
+    message: Message | None = Field(default=None, description="The answer, if it was not 200.")
 
 
 class NotificationStatus(Model):
-    """Whether one channel could be told."""
+    """Whether one channel could be notified."""
 
-    channel: str = Field(description="The Slack channel, or the recipients.")
+    channel: str = Field(description="Slack channel, or recipients of the mail.")
     sent: bool = Field(description="Whether the message was accepted.")
-    message: Message | None = Field(default=None, description="Why it was not.")
+    message: Message | None = Field(default=None, description="Why the message was not accepted.")
 
 
 class ProjectStatus(Model):
@@ -237,68 +239,66 @@ class ProjectStatus(Model):
 
 
 class Run(Model):
-    """The run as its runner sees it: the runner's share of the status."""
+    """A run as its runner reports it."""
 
-    id: str = Field(description="The run: name of its Job.")
-    generation: int = Field(ge=0, description="Generation of the refresh that this run was ordered by.")
+    id: str = Field(description="Name of the run's Job.")
+    generation: int = Field(ge=0, description="Generation of the refresh that the run was created from.")
     phase: RunPhase = Field(description="Waiting, Running, Retrying, Interrupted or Finished.")
-    attempt: int = Field(ge=1, description="Which attempt this is.")
-    attempts: int = Field(ge=1, description="How many attempts the run may take.")
-    pod: str | None = Field(default=None, description="The pod of this attempt.")
-    step: str | None = Field(default=None, description="The step under way, for example 3/6 marts.")
+    attempt: int = Field(ge=1, description="Number of this attempt.")
+    attempts: int = Field(ge=1, description="Maximum number of attempts.")
+    pod: str | None = Field(default=None, description="Pod of this attempt.")
+    step: str | None = Field(default=None, description="Step in progress, for example 3/6 marts.")
     project: ProjectStatus | None = Field(
         default=None, description="The dbt project of this run; unset if it is the one in the image, or until it is fetched."
     )
     start_time: Time = Field(description="When this attempt started.")
-    heartbeat_time: Time = Field(description="When the runner last wrote.")
+    heartbeat_time: Time = Field(description="When the runner last reported.")
     completion_time: Time | None = Field(default=None, description="When the attempt ended.")
     outcome: Outcome | None = Field(default=None, description="How the run ended: Succeeded, Warned, Failed or Skipped.")
-    reason: Reason | None = Field(default=None, description="Why, in one word.")
-    message: Message | None = Field(default=None, description="Why, in a sentence.")
-    marts: str | None = Field(default=None, description="Valid marts of all, for example 4/4.")
+    reason: Reason | None = Field(default=None, description="Reason in one word.")
+    message: Message | None = Field(default=None, description="Reason in a sentence.")
+    marts: str | None = Field(default=None, description="Valid marts and all marts, for example 4/4.")
     steps: list[StepStatus] = Field(default_factory=list, max_length=24, description="The steps, in order.")
-    validation: list[MartStatus] = Field(default_factory=list, max_length=64, description="A verdict a mart.")
-    tests: TestCounts | None = Field(default=None, description="What dbt's tests said.")
+    validation: list[MartStatus] = Field(default_factory=list, max_length=64, description="Verdict on each mart.")
+    tests: TestCounts | None = Field(default=None, description="Results of the dbt tests.")
     version: str | None = Field(
-        default=None, description="The data that this run made live, by the run that built it; unset if it made none live."
+        default=None, description="Version of the data that this run made live: the run that built them. Unset if it made none live."
     )
-    endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="What the API answered.")
-    notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Who was told.")
+    endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="Answers of the API.")
+    notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Notifications that were sent.")
 
 
 class FinishedRun(Model):
-    """One finished run, as the operator keeps it."""
+    """A finished run."""
 
-    id: str = Field(description="The run: name of its Job.")
+    id: str = Field(description="Name of the run's Job.")
     trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
     outcome: Outcome = Field(description="Succeeded, Warned, Failed or Skipped.")
-    reason: Reason = Field(description="Why, in one word.")
-    message: Message | None = Field(default=None, description="Why, in a sentence.")
-    marts: str | None = Field(default=None, description="Valid marts of all, for example 4/4.")
-    attempts: int = Field(default=1, ge=0, description="How many attempts it took.")
+    reason: Reason = Field(description="Reason in one word.")
+    message: Message | None = Field(default=None, description="Reason in a sentence.")
+    marts: str | None = Field(default=None, description="Valid marts and all marts, for example 4/4.")
+    attempts: int = Field(default=1, ge=0, description="Number of attempts.")
     start_time: Time | None = Field(default=None, description="When the run started.")
     completion_time: Time = Field(description="When the run ended.")
-    duration: str | None = Field(default=None, description="How long it took.")
+    duration: str | None = Field(default=None, description="Duration of the run.")
     mode: str | None = Field(default=None, description="Mode of a requested run: the annotation runMode of its request.")
     vars: str | None = Field(
         default=None, max_length=RUN_VARS_LENGTH, description="dbt variables of a requested run: the annotation runVars of its request."
     )
-    image: str | None = Field(
-        default=None, max_length=512, description="The image that it ran, with its digest; unset where no pod is left."
-    )
+    image: str | None = Field(default=None, max_length=512, description="Image of the run, with its digest; unset if no pod was left.")
     revision: str | None = Field(
-        default=None, max_length=320, description="Revision of the dbt project that it fetched, for example main@sha1:6e27e9a9…."
+        default=None, max_length=320, description="Revision of the dbt project that the run fetched, for example main@sha1:6e27e9a9…."
     )
 
     @property
     def loads(self) -> bool:
-        """Whether it made the data younger: it succeeded, and its mode is not partial."""
+        """Whether the data are newer since this run: it succeeded, and its mode is not partial."""
         return self.outcome in GOOD and not self.is_partial
 
     @property
     def is_partial(self) -> bool:
-        """Whether it was a part of a run alone, so that its end says nothing of the whole."""
+        """Whether it ran only a part of the refresh, so that its success says nothing about the rest."""
         try:
             return bool(self.mode) and RunMode.parse(self.mode or "").kind in PARTIAL
         except ValueError:
@@ -308,7 +308,7 @@ class FinishedRun(Model):
 class ActiveRun(Model):
     """An active run: its Job has not ended."""
 
-    id: str = Field(description="The run: name of its Job.")
+    id: str = Field(description="Name of the run's Job.")
     trigger: Trigger = Field(description="Scheduled, Requested (by annotation) or Manual (by kubectl create job).")
     generation: int | None = Field(default=None, ge=0, description="Generation of the refresh that the run was created from.")
     start_time: Time = Field(description="When its Job was created.")
@@ -319,7 +319,7 @@ class ActiveRun(Model):
 
 
 class ConditionStatus(StrEnum):
-    """Whether a condition holds."""
+    """Status of a condition."""
 
     TRUE = "True"
     FALSE = "False"
@@ -327,14 +327,14 @@ class ConditionStatus(StrEnum):
 
 
 class Condition(Model):
-    """A conclusion of the operator, in the form that Kubernetes' own objects use."""
+    """A condition, in the form that Kubernetes' own objects have."""
 
     type: str = Field(description="Ready, Reconciling, Stalled, Suspended, Running, LastRunSucceeded or DataFresh.")
     status: ConditionStatus = Field(description="True, False or Unknown.")
-    reason: str = Field(min_length=1, max_length=64, description="Why, in one word.")
-    message: Message = Field(default="", description="Why, in a sentence, and what to do.")
+    reason: str = Field(min_length=1, max_length=64, description="Reason in one word.")
+    message: Message = Field(default="", description="Reason in a sentence, and what to do.")
     last_transition_time: Time = Field(description="When the status last changed.")
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the refresh that this speaks of.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the refresh that the condition is about.")
 
 
 class Phase(StrEnum):
@@ -388,9 +388,9 @@ class OperatorStatus(Model):
     )
     last_handled_reset_at: str | None = Field(default=None, description="Last value of the annotation resetAt that was handled.")
     suspended_since: Time | None = Field(default=None, description="Since when scheduled runs are suspended.")
-    suspended_until: Time | None = Field(default=None, description="When they resume without intervention; unset if they do not.")
+    suspended_until: Time | None = Field(default=None, description="When scheduled runs resume by themselves; unset if they do not.")
     missed_runs_evaluated_until: Time | None = Field(
-        default=None, description="Scheduled times up to here have a run, or are counted in missedRuns."
+        default=None, description="Time up to which each scheduled time has a run or is counted in missedRuns."
     )
     missed_runs: int = Field(default=0, ge=0, description="Number of scheduled times at which no run started.")
     last_missed_time: Time | None = Field(default=None, description="The last scheduled time at which no run started.")
@@ -407,15 +407,15 @@ class OperatorStatus(Model):
 class RunnerStatus(Model):
     """The part of the status that the runner writes."""
 
-    run: Run | None = Field(default=None, description="The current run, or else the last one, as its runner saw it.")
+    run: Run | None = Field(default=None, description="The current run, or else the last one, as its runner reports it.")
 
 
 class RefreshStatus(OperatorStatus, RunnerStatus):
-    """What happened, and what is happening now."""
+    """The status of a DashboardRefresh."""
 
 
 class TerminationMessage(Model):
-    """What a runner leaves in its pod's termination message: the evidence, should its status not have arrived."""
+    """The termination message of a runner's pod: its report, in case the status was not written."""
 
     id: str
     attempt: int
