@@ -31,7 +31,7 @@ test-kind: parsed ## the demo and the end-to-end tests on kind, with Docker's en
 	@scripts/test-kind
 
 test-plain-dbt: parsed ## the runner's integration tests without the optional patches of dbt (ten minutes)
-	@REFRESH_DBT_PATCHES=off $(PYTHON) -m pytest -q -n $(or $(WORKERS),3) --timeout=1200 tests/integration/runner
+	@REFRESH_DBT_PATCHES=off $(PYTHON) -m pytest -q -n $(or $(WORKERS),3) tests/integration/runner
 
 bench-dbt-patches: setup ## what each optional patch of dbt saves a run, in processor time (RUNS=5)
 	@$(PYTHON) -m bench.dbt_patches --runs $(or $(RUNS),5)
