@@ -9,6 +9,7 @@ pytest_plugins = [
     "support.operator",
     "support.real_cluster",
     "support.runner_fixtures",
+    "support.changed_project",
     "support.ways.fixtures",
 ]
 

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from refresh_api.names import API_VERSION, KIND
-from refresh_runner.__main__ import main
 from refresh_runner.repository import handover
 from support.git_server import GitServer, Repository
 from support.runner_harness import RunnerHarness, write_project
@@ -94,27 +91,3 @@ def test_a_run_takes_no_other_project_instead(runner: RunnerHarness, server: Git
     assert ran.termination_message
     assert ran.termination_message.reason == "ProjectUnavailable"
     assert not handover.read(runner.fetched).project
-
-
-def test_a_laptop_checks_a_branch_without_a_checkout(
-    runner: RunnerHarness, server: GitServer, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
-    """As runs will take it, with the git configuration of whoever calls it. A refresh with a repository does not check another project."""
-    file = tmp_path / "refresh.yaml"
-    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "petit"}, "spec": spec_of(runner, server)}
-    file.write_text(yaml.safe_dump(body))
-    (repository.tree / "dbt/models/marts/mart_b.sql").unlink()
-    repository.commit("Remove a mart", branch="essai")
-    address = f"git+file://{repository.bare}"
-    assert main(["lint", str(file), "--project", f"{address}@main#subdirectory=dbt"]) == 0
-    assert main(["lint", str(file), "--project", f"{address}@essai#subdirectory=dbt"]) == 1
-    assert "mart_b" in capsys.readouterr().out
-    for option, says in (
-        (f"{address}@gone#subdirectory=dbt", "gone does not exist"),
-        (f"{address}@main", "the repository's top folder has no dbt_project.yml"),
-        ("git+http://example.org/x.git", "write git+URL@REF#subdirectory=FOLDER"),
-    ):
-        assert main(["lint", str(file), "--project", option]) == 1
-        assert says in capsys.readouterr().out
-    assert main(["lint", str(file)]) == 1
-    assert f"give --project git+{server.url()}#subdirectory=dbt" in capsys.readouterr().out
