@@ -1,1 +1,1 @@
-"""The contract of a DashboardRefresh: what users write, what they read, what a pod is told. Knows pydantic only."""
+"""The contract of a DashboardRefresh: its spec, its status and the run request of a pod. Imports pydantic only."""

@@ -1,4 +1,4 @@
-"""Patterns of addresses, by which whoever installs the chart allows projects and packages; pure."""
+"""Patterns of addresses with which the chart's values allow projects and packages; pure."""
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
@@ -10,13 +10,13 @@ def is_allowed(address: str, patterns: Iterable[str]) -> bool:
 
 
 def matches(text: str, pattern: str) -> bool:
-    """Return whether a pattern with * and ? matches a whole text."""
-    # a bracket is a part of an IPv6 address, and no wildcard
+    """Return whether a pattern with * and ? matches the whole text."""
+    # a bracket is part of an IPv6 address, not a wildcard
     return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def _parts(address: str) -> tuple[str, str, str]:
-    """Return the scheme, the host with user and port, and the path of an address or of a pattern."""
+    """Return the scheme, the host with user and port, and the path of an address or a pattern."""
     scheme, _, rest = address.partition("://")
     host, _, path = rest.partition("/")
     return scheme, host, path

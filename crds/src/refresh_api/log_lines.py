@@ -1,4 +1,4 @@
-"""The log of operator and runs: one JSON object a line."""
+"""Log lines of the operator and of runs: one JSON object per line."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from refresh_api.plain import plain
 
 
 def json_line(record: logging.LogRecord, fields: dict[str, str | None]) -> str:
-    """Return a record's line: its time, level and logger, and then the fields."""
+    """Return the line of a record: its time, level and logger, then the fields."""
     line = {
         "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": record.levelname.lower(),

@@ -1,4 +1,4 @@
-"""The base of every model of the contract."""
+"""Base classes of all models of the contract, and the form of times."""
 
 from collections.abc import Hashable
 from datetime import UTC, datetime, tzinfo
@@ -10,7 +10,7 @@ from pydantic_core import PydanticUseDefault
 
 
 class Model(BaseModel):
-    """A frozen value, camelCase outside; an unknown field is an error."""
+    """A frozen model with camelCase names in JSON; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, validate_by_name=True, validate_by_alias=True)
 
@@ -20,17 +20,17 @@ _SWITCH: Final = (bool, bool | None)
 
 
 class SpecModel(Model):
-    """A part of what users write, read as the API server reads it: both take and refuse the same."""
+    """A part of a manifest. It accepts and rejects the same values as the API server."""
 
     @classmethod
     def model_validate(cls, obj: Any, **options: Any) -> Self:  # noqa: ANN401 - as pydantic has it
-        """Return what was written, by the names that the CRD knows: a field has no second name."""
+        """Return the validated model. Fields are accepted only by their names in the CRD."""
         return super().model_validate(obj, **{"by_alias": True, "by_name": False, **options})
 
     @field_validator("*", mode="before")
     @classmethod
     def _as_json_has_it(cls, value: object, info: ValidationInfo) -> object:
-        """The API server drops a null and then fills in the default; it takes no text for a number, and neither for a switch."""
+        """Handle nulls and types as the API server does: a null becomes the default, and a string is neither a number nor a boolean."""
         field = cls.model_fields[info.field_name or ""]
         if value is None and not field.is_required():
             raise PydanticUseDefault
@@ -43,7 +43,7 @@ class SpecModel(Model):
     @field_validator("*")
     @classmethod
     def _entries_once(cls, value: object, info: ValidationInfo) -> object:
-        """A list that is a set, or whose entries are told apart by a key, holds each once."""
+        """Reject duplicates in a list that is a set, or whose entries are identified by a key."""
         extra = cls.model_fields[info.field_name].json_schema_extra if info.field_name else None
         if not isinstance(value, list) or not isinstance(extra, dict) or "x-kubernetes-list-type" not in extra:
             return value
@@ -59,7 +59,7 @@ class SpecModel(Model):
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return a moment in UTC; the first or last one that there is where it lies beyond, as its own zone may have it."""
+    """Return a time in UTC; the earliest or latest possible time if it is out of range in UTC."""
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -67,7 +67,7 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def in_zone(moment: datetime, zone: tzinfo) -> datetime:
-    """Return a moment in a zone, or in UTC where the zone has no such day: before the year 1, after 9999."""
+    """Return a time in a time zone, or in UTC if it is out of range there: before the year 1, or after 9999."""
     try:
         return moment.astimezone(zone)
     except OverflowError:
@@ -75,9 +75,9 @@ def in_zone(moment: datetime, zone: tzinfo) -> datetime:
 
 
 def time_text(moment: datetime) -> str:
-    """Return a moment as Kubernetes writes it: UTC, to the second, with a Z."""
+    """Return a time as Kubernetes writes it: UTC, to the second, with a Z."""
     return in_utc(moment).replace(microsecond=0, tzinfo=None).isoformat() + "Z"
 
 
 Time = Annotated[AwareDatetime, AfterValidator(in_utc), PlainSerializer(time_text, return_type=str, when_used="json")]
-"""A moment; in JSON as Kubernetes writes it."""
+"""A time; in JSON as Kubernetes writes it."""

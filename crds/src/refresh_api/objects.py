@@ -1,7 +1,7 @@
-"""Objects of the API server, parsed one by one, so that one that cannot be parsed does not hide the others; pure.
+"""Parser for objects from the API server. An object that cannot be parsed does not hide the others; pure.
 
-Kubernetes accepts objects that no parser here does: thousands of nested lists, megabytes. If a text cannot be parsed as a whole, its
-members are parsed one by one; members that still cannot be parsed are left out of the object, which then names them.
+Kubernetes accepts objects that the JSON parser rejects, such as thousands of nested lists or megabytes of text. If a text cannot be
+parsed as a whole, its members are parsed one by one. Members that cannot be parsed are omitted, and the object lists them.
 """
 
 import re
@@ -15,33 +15,33 @@ Json = dict[str, JsonValue]
 Readable = TypeVar("Readable", bound=BaseModel)
 
 LARGEST: Final = 512 * 1024
-"""Bytes of one object that are parsed. A status takes 64 KiB at most, a run request 128."""
+"""Maximum bytes of an object to parse. A status has at most 64 KiB, a run request 128 KiB."""
 UNREADABLE: Final = "unreadable"
-"""Member that is added to an object of which something was left out: the fields by their paths, each with why it can't be read."""
+"""Member that is added to an object with omitted fields: their paths, each with the reason why it cannot be read."""
 _WHOLE: Final = 8 * 2**20
-"""Bytes of a list that are parsed at once; of a longer one, each item by itself."""
+"""Maximum bytes of a list to parse at once; the items of a longer list are parsed one by one."""
 _DEEPEST: Final = 5
-"""Levels of an object that are taken apart."""
+"""Levels of an object whose members are parsed one by one."""
 _NOISE: Final = "metadata.managedFields"
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?\Z)|[\[\]{},:]', re.DOTALL)
 _BRACKETS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+("|\\?\Z)|[\[{]++|[\]}]++', re.DOTALL)
-"""What counts where nothing but the end of it is looked for: a string, or a run of brackets of one direction."""
+"""The tokens that matter for finding the end of an object or a list: a string, or a sequence of equal brackets."""
 _OPEN: Final = frozenset(b"[{")
 _CLOSE: Final = frozenset(b"]}")
 _NAME: Final = 64
-"""Characters of a field's name in a path."""
+"""Maximum length of a field's name in a path."""
 _NAMED: Final = 20
-"""Fields that are named at most."""
+"""Maximum number of omitted fields that are listed."""
 _LEVELS: Final = 200
-"""What the parser takes."""
+"""Maximum depth of nesting that the parser accepts."""
 AT_ONCE: Final = 2**18
-"""Bytes of a list that are collected before they are cut: a string that goes on is looked at from its start."""
+"""Bytes of a list to collect before it is split. An incomplete string is scanned again from its start, so small parts are slow."""
 
 
 def object_of(text: bytes, largest: int = LARGEST) -> Json:
     """Return the object of a JSON text, without members that cannot be parsed or exceed `largest`; ValueError if it is not an object.
 
-    managedFields are left out: they are not used, and are nested as deeply as the object itself.
+    Omits managedFields: they are not used, and are nested as deeply as the object itself.
     """
     try:
         found = from_json(text, allow_inf_nan=False) if len(text) <= largest else None
@@ -55,7 +55,7 @@ def object_of(text: bytes, largest: int = LARGEST) -> Json:
 
 
 def event_of(line: bytes) -> tuple[str, Json]:
-    """Return type and object of one line of a watch; ValueError if it is not a watch event."""
+    """Return the type and the object of one line of a watch; ValueError if it is not a watch event."""
     try:
         found = from_json(line, allow_inf_nan=False) if len(line) <= LARGEST else None
     except ValueError:
@@ -70,13 +70,13 @@ def event_of(line: bytes) -> tuple[str, Json]:
 
 
 def unreadable(item: Json) -> dict[str, str]:
-    """Return the fields that were left out of an object, each with why: `spec.dbt.vars.x`, `is nested too deeply`."""
+    """Return the omitted fields of an object, each with the reason: `spec.dbt.vars.x`, `is nested too deeply`."""
     said = item.get(UNREADABLE)
     return {path: str(why) for path, why in said.items()} if isinstance(said, dict) else {}
 
 
 def readable(model: type[Readable], value: object) -> tuple[Readable, str]:
-    """Return a part of an object as far as its fields can be read, all of which may be missing, and what is wrong with the first other."""
+    """Return the valid fields of a part of an object as a model whose fields are all optional, and the first error or an empty text."""
     try:
         return model.model_validate(value, extra="ignore"), ""
     except ValidationError as error:
@@ -95,7 +95,7 @@ def readable(model: type[Readable], value: object) -> tuple[Readable, str]:
 
 
 def members(text: bytes) -> list[tuple[bytes, bytes]]:
-    """Return key and value of each member of an object, or an empty key and each item of a list, as texts; ValueError if it is neither."""
+    """Return the key and value of each member of an object, or an empty key and each item of a list, as text; ValueError for others."""
     found = []
     position, begin, key, is_open = 0, 0, b"", False
     while match := _TOKEN.search(text, position):
@@ -116,7 +116,7 @@ def members(text: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def _end_of(text: bytes, start: int) -> int:
-    """Where the object or list that begins at `start` has ended; ValueError where it does not."""
+    """Return the position after the object or list that begins at `start`; ValueError if it does not end."""
     depth = 0
     for match in _BRACKETS.finditer(text, start):
         token = text[match.start()]
@@ -151,10 +151,10 @@ def _read_members(those: list[tuple[bytes, bytes]], path: str, said: Json, large
                 found[name] = from_json(value, allow_inf_nan=False)
                 continue
             except ValueError as error:
-                why = f"is nested too deeply: over {_LEVELS} levels" if "recursion" in str(error) else f"can't be read: {error}"
+                why = f"is nested too deeply: over {_LEVELS} levels" if "recursion" in str(error) else f"cannot be read: {error}"
         found.pop(name, None)
         inner = members(value) if value[:1] == b"{" and where.count(".") < _DEEPEST - 1 else []
-        # many that are too long together are left out together
+        # members that are only together too long are omitted together
         if inner and (len(value) <= largest or any(len(each) > largest for _, each in inner)):
             found[name] = _read_members(inner, where, said, largest)
         elif len(said) < _NAMED:
@@ -170,12 +170,12 @@ def _name(key: bytes) -> str:
 
 
 def _clipped(name: str) -> str:
-    """The name of a field as part of a path that people read."""
+    """Return the name of a field, shortened for a path in a message."""
     return name if len(name) <= _NAME else name[: _NAME - 1] + "…"
 
 
 class ItemCutter:
-    """Cuts the JSON text of a list, fed in parts, into the texts of its items; of the list itself it keeps the rest."""
+    """A splitter of the JSON text of a list, fed in parts, into the texts of its items. It keeps the text around the items."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
         self._at_once = at_once
@@ -185,16 +185,16 @@ class ItemCutter:
         self._depth = 0
         self._key = b""
         self._inside = False
-        """Whether the items have begun and not ended."""
+        """Whether the position is among the items."""
         self._rest: list[bytes] = []
 
     def feed(self, text: bytes) -> list[bytes]:
-        """Take a part of the text; return the items that are complete by now."""
+        """Add a part of the text; return the items that are now complete."""
         self._fed.append(text)
         return self._cut() if sum(map(len, self._fed)) >= self._at_once else []
 
     def end(self) -> tuple[list[bytes], Json]:
-        """Return the last items, and the list without its items; ValueError where that can't be read."""
+        """Return the last items, and the list without its items; ValueError if the list cannot be parsed."""
         items = self._cut()
         if self._depth or self._inside:
             raise ValueError("the JSON text ends too early")
@@ -210,7 +210,7 @@ class ItemCutter:
         begin = 0
         while match := (_BRACKETS if self._inside and self._depth > 2 else _TOKEN).search(self._text, self._scanned):
             if match[1] is not None and match[1] != b'"':
-                break  # the string goes on in the next part
+                break  # the string continues in the next part
             token, self._scanned = self._text[match.start()], match.end()
             if self._inside:
                 begin = self._in_items(token, match, begin, items)
@@ -229,13 +229,13 @@ class ItemCutter:
         return items
 
     def _in_items(self, token: int, match: re.Match[bytes], begin: int, items: list[bytes]) -> int:
-        """Take a token among the items; return from where on the text is needed still."""
+        """Process a token among the items; return the position from which the text is still needed."""
         if token in _OPEN:
             if self._depth == 2:
                 begin = match.start()
             self._depth += match.end() - match.start()
         elif token in _CLOSE:
-            # a run of brackets may end more than the item
+            # a sequence of brackets may end more than the item
             self._scanned = min(match.end(), match.start() + max(1, self._depth - 2))
             self._depth -= self._scanned - match.start()
             if self._depth == 2:
@@ -250,7 +250,7 @@ class ItemCutter:
 
 
 class ListReader:
-    """Reads a list that arrives in parts: quickly where nothing in it is odd, and item by item where something is, or it is long."""
+    """A reader of a list that arrives in parts. It parses the list as a whole, or item by item if that fails or the list is long."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -258,7 +258,7 @@ class ListReader:
         self._cutter: ItemCutter | None = None
 
     def feed(self, text: bytes) -> list[Json]:
-        """Take a part of the text; return the items that are read by now."""
+        """Add a part of the text; return the items that could be parsed."""
         if self._cutter:
             return [object_of(each) for each in self._cutter.feed(text)]
         self._parts.append(text)
@@ -266,7 +266,7 @@ class ListReader:
         return self._item_by_item() if self._length > _WHOLE else []
 
     def end(self) -> tuple[list[Json], Json]:
-        """Return the items that were not returned yet, and the list without its items; ValueError if it is not a list."""
+        """Return the remaining items, and the list without its items; ValueError if it is not a list."""
         items: list[Json] = []
         if self._cutter is None:
             try:
@@ -298,7 +298,7 @@ def _as_sent(item: Json) -> Json:
 
 
 def without_noise(item: Json) -> Json:
-    """Return the object that was parsed, without its managedFields."""
+    """Return a parsed object without its managedFields."""
     if isinstance(metadata := item.get("metadata"), dict):
         metadata.pop("managedFields", None)
     return item

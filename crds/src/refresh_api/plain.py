@@ -1,4 +1,4 @@
-"""Texts of the cluster and the warehouse, as a terminal or a page may show them: nothing in them moves, hides or colours anything."""
+"""Texts from the cluster and the warehouse, made safe to show in a terminal or on a page: without invisible or control characters."""
 
 import re
 from typing import Final
@@ -7,17 +7,17 @@ _HIDDEN: Final = re.compile(
     "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-"""What is not seen but changes what is: controls, with them the start of every escape sequence, marks that turn the direction of a text,
-and halves of characters, which can't be printed at all."""
+"""Invisible characters that change how a text is shown: control characters, including the start of every escape sequence, marks that
+change the direction of the text, and surrogates, which cannot be printed."""
 
 
 def plain(text: str) -> str:
-    """Return a text in which nothing hides: invisible characters stand as JSON would write them. Line breaks and tabs stay."""
+    """Return the text with invisible characters escaped as in JSON. Line breaks and tabs are kept."""
     return _HIDDEN.sub(lambda match: _number(ord(match[0])), text)
 
 
 def one_line(text: str) -> str:
-    """Return such a text in one line."""
+    """Return the text as `plain` does, in one line."""
     return plain(" ".join(text.split()))
 
 

@@ -1,6 +1,6 @@
-"""What must not be seen is taken out of texts here, and only then are they cut to the length that their reader takes.
+"""Redaction of secret values in texts.
 
-Redact first, clip last: of a secret that was cut before, no form is left to be found.
+Redact first, clip last: a secret that was cut off by clipping can no longer be recognised.
 """
 
 import re
@@ -15,15 +15,15 @@ from refresh_api.status import MESSAGE_LENGTH, clip
 
 MASK: Final = "***"
 _NAME: Final = re.compile(r"[a-z_]+")
-"""A key that a program gives: no secret, whatever it reads like."""
+"""A key that a program defines, and hence not a secret."""
 _TOKEN: Final = frozenset(string.ascii_letters + string.digits + "+/-_=")
 
 
 class Redactor:
-    """Replaces secret values, in every form in which programs write them, by a mask.
+    """A callable that replaces secret values by a mask, in every form in which programs write them.
 
-    Weak values (shorter than four characters, common words, short numbers, and what is `known` anyway, such as a user's name) are masked
-    where they are all of a text, in an address, after `password=` and in a Basic header; elsewhere a mask would only tell which word it is.
+    Weak values (shorter than four characters, common words, short numbers, and `known` values, such as a user's name) are masked only if
+    they are the whole text, in a URL, after `password=` and in a Basic header. Masked elsewhere, they could be guessed from the context.
     """
 
     def __init__(self, values: Iterable[str] = (), known: Iterable[str] = ()) -> None:
@@ -43,11 +43,11 @@ class Redactor:
 
     @property
     def longest(self) -> int:
-        """Characters of the longest form of a secret."""
+        """Length of the longest form of a secret."""
         return max((form.longest for of_kind in self._forms.values() for form in of_kind), default=0)
 
     def __call__(self, text: str) -> str:
-        """Return the text without the secrets."""
+        """Return the text with its secrets masked."""
         return MASK if self._alone and text.strip().casefold() in self._alone else self._searched(text)
 
     def _searched(self, text: str) -> str:
@@ -62,11 +62,11 @@ class Redactor:
         return text
 
     def clipped(self, text: str, length: int = MESSAGE_LENGTH) -> str:
-        """Return the text without the secrets, and then in at most `length` characters."""
+        """Return the text with its secrets masked, and then clipped to at most `length` characters."""
         return clip(self(text), length)
 
     def inside(self, value: JsonValue, keep: frozenset[str] = frozenset()) -> JsonValue:
-        """Return a JSON value whose texts are without secrets; it stays the JSON that it is. Fields in `keep` are words of a contract."""
+        """Return a JSON value with the secrets in its strings masked. Values of fields in `keep` are unchanged."""
         if isinstance(value, dict):
             return {
                 key if _NAME.fullmatch(key) else self._searched(key): inner if key in keep else self.inside(inner, keep)
@@ -84,7 +84,7 @@ def _without(text: str, form: Form) -> str:
 
 
 def _without_tokens(text: str, core: str) -> str:
-    """Return the text without the tokens that hold the core: around it they hold the secret's first and last letters."""
+    """Return the text without the tokens that contain the core: the rest of a token encodes the secret's first and last letters."""
     kept, done = [], 0
     while (found := text.find(core, done)) >= 0:
         first, last = found, found + len(core)
@@ -98,7 +98,7 @@ def _without_tokens(text: str, core: str) -> str:
 
 
 def _without_pieces(text: str, value: str, begin: str, end: str) -> str:
-    """Return the text without the pieces of a value that somebody else has cut off: they begin or end as the value does."""
+    """Return the text without truncated copies of a value, which have the same beginning or end as the value."""
     kept, done = [], 0
     while (first := text.find(begin, done)) >= 0:
         last, size = first + len(begin), len(begin)
@@ -117,17 +117,17 @@ def _without_pieces(text: str, value: str, begin: str, end: str) -> str:
 
 
 PUBLIC_KEYS: Final = frozenset({"host", "port", "dbname", "user", "sslmode", "sslrootcert", "from", "security"})
-"""Keys of a warehouse's or mail server's Secret whose values let nobody in, and help to find an error."""
+"""Keys of a warehouse's or mail server's Secret whose values are not secret, and help to find the cause of an error."""
 
 
 def secret_values(secrets: Mapping[str, Mapping[str, str]], single: Collection[tuple[str, str]] = ()) -> list[str]:
-    """Return what must not be seen of Secrets: whatever lets somebody in, not hosts or user names.
+    """Return the values of Secrets to redact: all values except public ones, such as hosts and user names.
 
-    `single` are the keys (with their Secrets) that are used for themselves, as a webhook's address is, whatever they are called.
+    `single` has pairs of Secret and key that are always redacted, whatever the key is called, such as the URL of a webhook.
     """
     return [value for name, keys in secrets.items() for key, value in keys.items() if key not in PUBLIC_KEYS or (name, key) in single]
 
 
 def known_values(secrets: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Return what is shown of Secrets, short words aside: a password that is the same is weak."""
+    """Return the public values of Secrets. A password that equals one of them is weak."""
     return [value for keys in secrets.values() for key, value in keys.items() if key in PUBLIC_KEYS and "\n" not in value.strip()]

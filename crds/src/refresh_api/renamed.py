@@ -1,7 +1,7 @@
-"""Names of the contract that were replaced before the first release, each with its successor.
+"""Names of the contract that were renamed before the first release, each with its new name.
 
-The CRD declares each old field of the spec with a rule that always fails, so that `kubectl apply` says the new name. `lint`, `run FILE`
-and the operator say the same. The models know the new names only. The changelog prints this table.
+The CRD declares each old field of the spec with a rule that always fails, so that `kubectl apply` prints the new name. `lint`, `run FILE`
+and the operator report the same. The models know only the new names. The changelog contains this table.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class RenamedField:
     """A field of the spec with its old and its new name."""
 
     path: str
-    """Path of the field by its old name within the spec, `[]` after a list."""
+    """Path of the field within the spec, with its old name, and `[]` after a list."""
     new: str
     """New name, in the same object."""
     form: dict[str, JsonValue]
@@ -32,12 +32,12 @@ class RenamedField:
 
     @property
     def message(self) -> str:
-        """What to write instead."""
+        """The error message with the new name."""
         return f"renamed: write {self.new} instead"
 
     @property
     def schema(self) -> dict[str, JsonValue]:
-        """Schema that refuses every value of the field with the message."""
+        """Schema that rejects every value of the field with the message."""
         return {**self.form, "description": f"Renamed to {self.new}.", "x-kubernetes-validations": [rule("false", self.message)]}
 
 
@@ -71,13 +71,13 @@ OTHERS: Final = {
     f"annotation {GROUP}/token on Jobs": f"annotation {GROUP}/request on Jobs",
     "variable REFRESH_ORDER of the pod": "variable REFRESH_RUN_REQUEST of the pod",
 }
-"""Renamed words that users read but do not write."""
+"""Renamed names that users read but do not write."""
 
 _BY_PATH: Final = {field.path: field for field in SPEC_FIELDS}
 
 
 def message_for(location: Sequence[int | str]) -> str | None:
-    """Return what to write instead of a field of the spec, given its location in an error of pydantic; None if it was never renamed."""
+    """Return the message for a renamed field of the spec, given its location in a pydantic error; None if it was never renamed."""
     path = ""
     for part in location[1:] if location[:1] == ("spec",) else location:
         path += "[]" if isinstance(part, int) else f".{part}" if path else part
@@ -86,6 +86,6 @@ def message_for(location: Sequence[int | str]) -> str | None:
 
 
 def table() -> list[tuple[str, str]]:
-    """Return every old name with the new one, as the changelog lists them."""
+    """Return all old names with their new names, as the changelog lists them."""
     fields = [(f"spec.{each.path}", f"spec.{each.path.rpartition('.')[0]}.{each.new}".replace("..", ".")) for each in SPEC_FIELDS]
     return [*fields, *OTHERS.items()]

@@ -8,6 +8,6 @@ _DIGITS: Final = 8
 
 
 def scheduled_time_of(run: str) -> datetime | None:
-    """Return the time for which a run was scheduled; None for a requested run."""
+    """Return the scheduled time of a run; None for a requested run."""
     minutes = run.rpartition("-")[2]
     return datetime.fromtimestamp(int(minutes) * 60, UTC) if minutes.isascii() and minutes.isdigit() and len(minutes) == _DIGITS else None

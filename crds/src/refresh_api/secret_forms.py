@@ -1,4 +1,4 @@
-"""How programs write a secret value: as it is, escaped, encoded, on one line, or the part of it that lets somebody in."""
+"""The forms in which programs write a secret value: unchanged, escaped, encoded, one of its lines, or the part that is secret by itself."""
 
 import base64
 import json
@@ -13,66 +13,66 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 SHORTEST: Final = 4
-"""Shorter values are weak: masking every `no` or `5` would make messages unreadable, and give the value away."""
+"""Minimum length of a strong value. Masking every `no` or `5` would make messages unreadable, and reveal the value."""
 _FEWEST_DIGITS: Final = 6
-"""Shorter numbers are weak: they are years, ports and counts."""
+"""Minimum digits of a strong number. Shorter numbers are usually years, ports or counts."""
 COMMON: Final = frozenset(
     "admin cancelled column default error errors exception fail failed failure false host localhost message name none null pass passed"
     " password postgres postgresql public role schema select skip skipped status succeeded success table test tests true undefined unknown"
     " user value values version warn warned warning".split()
 )
-"""Words that every log, status and SQL holds; as secrets they are weak. Compared without regard to case."""
+"""Common words in logs, status and SQL, which are weak as secrets. Compared without regard to case."""
 _WORD_TOKEN: Final = re.compile(r"v?[0-9]{1,3}|[a-z]{1,12}")
-"""Segments of a path that are no token by their looks, such as `services` or `v2`."""
+"""Segments of a path that do not look like a token, such as `services` or `v2`."""
 _ASSIGNED: Final = re.compile(
     r"(?i)\b(?:password|passwd|pwd|pass|token|secret|apikey|key)\s*[=:]\s*('(?:[^'\\]|\\.)*'|\"[^\"]*\"|[^\s;&]+)"
 )
-"""As connection strings name a password."""
+"""An assignment of a password, as in connection strings."""
 _PAIR: Final = re.compile(r"[^\s:/]+:([^\s/][^\s]*)")
-"""User and password, as some write them."""
+"""A user and a password, separated by a colon."""
 _FRAGMENT: Final = 16
-"""Characters at the begin or end of a long value by which a piece of it is known that somebody else has cut off."""
+"""Characters at the beginning or end of a long value by which a truncated copy is recognised."""
 _ENDS: Final = 2 * _FRAGMENT
 _LONG: Final = 256
 _OF_BASE64: Final = frozenset("+/=-_")
-"""Characters that keys of hundreds are made of; there they are looked for in fewer ways: a run begins at once."""
+"""Special characters of base64. In a long value they are searched for in fewer forms."""
 _LARGE: Final = 16 * 1024
-"""Characters of a value that is looked for in any mixture of escapes; a longer one is found by its lines, begin and end."""
+"""Maximum length of a value to search for in any mixture of escapes; a longer one is found by its lines, beginning and end."""
 TOKEN_REACH: Final = 256
-"""Characters of a token that are masked at most on either side of a secret in it."""
+"""Maximum characters of a token to mask on either side of a secret in it."""
 _LAST_OF_BASE64: Final = (
     *(("+", "/"), ("-", "_"), ("+", "\\/"), ("+", "\\\\/"), ("\\u002b", "/"), ("\\u002B", "\\u002F")),
     *(("%2B", "%2F"), ("%2b", "%2f"), ("%2B", "/"), ("%2b", "/"), ("%252B", "%252F"), ("%252b", "%252f"), ("%252B", "/"), ("%252b", "/")),
 )
-"""The two letters of base64 that are neither letters nor digits, as it is written in addresses and in JSON."""
+"""The two special characters of base64, as written in URLs and JSON."""
 _COLUMNS: Final = (64, 76)
-"""Where programs break base64 into lines."""
+"""Lengths at which programs break base64 into lines."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """One way to write a secret."""
+    """A form in which a secret is written."""
 
     anchor: str
-    """What a text holds that holds the form; empty where nothing can be said."""
+    """A substring of every text that contains the form; may be empty."""
     longest: int
-    """Characters that it takes at most; more where a program adds backslashes or blanks."""
+    """Maximum length of the form; it is longer if a program adds backslashes or white space."""
     pattern: re.Pattern[str] | None = None
-    """None: it is the anchor."""
+    """Pattern of the form; None if the form equals the anchor."""
     in_token: bool = False
-    """Whether it is a piece of something longer that is all to be masked, such as base64 of user and password."""
+    """Whether the form is part of a longer token that is masked as a whole, such as the base64 of user and password."""
     mark: str = ""
-    """What a text holds that holds any form of this kind: then the others need not be looked for."""
+    """A substring of every text that contains any form of this kind. Without it, the whole kind can be skipped."""
 
 
 def is_weak(value: str, known: frozenset[str] = frozenset()) -> bool:
-    """Return whether a value is too short or too common to be masked wherever it stands. `known` texts are in messages anyway."""
+    """Return whether a value is too short or too common to be masked everywhere, or is a `known` one."""
     plain = value.strip()
     return len(plain) < SHORTEST or plain.casefold() in COMMON or plain in known or (plain.isdigit() and len(plain) < _FEWEST_DIGITS)
 
 
 def parts(value: str) -> Iterator[str]:
-    """Yield the value, and what in it lets somebody in alone: a line, a token, a password, a path, a query."""
+    """Yield the value, and the parts of it that are secret by themselves, such as a token, a password, a path or a query."""
     plain = value.strip()
     yield plain
     if not plain.isascii():
@@ -95,7 +95,7 @@ def parts(value: str) -> Iterator[str]:
 
 
 def lines(value: str) -> Iterator[str]:
-    """Yield the lines of a value that has several, of which programs show the first or one at a time."""
+    """Yield the lines of a value with several lines, since programs may show a single line."""
     found = [line.strip() for line in value.strip().splitlines()]
     if len(found) > 1:
         yield from (line for line in found if line and not line.startswith("-----"))
@@ -148,12 +148,12 @@ def _json_leaves(text: str) -> Iterator[str]:
 
 
 def forms(value: str, is_line: bool = False) -> Iterator[Form]:
-    """Yield the ways to write a value; a line of a longer one is not encoded alone. Those of a value that is no text are no pattern."""
+    """Yield the forms of a value. For a line of a longer value, encoded forms are left out; for binary and very long values, patterns."""
     raw = value.encode(errors="surrogateescape")
     yield _escaped(value, is_line or len(value) > _LONG) if len(value) <= _LARGE and "\0" not in value else Form(value, len(value))
     if is_line:
         return
-    # PostgreSQL writes names in small letters.
+    # PostgreSQL folds names to lower case.
     yield from (Form(cased, len(cased)) for cased in (value.lower(), value.upper()) if cased != value)
     yield from _wholly_escaped(value, raw)
     quoted = json.dumps(value, ensure_ascii=False)[1:-1].encode(errors="surrogateescape")
@@ -163,14 +163,14 @@ def forms(value: str, is_line: bool = False) -> Iterator[Form]:
 
 
 def fragments(value: str) -> tuple[str, str] | None:
-    """Return begin and end of a long value, by which a piece that was cut off is known; None where it is short, or an address."""
+    """Return the beginning and the end of a long value, by which truncated copies are recognised; None if it is short, or a URL."""
     if len(value) < _ENDS or "://" in value:
         return None
     return value[:_FRAGMENT], value[-_FRAGMENT:]
 
 
 def weak_forms(value: str, users: Iterable[str]) -> Iterator[Form]:
-    """Yield where a weak value is masked all the same: where the text itself says that it is a secret."""
+    """Yield the forms in which even a weak value is masked, because its context shows that it is a secret."""
     plain = re.escape(value.strip())
     if plain:
         yield Form(value.strip(), len(value), re.compile(rf"(?<=:){plain}(?=@)"))
@@ -181,7 +181,7 @@ def weak_forms(value: str, users: Iterable[str]) -> Iterator[Form]:
 
 
 def _wholly_escaped(value: str, raw: bytes) -> Iterator[Form]:
-    """Yield what remains of a value where every character is escaped, so that nothing of it is left to look for."""
+    """Yield the forms in which every character of a value is escaped, so that none of them is left as an anchor."""
     points = [ord(each) for each in value]
     found = [("&#", "".join(f"&#{point};" for point in points))]
     for case in ("x", "X"):
@@ -192,7 +192,7 @@ def _wholly_escaped(value: str, raw: bytes) -> Iterator[Form]:
 
 
 def _base64(raw: bytes) -> Iterator[str]:
-    """Yield what base64 makes of the value wherever it stands in what was encoded: there are three ways, by what comes before it."""
+    """Yield the base64 forms of a value within a longer encoded text: three, which differ by the number of bytes before it."""
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
         core = encoded[-(-8 * before // 6) : 8 * (before + len(raw)) // 6]
@@ -204,7 +204,7 @@ def _base64(raw: bytes) -> Iterator[str]:
 
 
 def _escaped(value: str, is_long: bool) -> Form:
-    """The value as it is, or with any of its characters escaped in any way; blanks may be others, or gone."""
+    """Return the form of a value with any of its characters escaped in any way; its white space may be replaced or removed."""
     pieces, longest = [], 0
     for word in re.findall(r"\s+|[A-Za-z0-9]+|\\+|'+|\"+|.", value):
         if word.isspace():
@@ -225,21 +225,21 @@ _PERCENT: Final = "[%=](?:25)*"
 _SEMI: Final = rf"(?:;|{_PERCENT}3[bB])"
 _AMP: Final = rf"(?:&|{_PERCENT}26|\\*u0026)(?:amp{_SEMI})*"
 _CODE: Final = rf"{_AMP}(?:#|{_PERCENT}23)"
-"""Begin of a character that HTML writes by its number; any of its marks may be encoded for an address, or in JSON."""
+"""Beginning of a numeric character reference in HTML; any of its characters may be encoded for a URL or JSON."""
 _BACK: Final = rf"(?:\\|{_PERCENT}5[cC]|{_CODE}0*92{_SEMI})"
-"""A backslash, which others may have encoded."""
+"""A backslash, which may be encoded itself."""
 _BLANK: Final = (
     rf"\s|\+|{_PERCENT}(?:20|0[aAdD9bBcC]|2[bB])|{_BACK}++(?:[nrtfv]|x0[aAdD9bBcC]|x20|u00(?:20|0[aAdD9bBcC]))"
     rf"|{_AMP}(?:nbsp|NewLine|Tab){_SEMI}|{_CODE}(?:[xX]0*(?:20|[aAdD9])|0*(?:32|10|13|9)){_SEMI}"
 )
-"""White space as programs write it; of none they may leave none."""
+"""White space in all forms in which programs write it."""
 
 
 @lru_cache(maxsize=512)
 def _special(word: str) -> tuple[str, int]:
-    """Return the pattern of what is neither letter nor digit of ASCII, and how long it may be: a character, or a run of the same one.
+    """Return the pattern and the maximum length of a special character, or of a sequence of the same one: neither ASCII letter nor digit.
 
-    Quantifiers of backslashes are possessive, so that no text takes longer than another one of its length.
+    Quantifiers of backslashes are possessive, so that the time of a search depends only on the length of the text.
     """
     each, count = word[0], len(word)
     raw = each.encode(errors="surrogateescape")
@@ -261,7 +261,7 @@ def _special(word: str) -> tuple[str, int]:
         ways += [rf"x{_hex(point)}", rf"{_PERCENT}{_hex(point)}"] if point < 256 else []
     if each == "\\":
         return rf"(?:{_BACK}|{'|'.join(ways[3:])})++", 12 * count
-    # Programs put backslashes before it, twice as many each time that they quote; SQL doubles quotes.
+    # Programs put backslashes before it, and double them each time they quote; SQL doubles quotes.
     times = f"{{{count},{4 * count}}}" if each in "\"'" else ""
     return f"(?:{_BACK}*+(?:{'|'.join(dict.fromkeys(ways))})){times}", count * max(12, 8 * len(raw))
 
@@ -275,6 +275,6 @@ def _hex_digits(text: str) -> str:
 
 
 def _run(value: str) -> str:
-    """Return the longest run of letters and digits, which every program writes as they are."""
+    """Return the longest sequence of letters and digits, which programs never escape one by one."""
     runs: list[str] = re.findall(r"[A-Za-z0-9]+", value)
     return max(runs, key=len, default="")

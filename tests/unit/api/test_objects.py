@@ -30,9 +30,9 @@ def list_of(*items: str) -> bytes:
         (DEEP, "nested too deeply"),
         ('{"a":' * 250 + "1" + "}" * 250, "nested too deeply"),
         (json.dumps("x" * LARGEST), "bytes long"),
-        ('"\\ud800"', "can't be read"),
-        ("9" * 5000, "can't be read"),
-        ("NaN", "can't be read"),
+        ('"\\ud800"', "cannot be read"),
+        ("9" * 5000, "cannot be read"),
+        ("NaN", "cannot be read"),
     ],
 )
 def test_what_cannot_be_read_is_left_out_and_named(odd, says):
