@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition, made from the models: a structural schema with defaults, CEL rules, printer columns and descriptions."""
+"""The CustomResourceDefinition, generated from the models: a structural schema with defaults, CEL rules, columns and descriptions."""
 
 from typing import Any, Final
 
@@ -16,8 +16,8 @@ Schema = dict[str, JsonValue]
 _COLUMNS: Final = (
     ("Result", "string", ".status.lastRun.outcome", "How the last finished run ended.", 0),
     ("Marts", "string", ".status.lastRun.marts", "Valid marts and all marts.", 0),
-    ("Last-Run", "date", ".status.lastRun.completionTime", "How long ago it ended.", 0),
-    ("Duration", "string", ".status.lastRun.duration", "How long it took.", 0),
+    ("Last-Run", "date", ".status.lastRun.completionTime", "How long ago the last finished run ended.", 0),
+    ("Duration", "string", ".status.lastRun.duration", "Duration of the last finished run.", 0),
     ("Next", "string", ".status.next", "When the next scheduled run starts, in the refresh's time zone.", 0),
     ("Phase", "string", ".status.phase", "Scheduled, Running, Suspended, Stalled or Blocked.", 0),
     ("Fresh", "string", '.status.conditions[?(@.type=="DataFresh")].status', "Whether the data are as new as spec.freshness requires.", 0),
@@ -34,11 +34,11 @@ _KEPT: Final[Schema] = {
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
     "kustomize.toolkit.fluxcd.io/prune": "disabled",
 }
-"""Annotations by which Argo CD and Flux keep the CRD, and with it all refreshes, as Helm does: its deletion deletes them."""
+"""Annotations that keep Argo CD and Flux from deleting the CRD, which would delete all refreshes. Helm keeps CRDs anyway."""
 
 
 def custom_resource_definition() -> Schema:
-    """Return the CRD as a plain object, ready to be written as YAML."""
+    """Return the CRD as an object that can be written as YAML."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -67,7 +67,7 @@ def custom_resource_definition() -> Schema:
 def _resource_schema() -> Schema:
     return {
         "description": "Keeps dashboards fresh: builds dbt models in PostgreSQL on a schedule, tests and validates them, "
-        "and has the dashboards' API reload.",
+        "and makes the dashboards' API reload.",
         "type": "object",
         "required": ["spec"],
         "x-kubernetes-validations": [
@@ -85,14 +85,14 @@ def _resource_schema() -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": _with_renamed(structural(RefreshSpec)),
-            # kstatus takes an object without a status for one that is done
+            # kstatus considers an object without a status to be current
             "status": {**structural(RefreshStatus), "default": {"observedGeneration": RefreshStatus().observed_generation}},
         },
     }
 
 
 def _with_renamed(spec: Schema) -> Schema:
-    """Declare the old names of renamed fields, which refuse every value with the new name."""
+    """Declare the old names of renamed fields; their rules reject every value and name the new field."""
     for field in renamed.SPEC_FIELDS:
         *parents, old = field.path.split(".")
         place: Any = spec
@@ -114,7 +114,7 @@ def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     merged: Schema = dict(schema)
     reference = merged.pop("$ref", None)
     if isinstance(reference, str):
-        # What the field says (description, default) goes before what its model says.
+        # The field's description and default override those of its model.
         merged = {**_inlined(definitions[reference.rsplit("/", 1)[1]], definitions), **merged}
     if "x-kubernetes-int-or-string" not in merged and isinstance(options := merged.pop("anyOf", None), list):
         (present,) = [option for option in options if isinstance(option, dict) and option.get("type") != "null"]
@@ -133,14 +133,14 @@ def _inlined(schema: Schema, definitions: dict[str, Schema]) -> Schema:
 
 
 def _without_nulls(value: JsonValue) -> JsonValue:
-    """Return a default without what it leaves open: an absent field is no null to Kubernetes."""
+    """Return a default without its null fields: Kubernetes distinguishes a null from an absent field."""
     if isinstance(value, dict):
         return {key: _without_nulls(one) for key, one in value.items() if one is not None}
     return value
 
 
 def _open_object(schema: Schema) -> None:
-    """Rewrite an open object, whose values are anything; unknown fields of others are refused by strict validation there."""
+    """Rewrite an object with arbitrary fields in Kubernetes' form; unknown fields of other objects are left to strict validation."""
     extra = schema.get("additionalProperties")
     if isinstance(extra, dict) and "type" in extra:
         return

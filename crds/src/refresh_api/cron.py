@@ -1,7 +1,7 @@
-"""Cron lines as Kubernetes reads them: five fields, names, `?` for `*`, Sunday is 0, day-of-month or day-of-week when both are restricted.
+"""Parser for cron lines with the rules of Kubernetes.
 
-Kubernetes vendors github.com/robfig/cron v3; its documented rules are followed here,
-since a next run that differs from the controller's would be a lie.
+A line has five fields, with names, `?` for `*`, and 0 for Sunday; if both day fields are restricted, either may match. Kubernetes uses
+github.com/robfig/cron v3. This parser follows its documented rules, so that the next runs shown are those that the controller starts.
 """
 
 from collections.abc import Iterator
@@ -17,17 +17,17 @@ _MONTHS: Final = {name: number for number, name in enumerate("jan feb mar apr ma
 _WEEKDAYS: Final = {name: number for number, name in enumerate("sun mon tue wed thu fri sat".split())}
 
 HORIZON: Final = timedelta(days=366 * 5)
-"""How far a next run is looked for: the parser of Kubernetes gives up after five years, too."""
+"""How far ahead the next run is searched for: the parser of Kubernetes also stops after five years."""
 
 
 _FIRST_DAY: Final = date(1, 2, 1)
 _LAST_DAY: Final = date(9999, 11, 1)
-"""No runs are planned before and after: a zone, or the next month, could lie beyond what a date can be."""
+"""Earliest and latest day of a run. Beyond them, a conversion of zones or the next month could exceed the range of a date."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """What one field of a cron line may hold."""
+    """A field of a cron line: its range and its names for numbers."""
 
     name: str
     low: int
@@ -46,7 +46,7 @@ FIELDS: Final = (
 
 @dataclass(frozen=True)
 class Schedule:
-    """A parsed cron line in its zone."""
+    """A parsed cron line with its time zone."""
 
     minutes: tuple[int, ...]
     hours: tuple[int, ...]
@@ -65,10 +65,10 @@ class Schedule:
         return in_month and in_week if self.any_day or self.any_weekday else in_month or in_week
 
     def after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the starts after `moment` in order, in the schedule's zone; ends after HORIZON.
+        """Yield the scheduled times after `moment` in order, in the schedule's time zone, up to HORIZON.
 
-        A wall time that the spring night skips does not start; one that the autumn night has twice starts twice,
-        as the CronJob controller does it.
+        A wall time that is skipped when clocks go forward does not occur; one that is repeated when clocks go back occurs twice, as in
+        the CronJob controller.
         """
         day = max(_FIRST_DAY, min(_LAST_DAY, in_zone(moment, self.zone).date())) - timedelta(days=1)
         last = min(day + HORIZON, _LAST_DAY) if day < _LAST_DAY - HORIZON else _LAST_DAY
@@ -82,22 +82,22 @@ class Schedule:
 
     @property
     def fixed_hour(self) -> bool:
-        """Whether runs start at certain hours only, so that a night's doubled or missing hour matters."""
+        """Whether runs start at certain hours only, so that a repeated or skipped hour matters."""
         return len(self.hours) < 24
 
     def is_repeat(self, moment: datetime) -> bool:
-        """Return whether clocks showed the same time of the same day an hour before, in the night in which they go back.
+        """Return whether this wall time occurred before on the same day, because clocks went back.
 
-        Runs at certain hours start once a day, so this one is left out; runs of every hour start in both.
+        Schedules of certain hours skip the repeated time; schedules of every hour run at both.
         """
         return self.fixed_hour and moment.astimezone(self.zone).fold == 1
 
     def runs_after(self, moment: datetime) -> Iterator[datetime]:
-        """Yield the starts after `moment` as `after` does, without those that repeat another one."""
+        """Yield the scheduled times after `moment` as `after` does, without repeated ones."""
         return (start for start in self.after(moment) if not self.is_repeat(start))
 
     def gaps(self, first: datetime, last: datetime) -> Iterator[datetime]:
-        """Yield, after `first` until `last`, the moments that runs at certain hours lack in the night in which clocks go forward."""
+        """Yield the times after `first` until `last` that are skipped because clocks go forward, for schedules of certain hours."""
         if not self.fixed_hour:
             return
         day = max(_FIRST_DAY, in_zone(first, self.zone).date()) - timedelta(days=1)
@@ -109,7 +109,7 @@ class Schedule:
             day += timedelta(days=1)
 
     def _changes(self, day: date) -> bool:
-        """Whether clocks are changed on that day."""
+        """Return whether clocks change on that day."""
         begin, end = (datetime.combine(each, time(0), self.zone) for each in (day, day + timedelta(days=1)))
         return begin.utcoffset() != end.utcoffset()
 
@@ -127,7 +127,7 @@ class Schedule:
 
 @lru_cache(maxsize=4096)
 def parse(line: str, zone: str = "Etc/UTC") -> Schedule:
-    """Return the schedule of a cron line; ValueError says which field is wrong, LookupError that there is no such zone."""
+    """Return the schedule of a cron line; ValueError if a field is invalid, LookupError if the time zone does not exist."""
     parts = line.split()
     if len(parts) != len(FIELDS):
         raise ValueError(f"a schedule has five fields (minute, hour, day of month, month, day of week), {line!r} has {len(parts)}")
@@ -143,20 +143,20 @@ def parse(line: str, zone: str = "Etc/UTC") -> Schedule:
         zone=zone_of(zone),
     )
     if not any(schedule.matches(date(2024, 1, 1) + timedelta(days=offset)) for offset in range(HORIZON.days)):
-        raise ValueError(f"{line!r} never comes: there is no such day in any year")
+        raise ValueError(f"{line!r} never matches: no year has such a day")
     return schedule
 
 
 def zone_of(name: str) -> ZoneInfo:
-    """Return the zone of an IANA name; LookupError if there is none."""
+    """Return the time zone of an IANA name; LookupError if it does not exist."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise LookupError(f"there is no time zone {name!r}; write an IANA name like Europe/Paris") from None
+        raise LookupError(f"unknown time zone {name!r}; write an IANA name like Europe/Paris") from None
 
 
 def _unrestricted(text: str) -> bool:
-    """Whether a field leaves the choice to the other day field: one of its items is a star without a step (a step of 1 counts as none)."""
+    """Return whether a day field is unrestricted: one of its items is a star without a step, or with a step of 1."""
     spans = (item.partition("/") for item in text.split(","))
     return any(span in {"*", "?"} and (not step or int(step) == 1) for span, _, step in spans)
 
@@ -190,5 +190,5 @@ def _value(text: str, field: Field, item: str) -> int:
 
 def _number(text: str, field: Field, item: str) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise ValueError(f"{field.name}: {item!r} is not understood")
+        raise ValueError(f"{field.name}: {item!r} is invalid")
     return int(text)

@@ -1,4 +1,4 @@
-"""A schedule in a spec: the cron lines that Kubernetes understands and that come at all, in rules for the CRD as for the models."""
+"""The type of a schedule in a spec: cron lines that Kubernetes accepts and that match at least one day; for the CRD and the models."""
 
 import re
 from typing import Annotated, Final
@@ -31,12 +31,12 @@ _SAYS: Final = 'write a cron line of five fields (minute, hour, day of month, mo
 _NUMBERS: Final = "self.lowerAscii()" + "".join(
     f".replace('{name}', '{number}')" for name, number in [*zip(_MONTHS, range(1, 13), strict=True), *zip(_WEEKDAYS, range(7), strict=True)]
 )
-"""CEL: the line with numbers for names."""
+"""CEL expression for the line with numbers instead of names."""
 _FORWARDS: Final = f"{_NUMBERS}.findAll('[0-9]+-[0-9]+').all(r, int(r.split('-')[0]) <= int(r.split('-')[1]))"
 
 
 def _months_outside(wanted: frozenset[int]) -> str:
-    """A pattern of the items of the field of months that hold none of these."""
+    """Return a pattern of items of the month field that include none of these months."""
     return "|".join(_months_from(first, wanted) for first in range(1, 13) if first not in wanted)
 
 
@@ -47,12 +47,12 @@ def _months_from(first: int, wanted: frozenset[int]) -> str:
         stepped = f"/0*({'|'.join([*steps, '1[3-9]', '[2-9][0-9]', '[1-9][0-9]{2,3}'])})"
         ends.append(f"-0*{last}({stepped}){'?' if '1' in steps else ''}")
         if last == 12:
-            ends.append(stepped)  # without an end it goes on to December
+            ends.append(stepped)  # without an end the range extends to December
     return f"0*{first}({'|'.join(ends)})?"
 
 
 def _never() -> str:
-    """A pattern of lines, with numbers for names, that name a day which none of their months has, and leave the day of the week open."""
+    """Return a pattern of lines, with numbers instead of names, that never match: no month has the day, and the weekday is unrestricted."""
     weekdays = r"([^ ]+,)?[*?](/0*1)?(,[^ ]+)?"
     long_months = frozenset({1, 3, 5, 7, 8, 10, 12})
     whens = []
@@ -66,7 +66,7 @@ def _checked(line: str) -> str:
     if len(line) > 256:
         raise ValueError("write at most 256 characters")
     if line.startswith(("TZ=", "CRON_TZ=")):
-        raise ValueError("the zone belongs into timeZone")
+        raise ValueError("write the time zone in timeZone")
     cron.parse(line)
     if not re.fullmatch(_PATTERN, line):
         raise ValueError(_SAYS)
@@ -80,9 +80,9 @@ CronLine = Annotated[
         string_schema(
             256,
             rule(f"self.matches(r'{_PATTERN}')", _SAYS),
-            rule(_FORWARDS, "a range begins after its end: write it the other way round, like 1-5"),
-            rule(f"!{_NUMBERS}.matches(r'{_never()}')", "this never comes: there is no such day in any year"),
+            rule(_FORWARDS, "a range begins after its end: write the smaller value first, like 1-5"),
+            rule(f"!{_NUMBERS}.matches(r'{_never()}')", "this schedule never matches: no year has such a day"),
         )
     ),
 ]
-"""When runs start."""
+"""A schedule in cron format."""

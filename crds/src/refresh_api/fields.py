@@ -1,4 +1,4 @@
-"""Texts that users write into a spec, with what they may be and the words that refuse them."""
+"""Types of the strings in a spec, with their patterns and error messages."""
 
 import re
 from datetime import UTC, datetime
@@ -18,11 +18,11 @@ SecretKey = Annotated[
 ]
 Identifier = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a PostgreSQL name: letters, digits and underscores", 63)]
 _QUOTED = r'"\x00-\x1f\x7f-\x9f'
-"""What names can't hold here: quotes, so that nobody writes them around a name, and control characters, which would reach logs."""
-Column = Annotated[str, Text(f"^[^{_QUOTED}]+$", "write a column's name as PostgreSQL has it, without quotes", 63)]
+"""Characters that names cannot contain: quotes, so that nobody quotes a name, and control characters, which would reach logs."""
+Column = Annotated[str, Text(f"^[^{_QUOTED}]+$", "write a column's name as PostgreSQL stores it, without quotes", 63)]
 Relation = Annotated[
     str,
-    Text(rf"^[^.{_QUOTED}]{{1,63}}\.[^{_QUOTED}]{{1,63}}$", "write a table as schema.name, as PostgreSQL has them, without quotes", 127),
+    Text(rf"^[^.{_QUOTED}]{{1,63}}\.[^{_QUOTED}]{{1,63}}$", "write a table as schema.name, as PostgreSQL stores it, without quotes", 127),
 ]
 Endpoint = Annotated[str, Text(rf"^/[^{BLANKS}]*$", "write a path that begins with a slash", 512)]
 Url = Annotated[str, Text(rf"^https?://[^{BLANKS}/?#]+[^{BLANKS}]*$", "write an address that begins with http:// or https://", 512)]
@@ -39,13 +39,13 @@ HeaderName = Annotated[str, Text(r"^[A-Za-z0-9-]+$", "write the name of a header
 JsonPath = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$", "write a field, like meta.version", 128)]
 Channel = Annotated[str, Text(rf"^[#@][^{BLANKS}]+$", "write a channel like #alerts or a person like @name", 80)]
 Selector = Annotated[
-    str, Text(rf"^[^{BLANKS}-][^{BLANKS}]*$", "write one dbt selector: a model's name, tag:name or path:folder; never an option", 256)
+    str, Text(rf"^[^{BLANKS}-][^{BLANKS}]*$", "write one dbt selector: a model's name, tag:name or path:folder, not an option", 256)
 ]
 Title = Annotated[str, Text(rf"^[^{CONTROLS}]+$", "write one line of text", 80)]
 _MOMENT_PATTERN = (
     r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$"  # RFC 3339, in capitals
 )
-_MOMENT_SAYS = "write a moment like 2026-12-24T18:00:00Z"
+_MOMENT_SAYS = "write a time like 2026-12-24T18:00:00Z"
 
 
 def _moment_text(value: object) -> object:
@@ -57,7 +57,7 @@ def _moment_text(value: object) -> object:
 
 
 def _checked_moment(moment: datetime) -> datetime:
-    # The API server has no moment before the year 1 or after 9999, in UTC.
+    # The API server has no times before the year 1 or after 9999, in UTC.
     try:
         return moment.astimezone(UTC)
     except OverflowError:
@@ -72,18 +72,18 @@ Moment = Annotated[
     WithJsonSchema(
         string_schema(
             40,
-            # Not `format: date-time`, by which the API server also takes an empty list. The second rule fails in the evaluation itself for
-            # a day that does not exist.
+            # Not `format: date-time`, with which the API server also accepts an empty list. For a day that does not exist, the
+            # evaluation of the second rule itself fails.
             rule(f"self.matches(r'{_MOMENT_PATTERN}')", _MOMENT_SAYS),
             rule("timestamp(self).getFullYear() >= 0", _MOMENT_SAYS),
         )
     ),
 ]
-"""A moment in a spec."""
+"""A time in a spec."""
 
 _ZONE_PATTERN = r"^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+)*$"
 _NO_ZONE_PATTERN = r"^(Local|localtime|posixrules|Factory|(posix|right)/.*)$"
-"""Names that some systems know beside the zones' own."""
+"""Names of files in some systems' time zone databases that are not IANA names."""
 _ZONE_SAYS = "write the IANA name of a time zone, like Etc/UTC or Europe/Paris"
 
 
@@ -103,7 +103,7 @@ TimeZone = Annotated[
     WithJsonSchema(
         string_schema(
             64,
-            # The second rule fails in the evaluation itself where the API server knows no such zone, and its answer names the zone.
+            # If the API server does not know the zone, the evaluation of the second rule itself fails, and its error names the zone.
             rule(f"!self.matches(r'{_NO_ZONE_PATTERN}') && self.matches(r'{_ZONE_PATTERN}')", _ZONE_SAYS),
             rule("timestamp('2026-01-01T00:00:00Z').getFullYear(self) > 0", _ZONE_SAYS),
         )
@@ -112,7 +112,7 @@ TimeZone = Annotated[
 
 
 def map_list(key: str) -> dict[str, JsonValue]:
-    """Schema of a list whose items are told apart by a key: the API server refuses a doubled one and names it."""
+    """Return the schema of a list whose items are identified by a key: the API server rejects duplicates and names them."""
     return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
 
 
@@ -120,8 +120,8 @@ SET: dict[str, JsonValue] = {"x-kubernetes-list-type": "set"}
 
 
 _WHO_MAY: Final = (
-    "Whoever may write a refresh can have any Secret of its namespace used and sent where the refresh says, "
-    "unless the operator's secrets.policy allows only some."
+    "A user who can write a refresh can use any Secret of its namespace and send its values elsewhere, "
+    "unless secrets.policy of the operator's chart allows only some."
 )
 
 

@@ -1,4 +1,4 @@
-"""Maps from strings to strings, such as labels, and what their keys and values may be."""
+"""Types of maps from strings to strings, such as labels, with the patterns of their keys and values."""
 
 import re
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _ANNOTATION_VALUE: Final = Text(r"^[^\x00-\x08\x0b-\x1f\x7f]*$", "write text wit
 
 @dataclass(frozen=True)
 class Protected:
-    """Keys that are refused: those that match a pattern, unless they are allowed."""
+    """Keys that are rejected: those that match a pattern and are not in the list of allowed ones."""
 
     pattern: str
     allowed: tuple[str, ...]
@@ -34,7 +34,7 @@ class Protected:
 
 @dataclass(frozen=True)
 class StringMap:
-    """Metadata of a map: what its keys and values are, and how many there may be; the same for the CRD as for the models."""
+    """Metadata of a map: patterns of keys and values, and the maximum number of entries, both for the CRD and for the models."""
 
     key: Text
     value: Text
@@ -42,12 +42,12 @@ class StringMap:
     protected: Protected | None = None
 
     def __get_pydantic_core_schema__(self, source: type[dict[str, str]], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the entries after pydantic did; the API server drops those that are null."""
+        """Check the entries after pydantic. Null values are dropped first, as the API server does."""
         checked = core_schema.no_info_after_validator_function(self._checked, handler(source))
         return core_schema.no_info_before_validator_function(_without_nulls, checked)
 
     def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """State the same rules for the CRD."""
+        """Return the same rules as a schema for the CRD."""
         rules = [rule(f"self.all(k, size(k) <= {self.key.max_length} && {self.key.cel('k')})", self.key.says)]
         if self.protected:
             refused = f"k.matches(r'{self.protected.pattern}') && !(k in {list(self.protected.allowed)})"
@@ -81,12 +81,12 @@ def _without_nulls(entries: object) -> object:
 
 
 NodeLabels = Annotated[dict[str, str], StringMap(LABEL_KEY, LABEL_VALUE)]
-"""Labels to look for."""
+"""Labels of nodes, pods or namespaces to select."""
 PodLabels = Annotated[
     dict[str, str],
     StringMap(LABEL_KEY, LABEL_VALUE, protected=Protected(protected.LABEL_PATTERN, protected.ALLOWED_KEYS, protected.LABEL_SAYS)),
 ]
-"""Labels to set on a run's pod."""
+"""Labels of a run's pod."""
 PodAnnotations = Annotated[
     dict[str, str],
     StringMap(
@@ -95,4 +95,4 @@ PodAnnotations = Annotated[
         protected=Protected(protected.ANNOTATION_PATTERN, protected.ALLOWED_KEYS, protected.ANNOTATION_SAYS),
     ),
 ]
-"""Annotations to set on a run's pod."""
+"""Annotations of a run's pod."""

@@ -1,6 +1,6 @@
-"""Notifications of a refresh: the channels, when they are used, and the Secret that each reads.
+"""Notifications of a refresh: their channels, when they are sent, and the Secret that each channel reads.
 
-A new channel is a model here, a field of `Notification`, and a case in `refresh_notify.channels.send`; everything else is generic.
+A new channel needs a model here, a field of `Notification`, and a case in `refresh_notify.channels.send`; everything else is generic.
 """
 
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ class ChannelSecret:
 
     name: str
     field: str
-    """The field of the notification that names it."""
+    """Field of the notification that names the Secret."""
     keys: tuple[str, ...]
-    """Keys that it must have."""
+    """Required keys."""
     reads_all_keys: bool
     """Whether the channel also reads optional keys, so that a run's pod gets the whole Secret."""
 
 
 class Slack(SpecModel):
-    """A Slack channel, by an incoming webhook."""
+    """A Slack channel, notified through an incoming webhook."""
 
     channel: ChannelName = Field(description='Channel, for example "#alerts".')
-    webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the webhook's address.")
+    webhook_secret_ref: SecretKeyRef = Field(description="Secret key with the URL of the webhook.")
 
     @property
     def label(self) -> str:
@@ -53,12 +53,12 @@ class Slack(SpecModel):
 
 
 class EmailTo(SpecModel):
-    """Mail, by an SMTP server."""
+    """Mail, sent through an SMTP server."""
 
     to: list[Email] = Field(min_length=1, max_length=20, description="Recipients.")
     smtp_secret_ref: SecretRef = Field(
-        description="Secret with the SMTP server: host and from; "
-        "optional are port (587), user, password and security (starttls, tls or none; starttls)."
+        description="Secret with the SMTP server. Required keys: host, from. "
+        "Optional keys: port (587), user, password, security (starttls, tls or none; defaults to starttls)."
     )
 
     @property
@@ -76,16 +76,19 @@ Channel = Slack | EmailTo
 
 
 class Notification(SpecModel):
-    """One channel and when it is used: either slack or email."""
+    """A channel, either slack or email, and when it is notified."""
 
     model_config = ConfigDict(
         json_schema_extra={"x-kubernetes-validations": [rule("has(self.slack) != has(self.email)", "name exactly one of slack and email")]}
     )
 
-    slack: Slack | None = Field(default=None, description="Tell a Slack channel.")
-    email: EmailTo | None = Field(default=None, description="Send mail.")
+    slack: Slack | None = Field(default=None, description="Slack channel to notify.")
+    email: EmailTo | None = Field(default=None, description="Mail to send.")
     when: list[NotifyWhen] = Field(
-        default_factory=lambda: [NotifyWhen.FAILED], min_length=1, max_length=1, description="When: Failed (every run that failed)."
+        default_factory=lambda: [NotifyWhen.FAILED],
+        min_length=1,
+        max_length=1,
+        description="When to notify. Failed: after each failed run. Defaults to Failed.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""Where a run's pod goes: tolerations and affinity, as in a pod, with what Kubernetes itself asks of them."""
+"""Scheduling of a run's pod: tolerations and affinity, as in a pod's spec, with the validation of Kubernetes."""
 
 from enum import StrEnum
 from typing import Annotated, Final, Self
@@ -14,7 +14,7 @@ LabelValue = Annotated[str, LABEL_VALUE]
 _NodeName = Annotated[str, Text(f"^{SUBDOMAIN}$", "write the name of a node", 253)]
 _NamespaceName = Annotated[str, Text(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$", "write the name of a namespace", 63)]
 _MOST: Final = 8
-"""Entries of each list in an affinity."""
+"""Maximum number of entries in each list of an affinity."""
 
 
 def _rules(*rules: tuple[str, str]) -> ConfigDict:
@@ -22,23 +22,23 @@ def _rules(*rules: tuple[str, str]) -> ConfigDict:
 
 
 class TolerationOperator(StrEnum):
-    """How a toleration finds taints."""
+    """How a toleration matches taints."""
 
     EXISTS = "Exists"
     EQUAL = "Equal"
 
 
 class TaintEffect(StrEnum):
-    """What a taint does."""
+    """The effect of a taint."""
 
     NO_SCHEDULE = "NoSchedule"
     PREFER_NO_SCHEDULE = "PreferNoSchedule"
     NO_EXECUTE = "NoExecute"
 
 
-_KEYLESS_SAYS: Final = "a toleration without a key has operator: Exists"
-_EXISTS_SAYS: Final = "a toleration with operator: Exists has no value"
-_SECONDS_SAYS: Final = "tolerationSeconds needs effect: NoExecute"
+_KEYLESS_SAYS: Final = "a toleration without a key requires operator: Exists"
+_EXISTS_SAYS: Final = "a toleration with operator: Exists must not have a value"
+_SECONDS_SAYS: Final = "tolerationSeconds requires effect: NoExecute"
 
 
 class Toleration(SpecModel):
@@ -50,12 +50,12 @@ class Toleration(SpecModel):
         ("!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')", _SECONDS_SAYS),
     )
 
-    key: LabelKey | None = Field(default=None, description="Key of the taint; any, with operator: Exists.")
+    key: LabelKey | None = Field(default=None, description="Key of the taint. With operator: Exists it defaults to any key.")
     operator: TolerationOperator | None = Field(default=None, description="Exists, or Equal. Defaults to Equal.")
     value: LabelValue | None = Field(default=None, description="Value of the taint.")
-    effect: TaintEffect | None = Field(default=None, description="NoSchedule, PreferNoSchedule or NoExecute; any by default.")
+    effect: TaintEffect | None = Field(default=None, description="NoSchedule, PreferNoSchedule or NoExecute. Defaults to any effect.")
     toleration_seconds: int | None = Field(
-        default=None, ge=0, le=604_800, description="How long the pod stays after a taint with effect NoExecute."
+        default=None, ge=0, le=604_800, description="Seconds for which a taint with effect NoExecute is tolerated. Defaults to no limit."
     )
 
     @model_validator(mode="after")
@@ -96,8 +96,8 @@ class FieldOperator(StrEnum):
     NOT_IN = "NotIn"
 
 
-_VALUES_SAYS: Final = "In and NotIn take values, Exists and DoesNotExist take none"
-_NUMBER_SAYS: Final = "Gt and Lt take one value, a whole number"
+_VALUES_SAYS: Final = "In and NotIn require values; Exists and DoesNotExist must not have values"
+_NUMBER_SAYS: Final = "Gt and Lt require exactly one value, a whole number"
 _VALUES_RULE: Final = "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)"
 
 
@@ -112,7 +112,7 @@ class LabelExpression(SpecModel):
 
     key: LabelKey = Field(description="Key of the label.")
     operator: LabelOperator = Field(description="In, NotIn, Exists or DoesNotExist.")
-    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="What its value is compared with.")
+    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="Values to compare the label with.")
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
@@ -122,10 +122,10 @@ class LabelExpression(SpecModel):
 
 
 class LabelSelector(SpecModel):
-    """Pods or namespaces, by their labels; all conditions hold."""
+    """Pods or namespaces whose labels meet all conditions."""
 
-    match_labels: NodeLabels = Field(default_factory=dict, description="Labels that they have.")
-    match_expressions: list[LabelExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on their labels.")
+    match_labels: NodeLabels = Field(default_factory=dict, description="Required labels, with their values.")
+    match_expressions: list[LabelExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on the labels.")
 
 
 class NodeExpression(SpecModel):
@@ -141,7 +141,7 @@ class NodeExpression(SpecModel):
 
     key: LabelKey = Field(description="Key of the label.")
     operator: NodeOperator = Field(description="In, NotIn, Exists, DoesNotExist, Gt or Lt.")
-    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="What its value is compared with.")
+    values: list[LabelValue] = Field(default_factory=list, max_length=_MOST * 4, description="Values to compare the label with.")
 
     @model_validator(mode="after")
     def _has_values(self) -> Self:
@@ -155,85 +155,89 @@ class NodeExpression(SpecModel):
 
 
 class NodeField(SpecModel):
-    """A condition on a field of nodes: their name."""
+    """A condition on the name of a node."""
 
-    key: Annotated[str, Text(r"^metadata\.name$", "write metadata.name: no other field is known", 32)] = Field(description="metadata.name.")
+    key: Annotated[str, Text(r"^metadata\.name$", "write metadata.name: no other field is supported", 32)] = Field(
+        description="metadata.name."
+    )
     operator: FieldOperator = Field(description="In or NotIn.")
-    values: list[_NodeName] = Field(min_length=1, max_length=1, description="The node.")
+    values: list[_NodeName] = Field(min_length=1, max_length=1, description="Name of the node.")
 
 
 class NodeTerm(SpecModel):
-    """Nodes for which all conditions hold."""
+    """Nodes that meet all conditions."""
 
-    match_expressions: list[NodeExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on their labels.")
-    match_fields: list[NodeField] = Field(default_factory=list, max_length=_MOST, description="Conditions on their names.")
+    match_expressions: list[NodeExpression] = Field(default_factory=list, max_length=_MOST, description="Conditions on the labels.")
+    match_fields: list[NodeField] = Field(default_factory=list, max_length=_MOST, description="Conditions on the name.")
 
 
 class NodeTerms(SpecModel):
-    """Nodes for which one of the terms holds."""
+    """Nodes that meet at least one of the terms."""
 
-    node_selector_terms: list[NodeTerm] = Field(min_length=1, max_length=_MOST, description="The terms.")
+    node_selector_terms: list[NodeTerm] = Field(
+        min_length=1, max_length=_MOST, description="Terms, of which a node must meet at least one."
+    )
 
 
 class PreferredNodes(SpecModel):
-    """Nodes that are preferred."""
+    """Preferred nodes, with their weight."""
 
-    weight: int = Field(ge=1, le=100, description="How much, from 1 to 100.")
-    preference: NodeTerm = Field(description="Which nodes.")
+    weight: int = Field(ge=1, le=100, description="Weight of the preference, from 1 to 100.")
+    preference: NodeTerm = Field(description="Preferred nodes.")
 
 
 class PodTerm(SpecModel):
-    """Pods beside which a pod runs, or does not."""
+    """Pods near which a pod must run, or must not run."""
 
-    label_selector: LabelSelector | None = Field(default=None, description="Which pods, by their labels; none by default.")
-    topology_key: LabelKey = Field(description="Label of nodes whose equal value means the same place, for example kubernetes.io/hostname.")
+    label_selector: LabelSelector | None = Field(default=None, description="Labels of these pods. Defaults to no pods.")
+    topology_key: LabelKey = Field(description="Node label that defines a topology domain, for example kubernetes.io/hostname.")
     namespaces: list[_NamespaceName] = Field(
-        default_factory=list, max_length=_MOST, description="Namespaces of these pods; the refresh's by default."
+        default_factory=list, max_length=_MOST, description="Namespaces of these pods. Defaults to the refresh's namespace."
     )
-    namespace_selector: LabelSelector | None = Field(default=None, description="Namespaces of these pods, by their labels.")
+    namespace_selector: LabelSelector | None = Field(default=None, description="Labels of the namespaces of these pods.")
 
 
 class PreferredPods(SpecModel):
-    """Neighbours that are preferred, or avoided."""
+    """Pods near which a pod preferably runs, or preferably does not run, with their weight."""
 
-    weight: int = Field(ge=1, le=100, description="How much, from 1 to 100.")
-    pod_affinity_term: PodTerm = Field(description="Which neighbours.")
+    weight: int = Field(ge=1, le=100, description="Weight of the preference, from 1 to 100.")
+    pod_affinity_term: PodTerm = Field(description="Preferred or avoided pods.")
 
 
 class NodeAffinity(SpecModel):
-    """Which nodes a pod likes."""
+    """Node affinity of a pod."""
 
     required: NodeTerms | None = Field(
-        default=None, alias="requiredDuringSchedulingIgnoredDuringExecution", description="Nodes without which it does not run."
+        default=None, alias="requiredDuringSchedulingIgnoredDuringExecution", description="Nodes on which the pod can run."
     )
     preferred: list[PreferredNodes] = Field(
         default_factory=list,
         max_length=_MOST,
         alias="preferredDuringSchedulingIgnoredDuringExecution",
-        description="Nodes where it runs rather than elsewhere.",
+        description="Nodes on which the pod preferably runs.",
     )
 
 
 class PodAffinity(SpecModel):
-    """Which neighbours a pod likes, or avoids."""
+    """Affinity or anti-affinity of a pod to other pods."""
 
     required: list[PodTerm] = Field(
         default_factory=list,
         max_length=_MOST,
         alias="requiredDuringSchedulingIgnoredDuringExecution",
-        description="What must hold, or it does not run.",
+        description="Terms that must be met for the pod to be scheduled.",
     )
     preferred: list[PreferredPods] = Field(
         default_factory=list,
         max_length=_MOST,
         alias="preferredDuringSchedulingIgnoredDuringExecution",
-        description="What should hold.",
+        description="Terms that are preferably met.",
     )
 
 
 class Affinity(SpecModel):
-    """Which nodes and neighbours a pod likes."""
+    """Affinity of a pod to nodes and other pods."""
 
-    node_affinity: NodeAffinity | None = Field(default=None, description="Which nodes it likes.")
-    pod_affinity: PodAffinity | None = Field(default=None, description="Which neighbours it likes.")
-    pod_anti_affinity: PodAffinity | None = Field(default=None, description="Which neighbours it avoids.")
+    node_affinity: NodeAffinity | None = Field(default=None, description="Affinity to nodes.")
+    pod_affinity: PodAffinity | None = Field(default=None, description="Affinity to other pods.")
+    pod_anti_affinity: PodAffinity | None = Field(default=None, description="Anti-affinity to other pods.")

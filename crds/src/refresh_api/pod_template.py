@@ -1,4 +1,4 @@
-"""What users may change in the pods of their runs: where they go, what surrounds them. What makes a run a run is protected."""
+"""Additions to the pods of runs: scheduling, metadata and environment variables. All other parts of the pod are protected."""
 
 import re
 from enum import StrEnum
@@ -15,7 +15,7 @@ from refresh_api.values import Text, rule
 
 VariableName = Annotated[str, Text(r"^[A-Za-z_][A-Za-z0-9_]*$", "write a variable's name: letters, digits and underscores", 128)]
 VariableValue = Annotated[str, Text(r"^[^\x00-\x08\x0b-\x1f\x7f]*$", "write text without control characters", 4096, min_length=0)]
-_SYSTEM_CLASS_SAYS = "the classes system-… are those of the cluster's own pods"
+_SYSTEM_CLASS_SAYS = "the classes system-… are reserved for the cluster's own pods"
 
 
 class ContainerName(StrEnum):
@@ -31,8 +31,10 @@ class Variable(SpecModel):
         json_schema_extra={"x-kubernetes-validations": [rule(f"!self.name.matches(r'{VARIABLE_PATTERN}')", VARIABLE_SAYS)]}
     )
 
-    name: VariableName = Field(description="Name of the variable, for example HTTPS_PROXY. Those that could change what runs are refused.")
-    value: VariableValue = Field(default="", description="Its value; no secret belongs here.")
+    name: VariableName = Field(
+        description="Name of the variable, for example HTTPS_PROXY. Variables that could change what runs are rejected."
+    )
+    value: VariableValue = Field(default="", description="Value of the variable. It must not contain secrets.")
 
     @model_validator(mode="after")
     def _is_not_protected(self) -> Self:
@@ -42,14 +44,14 @@ class Variable(SpecModel):
 
 
 class Container(SpecModel):
-    """Additions to one container, by its name."""
+    """Additions to one container."""
 
-    name: ContainerName = Field(description="runner: the container of the run.")
+    name: ContainerName = Field(description="Name of the container. Only runner is allowed.")
     env: list[Variable] = Field(
         default_factory=list,
         max_length=64,
         json_schema_extra=map_list("name"),
-        description="Further variables, such as a proxy's.",
+        description="Additional environment variables, such as those of a proxy.",
     )
 
 
@@ -57,10 +59,11 @@ class PodMetadata(SpecModel):
     """Additions to the pod's metadata."""
 
     labels: PodLabels = Field(
-        default_factory=dict, description="Further labels. Those by which Services find pods, or that change the pod, are refused."
+        default_factory=dict, description="Additional labels. Labels that Services commonly select, or that change the pod, are rejected."
     )
     annotations: PodAnnotations = Field(
-        default_factory=dict, description="Further annotations, for example for a service mesh. Those that change what runs are refused."
+        default_factory=dict,
+        description="Additional annotations, for example for a service mesh. Annotations that change what runs are rejected.",
     )
 
 
@@ -75,12 +78,12 @@ class PodSpec(SpecModel):
         }
     )
 
-    node_selector: NodeLabels = Field(default_factory=dict, description="Labels of the nodes that may run it.")
-    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that it tolerates.")
-    affinity: Affinity | None = Field(default=None, description="Which nodes and neighbours it likes.")
-    priority_class_name: ObjectName | None = Field(default=None, description="Its PriorityClass.")
+    node_selector: NodeLabels = Field(default_factory=dict, description="Labels of the nodes on which the pod can run.")
+    tolerations: list[Toleration] = Field(default_factory=list, max_length=32, description="Taints that the pod tolerates.")
+    affinity: Affinity | None = Field(default=None, description="Affinity to nodes and other pods.")
+    priority_class_name: ObjectName | None = Field(default=None, description="PriorityClass of the pod.")
     image_pull_secrets: list[SecretRef] = Field(
-        default_factory=list, max_length=8, description="Secrets for the registry of the image, beside those of the chart."
+        default_factory=list, max_length=8, description="Secrets for the registry of the image, in addition to those of the chart."
     )
     containers: list[Container] = Field(
         default_factory=list,
@@ -97,12 +100,12 @@ class PodSpec(SpecModel):
 
 
 class PodTemplate(SpecModel):
-    """Additions to the pods of the runs; command, order, identity and security are protected."""
+    """Additions to the pods of runs. Command, run request, identity and security settings are protected."""
 
     metadata: PodMetadata = Field(default=PodMetadata(), description="Labels and annotations.")
-    spec: PodSpec = Field(default=PodSpec(), description="Where the pod goes, and what surrounds it.")
+    spec: PodSpec = Field(default=PodSpec(), description="Scheduling, image pull secrets and containers.")
 
     @property
     def environment(self) -> list[Variable]:
-        """The further variables of the run's container."""
+        """Additional environment variables of the run's container."""
         return [variable for container in self.spec.containers for variable in container.env]

@@ -11,7 +11,7 @@ from refresh_api.values import BLANKS, Duration, Text, rule
 
 _HOST: Final = r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _SEGMENT: Final = r"([A-Za-z0-9_~+-]|%20)([A-Za-z0-9._~+@-]|%20)*"
-"""A part of a URL's path. None begins with a dot, so that a pattern for a folder does not match what is outside of it."""
+"""A segment of a URL's path. It cannot begin with a dot, so that a pattern for a folder does not match addresses outside of it."""
 GitUrl = Annotated[
     str,
     Text(
@@ -23,7 +23,7 @@ GitUrl = Annotated[
 RefName = Annotated[
     str, Text(rf"^[^-/.{BLANKS}~^:?*\[\\][^{BLANKS}~^:?*\[\\]*$", "write the name of a branch or tag, like main or release/2", 244)
 ]
-CommitHash = Annotated[str, Text(r"^[0-9a-f]{40}([0-9a-f]{24})?$", "write the whole hash of a commit: 40 hexadecimal digits", 64)]
+CommitHash = Annotated[str, Text(r"^[0-9a-f]{40}([0-9a-f]{24})?$", "write the full hash of a commit: 40 hexadecimal digits", 64)]
 ProjectPath = Annotated[
     str,
     Text(
@@ -34,7 +34,7 @@ ProjectPath = Annotated[
 ]
 DEFAULT_FETCH_TIMEOUT: Final = "2m"
 _SHORT: Final = 8
-"""Digits of a commit's hash that people read."""
+"""Digits of a shortened commit hash."""
 _ONE_REF: Final = "name at most one of branch, tag and commit"
 
 
@@ -56,11 +56,11 @@ class GitRef(SpecModel):
 
     branch: RefName | None = Field(default=None, description="The newest commit of this branch.")
     tag: RefName | None = Field(default=None, description="The commit of this tag.")
-    commit: CommitHash | None = Field(default=None, description="This commit, by its whole hash.")
+    commit: CommitHash | None = Field(default=None, description="This commit, by its full hash.")
 
     @property
     def label(self) -> str:
-        """The ref as a person names it: `branch main`, `tag v1`, `commit 1a2b…` or `the default branch`."""
+        """The ref as shown in messages: `branch main`, `tag v1`, `commit 1a2b…` or `the default branch`."""
         if self.branch:
             return f"branch {self.branch}"
         if self.tag:
@@ -83,10 +83,12 @@ class Git(SpecModel):
     )
     ref: GitRef = Field(
         default=GitRef(),
-        description="Which commit each run takes. It is chosen when the run starts, and later attempts of the run take the same one. "
+        description="Which commit each run uses. It is resolved when the run starts, and later attempts of the run use the same one. "
         "Defaults to the newest commit of the repository's default branch.",
     )
-    path: ProjectPath = Field(default=".", description="Folder of the dbt project in the repository. Defaults to the top folder.")
+    path: ProjectPath = Field(
+        default=".", description="Folder of the dbt project in the repository. Defaults to the root of the repository."
+    )
     secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with the credentials. Keys for https: username and password (or a token), bearerToken, ca.crt. "
@@ -94,7 +96,7 @@ class Git(SpecModel):
     )
     packages: Packages = Field(
         default=Packages.NONE,
-        description="dbt packages of the project. None: they are in the repository, or there are none. "
+        description="Where the dbt packages of the project come from. None: they are in the repository, or there are none. "
         "Locked: those in package-lock.yml are downloaded, from addresses that projects.allowedUrls of the operator's chart allows. "
         "Defaults to None.",
     )
@@ -117,13 +119,13 @@ class Project(SpecModel):
     git: Git = Field(description="A folder of a Git repository.")
     fallback: Fallback = Field(
         default=Fallback.FAIL,
-        description="What a run does if the project cannot be fetched. Fail: fails, and is retried if the cause may pass. "
+        description="What a run does if the project cannot be fetched. Fail: fails, and is retried after a transient error. "
         "LastGood: uses the revision of the last successful run, which is kept in the warehouse, and ends as Warned. Defaults to Fail.",
     )
 
 
 def short_revision(revision: str) -> str:
-    """Return a revision as people read it: `main@6e27e9a9` of `main@sha1:6e27e9a9…`. Anything else is returned as it is."""
+    """Return the short form of a revision: `main@6e27e9a9` for `main@sha1:6e27e9a9…`. Any other text is returned unchanged."""
     named, _, commit = revision.rpartition(":")
     name, _, algorithm = named.rpartition("@")
     if algorithm not in ("sha1", "sha256"):

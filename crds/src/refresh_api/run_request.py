@@ -1,4 +1,4 @@
-"""The run request of one pod (the spec as it was when the Job was created, mode, variables) and the runner's exit codes."""
+"""The run request of one pod (the spec as it was when the Job was created, the mode, the variables) and the runner's exit codes."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from refresh_api.spec import RefreshSpec
 
 
 class RefreshRef(Model):
-    """Which refresh: the coordinates of the resource; no uid outside a cluster."""
+    """The name, namespace and uid of a refresh; it has no uid outside a cluster."""
 
     name: str
     namespace: str = "default"
@@ -26,45 +26,45 @@ class RefreshRef(Model):
 
 
 class ModeKind(StrEnum):
-    """What a run does."""
+    """The kind of a mode."""
 
     REFRESH = "refresh"
     """All steps, as scheduled runs do."""
     FULL_REFRESH = "full-refresh"
-    """All steps; incremental models are rebuilt."""
+    """All steps; incremental models are rebuilt in full."""
     FROM = "from"
-    """The named step and those after it."""
+    """The named step and all later ones."""
     ONLY = "only"
-    """The named step alone."""
+    """The named step only."""
     ROLLBACK = "rollback"
-    """Put the previous data back, and publish nothing until somebody resumes."""
+    """Publish the previous data again, and hold publishing until a run with mode resume."""
     RESUME = "resume"
-    """All steps; publishing goes on after a rollback."""
+    """All steps; resumes publishing after a rollback."""
     SELECT = "select"
-    """All steps, with those of the layers' models alone that dbt's selectors take."""
+    """All steps, but only those models of the layers that the dbt selectors select."""
 
 
 PARTIAL: Final = frozenset({ModeKind.ONLY, ModeKind.ROLLBACK, ModeKind.SELECT})
-"""Modes whose runs do not make the data younger: a part of a run alone, or old data put back."""
+"""Modes whose runs do not make the data newer, because they do only a part of a run or publish old data."""
 _TAKES: Final = {ModeKind.FROM: "STEP", ModeKind.ONLY: "STEP", ModeKind.SELECT: "SELECTOR"}
 _SELECTORS_LENGTH: Final = 200
 
 
 @dataclass(frozen=True)
 class RunMode:
-    """What a run does, and at which step or for which models where that needs to be said."""
+    """A mode: its kind, and the step or the selectors that some kinds take."""
 
     kind: ModeKind
     of: str = ""
-    """The step, or dbt's selectors with a space between."""
+    """The step, or the dbt selectors, separated by spaces; empty for other kinds."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a mode as users write it: `full-refresh`, `from=marts`, `select=tag:x`; ValueError says what can be written."""
+        """Return the mode of a text such as `full-refresh`, `from=marts` or `select=tag:x`; ValueError if it is invalid."""
         kind, equals, of = text.partition("=")
         if kind not in list(ModeKind) or bool(of.strip()) != (kind in _TAKES) or (equals and not of):
             known = ", ".join(f"{each}={_TAKES[each]}" if each in _TAKES else each for each in ModeKind)
-            raise ValueError(f"{text!r} is no run mode: write one of {known}")
+            raise ValueError(f"{text!r} is not a run mode: write one of {known}")
         if kind == ModeKind.SELECT:
             of = _selectors(of)
         return cls(ModeKind(kind), of)
@@ -72,10 +72,10 @@ class RunMode:
     def check(self, steps: Sequence[str]) -> None:
         """Raise ValueError if the refresh has no such step."""
         if _TAKES.get(self.kind) == "STEP" and self.of not in steps:
-            raise ValueError(f"{self}: there is no step {self.of!r}; the steps are {', '.join(steps)}")
+            raise ValueError(f"{self}: no step is named {self.of!r}; the steps are {', '.join(steps)}")
 
     def __str__(self) -> str:
-        """As users write it."""
+        """Return the mode as users write it."""
         return f"{self.kind}={self.of}" if self.of else self.kind.value
 
 
@@ -93,7 +93,7 @@ def _selectors(text: str) -> str:
 
 
 def run_vars(text: str) -> dict[str, JsonValue]:
-    """Read dbt variables for one run, a JSON object by name; ValueError says what is wrong with them."""
+    """Return the dbt variables of one run from a JSON object; ValueError if they are invalid."""
     if len(text) > RUN_VARS_LENGTH:
         raise ValueError(f"runVars: write at most {RUN_VARS_LENGTH} characters")
     try:
@@ -110,22 +110,22 @@ def run_vars(text: str) -> dict[str, JsonValue]:
 
 
 def checked_vars(found: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return the variables as they are; ValueError for a name that dbt could not use, or an `as_of` that is no date."""
+    """Return the variables unchanged; ValueError for a name that dbt does not accept, or an `as_of` that is not a date."""
     for name in found:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"runVars: {name!r} is no name of a variable: write letters, digits and underscores")
+            raise ValueError(f"runVars: {name!r} is not a variable name: write letters, digits and underscores")
     if "as_of" in found:
         try:
             date.fromisoformat(str(found["as_of"]))
         except ValueError:
-            raise ValueError(f"runVars: as_of is a date, written YYYY-MM-DD, not {found['as_of']!r}") from None
+            raise ValueError(f"runVars: as_of must be a date, written YYYY-MM-DD, not {found['as_of']!r}") from None
     return found
 
 
 def vars_text(words: Sequence[str]) -> str | None:
-    """Return what a command line gives as NAME=VALUE as the text of runVars, None if nothing; ValueError says what is wrong.
+    """Return the NAME=VALUE arguments of a command line as the text of runVars, or None without arguments; ValueError if one is invalid.
 
-    A value is JSON where it can be read as such (5, true, ["a"]), else a string (2026-01-31).
+    A value is JSON if it can be parsed as JSON (5, true, ["a"]), otherwise a string (2026-01-31).
     """
     found: dict[str, JsonValue] = {}
     for word in words:
@@ -146,7 +146,7 @@ def vars_text(words: Sequence[str]) -> str | None:
 
 
 def _no_number(name: str) -> JsonValue:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not valid JSON")
 
 
 def _checked_mode(text: str) -> str:
@@ -161,32 +161,32 @@ class RunRequest(Model):
     spec: RefreshSpec
     mode: Annotated[str, AfterValidator(_checked_mode)] = ModeKind.REFRESH.value
     vars: Annotated[dict[str, JsonValue], AfterValidator(checked_vars)] = Field(default_factory=dict)
-    """dbt variables for this run alone; they go before those of the spec."""
+    """dbt variables of this run only; they override those of the spec."""
 
     @property
     def display_name(self) -> str:
-        """Opens the notes in the log."""
+        """Name of the refresh in the notes of dbt_refresh_log."""
         return self.spec.display_name or self.refresh.name
 
     @property
     def text(self) -> str:
-        """As a pod is told it."""
+        """The run request as JSON, as a pod receives it."""
         return self.model_dump_json(by_alias=True)
 
     @property
     def size_error(self) -> str:
-        """What is wrong where no pod can be told it, since its text is too long; empty as a rule."""
+        """Error message if the text is too long for a pod's environment; otherwise empty."""
         length = len(self.text.encode())
         if length <= RUN_REQUEST_LENGTH:
             return ""
         parts = {name: len(json.dumps(value)) for name, value in self.spec.model_dump(mode="json", by_alias=True).items()}
         largest = max(parts, key=lambda name: parts[name])
-        limit = f"the run request would be {length} bytes long; Linux takes at most {RUN_REQUEST_LENGTH} in one variable"
+        limit = f"the run request would be {length} bytes long; Linux allows at most {RUN_REQUEST_LENGTH} in one environment variable"
         return f"{limit}: shorten spec.{largest}, the longest part"
 
 
 class Metadata(Model):
-    """What a runner without a cluster reads of a manifest's metadata; all else in it is the cluster's."""
+    """The part of a manifest's metadata that a runner without a cluster reads; the rest is for the cluster."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -195,7 +195,7 @@ class Metadata(Model):
 
 
 class Manifest(SpecModel):
-    """A DashboardRefresh as its users write it into a file."""
+    """A DashboardRefresh in a file."""
 
     api_version: str
     kind: str
@@ -219,10 +219,10 @@ class ExitCode(IntEnum):
     OK = 0
     """Succeeded, warned or skipped."""
     FAILED = 1
-    """Final: another attempt would not help, or there is none left."""
+    """Failed; not retried, since another attempt would not help, or no attempts are left."""
     USAGE = 2
-    """The command line or the run request is invalid; final."""
+    """The command line or the run request is invalid; not retried."""
     RETRY = 75
-    """Worth another attempt (sysexits.h: EX_TEMPFAIL)."""
+    """Failed with a transient error; another attempt follows (sysexits.h: EX_TEMPFAIL)."""
     INTERRUPTED = 143
-    """Interrupted by SIGTERM; costs no attempt."""
+    """Interrupted by SIGTERM; does not count as a retry."""

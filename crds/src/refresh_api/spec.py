@@ -1,4 +1,4 @@
-"""What users write: the spec of a DashboardRefresh, with its defaults, bounds and the texts that `kubectl explain` prints."""
+"""The spec of a DashboardRefresh, with its defaults, limits and the descriptions that `kubectl explain` prints."""
 
 from enum import StrEnum
 from typing import Annotated, Self
@@ -68,22 +68,21 @@ class Lock(SpecModel):
 
 
 class Dbt(SpecModel):
-    """How dbt is called."""
+    """Settings of dbt."""
 
     threads: int = Field(default=8, ge=1, le=64, description="Number of models that dbt builds concurrently. Defaults to 8.")
     target: Identifier = Field(default="prod", description="Name of the dbt target, which models read as target.name. Defaults to prod.")
     target_schema: Identifier = Field(
         default="dwh",
         alias="schema",
-        description="Schema of models without a custom schema; dbt's target.schema. Models with a custom schema are built where the "
-        "project's "
-        "generate_schema_name puts them. Defaults to dwh.",
+        description="Schema of models without a custom schema; dbt's target.schema. For models with a custom schema, the project's "
+        "generate_schema_name decides. Defaults to dwh.",
     )
     vars: Annotated[dict[str, JsonValue], BeforeValidator(bounded)] = Field(
         default_factory=dict,
         max_length=64,
         description="dbt variables. `as_of` (YYYY-MM-DD) defaults to the run's date in timeZone. "
-        f"Lists and objects nest at most {LEVELS} levels deep; the whole spec has at most {RUN_REQUEST_LENGTH} bytes.",
+        f"Lists and objects may be nested at most {LEVELS} levels deep; the whole spec may have at most {RUN_REQUEST_LENGTH} bytes.",
     )
 
 
@@ -123,7 +122,7 @@ class ComputeResources(SpecModel):
 
 
 def _within(field: str) -> dict[str, JsonValue]:
-    """CEL: a request may not exceed its limit, or every pod of the refresh would be refused. CEL writes a dash as __dash__."""
+    """Return the CEL rule that a request must not exceed its limit; otherwise the API server would reject each pod of the refresh."""
     request, limit = (f"self.{side}.{field.replace('-', '__dash__')}" for side in ("requests", "limits"))
     return rule(
         f"!has({request}) || !has({limit}) || quantity(string({request})).compareTo(quantity(string({limit}))) <= 0",
@@ -196,7 +195,7 @@ class RefreshSpec(SpecModel):
         "Defaults to the image of the chart.",
     )
     project: Project | None = Field(default=None, description="Where the dbt project comes from. Defaults to the project in the image.")
-    dbt: Dbt = Field(default=Dbt(), description="How dbt is called.")
+    dbt: Dbt = Field(default=Dbt(), description="Settings of dbt.")
     layers: list[Layer] = Field(
         min_length=1, max_length=20, json_schema_extra=map_list("name"), description="Steps in which dbt builds models, in this order."
     )
@@ -208,22 +207,20 @@ class RefreshSpec(SpecModel):
     publish: Publish = Field(
         default=Publish.SWAP,
         description="When readers see new marts. Swap: the tables of validation.marts are built in staging schemas, tested and validated "
-        "there, "
-        "and published in one transaction; a failed run leaves the live marts unchanged. Direct: each mart is live as soon as dbt has "
-        "built it. Defaults to Swap.",
+        "there, and published in one transaction; a failed run leaves the live marts unchanged. Direct: each mart is live as soon as "
+        "dbt has built it. Defaults to Swap.",
     )
     vacuum: Vacuum = Field(
         default=Vacuum.AUTO,
         description="When marts that were updated row by row are vacuumed. Immediate: after each publish. Deferred: before the next "
-        "publish, "
-        "and dead rows are kept until the run ends, so that queries on a standby are not cancelled. Auto: Deferred while a standby "
-        "without hot_standby_feedback streams from the warehouse, otherwise Immediate. Defaults to Auto.",
+        "publish, and dead rows are kept until the run ends, so that queries on a standby are not cancelled. Auto: Deferred while a "
+        "standby without hot_standby_feedback streams from the warehouse, otherwise Immediate. Defaults to Auto.",
     )
     unchanged_policy: UnchangedPolicy = Field(
         default=UnchangedPolicy.RUN,
-        description="What a scheduled run does when nothing has changed since the last run: no rows of the sources, no models of other "
-        "refreshes, and neither the dbt project, the spec nor the date. Run: builds everything. Skip: leaves the marts unchanged and "
-        "succeeds with reason NothingChanged. Unknown counts as changed. Defaults to Run.",
+        description="What a scheduled run does if nothing has changed since the last run: the rows of the sources, the models of other "
+        "refreshes, the dbt project, the spec and the date. Run: builds everything. Skip: leaves the marts unchanged and "
+        "succeeds with reason NothingChanged. If it is unknown whether something changed, the run builds everything. Defaults to Run.",
     )
     cache: Cache | None = Field(default=None, description="API to call after the marts are published. Defaults to no call.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of failed runs.")
@@ -244,7 +241,7 @@ class RefreshSpec(SpecModel):
 
     @property
     def secret_keys(self) -> dict[str, set[str] | None]:
-        """The Secrets that a run reads, by name, and which of their keys; None for all."""
+        """The Secrets that a run reads, by name, with the keys that it reads; None for all keys."""
         keys: dict[str, set[str] | None] = {self.warehouse.secret_ref.name: None}
         keys |= {secret.name: None for secret in self._channel_secrets if secret.reads_all_keys}
         keys |= {name: None for name in [self.project_secret] if name}
@@ -255,7 +252,7 @@ class RefreshSpec(SpecModel):
 
     @property
     def run_secret_keys(self) -> dict[str, set[str] | None]:
-        """The Secrets that the container of a run reads: all but that of the project's repository."""
+        """The same for the container of the run only: without the Secret of the project's repository."""
         return self.model_copy(update={"project": None}).secret_keys
 
     @property
@@ -266,7 +263,7 @@ class RefreshSpec(SpecModel):
 
     @property
     def single_keys(self) -> list[tuple[str, str]]:
-        """Name and key of the Secrets of which a run reads one key only."""
+        """Pairs of Secret and key, of Secrets from which a run reads only one key."""
         authorization = self.cache.authorization_secret_ref if self.cache else None
         own = [(authorization.name, authorization.key)] if authorization else []
         return own + [(secret.name, key) for secret in self._channel_secrets if not secret.reads_all_keys for key in secret.keys]
@@ -286,5 +283,5 @@ class RefreshSpec(SpecModel):
     def _own_names(self) -> Self:
         taken = [layer.name for layer in self.layers if layer.name in OWN_STEPS]
         if taken:
-            raise ValueError(f"layers: the name {taken[0]!r} belongs to a step of its own; choose another")
+            raise ValueError(f"layers: the name {taken[0]!r} is the name of another step; choose another one")
         return self

@@ -27,7 +27,7 @@ def clip(text: str, length: int = MESSAGE_LENGTH) -> str:
 
 
 class Outcome(StrEnum):
-    """How a run ended."""
+    """The result of a run."""
 
     SUCCEEDED = "Succeeded"
     WARNED = "Warned"
@@ -395,7 +395,7 @@ class OperatorStatus(Model):
     missed_runs: int = Field(default=0, ge=0, description="Number of scheduled times at which no run started.")
     last_missed_time: Time | None = Field(default=None, description="The last scheduled time at which no run started.")
     last_missed_reason: MissedReason | None = Field(
-        default=None, description="Why it was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
+        default=None, description="Why that run was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
     )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 

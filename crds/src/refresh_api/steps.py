@@ -1,4 +1,4 @@
-"""What users write of a run's steps: sources, layers, tests, validation, cache."""
+"""Steps of a run in the spec: sources, layers, tests, validation, cache."""
 
 from enum import StrEnum
 from typing import Final, Self
@@ -10,18 +10,18 @@ from refresh_api.model import SpecModel
 from refresh_api.values import Duration, Percentage, rule
 
 OWN_STEPS: Final = ("sources", "tests", "validation", "cache")
-"""Names of the steps that follow the layers; no layer may have them."""
+"""Names of the steps other than layers; a layer cannot have one of these names."""
 
 
 class FailurePolicy(StrEnum):
-    """What a failed test does to a run."""
+    """What a run does after a failed test."""
 
     WARN = "Warn"
     FAIL = "Fail"
 
 
 class StalePolicy(StrEnum):
-    """What a stale source does to a run."""
+    """What a run does if a source is stale."""
 
     WARN = "Warn"
     SKIP = "Skip"
@@ -47,7 +47,7 @@ class Layer(SpecModel):
         max_length=100,
         description="dbt selectors of the models to build, for example a model's name, tag:… or path:…. At least one.",
     )
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what `select` leaves out.")
+    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what to exclude from `select`.")
     timeout: Duration = Field(default="120s", description="Maximum duration of one try of this step. Defaults to 120s.")
     retries: int = Field(
         default=1,
@@ -62,23 +62,21 @@ class Sources(SpecModel):
 
     stale_policy: StalePolicy = Field(
         default=StalePolicy.WARN,
-        description="What a source older than its error_after does. Warn: the run continues and ends with warnings. Skip: the run is "
-        "skipped. "
-        "Fail: the run fails. With Skip and Fail nothing is built, and a source that could not be checked is retried by the next "
+        description="What a run does if a source is older than its error_after. Warn: continues and ends with warnings. Skip: is skipped. "
+        "Fail: fails. With Skip and Fail nothing is built, and a source that could not be checked is checked again by the next "
         "attempt; the run fails if the last attempt cannot check it either. Defaults to Warn.",
     )
     timeout: Duration = Field(default="60s", description="Maximum duration of this step. Defaults to 60s.")
 
 
 class Tests(SpecModel):
-    """The step that runs dbt's tests."""
+    """The step that runs dbt tests."""
 
     select: list[Selector] = Field(min_length=1, max_length=100, description="dbt selectors of the tests to run, for example tag:P2.")
-    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what `select` leaves out.")
+    exclude: list[Selector] = Field(default_factory=list, max_length=100, description="dbt selectors of what to exclude from `select`.")
     failure_policy: FailurePolicy = Field(
         default=FailurePolicy.WARN,
-        description="What a failed test does. Warn: the run continues and ends with warnings. Fail: the run fails, and nothing is "
-        "published. "
+        description="What a run does after a failed test. Warn: continues and ends with warnings. Fail: fails, and nothing is published. "
         "Defaults to Warn.",
     )
     timeout: Duration = Field(default="120s", description="Maximum duration of one try of this step. Defaults to 120s.")
@@ -87,9 +85,8 @@ class Tests(SpecModel):
         default=0,
         ge=0,
         le=100,
-        description="Number of failing rows per test that are kept in the run log (failing_rows.json). Rows may contain personal data, "
-        "so the "
-        "default is 0. A test with store_failures: false keeps none.",
+        description="Maximum number of failing rows per test that are kept in the run log (failing_rows.json). Rows may contain "
+        "personal data. No rows are kept of a test with store_failures: false. Defaults to 0.",
     )
 
 
@@ -105,7 +102,7 @@ class Recency(SpecModel):
 
 
 class Mart(SpecModel):
-    """A mart to validate: its number of rows, NULLs, duplicates and newest record."""
+    """A mart to validate, with the checks of its rows, NULLs, duplicates and newest record."""
 
     relation: Relation = Field(description="Table as schema.name, without quotes and in the case that PostgreSQL stores.")
     key_columns: list[Column] = Field(
@@ -123,8 +120,7 @@ class Mart(SpecModel):
     max_row_count_change: Percentage | None = Field(
         default=None,
         description="Maximum difference between the number of rows and the median of the last ten published runs. A larger one is a "
-        "WARNING. "
-        "Needs three published runs. Defaults to no check.",
+        "WARNING. Requires three published runs. Defaults to no check.",
     )
     min_rows: int = Field(
         default=1,
@@ -135,10 +131,10 @@ class Mart(SpecModel):
 
 
 class Validation(SpecModel):
-    """The step that gives each mart a verdict: VALID, WARNING (too many NULLs in a key) or FAILED (too few rows, no table)."""
+    """The step that validates marts. A mart is VALID, WARNING (such as too many NULLs in a key) or FAILED (too few rows, no table)."""
 
     max_null_share: Percentage = Field(
-        default="10%", description="Share of NULLs in a key column from which the mart is a WARNING. Defaults to 10%."
+        default="10%", description="Share of NULLs in a key column at or above which the mart is a WARNING. Defaults to 10%."
     )
     marts: list[Mart] = Field(min_length=1, max_length=64, json_schema_extra=map_list("relation"), description="Marts to validate.")
 
@@ -165,7 +161,7 @@ class CacheVersion(SpecModel):
 
 
 class Cache(SpecModel):
-    """The step that calls the dashboards' API, which then rebuilds its cache."""
+    """The step that calls the API of the dashboards, so that it rebuilds its cache."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -178,7 +174,8 @@ class Cache(SpecModel):
     base_url: Url = Field(
         default="http://localhost:8000",
         alias="baseURL",
-        description="Base URL of the API. Outside a cluster the environment variable API_BASE_URL overrides it.",
+        description="Base URL of the API. Outside a cluster, the environment variable API_BASE_URL overrides it. "
+        "Defaults to http://localhost:8000.",
     )
     timeout: Duration = Field(default="30s", description="Maximum time for one endpoint. Defaults to 30s.")
     endpoints: list[Endpoint] = Field(
@@ -190,22 +187,19 @@ class Cache(SpecModel):
     from_exposures: bool = Field(
         default=False,
         description="Also calls the endpoints that the dbt project's exposures name in meta.endpoint for the validated marts. A mart "
-        "without an "
-        "endpoint is a warning. Defaults to false.",
+        "without an endpoint is a warning. Defaults to false.",
     )
     version: CacheVersion | None = Field(
         default=None,
         description="Where the API reports its data version. Each endpoint must then report the live version "
-        "(dbt_refresh_version.version) within "
-        "`timeout`. While a standby lags, or the warehouse's user cannot see whether it does, `timeout` is paused for at most two "
-        "minutes. Defaults to no check.",
+        "(dbt_refresh_version.version) within `timeout`. While a standby lags, or the warehouse's user cannot see whether it does, "
+        "`timeout` is paused for at most two minutes. Defaults to no check.",
     )
     wait_for_replicas: Duration | None = Field(
         default=None,
         description="Maximum time to wait, before the calls, until every streaming standby has replayed the publish. After it the "
-        "endpoints are "
-        "called with a warning. For APIs that read from a standby. The warehouse's user needs the role pg_read_all_stats. "
-        "Defaults to no wait.",
+        "endpoints are called, with a warning. For APIs that read from a standby. The warehouse's user needs the role "
+        "pg_read_all_stats. Defaults to no wait.",
     )
     authorization_secret_ref: SecretKeyRef | None = Field(
         default=None, description="Secret key with the value of the Authorization header. Defaults to no header."

@@ -1,7 +1,7 @@
-"""Values that users write as strings and the code reads as numbers: durations, percentages, quantities, names.
+"""Types of values that users write as strings: durations, percentages, quantities and names.
 
-Each type states its rule once: the same pattern and the same words stand in the CRD (as a CEL rule, so that `kubectl apply` answers with
-words a person understands) and in the models (for the runner's command line).
+Each type defines its pattern and its error message once, for the CRD (as a CEL rule, so that `kubectl apply` prints a readable message)
+and for the models (for the runner's command line).
 """
 
 import re
@@ -15,13 +15,13 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 LONGEST: Final = timedelta(days=7)
-"""Upper bound of every duration."""
+"""Maximum of all durations."""
 
 _DURATION = re.compile(r"^(?:([0-9]{1,4})h)?(?:([0-9]{1,5})m)?(?:([0-9]{1,6})s)?$")
 _PERCENTAGE = re.compile(r"^(100(\.0{1,4})?|[0-9]{1,2}(\.[0-9]{1,4})?)%$")
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$")
 _WRITTEN_QUANTITY: Final = r"^[0-9]{1,18}(m|(\.[0-9]{1,3})?(k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?)$"
-"""No finer than a thousandth: the API server stores something else."""
+"""Pattern of a quantity with at most three decimals: the API server rounds others."""
 _QUANTITY_UNITS: Final = {"m": Decimal("0.001")} | {
     unit: base**power
     for base, units in ((Decimal(1000), "kMGTPE"), (Decimal(1024), ("Ki", "Mi", "Gi", "Ti", "Pi", "Ei")))
@@ -32,7 +32,7 @@ _DURATION_SAYS = "write a duration like 90s, 15m or 1h30m, between 1s and 168h"
 _PERCENTAGE_SAYS = "write a percentage like 10% or 2.5%, between 0% and 100%"
 _QUANTITY_SAYS = "write a quantity like 250m, 2, 512Mi or 4Gi"
 _LARGEST_QUANTITY: Final = "1Ei"
-"""Much beyond it the API server stores something else."""
+"""Maximum quantity. The API server changes much larger ones."""
 _LARGEST_QUANTITY_SAYS: Final = f"write a quantity of at most {_LARGEST_QUANTITY}"
 
 
@@ -47,7 +47,7 @@ def duration(text: str) -> timedelta:
 
 
 def duration_text(length: timedelta) -> str:
-    """Return a duration as a person reads it: `3m20s`, `1h05m`, `0s`; fractions of a second are dropped."""
+    """Return a duration as text: `3m20s`, `1h05m`, `0s`; fractions of a second are dropped."""
     seconds = max(0, int(length.total_seconds()))
     hours, rest = divmod(seconds, 3600)
     minutes, seconds = divmod(rest, 60)
@@ -73,26 +73,26 @@ def quantity(text: str) -> Decimal:
 
 
 def rule(expression: str, message: str) -> dict[str, JsonValue]:
-    """Return one CEL rule as the CRD holds it."""
+    """Return a CEL rule of the CRD."""
     return {"rule": expression, "message": message}
 
 
 SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
-"""Pattern of a name as DNS knows it, which most names in Kubernetes are."""
+"""Pattern of a DNS subdomain, as most names in Kubernetes are."""
 BLANKS: Final = r"\x00-\x20\x7f-\xa0\u1680\u2000-\u206f\u3000\ufeff"
-"""For a class in a pattern: blanks, characters that don't show, typographic ones. `\\s` means others to Python than to the API server."""
+"""Characters of a class in a pattern: white space and invisible characters. `\\s` differs between Python and the API server."""
 CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""Control characters and ends of lines, for a class in a pattern."""
+"""Characters of a class in a pattern: control characters and line separators."""
 
 
 def string_schema(max_length: int, *rules: dict[str, JsonValue]) -> JsonSchemaValue:
-    """Return the schema of a string of at most `max_length` characters that keeps to the rules."""
+    """Return the schema of a string of at most `max_length` characters with these rules."""
     return {"type": "string", "minLength": 1, "maxLength": max_length, "x-kubernetes-validations": list(rules)}
 
 
 @dataclass(frozen=True)
 class Text:
-    """Metadata of a string that matches `pattern`; anything else is answered with `says`, by the CRD as by the models."""
+    """Metadata of a string that must match `pattern`, with the error message `says`, for the CRD and the models."""
 
     pattern: str
     says: str
@@ -100,26 +100,26 @@ class Text:
     min_length: int = 1
 
     def __get_pydantic_core_schema__(self, source: type[str], handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Check the string after pydantic did."""
+        """Check the string after pydantic."""
         return core_schema.no_info_after_validator_function(self.checked, handler(source))
 
     def __get_pydantic_json_schema__(self, _core: CoreSchema, _handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """State the same rule for the CRD."""
+        """Return the same rule as a schema for the CRD."""
         return self.schema
 
     @property
     def schema(self) -> JsonSchemaValue:
-        """The same rule for the CRD."""
+        """The same rule as a schema for the CRD."""
         return {**string_schema(self.max_length, rule(self.cel(), self.says)), "minLength": self.min_length}
 
     def cel(self, of: str = "self") -> str:
-        """Return the CEL expression that is true of a text that may be."""
-        # the one writes \u2028 as the other writes \x{2028}
+        """Return the CEL expression that is true if a text matches."""
+        # Python writes \u2028, CEL \x{2028}
         pattern = re.sub(r"\\u([0-9a-f]{4})", r"\\x{\1}", self.pattern)
         return f"{of}.matches(r'{pattern}')"
 
     def checked(self, value: str) -> str:
-        """Return the text; ValueError says what it should be."""
+        """Return the text; ValueError if it is invalid."""
         if not self.min_length <= len(value) <= self.max_length:
             raise ValueError(f"write between {self.min_length} and {self.max_length} characters")
         if not re.fullmatch(self.pattern, value):
@@ -128,7 +128,7 @@ class Text:
 
 
 def _text(says: str) -> BeforeValidator:
-    """A number where a text belongs, as YAML reads `10`, gets the same error as an invalid text."""
+    """Return a validator that rejects a number with the same error as an invalid text: YAML reads `10` as a number."""
 
     def check(value: object) -> object:
         if isinstance(value, int | float):
@@ -175,7 +175,7 @@ Duration = Annotated[
         )
     ),
 ]
-"""A length of time, written like `90s`, `15m` or `1h30m`."""
+"""A duration, written like `90s`, `15m` or `1h30m`."""
 
 Percentage = Annotated[
     str,

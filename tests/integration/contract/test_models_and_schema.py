@@ -157,7 +157,7 @@ NO_PATHS = {
     "a backslash": "dbt\\models",
     "a line break": "dbt\nmodels",
 }
-SHORT = "write the whole hash of a commit: 40 hexadecimal digits"
+SHORT = "write the full hash of a commit: 40 hexadecimal digits"
 REF = "write the name of a branch or tag, like main or release/2"
 VARIABLES = """PATH HOME TMPDIR TEMP TMP SHELL USER ENV BASH_ENV IFS PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONINSPECT PYTHONUSERBASE
 PYTHONWARNINGS PYTHONBREAKPOINT LD_PRELOAD LD_LIBRARY_PATH LD_AUDIT GLIBC_TUNABLES GCONV_PATH LOCPATH MALLOC_TRACE HOSTALIASES RES_OPTIONS
@@ -198,7 +198,7 @@ REFUSED = {
     "values for Exists": (
         pod(affinity={"podAffinity": {REQUIRED: [
             {"topologyKey": "a", "labelSelector": {"matchExpressions": [{"key": "a", "operator": "Exists", "values": ["b"]}]}}]}}),
-        "take none",
+        "must not have values",
     ),
     "volumes": (pod(volumes=[{"name": "x", "hostPath": {"path": "/"}}]), "volumes"),
     "a host's network": (pod(hostNetwork=True), "hostNetwork"),
@@ -214,20 +214,20 @@ REFUSED = {
     "true for a number": ({"retries": True}, "number"),
     "yes for true": ({"suspend": "yes"}, "true or false"),
     "another spelling of a field": ({"time_zone": "Etc/UTC"}, "time_zone"),
-    "a moment in seconds": ({"suspendUntil": 1767225600}, "moment"),
-    "a moment with a blank": ({"suspendUntil": "2026-12-24 18:00:00Z"}, "moment"),
+    "a moment in seconds": ({"suspendUntil": 1767225600}, "write a time"),
+    "a moment with a blank": ({"suspendUntil": "2026-12-24 18:00:00Z"}, "write a time"),
     "an image with a blank": ({"image": "registry.example.org/x: 1"}, "write an image"),
     "an image with a URL's scheme": ({"image": "https://registry.example.org/x"}, "write an image"),
     "an image with half a digest": ({"image": "x@sha256:abc"}, "write an image"),
-    "an empty list for a moment": ({"suspendUntil": []}, "moment"),
-    "a moment in small letters": ({"suspendUntil": "2026-12-24t18:00:00z"}, "moment"),
-    "a zone a day off": ({"suspendUntil": "2026-12-24T18:00:00+24:00"}, "moment"),
+    "an empty list for a moment": ({"suspendUntil": []}, "write a time"),
+    "a moment in small letters": ({"suspendUntil": "2026-12-24t18:00:00z"}, "write a time"),
+    "a zone a day off": ({"suspendUntil": "2026-12-24T18:00:00+24:00"}, "write a time"),
     "a day that does not exist": ({"suspendUntil": "2026-02-30T18:00:00Z"}, ""),
     "a leap second": ({"suspendUntil": "2016-12-31T23:59:60Z"}, ""),
     "the year 0": ({"suspendUntil": "0000-02-29T00:00:00Z"}, ""),
     "a moment after 9999": ({"suspendUntil": "9999-12-31T23:59:59.999-14:00"}, ""),
     "a range that begins after its end": ({"schedule": "0 0 * * sat-sun"}, "begins after its end"),
-    "a day that never comes": ({"schedule": "0 0 31 2-6/2 *"}, "never comes"),
+    "a day that never comes": ({"schedule": "0 0 31 2-6/2 *"}, "never matches"),
     "a tab in a schedule": ({"schedule": "0 0\t* * *"}, "five fields"),
     "a zone of some systems": ({"timeZone": "posix/Etc/UTC"}, "IANA"),
     "a key that leads out of its folder": (

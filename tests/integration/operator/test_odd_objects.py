@@ -159,7 +159,7 @@ def test_a_spec_too_long_for_a_pod_is_not_scheduled(operator):
     operator.create_refresh("long", dbt={"vars": {"odd": "x" * 140_000}})
     operator.wait_until_ready("half")
     operator.wait_for(lambda: operator.condition("long", "Stalled") == ("True", "InvalidSpec"), 20, "long")
-    assert "Linux takes at most 131051" in operator.status("long")["message"]
+    assert "Linux allows at most 131051" in operator.status("long")["message"]
     assert (operator.cronjob("half") is not None, operator.cronjob("long")) == (True, None)
     operator.patch_spec("long", dbt={"vars": {"odd": "x"}})
     operator.wait_until_ready("long")

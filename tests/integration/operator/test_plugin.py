@@ -60,7 +60,7 @@ def test_a_run_is_cancelled_and_an_invalid_mode_is_rejected(running_operator, ca
     assert job in plugin(running_operator, "cancel", "plugin-cancel").stdout
     assert call.result(60).returncode == 1
     rejected = plugin(running_operator, "run", "plugin-cancel", "--wait", "--mode", "from=mart")
-    assert (rejected.returncode, "there is no step 'mart'" in rejected.stderr) == (2, True)
+    assert (rejected.returncode, "no step is named 'mart'" in rejected.stderr) == (2, True)
 
 
 def test_suspend_and_resume_change_the_spec(running_operator):

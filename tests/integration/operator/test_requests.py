@@ -109,7 +109,7 @@ def test_the_mode_of_a_request_is_used_and_an_invalid_one_rejected(running_opera
     running_operator.wait_until_ready("mode")
     running_operator.annotate("mode", requestedAt="bad", runMode="from=mart")
     running_operator.wait_for(lambda: running_operator.status("mode").get("lastHandledRequestAt") == "bad", 10, "mode")
-    assert "there is no step 'mart'" in running_operator.status("mode")["message"]
+    assert "no step is named 'mart'" in running_operator.status("mode")["message"]
     running_operator.expect_events("mode", "RequestRefused")
     assert running_operator.jobs("mode") == []
     running_operator.annotate("mode", requestedAt="good", runMode="from=marts")

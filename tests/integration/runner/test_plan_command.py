@@ -112,7 +112,7 @@ def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarne
     assert (code, "'zone': write NAME=VALUE" in said) == (ExitCode.USAGE, True)
 
 
-@pytest.mark.parametrize(("mode", "why"), [("only=nulle", "there is no step 'nulle'"), ("vite", "is no run mode")])
+@pytest.mark.parametrize(("mode", "why"), [("only=nulle", "no step is named 'nulle'"), ("vite", "is not a run mode")])
 def test_a_mode_that_cannot_be_is_refused(runner: RunnerHarness, tmp_path: Path, mode: str, why: str) -> None:
     """With what can be written."""
     code, said = planned(runner, tmp_path, mode=mode)

@@ -51,8 +51,8 @@ def test_the_autumn_night_starts_twice():
         ("* * * * 7", "day of week: '7' is not between 0 and 6"),
         ("*/0 * * * *", "the step of"),
         ("9-3 * * * *", "begins after its end"),
-        ("x * * * *", "'x' is not understood"),
-        ("0 0 30 2 *", "never comes"),
+        ("x * * * *", "'x' is invalid"),
+        ("0 0 30 2 *", "never matches"),
     ],
 )
 def test_a_bad_line_is_refused_by_the_name_of_its_field(line, says):
@@ -64,7 +64,7 @@ def test_a_bad_line_is_refused_by_the_name_of_its_field(line, says):
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "Europe/Pari"])
 def test_an_unknown_zone_is_refused(zone):
     """The answer names it."""
-    with pytest.raises(LookupError, match="there is no time zone"):
+    with pytest.raises(LookupError, match="unknown time zone"):
         cron.parse("* * * * *", zone)
 
 

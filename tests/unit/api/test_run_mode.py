@@ -21,7 +21,7 @@ def test_what_is_no_mode_is_refused_with_what_can_be_written(text: str) -> None:
 def test_a_step_that_the_refresh_does_not_have_is_refused_with_those_that_it_has() -> None:
     """A mode is checked against the refresh's steps."""
     mode = RunMode.parse("from=mart")
-    with pytest.raises(ValueError, match="there is no step 'mart'; the steps are staging, marts"):
+    with pytest.raises(ValueError, match="no step is named 'mart'; the steps are staging, marts"):
         mode.check(["staging", "marts"])
     RunMode.parse("from=marts").check(["staging", "marts"])
     RunMode(ModeKind.REFRESH).check([])
@@ -38,9 +38,9 @@ def test_an_option_of_dbt_is_no_selector() -> None:
     [
         ("[]", "write a JSON object"),
         ("{", "write a JSON object"),
-        ('{"a": NaN}', "NaN is no JSON"),
-        ('{"a b": 1}', "'a b' is no name of a variable"),
-        ('{"as_of": "tomorrow"}', "as_of is a date, written YYYY-MM-DD, not 'tomorrow'"),
+        ('{"a": NaN}', "NaN is not valid JSON"),
+        ('{"a b": 1}', "'a b' is not a variable name"),
+        ('{"as_of": "tomorrow"}', "as_of must be a date, written YYYY-MM-DD, not 'tomorrow'"),
         ('{"a": "' + "x" * 1024 + '"}', "at most 1024 characters"),
     ],
 )

@@ -75,8 +75,8 @@ def test_the_observed_generation_is_recorded():
 @pytest.mark.parametrize(
     ("changes", "reason", "says"),
     [
-        ({"schedule": "0 0 30 2 *"}, "InvalidSchedule", "spec.schedule: '0 0 30 2 *' never comes"),
-        ({"timeZone": "Mars/Olympus"}, "InvalidTimeZone", "spec.timeZone: there is no time zone 'Mars/Olympus'"),
+        ({"schedule": "0 0 30 2 *"}, "InvalidSchedule", "spec.schedule: '0 0 30 2 *' never matches"),
+        ({"timeZone": "Mars/Olympus"}, "InvalidTimeZone", "spec.timeZone: unknown time zone 'Mars/Olympus'"),
         ({"layers": []}, "InvalidSpec", "spec.layers: "),
         ({"timeout": "soon"}, "InvalidSpec", "spec.timeout: write a duration"),
     ],

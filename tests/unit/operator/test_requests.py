@@ -38,7 +38,7 @@ def test_scheduled_runs_ignore_the_mode_annotation():
 
 @pytest.mark.parametrize(
     ("mode", "says"),
-    [("fast", "is no run mode: write one of"), ("from=mart", "there is no step 'mart'; the steps are staging, facts, marts")],
+    [("fast", "is not a run mode: write one of"), ("from=mart", "no step is named 'mart'; the steps are staging, facts, marts")],
 )
 def test_an_invalid_mode_is_rejected_with_a_message(mode, says):
     """The request counts as handled, so that it is not retried forever."""
@@ -140,7 +140,7 @@ def test_the_variables_of_a_request_are_in_run_request_and_job():
 
 
 @pytest.mark.parametrize(
-    ("variables", "says"), [("[1]", "runVars: write a JSON object"), ('{"as_of": "soon"}', "runVars: as_of is a date")]
+    ("variables", "says"), [("[1]", "runVars: write a JSON object"), ('{"as_of": "soon"}', "runVars: as_of must be a date")]
 )
 def test_invalid_variables_are_rejected_with_a_message(variables, says):
     """The request counts as handled, so that it is not retried forever."""

@@ -73,7 +73,7 @@ def test_variables_of_a_request_count_towards_the_limit():
     asked = {"dashboards.sigeti.io/runVars": json.dumps({"b": "y" * 900})}
     seen = build_refresh(token="t", annotations=asked, dbt={"vars": {"a": "x" * (RUN_REQUEST_LENGTH - bare - 100)}})
     share = status_after(build_snapshot(seen))
-    assert "Linux takes" in share.request_error
+    assert "Linux allows" in share.request_error
     assert condition_of(share, "Ready")[0] == "True"
 
 

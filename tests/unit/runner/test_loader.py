@@ -29,7 +29,7 @@ def test_every_problem_is_named_with_its_field(tmp_path: Path):
     )
     assert found == [
         "spec.schedule: minute: '61' is not between 0 and 59",
-        "spec.timeZone: there is no time zone 'Mars/Base'; write an IANA name like Europe/Paris",
+        "spec.timeZone: unknown time zone 'Mars/Base'; write an IANA name like Europe/Paris",
         "spec.warehouse.secretRef.name: is missing",
         "spec.layers[0].timeout: write a duration like 90s, 15m or 1h30m, between 1s and 168h",
         "spec.foo: unknown field",
@@ -81,7 +81,7 @@ def test_the_pods_run_request_is_read_from_its_environment():
 def test_a_pods_mode_must_name_a_step_of_the_refresh():
     """The operator checks it too, and may have another version; otherwise the run would end with an internal error."""
     run_request = run_request_from_file(SAMPLE).model_copy(update={"mode": "from=nowhere"})
-    with pytest.raises(InvalidRunRequestError, match="mode: from=nowhere: there is no step 'nowhere'"):
+    with pytest.raises(InvalidRunRequestError, match="mode: from=nowhere: no step is named 'nowhere'"):
         run_request_from_pod({RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True)})
 
 
@@ -148,8 +148,8 @@ def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):
     ("value", "says"),
     [
         ("[" * 40 + "]" * 40, "odd: nested too deeply: at most 32 levels"),
-        (".inf", "odd: inf is no number"),
-        (".nan", "odd: nan is no number"),
+        (".inf", "odd: inf is not a number"),
+        (".nan", "odd: nan is not a number"),
     ],
 )
 def test_a_variable_that_json_or_dbt_could_not_hold_is_named(value: str, says: str, tmp_path: Path):
