@@ -1,6 +1,7 @@
 """The credentials of a repository, from its Secret to what `git` and `ssh` read.
 
-They reach these programs in files and by configuration in the environment, never as arguments, which every process can see.
+They reach these programs in files alone: every process can see arguments, and dbt fills in variables of the environment wherever a
+project asks for them, also while it installs packages.
 """
 
 from __future__ import annotations
@@ -49,19 +50,19 @@ class Credentials:
             value = self.keys.get(key, "")
             if not is_text(value) or not value.isprintable():
                 raise RunFailedError(unavailable(f"the key {key} of its Secret is not one line of text", "see spec.project.git.secretRef"))
-        if url.startswith("ssh:"):
-            return {"GIT_SSH_COMMAND": self._ssh(workdir), "GIT_SSH_VARIANT": "ssh"}
         # a redirect would lead around the addresses that the chart allows, and take a bearer token along
-        settings: list[tuple[str, str]] = [("credential.helper", ""), ("http.followRedirects", "false")]
-        if token := self.keys.get(BEARER_TOKEN):
+        settings: list[tuple[str, str, str]] = [("credential", "helper", ""), ("http", "followRedirects", "false")]
+        found = {}
+        if url.startswith("ssh:"):
+            # packages may come by https
+            found = {"GIT_SSH_COMMAND": self._ssh(workdir), "GIT_SSH_VARIANT": "ssh"}
+        elif token := self.keys.get(BEARER_TOKEN):
             parts = urlsplit(url)
-            settings.append((f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Bearer {token}"))
+            settings.append((f'http "{parts.scheme}://{parts.netloc}/"', "extraHeader", f"Authorization: Bearer {token}"))
         elif password := self.keys.get(PASSWORD):
             file = _written(workdir / "credentials", self._line(url, password))
-            settings.append(("credential.helper", f"store --file={file}"))
-        found = {"GIT_CONFIG_COUNT": str(len(settings))}
-        for number, (name, value) in enumerate(settings):
-            found |= {f"GIT_CONFIG_KEY_{number}": name, f"GIT_CONFIG_VALUE_{number}": value}
+            settings.append(("credential", "helper", f"store --file={file}"))
+        found["GIT_CONFIG_GLOBAL"] = str(_written(workdir / "config", "".join(_setting(*each) for each in settings)))
         if own := self.keys.get(CA):
             found["GIT_SSL_CAINFO"] = str(_written(workdir / "ca.crt", own))
         elif ca:
@@ -87,6 +88,12 @@ class Credentials:
         options = ("BatchMode=yes", "IdentitiesOnly=yes", "StrictHostKeyChecking=yes", "GlobalKnownHostsFile=/dev/null")
         arguments = [f"-i {identity}", f"-o UserKnownHostsFile={hosts}", *(f"-o {option}" for option in options)]
         return f"ssh -F /dev/null {' '.join(arguments)}"
+
+
+def _setting(section: str, name: str, value: str) -> str:
+    """Return one setting as a file of git's configuration has it."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'[{section}]\n\t{name} = "{escaped}"\n'
 
 
 def _written(path: Path, text: str) -> Path:
