@@ -12,10 +12,12 @@ from refresh_api.values import BLANKS, Duration, Text, rule
 _HOST: Final = r"([A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?"
 _SEGMENT: Final = r"([A-Za-z0-9_~+-]|%20)([A-Za-z0-9._~+@-]|%20)*"
 """A segment of a URL's path. It cannot begin with a dot, so that a pattern for a folder does not match addresses outside of it."""
+URL_PATTERN: Final = rf"^(https://|ssh://([A-Za-z0-9_][A-Za-z0-9._-]*@)?){_HOST}(/{_SEGMENT})+/?$"
+"""An address that every program reads as its parts are compared with patterns: without a password, a query or a folder `..`."""
 GitUrl = Annotated[
     str,
     Text(
-        rf"^(https://|ssh://([A-Za-z0-9_][A-Za-z0-9._-]*@)?){_HOST}(/{_SEGMENT})+/?$",
+        URL_PATTERN,
         "write https://HOST/PATH or ssh://USER@HOST/PATH, without a password, which belongs in secretRef",
         512,
     ),

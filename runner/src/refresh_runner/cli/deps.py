@@ -12,12 +12,12 @@ from refresh_runner.dbt import packages
 
 
 def deps(project: Path, say: Callable[[str], None]) -> ExitCode:
-    """Install the packages in package-lock.yml; FAILED if there is no lock file, it is outdated, or a package cannot be installed."""
+    """Install the packages in package-lock.yml; FAILED without a lock file or with an outdated one, RETRY if one cannot be installed."""
     try:
         if packages.names_packages(project):
             with tempfile.TemporaryDirectory(prefix="deps-") as workdir:
                 packages.install(project.absolute(), Path(workdir))
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
-        return ExitCode.FAILED
+        return ExitCode.RETRY if error.failure.retryable else ExitCode.FAILED
     return ExitCode.OK

@@ -16,7 +16,7 @@ from typing import Final
 from refresh_api.addresses import is_allowed
 from refresh_api.names import ALLOWED_URLS_ENV, PACKAGE_HUB_ENV, RUN_REQUEST_ENV
 from refresh_api.project import Packages
-from refresh_api.run_request import RunRequest
+from refresh_api.run_request import ExitCode, RunRequest
 from refresh_runner.cli.parse import settings_of_request
 from refresh_runner.core.compression import packed, unpacked
 from refresh_runner.core.errors import RunFailedError
@@ -109,8 +109,12 @@ class Preparation:
             code, output = self._run("deps", variables)
         if code is None:
             raise RunFailedError(unavailable("the packages are not downloaded within spec.project.git.timeout", retryable=True))
+        # before it, dbt prints the same with colours and a traceback
+        told = self.fetcher.redact(output.rpartition("✗ ")[2].strip()) or "dbt deps failed"
+        if code == ExitCode.FAILED:
+            raise RunFailedError(invalid(told))
         if code != 0:
-            raise RunFailedError(unavailable(self.fetcher.redact(output.strip().removeprefix("✗ ")) or "dbt deps failed", retryable=True))
+            raise RunFailedError(unavailable(told, retryable=True))
 
     def _parse(self) -> None:
         code, output = self._run("parse", {**self._variables(), RUN_REQUEST_ENV: self.run_request.text}, "--run-request")

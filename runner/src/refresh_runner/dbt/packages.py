@@ -12,6 +12,9 @@ from typing import Final
 import yaml
 
 from refresh_api.names import PACKAGE_HUB_ENV
+from refresh_api.project import URL_PATTERN
+from refresh_api.status import Reason
+from refresh_runner.core.errors import Failure, RunFailedError
 from refresh_runner.dbt.errors import error_text, invalid_project
 from refresh_runner.dbt.patches.locked_packages import OutdatedLockError, by_lock_file
 from refresh_runner.dbt.project_files import UnknownFilesError, install_path
@@ -19,7 +22,9 @@ from refresh_runner.dbt.project_files import UnknownFilesError, install_path
 _NAMING: Final = ("packages.yml", "dependencies.yml")
 LOCK: Final = "package-lock.yml"
 _HUB: Final = "https://hub.getdbt.com/"
-_TEMPLATE: Final = re.compile(rb"\{[{%]")
+_TEMPLATE: Final = re.compile(r"\{[{%]")
+_HUB_PACKAGE: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9][A-Za-z0-9_-]*")
+_KINDS: Final = ("package", "git", "tarball", "local")
 _REMEDY: Final = "run `dbt deps --lock` and commit package-lock.yml"
 
 
@@ -48,26 +53,29 @@ def digest(project: Path) -> str:
 def locked_addresses(project: Path, variables: Mapping[str, str]) -> list[str]:
     """Return the addresses from which the lock file has packages downloaded; local packages have none.
 
-    RunFailedError with InvalidProject if there is no lock file, or an entry in it does not say which package.
+    RunFailedError with InvalidProject if there is no lock file, or an entry in it could be read by dbt as another package.
     """
     if not (project / LOCK).is_file():
         raise invalid_project(f"the project names packages and has no {LOCK}: {_REMEDY}")
-    if _TEMPLATE.search((project / LOCK).read_bytes()):
-        # dbt would fill it in after the addresses are checked
-        raise invalid_project(f"{LOCK} has a template in it: write plain addresses")
-    hub = variables.get(PACKAGE_HUB_ENV) or _HUB
-    found = []
+    hub, found = variables.get(PACKAGE_HUB_ENV) or _HUB, []
     for entry in _entries(project / LOCK):
-        if "package" in entry:
-            found.append(f"{hub}api/v1/{entry['package']}.json")
-        elif "git" in entry:
-            if not _is_commit(str(entry.get("revision"))):
-                raise invalid_project(f"{entry['git']} in {LOCK} has no commit as its revision: {_REMEDY}")
-            found.append(str(entry["git"]))
-        elif "tarball" in entry:
-            found.append(str(entry["tarball"]))
-        elif "local" not in entry:
-            raise invalid_project(f"{LOCK} has an entry that is neither package, git, tarball nor local: {', '.join(entry)}")
+        kind = next((kind for kind in _KINDS if kind in entry), None)
+        if kind is None:
+            raise invalid_project(f"{LOCK} has an entry that is neither package, git, tarball nor local: {', '.join(map(str, entry))}")
+        value = entry[kind]
+        if any(_TEMPLATE.search(str(each)) for each in entry.values()):
+            # dbt would fill it in after the addresses are checked
+            raise invalid_project(f"{LOCK} has a template in it: write plain addresses")
+        if kind == "package":
+            if not isinstance(value, str) or not _HUB_PACKAGE.fullmatch(value):
+                raise invalid_project(f"{value} in {LOCK} is not the name of a package of the hub: {_REMEDY}")
+            found.append(f"{hub}api/v1/{value}.json")
+        elif kind != "local":
+            if not isinstance(value, str) or not re.fullmatch(URL_PATTERN, value):
+                raise invalid_project(f"{value} in {LOCK} is not an address like https://HOST/PATH or ssh://USER@HOST/PATH")
+            if kind == "git" and not _is_commit(str(entry.get("revision"))):
+                raise invalid_project(f"{value} in {LOCK} has no commit as its revision: {_REMEDY}")
+            found.append(value)
     return found
 
 
@@ -77,7 +85,10 @@ def has_local(project: Path) -> bool:
 
 
 def install(project: Path, workdir: Path) -> None:
-    """Install the packages by the lock file with `dbt deps`; RunFailedError with InvalidProject says what failed."""
+    """Install the packages by the lock file with `dbt deps`.
+
+    RunFailedError says what failed: InvalidProject for the lock file, else ProjectUnavailable, since dbt has one error for all causes.
+    """
     from dbt.cli.main import dbtRunner
 
     arguments = ["--quiet", "--no-send-anonymous-usage-stats", "deps", "--project-dir", str(project), "--log-path", str(workdir)]
@@ -91,7 +102,8 @@ def install(project: Path, workdir: Path) -> None:
     if isinstance(outcome.exception, OutdatedLockError):
         raise invalid_project(f"{outcome.exception}: {_REMEDY}")
     if not outcome.success:
-        raise invalid_project(f"the packages cannot be installed: {error_text(outcome.exception)}")
+        message = f"the packages cannot be installed: {error_text(outcome.exception)}"
+        raise RunFailedError(Failure(Reason.PROJECT_UNAVAILABLE, message, retryable=True))
 
 
 def _is_commit(text: str) -> bool:
