@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -63,6 +64,8 @@ class Preparation:
         name = f"packages_{packages.digest(self.project)}.tar.gz"
         is_kept = not packages.has_local(self.project)
         if is_kept and (content := self.cache.load(name)) is not None:
+            # as `dbt deps` does: what is committed there is not what the lock file says
+            _remove(folder)
             with io.BytesIO(content) as archive:
                 extract(archive, folder, "r|gz")
             _log.info("the packages are already downloaded")
@@ -139,3 +142,10 @@ class Preparation:
     def _variables(self) -> dict[str, str]:
         """Return the environment of a subcommand: no Secret is in it, since the project's templates can read it."""
         return {name: value for name in _KEPT_VARIABLES if (value := self.fetcher.variables.get(name) or os.environ.get(name))}
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
