@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from refresh_api.names import ALLOWED_URLS_ENV
+from refresh_runner.cli import preparing
 from refresh_runner.repository import handover
 from refresh_runner.repository.handover import Fetched
 from support.git_server import GitServer, Repository
@@ -117,6 +119,8 @@ def test_a_lock_file_that_is_missing_or_outdated(case: Case):
     fetched = case.fetch()
     assert "package-lock.yml is missing, or was not made from the packages that the project names now" in fetched.message
     assert "dbt deps --lock" in fetched.message
+    assert fetched.reason == "InvalidProject", "another attempt finds the same commit, and LastGood would hide it"
+    assert "Traceback" not in fetched.message
     (case.project / "package-lock.yml").unlink()
     case.repository.commit("Remove the lock file")
     assert "the project names packages and has no package-lock.yml" in case.fetch().message
@@ -128,6 +132,70 @@ def test_a_template_in_the_lock_file_is_refused(case: Case):
     lock.write_text(lock.read_text().replace("outils.git", "outils.git{{ env_var('HOME') }}"))
     case.repository.commit("Add a template")
     assert "package-lock.yml has a template in it" in case.fetch().message
+
+
+def test_a_template_in_an_escape_is_refused(case: Case):
+    """YAML has escapes: dbt sees a template where the text of the file has none."""
+    lock = case.project / "package-lock.yml"
+    url = case.server.url("outils.git")
+    lock.write_text(lock.read_text().replace(url, f'"{case.server.url("data/x.git")}\\x7b\\x7b env_var(\'HOME\') \\x7d\\x7d"'))
+    case.repository.commit("Hide a template")
+    assert "package-lock.yml has a template in it" in case.fetch().message
+
+
+@pytest.mark.parametrize("address", ["/data/../outils.git", "/data/%2e%2e/outils.git", "?.example.org/data/outils.git"])
+def test_an_address_that_programs_read_differently_is_refused(case: Case, address: str):
+    """It matches a pattern as a text, and leads to another folder or another server."""
+    lock = case.project / "package-lock.yml"
+    lock.write_text(lock.read_text().replace("/outils.git", address))
+    case.repository.commit("Write it in another way")
+    case.server.requests.clear()
+    fetched = case.fetch(allowed="https://localhost:*/data/* https://*.example.org/data/*")
+    assert fetched.reason == "InvalidProject"
+    assert "is not an address like https://HOST/PATH" in fetched.message
+    assert not [request for request in case.server.requests if "outils" in request.path]
+
+
+def test_a_committed_package_does_not_mix_with_the_downloaded_one(case: Case):
+    """`dbt deps` removes what is there; what is taken from the warehouse must give the same files for the same commit."""
+    write_package(case.project / "dbt_packages/outils", "outils")
+    (case.project / "dbt_packages/outils/macros/vieux.sql").write_text("{% macro vieux() %}1{% endmacro %}")
+    case.repository.commit("Commit an old package")
+
+    def installed() -> list[str]:
+        fetched = case.fetch()
+        return sorted(path.name for path in (case.runner.fetched / fetched.folder / "dbt_packages").rglob("*.sql"))
+
+    first = installed()
+    assert first == ["soixante.sql"]
+    assert installed() == first
+    assert "the packages are already downloaded" in case.log
+
+
+def test_the_project_cannot_read_the_token(case: Case):
+    """`dbt deps` fills in templates of dbt_project.yml, and the token spelled in another way is not redacted."""
+    token = "tres-secret-jeton-42"
+    case.server.bearer_token = token
+    settings = case.project / "dbt_project.yml"
+    told = "{{ env_var('GIT_CONFIG_VALUE_1', 'nothing') | list | join('-') }}"
+    settings.write_text(settings.read_text().replace("name: petit\n", f'name: "{told}"\n'))
+    case.repository.commit("Ask for the token")
+    fetched = case.fetch()
+    assert "n-o-t-h-i-n-g" in case.log + fetched.message
+    assert "-".join(token) not in case.log + fetched.message
+
+
+def test_a_full_disk_is_left_to_another_attempt(case: Case, monkeypatch: pytest.MonkeyPatch):
+    """On another node there may be room; the run reports it, which it cannot if the init container just fails."""
+    assert case.fetch().project
+
+    def full(*_arguments: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(preparing, "extract", full)
+    fetched = case.fetch()
+    assert (fetched.reason, fetched.retryable) == ("ProjectUnavailable", True)
+    assert "No space left on device" in fetched.message
 
 
 def test_a_local_package_of_the_repository(case: Case):

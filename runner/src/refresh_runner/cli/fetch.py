@@ -71,7 +71,7 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
         fetcher = Fetcher(project.git, credentials, environment.clock, environment.variables, redact)
         with warehouse_of(_access(environment, run_request, secrets), f"{run[:50]} (fetch)", environment) as warehouse:
             cache, known = ProjectCache(warehouse), known_revisions(warehouse, run_request.refresh, run)
-            fetched = _Fetch(run_request, project, fetcher, cache, folder, known).result()
+            fetched = _result(_Fetch(run_request, project, fetcher, cache, folder, known))
             if cache.problem:
                 _log.warning("packages and the parsed project cannot be kept in the warehouse: %s", redact(cache.problem))
             return fetched
@@ -81,6 +81,17 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
         failure = replace(error.failure, message=redact(error.failure.message))
         _log.warning(failure.message)
         return handover.Fetched.failed(failure)
+
+
+def _result(fetch: _Fetch) -> handover.Fetched:
+    """Return the result of a fetch; RunFailedError, which another attempt may not meet, if this machine has no room for it."""
+    try:
+        return fetch.result()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise RunFailedError(
+            unavailable(f"{fetch.project.git.url}: {why}", "see spec.resources.limits.ephemeral-storage", retryable=True)
+        ) from error
 
 
 def _credentials(git: Git, secrets: SecretFolder) -> Credentials:
