@@ -57,3 +57,27 @@ def test_runs_go_on_with_the_last_good_project(runner: RunnerHarness, server: Gi
     assert f"used main@{good[:8]}, the revision of the last successful run" in (ran.termination_message.message or "")
     runner.fetch(spec("Fail", timeout="2s"))
     assert handover.read(runner.fetched).reason == "ProjectUnavailable"
+
+
+def test_a_rollback_makes_no_revision_good(runner: RunnerHarness, server: GitServer):
+    """It succeeds with the bad commit at hand, since it builds nothing of it."""
+    repository = Repository.create(server.root)
+    write_project(repository.tree)
+    good = repository.commit("Add the project")
+    runner.secrets["git"] = server.secret()
+    source = {"url": server.url(), "ref": {"branch": "main"}, "secretRef": {"name": "git"}}
+    spec = runner.spec(project={"git": source, "fallback": "LastGood"})
+    for _ in range(2):
+        runner.fetch(spec)
+        assert runner.run(spec).code == 0
+    (repository.tree / "models/marts/mart_b.sql").write_text("{{ config(schema='dwh_marts') }} select 1 / 0 as id, 1 as mois")
+    repository.commit("Divide by zero")
+    runner.fetch(spec)
+    assert runner.run(spec).code == 1
+    runner.fetch(spec)
+    assert runner.run(spec, mode="rollback").code == 0
+    server.fault = answer_503
+    runner.fetch(runner.spec(project={"git": {**source, "timeout": "2s"}, "fallback": "LastGood"}))
+    fetched = handover.read(runner.fetched)
+    assert fetched.project
+    assert fetched.project.revision == f"main@sha1:{good}"

@@ -62,8 +62,9 @@ REVISIONS_SQL: Final = """
 LAST_GOOD_SQL: Final = """
     select revision from dbt_refresh_run
     where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null and outcome = any(%(good)s)
+        and mode <> 'rollback'
     order by started_at desc limit 1"""
-"""The revision of the dbt project of the last successful run."""
+"""The revision of the dbt project of the last successful run; a rollback builds nothing of the project that it has."""
 
 DELETE_NODES_SQL: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
 DELETE_ARTIFACT_SQL: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
