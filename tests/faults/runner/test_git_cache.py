@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from refresh_runner.cli.preparing import Preparation
+from refresh_runner.repository import handover
+from refresh_runner.runlog.project_cache import ProjectCache
 from support.git_server import GitServer, Repository
-from support.runner_harness import RunnerHarness, write_project
+from support.runner_harness import RunnerHarness, warehouse_connection, write_project
 
 Json = dict[str, Any]
 
@@ -64,3 +68,56 @@ def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHar
     assert "can be parsed, but not cached" in runner.fetch(spec)
     assert "parsed" not in runner.fetch(spec)
     assert runner.run(spec).code == 0
+
+
+def test_what_was_changed_is_written_anew(runner: RunnerHarness, server: GitServer, repository: Repository):
+    """Nobody else's row may keep a fetch from its cache and its last good project for ever."""
+    source = spec_of(runner, server)["project"]["git"]
+    spec = runner.spec(project={"git": {**source, "timeout": "20s"}, "fallback": "LastGood"})
+    runner.fetch(spec)
+    assert runner.run(spec).code == 0
+    runner.database.run("update dbt_refresh_project_cache set signature = 'x'::bytea")
+    assert "its signature is wrong" in runner.fetch(spec)
+    assert "already parsed" in runner.fetch(spec)
+    server.fault = unavailable
+    spec["project"]["git"]["timeout"] = "2s"
+    runner.fetch(spec)
+    assert handover.read(runner.fetched).project
+    assert repository.bare.is_dir()
+
+
+def unavailable(request: Any) -> bool:
+    """Answer that the server is down."""
+    request.send_response(503)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+    return True
+
+
+def test_each_password_has_entries_of_its_own(runner: RunnerHarness):
+    """After the password was changed, and for refreshes of other users with the same project."""
+    secret = runner.database.secret
+    access = {f"PG{key.upper()}": value for key, value in secret.items()}
+    access |= {"PGDATABASE": secret["dbname"], "PGPORT": secret.get("port", "5432")}
+    with warehouse_connection(access) as warehouse:
+        ours = ProjectCache(warehouse)
+        ours.store("a", b"ours")
+        warehouse.info = replace(warehouse.info, password="another")
+        others = ProjectCache(warehouse)
+        assert (others.has("a"), others.load("a"), others.problem) == (False, None, "")
+        others.store("a", b"others")
+        assert (ours.load("a"), others.load("a")) == (b"ours", b"others")
+
+
+def test_a_parse_that_was_killed_is_tried_again(
+    runner: RunnerHarness, server: GitServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
+):
+    """Another time it may have enough memory or time; only a project that dbt cannot parse ahead is remembered as such."""
+    spec = spec_of(runner, server)
+    whole = Preparation._run
+    for code in (None, -9):
+        monkeypatch.setattr(Preparation, "_run", lambda *_arguments, code=code: (code, ""))
+        runner.fetch(spec)
+    monkeypatch.setattr(Preparation, "_run", whole)
+    assert "is cached" in runner.fetch(spec)
+    assert repository.bare.is_dir()

@@ -90,8 +90,7 @@ class Preparation:
             path.parent.mkdir(exist_ok=True)
             path.write_text(unpacked(kept))
             _log.info("the project is already parsed")
-        elif kept is None and not self.cache.problem and self.time_left() > _LEAST:
-            self._parse()
+        elif kept is None and not self.cache.refuses and self.time_left() > _LEAST and self._parse():
             # nothing for a project that cannot be parsed ahead, so that no later fetch tries again
             self.cache.store(path.name, packed(path.read_text()) if path.is_file() else b"")
 
@@ -119,12 +118,14 @@ class Preparation:
         if code != 0:
             raise RunFailedError(unavailable(told, retryable=True))
 
-    def _parse(self) -> None:
+    def _parse(self) -> bool:
+        """Parse the project in advance; return whether that came to an end: another time it may have more time or memory."""
         code, output = self._run("parse", {**self._variables(), RUN_REQUEST_ENV: self.run_request.text}, "--run-request")
         if code is None:
             _log.warning("the project is not parsed within spec.project.git.timeout, so the run parses it")
         for line in output.splitlines():
             _log.info(line)
+        return code is not None and code >= 0
 
     def _run(self, command: str, variables: Mapping[str, str], *options: str) -> tuple[int | None, str]:
         """Run a subcommand in a process of its own, so that neither its memory nor its time is the fetch's; no code if it took too long."""

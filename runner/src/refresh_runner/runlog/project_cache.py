@@ -28,31 +28,34 @@ class ProjectCache:
         self._warehouse = warehouse
         self._key = hashlib.scrypt(warehouse.info.password.encode(errors="surrogateescape"), salt=_SALT, n=_COST, r=8, p=1)
         self.problem = ""
+        self.refuses = False
+        """Whether the warehouse refuses to keep anything."""
 
     def has(self, name: str) -> bool:
-        """Return whether something is stored under a name, by whomever; it then counts as used."""
+        """Return whether something is stored under a name that nobody has changed; it then counts as used."""
         try:
             with self._warehouse.short_transaction() as connection:
                 ensure_tables(connection, [PROJECT_CACHE])
-                return connection.execute(HAS_KEPT_SQL, {"name": name}).fetchone() is not None
+                row = connection.execute(HAS_KEPT_SQL, {"name": self._place(name)}).fetchone()
         except RefusedError as error:
-            self.problem = str(error)
+            self.problem, self.refuses = str(error), True
             return False
+        return row is not None and self._is_ours(name, *row)
 
     def load(self, name: str) -> bytes | None:
-        """Return what was stored under a name; None if there is nothing, or somebody else has stored it."""
+        """Return what was stored under a name; None if there is nothing, or somebody else has changed it."""
         try:
             with self._warehouse.short_transaction() as connection:
                 ensure_tables(connection, [PROJECT_CACHE])
-                row = connection.execute(LOAD_KEPT_SQL, {"name": name}).fetchone()
+                row = connection.execute(LOAD_KEPT_SQL, {"name": self._place(name)}).fetchone()
         except RefusedError as error:
-            self.problem = str(error)
+            self.problem, self.refuses = str(error), True
             return None
         if row is None:
             return None
         content, signature = bytes(row[0]), bytes(row[1])
-        if not hmac.compare_digest(signature, self._signature(name, content)):
-            self.problem = "its signature is wrong: it was stored with another password, or changed"
+        if not self._is_ours(name, hashlib.sha256(content).digest(), signature):
+            self.problem = "its signature is wrong: somebody has changed it"
             return None
         return content
 
@@ -61,14 +64,21 @@ class ProjectCache:
         if len(content) > _LONGEST:
             self.problem = f"it has {len(content)} bytes, more than {_LONGEST}"
             return
-        row = {"name": name, "content": content, "signature": self._signature(name, content)}
+        row = {"name": self._place(name), "content": content, "signature": self._signature(name, hashlib.sha256(content).digest())}
         try:
             with self._warehouse.short_transaction() as connection:
                 ensure_tables(connection, [PROJECT_CACHE])
                 connection.execute(STORE_KEPT_SQL, row)
                 connection.execute(PRUNE_KEPT_SQL)
         except RefusedError as error:
-            self.problem = str(error)
+            self.problem, self.refuses = str(error), True
 
-    def _signature(self, name: str, content: bytes) -> bytes:
-        return hmac.digest(self._key, name.encode() + b"\0" + content, "sha256")
+    def _place(self, name: str) -> str:
+        """Return the name in the table: another one for each password, so that neither an old one nor another role's is in the way."""
+        return f"{hmac.digest(self._key, name.encode(), 'sha256').hex()[:16]}_{name}"
+
+    def _is_ours(self, name: str, digest: bytes, signature: bytes) -> bool:
+        return hmac.compare_digest(bytes(signature), self._signature(name, bytes(digest)))
+
+    def _signature(self, name: str, digest: bytes) -> bytes:
+        return hmac.digest(self._key, name.encode() + b"\0" + digest, "sha256")

@@ -113,7 +113,8 @@ MEDIAN_ROWS_SQL: Final = """
 
 LOAD_KEPT_SQL: Final = """
     update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning content, signature"""
-HAS_KEPT_SQL: Final = "update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning true"
+HAS_KEPT_SQL: Final = """
+    update dbt_refresh_project_cache set used_at = clock_timestamp() where name = %(name)s returning sha256(content), signature"""
 STORE_KEPT_SQL: Final = """
     insert into dbt_refresh_project_cache (name, content, signature, stored_at, used_at)
     values (%(name)s, %(content)s, %(signature)s, clock_timestamp(), clock_timestamp())
