@@ -12,7 +12,7 @@ from refresh_api.project import Git
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.contents import archive_of, check_project, extract
 from refresh_runner.repository.revision import Revision
-from refresh_runner.runlog.project_cache import ProjectCache
+from refresh_runner.runlog.project_cache import LONGEST, ProjectCache
 
 _log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ def keep(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Non
     """Keep the files of a fetched and prepared revision, unless they are kept already."""
     name = _name(git, revision)
     if not cache.has(name):
-        cache.store(name, archive_of(source))
+        cache.store(name, archive_of(source, LONGEST))
 
 
 def restore(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Path | None:

@@ -25,7 +25,7 @@ from refresh_runner.dbt import manifest_cache, packages
 from refresh_runner.repository.contents import archive_of, check_links, extract, make_links_relative
 from refresh_runner.repository.failures import invalid, unavailable
 from refresh_runner.repository.fetch import Fetcher
-from refresh_runner.runlog.project_cache import ProjectCache
+from refresh_runner.runlog.project_cache import LONGEST, ProjectCache
 
 _log = logging.getLogger(__name__)
 _LEAST: Final = 5.0
@@ -75,7 +75,7 @@ class Preparation:
         make_links_relative(self.source)
         _log.info("the packages in %s are installed", packages.LOCK)
         if is_kept:
-            self.cache.store(name, archive_of(folder))
+            self.cache.store(name, archive_of(folder, LONGEST))
 
     def put_parsed(self) -> None:
         """Put the parsed project into its target folder; where that is not possible, the log says why, and the run parses it.

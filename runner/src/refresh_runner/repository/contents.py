@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final, Literal
 
+from typing_extensions import Buffer
+
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.failures import invalid
 
@@ -29,12 +31,32 @@ def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|"
         ) from error
 
 
-def archive_of(folder: Path) -> bytes:
-    """Return the files of a folder as a compressed tar, for `extract` with mode `r|gz`."""
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        archive.add(folder, arcname=".")
+def archive_of(folder: Path, longest: int) -> bytes | None:
+    """Return the files of a folder as a compressed tar, for `extract` with mode `r|gz`; None if it has more bytes than `longest`."""
+    content = _Bounded(longest)
+    try:
+        with tarfile.open(fileobj=content, mode="w|gz") as archive:
+            archive.add(folder, arcname=".")
+    except _TooLongError:
+        return None
     return content.getvalue()
+
+
+class _TooLongError(Exception):
+    """More was written than may be kept."""
+
+
+class _Bounded(io.BytesIO):
+    """A file in memory that takes no more than some bytes: a repository can be larger than the memory of the container."""
+
+    def __init__(self, longest: int) -> None:
+        super().__init__()
+        self._longest = longest
+
+    def write(self, content: Buffer, /) -> int:
+        if self.tell() + memoryview(content).nbytes > self._longest:
+            raise _TooLongError
+        return super().write(content)
 
 
 def check_project(source: Path, path: str, submodules: Sequence[str]) -> Path:

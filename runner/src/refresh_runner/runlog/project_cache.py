@@ -17,7 +17,7 @@ from refresh_runner.runlog.schema import PROJECT_CACHE
 _SALT: Final = b"dashboard-refresh: project cache"
 _COST: Final = 2**14
 """Of scrypt, so that the password cannot be guessed quickly from a signature: about 50 ms."""
-_LONGEST: Final = 64 * 1024 * 1024
+LONGEST: Final = 64 * 1024 * 1024
 """Bytes after compression; what is longer is not stored."""
 
 
@@ -59,10 +59,10 @@ class ProjectCache:
             return None
         return content
 
-    def store(self, name: str, content: bytes) -> None:
-        """Store something under a name, and delete what no run has used for a month."""
-        if len(content) > _LONGEST:
-            self.problem = f"it has {len(content)} bytes, more than {_LONGEST}"
+    def store(self, name: str, content: bytes | None) -> None:
+        """Store something under a name, and delete what no run has used for a month; None is what is longer than LONGEST."""
+        if content is None or len(content) > LONGEST:
+            self.problem = f"{name} has more than {LONGEST} bytes"
             return
         row = {"name": self._place(name), "content": content, "signature": self._signature(name, hashlib.sha256(content).digest())}
         try:
