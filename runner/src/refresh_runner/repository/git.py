@@ -32,7 +32,7 @@ SETTINGS: Final = {
 }
 """Environment variables that keep the machine's configuration from git."""
 _OPTIONS: Final = ("-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "protocol.version=2")
-_ATTRIBUTES: Final = "* -export-ignore -export-subst\n"
+_ATTRIBUTES: Final = "* -export-ignore -export-subst -text -eol -ident -filter !working-tree-encoding\n"
 """So that an archive has every file as it is in the commit."""
 
 
