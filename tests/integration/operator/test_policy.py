@@ -319,6 +319,7 @@ FETCHES = {
     "a host whose letter is any": (address("https://gitxexample.org/data/velos"), ONLY),
     "another folder": (address("https://git.example.org/other/velos"), ONLY),
     "no address": (no_address, ONLY),
+    "a part of a variable": (address("https://git.example.org/data/$(RUN_ID)"), ONLY),
     "a second address": (fetch_variable(name="REFRESH_PROJECT_URL", value=ALLOWED), ONLY),
     "root": (fetch_secured(runAsUser=0, runAsNonRoot=False), "restricted"),
     "privileges": (fetch_secured(allowPrivilegeEscalation=True, privileged=True), "restricted"),
