@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from refresh_api.project import GitRef
+
+_DIGITS: Final = {"sha1": 40, "sha256": 64}
+"""Of a commit's hash; anything else would be read by git as the name of a branch."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Revision:
         """Return the revision that was written as a text; None for any other text."""
         named, _, commit = text.rpartition(":")
         name, _, algorithm = named.rpartition("@")
-        return cls(name, commit) if algorithm in ("sha1", "sha256") and commit else None
+        return cls(name, commit) if len(commit) == _DIGITS.get(algorithm) and set(commit) <= set("0123456789abcdef") else None
 
     def __str__(self) -> str:
         """As Flux writes it, such as `main@sha1:6e27e9a9…`."""
