@@ -242,6 +242,25 @@ def test_links_in_two_steps_that_lead_out(case: Case):
     case.fails("is a link that leads out of it", reason="InvalidProject")
 
 
+def test_a_name_that_is_not_utf_8_is_told(case: Case):
+    """The result is JSON, which has no such names."""
+    (case.repository.tree / "dbt/models/out\udce9.sql").symlink_to("/etc/passwd")
+    case.repository.commit("Link out by an old name")
+    case.fails("out\\udce9.sql in the repository is a link that leads out of it", reason="InvalidProject")
+
+
+def test_files_are_as_they_are_in_the_commit(case: Case):
+    """Attributes of the repository change no line end and no word: another seed would be another table."""
+    (case.repository.tree / ".gitattributes").write_text("*.csv text eol=crlf\n*.md ident\n")
+    (case.repository.tree / "dbt/a.csv").write_text("id\n1\n")
+    (case.repository.tree / "dbt/a.md").write_text("$Id$\n")
+    case.repository.commit("Add attributes")
+    fetched = case.fetch()
+    folder = case.runner.fetched / fetched.folder
+    assert (folder / "a.csv").read_bytes() == b"id\n1\n"
+    assert (folder / "a.md").read_text() == "$Id$\n"
+
+
 def test_a_link_inside_the_repository_is_followed(case: Case):
     """The control: projects share macros like this."""
     tree = case.repository.tree

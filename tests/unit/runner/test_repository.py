@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import os
+import tarfile
+from pathlib import Path
+
 import pytest
 
 from refresh_api.project import GitRef
+from refresh_runner.repository.contents import archive_of
 from refresh_runner.repository.credentials import Credentials
 from refresh_runner.repository.failures import failure_of
 from refresh_runner.repository.revision import Revision, refspec
@@ -30,7 +36,9 @@ def test_a_revision_is_written_as_flux_writes_it_and_read_back(ref: GitRef, text
     assert Revision.parse(text) == revision
 
 
-@pytest.mark.parametrize("text", ["", "main", "main@md5:12", "main@sha1:", "6e27e9a9"])
+@pytest.mark.parametrize(
+    "text", ["", "main", "main@md5:12", "main@sha1:", "6e27e9a9", "main@sha1:refs/heads/other", f"main@sha256:{COMMIT}"]
+)
 def test_another_text_is_no_revision(text: str):
     """Somebody may have written into the run log."""
     assert Revision.parse(text) is None
@@ -57,6 +65,7 @@ def test_a_commit_of_an_earlier_attempt_goes_before_the_ref():
         ("fatal: repository 'https://x/' not found", "there is no such repository", False),
         ("fatal: unable to access 'https://x/': Could not resolve host: x", "the server cannot be reached", True),
         ("fatal: unable to access 'https://x/': The requested URL returned error: 503", "the server cannot be reached", True),
+        ("fatal: unable to access 'https://x/': OpenSSL SSL_connect: SSL_ERROR_SYSCALL in connection to x:443", "cannot be reached", True),
         ("fatal: write error: No space left on device", "the disk is full", True),
         ("fatal: something nobody has seen before", "git failed: fatal: something nobody has seen before", True),
     ],
@@ -67,6 +76,23 @@ def test_gits_messages_become_words(output: str, says: str, retryable: bool):
     assert says in failure.message
     assert URL in failure.message
     assert failure.retryable == retryable
+
+
+@pytest.mark.parametrize("name", ["certificates", "redirects", "not-found"])
+def test_the_name_of_a_repository_is_no_message(name: str):
+    """git quotes the address, and a failure that may pass would end the run."""
+    url = f"https://git.example.org/{name}.git"
+    assert failure_of(f"fatal: unable to access '{url}/': Could not resolve host: git.example.org", url, "branch x").retryable
+
+
+def test_no_more_of_a_folder_is_packed_than_may_be_kept(tmp_path: Path):
+    """A repository may be larger than the memory of the container that fetches it."""
+    (tmp_path / "big.bin").write_bytes(os.urandom(200_000))
+    whole = archive_of(tmp_path, 300_000)
+    assert whole is not None
+    with tarfile.open(fileobj=io.BytesIO(whole), mode="r:gz") as archive:
+        assert "./big.bin" in archive.getnames()
+    assert archive_of(tmp_path, 100_000) is None
 
 
 def test_a_password_is_also_secret_in_the_forms_in_which_it_is_sent():

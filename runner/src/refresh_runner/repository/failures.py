@@ -40,7 +40,7 @@ _KNOWN: Final = (
         "add the server's key to the key known_hosts of the Secret in spec.project.git.secretRef",
     ),
     _Known(
-        r"certificate|SSL_ERROR|ssl.*verif|self.signed",
+        r"certificate|ssl.*verif|self.signed",
         "the server's certificate is not trusted",
         "add the CA to the key ca.crt of the Secret in spec.project.git.secretRef, or to the chart's caBundle",
     ),
@@ -61,7 +61,7 @@ _KNOWN: Final = (
         r"could not resolve|resolve hostname|name or service not known|failed to connect|couldn't connect"
         r"|connection (refused|timed out|reset|closed)|timed out"
         r"|no route|network is unreachable|returned error: (429|5[0-9]{2})"
-        r"|early eof|unexpected disconnect|hung up|broken pipe"
+        r"|SSL_ERROR_(SYSCALL|ZERO_RETURN)|TLS connection was non-properly terminated|early eof|unexpected disconnect|hung up|broken pipe"
         r"|rpc failed|empty reply|recv failure|send failure|kex_exchange",
         "the server cannot be reached",
         "",
@@ -74,8 +74,10 @@ _DETAIL: Final = 300
 
 def failure_of(output: str, url: str, ref: str) -> Failure:
     """Return why a fetch of a ref failed. The output must have no secrets in it."""
+    # a repository may be called certificates.git
+    told = output.replace(url.rstrip("/"), "")
     for kind in _KNOWN:
-        if re.search(kind.pattern, output, re.IGNORECASE):
+        if re.search(kind.pattern, told, re.IGNORECASE):
             says = kind.says.format(ref=ref, gone=f"{ref} is not there any more, or the server does not give single commits")
             return unavailable(f"{url}: {says} ({_detail(output)})", kind.hint, retryable=kind.retryable)
     return unavailable(f"{url}: git failed: {_detail(output)}", retryable=True)
@@ -88,7 +90,8 @@ def unavailable(message: str, hint: str = "", *, retryable: bool = False) -> Fai
 
 def invalid(message: str) -> Failure:
     """Return the failure of a project that was fetched and cannot be used."""
-    return Failure(Reason.INVALID_PROJECT, message, hint="see spec.project.git")
+    # names of files need not be UTF-8
+    return Failure(Reason.INVALID_PROJECT, message.encode(errors="backslashreplace").decode(), hint="see spec.project.git")
 
 
 def _detail(output: str) -> str:
