@@ -334,9 +334,10 @@ def test_a_full_disk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_later_attempt_takes_the_same_commit(case: Case):
     """Also after the branch was rewritten; the next run takes the new one."""
     case.runner.database.run(
-        "create table dbt_refresh_run (run_id text primary key, namespace text, refresh text, revision text, started_at timestamptz)"
+        "create table dbt_refresh_run"
+        " (run_id text primary key, namespace text, refresh text, mode text, outcome text, revision text, started_at timestamptz)"
     )
-    row = f"insert into dbt_refresh_run values ('petit-7', 'essai', 'petit', 'main@sha1:{case.commit}', now())"
+    row = f"insert into dbt_refresh_run values ('petit-7', 'essai', 'petit', 'refresh', null, 'main@sha1:{case.commit}', now())"
     case.runner.database.run(row)
     git(case.repository.tree, "commit", "--quiet", "--amend", "--message", "Rewritten")
     git(case.repository.tree, "push", "--quiet", "--force", "origin", "HEAD:main")
@@ -352,9 +353,12 @@ def test_a_tag_that_was_moved_is_said(case: Case):
     """A tag should never be another commit than in the run before."""
     case.repository.tag("v1")
     case.runner.database.run(
-        "create table dbt_refresh_run (run_id text primary key, namespace text, refresh text, revision text, started_at timestamptz)"
+        "create table dbt_refresh_run"
+        " (run_id text primary key, namespace text, refresh text, mode text, outcome text, revision text, started_at timestamptz)"
     )
-    case.runner.database.run(f"insert into dbt_refresh_run values ('petit-7', 'essai', 'petit', 'v1@sha1:{case.commit}', now())")
+    case.runner.database.run(
+        f"insert into dbt_refresh_run values ('petit-7', 'essai', 'petit', 'refresh', null, 'v1@sha1:{case.commit}', now())"
+    )
     same = case.fetch(run="petit-8", ref={"tag": "v1"})
     assert same.project
     assert same.project.message is None
