@@ -138,7 +138,7 @@ def test_a_template_in_an_escape_is_refused(case: Case):
     """YAML has escapes: dbt sees a template where the text of the file has none."""
     lock = case.project / "package-lock.yml"
     url = case.server.url("outils.git")
-    lock.write_text(lock.read_text().replace(url, f'"{case.server.url("data/x.git")}\\x7b\\x7b env_var(\'HOME\') \\x7d\\x7d"'))
+    lock.write_text(lock.read_text().replace(url, f"\"{case.server.url('data/x.git')}\\x7b\\x7b env_var('HOME') \\x7d\\x7d\""))
     case.repository.commit("Hide a template")
     assert "package-lock.yml has a template in it" in case.fetch().message
 
