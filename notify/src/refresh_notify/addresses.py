@@ -27,7 +27,7 @@ class ForbiddenAddressError(OSError):
 
 
 def forbidden(address: Address) -> str | None:
-    """Return why an address is refused, or None if it may be called. Private addresses may: mail servers and APIs have them."""
+    """Return why an address is refused, or None if it is allowed. Private addresses are allowed: mail servers and APIs have them."""
     if isinstance(address, IPv6Address):
         inner = _embedded(address)
         if inner is not None:
@@ -37,7 +37,7 @@ def forbidden(address: Address) -> str | None:
     if address.is_link_local:
         return "link-local, where clouds keep their metadata service"
     if address.is_unspecified or address.is_multicast or (isinstance(address, IPv4Address) and address in _BROADCAST):
-        return "no address of a single machine"
+        return "not the address of a single machine"
     return None
 
 
@@ -51,9 +51,9 @@ def _embedded(address: IPv6Address) -> IPv4Address | None:
 
 
 def resolved(host: str, port: int, within: float, *, only_loopback: bool = False) -> list[str]:
-    """Return the addresses of a host, all of which may be called: connecting to these, not to the name, prevents DNS rebinding.
+    """Return the addresses of a host, after checking that all are allowed. Connecting to these, not to the name, prevents DNS rebinding.
 
-    Takes names and every way to write a number, as `0xa9fea9fe`. ForbiddenAddressError if one of them may not be called, OSError if
+    Accepts names and all notations of addresses, such as `0xa9fea9fe`. ForbiddenAddressError if an address is refused, OSError if
     the name has no address.
     """
     found: list[str] = []
@@ -63,7 +63,7 @@ def resolved(host: str, port: int, within: float, *, only_loopback: bool = False
         if why := forbidden(address):
             raise ForbiddenAddressError(f"its address is refused ({why})")
         if only_loopback and not address.is_loopback:
-            raise ForbiddenAddressError("its address is refused (plain HTTP is for this machine alone)")
+            raise ForbiddenAddressError("its address is refused (plain HTTP is allowed only to this machine)")
         if text not in found:
             found.append(text)
     return found

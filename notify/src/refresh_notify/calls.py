@@ -204,15 +204,15 @@ def why(error: BaseException) -> str:
         if seen is None:
             break
         if isinstance(seen, socket.gaierror):
-            return "its name can't be resolved"
+            return "its name cannot be resolved"
         if isinstance(seen, ssl.SSLCertVerificationError):
             return _CERTIFICATES.get(seen.verify_code, f"its certificate is not trusted (code {seen.verify_code})")
         if isinstance(seen, ssl.SSLError):
-            return "no TLS connection could be made"
+            return "no TLS connection could be established"
         if isinstance(seen, OSError) and seen.errno:
             return os.strerror(seen.errno).lower()
         if isinstance(seen, httpx.RemoteProtocolError):
-            return "it gave no answer in HTTP"
+            return "it gave no valid HTTP response"
         seen = seen.__cause__ or seen.__context__
     return type(error).__name__
 
@@ -220,7 +220,7 @@ def why(error: BaseException) -> str:
 def proxy_for(url: httpx.URL, within: float) -> str | None:
     """Return the proxy for a URL from the environment, or None if there is no proxy or the host is excluded.
 
-    The proxy looks the host up, not we; what we can see of it may still not be called: CallError.
+    Only the proxy has to resolve the host. If it can be resolved here, to an address that is refused, raise CallError.
     """
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all")

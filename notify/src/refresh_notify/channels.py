@@ -26,7 +26,7 @@ _LOOPBACK: Final = re.compile(r"localhost|127(\.[0-9]{1,3}){3}|::1")
 
 
 class ChannelError(Exception):
-    """A channel did not accept the message. Says why."""
+    """A channel did not accept the message; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rules:
     allow_http: bool = False
     """Allow webhooks with plain HTTP. Otherwise only on loopback."""
     timeout: float = 10.0
-    """Seconds for one call. All tries together get twice as long: a pod has thirty seconds to terminate."""
+    """Maximum seconds of one call. All tries together may take twice as long: a pod has thirty seconds to terminate."""
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -48,14 +48,14 @@ def send(channel: Channel, secret: Mapping[str, str], message: Message, rules: R
             key = channel.webhook_secret_ref.key
             webhook = secret.get(key, "").strip()
             if not webhook:
-                raise ChannelError(f"the Secret {name!r} with the key {key!r} is not there")
+                raise ChannelError(f"the Secret {name!r} does not exist or lacks the key {key!r}")
             send_slack(channel.channel, webhook, message, rules)
         case EmailTo():
             smtp = {key: value.strip("\r\n") for key, value in secret.items()}
             if not smtp:
-                raise ChannelError(f"the Secret {name!r} is not there")
+                raise ChannelError(f"the Secret {name!r} does not exist")
             if unreadable := [key for key in _MAIL_KEYS if not _is_text(smtp.get(key, ""))]:
-                raise ChannelError(f"the Secret {name!r} holds in {', '.join(unreadable)} what is no text (UTF-8)")
+                raise ChannelError(f"the Secret {name!r} has values that are not valid UTF-8 text: {', '.join(unreadable)}")
             send_mail(channel.to, smtp, message, rules)
         case _:
             assert_never(channel)
@@ -69,7 +69,7 @@ def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> No
     """Post to an incoming webhook; ChannelError unless the status is 200."""
     url = _webhook(webhook)
     if url.scheme == "http" and not rules.allow_http and not _LOOPBACK.fullmatch(url.host):
-        raise ChannelError("the webhook is not called: its address does not begin with https:// (see the value webhooks.allowHttp)")
+        raise ChannelError("the webhook is not called: its URL does not begin with https:// (see the chart value webhooks.allowHttp)")
     text = {"channel": channel, "text": slack_text(message), "unfurl_links": False, "unfurl_media": False}
     only_loopback = url.scheme == "http" and not rules.allow_http
     try:
@@ -85,7 +85,7 @@ def send_slack(channel: str, webhook: str, message: Message, rules: Rules) -> No
     except TimeoutError:
         raise ChannelError(f"Slack did not answer within {rules.timeout:.0f}s") from None
     except CallError as error:
-        raise ChannelError(f"Slack can't be reached ({error.kind or error})") from None
+        raise ChannelError(f"Slack cannot be reached ({error.kind or error})") from None
     if answer.status != httpx.codes.OK:
         raise ChannelError(f"Slack answered {answer.status}")
 
@@ -101,7 +101,7 @@ def _webhook(webhook: str) -> httpx.URL:
 
 
 def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message, rules: Rules) -> None:
-    """Send mail by the server of an SMTP Secret (host, from; optional: port, user, password, security); ChannelError if refused."""
+    """Send mail through the server of an SMTP Secret (host, from; optional: port, user, password, security); ChannelError if refused."""
     if missing := [key for key in ("host", "from") if not smtp.get(key)]:
         raise ChannelError(f"the Secret of the mail server lacks {', '.join(missing)}")
     security = smtp.get("security", "starttls").lower()
@@ -123,12 +123,12 @@ def send_mail(to: Sequence[str], smtp: Mapping[str, str], message: Message, rule
     except smtplib.SMTPRecipientsRefused as error:
         raise ChannelError(f"{place} refused {_refused(error.recipients)}") from None
     except smtplib.SMTPResponseException as error:
-        raise ChannelError(f"{place} did not take it: it answered {error.smtp_code}") from None
+        raise ChannelError(f"{place} did not accept the message: it answered {error.smtp_code}") from None
     except ForbiddenAddressError as error:
         raise ChannelError(f"{place} is not called: {error}") from None
     except (smtplib.SMTPException, OSError, ValueError) as error:
         cause = "no answer in time" if cutoff.passed or isinstance(error, TimeoutError) else why(error)
-        raise ChannelError(f"{place} did not take it: {cause}") from None
+        raise ChannelError(f"{place} did not accept the message: {cause}") from None
     finally:
         cutoff.close()
     if refused:

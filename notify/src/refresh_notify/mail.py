@@ -27,7 +27,7 @@ class MailServer(smtplib.SMTP):
         return connected(host, port, timeout, self._hold)
 
     def getreply(self) -> tuple[int, bytes]:
-        """Return the next response; stop at the limit if the server never ends it."""
+        """Return the next response; OSError if it exceeds the limit."""
         if self.file is None and self.sock is not None:
             self.file = _Bounded(self.sock.makefile("rb"))
         return super().getreply()
@@ -35,7 +35,7 @@ class MailServer(smtplib.SMTP):
     def log_in(self, user: str, password: str) -> None:
         """Log in; SMTPException if the server refuses.
 
-        The standard library writes user and password in ASCII alone; SASL's PLAIN is UTF-8 (RFC 4616).
+        The standard library supports only ASCII in user and password; SASL's PLAIN is UTF-8 (RFC 4616).
         """
         if user.isascii() and password.isascii():
             self.login(user, password)
@@ -75,7 +75,7 @@ def _encoded(text: str) -> str:
 
 
 class _Bounded:
-    """A file that ends after a number of bytes."""
+    """A file that limits how many bytes can be read in all."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -85,7 +85,7 @@ class _Bounded:
         line = self._file.readline(size)
         self._left -= len(line)
         if self._left < 0:
-            raise OSError("the server's answers do not end")
+            raise OSError("the server's responses are too long")
         return line
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all else is the file's

@@ -85,7 +85,7 @@ def _further(failed: FailedRun) -> list[str]:
     if not failed.in_cluster:
         return []
     return [
-        "To look further:",
+        "For more details:",
         f"  kubectl -n {failed.namespace} describe dashboardrefresh {failed.refresh}",
         f"  kubectl -n {failed.namespace} logs job/{failed.run}",
     ]
