@@ -1,4 +1,4 @@
-"""The command `refresh-examples`: a warehouse, its source data, the dashboard API, an inbox for notifications."""
+"""The command `refresh-examples`: a warehouse, its source data, a dashboard API, and an inbox for notifications."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     warehouse = commands.add_parser(
-        "warehouse", help="run a PostgreSQL until told to stop; PGUSER, PGPASSWORD, PGDATABASE name the access, READER_* one that reads"
+        "warehouse", help="run a PostgreSQL server with the credentials of PGUSER, PGPASSWORD and PGDATABASE; READER_* create a reader"
     )
-    warehouse.add_argument("--folder", type=Path, required=True, help="where its data live; made at the first start")
+    warehouse.add_argument("--folder", type=Path, required=True, help="data folder; created at the first start")
     warehouse.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
     warehouse.add_argument("--port", type=int, default=int(os.environ.get("PGPORT", "5432")), help="default: PGPORT or 5432")
-    warehouse.add_argument("--password-file", type=Path, help="read the password here rather than from PGPASSWORD")
+    warehouse.add_argument("--password-file", type=Path, help="file with the password (default: PGPASSWORD)")
     warehouse.set_defaults(run=_warehouse)
 
-    loading = commands.add_parser("load", help="fill the schema sigeti with generated data; PG* variables name the database")
-    loading.add_argument("--rows", type=int, default=10_000, help="records of each main table (default: %(default)s)")
-    loading.add_argument("--seed", type=int, default=1, help="the same seed makes the same data (default: %(default)s)")
-    loading.add_argument("--as-of", type=date.fromisoformat, help="the day up to which things happened (default: today, UTC)")
+    loading = commands.add_parser("load", help="fill the schema sigeti with generated data, in the database that PG* variables name")
+    loading.add_argument("--rows", type=int, default=10_000, help="number of records per main table (default: %(default)s)")
+    loading.add_argument("--seed", type=int, default=1, help="seed; the same seed generates the same data (default: %(default)s)")
+    loading.add_argument("--as-of", type=date.fromisoformat, help="last day of the generated history (default: today, UTC)")
     loading.add_argument("--wait", type=float, default=0, help="seconds to wait for the database (default: %(default)s)")
     loading.set_defaults(run=_load)
 
-    api = commands.add_parser("api", help="serve the dashboards and their data; PG* variables name the database")
+    api = commands.add_parser("api", help="serve the dashboards and their data, from the database that PG* variables name")
     api.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
     api.add_argument("--port", type=int, default=8000, help="default: %(default)s")
     files = os.environ.get("DASHBOARDS")
@@ -64,13 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     api.set_defaults(run=_api)
 
-    messages = commands.add_parser("inbox", help="take webhooks and mail, and list them at /messages")
+    messages = commands.add_parser("inbox", help="receive webhooks and mail, and list them at /messages")
     messages.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
     messages.add_argument("--http-port", type=int, default=8080, help="default: %(default)s")
     messages.add_argument("--smtp-port", type=int, default=8025, help="default: %(default)s")
     messages.set_defaults(run=_inbox)
 
-    shell = commands.add_parser("psql", help="PostgreSQL's own client, with its options; PG* variables name the database", add_help=False)
+    shell = commands.add_parser("psql", help="run psql with its options, on the database that PG* variables name", add_help=False)
     shell.set_defaults(run=_psql)
     return parser
 
@@ -119,7 +119,7 @@ def _connect_within(seconds: float) -> psycopg.Connection:
 
 def _api(arguments: argparse.Namespace) -> int:
     application = dashboard_api.application(dashboard_api.connect_by_environment, time.monotonic, arguments.dashboards)
-    # wait one second only for listeners to events, who would keep the process alive
+    # event streams would keep the process alive: wait only one second for them
     limits = uvicorn.Config(
         application, host=arguments.listen, port=arguments.port, log_level="warning", access_log=False, timeout_graceful_shutdown=1
     )

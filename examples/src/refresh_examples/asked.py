@@ -49,15 +49,15 @@ def chosen(parameters: Iterable[tuple[str, str]], filters: Sequence[Filter], fur
         if name in further:
             continue
         if name not in by_name:
-            raise RefusedError(f"{name[:40]!r} is no filter here; there are: {', '.join(by_name)}")
+            raise RefusedError(f"{name[:40]!r} is not a filter of this dashboard; its filters are: {', '.join(by_name)}")
         if name in found:
-            raise RefusedError(f"{name} is there twice")
+            raise RefusedError(f"{name} is given twice")
         found[name] = None if text == UNKNOWN else _whole(name, text, 0, _GREATEST) if by_name[name].whole else _word(name, text)
     return found
 
 
 def page(parameters: Mapping[str, str]) -> Page:
-    """Return the requested page; raise RefusedError where it is invalid."""
+    """Return the requested page; raise RefusedError if it is invalid."""
     number = _whole("page", parameters.get("page", "1"), 1, _MOST_PAGES)
     return Page(number, _whole("rows", parameters.get("rows", str(PAGE_ROWS)), 1, MOST_ROWS))
 

@@ -78,7 +78,7 @@ def application(connect: Connect, clock: Clock, files: Path | None = None) -> St
 
 
 def connect_by_environment() -> psycopg.Connection:
-    """Open a read-only connection by PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, with short timeouts."""
+    """Open a read-only connection with PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE, and short timeouts."""
     return psycopg.connect(
         connect_timeout=5, application_name="dashboard-api", options="-c statement_timeout=20s -c default_transaction_read_only=on"
     )

@@ -1,8 +1,8 @@
 """A private PostgreSQL 18, or another installation: binaries from a wheel, started in a folder, listening on TCP with a password.
 
 Used by `make run`, the tests and the demo's warehouse pod. PostgreSQL refuses to run as root, so root starts it
-as an unprivileged user; where that user cannot enter the folder (a checkout under /root), the data live in the
-machine's temporary folder and the folder contains a link to it.
+as an unprivileged user; if that user cannot enter the folder (a checkout under /root), the data are in the
+machine's temporary folder, and the folder contains a link to them.
 """
 
 from __future__ import annotations
@@ -102,10 +102,10 @@ class EmbeddedPostgres:
         settings: Mapping[str, str] | None = None,
         programs: Path | None = None,
     ) -> Self:
-        """Start a server with its data in `folder`, initialised at the first start; `port` 0 takes a free one.
+        """Start a server with its data in `folder`, initialised at the first start; `port` 0 chooses a free port.
 
         The server ends with the thread that started it, so start it from one that lives long enough.
-        Raise EmbeddedPostgresError when it does not answer.
+        Raise EmbeddedPostgresError if it does not answer.
         """
         server = cls(folder.absolute(), access or Access(), listen, port, durable, settings=settings or {}, programs=programs)
         server.start_again()
@@ -150,7 +150,7 @@ class EmbeddedPostgres:
     def run_beside(self, program: str, *arguments: str) -> None:
         """Run a client program against this server as its user; raise EmbeddedPostgresError with the program's output.
 
-        It is the wheel's if the server's own installation lacks it: newer clients work with older servers.
+        The wheel's program is used if the server's installation lacks it: newer clients work with older servers.
         """
         account = account_for(os.geteuid())
         programs = self.programs if self.programs and (self.programs / "bin" / program).exists() else None
@@ -241,7 +241,7 @@ class EmbeddedPostgres:
             try:
                 if self._answering() == str(data):
                     return
-                reason = "another server answers there"
+                reason = "another server answers on this port"
             except psycopg.OperationalError as error:
                 reason = str(error)
             if self.pid is None or time.monotonic() > deadline:
@@ -262,7 +262,7 @@ class EmbeddedPostgres:
 
 
 def remove(folder: Path) -> None:
-    """Delete a stopped server's data, also where they live outside the folder; missing data are no error."""
+    """Delete the data of a stopped server, also if they are outside the folder; missing data are not an error."""
     elsewhere = folder / "elsewhere"
     if elsewhere.is_symlink():
         shutil.rmtree(elsewhere.readlink(), ignore_errors=True)
@@ -270,9 +270,9 @@ def remove(folder: Path) -> None:
 
 
 def _home(folder: Path, account: Account) -> Path:
-    """Return where the data live: the folder, or a private one in the temporary folder if the account cannot enter it.
+    """Return the folder of the data: `folder`, or a private one in the temporary folder if the account cannot enter it.
 
-    They stay where they were created, also where the account can enter the folder later.
+    The data stay where they were created, even if the account can enter the folder later.
     """
     folder.mkdir(parents=True, exist_ok=True)
     home, link = folder, folder / "elsewhere"
@@ -299,7 +299,7 @@ def _install() -> Path:
 
 
 def _binary(name: str, home: Path, account: Account, programs: Path | None = None) -> Path:
-    """Return a program of an installation or of the wheel, copied next to the data where the account cannot reach it."""
+    """Return a program of an installation or of the wheel; it is copied next to the data if the account cannot read it there."""
     install = programs or _install()
     if can_enter(install / "bin", account):
         return install / "bin" / name
@@ -317,7 +317,7 @@ def _binary(name: str, home: Path, account: Account, programs: Path | None = Non
 
 
 def _initialise(data: Path, access: Access, account: Account, programs: Path | None) -> None:
-    """Initialise a cluster with the access's user as superuser in a temporary place, then move it as a whole."""
+    """Initialise a database cluster with the access's user as superuser in a temporary folder, then move the folder."""
     home = data.parent
     fresh = home / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
@@ -340,7 +340,7 @@ def _initialise(data: Path, access: Access, account: Account, programs: Path | N
 
 
 def _free_port(listen: str) -> int:
-    """Return a port below those of outgoing connections, so that nobody gets it while the server is down."""
+    """Return a free port below the range of outgoing connections, so that none takes it while the server is down."""
     address = "127.0.0.1" if listen in _EVERYWHERE else listen
     for port in random.sample(_PORTS, len(_PORTS)):
         with socket.socket() as probe:

@@ -29,7 +29,7 @@ _FOR_EVER = "public, max-age=31536000, immutable"
 
 
 def routes(connect: Connect, files: Path | None) -> list[BaseRoute]:
-    """Return all routes; `files` is the folder of the built front end, without which only data are served."""
+    """Return all routes; `files` is the folder of the built front end. Without it, only data are served."""
     live = Live(connect)
 
     async def events(_request: Request) -> Response:

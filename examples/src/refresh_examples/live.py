@@ -1,4 +1,4 @@
-"""Notifies any number of listeners of new data versions by one poll per second, and by none without listeners."""
+"""Notifies any number of listeners of new data versions, with one poll per second while there are listeners."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refresh_examples.versions import versions
 LOOK_EVERY = 1.0
 """Poll interval in seconds."""
 SPEAK_EVERY = 15.0
-"""Seconds after which a listener hears something in any case, so that proxies keep the connection."""
+"""Maximum seconds between two messages to a listener, so that proxies keep the connection open."""
 MOST_LISTENERS = 500
 _AWAY = "event: away\ndata: {}\n\n"
 

@@ -9,7 +9,7 @@ from refresh_examples.embedded import Access
 
 
 def ensure_reader(connection: psycopg.Connection, reader: Access) -> None:
-    """Create or repair the role. In a user's own warehouse it would be granted the marts alone, by `roles_dashboards`."""
+    """Create or update the role. It can read everything; in a production warehouse, `roles_dashboards` grants it only the marts."""
     role = sql.Identifier(reader.user)
     if connection.execute("select 1 from pg_roles where rolname = %s", [reader.user]).fetchone() is None:
         connection.execute(sql.SQL("create role {}").format(role))

@@ -24,7 +24,7 @@ class Records:
     fact: str
     columns: Sequence[str]
     filters: Mapping[str, LiteralString]
-    """By filter, the SQL expression on the fact that it is compared with."""
+    """By filter, the SQL expression on the fact table that the filter's value is compared with."""
     newest_first: LiteralString
     count: str
     """The mart's measure that counts these records."""
@@ -40,7 +40,7 @@ class Board:
     dashboard: Dashboard
     filters: Sequence[Filter]
     labels: Mapping[str, str]
-    """By filter, the column that names or orders its choices where that is another one."""
+    """By filter, the column that names or orders its choices, if it is not the filter's own column."""
     records: Records
 
 

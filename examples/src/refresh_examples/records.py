@@ -1,7 +1,7 @@
-"""The lines of the source tables, one type per table; the fields are the table's columns, in order.
+"""Types of the source tables' lines, one per table; the fields are the table's columns, in order.
 
 A source table is a journal: a correction is a further line with the same id, a withdrawal a line with `deleted_at`.
-Of an id's lines the one with the latest `updated_at` is valid, of equal ones that with the higher `numero_ligne`.
+The valid line of an id is the one with the latest `updated_at`, and among equal ones the one with the highest `numero_ligne`.
 Areas are in square metres, amounts in the agency's currency with two decimals.
 """
 
@@ -54,7 +54,7 @@ class Demande(NamedTuple):
 
 
 class Indemnisation(NamedTuple):
-    """A compensation case: what is owed and paid to someone whose land, crops or buildings were taken."""
+    """A compensation case: the amounts owed and paid to a person whose land, crops or buildings were taken."""
 
     indemnisation_id: int
     zone_id: int | None
@@ -70,7 +70,7 @@ class Indemnisation(NamedTuple):
 
 
 class Emploi(NamedTuple):
-    """A company's declaration of jobs, of one kind of contract and one sex."""
+    """A company's declaration of jobs, for one type of contract and one sex."""
 
     emploi_id: int
     zone_id: int | None
@@ -100,7 +100,7 @@ class Facture(NamedTuple):
 
 
 class Paiement(NamedTuple):
-    """A payment of an invoice or of a part of it; a payment that the bank took back is negative."""
+    """A full or partial payment of an invoice; a payment that the bank reversed is negative."""
 
     paiement_id: int
     facture_id: int

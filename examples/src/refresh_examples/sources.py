@@ -80,7 +80,7 @@ class Sources:
         return self.as_of.toordinal()
 
     def _zones(self) -> Iterator[Cells]:
-        """Zones with corrected areas; none is ever withdrawn."""
+        """Zones, some with corrected areas; none is withdrawn."""
         draw = self._draw("zones")
         share = Decimal(self.rows * 7_000) / self.zone_count
         known = (self._today - HISTORY_DAYS - EPOCH) * DAY
@@ -232,7 +232,7 @@ def _amount(luck: float, least: int, most: int) -> int:
 
 
 def _percent(amount: int, percent: int) -> int:
-    """Return a part of an amount, halves rounded to even."""
+    """Return a part of an amount, rounded half to even."""
     whole, rest = divmod(amount * percent, 100)
     return whole + (rest > 50 or (rest == 50 and whole % 2))
 
@@ -241,7 +241,7 @@ Word = TypeVar("Word", str, str | None)
 
 
 def _untidy(word: Word, number: int) -> Word:
-    """Return a word, sometimes as people type it: with a blank or in another case."""
+    """Return a word, sometimes with a blank or in another case, as if typed by hand."""
     if word is None or number % 41 != 17:
         return word
     return f" {word.swapcase()}"

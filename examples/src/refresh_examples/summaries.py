@@ -83,7 +83,7 @@ DASHBOARDS = (
 def summary_of(dashboard: Dashboard, connection: psycopg.Connection) -> tuple[Summary, str | None]:
     """Return totals, row count, breakdowns and data version of one snapshot.
 
-    The version is the run that published the mart; None where no refresh has. Raise psycopg.errors.UndefinedTable while the mart
+    The version is the run that published the mart, or None if no run has. Raise psycopg.errors.UndefinedTable while the mart
     has not been built.
     """
     with connection.transaction():
@@ -128,4 +128,4 @@ def _plain(value: object) -> Number:
         return value.isoformat()
     if value is None or isinstance(value, int | float | str):
         return value
-    raise TypeError(f"a summary has no place for {type(value).__name__}")
+    raise TypeError(f"a summary cannot contain a {type(value).__name__}")

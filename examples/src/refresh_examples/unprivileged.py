@@ -11,7 +11,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Account:
-    """The user that a program runs as; `drop` means that we are root and become that user."""
+    """The user that a program runs as; `drop` means that this process is root and has to switch to that user."""
 
     uid: int
     gid: int
@@ -28,7 +28,7 @@ class Account:
         return [setpriv, *who, "--pdeathsig=INT", *arguments]
 
     def give(self, path: Path) -> None:
-        """Change the owner of a path to this user, where we are root."""
+        """Change the owner of a path to this user, if this process runs as root."""
         if self.drop:
             os.chown(path, self.uid, self.gid)
 

@@ -112,9 +112,9 @@ async def test_an_answer_says_of_which_version_it_is(shown: Database) -> None:
     ("address", "said"),
     [
         ("indemnisations?zone=1;drop table x", "zone must be a whole number"),
-        ("indemnisations?zone=1&zone=2", "zone is there twice"),
+        ("indemnisations?zone=1&zone=2", "zone is given twice"),
         ("indemnisations?annee=99999999999", "annee must be a whole number"),
-        ("indemnisations?region=Nord", "'region' is no filter here; there are: zone, annee, mois"),
+        ("indemnisations?region=Nord", "'region' is not a filter of this dashboard; its filters are: zone, annee, mois"),
         ("creances-agees?zone=1", "there are: tranche, risque"),
         ("creances-agees?tranche=%00", "tranche must be at most 100 characters of text"),
         ("creances-agees/records?risque=faible", "there are: tranche"),

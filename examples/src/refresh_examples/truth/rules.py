@@ -24,7 +24,7 @@ CENT = Decimal("0.01")
 def standing(lines: Iterable[Line]) -> list[Line]:
     """Return the valid records: the last line of each id, unless it withdraws the record.
 
-    Last by the source's clock, and by arrival where that is equal.
+    The last line is the one with the latest time of the source, or of those with equal times the one that arrived last.
     """
     last: dict[object, Line] = {}
     for line in lines:
@@ -35,12 +35,12 @@ def standing(lines: Iterable[Line]) -> list[Line]:
 
 
 def happened(day: date | None, as_of: date) -> bool:
-    """Return whether an event of that day has happened; one without a date has."""
+    """Return whether an event of that day has happened; an event without a date counts as happened."""
     return day is None or day <= as_of
 
 
 def known(day: date | None, as_of: date) -> date | None:
-    """Return the day, or None where it is in the future."""
+    """Return the day, or None if it is in the future."""
     return day if day is not None and day <= as_of else None
 
 
@@ -65,7 +65,7 @@ def tidied(word: str | None) -> str | None:
 
 
 def days(start: date | None, end: date | None) -> int | None:
-    """Return the days between two dates; None where one is unknown."""
+    """Return the days between two dates; None if one is unknown."""
     return (end - start).days if start and end else None
 
 
