@@ -29,7 +29,7 @@ from cluster.seam import Cluster, chosen_kind, cluster_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 1 after a message on standard error when it fails."""
+    """Run a command; if it fails, print a message to standard error and return 1."""
     options = _parser().parse_args(arguments)
     try:
         return _run(options, paths_of(os.environ))
@@ -127,7 +127,7 @@ def _on_plane(options: argparse.Namespace, paths: Paths) -> int:
             print(f"{options.name} (control plane): {'runs' if plane.alive() else 'does not run'}")
             return 0 if plane.alive() else 1
         case _:
-            raise ClusterError(f"a control plane without a node can't {options.command}", "leave out --control-plane")
+            raise ClusterError(f"a control plane without a node cannot {options.command}", "leave out --control-plane")
     return 0
 
 

@@ -19,7 +19,7 @@ _LATEST = "dev"  # the tag in manifests, in addition to the exact one
 
 
 class Buildah:
-    """Builds archives below `.state/images`, with a store of its own beside them."""
+    """Builds archives below `.state/images`, with its own store next to them."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -138,7 +138,7 @@ class Docker:
         run_build(command, log, image.name, with_buildkit(self._environment))
 
     def archive(self, image: Image, tag: str) -> Path:
-        """Write an archive of the image, for those who read its files, and return its path; older ones are removed."""
+        """Write an archive of the image, for tests that read its files; return its path. Older archives are removed."""
         archive = self._paths.images / f"{image.name}-{tag}.saved"
         if not archive.exists():
             for old in self._paths.images.glob(f"{image.name}-*.saved"):

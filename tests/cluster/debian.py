@@ -1,4 +1,4 @@
-"""The Debian mirror of this machine, for the root file systems that debootstrap makes."""
+"""The Debian mirror of this machine, for the root file systems that debootstrap creates."""
 
 import os
 import re

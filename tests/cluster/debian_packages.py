@@ -1,4 +1,4 @@
-"""Debian packages that are unpacked and not installed: nothing starts, and nothing of the system changes."""
+"""Debian packages that are unpacked without being installed: nothing is started, and the system is not changed."""
 
 import os
 import subprocess

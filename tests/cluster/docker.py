@@ -13,7 +13,7 @@ _LIMIT = 5.0  # seconds
 
 @dataclass(frozen=True)
 class DockerCommand:
-    """What the `docker` command on the PATH says about itself."""
+    """Version and plugins of the `docker` command on the PATH."""
 
     version: tuple[int, int] | None
     buildx: bool

@@ -1,8 +1,8 @@
-"""What the launcher raises: one error, which says what is wrong and what to do next."""
+"""The launcher's only error, which says what is wrong and what to do."""
 
 
 class ClusterError(Exception):
-    """Something a person has to know about; the remedy is part of the message."""
+    """An error that is reported to the user; the remedy is part of the message."""
 
     def __init__(self, what: str, remedy: str = "") -> None:
         super().__init__(f"{what}\n  → {remedy}" if remedy else what)

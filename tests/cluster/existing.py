@@ -1,4 +1,4 @@
-"""A cluster that the user has: nothing is created in it here, and nothing of it is ever removed."""
+"""An existing cluster of the user. This module creates nothing in it, and removes nothing from it."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ VARIABLES = {image.name: f"REFRESH_IMAGE_{image.name.removeprefix('refresh-').up
 
 
 class ExistingCluster:
-    """The cluster that KUBECONFIG leads to; its nodes must be able to pull the images named by the REFRESH_IMAGE_* variables."""
+    """The cluster of KUBECONFIG. Its nodes must be able to pull the images that the REFRESH_IMAGE_* variables name."""
 
     kind = "existing"
 
@@ -29,12 +29,12 @@ class ExistingCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The user's own; where KUBECONFIG is a list of files, what they say together, which `up` writes."""
+        """The user's kubeconfig; if KUBECONFIG is a list of files, the merged file that `up` writes."""
         files = _listed(self._environment)
         return files[0] if len(files) == 1 else self.home / "kubeconfig"
 
     def up(self) -> None:
-        """Check that it answers."""
+        """Check that the API server answers."""
         tools(self._paths)
         record_kind(self.home, self.kind)
         self._merge()
@@ -53,24 +53,24 @@ class ExistingCluster:
         environment = {**os.environ, "KUBECONFIG": os.pathsep.join(map(str, files))}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
         if done.returncode != 0:
-            raise ClusterError(f"the files of KUBECONFIG can't be merged: {done.stderr.strip()}", "see `kubectl config view`")
+            raise ClusterError(f"the files of KUBECONFIG cannot be merged: {done.stderr.strip()}", "see `kubectl config view`")
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_text(done.stdout)
 
     def alive(self) -> bool:
-        """Whether it answers."""
+        """Return whether the API server answers."""
         return reachable(str(self._paths.tools / "kubectl"), self.kubeconfig)
 
     def load(self) -> dict[str, str]:
-        """The references that the user names; pushing them where the nodes can pull is the user's part."""
+        """Return the image references that the user has set; the user has to push the images where the nodes can pull them."""
         return image_references(self._environment)
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
-        """Lead a port of this machine to a Service."""
+        """Forward a port of this machine to a Service."""
         return Forwards(self.home, str(self._paths.tools / "kubectl")).open(self.kubeconfig, service, namespace, port, host_port)
 
     def down(self) -> None:
-        """End the forwarded ports; the cluster stays as it is."""
+        """Stop port forwarding; the cluster is not changed."""
         Forwards(self.home, "kubectl").close()
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -81,11 +81,11 @@ def _listed(environment: Mapping[str, str]) -> list[Path]:
 
 
 def image_references(environment: Mapping[str, str]) -> dict[str, str]:
-    """The images' references, from the environment."""
+    """Return the image references from the environment."""
     missing = [variable for variable in VARIABLES.values() if not environment.get(variable)]
     if missing:
         raise ClusterError(
             f"{', '.join(missing)} not set",
-            "push the images where the cluster's nodes can pull them (DOCKER_BUILDKIT=1 docker build --target operator …) and name them",
+            "push the images where its nodes can pull them (DOCKER_BUILDKIT=1 docker build --target operator …) and name them",
         )
     return {name: environment[variable] for name, variable in VARIABLES.items()}

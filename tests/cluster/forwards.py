@@ -1,4 +1,4 @@
-"""Ports of this machine that lead into a cluster of another kind, by kubectl's own forwarding."""
+"""Ports of this machine that `kubectl port-forward` forwards to a cluster of another kind."""
 
 import socket
 from pathlib import Path
@@ -16,7 +16,7 @@ class Forwards:
         self._kubectl = kubectl
 
     def open(self, kubeconfig: Path, service: str, namespace: str, port: int, host_port: int) -> int:
-        """Forward a port; again gives the same as long as the forwarding lives."""
+        """Forward a port; a second call returns the same port while kubectl runs."""
         prefix = f"forward-{namespace}-{service}-{port}-"
         for name in self._processes.names():
             known = int(name.removeprefix(prefix)) if name.startswith(prefix) else 0
@@ -40,7 +40,7 @@ class Forwards:
         return chosen
 
     def close(self) -> None:
-        """End all."""
+        """Stop all forwarding."""
         for name in self._processes.names():
             if name.startswith("forward-"):
                 self._processes.stop_group(name)

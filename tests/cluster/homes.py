@@ -1,4 +1,4 @@
-"""A cluster's folder records of which kind it is, so that another kind never takes it for its own remains."""
+"""The kind of a cluster, recorded in its folder, so that another kind does not treat the folder as its own remains."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -9,7 +9,7 @@ _FILE = "kind"
 
 
 def record_kind(home: Path, kind: str) -> None:
-    """Write the kind into a cluster's folder, before anything outside the folder is made."""
+    """Write the kind into a cluster's folder, before anything is created outside the folder."""
     home.mkdir(parents=True, exist_ok=True)
     (home / _FILE).write_text(kind)
 
@@ -21,7 +21,7 @@ def recorded_kind(home: Path) -> str:
 
 
 def kind_for(home: Path, wish: str, otherwise: str) -> str:
-    """Return the kind of the cluster in a folder: the recorded one, else `wish`, else `otherwise`; raise where record and wish differ."""
+    """Return the kind of the cluster in a folder: the recorded one, else `wish`, else `otherwise`. Raise if record and wish differ."""
     made = recorded_kind(home)
     if made and wish and made != wish:
         raise ClusterError(f"the cluster {home.name} of this checkout is of kind {made}, not {wish}", "`make clean` removes it")

@@ -1,4 +1,4 @@
-"""The images, built when their sources changed and found again when they did not."""
+"""The images, which are built only if their sources have changed."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ _IGNORED = {"__pycache__", "build", "dist", "target", "logs", "node_modules"}
 
 @dataclass(frozen=True)
 class Image:
-    """One image: its name, its Dockerfile (and target in it), and the sources whose change makes it another image."""
+    """An image: its name, its Dockerfile with the target, and the sources whose change requires a new build."""
 
     name: str
     dockerfile: str
@@ -32,7 +32,7 @@ class Image:
     sources: tuple[str, ...]
 
     def tag(self, checkout: Path, base: str) -> str:
-        """A tag that says what is inside: a hash of the sources and the base."""
+        """Return the image's tag: a hash of its sources and its base."""
         digest = hashlib.sha256(base.encode())
         for file in _files(checkout, [self.dockerfile, "requirements/build.txt", *self.sources]):
             digest.update(str(file.relative_to(checkout)).encode())
@@ -48,20 +48,20 @@ IMAGES = (OPERATOR, RUNNER, PAGE, EXAMPLES)
 
 
 class Builder(Protocol):
-    """What turns a Dockerfile into an image: buildah or docker."""
+    """A program that builds images from Dockerfiles: buildah or docker."""
 
     def base(self) -> str:
-        """What images are built on; a change of it makes all images others."""
+        """Return the base of all images; its change requires a new build of all images."""
 
     def has(self, image: Image, tag: str) -> bool:
-        """Whether the image is there already."""
+        """Return whether the image exists."""
 
     def build(self, image: Image, tag: str, mirror: Mirror, secrets: list[str], log: Path) -> None:
-        """Build it; raise with the log's last lines when that fails."""
+        """Build the image; raise ClusterError with the end of the log if that fails."""
 
 
 def build_images(paths: Paths, builder: Builder) -> dict[str, str]:
-    """Build what changed; the references of all images by name, which are also written to `.state/images/images.json`."""
+    """Build the changed images; return the references of all images by name, and write them to `.state/images/images.json`."""
     with exclusive(paths.images / "build.lock"):
         references = {image.name: _build(image, paths, builder) for image in IMAGES}
         (paths.images / "images.json").write_text(json.dumps(references, indent=1))
@@ -69,7 +69,7 @@ def build_images(paths: Paths, builder: Builder) -> dict[str, str]:
 
 
 def references(paths: Paths) -> dict[str, str]:
-    """The references of the images that were built last."""
+    """Return the references of the images that were built last."""
     try:
         return {str(name): str(reference) for name, reference in json.loads((paths.images / "images.json").read_text()).items()}
     except FileNotFoundError as error:
@@ -77,7 +77,7 @@ def references(paths: Paths) -> dict[str, str]:
 
 
 def run_build(command: list[str], log: Path, name: str, environment: Mapping[str, str] | None = None) -> None:
-    """Run one builder's command with its output in `log`."""
+    """Run a command of a builder, with its output in `log`."""
     log.unlink(missing_ok=True)
     run_logged(command, log, BUILD_LIMIT, f"building {name}", f"the whole log is {log}", environment=environment)
 

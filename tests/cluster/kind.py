@@ -1,4 +1,4 @@
-"""A kind cluster, where a Docker engine answers."""
+"""A kind cluster, for machines with a Docker engine."""
 
 import os
 import shutil
@@ -36,11 +36,11 @@ class KindCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The way in."""
+        """The administrator's kubeconfig."""
         return self.home / "kubeconfig"
 
     def up(self) -> None:
-        """Create it, or leave it as it is."""
+        """Create the cluster; do nothing if it runs."""
         with locked(self.home):
             if self.alive():
                 link_suitable_kubectl(self._paths, self.kubeconfig)
@@ -55,11 +55,11 @@ class KindCluster:
             link_suitable_kubectl(self._paths, self.kubeconfig)
 
     def alive(self) -> bool:
-        """Whether it answers."""
+        """Return whether the API server answers."""
         return self.kubeconfig.exists() and reachable(str(self._paths.tools / "kubectl"), self.kubeconfig)
 
     def load(self) -> dict[str, str]:
-        """Build the images where they changed and hand those to the nodes that they do not have."""
+        """Build the changed images, and load those that the nodes do not have."""
         references = build_images(self._paths, Docker(self._paths))
         present = self._images()
         missing = [reference for reference in references.values() if f"docker.io/library/{reference}" not in present]
@@ -78,11 +78,11 @@ class KindCluster:
         return set.intersection(*listed) if listed else set()
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
-        """Lead a port of this machine to a Service."""
+        """Forward a port of this machine to a Service."""
         return Forwards(self.home, str(self._paths.tools / "kubectl")).open(self.kubeconfig, service, namespace, port, host_port)
 
     def down(self) -> None:
-        """Delete it."""
+        """Delete the cluster."""
         if not self.home.exists():
             return
         with locked(self.home):
@@ -92,13 +92,13 @@ class KindCluster:
         self.home.with_suffix(".lock").unlink(missing_ok=True)
 
     def forget(self) -> None:
-        """Delete its folder: its engine was removed, and its containers with it."""
+        """Delete the cluster's folder, after its engine was removed with all containers."""
         Forwards(self.home, "kubectl").close()
         shutil.rmtree(self.home)
         self.home.with_suffix(".lock").unlink(missing_ok=True)
 
     def is_on(self, host: str) -> bool:
-        """Return whether it was created on the engine at this address."""
+        """Return whether the cluster was created on the engine at this address."""
         file = self.home / _HOST
         return file.exists() and file.read_text() == host
 
@@ -113,7 +113,7 @@ def create_arguments(name: str, kubeconfig: Path, environment: Mapping[str, str]
         arguments.append(f"--image={image}")
     if config := environment.get("REFRESH_KIND_CONFIG"):
         if not Path(config).is_file():
-            raise ClusterError(f"REFRESH_KIND_CONFIG={config} is no file", "see kind's documentation for its format")
+            raise ClusterError(f"REFRESH_KIND_CONFIG={config} is not a file", "see kind's documentation for its format")
         arguments.append(f"--config={config}")
     return arguments
 
@@ -150,13 +150,13 @@ def _run(program: str, arguments: Sequence[str], log: Path, limit: float) -> Non
 
 
 def tools(paths: Paths) -> None:
-    """Put `kubectl` and `helm` into the tools' folder: the machine's own where it has them, else built."""
+    """Put `kubectl` and `helm` into the tools' folder: those of the machine, or else built ones."""
     kubectl, helm = own_program("kubectl", paths.tools), own_program("helm", paths.tools)
     link_tools(paths.tools, kubectl or build(KUBE, paths.cache), helm or build(HELM_PROGRAM, paths.cache))
 
 
 def reachable(kubectl: str, kubeconfig: Path) -> bool:
-    """Whether the API server behind a kubeconfig answers within five seconds."""
+    """Return whether the API server of a kubeconfig answers within five seconds."""
     command = [kubectl, f"--kubeconfig={kubeconfig}", "--request-timeout=5s", "get", "--raw=/readyz"]
     try:
         return subprocess.run(command, capture_output=True, timeout=15, check=False).returncode == 0

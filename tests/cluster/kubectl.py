@@ -46,7 +46,7 @@ def within_skew(client: Version, server: Version) -> bool:
 
 
 def versions(text: str) -> tuple[Version | None, Version | None]:
-    """Return the versions of kubectl and of the API server in what `kubectl version --output=json` prints."""
+    """Return the versions of kubectl and of the API server in the output of `kubectl version --output=json`."""
     try:
         answer = json.loads(text)
     except ValueError:

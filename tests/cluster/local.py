@@ -1,4 +1,4 @@
-"""The embedded cluster behind the seam: programs built, Debian packages there, images in archives."""
+"""The embedded cluster, as the launcher uses it: it builds programs, installs Debian packages, and loads images from archives."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,11 +25,11 @@ class LocalCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The way in."""
+        """The administrator's kubeconfig."""
         return self.cluster.kubeconfig
 
     def up(self) -> None:
-        """Make it run; builds what it is made of first, once a machine."""
+        """Start the cluster; its programs are built first, once per machine."""
         if self.cluster.alive():
             return
         ensure(self._paths, "embedded")
@@ -37,11 +37,11 @@ class LocalCluster:
             self.cluster.up(build_programs(self._paths))
 
     def alive(self) -> bool:
-        """Whether it answers."""
+        """Return whether the API server answers."""
         return self.cluster.alive()
 
     def load(self) -> dict[str, str]:
-        """Build the images where they changed and import those that the node does not have."""
+        """Build the changed images, and import those that the node does not have."""
         ensure(self._paths, "embedded")
         builder = Buildah(self._paths)
         references = build_images(self._paths, builder)
@@ -54,17 +54,17 @@ class LocalCluster:
         return references
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
-        """Lead a port of this machine to a Service."""
+        """Forward a port of this machine to a Service."""
         return self.cluster.expose(service, namespace, port, host_port)
 
     def down(self) -> None:
-        """End and remove it."""
+        """Stop and remove the cluster."""
         self.cluster.down()
 
 
 @contextmanager
 def _images_beside(paths: Paths) -> Iterator[None]:
-    """On a new machine, build the images while the programs are built: half of either is waiting for downloads."""
+    """Build the images while the programs are built, on a new machine: both mostly wait for downloads."""
     if place_of(KUBE, paths.cache).exists():
         yield
         return
@@ -79,7 +79,7 @@ def _images_beside(paths: Paths) -> Iterator[None]:
 
 
 def build_programs(paths: Paths) -> Programs:
-    """All programs that a node needs, and `kubectl` and `helm` for a person's PATH; minutes the first time, then nothing."""
+    """Build all programs that a node needs, and `kubectl` and `helm` for a user's PATH. The first time this takes minutes."""
     kube = build(KUBE, paths.cache)
     programs = Programs(kube, build(COREDNS, paths.cache), build(NODE, paths.cache))
     link_tools(paths.tools, kube, build(HELM_PROGRAM, paths.cache))

@@ -1,4 +1,4 @@
-"""How this machine reaches its package mirrors, handed to an image build as files that no layer keeps."""
+"""Settings of this machine's package mirrors, passed to image builds as files that are not stored in a layer."""
 
 import configparser
 import io
@@ -13,7 +13,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy",
 
 @dataclass(frozen=True)
 class Mirror:
-    """pip's settings for inside a build, the certificate bundle, and the proxies (which builders take as arguments)."""
+    """pip's settings for a build, the certificate bundle, and the proxies, which builders take as arguments."""
 
     pip_conf: str
     ca: Path | None
@@ -21,7 +21,7 @@ class Mirror:
 
 
 def parse_pip_config(listing: str) -> dict[str, str]:
-    """What `pip config list` prints, as plain settings; the environment's win over the files'."""
+    """Return the settings in the output of `pip config list`; those of the environment override those of files."""
     found: dict[str, str] = {}
     for line in listing.splitlines():
         name, _, quoted = line.partition("=")
@@ -32,7 +32,7 @@ def parse_pip_config(listing: str) -> dict[str, str]:
 
 
 def mirror_of(settings: Mapping[str, str], environment: Mapping[str, str]) -> Mirror:
-    """The settings that make sense inside a build: no paths of this machine but the certificate bundle, which is mounted."""
+    """Return the settings that are valid in a build: without paths of this machine, except the certificate bundle, which is mounted."""
     certificates = settings.get("cert") or environment.get("SSL_CERT_FILE")
     ca = Path(certificates) if certificates and Path(certificates).is_file() else None
     config = configparser.RawConfigParser()

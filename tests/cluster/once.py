@@ -1,4 +1,4 @@
-"""What is made once for all checkouts of a machine, and the long commands that make it."""
+"""Files that are built once for all checkouts of a machine, and the long commands that build them."""
 
 import fcntl
 import subprocess
@@ -12,7 +12,7 @@ from cluster.waiting import tail
 
 @contextmanager
 def exclusive(lock: Path) -> Iterator[None]:
-    """Hold a lock file's lock inside; others wait."""
+    """Hold the lock of a lock file while the block runs; others wait."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -20,7 +20,7 @@ def exclusive(lock: Path) -> Iterator[None]:
 
 
 def made_once(place: Path, lock: Path, make: Callable[[], None]) -> Path:
-    """Return `place`, and make it if it is missing; a second maker waits for the first."""
+    """Return `place`, after building it if it is missing; a second process waits for the first."""
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         with exclusive(lock):

@@ -1,4 +1,4 @@
-"""Whether overlays can be mounted, which containers and image builds are quick with."""
+"""A check for overlay mounts, which make containers and image builds fast."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def can_overlay(folder: Path) -> bool:
-    """Whether an overlay can be mounted on files below `folder`; tried, since no file system tells."""
+    """Return whether an overlay can be mounted on files below `folder`, by trying it."""
     trial = folder / "overlay-trial"
     for name in ("lower", "upper", "work", "merged"):
         (trial / name).mkdir(parents=True, exist_ok=True)

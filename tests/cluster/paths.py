@@ -1,4 +1,4 @@
-"""Where things are: this checkout, its state, and the cache that all checkouts share."""
+"""Paths of this checkout, its state, and the cache that all checkouts share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Paths:
-    """The three roots of everything that the launcher reads and writes."""
+    """The folders that the launcher reads and writes."""
 
     checkout: Path
     state: Path
@@ -15,22 +15,22 @@ class Paths:
 
     @property
     def clusters(self) -> Path:
-        """One folder a cluster."""
+        """Folder with one folder per cluster."""
         return self.state / "clusters"
 
     @property
     def images(self) -> Path:
-        """Image archives, and the store that they are built in."""
+        """Folder with image archives and the store of the builder."""
         return self.state / "images"
 
     @property
     def tools(self) -> Path:
-        """`kubectl` and `helm`, for the PATH of a person."""
+        """Folder with `kubectl` and `helm`, for a user's PATH."""
         return self.state / "bin"
 
 
 def paths_of(environment: Mapping[str, str], checkout: Path | None = None) -> Paths:
-    """The paths of a checkout: this one unless another is named."""
+    """Return the paths of a checkout. Defaults to this one."""
     root = checkout or Path(__file__).resolve().parents[2]
     cache = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dashboard-refresh"
     return Paths(root, root / ".state", cache)

@@ -1,4 +1,4 @@
-"""Ports of 127.0.0.1: which are free."""
+"""Free ports of 127.0.0.1."""
 
 import random
 import socket
@@ -8,7 +8,7 @@ _OURS = range(18000, 32000)
 
 
 def free_ports(count: int) -> tuple[int, ...]:
-    """Ports on 127.0.0.1 that nobody listens on now, in no order, so that two who ask at once seldom get the same."""
+    """Return ports of 127.0.0.1 that nobody listens on, in random order, so that two callers rarely get the same one."""
     found: list[int] = []
     for port in random.sample(_OURS, len(_OURS)):
         if len(found) == count:

@@ -1,4 +1,4 @@
-"""Two seconds of looking before minutes of building: what is missing, how to get it, and what works without it."""
+"""Checks before a long build: what is missing, how to install it, and what works without it. They take two seconds."""
 
 import os
 import platform
@@ -40,7 +40,7 @@ _CNI_FOLDERS = ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin")
 
 @dataclass(frozen=True)
 class Machine:
-    """What was found on this machine."""
+    """Facts about this machine."""
 
     system: str
     root: bool
@@ -58,7 +58,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the answer: fine, or what to do about it."""
+    """The result of one check: whether it passed, and otherwise what to do."""
 
     name: str
     fine: bool
@@ -68,7 +68,7 @@ class Check:
 
 
 def checks(machine: Machine, kind: str) -> list[Check]:
-    """The verdicts for a kind of cluster (embedded, control-plane, kind, existing)."""
+    """Return the checks for a kind of cluster (embedded, control-plane, kind, existing)."""
     disk = Check(
         "disk",
         machine.disk_gb >= _DISK_GB,
@@ -134,7 +134,7 @@ def _go_text(machine: Machine) -> str:
 
 
 def look(paths: Paths, *, docker: bool) -> Machine:
-    """Look at this machine."""
+    """Collect the facts about this machine."""
     status = Path("/proc/self/status")
     effective = (
         next((line.split()[1] for line in status.read_text().splitlines() if line.startswith("CapEff")), "0") if status.exists() else "0"
@@ -161,7 +161,7 @@ def look(paths: Paths, *, docker: bool) -> Machine:
 
 
 def missing_packages() -> tuple[str, ...]:
-    """The Debian packages whose programs are not on this machine."""
+    """Return the Debian packages whose programs are missing on this machine."""
     found = {name for name in PACKAGES if shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")}
     if any((Path(folder) / "ptp").exists() for folder in _CNI_FOLDERS):
         found.add("ptp")
@@ -169,24 +169,24 @@ def missing_packages() -> tuple[str, ...]:
 
 
 def ensure(paths: Paths, kind: str, what: str = "the embedded cluster") -> None:
-    """Install what can be installed; raise with every other thing that is missing for `what`."""
+    """Install missing packages; raise ClusterError with everything else that is missing for `what`."""
     found = checks(look(paths, docker=False), kind)
     lacking = [check for check in found if check.needed and not check.fine]
     if lacking:
-        raise ClusterError("\n".join([f"this machine can't run {what}:", *lines(lacking)]), without())
+        raise ClusterError("\n".join([f"this machine cannot run {what}:", *lines(lacking)]), without())
     if kind == "embedded" and (packages := missing_packages()):
         _install(packages)
 
 
 def lines(found: Iterable[Check]) -> list[str]:
-    """The verdicts as text, one line each."""
+    """Return the checks as text, one line each."""
     return [
         f"  {_sign(check)} {check.name}: {check.found}{'' if check.fine or not check.remedy else f' – {check.remedy}'}" for check in found
     ]
 
 
 def without() -> str:
-    """What works where the whole cluster does not."""
+    """Return what works on machines that cannot run the complete cluster."""
     alone = "`make run` (one refresh, no Kubernetes) and `python -m cluster up --control-plane`"
     return f"without it: {alone} need no privileges"
 

@@ -1,4 +1,4 @@
-"""Processes that outlive the command which started them: known by id and start time, so that no other is ever ended."""
+"""Processes that outlive the command that started them. They are identified by id and start time, so that no other is killed."""
 
 import json
 import os
@@ -19,15 +19,15 @@ _SAME_START = 2.0  # seconds; psutil computes the start time from the boot time,
 
 @dataclass(frozen=True)
 class Recorded:
-    """One started process, as it is written to disk."""
+    """The record of a started process, as written to disk."""
 
     name: str
     pid: int
     started: float  # seconds since 1970
-    ticks: int = 0  # the kernel's own count since boot, which no clock correction moves; 0 on systems that don't tell
+    ticks: int = 0  # the kernel's count since boot, which clock corrections do not change; 0 on systems without it
 
     def process(self) -> psutil.Process | None:
-        """The live process, or None when it has ended, also if its id belongs to another by now."""
+        """Return the running process, or None if it has ended, even if another process now has its id."""
         with suppress(ChildProcessError):  # our own child stays a zombie until it is collected
             os.waitpid(self.pid, os.WNOHANG)
         try:
@@ -41,30 +41,30 @@ class Recorded:
 
 
 class Processes:
-    """The processes of one cluster; records in `folder`, one log a process in `logs`."""
+    """The processes of one cluster, with records in `folder` and one log per process in `logs`."""
 
     def __init__(self, folder: Path, logs: Path) -> None:
         self.folder = folder
         self.logs = logs
 
     def names(self) -> list[str]:
-        """Every process that was started and not stopped since, alive or not."""
+        """Return the names of all processes that were started and not stopped, whether they run or not."""
         return sorted(file.stem for file in self.folder.glob("*.json"))
 
     def find(self, name: str) -> Recorded | None:
-        """The record of a process, or None."""
+        """Return the record of a process, or None."""
         try:
             return Recorded(**json.loads((self.folder / f"{name}.json").read_text()))
-        except (FileNotFoundError, ValueError, TypeError):  # a record that was half written when everything died
+        except (FileNotFoundError, ValueError, TypeError):  # a record that was only partly written when the machine crashed
             return None
 
     def alive(self, name: str) -> bool:
-        """Whether the process runs."""
+        """Return whether the process runs."""
         recorded = self.find(name)
         return recorded is not None and recorded.process() is not None
 
     def start(self, name: str, argv: Sequence[str], hand_over: int | None = None) -> Recorded:
-        """Start a process in a session of its own; `hand_over` is a file descriptor that it finds as number 3."""
+        """Start a process in its own session; `hand_over` is a file descriptor that it gets as number 3."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
         log = os.open(self.logs / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -79,7 +79,7 @@ class Processes:
         try:
             pid = os.posix_spawnp(argv[0], list(argv), environment_of_programs(os.environ), file_actions=files, setsid=True)
         except FileNotFoundError as error:
-            raise ClusterError(f"{argv[0]} is not there, {name} can't start") from error
+            raise ClusterError(f"{argv[0]} does not exist, {name} cannot start") from error
         finally:
             os.close(log)
             os.close(nothing)
@@ -88,13 +88,13 @@ class Processes:
         return recorded
 
     def record(self, recorded: Recorded) -> None:
-        """Write a process down, whole or not at all."""
+        """Write the record of a process atomically."""
         draft = self.folder / f".{recorded.name}"
         draft.write_text(json.dumps(asdict(recorded)))
         draft.replace(self.folder / f"{recorded.name}.json")
 
     def stop(self, name: str, grace: float = 10.0) -> None:
-        """End a process, by force after `grace` seconds, and forget it; one that is gone already is fine."""
+        """Terminate a process, kill it after `grace` seconds, and delete its record; a missing process is not an error."""
         recorded = self.find(name)
         process = recorded.process() if recorded else None
         if process:
@@ -102,7 +102,7 @@ class Processes:
         (self.folder / f"{name}.json").unlink(missing_ok=True)
 
     def stop_group(self, name: str) -> None:
-        """End a process and all of its session at once, and forget it."""
+        """Kill a process and its whole session, and delete its record."""
         recorded = self.find(name)
         if recorded and recorded.process():
             os.killpg(recorded.pid, signal.SIGKILL)
@@ -117,12 +117,12 @@ class Processes:
         process.send_signal(number)
 
     def evidence(self, name: str) -> str:
-        """For messages: whether the process runs, and its last words."""
+        """Return a text for messages: whether the process runs, and the end of its log."""
         return f"  {name} {'runs' if self.alive(name) else 'HAS ENDED'}\n{tail(self.logs / f'{name}.log')}"
 
 
 def ticks_of(pid: int) -> int:
-    """When a process started, in clock ticks since boot; 0 when there is no such process, or no /proc."""
+    """Return the start time of a process in clock ticks since boot; 0 if it does not exist, or without /proc."""
     try:
         # the second field is the program's name in brackets, which may have blanks and brackets in it
         return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
@@ -131,7 +131,7 @@ def ticks_of(pid: int) -> int:
 
 
 def environment_of_programs(ours: Mapping[str, str]) -> dict[str, str]:
-    """The environment that a cluster's programs start with: no proxy between its parts, and the administrator's programs found."""
+    """Return the environment of a cluster's programs: without proxies, and with the administrator's programs in PATH."""
     kept = {name: value for name, value in ours.items() if not name.lower().endswith("_proxy")}
     return {**kept, "PATH": f"{ours.get('PATH', '/usr/bin:/bin')}:/usr/local/sbin:/usr/sbin:/sbin"}
 
@@ -147,4 +147,4 @@ def _end(process: psutil.Process, recorded: Recorded | None, grace: float) -> No
             if recorded is None or recorded.process() is None:
                 return
             time.sleep(0.02)
-    raise ClusterError(f"process {process.pid} does not end, not even by SIGKILL", "look at it with `ps`, then run this again")
+    raise ClusterError(f"process {process.pid} does not end after SIGKILL", "inspect it with `ps`, then run this command again")

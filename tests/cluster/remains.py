@@ -1,4 +1,4 @@
-"""What `make clean` leaves, since other checkouts may use it or since it belongs to a cluster that is not ours."""
+"""What `make clean` does not remove, because other checkouts may use it or it belongs to a cluster of the user."""
 
 import subprocess
 from collections.abc import Sequence

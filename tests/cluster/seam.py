@@ -1,4 +1,4 @@
-"""The one small seam between demo, tests and whatever Kubernetes there is: up, load, kubeconfig, expose, down."""
+"""The interface of all kinds of clusters for demo and tests: up, load, kubeconfig, expose, down."""
 
 import os
 from collections.abc import Mapping
@@ -15,32 +15,32 @@ KINDS = ("embedded", "kind", "existing")
 
 
 class Cluster(Protocol):
-    """A Kubernetes that demo and tests can use."""
+    """A Kubernetes cluster that demo and tests can use."""
 
     kind: str
 
     @property
     def kubeconfig(self) -> Path:
-        """The way in, from any shell of this machine; there once `up` has returned."""
+        """The administrator's kubeconfig, which works from any shell of this machine; it exists after `up`."""
 
     def up(self) -> None:
-        """Make it run; one that does already is left as it is."""
+        """Start the cluster; a running one is left unchanged."""
 
     def alive(self) -> bool:
-        """Whether it answers."""
+        """Return whether the API server answers."""
 
     def load(self) -> dict[str, str]:
-        """Build the four images where they changed and make the cluster know them; their references by name, e.g. `refresh-runner`."""
+        """Build the changed images and load them into the cluster; return all references by name, such as `refresh-runner`."""
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
-        """Lead a port on 127.0.0.1 of this machine to a Service until `down`; the port is returned."""
+        """Forward a port on 127.0.0.1 of this machine to a Service until `down`; return the port."""
 
     def down(self) -> None:
-        """End and remove all that `up` made; fine when there is nothing."""
+        """Stop and remove everything that `up` created; a missing cluster is not an error."""
 
 
 def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Paths | None = None) -> Cluster:
-    """The cluster of that name on this machine: REFRESH_CLUSTER says which kind, else what the machine offers decides."""
+    """Return the cluster of that name. REFRESH_CLUSTER names its kind; the default depends on what the machine supports."""
     # here, so that a machine needs only what its own kind needs
     from cluster.existing import ExistingCluster
     from cluster.kind import KindCluster
@@ -48,7 +48,7 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
 
     where = paths or paths_of(environment)
     if not name.replace("-", "").isalnum() or len(name) > 30:
-        raise ClusterError(f"{name!r} is no good name", "letters, digits and dashes, at most 30")
+        raise ClusterError(f"{name!r} is not a valid name", "use at most 30 letters, digits and dashes")
     wish = environment.get("REFRESH_CLUSTER", "")
     folder = cluster_name(name, environment)
     kind = kind_for(where.clusters / folder, wish, chosen_kind(wish, docker=docker_answers()))
@@ -66,7 +66,7 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
 
 
 def chosen_kind(wish: str, *, docker: bool) -> str:
-    """Which kind of cluster to use; an explicit wish is followed whatever the machine offers."""
+    """Return the kind of cluster to use; an explicit choice is not overridden."""
     if wish and wish not in KINDS:
-        raise ClusterError(f"REFRESH_CLUSTER={wish} is unknown", f"one of {', '.join(KINDS)}")
+        raise ClusterError(f"REFRESH_CLUSTER={wish} is unknown", f"set it to one of {', '.join(KINDS)}")
     return wish or ("kind" if docker else "embedded")

@@ -1,4 +1,4 @@
-"""Bounded waiting: every wait of the launcher has an end, and says what it saw when the end came."""
+"""Waiting with a timeout; on a timeout the error reports the last state."""
 
 import time
 from collections.abc import Callable
@@ -8,16 +8,16 @@ from cluster.errors import ClusterError
 
 
 def wait_until(check: Callable[[], bool], what: str, within: float, evidence: Callable[[], str], pause: float = 0.1) -> None:
-    """Return once `check` is true; after `within` seconds raise with what `evidence` tells."""
+    """Return when `check` is true; after `within` seconds raise ClusterError with the text of `evidence`."""
     end = time.monotonic() + within
     while not check():
         if time.monotonic() > end:
-            raise ClusterError(f"{what}: not within {within:.0f} s\n{evidence()}")
+            raise ClusterError(f"{what}: timed out after {within:.0f} s\n{evidence()}")
         time.sleep(pause)
 
 
 def tail(log: Path, lines: int = 25) -> str:
-    """The last lines of a log, for a person who has to find out what happened."""
+    """Return the last lines of a log."""
     if not log.exists():
         return f"  ({log} was never written)"
     with log.open("rb") as file:

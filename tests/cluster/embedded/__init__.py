@@ -1,1 +1,1 @@
-"""A cluster without Docker and registries: upstream's components, built from their Go modules."""
+"""A cluster without Docker and registries: the upstream components, built from their Go modules."""

@@ -1,4 +1,4 @@
-"""The cluster's programs, built from upstream's Go modules once per version and cached for all checkouts."""
+"""The programs of the cluster, built from the upstream Go modules once per version, and cached for all checkouts."""
 
 import hashlib
 import os
@@ -108,7 +108,7 @@ def module_folder(program: Program, module: str, cache: Path) -> Path:
     for each in (fetch, command):
         done = subprocess.run(each, cwd=program.module, env=environment, capture_output=True, text=True, timeout=_BUILD_LIMIT, check=False)
         if done.returncode != 0:
-            raise ClusterError(f"{module} can't be fetched: {done.stderr.strip()}", "Go's module proxy must be reachable (GOPROXY)")
+            raise ClusterError(f"{module} cannot be fetched: {done.stderr.strip()}", "Go's module proxy must be reachable (GOPROXY)")
     return Path(done.stdout.strip())
 
 
@@ -120,7 +120,7 @@ def link_tools(folder: Path, kube: Path, helm: Path | None = None) -> None:
 
 
 def link_kubectl(folder: Path, kubectl: Path) -> None:
-    """Link `kubectl` alone."""
+    """Link only `kubectl`."""
     folder.mkdir(parents=True, exist_ok=True)
     _link(folder / "kubectl", kubectl)
 

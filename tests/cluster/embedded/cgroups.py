@@ -1,4 +1,4 @@
-"""A cluster's own branch in the machine's control groups (v1, or v2 as far as it can be written without trying it)."""
+"""The control groups of a cluster, below those of the machine (v1; v2 is implemented but untested)."""
 
 import time
 from contextlib import suppress
@@ -10,18 +10,18 @@ _V2_CONTROLLERS = ("cpu", "cpuset", "io", "memory", "pids", "hugetlb")
 
 
 def hierarchies(mounts: str) -> list[Path]:
-    """The mount points of all control group hierarchies, from the text of /proc/mounts."""
+    """Return the mount points of all control group hierarchies, from the text of /proc/mounts."""
     found = [line.split() for line in mounts.splitlines()]
     return [Path(fields[1]) for fields in found if len(fields) > 2 and fields[2] in ("cgroup", "cgroup2")]
 
 
 def is_v2(mounts: str) -> bool:
-    """Whether the machine uses the unified hierarchy alone (beside v1 an empty v2 tree may be mounted, which doesn't count)."""
+    """Return whether the machine uses only the unified hierarchy. An empty v2 tree that is mounted in addition to v1 is ignored."""
     return not any(line.split()[2] == "cgroup" for line in mounts.splitlines() if len(line.split()) > 2)
 
 
 def create(name: str) -> None:
-    """Make the branch in every hierarchy; one that is there already is used."""
+    """Create the control group in every hierarchy; an existing one is used."""
     mounts = Path("/proc/mounts").read_text()
     if is_v2(mounts):
         return _create_v2(name)
@@ -31,7 +31,7 @@ def create(name: str) -> None:
             branch.mkdir(exist_ok=True)
         except OSError as error:
             raise ClusterError(
-                f"can't make a control group in {hierarchy}: {error}", "cgroups must be writable; the control plane alone works without"
+                f"cannot create a control group in {hierarchy}: {error}", "cgroups must be writable; the control plane alone works without"
             ) from error
         # a v1 cpuset starts empty, and nothing can run in an empty one
         for setting in ("cpuset.cpus", "cpuset.mems"):
@@ -52,13 +52,13 @@ def _create_v2(name: str) -> None:
         (root / name / "cgroup.subtree_control").write_text(wanted)
     except OSError as error:
         raise ClusterError(
-            f"can't hand down cgroup v2 controllers: {error}",
+            f"cannot delegate cgroup v2 controllers: {error}",
             "run on the machine itself rather than in a container, or use kind; the control plane alone works without",
         ) from error
 
 
 def remove(name: str, within: float = 5.0) -> None:
-    """Remove the branch from every hierarchy; its processes have ended, the kernel may take a moment to notice."""
+    """Remove the control group from every hierarchy, after its processes have ended; retry until the kernel has noticed that."""
     end = time.monotonic() + within
     while left := [branch for hierarchy in hierarchies(Path("/proc/mounts").read_text()) if (branch := hierarchy / name).exists()]:
         for branch in left:
@@ -69,6 +69,6 @@ def remove(name: str, within: float = 5.0) -> None:
                 branch.rmdir()
         if time.monotonic() > end:
             raise ClusterError(
-                f"control group {left[0]} can't be removed", f"see which processes are left: find {left[0]} -name cgroup.procs | xargs cat"
+                f"control group {left[0]} cannot be removed", f"see which processes are left: find {left[0]} -name cgroup.procs | xargs cat"
             )
         time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""The command lines and configuration files of the control plane's components; pure, nothing here touches the machine."""
+"""Command lines and configuration files of the control plane's components; pure functions."""
 
 import base64
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Plane:
-    """Where a control plane listens and keeps its files, as its components see it."""
+    """Addresses, ports and folders of a control plane, as its components see them."""
 
     address: str
     bind: str
@@ -22,12 +22,12 @@ class Plane:
 
     @property
     def first_service_address(self) -> str:
-        """The address of the Service `kubernetes`."""
+        """Return the address of the Service `kubernetes`."""
         return self.service_cidr.rsplit(".", 1)[0] + ".1"
 
 
 def etcd(plane: Plane) -> list[str]:
-    """etcd without waiting for the disk: a cluster of a demo or a test need not outlive the machine."""
+    """Return etcd's command line, without fsync: the cluster of a demo or a test need not survive a crash of the machine."""
     client, peer = f"http://127.0.0.1:{plane.etcd_port}", f"http://127.0.0.1:{plane.etcd_peer_port}"
     return [
         f"--data-dir={plane.data}/etcd",
@@ -42,7 +42,7 @@ def etcd(plane: Plane) -> list[str]:
 
 
 def apiserver(plane: Plane) -> list[str]:
-    """The API server; on a plane without nodes it advertises no address, since none of its own would do."""
+    """Return the API server's command line. Without nodes it advertises no address, since it only has a loopback address."""
     pki = plane.pki
     return [
         f"--etcd-servers=http://127.0.0.1:{plane.etcd_port}",
@@ -70,7 +70,7 @@ def apiserver(plane: Plane) -> list[str]:
 
 
 def controller_manager(plane: Plane) -> list[str]:
-    """The controllers, among them the CronJob's, the Job's and the garbage collector."""
+    """Return the controller manager's command line, with the controllers of CronJobs and Jobs and the garbage collector."""
     pki = plane.pki
     return [
         f"--kubeconfig={pki}/internal.kubeconfig",
@@ -86,12 +86,12 @@ def controller_manager(plane: Plane) -> list[str]:
 
 
 def scheduler(plane: Plane) -> list[str]:
-    """The scheduler."""
+    """Return the scheduler's command line."""
     return [f"--kubeconfig={plane.pki}/internal.kubeconfig", "--leader-elect=false", "--secure-port=0", "--profiling=false"]
 
 
 def kubeconfig(server: str, user: str, authority: bytes, certificate: bytes, key: bytes, context: str) -> str:
-    """A kubeconfig that holds its certificates, so that it can be copied anywhere (JSON is YAML)."""
+    """Return a kubeconfig with embedded certificates, so that it can be copied anywhere. JSON is valid YAML."""
 
     def text(content: bytes) -> str:
         return base64.b64encode(content).decode()

@@ -1,4 +1,4 @@
-"""A real API server with its controllers and no node: no privileges, loopback only, several side by side, up in seconds."""
+"""A real API server with its controllers and without nodes. It needs no privileges, listens on loopback only, and starts in seconds."""
 
 import datetime
 import json
@@ -38,7 +38,7 @@ READY = {
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports on 127.0.0.1 that a control plane was given, and the process it belongs to (0: nobody's, it stays)."""
+    """The ports of a control plane on 127.0.0.1, and the process that owns it (0: no process, it is never an orphan)."""
 
     api: int
     etcd: int
@@ -56,13 +56,13 @@ class ControlPlane:
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig; there once `up` has returned."""
+        """The administrator's kubeconfig; it exists after `up`."""
         return self.home / "kubeconfig"
 
     def up(self, *, owner: int = 0) -> None:
-        """Make it run and answer. One that does already is left alone; a dead one's remains are cleared away first.
+        """Start it and wait until it answers. A running one is left unchanged; the remains of a dead one are removed first.
 
-        `owner` is the process whose end makes this control plane an orphan, see `remove_orphans`.
+        `owner` is the process whose end makes this control plane an orphan; see `remove_orphans`.
         """
         with locked(self.home):
             if self.alive():
@@ -80,25 +80,25 @@ class ControlPlane:
                     return
 
     def alive(self) -> bool:
-        """Whether every component runs and the API server answers."""
+        """Return whether all components run and the API server answers."""
         return all(self.processes.alive(name) for name in COMPONENTS) and answers(self.kubeconfig, "/readyz")
 
     def down(self) -> None:
-        """End all processes and remove the state; fine when there is nothing, or half of it."""
+        """Stop all processes and remove the state; missing parts are not an error."""
         with locked(self.home):
             self._end()
         self.home.with_suffix(".lock").unlink(missing_ok=True)
 
     def stop_component(self, name: str) -> None:
-        """End one component, as a crash would; its data stay."""
+        """Kill a component, as in a crash; its data are kept."""
         self._components().stop(name)
 
     def pause_component(self, name: str) -> None:
-        """Freeze one component: its sockets accept and nothing answers."""
+        """Freeze a component: its sockets accept connections, but nothing answers."""
         self._components().pause(name)
 
     def start_component(self, name: str) -> None:
-        """Make a stopped or frozen component run again and wait until it answers."""
+        """Start a stopped component or continue a frozen one, and wait until it answers."""
         self._components().start(name)
 
     def _start(self, owner: int) -> None:
@@ -155,7 +155,7 @@ SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc", "
 
 
 def write_credentials(plane: Plane, hosts: Sequence[str]) -> Authority:
-    """All certificates and keys of a control plane whose API server is reached under `hosts`; returns what signed them."""
+    """Write all certificates and keys of a control plane whose API server is reached by `hosts`; return the authority that signed them."""
     authority = Authority(plane.pki, datetime.datetime.now(datetime.UTC))
     authority.issue("apiserver", "kube-apiserver", hosts=hosts)
     authority.issue("admin", "admin", group="system:masters")
@@ -164,7 +164,7 @@ def write_credentials(plane: Plane, hosts: Sequence[str]) -> Authority:
 
 
 def write_kubeconfig(file: Path, pki: Path, server: str, context: str, user: str = "admin") -> None:
-    """A kubeconfig for `user`, whose certificate lies in `pki`, readable by its owner only."""
+    """Write a kubeconfig for `user`, whose certificate is in `pki`; only its owner can read it."""
     content = components.kubeconfig(
         server, user, (pki / "ca.crt").read_bytes(), (pki / f"{user}.crt").read_bytes(), (pki / f"{user}.key").read_bytes(), context
     )
@@ -173,7 +173,7 @@ def write_kubeconfig(file: Path, pki: Path, server: str, context: str, user: str
 
 
 def answers(kubeconfig: Path, path: str) -> bool:
-    """Whether the API server answers a GET on `path` with success within two seconds."""
+    """Return whether the API server answers a GET of `path` with success within two seconds."""
     try:
         cluster = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]
         pki = kubeconfig.parent / "pki"
@@ -188,13 +188,13 @@ def answers(kubeconfig: Path, path: str) -> bool:
 
 @contextmanager
 def locked(home: Path) -> Iterator[None]:
-    """One command at a time for each cluster; the second waits."""
+    """Hold the lock of a cluster, so that one command at a time works on it; others wait."""
     with exclusive(home.with_suffix(".lock")):
         yield
 
 
 def remove_orphans(clusters: Path, kube: Path) -> None:
-    """Take down the control planes below `clusters` whose owner has ended, for example a test run that was killed."""
+    """Stop and remove the control planes below `clusters` whose owner has ended, for example a test run that was killed."""
     for file in clusters.glob("*/ports.json"):
         plane = ControlPlane(file.parent, kube)
         owner = plane._ports().owner

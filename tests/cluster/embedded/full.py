@@ -1,4 +1,4 @@
-"""A whole one-node Kubernetes: control plane, kubelet, containerd, kube-proxy and DNS, in namespaces of its own. Needs root."""
+"""A complete Kubernetes with one node: control plane, kubelet, containerd, kube-proxy and DNS, in their own namespaces. Needs root."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ _NODE_READY = "/api/v1/nodes/node"
 
 @dataclass(frozen=True)
 class Programs:
-    """The built programs that a node needs."""
+    """The programs that a node needs."""
 
     kube: Path
     coredns: Path
@@ -34,14 +34,14 @@ class Programs:
 
 @dataclass(frozen=True)
 class Exposed:
-    """A port on 127.0.0.1 of the host that leads to a Service."""
+    """A port on 127.0.0.1 of the host that is forwarded to a Service."""
 
     port: int
     target: str
 
 
 class EmbeddedCluster:
-    """One cluster with its state in `home`; several live side by side, also of several checkouts."""
+    """A cluster with its state in `home`. Several clusters can run at the same time, also of several checkouts."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -50,11 +50,11 @@ class EmbeddedCluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig; it works from any shell of the host once `up` has returned."""
+        """The administrator's kubeconfig; after `up` it works from any shell of the host."""
         return self.home / "kubeconfig"
 
     def up(self, programs: Programs) -> None:
-        """Make it run and answer. What runs already stays; when the node itself is gone its remains are cleared away first."""
+        """Start it and wait until it answers. Running parts are left unchanged; if the node has ended, its remains are removed first."""
         with locked(self.home):
             if self.node.alive() and self._heal():
                 return
@@ -64,30 +64,30 @@ class EmbeddedCluster:
             self._components().ensure()
 
     def alive(self) -> bool:
-        """Whether every component runs and the API server answers."""
+        """Return whether all components run and the API server answers."""
         return self.node.alive() and self._components().alive() and answers(self.kubeconfig, "/readyz")
 
     def down(self) -> None:
-        """End everything and remove the state; fine when there is nothing, or half of it."""
+        """Stop everything and remove the state; missing parts are not an error."""
         with locked(self.home):
             self._end()
         self.home.with_suffix(".lock").unlink(missing_ok=True)
 
     def load_image(self, archive: Path) -> None:
-        """Make the images of an archive (docker or OCI) known to the node."""
+        """Import the images of an archive (docker or OCI) into the node."""
         with archive.open("rb") as file:
             self.node.run([*_CTR, "images", "import", "--snapshotter", self._settings().snapshotter, "-"], stdin=file.fileno(), limit=300.0)
 
     def images(self) -> set[str]:
-        """The names of all images that the node knows."""
+        """Return the names of all images of the node."""
         return set(self.node.run([*_CTR, "images", "list", "--quiet"]).split())
 
     def tag_image(self, name: str, alias: str) -> None:
-        """Give an image a second name, which may have been another image's."""
+        """Give an image a second name; if another image has that name, it loses it."""
         self.node.run([*_CTR, "images", "tag", "--force", name, alias])
 
     def expose(self, service: str, namespace: str, port: int, host_port: int = 0) -> int:
-        """Lead a port on 127.0.0.1 of the host to a Service; returns the port. Stays until `down`; again gives the same."""
+        """Forward a port on 127.0.0.1 of the host to a Service until `down`; return the port. A second call returns the same port."""
         target = f"{service}.{namespace}.svc.cluster.local:{port}"
         with locked(self.home):
             known = self._exposed()
@@ -103,19 +103,19 @@ class EmbeddedCluster:
         return chosen.port
 
     def stop_component(self, name: str) -> None:
-        """End one component, as a crash would; its data stay."""
+        """Kill a component, as in a crash; its data are kept."""
         self._components().stop(name)
 
     def pause_component(self, name: str) -> None:
-        """Freeze one component: its sockets accept and nothing answers."""
+        """Freeze a component: its sockets accept connections, but nothing answers."""
         self._components().pause(name)
 
     def start_component(self, name: str) -> None:
-        """Make a stopped or frozen component run again and wait until it answers."""
+        """Start a stopped component or continue a frozen one, and wait until it answers."""
         self._components().start(name)
 
     def _heal(self) -> bool:
-        """Start what does not run; False when the node turns out to be ending just now."""
+        """Start the components that do not run; return False if the node is ending."""
         try:
             self._components().ensure()
         except ClusterError:
@@ -181,7 +181,7 @@ class EmbeddedCluster:
                 listener.bind(("127.0.0.1", exposed.port))
             except OSError as error:
                 raise ClusterError(
-                    f"port {exposed.port} on 127.0.0.1 is taken: {error}", "end what listens there, or choose another port"
+                    f"port {exposed.port} on 127.0.0.1 is in use: {error}", "stop the process that listens on it, or choose another port"
                 ) from error
             listener.listen(128)
             self.node.start_component(name, ["/programs/node", "relay", exposed.target], hand_over=listener.fileno())
@@ -221,7 +221,7 @@ class EmbeddedCluster:
         try:
             return {name: Exposed(**each) for name, each in json.loads((self.home / "exposed.json").read_text()).items()}
         except FileNotFoundError as error:
-            raise ClusterError(f"no cluster in {self.home}", "bring it up first") from error
+            raise ClusterError(f"no cluster in {self.home}", "start it first") from error
 
     def _remember(self, exposed: Mapping[str, Exposed]) -> None:
         (self.home / "exposed.json").write_text(json.dumps({name: vars(each) for name, each in exposed.items()}))
@@ -236,12 +236,12 @@ _CTR = ("ctr", "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io")
 
 
 def cgroup_of(home: Path) -> str:
-    """The name of a cluster's control groups, from the one thing that no other cluster has: its folder."""
+    """Return the name of a cluster's control groups, derived from its folder, which is unique."""
     return f"refresh-{sha256(str(home).encode()).hexdigest()[:10]}"
 
 
 def cni_plugins() -> str:
-    """The folder of the network plugins, which distributions put in different places."""
+    """Return the folder of the CNI plugins, which depends on the distribution."""
     for folder in ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin"):
         if (Path(folder) / "ptp").exists():
             return folder

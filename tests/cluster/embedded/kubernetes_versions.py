@@ -1,4 +1,4 @@
-"""The versions of Kubernetes that the cluster can be: `kubernetes/go.mod` has the default, `kubernetes/versions/` the others."""
+"""Versions of Kubernetes for the embedded cluster: `kubernetes/go.mod` has the default, `kubernetes/versions/` the others."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ def default() -> KubernetesVersion:
 
 
 def available() -> dict[str, KubernetesVersion]:
-    """Return all versions by their minor one, oldest first."""
+    """Return all versions by their minor version, oldest first."""
     found = [default(), *map(_read, (_MODULE / "versions").glob("*.mod"))]
     return {each.minor: each for each in sorted(found, key=lambda each: [int(part) for part in each.version.split(".")])}
 

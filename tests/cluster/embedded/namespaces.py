@@ -24,11 +24,11 @@ class Namespaces:
         self._processes = processes
 
     def alive(self) -> bool:
-        """Whether the namespaces exist."""
+        """Return whether the namespaces exist."""
         return self._processes.alive(_INIT)
 
     def ends(self, within: float) -> bool:
-        """Whether the namespaces are gone now or within so many seconds; they outlive the killing of process 1 a little."""
+        """Return whether the namespaces end within these seconds; after process 1 is killed, this takes a moment."""
         end = time.monotonic() + within
         while self.alive():
             if time.monotonic() > end:
@@ -37,7 +37,7 @@ class Namespaces:
         return True
 
     def begin(self, script: Sequence[str], init: Sequence[str], *, network: bool = True) -> None:
-        """Make the control groups and the namespaces; `script` sets them up and becomes `init`, the command line of their process 1.
+        """Create the control groups and the namespaces. `script` sets them up, then executes `init`, the command line of their process 1.
 
         Without `network`, the processes share the machine's network.
         """
@@ -51,16 +51,16 @@ class Namespaces:
         self._start_inner(name, self.entering(command), hand_over)
 
     def entering(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` inside."""
+        """Return the command line that runs `command` inside."""
         # --wd: the caller's folder may not exist inside
         return ["nsenter", f"--target={self._init().pid}", "--mount", "--net", "--pid", "--wd=/", "--", *command]
 
     def in_network(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` in this network, with the machine's files and processes."""
+        """Return the command line that runs `command` in this network, with the machine's files and processes."""
         return ["nsenter", f"--target={self._init().pid}", "--net", "--", *command]
 
     def run(self, command: Sequence[str], stdin: int | None = None, limit: float = 60.0) -> str:
-        """What a command inside prints; raises with its errors when it fails."""
+        """Run a command inside and return its output; raise ClusterError with its error output if it fails."""
         done = subprocess.run(
             self.entering(command),
             env=environment_of_programs(os.environ),
@@ -75,7 +75,7 @@ class Namespaces:
         return done.stdout
 
     def succeeds(self, command: Sequence[str]) -> bool:
-        """Whether a command inside ends well within ten seconds."""
+        """Return whether a command inside succeeds within ten seconds."""
         try:
             self.run(command, limit=10.0)
         except (ClusterError, subprocess.TimeoutExpired):
@@ -83,7 +83,7 @@ class Namespaces:
         return True
 
     def kill(self) -> None:
-        """End everything inside at once; nothing of the node is left but its files."""
+        """Kill all processes inside; only the node's files remain."""
         self._processes.stop(_INIT, grace=0)  # the kernel ends the whole namespace before it lets go of process 1
         for name in self._processes.names():
             self._processes.stop(name, grace=0)
@@ -92,30 +92,30 @@ class Namespaces:
     def _init(self) -> Recorded:
         init = self._processes.find(_INIT)
         if init is None or init.process() is None:
-            raise ClusterError("the namespaces do not exist", "bring the cluster up first")
+            raise ClusterError("the namespaces do not exist", "start the cluster first")
         return init
 
     def _is_set_up(self, init: Sequence[str]) -> bool:
         recorded = self._processes.find(_INIT)
         process = recorded.process() if recorded else None
         if process is None:
-            raise ClusterError(f"the namespaces can't be made\n{self._processes.evidence(_INIT)}")
+            raise ClusterError(f"the namespaces cannot be created\n{self._processes.evidence(_INIT)}")
         try:
             return process.cmdline() == list(init)
         except psutil.Error:
             return False
 
     def _start_inner(self, name: str, command: Sequence[str], hand_over: int | None = None) -> None:
-        # unshare and nsenter fork; the one to know is their child
+        # unshare and nsenter fork; the process to record is their child
         outer = self._processes.start(name, command, hand_over=hand_over)
         end = time.monotonic() + _FORK_LIMIT
         while time.monotonic() < end:
             process = outer.process()
             if process is None:
-                raise ClusterError(f"{name} can't start\n{self._processes.evidence(name)}")
+                raise ClusterError(f"{name} cannot start\n{self._processes.evidence(name)}")
             children = process.children()
             if children:
                 self._processes.record(Recorded(name, children[0].pid, children[0].create_time(), ticks_of(children[0].pid)))
                 return
             time.sleep(0.01)
-        raise ClusterError(f"{name} can't start\n{self._processes.evidence(name)}")
+        raise ClusterError(f"{name} cannot start\n{self._processes.evidence(name)}")

@@ -1,4 +1,4 @@
-"""The node of an embedded cluster: namespaces with a root file system of their own."""
+"""The node of an embedded cluster: namespaces with their own root file system."""
 
 from pathlib import Path
 
@@ -16,5 +16,5 @@ class Node(Namespaces):
         self.home = home
 
     def start(self, kube: Path, coredns: Path, node: Path) -> None:
-        """Make the node; its root file system is ready after it."""
+        """Create the node with its root file system."""
         self.begin(["/bin/sh", str(_SCRIPT), *map(str, (self.home, kube, coredns, node))], ["/programs/node", "init"])

@@ -1,4 +1,4 @@
-"""The command lines and configuration files of what a node runs beside the control plane; pure, paths as the node sees them."""
+"""Command lines and configuration files of a node's components; pure functions. Paths are those inside the node."""
 
 import io
 import json
@@ -15,7 +15,7 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 @dataclass(frozen=True)
 class NodeSettings:
-    """What differs from one machine, or cluster, to the next."""
+    """Settings that depend on the machine or the cluster."""
 
     cgroup: str
     snapshotter: str
@@ -23,7 +23,7 @@ class NodeSettings:
 
 
 def kubelet_config(settings: NodeSettings) -> str:
-    """The kubelet's configuration: cgroups of the cluster's own, no image collection (images can't be pulled again)."""
+    """Return the kubelet's configuration, with the cluster's control groups. It never deletes images, since they cannot be pulled again."""
     return json.dumps(
         {
             "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -51,7 +51,7 @@ def kubelet_config(settings: NodeSettings) -> str:
 
 
 def containerd_config(settings: NodeSettings) -> str:
-    """containerd's configuration (version 2, which containerd 2 reads too)."""
+    """Return containerd's configuration, in version 2, which containerd 2 also reads."""
     return f"""version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
@@ -70,14 +70,14 @@ state = "/run/containerd"
 
 
 def network_config() -> str:
-    """The pods' network: a routed pair of interfaces each, so that no bridge and no bridge filter is needed."""
+    """Return the CNI configuration: each pod has a routed pair of interfaces, so that no bridge or bridge filter is needed."""
     addresses = {"type": "host-local", "ranges": [[{"subnet": POD_CIDR}]], "routes": [{"dst": "0.0.0.0/0"}], "dataDir": "/run/cni"}
     plugins = [{"type": "ptp", "ipam": addresses}, {"type": "portmap", "capabilities": {"portMappings": True}}]
     return json.dumps({"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}, indent=1)
 
 
 def dns_config() -> str:
-    """CoreDNS answers for the cluster and for nothing else."""
+    """Return CoreDNS's configuration: it resolves names of the cluster only."""
     return f""".:53 {{
  bind {ADDRESS}
  ready {ADDRESS}:8181
@@ -91,7 +91,7 @@ def dns_config() -> str:
 
 
 def kubelet() -> list[str]:
-    """The kubelet's command line."""
+    """Return the kubelet's command line."""
     return [
         "--config=/node/kubelet.json",
         "--kubeconfig=/node/pki/kubelet.kubeconfig",
@@ -102,7 +102,7 @@ def kubelet() -> list[str]:
 
 
 def kube_proxy() -> list[str]:
-    """kube-proxy's command line; it leaves the machine's connection tracking as it is."""
+    """Return kube-proxy's command line, which does not change the machine's connection tracking."""
     return [
         "--kubeconfig=/node/pki/internal.kubeconfig",
         "--hostname-override=node",
@@ -116,7 +116,7 @@ def kube_proxy() -> list[str]:
 
 
 def image_archive(name: str, program: bytes) -> bytes:
-    """A loadable image (docker-archive) of one static program."""
+    """Return an image (docker-archive) of one static program."""
     layer = _tar({"program": (program, 0o755)})
     config = json.dumps(
         {

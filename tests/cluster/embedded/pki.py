@@ -1,4 +1,4 @@
-"""The certificates of one cluster: an authority, and what it signs for servers and users."""
+"""The certificates of one cluster: an authority, and the certificates that it signs for servers and users."""
 
 import datetime
 import ipaddress
@@ -15,7 +15,7 @@ _SLACK = datetime.timedelta(hours=1)  # a pod's clock may run behind
 
 
 class Authority:
-    """A certificate authority that lives in `folder`; private keys are readable by their owner only."""
+    """A certificate authority with its files in `folder`; only their owner can read private keys."""
 
     def __init__(self, folder: Path, now: datetime.datetime) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -34,7 +34,7 @@ class Authority:
         _write(folder / "ca.key", _pem(self._key))
 
     def issue(self, file: str, name: str, group: str | None = None, hosts: Sequence[str] = ()) -> None:
-        """Write `file.crt` and `file.key`, good for a server under `hosts` and for a user `name` of `group`."""
+        """Write `file.crt` and `file.key`, valid for a server with the names `hosts` and for the user `name` in `group`."""
         key = ec.generate_private_key(ec.SECP256R1())
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         builder = (
@@ -63,7 +63,7 @@ class Authority:
 
 
 def write_token_keys(folder: Path) -> None:
-    """The key pair `sa.key`, `sa.pub` that service account tokens are signed and checked with."""
+    """Write the key pair `sa.key` and `sa.pub`, with which tokens of ServiceAccounts are signed and verified."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     _write(folder / "sa.key", _pem(key))

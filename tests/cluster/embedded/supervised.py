@@ -1,4 +1,4 @@
-"""The components of one cluster as a set: started in order, awaited, stopped and started one by one."""
+"""The components of a cluster: they are started in order, and can be stopped and started one by one."""
 
 import signal
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ _START_LIMIT = 60.0  # seconds, for each component; the whole takes 3 to 8 s
 
 @dataclass(frozen=True)
 class Component:
-    """One program of the cluster; `start` starts it, `ready` tells whether it does its work."""
+    """A program of the cluster; `start` starts it, and `ready` returns whether it is ready."""
 
     name: str
     start: Callable[[], None]
@@ -21,7 +21,7 @@ class Component:
 
 
 class Components:
-    """What runs, by name, in the order of starting."""
+    """The components by name, in the order in which they are started."""
 
     def __init__(self, processes: Processes, members: Iterable[Component]) -> None:
         self._processes = processes
@@ -29,15 +29,15 @@ class Components:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names."""
+        """The names of all components."""
         return tuple(self._members)
 
     def alive(self) -> bool:
-        """Whether every component's process runs."""
+        """Return whether the processes of all components run."""
         return all(self._processes.alive(name) for name in self._members)
 
     def ensure(self) -> None:
-        """Start what does not run; everything is ready after it."""
+        """Start the components that do not run, and wait until all are ready."""
         for name, member in self._members.items():
             if not self._processes.alive(name):
                 member.start()
@@ -47,7 +47,7 @@ class Components:
             self.await_ready(name)
 
     def start(self, name: str) -> None:
-        """Make a stopped or frozen component run again, and wait until it is ready."""
+        """Start a stopped component or continue a frozen one, and wait until it is ready."""
         if self._processes.alive(name):
             self._processes.signal(name, signal.SIGCONT)
         else:
@@ -55,27 +55,27 @@ class Components:
         self.await_ready(name)
 
     def stop(self, name: str) -> None:
-        """End a component as a crash would; its data stay."""
+        """Kill a component, as in a crash; its data are kept."""
         self._member(name)
         self._processes.stop(name, grace=0)
 
     def pause(self, name: str) -> None:
-        """Freeze a component: connections are taken and nothing answers."""
+        """Freeze a component: its sockets accept connections, but nothing answers."""
         self._member(name)
         self._processes.signal(name, signal.SIGSTOP)
 
     def await_ready(self, name: str) -> None:
-        """Wait until a component does its work; raise with its last words when it ends before, or takes too long."""
+        """Wait until a component is ready; raise ClusterError with the end of its log if it ends before, or takes too long."""
         member = self._member(name)
 
         def ready() -> bool:
             if not self._processes.alive(name):
-                raise ClusterError(f"{name} ended at once\n{self._processes.evidence(name)}")
+                raise ClusterError(f"{name} exited immediately\n{self._processes.evidence(name)}")
             return member.ready()
 
         wait_until(ready, f"{name} ready", _START_LIMIT, lambda: self._processes.evidence(name), pause=0.05)
 
     def _member(self, name: str) -> Component:
         if name not in self._members:
-            raise ClusterError(f"no component {name!r}", f"there are {', '.join(self._members)}")
+            raise ClusterError(f"no component is named {name!r}", f"the components are {', '.join(self._members)}")
         return self._members[name]

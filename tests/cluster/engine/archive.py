@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class LayeredImage:
-    """One image: its names, its one layer (a tar), and what it starts."""
+    """An image with one layer: its names, the layer (a tar), and its entrypoint."""
 
     names: tuple[str, ...]
     layer: Path
@@ -31,7 +31,7 @@ class LayeredImage:
 
 
 def write_archive(target: Path, images: Sequence[LayeredImage]) -> None:
-    """Write the images into one archive; a layer that several have is in it once."""
+    """Write the images into one archive; a shared layer is written once."""
     layers = {layer: f"layer-{number}.tar" for number, layer in enumerate(dict.fromkeys(image.layer for image in images))}
     configs = {f"config-{number}.json": image for number, image in enumerate(images)}
     manifest = [{"Config": name, "RepoTags": list(image.names), "Layers": [layers[image.layer]]} for name, image in configs.items()]

@@ -1,4 +1,4 @@
-"""Docker from Debian's packages, unpacked and not installed: nothing starts, and nothing of the system changes."""
+"""Docker from Debian's packages, unpacked without being installed: nothing is started, and the system is not changed."""
 
 import shutil
 import subprocess

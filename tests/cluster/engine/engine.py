@@ -1,4 +1,4 @@
-"""A Docker engine with its state in a checkout: for clusters in a network of its own, for builds in the machine's."""
+"""A Docker engine with its state in a checkout. For clusters it has its own network; for builds it uses the machine's."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ _OPEN = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward
 
 
 class Engine:
-    """The engine of one checkout. `closed`: containers are in a network that nothing leaves; `open`: for builds, without containers."""
+    """The engine of one checkout. `closed`: containers are in an isolated network; `open`: for builds, without containers."""
 
     def __init__(self, paths: Paths) -> None:
         self._paths = paths
@@ -64,7 +64,7 @@ class Engine:
         return self._namespaces.alive() and self._processes.alive("dockerd") and self._docker("info") is not None
 
     def up(self, *, closed: bool) -> None:
-        """Start the engine in this kind of network, or leave it as it is if it runs in it."""
+        """Start the engine in this kind of network; do nothing if it already runs in it."""
         with locked(self.home):
             if self.alive() and self._is_closed() == closed:
                 return
@@ -72,7 +72,7 @@ class Engine:
             self._start(closed)
 
     def load_archives(self) -> None:
-        """Import the base of our images and the image of kind's nodes, which no registry has."""
+        """Import the base of our images and the image of kind's nodes, which are in no registry."""
         for reference, archive, changes in (
             (_base_reference(), base_archive, ('CMD ["python3"]',)),
             (node_reference(), node_archive, CHANGES),
@@ -81,16 +81,16 @@ class Engine:
                 options = [f"--change={change}" for change in changes]
                 outdated = (self._docker("image", "ls", "--quiet", reference.partition(":")[0]) or "").split()
                 if self._docker("import", *options, str(archive(self._paths.cache)), reference) is None:
-                    raise ClusterError(f"docker import of {reference} failed", "see that the disk has room")
+                    raise ClusterError(f"docker import of {reference} failed", "check the free disk space")
                 for each in outdated:
                     self._docker("image", "rm", each)
 
     def in_network(self, command: Iterable[str]) -> list[str]:
-        """Return the command line that runs a command where the clusters of this engine can be reached."""
+        """Return the command line that runs a command in the network of this engine's clusters."""
         return self._namespaces.in_network(list(command))
 
     def down(self) -> None:
-        """Stop the engine with its containers, and put the machine's settings back; images stay."""
+        """Stop the engine with its containers, and restore the machine's settings; images are kept."""
         with locked(self.home):
             self._end()
 
@@ -131,7 +131,7 @@ class Engine:
 
     def _answers(self) -> bool:
         if not self._processes.alive("dockerd"):
-            raise ClusterError(f"the Docker engine ended at once\n{self._processes.evidence('dockerd')}")
+            raise ClusterError(f"the Docker engine exited immediately\n{self._processes.evidence('dockerd')}")
         return self._docker("info") is not None
 
     def _is_closed(self) -> bool:

@@ -1,4 +1,4 @@
-"""The image of kind's nodes, from Debian's packages and upstream's Go modules, for machines that cannot pull kind's own."""
+"""The image of kind's nodes, from Debian packages and upstream Go modules, for machines that cannot pull kind's own image."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ CHANGES = ("ENV container=docker", 'ENTRYPOINT ["/usr/local/bin/entrypoint", "/s
 
 
 def node_key() -> str:
-    """Return a hash of everything that the image is made from."""
+    """Return a hash of everything that the image is built from."""
     digest = hashlib.sha256(" ".join([_SUITE, *(program.key() for program in _PROGRAMS)]).encode())
     for file in (_ROOT_SCRIPT, _IMAGES_SCRIPT):
         digest.update(file.read_bytes())
@@ -36,7 +36,7 @@ def node_reference() -> str:
 
 
 def node_archive(cache: Path) -> Path:
-    """Return the node's root file system as a tar, from `cache` or made by debootstrap (needs root, takes minutes)."""
+    """Return the node's root file system as a tar, from `cache` or built by debootstrap (needs root, takes minutes)."""
     archive = cache / f"kind-node-{node_key()}.tar"
     return made_once(archive, cache / "kind-node.lock", lambda: _make(archive, cache))
 
@@ -79,7 +79,7 @@ def image_names(kubeadm: Path) -> list[str]:
 
 
 def images_of(names: list[str], layer: Path, pause: Path) -> list[LayeredImage]:
-    """Return the images under these names: `pause` has its own layer, CoreDNS its own entrypoint, and all others are one."""
+    """Return the images with these names: `pause` has its own layer, CoreDNS its own entrypoint, and all others are the same image."""
     special = {name: name.rpartition(":")[0].rpartition("/")[2] for name in names}
     others = tuple(name for name in names if special[name] not in ("pause", "coredns"))
     dns, sandbox = (tuple(name for name in names if special[name] == which) for which in ("coredns", "pause"))

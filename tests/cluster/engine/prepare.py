@@ -1,4 +1,4 @@
-"""What a machine without Docker needs for kind: the engine, its images, and the programs, so that nothing is fetched later."""
+"""Preparation of a machine without Docker for kind: engine, images and programs, so that nothing is downloaded later."""
 
 import subprocess
 import sys
@@ -15,7 +15,7 @@ _BUILD_LIMIT = 3600.0  # seconds
 
 
 def bring_up(engine: Engine, paths: Paths) -> None:
-    """Start the engine with all images; those that are missing are built first, in the machine's network."""
+    """Start the engine with all images; missing images are built first, in the machine's network."""
     build(KIND, paths.cache)
     tools(paths)
     engine.up(closed=True)
@@ -40,4 +40,4 @@ def _build(engine: Engine, paths: Paths) -> None:
     command = [sys.executable, "-m", "cluster", "build-images"]
     done = subprocess.run(command, env=environment, cwd=paths.checkout, timeout=_BUILD_LIMIT, check=False)
     if done.returncode != 0:
-        raise ClusterError("the images can't be built", "see the message above")
+        raise ClusterError("the images cannot be built", "see the message above")

@@ -1,5 +1,5 @@
 #!/usr/bin/env -S python3 -IS
-"""runc for machines without CAP_SYS_RESOURCE: takes out of a container's configuration what the kernel would refuse there.
+"""runc for machines without CAP_SYS_RESOURCE: removes settings from a container's configuration that the kernel would refuse.
 
 Docker calls it as it calls runc; the bundle of `create` and `run` has a `config.json`, and `exec` has a file of its own.
 """
@@ -15,7 +15,7 @@ _CAPABILITY = "CAP_SYS_RESOURCE"
 
 
 def reduced(configuration: dict[str, Any]) -> dict[str, Any]:
-    """Return a container's or a process's configuration without the capability, limits, and a score that protects from the OOM killer."""
+    """Return the configuration of a container or a process without the capability, rlimits, and a lowered OOM score."""
     if "ociVersion" in configuration:
         return {**configuration, "process": reduced(configuration.get("process") or {})}
     process = {name: value for name, value in configuration.items() if name != "rlimits"}

@@ -1,4 +1,4 @@
-"""Settings of the kernel that a privileged node changes for the whole machine: noted before, and put back afterwards."""
+"""Kernel settings that a privileged node changes for the whole machine: they are saved before, and restored afterwards."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ _PROC = Path("/proc/sys")
 
 
 def note(file: Path, proc: Path = _PROC) -> None:
-    """Write the present values to a file, unless they were noted before: a crash must not make changed values the noted ones."""
+    """Save the current values to a file, unless it exists: after a crash, changed values must not be saved as the original ones."""
     if file.exists():
         return
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +37,7 @@ def note(file: Path, proc: Path = _PROC) -> None:
 
 
 def put_back(file: Path, proc: Path = _PROC) -> list[str]:
-    """Write the noted values back where they differ, and forget them; return the names of those that were written."""
+    """Restore the saved values that differ, and delete the file; return the names of the restored settings."""
     if not file.exists():
         return []
     now, noted = present(proc), json.loads(file.read_text())
@@ -49,5 +49,5 @@ def put_back(file: Path, proc: Path = _PROC) -> list[str]:
 
 
 def present(proc: Path = _PROC) -> dict[str, str]:
-    """Return the values of those settings that this kernel has."""
+    """Return the current values of the settings that this kernel has."""
     return {name: (proc / name).read_text().strip() for name in NAMES if (proc / name).exists()}

@@ -77,7 +77,7 @@ def test_a_half_written_record_is_no_record(processes: Processes) -> None:
 
 def test_a_program_that_is_not_there_is_named(processes: Processes) -> None:
     """The message names the missing program."""
-    with pytest.raises(ClusterError, match="no-such-program is not there, thing can't start"):
+    with pytest.raises(ClusterError, match="no-such-program does not exist, thing cannot start"):
         processes.start("thing", ["no-such-program"])
 
 

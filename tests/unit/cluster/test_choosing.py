@@ -55,7 +55,7 @@ def test_an_unknown_wish_names_the_known_ones() -> None:
 @pytest.mark.parametrize("name", ["../demo", "a/b", "", "x" * 31])
 def test_a_name_that_could_leave_the_state_folder_is_refused(name: str) -> None:
     """Names become folders."""
-    with pytest.raises(ClusterError, match="no good name"):
+    with pytest.raises(ClusterError, match="not a valid name"):
         cluster_of(name, {"REFRESH_CLUSTER": "embedded", "HOME": "/"})
 
 

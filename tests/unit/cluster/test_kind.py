@@ -21,5 +21,5 @@ def test_image_and_configuration_of_the_nodes_are_the_user_s(tmp_path: Path) -> 
 
 def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A typo would otherwise be reported by kind after the remains of an earlier cluster were deleted."""
-    with pytest.raises(ClusterError, match=r"REFRESH_KIND_CONFIG=.*no-file is no file"):
+    with pytest.raises(ClusterError, match=r"REFRESH_KIND_CONFIG=.*no-file is not a file"):
         create_arguments("demo", tmp_path / "kubeconfig", {"REFRESH_KIND_CONFIG": str(tmp_path / "no-file")})
