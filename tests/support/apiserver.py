@@ -1,4 +1,4 @@
-"""An administrator's client for the API server: quicker than kubectl, and able to do what only a kubelet does."""
+"""An administrator's client for the API server. It is faster than kubectl, and can do what only a kubelet does."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ class ApiServer:
         return self._read(self._http.post(self.path_of(namespace, plural), json=body, params={"fieldValidation": "Strict"}))
 
     def create_text(self, namespace: str, plural: str, text: str) -> Json:
-        """Create an object from JSON text that Python's parsers would reject; return what can be read of it."""
+        """Create an object from JSON text that Python's parsers reject; return the readable part of the response."""
         answer = self._http.post(self.path_of(namespace, plural), content=text.encode(), headers={"Content-Type": "application/json"})
         assert answer.is_success, answer.text[:2000]
         return object_of(answer.content)
 
     def read(self, namespace: str, plural: str, name: str) -> Json:
-        """Return an object as our own reader of odd JSON reads it."""
+        """Return an object, parsed by `refresh_api.objects`."""
         return object_of(self._http.get(self.path_of(namespace, plural, name)).content)
 
     def raw(self, namespace: str, plural: str) -> bytes:

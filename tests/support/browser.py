@@ -1,4 +1,4 @@
-"""A browser as a person uses it, with everything that its console and network reported."""
+"""A browser for tests, with everything that its console and network reported."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ class Browser:
         self._tell("Network.setUserAgentOverride", userAgent=agent, acceptLanguage=languages)
 
     def open(self, namespace: str, path: str = "/") -> None:
-        """Open a page and wait until its live connection stands."""
+        """Open a page and wait until its event stream is connected."""
         self.driver.get(self.pages(namespace).url + path)
         eventually(lambda: self.text("#live") in ("live", "en direct"), within=30)
 
     def text(self, selector: str) -> str:
-        """Return the text of the first element; empty where there is none."""
+        """Return the text of the first element; empty if there is no such element."""
         found = self.driver.find_elements("css selector", selector)
         return str(found[0].text) if found else ""
 
@@ -78,7 +78,7 @@ class Browser:
         return said
 
     def picture(self, name: str, whole: bool = False) -> None:
-        """Save a screenshot where `--screenshots` is set; `whole` includes what is below the window."""
+        """Save a screenshot if `--screenshots` is set; `whole` includes the part below the window."""
         if not self.screenshots:
             return
         folder = Path(self.screenshots)

@@ -17,9 +17,9 @@ class Certificate:
     """A self-signed certificate for localhost, and for no address."""
 
     text: str
-    """In PEM format, for those who trust it."""
+    """The certificate in PEM format, for clients."""
     file: Path
-    """With its private key, for the server."""
+    """The certificate with its private key, for the server."""
 
 
 def create_certificate(file: Path) -> Certificate:

@@ -1,4 +1,4 @@
-"""Wait for a condition, and report what was there instead when it does not hold in time."""
+"""Wait for a condition; on a timeout, the error has the last result."""
 
 import time
 from collections.abc import Callable

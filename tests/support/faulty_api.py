@@ -1,4 +1,4 @@
-"""A proxy in front of the API server that records every request and answers some wrongly, or not at all."""
+"""A proxy in front of the API server that records all requests, and injects errors and timeouts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FaultyApi:
         self._thread.join(10)
 
     def lead_through(self, config_file: Path) -> None:
-        """Make a kubeconfig point to this proxy."""
+        """Change a kubeconfig so that it points to this proxy."""
         told = json.loads(config_file.read_text())
         told["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{self.port}"}
         config_file.write_text(json.dumps(told))

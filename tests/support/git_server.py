@@ -1,4 +1,4 @@
-"""Git repositories and a real server of them: `git http-backend` behind TLS, with a login, and with faults on demand."""
+"""Git repositories and a real server: `git http-backend` behind TLS, with a login, and with faults on demand."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Repository:
 
     @classmethod
     def create(cls, root: Path, name: str = "warehouse.git", *options: str) -> Repository:
-        """Create an empty repository below `root`, which a server serves, with its working tree beside it."""
+        """Create an empty repository below `root`, the folder of a server, with a working tree next to it."""
         bare, tree = root / name, root.with_name(f"{root.name}-trees") / name.removesuffix(".git")
         git(root, "init", "--quiet", "--bare", "--initial-branch=main", *options, str(bare))
         git(bare, "config", "http.receivepack", "true")
@@ -53,7 +53,7 @@ class Repository:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git for a test's author; return what it prints."""
+    """Run git as the author of commits; return its output."""
     who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in _COMMITTER.items()}
     quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PATH": os.environ["PATH"], "HOME": str(folder)}
     done = subprocess.run(["git", *arguments], cwd=folder, env={**quiet, **who}, capture_output=True, text=True, check=False, timeout=60)
@@ -63,19 +63,19 @@ def git(folder: Path, *arguments: str) -> str:
 
 @dataclass(frozen=True)
 class Request:
-    """One request that the server got."""
+    """A request that the server received."""
 
     path: str
     authorization: str
 
 
 Fault = Callable[[BaseHTTPRequestHandler], bool]
-"""Answers a request in place of the server, and returns whether it did."""
+"""A function that may answer a request in place of the server, and returns whether it did."""
 
 
 @dataclass
 class GitServer:
-    """Serves the repositories in a folder on 127.0.0.1, from `with` until its end."""
+    """A server for the repositories in a folder, on 127.0.0.1, while its `with` block runs."""
 
     root: Path
     username: str = ""
@@ -90,7 +90,7 @@ class GitServer:
         self.certificate = create_certificate(self.root.with_name(f"{self.root.name}.pem"))
 
     def __enter__(self) -> Self:
-        """Start to serve."""
+        """Start the server."""
         owner = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -103,7 +103,7 @@ class GitServer:
                 owner._answer(self)
 
             def log_message(self, format: str, *arguments: object) -> None:
-                """Requests are in `requests`."""
+                """Log nothing; requests are in `requests`."""
 
         self._server = _Server(("127.0.0.1", 0), Handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -114,14 +114,14 @@ class GitServer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End to serve."""
+        """Stop the server."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join(5)
 
     @property
     def port(self) -> int:
-        """The port on which it answers."""
+        """Port of the server."""
         return int(self._server.server_address[1])
 
     def url(self, name: str = "warehouse.git") -> str:
@@ -129,7 +129,7 @@ class GitServer:
         return f"https://localhost:{self.port}/{name}"
 
     def secret(self, **keys: str) -> dict[str, str]:
-        """Return the Secret of somebody who may read, with changes."""
+        """Return a Secret with read access, with changes."""
         login = {"username": self.username, "password": self.password} if self.password else {}
         token = {"bearerToken": self.bearer_token} if self.bearer_token else {}
         return {"ca.crt": self.certificate.text, **login, **token, **keys}
@@ -189,7 +189,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up, or trusts another certificate, is what a test wants."""
+        """Ignore errors: clients that disconnect, or do not trust the certificate, are part of the tests."""
 
 
 def _body(request: BaseHTTPRequestHandler) -> bytes:

@@ -1,4 +1,4 @@
-"""The guide as its tests read it: the pages in reading order, and their fenced blocks."""
+"""The guide, for its tests: the pages in reading order, and their fenced blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KINDS = {
     "sql": {""},
     "text": {""},
 }
-"""Languages of blocks, and what is done with them.
+"""Kinds of blocks by language, and how tests use them.
 
 `cluster`: run on an API server with the operator; `refused`: the same, and each answers no; `gone`: the same, after all other pages.
 `run`: run on this machine. `transcript`: written by
@@ -63,5 +63,5 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def all_blocks(language: str, *kinds: str) -> list[Block]:
-    """Return the blocks of all pages by language and, where given, by kind."""
+    """Return the blocks of all pages in a language and, if given, of a kind."""
     return [block for page in pages() for block in blocks(page) if block.language == language and (not kinds or block.kind in kinds)]

@@ -24,7 +24,7 @@ CHART = ROOT / "deploy" / "helm"
 RELEASE = "dashboard-refresh"
 PAGE_PASSWORD = "lecture-seule"
 DEMO_LABEL = "dashboards.sigeti.io/demo=true"
-"""By it the demo is removed from a cluster that has other things in it."""
+"""Label of the demo's objects, by which they are removed from a cluster with other objects."""
 _HELM_LIMIT = 180.0  # seconds
 
 
@@ -62,7 +62,7 @@ class Installation:
         self.kubectl("exec", "deployment/warehouse", "--", "env", "PGHOST=127.0.0.1", *command, timeout=300)
 
     def psql(self, statement: str, *options: str) -> str:
-        """Run a statement by psql in the warehouse's pod; return what it prints."""
+        """Run a statement with psql in the warehouse's pod; return its output."""
         return self.kubectl(*_psql("-v", "ON_ERROR_STOP=1", *options, "-c", statement), timeout=300)
 
     def rows(self, relation: str) -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class Installation:
             raise HelmError(f"{error}\n{self.kubectl.describe('pods')}".rstrip()) from None
 
     def create_page_role(self) -> None:
-        """Create a read-only role for the run log, and the Secret by which the page connects as this role."""
+        """Create a read-only role for the run log, and the Secret with which the page connects as this role."""
         if not self.psql("select rolname from pg_roles where rolname = 'refresh_page'", "-At").strip():
             self.psql(
                 f"create role refresh_page login password '{PAGE_PASSWORD}' connection limit 8;"
@@ -102,7 +102,7 @@ class Installation:
         self._helm("uninstall", RELEASE, "--wait")
 
     def remove_demo(self) -> list[str]:
-        """Remove what has the demo's label: refreshes first, then the release, then the rest; return what was removed."""
+        """Remove all objects with the demo's label: refreshes, then the release, then the rest. Return what was removed."""
         self.kubectl.attempt("delete", "dashboardrefresh", "-l", DEMO_LABEL, "--cascade=foreground", "--wait=true", timeout=120)
         released = RELEASE in self._helm("list", "--short", f"--selector={DEMO_LABEL}").split()
         if released:

@@ -32,7 +32,7 @@ def say(text: str) -> None:
 
 
 def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
-    """Start the embedded PostgreSQL on a folder, on the port of its last start where that is free."""
+    """Start the embedded PostgreSQL in a folder, on the port of its last start if that is free."""
     noted = folder / "port"
     wanted = int(noted.read_text()) if noted.exists() else port
     # A password that occurs in no log: the runner masks it wherever it finds it.
@@ -43,7 +43,7 @@ def warehouse(folder: Path, port: int = 0) -> EmbeddedPostgres:
 
 
 def fill(dsn: str, rows: int, seed: int = SEED) -> bool:
-    """Load generated sources of this size into a database; return False where they were there already."""
+    """Load generated sources of this size into a database; return False if they already exist."""
     wanted = f"{rows} rows, seed {seed}"
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("create schema if not exists sigeti")

@@ -27,7 +27,7 @@ PASSWORD: Final = "kept'from all others"
 HOST: Final = "localhost"
 """The only name in the server's certificate."""
 NO_CHANGES: Final[Mapping[str, object]] = {}
-"""The harness's spec as it is."""
+"""The unchanged spec of the harness."""
 _RULES: Final = """
 hostssl all all 127.0.0.1/32 scram-sha-256
 hostssl replication all 127.0.0.1/32 scram-sha-256
@@ -42,7 +42,7 @@ def full_build() -> postgres_builds.Build:
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority, and the key and certificate that it has issued to a server."""
+    """A certificate authority, with the key and certificate of a server."""
 
     root: Path
     key: Path
@@ -67,7 +67,7 @@ def _openssl(*arguments: str) -> None:
 
 
 def require_tls(server: EmbeddedPostgres, authority: Authority) -> None:
-    """Have a server accept TLS connections with a password alone; its clients so far stay connected."""
+    """Make a server accept only TLS connections with a password; existing connections are kept."""
     account = account_for(os.geteuid())
     for name, source, mode in (("server.key", authority.key, 0o600), ("server.crt", authority.certificate, 0o644)):
         (server.data / name).write_bytes(source.read_bytes())

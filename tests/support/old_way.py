@@ -1,4 +1,4 @@
-"""The old Prefect flow's work without Prefect, as plain dbt commands in processes, and the comparison of its marts with ours."""
+"""The old Prefect flow without Prefect, as plain dbt commands in processes, and a comparison of its marts with the runner's."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def installed_operators(
 
 @pytest.fixture(scope="module")
 def create_operator(installed_operators: Callable[..., OperatorHarness]) -> Iterator[Callable[..., OperatorHarness]]:
-    """The same; all are stopped after the tests of the module, since an idle operator takes processor time, too."""
+    """The same; all operators are stopped after the tests of the module, since even an idle one uses CPU time."""
     with ExitStack() as stack:
 
         def create(*values: str, **settings: str) -> OperatorHarness:
@@ -95,7 +95,7 @@ def running_operator(installed_operators: Callable[..., OperatorHarness]) -> Ite
 
 @pytest.fixture
 def fresh_operator(create_operator: Callable[..., OperatorHarness]) -> Iterator[OperatorHarness]:
-    """An operator of this test alone, installed and not started."""
+    """An operator for this test only, installed but not started."""
     operator = create_operator()
     yield operator
     operator.stop()

@@ -1,4 +1,4 @@
-"""The operator as a process, installed by its chart into a namespace of a real API server without nodes; tests play the kubelet."""
+"""The operator as a process, installed by its chart in a namespace of a real API server without nodes. Tests act as the kubelet."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class OperatorHarness:
         return code
 
     def freeze(self) -> None:
-        """Freeze the process, as a machine under pressure does."""
+        """Freeze the process, as on an overloaded machine."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -230,18 +230,18 @@ class OperatorHarness:
         return dict(eventually(unfinished, within=45))
 
     def set_pod_status(self, job: str, phase: str, state: Json | None = None, **status: Any) -> None:
-        """Play the kubelet: write phase and container state of a Job's pod."""
+        """Act as the kubelet: write the phase and the container state of a Job's pod."""
         container = {"name": "runner", "image": "i", "imageID": "i", "ready": False, "restartCount": 0, "state": state or {}}
         body = {"status": {"phase": phase, "containerStatuses": [container] if state else [], **status}}
         self.api.patch(self.namespace, "pods", self.wait_for_pod(job)["metadata"]["name"], body, status=True)
 
     def end_pod(self, job: str, code: int = 0, message: str = "", reason: str = "Error", **status: Any) -> None:
-        """Play the kubelet: end the container of a Job's pod with an exit code and a termination message."""
+        """Act as the kubelet: end the container of a Job's pod with an exit code and a termination message."""
         ended = {"exitCode": code, "reason": "Completed" if code == 0 else reason, "message": message}
         self.set_pod_status(job, "Failed" if code else "Succeeded", {"terminated": ended}, **status)
 
     def report_run(self, name: str, job: str, **changes: Any) -> None:
-        """Play the runner: write `status.run` of a run that succeeded, with changes."""
+        """Act as the runner: write `status.run` of a successful run, with changes."""
         run = {
             "id": job,
             "generation": 1,

@@ -6,7 +6,7 @@ import shutil
 
 
 def with_this_process(*command: str) -> list[str]:
-    """Return the command with which a program is killed by the kernel as soon as the thread that started it ends, however it ends.
+    """Return the command with which the kernel kills a program as soon as the thread that started it ends, for any reason.
 
     `setpriv` is part of util-linux; without it, the program outlives tests that were killed.
     """

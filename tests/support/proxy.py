@@ -1,4 +1,4 @@
-"""A TCP proxy whose connections can go silent: open, but nothing passes, as behind a firewall that has dropped its state."""
+"""A TCP proxy whose connections can be silenced: they stay open without data, as behind a firewall that has lost its state."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ class Proxy:
                 each.close()
 
     def lead(self, host: str, port: int) -> None:
-        """Forward new connections to another server, as the address of a managed service does after a failover."""
+        """Forward new connections to another server, as a managed service does after a failover."""
         self._target = (host, port)
 
     def silence(self, new_ones_too: bool = False) -> int:
-        """Stop forwarding on open connections and return how many they are; new ones work, unless `new_ones_too`."""
+        """Stop forwarding on open connections and return their number; new ones work, unless `new_ones_too`."""
         with self._lock:
             self._silent |= self._open
             self._all_silent = new_ones_too

@@ -1,4 +1,4 @@
-"""A server that sends exactly the given bytes, for responses that no well-behaved server sends."""
+"""A server that sends exactly the given bytes, for invalid responses."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ Json = dict[str, Any]
 HAS_OPTIONAL_PATCHES = os.environ.get("REFRESH_DBT_PATCHES") != "off"
 """Whether dbt's optional patches are on; `make test-plain-dbt` switches them off."""
 SLOWNESS = 1 if HAS_OPTIONAL_PATCHES else 4
-"""How much longer a command of dbt may take: limits of a few seconds must be long enough for what is not held up."""
+"""Factor for limits of dbt commands without the optional patches: a limit of seconds must suffice for a step without a fault."""
 
 _MODELS = {
     "staging/stg_lignes": ("materialized='view', schema='dwh_staging'", "select id, zone, nap, mois from {{ source('src', 'lignes') }}"),
@@ -115,13 +115,13 @@ class RunResult:
 
     @property
     def messages(self) -> str:
-        """The messages of the log, one a line."""
+        """The messages of the log, one per line."""
         return "\n".join(line["message"] for line in self.lines)
 
 
 @dataclass
 class RunnerHarness:
-    """Everything that a runner's pod has except the image: folder, project, Secrets, database."""
+    """The environment of a runner's pod without the image: folder, project, Secrets, database."""
 
     folder: Path
     project: Path
@@ -134,7 +134,7 @@ class RunnerHarness:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def reset(self) -> None:
-        """Restore source data, warehouse and Secrets to their initial state; end attempts that a failed test has left."""
+        """Restore source data, warehouse and Secrets to their initial state; stop attempts that a failed test has left running."""
         while self.started:
             with self.started.pop() as process:
                 process.kill()

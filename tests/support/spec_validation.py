@@ -117,7 +117,7 @@ FULL_SPEC: Json = {
     "resources": _RESOURCES,
     "podTemplate": _POD_TEMPLATE,
 }
-"""A spec with every field; of those that exclude each other it has one."""
+"""A spec with every field, except those that exclude another one."""
 FULL_SPEC = json.loads(json.dumps(FULL_SPEC))  # no object is shared, or one mutation would change several places
 
 
@@ -126,15 +126,15 @@ class Verdict:
     """The results of both validators for one spec."""
 
     stored: Json | None
-    """The spec as the API server stores it; None where it refuses."""
+    """The spec as the API server stores it; None if it rejects the spec."""
     server_says: str
     read: RefreshSpec | None
-    """The spec as the models read it; None where they refuse."""
+    """The spec as the models read it; None if they reject the spec."""
     models_say: str
 
     @property
     def agreed(self) -> bool:
-        """Return whether both accept or both refuse."""
+        """Return whether both accept or both reject the spec."""
         return (self.stored is None) == (self.read is None)
 
 

@@ -36,7 +36,7 @@ def _unpack(folder: Path) -> None:
 
 @dataclass
 class SshServer:
-    """Serves all repositories in a folder, from `with` until its end."""
+    """A server for all repositories in a folder, while its `with` block runs."""
 
     root: Path
     folder: Path
@@ -83,13 +83,13 @@ class SshServer:
         raise AssertionError((self.folder / "sshd.log").read_text())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End sshd."""
+        """Stop sshd."""
         self._process.terminate()
         self._process.wait(10)
 
     @property
     def known_hosts(self) -> str:
-        """The server's key as ssh-keyscan finds it; empty while it does not answer."""
+        """The server's public key from ssh-keyscan; empty while the server does not answer."""
         command = ["ssh-keyscan", "-T", "2", "-p", str(self.port), "127.0.0.1"]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout
 
@@ -107,7 +107,7 @@ class SshServer:
         return (self.folder / name).read_text()
 
     def _authorized(self) -> Path:
-        """A deploy key may read repositories and nothing else."""
+        """Return an authorized_keys line with which a deploy key can only read repositories."""
         place = self.folder / "authorized_keys"
         upload = shutil.which("git-shell") or "/usr/bin/git-shell"
         public = (self.folder / "deploy.pub").read_text()

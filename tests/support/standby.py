@@ -65,7 +65,7 @@ class Pair:
 def follow(
     primary: EmbeddedPostgres, folder: Path, settings: Mapping[str, str] | None = None, slot: str = ""
 ) -> Iterator[EmbeddedPostgres]:
-    """Make a standby of a server or of another standby by pg_basebackup; through a replication slot where one is named."""
+    """Create a standby of a server or of another standby with pg_basebackup, with a replication slot if one is named."""
     standby = EmbeddedPostgres(folder.absolute(), primary.access, settings={**PRIMARY, **(settings or {})}, programs=primary.programs)
     arguments = ["--pgdata", str(standby.data), "--checkpoint=fast", "--no-sync", "--wal-method=stream"]
     primary.run_beside("pg_basebackup", *arguments, *(["--create-slot", "--slot", slot] if slot else []))

@@ -1,4 +1,4 @@
-"""Everything that PostgreSQL's catalog knows about a table and that users may have set, as text without the table's schema."""
+"""All properties of a table in PostgreSQL's catalog that users may have set, as text without the table's schema."""
 
 from __future__ import annotations
 

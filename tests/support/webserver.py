@@ -45,7 +45,7 @@ class WebServer:
         return [asked.path for asked in self.asked]
 
     def wake(self) -> None:
-        """Drop waiting requests without an answer; nothing waits from now on."""
+        """Drop waiting requests without an answer; from now on no request waits."""
         self._over.set()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Runs a project by every way, each in a database of its own, and reports the differences."""
+"""Runs a project in every way, each with its own database, and reports the differences."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass
 class Comparison:
-    """What all projects share: the server, and a warm process for plain dbt and one for the runner."""
+    """Resources that all projects share: the server, and a warm process each for plain dbt and the runner."""
 
     server: EmbeddedPostgres
     plain: Warm
@@ -57,7 +57,7 @@ class Comparison:
                 connection.execute(sql.SQL("create role {}").format(sql.Identifier(role)))
 
     def verdict(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Return what contradicts the project's expectations; empty where all is as expected."""
+        """Return what contradicts the project's expectations; empty if nothing does."""
         said = self.refused(project, ways) if project.refused else []
         said += self.compared(project, [way for way in ways if project.is_run_by(way)])
         if not project.differs:
@@ -65,7 +65,7 @@ class Comparison:
         return [] if said else ["it is the same now: take its mark away"]
 
     def compared(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Run a project by every way, first as it is and then after each edit; return the differences of the first run that has some."""
+        """Run a project in every way, first unchanged and then after each edit; return the differences of the first run that has any."""
         folder = self.folder / project.name
         sides: list[_ProjectRun] = []
         try:
@@ -84,7 +84,7 @@ class Comparison:
         return []
 
     def refused(self, project: Project, ways: Sequence[Way] = ALL) -> list[str]:
-        """Check that `lint` and a run refuse a project where they must; return what is wrong."""
+        """Check that `lint` and a run refuse a project, in the ways in which they must; return what is wrong."""
         said: list[str] = []
         for way in set(project.refused_by) & set(ways):
             side = _ProjectRun(self, project, way, self.folder / project.name / f"refused-{way.name.lower()}")
@@ -102,7 +102,7 @@ class Comparison:
 
 
 class _ProjectRun:
-    """A project, run by one way."""
+    """A project, run in one way."""
 
     def __init__(self, comparison: Comparison, project: Project, way: Way, folder: Path) -> None:
         self.way = way
@@ -151,7 +151,7 @@ class _ProjectRun:
         return self._ours("lint", "refresh.yaml", "--project", "project")
 
     def facts(self) -> Facts:
-        """Return the facts of the database as it is."""
+        """Return the current facts of the database."""
         kept = {previous_relation(Relation(*mart.split(".", 1))).schema for mart in self._project.marts}
         return facts_of(self.database.dsn, self._project.random, kept)
 

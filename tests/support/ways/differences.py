@@ -1,4 +1,4 @@
-"""Where a refresh differs from plain dbt on purpose. The guide's table is made of these (`scripts/differences.py`)."""
+"""Intended differences between a refresh and plain dbt. `scripts/differences.py` generates the guide's table from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Publish(StrEnum):
 
 @dataclass(frozen=True)
 class Difference:
-    """A row of the table: what a project does, what comes of it, and what to do instead."""
+    """A row of the table: what a project does, how a refresh differs, and what to do instead."""
 
     project: str
     """Completes the sentence "A project that …"."""

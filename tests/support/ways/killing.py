@@ -1,4 +1,4 @@
-"""Kills a runner in the middle of its work, at the same place each time."""
+"""Kills a runner during a run, at the same point each time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _RUN_LOG_TIMEOUT = 30.0
 
 
 def kill_before_last_node() -> None:
-    """Have this process kill itself once it has built all nodes of the layers but the last, or the only one.
+    """Make this process kill itself once it has built all nodes of the layers except the last, or the only one.
 
-    The run log is written first: what it has lost is built again, as if the runner had been killed earlier.
+    The run log is written first: nodes that are missing in it are built again, as if the runner had been killed earlier.
     """
     from refresh_runner.model.steps import LayerStep
     from refresh_runner.run.services import AttemptContext

@@ -1,4 +1,4 @@
-"""The language of the comparison: a Project with its files, its refresh and its Edits; a Way is how it is run."""
+"""The types of the comparison: a Project has files, a refresh and Edits; a Way is how it is run."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class Project:
     difference: Difference | None = None
     """Why it is refused, not resumed, or differs, also in its exit code."""
     refused: str = ""
-    """Text that `lint` and the run must contain when they refuse the project. Nothing is built, and nothing changes."""
+    """Text that the output of `lint` and the run must contain if they refuse the project. Nothing is built, and nothing changes."""
     refused_by: tuple[Way, ...] = (Way.SWAP, Way.PARSED)
-    """Ways that refuse it; the others must be equal."""
+    """Ways that refuse the project; the results of the others must be equal."""
     not_resumed: bool = False
-    """Whether a run that was killed and resumed cannot be equal; it is not run so."""
+    """Whether a run that was killed and resumed cannot have equal results; the project is then not run that way."""
     differs: bool = False
-    """Whether the ways differ; the test fails as soon as they are the same."""
+    """Whether the results of the ways differ; the test fails if they are equal."""
     quick: bool = False
     """Whether `make test` runs it, in three ways; `make test-projects` runs all projects in all ways."""
 
@@ -101,7 +101,7 @@ class Project:
 
     @property
     def text(self) -> str:
-        """Return everything that the project consists of: each file below its path, before and after the edits, and its settings."""
+        """Return the text of the whole project: each file after its path, before and after the edits, and its settings."""
         edited = [(path, text or "") for edit in self.edits for path, text in edit.files.items()]
         settings = yaml.safe_dump(dict(self.dbt), allow_unicode=True)
         options = ["--full-refresh"] if any(edit.full_refresh for edit in self.edits) else []
@@ -131,7 +131,7 @@ class Project:
         return bool(self.refused) or self.not_resumed or self.differs or len(codes) > 1
 
     def is_run_by(self, way: Way) -> bool:
-        """Return whether what a way builds is compared: not if it refuses the project, or if a killed run cannot be equal."""
+        """Return whether the results of a way are compared: not if it refuses the project, or if a killed run cannot have equal results."""
         if way is Way.RESUMED and (self.not_resumed or not self.is_run_by(Way.SWAP)):
             return False
         return not (self.refused and way in self.refused_by)

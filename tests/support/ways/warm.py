@@ -1,4 +1,4 @@
-"""A process that has imported dbt, plain or with the runner, and forks for each command, which saves seconds of imports.
+"""A process that has imported dbt, plain or with the runner, and forks for each command. This saves seconds of imports.
 
 `python -m support.ways.warm plain|ours SOCKET`; it ends when its standard input is closed.
 """

@@ -1,4 +1,4 @@
-"""The projects by subject. Every module here has a list PROJECTS and is found by its presence."""
+"""The projects by subject. Every module in this package has a list PROJECTS and is found automatically."""
 
 from __future__ import annotations
 

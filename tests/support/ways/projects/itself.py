@@ -1,4 +1,4 @@
-"""Models that read their own live table, or name a live table by other means than `ref`."""
+"""Models that read their own live table, or name a live table without `ref`."""
 
 from support.ways.differences import LIVE_NAME, PRE_HOOK
 from support.ways.project import READER, Edit, Project

@@ -9,7 +9,7 @@ from support.ways.projects.kinds import TABLES
 _LONG = "mart_" + "tres_" * 8 + "long_nom"
 """53 characters, so that dbt's temporary names still fit into 63."""
 _LONGEST = "m" + "x" * 61 + "d"
-"""As long as PostgreSQL takes, so that dbt cuts it to derive another."""
+"""As long as PostgreSQL allows, so that dbt truncates it to derive another name."""
 
 PROJECTS = [
     Project(
