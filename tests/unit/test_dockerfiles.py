@@ -15,7 +15,7 @@ ISOLATED = "-IBu"
 
 
 def test_both_stand_on_one_base_by_its_digest():
-    """A tag may be another image next month."""
+    """A tag may point to another image next month."""
     bases = {re.findall(r"^ARG BASE_IMAGE=(.*)$", text, re.MULTILINE)[0] for text in TEXTS.values()}
     assert len(bases) == 1
     assert re.fullmatch(r"python:3\.13-slim@sha256:[0-9a-f]{64}", bases.pop())
@@ -40,7 +40,7 @@ def test_so_does_the_development_environment():
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_failure_within_a_pipe_fails_the_build(name):
-    """In each stage that begins from the base; others inherit it."""
+    """Set in each stage that starts from the base; others inherit it."""
     begins = re.findall(r"^FROM \$\{BASE_IMAGE\}.*\n(.*)$", TEXTS[name], re.MULTILINE)
     assert begins
     after = re.findall(r"^FROM \$\{BASE_IMAGE\}[^\n]*\n(?:ENV[^\n]*\n|#[^\n]*\n)*SHELL (.*)$", TEXTS[name], re.MULTILINE)

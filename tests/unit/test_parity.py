@@ -66,7 +66,7 @@ def test_the_steps_keep_their_limits():
 
 
 def test_the_marts_are_validated_by_their_keys():
-    """Three by zone and month, the receivables by age and risk, each in its schema."""
+    """Three marts by zone and month, receivables by age and risk, each in its schema."""
     validation = PHASE2.spec.validation
     assert validation is not None
     by_month = ["zone_id", "annee", "mois"]

@@ -77,7 +77,7 @@ def test_each_result_is_written_as_it_comes(tmp_path: Path) -> None:
 
 
 def test_the_table_has_rows_of_locked_versions_alone() -> None:
-    """The page claims no more than what was run; the table is written by the run, and a version that was not run has no row."""
+    """The page must not claim more than what was tested: the tests write the table, and a version without results has no row."""
     assert tuple(pins(ROOT / "requirements/postgres.txt")) == MAJORS
     page = POSTGRES.page.read_text()
     assert "| " + " | ".join(POSTGRES.head) + " |" in page

@@ -1,4 +1,4 @@
-"""The generated CRD: committed as generated, structural, with a description for every field a user writes or reads."""
+"""The generated CRD: it is committed as generated, structural, and describes every field that users write or read."""
 
 import subprocess
 import sys
@@ -21,19 +21,19 @@ def fields(schema: dict, path: str = "") -> list[tuple[str, dict]]:
 
 
 def test_the_generated_files_are_committed_as_generated():
-    """Byte for byte, the chart's copy too."""
+    """Byte for byte, including the chart's copy."""
     check = subprocess.run([sys.executable, ROOT / "scripts" / "generate.py", "--check"], capture_output=True, text=True, check=False)
     assert check.returncode == 0, check.stderr
 
 
 def test_the_two_writers_share_no_field():
-    """Server-side apply would let them fight over it."""
+    """Otherwise both field managers would overwrite each other's value."""
     assert not OperatorStatus.model_fields.keys() & RunnerStatus.model_fields.keys()
 
 
 @pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])
 def test_every_field_is_described(model):
-    """`kubectl explain` has something to say."""
+    """`kubectl explain` would otherwise show an empty description."""
     assert [path for path, schema in fields(structural(model)) if not schema.get("description")] == []
 
 

@@ -1,4 +1,4 @@
-"""Cron lines, read as Kubernetes reads them. The expected starts were computed with the parser that Kubernetes vendors."""
+"""Cron lines with the rules of Kubernetes. The expected times were computed with the parser that Kubernetes vendors."""
 
 from datetime import UTC, datetime
 from itertools import islice
@@ -56,20 +56,20 @@ def test_the_autumn_night_starts_twice():
     ],
 )
 def test_a_bad_line_is_refused_by_the_name_of_its_field(line, says):
-    """The person who wrote it finds the place."""
+    """The message names the field to change."""
     with pytest.raises(ValueError, match=says):
         cron.parse(line)
 
 
 @pytest.mark.parametrize("zone", ["Mars/Olympus", "", "../etc/passwd", "Europe/Pari"])
 def test_an_unknown_zone_is_refused(zone):
-    """The answer names it."""
+    """The message names it."""
     with pytest.raises(LookupError, match="unknown time zone"):
         cron.parse("* * * * *", zone)
 
 
 def test_the_second_time_of_the_autumn_night_is_left_out_at_certain_hours():
-    """Paris, 25 October 2026, 02:30 comes twice; the controller's own reading, `after`, has both."""
+    """In Paris, 02:30 occurs twice on 25 October 2026. `after` yields both times, as the controller does."""
     schedule = cron.parse("30 2 * * *", "Europe/Paris")
     evening = datetime(2026, 10, 24, 12, 0, tzinfo=UTC)
     assert [each.astimezone(UTC).hour for each in islice(schedule.after(evening), 2)] == [0, 1]
@@ -78,7 +78,7 @@ def test_the_second_time_of_the_autumn_night_is_left_out_at_certain_hours():
 
 
 def test_runs_of_every_hour_have_both_hours_of_the_autumn_night():
-    """Two hours passed, so two runs are right."""
+    """Two hours pass, so both runs are wanted."""
     schedule = cron.parse("30 * * * *", "Europe/Paris")
     starts = islice(schedule.runs_after(datetime(2026, 10, 25, 0, 0, tzinfo=UTC)), 2)
     assert [each.isoformat() for each in starts] == ["2026-10-25T02:30:00+02:00", "2026-10-25T02:30:00+01:00"]
@@ -95,7 +95,7 @@ def test_runs_of_every_hour_have_both_hours_of_the_autumn_night():
     ],
 )
 def test_the_spring_gap_has_the_times_that_clocks_skip(line, zone, gaps):
-    """Of the days on which runs start, at certain hours only."""
+    """Only on days on which runs start, and only for schedules of certain hours."""
     march = datetime(2026, 3, 1, tzinfo=UTC)
     found = cron.parse(line, zone).gaps(march, datetime(2026, 4, 1, tzinfo=UTC))
     assert [each.astimezone(UTC).isoformat() for each in found] == gaps

@@ -1,4 +1,4 @@
-"""A new field is known where all fields have to be: in the spec that models and API server are compared with, and in the chart's values."""
+"""A new field must also be in the spec with which models and API server are compared, and in the schema of the chart's values."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def value_paths(value: Any) -> set[str]:
 
 
 def test_the_full_spec_has_every_field():
-    """Add a new one to support/spec_validation.py; of those that exclude each other it has one."""
+    """Add a new field to support/spec_validation.py, which has only one of fields that exclude each other."""
     assert schema_paths(structural(RefreshSpec)) - value_paths(FULL_SPEC) == {
         "cache.version.field",
         "project.git.ref.tag",
@@ -38,7 +38,7 @@ def test_the_full_spec_has_every_field():
 
 
 def test_the_charts_values_know_every_field():
-    """Add a new one to refreshes.NAME.spec in values.schema.json, where misspelt ones are refused."""
+    """Add a new field to refreshes.NAME.spec in values.schema.json, which rejects unknown fields."""
     schema = json.loads((ROOT / "deploy/helm/values.schema.json").read_text())
     known = schema["definitions"]["refresh"]["properties"]["spec"]["properties"]
     assert sorted(known) == sorted(info.alias or name for name, info in RefreshSpec.model_fields.items())

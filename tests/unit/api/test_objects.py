@@ -1,4 +1,4 @@
-"""Objects and lists of the API server, read from texts that no parser takes as a whole."""
+"""Objects and lists of the API server, from texts that cannot be parsed as a whole."""
 
 import json
 import time
@@ -14,7 +14,7 @@ DEEP = "[" * 3000 + "]" * 3000
 
 
 def text_of(name: str, odd: str = "1") -> str:
-    """An object with this text in its spec, whose managedFields are nested as deep."""
+    """Return an object with this text in its spec, and managedFields that are nested as deeply."""
     noise = '{"f:a":' * 300 + "{}" + "}" * 300
     metadata = f'{{"name":"{name}","managedFields":[{noise}],"labels":{{"a":"b"}}}}'
     return f'{{"kind":"K","metadata":{metadata},"spec":{{"vars":{{"good":"x\\"]}}","odd":{odd}}}}},"status":{{"phase":"Scheduled"}}}}'
@@ -36,7 +36,7 @@ def list_of(*items: str) -> bytes:
     ],
 )
 def test_what_cannot_be_read_is_left_out_and_named(odd, says):
-    """All else is there. The control: the text as a whole can't be parsed, or would be too much."""
+    """Everything else is read. Control: the text as a whole cannot be parsed, or is too long."""
     text = text_of("a", odd).encode()
     if len(text) <= LARGEST:
         with pytest.raises(ValueError, match=r"recursion|escape|range|value"):
@@ -49,13 +49,13 @@ def test_what_cannot_be_read_is_left_out_and_named(odd, says):
 
 
 def test_many_that_are_too_long_together_are_left_out_together():
-    """None of them alone is to blame."""
+    """None of them is too long by itself."""
     many = "{" + ",".join(f'"v{number}":"{"x" * 1000}"' for number in range(600)) + "}"
     assert list(unreadable(object_of(text_of("a", many).encode()))) == ["spec.vars.odd"]
 
 
 def test_an_object_cannot_call_itself_unreadable():
-    """The member is ours alone."""
+    """Only the parser sets this member."""
     assert unreadable(object_of(b'{"unreadable": {"spec": "no"}, "spec": {}}')) == {}
     event = event_of(b'{"type": "ADDED", "object": {"unreadable": {"spec": "no"}}}')
     assert event == ("ADDED", {})
@@ -63,14 +63,14 @@ def test_an_object_cannot_call_itself_unreadable():
 
 @pytest.mark.parametrize("text", [b"", b"[1]", b"7", b"{", b'{"a":[}', b"nonsense", b'{"a": "b'])
 def test_a_text_that_is_no_object_is_refused(text):
-    """A broken answer is no odd object."""
+    """It is an invalid response, not an unusual object."""
     with pytest.raises(ValueError, match=r"."):
         object_of(text)
 
 
 @pytest.mark.parametrize("size", [1, 3, 64, 10_000, 10**7])
 def test_a_list_is_cut_into_its_items_however_it_arrives(size):
-    """Strings and brackets may be parted anywhere."""
+    """A part may end anywhere in a string or a sequence of brackets."""
     texts = [text_of("a"), text_of("b", DEEP), text_of("c", '"\\\\\\"}]{["'), text_of("d", "[[],{}]")]
     text, cutter, items = list_of(*texts), ItemCutter(1 if size < 10_000 else AT_ONCE), []
     for begin in range(0, len(text), size):
@@ -81,7 +81,7 @@ def test_a_list_is_cut_into_its_items_however_it_arrives(size):
 
 
 def test_one_odd_item_spoils_no_list():
-    """The others are as they would be without it; an empty list is one, too."""
+    """The other items are read unchanged. An empty list is also a list."""
     reader = ListReader()
     read = reader.feed(list_of(text_of("a"), text_of("b", DEEP), text_of("c")))
     items, rest = reader.end()
@@ -95,7 +95,7 @@ def test_one_odd_item_spoils_no_list():
 
 
 def test_a_long_list_is_read_item_by_item():
-    """So that never all of it is parsed at once."""
+    """Parsing it as a whole would take too much memory."""
     item = text_of("a", json.dumps("x" * 100_000))
     reader, read = ListReader(), 0
     text = list_of(*[item] * 100)
@@ -107,7 +107,7 @@ def test_a_long_list_is_read_item_by_item():
 
 @pytest.mark.parametrize("text", [b'{"items":[{"a":1}', b'{"items":[{"a":"', b"<html>", b""])
 def test_a_list_that_ends_too_early_is_refused(text):
-    """Rather than taken for all that there is."""
+    """Otherwise the missing items would look deleted."""
     reader = ListReader()
     reader.feed(text)
     with pytest.raises(ValueError, match=r"."):
@@ -126,14 +126,14 @@ def test_the_oddest_object_that_kubernetes_stores_takes_a_second_or_two(odd):
 
 
 def test_members_are_found_by_their_brackets():
-    """Keys and values as they are written."""
+    """Keys and values are returned as written."""
     assert members(b' {"a" : [1, {"b": 2}] , "c":"d,}"} ') == [(b'"a"', b'[1, {"b": 2}]'), (b'"c"', b'"d,}"')]
     assert members(b'[1, "a", []]') == [(b"", b"1"), (b"", b'"a"'), (b"", b"[]")]
     assert members(b"{}") == []
 
 
 def test_a_status_is_read_as_far_as_it_goes():
-    """A wrong field is left out and named; an unknown one is passed over."""
+    """An invalid field is omitted and reported; an unknown field is ignored."""
     found, wrong = readable(RefreshStatus, {"phase": "Scheduled", "history": 7, "missedRuns": 3, "newer": 1})
     assert (found.phase, found.missed_runs, found.history, wrong.partition(":")[0]) == ("Scheduled", 3, [], "history")
     assert readable(RefreshStatus, {"phase": "Scheduled"})[1] == ""

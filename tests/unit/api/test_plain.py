@@ -1,4 +1,4 @@
-"""Nothing that others wrote moves a cursor, colours a line, hides a word or sets a title."""
+"""Texts of others cannot move the cursor, colour a line, hide a word or set a title."""
 
 import json
 
@@ -12,7 +12,7 @@ MARKS = ("\u202e", "\u2066", "\u200b", "\ufeff", "\u2028", "\U000e0041")
 
 @pytest.mark.parametrize("hidden", [*HIDDEN, *MARKS])
 def test_what_hides_stands_as_its_number(hidden):
-    """In a text as in JSON, which stays the same value."""
+    """Both in a text and in JSON, whose value does not change."""
     shown = plain(f"a{hidden}b")
     assert shown.startswith("a\\u")
     assert shown.isprintable()
@@ -22,12 +22,12 @@ def test_what_hides_stands_as_its_number(hidden):
 
 
 def test_half_a_character_can_be_printed():
-    """A lone surrogate would be an error at the terminal."""
+    """Printing a lone surrogate would raise an error."""
     assert plain("a\ud800").encode() == b"a\\ud800"
 
 
 def test_what_is_seen_stays():
-    """Accents, other scripts, emoji, line breaks and tabs; a line has none of these."""
+    """Accents, other scripts, emoji, line breaks and tabs are kept; a single line has no line breaks or tabs."""
     text = "Déjà\tvu\n日本語 🙂 ‰"
     assert plain(text) == text
     assert one_line(text) == "Déjà vu 日本語 🙂 ‰"

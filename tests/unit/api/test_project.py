@@ -23,7 +23,7 @@ GIT = {"url": "https://git.example.org/data/velos"}
     ],
 )
 def test_a_revision_is_short_for_people(revision, short):
-    """What another version wrote in another form is shown as it is."""
+    """A revision in an unknown form, for example of another version, is shown unchanged."""
     assert short_revision(revision) == short
 
 
@@ -37,12 +37,12 @@ def test_a_revision_is_short_for_people(revision, short):
     ],
 )
 def test_a_ref_is_named_as_people_name_it(ref, label):
-    """In messages about a fetch that failed."""
+    """It appears in messages about a failed fetch."""
     assert GitRef.model_validate(ref).label == label
 
 
 def test_the_run_reads_every_secret_but_that_of_the_repository():
-    """Unless it reads the same Secret for something else: then the keys that it uses."""
+    """If it uses the same Secret for something else, it reads only those keys."""
 
     def keys(secret, **changes):
         spec = RefreshSpec.model_validate(sample_spec(project={"git": {**GIT, "secretRef": {"name": secret}}}, **changes))

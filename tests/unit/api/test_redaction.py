@@ -1,4 +1,4 @@
-"""Secrets are found in every form in which programs write them, before a text is cut."""
+"""Secrets are found in every form in which programs write them, before a text is clipped."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def lower(text: str) -> str:
 
 @lru_cache
 def redactor(*values: str) -> Redactor:
-    """A redactor, made once."""
+    """Return a redactor; it is created once per secret."""
     return Redactor(values)
 
 
@@ -97,7 +97,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 @pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
 @pytest.mark.parametrize("form", FORMS)
 def test_a_secret_is_found_in_this_form(value: str, form: str):
-    """Nothing of it is left but what stood around it; the control: another secret is not found."""
+    """Only the surrounding text remains. Control: another secret is not found."""
     if "cut" in form and len(value) < 32:
         return
     written = FORMS[form](value)
@@ -109,7 +109,7 @@ def test_a_secret_is_found_in_this_form(value: str, form: str):
 
 
 EXAMPLES = int(os.environ.get("REDACTION_EXAMPLES", "40"))
-"""More of them cost minutes."""
+"""More examples would take minutes."""
 ENCODERS = ["base64", "percent", "percent in lower case", "plus", "HTML", "JSON", "JSON, letters kept", "Go's JSON", "repr"]
 OUTER = [each for each in ENCODERS if each != "base64"]
 
@@ -122,7 +122,7 @@ OUTER = [each for each in ENCODERS if each != "base64"]
     st.text("abc \\\"'<&%/", max_size=6),
 )
 def test_any_secret_is_found_in_any_form_of_a_form(value: str, inner: str, outer: str, beside: str):
-    """Whatever it is made of, in one program's words within another one's. The control is the text that it is taken out of."""
+    """For secrets of any characters, in nested encodings, and within other text."""
     if is_weak(value):
         return
     written = FORMS[outer](f"{beside}{FORMS[inner](value)}{beside}")
@@ -132,7 +132,7 @@ def test_any_secret_is_found_in_any_form_of_a_form(value: str, inner: str, outer
 @pytest.mark.parametrize("before", range(0, 80, 11))
 @pytest.mark.parametrize("value", ["p%40:/'\"$", "tok-en.0123456789", PEM], ids=["short", "token", "key"])
 def test_no_boundary_of_a_text_leaves_a_piece_of_a_secret(value: str, before: int):
-    """Wherever the text is cut. The control: cut first and redacted then, the key is there."""
+    """Wherever the text is clipped. Control: if it is clipped before it is redacted, a part of the key remains."""
     text = "x" * before + value * 3
     redact = redactor(value)
     for length in (*range(before, before + 12), 2000):
@@ -143,7 +143,7 @@ def test_no_boundary_of_a_text_leaves_a_piece_of_a_secret(value: str, before: in
 
 
 def test_a_long_key_of_which_others_have_cut_a_piece_is_masked():
-    """As a protocol's error quotes the first characters of a header, or PostgreSQL the first 63 of a name."""
+    """For example, an error quotes the first characters of a header, or PostgreSQL the first 63 of a name."""
     redact = Redactor([PEM, "a-token-of-more-than-thirty-two-characters-0123456789"])
     assert redact('value "a-token-of-more-than-thirty-two…') == 'value "***…'
     assert redact("…two-characters-0123456789 is wrong") == "…*** is wrong"
@@ -173,13 +173,13 @@ def test_a_long_key_of_which_others_have_cut_a_piece_is_masked():
     ],
 )
 def test_what_lets_somebody_in_is_found_alone(value: str, text: str, shown: str):
-    """A line, a token, a password, a path, a query."""
+    """Such as a line, a token, a password, a path or a query."""
     assert Redactor([value])(text) == shown
 
 
 @pytest.mark.parametrize("value", ["failed", "null", "true", "0", "no", "2026", "Error", "postgres", "Failed"])
 def test_a_weak_secret_makes_no_nonsense_of_a_text(value: str):
-    """It is masked where the text itself says that it is one, and nowhere else: a mask would tell which word it is."""
+    """It is masked only where the context shows that it is a secret. Elsewhere it could be guessed from the context."""
     redact = Redactor([value], known=["me"])
     text = f"2 of 9 tests {value}: null is no error in 2026; run of postgres failed, true"
     assert redact(text) == text
@@ -189,14 +189,14 @@ def test_a_weak_secret_makes_no_nonsense_of_a_text(value: str):
 
 
 def test_a_password_that_is_the_users_name_masks_no_name():
-    """Everybody sees the name; the control: without it, the same value is masked."""
+    """The name is public anyway. Control: if it is not a known name, the same value is masked."""
     assert Redactor(["refresh1"], known=["refresh1"])("permission denied for refresh1") == "permission denied for refresh1"
     assert Redactor(["refresh1"])("permission denied for refresh1") == "permission denied for ***"
 
 
 @pytest.mark.parametrize("value", ["null", "true", "failed", "message", "12345678", '": "', "error"])
 def test_json_stays_the_json_that_it_is(value: str):
-    """Fields are redacted before they are written; words of a contract stay."""
+    """Fields are redacted before they are encoded; enum values are unchanged."""
     whole: JsonValue = {"status": "failed", "message": f"it is {value}", "rows": 3, "none": None, "ok": True, "list": [value, 12345678]}
     shown = Redactor([value]).inside(whole, frozenset({"status"}))
     read = json.loads(json.dumps(shown))
@@ -206,14 +206,14 @@ def test_json_stays_the_json_that_it_is(value: str):
 
 
 def test_keys_that_are_public_in_a_warehouses_secret_are_secret_where_they_are_used_for_themselves():
-    """A webhook's address may stand in a key `host`."""
+    """The URL of a webhook may be in a key named `host`."""
     secrets = {"slack": {"host": "https://hooks/x"}, "warehouse": {"host": "db", "password": "p"}}
     assert secret_values(secrets) == ["p"]
     assert secret_values(secrets, {("slack", "host")}) == ["https://hooks/x", "p"]
 
 
 def test_two_megabytes_of_log_take_a_second():
-    """With a key of fifty lines and ten more secrets; and no text takes longer than others of its length."""
+    """With a key of fifty lines and ten more secrets. The time depends only on the length of the text."""
     letters = random.Random(21)
     values = ["".join(letters.choices(string.ascii_letters + string.digits + "-_.%", k=24)) for _ in range(10)]
     redact = Redactor([PEM, *values])
@@ -231,7 +231,7 @@ SOURCES = Path(__file__).parents[3]
 
 
 def cutting(package: str) -> set[str]:
-    """The modules of a package that cut texts without redacting them."""
+    """Return the modules of a package that clip texts without redacting them."""
     found = set()
     for path in sorted((SOURCES / package).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -241,7 +241,7 @@ def cutting(package: str) -> set[str]:
 
 
 def test_a_text_is_cut_by_the_redactor_alone():
-    """`reporters` and `log_output` cut what is already redacted, `loader` what holds no secrets; the operator is the control."""
+    """`reporters` and `log_output` clip redacted texts, `loader` texts without secrets. Control: the operator also clips texts."""
     assert cutting("runner/src") == {"reporters.py", "log_output.py", "loader.py"}
     assert cutting("notify/src") == set()
     assert cutting("operator/src")

@@ -1,4 +1,4 @@
-"""The table of renamed words: complete, known to the changelog, refused by the CRD's schema and named in errors."""
+"""The table of renamed names is complete and in the changelog, and the CRD's schema and errors name the new ones."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ FIELDS = pytest.mark.parametrize("field", renamed.SPEC_FIELDS, ids=[field.path f
 
 
 def parent_of(field: renamed.RenamedField) -> tuple[str | int, ...]:
-    """Where the object that holds the field is in FULL_SPEC."""
+    """Return the path of the field's object in FULL_SPEC."""
     parts: list[str | int] = []
     for name in field.path.split(".")[:-1]:
         parts += [name.removesuffix("[]"), 0] if name.endswith("[]") else [name]
@@ -24,14 +24,14 @@ def parent_of(field: renamed.RenamedField) -> tuple[str | int, ...]:
 
 
 def test_the_changelog_lists_every_renamed_word():
-    """Whoever upgrades reads the changelog, not the code."""
+    """Users who upgrade read the changelog, not the code."""
     text = (ROOT / "CHANGELOG.md").read_text().partition("### Renamed")[2].partition("\n### ")[0]
     assert re.findall(r"^\| `(.+)` \| `(.+)` \|$", text, re.MULTILINE) == renamed.table()
 
 
 @FIELDS
 def test_the_models_know_the_new_name_only(field: renamed.RenamedField):
-    """A model that took both names would keep the old one alive."""
+    """With both names accepted, the old one would remain in use."""
     old = field.path.rpartition(".")[2]
     RefreshSpec.model_validate(FULL_SPEC)
     with pytest.raises(ValidationError) as error:

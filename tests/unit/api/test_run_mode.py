@@ -1,4 +1,4 @@
-"""What a requested run does, as users write it."""
+"""Modes and variables of requested runs, as users write them."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def test_a_step_that_the_refresh_does_not_have_is_refused_with_those_that_it_has
 
 
 def test_an_option_of_dbt_is_no_selector() -> None:
-    """Nobody passes dbt more than selectors that way."""
+    """Otherwise users could pass any option to dbt."""
     with pytest.raises(ValueError, match="'--full-refresh': write one dbt selector"):
         RunMode.parse("select=mart_a --full-refresh")
 
@@ -45,13 +45,13 @@ def test_an_option_of_dbt_is_no_selector() -> None:
     ],
 )
 def test_variables_that_can_not_be_are_refused(text: str, says: str) -> None:
-    """In words for who wrote them."""
+    """The message says what to write instead."""
     with pytest.raises(ValueError, match=says):
         run_vars(text)
 
 
 def test_variables_of_a_command_line_are_json_where_they_can_be() -> None:
-    """All else is a string, dates too."""
+    """Everything else is a string, including dates."""
     assert vars_text([]) is None
     text = vars_text(["as_of=2026-01-31", "zone=5", "all=true", "name=a=b"])
     assert text is not None

@@ -1,4 +1,4 @@
-"""The models of the spec accept what users write, and refuse the rest in their words."""
+"""The models of the spec accept valid specs, and reject others with a helpful message."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def minimal(**more: object) -> dict[str, object]:
 
 @pytest.mark.parametrize("sample", ["phase2.yaml", "main.yaml"])
 def test_a_sample_is_valid(sample):
-    """What the repository offers for copying must be right."""
+    """Users copy the samples of the repository."""
     Manifest.model_validate(yaml.safe_load((SAMPLES / sample).read_text()))
 
 
@@ -34,7 +34,7 @@ def test_three_fields_suffice():
 
 
 def test_a_spec_survives_being_written_and_read():
-    """The order travels as JSON."""
+    """Pods receive it as JSON."""
     spec = RefreshSpec.model_validate(minimal(resources={"limits": {"cpu": 2, "ephemeral-storage": "1Gi"}}))
     assert RefreshSpec.model_validate_json(spec.model_dump_json(by_alias=True)) == spec
 
@@ -63,7 +63,7 @@ def test_a_spec_survives_being_written_and_read():
     ],
 )
 def test_a_bad_value_is_refused_where_it_stands(change, where, says):
-    """The answer names the field and says what to write."""
+    """The message names the field and says what to write."""
     with pytest.raises(ValidationError) as refused:
         RefreshSpec.model_validate(minimal(**change))
     found = [(".".join(map(str, error["loc"])), error["msg"]) for error in refused.value.errors()]

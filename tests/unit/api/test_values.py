@@ -1,4 +1,4 @@
-"""Durations, percentages and quantities: what is accepted, what is refused, with which words."""
+"""Durations, percentages and quantities: which values are accepted, and the messages for others."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -28,7 +28,7 @@ def test_another_text_is_no_duration(text):
     ("seconds", "text"), [(0, "0s"), (-3, "0s"), (59.9, "59s"), (60, "1m00s"), (200, "3m20s"), (3600, "1h00m"), (3900, "1h05m")]
 )
 def test_a_duration_is_written_as_a_person_reads_it(seconds, text):
-    """Never negative, even where two clocks disagree."""
+    """It is never negative, even if two clocks differ."""
     assert duration_text(timedelta(seconds=seconds)) == text
 
 

@@ -15,7 +15,7 @@ RUN = "/api/v1/namespaces/dashboards/services/dashboard-refresh-page:http/proxy/
 
 @dataclass(frozen=True)
 class Answers(Kubectl):
-    """A kubectl with canned output, by the last argument of the command."""
+    """A fake kubectl whose output depends on the last argument of the command."""
 
     known: Mapping[str, str] = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from cluster.seam import cluster_of
 
 
 def test_a_cluster_keeps_its_kind_whatever_the_machine_offers_later(tmp_path: Path) -> None:
-    """Docker that is stopped in between would otherwise make an embedded cluster of it, and orphan the kind cluster."""
+    """Otherwise, after Docker is stopped, an embedded cluster would replace it, and the kind cluster would be orphaned."""
     assert (recorded_kind(tmp_path / "demo"), kind_for(tmp_path / "demo", "", "embedded")) == ("", "embedded")
     record_kind(tmp_path / "demo", "kind")
     assert kind_for(tmp_path / "demo", "", "embedded") == "kind"
@@ -22,7 +22,7 @@ def test_a_cluster_keeps_its_kind_whatever_the_machine_offers_later(tmp_path: Pa
 
 
 def test_another_kind_is_refused_until_the_cluster_is_removed(tmp_path: Path) -> None:
-    """The embedded cluster would delete the folder, by which alone the kind cluster is found."""
+    """The embedded cluster would delete the folder, without which the kind cluster is not found."""
     record_kind(tmp_path / "demo", "kind")
     with pytest.raises(ClusterError, match="the cluster demo of this checkout is of kind kind, not embedded") as refused:
         kind_for(tmp_path / "demo", "embedded", "embedded")
@@ -30,7 +30,7 @@ def test_another_kind_is_refused_until_the_cluster_is_removed(tmp_path: Path) ->
 
 
 def test_the_seam_follows_the_record(tmp_path: Path) -> None:
-    """The wish of another shell does not reach a cluster of another kind; a control plane is not one of the three."""
+    """REFRESH_CLUSTER of another shell does not change the kind of an existing cluster; `control-plane` is not one of the three kinds."""
     paths = paths_of({"XDG_CACHE_HOME": str(tmp_path / "cache")}, tmp_path)
     record_kind(paths.clusters / "demo", "kind")
     assert isinstance(cluster_of("demo", {}, paths), KindCluster)
@@ -42,7 +42,7 @@ def test_the_seam_follows_the_record(tmp_path: Path) -> None:
 
 
 def test_kind_clusters_of_a_checkout_are_told_from_those_of_another() -> None:
-    """`make clean` deletes by this name where the folder was lost, and must not delete a neighbour's."""
+    """`make clean` deletes by this name if the folder was lost, and must not delete clusters of another checkout."""
     names = [name_in_docker(Path(checkout) / ".state", name) for checkout in ("/a", "/b") for name in ("demo", "Test")]
     assert len(set(names)) == 4
     assert [name.startswith(prefix_in_docker(Path("/a/.state"))) for name in names] == [True, True, False, False]

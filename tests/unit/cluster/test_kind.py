@@ -9,7 +9,7 @@ from cluster.kind import create_arguments
 
 
 def test_image_and_configuration_of_the_nodes_are_the_user_s(tmp_path: Path) -> None:
-    """kind's own image is one Kubernetes version by digest, which a closed network cannot pull; without variables it decides itself."""
+    """kind pins its own image by digest, which a closed network cannot pull. Without the variables, kind's defaults apply."""
     config = tmp_path / "kind.yaml"
     config.touch()
     plain = create_arguments("demo", tmp_path / "kubeconfig", {})

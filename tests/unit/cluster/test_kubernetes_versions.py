@@ -17,7 +17,7 @@ from suite_results import KUBERNETES
 
 
 def test_the_default_is_one_of_several() -> None:
-    """Each version is known by its minor one, oldest first."""
+    """Versions are keyed by their minor version, oldest first."""
     found = available()
     assert chosen({}) == default() == found[default().minor]
     assert list(found) == sorted(found, key=lambda minor: int(minor.split(".")[1]))
@@ -35,21 +35,21 @@ def test_versions_are_compared_as_numbers() -> None:
 
 
 def test_clusters_of_several_versions_are_side_by_side() -> None:
-    """The default's keep their names."""
+    """Clusters of the default version keep their names."""
     other = next(minor for minor in available() if minor != default().minor)
     assert (cluster_name("test", {}), cluster_name("test", {VARIABLE: default().minor})) == ("test", "test")
     assert cluster_name("test", {VARIABLE: other}) == f"test-{other.replace('.', '-')}"
 
 
 def test_a_program_of_another_version_is_another_program() -> None:
-    """Each is cached under what it is built from, also a module without dependencies, which has no checksums."""
+    """The cache key is a hash of the sources, also for a module without dependencies, which has no checksums."""
     others = [replace(KUBE, modfile=version.modfile).key() for version in available().values() if version != default()]
     keys = [program.key() for program in (KUBE, COREDNS, KUBEADM, NODE, KIND, HELM_PROGRAM)]
     assert len({*keys, *others}) == len(keys) + len(others)
 
 
 def test_an_unknown_version_is_refused() -> None:
-    """With those that there are."""
+    """The message lists the available versions."""
     with pytest.raises(ClusterError, match=r"REFRESH_KUBERNETES=1\.2 is not available") as refused:
         chosen({VARIABLE: "1.2"})
     assert default().minor in str(refused.value)
@@ -64,7 +64,7 @@ def test_only_the_embedded_cluster_has_versions(tmp_path) -> None:
 
 
 def test_the_table_has_rows_of_known_versions_alone() -> None:
-    """The page claims no more than what was run."""
+    """The page must not claim more than what was tested."""
     text = KUBERNETES.page.read_text()
     assert "| " + " | ".join(KUBERNETES.head) + " |" in text
     assert set(re.findall(r"^\| (\d+\.\d+)\.", text, re.MULTILINE)) <= set(available())

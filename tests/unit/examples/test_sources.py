@@ -1,4 +1,4 @@
-"""The generator of source data is deterministic and keeps its promises at every size."""
+"""The generator of source data is deterministic, and has the documented properties at every size."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_lines_are_numbered_by_arrival() -> None:
 
 
 def test_some_records_are_paid_in_parts_some_never_some_too_much() -> None:
-    """Receivables have to handle all of these cases."""
+    """The marts of receivables have to handle all of these cases."""
     sources = Sources(2000, 1, DAY)
     payments = Counter(line.facture_id for line in lines(sources, "paiements"))
     invoices = {line.facture_id: line.montant_ttc for line in lines(sources, "factures")}
@@ -76,7 +76,7 @@ def test_the_lines_of_a_seed_are_the_same_on_every_machine_and_in_every_release(
 
 
 def test_text_and_records_say_the_same() -> None:
-    """PostgreSQL reads the text and the truth reads the records: both are compared field by field."""
+    """PostgreSQL loads the text, and the expected values are computed from the records. Both are compared field by field."""
     sources = Sources(300, 1, DAY)
     for table, kind in TABLES.items():
         blocks = "".join(block for _, block in text(kind, sources.lines(table)))

@@ -1,4 +1,4 @@
-"""Rules of the truth, tested on their own, since the truth judges the SQL."""
+"""Rules for the expected content of marts, tested separately, since the SQL is compared with it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def line(amount: int, number: int, day: int, *, withdrawn: bool = False) -> Fact
     ids=["corrected", "out of order", "tied", "tied, read backwards", "withdrawn", "restored"],
 )
 def test_the_line_that_came_last_stands(lines: list[Facture], amounts: list[int]) -> None:
-    """By the source's clock, then by arrival; a withdrawn record is gone."""
+    """By the time of the source, then by arrival; a withdrawn record is omitted."""
     assert [found.montant_ttc for found in standing(lines)] == amounts
 
 
@@ -63,7 +63,7 @@ def test_age_bands_change_at_their_borders(due: date, band: str) -> None:
 
 
 def test_a_later_payment_does_not_count() -> None:
-    """What is paid after the day is still open on the day."""
+    """An amount that is paid later is still open on that day."""
     moment = datetime(2026, 1, 1, tzinfo=UTC)
     paid = [Paiement(n, 1, day, Decimal(40), n, moment, None) for n, day in enumerate([DAY, date(2026, 7, 1)], start=1)]
     (row,) = creances_agees([line(100, 1, 1)], paid, DAY).values()

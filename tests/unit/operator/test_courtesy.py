@@ -1,4 +1,4 @@
-"""An operator that asks for a Lease, and one that yields it."""
+"""An operator that requests a Lease, and one that yields it."""
 
 import asyncio
 import copy

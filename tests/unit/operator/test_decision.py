@@ -197,7 +197,7 @@ def test_an_object_of_another_owner_is_left_alone(kind):
 
 
 def _left(earlier, kind="CronJob", **metadata):
-    """The objects of a refresh, one of them as an earlier one of the name left it."""
+    """Return the objects of a refresh, one of which is left from a deleted refresh of the same name."""
     objects = copy.deepcopy(build_managed_objects(earlier))
     meta = objects[kind]["metadata"]
     meta["ownerReferences"][0]["uid"] = "00000000-0000-0000-0000-0000000000aa"

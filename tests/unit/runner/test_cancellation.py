@@ -1,4 +1,4 @@
-"""Cancellation reaches the main thread, and only where it is enabled."""
+"""Cancellation interrupts the main thread, and only where it is enabled."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ NEVER = threading.Event()
 
 
 def terminate(then=lambda: None) -> None:
-    """Send this process SIGTERM, as Kubernetes does, and then clean up."""
+    """Send SIGTERM to this process, as Kubernetes does, and then clean up."""
     try:
         os.kill(os.getpid(), signal.SIGTERM)
         NEVER.wait(0.5)
@@ -29,21 +29,21 @@ def cancellation():
 
 
 def test_sigterm_stops_what_is_open(cancellation: CancellationScope):
-    """As a KeyboardInterrupt, which is what dbt cancels its queries for."""
+    """It is raised as a KeyboardInterrupt, for which dbt cancels its queries."""
     with pytest.raises(KeyboardInterrupt), cancellation.enabled():
         terminate()
     assert cancellation.cause is Cause.TERMINATED
 
 
 def test_a_signal_outside_is_raised_at_the_next_opening(cancellation: CancellationScope):
-    """None is lost, none breaks into a clean-up."""
+    """No signal is lost, and none interrupts a clean-up."""
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(CancelledError), cancellation.enabled():
         pytest.fail("went in")
 
 
 def test_a_second_signal_does_not_break_into_the_clean_up(cancellation: CancellationScope):
-    """Somebody presses Ctrl-C twice."""
+    """For example, if a user presses Ctrl-C twice."""
     cleaned = []
 
     def clean_up() -> None:
@@ -56,7 +56,7 @@ def test_a_second_signal_does_not_break_into_the_clean_up(cancellation: Cancella
 
 
 def test_a_steps_time_out_leaves_the_attempt_going(cancellation: CancellationScope):
-    """The next step can be stopped again."""
+    """The next step can be interrupted again."""
     with cancellation.enabled():
         for _ in range(2):
             with pytest.raises(CancelledError) as stop, cancellation.timeout(timedelta(seconds=0.05), Cause.STEP_TIMEOUT):
@@ -66,14 +66,14 @@ def test_a_steps_time_out_leaves_the_attempt_going(cancellation: CancellationSco
 
 
 def test_a_deadline_lasts(cancellation: CancellationScope):
-    """Nothing is begun after it."""
+    """Nothing is started after it."""
     with pytest.raises(CancelledError), cancellation.timeout(timedelta(seconds=0.05), Cause.DEADLINE), cancellation.enabled():
         NEVER.wait(10)
     assert cancellation.cause is Cause.DEADLINE
 
 
 def test_what_is_done_in_time_is_not_stopped(cancellation: CancellationScope):
-    """The positive control of the two above."""
+    """Control of the two tests above."""
     with cancellation.timeout(timedelta(seconds=60), Cause.DEADLINE), cancellation.enabled():
         NEVER.wait(0.05)
     assert cancellation.cause is None

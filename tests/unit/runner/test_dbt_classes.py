@@ -1,4 +1,4 @@
-"""Classes that compile nothing before they are used."""
+"""Serialization code of dbt's classes is compiled when it is first used."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ delay_code_generation()
 
 
 class Lazy(DataClassMessagePackMixin):
-    """As dbt's own base of all its classes."""
+    """A class like the base class of dbt's own classes."""
 
     class Config(BaseConfig):
         lazy_compilation = True
@@ -31,7 +31,7 @@ class Named(Part):
 
 
 def test_a_class_is_written_and_read_as_before() -> None:
-    """Both formats, with classes inside, and a class derived from one that was used already."""
+    """In both formats, with nested classes, and a subclass of a class that was used before."""
     assert Part.from_dict({"name": "a"}) == Part("a")
     whole = Named("b", [1], {"c": Part("d", [2, 3])})
     assert whole.to_dict() == {"name": "b", "marks": [1], "further": {"c": {"name": "d", "marks": [2, 3]}}}
@@ -40,7 +40,7 @@ def test_a_class_is_written_and_read_as_before() -> None:
 
 
 def test_nothing_is_compiled_before_a_class_is_used() -> None:
-    """What the class has at first is ours; after its first use it is mashumaro's."""
+    """Before its first use, the class has our method; afterwards mashumaro's."""
 
     @dataclass
     class Fresh(Lazy):
@@ -53,7 +53,7 @@ def test_nothing_is_compiled_before_a_class_is_used() -> None:
 
 
 def test_a_class_that_does_not_ask_for_it_is_spared_too() -> None:
-    """What describes JSON schemas does not, and is as big as the rest."""
+    """Classes that describe JSON schemas do not ask for it, and are as large as the rest."""
 
     @dataclass
     class Plain(DataClassMessagePackMixin):

@@ -1,4 +1,4 @@
-"""The patches of dbt: each says what it expects of dbt, and does nothing, or fails the run, where dbt is different."""
+"""The patches of dbt: each declares what it expects of dbt. If dbt differs, the patch is off, or the run fails."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ for patch in (*OPTIONAL, *REQUIRED, REQUIRED_TO_SWAP):
 
 
 def test_each_patch_fits_the_installed_dbt() -> None:
-    """A patch that does not fit is off, and nothing but the time of a run would show it. In a process in which none is applied yet."""
+    """A patch that does not fit is off, which only the duration of runs would show. Checked in a process without applied patches."""
     found = subprocess.run([sys.executable, "-c", _MISMATCHES], capture_output=True, text=True, check=True)
     assert found.stdout == ""
 
 
 def test_each_patch_has_a_name_of_its_own_and_a_purpose() -> None:
-    """The name is what REFRESH_DBT_PATCHES and the log say; what is optional and for speed has a figure."""
+    """REFRESH_DBT_PATCHES and the log use the name. An optional patch for speed states how much it saves."""
     assert len({patch.name for patch in EVERY}) == len(EVERY)
     assert all(patch.purpose.endswith(".") for patch in EVERY)
     assert all(not patch.required_for for patch in OPTIONAL)
@@ -67,12 +67,12 @@ def test_each_patch_has_a_name_of_its_own_and_a_purpose() -> None:
     ],
 )
 def test_a_symbol_that_differs_is_named(symbol: Symbol, why: str) -> None:
-    """Whoever upgrades dbt reads this line, and nothing else."""
+    """A maintainer who upgrades dbt sees only this line."""
     assert symbol.mismatch() == why
 
 
 def test_an_optional_patch_that_does_not_fit_is_off_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """It is asked for with every command; the log says it once."""
+    """It is checked for each command, but logged once."""
     unfit = replace(select_only.PATCH, symbols=(RENAMED,))
     with caplog.at_level(logging.WARNING):
         assert [unfit.is_on for _ in range(3)] == [False] * 3
@@ -82,7 +82,7 @@ def test_an_optional_patch_that_does_not_fit_is_off_with_one_line(caplog: pytest
 
 
 def test_a_patch_that_is_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dbt then selects by the command's --select."""
+    """dbt then uses the command's --select."""
     monkeypatch.setattr(select_only, "PATCH", replace(select_only.PATCH, symbols=(RENAMED,)))
     before = NodeSelector.get_selected
     with select_only.select_only(["model.a.b"]):
@@ -90,7 +90,7 @@ def test_a_patch_that_is_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_required_patch_that_does_not_fit_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without timeouts a statement could run for ever, so nothing may be built."""
+    """Without timeouts a statement could run forever, so nothing is built."""
     unfit = replace(REQUIRED[0], symbols=(RENAMED,))
     monkeypatch.setattr("refresh_runner.dbt.patches.registry.REQUIRED", (unfit,))
     with pytest.raises(
@@ -102,7 +102,7 @@ def test_a_required_patch_that_does_not_fit_fails_the_run(monkeypatch: pytest.Mo
 
 
 def test_swap_is_refused_where_marts_cannot_be_staged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dbt would build them live, before they are validated."""
+    """dbt would build live marts before they are validated."""
     monkeypatch.setattr(staging, "PATCH", replace(staging.PATCH, symbols=(RENAMED,)))
     with pytest.raises(RunFailedError, match=r"publish: Swap is not possible with dbt-core 1\."):
         staging.Staging().put(None, "dwh__next", None)  # type: ignore[arg-type]  # refused before either is looked at
@@ -112,7 +112,7 @@ def test_swap_is_refused_where_marts_cannot_be_staged(monkeypatch: pytest.Monkey
     ("value", "on"), [("", True), ("on", True), ("off", False), ("OFF", False), ("-select_only,-json_schemas", False), ("-others", True)]
 )
 def test_the_switch_turns_optional_patches_off(monkeypatch: pytest.MonkeyPatch, value: str, on: bool) -> None:
-    """To find out whether a patch is to blame for what a run does."""
+    """Users can then find out whether a patch causes a problem."""
     monkeypatch.setenv(SWITCH, value)
     assert select_only.PATCH.is_on is on
     assert all(patch.is_on for patch in (*REQUIRED, REQUIRED_TO_SWAP)), "what a run cannot do without stays on"

@@ -56,6 +56,6 @@ def outcome(*results: RunResult, success: bool = False, error: BaseException | N
     ],
 )
 def test_an_error_of_dbt_that_no_selected_node_shows_fails_the_command(found: dbtRunnerResult, expected: str | None):
-    """A run that took one node too many or too few would otherwise look successful."""
+    """A run that selected one node too many or too few would otherwise look successful."""
     error = command_error(ASKED, outcome_of(found, Connections()))
     assert (error.message if error else None) == expected

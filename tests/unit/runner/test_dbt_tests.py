@@ -1,4 +1,4 @@
-"""The statements of data tests that are kept: what two rehearsals must agree on, and how a run has its own of them."""
+"""Cached statements of data tests: on what two rehearsals must agree, and what each run fills in."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _kept(ones: str, others: str) -> str | None:
 
 
 def test_a_statement_is_filled_with_what_is_the_runs_own() -> None:
-    """Database, date and the place of a mart that is built beside the live one."""
+    """The database, the date, and the staging relation of a mart."""
     kept = _kept(
         """select 1 from "entrepot"."marts"."mart_a" where jour < date '2000-01-31'""",
         """select 1 from "another"."marts__next"."mart_a" where jour < date '2031-12-01'""",
@@ -32,7 +32,7 @@ def test_a_statement_is_filled_with_what_is_the_runs_own() -> None:
 
 
 def test_names_without_quotes_are_whole_names() -> None:
-    """One that another one begins with, or ends with, is another one; so is what only looks like the database."""
+    """A name that is the beginning or end of another one is not replaced in it; neither is a text that only looks like the database."""
     text = (
         "select {0}.a from {1}.marts{2}.Mart_a, {1}.marts.Mart_ab, {1}.marts.Mart_a_b, x.{0}.marts.Mart_a, {0}_x.marts.t where y = 'marts'"
     )
@@ -55,12 +55,12 @@ def test_names_without_quotes_are_whole_names() -> None:
     ],
 )
 def test_a_statement_that_differs_in_anything_else_is_not_kept(ones: str, others: str) -> None:
-    """Then dbt puts it together in each run."""
+    """dbt then compiles it in each run."""
     assert _kept(ones, others) is None
 
 
 def test_what_one_rehearsal_did_not_send_is_not_kept() -> None:
-    """Because it sent two statements, say."""
+    """For example, because it sent two statements."""
     assert agreed(ONE, {"test.a": "select 1", "test.b": "select 2"}, OTHER, {"test.a": "select 1"}) == {"test.a": "select 1"}
 
 
@@ -68,5 +68,5 @@ def test_what_one_rehearsal_did_not_send_is_not_kept() -> None:
     ("as_of", "plain"), [("2026-11-25", True), ("2026-11-25' or true --", False), ("current_date", False), ("", False)]
 )
 def test_only_a_plain_date_is_filled_in(as_of: str, plain: bool) -> None:
-    """The variable may be given by hand, and dbt's templates may do anything with it."""
+    """Users may set the variable, and templates may do anything with it."""
     assert replace(RUN, as_of=as_of).can_render is plain

@@ -1,4 +1,4 @@
-"""Names that are made from a mart's name: never cut by PostgreSQL, never the same twice, and the way back."""
+"""Names derived from a mart's name: PostgreSQL never truncates them, they are unique, and the mart can be found from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from refresh_runner.publish.derived_names import (
 
 
 def test_short_names_have_their_suffix() -> None:
-    """As they always had."""
+    """As in earlier versions."""
     mart = Relation("marts", "a")
     assert [str(place(mart)) for place in (staging_relation, previous_relation, replaced_relation)] == [
         "marts__next.a",
@@ -31,7 +31,7 @@ def test_short_names_have_their_suffix() -> None:
 
 
 def schemas() -> list[str]:
-    """Schemas of up to 63 bytes, many of which begin alike; ASCII and letters of two to four bytes."""
+    """Generate schemas of up to 63 bytes, many with the same beginning, in ASCII and letters of two to four bytes."""
     dice = Random(21)
     found = {"é" * 31, "é" * 31 + "e", "漢" * 21, "😀" * 15 + "abc"}
     for size in range(1, 64):
@@ -41,14 +41,14 @@ def schemas() -> list[str]:
 
 
 def test_no_two_of_them_are_ever_one() -> None:
-    """Each stays whole in PostgreSQL, differs from all live schemas and from all others, and leads back to its mart."""
+    """PostgreSQL does not truncate them, they differ from each other and from all live schemas, and each identifies its mart."""
     live = [Relation(schema, "a") for schema in schemas()]
     assert len(live) > 1000
     made = [place(mart) for mart in live for place in (staging_relation, previous_relation, replaced_relation)]
     assert max(len(each.schema.encode()) for each in made) == 63
     assert len({*made, *live}) == len(made) + len(live)
     assert live_relations(map(staging_relation, live), live) == live
-    # The control: cut as PostgreSQL does it, they do coincide.
+    # Control: truncated as PostgreSQL does, they are the same.
     cut = {truncate_identifier(mart.schema + suffix) for mart in live for suffix in ("__next", "__previous", "__replaced")}
     assert len(cut | {mart.schema for mart in live}) < len(made) + len(live)
 
@@ -79,14 +79,14 @@ def test_no_two_of_them_are_ever_one() -> None:
     ],
 )
 def test_names_that_cannot_work_are_said(built: list[Relation], swapped: list[Relation], problem: str) -> None:
-    """With what to do; names that only look dangerous are let through."""
+    """The message says what to do. Names that only look dangerous are accepted."""
     found = list(name_conflicts(built, swapped))
     assert (problem in found[0]) if problem else found == []
 
 
 @pytest.mark.parametrize("schema", ["marts", "m" * 63, "é" * 31])
 def test_a_place_beside_a_mart_is_told_from_the_marts_own(schema: str):
-    """Only what is in such a place is ever dropped."""
+    """Only relations in staging schemas are ever dropped."""
     mart = Relation(schema, "mart")
     assert [is_derived(place) for place in (staging_relation(mart), previous_relation(mart), replaced_relation(mart), mart)] == [
         True,

@@ -1,4 +1,4 @@
-"""The file of rows that tests found: no secret in it, always JSON, never too long."""
+"""The file with failing rows of tests: without secrets, always valid JSON, and of limited size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REDACT = Redactor(["424242", "s3cr3t-s3cr3t-s3cr3t", "false"])
 
 
 def kept(found: dict[str, Rows]) -> dict[str, Rows]:
-    """What the file holds."""
+    """Return the content of the file."""
     text = to_json(found, REDACT)
     assert text is not None
     read: dict[str, Rows] = json.loads(text)
@@ -36,17 +36,17 @@ def kept(found: dict[str, Rows]) -> dict[str, Rows]:
     ],
 )
 def test_a_value_is_shown_without_secrets(value: JsonValue, shown: JsonValue) -> None:
-    """Also where one is a number, or lies across the end of what is kept."""
+    """Even if a secret is a number, or crosses the limit at which a value is clipped."""
     assert kept({"unique_a": [{"id": value}]}) == {"unique_a": [{"id": shown}]}
 
 
 def test_names_are_without_secrets_too() -> None:
-    """Of tests and of columns."""
+    """Names of tests and columns are redacted as well."""
     assert kept({"test_424242": [{"column_424242": 1}]}) == {"test_***": [{"column_***": 1}]}
 
 
 def test_the_file_is_bounded() -> None:
-    """Rows beyond a megabyte are left out, the first ones stay."""
+    """Rows beyond a megabyte are omitted; the first ones are kept."""
     wide: dict[str, JsonValue] = {f"column_{number}": "y" * 190 for number in range(1600)}
     found = kept({"a": [wide] * 2, "b": [wide] * 2})
     assert {name: len(rows) for name, rows in found.items()} == {"a": 2, "b": 1}
@@ -54,5 +54,5 @@ def test_the_file_is_bounded() -> None:
 
 
 def test_there_is_no_file_of_nothing() -> None:
-    """Tests that found nothing that could be looked at leave none."""
+    """Tests without rows to show write no file."""
     assert to_json({"a": []}, REDACT) is None

@@ -1,4 +1,4 @@
-"""dbt's objects as JSON: what is read back is equal, and no text makes the reader run code."""
+"""dbt's objects as JSON: they are equal after reading, and no text can make the reader execute code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MACRO = Macro(
     ],
 )
 def test_what_was_written_is_read_back(content: object) -> None:
-    """With the classes of all values: dbt compares some by identity of their class."""
+    """Including the classes of all values: dbt compares some by the identity of their class."""
     found = loads(dumps(content))
     assert found == content
     assert repr(found) == repr(content)
@@ -51,7 +51,7 @@ def test_what_was_written_is_read_back(content: object) -> None:
     ],
 )
 def test_a_class_that_is_not_dbts_data_is_refused(name: str) -> None:
-    """The file lies in a user's project: whoever writes there must not have the runner call anything."""
+    """The file is in the user's project. A user who can write there must not be able to make the runner execute code."""
     text = json.dumps([name]) + "\n" + json.dumps({"\ue000": 0, "value": "touch /tmp/owned"})
     with pytest.raises(ValueError):
         loads(text)
@@ -59,13 +59,13 @@ def test_a_class_that_is_not_dbts_data_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[]", "not JSON\n{}", "[]\n" + json.dumps({"\ue000": 3}), "[]\n" + json.dumps({"\ue000": "x"})])
 def test_a_text_of_another_making_is_refused(text: str) -> None:
-    """A file that was cut short, say."""
+    """For example, a truncated file."""
     with pytest.raises(ValueError):
         loads(text)
 
 
 @pytest.mark.parametrize("content", [object(), {"a": lambda: None}, [b"bytes"]])
 def test_what_cannot_be_written_is_refused(content: object) -> None:
-    """Then the project is parsed in every run, as without a cache."""
+    """The project is then parsed in every run, as without a cache."""
     with pytest.raises(UnwritableError):
         dumps(content)

@@ -1,4 +1,4 @@
-"""What a person wrote into a file, or the operator into a pod, and what is wrong with it."""
+"""Run requests from a user's file or a pod's environment, and the errors in them."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def problems(text: str, tmp_path: Path) -> list[str]:
 
 
 def test_every_problem_is_named_with_its_field(tmp_path: Path):
-    """All at once, so that nobody corrects them one by one."""
+    """All problems are reported at once, so that users need not fix them one by one."""
     found = problems(
         "apiVersion: dashboards.sigeti.io/v1alpha1\nkind: DashboardRefresh\nmetadata: {name: x}\n"
         'spec: {schedule: "61 * * * *", timeZone: Mars/Base, warehouse: {secretRef: {}}, foo: 1,'
@@ -37,14 +37,14 @@ def test_every_problem_is_named_with_its_field(tmp_path: Path):
 
 
 def test_what_is_no_yaml_is_said_to_be_none(tmp_path: Path):
-    """With the line."""
+    """The message has the line."""
     (problem,) = problems("a: [b", tmp_path)
     assert "is not valid YAML" in problem
     assert "line" in problem
 
 
 def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
-    """A key that is there twice, a number where a text belongs, a name that Kubernetes would not take."""
+    """A duplicate key, a number instead of a string, and a name that Kubernetes would reject."""
     text = SAMPLE.read_text()
     twice = problems(text + "metadata: {name: other}\n", tmp_path)
     assert "'metadata' is a duplicate key" in twice[0]
@@ -62,18 +62,18 @@ def test_what_yaml_reads_otherwise_than_it_was_meant_is_refused(tmp_path: Path):
 
 
 def test_a_key_that_is_no_text_is_said_to_be_no_yaml(tmp_path: Path):
-    """As in a template that nobody has filled in."""
+    """For example, in a template with unfilled placeholders."""
     assert "is not valid YAML" in problems("metadata: {name: {{ name }}}", tmp_path)[0]
     assert "is not valid YAML" in problems("? [a, b]\n: c", tmp_path)[0]
 
 
 def test_two_refreshes_in_a_file_are_one_too_many(tmp_path: Path):
-    """Which one to run would be a guess."""
+    """It would be unclear which one to run."""
     assert "holds 2 documents" in problems(SAMPLE.read_text() + "\n---\n" + SAMPLE.read_text(), tmp_path)[0]
 
 
 def test_the_pods_run_request_is_read_from_its_environment():
-    """The same run request as the file's, but for what only a cluster knows."""
+    """It equals the run request of the file, except for fields that only a cluster sets."""
     run_request = run_request_from_file(SAMPLE)
     assert run_request_from_pod({RUN_REQUEST_ENV: run_request.model_dump_json(by_alias=True)}) == run_request
 
@@ -86,13 +86,13 @@ def test_a_pods_mode_must_name_a_step_of_the_refresh():
 
 
 def test_a_pod_without_a_run_request_says_what_to_do():
-    """Somebody started the image by hand."""
+    """For example, if a user starts the image by hand."""
     with pytest.raises(InvalidRunRequestError, match="outside a pod, give a file"):
         run_request_from_pod({})
 
 
 def bomb(levels: int, merge: bool = False) -> str:
-    """Nine times nine times nine …: of a few lines, a billion values."""
+    """Return YAML with nested aliases: a few lines that stand for a billion values."""
     first = "{k: v}" if merge else "[x, x, x, x, x, x, x, x, x]"
     lines = [f"a0: &a0 {first}"]
     for level in range(1, levels):
@@ -125,7 +125,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("which", HOSTILE)
 def test_a_hostile_file_is_refused_at_once_in_one_line(which: str, tmp_path: Path):
-    """Within two seconds of a processor's time, whatever it stands for."""
+    """Within two seconds of CPU time, whatever it expands to."""
     text, says = HOSTILE[which]
     begun = time.process_time()
     (problem,) = problems(text, tmp_path)
@@ -134,7 +134,7 @@ def test_a_hostile_file_is_refused_at_once_in_one_line(which: str, tmp_path: Pat
 
 
 def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):
-    """The control: what is refused is the bomb, not the alias; nor a merge."""
+    """Control: only excessive expansion is rejected, not aliases or merge keys."""
     text = SAMPLE.read_text()
     twice = text.replace("    - {name: staging,", "    - &one {name: staging,", 1)
     assert twice != text
@@ -153,7 +153,7 @@ def test_aliases_are_written_out_as_long_as_that_is_not_much(tmp_path: Path):
     ],
 )
 def test_a_variable_that_json_or_dbt_could_not_hold_is_named(value: str, says: str, tmp_path: Path):
-    """Before dbt reads it; the control: 32 levels are fine."""
+    """Before dbt reads it. Control: 32 levels are accepted."""
     text = SAMPLE.read_text()
     at = "  dbt: {threads: 8}"
     assert at in text
@@ -165,7 +165,7 @@ def test_a_variable_that_json_or_dbt_could_not_hold_is_named(value: str, says: s
 
 
 def test_many_problems_are_not_all_told(tmp_path: Path):
-    """Nor is a name of any length."""
+    """Long names are shortened as well."""
     fields = ", ".join(f"f{number}{'x' * 1000}: 1" for number in range(200))
     found = problems(SAMPLE.read_text().replace("  dbt: {threads: 8}", f"  dbt: {{threads: 8, {fields}}}"), tmp_path)
     assert (len(found), found[-1]) == (51, "and 150 more")
@@ -185,7 +185,7 @@ UNREADABLE_ORDERS = (
 
 @pytest.mark.parametrize("text", UNREADABLE_ORDERS)
 def test_a_pods_run_request_that_cannot_be_read_is_refused_with_words(text: str):
-    """A few lines at most."""
+    """The message has a few lines at most."""
     with pytest.raises(InvalidRunRequestError) as caught:
         run_request_from_pod({RUN_REQUEST_ENV: text})
     assert all(len(str(problem)) < 1000 for problem in caught.value.problems)

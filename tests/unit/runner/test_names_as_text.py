@@ -1,4 +1,4 @@
-"""Staging schemas' names as text: data gets the live name, PostgreSQL's names stay, what could be either is refused."""
+"""Names of staging schemas in texts: data get the live name, names for PostgreSQL are kept, and ambiguous texts are refused."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ SCHEMAS = {"dwh__next": "dwh", "à part__next": "à part"}
     ],
 )
 def test_data_get_the_live_name(sql: str) -> None:
-    """Wherever a text is a value and nothing else; names in code stay."""
+    """Where a text is only a value. Names in code are kept."""
     assert with_live_names(sql.format("dwh__next", "dwh__next"), SCHEMAS) == sql.format("dwh", "dwh__next")
 
 
 def test_a_block_is_code() -> None:
-    """Its texts are data, or names, as those of a statement."""
+    """Texts in the block are treated as those of a statement."""
     block = "do $$ begin if x = '{1}' then insert into j values ('{1}', 'it''s'); delete from {0}.mart; end if; end $$"
     assert with_live_names(block.format("dwh__next", "dwh__next"), SCHEMAS) == block.format("dwh__next", "dwh")
 
@@ -57,7 +57,7 @@ def test_a_name_that_must_be_quoted() -> None:
     ],
 )
 def test_names_stay(sql: str) -> None:
-    """What PostgreSQL looks up is the new table."""
+    """PostgreSQL must find the new table."""
     assert with_live_names(sql, SCHEMAS) == sql
 
 
@@ -79,14 +79,14 @@ def test_names_stay(sql: str) -> None:
     ],
 )
 def test_what_could_be_either_is_refused(sql: str, reason: str) -> None:
-    """A function that nobody here knows, a statement as text, a list of the catalog, a name made of the schema's."""
+    """An unknown function, a statement as text, a catalog query, and a name that is derived from the schema's."""
     with pytest.raises(AmbiguousNameError) as refused:
         with_live_names(sql, SCHEMAS)
     assert reason in str(refused.value)
 
 
 def test_a_project_is_checked_with_names_of_its_own() -> None:
-    """Before anything is compiled, each `ref` stands for itself."""
+    """Before the project is compiled, each `ref` is represented by a unique name."""
     name = '{{ ref("mart") }}'
     check_texts(f"select '{name}' as relation from {name}", [name])
     for sql in (f"select compte('{name}')", f"select 1 as {name}_rows from {name}", f"select 1 as x{name}"):
@@ -109,5 +109,5 @@ def test_a_project_is_checked_with_names_of_its_own() -> None:
     ],
 )
 def test_statements_that_store_texts(sql: str, is_storing: bool) -> None:
-    """In their code, not in their texts."""
+    """Recognised in code, not in string literals."""
     assert stores_texts(sql) == is_storing

@@ -1,4 +1,4 @@
-"""The log's last lines, which are kept."""
+"""The last lines of the log, which are kept in the run log."""
 
 import json
 import logging
@@ -8,7 +8,7 @@ from refresh_runner.report.log_output import JsonLines, PlainLines, Tail
 
 
 def test_a_tail_is_bounded_and_keeps_the_last_lines():
-    """By their length in all; one line that is longer alone is cut."""
+    """By their total length; a single longer line is clipped."""
     tail = Tail(logging.Formatter("%(message)s"), longest=20)
     for text in ("one", "two", "three", "four", "five", "six"):
         tail.emit(logging.makeLogRecord({"msg": text}))
@@ -18,7 +18,7 @@ def test_a_tail_is_bounded_and_keeps_the_last_lines():
 
 
 def test_no_line_holds_an_escape_sequence_of_others():
-    """Neither the plain ones nor JSON, which keeps the text as it was."""
+    """Neither plain lines nor JSON, which keeps the text unchanged."""
     hostile = "\x1b[2J\x9b31m\u202e\r"
     record = logging.makeLogRecord({"msg": f"a row says {hostile}", "levelname": "INFO"})
     redact = Redactor([])

@@ -1,10 +1,10 @@
-"""The statements that give a role what it lacks."""
+"""The statements that grant a role its missing privileges."""
 
 from refresh_runner.postgres.privileges import Grantee, Privilege, PrivilegeKind, grant_statements
 
 
 def test_each_need_has_its_statement_and_none_is_said_twice():
-    """Names are quoted, whatever they are made of."""
+    """All names are quoted."""
     needs = [
         Privilege(PrivilegeKind.CREATE_SCHEMA),
         Privilege(PrivilegeKind.CREATE_SCHEMA, "new"),
@@ -22,7 +22,7 @@ def test_each_need_has_its_statement_and_none_is_said_twice():
 
 
 def test_where_nobody_was_asked_nothing_need_be_there():
-    """Schemas are made, and tables change hands if there are any."""
+    """Schemas are created, and existing tables get the new owner."""
     needs = [Privilege(PrivilegeKind.CREATE, "marts"), Privilege(PrivilegeKind.OWNERSHIP, "marts", "m")]
     assert list(grant_statements(needs, Grantee("etl", "db"), offline=True)) == [
         'create schema if not exists "marts"',

@@ -1,4 +1,4 @@
-"""What a run amounts to, by the table of outcomes; and what each step's findings mean."""
+"""The outcome of a run, by the table of outcomes, and its messages."""
 
 from dataclasses import dataclass, replace
 
@@ -71,7 +71,7 @@ SKIPPED = StepResult(StepState.SKIPPED)
 
 @dataclass(frozen=True)
 class Case:
-    """One line of the table."""
+    """A row of the table."""
 
     results: dict[str, StepResult]
     failure: Failure | None
@@ -80,7 +80,7 @@ class Case:
     success: bool | None
     marts: str | None
     published: int = 0
-    """Marts that readers see afterwards, if they are swapped."""
+    """Marts that readers see afterwards, with `publish: Swap`."""
     code: ExitCode = ExitCode.OK
 
 
@@ -145,7 +145,7 @@ TABLE = {
 
 @pytest.mark.parametrize("case", TABLE.values(), ids=TABLE.keys())
 def test_the_table_of_outcomes(case: Case):
-    """Outcome, reason, log row, valid marts and exit code, line by line."""
+    """Outcome, reason, log row, valid marts and exit code of each row."""
     report = report_of(plan(), case.results, case.failure)
     assert (report.phase, report.outcome, report.reason) == (RunPhase.FINISHED, case.outcome, case.reason)
     assert (report.log_entry.success if report.log_entry else None) == case.success
@@ -154,7 +154,7 @@ def test_the_table_of_outcomes(case: Case):
 
 
 def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
-    """As in the old flow: whatever the tests and the validation say afterwards."""
+    """As in the old flow, whatever the results of the tests and the validation."""
     direct = replace(plan(), publish=Publish.DIRECT)
     entry = report_of(direct, TABLE["a test fails, Fail"].results, None).log_entry
     assert entry is not None
@@ -165,7 +165,7 @@ def test_marts_that_are_not_swapped_are_live_as_soon_as_they_are_built():
 
 
 def test_a_roll_back_says_so():
-    """In its reason and in its row, and the marts that it put back are counted."""
+    """In its reason and its row, and the restored marts are counted."""
     back = replace(plan(), mode=RunMode.parse("rollback"))
     left_out = dict.fromkeys(back.policy.skipped_steps, SKIPPED)
     report = report_of(back, left_out | {"validation": WELL["validation"], "cache": WELL["cache"]}, None)
@@ -175,7 +175,7 @@ def test_a_roll_back_says_so():
 
 
 def test_a_run_that_had_nothing_to_do_says_so():
-    """A success, nothing of which is said about marts; with old sources it is one with warnings."""
+    """It succeeds and reports no marts; with stale sources it succeeds with warnings."""
     left = dict.fromkeys(layers(), SKIPPED)
     report = report_of(plan(), left, None, "nothing has changed since phase2-0")
     assert (report.outcome, report.reason, report.marts) == (Outcome.SUCCEEDED, Reason.NOTHING_CHANGED, None)
@@ -188,7 +188,7 @@ def test_a_run_that_had_nothing_to_do_says_so():
 
 
 def test_the_notes_are_those_of_the_old_flow():
-    """Word by word, since people search for them."""
+    """Word for word, since users search for them."""
     report = report_of(plan(), WELL, None)
     assert report.log_entry is not None
     assert report.log_entry.notes == "Phase 2 refresh - 4/4 marts validated"
@@ -200,7 +200,7 @@ def test_the_notes_are_those_of_the_old_flow():
 
 
 def test_a_run_without_validation_counts_its_models():
-    """The main pipeline validates nothing, yet its row says something."""
+    """The main pipeline validates nothing, but its row must say what was done."""
     report = report_of(plan(name="main"), {"models": conclude_layer(ok("a", "b", "c"), "1/2 models")}, None)
     assert report.log_entry is not None
     assert (report.log_entry.notes, report.log_entry.models_updated, report.marts) == ("Main refresh - 3 models built", 3, None)
@@ -211,19 +211,19 @@ def attempted(number: int, failure: Failure) -> Report:
 
 
 def test_a_failure_that_can_pass_is_tried_again_until_the_last_attempt():
-    """Until then nobody is told and no row is written."""
+    """Until then no notification is sent and no row is written."""
     first, last = attempted(1, UNREACHABLE), attempted(3, UNREACHABLE)
     assert (first.phase, first.outcome, first.log_entry, first.exit_code) == (RunPhase.RETRYING, None, None, ExitCode.RETRY)
     assert (last.phase, last.outcome, last.exit_code) == (RunPhase.FINISHED, Outcome.FAILED, ExitCode.FAILED)
 
 
 def test_a_failure_that_stays_is_final_at_once():
-    """A broken model is as broken a minute later."""
+    """A broken model would fail again a minute later."""
     assert attempted(1, Failure(Reason.LAYER_FAILED, "broken")).exit_code is ExitCode.FAILED
 
 
 def test_an_interrupted_attempt_costs_nothing():
-    """Another one follows, also after the last; but that its Job is over is nothing it knows, so it has a row."""
+    """Another attempt follows, even after the last one. It cannot know whether its Job has ended, so it writes a row."""
     report = attempted(3, Failure(Reason.INTERRUPTED, "interrupted by SIGTERM during 1/6 staging"))
     assert (report.phase, report.outcome, report.exit_code) == (RunPhase.INTERRUPTED, None, ExitCode.INTERRUPTED)
     assert report.log_entry is not None
@@ -234,14 +234,14 @@ def test_an_interrupted_attempt_costs_nothing():
 
 
 def test_a_success_without_its_row_is_a_warning():
-    """The marts are fine, but the log does not say so."""
+    """The marts are live, but the log has no row for them."""
     report = report_of(plan(), WELL, None).without_log_entry("cannot write dbt_refresh_log")
     assert (report.outcome, report.exit_code) == (Outcome.WARNED, ExitCode.OK)
     assert "cannot write dbt_refresh_log" in report.message
 
 
 def test_a_failed_layer_names_step_model_and_error():
-    """What the person who is woken needs first."""
+    """The person on call needs these first."""
     assert BROKEN.failure is not None
     assert BROKEN.failure.message == '3/6 marts: m: column "x" does not exist'
     assert step(LayerStep).name == "staging"

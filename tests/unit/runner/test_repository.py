@@ -1,4 +1,4 @@
-"""What is said of a repository: revisions as text, and git's messages as failures."""
+"""Repositories: revisions as text, and failures from git's messages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ URL = "https://git.example.org/data/warehouse.git"
     ],
 )
 def test_a_revision_is_written_as_flux_writes_it_and_read_back(ref: GitRef, text: str, short: str):
-    """The run log holds the text, from which later attempts take the commit."""
+    """The run log contains the text, from which later attempts read the commit."""
     revision = Revision.of(ref, COMMIT)
     assert (str(revision), revision.short) == (text, short)
     assert Revision.parse(text) == revision
@@ -40,12 +40,12 @@ def test_a_revision_is_written_as_flux_writes_it_and_read_back(ref: GitRef, text
     "text", ["", "main", "main@md5:12", "main@sha1:", "6e27e9a9", "main@sha1:refs/heads/other", f"main@sha256:{COMMIT}"]
 )
 def test_another_text_is_no_revision(text: str):
-    """Somebody may have written into the run log."""
+    """A user may have edited the run log."""
     assert Revision.parse(text) is None
 
 
 def test_a_commit_of_an_earlier_attempt_goes_before_the_ref():
-    """The branch may have moved on."""
+    """The branch may have moved since."""
     assert refspec(GitRef(branch="main"), COMMIT) == COMMIT
     assert refspec(GitRef(branch="main")) == "refs/heads/main"
     assert refspec(GitRef(tag="main")) == "refs/tags/main"
@@ -71,7 +71,7 @@ def test_a_commit_of_an_earlier_attempt_goes_before_the_ref():
     ],
 )
 def test_gits_messages_become_words(output: str, says: str, retryable: bool):
-    """An error that is not known is tried again: nothing says that it will stay."""
+    """An unknown error is retried, since it may be transient."""
     failure = failure_of(output, URL, "branch x")
     assert says in failure.message
     assert URL in failure.message
@@ -80,7 +80,7 @@ def test_gits_messages_become_words(output: str, says: str, retryable: bool):
 
 @pytest.mark.parametrize("name", ["certificates", "redirects", "not-found"])
 def test_the_name_of_a_repository_is_no_message(name: str):
-    """git quotes the address, and a failure that may pass would end the run."""
+    """git quotes the address. Otherwise a transient failure could end the run."""
     url = f"https://git.example.org/{name}.git"
     assert failure_of(f"fatal: unable to access '{url}/': Could not resolve host: git.example.org", url, "branch x").retryable
 

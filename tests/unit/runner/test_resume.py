@@ -1,4 +1,4 @@
-"""What a further attempt keeps of the work of earlier ones."""
+"""What an attempt reuses from earlier attempts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ FOUND = EarlierAttempts("same", False, ["s", "f"])
 
 
 def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
-    """The run request, the project, the program, the warehouse."""
+    """Run request, project, program and warehouse are unchanged."""
     assert resume_state(FOUND, "same").nodes == {"s", "f"}
 
 
@@ -30,14 +30,14 @@ def test_work_is_kept_when_nothing_has_changed_and_nobody_else_was_there():
     ],
 )
 def test_work_is_not_kept_otherwise(found: EarlierAttempts | None, why: str):
-    """And where there was some, it is said why."""
+    """If there was any, the log says why."""
     work = resume_state(found, "same")
     assert work.nodes == NO_RESUME.nodes
     assert why in work.restart_reason
 
 
 def test_all_that_is_done_and_still_there_is_kept():
-    """Layers need not be whole."""
+    """Layers need not be complete."""
     assert reusable_nodes(LAYERS, {"s", "f", "m"}, set()) == {"s", "f", "m"}
 
 
@@ -48,7 +48,7 @@ def test_a_table_that_is_gone_takes_its_layer_and_those_after_it_along():
 
 
 def test_the_fingerprint_changes_with_the_run_request_the_date_and_the_project(tmp_path: Path):
-    """But not with what dbt writes beside it."""
+    """But not with files that dbt writes into the project."""
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.sql").write_text("select 1")
     ours = plan()

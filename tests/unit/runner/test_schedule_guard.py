@@ -1,4 +1,4 @@
-"""The second time of the autumn night."""
+"""The repeated hour in the night in which clocks go back."""
 
 from datetime import UTC, datetime
 
@@ -25,7 +25,7 @@ def name(moment: datetime) -> str:
 
 
 def test_the_second_run_gives_way():
-    """Skipped with its reason, not failed; the control is the first one."""
+    """It is skipped with its reason, and does not fail. Control: the first run."""
     check(run_request("30 2 * * *"), name(FIRST))
     with pytest.raises(RunFailedError, match="the second 02:30 of 2026-10-25") as caught:
         check(run_request("30 2 * * *"), name(SECOND))
@@ -34,5 +34,5 @@ def test_the_second_run_gives_way():
 
 @pytest.mark.parametrize(("schedule", "run"), [("30 * * * *", name(SECOND)), ("30 2 * * *", "phase2-0123456789"), ("30 2 * * *", "laptop")])
 def test_runs_of_every_hour_and_requested_ones_go_on(schedule, run):
-    """Two hours passed, or somebody asked."""
+    """Hourly runs start in both hours, and a requested run is never skipped for its time."""
     check(run_request(schedule), run)

@@ -1,4 +1,4 @@
-"""Secrets are read from folders, and never leave the runner."""
+"""Secrets are read from folders, and never appear in the runner's output."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_secret_is_masked_in_every_form(form: str):
-    """As it is, URL-encoded, quoted by Python, JSON and SQL, and JSON within JSON."""
+    """Unchanged, URL-encoded, quoted by Python, JSON and SQL, and JSON within JSON."""
     masked = Redactor([PASSWORD])(f"connection to {form} failed")
     assert "***" in masked
     assert "p%40" not in masked
@@ -33,7 +33,7 @@ def test_a_secret_is_masked_in_every_form(form: str):
 
 
 def test_what_is_not_secret_stays():
-    """Hosts and users help to find the error."""
+    """Hosts and users help to find the cause of an error."""
     secrets = {"warehouse": {"host": "db.example", "user": "refresh", "password": PASSWORD}, "slack": {"url": "https://hooks/T/B/x"}}
     assert sorted(secret_values(secrets)) == ["https://hooks/T/B/x", PASSWORD]
 
@@ -46,7 +46,7 @@ def folder(root: Path, **keys: str) -> SecretFolder:
 
 
 def test_a_mounted_secret_is_the_access(tmp_path: Path):
-    """A trailing line break, as editors leave it, is no part of a value."""
+    """A trailing line break, as editors add it, is not part of a value."""
     access = from_secret("warehouse", folder(tmp_path, host="db", dbname="w", user="u", password=PASSWORD + "\n", sslrootcert="PEM"))
     assert (access.host, access.port, access.password, access.sslmode) == ("db", 5432, PASSWORD, "prefer")
     assert access.sslrootcert == tmp_path / "warehouse" / "sslrootcert"
@@ -54,12 +54,12 @@ def test_a_mounted_secret_is_the_access(tmp_path: Path):
 
 
 def of(root: Path, **keys: str) -> ConnectionInfo:
-    """The access of a Secret with these keys beside those that it needs."""
+    """Return the access of a Secret with these keys and the required ones."""
     return from_secret("warehouse", folder(root, **{"host": "db", "dbname": "w", "user": "u", "password": PASSWORD, **keys}))
 
 
 def test_the_systems_certificates_are_asked_for_by_a_word(tmp_path: Path):
-    """As libpq has it, which then checks the whole: anybody may have a certificate of theirs. The control is a key with certificates."""
+    """As in libpq, which then also verifies the host name: anybody can get a public certificate. Control: a key with certificates."""
     access = of(tmp_path / "1", sslrootcert="system\n")
     assert (access.sslrootcert, access.sslmode) == (Path("system"), "verify-full")
     assert of(tmp_path / "2", sslrootcert="system", sslmode="verify-full").sslmode == "verify-full"
@@ -70,13 +70,13 @@ def test_the_systems_certificates_are_asked_for_by_a_word(tmp_path: Path):
 
 @pytest.mark.parametrize("mode", ["disable", "allow", "prefer", "require", "verify-ca"])
 def test_the_systems_certificates_and_a_weaker_check_are_refused(tmp_path: Path, mode: str):
-    """libpq would refuse them at each connection."""
+    """libpq would reject them at each connection."""
     with pytest.raises(ValueError, match=f"sslrootcert system requires sslmode verify-full, not {mode}"):
         of(tmp_path, sslrootcert="system", sslmode=mode)
 
 
 def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
-    """Named by its path; one that is not there is said before libpq does."""
+    """By its path; a missing file is reported before libpq connects."""
     file = tmp_path / "ca.pem"
     file.write_text("PEM")
     assert of(tmp_path / "1", sslrootcert=f"{file}\n").sslrootcert == file
@@ -96,7 +96,7 @@ def test_certificates_may_be_a_file_of_the_image(tmp_path: Path):
     ],
 )
 def test_a_wrong_value_is_not_quoted(tmp_path: Path, key: str, value: str, says: str):
-    """Whoever mixes up the keys of a Secret has a password there."""
+    """If a user mixes up the keys of a Secret, the value may be a password."""
     with pytest.raises((ValueError, SecretMissingError), match=says) as raised:
         of(tmp_path, **{key: value})
     assert "geheim" not in str(raised.value)
@@ -104,7 +104,7 @@ def test_a_wrong_value_is_not_quoted(tmp_path: Path, key: str, value: str, says:
 
 @pytest.mark.parametrize("key", ["password", "sslrootcert", "host"])
 def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str):
-    """DER, or whatever else is no UTF-8; the Secret's other keys may be what they like."""
+    """Such as DER, which is not UTF-8. Other keys of the Secret may contain anything."""
     keys = folder(tmp_path, host="db", dbname="w", user="u", password=PASSWORD)
     (tmp_path / "warehouse" / "keystore.p12").write_bytes(b"\xff\xfe\x00")
     assert from_secret("warehouse", keys).password == PASSWORD
@@ -114,13 +114,13 @@ def test_a_key_that_is_no_text_is_named(tmp_path: Path, key: str):
 
 
 def test_missing_keys_are_named(tmp_path: Path):
-    """With the Secret's name, never with a value."""
+    """The message has the Secret's name, but no value."""
     with pytest.raises(SecretMissingError, match="the Secret 'warehouse' lacks dbname, password"):
         from_secret("warehouse", folder(tmp_path, host="db", user="u"))
 
 
 def test_without_a_folder_the_variables_of_libpq_count():
-    """As for every other PostgreSQL client on a laptop."""
+    """As for other PostgreSQL clients on a laptop."""
     access = from_variables({"PGUSER": "u", "PGPASSWORD": "secret", "PGPORT": "5433"})
     assert (access.host, access.port, access.dbname) == ("localhost", 5433, "u")
     with pytest.raises(SecretMissingError, match="PGPASSWORD"):

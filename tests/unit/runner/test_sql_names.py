@@ -1,4 +1,4 @@
-"""Which tables a text names: in code, not in what is said beside it."""
+"""Which tables a text of SQL names: in code, not in comments and string literals."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MART = Relation("dwh", "mart_a")
     ],
 )
 def test_a_table_is_named(text: str):
-    """However it is quoted."""
+    """With any quoting."""
     assert named(text, [MART]) == [MART]
 
 
@@ -45,17 +45,17 @@ def test_a_table_is_named(text: str):
     ],
 )
 def test_a_table_is_not_named(text: str):
-    """By other names, comments and texts."""
+    """By other names, comments and string literals."""
     assert named(text, [MART]) == []
 
 
 def test_what_is_looked_for_in_a_schema():
-    """By their names, in small letters."""
+    """By their names in lower case."""
     assert names_in('insert into dwh__next.Audit select 1 from "dwh__next"."mon mart", dwh.autre', "dwh__next") == {"audit", "mon mart"}
 
 
 def test_a_statement_about_a_schema_is_told_for_another_one():
-    """But for those that speak of something in it."""
+    """Except for statements about an object in the schema."""
     assert other_schema('grant usage on schema "dwh__next" to x', "dwh__next", "dwh") == 'grant usage on schema "dwh" to x'
     assert other_schema("grant select on all tables in schema dwh__next to x", "dwh__next", "dwh") == (
         'grant select on all tables in schema "dwh" to x'

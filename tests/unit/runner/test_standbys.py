@@ -1,4 +1,4 @@
-"""What attached standbys mean for a run: pure decisions."""
+"""Decisions of a run that depend on attached standbys."""
 
 import pytest
 
@@ -24,12 +24,12 @@ SAFE, BARE = Standby("safe", has_feedback=True, replay_lag_bytes=0), Standby("ba
 def test_a_vacuum_is_deferred_for_standbys_without_feedback_or_where_that_is_asked_for(
     standbys: list[Standby], vacuum: Vacuum, because: list[Standby] | None
 ):
-    """One with feedback needs nothing."""
+    """A standby with feedback needs no deferral."""
     assert deferring_standbys(standbys, vacuum) == because
 
 
 def test_a_lag_names_each_standby_that_is_behind_and_what_it_has_to_replay():
-    """Those that have caught up are not named; none is no lag."""
+    """Standbys that have caught up are not named; without standbys there is no lag."""
     slow = Standby("slow", has_feedback=True, replay_lag_bytes=512)
     lag = lag_of([SAFE, BARE, slow], 61.0, "etl")
     assert (bool(lag), lag.text) == (True, "the standby bare has 3.0 MB to replay, the standby slow has 512 bytes to replay after 1m01s")
@@ -38,7 +38,7 @@ def test_a_lag_names_each_standby_that_is_behind_and_what_it_has_to_replay():
 
 
 def test_a_lag_that_is_not_shown_is_none_and_says_what_to_grant():
-    """Nobody waits for what nobody can see."""
+    """A run does not wait for a lag that it cannot see."""
     lag = lag_of([SAFE, Standby("hidden", has_feedback=True)], 5, 'e"tl')
     assert not lag
     assert lag.text == 'role e"tl cannot see how far the standby hidden has replayed: grant pg_read_all_stats to "e""tl"'

@@ -1,4 +1,4 @@
-"""Verdicts, retries and plans: the pure decisions inside a run."""
+"""Verdicts, retries and plans: pure decisions of a run."""
 
 from dataclasses import replace
 
@@ -27,23 +27,23 @@ def result(name: str, state: NodeState, sqlstate: str | None = None) -> NodeResu
 
 
 def test_only_the_nodes_that_failed_are_tried_again():
-    """And those that were skipped because of them."""
+    """Together with nodes that were skipped because of them."""
     results = [result("a", NodeState.OK), result("b", NodeState.BROKEN, "40P01"), result("c", NodeState.SKIPPED)]
     assert [node.name for node in nodes_to_retry(results)] == ["b", "c"]
 
 
 def test_broken_sql_is_not_tried_again():
-    """Not even beside a transient error: the step would fail anyway."""
+    """Even if another node has a transient error: the step would fail anyway."""
     assert nodes_to_retry([result("a", NodeState.BROKEN, "42703"), result("b", NodeState.BROKEN, "40P01")]) == ()
 
 
 def test_a_test_that_found_something_is_not_tried_again():
-    """It would find the same."""
+    """It would fail again."""
     assert nodes_to_retry([result("a", NodeState.FAILED)]) == ()
 
 
 def test_what_a_layer_has_built_is_counted_by_its_kind():
-    """Seeds, snapshots and functions are no models; those that an earlier attempt built are told apart."""
+    """Seeds, snapshots and functions are not counted as models; nodes that an earlier attempt built are counted separately."""
     results = [result(id_, NodeState.OK) for id_ in ("model.p.a", "model.p.b", "seed.p.c", "snapshot.p.d", "function.p.e")]
     assert conclude_layer(results, "1/2 a").message == "2 models, 1 seed, 1 snapshot, 1 function built"
     kept = [replace(results[0], reused=True), *results[1:3]]
@@ -52,7 +52,7 @@ def test_what_a_layer_has_built_is_counted_by_its_kind():
 
 
 def test_phase2_is_six_steps():
-    """As people count them."""
+    """As users count them."""
     steps = plan().steps
     assert [plan().label(step.name) for step in steps] == [
         "1/6 staging",
@@ -65,7 +65,7 @@ def test_phase2_is_six_steps():
 
 
 def test_the_runs_date_is_dbts_as_of_unless_the_order_names_one():
-    """Receivables age by it."""
+    """The age of receivables depends on it."""
     assert plan().dbt.variables == {"as_of": "2026-11-23"}
     spec = run_request().spec
     dated = spec.model_copy(update={"dbt": spec.dbt.model_copy(update={"vars": {"as_of": "2025-01-01"}})})
@@ -74,14 +74,14 @@ def test_the_runs_date_is_dbts_as_of_unless_the_order_names_one():
 
 
 def test_the_variable_api_base_url_goes_before_the_run_request():
-    """On a laptop the API is elsewhere than in the cluster."""
+    """On a laptop, the API has another address than in the cluster."""
     cache = plan_for(run_request(), LAST, TODAY, "http://localhost:9000/").steps[-1]
     assert isinstance(cache, CacheStep)
     assert cache.base_url == "http://localhost:9000"
 
 
 def test_a_command_that_failed_otherwise_fails_its_step():
-    """Though all nodes are well, or their failures only warn: nobody knows what else dbt has left undone."""
+    """Even if all nodes succeeded, or their failures are only warnings: it is unknown what else dbt has left undone."""
     step = next(step for step in plan().steps if isinstance(step, TestsStep))
     assert step.failure_policy is FailurePolicy.WARN
     warned = conclude_tests(step, [result("a", NodeState.FAILED)], "4/6 tests")
@@ -98,7 +98,7 @@ def test_a_command_that_failed_otherwise_fails_its_step():
 
 
 def test_a_step_that_failed_keeps_its_own_reason_and_one_that_gives_way_does_not():
-    """A run is not skipped for stale sources that dbt could not ask."""
+    """A run is not skipped for stale sources if dbt could not check them."""
     own = StepResult.failed(Failure(Reason.LAYER_FAILED, "a: bad"))
     assert with_command_error(own, CommandError("more"), "1/6 staging") is own
     skips = StepResult(StepState.WARNED, "late", Failure(Reason.SOURCES_STALE, "late", skips_run=True))

@@ -1,16 +1,16 @@
-"""What has to be executed so that the runner's tables are there."""
+"""The statements that create the runner's tables and add columns."""
 
 from refresh_runner.postgres.own_tables import ddl_statements
 from refresh_runner.runlog.schema import LEGACY_LOG, RUN, RUN_LOG
 
 
 def test_nothing_is_done_where_all_is_there():
-    """So that a role needs no right to create once the tables are."""
+    """So that a role needs no privilege to create tables once they exist."""
     assert all(ddl_statements(table, table.required_parts) == [] for table in (LEGACY_LOG, *RUN_LOG))
 
 
 def test_a_table_that_is_not_there_is_made_with_its_key_and_indexes():
-    """Each statement may run twice."""
+    """Each statement can be repeated."""
     for table in (LEGACY_LOG, *RUN_LOG):
         made = ddl_statements(table, set())
         assert len(made) == 1 + len(table.indexes)
@@ -19,7 +19,7 @@ def test_a_table_that_is_not_there_is_made_with_its_key_and_indexes():
 
 
 def test_a_column_that_is_missing_is_added_so_that_old_rows_can_have_it():
-    """They have no value for it."""
+    """Old rows have no value for it."""
     assert ddl_statements(RUN, RUN.required_parts - {("dbt_refresh_run", "phase")}) == [
         "alter table dbt_refresh_run add column if not exists phase text"
     ]

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees."""
+"""The runner's output on a terminal."""
 
 import logging
 from datetime import UTC, datetime
@@ -56,7 +56,7 @@ def test_a_verdict_shows_its_sign_and_colour():
 
 
 def test_an_error_that_is_logged_shows_no_secret():
-    """Its traceback neither; the control is what stands around it."""
+    """Neither does its traceback. Control: the surrounding text is shown."""
     console = Console(width=120, force_terminal=True)
     before = logging.getLogger().handlers[:]
     with console.capture() as capture, LiveTable(console, "Phase 2", Redactor(["p%40ss"])):
@@ -71,20 +71,20 @@ def test_an_error_that_is_logged_shows_no_secret():
 
 
 def test_steps_are_counted_and_tries_shown():
-    """As they stand in the status."""
+    """As in the status."""
     lines = shown(colour=False)
     assert "✓  1/2 marts (try 2)" in line(lines, "1/2")
     assert "-  2/2 cache" in line(lines, "2/2")
 
 
 def test_the_conclusion_is_there_and_no_secret():
-    """Outcome, reason and marts at the end."""
+    """Outcome, reason and marts are printed at the end."""
     conclusion = shown(colour=False)[-1]
     assert conclusion.startswith("Failed (ValidationFailed) 1/3  mart_c has no rows, says ***")
 
 
 def test_nothing_of_the_warehouse_moves_the_cursor_or_is_read_as_markup():
-    """A mart's name, a step's message, a title; the control: what colours us is there."""
+    """Neither a mart's name, nor a step's message, nor a title. Control: our own colours are printed."""
     hostile = "\x1b[2J\x9b31m\u202e[/red][bold]x"
     step = StepStatus(name="marts", state=StepState.FAILED, message=hostile)
     mart = MartStatus(relation=f"a.{hostile}", verdict=Verdict.FAILED, message=hostile)

@@ -23,7 +23,7 @@ def test_what_can_be_gone_at_the_next_try_is_tried_again(sqlstate: str):
     "sqlstate", ["42703", "42601", "42P01", "42501", "22012", "23505", "28P01", "3D000", "53400", "57P04", "58030", "XX000", "", None]
 )
 def test_what_stays_is_not(sqlstate: str | None):
-    """SQL, data, permissions, a dropped database, a configured limit, a broken server, and what nobody knows."""
+    """SQL, data, permissions, a dropped database, a configured limit, a broken server, and unknown errors."""
     assert not is_retryable(sqlstate)
 
 
@@ -50,7 +50,7 @@ def test_what_stays_is_not(sqlstate: str | None):
     ],
 )
 def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: str, reason: Reason, retryable: bool):
-    """Not as an error of the runner, which no further attempt would help, where the server is to blame."""
+    """Not as an internal error of the runner, which is not retried: the cause is the server."""
     error = psycopg.errors.lookup(sqlstate)("it said so\nDETAIL: more")
     found = failure_of(error)
     assert (found.reason, found.retryable, reason_of(sqlstate, Reason.RUNNER_ERROR)) == (reason, retryable, reason)
@@ -61,7 +61,7 @@ def test_an_error_of_the_runners_own_statements_is_told_by_its_code(sqlstate: st
     "error", [psycopg.OperationalError("server closed the connection"), psycopg.InterfaceError("the connection is lost")]
 )
 def test_an_error_without_a_code_is_a_lost_connection(error: psycopg.Error):
-    """The driver's own; the control is another one of its own."""
+    """It comes from the driver. Control: another error of the driver."""
     assert (failure_of(error).reason, failure_of(error).retryable) == (Reason.WAREHOUSE_UNREACHABLE, True)
     assert is_retryable(RefusedError(error).sqlstate)
     assert not failure_of(psycopg.ProgrammingError("can't adapt")).retryable

@@ -1,4 +1,4 @@
-"""The verdict on a mart, from what was counted in it."""
+"""The verdict on a mart, from its counts."""
 
 from dataclasses import replace
 from datetime import date
@@ -35,18 +35,18 @@ def verdict(rows: int, nulls: int, limit: Decimal = TENTH) -> Verdict:
     ],
 )
 def test_exactly_ten_percent_is_a_warning_and_just_below_is_not(rows: int, nulls: int, expected: Verdict):
-    """By integers, so that no rounding decides."""
+    """Computed with integers, so that rounding has no effect."""
     assert verdict(rows, nulls) is expected
 
 
 def test_a_limit_of_zero_allows_no_null_and_wants_none():
-    """No NULL is never too many."""
+    """Without NULLs a mart is valid, even if the limit is zero."""
     assert verdict(10, 0, Decimal(0)) is Verdict.VALID
     assert verdict(10, 1, Decimal(0)) is Verdict.WARNING
 
 
 def test_a_mart_without_rows_or_table_failed():
-    """And says which of both."""
+    """The message says which of the two."""
     empty = mart_status(CHECK, MartCounts(0, NONE), AS_OF)
     gone = mart_status(CHECK, MartCounts(error="table does not exist"), AS_OF)
     assert (empty.verdict, empty.rows, empty.message) == (Verdict.FAILED, 0, "it has no rows")
@@ -64,7 +64,7 @@ def test_a_mart_without_rows_or_table_failed():
     ],
 )
 def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verdict):
-    """Without rows there is neither a NULL nor a date to look at."""
+    """Without rows, NULLs and dates are not checked."""
     check = replace(CHECK, min_rows=least, unique_key=("zone_id",), recency=Recency(column="jour", max_age_days=1))
     newest = NewestRecord("2026-06-30", AS_OF.toordinal()) if rows else None
     status = mart_status(check, MartCounts(rows, NONE, 0, newest), AS_OF)
@@ -72,7 +72,7 @@ def test_a_mart_may_be_as_empty_as_is_said(least: int, rows: int, expected: Verd
 
 
 def test_an_empty_mart_that_is_usually_full_is_a_warning():
-    """Also where it may be empty."""
+    """Even if it is allowed to be empty."""
     check = replace(CHECK, min_rows=0, max_row_count_change=Decimal("0.5"))
     assert mart_status(check, MartCounts(0, NONE), AS_OF, median_rows=100).verdict is Verdict.WARNING
 
@@ -84,7 +84,7 @@ def test_a_share_below_the_limit_never_reads_as_the_limit():
 
 
 def test_doubled_rows_are_a_warning():
-    """With their number and the columns that should tell them apart."""
+    """With their number, and the columns of the unique key."""
     check = replace(CHECK, unique_key=("zone_id", "mois"))
     assert mart_status(check, MartCounts(10, NONE, duplicates=0), AS_OF).verdict is Verdict.VALID
     found = mart_status(check, MartCounts(10, NONE, duplicates=2), AS_OF)
@@ -92,7 +92,7 @@ def test_doubled_rows_are_a_warning():
 
 
 def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
-    """Counted from the date that the run speaks for; no date at all is a warning, too."""
+    """Counted from the run's date. A mart without any date is also a warning."""
     check = replace(CHECK, recency=Recency(column="jour", max_age_days=30))
     may = NewestRecord("2026-05-31", date(2026, 5, 31).toordinal())
     too_old = NewestRecord("2026-05-30", date(2026, 5, 30).toordinal())
@@ -104,7 +104,7 @@ def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():
 
 @pytest.mark.parametrize(("rows", "expected"), [(150, Verdict.VALID), (151, Verdict.WARNING), (50, Verdict.VALID), (49, Verdict.WARNING)])
 def test_a_number_of_rows_far_from_the_usual_is_a_warning(rows: int, expected: Verdict):
-    """On both sides, and only further than the limit."""
+    """In both directions, and only beyond the limit."""
     check = replace(CHECK, max_row_count_change=Decimal("0.5"))
     assert mart_status(check, MartCounts(rows, NONE), AS_OF, median_rows=100).verdict is expected
     assert mart_status(check, MartCounts(rows, NONE), AS_OF).verdict is Verdict.VALID
