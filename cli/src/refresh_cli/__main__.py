@@ -1,4 +1,4 @@
-"""Entry point of `kubectl dashboardrefresh`. Whoever may get and patch a refresh can use it; it needs no other access to the operator.
+"""Entry point of `kubectl dashboardrefresh`. It requires permission to get and patch refreshes, and no other access to the operator.
 
 Exit codes: 0 success (`run --wait`: the run succeeded, warned or was skipped), 1 the run failed, 2 the command failed, 124 timed out.
 """

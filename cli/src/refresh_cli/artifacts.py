@@ -62,7 +62,7 @@ class _List(BaseModel):
 
 @dataclass(frozen=True)
 class PageClient:
-    """Reads from a page through its Service."""
+    """A client of a page, through its Service."""
 
     kubectl: Kubectl
     namespace: str

@@ -15,7 +15,7 @@ TIMED_OUT = 124
 
 @dataclass(frozen=True)
 class RunWatcher:
-    """Watches the status of a refresh, and reports progress."""
+    """A watcher of a refresh's status that reports progress."""
 
     kubectl: Kubectl
     report: Callable[[str], None]

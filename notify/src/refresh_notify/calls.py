@@ -62,7 +62,7 @@ class Answer:
 
 
 class Cutoff:
-    """Closes a connection at its deadline. Read timeouts are not enough: a server that sends a byte now and then never exceeds them."""
+    """A deadline that closes a connection. Read timeouts are not enough: a server that sends a byte now and then never exceeds them."""
 
     def __init__(self) -> None:
         self._held: socket.socket | None = None
@@ -113,7 +113,7 @@ class Cutoff:
 
 
 class _CheckedTransport(httpx.BaseTransport):
-    """Connects to the address that was checked; TLS still verifies the name of the host."""
+    """A transport that connects to the checked address; TLS still verifies the name of the host."""
 
     def __init__(self, trusted: ssl.SSLContext | bool, only_loopback: bool) -> None:
         self._inner = httpx.HTTPTransport(verify=trusted, trust_env=False)

@@ -68,7 +68,7 @@ async def serve(settings: Settings, now: Callable[[], datetime]) -> None:
 
 
 class _PlainFormatter(logging.Formatter):
-    """Escapes control and other invisible characters that come from the cluster or the warehouse."""
+    """A formatter that escapes control and other invisible characters from the cluster or the warehouse."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line to log."""

@@ -35,7 +35,7 @@ class ResourceExpired(ApiServerError):  # noqa: N818 - the API server's reason i
 
 
 class RefreshWatcher:
-    """Keeps a store up to date from one API server; uses the ServiceAccount's token if there is one."""
+    """A client of the API server that keeps a store up to date; it uses the ServiceAccount's token if there is one."""
 
     def __init__(self, url: str, account: Path, now: Callable[[], datetime]) -> None:
         self._url = url

@@ -17,7 +17,7 @@ _CACHE_SECONDS: Final = 3.0
 """Seconds for which a result is cached."""
 _MAX_REFRESHES: Final = 300
 _MAX_RUNS: Final = 16
-"""With their logs, about half a megabyte each."""
+"""Maximum number of cached results: with logs, about half a megabyte each."""
 _TIMEOUT: Final = 4.0
 """Seconds that a page waits for the run log."""
 _BACK_OFF: Final = 10.0

@@ -15,7 +15,7 @@ class _Meaning:
     sentence: str
     tone: Tone
     has_detail: bool = False
-    """Whether the operator's message adds something to the sentence."""
+    """Whether the operator's message is shown after the sentence."""
 
 
 _MEANINGS: Final = {
@@ -56,7 +56,7 @@ class ConditionView(Model):
     sentence: str
     """What is true now, in English."""
     detail: str
-    """The operator's message where it adds something to the sentence; else empty."""
+    """The operator's message if it adds something to the sentence; otherwise empty."""
     message: str
     since: Time
     tone: Tone

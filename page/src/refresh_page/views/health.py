@@ -83,7 +83,7 @@ def suspension(refresh: Refresh) -> Issue | None:
 
 
 def last_full_run(refresh: Refresh) -> FinishedRun | None:
-    """Return the last run that built everything: neither skipped nor partial."""
+    """Return the last full run: one that was not skipped and is not partial."""
     return next((run for run in _runs(refresh) if run.outcome is not Outcome.SKIPPED and not run.is_partial), None)
 
 

@@ -74,7 +74,7 @@ def application(handlers: Handlers, base_path: str = "", hosts: Collection[str] 
 
 
 class RequestGuard:
-    """Rejects methods other than GET and HEAD and unknown hosts, and adds security headers to each response."""
+    """Middleware that rejects methods other than GET and HEAD and unknown hosts, and adds security headers to each response."""
 
     def __init__(self, app: ASGIApp, base_path: str = "", hosts: Collection[str] = ()) -> None:
         self._app = app
@@ -124,7 +124,7 @@ class RequestGuard:
 
 
 class ConcurrencyLimit:
-    """Limits concurrent responses, since each is held in memory until its client has read it."""
+    """Middleware that limits concurrent responses, since each is held in memory until its client has read it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

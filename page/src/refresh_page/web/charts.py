@@ -17,7 +17,7 @@ class Charts:
 
     locale: Locale
     run_url: Callable[[str], str]
-    """Returns the address of a run of the refresh, by its id."""
+    """Function that returns the address of a run of the refresh, by its id."""
 
     def runs(self, detail: RefreshDetail) -> BarPlot:
         """Return the durations of the last runs, with the median of the successful ones."""
