@@ -1,4 +1,4 @@
-"""The API server itself judges what users write: good ones are taken, bad ones refused in words that a person understands."""
+"""Validation of manifests by the API server: valid ones are accepted, and invalid ones are rejected with a helpful message."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ SAMPLES = sorted((ROOT / "deploy/samples").glob("*.yaml"))
 
 
 def manifest(**changes):
-    """The phase 2 sample with changes to its spec; None takes a field away."""
+    """Return the phase 2 sample with changes to its spec; None removes a field."""
     whole = yaml.safe_load((ROOT / "deploy/samples/phase2.yaml").read_text())
     spec = {**whole["spec"], **changes}
     return {**whole, "spec": {key: value for key, value in spec.items() if value is not None}}
@@ -107,7 +107,7 @@ GOOD = {
 
 
 def applied(contract, whole) -> tuple[bool, str]:
-    """Whether `kubectl apply` is let in, and what it says; nothing is kept."""
+    """Return whether `kubectl apply` succeeds, and its output; nothing is stored."""
     done = contract.attempt("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(whole))
     return done.returncode == 0, done.stdout + done.stderr
 
@@ -122,19 +122,19 @@ def test_a_bad_one_is_refused_in_words(contract, whole, says):
 
 @pytest.mark.parametrize("whole", GOOD.values(), ids=GOOD.keys())
 def test_a_good_one_is_taken(contract, whole):
-    """The control of all refusals: the same way lets these in."""
+    """Control of all rejections: these manifests are accepted."""
     taken, words = applied(contract, whole)
     assert taken, words
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=[file.stem for file in SAMPLES])
 def test_the_samples_are_taken_as_they_are(contract, file):
-    """As the README says: kubectl apply -f."""
+    """With `kubectl apply -f`, as in the README."""
     assert applied(contract, yaml.safe_load(file.read_text()))[0]
 
 
 def test_defaults_are_filled_in(contract):
-    """`kubectl get -o yaml` shows what a short resource comes to."""
+    """`kubectl get -o yaml` shows the defaults of a short manifest."""
     done = contract("apply", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(GOOD["only what is needed"]))
     spec = json.loads(done)["spec"]
     assert (spec["timeZone"], spec["timeout"], spec["retries"], spec["suspend"]) == ("Etc/UTC", "15m", 2, False)
@@ -143,7 +143,7 @@ def test_defaults_are_filled_in(contract):
 
 
 def test_two_messages_come_at_once(contract):
-    """Whoever has made two mistakes learns of both."""
+    """A user who made two mistakes sees both."""
     _, words = applied(contract, manifest(schedule="bad", timeout="soon"))
     assert "spec.schedule" in words
     assert "spec.timeout" in words

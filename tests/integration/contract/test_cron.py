@@ -1,4 +1,4 @@
-"""Our reading of cron lines against the parser that Kubernetes vendors (github.com/robfig/cron v3), on random lines, zones and times."""
+"""Our cron parser compared with the one that Kubernetes vendors (github.com/robfig/cron v3), for random lines, zones and times."""
 
 import os
 import random
@@ -16,7 +16,7 @@ from refresh_api import cron
 THEIRS = Program("cron", Path(__file__).with_name("cron"), ".", "seconds")
 ZONES = ("Etc/UTC", "Europe/Paris", "America/New_York", "America/Sao_Paulo", "Africa/Casablanca", "Asia/Kolkata")
 ODD_ZONES = ("Australia/Lord_Howe", "Africa/Cairo", "America/Santiago", "Asia/Beirut")
-"""Their clocks change by half an hour, or at midnight."""
+"""Time zones whose clocks change by half an hour, or at midnight."""
 SHIFTS = tuple(
     datetime.fromisoformat(f"{text}+00:00")
     for text in (
@@ -28,7 +28,7 @@ Question = tuple[str, str, datetime]
 
 
 def field(rng: random.Random, low: int, high: int, names: tuple[str, ...] = ()) -> str:
-    """One field of a cron line, now and then a wrong one."""
+    """Return a field of a cron line, sometimes an invalid one."""
 
     def item() -> str:
         kind = rng.random()
@@ -44,7 +44,7 @@ def field(rng: random.Random, low: int, high: int, names: tuple[str, ...] = ()) 
 
 
 def question(rng: random.Random, zones: tuple[str, ...]) -> Question:
-    """A line, a zone and a time, often just before clocks change."""
+    """Return a line, a zone and a time, often just before clocks change."""
     line = " ".join(
         [
             field(rng, 0, 59),
@@ -59,7 +59,7 @@ def question(rng: random.Random, zones: tuple[str, ...]) -> Question:
 
 
 def ours(line: str, zone: str, moment: datetime) -> str:
-    """Our answer, written as theirs."""
+    """Return our answer in the format of their program."""
     try:
         found = islice(cron.parse(line, zone).after(moment), 4)
         return " ".join(start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") for start in found)
@@ -68,7 +68,7 @@ def ours(line: str, zone: str, moment: datetime) -> str:
 
 
 def differing(seed: int, count: int, zones: tuple[str, ...]) -> list[tuple[Question, str, str]]:
-    """The questions that are answered in two ways, with both answers."""
+    """Return the questions with different answers, and both answers."""
     rng = random.Random(seed)
     questions = [question(rng, zones) for _ in range(count)]
     asked = "\n".join(f"{line}\t{zone}\t{moment:%Y-%m-%dT%H:%M:%SZ}" for line, zone, moment in questions)
@@ -81,12 +81,12 @@ def differing(seed: int, count: int, zones: tuple[str, ...]) -> list[tuple[Quest
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_our_next_runs_are_those_of_kubernetes(seed):
-    """Also in the nights in which clocks change by an hour after midnight; wrong lines are refused by both."""
+    """Including nights in which clocks change by an hour after midnight. Both reject invalid lines."""
     assert differing(seed, 1500, ZONES) == []
 
 
 def test_where_clocks_change_by_half_an_hour_or_at_midnight_only_that_day_may_differ():
-    """There their parser starts some runs an hour off, or leaves them out; the CronJob controller does as it says."""
+    """For these zones their parser returns some times an hour off, or omits them, and the CronJob controller follows it."""
     found = differing(3, 1500, ODD_ZONES)
     assert len(found) <= 15
     for (line, zone, moment), our, their in found:
@@ -97,7 +97,7 @@ def test_where_clocks_change_by_half_an_hour_or_at_midnight_only_that_day_may_di
 
 
 def _changes(zone: str, day) -> bool:
-    """Whether clocks in a zone change within a day of this one."""
+    """Return whether clocks in a zone change within a day of this one."""
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     around = [(noon + timedelta(days=offset)).astimezone(cron.zone_of(zone)).utcoffset() for offset in (-2, 2)]
     return around[0] != around[1]

@@ -1,4 +1,4 @@
-"""The API server and the models take or refuse the same specs; what they take, Kubernetes takes as a CronJob and leaves as it is."""
+"""API server and models accept the same specs, and Kubernetes accepts the CronJob of each accepted spec without changes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from support.spec_validation import FULL_SPEC, as_ascii, mutants, validate_by_bo
 SETTINGS = Settings(namespaces=("default",), runner_image="refresh-runner:1", code_rules=CodeRules(urls=("https://*/*", "ssh://*/*")))
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 FUZZ_CASES = os.environ.get("FUZZ_CASES")
-"""How many specs `make fuzz` tries, by its seed; `make test` tries few, always the same."""
+"""Number of specs that `make fuzz` tries, by its seed; `make test` always tries the same few."""
 
 
 @pytest.fixture(scope="module")
 def doors(contract: object, api: ApiServer) -> ApiServer:
-    """An API server that serves DashboardRefreshes."""
+    """An API server with the CRD."""
     assert contract
     return api
 
 
 def test_the_full_spec_is_taken_by_all(doors):
-    """The control of all that follows: what is changed in it is what a door refuses. It has every field, by a unit test."""
+    """Control of the tests below: what is rejected is the change to this spec. A unit test checks that it has every field."""
     assert why_not_at_rest(doors, FULL_SPEC) == ""
 
 
@@ -59,7 +59,7 @@ def test_the_doors_disagree_on_nothing(doors):
 
 
 def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
-    """What Kubernetes says against the CronJob of a spec, or changes in it; nothing where the operator comes to rest with it."""
+    """Return Kubernetes' error for the CronJob of a spec, or what it changes in it; empty if the operator would find no drift."""
     metadata: Json = {"name": "doors", "namespace": "default", "uid": UID, "generation": 1, "creationTimestamp": minutes_from_now(0)}
     refresh = parse_refresh({"metadata": metadata, "spec": spec})
     if not isinstance(refresh.spec, RefreshSpec):
@@ -70,7 +70,7 @@ def why_not_at_rest(doors: ApiServer, spec: dict) -> str:
 
 
 def pod(**spec: Any) -> dict[str, Any]:
-    """A pod template."""
+    """Return a spec with a pod template."""
     return {"podTemplate": {"spec": spec}}
 
 
@@ -297,14 +297,14 @@ TAKEN = {
 
 
 def changed(change: dict[str, Any]) -> dict[str, Any]:
-    """A short spec with a change."""
+    """Return a short spec with a change."""
     short = {"schedule": "30 2 * * *", "warehouse": {"secretRef": {"name": "w"}}, "layers": [{"name": "a", "select": ["a"]}]}
     return {**short, **copy.deepcopy(change)}
 
 
 @pytest.mark.parametrize(("change", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_both_refuse_it_in_words(doors, change, says):
-    """The same words stand in the CRD and in the models, or Kubernetes' own."""
+    """The CRD and the models have the same message, or Kubernetes has its own."""
     verdict = validate_by_both(doors, changed(change))
     assert (verdict.stored, verdict.read) == (None, None)
     assert says in verdict.server_says or says in verdict.models_say
@@ -313,7 +313,7 @@ def test_both_refuse_it_in_words(doors, change, says):
 
 @pytest.mark.parametrize("change", TAKEN.values(), ids=TAKEN.keys())
 def test_both_take_it_and_kubernetes_leaves_its_cronjob_as_it_is(doors, change):
-    """The control of all refusals."""
+    """Control of all rejections."""
     verdict = validate_by_both(doors, changed(change))
     assert verdict.read, verdict.models_say
     assert verdict.stored, verdict.server_says
@@ -326,7 +326,7 @@ def test_both_take_it_and_kubernetes_leaves_its_cronjob_as_it_is(doors, change):
     [(2**63, "in quotes"), (-1e19, "in quotes"), (json.loads("[" * 40 + "]" * 40), "nested too deeply")],
 )
 def test_what_the_api_server_cannot_look_into_the_models_refuse(doors, value, says):
-    """dbt variables are any JSON to the API server; the refresh is then stalled, in these words. The control is the number next to it."""
+    """The API server accepts any JSON as dbt variables; the refresh is then stalled with this message. Control: the next smaller number."""
     verdict = validate_by_both(doors, changed({"dbt": {"vars": {"a": value}}}))
     assert verdict.stored
     assert says in verdict.models_say
@@ -334,7 +334,7 @@ def test_what_the_api_server_cannot_look_into_the_models_refuse(doors, value, sa
 
 
 def test_a_difference_between_the_doors_would_be_seen(doors):
-    """The control of the search: where the models are asked about another spec than the API server, they do not agree."""
+    """Control of the search: if the models validate another spec than the API server, the results differ."""
     bad = with_value(FULL_SPEC, ("retries",), 11)
     assert validate_by_both(doors, bad).stored is None
     assert RefreshSpec.model_validate(FULL_SPEC)

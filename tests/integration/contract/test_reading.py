@@ -1,4 +1,4 @@
-"""What kubectl shows of the contract: columns, explain, short name."""
+"""Output of kubectl: columns, explain, short name."""
 
 import json
 import re
@@ -14,7 +14,7 @@ NAME = "phase2-dashboards-refresh"
 
 @pytest.fixture(scope="module")
 def shown(contract, api):
-    """A refresh of the sample's name with a long history, in a namespace of its own."""
+    """A refresh with the sample's name and a long history, in its own namespace."""
     namespace = "reading"
     api.create("", "namespaces", {"metadata": {"name": namespace}})
     whole = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": NAME}, "spec": sample_spec()}
@@ -39,7 +39,7 @@ def shown(contract, api):
 
 
 def test_get_answers_everything_in_a_hundred_columns(shown):
-    """With the longest values that the columns usually hold."""
+    """With the longest usual values of the columns."""
     head, line = shown("get", "dashboardrefresh").splitlines()
     assert head.split() == ["NAME", "RESULT", "MARTS", "LAST-RUN", "DURATION", "NEXT", "PHASE", "FRESH"]
     assert {"Succeeded", "4/4", "1h05m", "2026-12-01", "Suspended", "False"} <= set(line.split())
@@ -53,7 +53,7 @@ def test_wide_adds_what_one_looks_up_less_often(shown):
 
 
 def test_get_without_a_status_shows_empty_columns(shown):
-    """Right after kubectl apply, before the operator has seen it."""
+    """Right after kubectl apply, before the operator has reconciled it."""
     bare = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "bare"}, "spec": sample_spec()}
     shown.apply(json.dumps(bare))
     assert "<invalid>" not in shown("get", "dr", "bare")
@@ -61,7 +61,7 @@ def test_get_without_a_status_shows_empty_columns(shown):
 
 @pytest.mark.parametrize("path", ["spec", "spec.layers", "spec.validation.marts", "spec.notifications.slack", "status", "status.run.steps"])
 def test_explain_describes_every_field(contract, path):
-    """No field without a text."""
+    """No field lacks a description."""
     text = contract("explain", f"dashboardrefresh.{path}")
     fields = re.findall(r"^  (\w[\w-]*)\t", text, re.MULTILINE)
     assert fields
@@ -69,7 +69,7 @@ def test_explain_describes_every_field(contract, path):
 
 
 def test_explain_knows_the_fields_of_the_models(contract):
-    """The CRD that is served is the one that the models make."""
+    """The served CRD is the one generated from the models."""
     for part, model in (("spec", RefreshSpec), ("status", RefreshStatus)):
         text = contract("explain", f"dashboardrefresh.{part}")
         for name, info in model.model_fields.items():

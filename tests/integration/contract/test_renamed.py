@@ -1,4 +1,4 @@
-"""Old field names at a real API server: `kubectl apply` refuses each and says the new name."""
+"""Old field names at a real API server: `kubectl apply` rejects each and prints the new name."""
 
 import json
 
@@ -12,7 +12,7 @@ VALUES = {"string": "Wait", "integer": 5, "array": ["zone_id"], "object": {"name
 
 
 def with_old_name(field: renamed.RenamedField):
-    """A full spec with one field under its old name, in place of the new one."""
+    """Return a full spec with one field under its old name instead of the new one."""
     route: list[str | int] = []
     *parents, old = field.path.split(".")
     for name in parents:
@@ -29,7 +29,7 @@ def applied(contract, spec):
 
 @FIELDS
 def test_apply_says_the_new_name_of_an_old_field(contract, field):
-    """An old file would otherwise be refused as an unknown field, with no hint at the new one."""
+    """An old file would otherwise be rejected with an unknown field, without the new name."""
     done = applied(contract, with_old_name(field))
     assert done.returncode != 0
     place = field.path.replace("[]", "[0]")
@@ -38,6 +38,6 @@ def test_apply_says_the_new_name_of_an_old_field(contract, field):
 
 
 def test_apply_takes_the_full_spec_with_its_new_names(contract):
-    """The control of all refusals."""
+    """Control of all rejections."""
     done = applied(contract, FULL_SPEC)
     assert done.returncode == 0, done.stderr

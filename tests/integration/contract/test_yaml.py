@@ -1,4 +1,4 @@
-"""A file means to the runner what it means to kubectl."""
+"""The runner and kubectl parse YAML files the same way."""
 
 import json
 
@@ -18,7 +18,7 @@ def document(word: str) -> str:
 
 @pytest.mark.parametrize("word", [each for each in PLAIN if each != "-"])
 def test_a_plain_word_is_to_the_runner_what_it_is_to_kubectl(contract, tmp_path, word):
-    """A date, a time, a number, a switch: also within a list, and a text within quotes."""
+    """Dates, times, numbers and booleans, also in a list, and quoted strings."""
     file = tmp_path / "x.yaml"
     file.write_text(document(word))
     read = document_of(file)
@@ -28,6 +28,6 @@ def test_a_plain_word_is_to_the_runner_what_it_is_to_kubectl(contract, tmp_path,
 
 
 def test_a_parser_of_another_kind_would_be_seen():
-    """The control: PyYAML by itself reads a date, which is no text, and seconds."""
+    """Control: PyYAML by itself parses a date, which is not a string, and seconds."""
     plain = yaml.safe_load(document("1:30"))["written"]["plain"], yaml.safe_load(document("1e3"))["written"]["plain"]
     assert plain == (90, "1e3")

@@ -1,4 +1,4 @@
-"""Slack and mail, to servers that really listen."""
+"""Notifications by Slack and mail, to real servers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PASSWORD = "p%40:/'\"$"
 
 
 class Mailbox:
-    """Keeps what a mail server took."""
+    """A mailbox with the messages that a mail server accepted."""
 
     def __init__(self) -> None:
         self.taken: list[Envelope] = []
@@ -37,7 +37,7 @@ class Mailbox:
 
 
 class Port(Controller):
-    """A controller that asks for a port of its own choice to be free at once."""
+    """A controller on a free port."""
 
     def __init__(self, mailbox: Mailbox, **options) -> None:
         super().__init__(mailbox, hostname="127.0.0.1", port=free_port(), **options)
@@ -59,7 +59,7 @@ def smtp(mailbox: Mailbox) -> Iterator[dict[str, str]]:
 
 
 def test_both_channels_are_told(mailbox: Mailbox, smtp: dict[str, str]):
-    """The step and the model's error arrive at both."""
+    """Both receive the step and the model's error."""
     with WebServer() as slack:
         told = notify([SLACK, MAIL], {"slack": {"url": f"{slack.url}/T/B/x"}, "smtp": smtp}, FAILED)
     assert [(channel.channel, channel.sent) for channel in told] == [("#phase2-alerts", True), ("admin@sigeti.local", True)]
@@ -70,7 +70,7 @@ def test_both_channels_are_told(mailbox: Mailbox, smtp: dict[str, str]):
 
 
 def test_a_channel_that_fails_does_not_keep_the_others_from_being_told(smtp: dict[str, str]):
-    """The first one answers 500, the second one is told."""
+    """The first one answers 500, and the second one is notified."""
     with WebServer(statuses={"/T/B/x": 500}) as slack:
         told = notify([SLACK, MAIL], {"slack": {"url": f"{slack.url}/T/B/x"}, "smtp": smtp}, FAILED)
     assert [channel.sent for channel in told] == [False, True]
@@ -78,21 +78,21 @@ def test_a_channel_that_fails_does_not_keep_the_others_from_being_told(smtp: dic
 
 
 def test_an_address_that_nobody_answers_is_recorded_without_the_address():
-    """A webhook's address is its secret."""
+    """The URL of a webhook is secret."""
     (told,) = notify([SLACK], {"slack": {"url": f"http://127.0.0.1:{free_port()}/T/B/secret-part"}}, FAILED)
     assert not told.sent
     assert told.message == "Slack cannot be reached (ConnectError)"
 
 
 def test_a_missing_secret_is_named():
-    """With its key."""
+    """The message names the Secret and its key."""
     slack, mail = notify([SLACK, MAIL], {"slack": {"other": "x"}}, FAILED)
     assert slack.message == "the Secret 'slack' does not exist or lacks the key 'url'"
     assert mail.message == "the Secret 'smtp' does not exist"
 
 
 def test_a_mail_server_that_is_away_is_recorded(smtp: dict[str, str]):
-    """With host and port, since those are what is wrong."""
+    """With host and port, since these may be wrong."""
     port = str(free_port())
     (told,) = notify([MAIL], {"smtp": smtp | {"port": port}}, FAILED)
     assert not told.sent
@@ -107,7 +107,7 @@ def certificate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(mailbox: Mailbox, certificate: Path) -> Iterator[dict[str, str]]:
-    """The Secret of a mail server that wants STARTTLS and a password."""
+    """The Secret of a mail server that requires STARTTLS and a password."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
 
@@ -123,7 +123,7 @@ def guarded(mailbox: Mailbox, certificate: Path) -> Iterator[dict[str, str]]:
 def test_starttls_and_a_password_are_the_default(
     guarded: dict[str, str], mailbox: Mailbox, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The certificate is checked: here against a file that OpenSSL is pointed to."""
+    """The certificate is verified, here with a file that OpenSSL's environment variable names."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     (told,) = notify([MAIL], {"smtp": guarded}, FAILED)
     assert told.sent, told.message
@@ -131,14 +131,14 @@ def test_starttls_and_a_password_are_the_default(
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(guarded: dict[str, str], mailbox: Mailbox):
-    """A password goes to no stranger."""
+    """A password must not be sent to an unknown server."""
     (told,) = notify([MAIL], {"smtp": guarded}, FAILED)
     assert not told.sent
     assert not mailbox.taken
 
 
 def test_a_wrong_password_is_recorded_and_not_shown(guarded: dict[str, str], certificate: Path, monkeypatch: pytest.MonkeyPatch):
-    """The server's answer is, the password is not."""
+    """The message has the server's status code, but not the password."""
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     (told,) = notify([MAIL], {"smtp": guarded | {"password": "wrong-one"}}, FAILED)
     assert not told.sent
@@ -147,7 +147,7 @@ def test_a_wrong_password_is_recorded_and_not_shown(guarded: dict[str, str], cer
 
 
 def test_nothing_that_a_channel_answers_is_told(smtp: dict[str, str]):
-    """Its status is: the answer may quote the webhook's path, or what only somebody inside may read. The control: it has answered that."""
+    """Only the status code is: a response may quote the webhook's path or internal data. Control: the server did send them."""
     with WebServer(statuses={"/T/B/x9y8z7w6": 404}, body="no_service for /T/B/x9y8z7w6; SecretAccessKey=abc") as slack:
         (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T/B/x9y8z7w6"}}, FAILED)
     assert slack.paths() == ["/T/B/x9y8z7w6"]
@@ -158,7 +158,7 @@ def test_nothing_that_a_channel_answers_is_told(smtp: dict[str, str]):
 
 
 def test_no_redirect_is_followed():
-    """It would lead to an address that nobody has written, with the message."""
+    """It would send the message to an address that is not in the Secret."""
     with WebServer() as other, RawServer([http(302, Location=other.url), http(307, Location=other.url)]) as slack:
         (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED)
     assert told.message == "Slack answered 302"
@@ -169,7 +169,7 @@ def test_no_redirect_is_followed():
     ("statuses", "sent", "calls"), [([429, 200], True, 2), ([503, 503, 200], True, 3), ([503] * 4, False, 3), ([500], False, 1)]
 )
 def test_a_channel_that_asks_for_another_try_gets_it(statuses: list[int], sent: bool, calls: int):
-    """Thrice in all, after the time that it asks for; what else it answers is final."""
+    """Up to three tries, after the delay that it asks for; other status codes are final."""
     waited: list[float] = []
     with RawServer([http(status, Retry_After="2") for status in statuses]) as slack:
         (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED, Rules(sleep=waited.append))
@@ -177,7 +177,7 @@ def test_a_channel_that_asks_for_another_try_gets_it(statuses: list[int], sent: 
 
 
 def test_a_channel_that_asks_for_too_long_a_wait_is_given_up():
-    """At once: the run's pod does not wait an hour."""
+    """Immediately: the run's pod does not wait for an hour."""
     waited: list[float] = []
     with RawServer([http(429, Retry_After="3600")]) as slack:
         (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED, Rules(sleep=waited.append))
@@ -185,7 +185,7 @@ def test_a_channel_that_asks_for_too_long_a_wait_is_given_up():
 
 
 def test_an_answer_that_does_not_end_is_not_read():
-    """The status is all that counts of it; a gigabyte is left to whoever sends it."""
+    """Only the status code is needed; a body of a gigabyte is not read."""
     with RawServer([]) as slack:
         slack.scripts.append([b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n"])
         (told,) = notify([SLACK], {"slack": {"url": f"{slack.url}/T"}}, FAILED)
@@ -216,7 +216,7 @@ def test_an_answer_that_does_not_end_is_not_read():
     ],
 )
 def test_the_addresses_of_metadata_services_are_refused(host: str, smtp: dict[str, str]):
-    """However they are written, by webhook and by mail; nothing is sent. The control: another address is called."""
+    """In all notations, for webhooks and mail; nothing is sent. Control: another address is called."""
     bare = host.strip("[]")
     slack, mail = notify(
         [SLACK, MAIL],
@@ -224,7 +224,7 @@ def test_the_addresses_of_metadata_services_are_refused(host: str, smtp: dict[st
         FAILED,
         Rules(allow_http=True),
     )
-    # httpx takes no number that begins with a zero.
+    # httpx rejects numbers that begin with a zero.
     assert ("its address is refused" if host[0] != "0" or "x" in host or host == "0.0.0.0" else "not a valid URL") in (slack.message or "")
     assert f"{bare}:1 is not called: its address is refused" in (mail.message or "")
     slack, mail = notify([SLACK, MAIL], {"slack": {"url": "https://127.0.0.1:1/x"}, "smtp": smtp | {"port": "1"}}, FAILED)
@@ -233,7 +233,7 @@ def test_the_addresses_of_metadata_services_are_refused(host: str, smtp: dict[st
 
 
 def test_a_proxy_is_not_asked_for_what_may_not_be_called(monkeypatch: pytest.MonkeyPatch):
-    """It would look there from where it is. The control: it is asked for others, also for names that are not known here."""
+    """The proxy would call it from its own network. Control: it is used for other hosts, including names that do not resolve here."""
     with RawServer([http(403)]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         (told,) = notify([SLACK], {"slack": {"url": "https://169.254.169.254/latest"}}, FAILED)
@@ -244,7 +244,7 @@ def test_a_proxy_is_not_asked_for_what_may_not_be_called(monkeypatch: pytest.Mon
 
 
 def test_an_address_that_was_checked_is_called_by_its_name(certificate: Path, monkeypatch: pytest.MonkeyPatch):
-    """The connection goes to the address, so that no name server leads it elsewhere in between; TLS and HTTP still name the host."""
+    """The connection uses the checked address, so that DNS cannot redirect it afterwards; TLS and HTTP still use the host name."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     asked: list[str | None] = []
@@ -263,7 +263,7 @@ def test_an_address_that_was_checked_is_called_by_its_name(certificate: Path, mo
     "url", ["http://hooks.example.org/T/B/x", "http://10.0.0.1/T", "ftp://hooks/x", "hooks.slack.com/T", "https://a b/"]
 )
 def test_a_webhook_is_called_by_https(url: str):
-    """Plain HTTP shows the webhook to whoever listens; on this machine nobody does. No message quotes the address."""
+    """Plain HTTP would reveal the webhook to the network, except on this machine. Messages do not quote the URL."""
     (told,) = notify([SLACK], {"slack": {"url": url}}, FAILED)
     assert not told.sent
     assert "https://" in (told.message or "")
@@ -273,7 +273,7 @@ def test_a_webhook_is_called_by_https(url: str):
 @pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 def test_a_password_in_any_letters_logs_in(mailbox: Mailbox, smtp: dict[str, str], mechanism: str):
-    """As SASL writes it, in UTF-8; a wrong one is refused and no letter of it is shown."""
+    """It is sent in UTF-8, as SASL requires. A wrong one is refused, and no part of it is shown."""
     password = "pässwörd-€-😀"
 
     def authenticate(_server, _session, _envelope, _mechanism, data) -> AuthResult:
@@ -308,7 +308,7 @@ def test_a_password_in_any_letters_logs_in(mailbox: Mailbox, smtp: dict[str, str
     ],
 )
 def test_a_mail_secret_that_is_wrong_says_what(smtp: dict[str, str], mailbox: Mailbox, key: str, value: str, says: str):
-    """By its key, and never by its value: whoever mixes keys up has a password there."""
+    """The message names the key, but never the value: if a user mixes up keys, it may be a password."""
     (told,) = notify([MAIL], {"smtp": smtp | {key: value}}, FAILED)
     assert says in (told.message or "")
     assert "geheim" not in (told.message or "")
@@ -316,7 +316,7 @@ def test_a_mail_secret_that_is_wrong_says_what(smtp: dict[str, str], mailbox: Ma
 
 
 def test_a_row_that_is_quoted_calls_nobody_and_links_nowhere(mailbox: Mailbox, smtp: dict[str, str]):
-    """What Slack would read as a mention or a link is text, and no line of a mail's header is made of it."""
+    """Slack shows mentions and links as text, and the header of a mail cannot be forged."""
     said = "<!channel> <http://evil.example|the run> & <@U1>\x1b[2J\u202eevil"
     failed = FailedRun("phase2", "default", "T <!here>\r\nBcc: all@sigeti.local", "phase2-1", "LayerFailed", said)
     with WebServer() as slack:
@@ -332,7 +332,7 @@ def test_a_row_that_is_quoted_calls_nobody_and_links_nowhere(mailbox: Mailbox, s
 
 
 def test_a_slow_drip_ends(smtp: dict[str, str]):
-    """A server that says a byte now and then outlives every timeout of a single read, not that of the channel. Both at once."""
+    """A server that sends a byte now and then never exceeds the timeout of a read, but that of the channel. For both channels."""
     with RawServer([]) as slack, RawServer([], hears_first=False) as mail:
         slack.scripts.append(slack.drip(b"HTTP/1.1 200 OK\r\nX: "))
         mail.scripts.append(mail.drip(b"220-"))
@@ -344,7 +344,7 @@ def test_a_slow_drip_ends(smtp: dict[str, str]):
 
 
 def test_a_mail_server_that_never_stops_talking_is_left(smtp: dict[str, str]):
-    """What it says is not kept."""
+    """Its responses are not kept."""
     with RawServer([[b"220-" + b"x" * 500 + b"\r\n"] * 100_000], hears_first=False) as mail:
         (told,) = notify([MAIL], {"smtp": smtp | {"port": str(mail.port)}}, FAILED)
     assert "did not accept the message" in (told.message or "")
