@@ -218,9 +218,9 @@ class RefreshSpec(SpecModel):
     )
     unchanged_policy: UnchangedPolicy = Field(
         default=UnchangedPolicy.RUN,
-        description="What a scheduled run does if nothing has changed since the last run: the rows of the sources, the models of other "
-        "refreshes, the dbt project, the spec and the date. Run: builds everything. Skip: leaves the marts unchanged and "
-        "succeeds with reason NothingChanged. If it is unknown whether something changed, the run builds everything. Defaults to Run.",
+        description="What a scheduled run does if none of these has changed since the last run: the rows of the sources, the models of "
+        "other refreshes, the dbt project, the spec, the date. Run: builds everything. Skip: leaves the marts unchanged and "
+        "succeeds with reason NothingChanged. If it is unknown whether one has changed, the run builds everything. Defaults to Run.",
     )
     cache: Cache | None = Field(default=None, description="API to call after the marts are published. Defaults to no call.")
     notifications: list[Notification] = Field(default_factory=list, max_length=10, description="Channels that are notified of failed runs.")
