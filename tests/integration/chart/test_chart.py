@@ -102,7 +102,7 @@ def test_values_are_laid_over_the_samples(run_helm):
     "bad", ["refreshes.main.enabeld=true", "watch.clusterWide=perhaps", "links.runUrl=nowhere", "runner.image.repository="]
 )
 def test_a_wrong_value_is_refused(run_helm, bad):
-    """The values' schema refuses it before anything is applied; the control: the chart renders without it."""
+    """The values' schema rejects it before anything is applied. Control: the chart renders without it."""
     assert run_helm.rendered()
     assert run_helm.attempt("template", "r", str(CHART), "--set", bad).returncode != 0
 
@@ -176,7 +176,7 @@ def test_secrets_are_read_by_name_only(run_helm):
 
 
 def test_network_policies_come_by_value(run_helm, contract):
-    """None by default; the API server accepts them, and nothing may connect to runs."""
+    """Off by default. The API server accepts them, and nothing can connect to runs."""
     assert of_kind(run_helm.rendered(), "NetworkPolicy") == {}
     rendered = run_helm.rendered("networkPolicy.enabled=true", "networkPolicy.runnerPorts={6543}")
     policies = of_kind(rendered, "NetworkPolicy")
@@ -211,7 +211,7 @@ def test_certificates_and_proxies_reach_operator_and_runs(run_helm):
 
 
 def test_patterns_of_images_and_projects_reach_the_operator(run_helm):
-    """None of either are allowed by default."""
+    """By default, no other images and no projects are allowed."""
 
     def rules(*sets: str) -> CodeRules:
         pod = of_kind(run_helm.rendered(*sets), "Deployment")["r-dashboard-refresh"]["spec"]["template"]["spec"]
@@ -240,7 +240,7 @@ def test_install_upgrade_uninstall(run_helm, contract):
 
 
 def test_the_operators_permissions_are_these_and_no_others(run_helm, contract):
-    """Compared with what the API server says: `kubectl auth can-i`."""
+    """Compared with the API server's answers: `kubectl auth can-i`."""
     namespace = "chart-rights"
     run_helm("install", "r", str(CHART), "-n", namespace, "--create-namespace")
     account = f"system:serviceaccount:{namespace}:r-dashboard-refresh"

@@ -1,4 +1,4 @@
-"""What demo and end-to-end tests install by helm: a failure is reported in helm's words."""
+"""Installation by helm in demo and end-to-end tests: a failure is reported with helm's message."""
 
 import subprocess
 from pathlib import Path

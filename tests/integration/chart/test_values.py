@@ -1,4 +1,4 @@
-"""Values of the chart that users set: odd names and values work, or are refused in words before anything is applied."""
+"""Values of the chart that users set: unusual ones work, or are rejected with a message before anything is applied."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ WRONG = {
 
 @pytest.mark.parametrize(("values", "says"), WRONG.values(), ids=WRONG.keys())
 def test_a_wrong_value_is_refused_where_it_stands(run_helm, values, says):
-    """In words, or by the path of the value. The control: everything else renders, below and in the other tests."""
+    """With a message, or the path of the value. Control: everything else renders, below and in the other tests."""
     done = run_helm.attempt(*words("r", "ns", values))
     assert done.returncode != 0
     assert says in done.stderr
@@ -170,7 +170,7 @@ LEAVES = ["watch.namespaces", "watch.resync", "networkPolicy.runnerPorts", "netw
 
 @pytest.mark.parametrize("path", [*SECTIONS, *LEAVES])
 def test_a_value_that_was_taken_away_is_named(run_helm, path):
-    """null removes a default; no template may fail on a missing value."""
+    """null removes a default, and no template may fail on a missing value."""
     done = run_helm.attempt(*words("r", "ns", {"networkPolicy.enabled": True, "page.enabled": True, path: None}))
     assert done.returncode != 0
     assert f"missing property '{path.rpartition('.')[2]}'" in done.stderr
@@ -178,7 +178,7 @@ def test_a_value_that_was_taken_away_is_named(run_helm, path):
 
 @pytest.mark.parametrize("key", sorted(NULLABLE))
 def test_a_value_that_may_be_left_away_may_be_null(run_helm, key):
-    """The control of the refusals above."""
+    """Control of the rejections above."""
     assert rendered(run_helm, {key: None})
 
 

@@ -1,4 +1,4 @@
-"""An existing cluster: the way in is the user's, also where KUBECONFIG names several files."""
+"""An existing cluster: the user's kubeconfig is used, even if KUBECONFIG names several files."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from cluster.paths import Paths, paths_of
 
 @pytest.fixture
 def paths(tmp_path: Path, control_plane: ControlPlane, helm: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
-    """A checkout of its own, on a machine with kubectl and helm."""
+    """A separate checkout, on a machine with kubectl and helm."""
     link_tools(tmp_path / "machine", control_plane.kube, helm)
     monkeypatch.setenv("PATH", f"{tmp_path / 'machine'}:{os.environ['PATH']}")
     return Paths(tmp_path, tmp_path / ".state", paths_of(os.environ).cache)
@@ -43,7 +43,7 @@ def test_a_list_of_two_files_is_one_way_in(paths: Paths, control_plane: ControlP
 
 
 def test_one_file_is_used_as_it_is(paths: Paths, control_plane: ControlPlane) -> None:
-    """Nothing is copied; the control is a file whose API server does not answer."""
+    """Nothing is copied. Control: a file whose API server does not answer."""
     cluster = ExistingCluster(paths, "demo", {"KUBECONFIG": str(control_plane.kubeconfig)})
     cluster.up()
     assert cluster.kubeconfig == control_plane.kubeconfig

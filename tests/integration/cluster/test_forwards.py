@@ -1,4 +1,4 @@
-"""Forwarded ports, with a program that plays kubectl and listens as it does."""
+"""Forwarded ports, with a program that listens as kubectl does."""
 
 import sys
 import urllib.request
@@ -20,7 +20,7 @@ http.server.HTTPServer(("127.0.0.1", port), http.server.SimpleHTTPRequestHandler
 
 
 def test_a_forwarded_port_is_the_same_again_and_its_whole_process_group_ends(tmp_path: Path) -> None:
-    """Each forwarded port is one process group; none is left after close."""
+    """Each forwarded port is one process group; no process is left after `close`."""
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(LISTENER.format(python=sys.executable))
     kubectl.chmod(0o755)
@@ -45,7 +45,7 @@ def test_a_forwarded_port_is_the_same_again_and_its_whole_process_group_ends(tmp
 
 @pytest.mark.parametrize("name", ["relay-4200", "forward-default-dashboard-refresh-page-80-4200"])
 def test_a_port_of_our_own_is_not_reported_as_taken(tmp_path: Path, name: str) -> None:
-    """A second `make demo` finds the page where it was; another port, and the record of a process that has ended, are no proof."""
+    """A second `make demo` uses the port of the page again. Controls: another port, and the record of a process that has ended."""
     processes = Processes(tmp_path / "demo" / "processes", tmp_path / "demo" / "logs")
     processes.start(name, ["sleep", "1000"])
     try:

@@ -12,14 +12,14 @@ from cluster.paths import Paths, paths_of
 
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
-    """A checkout of its own with the cache of all."""
+    """A separate checkout with the shared cache."""
     return Paths(tmp_path, tmp_path / ".state", paths_of(os.environ).cache)
 
 
 def test_the_machine_s_kubectl_is_used_where_kubernetes_supports_it(
     paths: Paths, control_plane: ControlPlane, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The machine's is of the same version here; one that tells no version, and a machine without any, get the built one."""
+    """Here the machine's kubectl has the same version. If it prints no version, or is missing, the built one is linked."""
     machine = tmp_path / "machine"
     machine.mkdir()
     (machine / "kubectl").symlink_to(control_plane.kube)

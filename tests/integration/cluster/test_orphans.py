@@ -1,4 +1,4 @@
-"""Programs that tests start end with the tests, also if these are killed."""
+"""Programs that tests start end with the tests, even if the tests are killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def child_after_the_kill(command: list[str]) -> psutil.Process:
 
 
 def test_a_program_ends_with_the_tests_that_started_it() -> None:
-    """An operator that outlives killed tests keeps writing to the API server of the next ones. The control outlives its parent."""
+    """An operator that outlives killed tests would write to the API server of later ones. Control: one that outlives its parent."""
     control = child_after_the_kill(["sleep", "60"])
     ended = child_after_the_kill(with_this_process("sleep", "60"))
     eventually(lambda: not ended.is_running() or ended.status() == psutil.STATUS_ZOMBIE, within=5)

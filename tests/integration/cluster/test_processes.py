@@ -1,4 +1,4 @@
-"""Recorded processes: those of ours are stopped, and a stranger with the same number is not."""
+"""Recorded processes: our own are stopped, and another process with the same id is not."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def test_a_started_process_is_found_by_another_command_and_stopped(processes: Pr
 
 
 def test_a_process_that_only_has_the_recorded_number_is_left_alone(processes: Processes) -> None:
-    """Process ids are reused: the stranger counts as not alive, and stopping spares it."""
+    """Process ids are reused: the recorded process counts as ended, and `stop` does not end the other one."""
     stranger = subprocess.Popen(["sleep", "1000"])
     try:
         processes.folder.mkdir()
@@ -52,7 +52,7 @@ def test_a_process_that_only_has_the_recorded_number_is_left_alone(processes: Pr
 
 
 def test_a_corrected_clock_does_not_make_a_process_a_stranger(processes: Processes) -> None:
-    """The wall clock was corrected by an hour; the kernel's own start time did not change."""
+    """The wall clock was corrected by an hour; the start time in the kernel did not change."""
     recorded = processes.start("sleeper", ["sleep", "1000"])
     processes.record(replace(recorded, started=recorded.started + 3600))
     assert processes.alive("sleeper")
@@ -67,7 +67,7 @@ def test_a_process_that_ignores_the_request_to_end_is_ended_by_force(processes: 
 
 
 def test_a_half_written_record_is_no_record(processes: Processes) -> None:
-    """What a crash left of a record must not stop the clean-up."""
+    """A record that is incomplete after a crash must not stop the clean-up."""
     processes.folder.mkdir()
     (processes.folder / "broken.json").write_text(json.dumps(asdict(Recorded("broken", os.getpid(), 0.0)))[:20])
     assert not processes.alive("broken")

@@ -1,4 +1,4 @@
-"""The built programs: what is compiled in."""
+"""The built programs include the data that they need."""
 
 import os
 
@@ -9,7 +9,7 @@ _ZONE = b"Indian/Antananarivo"
 
 
 def test_kubernetes_knows_time_zones_without_the_machine_s() -> None:
-    """A container has no zone files, and the API server would refuse every `timeZone`; the control is a program without them."""
+    """A container has no zone files, and the API server would reject every `timeZone`. Control: a program without them."""
     cache = paths_of(os.environ).cache
     assert _ZONE in build(KUBE, cache).read_bytes()
     assert _ZONE not in build(NODE, cache).read_bytes()
