@@ -189,10 +189,10 @@ class RunnerHarness:
             code = run_command(RunOptions(None, self.project, self._mounted(), self.folder / "workdir", fetched=self.fetched), environment)
         return self._ran(code, output.getvalue())
 
-    def fetch(self, spec: Json, run: str = "", **further: str) -> str:
+    def fetch(self, spec: Json, run: str = "", mode: str = "refresh", **further: str) -> str:
         """Fetch the project of the next run, or of one by name, as its init container does; return the log."""
         output, started = io.StringIO(), time.monotonic()
-        variables = {**self.pod_environment(spec), PROJECT_URL_ENV: spec["project"]["git"]["url"], **further}
+        variables = {**self.pod_environment(spec, mode=mode), PROJECT_URL_ENV: spec["project"]["git"]["url"], **further}
         self.run_count -= 1
         environment = Environment(
             variables={**variables, RUN_ID_ENV: run or variables[RUN_ID_ENV]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import time
@@ -31,13 +32,14 @@ class Case:
         write_project(self.repository.tree / "dbt")
         self.commit = self.repository.commit("Add the project")
         self.secret = server.secret()
+        self.runs = itertools.count(100)
         self.log = ""
 
     def fetch(self, run: str = "", **fields: Any) -> Fetched:
         """Fetch the project of a refresh with these fields of `project.git`; the default is `main` with the right Secret."""
         self.runner.secrets["git"] = self.secret
         source = {"url": self.server.url(), "path": "dbt", "ref": {"branch": "main"}, "secretRef": {"name": "git"}, **fields}
-        self.log = self.runner.fetch(self.runner.spec(project={"git": source}), run)
+        self.log = self.runner.fetch(self.runner.spec(project={"git": source}), run or f"petit-{next(self.runs)}")
         fetched = handover.read(self.runner.fetched)
         for text in (self.log, fetched.model_dump_json()):
             assert PASSWORD not in text
@@ -326,19 +328,14 @@ def test_a_full_disk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         case.repository.commit("Add something big")
         monkeypatch.setenv("TMPDIR", str(small))
         monkeypatch.setattr("tempfile.tempdir", str(small))
-        case.fails("the disk is full", retryable=True, timeout="3s")
+        case.fails("the disk is full", retryable=True, timeout="10s")
     finally:
         os.system(f"umount {small}")
 
 
 def test_a_later_attempt_takes_the_same_commit(case: Case):
-    """Also after the branch was rewritten; the next run takes the new one."""
-    case.runner.database.run(
-        "create table dbt_refresh_run"
-        " (run_id text primary key, namespace text, refresh text, mode text, outcome text, revision text, started_at timestamptz)"
-    )
-    row = f"insert into dbt_refresh_run values ('petit-7', 'essai', 'petit', 'refresh', null, 'main@sha1:{case.commit}', now())"
-    case.runner.database.run(row)
+    """Also after the branch was rewritten, and although the first attempt never held the warehouse. The next run takes the new commit."""
+    assert case.fetch(run="petit-7").project
     git(case.repository.tree, "commit", "--quiet", "--amend", "--message", "Rewritten")
     git(case.repository.tree, "push", "--quiet", "--force", "origin", "HEAD:main")
     same = case.fetch(run="petit-7")
@@ -347,6 +344,46 @@ def test_a_later_attempt_takes_the_same_commit(case: Case):
     other = case.fetch(run="petit-8")
     assert other.project
     assert other.project.revision != same.project.revision
+
+
+def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
+    """Names of runs are predictable: a row for the next one must not decide what it takes. Neither does a changed or copied entry."""
+    other = case.repository.commit("Another commit", branch="other")
+    columns = "run_id text, namespace text, refresh text, revision text, started_at timestamptz, outcome text, mode text"
+    case.runner.database.run(f"create table dbt_refresh_run ({columns})")
+    row = f"'essai', 'petit', 'main@sha1:{other}', now(), 'Succeeded', 'refresh'"
+    case.runner.database.run(f"insert into dbt_refresh_run values ('petit-7', {row})")
+    fetched = case.fetch(run="petit-7")
+    assert fetched.project
+    assert fetched.project.revision == f"main@sha1:{case.commit}"
+    case.runner.database.run(
+        f"update dbt_refresh_project_cache set content = 'main@sha1:{other}' where name like '%pin%'",
+    )
+    fetched = case.fetch(run="petit-7")
+    assert fetched.project
+    assert fetched.project.revision == f"main@sha1:{case.commit}"
+
+
+def unavailable(request: BaseHTTPRequestHandler) -> bool:
+    """Answer every request with 503."""
+    request.send_error(503)
+    return True
+
+
+def test_a_rollback_needs_no_repository(case: Case):
+    """Old data are put back at 3 a.m., whether or not the server of the project can be reached."""
+    runner = case.runner
+    spec = runner.spec(project={"git": {"url": case.server.url(), "path": "dbt", "secretRef": {"name": "git"}, "timeout": "1s"}})
+    runner.secrets["git"] = case.secret
+    for _ in range(2):
+        runner.fetch(spec)
+        assert runner.run(spec).code == 0
+    case.server.fault = unavailable
+    runner.fetch(spec, mode="rollback")
+    ran = runner.run(spec, mode="rollback")
+    assert (ran.code, ran.termination_message and ran.termination_message.reason) == (0, "RolledBack"), ran.output
+    runner.fetch(spec)
+    assert runner.run(spec).code == 75
 
 
 def test_a_tag_that_was_moved_is_said(case: Case):
@@ -364,7 +401,7 @@ def test_a_tag_that_was_moved_is_said(case: Case):
     assert same.project.message is None
     moved = case.repository.commit("More")
     case.repository.tag("v1")
-    fetched = case.fetch(run="petit-8", ref={"tag": "v1"})
+    fetched = case.fetch(run="petit-9", ref={"tag": "v1"})
     assert fetched.project
     assert fetched.project.message == f"tag v1 was moved: it was commit {case.commit[:12]} in the previous run and is {moved[:12]} now"
 

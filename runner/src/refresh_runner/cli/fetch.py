@@ -14,7 +14,7 @@ from typing import Final
 
 from refresh_api.names import PROJECT_PATH, PROJECT_URL_ENV, RUN_ID_ENV, SECRETS_PATH
 from refresh_api.project import Fallback, Git, Project
-from refresh_api.run_request import ExitCode, RunRequest
+from refresh_api.run_request import ExitCode, ModeKind, RunMode, RunRequest
 from refresh_api.status import ProjectStatus, Reason
 from refresh_api.values import duration
 from refresh_runner.cli import last_good
@@ -31,7 +31,7 @@ from refresh_runner.repository.failures import unavailable
 from refresh_runner.repository.fetch import Fetcher
 from refresh_runner.repository.revision import Revision
 from refresh_runner.runlog.project_cache import ProjectCache
-from refresh_runner.runlog.revisions import KnownRevisions, known_revisions
+from refresh_runner.runlog.revisions import KnownRevisions, known_revisions, pin, pinned
 
 _log = logging.getLogger(__name__)
 _SECRETS: Final = Path(SECRETS_PATH)
@@ -59,6 +59,8 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
     project = run_request.spec.project
     if project is None:
         return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, "the refresh fetches no project"))
+    if RunMode.parse(run_request.mode).kind is ModeKind.ROLLBACK:
+        return handover.Fetched.failed(unavailable("a rollback builds nothing of it"))
     if environment.variables.get(PROJECT_URL_ENV) != project.git.url:
         # what the cluster's policy has looked at
         return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, f"{PROJECT_URL_ENV} is not the address of the run request"))
@@ -70,8 +72,9 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
         _log_to(environment, run_request, redact)
         fetcher = Fetcher(project.git, credentials, environment.clock, environment.variables, redact)
         with warehouse_of(_access(environment, run_request, secrets), f"{run[:50]} (fetch)", environment) as warehouse:
-            cache, known = ProjectCache(warehouse), known_revisions(warehouse, run_request.refresh, run)
-            fetched = _result(_Fetch(run_request, project, fetcher, cache, folder, known))
+            refresh, cache = run_request.refresh, ProjectCache(warehouse)
+            known, earlier = known_revisions(warehouse, refresh, run), pinned(cache, refresh, run)
+            fetched = _result(_Fetch(run_request, project, fetcher, cache, folder, run, known, earlier))
             if cache.problem:
                 _log.warning("packages and the parsed project cannot be kept in the warehouse: %s", redact(cache.problem))
             return fetched
@@ -119,7 +122,10 @@ class _Fetch:
     fetcher: Fetcher
     cache: ProjectCache
     folder: Path
+    run: str
     known: KnownRevisions
+    pinned: Revision | None
+    """What an earlier attempt of the run took."""
 
     @property
     def source(self) -> Path:
@@ -140,27 +146,32 @@ class _Fetch:
             return kept
 
     def _fetched(self, time_left: Callable[[], float]) -> handover.Fetched:
-        git, pinned, started = self.project.git, self.known.of_this_run, self.fetcher.clock.elapsed()
-        revision, project = self.fetcher.fetch(self.source, pinned.commit if pinned else "")
+        git, started = self.project.git, self.fetcher.clock.elapsed()
+        revision, project = self.fetcher.fetch(self.source, self.pinned.commit if self.pinned else "")
         _log.info("fetched %s of %s in %.1f s", revision, git.url, self.fetcher.clock.elapsed() - started)
+        pin(self.cache, self.run_request.refresh, self.run, revision)
         preparation = Preparation(self.run_request, self.fetcher, self.cache, self.source, project, time_left)
         preparation.put_packages()
         preparation.put_parsed()
         if self.project.fallback is Fallback.LAST_GOOD:
             last_good.keep(git, revision, self.source, self.cache)
+            if self.known.of_last_success:
+                last_good.renew(git, self.known.of_last_success, self.cache)
         message = _moved(git, self.known.of_previous_run, revision)
         if message:
             _log.warning(message)
         return self._of(revision, project, message)
 
     def _last_good(self, failure: Failure) -> handover.Fetched | None:
-        """Return the project of an earlier attempt, or else of the last successful run; None if there is none."""
-        revision = self.known.of_this_run or self.known.of_last_success
+        """Return the kept project of an earlier attempt, or else of the last successful run; None if there is none."""
+        revision = self.pinned or self.known.of_last_success
         project = last_good.restore(self.project.git, revision, self.source, self.cache) if revision else None
         if revision is None or project is None:
             return None
-        warning = f"{failure.message}; used {revision.short}, the revision of the last successful run"
+        of = "an earlier attempt" if self.pinned else "the last successful run"
+        warning = f"{failure.message}; used {revision.short}, the revision of {of}"
         _log.warning(warning)
+        pin(self.cache, self.run_request.refresh, self.run, revision)
         return self._of(revision, project, warning, warning)
 
     def _of(self, revision: Revision, project: Path, message: str | None, warning: str = "") -> handover.Fetched:

@@ -24,6 +24,11 @@ def keep(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Non
         cache.store(name, archive_of(source, LONGEST))
 
 
+def renew(git: Git, revision: Revision, cache: ProjectCache) -> None:
+    """Keep a revision longer, since it may still be needed."""
+    cache.has(_name(git, revision))
+
+
 def restore(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Path | None:
     """Put the files of a revision back, and return the folder of the project; None if they are not kept."""
     content = cache.load(_name(git, revision))

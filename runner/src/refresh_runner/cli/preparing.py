@@ -107,7 +107,8 @@ class Preparation:
         with self.fetcher.environment() as of_git:
             variables = {**self._variables(), **of_git}
             if ca := of_git.get("GIT_SSL_CAINFO"):
-                variables["REQUESTS_CA_BUNDLE"] = ca
+                # packages may come from other servers than the one with a CA of its own
+                variables |= dict.fromkeys(("GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"), str(self._with_usual_certificates(Path(ca))))
             code, output = self._run("deps", variables)
         if code is None:
             raise RunFailedError(unavailable("the packages are not downloaded within spec.project.git.timeout", retryable=True))
@@ -139,6 +140,17 @@ class Preparation:
             os.killpg(process.pid, signal.SIGKILL)
             return None, process.communicate()[0]
         return process.returncode, output
+
+    def _with_usual_certificates(self, ca: Path) -> Path:
+        """Return a file with these certificates and those that are trusted without them: the chart's, or those of the image."""
+        import certifi
+
+        usual = self.fetcher.variables.get("SSL_CERT_FILE") or certifi.where()
+        if str(ca) == usual:
+            return ca
+        both = ca.with_name("certificates.crt")
+        both.write_text(f"{ca.read_text()}\n{Path(usual).read_text()}")
+        return both
 
     def _variables(self) -> dict[str, str]:
         """Return the environment of a subcommand: no Secret is in it, since the project's templates can read it."""

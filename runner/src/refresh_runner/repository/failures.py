@@ -34,6 +34,8 @@ _KNOWN: Final = (
     ),
     _Known(r"couldn't find remote ref HEAD|remote HEAD refers to nonexistent", "the repository is empty", "commit the dbt project to it"),
     _Known(r"couldn't find remote ref", "{ref} does not exist", _REF_HINT),
+    _Known(r"invalid refspec|not a valid ref", "{ref} is no name that git accepts", _REF_HINT),
+    _Known(r"mismatched algorithms", "the repository uses SHA-256, where spec.project.git.ref must name a commit", _REF_HINT),
     _Known(
         r"host key verification failed|no .* host key is known|remote host identification has changed",
         "the server's host key is not the one in known_hosts",

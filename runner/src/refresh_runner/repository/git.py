@@ -32,6 +32,8 @@ SETTINGS: Final = {
 }
 """Environment variables that keep the machine's configuration from git."""
 _OPTIONS: Final = ("-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "protocol.version=2")
+_MESSAGES: Final = 5.0
+"""Seconds to wait for the last messages: a helper of git may still hold its pipe."""
 _ATTRIBUTES: Final = "* -export-ignore -export-subst -text -eol -ident -filter !working-tree-encoding\n"
 """So that an archive has every file as it is in the commit."""
 
@@ -81,45 +83,36 @@ class GitRepository:
     def archive(self, commit: str) -> Iterator[IO[bytes]]:
         """Yield the files of a commit as a tar; RunFailedError if git does not complete it."""
         with self._started(*self._here(), "archive", "--format=tar", commit) as process:
-            if process.stdout is None or process.stderr is None:
-                raise RuntimeError("git was started without pipes")
             try:
-                yield process.stdout
-                process.stdout.read()
+                yield process.output
+                process.output.read()
             except tarfile.TarError as error:
                 _kill(process.pid)
-                self._check(process, process.stderr.read(), commit)
+                self._check(process, commit)
                 raise RunFailedError(unavailable(f"{self._url}: git's archive cannot be read: {error}", retryable=True)) from error
-            self._check(process, process.stderr.read(), commit)
+            self._check(process, commit)
 
     def _here(self) -> tuple[str, ...]:
         return (f"--git-dir={self._folder}",)
 
     def _run(self, label: str, *arguments: str) -> str:
         with self._started(*arguments) as process:
-            output, errors = process.communicate()
-            self._check(process, errors, label)
+            output = process.output.read()
+            self._check(process, label)
             return output.decode(errors="replace")
 
-    def _check(self, process: subprocess.Popen[bytes], errors: bytes, label: str) -> None:
+    def _check(self, process: _Process, label: str) -> None:
         code = process.wait()
         if self._time_left() <= 0:
             raise RunFailedError(unavailable(f"{self._url}: not done within spec.project.git.timeout", retryable=True))
         if code != 0:
-            raise RunFailedError(failure_of(self._redact(errors.decode(errors="replace")), self._url, label))
+            raise RunFailedError(failure_of(self._redact(process.errors()), self._url, label))
 
     @contextmanager
-    def _started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    def _started(self, *arguments: str) -> Iterator[_Process]:
         """Start git in a process group of its own, which ends with the block, or once the time is over."""
         try:
-            process = subprocess.Popen(
-                ["git", *_OPTIONS, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._variables,
-                start_new_session=True,
-            )
+            process = _Process(["git", *_OPTIONS, *arguments], self._variables)
         except FileNotFoundError as error:
             raise RunFailedError(unavailable("the image has no git program", "build it from this version's runner image")) from error
         except OSError as error:
@@ -128,14 +121,51 @@ class GitRepository:
         timer.daemon = True
         timer.start()
         try:
-            with process:
-                try:
-                    yield process
-                finally:
-                    if process.poll() is None:
-                        _kill(process.pid)
+            yield process
         finally:
+            process.end()
             timer.cancel()
+
+
+class _Process:
+    """git, whose messages a thread collects: nobody else reads them while the output is read, and the disk may be full."""
+
+    def __init__(self, command: list[str], variables: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables, start_new_session=True
+        )
+        self.pid = self._process.pid
+        self._errors = b""
+        self._collector = threading.Thread(target=self._collect, name="git-errors", daemon=True)
+        self._collector.start()
+
+    @property
+    def output(self) -> IO[bytes]:
+        """What git prints."""
+        if self._process.stdout is None:
+            raise RuntimeError("git was started without a pipe")
+        return self._process.stdout
+
+    def wait(self) -> int:
+        """Return the exit code, once git has ended."""
+        return self._process.wait()
+
+    def errors(self) -> str:
+        """Return git's messages, once it has ended."""
+        self._collector.join(_MESSAGES)
+        return self._errors.decode(errors="replace")
+
+    def end(self) -> None:
+        """End git if it has not ended."""
+        if self._process.poll() is None:
+            _kill(self.pid)
+        self._process.wait()
+        self.output.close()
+
+    def _collect(self) -> None:
+        if self._process.stderr is not None:
+            with self._process.stderr as messages:
+                self._errors = messages.read()
 
 
 def _kill(group: int) -> None:

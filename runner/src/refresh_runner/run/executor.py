@@ -67,7 +67,7 @@ class AttemptExecutor:
         """Execute all steps; RunFailedError and CancelledError end the attempt early."""
         plan, services = self._plan, self._services
         schedule_guard.check(plan.run_request, plan.attempt.run_id)
-        if services.unavailable:
+        if services.unavailable and plan.policy.needs_dbt:
             raise RunFailedError(services.unavailable)
         connection = services.warehouse.connect()
         services.warehouse.check_writable()

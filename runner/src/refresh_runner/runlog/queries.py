@@ -53,18 +53,18 @@ BEGIN_SQL: Final = """
 HAS_REVISIONS_SQL: Final = """
     select exists (select from pg_attribute
         where attrelid = to_regclass('dbt_refresh_run') and attname = 'revision' and not attisdropped)"""
-REVISIONS_SQL: Final = """
-    select run_id = %(run_id)s, revision from dbt_refresh_run
-    where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null
-    order by run_id = %(run_id)s desc, started_at desc limit 1"""
-"""The revision of the dbt project that an earlier attempt of this run took, or else that of the previous run."""
+PREVIOUS_REVISION_SQL: Final = """
+    select revision from dbt_refresh_run
+    where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null and run_id <> %(run_id)s
+    order by started_at desc limit 1"""
+"""The revision of the dbt project of the previous run."""
 
 LAST_GOOD_SQL: Final = """
     select revision from dbt_refresh_run
     where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null and outcome = any(%(good)s)
-        and mode <> 'rollback'
+        and split_part(mode, '=', 1) <> all(%(partial)s)
     order by started_at desc limit 1"""
-"""The revision of the dbt project of the last successful run; a rollback builds nothing of the project that it has."""
+"""The revision of the dbt project of the last run that built the whole refresh with success."""
 
 DELETE_NODES_SQL: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
 DELETE_ARTIFACT_SQL: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
@@ -120,7 +120,10 @@ STORE_KEPT_SQL: Final = """
     values (%(name)s, %(content)s, %(signature)s, clock_timestamp(), clock_timestamp())
     on conflict (name) do update set content = excluded.content, signature = excluded.signature,
         stored_at = excluded.stored_at, used_at = excluded.used_at"""
-PRUNE_KEPT_SQL: Final = "delete from dbt_refresh_project_cache where used_at < now() - interval '30 days'"
+PRUNE_KEPT_SQL: Final = """
+    delete from dbt_refresh_project_cache
+    where used_at < now() - case when name ~ '_(source|pin)_' then interval '7 days' else interval '30 days' end"""
+"""Files of commits take most room, and each fetch renews those that are still needed."""
 PRUNE_DOCS_SQL: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
 HAS_DOCS_SQL: Final = "select from dbt_refresh_docs where project = %s"
 STORE_DOCS_SQL: Final = """

@@ -1,48 +1,66 @@
-"""Which revision of the dbt project earlier attempts and runs of a refresh took, as the run log has it."""
+"""Which revision of the dbt project earlier runs of a refresh took, as the run log has it, and which one an earlier attempt of this run."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
-from refresh_api.run_request import RefreshRef
+from refresh_api.run_request import PARTIAL, RefreshRef
 from refresh_api.status import GOOD, Reason
 from refresh_runner.core.errors import Failure, RunFailedError, is_retryable, reason_of
 from refresh_runner.postgres.connection import RefusedError, WarehouseConnection
 from refresh_runner.repository.revision import Revision
-from refresh_runner.runlog.queries import HAS_REVISIONS_SQL, LAST_GOOD_SQL, REVISIONS_SQL
+from refresh_runner.runlog.project_cache import ProjectCache
+from refresh_runner.runlog.queries import HAS_REVISIONS_SQL, LAST_GOOD_SQL, PREVIOUS_REVISION_SQL
 
 
 @dataclass(frozen=True)
 class KnownRevisions:
-    """What the run log knows of a run's project. All None if it cannot be read."""
+    """The revisions of earlier runs; None for those that the run log does not have."""
 
-    of_this_run: Revision | None = None
-    """What an earlier attempt of this run took."""
     of_previous_run: Revision | None = None
     of_last_success: Revision | None = None
 
 
 def known_revisions(warehouse: WarehouseConnection, refresh: RefreshRef, run: str) -> KnownRevisions:
-    """Return the revision that an earlier attempt of a run took, or else that of the previous run.
+    """Return the revisions of the previous run and of the last one that built the whole refresh with success.
 
-    RunFailedError if the warehouse cannot be asked: the run then cannot go on either.
+    RunFailedError if the warehouse cannot be asked: the run cannot go on either.
     """
-    known = {"namespace": refresh.namespace, "refresh": refresh.name, "run_id": run, "good": [each.value for each in GOOD]}
+    known = {
+        "namespace": refresh.namespace,
+        "refresh": refresh.name,
+        "run_id": run,
+        "good": [each.value for each in GOOD],
+        "partial": [each.value for each in PARTIAL],
+    }
     try:
         with warehouse.short_transaction() as connection:
             # before the first run of this version, there is no such column
             found = connection.execute(HAS_REVISIONS_SQL).fetchone()
-            has = bool(found and found[0])
-            row = connection.execute(REVISIONS_SQL, known).fetchone() if has else None
-            good = connection.execute(LAST_GOOD_SQL, known).fetchone() if has else None
+            if not (found and found[0]):
+                return KnownRevisions()
+            rows = [connection.execute(query, known).fetchone() for query in (PREVIOUS_REVISION_SQL, LAST_GOOD_SQL)]
     except RefusedError as error:
-        message = f"cannot read from the run log which revision an earlier attempt took: {error}"
+        message = f"cannot read from the run log which revisions earlier runs took: {error}"
         reason = reason_of(error.sqlstate, Reason.PRIVILEGE_MISSING)
         raise RunFailedError(Failure(reason, message, retryable=is_retryable(error.sqlstate))) from error
-    if row is None:
-        return KnownRevisions()
-    is_of_this_run, text = row
-    revision, last_success = Revision.parse(str(text)), Revision.parse(str(good[0])) if good else None
-    if is_of_this_run:
-        return KnownRevisions(of_this_run=revision, of_last_success=last_success)
-    return KnownRevisions(of_previous_run=revision, of_last_success=last_success)
+    return KnownRevisions(*(Revision.parse(str(row[0])) if row else None for row in rows))
+
+
+def pinned(cache: ProjectCache, refresh: RefreshRef, run: str) -> Revision | None:
+    """Return the revision that an earlier attempt of a run took; None if there was none.
+
+    It is signed, unlike the run log: whoever can write that could otherwise choose the code of a run.
+    """
+    content = cache.load(_pin(refresh, run))
+    return Revision.parse(content.decode()) if content else None
+
+
+def pin(cache: ProjectCache, refresh: RefreshRef, run: str, revision: Revision) -> None:
+    """Have later attempts of a run take this revision."""
+    cache.store(_pin(refresh, run), str(revision).encode())
+
+
+def _pin(refresh: RefreshRef, run: str) -> str:
+    return f"pin_{hashlib.sha256(chr(0).join((refresh.namespace, refresh.name, refresh.uid or '', run)).encode()).hexdigest()}"

@@ -124,4 +124,4 @@ PROJECT_CACHE: Final = Table(
     },
 )
 """Files that fetches keep for later runs, compressed by gzip and signed."""
-RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS, PROJECT_CACHE)
+RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)
