@@ -1,4 +1,4 @@
-"""The command `refresh-examples`: a warehouse, its source data, a dashboard API, and an inbox for notifications."""
+"""The command `refresh-examples`: a warehouse, its source data, a dashboard API, an inbox for notifications, and a Git server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import uvicorn
 
 from refresh_examples import dashboard_api, inbox
 from refresh_examples.embedded import Access, EmbeddedPostgres, EmbeddedPostgresError, psql_program
+from refresh_examples.git_server import GitHttpServer, Login, create_repository, git_program, tls_of
 from refresh_examples.load import load
 from refresh_examples.reader_role import ensure_reader
 from refresh_examples.sources import Sources
@@ -70,6 +71,15 @@ def _parser() -> argparse.ArgumentParser:
     messages.add_argument("--smtp-port", type=int, default=8025, help="default: %(default)s")
     messages.set_defaults(run=_inbox)
 
+    git = commands.add_parser("git", help="serve Git repositories by HTTPS, with the login in GIT_USERNAME and GIT_PASSWORD")
+    git.add_argument("--folder", type=Path, required=True, help="folder with the repositories")
+    git.add_argument("--repository", action="append", default=[], help="name of a repository to create, unless it exists; may be repeated")
+    git.add_argument("--certificate", type=Path, required=True, help="file in PEM format")
+    git.add_argument("--key", type=Path, help="file with the private key (default: the certificate's file)")
+    git.add_argument("--listen", default="127.0.0.1", help="address (default: %(default)s)")
+    git.add_argument("--port", type=int, default=8443, help="default: %(default)s")
+    git.set_defaults(run=_git)
+
     shell = commands.add_parser("psql", help="run psql with its options, on the database that PG* variables name", add_help=False)
     shell.set_defaults(run=_psql)
     return parser
@@ -80,12 +90,7 @@ def _warehouse(arguments: argparse.Namespace) -> int:
     if not password:
         sys.exit("refresh-examples warehouse: set PGPASSWORD or --password-file")
     access = Access(os.environ.get("PGUSER", "refresh"), password, os.environ.get("PGDATABASE", "warehouse"))
-
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        raise SystemExit(0)
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    _end_when_told()
     reader = Access(os.environ.get("READER_USER", ""), os.environ.get("READER_PASSWORD", ""), access.database)
     with EmbeddedPostgres.start(arguments.folder, access, listen=arguments.listen, port=arguments.port, durable=True) as server:
         if reader.user and reader.password:
@@ -93,6 +98,16 @@ def _warehouse(arguments: argparse.Namespace) -> int:
                 ensure_reader(connection, reader)
         print(f"PostgreSQL listens on {arguments.listen}:{server.port}, database {access.database}", flush=True)
         return server.wait()
+
+
+def _end_when_told() -> None:
+    """Exit with 0 on SIGTERM and SIGINT, which the first process of a container ignores by default."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise SystemExit(0)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
 
 
 def _load(arguments: argparse.Namespace) -> int:
@@ -129,6 +144,25 @@ def _api(arguments: argparse.Namespace) -> int:
 
 def _inbox(arguments: argparse.Namespace) -> int:
     asyncio.run(inbox.serve(arguments.listen, arguments.http_port, arguments.smtp_port))
+    return 0
+
+
+def _git(arguments: argparse.Namespace) -> int:
+    login = Login(os.environ.get("GIT_USERNAME", ""), os.environ.get("GIT_PASSWORD", ""))
+    if not login.username or not login.password:
+        sys.exit("refresh-examples git: set GIT_USERNAME and GIT_PASSWORD")
+    _end_when_told()
+    try:
+        git_program()
+        for name in arguments.repository:
+            create_repository(arguments.folder / name)
+        tls = tls_of(arguments.certificate, arguments.key)
+        server = GitHttpServer((arguments.listen, arguments.port), arguments.folder, tls, login.permits)
+    except OSError as error:
+        sys.exit(f"refresh-examples git: {error}")
+    with server:
+        print(f"serving the Git repositories in {arguments.folder} on {arguments.listen}:{server.port}", flush=True)
+        server.serve_forever()
     return 0
 
 

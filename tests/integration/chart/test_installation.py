@@ -42,8 +42,8 @@ def test_the_demo_is_removed_by_its_label_and_nothing_else(helm: Path, kubectl: 
 
     for file in sorted(EXAMPLES.glob("*.yaml")):
         theirs.apply(file)
-    assert len(theirs.names("deployments,services,secrets", "-l", DEMO_LABEL)) == 10
+    assert len(theirs.names("deployments,services,secrets", "-l", DEMO_LABEL)) == 12
     subprocess.run([*install, f"--labels={DEMO_LABEL}"], capture_output=True, check=True, timeout=60)
-    assert len(installation.remove_demo()) == 11
+    assert len(installation.remove_demo()) == 13
     assert theirs.names("deployments,services,secrets") == ["secret/theirs"]
     kubectl("delete", "namespace", "with-demo", "--wait=false")

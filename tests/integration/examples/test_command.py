@@ -107,6 +107,7 @@ def test_the_demos_api_has_a_secret_of_its_own() -> None:
         "dashboard-api": {"warehouse-dashboards"},
         "warehouse": {"warehouse", "warehouse-dashboards"},
         "inbox": set(),
+        "git": {"git"},
         "main": {"warehouse"},
     }
 
