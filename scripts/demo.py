@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import yaml
+
 from cluster.errors import ClusterError
 from cluster.seam import Cluster, cluster_of
-from support.installation import DEMO_LABEL, RELEASE, SAMPLES, Installation
+from support.eventually import NotYet
+from support.git_in_cluster import ALLOWED, create_secrets, project, push_folder
+from support.git_in_cluster import NAME as GIT
+from support.git_server import GitError
+from support.installation import DEMO_LABEL, RELEASE, ROOT, SAMPLES, Installation
 from support.kubectl import KubectlError
 from support.laptop import say
 
@@ -18,6 +25,8 @@ ROWS = int(os.environ.get("ROWS", "10000"))
 SEED = int(os.environ.get("SEED", "7"))
 API_PORT = int(os.environ.get("API_PORT", "8000"))
 PAGE_PORT = int(os.environ.get("PAGE_PORT", "4200"))
+GIT_PORT = int(os.environ.get("GIT_PORT", "8443"))
+PROJECT = ROOT / "dbt_project"
 MAIN, PHASE2 = "main-pipeline", "phase2-dashboards-refresh"
 QUERIES = (
     "SELECT * FROM dbt_refresh_log WHERE run_date >= NOW() - INTERVAL '24 hours' ORDER BY run_date DESC",
@@ -53,11 +62,22 @@ def watch(installation: Installation, refresh: str, token: str) -> str:
     raise KubectlError(f"{refresh}: timed out after 300 s\n{installation.describe(refresh)}")
 
 
+def apply_refreshes(installation: Installation) -> None:
+    """Apply the two samples: main with the dbt project in the Git repository, phase 2 with the one in the image."""
+    main = yaml.safe_load((SAMPLES / "main.yaml").read_text())
+    main["spec"]["project"] = project(PROJECT.name)
+    say(installation.kubectl.apply(json.dumps(main)).strip())
+    say(installation.kubectl.apply(SAMPLES / "phase2.yaml").strip())
+    installation.kubectl("label", "--overwrite", "dashboardrefresh", MAIN, PHASE2, DEMO_LABEL)
+
+
 def present(installation: Installation, cluster: Cluster) -> None:
     """Print what users see, and what to type next."""
     show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     steps = "{range .status.run.steps[*]}{.name}{'\\t'}{.state}{'\\t'}{.duration}{'\\n'}{end}"
     show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", installation.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))
+    revision = "jsonpath={.status.run.project.revision}"
+    show(f"kubectl get dr {MAIN} -o {revision}", installation.kubectl("get", "dr", MAIN, "-o", revision))
     for query in QUERIES:
         show(query, installation.psql(query))
     port = cluster.expose("dashboard-api", installation.kubectl.namespace, 8000, API_PORT)
@@ -72,6 +92,7 @@ The cluster stays up. The page is at http://127.0.0.1:{PAGE_PORT}, the dashboard
   kubectl describe dr {PHASE2}
   kubectl logs -l dashboards.sigeti.io/refresh={PHASE2} --tail=-1
   curl http://127.0.0.1:{port}/api/implantation-suivi/summary
+  make demo-change  # changes a model in the Git repository of {MAIN}
   make clean        # removes everything
 """)
 
@@ -83,18 +104,20 @@ def main() -> int:
     cluster.up()
     say("building images whose sources changed")
     installation = Installation.in_cluster(cluster)
-    say("starting the warehouse, the dashboard API and the inbox")
-    installation.deploy_warehouse_and_api()
+    say("starting the warehouse, the dashboard API, the inbox and the Git server")
+    create_secrets(installation)
+    installation.deploy_warehouse_and_api(GIT)
+    pushed = push_folder(installation, cluster, PROJECT, "Take the dbt project of the checkout", GIT_PORT)
+    say(f"the Git server: {f'pushed {PROJECT.name}, commit {pushed}' if pushed else f'has {PROJECT.name} as it is'}")
     if "t" not in installation.psql("select to_regclass('sigeti.factures') is not null", "-At"):
         say(f"source data: {ROWS:,} rows per source (seed {SEED})")
         installation.load_sources(ROWS, SEED, datetime.now(UTC).date().isoformat())
     say("helm install: operator and page")
     installation.create_page_role()
-    installation.install_operator("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
+    page = ("page.enabled=true", f"page.url=http://127.0.0.1:{PAGE_PORT}", "page.warehouse.secretName=warehouse-page")
+    installation.install_operator(ALLOWED, *page)
     say(f"the page: http://127.0.0.1:{cluster.expose(f'{RELEASE}-page', installation.kubectl.namespace, 80, PAGE_PORT)}")
-    for sample in ("main", "phase2"):
-        say(installation.kubectl.apply(SAMPLES / f"{sample}.yaml").strip())
-    installation.kubectl("label", "--overwrite", "dashboardrefresh", MAIN, PHASE2, DEMO_LABEL)
+    apply_refreshes(installation)
     token = f"demo-{int(time.time())}"
     outcomes = [watch(installation, refresh, token) for refresh in (MAIN, PHASE2)]
     present(installation, cluster)
@@ -104,6 +127,6 @@ def main() -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (ClusterError, KubectlError) as error:
+    except (ClusterError, KubectlError, GitError, NotYet) as error:
         print(f"demo: {error}", file=sys.stderr)
         sys.exit(1)

@@ -24,6 +24,7 @@ PACKAGES = {
     "containerd": "containerd",
     "ctr": "containerd",
     "debootstrap": "debootstrap",
+    "git": "git",
     "ip": "iproute2",
     "iptables": "iptables",
     "nsenter": "util-linux",
@@ -34,7 +35,7 @@ PACKAGES = {
 _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_MKNOD": 27}
 _DISK_GB = 12.0  # new: Go's build cache 3, modules 1, programs 0.5, image store 2, archives 1, a cluster 2
 _MEMORY_GB = 3.0
-_PORTS = {"API_PORT": 8000, "PAGE_PORT": 4200}
+_PORTS = {"API_PORT": 8000, "PAGE_PORT": 4200, "GIT_PORT": 8443}
 _CNI_FOLDERS = ("/usr/lib/cni", "/usr/libexec/cni", "/opt/cni/bin")
 
 
@@ -53,7 +54,7 @@ class Machine:
     apt: bool
     docker: bool
     docker_command: DockerCommand
-    taken_ports: tuple[str, ...]  # of those on 127.0.0.1 where the demo shows API and page, unless they are ours
+    taken_ports: tuple[str, ...]  # of those on 127.0.0.1 where the demo shows API, page and Git server, unless they are ours
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def checks(machine: Machine, kind: str) -> list[Check]:
         "ports",
         not machine.taken_ports,
         f"taken: {', '.join(machine.taken_ports)}" if machine.taken_ports else "free",
-        "API_PORT and PAGE_PORT name others",
+        "API_PORT, PAGE_PORT and GIT_PORT name others",
         needed=False,
     )
     if kind == "kind":

@@ -48,12 +48,16 @@ class Installation:
         kubectl = Kubectl(cluster.kubeconfig, namespace, str(tools / "kubectl"))
         return cls(kubectl, str(tools / "helm"), cluster.load())
 
-    def deploy_warehouse_and_api(self) -> None:
-        """Apply warehouse, API and inbox; wait for their rollouts."""
-        for name in ("warehouse", "dashboard-api", "inbox"):
+    def deploy_warehouse_and_api(self, *others: str) -> None:
+        """Apply warehouse, API, inbox and other stand-ins; wait for their rollouts."""
+        self.deploy("warehouse", "inbox", "dashboard-api", *others)
+
+    def deploy(self, *names: str) -> None:
+        """Apply stand-ins from `examples/deploy`; wait for their rollouts."""
+        for name in names:
             manifest = (EXAMPLES / f"{name}.yaml").read_text()
             self.kubectl.apply(manifest.replace("refresh-examples:dev", self.images["refresh-examples"]))
-        for name in ("warehouse", "inbox", "dashboard-api"):
+        for name in names:
             self.kubectl("rollout", "status", f"deployment/{name}", "--timeout=120s", timeout=150)
 
     def load_sources(self, rows: int, seed: int, as_of: str) -> None:
@@ -94,8 +98,12 @@ class Installation:
                 " alter default privileges in schema public grant select on tables to refresh_page"
             )
         values = {"host": "warehouse", "port": "5432", "dbname": "dwh", "user": "refresh_page", "password": PAGE_PASSWORD}
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "warehouse-page", "labels": _labels()}, "stringData": values}
-        self.kubectl.apply(json.dumps(secret))
+        self.create_secret("warehouse-page", values)
+
+    def create_secret(self, name: str, keys: Mapping[str, str]) -> None:
+        """Create or update a Secret of the demo."""
+        metadata = {"name": name, "labels": _labels()}
+        self.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": keys}))
 
     def uninstall_operator(self) -> None:
         """Run `helm uninstall`."""

@@ -94,7 +94,7 @@ def test_missing_packages_stop_only_a_machine_that_can_not_install_them() -> Non
 def test_a_taken_port_is_said_before_the_demo_starts_and_how_to_name_another() -> None:
     """It prevents nothing, since tests do not need the port."""
     check = verdict(replace(GOOD, taken_ports=("4200",)), "ports")
-    assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT and PAGE_PORT name others")
+    assert (check.fine, check.needed, check.remedy) == (False, False, "API_PORT, PAGE_PORT and GIT_PORT name others")
 
 
 @pytest.mark.parametrize(
