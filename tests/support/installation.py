@@ -172,13 +172,13 @@ class Installation:
         return answer
 
     @contextmanager
-    def warehouse_unreachable(self) -> Iterator[None]:
-        """Make the warehouse's Service point to no pod while the block runs; its data stay."""
-        self._route("warehouse", "nobody")
+    def unreachable(self, service: str) -> Iterator[None]:
+        """Make the Service of a stand-in point to no pod while the block runs; its data stay."""
+        self._route(service, "nobody")
         try:
             yield
         finally:
-            self._route("warehouse", "warehouse")
+            self._route(service, service)
 
     def _route(self, service: str, app: str) -> None:
         """Point a Service to the pods of an app; wait until its endpoints follow."""

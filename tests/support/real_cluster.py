@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from cluster.seam import Cluster, cluster_of
+from support.git_in_cluster import ALLOWED
 from support.installation import SAMPLES, Installation
 
 AS_OF = "2026-06-30"
@@ -29,7 +30,10 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def installation(cluster: Cluster) -> Iterator[Installation]:
-    """Warehouse with source data, API, inbox and operator in a namespace with Pod Security level `restricted`."""
+    """Warehouse with source data, API, inbox and operator in a namespace with Pod Security level `restricted`.
+
+    The operator allows projects of the demo's Git server, which a test that needs it deploys.
+    """
     namespace = "refresh-e2e"
     installation = Installation.in_cluster(cluster, namespace)
     kubectl = installation.kubectl.within("default")
@@ -38,7 +42,7 @@ def installation(cluster: Cluster) -> Iterator[Installation]:
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     installation.deploy_warehouse_and_api()
     installation.load_sources(ROWS, SEED, AS_OF)
-    installation.install_operator()
+    installation.install_operator(ALLOWED)
     installation.kubectl.apply(sample_manifest("main", name="main"))
     installation.request_run("main", "first")
     assert installation.wait_for_run("main", "first")["outcome"] == "Succeeded", installation.describe("main")

@@ -15,7 +15,7 @@ PASSWORD = "p%40:/'\"$"
 def test_a_warehouse_that_is_away_is_tried_again_and_then_named(installation, apply_phase2):
     """Attempts are visible while the warehouse is unreachable, and the password appears nowhere."""
     name = apply_phase2(retries=1, timeout="3m", **ONE_VIEW)
-    with installation.warehouse_unreachable():
+    with installation.unreachable("warehouse"):
         installation.request_run(name, "no-warehouse")
         eventually(lambda: "attempt 1/2" in running_message(installation, name), within=90, context=lambda: installation.describe(name))
         done = installation.wait_for_run(name, "no-warehouse")
