@@ -190,10 +190,12 @@ class RunnerHarness:
         return self._ran(code, output.getvalue())
 
     def fetch(self, spec: Json, run: str = "", mode: str = "refresh", **further: str) -> str:
-        """Fetch the project of the next run, or of one by name, as its init container does; return the log."""
+        """Fetch the project of a run of its own, or of one by name, as its init container does; return the log.
+
+        Two fetches for one run are two attempts, and take the same commit.
+        """
         output, started = io.StringIO(), time.monotonic()
         variables = {**self.pod_environment(spec, mode=mode), PROJECT_URL_ENV: spec["project"]["git"]["url"], **further}
-        self.run_count -= 1
         environment = Environment(
             variables={**variables, RUN_ID_ENV: run or variables[RUN_ID_ENV]},
             clock=Clock(lambda: datetime.now(UTC), lambda: time.monotonic() - started, time.sleep),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import socket
 import time
@@ -32,14 +31,13 @@ class Case:
         write_project(self.repository.tree / "dbt")
         self.commit = self.repository.commit("Add the project")
         self.secret = server.secret()
-        self.runs = itertools.count(100)
         self.log = ""
 
     def fetch(self, run: str = "", **fields: Any) -> Fetched:
         """Fetch the project of a refresh with these fields of `project.git`; the default is `main` with the right Secret."""
         self.runner.secrets["git"] = self.secret
         source = {"url": self.server.url(), "path": "dbt", "ref": {"branch": "main"}, "secretRef": {"name": "git"}, **fields}
-        self.log = self.runner.fetch(self.runner.spec(project={"git": source}), run or f"petit-{next(self.runs)}")
+        self.log = self.runner.fetch(self.runner.spec(project={"git": source}), run)
         fetched = handover.read(self.runner.fetched)
         for text in (self.log, fetched.model_dump_json()):
             assert PASSWORD not in text

@@ -43,7 +43,7 @@ class Fetcher:
         RunFailedError says why it is unavailable or cannot be used.
         """
         end = self.clock.elapsed() + duration(self.git.timeout).total_seconds()
-        failures = 0
+        failures, previous = 0, None
         while True:
             try:
                 return self._fetch(folder, commit, lambda: end - self.clock.elapsed())
@@ -51,7 +51,11 @@ class Fetcher:
                 failures += 1
                 delay = _RETRY.delay(failures)
                 if not error.failure.retryable or self.clock.elapsed() + delay >= end:
+                    if previous and self.clock.elapsed() >= end:
+                        # The last try had no time left; the one before says why.
+                        raise previous from error
                     raise
+                previous = error
                 _log.warning("%s; retrying", self.redact(error.failure.message))
                 self.clock.sleep(delay)
 
