@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 export PYTHONPATH := tests
 
-.PHONY: test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
+.PHONY: bundle test-arm64 test-versions test-postgres test-kind test-projects test-plain-dbt bench-dbt-patches architecture bench-page fuzz help demo demo-change break run compare lint test test-faults test-browser screenshots unit bench bench-refresh clean setup parsed lock generate transcript check docs docs-dbt bench-dbt bench-operator bench-changes bench-replicas
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,9 @@ test-postgres: parsed ## the runner's tests on PostgreSQL 14 to 18, and as on a 
 
 test-versions: parsed ## the tests of operator, chart and cluster on several versions of Kubernetes (half an hour a version, once built 10 minutes; VERSIONS="1.31 1.33")
 	@scripts/test-versions
+
+bundle: setup ## a folder in dist with images, chart, CRD and plugin, to install without a registry (minutes; half an hour on a new machine)
+	@PYTHONPATH=tests $(PYTHON) scripts/bundle.py
 
 test-arm64: setup ## each Python package that the images install has a wheel for arm64 (half a minute)
 	@scripts/test-arm64

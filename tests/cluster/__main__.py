@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from cluster.builders import Buildah, Docker
 from cluster.docker import docker_answers
 from cluster.embedded.binaries import KUBE, build, link_tools
 from cluster.embedded.control_plane import ControlPlane
@@ -25,7 +24,7 @@ from cluster.local import LocalCluster, build_programs
 from cluster.paths import Paths, paths_of
 from cluster.preflight import checks, ensure, lines, look, without
 from cluster.remains import remains
-from cluster.seam import Cluster, chosen_kind, cluster_of
+from cluster.seam import Cluster, builder_of, chosen_kind, cluster_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +75,7 @@ def _run(options: argparse.Namespace, paths: Paths) -> int:
         case "build":
             _build(paths, control_plane=options.control_plane)
         case "build-images":
-            for reference in build_images(paths, _builder(paths)).values():
+            for reference in build_images(paths, builder_of(paths)).values():
                 print(reference)
         case "clean":
             clean(paths)
@@ -149,13 +148,6 @@ def _build(paths: Paths, *, control_plane: bool) -> None:
         build_programs(paths)
     else:
         tools(paths)
-
-
-def _builder(paths: Paths) -> Buildah | Docker:
-    if chosen_kind(os.environ.get("REFRESH_CLUSTER", ""), docker=docker_answers()) == "embedded":
-        ensure(paths, "embedded")
-        return Buildah(paths)
-    return Docker(paths)
 
 
 def _command(options: argparse.Namespace) -> list[str]:

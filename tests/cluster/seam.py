@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
+from cluster.builders import Buildah, Docker
 from cluster.docker import docker_answers
 from cluster.embedded.kubernetes_versions import VARIABLE, cluster_name
 from cluster.errors import ClusterError
 from cluster.homes import kind_for
 from cluster.paths import Paths, paths_of
+from cluster.preflight import ensure
 
 KINDS = ("embedded", "kind", "existing")
 
@@ -63,6 +65,14 @@ def cluster_of(name: str, environment: Mapping[str, str] = os.environ, paths: Pa
             return LocalCluster(where, folder)
         case other:
             raise ClusterError(f"the cluster {name} of this checkout is a {other}", "choose another name, or run `make clean`")
+
+
+def builder_of(paths: Paths, environment: Mapping[str, str] = os.environ) -> Buildah | Docker:
+    """Return what builds the images for the kind of cluster that is used here."""
+    if chosen_kind(environment.get("REFRESH_CLUSTER", ""), docker=docker_answers()) == "embedded":
+        ensure(paths, "embedded")
+        return Buildah(paths)
+    return Docker(paths)
 
 
 def chosen_kind(wish: str, *, docker: bool) -> str:
