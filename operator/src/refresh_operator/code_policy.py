@@ -6,7 +6,7 @@ Who chooses the image or the project of a run chooses the code that gets the war
 from dataclasses import dataclass
 from typing import Final
 
-from refresh_api.addresses import is_allowed, matches
+from refresh_api.addresses import allowed_text, is_allowed, matches
 from refresh_api.reasons import ReadyReason, SuspendedReason
 from refresh_api.spec import RefreshSpec
 
@@ -39,20 +39,16 @@ class CodeRules:
         """Return why a refresh may not run an image; None if it may, or names none."""
         if image is None or any(matches(image, pattern) for pattern in self.images):
             return None
-        message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {_allowed(self.images)}"
+        message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {allowed_text(self.images)}"
         return Denial(ReadyReason.IMAGE_NOT_ALLOWED, SuspendedReason.IMAGE_NOT_ALLOWED, message)
 
     def project_denial(self, url: str | None) -> Denial | None:
         """Return why a refresh may not fetch its project from an address; None if it may, or names none."""
         if url is None or is_allowed(url, self.urls):
             return None
-        message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {_allowed(self.urls)}"
+        message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {allowed_text(self.urls)}"
         return Denial(ReadyReason.PROJECT_NOT_ALLOWED, SuspendedReason.PROJECT_NOT_ALLOWED, message)
 
 
 NO_CODE: Final = CodeRules()
 """Refreshes run the image of the chart, with the project in it."""
-
-
-def _allowed(patterns: tuple[str, ...]) -> str:
-    return f"allowed are {', '.join(patterns)}" if patterns else "it allows none"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from refresh_api.addresses import is_allowed
+from refresh_api.addresses import allowed_text, is_allowed
 from refresh_api.names import ALLOWED_URLS_ENV, PACKAGE_HUB_ENV, RUN_REQUEST_ENV
 from refresh_api.project import Packages
 from refresh_api.run_request import ExitCode, RunRequest
@@ -82,8 +82,10 @@ class Preparation:
 
         Nothing is parsed ahead for a request with variables of its own, which may never come again.
         """
+        if self.run_request.vars:
+            return
         path = manifest_cache.path(self.project, settings_of_request(self.run_request))
-        if self.run_request.vars or path.is_file() or path == manifest_cache.unknown(self.project):
+        if path.is_file() or path == manifest_cache.unknown(self.project):
             return
         kept = self.cache.load(path.name)
         if kept:
@@ -98,10 +100,8 @@ class Preparation:
         patterns = self.fetcher.variables.get(ALLOWED_URLS_ENV, "").split()
         for address in packages.locked_addresses(self.project, self.fetcher.variables):
             if not is_allowed(address, patterns):
-                known = f"allowed are {', '.join(patterns)}" if patterns else "it allows none"
-                raise RunFailedError(
-                    invalid(f"the package {address} is not allowed by projects.allowedUrls of the operator's chart: {known}")
-                )
+                where = "projects.allowedUrls of the operator's chart"
+                raise RunFailedError(invalid(f"the package {address} is not allowed by {where}: {allowed_text(patterns)}"))
 
     def _download(self) -> None:
         with self.fetcher.environment() as of_git:
