@@ -267,6 +267,11 @@ class Run(Model):
     endpoints: list[EndpointStatus] = Field(default_factory=list, max_length=64, description="Answers of the API.")
     notifications: list[NotificationStatus] = Field(default_factory=list, max_length=10, description="Notifications that were sent.")
 
+    @property
+    def revision(self) -> str | None:
+        """Revision of the dbt project that the run fetched; None if it fetched none."""
+        return self.project.revision if self.project else None
+
 
 class FinishedRun(Model):
     """A finished run."""

@@ -119,7 +119,7 @@ class RefreshCollector(Collector):
         family = GaugeMetricFamily("dashboardrefresh_project_info", description, labels=[*_LABELS, "revision"])
         for refresh in self._refreshes:
             last = refresh.status.last_run
-            revision = refresh.run.project.revision if refresh.run and refresh.run.project else last.revision if last else None
+            revision = (refresh.run.revision if refresh.run else None) or (last.revision if last else None)
             if revision:
                 family.add_metric([*_labels(refresh), revision], 1)
         return family

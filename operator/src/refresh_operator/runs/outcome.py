@@ -62,8 +62,8 @@ def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
 def revision_of(snapshot: Snapshot, run: str) -> str | None:
     """Return the revision of the project that a run has fetched, as its runner reported it; None without one."""
     report = snapshot.refresh.run
-    if report and report.id == run and report.project:
-        return report.project.revision
+    if report and report.id == run and report.revision:
+        return report.revision
     words = (_termination_message(pod) for pod in reversed(snapshot.pods_of(run)))
     return next((each.revision for each in words if each and each.revision), None)
 

@@ -131,7 +131,7 @@ class RunReporter:
             marts=report.marts,
             in_cluster=self._config.in_pod,
             link_template=self._config.link_template,
-            revision=run.project.revision if run.project else None,
+            revision=run.revision,
         )
 
     def _write_termination_message(self, report: Report, run: Run, *, notified: bool) -> None:
@@ -145,7 +145,7 @@ class RunReporter:
                 message=self._config.redact.clipped(report.message, _MESSAGE_LENGTH),
                 marts=report.marts,
                 step=run.step,
-                revision=run.project.revision if run.project else None,
+                revision=run.revision,
                 notified=notified,
             )
             write_termination_message(words, self._config.termination_log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from refresh_api.project import GitRef
+from refresh_api.project import GitRef, short_revision
 
 _DIGITS: Final = {"sha1": 40, "sha256": 64}
 """Of a commit's hash; anything else would be read by git as the name of a branch."""
@@ -39,7 +39,7 @@ class Revision:
     @property
     def short(self) -> str:
         """As a person reads it, such as `main@6e27e9a9`."""
-        return f"{self.name}@{self.commit[:8]}" if self.name else self.commit[:8]
+        return short_revision(str(self))
 
 
 def refspec(ref: GitRef, commit: str = "") -> str:
