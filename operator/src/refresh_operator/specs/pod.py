@@ -53,6 +53,7 @@ def pod_spec(
     volumes: list[JsonValue] = [{"name": name, "emptyDir": scratch} for name in (("tmp", PROJECT, FETCH) if git else ("tmp",))]
     volumes += [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
     repository = _repository_secret(spec, git, withheld)
+    run_request = _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text)
     if repository:
         volumes.append({"name": REPOSITORY, "secret": {**_all_keys(repository), "optional": True}})
     pod: Json = {
@@ -75,14 +76,14 @@ def pod_spec(
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_runner(settings, spec, list(mounts.values()), _environment(refresh, spec, settings, parameters))],
+        "containers": [_runner(settings, spec, list(mounts.values()), _environment(run_request, spec, settings))],
         "volumes": [*volumes, *_ca_volume(settings)],
     }
     if git:
         # the run log has the commit that an earlier attempt took
         needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
         needed += [_mount(REPOSITORY, repository)] if repository else []
-        pod["initContainers"] = [_fetch(settings, spec, needed, _fetch_environment(refresh, spec, git, settings, parameters))]
+        pod["initContainers"] = [_fetch(settings, spec, needed, _fetch_environment(run_request, git, settings))]
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
@@ -181,10 +182,9 @@ def _resources(resources: Resources) -> Json:
     return {key: value for key, value in wanted.items() if value}
 
 
-def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
-    run_request = refresh.run_request(spec, parameters)
+def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:
     environment: list[JsonValue] = [
-        _literal(api.RUN_REQUEST_ENV, run_request.text),
+        run_request,
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
         _from_pod(api.POD_NAME_ENV, "metadata.name"),
@@ -201,13 +201,13 @@ def _environment(refresh: Refresh, spec: RefreshSpec, settings: Settings, parame
     return environment
 
 
-def _fetch_environment(refresh: Refresh, spec: RefreshSpec, git: Git, settings: Settings, parameters: RunParameters) -> list[JsonValue]:
+def _fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[JsonValue]:
     """Return the variables of the container that fetches the project: none of the pod template.
 
     With a proxy and a certificate of their own, users could have code of another server in place of an allowed repository's.
     """
     return [
-        _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text),
+        run_request,
         _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
         _literal(api.PROJECT_URL_ENV, git.url),
         _literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls)),
