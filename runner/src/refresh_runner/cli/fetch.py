@@ -27,7 +27,7 @@ from refresh_runner.postgres.conninfo import ConnectionInfo
 from refresh_runner.report.log_output import JsonLines, Tail, log_to
 from refresh_runner.repository import handover
 from refresh_runner.repository.credentials import Credentials
-from refresh_runner.repository.failures import unavailable
+from refresh_runner.repository.failures import machine_failure, unavailable
 from refresh_runner.repository.fetch import Fetcher
 from refresh_runner.repository.revision import Revision
 from refresh_runner.runlog.project_cache import ProjectCache
@@ -74,27 +74,20 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
         with warehouse_of(_access(environment, run_request, secrets), f"{run[:50]} (fetch)", environment) as warehouse:
             refresh, cache = run_request.refresh, ProjectCache(warehouse)
             known, earlier = known_revisions(warehouse, refresh, run), pinned(cache, refresh, run)
-            fetched = _result(_Fetch(run_request, project, fetcher, cache, folder, run, known, earlier))
+            fetched = _Fetch(run_request, project, fetcher, cache, folder, run, known, earlier).result()
             if cache.problem:
                 _log.warning("packages and the parsed project cannot be kept in the warehouse: %s", redact(cache.problem))
             return fetched
     except SecretMissingError as error:
         return handover.Fetched.failed(unavailable(redact(str(error)), "see spec.project.git.secretRef"))
+    except OSError as error:
+        failure = machine_failure(project.git.url, error)
+        _log.warning(failure.message)
+        return handover.Fetched.failed(failure)
     except RunFailedError as error:
         failure = replace(error.failure, message=redact(error.failure.message))
         _log.warning(failure.message)
         return handover.Fetched.failed(failure)
-
-
-def _result(fetch: _Fetch) -> handover.Fetched:
-    """Return the result of a fetch; RunFailedError, which another attempt may not meet, if this machine has no room for it."""
-    try:
-        return fetch.result()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise RunFailedError(
-            unavailable(f"{fetch.project.git.url}: {why}", "see spec.resources.limits.ephemeral-storage", retryable=True)
-        ) from error
 
 
 def _credentials(git: Git, secrets: SecretFolder) -> Credentials:

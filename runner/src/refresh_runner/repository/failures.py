@@ -90,6 +90,12 @@ def unavailable(message: str, hint: str = "", *, retryable: bool = False) -> Fai
     return Failure(Reason.PROJECT_UNAVAILABLE, f"cannot fetch the dbt project: {message}", retryable, hint)
 
 
+def machine_failure(url: str, error: OSError) -> Failure:
+    """Return the failure of a fetch for which this machine has no room; another attempt may run on another one."""
+    why = error.strerror or type(error).__name__
+    return unavailable(f"{url}: {why}", "see spec.resources.limits.ephemeral-storage", retryable=True)
+
+
 def invalid(message: str) -> Failure:
     """Return the failure of a project that was fetched and cannot be used."""
     # names of files need not be UTF-8

@@ -18,7 +18,7 @@ from refresh_runner.core.clock import Clock
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.contents import check_project, extract
 from refresh_runner.repository.credentials import Credentials
-from refresh_runner.repository.failures import unavailable
+from refresh_runner.repository.failures import machine_failure
 from refresh_runner.repository.git import SETTINGS, GitRepository
 from refresh_runner.repository.revision import Revision, refspec
 
@@ -70,10 +70,7 @@ class Fetcher:
         try:
             return self._fetch_commit(folder, commit, label, time_left)
         except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise RunFailedError(
-                unavailable(f"{self.git.url}: {why}", "see spec.resources.limits.ephemeral-storage", retryable=True)
-            ) from error
+            raise RunFailedError(machine_failure(self.git.url, error)) from error
 
     def _fetch_commit(self, folder: Path, commit: str, label: str, time_left: Callable[[], float]) -> tuple[Revision, Path]:
         with tempfile.TemporaryDirectory(prefix="git-") as place:
