@@ -10,6 +10,7 @@ pytest_plugins = [
     "support.real_cluster",
     "support.runner_fixtures",
     "support.changed_project",
+    "support.git_project",
     "support.ways.fixtures",
 ]
 

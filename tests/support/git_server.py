@@ -81,6 +81,14 @@ Fault = Callable[[BaseHTTPRequestHandler], bool]
 """A function that may answer a request in place of the server, and returns whether it did."""
 
 
+def unavailable(request: BaseHTTPRequestHandler) -> bool:
+    """Answer a request with 503, as a server that is down; a fault."""
+    request.send_response(503)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+    return True
+
+
 @dataclass
 class GitServer:
     """A server for the repositories in a folder, on 127.0.0.1, while its `with` block runs."""

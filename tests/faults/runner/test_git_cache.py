@@ -2,48 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from refresh_runner.cli.preparing import Preparation
 from refresh_runner.repository import handover
 from refresh_runner.runlog.project_cache import ProjectCache
-from support.git_server import GitServer, Repository
-from support.runner_harness import RunnerHarness, warehouse_connection, write_project
-
-Json = dict[str, Any]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    """A server that asks for a login."""
-    with GitServer(tmp_path / "served", username="refresh", password="entrez-vite-42") as served:
-        yield served
+from support.git_project import spec_of
+from support.git_server import GitServer, Repository, unavailable
+from support.runner_harness import RunnerHarness, warehouse_connection
 
 
-@pytest.fixture
-def repository(server: GitServer) -> Repository:
-    """A repository with the small project in the folder dbt, committed to main."""
-    found = Repository.create(server.root)
-    write_project(found.tree / "dbt")
-    found.commit("Add the project")
-    return found
-
-
-def spec_of(runner: RunnerHarness, server: GitServer, **git: object) -> Json:
-    """A refresh whose project is in the folder dbt of the repository."""
-    runner.secrets["git"] = server.secret()
-    source = {"url": server.url(), "path": "dbt", "secretRef": {"name": "git"}, **git}
-    return runner.spec(project={"git": source})
-
-
-def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, server: GitServer, repository: Repository):
+def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """Who can write the table but not sign could otherwise choose what a run builds. The run parses the project itself."""
-    spec = spec_of(runner, server)
+    spec = spec_of(runner, git_server)
     runner.fetch(spec)
     for change in ("content = content || 'x'::bytea", "content = ''::bytea", "signature = signature || 'x'::bytea"):
         runner.database.run("create table kept as select * from dbt_refresh_project_cache")
@@ -59,39 +32,31 @@ def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, server: GitS
     assert repository.bare.is_dir()
 
 
-def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHarness, server: GitServer, repository: Repository):
+def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """Once it is known, no fetch tries again."""
     model = repository.tree / "dbt/models/marts/mart_b.sql"
     model.write_text("{{ config(schema='dwh_marts') }} select 1 as id, 2 as mois, '{{ env_var(\"ZONE\", \"x\") }}' as z")
     repository.commit("Read the environment")
-    spec = spec_of(runner, server)
+    spec = spec_of(runner, git_server)
     assert "can be parsed, but not cached" in runner.fetch(spec)
     assert "parsed" not in runner.fetch(spec)
     assert runner.run(spec).code == 0
 
 
-def test_what_was_changed_is_written_anew(runner: RunnerHarness, server: GitServer, repository: Repository):
+def test_what_was_changed_is_written_anew(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """Nobody else's row may keep a fetch from its cache and its last good project for ever."""
-    source = spec_of(runner, server)["project"]["git"]
+    source = spec_of(runner, git_server)["project"]["git"]
     spec = runner.spec(project={"git": {**source, "timeout": "20s"}, "fallback": "LastGood"})
     runner.fetch(spec)
     assert runner.run(spec).code == 0
     runner.database.run("update dbt_refresh_project_cache set signature = 'x'::bytea")
     assert "its signature is wrong" in runner.fetch(spec)
     assert "already parsed" in runner.fetch(spec)
-    server.fault = unavailable
+    git_server.fault = unavailable
     spec["project"]["git"]["timeout"] = "2s"
     runner.fetch(spec)
     assert handover.read(runner.fetched).project
     assert repository.bare.is_dir()
-
-
-def unavailable(request: Any) -> bool:
-    """Answer that the server is down."""
-    request.send_response(503)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-    return True
 
 
 def test_each_password_has_entries_of_its_own(runner: RunnerHarness):
@@ -110,10 +75,10 @@ def test_each_password_has_entries_of_its_own(runner: RunnerHarness):
 
 
 def test_a_parse_that_was_killed_is_tried_again(
-    runner: RunnerHarness, server: GitServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
+    runner: RunnerHarness, git_server: GitServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ):
     """Another time it may have enough memory or time; only a project that dbt cannot parse ahead is remembered as such."""
-    spec = spec_of(runner, server)
+    spec = spec_of(runner, git_server)
     whole = Preparation._run
     for code in (None, -9):
         monkeypatch.setattr(Preparation, "_run", lambda *_arguments, code=code: (code, ""))

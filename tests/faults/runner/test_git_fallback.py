@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from refresh_runner.repository import handover
-from support.git_server import GitServer, Repository
+from support.git_server import GitServer, Repository, unavailable
 from support.runner_harness import RunnerHarness, write_project
 
 
@@ -18,14 +18,6 @@ def server(tmp_path: Path) -> Iterator[GitServer]:
     """A server that can be reached at first."""
     with GitServer(tmp_path / "served") as served:
         yield served
-
-
-def answer_503(request: Any) -> bool:
-    """Answer that the server is down."""
-    request.send_response(503)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-    return True
 
 
 def test_runs_go_on_with_the_last_good_project(runner: RunnerHarness, server: GitServer):
@@ -45,7 +37,7 @@ def test_runs_go_on_with_the_last_good_project(runner: RunnerHarness, server: Gi
     repository.commit("Divide by zero")
     runner.fetch(spec("LastGood"))
     assert runner.run(spec("LastGood")).code == 1
-    server.fault = answer_503
+    server.fault = unavailable
     runner.fetch(spec("LastGood", timeout="2s"))
     fetched = handover.read(runner.fetched)
     assert fetched.project
@@ -76,7 +68,7 @@ def test_a_rollback_makes_no_revision_good(runner: RunnerHarness, server: GitSer
     assert runner.run(spec).code == 1
     runner.fetch(spec)
     assert runner.run(spec, mode="rollback").code == 0
-    server.fault = answer_503
+    server.fault = unavailable
     runner.fetch(runner.spec(project={"git": {**source, "timeout": "2s"}, "fallback": "LastGood"}))
     fetched = handover.read(runner.fetched)
     assert fetched.project

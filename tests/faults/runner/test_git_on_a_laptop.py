@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from refresh_api.names import API_VERSION, KIND
 from refresh_runner.__main__ import main
+from support.git_project import spec_of
 from support.git_server import GitServer, Repository
-from support.runner_harness import RunnerHarness, write_project
-
-Json = dict[str, Any]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    """A server that asks for a login."""
-    with GitServer(tmp_path / "served", username="refresh", password="entrez-vite-42") as served:
-        yield served
-
-
-@pytest.fixture
-def repository(server: GitServer) -> Repository:
-    """A repository with the small project in the folder dbt, committed to main."""
-    found = Repository.create(server.root)
-    write_project(found.tree / "dbt")
-    found.commit("Add the project")
-    return found
-
-
-def spec_of(runner: RunnerHarness, server: GitServer, **git: object) -> Json:
-    """A refresh whose project is in the folder dbt of the repository."""
-    runner.secrets["git"] = server.secret()
-    source = {"url": server.url(), "path": "dbt", "secretRef": {"name": "git"}, **git}
-    return runner.spec(project={"git": source})
+from support.runner_harness import RunnerHarness
 
 
 def test_a_laptop_checks_a_branch_without_a_checkout(
-    runner: RunnerHarness, server: GitServer, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runner: RunnerHarness, git_server: GitServer, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """As runs will take it, with the git configuration of whoever calls it. A refresh with a repository does not check another project."""
     file = tmp_path / "refresh.yaml"
-    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "petit"}, "spec": spec_of(runner, server)}
+    body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "petit"}, "spec": spec_of(runner, git_server)}
     file.write_text(yaml.safe_dump(body))
     (repository.tree / "dbt/models/marts/mart_b.sql").unlink()
     repository.commit("Remove a mart", branch="essai")
@@ -61,4 +35,4 @@ def test_a_laptop_checks_a_branch_without_a_checkout(
         assert main(["lint", str(file), "--project", option]) == 1
         assert says in capsys.readouterr().out
     assert main(["lint", str(file)]) == 1
-    assert f"give --project git+{server.url()}#subdirectory=dbt" in capsys.readouterr().out
+    assert f"give --project git+{git_server.url()}#subdirectory=dbt" in capsys.readouterr().out

@@ -17,7 +17,7 @@ from refresh_api.names import ALLOWED_URLS_ENV
 from refresh_runner.cli import preparing
 from refresh_runner.repository import handover
 from refresh_runner.repository.handover import Fetched
-from support.git_server import GitServer, Repository
+from support.git_server import GitServer, Repository, unavailable
 from support.runner_harness import RunnerHarness, write_project
 
 MACRO = "{% macro soixante() %}60{% endmacro %}\n"
@@ -211,14 +211,7 @@ def test_a_local_package_of_the_repository(case: Case):
 
 def test_a_server_of_packages_that_is_unreachable_is_tried_again(case: Case):
     """By the next attempt."""
-    case.server.fault = lambda request: "outils" in request.path and _unavailable(request)
+    case.server.fault = lambda request: "outils" in request.path and unavailable(request)
     fetched = case.fetch(timeout="20s")
     assert fetched.reason == "ProjectUnavailable"
     assert fetched.retryable
-
-
-def _unavailable(request: Any) -> bool:
-    request.send_response(503)
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-    return True

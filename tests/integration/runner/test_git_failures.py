@@ -15,7 +15,7 @@ import pytest
 from refresh_runner.repository import handover
 from refresh_runner.repository.handover import Fetched
 from support.certificates import create_certificate
-from support.git_server import GitServer, Repository, git
+from support.git_server import GitServer, Repository, git, unavailable
 from support.runner_harness import RunnerHarness, write_project
 
 Json = dict[str, Any]
@@ -360,12 +360,6 @@ def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
     fetched = case.fetch(run="petit-7")
     assert fetched.project
     assert fetched.project.revision == f"main@sha1:{case.commit}"
-
-
-def unavailable(request: BaseHTTPRequestHandler) -> bool:
-    """Answer every request with 503."""
-    request.send_error(503)
-    return True
 
 
 def test_a_rollback_needs_no_repository(case: Case):

@@ -2,45 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
-import pytest
-
 from refresh_runner.repository import handover
+from support.git_project import spec_of
 from support.git_server import GitServer, Repository
-from support.runner_harness import RunnerHarness, write_project
-
-Json = dict[str, Any]
+from support.runner_harness import RunnerHarness
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[GitServer]:
-    """A server that asks for a login."""
-    with GitServer(tmp_path / "served", username="refresh", password="entrez-vite-42") as served:
-        yield served
-
-
-@pytest.fixture
-def repository(server: GitServer) -> Repository:
-    """A repository with the small project in the folder dbt, committed to main."""
-    found = Repository.create(server.root)
-    write_project(found.tree / "dbt")
-    found.commit("Add the project")
-    return found
-
-
-def spec_of(runner: RunnerHarness, server: GitServer, **git: object) -> Json:
-    """A refresh whose project is in the folder dbt of the repository."""
-    runner.secrets["git"] = server.secret()
-    source = {"url": server.url(), "path": "dbt", "secretRef": {"name": "git"}, **git}
-    return runner.spec(project={"git": source})
-
-
-def test_a_commit_becomes_live_data(runner: RunnerHarness, server: GitServer, repository: Repository):
+def test_a_commit_becomes_live_data(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """Without any image build: the next run takes the commit that is newest when it starts."""
-    spec = spec_of(runner, server, ref={"branch": "main"})
+    spec = spec_of(runner, git_server, ref={"branch": "main"})
     runner.fetch(spec)
     assert runner.run(spec).code == 0
     assert runner.database.rows("select count(*) from dwh_marts.mart_a") == [(100,)]
@@ -56,9 +26,9 @@ def test_a_commit_becomes_live_data(runner: RunnerHarness, server: GitServer, re
     assert len(set(revisions)) == 2
 
 
-def test_an_unreachable_server_fails_the_run_with_words(runner: RunnerHarness, server: GitServer):
+def test_an_unreachable_server_fails_the_run_with_words(runner: RunnerHarness, git_server: GitServer):
     """The run reports it, and another attempt follows."""
-    spec = spec_of(runner, server, url="https://localhost:1/warehouse.git", timeout="2s")
+    spec = spec_of(runner, git_server, url="https://localhost:1/warehouse.git", timeout="2s")
     runner.fetch(spec)
     ran = runner.run(spec)
     assert ran.code == 75
@@ -67,9 +37,9 @@ def test_an_unreachable_server_fails_the_run_with_words(runner: RunnerHarness, s
     assert "https://localhost:1/warehouse.git: the server cannot be reached" in (ran.termination_message.message or "")
 
 
-def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, server: GitServer, repository: Repository):
+def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, git_server: GitServer, repository: Repository):
     """The first fetch of a commit parses it and keeps the result in the warehouse; later ones, in other pods, take it from there."""
-    spec = spec_of(runner, server)
+    spec = spec_of(runner, git_server)
     assert "is cached" in runner.fetch(spec)
     assert runner.run(spec).code == 0
     assert "the project is already parsed" in runner.fetch(spec)
@@ -82,9 +52,9 @@ def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, server: GitSe
     assert runner.database.rows("select count(*) from dbt_refresh_project_cache where name like '%.json'") == [(2,)]
 
 
-def test_a_run_takes_no_other_project_instead(runner: RunnerHarness, server: GitServer):
+def test_a_run_takes_no_other_project_instead(runner: RunnerHarness, git_server: GitServer):
     """Where the init container left nothing, the project of the image is not run."""
-    spec = spec_of(runner, server)
+    spec = spec_of(runner, git_server)
     (runner.fetched / "fetched.json").unlink(missing_ok=True)
     ran = runner.run(spec)
     assert ran.code == 1
