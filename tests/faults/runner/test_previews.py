@@ -79,7 +79,13 @@ def test_a_killed_preview_is_removed_by_cleanup(changed: ChangedProject):
         assert bool(schemas) == left, output
     changed.runner.database.run("select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'preview-%'")
     eventually(lambda: not changed.runner.running_queries("pg_sleep"), within=10)
+    ((schema,),) = changed.runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'")
+    changed.runner.database.run(f"create table {schema}.vu (n integer); create view public.regard as select n from {schema}.vu")
     changed.capsys.readouterr()
+    assert main(["cleanup", "petit", "--namespace", "essai", "--yes"]) == 0
+    assert "stay, since view regard depends on them" in changed.capsys.readouterr().out
+    assert changed.runner.database.rows("select count(*) from public.regard") == [(0,)]
+    changed.runner.database.run("drop view public.regard")
     assert main(["cleanup", "petit", "--namespace", "essai", "--yes"]) == 0
     assert "removed the schema dwh_marts__preview_" in changed.capsys.readouterr().out
     assert changed.runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'") == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from refresh_runner.cli.environment import Environment, with_warehouse
 from refresh_runner.core.errors import RunFailedError
 from refresh_runner.postgres import advisory_lock
 from refresh_runner.postgres.connection import WarehouseConnection
-from refresh_runner.preview.preview import schemas_left
+from refresh_runner.preview.preview import drop_statement, schemas_left, why_kept
 from refresh_runner.publish import own_relations
 from refresh_runner.publish.versions import TABLE as VERSION
 from refresh_runner.runlog.schema import RUN
@@ -43,7 +43,10 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
                 say(f"✗ {advisory_lock.current_holder(connection) or 'another session'} holds the warehouse: try again when it is done")
                 return ExitCode.FAILED
             own_relations.prepare(connection)
-            found = list(_leftovers(connection, ref))
+            previews = schemas_left(connection, ref.name)
+            if kept := why_kept(connection, previews):
+                say(f"the schemas {', '.join(previews)} of a preview that was killed stay, since {kept}")
+            found = list(_leftovers(connection, ref, () if kept else previews))
             for leftover in found:
                 if apply:
                     connection.execute(leftover.statement)
@@ -53,21 +56,21 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
-    if not found:
+    if not found and not kept:
         say(f"nothing is left of {ref.name}")
-    elif not apply:
+    elif found and not apply:
         say("nothing was removed: add --yes to remove it")
     return ExitCode.OK
 
 
-def _leftovers(connection: psycopg.Connection, ref: RefreshRef) -> Iterator[Leftover]:
+def _leftovers(connection: psycopg.Connection, ref: RefreshRef, previews: Sequence[str]) -> Iterator[Leftover]:
     if places := own_relations.of_refresh(connection, ref.name):
         # In one statement, since views and foreign keys may refer to each other.
         statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
         yield Leftover(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
-    if schemas := schemas_left(connection, ref.name):
-        statement = sql.SQL("drop schema {} cascade").format(sql.SQL(", ").join(sql.Identifier(name) for name in schemas))
-        yield Leftover(", ".join(f"the schema {name} of a preview that was killed" for name in schemas), statement)
+    if previews:
+        what = ", ".join(f"the schema {name} of a preview that was killed" for name in previews)
+        yield Leftover(what, drop_statement(previews))
     if _table_exists(connection, VERSION.name):
         statement = sql.SQL("delete from {} where refresh = {}").format(sql.Identifier(VERSION.name), ref.name)
         if connection.execute("select from dbt_refresh_version where refresh = %s", [ref.name]).fetchone() is not None:

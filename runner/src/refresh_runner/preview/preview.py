@@ -28,11 +28,12 @@ _SNAPSHOT: Final = "snapshot"
 _GOOD: Final = frozenset({NodeState.OK, NodeState.WARNED})
 _INCREMENTAL: Final = "incremental"
 _OUTSIDE: Final = """
-    select distinct pg_describe_object(d.classid, d.objid, d.objsubid) from pg_depend d
+    select distinct pg_describe_object('pg_class'::regclass, v.oid, 0) from pg_depend d
     join pg_class c on d.refclassid = 'pg_class'::regclass and d.refobjid = c.oid
     join pg_namespace n on n.oid = c.relnamespace
     left join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
-    left join pg_class v on v.oid = coalesce(r.ev_class, case when d.classid = 'pg_class'::regclass then d.objid end)
+    left join pg_constraint f on d.classid = 'pg_constraint'::regclass and f.oid = d.objid
+    left join pg_class v on v.oid = coalesce(r.ev_class, f.conrelid, case when d.classid = 'pg_class'::regclass then d.objid end)
     where n.nspname = any(%(schemas)s) and d.deptype in ('n', 'a') and v.oid is not null
     and v.relnamespace <> all (select oid from pg_namespace where nspname = any(%(schemas)s))"""
 """What outside of these schemas depends on something in them, such as the view of somebody who has looked at a preview."""
@@ -160,7 +161,7 @@ class Previewer:
     def _drop(self) -> None:
         """Drop the preview's schemas; what somebody else made to depend on them stays, and the log says so."""
         with self.warehouse.session() as connection:
-            drop_schemas(connection, list(self._schemas.values()))
+            _drop_schemas(connection, list(self._schemas.values()))
 
 
 def schemas_left(connection: psycopg.Connection, refresh: str) -> list[str]:
@@ -168,8 +169,19 @@ def schemas_left(connection: psycopg.Connection, refresh: str) -> list[str]:
     return [str(name) for (name,) in connection.execute(_LEFT, {"refresh": refresh}).fetchall()]
 
 
-def drop_schemas(connection: psycopg.Connection, schemas: Sequence[str]) -> list[str]:
-    """Drop those of the schemas that a preview has created, with all in them; return why others stay."""
+def why_kept(connection: psycopg.Connection, schemas: Sequence[str]) -> str:
+    """Return what outside of a preview's schemas depends on something in them, so that they must stay; empty if nothing does."""
+    outside = [str(what) for (what,) in connection.execute(_OUTSIDE, {"schemas": list(schemas)})]
+    return f"{', '.join(outside)} depends on them" if outside else ""
+
+
+def drop_statement(schemas: Sequence[str]) -> sql.Composed:
+    """Return the statement that drops a preview's schemas with all in them; only if `why_kept` finds nothing."""
+    return sql.SQL("drop schema {} cascade").format(sql.SQL(", ").join(sql.Identifier(name) for name in schemas))
+
+
+def _drop_schemas(connection: psycopg.Connection, schemas: Sequence[str]) -> None:
+    """Drop those of the schemas that a preview has created."""
     ours = connection.execute(
         "select nspname from pg_namespace n join dbt_refresh_relation own on own.kind = 'schema' and own.oid = n.oid::bigint"
         " where nspname = any(%s) and own.run_id like 'preview-%%' order by 1",
@@ -177,11 +189,9 @@ def drop_schemas(connection: psycopg.Connection, schemas: Sequence[str]) -> list
     ).fetchall()
     names = [str(name) for (name,) in ours]
     if not names:
-        return []
-    if outside := [str(what) for (what,) in connection.execute(_OUTSIDE, {"schemas": names})]:
-        problems = [f"the schemas {', '.join(names)} stay, since {', '.join(outside)} depends on them"]
-        _log.warning(problems[0])
-        return problems
-    connection.execute(sql.SQL("drop schema {} cascade").format(sql.SQL(", ").join(sql.Identifier(name) for name in names)))
+        return
+    if why := why_kept(connection, names):
+        _log.warning("the schemas %s stay, since %s", ", ".join(names), why)
+        return
+    connection.execute(drop_statement(names))
     connection.execute("delete from dbt_refresh_relation where kind = 'schema' and name = any(%s)", [names])
-    return []
