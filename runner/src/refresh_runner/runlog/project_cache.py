@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final, LiteralString
 
 from refresh_runner.postgres.connection import RefusedError, WarehouseConnection, ensure_tables
 from refresh_runner.runlog.queries import HAS_KEPT_SQL, LOAD_KEPT_SQL, PRUNE_KEPT_SQL, STORE_KEPT_SQL
@@ -33,24 +34,12 @@ class ProjectCache:
 
     def has(self, name: str) -> bool:
         """Return whether something is stored under a name that nobody has changed; it then counts as used."""
-        try:
-            with self._warehouse.short_transaction() as connection:
-                ensure_tables(connection, [PROJECT_CACHE])
-                row = connection.execute(HAS_KEPT_SQL, {"name": self._place(name)}).fetchone()
-        except RefusedError as error:
-            self.problem, self.refuses = str(error), True
-            return False
+        row = self._execute(HAS_KEPT_SQL, {"name": self._place(name)})
         return row is not None and self._is_ours(name, *row)
 
     def load(self, name: str) -> bytes | None:
         """Return what was stored under a name; None if there is nothing, or somebody else has changed it."""
-        try:
-            with self._warehouse.short_transaction() as connection:
-                ensure_tables(connection, [PROJECT_CACHE])
-                row = connection.execute(LOAD_KEPT_SQL, {"name": self._place(name)}).fetchone()
-        except RefusedError as error:
-            self.problem, self.refuses = str(error), True
-            return None
+        row = self._execute(LOAD_KEPT_SQL, {"name": self._place(name)})
         if row is None:
             return None
         content, signature = bytes(row[0]), bytes(row[1])
@@ -60,18 +49,24 @@ class ProjectCache:
         return content
 
     def store(self, name: str, content: bytes | None) -> None:
-        """Store something under a name, and delete what no run has used for a month; None is what is longer than LONGEST."""
+        """Store something under a name, and delete what no run has used for long; None is what is longer than LONGEST."""
         if content is None or len(content) > LONGEST:
             self.problem = f"{name} has more than {LONGEST} bytes"
             return
-        row = {"name": self._place(name), "content": content, "signature": self._signature(name, hashlib.sha256(content).digest())}
+        signature = self._signature(name, hashlib.sha256(content).digest())
+        self._execute(STORE_KEPT_SQL, {"name": self._place(name), "content": content, "signature": signature})
+        self._execute(PRUNE_KEPT_SQL, {})
+
+    def _execute(self, statement: LiteralString, row: Mapping[str, object]) -> tuple[Any, ...] | None:
+        """Execute a statement on the table, which is created if it is missing; return the row that it returns."""
         try:
             with self._warehouse.short_transaction() as connection:
                 ensure_tables(connection, [PROJECT_CACHE])
-                connection.execute(STORE_KEPT_SQL, row)
-                connection.execute(PRUNE_KEPT_SQL)
+                cursor = connection.execute(statement, row)
+                return cursor.fetchone() if cursor.description else None
         except RefusedError as error:
             self.problem, self.refuses = str(error), True
+            return None
 
     def _place(self, name: str) -> str:
         """Return the name in the table: another one for each password, so that neither an old one nor another role's is in the way."""
