@@ -1,4 +1,4 @@
-"""Write the generated files: the CRD, the chart's copies of it and of the samples, and the README's table of what was tested.
+"""Write the generated files: the CRDs, the chart's copies of them and of the samples, and the README's table of what was tested.
 
 `--check` compares instead.
 """
@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 
 from marked import between
-from refresh_api.crd import custom_resource_definition
+from refresh_api.crd import custom_resource_definition, preview_definition
+from refresh_api.names import PLURAL, PREVIEW_PLURAL
 from suite_results import tested
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,12 +29,16 @@ class _Dumper(yaml.SafeDumper):
 
 def generated() -> dict[Path, str]:
     """Return the content of each generated file, by its path from the root."""
-    crd = HEADER + yaml.dump(custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+    definitions = {PLURAL: custom_resource_definition(), PREVIEW_PLURAL: preview_definition()}
+    crds = {
+        Path(f"{folder}/{name}.yaml"): HEADER + yaml.dump(each, Dumper=_Dumper, sort_keys=False, width=10**6, allow_unicode=True)
+        for folder in ("crds", "deploy/helm/crds")
+        for name, each in definitions.items()
+    }
     # Helm reads no file outside its chart
     samples = {Path(f"deploy/helm/files/{name}.yaml"): (ROOT / f"deploy/samples/{name}.yaml").read_text() for name in ("main", "phase2")}
     return {
-        Path("crds/dashboardrefreshes.yaml"): crd,
-        Path("deploy/helm/crds/dashboardrefreshes.yaml"): crd,
+        **crds,
         **samples,
         Path("README.md"): between((ROOT / "README.md").read_text(), "tested", f"\n{tested()}\n"),
     }

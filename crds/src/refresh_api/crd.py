@@ -1,19 +1,23 @@
-"""The CustomResourceDefinition, generated from the models: a structural schema with defaults, CEL rules, columns and descriptions."""
+"""The CustomResourceDefinitions, generated from the models: structural schemas with defaults, CEL rules, columns and descriptions."""
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import BaseModel, JsonValue
 
-from refresh_api import renamed
+from refresh_api import names, renamed
 from refresh_api.names import GROUP, KIND, NAME_MAX_LENGTH, PLURAL, SHORT_NAMES, SINGULAR, VERSION
+from refresh_api.preview import PreviewSpec, PreviewStatus
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import RefreshStatus
 from refresh_api.values import rule
 
 Schema = dict[str, JsonValue]
 
-# name, type, JSONPath, description, priority (0: always shown, 1: with -o wide)
-_COLUMNS: Final = (
+Columns = tuple[tuple[str, str, str, str, int], ...]
+"""Name, type, JSONPath, description, priority (0: always shown, 1: with -o wide)."""
+
+_COLUMNS: Final[Columns] = (
     ("Result", "string", ".status.lastRun.outcome", "How the last finished run ended.", 0),
     ("Marts", "string", ".status.lastRun.marts", "Valid marts and all marts.", 0),
     ("Last-Run", "date", ".status.lastRun.completionTime", "How long ago the last finished run ended.", 0),
@@ -29,6 +33,16 @@ _COLUMNS: Final = (
     ("Reason", "string", ".status.lastRun.reason", "Reason of the last finished run.", 1),
     ("Message", "string", ".status.message", "Summary of the refresh.", 1),
 )
+_PREVIEW_COLUMNS: Final[Columns] = (
+    ("Refresh", "string", ".spec.refresh", "The refresh.", 0),
+    ("Revision", "string", ".status.shortRevision", "The commit with the change.", 0),
+    ("State", "string", ".status.state", "Pending, Running, Same, Differs or Failed.", 0),
+    ("Differs", "string", ".status.summary", "The marts that differ.", 0),
+    ("Age", "date", ".metadata.creationTimestamp", "How long ago the preview was created.", 0),
+    ("Unexpected", "string", ".status.unexpected", "Kinds of differences that spec.allow does not name.", 1),
+    ("Base", "string", ".status.baseRevision", "The commit that is live.", 1),
+    ("Message", "string", ".status.message", "What it does, what it waits for, what differs, or why it failed.", 1),
+)
 
 _KEPT: Final[Schema] = {
     "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
@@ -37,15 +51,99 @@ _KEPT: Final[Schema] = {
 """Annotations that keep Argo CD and Flux from deleting the CRD, which would delete all refreshes. Helm keeps CRDs anyway."""
 
 
+@dataclass(frozen=True)
+class _Resource:
+    """What the definitions of the two kinds differ in."""
+
+    kind: str
+    plural: str
+    singular: str
+    short_names: tuple[str, ...]
+    columns: Columns
+    description: str
+    rules: tuple[Schema, ...]
+    spec: Schema
+    status: Schema
+
+
 def custom_resource_definition() -> Schema:
-    """Return the CRD as an object that can be written as YAML."""
+    """Return the CRD of a DashboardRefresh as an object that can be written as YAML."""
+    return _definition(
+        _Resource(
+            KIND,
+            PLURAL,
+            SINGULAR,
+            SHORT_NAMES,
+            _COLUMNS,
+            "Keeps dashboards fresh: builds dbt models in PostgreSQL on a schedule, tests and validates them, "
+            "and makes the dashboards' API reload.",
+            (
+                _name_rule("as in a CronJob's name"),
+                rule(
+                    "!has(self.spec.dependsOn) || self.spec.dependsOn.all(each, each.name != self.metadata.name)",
+                    "spec.dependsOn: a refresh cannot depend on itself",
+                ),
+            ),
+            _with_renamed(structural(RefreshSpec)),
+            # kstatus considers an object without a status to be current
+            {**structural(RefreshStatus), "default": {"observedGeneration": RefreshStatus().observed_generation}},
+        )
+    )
+
+
+def preview_definition() -> Schema:
+    """Return the CRD of a RefreshPreview as an object that can be written as YAML."""
+    return _definition(
+        _Resource(
+            names.PREVIEW_KIND,
+            names.PREVIEW_PLURAL,
+            names.PREVIEW_SINGULAR,
+            names.PREVIEW_SHORT_NAMES,
+            _PREVIEW_COLUMNS,
+            "Shows what a change of a DashboardRefresh's dbt project would do to its marts, before readers see it: builds what the change "
+            "touches in schemas of its own, compares it with the live marts, and drops it.",
+            (_name_rule("as in the name of a refresh"),),
+            structural(PreviewSpec),
+            structural(PreviewStatus),
+        )
+    )
+
+
+def _name_rule(why: str) -> Schema:
+    return rule(f"self.metadata.name.size() <= {NAME_MAX_LENGTH}", f"metadata.name: at most {NAME_MAX_LENGTH} characters, {why}")
+
+
+def _definition(resource: _Resource) -> Schema:
+    columns: list[JsonValue] = [
+        {"name": name, "type": kind, "jsonPath": path, "description": says, **({"priority": priority} if priority else {})}
+        for name, kind, path, says, priority in resource.columns
+    ]
+    schema: Schema = {
+        "description": resource.description,
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": list(resource.rules),
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": resource.spec,
+            "status": resource.status,
+        },
+    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}", "annotations": _KEPT},
+        "metadata": {"name": f"{resource.plural}.{GROUP}", "annotations": _KEPT},
         "spec": {
             "group": GROUP,
-            "names": {"kind": KIND, "listKind": f"{KIND}List", "plural": PLURAL, "singular": SINGULAR, "shortNames": list(SHORT_NAMES)},
+            "names": {
+                "kind": resource.kind,
+                "listKind": f"{resource.kind}List",
+                "plural": resource.plural,
+                "singular": resource.singular,
+                "shortNames": list(resource.short_names),
+            },
             "scope": "Namespaced",
             "versions": [
                 {
@@ -53,40 +151,10 @@ def custom_resource_definition() -> Schema:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path, "description": says, **({"priority": priority} if priority else {})}
-                        for name, kind, path, says, priority in _COLUMNS
-                    ],
-                    "schema": {"openAPIV3Schema": _resource_schema()},
+                    "additionalPrinterColumns": columns,
+                    "schema": {"openAPIV3Schema": schema},
                 }
             ],
-        },
-    }
-
-
-def _resource_schema() -> Schema:
-    return {
-        "description": "Keeps dashboards fresh: builds dbt models in PostgreSQL on a schedule, tests and validates them, "
-        "and makes the dashboards' API reload.",
-        "type": "object",
-        "required": ["spec"],
-        "x-kubernetes-validations": [
-            rule(
-                f"self.metadata.name.size() <= {NAME_MAX_LENGTH}",
-                f"metadata.name: at most {NAME_MAX_LENGTH} characters, as in a CronJob's name",
-            ),
-            rule(
-                "!has(self.spec.dependsOn) || self.spec.dependsOn.all(each, each.name != self.metadata.name)",
-                "spec.dependsOn: a refresh cannot depend on itself",
-            ),
-        ],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": _with_renamed(structural(RefreshSpec)),
-            # kstatus considers an object without a status to be current
-            "status": {**structural(RefreshStatus), "default": {"observedGeneration": RefreshStatus().observed_generation}},
         },
     }
 

@@ -153,8 +153,16 @@ def _checked_mode(text: str) -> str:
     return str(RunMode.parse(text))
 
 
+class PreviewRequest(Model):
+    """Which RefreshPreview a pod reports to, and what it may differ in."""
+
+    name: str
+    uid: str
+    allow: list[str] = Field(default_factory=list)
+
+
 class RunRequest(Model):
-    """One refresh to run, pinned to a generation of its spec."""
+    """One refresh to run or to preview, pinned to a generation of its spec."""
 
     refresh: RefreshRef
     generation: int = 0
@@ -162,6 +170,8 @@ class RunRequest(Model):
     mode: Annotated[str, AfterValidator(_checked_mode)] = ModeKind.REFRESH.value
     vars: Annotated[dict[str, JsonValue], AfterValidator(checked_vars)] = Field(default_factory=dict)
     """dbt variables of this run only; they override those of the spec."""
+    preview: PreviewRequest | None = None
+    """Set in the pods of a preview, which build nothing that readers see. The spec is then the preview's."""
 
     @property
     def display_name(self) -> str:

@@ -5,16 +5,19 @@ from typing import Annotated, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
+from refresh_api import preview_settings
 from refresh_api.cron_line import CronLine
-from refresh_api.fields import Identifier, Image, Moment, ObjectName, SecretRef, TimeZone, Title, map_list
+from refresh_api.fields import Identifier, Image, Moment, ObjectName, TimeZone, Title, map_list
 from refresh_api.freeform import LEVELS, bounded
 from refresh_api.model import SpecModel
 from refresh_api.names import RUN_REQUEST_LENGTH
 from refresh_api.notifications import ChannelSecret, Notification
 from refresh_api.pod_template import PodTemplate
 from refresh_api.project import Project
+from refresh_api.resources import Resources
 from refresh_api.steps import OWN_STEPS, Cache, Layer, Sources, Tests, Validation
-from refresh_api.values import Duration, Quantity, quantity, rule
+from refresh_api.values import Duration
+from refresh_api.warehouse import Warehouse
 
 
 class Publish(StrEnum):
@@ -45,15 +48,6 @@ class LockPolicy(StrEnum):
     WAIT = "Wait"
     SKIP = "Skip"
     FAIL = "Fail"
-
-
-class Warehouse(SpecModel):
-    """The PostgreSQL database that dbt builds."""
-
-    secret_ref: SecretRef = Field(
-        description="Secret with the connection. Required keys: host, dbname, user, password. "
-        "Optional keys: port (5432), sslmode (prefer), sslrootcert (PEM, a path, or system)."
-    )
 
 
 class Lock(SpecModel):
@@ -113,49 +107,10 @@ class History(SpecModel):
     )
 
 
-class ComputeResources(SpecModel):
-    """CPU, memory and ephemeral storage."""
-
-    cpu: Quantity | None = Field(default=None, description="CPU, for example 250m or 2.")
-    memory: Quantity | None = Field(default=None, description="Memory, for example 512Mi.")
-    ephemeral_storage: Quantity | None = Field(default=None, alias="ephemeral-storage", description="Ephemeral storage, for example 10Gi.")
-
-
-def _within(field: str) -> dict[str, JsonValue]:
-    """Return the CEL rule that a request must not exceed its limit; otherwise the API server would reject each pod of the refresh."""
-    request, limit = (f"self.{side}.{field.replace('-', '__dash__')}" for side in ("requests", "limits"))
-    return rule(
-        f"!has({request}) || !has({limit}) || quantity(string({request})).compareTo(quantity(string({limit}))) <= 0",
-        f"requests.{field} must not exceed limits.{field}",
-    )
-
-
-class Resources(SpecModel):
-    """Compute resources of a run's pod."""
-
-    model_config = ConfigDict(
-        json_schema_extra={"x-kubernetes-validations": [_within(field) for field in ("cpu", "memory", "ephemeral-storage")]}
-    )
-
-    requests: ComputeResources = Field(
-        default=ComputeResources(cpu="250m", memory="512Mi"), description="Requested resources. Defaults to 250m CPU and 512Mi memory."
-    )
-    limits: ComputeResources = Field(
-        default=ComputeResources(cpu="2", memory="4Gi", **{"ephemeral-storage": "10Gi"}),
-        description="Resource limits. Defaults to 2 CPU, 4Gi memory and 10Gi ephemeral storage.",
-    )
-
-    @model_validator(mode="after")
-    def _requests_within_limits(self) -> Self:
-        for name, field in ComputeResources.model_fields.items():
-            request, limit = getattr(self.requests, name), getattr(self.limits, name)
-            if request is not None and limit is not None and quantity(request) > quantity(limit):
-                raise ValueError(f"requests.{field.alias or name} must not exceed limits.{field.alias or name}")
-        return self
-
-
 class RefreshSpec(SpecModel):
     """What to refresh and when."""
+
+    model_config = ConfigDict(json_schema_extra={"x-kubernetes-validations": list(preview_settings.RULES)})
 
     display_name: Title | None = Field(
         default=None, description="Name for people, on the page and in the notes of dbt_refresh_log. Defaults to the name of the resource."
@@ -238,6 +193,11 @@ class RefreshSpec(SpecModel):
         default=None,
         description="Additions to the pods of runs: scheduling, environment variables, image pull secrets. Containers are merged by name.",
     )
+    preview: preview_settings.PreviewSettings | None = Field(
+        default=None,
+        description="Allows previews of this refresh, which a RefreshPreview requests. They run code that nobody has reviewed yet, so they "
+        "connect to the warehouse by a Secret of their own. Requires project. Defaults to no previews.",
+    )
 
     @property
     def secret_keys(self) -> dict[str, set[str] | None]:
@@ -278,6 +238,14 @@ class RefreshSpec(SpecModel):
         own = {"tests": self.tests, "validation": self.validation, "cache": self.cache}
         first = ["sources"] if self.sources else []
         return [*first, *(layer.name for layer in self.layers), *(name for name, wanted in own.items() if wanted)]
+
+    @model_validator(mode="after")
+    def _previews_apart(self) -> Self:
+        if self.preview:
+            cache = self.cache.authorization_secret_ref if self.cache else None
+            has_project, authorization = self.project is not None, cache.name if cache else None
+            preview_settings.check(self.preview, has_project, self.warehouse.secret_ref.name, self.project_secret, authorization)
+        return self
 
     @model_validator(mode="after")
     def _own_names(self) -> Self:

@@ -334,12 +334,14 @@ class ConditionStatus(StrEnum):
 class Condition(Model):
     """A condition, in the form that Kubernetes' own objects have."""
 
-    type: str = Field(description="Ready, Reconciling, Stalled, Suspended, Running, LastRunSucceeded or DataFresh.")
+    type: str = Field(
+        description="Ready, Reconciling, Stalled, Suspended, Running, LastRunSucceeded or DataFresh; of a preview, Complete or Failed."
+    )
     status: ConditionStatus = Field(description="True, False or Unknown.")
     reason: str = Field(min_length=1, max_length=64, description="Reason in one word.")
     message: Message = Field(default="", description="Reason in a sentence, and what to do.")
     last_transition_time: Time = Field(description="When the status last changed.")
-    observed_generation: int = Field(default=0, ge=0, description="Generation of the refresh that the condition is about.")
+    observed_generation: int = Field(default=0, ge=0, description="Generation of the object that the condition is about.")
 
 
 class Phase(StrEnum):
@@ -357,7 +359,7 @@ class Phase(StrEnum):
     """Something outside the refresh is missing; the operator retries."""
 
 
-_CONDITION_LIST: dict[str, JsonValue] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+CONDITION_LIST: Final[dict[str, JsonValue]] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
 
 
 class OperatorStatus(Model):
@@ -369,7 +371,7 @@ class OperatorStatus(Model):
     conditions: list[Condition] = Field(
         default_factory=list,
         max_length=8,
-        json_schema_extra=_CONDITION_LIST,
+        json_schema_extra=CONDITION_LIST,
         description="Ready, Reconciling and Stalled describe the configuration; Suspended, Running and LastRunSucceeded the runs; "
         "DataFresh the "
         "data, if spec.freshness is set.",
@@ -401,6 +403,12 @@ class OperatorStatus(Model):
     last_missed_time: Time | None = Field(default=None, description="The last scheduled time at which no run started.")
     last_missed_reason: MissedReason | None = Field(
         default=None, description="Why that run was missed: ControllerDown, Suspended, PreviousStillRunning or ClockChange."
+    )
+    live_revision: str | None = Field(
+        default=None,
+        max_length=320,
+        description="Revision of the dbt project that the last full run published, with which previews compare; unset without one, or after "
+        "a rollback.",
     )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 

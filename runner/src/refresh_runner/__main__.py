@@ -89,11 +89,11 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
             signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(ExitCode.INTERRUPTED))
             return fetch_command(environment)
         case "preview":
+            from refresh_api.preview_report import Difference
             from refresh_runner.cli.preview import PreviewOptions, preview_command
-            from refresh_runner.preview.report import Change
 
             options = RunOptions(args.file, args.project, args.secrets, variables=tuple(args.var))
-            allow = frozenset(Change(each) for each in args.allow)
+            allow = frozenset(Difference(each.capitalize()) for each in args.allow)
             return preview_command(options, PreviewOptions(args.base, args.output, allow), environment)
         case "cleanup":
             return cleanup_command(RefreshRef(name=args.name, namespace=args.namespace), args.secrets, args.yes, environment)

@@ -54,7 +54,7 @@ def test_hooks_do_not_run_and_incremental_models_begin_with_what_is_live(changed
         code, found = changed.preview_json()
         assert code == 3
         (mart,) = found["marts"]
-        assert (mart["relation"], mart["rows_before"], mart["rows_after"], mart["added"]) == ("dwh_marts.mart_b", 100, 101, 1)
+        assert (mart["relation"], mart["rowsBefore"], mart["rowsAfter"], mart["added"]) == ("dwh_marts.mart_b", 100, 101, 1)
         assert "hook not run: fait_jours: delete from src.lignes" in found["leftOut"]
         assert changed.runner.database.rows("select count(*) from src.lignes") == [(101,)]
         assert changed.runner.database.rows("select count(*) from dwh_facts.fait_jours") == [(100,)]

@@ -13,7 +13,8 @@ from refresh_api.objects import Json
 from refresh_api.placement import Affinity, Toleration
 from refresh_api.pod_template import PodTemplate
 from refresh_api.project import Git
-from refresh_api.spec import RefreshSpec, Resources
+from refresh_api.resources import Resources
+from refresh_api.spec import RefreshSpec
 from refresh_api.values import quantity
 from refresh_operator.names import rbac_name
 from refresh_operator.settings import Settings

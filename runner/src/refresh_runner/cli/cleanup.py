@@ -43,7 +43,10 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
                 say(f"✗ {advisory_lock.current_holder(connection) or 'another session'} holds the warehouse: try again when it is done")
                 return ExitCode.FAILED
             own_relations.prepare(connection)
-            previews = schemas_left(connection, ref.name)
+            left = schemas_left(connection, ref.name)
+            previews = [schema.name for schema in left if schema.is_ours]
+            if others := [schema.name for schema in left if not schema.is_ours]:
+                say(f"the schemas {', '.join(others)} of a preview that was killed belong to another role: the next preview drops them")
             if kept := why_kept(connection, previews):
                 say(f"the schemas {', '.join(previews)} of a preview that was killed stay, since {kept}")
             found = list(_leftovers(connection, ref, () if kept else previews))
@@ -56,7 +59,7 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
     except RunFailedError as error:
         say(f"✗ {error.failure.message}")
         return ExitCode.FAILED
-    if not found and not kept:
+    if not found and not kept and not others:
         say(f"nothing is left of {ref.name}")
     elif found and not apply:
         say("nothing was removed: add --yes to remove it")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
+from refresh_api import preview_report
+from refresh_api.preview_report import Difference
 from refresh_api.run_request import ExitCode
 from refresh_runner.cli.environment import Environment, RunOptions, access_of, plan_of, printer, warehouse_of
 from refresh_runner.cli.project_option import project_of
@@ -19,14 +21,13 @@ from refresh_runner.dbt.project import Dbt
 from refresh_runner.model.loader import InvalidRunRequestError, run_request_from_file
 from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.postgres.conninfo import ConnectionInfo
-from refresh_runner.preview import report
 from refresh_runner.preview.preview import Preview, Previewer
-from refresh_runner.preview.report import Change
+from refresh_runner.preview.report import report_of
 from refresh_runner.run.cancellation import CancelledError, Cause
 
 DIFFERS = 3
 """Exit code where readers would see a difference that was not allowed."""
-_REPORTS = {"text": report.text, "markdown": report.markdown, "json": report.as_json}
+_REPORTS = {"text": preview_report.text, "markdown": preview_report.markdown, "json": preview_report.as_json}
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class PreviewOptions:
     base: Path
     """Folder of the project that is live."""
     output: str
-    allow: Collection[Change]
+    allow: Collection[Difference]
 
 
 def preview_command(options: RunOptions, preview: PreviewOptions, environment: Environment) -> int:
@@ -58,7 +59,7 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
     say = printer(environment, access)
     try:
         with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
-            found = _previewed(plan, project, preview.base, access, environment)
+            found = previewed(plan, Projects(project, preview.base), access, environment, uuid4().hex[:8])
     except CancelledError as cancelled:
         why = "not done within spec.timeout" if cancelled.cause is Cause.DEADLINE else "interrupted"
         say(f"✗ {why}; what the preview has built is dropped")
@@ -66,20 +67,37 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
     except RunFailedError as error:
         say(f"✗ {error.failure.message}" + (f" ({error.failure.hint})" if error.failure.hint else ""))
         return ExitCode.FAILED
-    for line in _REPORTS[preview.output](found).splitlines():
+    report = report_of(found)
+    for line in _REPORTS[preview.output](report).splitlines():
         say(line)
-    return DIFFERS if report.changes(found) - set(preview.allow) else ExitCode.OK
+    return DIFFERS if set(report.differences) - set(preview.allow) else ExitCode.OK
 
 
-def _previewed(plan: Plan, project: Path, base: Path, access: ConnectionInfo, environment: Environment) -> Preview:
-    id_ = uuid4().hex[:8]
+@dataclass(frozen=True)
+class Projects:
+    """The folders of the two projects that a preview compares."""
+
+    new: Path
+    base: Path
+
+
+def previewed(
+    plan: Plan,
+    projects: Projects,
+    access: ConnectionInfo,
+    environment: Environment,
+    id_: str,
+    say: Callable[[str], None] = logging.getLogger("dbt").debug,
+) -> Preview:
+    """Parse both projects, and build and compare what differs; RunFailedError says why that is not possible."""
     log = logging.getLogger("dbt")
     with ExitStack() as stack:
         warehouse = stack.enter_context(warehouse_of(access, f"preview-{id_}", environment))
         parsed = []
-        for name, folder in (("base", base), ("new", project)):
+        say("parsing both projects")
+        for name, folder in (("base", projects.base), ("new", projects.new)):
             workdir = Path(stack.enter_context(TemporaryDirectory(prefix=f"preview-{name}-")))
             dbt = Dbt(folder.absolute(), workdir, access, plan.dbt, warehouse.application_name, lambda _level, line: log.debug(line))
             dbt.parse()
             parsed.append(dbt)
-        return Previewer(plan, parsed[1], parsed[0], warehouse, id_).run(plan.timeout)
+        return Previewer(plan, parsed[1], parsed[0], warehouse, id_, say).run(plan.timeout)

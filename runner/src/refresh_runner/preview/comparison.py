@@ -50,6 +50,8 @@ class ColumnFigures:
     greatest: str | None = None
     total: str | None = None
     """Sum of the values of a numeric column."""
+    category: str = ""
+    """Category of the type, as PostgreSQL has it."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,6 @@ class TableComparison:
     key: tuple[str, ...]
     """The columns by which rows were matched; empty if there is no key, or one that is not unique on both sides."""
     columns: tuple[ColumnComparison, ...] = ()
-
-    @property
-    def differs(self) -> bool:
-        """Whether readers would see anything different."""
-        return bool(self.rows_before is None or self.added or self.removed or self.changed) or any(
-            (column.before is None) != (column.after is None)
-            or (column.before and column.after and column.before.type != column.after.type)
-            for column in self.columns
-        )
 
 
 def compare(connection: psycopg.Connection, live: Relation, built: Relation, key: Sequence[str]) -> TableComparison:
@@ -142,7 +135,7 @@ def _figures(
     figures = {}
     for number, column in enumerate(columns.values()):
         nulls, distinct, least, greatest, total = row[2 + 5 * number : 7 + 5 * number]
-        figures[column.name] = ColumnFigures(column.type, int(nulls), int(distinct), least, greatest, total)
+        figures[column.name] = ColumnFigures(column.type, int(nulls), int(distinct), least, greatest, total, column.category)
     return int(row[0]), bool(row[1]), figures
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -19,9 +19,7 @@ from refresh_runner.model.step_results import Node, NodeResult, NodeState
 from refresh_runner.postgres.catalog import Relation
 from refresh_runner.postgres.connection import WarehouseConnection, first_line, short_transaction
 from refresh_runner.preview.comparison import TableComparison, compare
-from refresh_runner.publish import own_relations
 from refresh_runner.publish.derived_names import derive_name
-from refresh_runner.publish.own_relations import RelationOrigin
 
 _log = logging.getLogger(__name__)
 _SNAPSHOT: Final = "snapshot"
@@ -37,12 +35,15 @@ _OUTSIDE: Final = """
     where n.nspname = any(%(schemas)s) and d.deptype in ('n', 'a') and v.oid is not null
     and v.relnamespace <> all (select oid from pg_namespace where nspname = any(%(schemas)s))"""
 """What outside of these schemas depends on something in them, such as the view of somebody who has looked at a preview."""
+_OURS: Final = r"""
+    select n.nspname, m.of[1], pg_has_role(n.nspowner, 'usage'), exists (
+        select from pg_stat_activity where application_name = m.of[1] and datname = current_database())
+    from pg_namespace n, regexp_match(obj_description(n.oid, 'pg_namespace'), '^refresh-runner (preview-[0-9a-f]{8}) of (\S+)$') m (of)
+    where m.of[2] = %s order by 1"""
+"""Schemas of a refresh's previews by their comments, the preview's name, whether we may drop the schema, and whether the preview runs.
 
-
-_LEFT: Final = """
-    select nspname from pg_namespace n join dbt_refresh_relation own on own.kind = 'schema' and own.oid = n.oid::bigint
-    where own.refresh = %(refresh)s and own.run_id like 'preview-%%'
-    and not exists (select from pg_stat_activity where application_name = own.run_id and datname = current_database()) order by 1"""
+A comment needs no table that the role of previews could write and other roles trust: only the owner of a schema can set it.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,6 @@ class Preview:
     left_out: tuple[str, ...] = ()
     """What the preview cannot show, each with the reason."""
 
-    @property
-    def differs(self) -> bool:
-        """Whether readers would see anything different."""
-        return any(each.differs for each in self.comparisons)
-
 
 @dataclass
 class Previewer:
@@ -75,7 +71,9 @@ class Previewer:
     base: Dbt
     warehouse: WarehouseConnection
     id: str
-    """In the names of the preview's schemas."""
+    """Eight hexadecimal digits, in the names of the preview's schemas."""
+    say: Callable[[str], None] = _log.debug
+    """Is told what the preview does."""
     _schemas: dict[str, str] = field(default_factory=dict)
     """The preview's schemas, by those of the models as the project spells them."""
 
@@ -112,6 +110,7 @@ class Previewer:
         limit: timedelta,
     ) -> Preview:
         self._create_schemas()
+        self.say(f"building {len(chosen)} models")
         hooks = self.new.stage_for_preview(chosen, self._schemas)
         there = self.new.graph.relations(chosen)
         self._copy_incremental([(live[model.id], there[model.id]) for model in chosen if kinds[model.id] == _INCREMENTAL])
@@ -121,6 +120,7 @@ class Previewer:
             message = "; ".join(bad) or (built.error.message if built.error else "")
             raise RunFailedError(Failure(Reason.LAYER_FAILED, f"the change cannot be built: {message}"))
         tests = self.new.graph.tests_of(chosen)
+        self.say(f"running {len(tests)} tests")
         tested = self.new.test(tests, limit).nodes if tests else ()
         comparisons = tuple(self._comparisons(chosen, live, there))
         notes = [*left_out, *(f"hook not run: {hook}" for hook in hooks)]
@@ -130,6 +130,7 @@ class Previewer:
         marts = {Relation(mart.schema, mart.table): mart.unique_key for mart in self.plan.marts}
         wanted = [model for model in chosen if model.id in live and (not marts or live[model.id] in marts)]
         found = []
+        self.say(f"comparing {len(wanted)} tables with the live ones")
         with self.warehouse.session() as connection:
             for model in wanted:
                 key = marts.get(live[model.id]) or self.new.graph.own_key(model.id)
@@ -137,14 +138,16 @@ class Previewer:
         return found
 
     def _create_schemas(self) -> None:
-        origin = RelationOrigin(self.plan.run_request.refresh.name, f"preview-{self.id}")
+        """Create the schemas with a comment by which they are known, after those that killed previews of this refresh have left."""
+        refresh = self.plan.run_request.refresh.name
+        comment = sql.Literal(f"refresh-runner preview-{self.id} of {refresh}")
         with self.warehouse.session() as connection:
-            own_relations.prepare(connection)
+            _drop_schemas(connection, [left.name for left in schemas_left(connection, refresh) if left.is_ours])
             try:
                 with short_transaction(connection):
-                    for schema in self._schemas.values():
-                        connection.execute(sql.SQL("create schema {}").format(sql.Identifier(schema)))
-                        own_relations.register_schema(connection, schema, origin)
+                    for schema in map(sql.Identifier, self._schemas.values()):
+                        connection.execute(sql.SQL("create schema {}").format(schema))
+                        connection.execute(sql.SQL("comment on schema {} is {}").format(schema, comment))
             except psycopg.errors.InsufficientPrivilege as error:
                 message = f"cannot create the schemas of the preview: {first_line(error)}"
                 hint = "a preview needs the privilege CREATE on the database"
@@ -161,12 +164,27 @@ class Previewer:
     def _drop(self) -> None:
         """Drop the preview's schemas; what somebody else made to depend on them stays, and the log says so."""
         with self.warehouse.session() as connection:
-            _drop_schemas(connection, list(self._schemas.values()))
+            ours = _of_previews(connection, self.plan.run_request.refresh.name)
+            _drop_schemas(connection, [each.name for each, id_, _ in ours if id_ == f"preview-{self.id}"])
 
 
-def schemas_left(connection: psycopg.Connection, refresh: str) -> list[str]:
+@dataclass(frozen=True)
+class LeftSchema:
+    """A schema of a preview that was killed."""
+
+    name: str
+    is_ours: bool
+    """Whether this session's role may drop it."""
+
+
+def schemas_left(connection: psycopg.Connection, refresh: str) -> list[LeftSchema]:
     """Return the schemas of this refresh's previews that were killed: those of which no session is left."""
-    return [str(name) for (name,) in connection.execute(_LEFT, {"refresh": refresh}).fetchall()]
+    return [schema for schema, _, is_running in _of_previews(connection, refresh) if not is_running]
+
+
+def _of_previews(connection: psycopg.Connection, refresh: str) -> Iterator[tuple[LeftSchema, str, bool]]:
+    for name, preview, is_ours, is_running in connection.execute(_OURS, [refresh]).fetchall():
+        yield LeftSchema(str(name), bool(is_ours)), str(preview), bool(is_running)
 
 
 def why_kept(connection: psycopg.Connection, schemas: Sequence[str]) -> str:
@@ -181,17 +199,9 @@ def drop_statement(schemas: Sequence[str]) -> sql.Composed:
 
 
 def _drop_schemas(connection: psycopg.Connection, schemas: Sequence[str]) -> None:
-    """Drop those of the schemas that a preview has created."""
-    ours = connection.execute(
-        "select nspname from pg_namespace n join dbt_refresh_relation own on own.kind = 'schema' and own.oid = n.oid::bigint"
-        " where nspname = any(%s) and own.run_id like 'preview-%%' order by 1",
-        [list(schemas)],
-    ).fetchall()
-    names = [str(name) for (name,) in ours]
-    if not names:
+    if not schemas:
         return
-    if why := why_kept(connection, names):
-        _log.warning("the schemas %s stay, since %s", ", ".join(names), why)
+    if why := why_kept(connection, schemas):
+        _log.warning("the schemas %s stay, since %s", ", ".join(schemas), why)
         return
-    connection.execute(drop_statement(names))
-    connection.execute("delete from dbt_refresh_relation where kind = 'schema' and name = any(%s)", [names])
+    connection.execute(drop_statement(schemas))
