@@ -56,8 +56,8 @@ class PreviewSpec(SpecModel):
     )
     variables: Annotated[dict[str, str], _VARIABLES] = Field(
         default_factory=dict,
-        description="dbt variables, which override those of the refresh. A value is JSON if it can be parsed as JSON (5, true), otherwise a "
-        "string. Defaults to none.",
+        description="dbt variables, which override those of the refresh. A value is JSON if it can be parsed as JSON (5, true), "
+        "otherwise a string. Defaults to none.",
     )
     allow: list[Difference] = Field(
         default_factory=list,

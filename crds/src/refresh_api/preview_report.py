@@ -91,9 +91,7 @@ class MartReport(Model):
         ge=0,
         description="Rows with the same key and other values; unset where rows cannot be matched, and each counts as removed and added.",
     )
-    columns: list[ColumnReport] = Field(
-        default_factory=list, json_schema_extra=_at_most(_MAX_COLUMNS), description="Columns that differ."
-    )
+    columns: list[ColumnReport] = Field(default_factory=list, json_schema_extra=_at_most(_MAX_COLUMNS), description="Columns that differ.")
     more_columns: int = Field(default=0, ge=0, description="Number of further columns that differ.")
 
     @property
@@ -156,7 +154,9 @@ class PreviewReport(Model):
         description="Models that the change removes; their tables stay as they are.",
     )
     left_out: list[str] = Field(
-        default_factory=list, json_schema_extra=_at_most(_MAX_NOTES), description="What the preview cannot show, such as hooks, which do not run."
+        default_factory=list,
+        json_schema_extra=_at_most(_MAX_NOTES),
+        description="What the preview cannot show, such as hooks, which do not run.",
     )
     truncated: bool = Field(default=False, description="Whether something is left out, since a status has limited room.")
 
@@ -198,7 +198,9 @@ class PreviewReport(Model):
 def _bounded_mart(mart: MartReport) -> MartReport:
     kept = _with_columns(mart, _MAX_COLUMNS)
     columns = [
-        each.model_copy(update={side: figures and _without_long_values(figures) for side, figures in (("before", each.before), ("after", each.after))})
+        each.model_copy(
+            update={side: figures and _without_long_values(figures) for side, figures in (("before", each.before), ("after", each.after))}
+        )
         for each in kept.columns
     ]
     return kept.model_copy(update={"columns": columns})

@@ -407,8 +407,8 @@ class OperatorStatus(Model):
     live_revision: str | None = Field(
         default=None,
         max_length=320,
-        description="Revision of the dbt project that the last full run published, with which previews compare; unset without one, or after "
-        "a rollback.",
+        description="Revision of the dbt project that the last full run published, with which previews compare; unset without one, or "
+        "after a rollback.",
     )
     history: list[FinishedRun] = Field(default_factory=list, max_length=HISTORY_LENGTH, description="The last finished runs, newest first.")
 

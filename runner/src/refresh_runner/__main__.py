@@ -91,7 +91,13 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
         case "preview":
             from refresh_api.preview_report import Difference
             from refresh_runner.cli.preview import PreviewOptions, preview_command
+            from refresh_runner.cli.preview_pod import preview_in_pod
 
+            if args.file is None:
+                return preview_in_pod(environment)
+            if args.base is None:
+                print("✗ --base: required with a file")
+                return ExitCode.USAGE
             options = RunOptions(args.file, args.project, args.secrets, variables=tuple(args.var))
             allow = frozenset(Difference(each.capitalize()) for each in args.allow)
             return preview_command(options, PreviewOptions(args.base, args.output, allow), environment)
@@ -101,7 +107,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
             return artifacts_command(ArtifactQuery(args.run, args.name, args.output), args.secrets, environment)
         case "grants":
             grantee = None if args.missing else Grantee(args.role, args.database)
-            return grants_command(RunOptions(args.file, args.project, args.secrets), grantee, environment)
+            return grants_command(RunOptions(args.file, args.project, args.secrets), grantee, environment, args.preview)
     command = plan_command if args.command == "plan" else run_command
     return command(RunOptions(args.file, args.project, args.secrets, args.workdir, args.mode, tuple(args.var)), environment)
 

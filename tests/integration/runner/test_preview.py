@@ -26,7 +26,7 @@ def test_a_change_of_a_fact_shows_in_the_mart_that_reads_it(changed: ChangedProj
     assert mart["relation"] == "dwh_marts.mart_a"
     assert (mart["rowsBefore"], mart["rowsAfter"], mart["added"], mart["removed"], mart["changed"]) == (100, 99, 0, 1, 2)
     assert {column["name"]: column["changed"] for column in mart["columns"]} == {"id": None, "zone": 2, "mois": 0}
-    assert (found["tests"], found["problems"]) == (1, [])
+    assert (found["tests"], found["problems"]) == (2, [])
     assert changed.runner.database.rows(EVERYTHING) == before
     assert changed.runner.database.rows("select nspname from pg_namespace where nspname like '%preview%'") == []
 

@@ -20,7 +20,8 @@ from refresh_api.run_request import RefreshRef
 from refresh_api.status import Reason, Run, RunPhase
 from refresh_runner.core.secrets import Redactor
 from refresh_runner.postgres.advisory_lock import REFRESH_NAMESPACE
-from refresh_runner.report.status_writer import ApiServer, StatusWriter
+from refresh_runner.report.api_server import ApiServer
+from refresh_runner.report.status_writer import RunStatusWriter
 from support.eventually import eventually
 from support.kubectl import Kubectl
 from support.runner_harness import SLOWNESS, Json, RunnerHarness, hold_advisory_lock, in_background
@@ -104,8 +105,8 @@ def a_run(**changes: object) -> Run:
     return run.model_copy(update=changes)
 
 
-def writer(home: Home, ref: RefreshRef | None = None, heartbeat: float = 60) -> StatusWriter:
-    return StatusWriter(home.server, ref or home.ref, Redactor([PASSWORD]), now, heartbeat)
+def writer(home: Home, ref: RefreshRef | None = None, heartbeat: float = 60) -> RunStatusWriter:
+    return RunStatusWriter(home.server, ref or home.ref, Redactor([PASSWORD]), now, heartbeat)
 
 
 def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
@@ -169,7 +170,7 @@ def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
 
 def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
     """Somebody's is `Running`, and the refresh's name is no better."""
-    status = StatusWriter(home.server, home.ref, Redactor(["Running", "petit"]), now)
+    status = RunStatusWriter(home.server, home.ref, Redactor(["Running", "petit"]), now)
     status.enable()
     status.update(a_run(message="Running as petit"))
     assert status.finish(10)
@@ -179,7 +180,7 @@ def test_a_password_that_is_a_word_of_the_contract_breaks_nothing(home: Home):
 
 def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
     """Offering returns at once, and the end is waited for within bounds."""
-    status = StatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
+    status = RunStatusWriter(replace(home.server, url=f"https://127.0.0.1:{free_port()}"), home.ref, Redactor(), now)
     status.enable()
     started = time.monotonic()
     for number in range(100):

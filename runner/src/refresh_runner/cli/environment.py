@@ -20,7 +20,7 @@ from refresh_runner.model.plan import Attempt, Plan, plan_for
 from refresh_runner.postgres import conninfo
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
-from refresh_runner.report.status_writer import ACCOUNT_PATH
+from refresh_runner.report.api_server import ACCOUNT_PATH
 from refresh_runner.run.cancellation import CancellationScope
 
 Print = Callable[[str], None]

@@ -67,6 +67,11 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
     redact, run = Redactor(), environment.variables.get(RUN_ID_ENV, "")
     try:
         credentials = _credentials(project.git, secrets)
+        if run_request.preview:
+            redact = Redactor(credentials.secret_values)
+            _log_to(environment, run_request, redact)
+            fetcher = Fetcher(project.git, credentials, environment.clock, environment.variables, redact)
+            return _fetched_for_preview(run_request, fetcher, folder)
         login = run_request.spec.warehouse.secret_ref.name
         redact = Redactor([*credentials.secret_values, *secret_values({login: secrets.read_all(login)})])
         _log_to(environment, run_request, redact)
@@ -88,6 +93,17 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
         failure = replace(error.failure, message=redact(error.failure.message))
         _log.warning(failure.message)
         return handover.Fetched.failed(failure)
+
+
+def _fetched_for_preview(run_request: RunRequest, fetcher: Fetcher, folder: Path) -> handover.Fetched:
+    """Fetch one of the two commits of a preview. Nothing of it is executed here, where the repository's credentials are, nor kept."""
+    elapsed = fetcher.clock.elapsed
+    end = elapsed() + duration(fetcher.git.timeout).total_seconds()
+    revision, project = fetcher.fetch(folder / handover.SOURCE)
+    _log.info("fetched %s of %s", revision, fetcher.git.url)
+    Preparation(run_request, fetcher, None, folder / handover.SOURCE, project, lambda: end - elapsed()).put_packages()
+    status = ProjectStatus(url=fetcher.git.url, path=fetcher.git.path, revision=str(revision))
+    return handover.Fetched(project=status, folder=str(project.relative_to(folder)))
 
 
 def _credentials(git: Git, secrets: SecretFolder) -> Credentials:

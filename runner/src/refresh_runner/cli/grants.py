@@ -25,8 +25,11 @@ from refresh_runner.run import required_privileges
 from refresh_runner.run.model_selection import models_of_layers
 
 
-def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment) -> int:
-    """Print the grants that the grantee needs, or without a grantee those that the warehouse's own user lacks; return the exit code."""
+def grants_command(options: RunOptions, grantee: Grantee | None, environment: Environment, preview: str | None = None) -> int:
+    """Print the grants that the grantee needs, or without a grantee those that the warehouse's own user lacks; return the exit code.
+
+    With `preview`, print those that this role needs to preview what the grantee builds.
+    """
     Dbt.preload()
     if options.file is None:
         raise ValueError("grants need a file")
@@ -42,6 +45,8 @@ def grants_command(options: RunOptions, grantee: Grantee | None, environment: En
         printer(environment)(f"✗ {error}")
         return ExitCode.USAGE
     write = printer(environment, access)
+    if grantee and preview:
+        return print_preview_grants(plan, project, grantee, preview, write)
     if access is None:
         return print_grants(plan, project, grantee, write) if grantee else ExitCode.USAGE
     with warehouse_of(access, "refresh-grants", environment) as warehouse:
@@ -63,6 +68,31 @@ def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str
     say(f"grant connect on database {quote_identifier(grantee.database)} to {quote_identifier(grantee.role)};")
     for statement in grant_statements(_without_redundant(privileges, own), grantee, offline=True):
         say(f"{statement};")
+    return ExitCode.OK
+
+
+def print_preview_grants(plan: Plan, project: Path, builder: Grantee, role: str, say: Callable[[str], None]) -> ExitCode:
+    """Print the grants that a role needs for previews of what `builder` builds: to read, and to create schemas of its own."""
+    try:
+        with open_project(project, plan.dbt, "refresh-grants") as dbt:
+            models = models_of_layers(spelling.by_project(plan, dbt), dbt)
+            built = {place.schema for place in dbt.graph.relations(models).values()}
+            read = sorted(place for place in dbt.graph.reads([*models, *dbt.graph.tests_of(models)]) if place.schema not in built)
+    except RunFailedError as error:
+        say(f"-- {error.failure.message}")
+        return ExitCode.FAILED
+    name, owner = quote_identifier(role), quote_identifier(builder.role)
+    say(f"-- Grants that the role {role} needs for previews of {plan.run_request.refresh.name}; execute them as a superuser, after a first run.")
+    say(f"-- It reads what {builder.role} builds there, also what is built later, and owns the schemas of its previews. It writes nothing else.")
+    say(f"grant connect, create on database {quote_identifier(builder.database)} to {name};")
+    for schema in map(quote_identifier, sorted(built)):
+        say(f"grant usage on schema {schema} to {name};")
+        say(f"grant select on all tables in schema {schema} to {name};")
+        say(f"alter default privileges for role {owner} in schema {schema} grant select on tables to {name};")
+    for schema in map(quote_identifier, sorted({place.schema for place in read})):
+        say(f"grant usage on schema {schema} to {name};")
+    for place in read:
+        say(f"grant select on {quote_identifier(place.schema)}.{quote_identifier(place.table)} to {name};")
     return ExitCode.OK
 
 

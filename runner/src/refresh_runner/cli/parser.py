@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     deps: argparse.ArgumentParser = commands.add_parser("deps", help="install the packages in package-lock.yml with dbt deps, or none")
     grants, artifacts, cleanup = _grants(commands), _artifacts(commands), _cleanup(commands)
     fetch: argparse.ArgumentParser = commands.add_parser("fetch", help="fetch the dbt project of the pod's run request from its repository")
-    for command in (plan, grants, artifacts, cleanup, fetch, preview):
+    for command in (plan, grants, artifacts, cleanup, fetch):
         command.set_defaults(termination_log=Path(os.devnull))
     for command in (run, plan):
         command.add_argument(
@@ -77,8 +77,8 @@ def _preview(commands: _Commands) -> argparse.ArgumentParser:
         epilog="Builds the models that differ from --base, and those that read them, in schemas of its own, compares the marts with the "
         "live ones, and drops what it has built. Exits with 3 if readers would see a difference that --allow does not name.",
     )
-    preview.add_argument("file", type=Path, help=_FILE_HELP)
-    preview.add_argument("--base", required=True, help=f"the project that is live: a folder, or {FORM}".replace("%", "%%"))
+    preview.add_argument("file", nargs="?", type=Path, help=f"{_FILE_HELP}; defaults to the pod's run request")
+    preview.add_argument("--base", help=f"the project that is live: a folder, or {FORM}; required with a file".replace("%", "%%"))
     preview.add_argument(
         "-o", "--output", choices=("text", "markdown", "json"), default="text", help="form of the report; defaults to text"
     )
@@ -89,6 +89,7 @@ def _preview(commands: _Commands) -> argparse.ArgumentParser:
         default=[],
         help="differences that do not change the exit code",
     )
+    preview.set_defaults(termination_log=Path(TERMINATION_LOG_PATH))
     return preview
 
 
@@ -112,6 +113,7 @@ def _grants(commands: _Commands) -> argparse.ArgumentParser:
     grants.add_argument("file", type=Path, help=_FILE_HELP)
     grants.add_argument("--role", default=os.environ.get("PGUSER", "refresh"), help="role that runs the refresh; defaults to %(default)s")
     grants.add_argument("--database", default=os.environ.get("PGDATABASE", "warehouse"), help="database; defaults to %(default)s")
+    grants.add_argument("--preview", metavar="ROLE", help="print what this role needs for previews of what --role builds")
     grants.add_argument("--missing", action="store_true", help="print only what the warehouse's user lacks; connects to the warehouse")
     return grants
 

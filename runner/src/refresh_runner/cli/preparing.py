@@ -39,7 +39,8 @@ class Preparation:
 
     run_request: RunRequest
     fetcher: Fetcher
-    cache: ProjectCache
+    cache: ProjectCache | None
+    """None for a preview, which keeps nothing in the warehouse."""
     source: Path
     """Folder with the files of the commit."""
     project: Path
@@ -62,8 +63,8 @@ class Preparation:
             return
         self._check_addresses()
         name = f"packages_{packages.digest(self.project)}.tar.gz"
-        is_kept = not packages.has_local(self.project)
-        if is_kept and (content := self.cache.load(name)) is not None:
+        cache = None if packages.has_local(self.project) else self.cache
+        if cache and (content := cache.load(name)) is not None:
             # as `dbt deps` does: what is committed there is not what the lock file says
             _remove(folder)
             with io.BytesIO(content) as archive:
@@ -74,15 +75,15 @@ class Preparation:
         check_links(self.source)
         make_links_relative(self.source)
         _log.info("the packages in %s are installed", packages.LOCK)
-        if is_kept:
-            self.cache.store(name, archive_of(folder, LONGEST))
+        if cache:
+            cache.store(name, archive_of(folder, LONGEST))
 
     def put_parsed(self) -> None:
         """Put the parsed project into its target folder; where that is not possible, the log says why, and the run parses it.
 
         Nothing is parsed ahead for a request with variables of its own, which may never come again.
         """
-        if self.run_request.vars:
+        if self.run_request.vars or self.cache is None:
             return
         path = manifest_cache.path(self.project, settings_of_request(self.run_request))
         if path.is_file() or path == manifest_cache.unknown(self.project):

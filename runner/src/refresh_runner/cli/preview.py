@@ -25,6 +25,7 @@ from refresh_runner.preview.preview import Preview, Previewer
 from refresh_runner.preview.report import report_of
 from refresh_runner.run.cancellation import CancelledError, Cause
 
+_log = logging.getLogger(__name__)
 DIFFERS = 3
 """Exit code where readers would see a difference that was not allowed."""
 _REPORTS = {"text": preview_report.text, "markdown": preview_report.markdown, "json": preview_report.as_json}
@@ -59,7 +60,7 @@ def preview_command(options: RunOptions, preview: PreviewOptions, environment: E
     say = printer(environment, access)
     try:
         with environment.cancellation.timeout(plan.timeout, Cause.DEADLINE), environment.cancellation.enabled():
-            found = previewed(plan, Projects(project, preview.base), access, environment, uuid4().hex[:8])
+            found = previewed(plan, Projects(project, preview.base), access, environment, uuid4().hex[:8], _log.debug)
     except CancelledError as cancelled:
         why = "not done within spec.timeout" if cancelled.cause is Cause.DEADLINE else "interrupted"
         say(f"✗ {why}; what the preview has built is dropped")
@@ -87,7 +88,7 @@ def previewed(
     access: ConnectionInfo,
     environment: Environment,
     id_: str,
-    say: Callable[[str], None] = logging.getLogger("dbt").debug,
+    say: Callable[[str], None],
 ) -> Preview:
     """Parse both projects, and build and compare what differs; RunFailedError says why that is not possible."""
     log = logging.getLogger("dbt")

@@ -32,10 +32,11 @@ from refresh_runner.model.loader import InvalidRunRequestError, run_request_from
 from refresh_runner.model.plan import Attempt, Plan
 from refresh_runner.postgres.connection import WarehouseConnection
 from refresh_runner.postgres.conninfo import ConnectionInfo
+from refresh_runner.report.api_server import ApiServer
 from refresh_runner.report.outcome import Report, report_of
 from refresh_runner.report.progress import RunProgress
 from refresh_runner.report.reporters import ReporterConfig, RunReporter, report_rejection
-from refresh_runner.report.status_writer import ApiServer, StatusWriter
+from refresh_runner.report.status_writer import RunStatusWriter
 from refresh_runner.repository import handover
 from refresh_runner.run.attempt import run
 from refresh_runner.run.services import Services
@@ -204,7 +205,7 @@ def _reporter_config(context: RunContext, environment: Environment, redact: Reda
         redact=redact,
         output=environment.output,
         in_pod=context.in_pod,
-        status=StatusWriter(server, context.plan.run_request.refresh, redact, environment.clock.now) if server else None,
+        status=RunStatusWriter(server, context.plan.run_request.refresh, redact, environment.clock.now) if server else None,
         termination_log=environment.termination_log,
         secrets=secrets,
         link_template=environment.variables.get(RUN_URL_TEMPLATE_ENV, ""),

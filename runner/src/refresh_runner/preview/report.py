@@ -21,9 +21,7 @@ def report_of(preview: Preview, *, texts: bool = True) -> PreviewReport:
         marts=[mart_report(table, texts=texts) for table in preview.comparisons],
         models=[ModelReport(name=each.node.name, milliseconds=round(each.seconds * 1000)) for each in preview.built],
         tests=len(preview.tests),
-        problems=[
-            TestReport(name=each.node.name, failed=each.state is not NodeState.WARNED, message=each.message or "") for each in bad
-        ],
+        problems=[TestReport(name=each.node.name, failed=each.state is not NodeState.WARNED, message=each.message or "") for each in bad],
         removed=list(preview.removed),
         left_out=list(preview.left_out),
     )

@@ -11,6 +11,7 @@ from typing import Final, TextIO
 
 from rich.console import Console
 
+from refresh_api.preview import PreviewEnd
 from refresh_api.status import Outcome, Reason, Run, RunPhase, TerminationMessage, clip
 from refresh_notify import FailedRun, Rules, notify
 from refresh_runner.core.secrets import Redactor
@@ -18,7 +19,7 @@ from refresh_runner.model.plan import Plan
 from refresh_runner.report.log_output import JsonLines, PlainLines, Tail, log_to
 from refresh_runner.report.outcome import Report
 from refresh_runner.report.progress import RunProgress
-from refresh_runner.report.status_writer import StatusWriter
+from refresh_runner.report.status_writer import RunStatusWriter
 from refresh_runner.report.terminal import LiveTable
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class ReporterConfig:
     redact: Redactor
     output: TextIO
     in_pod: bool
-    status: StatusWriter | None
+    status: RunStatusWriter | None
     termination_log: Path
     secrets: dict[str, dict[str, str]]
     link_template: str
@@ -158,7 +159,7 @@ def report_rejection(message: str, run_id: str, attempt: int, termination_log: P
     write_termination_message(words.model_copy(update={"message": Redactor().clipped(message, _MESSAGE_LENGTH)}), termination_log)
 
 
-def write_termination_message(words: TerminationMessage, path: Path) -> None:
+def write_termination_message(words: TerminationMessage | PreviewEnd, path: Path) -> None:
     """Write a termination message short enough for Kubernetes; outside a pod the file does not exist, which is no error."""
     length = len(words.message or "")
     while len(text := words.model_dump_json(by_alias=True, exclude_none=True).encode()) > _TERMINATION_MESSAGE_BYTES and length:
