@@ -1,5 +1,6 @@
 """Names that operator and runner share: group, kind, annotations, environment variables and paths."""
 
+from hashlib import sha256
 from typing import Final
 
 GROUP: Final = "dashboards.sigeti.io"
@@ -87,3 +88,8 @@ PROJECT_CONTAINER: Final = "project"
 """Name of the init container that fetches the project."""
 PROJECT_URL_ENV: Final = "REFRESH_PROJECT_URL"
 """Address that the init container may fetch from. It is also in the run request; an admission policy can read it here."""
+
+
+def preview_id(uid: str) -> str:
+    """Return eight hexadecimal digits for the uid of a preview, with which the names of its Job and its schemas end."""
+    return sha256(uid.encode()).hexdigest()[:8]

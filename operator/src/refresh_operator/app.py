@@ -13,7 +13,8 @@ from typing import Final
 
 import kopf
 
-from refresh_operator.errors import ApiError, CrdMissing, CredentialsError, NotFound
+from refresh_api.names import KIND, PREVIEW_KIND
+from refresh_operator.errors import ApiError, CrdMissing, CredentialsError, NotFound, PreviewsInstalled
 from refresh_operator.kube.claims import Claims
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.leader_election import LeaderElector
@@ -24,9 +25,10 @@ from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 from refresh_operator.observability.metrics import render
 from refresh_operator.observability.probes import Health, serve_probes
+from refresh_operator.previews.reconciler import Previews
 from refresh_operator.reconcile.apply import Applier
 from refresh_operator.reconcile.observe import Observer
-from refresh_operator.reconcile.reconciler import Services, reconcile
+from refresh_operator.reconcile.reconciler import Services, reconcile, reconciler_of_refreshes
 from refresh_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ async def serve(settings: Settings, clock: Callable[[], datetime], kubeconfig: P
             tasks += [asyncio.create_task(elector.renew(), name="lease")] if elector else []
             tasks += [asyncio.create_task(claims.run(), name="claims")] if claims else []
             tasks += [
-                asyncio.create_task(run_queue(services, health), name="queue"),
+                asyncio.create_task(run_queue(services, Previews(client, store, services), health), name="queue"),
                 asyncio.create_task(resync(services, store), name="resync"),
                 asyncio.create_task(poll_pause(services), name="pause"),
                 asyncio.create_task(_end_when_refused(client, clock), name="credentials"),
@@ -170,16 +172,18 @@ def _metrics(services: Services, health: Health) -> str:
     return render(refreshes, services.clock(), works, services.metrics)
 
 
-async def run_queue(services: Services, health: Health) -> None:
-    """Reconcile the refreshes that are due, once all objects and the global pause are known."""
+async def run_queue(services: Services, previews: Previews, health: Health) -> None:
+    """Reconcile the refreshes and previews that are due, once all objects and the global pause are known."""
     await health.store.synced.wait()
     await services.pause.known.wait()
     health.initial.update(health.store.refreshes())
     for ref in health.initial:
         services.queue.add(ref)
 
+    kinds = {KIND: reconciler_of_refreshes(services), PREVIEW_KIND: previews.reconciler}
+
     async def reconcile_and_count(ref: Ref) -> None:
-        await reconcile(ref, services)
+        await reconcile(ref, kinds[ref.kind], services)
         health.initial.discard(ref)
 
     await services.queue.run(reconcile_and_count)
@@ -208,6 +212,8 @@ async def resync(services: Services, store: Store) -> None:
         except NotFound as error:
             # watches would wait for the CRD forever, without an error
             raise CrdMissing("the CRD DashboardRefresh is not installed: run `kubectl apply -f crds/`") from error
+        except PreviewsInstalled:
+            raise
         except ApiError as error:
             log.warning("retrying in %.0f s, since objects cannot be listed: %s", _RETRY_DELAY.total_seconds(), error)
             delay = min(services.settings.resync, _RETRY_DELAY)

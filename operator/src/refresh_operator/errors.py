@@ -3,6 +3,7 @@
 OperatorError
  ├─ SettingsError          a setting is missing or invalid
  ├─ CrdMissing             the CRD is not installed
+ ├─ PreviewsInstalled      the CRD of previews was installed
  ├─ LeaseLost              another operator has become the leader
  ├─ Unreadable             an object has a field of a wrong type
  └─ ApiError               an error response of the API server
@@ -24,6 +25,10 @@ class SettingsError(OperatorError):
 
 class CrdMissing(OperatorError):  # noqa: N818 - named after the state, as in Kubernetes
     """The CRD DashboardRefresh is not installed."""
+
+
+class PreviewsInstalled(OperatorError):  # noqa: N818
+    """The CRD RefreshPreview was installed after this process has started, which does not watch it."""
 
 
 class LeaseLost(OperatorError):  # noqa: N818

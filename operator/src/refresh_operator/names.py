@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
+from refresh_api.names import KIND, preview_id
+
 CRONJOB_NAME_MAX_LENGTH: Final = 50
 """A Job's name adds 11 characters to that of its CronJob, and its pod's host name another two; 63 are allowed."""
+_PREVIEW_NAME_LENGTH: Final = 45
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Ref:
-    """Namespace and name of a refresh."""
+    """Namespace, name and kind of a refresh or a preview: what the operator reconciles."""
 
     namespace: str
     name: str
+    kind: str = KIND
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -32,6 +36,11 @@ def rbac_name(refresh: str) -> str:
 def requested_job_name(refresh: str, uid: str, token: str) -> str:
     """Return the name of the Job for one request of a refresh."""
     return f"{cronjob_name(refresh)}-{_digest(f'{uid}/{token}', 10)}"
+
+
+def preview_name(preview: str, uid: str) -> str:
+    """Return the name of a preview's Job and permissions. It ends as its schemas do, and differs from that of a deleted preview."""
+    return f"{preview[:_PREVIEW_NAME_LENGTH].rstrip('-.')}-{preview_id(uid)}"
 
 
 def event_name(refresh: str, *parts: str) -> str:

@@ -25,9 +25,7 @@ def live(runner: RunnerHarness, git_server: GitServer, repository: Repository, t
     assert runner.run(spec).code == 0
     file = tmp_path / "petit.json"
     file.write_text(
-        json.dumps(
-            {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}, "spec": spec}
-        )
+        json.dumps({"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}, "spec": spec})
     )
     database = runner.database.name
     capsys.readouterr()

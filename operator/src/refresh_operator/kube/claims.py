@@ -69,11 +69,11 @@ class Claims:
         return next((f"{problem} (namespace {namespace})" for namespace, problem in found if problem), "")
 
     async def run(self) -> None:
-        """Claim the namespaces that have refreshes, until cancelled."""
+        """Claim the namespaces that have refreshes or previews, until cancelled."""
         async with asyncio.TaskGroup() as group:
             tasks: dict[str, asyncio.Task[None]] = {}
             while True:
-                used = {ref.namespace for ref in self._store.refreshes()}
+                used = self._store.namespaces()
                 for namespace in used - tasks.keys():
                     tasks[namespace] = group.create_task(self._claim(namespace))
                 for namespace in tasks.keys() - used:

@@ -31,6 +31,7 @@ class Kind:
 
 
 REFRESHES: Final = Kind(names.KIND, f"apis/{names.GROUP}/{names.VERSION}", names.PLURAL)
+PREVIEWS: Final = Kind(names.PREVIEW_KIND, f"apis/{names.GROUP}/{names.VERSION}", names.PREVIEW_PLURAL)
 CRONJOBS: Final = Kind("CronJob", "apis/batch/v1", "cronjobs")
 JOBS: Final = Kind("Job", "apis/batch/v1", "jobs")
 SERVICE_ACCOUNTS: Final = Kind("ServiceAccount", "api/v1", "serviceaccounts")
@@ -44,5 +45,7 @@ NAMESPACES: Final = Kind("Namespace", "api/v1", "namespaces")
 LEASES: Final = Kind("Lease", "apis/coordination.k8s.io/v1", "leases")
 MANAGED: Final = {kind.name: kind for kind in (CRONJOBS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)}
 """The kinds of the managed objects."""
-WATCHED: Final = (REFRESHES, CRONJOBS, JOBS, PODS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
-"""The watched kinds; all but refreshes are selected by the label with the refresh's name."""
+RECONCILED: Final = (REFRESHES, PREVIEWS)
+"""The kinds that users create."""
+WATCHED: Final = (*RECONCILED, CRONJOBS, JOBS, PODS, SERVICE_ACCOUNTS, ROLES, ROLE_BINDINGS)
+"""The watched kinds; others than RECONCILED are selected by the label with the refresh's name."""

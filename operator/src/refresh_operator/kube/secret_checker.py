@@ -4,14 +4,15 @@ Secrets are not watched, only read by name. A Secret without a problem is read a
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
 
 from refresh_api.names import WAREHOUSE_KEYS
-from refresh_api.spec import RefreshSpec
 from refresh_operator.names import Ref
-from refresh_operator.secret_policy import SecretPolicy, SecretRules, secret_uses
+from refresh_operator.secret_policy import SecretPolicy, SecretRules
 
 SecretKey = tuple[str, str]
 """Namespace and name of a Secret."""
+_WAREHOUSE: Final = "spec.warehouse.secretRef"
 
 
 class SecretChecker:
@@ -31,17 +32,16 @@ class SecretChecker:
         """Secrets that have the label."""
         self._users: dict[Ref, frozenset[SecretKey]] = {}
 
-    async def missing(self, ref: Ref, name: str) -> tuple[str, ...]:
-        """Return what is missing in the Secret of a refresh's warehouse, one message each."""
+    async def missing(self, ref: Ref, name: str, field: str = _WAREHOUSE) -> tuple[str, ...]:
+        """Return what is missing in the Secret of a warehouse that a field names, one message each."""
         secret = (ref.namespace, name)
         self._users[ref] = self._users.get(ref, frozenset()) | {secret}
-        return () if secret in self._complete else await self._check(secret)
+        return () if secret in self._complete else await self._check(secret, field)
 
-    async def denied(self, ref: Ref, spec: RefreshSpec) -> dict[str, str]:
-        """Return the Secrets that a refresh names and may not use, each with the reason."""
+    async def denied(self, ref: Ref, uses: Mapping[str, str]) -> dict[str, str]:
+        """Return the Secrets that may not be used, each with the reason; `uses` are those that a spec names, with their fields."""
         if self._rules.policy is SecretPolicy.ANY:
             return {}
-        uses = secret_uses(spec)
         self._users[ref] = frozenset((ref.namespace, name) for name in uses)
         found = {}
         for name, field in uses.items():
@@ -58,7 +58,7 @@ class SecretChecker:
     async def changed(self) -> set[SecretKey]:
         """Ask for every Secret in which nothing was wrong; return those in which something is."""
         used = frozenset[SecretKey]().union(*self._users.values())
-        found = {secret for secret in self._complete & used if await self._check(secret)}
+        found = {secret for secret in self._complete & used if await self._check(secret, _WAREHOUSE)}
         for secret in self._allowed & used:
             if self._rules.denial(secret[1], "", await self._labels(*secret)):
                 self._allowed.discard(secret)
@@ -73,13 +73,13 @@ class SecretChecker:
         """Forget a deleted refresh."""
         self._users.pop(ref, None)
 
-    async def _check(self, secret: SecretKey) -> tuple[str, ...]:
+    async def _check(self, secret: SecretKey, field: str) -> tuple[str, ...]:
         content = await self._read(*secret)
         name = secret[1]
         if content is None:
-            missing: tuple[str, ...] = (f"Secret {name} (spec.warehouse.secretRef) not found; required keys: {', '.join(WAREHOUSE_KEYS)}",)
+            missing: tuple[str, ...] = (f"Secret {name} ({field}) not found; required keys: {', '.join(WAREHOUSE_KEYS)}",)
         else:
-            missing = tuple(f"Secret {name} (spec.warehouse.secretRef) has no key {key}" for key in WAREHOUSE_KEYS if not content.get(key))
+            missing = tuple(f"Secret {name} ({field}) has no key {key}" for key in WAREHOUSE_KEYS if not content.get(key))
         if missing:
             self._complete.discard(secret)
         else:

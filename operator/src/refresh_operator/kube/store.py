@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from pydantic_core import from_json, to_json
 
-from refresh_api.names import REFRESH_LABEL
+from refresh_api.names import PREVIEW_KIND, PREVIEW_LABEL, REFRESH_LABEL
 from refresh_api.objects import LARGEST, UNREADABLE, Json, object_of, unreadable, without_noise
-from refresh_operator.kube.resources import REFRESHES, Kind
+from refresh_operator.kube.resources import PREVIEWS, RECONCILED, REFRESHES, Kind
 from refresh_operator.names import Ref
 from refresh_operator.state.kube_types import mapping
 
@@ -28,11 +28,11 @@ class _Copy:
     version: int
     text: bytes
     refresh: Ref
-    """The refresh itself, or the one that the object's label names."""
+    """The refresh or preview itself, or the one that the object's labels name."""
 
 
 class Store:
-    """The watched objects by kind, namespace and name, and by the refresh that they belong to."""
+    """The watched objects by kind, namespace and name, and by the refresh or preview that they belong to."""
 
     def __init__(self) -> None:
         self.synced = asyncio.Event()
@@ -127,6 +127,16 @@ class Store:
         """Yield all refreshes."""
         return (Ref(key[1], key[2]) for key in list(self._copies) if key[0] == REFRESHES.name)
 
+    def previews(self, namespace: str) -> Iterator[Json]:
+        """Yield the previews of a namespace."""
+        names = [key[2] for key in self._copies if key[:2] == (PREVIEWS.name, namespace)]
+        return (item for name in names if (item := self.get(PREVIEWS, namespace, name)))
+
+    def namespaces(self) -> set[str]:
+        """Return the namespaces with refreshes or previews."""
+        kinds = {kind.name for kind in RECONCILED}
+        return {key[1] for key in list(self._copies) if key[0] in kinds}
+
     def _confirm(self, key: Key, version: int) -> None:
         if key in self._stale and version >= self._stale[key][0]:
             del self._stale[key]
@@ -157,6 +167,13 @@ def _identity(kind: Kind, item: Json) -> tuple[Key, int, Ref | None] | None:
     if not isinstance(name, str) or not name or not (version.isascii() and version.isdigit()):
         log.warning("ignoring a %s in %s without a name or resourceVersion", kind.name, namespace or "the cluster")
         return None
-    label = mapping(metadata.get("labels")).get(REFRESH_LABEL)
-    owner = name if kind == REFRESHES else label
-    return (kind.name, namespace, name), int(version), Ref(namespace, str(owner)) if owner else None
+    return (kind.name, namespace, name), int(version), _owner(kind, namespace, name, mapping(metadata.get("labels")))
+
+
+def _owner(kind: Kind, namespace: str, name: str, labels: Json) -> Ref | None:
+    if kind in RECONCILED:
+        return Ref(namespace, name, kind.name)
+    if preview := labels.get(PREVIEW_LABEL):
+        return Ref(namespace, str(preview), PREVIEW_KIND)
+    refresh = labels.get(REFRESH_LABEL)
+    return Ref(namespace, str(refresh)) if refresh else None

@@ -12,7 +12,7 @@ import kopf
 
 from refresh_api.names import GROUP, REFRESH_LABEL
 from refresh_operator.kube.envelopes import kopf_session, unwrap
-from refresh_operator.kube.resources import REFRESHES, WATCHED, Kind
+from refresh_operator.kube.resources import RECONCILED, WATCHED, Kind
 from refresh_operator.kube.store import Store
 from refresh_operator.kube.workqueue import WorkQueue
 
@@ -34,7 +34,7 @@ def registry_of(queue: WorkQueue, store: Store, started: Callable[[], None]) -> 
         kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"{kind.plural}_changed")(changed)
 
     for kind in WATCHED:
-        watch(kind, timedelta(0) if kind == REFRESHES else SETTLE)
+        watch(kind, timedelta(0) if kind in RECONCILED else SETTLE)
 
     @kopf.on.startup(registry=registry)
     async def begun(**_: object) -> None:
@@ -74,7 +74,7 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 30
     settings.execution.max_workers = 1
     for kind in WATCHED:
-        if kind != REFRESHES:
+        if kind not in RECONCILED:
             settings.watching.label_selectors[(kind.group, kind.version, kind.plural)] = REFRESH_LABEL
     return settings
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from refresh_api.log_lines import json_line
+from refresh_api.names import KIND
 from refresh_operator.names import Ref
 
 _REFRESH: ContextVar[Ref | None] = ContextVar("refresh", default=None)
@@ -14,7 +15,7 @@ _REFRESH: ContextVar[Ref | None] = ContextVar("refresh", default=None)
 
 @contextmanager
 def log_context(ref: Ref) -> Iterator[None]:
-    """Add the refresh to every line that is logged within."""
+    """Add the refresh or preview to every line that is logged within."""
     token = _REFRESH.set(ref)
     try:
         yield
@@ -30,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         ref = _REFRESH.get()
         fields = {
             "message": record.getMessage(),
-            **({"namespace": ref.namespace, "refresh": ref.name} if ref else {}),
+            **({"namespace": ref.namespace, ("refresh" if ref.kind == KIND else "preview"): ref.name} if ref else {}),
             **({"run": run} if (run := getattr(record, "run", None)) else {}),
             **({"error": self.formatException(record.exc_info)} if record.exc_info else {}),
         }

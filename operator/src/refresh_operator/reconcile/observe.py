@@ -1,6 +1,7 @@
 """Observe one refresh and all objects that belong to it. Watched objects are read from the store."""
 
 import base64
+import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
@@ -9,13 +10,15 @@ from refresh_api import names
 from refresh_api.objects import Json
 from refresh_api.spec import RefreshSpec
 from refresh_operator.code_policy import CodeRules
-from refresh_operator.errors import NotFound, Unreadable
+from refresh_operator.errors import NotFound, PreviewsInstalled, Unreadable
 from refresh_operator.kube.client import KubeClient
 from refresh_operator.kube.resources import (
     CRONJOBS,
     JOBS,
     NAMESPACES,
     PODS,
+    PREVIEWS,
+    RECONCILED,
     REFRESHES,
     ROLE_BINDINGS,
     ROLES,
@@ -27,10 +30,12 @@ from refresh_operator.kube.resources import (
 from refresh_operator.kube.secret_checker import SecretChecker
 from refresh_operator.kube.store import Key, Store
 from refresh_operator.names import Ref, cronjob_name, rbac_name
-from refresh_operator.secret_policy import SecretRules
+from refresh_operator.secret_policy import SecretRules, secret_uses
 from refresh_operator.state.kube_types import Job, Pod, mapping, parse_object
 from refresh_operator.state.refresh import InvalidSpec, Refresh, parse_refresh
 from refresh_operator.state.snapshot import Pause, Snapshot
+
+log = logging.getLogger(__name__)
 
 
 class Observer:
@@ -39,10 +44,12 @@ class Observer:
     def __init__(self, client: KubeClient, store: Store, secrets: SecretRules, code: CodeRules) -> None:
         self._client = client
         self._store = store
-        self._secrets = SecretChecker(self.secret, self._secret_labels, secrets)
-        self._code = code
+        self.secrets = SecretChecker(self.secret, self._secret_labels, secrets)
+        self.code = code
         self.unlabelled: dict[Ref, set[str]] = {}
         """Kinds of which an object has a managed object's name but not the label, so that no watch reports it."""
+        self._has_previews: bool | None = None
+        """Whether the CRD of previews is installed; None if that is not known yet."""
 
     def refreshes(self) -> Iterator[Refresh]:
         """Yield all refreshes."""
@@ -52,7 +59,7 @@ class Observer:
         """Return one refresh, or None if it is deleted."""
         raw = self._store.get(REFRESHES, ref.namespace, ref.name)
         if raw is None:
-            self._secrets.forget(ref)
+            self.secrets.forget(ref)
             self.unlabelled.pop(ref, None)
         return parse_refresh(raw) if raw else None
 
@@ -60,16 +67,35 @@ class Observer:
         """List all watched objects of a namespace (or of all, if empty) into the store; return the refreshes that it was wrong about."""
         changed = set()
         for kind in WATCHED:
-            query = {} if kind == REFRESHES else {"labelSelector": names.REFRESH_LABEL}
-            listed: set[Key] = set()
-            version = 0
-            async for items, listed_at in self._client.list_pages(kind.path(namespace), query):
-                of_page, refs = self._store.put_page(kind, items)
-                listed |= of_page
-                changed |= refs
-                version = listed_at or version
-            changed |= self._store.prune(kind, namespace, listed, version)
-        return changed | self._secrets.users_of(await self._secrets.changed())
+            try:
+                changed |= await self._list(kind, namespace)
+            except NotFound:
+                if kind != PREVIEWS:
+                    raise
+                self._found_previews(exist=False)
+            else:
+                if kind == PREVIEWS:
+                    self._found_previews(exist=True)
+        return changed | self.secrets.users_of(await self.secrets.changed())
+
+    async def _list(self, kind: Kind, namespace: str) -> set[Ref]:
+        query = {} if kind in RECONCILED else {"labelSelector": names.REFRESH_LABEL}
+        listed: set[Key] = set()
+        changed, version = set[Ref](), 0
+        async for items, listed_at in self._client.list_pages(kind.path(namespace), query):
+            of_page, refs = self._store.put_page(kind, items)
+            listed |= of_page
+            changed |= refs
+            version = listed_at or version
+        return changed | self._store.prune(kind, namespace, listed, version)
+
+    def _found_previews(self, *, exist: bool) -> None:
+        """Log that previews are not installed. Raise PreviewsInstalled if they are now, since only a new process watches them."""
+        if exist and self._has_previews is False:
+            raise PreviewsInstalled("the CRD RefreshPreview was installed: restarting to watch previews")
+        if not exist and self._has_previews is not False:
+            log.warning("the CRD RefreshPreview is not installed, so there are no previews: run `kubectl apply -f crds/`")
+        self._has_previews = exist
 
     async def refetch(self, ref: Ref) -> None:
         """Get a refresh and its CronJob from the API server, since the store may be outdated."""
@@ -99,12 +125,12 @@ class Observer:
             pause=pause,
             namespace_terminating=terminating,
             denied_secrets=denied,
-            denied_code=None if isinstance(refresh.spec, InvalidSpec) else self._code.denial(refresh.spec),
+            denied_code=None if isinstance(refresh.spec, InvalidSpec) else self.code.denial(refresh.spec),
         )
 
     async def denied_secrets(self, refresh: Refresh, spec: RefreshSpec) -> dict[str, str]:
         """Return the Secrets that a refresh names and may not use, each with the reason."""
-        return await self._secrets.denied(refresh.ref, spec)
+        return await self.secrets.denied(refresh.ref, secret_uses(spec))
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
         """Return the content of a Secret, or None if it does not exist. The content must be neither logged nor kept."""
@@ -142,7 +168,7 @@ class Observer:
             return {}, ()
         warehouse = refresh.spec.warehouse.secret_ref.name
         denied = await self.denied_secrets(refresh, refresh.spec)
-        return denied, () if warehouse in denied else await self._secrets.missing(refresh.ref, warehouse)
+        return denied, () if warehouse in denied else await self.secrets.missing(refresh.ref, warehouse)
 
     async def _secret_labels(self, namespace: str, name: str) -> dict[str, str] | None:
         """Return the labels of a Secret without reading its content, or None if it does not exist."""

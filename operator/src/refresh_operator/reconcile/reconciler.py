@@ -1,10 +1,11 @@
 """The reconciliation of one refresh, whatever triggered it, with its error handling."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from refresh_api.model import time_text
 from refresh_api.reasons import EventReason, ReadyReason
@@ -55,16 +56,35 @@ class Services:
         return self.claims is None or self.claims.holds(namespace)
 
 
-async def reconcile(ref: Ref, services: Services) -> None:
-    """Reconcile one refresh and requeue it. Never raises: a failed reconciliation is retried with backoff."""
+@dataclass(frozen=True)
+class Reconciler:
+    """How objects of one kind are reconciled."""
+
+    once: Callable[[Ref], Awaitable[timedelta | None]]
+    """Reconcile one object; return after what time to do it again, or None if it is deleted."""
+    refetch: Callable[[Ref], Awaitable[None]]
+    """Get the object and what belongs to it from the API server, since the store may be outdated."""
+    report_bug: Callable[[Ref], Awaitable[None]]
+    """Report an unexpected error in the object's status."""
+
+
+def reconciler_of_refreshes(services: Services) -> Reconciler:
+    """Return how refreshes are reconciled."""
+    return Reconciler(
+        partial(reconcile_once, services=services), services.observer.refetch, partial(_report_operator_error, services=services)
+    )
+
+
+async def reconcile(ref: Ref, reconciler: Reconciler, services: Services) -> None:
+    """Reconcile one object and requeue it. Never raises: a failed reconciliation is retried with backoff."""
     with log_context(ref):
         try:
             with services.metrics.time_reconcile():
-                requeue_after = await reconcile_once(ref, services)
+                requeue_after = await reconciler.once(ref)
         except (Conflict, NotFound) as error:
             log.info("retrying, since an object changed meanwhile: %s", error)
             with suppress(ApiError):
-                await services.observer.refetch(ref)
+                await reconciler.refetch(ref)
             _requeue(ref, services)
         except ApiError as error:
             log.warning("retrying: %s", error)
@@ -73,7 +93,7 @@ async def reconcile(ref: Ref, services: Services) -> None:
             _requeue(ref, services)
         except Exception:
             log.exception("retrying after an unexpected error, which is a bug of the operator")
-            await _report_operator_error(ref, services)
+            await reconciler.report_bug(ref)
             _requeue(ref, services)
         else:
             services.queue.forget(ref)

@@ -49,14 +49,29 @@ def pod_spec(
     account = rbac_name(refresh.metadata.name)
     git = settings.git_of(spec.project)
     secrets = {name: source for name, source in _secrets(spec).items() if name not in withheld}
-    mounts = {name: _mount(f"secret-{number}", name) for number, name in enumerate(secrets)}
-    scratch: Json = {"sizeLimit": spec.resources.limits.ephemeral_storage} if spec.resources.limits.ephemeral_storage else {}
-    volumes: list[JsonValue] = [{"name": name, "emptyDir": scratch} for name in (("tmp", PROJECT, FETCH) if git else ("tmp",))]
+    mounts = {name: secret_mount(f"secret-{number}", name) for number, name in enumerate(secrets)}
+    volumes = scratch_volumes(spec, ("tmp", PROJECT, FETCH) if git else ("tmp",))
     volumes += [{"name": f"secret-{number}", "secret": source} for number, source in enumerate(secrets.values())]
     repository = _repository_secret(spec, git, withheld)
-    run_request = _literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text)
+    run_request = literal(api.RUN_REQUEST_ENV, refresh.run_request(spec, parameters).text)
     if repository:
-        volumes.append({"name": REPOSITORY, "secret": {**_all_keys(repository), "optional": True}})
+        volumes.append(repository_volume(repository))
+    pod = restricted_pod(account, spec, settings, attempt, withheld)
+    pod |= {
+        "containers": [_runner(settings, spec, list(mounts.values()), _environment(run_request, spec, settings))],
+        "volumes": [*volumes, *ca_volume(settings)],
+    }
+    if git:
+        # the run log has the commit that an earlier attempt took
+        needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
+        needed += [secret_mount(REPOSITORY, repository)] if repository else []
+        environment = fetch_environment(run_request, git, settings)
+        pod["initContainers"] = [fetch_container(settings, spec, api.PROJECT_CONTAINER, (FETCH, PROJECT), needed, environment)]
+    return pod
+
+
+def restricted_pod(account: str, spec: RefreshSpec, settings: Settings, deadline: timedelta, withheld: frozenset[str] = NO_SECRETS) -> Json:
+    """Return what the pods of runs and previews have in common: all but their containers and volumes."""
     pod: Json = {
         "serviceAccountName": account,
         "serviceAccount": account,
@@ -64,7 +79,7 @@ def pod_spec(
         "enableServiceLinks": False,
         "automountServiceAccountToken": True,
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": int(attempt.total_seconds()),
+        "activeDeadlineSeconds": int(deadline.total_seconds()),
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
         # never ready, so that no Service routes traffic to it, whatever its labels
@@ -77,14 +92,7 @@ def pod_spec(
             "fsGroup": RUNNER_UID,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_runner(settings, spec, list(mounts.values()), _environment(run_request, spec, settings))],
-        "volumes": [*volumes, *_ca_volume(settings)],
     }
-    if git:
-        # the run log has the commit that an earlier attempt took
-        needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
-        needed += [_mount(REPOSITORY, repository)] if repository else []
-        pod["initContainers"] = [_fetch(settings, spec, needed, _fetch_environment(run_request, git, settings))]
     pull = [*settings.image_pull_secrets, *([each.name for each in spec.pod_template.spec.image_pull_secrets] if spec.pod_template else [])]
     if pull:
         pod["imagePullSecrets"] = [{"name": name} for name in dict.fromkeys(pull) if name not in withheld]
@@ -118,7 +126,8 @@ def _written(part: Toleration | Affinity) -> Json:
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
-def _mount(volume: str, secret: str) -> Json:
+def secret_mount(volume: str, secret: str) -> Json:
+    """Return where a container has a Secret."""
     return {"name": volume, "mountPath": f"{api.SECRETS_PATH}/{secret}", "readOnly": True}
 
 
@@ -127,18 +136,33 @@ def _runner(settings: Settings, spec: RefreshSpec, secrets: list[Json], environm
     project: list[JsonValue] = [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.git_of(spec.project) else []
     # /tmp is a volume of this pod
     places: list[JsonValue] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
-    return _container(settings, spec, api.RUNNER_CONTAINER, "run", environment, [*places, *secrets, *project])
+    return container(settings, spec, api.RUNNER_CONTAINER, "run", environment, [*places, *secrets, *project])
 
 
-def _fetch(settings: Settings, spec: RefreshSpec, secrets: list[Json], environment: list[JsonValue]) -> Json:
-    """Return the init container that fetches the project. Of the Secrets it has those of the repository and of the run log."""
-    places: list[JsonValue] = [{"name": FETCH, "mountPath": "/tmp"}, {"name": PROJECT, "mountPath": api.PROJECT_PATH}]  # noqa: S108
-    return _container(settings, spec, api.PROJECT_CONTAINER, "fetch", environment, [*places, *secrets])
+def fetch_container(
+    settings: Settings, spec: RefreshSpec, name: str, volumes: tuple[str, str], secrets: list[Json], environment: list[JsonValue]
+) -> Json:
+    """Return an init container that fetches a project into the second of these volumes; the first is for its temporary files."""
+    temporary, project = volumes
+    places: list[JsonValue] = [{"name": temporary, "mountPath": "/tmp"}, {"name": project, "mountPath": api.PROJECT_PATH}]  # noqa: S108
+    return container(settings, spec, name, "fetch", environment, [*places, *secrets])
 
 
-def _container(
+def scratch_volumes(spec: RefreshSpec, names: tuple[str, ...]) -> list[JsonValue]:
+    """Return empty folders of limited size."""
+    limit = spec.resources.limits.ephemeral_storage
+    return [{"name": name, "emptyDir": {"sizeLimit": limit} if limit else {}} for name in names]
+
+
+def repository_volume(secret: str) -> Json:
+    """Return the volume with the Secret of the project's repository."""
+    return {"name": REPOSITORY, "secret": {**all_keys(secret), "optional": True}}
+
+
+def container(
     settings: Settings, spec: RefreshSpec, name: str, command: str, environment: list[JsonValue], mounts: list[JsonValue]
 ) -> Json:
+    """Return a container of a run or a preview, with the security settings of all of them."""
     if settings.ca_bundle:
         mounts.append({"name": "ca", "mountPath": CA_PATH, "readOnly": True})
     return {
@@ -155,7 +179,8 @@ def _container(
     }
 
 
-def _ca_volume(settings: Settings) -> list[JsonValue]:
+def ca_volume(settings: Settings) -> list[JsonValue]:
+    """Return the volume with the chart's certificates, if it has any."""
     if settings.ca_bundle is None:
         return []
     key = settings.ca_bundle.key
@@ -163,11 +188,11 @@ def _ca_volume(settings: Settings) -> list[JsonValue]:
     return [{"name": "ca", "configMap": source}]
 
 
-def _network_environment(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
+def network_environment(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
     """Return the variables for proxies and certificates from the chart, without those that the pod template sets."""
     variables = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
     own = {each.name for each in template.environment} if template else set()
-    return [_literal(name, value) for name, value in variables if name not in own]
+    return [literal(name, value) for name, value in variables if name not in own]
 
 
 def _resources(resources: Resources) -> Json:
@@ -186,44 +211,45 @@ def _resources(resources: Resources) -> Json:
 def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:
     environment: list[JsonValue] = [
         run_request,
-        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
-        _from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
-        _from_pod(api.POD_NAME_ENV, "metadata.name"),
+        from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        from_pod(api.RUN_FAILURES_ENV, "metadata.annotations['batch.kubernetes.io/job-index-failure-count']"),
+        from_pod(api.POD_NAME_ENV, "metadata.name"),
     ]
     if spec.cache:
-        environment.append(_literal(api.API_BASE_URL_ENV, spec.cache.base_url))
+        environment.append(literal(api.API_BASE_URL_ENV, spec.cache.base_url))
     if spec.pod_template:
-        environment += [_literal(each.name, each.value) for each in spec.pod_template.environment]
-    environment += _network_environment(settings, spec.pod_template)
+        environment += [literal(each.name, each.value) for each in spec.pod_template.environment]
+    environment += network_environment(settings, spec.pod_template)
     if settings.allow_http:
-        environment.append(_literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
+        environment.append(literal(api.WEBHOOK_ALLOW_HTTP_ENV, "true"))
     if settings.run_url_template:
-        environment.append(_literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
+        environment.append(literal(api.RUN_URL_TEMPLATE_ENV, settings.run_url_template))
     return environment
 
 
-def _fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[JsonValue]:
+def fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[JsonValue]:
     """Return the variables of the container that fetches the project: none of the pod template.
 
     With a proxy and a certificate of their own, users could have code of another server in place of an allowed repository's.
     """
     return [
         run_request,
-        _from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
-        _literal(api.PROJECT_URL_ENV, git.url),
-        _literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls)),
-        *([_literal(api.PACKAGE_HUB_ENV, settings.package_hub)] if settings.package_hub else []),
-        *_network_environment(settings, None),
+        from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        literal(api.PROJECT_URL_ENV, git.url),
+        literal(api.ALLOWED_URLS_ENV, " ".join(settings.code_rules.urls)),
+        *([literal(api.PACKAGE_HUB_ENV, settings.package_hub)] if settings.package_hub else []),
+        *network_environment(settings, None),
     ]
 
 
-def _literal(name: str, value: str) -> Json:
+def literal(name: str, value: str) -> Json:
     """Return a variable with exactly this value. Kubernetes expands $(…) and replaces $$ with $."""
     # an empty value is left out, as the API server stores it
     return {"name": name, "value": value.replace("$", "$$")} if value else {"name": name}
 
 
-def _from_pod(name: str, path: str) -> Json:
+def from_pod(name: str, path: str) -> Json:
+    """Return a variable with a field of the pod."""
     return {"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}}
 
 
@@ -232,7 +258,7 @@ def _secrets(spec: RefreshSpec) -> dict[str, Json]:
     required = spec.warehouse.secret_ref.name
     sources: dict[str, Json] = {}
     for name, wanted in spec.run_secret_keys.items():
-        source = _all_keys(name)
+        source = all_keys(name)
         if wanted is not None:
             source["items"] = [{"key": key, "path": key} for key in sorted(wanted)]
         if name != required:
@@ -250,5 +276,6 @@ def _repository_secret(spec: RefreshSpec, git: Git | None, withheld: frozenset[s
     return None if name in (*withheld, spec.warehouse.secret_ref.name) else name
 
 
-def _all_keys(secret: str) -> Json:
+def all_keys(secret: str) -> Json:
+    """Return the volume source of a whole Secret."""
     return {"secretName": secret, "defaultMode": 0o440}

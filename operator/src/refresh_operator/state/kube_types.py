@@ -5,7 +5,7 @@ from typing import Final, TypeVar
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.alias_generators import to_camel
 
-from refresh_api.names import PROJECT_CONTAINER, UID_ANNOTATION
+from refresh_api.names import BASE_CONTAINER, PROJECT_CONTAINER, UID_ANNOTATION
 from refresh_api.objects import Json
 from refresh_api.status import clip
 from refresh_operator.errors import Unreadable
@@ -182,8 +182,12 @@ class Pod(KubeModel):
 
     @property
     def fetch_state(self) -> ContainerState | None:
-        """The state of the container that fetches the project; None without one. Others may be added by the cluster, such as a mesh's."""
-        return next((each.state for each in self.status.init_container_statuses if each.name == PROJECT_CONTAINER), None)
+        """The state of the container that fetches the project; None without one. Others may be added by the cluster, such as a mesh's.
+
+        A preview's pod has two: that of the first is returned until it has succeeded.
+        """
+        ours = [each.state for each in self.status.init_container_statuses if each.name in (PROJECT_CONTAINER, BASE_CONTAINER)]
+        return next((state for state in ours if state.terminated is None or state.terminated.exit_code), ours[-1] if ours else None)
 
     @property
     def has_fetched(self) -> bool:

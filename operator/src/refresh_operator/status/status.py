@@ -7,6 +7,7 @@ from typing import Final
 
 from refresh_api import cron
 from refresh_api.reasons import SuspendedReason
+from refresh_api.run_request import ModeKind
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import GOOD, HISTORY_LENGTH, ActiveRun, FinishedRun, OperatorStatus, Outcome, Phase, Reason, clip
 from refresh_operator.runs.missed_runs import MissedRuns
@@ -56,6 +57,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
             "suspended_since": (old.suspended_since or now) if analysis.suspension else None,
             "suspended_until": analysis.suspension.until if analysis.suspension else None,
             **_counters(old, ended),
+            "live_revision": _live_revision(old, history),
             **_missed(old, analysis.missed),
         }
     )
@@ -121,6 +123,16 @@ def _counters(old: OperatorStatus, ended: tuple[EndedRun, ...]) -> dict[str, obj
         elif run.outcome is Outcome.FAILED and run.reason is not Reason.CANCELLED:
             failures += 1
     return {"consecutive_failures": failures, "last_success_time": success}
+
+
+def _live_revision(old: OperatorStatus, history: list[FinishedRun]) -> str | None:
+    """Return the revision of the project that readers see: that of the last full run that succeeded, unless it was rolled back."""
+    for run in (each for each in history if each.outcome in GOOD):
+        if run.mode == ModeKind.ROLLBACK:
+            return None
+        if run.loads:
+            return run.revision
+    return old.live_revision
 
 
 def _phase(analysis: Analysis) -> Phase:

@@ -10,11 +10,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from refresh_api.names import BASE_PATH, PROJECT_PATH, RUN_ID_ENV, SECRETS_PATH
+from refresh_api.names import BASE_PATH, PROJECT_PATH, RUN_ID_ENV, SECRETS_PATH, preview_id
 from refresh_api.preview import PreviewEnd, PreviewReason, PreviewState, PreviewStatus
 from refresh_api.preview_report import PreviewReport
 from refresh_api.project import short_revision
@@ -169,11 +168,6 @@ class _Preview:
             unexpected=unexpected,
             report=bounded,
         )
-
-
-def preview_id(uid: str) -> str:
-    """Return what the names of a preview's schemas end with."""
-    return sha256(uid.encode()).hexdigest()[:8]
 
 
 def _condition(kind: str, reason: str, message: str, now: datetime) -> Condition:

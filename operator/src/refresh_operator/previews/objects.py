@@ -1,0 +1,204 @@
+"""The objects of a preview: its Job, and the permissions of its pod; pure.
+
+The pod runs code that nobody has reviewed. It has the Secret of spec.preview alone, and no container both has the repository's Secret and
+executes anything of the repository.
+"""
+
+from datetime import timedelta
+from typing import Final
+
+from pydantic import JsonValue
+
+from refresh_api import names as api
+from refresh_api.fields import SecretRef
+from refresh_api.objects import Json
+from refresh_api.preview import PreviewSpec
+from refresh_api.preview_settings import PreviewSettings
+from refresh_api.project import Git, GitRef, Project
+from refresh_api.run_request import PreviewRequest, RefreshRef, RunRequest
+from refresh_api.spec import RefreshSpec
+from refresh_api.values import duration
+from refresh_operator.previews.model import Preview
+from refresh_operator.settings import Settings
+from refresh_operator.specs.job import REPORT_TIME
+from refresh_operator.specs.pod import (
+    REPOSITORY,
+    all_keys,
+    ca_volume,
+    container,
+    fetch_container,
+    fetch_environment,
+    from_pod,
+    literal,
+    network_environment,
+    pod_metadata,
+    repository_volume,
+    restricted_pod,
+    scratch_volumes,
+    secret_mount,
+)
+from refresh_operator.state.kube_types import JOB_NAME_LABEL
+from refresh_operator.state.refresh import Refresh
+
+BASE_ANNOTATION: Final = f"{api.GROUP}/base"
+"""Annotation on a preview's Job: the revision that was live when it was created."""
+
+
+def permissions(preview: Preview, refresh: Refresh) -> tuple[Json, Json, Json]:
+    """Return the ServiceAccount, Role and RoleBinding. The pod may patch the status of its own preview, and nothing else."""
+    name, rbac = preview.object_name, "rbac.authorization.k8s.io"
+    rule: Json = {
+        "apiGroups": [api.GROUP],
+        "resources": [f"{api.PREVIEW_PLURAL}/status"],
+        "resourceNames": [preview.metadata.name],
+        "verbs": ["patch"],
+    }
+    subject: Json = {"kind": "ServiceAccount", "name": name, "namespace": preview.metadata.namespace}
+    metadata = _metadata(preview, refresh)
+    return (
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata, "automountServiceAccountToken": False},
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": metadata, "rules": [rule]},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": name},
+            "subjects": [subject],
+        },
+    )
+
+
+def run_request(preview: Preview, wanted: PreviewSpec, refresh: Refresh, spec: RefreshSpec, ref: GitRef) -> RunRequest:
+    """Return what one container is told: the refresh with the preview's warehouse and this commit, and nothing that calls others.
+
+    ValueError for invalid variables.
+    """
+    settings, project = spec.preview, spec.project
+    if settings is None or project is None:
+        raise ValueError("the refresh has no previews")
+    of_preview = spec.model_copy(
+        update={
+            "warehouse": settings.warehouse,
+            "project": Project(git=project.git.model_copy(update={"ref": ref})),
+            "timeout": settings.timeout or spec.timeout,
+            "resources": settings.resources or spec.resources,
+            "retries": 0,
+            "cache": None,
+            "notifications": [],
+            "depends_on": [],
+            "preview": None,
+        }
+    )
+    return RunRequest(
+        refresh=RefreshRef(name=refresh.metadata.name, namespace=refresh.metadata.namespace, uid=refresh.metadata.uid),
+        generation=refresh.metadata.generation,
+        spec=of_preview,
+        vars=wanted.vars,
+        preview=PreviewRequest(name=preview.metadata.name, uid=preview.metadata.uid, allow=[str(each) for each in wanted.allow]),
+    )
+
+
+def job(preview: Preview, refresh: Refresh, change: RunRequest, base: RunRequest, base_revision: str, settings: Settings) -> Json:
+    """Return the Job: one attempt, in which two init containers fetch the two commits."""
+    spec = change.spec
+    git = _git(change)
+    whole = duration(spec.timeout) + 2 * duration(git.timeout) + REPORT_TIME
+    labels = _labels(preview, refresh)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**_metadata(preview, refresh), "annotations": {BASE_ANNOTATION: base_revision}},
+        "spec": {
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": int((whole + duration(spec.start_timeout)).total_seconds()),
+            "template": {"metadata": pod_metadata(labels, spec), "spec": _pod(preview, change, base, whole, settings)},
+        },
+    }
+
+
+def secret_uses(spec: RefreshSpec, settings: PreviewSettings) -> dict[str, str]:
+    """Return the Secrets that a preview uses, each with the first field that names it."""
+    uses = {settings.warehouse.secret_ref.name: "spec.preview.warehouse.secretRef"}
+    if spec.project_secret:
+        uses.setdefault(spec.project_secret, "spec.project.git.secretRef")
+    for number, pull in enumerate(spec.pod_template.spec.image_pull_secrets if spec.pod_template else []):
+        uses.setdefault(pull.name, f"spec.podTemplate.spec.imagePullSecrets[{number}]")
+    return uses
+
+
+def _pod(preview: Preview, change: RunRequest, base: RunRequest, deadline: timedelta, settings: Settings) -> Json:
+    spec, git, warehouse = change.spec, _git(change), change.spec.warehouse.secret_ref.name
+    folders = (api.PROJECT_CONTAINER, api.BASE_CONTAINER)
+    volumes = scratch_volumes(spec, ("tmp", *folders, *(f"fetch-{each}" for each in folders)))
+    volumes.append({"name": "secret-0", "secret": all_keys(warehouse)})
+    repository = _repository_mounts(git.secret_ref)
+    if git.secret_ref:
+        volumes.append(repository_volume(git.secret_ref.name))
+    fetches: list[JsonValue] = [
+        fetch_container(settings, spec, name, (f"fetch-{name}", name), list(repository), _fetch_environment(request, settings))
+        for name, request in zip(folders, (change, base), strict=True)
+    ]
+    return {
+        **restricted_pod(preview.object_name, spec, settings, deadline),
+        "initContainers": fetches,
+        "containers": [_runner(change, warehouse, settings)],
+        "volumes": [*volumes, *ca_volume(settings)],
+    }
+
+
+def _runner(change: RunRequest, warehouse: str, settings: Settings) -> Json:
+    """Return the container that compares. It cannot change the projects, and has no credentials of their repository."""
+    spec = change.spec
+    environment: list[JsonValue] = [
+        literal(api.RUN_REQUEST_ENV, change.text),
+        from_pod(api.RUN_ID_ENV, f"metadata.labels['{JOB_NAME_LABEL}']"),
+        *([literal(each.name, each.value) for each in spec.pod_template.environment] if spec.pod_template else []),
+        *network_environment(settings, spec.pod_template),
+    ]
+    places: list[JsonValue] = [
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of this pod
+        secret_mount("secret-0", warehouse),
+        {"name": api.PROJECT_CONTAINER, "mountPath": api.PROJECT_PATH, "readOnly": True},
+        {"name": api.BASE_CONTAINER, "mountPath": api.BASE_PATH, "readOnly": True},
+    ]
+    return container(settings, spec, api.RUNNER_CONTAINER, "preview", environment, places)
+
+
+def _fetch_environment(request: RunRequest, settings: Settings) -> list[JsonValue]:
+    return fetch_environment(literal(api.RUN_REQUEST_ENV, request.text), _git(request), settings)
+
+
+def _repository_mounts(secret: SecretRef | None) -> list[Json]:
+    return [secret_mount(REPOSITORY, secret.name)] if secret else []
+
+
+def _git(request: RunRequest) -> Git:
+    if request.spec.project is None:
+        raise ValueError("the run request has no project")
+    return request.spec.project.git
+
+
+def _labels(preview: Preview, refresh: Refresh) -> Json:
+    return {
+        api.REFRESH_LABEL: refresh.metadata.name,
+        api.PREVIEW_LABEL: preview.metadata.name,
+        "app.kubernetes.io/managed-by": "refresh-operator",
+    }
+
+
+def _metadata(preview: Preview, refresh: Refresh) -> Json:
+    owner: Json = {
+        "apiVersion": api.API_VERSION,
+        "kind": api.PREVIEW_KIND,
+        "name": preview.metadata.name,
+        "uid": preview.metadata.uid,
+        "controller": True,
+        # true would require a permission on finalizers, and would only delay deletions
+        "blockOwnerDeletion": False,
+    }
+    return {
+        "name": preview.object_name,
+        "namespace": preview.metadata.namespace,
+        "labels": _labels(preview, refresh),
+        "ownerReferences": [owner],
+    }

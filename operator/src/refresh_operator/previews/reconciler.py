@@ -1,0 +1,169 @@
+"""The reconciliation of one preview: observe it, decide, apply the decision."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from refresh_api import names
+from refresh_api.objects import Json
+from refresh_api.preview import ENDED, PreviewReason, PreviewState, PreviewStatus
+from refresh_api.spec import RefreshSpec
+from refresh_api.status import Condition, ConditionStatus, clip
+from refresh_operator.errors import Conflict, Forbidden, NotFound, Unprocessable
+from refresh_operator.kube.client import KubeClient
+from refresh_operator.kube.resources import JOBS, MANAGED, PODS, PREVIEWS
+from refresh_operator.kube.store import Store
+from refresh_operator.names import Ref
+from refresh_operator.previews.decision import PreviewDecision, decide
+from refresh_operator.previews.model import Preview, PreviewSnapshot, parse_preview
+from refresh_operator.previews.objects import secret_uses
+from refresh_operator.reconcile.reconciler import Reconciler, Services
+from refresh_operator.specs.diff import owned_by
+from refresh_operator.state.kube_types import JOB_NAME_LABEL, Job, Pod, mapping, parse_object
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Previews:
+    """Reconciles previews, by the services that reconcile refreshes."""
+
+    client: KubeClient
+    store: Store
+    services: Services
+    _starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held from observing a preview to applying the decision, so that no more start at a time than may run."""
+
+    @property
+    def reconciler(self) -> Reconciler:
+        """How previews are reconciled."""
+        return Reconciler(self.reconcile_once, self.refetch, self.report_bug)
+
+    async def reconcile_once(self, ref: Ref) -> timedelta | None:
+        """Make the cluster match one preview. Return after what time to reconcile it again, or None if it is deleted."""
+        raw = self.store.get(PREVIEWS, ref.namespace, ref.name)
+        if raw is None:
+            self.services.observer.secrets.forget(ref)
+            self._wake_all(ref.namespace)
+            return None
+        if not self.services.acts_in(ref.namespace):
+            return self.services.settings.recheck
+        async with self._starting:
+            preview = parse_preview(raw)
+            now = self.services.clock()
+            snapshot = await self.observe(preview, now)
+            decision = decide(snapshot, self.services.settings, now)
+            try:
+                await self._apply(preview, decision)
+                if decision.create:
+                    # at once, so that the next preview sees that this one runs
+                    decision = decide(await self.observe(preview, now), self.services.settings, now)
+                    await self._apply(preview, decision)
+            except Forbidden as error:
+                # the status of a preview that waits says why; another try may be allowed
+                message = clip(f"the operator lacks a permission: {error}")
+                await self._write(preview, preview.status.model_copy(update={"state": PreviewState.PENDING, "message": message}))
+                return self.services.settings.recheck
+            except Unprocessable as error:
+                await self._write(preview, _rejected(preview, str(error), now))
+        if decision.wakes:
+            self._wake_all(ref.namespace)
+        return decision.requeue_after
+
+    async def observe(self, preview: Preview, now: datetime) -> PreviewSnapshot:
+        """Return a snapshot of a preview and what belongs to it."""
+        namespace, observer, wanted = preview.metadata.namespace, self.services.observer, preview.spec
+        item = self.store.get(JOBS, namespace, preview.object_name)
+        # its name alone is not proof: anybody may create a Job with it
+        job = parse_object(Job, item) if item and owned_by(item, preview.metadata.uid) else None
+        pods = [parse_object(Pod, each) for each in self.store.by_refresh(PODS, preview.ref)] if job else []
+        ours = (pod for pod in pods if pod.metadata.labels.get(JOB_NAME_LABEL) == preview.object_name)
+        snapshot = PreviewSnapshot(
+            preview=preview,
+            job=job,
+            pods=tuple(sorted(ours, key=lambda pod: pod.metadata.creation_timestamp)),
+            pause=self.services.pause.current(now),
+        )
+        refresh = observer.refresh(Ref(namespace, wanted.refresh)) if wanted else None
+        if refresh is None or job or preview.status.state in ENDED:
+            return replace(snapshot, refresh=refresh)
+        others = tuple(self._unfinished(namespace, wanted.refresh if wanted else "", preview))
+        if not isinstance(refresh.spec, RefreshSpec) or refresh.spec.preview is None:
+            return replace(snapshot, refresh=refresh, others=others)
+        name = refresh.spec.preview.warehouse.secret_ref.name
+        denied = await observer.secrets.denied(preview.ref, secret_uses(refresh.spec, refresh.spec.preview))
+        missing = () if name in denied else await observer.secrets.missing(preview.ref, name, "spec.preview.warehouse.secretRef")
+        code = observer.code.denial(refresh.spec)
+        return replace(snapshot, refresh=refresh, others=others, denied_secrets=denied, missing_secrets=missing, denied_code=code)
+
+    async def refetch(self, ref: Ref) -> None:
+        """Get a preview from the API server, since the store may be outdated."""
+        try:
+            self.store.put(PREVIEWS, await self.client.get(PREVIEWS.path(ref.namespace, ref.name)))
+        except NotFound:
+            log.info("the preview was deleted")
+
+    async def report_bug(self, ref: Ref) -> None:
+        """Do nothing: the log has the error, and the preview is tried again."""
+
+    def _unfinished(self, namespace: str, refresh: str, but: Preview) -> list[Preview]:
+        found = [parse_preview(item) for item in self.store.previews(namespace) if mapping(item.get("spec")).get("refresh") == refresh]
+        return [each for each in found if not each.status.has_ended and each.ref != but.ref and not each.metadata.deletion_timestamp]
+
+    async def _apply(self, preview: Preview, decision: PreviewDecision) -> None:
+        namespace = preview.metadata.namespace
+        if decision.delete:
+            await self.client.delete(PREVIEWS.path(namespace, preview.metadata.name))
+            log.info("deleted the preview, which ended long ago")
+            return
+        for item in decision.create:
+            await self._create(namespace, item)
+        if decision.status:
+            await self._write(preview, decision.status)
+        if decision.delete_job:
+            await self.client.delete(JOBS.path(namespace, preview.object_name))
+            log.info("deleted Job %s", preview.object_name)
+
+    async def _create(self, namespace: str, item: Json) -> None:
+        kind = MANAGED.get(str(item["kind"]), JOBS)
+        try:
+            self.store.put(kind, await self.client.create(kind.path(namespace), item))
+        except Conflict:
+            if kind == JOBS:
+                raise
+            return  # created by an earlier try
+        log.info("created %s %s", kind.name, mapping(item["metadata"])["name"])
+
+    async def _write(self, preview: Preview, status: PreviewStatus) -> None:
+        """Write the operator's part of the status. Raise Conflict if the preview was changed since it was read, such as by its pod."""
+        meta = preview.metadata
+        body: Json = {
+            "apiVersion": names.API_VERSION,
+            "kind": names.PREVIEW_KIND,
+            "metadata": {"name": meta.name, "namespace": meta.namespace, "resourceVersion": meta.resource_version},
+            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True, include=_OPERATOR_FIELDS),
+        }
+        path = PREVIEWS.path(meta.namespace, meta.name, "status")
+        self.store.put(PREVIEWS, await self.client.apply(path, body, names.OPERATOR_FIELD_MANAGER))
+        if status.has_ended:
+            log.info("preview %s: %s", status.state, status.message)
+
+    def _wake_all(self, namespace: str) -> None:
+        """Queue the previews that wait, since one has ended."""
+        for item in self.store.previews(namespace):
+            if mapping(item.get("status")).get("state") == PreviewState.PENDING:
+                self.services.queue.add(parse_preview(item).ref)
+
+
+_OPERATOR_FIELDS = {"state", "message", "conditions", "job", "start_time", "completion_time", "base_revision"}
+"""Fields that the operator writes; the pod takes over the first three and the end."""
+
+
+def _rejected(preview: Preview, error: str, now: datetime) -> PreviewStatus:
+    message = clip(f"Kubernetes rejected an object of this preview: {error}")
+    condition = Condition(
+        type="Failed", status=ConditionStatus.TRUE, reason=PreviewReason.INVALID_PREVIEW, message=message, last_transition_time=now
+    )
+    changes = {"state": PreviewState.FAILED, "message": message, "completion_time": now, "conditions": [condition]}
+    return preview.status.model_copy(update=changes)
