@@ -15,6 +15,7 @@ from refresh_api.objects import object_of
 Json = dict[str, Any]
 _GROUPS = {
     "dashboardrefreshes": "apis/dashboards.sigeti.io/v1alpha1",
+    "refreshpreviews": "apis/dashboards.sigeti.io/v1alpha1",
     "cronjobs": "apis/batch/v1",
     "jobs": "apis/batch/v1",
     "roles": "apis/rbac.authorization.k8s.io/v1",
@@ -98,9 +99,9 @@ class ApiServer:
         headers = {"Content-Type": "application/merge-patch+json"}
         return self._read(self._http.patch(path, content=json.dumps(body), headers=headers))
 
-    def apply_status(self, namespace: str, name: str, body: Json, manager: str) -> Json:
-        """Server-side apply a part of a refresh's status as a field manager."""
-        path = self.path_of(namespace, "dashboardrefreshes", name) + "/status"
+    def apply_status(self, namespace: str, name: str, body: Json, manager: str, plural: str = "dashboardrefreshes") -> Json:
+        """Server-side apply a part of the status of a refresh, or of an object of another kind, as a field manager."""
+        path = self.path_of(namespace, plural, name) + "/status"
         params = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         return self._read(
             self._http.patch(path, content=json.dumps(body), params=params, headers={"Content-Type": "application/apply-patch+yaml"})
