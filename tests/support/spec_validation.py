@@ -116,6 +116,7 @@ FULL_SPEC: Json = {
     "startTimeout": "5m",
     "resources": _RESOURCES,
     "podTemplate": _POD_TEMPLATE,
+    "preview": {"warehouse": {"secretRef": {"name": "warehouse-preview"}}, "timeout": "30m", "maxConcurrent": 2, "resources": _RESOURCES},
 }
 """A spec with every field, except those that exclude another one."""
 FULL_SPEC = json.loads(json.dumps(FULL_SPEC))  # no object is shared, or one mutation would change several places

@@ -98,6 +98,11 @@ def fetched(url: str = "https://git.example.org/data/velos.git", **git: Any) -> 
     return {"project": {"git": {"url": url, **git}}}
 
 
+def previewed(secret: str = "p", **fields: Any) -> dict[str, Any]:
+    """Return a spec with previews, by the Secret of this name."""
+    return {**fetched(secretRef={"name": "g"}), "preview": {"warehouse": {"secretRef": {"name": secret}}}, **fields}
+
+
 URL_SAYS = "write https://HOST/PATH or ssh://USER@HOST/PATH, without a password, which belongs in secretRef"
 NO_URLS = {
     "a password": "https://user:secret@git.example.org/data/velos",
@@ -254,6 +259,14 @@ REFUSED = {
     "a project with a misspelt ref": (fetched(ref={"brnch": "main"}), "brnch"),
     "a project's Secret without a name": (fetched(secretRef={}), "name"),
     "no time to fetch": (fetched(timeout="0s"), "write a duration"),
+    "previews of the image's project": (previewed(project=None), "preview requires project"),
+    "previews by the role of runs": (previewed("w"), "name another Secret than warehouse.secretRef, since a preview runs code"),
+    "previews with the repository's Secret": (previewed("g"), "name another Secret than project.git.secretRef"),
+    "previews with the API's Secret": (
+        previewed("a", cache={"endpoints": ["/a"], "authorizationSecretRef": {"name": "a", "key": "token"}}),
+        "name another Secret than cache.authorizationSecretRef",
+    ),
+    "no previews at a time": (previewed(preview={"warehouse": {"secretRef": {"name": "p"}}, "maxConcurrent": 0}), "maxConcurrent"),
 }  # fmt: skip
 MOMENTS = ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2028-02-29T18:00:00.5+23:59", "2026-12-24T18:00:00-00:00"]
 TAKEN = {
@@ -292,6 +305,9 @@ TAKEN = {
     "a folder of a project": fetched(path="Entrepôt/dbt-😀_2"),
     "the top folder of a project": fetched(path="."),
     "a folder below the top folder": fetched(path="./dbt/a..b"),
+    "previews": previewed(),
+    "previews of a public repository": previewed(**fetched()),
+    "nulls of previews": previewed(preview={"warehouse": {"secretRef": {"name": "p"}}, "timeout": None, "resources": None}),
     "one Secret for warehouse and repository": fetched(secretRef={"name": "w"}),
 }  # fmt: skip
 

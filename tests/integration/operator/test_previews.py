@@ -11,7 +11,6 @@ from support.control_plane import HAS_ADMISSION_POLICY
 from support.operator_harness import POLICY, OperatorHarness
 from support.previews import (
     LIVE,
-    PREVIEWABLE,
     PREVIEWS,
     create_preview,
     previewable,
@@ -146,35 +145,6 @@ def test_a_secret_that_the_policy_does_not_allow_is_not_used(create_operator: Ca
     wait_for_state(operator, "allowed", "Running")
 
 
-def test_an_operator_without_the_second_crd_works(fresh_operator: OperatorHarness) -> None:
-    """An upgrade that forgets `kubectl apply -f crds/`: refreshes run, one line in the log says what is missing, and it does not restart.
-
-    Once the CRD is there, the operator ends once, and the next process watches previews.
-    """
-    crd = fresh_operator.api.get("", "customresourcedefinitions", f"{PREVIEWS}.dashboards.sigeti.io")
-    assert crd
-    fresh_operator.api.delete("", "customresourcedefinitions", f"{PREVIEWS}.dashboards.sigeti.io")
-    fresh_operator.wait_for(lambda: fresh_operator.api.get("", "customresourcedefinitions", f"{PREVIEWS}.dashboards.sigeti.io") is None, 30)
-    operator = fresh_operator
-    try:
-        operator.settings = {**operator.settings, "RESYNC": "2s"}
-        operator.start()
-        operator.create_refresh("usual", token="one")
-        job = operator.wait_for_job("usual")
-        operator.end_pod(job, 0)
-        operator.wait_for_history("usual", job)
-        said = operator.log.read_text()
-        assert said.count("the CRD RefreshPreview is not installed, so there are no previews: run `kubectl apply -f crds/`") == 1
-    finally:
-        body = {"metadata": {"name": crd["metadata"]["name"], "annotations": crd["metadata"]["annotations"]}, "spec": crd["spec"]}
-        operator.api.create("", "customresourcedefinitions", {"apiVersion": crd["apiVersion"], "kind": crd["kind"], **body})
-    assert operator.wait(30) == 1
-    assert "the CRD RefreshPreview was installed: restarting to watch previews" in operator.log.read_text()
-    operator.start()
-    create_preview(operator, "later", "usual")
-    assert wait_for_state(operator, "later", "Failed")["conditions"][0]["reason"] == "NotEnabled"
-
-
 def test_the_spec_of_a_preview_cannot_be_changed(operator: OperatorHarness) -> None:
     """What was compared would not be what it says."""
     create_preview(operator, "fixed", "nobody", variables={"as_of": "2026-01-31"})
@@ -182,4 +152,3 @@ def test_the_spec_of_a_preview_cannot_be_changed(operator: OperatorHarness) -> N
         with pytest.raises(AssertionError, match="the spec of a RefreshPreview cannot be changed: create another one"):
             operator.api.patch(operator.namespace, PREVIEWS, "fixed", {"spec": change})
     operator.api.patch(operator.namespace, PREVIEWS, "fixed", {"metadata": {"labels": {"team": "bi"}}})
-    assert PREVIEWABLE["preview"]

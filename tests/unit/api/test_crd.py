@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 from refresh_api.crd import structural
+from refresh_api.preview import PreviewSpec, PreviewStatus
 from refresh_api.spec import RefreshSpec
 from refresh_api.status import OperatorStatus, RefreshStatus, RunnerStatus
 
 ROOT = Path(__file__).parents[3]
+MODELS = [RefreshSpec, RefreshStatus, PreviewSpec, PreviewStatus]
 
 
 def fields(schema: dict, path: str = "") -> list[tuple[str, dict]]:
@@ -31,13 +33,13 @@ def test_the_two_writers_share_no_field():
     assert not OperatorStatus.model_fields.keys() & RunnerStatus.model_fields.keys()
 
 
-@pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_field_is_described(model):
     """`kubectl explain` would otherwise show an empty description."""
     assert [path for path, schema in fields(structural(model)) if not schema.get("description")] == []
 
 
-@pytest.mark.parametrize("model", [RefreshSpec, RefreshStatus])
+@pytest.mark.parametrize("model", MODELS)
 def test_the_schema_is_structural(model):
     """Kubernetes forbids references, alternatives and additionalProperties beside properties."""
     forbidden = {"$ref", "$defs", "oneOf", "allOf", "const", "title"}
