@@ -1,6 +1,7 @@
 """Entry point of `kubectl dashboardrefresh`. It requires permission to get and patch refreshes, and no other access to the operator.
 
-Exit codes: 0 success (`run --wait`: the run succeeded, warned or was skipped), 1 the run failed, 2 the command failed, 124 timed out.
+Exit codes: 0 success (`run --wait`: the run succeeded, warned or was skipped), 1 the run or preview failed, 2 the command failed,
+3 the preview found a difference that `--allow` does not name, 124 timed out.
 """
 
 import os

@@ -3,6 +3,8 @@
 import argparse
 from typing import Final
 
+from refresh_api.preview_report import Difference
+
 HELP: Final = {
     "run": "start a run now, even while suspended",
     "cancel": "cancel a run, or a request that is still queued",
@@ -13,6 +15,7 @@ HELP: Final = {
     "history": "list the last finished runs",
     "logs": "print the log of a run while its pod exists",
     "artifacts": "list the artifacts of a run, or print one (needs the page)",
+    "preview": "show what a branch, tag or commit would change in the marts; exits with 3 if it changes something",
     "next": "list the next three scheduled runs with their UTC offsets",
     "lint": "validate a file on the API server; changes nothing",
 }
@@ -25,10 +28,11 @@ def parser() -> argparse.ArgumentParser:
     shared.add_argument("-n", "--namespace", default="", help="namespace of the refresh")
     shared.add_argument("--context", default="", help="kubeconfig context")
     shared.add_argument("--kubeconfig", default="", help="path of the kubeconfig file")
-    shared.add_argument("-o", "--output", choices=("text", "json"), default="text", help="output format; defaults to text")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in HELP.items():
         command = commands.add_parser(name, help=summary, description=summary, parents=[shared])
+        formats = ("text", "markdown", "json") if name == "preview" else ("text", "json")
+        command.add_argument("-o", "--output", choices=formats, default="text", help="output format; defaults to text")
         if name == "lint":
             command.add_argument("file", help="file with refreshes")
         else:
@@ -44,6 +48,8 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
     if name == "run":
         command.add_argument("--mode", help="full-refresh, from=STEP, only=STEP, select=SELECTOR or resume")
         command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this run only; repeatable")
+    if name == "preview":
+        _add_preview_options(command)
     if name == "suspend":
         end = command.add_mutually_exclusive_group()
         end.add_argument("--for", dest="duration", metavar="DURATION", help="resume after this time, such as 2h")
@@ -55,3 +61,15 @@ def _add_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("file", nargs="?", help="artifact to print, such as run.log; without it, all are listed")
     if name == "logs":
         command.add_argument("-f", "--follow", action="store_true", help="follow the log until the run ends")
+
+
+def _add_preview_options(command: argparse.ArgumentParser) -> None:
+    change = command.add_mutually_exclusive_group(required=True)
+    change.add_argument("--branch", help="branch with the change, in the repository of the refresh")
+    change.add_argument("--tag", help="tag with the change")
+    change.add_argument("--commit", help="commit with the change, by its full hash")
+    command.add_argument("--var", action="append", default=[], metavar="NAME=VALUE", help="dbt variable for this preview; repeatable")
+    kinds = [kind.lower() for kind in Difference]
+    command.add_argument("--allow", nargs="*", choices=kinds, default=[], help="kinds of differences that do not change the exit code")
+    command.add_argument("--no-wait", action="store_true", help="print the name of the preview, and do not wait for its report")
+    command.add_argument("--timeout", default="1h", help="maximum time to wait; defaults to 1h")

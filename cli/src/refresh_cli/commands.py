@@ -15,6 +15,7 @@ from refresh_api.values import duration
 from refresh_cli.artifacts import PageClient
 from refresh_cli.follow import RunWatcher, exit_code
 from refresh_cli.kubectl import CliError, Kubectl, RefreshView
+from refresh_cli.preview import preview_command
 from refresh_cli.show import history_text, run_text, status_text, table
 
 
@@ -155,4 +156,5 @@ COMMANDS: Final[Mapping[str, Callable[[Kubectl, argparse.Namespace], int]]] = {
     "artifacts": _artifacts,
     "next": _next,
     "lint": _lint,
+    "preview": preview_command,
 }

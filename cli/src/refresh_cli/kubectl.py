@@ -9,15 +9,17 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from refresh_api.model import time_text
-from refresh_api.names import GROUP, PLURAL, RESET_AT
+from refresh_api.names import GROUP, PLURAL, PREVIEW_PLURAL, RESET_AT
 from refresh_api.objects import object_of
 from refresh_api.plain import plain
 from refresh_api.status import RefreshStatus
 
 RESOURCE = f"{PLURAL}.{GROUP}"
+PREVIEWS = f"{PREVIEW_PLURAL}.{GROUP}"
 _OUTPUT = 'jsonpath={.metadata}{"\\n"}{.status}'
 _REQUIRED_PERMISSIONS = (
     f"`run`, `cancel`, `suspend`, `resume` and `rollback` need get and patch on {RESOURCE}; "
+    f"`preview` needs create and get on {PREVIEWS}; "
     "`status`, `history` and `next` need get; `logs` needs get on pods/log, and get and list on pods; "
     f"`artifacts` needs get on {RESOURCE}, list on services, and get on services/proxy."
 )
@@ -56,9 +58,9 @@ class Kubectl:
     options: tuple[str, ...] = ()
     program: str = "kubectl"
 
-    def __call__(self, *arguments: str) -> str:
+    def __call__(self, *arguments: str, stdin: str | None = None) -> str:
         """Return kubectl's output. Raise CliError with its error message."""
-        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(self.command(*arguments), capture_output=True, text=True, errors="replace", check=False, input=stdin)
         if done.returncode:
             raise CliError(_with_permission_hint(done.stderr.strip() or done.stdout.strip()))
         return done.stdout

@@ -248,7 +248,7 @@ def as_json(report: PreviewReport) -> str:
 
 def _lines(report: PreviewReport, heading: str, bullet: str, *, markdown: bool = False) -> Iterator[str]:
     def cell(value: str) -> str:
-        return _cell(value) if markdown else value
+        return _cell(value) if markdown else " ".join(value.split())
 
     if not report.models:
         yield "The change touches no model of this refresh."

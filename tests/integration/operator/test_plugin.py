@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from support.eventually import eventually
+from support.previews import PREVIEWS, previewable, report_differences, wait_for_state
 
 
 @pytest.fixture
@@ -144,3 +145,41 @@ def test_escape_sequences_from_the_cluster_never_reach_the_terminal(running_oper
         assert all(letter in "\n\t" or letter.isprintable() for letter in output), ascii(output)
         assert "\nplugin-escape: Running" not in output
     assert "\\u001b[2J" in plugin(running_operator, "status", "plugin-escape").stdout
+
+
+def test_a_preview_is_requested_followed_and_printed_by_an_account_that_may_do_nothing_else(create_operator, calls, tmp_path):
+    """As a pipeline runs it. Its exit code says whether readers would see a difference that was not expected."""
+    operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*", RECHECK="1s")
+    operator.start()
+    previewable(operator, "velos")
+    rule = {"apiGroups": ["dashboards.sigeti.io"], "resources": ["refreshpreviews"], "verbs": ["create", "get", "list", "watch"]}
+    operator.api.create(operator.namespace, "serviceaccounts", {"metadata": {"name": "ci"}})
+    operator.api.create(operator.namespace, "roles", {"metadata": {"name": "ci"}, "rules": [rule]})
+    binding = {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "ci"}}
+    subject = {"kind": "ServiceAccount", "name": "ci", "namespace": operator.namespace}
+    operator.api.create(operator.namespace, "rolebindings", {"metadata": {"name": "ci"}, **binding, "subjects": [subject]})
+    kubeconfig = tmp_path / "ci.kubeconfig"
+    config = json.loads(operator.kubectl.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": operator.api.token(operator.namespace, "ci")}
+    kubeconfig.write_text(json.dumps(config))
+    for options, code in ((("--var", "n=5"), 3), (("--allow", "changed", "added"), 0), (("-o", "markdown"), 3)):
+        call = calls.submit(plugin, operator, "preview", "velos", "--branch", "fix", *options, kubeconfig=kubeconfig)
+        (name,) = eventually(lambda: [each["metadata"]["name"] for each in operator.api.items(operator.namespace, PREVIEWS)], within=20)
+        body = operator.api.get(operator.namespace, PREVIEWS, name)["spec"]
+        assert (body["ref"], body["variables"]) == ({"branch": "fix"}, {"n": "5"} if "--var" in options else {})
+        wait_for_state(operator, name, "Running")
+        report_differences(operator, name, unexpected=["Changed"] if code else [])
+        done = call.result(60)
+        assert done.returncode == code, done.stderr
+        assert done.stderr.startswith(f"preview {name} requested\n")
+        heading = "### " if "markdown" in options else ""
+        assert done.stdout.startswith("velos: fix@0badcafe compared with main@6e27e9a9, which is live\n\n")
+        assert f"{heading}marts.a: 9 → 9 rows: 0 added, 0 removed, 2 changed (by id)" in done.stdout
+        operator.api.delete(operator.namespace, PREVIEWS, name)
+        eventually(lambda: not operator.api.items(operator.namespace, PREVIEWS), within=20)
+    refused = plugin(operator, "preview", "nobody", "--branch", "fix", kubeconfig=kubeconfig)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "failed: there is no DashboardRefresh nobody in this namespace" in refused.stderr
+    denied = plugin(operator, "status", "velos", kubeconfig=kubeconfig)
+    assert denied.returncode == 2
+    assert "forbidden" in denied.stderr

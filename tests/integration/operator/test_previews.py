@@ -57,8 +57,9 @@ def test_a_preview_runs_reports_and_is_deleted_after_its_time(operator: Operator
     client = operator.api.as_account(operator.namespace, name)
     for other, code in (("one", 200), ("two", 403)):
         path = operator.api.path_of(operator.namespace, PREVIEWS, other) + "/status"
-        options = {"headers": {"Content-Type": "application/merge-patch+json"}, "params": {"dryRun": "All"}}
-        assert client.patch(path, content='{"status": {"message": "x"}}', **options).status_code == code
+        headers = {"Content-Type": "application/merge-patch+json"}
+        answer = client.patch(path, content='{"status": {"message": "x"}}', headers=headers, params={"dryRun": "All"})
+        assert answer.status_code == code
     client.close()
     status = status_of(operator, "one")
     assert (status["baseRevision"], status["message"]) == (LIVE, "fetching the two commits")

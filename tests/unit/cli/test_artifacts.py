@@ -19,7 +19,7 @@ class Answers(Kubectl):
 
     known: Mapping[str, str] = field(default_factory=dict)
 
-    def __call__(self, *words: str) -> str:
+    def __call__(self, *words: str, stdin: str | None = None) -> str:  # noqa: ARG002 - as kubectl has it
         """Return the canned output, or fail as kubectl does."""
         if words[-1] not in self.known:
             raise CliError("Error from server (NotFound): the server could not find the requested resource")

@@ -83,9 +83,7 @@ def print_preview_grants(plan: Plan, project: Path, builder: Grantee, role: str,
         return ExitCode.FAILED
     name, owner = quote_identifier(role), quote_identifier(builder.role)
     say(f"-- Grants that the role {role} needs for previews of {plan.run_request.refresh.name}; execute them as a superuser.")
-    say(
-        f"-- It reads what {builder.role} builds, also later, and owns the schemas of its previews. The schemas must exist: run it once before."
-    )
+    say(f"-- It reads what {builder.role} builds, also later, and owns the schemas of its previews. Run the refresh once before.")
     say(f"grant connect, create on database {quote_identifier(builder.database)} to {name};")
     for schema in map(quote_identifier, sorted(built)):
         say(f"grant usage on schema {schema} to {name};")

@@ -1,0 +1,115 @@
+"""The command `preview`: requests a preview, follows it, and prints its report. It needs no permission on refreshes."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from refresh_api import preview_report
+from refresh_api.names import API_VERSION, NAME_MAX_LENGTH, PREVIEW_KIND
+from refresh_api.objects import object_of
+from refresh_api.plain import one_line, plain
+from refresh_api.preview import PreviewState, PreviewStatus
+from refresh_api.preview_report import Difference
+from refresh_api.project import short_revision
+from refresh_api.run_request import vars_text
+from refresh_api.values import duration
+from refresh_cli.follow import TIMED_OUT
+from refresh_cli.kubectl import PREVIEWS, CliError, Kubectl
+
+DIFFERS: Final = 3
+"""Exit code where readers would see a difference that was not allowed."""
+_INTERRUPTED: Final = 130
+_SUFFIX: Final = 6
+"""Characters that the API server adds to a generated name, with the dash before them."""
+_REPORTS: Final = {"text": preview_report.text, "markdown": preview_report.markdown}
+
+
+def preview_command(kubectl: Kubectl, options: argparse.Namespace) -> int:
+    """Request a preview, and unless told otherwise wait for it and print its report; return the exit code."""
+    try:
+        timeout = duration(options.timeout).total_seconds()
+        body = manifest(options)
+    except ValueError as error:
+        raise CliError(str(error)) from None
+    name = kubectl("create", "-f", "-", "-o", "jsonpath={.metadata.name}", stdin=json.dumps(body)).strip()
+    if options.no_wait:
+        print(plain(json.dumps({"preview": name}) if options.output == "json" else name))
+        return 0
+    print(plain(f"preview {name} requested"), file=sys.stderr, flush=True)
+    try:
+        status = _Watcher(kubectl, name).wait(timeout)
+    except KeyboardInterrupt:
+        print(
+            plain(f"\npreview {name} goes on: kubectl get refreshpreview {name}; to end it: kubectl delete refreshpreview {name}"),
+            file=sys.stderr,
+        )
+        return _INTERRUPTED
+    return _finished(options, name, status)
+
+
+def manifest(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the RefreshPreview to create; ValueError for invalid variables."""
+    ref = {kind: value for kind in ("branch", "tag", "commit") if (value := getattr(options, kind))}
+    vars_text(options.var)
+    variables = dict(word.split("=", 1) for word in options.var)
+    allow = [kind for kind in Difference if kind.lower() in options.allow]
+    start = options.name[: NAME_MAX_LENGTH - _SUFFIX].rstrip("-.")
+    return {
+        "apiVersion": API_VERSION,
+        "kind": PREVIEW_KIND,
+        "metadata": {"generateName": f"{start}-"},
+        "spec": {"refresh": options.name, "ref": ref, "variables": variables, "allow": allow},
+    }
+
+
+@dataclass(frozen=True)
+class _Watcher:
+    """Follows one preview, and prints what it does to standard error."""
+
+    kubectl: Kubectl
+    name: str
+    interval: float = 1.0
+    """Seconds between two polls."""
+
+    def wait(self, timeout: float) -> PreviewStatus:
+        """Return the status of the finished preview. Raise CliError after `timeout` seconds."""
+        end, printed = time.monotonic() + timeout, ""
+        while time.monotonic() < end:
+            status = self._status()
+            if status.has_ended:
+                return status
+            line = f"{status.state}: {status.message}" if status.state else "waiting for the operator"
+            if line != printed:
+                print(one_line(line), file=sys.stderr, flush=True)
+                printed = line
+            time.sleep(self.interval)
+        raise CliError(f"timed out; the preview goes on: kubectl get refreshpreview {self.name}", TIMED_OUT)
+
+    def _status(self) -> PreviewStatus:
+        text = self.kubectl("get", PREVIEWS, self.name, "-o", "jsonpath={.status}")
+        try:
+            return PreviewStatus.model_validate(object_of(text.encode()) if text.strip() else {}, extra="ignore")
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise CliError(f"{self.name} was written by an incompatible version: {where}: {first['msg']}") from None
+
+
+def _finished(options: argparse.Namespace, name: str, status: PreviewStatus) -> int:
+    """Print the result of a finished preview; return the exit code."""
+    if options.output == "json":
+        found = {"preview": name, **status.model_dump(mode="json", by_alias=True, exclude_none=True)}
+        print(plain(json.dumps(found, indent=2, ensure_ascii=False)))
+    elif status.state is PreviewState.FAILED or status.report is None:
+        print(plain(f"preview {name} failed: {status.message}"), file=sys.stderr)
+    else:
+        revisions = f"{status.short_revision} compared with {short_revision(status.base_revision or '')}, which is live"
+        print(plain(f"{options.name}: {revisions}\n\n{_REPORTS[options.output](status.report)}"))
+    if status.state is PreviewState.FAILED:
+        return 1
+    return DIFFERS if status.unexpected else 0
