@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
-import httpx
 import pytest
 
+from support.admission import (
+    ACCOUNT,
+    POD,
+    Token,
+    address,
+    container,
+    fetch,
+    fetch_secured,
+    fetch_variable,
+    own,
+    pod,
+    secured,
+    template_of,
+    unlabelled_pods,
+    variable,
+    volume,
+)
 from support.control_plane import needs_admission_policy
 from support.eventually import eventually
 from support.operator_harness import POLICY, OperatorHarness
 
 pytestmark = needs_admission_policy
 Json = dict[str, Any]
-ACCOUNT = "op-dashboard-refresh"
 FOREIGN: dict[str, Json] = {
     "cronjobs": {"spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": {}}}}},
     "jobs": {"spec": {"template": {}}},
@@ -26,20 +40,6 @@ FOREIGN: dict[str, Json] = {
 }
 """Objects of somebody else."""
 ALLOWED = "https://git.example.org/data/velos.git"
-POD = {"restartPolicy": "Never", "containers": [{"name": "runner", "image": "refresh-runner:test", "args": ["run"]}]}
-
-
-@dataclass
-class Token:
-    """The operator's token in its namespace, for dry runs only."""
-
-    operator: OperatorHarness
-    http: httpx.Client
-
-    def answer(self, method: str, plural: str, name: str = "", body: Json | None = None) -> httpx.Response:
-        """What the API server says."""
-        path = self.operator.api.path_of(self.operator.namespace, plural, name)
-        return self.http.request(method, path, json=body, params={"dryRun": "All"})
 
 
 def prepared(operator: OperatorHarness, **spec: Any) -> Token:
@@ -90,17 +90,6 @@ def without_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[
     token = prepared(create_operator())
     yield token
     token.http.close()
-
-
-def own(token: Token, plural: str, name: str) -> Json:
-    """An object of the refresh as it is, to be made once more."""
-    found = token.operator.api.get(token.operator.namespace, plural, name)
-    assert found
-    kept = ("labels", "annotations", "ownerReferences")
-    metadata = {"name": f"{name}-2" if plural == "cronjobs" else name} | {each: found["metadata"][each] for each in kept}
-    return {key: value for key, value in found.items() if key in ("apiVersion", "kind", "spec", "rules", "roleRef", "subjects")} | {
-        "metadata": metadata
-    }
 
 
 def job_of(token: Token) -> Json:
@@ -155,31 +144,6 @@ def test_jobs_of_others_cannot_be_deleted(under_policy, without_policy):
     assert without_policy.answer("DELETE", "jobs", "foreign").status_code == 200
 
 
-def template_of(body: Json) -> Json:
-    spec: Json = body["spec"].get("jobTemplate", {"spec": body["spec"]})["spec"]["template"]
-    return spec
-
-
-def pod(**changes: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"].update(changes)
-
-
-def container(**changes: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["containers"][0].update(changes)
-
-
-def volume(**source: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["volumes"].append({"name": "more", **source})
-
-
-def secured(**changes: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["containers"][0]["securityContext"].update(changes)
-
-
-def variable(**content: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["containers"][0]["env"].append(content)
-
-
 def sidecar(body: Json) -> None:
     containers = template_of(body)["spec"]["containers"]
     containers.append({**containers[0], "name": "more"})
@@ -187,10 +151,6 @@ def sidecar(body: Json) -> None:
 
 def unlabelled(body: Json) -> None:
     body["metadata"]["labels"] = {"app": "x"}
-
-
-def unlabelled_pods(body: Json) -> None:
-    template_of(body)["metadata"]["labels"] = {"app": "x"}
 
 
 PODS = {
@@ -249,28 +209,6 @@ def test_an_allowed_image_can_be_started(under_policy, make):
     body = own(under_policy, "cronjobs", "ours") if make == "cronjobs" else job_of(under_policy)
     container(image="registry.example.org/team/velos:3")(body)
     assert under_policy.answer("POST", make, body=body).status_code == 201
-
-
-def fetch(**changes: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["initContainers"][0].update(changes)
-
-
-def fetch_secured(**changes: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["initContainers"][0]["securityContext"].update(changes)
-
-
-def fetch_variable(**content: Any) -> Callable[[Json], None]:
-    return lambda body: template_of(body)["spec"]["initContainers"][0]["env"].append(content)
-
-
-def address(url: str) -> Callable[[Json], None]:
-    """Fetch from another address."""
-
-    def change(body: Json) -> None:
-        (variable,) = (each for each in template_of(body)["spec"]["initContainers"][0]["env"] if each["name"] == "REFRESH_PROJECT_URL")
-        variable["value"] = url
-
-    return change
 
 
 def no_address(body: Json) -> None:
