@@ -43,7 +43,8 @@ def main() -> int:
     put_images(paths, folder / "images", version)
     put_chart(paths, folder)
     put_plugin(folder / "plugin")
-    shutil.copy2(ROOT / "crds" / "dashboardrefreshes.yaml", folder)
+    for crd in (ROOT / "crds").glob("*.yaml"):
+        shutil.copy2(crd, folder)
     shutil.copy2(ROOT / "docs" / "offline.md", folder / "INSTALL.md")
     shutil.copy2(ROOT / "LICENSE", folder)
     write_checksums(folder)
