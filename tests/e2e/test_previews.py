@@ -56,7 +56,7 @@ def write_lots(repository: Clone, price: str) -> None:
 
 
 @pytest.fixture
-def live(installation: Installation, repository: Clone, apply_phase2: Callable[..., str]) -> str:
+def live(installation: Installation, apply_phase2: Callable[..., str]) -> str:
     """A refresh whose mart is live, and which may be previewed."""
     name = apply_phase2(
         project=project("lots"),
