@@ -1,1 +1,1 @@
-"""Keeps CronJobs equal to the DashboardRefreshes they come from."""
+"""Keeps the CronJob of each DashboardRefresh up to date."""

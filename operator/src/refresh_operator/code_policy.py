@@ -1,6 +1,6 @@
 """Which images and dbt projects a refresh may run; pure.
 
-Who chooses the image or the project of a run chooses the code that gets the warehouse's password.
+Anyone who chooses the image or the project of a run chooses the code that gets the warehouse's password.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from refresh_api.spec import RefreshSpec
 
 @dataclass(frozen=True)
 class Denial:
-    """Why a refresh may not run what it names."""
+    """Why a refresh may not run its image or its project."""
 
     ready: ReadyReason
     suspended: SuspendedReason
@@ -22,28 +22,28 @@ class Denial:
 
 @dataclass(frozen=True)
 class CodeRules:
-    """Which images and which addresses of dbt projects refreshes may name, as patterns with * and ?, which also match slashes.
+    """The images and the addresses of dbt projects that refreshes may name, as patterns. * and ? also match slashes.
 
     The image of the chart, and the project in an allowed image, are always allowed.
     """
 
     images: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
-    """In the host of an address, * and ? match no slash: a pattern for some hosts must not match paths of others."""
+    """In the host of an address, * and ? do not match slashes: a pattern for some hosts must not match paths of others."""
 
     def denial(self, spec: RefreshSpec) -> Denial | None:
-        """Return why a refresh may not run what its spec names; None if it may."""
+        """Return why a refresh may not run the image or the project of its spec; None if it may run both."""
         return self.image_denial(spec.image) or self.project_denial(spec.project.git.url if spec.project else None)
 
     def image_denial(self, image: str | None) -> Denial | None:
-        """Return why a refresh may not run an image; None if it may, or names none."""
+        """Return why a refresh may not run an image; None if it may, or if it names no image."""
         if image is None or any(matches(image, pattern) for pattern in self.images):
             return None
         message = f"image {image} (spec.image) is not allowed by runner.allowedImages of the operator's chart: {allowed_text(self.images)}"
         return Denial(ReadyReason.IMAGE_NOT_ALLOWED, SuspendedReason.IMAGE_NOT_ALLOWED, message)
 
     def project_denial(self, url: str | None) -> Denial | None:
-        """Return why a refresh may not fetch its project from an address; None if it may, or names none."""
+        """Return why a refresh may not fetch its project from an address; None if it may, or if it names no address."""
         if url is None or is_allowed(url, self.urls):
             return None
         message = f"{url} (spec.project.git.url) is not allowed by projects.allowedUrls of the operator's chart: {allowed_text(self.urls)}"

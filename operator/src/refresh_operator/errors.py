@@ -8,9 +8,9 @@ OperatorError
  ├─ Unreadable             an object has a field of a wrong type
  └─ ApiError               an error response of the API server
      ├─ NotFound           404
-     ├─ Conflict           409: exists already, or changed since it was read
+     ├─ Conflict           409: already exists, or has changed since it was read
      ├─ Forbidden          403: the operator lacks a permission
-     ├─ Unprocessable      422: invalid object; only another spec helps
+     ├─ Unprocessable      422: invalid object; the spec must be changed
      └─ Unavailable        429, 5xx or no response: retry
 """
 
@@ -32,7 +32,7 @@ class PreviewsInstalled(OperatorError):  # noqa: N818
 
 
 class LeaseLost(OperatorError):  # noqa: N818
-    """Another operator holds the Lease. This one exits, and waits for the Lease after its restart."""
+    """Another operator holds the Lease. This operator exits, and waits for the Lease after its restart."""
 
 
 class Unreadable(OperatorError):  # noqa: N818
@@ -52,7 +52,7 @@ class NotFound(ApiError):  # noqa: N818 - named as Kubernetes names it
 
 
 class Conflict(ApiError):  # noqa: N818
-    """The object exists already, or was changed since it was read."""
+    """The object already exists, or has changed since it was read."""
 
 
 class Forbidden(ApiError):  # noqa: N818
@@ -74,4 +74,4 @@ def api_error(status: int, message: str) -> ApiError:
 
 
 class CredentialsError(OperatorError):
-    """The API server refuses the operator's credentials, and there are no others."""
+    """The API server rejects the operator's credentials, and it has no others."""

@@ -24,7 +24,7 @@ class Ref:
 
 
 def cronjob_name(refresh: str) -> str:
-    """Return the name of a refresh's CronJob: the refresh's own, or its start and a hash if it is too long."""
+    """Return the name of a refresh's CronJob: that of the refresh, shortened and with a hash if it is too long."""
     return refresh if len(refresh) <= CRONJOB_NAME_MAX_LENGTH else f"{refresh[:43]}-{_digest(refresh, 6)}"
 
 
@@ -44,7 +44,7 @@ def preview_name(preview: str, uid: str) -> str:
 
 
 def event_name(refresh: str, *parts: str) -> str:
-    """Return the name of an event, by which the API server rejects duplicates."""
+    """Return the name of an event. It is the same for equal events, so that the API server rejects duplicates."""
     return f"{refresh}.{_digest('/'.join(parts), 16)}"
 
 

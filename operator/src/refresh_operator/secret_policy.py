@@ -1,6 +1,6 @@
 """Which Secrets a refresh may use; pure.
 
-Without a policy, everybody who may write a refresh can send any Secret of its namespace to any address.
+Without a policy, anybody who may write a refresh could send any Secret of its namespace to any address.
 """
 
 from dataclasses import dataclass

@@ -28,7 +28,7 @@ def edited(operator: OperatorHarness, name: str) -> None:
 def refusal(of: OperatorHarness, holder: OperatorHarness, namespace: str) -> tuple[str, str]:
     """The event by which one says that the other one acts in a namespace."""
     idle, acting = (f"{each.namespace}/{RELEASE}" for each in (of, holder))
-    text = f"operator {idle} does not act on this DashboardRefresh, since {acting} holds Lease {LEASE} in {namespace}"
+    text = f"operator {idle} does not act on this DashboardRefresh: {acting} holds Lease {LEASE} in {namespace}"
     return "OtherOperator", text
 
 

@@ -1,7 +1,7 @@
-"""Claims of namespaces: of all operators in a cluster, only the holder of a namespace's Lease acts on the refreshes there.
+"""Claims on namespaces: of all operators in a cluster, only the holder of a namespace's Lease acts on the refreshes there.
 
-Several releases can watch one namespace, such as a cluster-wide one and one that lists it, and none knows of the others. The holder is the
-release, not the process: its next leader acts at once. The Lease is not released at shutdown, so that an upgrade moves no namespace.
+Several releases can watch one namespace without knowing of each other, for example a cluster-wide one and one that lists it. The holder is
+the release, not the process: its next leader acts at once. The Lease is not released at shutdown, so that an upgrade moves no namespace.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.settings import LeaseRef, Settings
 
 LEASE_NAME: Final = GROUP
-"""Name of the Lease in each namespace, the same for all releases. No chart names an object of a release so."""
+"""Name of the Lease in each namespace, the same for all releases. No chart uses this name for an object of a release."""
 _POLL: Final = timedelta(seconds=1)
-"""Time between two looks for namespaces whose first refresh is new, or whose last one is deleted."""
+"""Interval at which the namespaces that have refreshes are listed."""
 
 
 class Claims:
@@ -32,11 +32,11 @@ class Claims:
         self, client: KubeClient, leader: LeaseRef, settings: Settings, monotonic: Callable[[], float], store: Store, queue: WorkQueue
     ) -> None:
         self.me = f"{leader.namespace}/{leader.name}"
-        """This release, as the Leases name it."""
+        """The name of this release in the Leases."""
         self._client = client
         self._monotonic = monotonic
         self._duration = settings.claim_duration
-        # the release that lists a namespace gets it, whichever was installed first
+        # a release that lists a namespace takes precedence, regardless of which was installed first
         self._courtesy = Courtesy.REQUEST if settings.namespaces else Courtesy.YIELD
         self._store = store
         self._queue = queue
@@ -51,20 +51,20 @@ class Claims:
         return elector is not None and elector.may_write
 
     def other_holder(self, namespace: str) -> str:
-        """Return the release that holds a namespace instead of this one, or nothing if none is known."""
+        """Return the other release that holds a namespace; empty if none is known."""
         elector = self._electors.get(namespace)
         return elector.holder if elector and elector.holder != self.me else ""
 
     def may_write(self, path: str) -> bool:
         """Return whether this operator may write to a path, which is that of an object in a namespace.
 
-        Events are always allowed: by one, an operator says that it does not act.
+        Events are always allowed: an operator posts one to report that it does not act on a refresh.
         """
         namespace, plural = path.partition("/namespaces/")[2].split("/")[:2]
         return plural == EVENTS.plural or self.holds(namespace)
 
     def readiness_problem(self) -> str:
-        """Return why this operator can neither act in a namespace nor take it over, or nothing if it can in all of them."""
+        """Return why this operator can neither act in a namespace nor take it over; empty if it can in all namespaces."""
         found = ((namespace, elector.readiness_problem()) for namespace, elector in self._electors.items())
         return next((f"{problem} (namespace {namespace})" for namespace, problem in found if problem), "")
 
@@ -80,7 +80,7 @@ class Claims:
                     tasks.pop(namespace).cancel()
                     self._electors.pop(namespace, None)
                 self._needed.clear()
-                # not wait_for, which creates a task that kopf would wait for when it stops
+                # not wait_for: it creates a task, for which kopf would wait when it stops
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_POLL.total_seconds()):
                         await self._needed.wait()

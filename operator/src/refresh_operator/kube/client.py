@@ -39,15 +39,15 @@ class KubeClient:
 
     def __init__(self, configuration: client.Configuration, may_write: Callable[[str], bool], clock: Callable[[], datetime]) -> None:
         self.clock_offset = timedelta(0)
-        """How far the API server's clock is ahead of this machine's; zero if they are about the same."""
+        """How far the API server's clock is ahead of this machine's; zero if they agree."""
         self.refused_since: datetime | None = None
-        """Since when all responses have been 401 Unauthorized."""
+        """When the current series of 401 Unauthorized responses began."""
         self._configuration = configuration
         self._may_write = may_write
         self._clock = clock
-        # the Kubernetes client only loads kubeconfigs and certificates: its calls take longer than the server itself
+        # the Kubernetes client only loads kubeconfigs and certificates: its calls are slower than the server
         tls = client.ApiClient(configuration).rest_client.ssl_context
-        # the API server is never behind the proxy that the environment may set
+        # the API server is never reached through the proxy that the environment may set
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=tls), timeout=aiohttp.ClientTimeout(total=_TIMEOUT), trust_env=False
         )
@@ -56,7 +56,7 @@ class KubeClient:
     async def connect(
         cls, kubeconfig: Path | None, clock: Callable[[], datetime], may_write: Callable[[str], bool] = lambda _path: True
     ) -> Self:
-        """Return a connection with a kubeconfig, or with the pod's ServiceAccount if none is given."""
+        """Return a connection that uses a kubeconfig, or the pod's ServiceAccount if none is given."""
         configuration = client.Configuration()
         if kubeconfig:
             await config.load_kube_config(config_file=str(kubeconfig), client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]  # generated
@@ -78,7 +78,7 @@ class KubeClient:
             return object_of(await response.read(), _MAX_OBJECT)
 
     async def list_pages(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[tuple[list[Json], int]]:
-        """Yield a collection in parts, since thousands of objects at once take much memory.
+        """Yield a collection in parts: thousands of objects at once need too much memory.
 
         The number is the resource version of the collection, or 0 in all parts but the last of a page.
         """
@@ -89,7 +89,7 @@ class KubeClient:
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     if items := reader.feed(chunk):
                         yield items, 0
-                        # let probes be answered while a long list is parsed
+                        # lets the probes respond while a long list is parsed
                         await asyncio.sleep(0)
                 items, page = reader.end()
             metadata = mapping(page.get("metadata"))
@@ -100,7 +100,7 @@ class KubeClient:
             parameters["continue"] = str(metadata["continue"])
 
     async def create(self, path: str, body: Json) -> Json:
-        """Create an object. Raise Conflict if it exists."""
+        """Create an object. Raise Conflict if it already exists."""
         return await self._call("POST", path, {}, body)
 
     async def replace(self, path: str, body: Json) -> Json:
@@ -108,15 +108,15 @@ class KubeClient:
         return await self._call("PUT", path, {}, body)
 
     async def merge(self, path: str, body: Json) -> Json:
-        """Change the fields in the body, by a merge patch."""
+        """Change the fields in the body with a merge patch."""
         return await self._call("PATCH", path, {}, body, MERGE)
 
     async def apply(self, path: str, body: Json, manager: str) -> Json:
-        """Apply the body server-side, as everything that this field manager owns."""
+        """Apply the body server-side. This field manager then owns exactly the fields in the body."""
         return await self._call("PATCH", path, {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}, body, APPLY)
 
     async def delete(self, path: str) -> None:
-        """Delete an object and, in the background, the objects that it owns. Does nothing if it does not exist."""
+        """Delete an object and, in the background, the objects that it owns. Do nothing if it does not exist."""
         try:
             await self._call("DELETE", path, {"propagationPolicy": "Background"})
         except ApiError as error:
@@ -133,7 +133,7 @@ class KubeClient:
     async def _respond(
         self, method: str, path: str, query: Mapping[str, str], body: Json | None = None, content: str = _JSON, accept: str = _JSON
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a successful response. Raise the ApiError of an error response, or Unavailable without a readable response."""
+        """Yield a successful response. Raise the ApiError of an error response, or Unavailable if there is no readable response."""
         payload = None if body is None else to_json(body)
         headers = {"Accept": accept, "Content-Type": content}
         token = await self._configuration.get_api_key_with_prefix("BearerToken", alias="authorization")

@@ -1,7 +1,7 @@
 """HTTP session for kopf that wraps each object in an envelope: the metadata that kopf needs, and the object as JSON text.
 
-kopf parses every object that the API server sends, and stops at one that it cannot parse; it also copies and compares objects, which
-this operator does not need. With envelopes, kopf handles only a few fields, and the handlers parse the text themselves.
+kopf parses every object that the API server sends, and stops if it cannot parse one. It also copies and compares objects, which this
+operator does not need. With envelopes, kopf handles only a few fields, and the handlers parse the text themselves.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -42,7 +42,7 @@ def kopf_session(login: kopf.ConnectionInfo) -> kopf.AiohttpSession:
 
 
 def wrap_event(line: bytes) -> bytes:
-    """Return one line of a watch with its object wrapped. Lines about the watch itself are unchanged."""
+    """Return one line of a watch with its object wrapped. Lines about the watch itself stay unchanged."""
     kind, item = event_of(line)
     return to_json({"type": kind, "object": _envelope(item)}) if kind in _EVENTS else line
 
@@ -58,7 +58,7 @@ class _Response(aiohttp.ClientResponse):
     """A response whose objects are wrapped."""
 
     async def start(self, connection: Any) -> aiohttp.ClientResponse:  # noqa: ANN401 - aiohttp's own
-        """Start to read. A watch is read line by line."""
+        """Start reading. A watch is read line by line."""
         started = await super().start(connection)
         if self.url.query.get("watch") == "true" and self.status == 200:
             self.content = cast("aiohttp.StreamReader", _Events(self.content))
@@ -82,7 +82,7 @@ def _lined(line: bytes) -> bytes:
     try:
         return wrap_event(line) + b"\n"
     except ValueError as error:
-        # kopf restarts the watch after this error, and would stop after any other
+        # kopf restarts the watch after this error, but stops after any other
         raise aiohttp.ClientPayloadError(f"cannot parse an event: {error}") from error
 
 

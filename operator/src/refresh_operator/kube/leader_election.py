@@ -1,9 +1,8 @@
 """Election of one holder among several operators by a Lease. The others wait until it is released or expires.
 
-The replicas of a release elect their leader so, and the releases that watch one namespace elect which of them acts there.
+The replicas of a release use it to elect their leader, and the releases that watch one namespace to elect the one that acts there.
 
-No clocks of different machines are compared: a Lease has expired if it was not changed for its duration, by the clock of the operator
-that waits for it.
+Clocks of different machines are never compared: a Lease has expired if the operator that waits for it has seen no change for its duration.
 """
 
 import asyncio
@@ -29,10 +28,10 @@ log = logging.getLogger(__name__)
 DURATION: Final = timedelta(seconds=10)
 """How long the Lease of a leader is valid without renewal."""
 _RENEWALS: Final = 5
-"""Renewals, or attempts to acquire the Lease, in its duration. The holder stops writing one of these intervals before the expiry, so that
-no request of it is pending when another holder starts."""
+"""Renewals, or attempts to acquire the Lease, in its duration. The holder stops writing one such interval before the expiry, so that none
+of its requests is pending when another holder starts."""
 REQUESTED_BY: Final = f"{GROUP}/requested-by"
-"""Annotation of a Lease: the operator that asks its holder for it."""
+"""Annotation of a Lease that names the operator that asks for it."""
 
 
 class _Spec(KubeModel):
@@ -64,14 +63,14 @@ def next_action(holder: str, me: str, *, was_leader: bool, unchanged: timedelta,
 
 
 class Courtesy(Enum):
-    """What an operator does about another one that wants the same Lease."""
+    """How an operator treats another one that wants the same Lease."""
 
     KEEP = "keep"
-    """It keeps a Lease that it holds, and waits for one that it does not hold."""
+    """Keeps a Lease that it holds, and waits for one that it does not hold."""
     REQUEST = "request"
-    """It also asks the holder for the Lease."""
+    """Also asks the holder for the Lease."""
     YIELD = "yield"
-    """It stops renewing a Lease that another operator asks for, and leaves that one time to acquire it."""
+    """Stops renewing a Lease that another operator asks for, and gives that operator time to acquire it."""
 
 
 @dataclass(frozen=True)
@@ -107,21 +106,21 @@ class LeaderElector:
 
     @property
     def may_write(self) -> bool:
-        """Whether this operator is the leader and its Lease is valid long enough to write."""
+        """Whether this operator is the leader and its Lease stays valid long enough for a write."""
         return self._renewed is not None and self._monotonic() - self._renewed < (self._duration - self._interval).total_seconds()
 
     @property
     def is_leader(self) -> bool:
-        """Whether this operator has acquired the Lease and not lost or released it."""
+        """Whether this operator has acquired the Lease, and has neither lost nor released it."""
         return self._renewed is not None
 
     @property
     def holder(self) -> str:
-        """The holder of the Lease as last observed, or empty if nobody holds it."""
+        """The last observed holder of the Lease; empty if nobody holds it."""
         return self._seen.record.spec.holder_identity if self._seen else ""
 
     def readiness_problem(self) -> str:
-        """Return why this operator is neither ready to work nor to take over, or nothing if it is."""
+        """Return why this operator is ready neither to work nor to take over; empty if it is ready."""
         if self.is_leader:
             return "" if self.may_write else "cannot renew the Lease: writes are suspended"
         fresh = self._observed_at is not None and self._monotonic() - self._observed_at < self._duration.total_seconds()
@@ -143,7 +142,7 @@ class LeaderElector:
             await self._attempt()
 
     async def release(self) -> None:
-        """Release the Lease, so that another operator can start at once. Call it when this operator writes nothing any more."""
+        """Release the Lease, so that another operator can start at once. Call it once this operator no longer writes anything."""
         if self._renewed is None or self._seen is None:
             return
         self._renewed = None
@@ -153,7 +152,7 @@ class LeaderElector:
             log.warning("cannot release the Lease, which will expire: %s", error)
 
     async def _attempt(self) -> None:
-        """Try once to acquire or renew the Lease. Errors of the API server are logged, and the next attempt follows."""
+        """Try once to acquire or renew the Lease. Log errors of the API server; the next attempt follows."""
         try:
             async with asyncio.timeout(self._interval.total_seconds() * 2):
                 if not self.is_leader:
@@ -161,7 +160,7 @@ class LeaderElector:
                 try:
                     await self._acquire_or_renew()
                 except (Conflict, NotFound):
-                    # changed by another operator, or deleted: decide by its current state
+                    # changed by another operator, or deleted: read it again
                     await self._observe()
                     await self._acquire_or_renew()
         except (ApiError, TimeoutError) as error:
@@ -192,7 +191,7 @@ class LeaderElector:
         holder, duration = record.spec.holder_identity, timedelta(seconds=record.spec.lease_duration_seconds) or self._duration
         requested_by = record.metadata.annotations.get(REQUESTED_BY, "")
         if requested_by and self._courtesy is Courtesy.YIELD:
-            # the operator that asks for the Lease acquires it when it expires, and this one only if that one does not
+            # the operator that asks for the Lease acquires it when it expires; this operator does so only if the other one does not
             holder, duration = requested_by, 2 * duration
         action = next_action(
             holder,
@@ -211,7 +210,7 @@ class LeaderElector:
             await self._request(self._seen)
 
     async def _request(self, before: _Observed) -> None:
-        """Ask the holder for the Lease. Only one operator does so, since each change of the Lease delays its expiry."""
+        """Ask the holder for the Lease. Only one operator asks, because each change of the Lease delays its expiry."""
         metadata = mapping(before.item["metadata"])
         annotations: Json = {**mapping(metadata.get("annotations")), REQUESTED_BY: self._at.holder}
         body: Json = {**before.item, "metadata": {**metadata, "annotations": annotations}}

@@ -1,6 +1,6 @@
-"""The global pause: no run of any refresh starts while a certain ConfigMap exists in the operator's namespace.
+"""The global pause: while a certain ConfigMap exists in the operator's namespace, no run of any refresh starts.
 
-The ConfigMap is polled, since the operator may only get it by name.
+The ConfigMap is polled, because the operator may only get it by name.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def parse_pause(item: Json, at: PauseRef) -> Pause:
 
 
 def _moment(text: str) -> tuple[datetime | None, bool]:
-    """Return the time in a text (in UTC without a zone), and whether the text is invalid."""
+    """Return the time in a text, in UTC unless it names a zone, and whether the text is invalid."""
     if not text:
         return None, False
     try:
@@ -51,14 +51,14 @@ class GlobalPause:
         self._pause: Pause | None = None
         self._is_forbidden = False
         self.known = asyncio.Event()
-        """Set once the ConfigMap was read."""
+        """Set once the ConfigMap has been read."""
 
     def current(self, now: datetime) -> Pause | None:
         """Return the pause that is in effect, or None."""
         return self._pause if self._pause and (self._pause.until is None or now < self._pause.until) else None
 
     async def poll(self) -> bool:
-        """Read the ConfigMap and return whether the pause has changed. Without a response, it stays as it was."""
+        """Read the ConfigMap and return whether the pause has changed. If the API server does not respond, the pause stays unchanged."""
         before = self._pause
         try:
             self._pause = await self._read()

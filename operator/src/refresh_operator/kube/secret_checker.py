@@ -1,6 +1,6 @@
 """Checks of the Secrets that refreshes name: whether they are complete, and whether the refresh may use them.
 
-Secrets are not watched, only read by name. A Secret without a problem is read again at each resync, others at each reconciliation.
+Secrets are not watched, only read by name: a Secret without a problem at each resync, others at each reconciliation.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,7 +16,7 @@ _WAREHOUSE: Final = "spec.warehouse.secretRef"
 
 
 class SecretChecker:
-    """Remembers which Secrets are complete and allowed, but not their content."""
+    """Caches which Secrets are complete and allowed, but not their content."""
 
     def __init__(
         self,
@@ -29,7 +29,7 @@ class SecretChecker:
         self._rules = rules
         self._complete: set[SecretKey] = set()
         self._allowed: set[SecretKey] = set()
-        """Secrets that have the label."""
+        """Secrets with the label."""
         self._users: dict[Ref, frozenset[SecretKey]] = {}
 
     async def missing(self, ref: Ref, name: str, field: str = _WAREHOUSE) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ class SecretChecker:
         return found
 
     async def changed(self) -> set[SecretKey]:
-        """Ask for every Secret in which nothing was wrong; return those in which something is."""
+        """Read again every Secret that had no problem; return those that now have one."""
         used = frozenset[SecretKey]().union(*self._users.values())
         found = {secret for secret in self._complete & used if await self._check(secret, _WAREHOUSE)}
         for secret in self._allowed & used:

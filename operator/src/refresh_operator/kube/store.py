@@ -36,12 +36,12 @@ class Store:
 
     def __init__(self) -> None:
         self.synced = asyncio.Event()
-        """Set once all objects have been listed: an object that is not in the store then does not exist."""
+        """Set once all objects have been listed: from then on, an object that is not in the store does not exist."""
         self._copies: dict[Key, _Copy] = {}
         self._deleted: dict[Key, int] = {}
         self._by_refresh: dict[tuple[str, Ref], set[str]] = {}
         self._stale: dict[Key, tuple[int, int]] = {}
-        """Changes that a list has shown but no watch has reported yet: the version, and the number of the resync."""
+        """Changes that a list has shown but no watch has reported yet: the version and the number of the resync."""
         self._resyncs = 0
 
     def put(self, kind: Kind, item: Json, *, from_watch: bool = False) -> Ref | None:
@@ -54,7 +54,7 @@ class Store:
             self._confirm(key, version)
         copy = self._copies.get(key)
         if refresh is None:
-            return None  # no watch would report its deletion
+            return None  # no watch will report its deletion
         if version <= max(copy.version if copy else 0, self._deleted.get(key, 0)):
             return None
         self._drop(key)
@@ -63,7 +63,7 @@ class Store:
         return refresh
 
     def remove(self, kind: Kind, item: Json) -> Ref | None:
-        """Remove an object that a watch reported as deleted, and return its refresh."""
+        """Remove an object that a watch has reported as deleted; return its refresh."""
         known = _identity(kind, item)
         if known is None:
             return None
@@ -115,12 +115,12 @@ class Store:
         return [item for name in names if (item := self.get(kind, ref.namespace, name))]
 
     def begin_resync(self) -> None:
-        """Start a resync: what a list shows from here on must be reported by a watch before the next resync."""
+        """Start a resync: a watch must report what a list shows from now on before the next resync."""
         self._resyncs += 1
 
     @property
     def stale_kinds(self) -> list[str]:
-        """Kinds whose watch has not reported a change that an earlier resync has shown."""
+        """Kinds whose watch has not reported a change that an earlier resync showed."""
         return sorted({key[0] for key, (_, since) in self._stale.items() if since < self._resyncs})
 
     def refreshes(self) -> Iterator[Ref]:
@@ -161,7 +161,7 @@ def _text(item: Json) -> bytes:
 
 
 def _identity(kind: Kind, item: Json) -> tuple[Key, int, Ref | None] | None:
-    """Return an object's key, version and refresh, or None without a name or version."""
+    """Return an object's key, version and refresh; None if it has no name or version."""
     metadata = mapping(item.get("metadata"))
     namespace, name, version = str(metadata.get("namespace") or ""), metadata.get("name"), str(metadata.get("resourceVersion"))
     if not isinstance(name, str) or not name or not (version.isascii() and version.isdigit()):

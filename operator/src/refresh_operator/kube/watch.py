@@ -1,4 +1,4 @@
-"""Watches, by kopf: each event updates the store, and queues the refresh that the object belongs to.
+"""Watches, with kopf: each event updates the store, and queues the refresh that the object belongs to.
 
 kopf is used for its watches only, so it neither compares objects nor writes to them.
 """
@@ -17,7 +17,7 @@ from refresh_operator.kube.store import Store
 from refresh_operator.kube.workqueue import WorkQueue
 
 SETTLE: Final = timedelta(milliseconds=100)
-"""Delay before a refresh is reconciled, since one change causes several events: of a Job, its pod and their states."""
+"""Delay before a refresh is reconciled, because one change causes several events: for a Job, its pod and their states."""
 
 
 def registry_of(queue: WorkQueue, store: Store, started: Callable[[], None]) -> kopf.OperatorRegistry:
@@ -38,7 +38,7 @@ def registry_of(queue: WorkQueue, store: Store, started: Callable[[], None]) -> 
 
     @kopf.on.startup(registry=registry)
     async def begun(**_: object) -> None:
-        # deferred, since kopf replaces the signal handlers after this handler
+        # deferred, because kopf replaces the signal handlers after this handler
         asyncio.get_running_loop().call_soon(started)
 
     sessions: list[tuple[kopf.ConnectionInfo, kopf.AiohttpSession]] = []
@@ -48,8 +48,8 @@ def registry_of(queue: WorkQueue, store: Store, started: Callable[[], None]) -> 
         found = kopf.login_with_service_account(settings=settings) or kopf.login_with_kubeconfig(settings=settings)
         if found is None:
             return None
-        # kopf asks again once the API server has refused a session. The same credentials are the same session, which kopf does not
-        # try twice: it ends with LoginError.
+        # kopf logs in again once the API server has rejected a session. Equal credentials mean the same session, which kopf does not try
+        # twice: it ends with LoginError.
         if not sessions or sessions[-1][0] != found:
             sessions[:] = [(found, kopf_session(found))]
         return sessions[-1][1]
@@ -80,14 +80,14 @@ def kopf_settings() -> kopf.OperatorSettings:
 
 
 class NoDifferences(kopf.DiffBaseStorage):
-    """Stores no previous state of objects, which kopf would otherwise copy at every event: half of the operator's CPU time."""
+    """Stores no previous state of objects. kopf would otherwise copy it at every event, which takes half of the operator's CPU time."""
 
     def build(self, *, body: kopf.Body, extra_fields: object = None) -> kopf.BodyEssence:  # noqa: ARG002 - kopf's interface
-        """Return an empty essence, since nothing is compared."""
+        """Return an empty essence: nothing is compared."""
         return kopf.BodyEssence({})
 
     def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:  # noqa: ARG002
-        """Return None, since nothing is stored."""
+        """Return None: nothing is stored."""
         return None
 
     def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
@@ -98,7 +98,7 @@ class NoProgress(kopf.ProgressStorage):
     """Stores no progress of handlers, which only update the store and the queue."""
 
     def fetch(self, *, key: str, body: kopf.Body) -> kopf.ProgressRecord | None:  # noqa: ARG002
-        """Return None, since nothing is stored."""
+        """Return None: nothing is stored."""
         return None
 
     def store(self, *, key: str, record: kopf.ProgressRecord, body: kopf.Body, patch: kopf.Patch) -> None:

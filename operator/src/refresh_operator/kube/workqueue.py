@@ -19,19 +19,19 @@ def backoff(failures: int) -> timedelta:
 
 
 class WorkQueue:
-    """Refreshes and the times at which they are due."""
+    """Refreshes with the times at which they are due."""
 
     def __init__(self, workers: int = 24) -> None:
         self._workers = workers
         self._due: dict[Ref, float] = {}
         self._queue: list[tuple[float, str, Ref]] = []
-        """The same as a heap, earliest first. Entries that differ from `_due` are outdated."""
+        """The same entries as a heap, earliest first. An entry that differs from `_due` is outdated."""
         self._in_progress: set[Ref] = set()
         self._failures: dict[Ref, int] = {}
         self._changed = asyncio.Event()
 
     def add(self, ref: Ref, after: timedelta = timedelta(0)) -> None:
-        """Queue a refresh after this time, or earlier if it is already queued so."""
+        """Queue a refresh after this time, unless it is already queued for an earlier time."""
         moment = asyncio.get_running_loop().time() + max(0.0, after.total_seconds())
         if ref not in self._due or moment < self._due[ref]:
             self._due[ref] = moment
@@ -48,7 +48,7 @@ class WorkQueue:
         self._failures.pop(ref, None)
 
     def longest_delay(self) -> timedelta:
-        """Return for how long the longest waiting refresh has been due."""
+        """Return how long the longest waiting refresh has been due."""
         now = asyncio.get_running_loop().time()
         return timedelta(seconds=max((now - moment for moment in self._due.values()), default=0.0))
 
@@ -84,7 +84,7 @@ class WorkQueue:
                 return ref
             self._changed.clear()
             delay = self._queue[0][0] - loop.time() if self._queue else None
-            # not wait_for, which creates a task that kopf would wait for when it stops
+            # not wait_for: it creates a task, for which kopf would wait when it stops
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._changed.wait()

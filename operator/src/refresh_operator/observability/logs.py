@@ -1,4 +1,4 @@
-"""Log lines as JSON, with the refresh that is being reconciled, and with the run if given (`extra={"run": …}`)."""
+"""Log lines as JSON, with the refresh that is being reconciled, and with the run if one is given (`extra={"run": …}`)."""
 
 import logging
 import sys
@@ -45,6 +45,6 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # at INFO, kopf logs each event, aiohttp each probe, and httpx each URL, which is secret if it is a webhook's
+    # at INFO, kopf logs each event, aiohttp each probe, and httpx each URL; the URL of a webhook is secret
     for name in ("kopf", "httpx", "httpcore", "aiohttp.access"):
         logging.getLogger(name).setLevel(max(logging.getLevelName(level), logging.WARNING))

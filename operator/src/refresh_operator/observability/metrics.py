@@ -19,7 +19,7 @@ Value = Callable[[Refresh], float | None]
 
 
 class OperatorMetrics:
-    """Counters of one operator process. They start at zero, as Prometheus expects of counters."""
+    """Counters of one operator process. They start at zero, as Prometheus expects."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -64,7 +64,7 @@ class OperatorMetrics:
 
 
 def render(refreshes: Iterable[Refresh], now: datetime, works: bool = True, metrics: OperatorMetrics | None = None) -> str:
-    """Return all metrics in the text format. `works` is false while the operator waits for the Lease."""
+    """Return all metrics in the text format. `works` is False while the operator waits for the Lease."""
     registry = CollectorRegistry()
     registry.register(RefreshCollector(list(refreshes), now))
     Gauge("dashboardrefresh_operator_works", "Whether this operator holds the Lease and reconciles refreshes.", registry=registry).set(
@@ -74,14 +74,14 @@ def render(refreshes: Iterable[Refresh], now: datetime, works: bool = True, metr
 
 
 class RefreshCollector(Collector):
-    """Computes the metrics of all refreshes from their statuses, so that a restart of the operator changes none of them."""
+    """Computes the metrics of all refreshes from their statuses, so that they survive a restart of the operator."""
 
     def __init__(self, refreshes: list[Refresh], now: datetime) -> None:
         self._refreshes = refreshes
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics, each with one value per refresh that has one."""
+        """Yield the metrics, each with one value for each refresh that has one."""
         for name, description, value in _GAUGES:
             yield self._gauge(name, description, value)
         yield self._gauge("staleness_seconds", "Age of the data: time since the last successful run.", self._staleness)
@@ -158,7 +158,7 @@ def _step_seconds(step: StepStatus) -> float | None:
     try:
         return duration(step.duration).total_seconds() if step.duration else None
     except ValueError:
-        return 0.0  # under a second
+        return 0.0  # less than a second
 
 
 _GAUGES: Final[tuple[tuple[str, str, Value], ...]] = (

@@ -20,7 +20,7 @@ from refresh_operator.kube.workqueue import WorkQueue
 from refresh_operator.names import Ref
 
 LONGEST_DELAY: Final = timedelta(minutes=5)
-"""The operator is not alive if a refresh has been due for longer without being reconciled."""
+"""The operator is not alive if a refresh has been due for longer than this without being reconciled."""
 
 _MAX_SCRAPES: Final = 4
 """Maximum number of concurrent scrapes; each holds all metrics in memory until they are sent."""
@@ -32,7 +32,7 @@ _CHUNK: Final = 64 * 1024
 
 @dataclass
 class Health:
-    """What the operator's health is determined from."""
+    """The parts of the operator that determine its health."""
 
     store: Store
     queue: WorkQueue
@@ -41,17 +41,17 @@ class Health:
     claims: Claims | None = None
     """None without leader election."""
     initial: set[Ref] = field(default_factory=set)
-    """The refreshes that existed at the start and have not been reconciled yet."""
+    """The refreshes that existed at the start and have not yet been reconciled."""
 
     def liveness_problem(self) -> str:
-        """Return why the operator should be restarted, or nothing if it works."""
+        """Return why the operator should be restarted; empty if it works."""
         if self.store.stale_kinds:
             return f"no events from the watch of {', '.join(self.store.stale_kinds)}"
         delay = self.queue.longest_delay()
         return f"a refresh has been due for {delay.total_seconds():.0f} s" if delay > LONGEST_DELAY else ""
 
     def readiness_problem(self) -> str:
-        """Return why the operator is neither ready to work nor to take over, or nothing if it is."""
+        """Return why the operator is ready neither to work nor to take over; empty if it is ready."""
         if self.elector and (problem := self.elector.readiness_problem()):
             return problem
         if self.elector and not self.elector.is_leader:
@@ -80,7 +80,7 @@ async def serve_probes(endpoint: str, health: Health, metrics: Callable[[], str]
     scrapes = asyncio.Semaphore(_MAX_SCRAPES)
 
     async def scrape(request: web.Request) -> web.StreamResponse:
-        """Send the metrics in chunks, since those of a thousand refreshes take megabytes."""
+        """Send the metrics in chunks: those of a thousand refreshes take megabytes."""
         response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
         async with scrapes:
             text = metrics().encode()

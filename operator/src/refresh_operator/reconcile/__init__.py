@@ -1,1 +1,1 @@
-"""Reconcile one refresh: observe it, decide what to change, apply the decision, notify people."""
+"""Reconciles one refresh: observes it, decides what to change, applies the decision and notifies people."""

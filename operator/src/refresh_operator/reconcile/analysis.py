@@ -1,4 +1,4 @@
-"""All analyses of a snapshot, and when the next one is due; pure."""
+"""All analyses of a snapshot, and when the next reconciliation is due; pure."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -52,7 +52,7 @@ def find_problem(snapshot: Snapshot) -> Problem | None:
             hint = "delete it, or rename the DashboardRefresh"
             message = f"{kind} {metadata_of(item).name} already exists and is not owned by this DashboardRefresh: {hint}"
             return Problem(ReadyReason.CRON_JOB_CONFLICT, message, stalled=True)
-        # the RBAC objects work until they are deleted
+        # terminating RBAC objects still work
         if kind == "CronJob" and (seen := metadata_of(item)).deletion_timestamp:
             held = f", held by {', '.join(seen.finalizers)}" if seen.finalizers else ""
             message = f"{kind} {seen.name} is terminating{held}: no runs start until it is deleted and recreated"
@@ -69,7 +69,7 @@ def find_problem(snapshot: Snapshot) -> Problem | None:
 def requeue_after(
     snapshot: Snapshot, analysis: Analysis, status: OperatorStatus, timeouts: Timeouts, settings: Settings, now: datetime
 ) -> timedelta:
-    """Return after what time the refresh is reconciled again, unless a watch reports a change before."""
+    """Return the time after which the refresh is reconciled again, unless a watch reports a change earlier."""
     waits = [_MAX_REQUEUE, *(each + _SECOND for each in _due(snapshot, analysis, status, timeouts, now))]
     if analysis.problem:
         waits.append(settings.recheck)
@@ -77,7 +77,7 @@ def requeue_after(
 
 
 def _due(snapshot: Snapshot, analysis: Analysis, status: OperatorStatus, timeouts: Timeouts, now: datetime) -> Iterator[timedelta]:
-    """Yield what each analysis waits for, as time from now; negative for what is over."""
+    """Yield the time from now of each event that an analysis waits for; negative if it is past."""
     times = (status.next_schedule_time, status.suspended_until, analysis.missed.next_due)
     yield from (each - now for each in times if each)
     if (stale := stale_after(snapshot.refresh, status, now)) is not None:

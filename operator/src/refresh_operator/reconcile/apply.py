@@ -32,9 +32,9 @@ class Applier:
         self._unlabelled = unlabelled
 
     async def apply(self, refresh: Refresh, decision: Decision, now: datetime) -> frozenset[Difference]:
-        """Apply a decision. Raise Conflict if an object was changed since it was read.
+        """Apply a decision. Raise Conflict if an object has changed since it was read.
 
-        Return the differences that are still there in the API server's response, because an admission webhook insists on them.
+        Return the differences that the API server's response still has, because an admission webhook insists on them.
         """
         namespace = refresh.ref.namespace
         for item in decision.create:
@@ -60,9 +60,9 @@ class Applier:
         return returned
 
     async def write_status(self, refresh: Refresh, status: OperatorStatus) -> None:
-        """Write the operator's part of the status. Raise Conflict if the refresh was changed or recreated since it was read.
+        """Write the operator's part of the status. Raise Conflict if the refresh has been changed or recreated since it was read.
 
-        The resource version ensures this, since the API server ignores a wrong UID in a write of the status.
+        The resource version ensures this: the API server ignores a wrong UID in a write of the status.
         """
         meta = refresh.metadata
         body: Json = {
@@ -80,7 +80,7 @@ class Applier:
         log.info("deleted Job %s", job, extra={"run": job})
 
     async def post_event(self, refresh: Refresh, event: Event, now: datetime) -> None:
-        """Post an event on a refresh, unless it was posted before."""
+        """Post an event on a refresh, unless it has already been posted."""
         meta = refresh.metadata
         moment = time_text(now)
         name = event_name(meta.name, meta.uid, event.reason, event.message, event.key or moment)
@@ -106,7 +106,7 @@ class Applier:
         try:
             await self._client.create(EVENTS.path(meta.namespace), body)
         except Conflict:
-            return  # posted before
+            return  # already posted
 
     async def _create(self, ref: Ref, kind: Kind, item: Json) -> None:
         try:
@@ -118,7 +118,7 @@ class Applier:
         log.info("created %s", kind.name)
 
     async def _adopt(self, refresh: Refresh, job: str) -> None:
-        """Add the refresh to the owners of a Job. Raise Conflict if the Job was changed since it was read."""
+        """Add the refresh to the owners of a Job. Raise Conflict if the Job has changed since it was read."""
         seen = mapping((self._store.get(JOBS, refresh.ref.namespace, job) or {}).get("metadata"))
         owners = seen.get("ownerReferences")
         both = [*(owners if isinstance(owners, list) else []), additional_owner(refresh)]

@@ -1,4 +1,4 @@
-"""What to change in the cluster, decided from one snapshot; pure."""
+"""Decides from one snapshot what to change in the cluster; pure."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ from refresh_operator.status.status import Analysis, new_status
 _START_TIMEOUT = timedelta(minutes=5)
 """Start timeout of runs whose refresh has an invalid spec."""
 _NOTIFY_WITHIN = timedelta(days=1)
-"""No notifications are sent for runs that failed longer ago."""
+"""No notifications are sent for runs that failed longer ago than this."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What to change, in the order in which it is applied."""
+    """The changes, in the order in which they are applied."""
 
     create: tuple[Json, ...] = ()
     replace: tuple[Replacement, ...] = ()
@@ -35,18 +35,21 @@ class Decision:
     status: OperatorStatus | None = None
     """The status to write, or None if it has not changed."""
     adopt_jobs: tuple[str, ...] = ()
-    """Names of Jobs that the refresh becomes an owner of."""
+    """Names of the Jobs that the refresh becomes an owner of."""
     delete_jobs: tuple[str, ...] = ()
     events: tuple[Event, ...] = ()
     drifted_kinds: tuple[str, ...] = ()
     """Kinds of the objects that somebody edited or deleted."""
     notifications: tuple[EndedRun, ...] = ()
-    """Failed runs to send notifications for."""
+    """Failed runs for which to send notifications."""
     requeue_after: timedelta = timedelta(minutes=5)
 
 
 def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: frozenset[Difference] = frozenset()) -> Decision:
-    """Return what to change so that the cluster matches the refresh. `tolerated` differences come back whenever they are corrected."""
+    """Return what to change so that the cluster matches the refresh.
+
+    `tolerated` differences alone cause no correction, because they reappear after each one.
+    """
     refresh, jobs = snapshot.refresh, JobLifecycle(snapshot)
     if refresh.metadata.deletion_timestamp:
         return Decision()
@@ -57,12 +60,12 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
     analysis = analyse(snapshot, settings, timeouts, now)
     create, replace = plan_objects(snapshot, _wanted(snapshot, settings, analysis), tolerated)
     if any(each.reset_last_schedule_time for each in replace):
-        # times of the new schedule before now were never due
+        # earlier times of the new schedule were never due
         analysis = dataclasses.replace(analysis, missed=dataclasses.replace(analysis.missed, evaluated_until=now))
     status = new_status(snapshot, analysis, now)
     drifts = drifted(refresh, create, replace)
     followed = [(each.item, fields) for each in replace if (fields := changed_defaults(snapshot, each))]
-    # the operator's own writes cause no event of a watch: their consequences are observed by the next reconciliation
+    # the operator's own writes cause no watch event: the next reconciliation observes their consequences
     is_changed = bool(create or analysis.request.job)
     return Decision(
         create=create,
@@ -83,7 +86,7 @@ def decide(snapshot: Snapshot, settings: Settings, now: datetime, tolerated: fro
 
 
 def _wanted(snapshot: Snapshot, settings: Settings, analysis: Analysis) -> tuple[Json, ...]:
-    """Return the managed objects as they should be; none for an invalid spec, whose objects stay as they are."""
+    """Return the desired managed objects; none for an invalid spec, whose existing objects are left alone."""
     refresh = snapshot.refresh
     if isinstance(refresh.spec, InvalidSpec):
         return ()

@@ -1,4 +1,4 @@
-"""The lifecycle of a refresh's Jobs after their creation: which to adopt by the refresh, and which to delete; pure."""
+"""The lifecycle of a refresh's Jobs after their creation: which Jobs the refresh adopts, and which the operator deletes; pure."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class JobLifecycle:
     snapshot: Snapshot
 
     def to_adopt(self) -> tuple[str, ...]:
-        """Return the active Jobs that are owned by the CronJob only, and would be deleted with it."""
+        """Return the active Jobs that only the CronJob owns, and that would be deleted with it."""
         uid = self.snapshot.refresh.metadata.uid
         active = (job for job in self.snapshot.jobs if job.is_active)
         return _names(job for job in active if all(owner.uid != uid for owner in job.metadata.owner_references))
@@ -28,17 +28,18 @@ class JobLifecycle:
     def active(self) -> tuple[str, ...]:
         """Return the active Jobs.
 
-        In a terminating namespace they block its deletion: Kubernetes keeps the pod of a Job with attempts left, but creates no new one.
+        In a terminating namespace they block its deletion: Kubernetes keeps the pod of a Job that has attempts left, but creates no new
+        pod.
         """
         return _names(job for job in self.snapshot.jobs if job.is_active)
 
     def _failed(self, ended: tuple[EndedRun, ...]) -> tuple[str, ...]:
-        """Active Jobs whose run is recorded as ended, including those whose deletion failed before."""
+        """Active Jobs whose run is recorded as ended, including those whose deletion failed earlier."""
         over = {each.run.id for each in ended if each.delete_job} | {run.id for run in self.snapshot.refresh.status.history}
         return _names(job for job in self.snapshot.jobs if job.metadata.name in over and job.is_active)
 
     def _expired(self) -> tuple[str, ...]:
-        """Finished Jobs beyond the history limit that have outlived their CronJob, which would have deleted them."""
+        """Finished Jobs beyond the history limit whose CronJob no longer exists, and so cannot delete them."""
         recorded = {run.id for run in self.snapshot.refresh.status.history}
         orphans = [job for job in self.snapshot.jobs if job.end and not any(owner.controller for owner in job.metadata.owner_references)]
         orphans = [job for job in orphans if job.metadata.name in recorded and not job.metadata.deletion_timestamp]
@@ -46,7 +47,7 @@ class JobLifecycle:
         return _names(iter(newest_first[HISTORY_LIMIT:]))
 
     def _of_previous_owner(self) -> tuple[str, ...]:
-        """Active Jobs of a deleted refresh of the same name. Newer ones are spared, in case this snapshot is the outdated one."""
+        """Active Jobs of a deleted refresh of the same name. Jobs newer than this refresh are kept, in case the snapshot is outdated."""
         created = self.snapshot.refresh.metadata.creation_timestamp
         jobs = self.snapshot.previous_owner_jobs
         return _names(job for job in jobs if job.is_active and job.metadata.creation_timestamp <= created)

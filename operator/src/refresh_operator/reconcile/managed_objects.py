@@ -1,4 +1,4 @@
-"""Which managed objects to create and to replace, and which of them had drifted; pure."""
+"""Which managed objects to create and to replace, and which of them have drifted; pure."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ class Replacement:
     item: Json
     differences: tuple[Difference, ...]
     reset_last_schedule_time: bool = False
-    """Whether to set the CronJob's last schedule time to now first, so that the change starts no run for a time that has passed."""
+    """Whether to first set the CronJob's last schedule time to now, so that the change starts no run for a past time."""
     takes_over: bool = False
     """Whether the object was owned by a deleted refresh of the same name. Its differences are not drift."""
 
@@ -51,16 +51,16 @@ def plan_objects(
 
 
 def drifted(refresh: Refresh, create: tuple[Json, ...], replace: tuple[Replacement, ...]) -> list[tuple[Json, tuple[Difference, ...]]]:
-    """Return the objects that somebody edited, or deleted (no differences). A change of the wanted object is not drift."""
+    """Return the objects that somebody edited, or deleted (then without differences). A change of the desired object is not drift."""
     deleted = create if refresh.status.observed_generation >= 0 else ()
     edited = [each for each in replace if all(found.path != _HASH_PATH for found in each.differences) and not each.takes_over]
     return [*((item, ()) for item in deleted), *((each.item, each.differences) for each in edited)]
 
 
 def changed_defaults(snapshot: Snapshot, each: Replacement) -> tuple[str, ...]:
-    """Return the fields of an object that the operator wants changed although the refresh has not changed.
+    """Return the fields of an object whose desired value has changed although the refresh has not.
 
-    `spec.suspend` is left out, since the condition Suspended reports it.
+    `spec.suspend` is left out, because the condition Suspended reports it.
     """
     refresh = snapshot.refresh
     paths = [found.path for found in each.differences]

@@ -1,4 +1,4 @@
-"""Notifications of failed runs whose runner did not report. All others are sent by the runner."""
+"""Notifications of failed runs whose runner did not report. The runner sends all others."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ async def notify_failed_run(
 ) -> tuple[Event, ...]:
     """Send the notification of a failed run to all channels; return an event for each channel that failed.
 
-    Secrets that the refresh may not use are not read.
+    Secrets that the refresh may not use are never read.
     """
     denied = await observer.denied_secrets(refresh, spec)
     allowed = [name for name in secrets_needed(spec.notifications) if name not in denied]
@@ -38,7 +38,7 @@ async def notify_failed_run(
         link_template=settings.run_url_template,
     )
     secrets = {name: content for name, content in contents.items() if content is not None}
-    # senders block until their server responds, which must not block the event loop
+    # a sender blocks until its server responds, and must not block the event loop
     answers = await asyncio.to_thread(notify, spec.notifications, secrets, failed, Rules(settings.allow_http))
     sent = ", ".join(answer.channel for answer in answers if answer.sent) or "none"
     log.info("sent notifications of failed run %s: %s", run.id, sent, extra={"run": run.id})

@@ -64,7 +64,7 @@ class Observer:
         return parse_refresh(raw) if raw else None
 
     async def resync(self, namespace: str) -> set[Ref]:
-        """List all watched objects of a namespace (or of all, if empty) into the store; return the refreshes that it was wrong about."""
+        """List all watched objects of a namespace, or of all if empty, into the store; return the refreshes for which it was outdated."""
         changed = set()
         for kind in WATCHED:
             try:
@@ -98,16 +98,16 @@ class Observer:
         self._has_previews = exist
 
     async def refetch(self, ref: Ref) -> None:
-        """Get a refresh and its CronJob from the API server, since the store may be outdated."""
+        """Get a refresh and its CronJob from the API server, because the store may be outdated."""
         for kind, name in ((REFRESHES, ref.name), (CRONJOBS, cronjob_name(ref.name))):
             found = await self._find(kind, ref.namespace, name)
             if found:
                 self._store.put(kind, found)
 
     async def observe(self, refresh: Refresh, heartbeat_age: timedelta, pause: Pause | None) -> Snapshot:
-        """Return a snapshot of all that belongs to a refresh. Raise Unreadable if an object has a field of a wrong type."""
+        """Return a snapshot of everything that belongs to a refresh. Raise Unreadable if an object has a field of a wrong type."""
         objects = await self._managed_objects(refresh.ref)
-        # the label alone is not proof: anybody may set it, and a deleted refresh may have had the same name
+        # the label alone proves nothing: anybody may set it, and a deleted refresh may have had the same name
         labelled = [parse_object(Job, item) for item in self._store.by_refresh(JOBS, refresh.ref)]
         uid = refresh.metadata.uid
         jobs = tuple(job for job in labelled if job.refresh_uid == uid)
@@ -133,7 +133,7 @@ class Observer:
         return await self.secrets.denied(refresh.ref, secret_uses(spec))
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
-        """Return the content of a Secret, or None if it does not exist. The content must be neither logged nor kept."""
+        """Return the content of a Secret, or None if it does not exist. Never log or keep the content."""
         found = await self._find(SECRETS, namespace, name)
         if found is None:
             return None
@@ -163,7 +163,7 @@ class Observer:
         return objects
 
     async def _secret_problems(self, refresh: Refresh) -> tuple[dict[str, str], tuple[str, ...]]:
-        """Return the denied Secrets, and what is missing in the Secret of the warehouse. A denied Secret is not read."""
+        """Return the denied Secrets, and what is missing in the Secret of the warehouse. A denied Secret is never read."""
         if isinstance(refresh.spec, InvalidSpec):
             return {}, ()
         warehouse = refresh.spec.warehouse.secret_ref.name

@@ -1,4 +1,4 @@
-"""The reconciliation of one refresh, whatever triggered it, with its error handling."""
+"""Reconciles one refresh, whatever the trigger, and handles errors."""
 
 import logging
 from collections.abc import Awaitable, Callable
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Services:
-    """What a reconciliation needs."""
+    """The services that a reconciliation uses."""
 
     observer: Observer
     applier: Applier
@@ -43,16 +43,16 @@ class Services:
     queue: WorkQueue
     pause: GlobalPause
     claims: Claims | None = None
-    """None: this operator acts in every namespace that it watches."""
+    """If None, this operator acts in every namespace that it watches."""
     tolerated: dict[Ref, frozenset[Difference]] = field(default_factory=dict)
-    """Differences that something else insists on, such as an admission webhook. Correcting them would never end."""
+    """Differences that something else insists on, such as an admission webhook. Correcting them would never succeed."""
     heartbeats: Heartbeats = field(default_factory=Heartbeats)
     metrics: OperatorMetrics = field(default_factory=OperatorMetrics)
     left_to: dict[Ref, tuple[str, datetime]] = field(default_factory=dict)
-    """Refreshes on which another operator acts: that operator, and the hour in which an event last said so."""
+    """Refreshes on which another operator acts, each with that operator and the hour of the last event about it."""
 
     def acts_in(self, namespace: str) -> bool:
-        """Return whether this operator acts on the refreshes of a namespace, and no other one does."""
+        """Return whether this operator, and no other one, acts on the refreshes of a namespace."""
         return self.claims is None or self.claims.holds(namespace)
 
 
@@ -82,7 +82,7 @@ async def reconcile(ref: Ref, reconciler: Reconciler, services: Services) -> Non
             with services.metrics.time_reconcile():
                 requeue_after = await reconciler.once(ref)
         except (Conflict, NotFound) as error:
-            log.info("retrying, since an object changed meanwhile: %s", error)
+            log.info("retrying because an object has changed: %s", error)
             with suppress(ApiError):
                 await reconciler.refetch(ref)
             _requeue(ref, services)
@@ -116,7 +116,7 @@ async def _report_operator_error(ref: Ref, services: Services) -> None:
 
 
 async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
-    """Make the cluster match one refresh. Return after what time to reconcile it again, or None if it is deleted."""
+    """Make the cluster match one refresh. Return the time after which to reconcile it again, or None if it is deleted."""
     refresh = services.observer.refresh(ref)
     if refresh is None:
         services.tolerated.pop(ref, None)
@@ -148,11 +148,11 @@ async def reconcile_once(ref: Ref, services: Services) -> timedelta | None:
 
 
 async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Services) -> timedelta:
-    """Say by an event that another operator acts on a refresh, once an hour, which is how long the API server keeps events."""
+    """Report in an event that another operator acts on a refresh. Repeat it every hour, because the API server keeps events for an hour."""
     namespace, other = refresh.ref.namespace, claims.other_holder(refresh.ref.namespace)
     said = other, now.replace(minute=0, second=0)
     if other and services.left_to.get(refresh.ref) != said:
-        message = f"operator {claims.me} does not act on this DashboardRefresh, since {other} holds Lease {LEASE_NAME} in {namespace}"
+        message = f"operator {claims.me} does not act on this DashboardRefresh: {other} holds Lease {LEASE_NAME} in {namespace}"
         log.warning(message)
         await services.applier.post_event(refresh, Event(EventReason.OTHER_OPERATOR, message, time_text(said[1]), warning=True), now)
         services.left_to[refresh.ref] = said
@@ -160,7 +160,7 @@ async def _leave(refresh: Refresh, claims: Claims, now: datetime, services: Serv
 
 
 async def _report_problem(refresh: Refresh, problem: Problem, now: datetime, services: Services) -> timedelta:
-    """Write a problem to the status, unless it is there. The generation counts as observed only if the users have to change it."""
+    """Write a problem to the status, unless it is already there. The generation counts as observed only if users must change the spec."""
     status = problem_status(refresh, problem, now)
     if problem.stalled:
         status = status.model_copy(update={"observed_generation": refresh.metadata.generation})
@@ -170,7 +170,7 @@ async def _report_problem(refresh: Refresh, problem: Problem, now: datetime, ser
 
 
 async def _notify(refresh: Refresh, decision: Decision, services: Services) -> None:
-    """Send notifications after the status is written. If the operator stops in between, none is sent rather than two."""
+    """Send notifications after the status is written. If the operator stops in between, none is sent, rather than the same one twice."""
     if isinstance(refresh.spec, InvalidSpec) or not services.settings.notifies:
         return
     for ended in decision.notifications:

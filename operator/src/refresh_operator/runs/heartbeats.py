@@ -1,4 +1,4 @@
-"""How old the heartbeats of runners are, by the operator's clock alone: the clocks of nodes may differ from it."""
+"""The age of the runners' heartbeats, by the operator's clock alone: the clocks of nodes may differ from it."""
 
 from datetime import datetime, timedelta
 
@@ -13,7 +13,7 @@ class Heartbeats:
         self._seen: dict[Ref, tuple[tuple[str, datetime], datetime]] = {}
 
     def age(self, refresh: Refresh, now: datetime) -> timedelta:
-        """Return for how long this refresh's runner has shown the same heartbeat; zero without a run."""
+        """Return how long this refresh's runner has shown the same heartbeat; zero if there is no run."""
         if refresh.run is None:
             self._seen.pop(refresh.ref, None)
             return timedelta(0)
@@ -24,7 +24,7 @@ class Heartbeats:
         return now - before[1]
 
     def forget(self, ref: Ref | None = None) -> None:
-        """Forget a deleted refresh, or all of them: during an outage of the API server, no runner can report a heartbeat."""
+        """Forget a deleted refresh, or all refreshes: during an outage of the API server, no runner can report a heartbeat."""
         if ref is None:
             self._seen.clear()
         else:

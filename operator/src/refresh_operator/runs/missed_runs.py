@@ -1,6 +1,7 @@
-"""Missed runs: times of the schedule at which no run started, and why; pure.
+"""Missed runs: times of the schedule at which no run started, with the reason; pure.
 
-Each scheduled time is evaluated once, when its run can no longer start. Times whose Job may have been deleted since are not counted.
+Each scheduled time is evaluated once, when its run can no longer start. Times whose Job may have been deleted in the meantime are not
+counted.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,9 +26,9 @@ from refresh_operator.state.snapshot import Snapshot
 _MARGIN: Final = timedelta(seconds=10)
 """Allowance for the CronJob controller beyond the deadline, and for the watch that reports its Job."""
 _MAX_FUTURE: Final = timedelta(days=1)
-"""A recorded time further in the future is wrong, and ignored."""
+"""A recorded time further in the future than this is wrong, and ignored."""
 _MAX_PAST: Final = timedelta(days=31)
-"""Earlier times are not evaluated: after a long outage of the operator, this could take minutes."""
+"""Times longer ago than this are not evaluated: after a long outage of the operator, this could take minutes."""
 
 
 @dataclass(frozen=True)
@@ -78,15 +79,15 @@ class _CronJob(KubeModel):
 
 
 def evaluate_missed_runs(snapshot: Snapshot, now: datetime) -> MissedRuns:
-    """Return the runs missed since the last evaluation, by the schedule that the CronJob has had until now."""
+    """Return the runs missed since the last evaluation, by the CronJob's schedule until now."""
     status = snapshot.refresh.status
     before = status.missed_runs_evaluated_until
     cronjob = _cronjob(snapshot)
     if before is None or cronjob is None:
         return MissedRuns(before or now)
-    # a wrong clock or a manual edit must neither stop the evaluation nor cause one of many years
+    # a wrong clock or a manual edit must neither stop the evaluation nor make it cover many years
     before = now if before > now + _MAX_FUTURE else max(before, now - _MAX_PAST)
-    # otherwise an operator replaced the CronJob, and stopped before it recorded its evaluation
+    # otherwise an operator replaced the CronJob and stopped before it recorded its evaluation
     comparable = isinstance(snapshot.refresh.spec, InvalidSpec) or cronjob.generation == str(status.observed_generation)
     schedule = cron.parse(cronjob.spec.schedule, cronjob.spec.time_zone)
     runs, clock = _times_of_runs(snapshot), now - _MARGIN

@@ -1,4 +1,4 @@
-"""The result of a finished run: from the runner's report, or else from the state of its pods and Job; pure."""
+"""The result of a finished run: from the runner's report if there is one, else from the state of its pods and Job; pure."""
 
 from dataclasses import dataclass, replace
 from typing import Final
@@ -27,7 +27,7 @@ class RunResult:
 
 
 def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
-    """Return why a run's newest pod has not started, or None once it has."""
+    """Return why the newest pod of a run has not started, or None if it has."""
     if not pods:
         return Reason.START_TIMEOUT, "no pod was created; see the events of the Job"
     pod = pods[-1]
@@ -36,7 +36,7 @@ def start_problem(pods: list[Pod]) -> tuple[Reason, str] | None:
     waiting = pod.state.waiting
     if waiting and waiting.reason in _BAD_IMAGE:
         return Reason.IMAGE_PULL_FAILED, f"{waiting.reason}: {waiting.message}".rstrip(": ")
-    # a pod is Pending until its project is fetched, which has a timeout of its own
+    # a pod is Pending until its project is fetched; the fetch has its own timeout
     if pod.is_fetching:
         return None
     unscheduled = [each for each in pod.status.conditions if each.type == "PodScheduled" and each.status == "False"]
@@ -60,7 +60,7 @@ def reported_result(snapshot: Snapshot, job: Job) -> RunResult | None:
 
 
 def revision_of(snapshot: Snapshot, run: str) -> str | None:
-    """Return the revision of the project that a run has fetched, as its runner reported it; None without one."""
+    """Return the revision of the project that a run has fetched, as its runner reported it; None if it reported none."""
     report = snapshot.refresh.run
     if report and report.id == run and report.revision:
         return report.revision
@@ -69,14 +69,14 @@ def revision_of(snapshot: Snapshot, run: str) -> str | None:
 
 
 def result_from_status(run: Run) -> RunResult | None:
-    """Return the result in `status.run`, or None if it does not report one."""
+    """Return the result in `status.run`, or None if it has none."""
     if run.phase is not RunPhase.FINISHED or not run.outcome or not run.reason:
         return None
     return RunResult(run.outcome, run.reason, run.message or "", run.marts, run.attempt, notified=bool(run.notifications))
 
 
 def inferred_result(job: Job, pods: list[Pod]) -> RunResult:
-    """Return the result of a run without a report, from its Job and pods."""
+    """Return the result of a run that reported none, from its Job and pods."""
     attempts = max(1, len(pods))
     if job.end and job.end.type == "Complete":
         return RunResult(Outcome.SUCCEEDED, Reason.SUCCEEDED, "the run succeeded, but its report was lost", attempts=attempts)

@@ -1,7 +1,7 @@
-"""Requests by annotation: to start a run, or to cancel one; pure.
+"""Requests made by annotations, to start a run or to cancel one; pure.
 
-Only the latest request counts: a request that is replaced before its run starts never runs. Each is handled once, as recorded in the
-status.
+Only the latest request counts: a request that is replaced before its run starts never runs. Each request is handled once, as recorded in
+the status.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class RequestDecision:
     """How the latest request is handled."""
 
     handled: str | None
-    """The last request that is handled."""
+    """The last request that has been handled."""
     error: str | None = None
     """Why that request started no run."""
     job: Json | None = None
@@ -41,7 +41,7 @@ class Cancellation:
     handled: str | None
     ended: tuple[EndedRun, ...] = ()
     withdrawn: str | None = None
-    """The request that is withdrawn before its run started."""
+    """The request that was withdrawn before its run started."""
 
 
 def handle_request(
@@ -74,7 +74,7 @@ def handle_request(
 
 
 def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
-    """Return the runs to cancel, by ID or by request, and the request that is withdrawn."""
+    """Return the runs to cancel, by ID or by request, and the request to withdraw."""
     refresh = snapshot.refresh
     wanted = refresh.pending_cancel
     if wanted is None:

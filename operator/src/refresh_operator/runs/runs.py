@@ -1,7 +1,7 @@
-"""The active runs of a refresh, and those that ended since the last reconciliation; pure.
+"""The active runs of a refresh, and those that have ended since the last reconciliation; pure.
 
-The runner's own report takes precedence: `status.run`, or else the termination message of its pod. The result of a run without a
-report is inferred from its pods and its Job.
+The runner's own report takes precedence: `status.run`, or else the termination message of its pod. If a run has no report, its result is
+inferred from its pods and its Job.
 """
 
 from collections.abc import Iterator
@@ -34,18 +34,18 @@ _DIGITS: Final = 18
 
 @dataclass(frozen=True)
 class EndedRun:
-    """A run that ended since the last reconciliation."""
+    """A run that has ended since the last reconciliation."""
 
     run: FinishedRun
     notified: bool
     """Whether the runner has reported, and therefore sent the notifications itself."""
     delete_job: bool = False
-    """Whether the Job is still active and is to be deleted."""
+    """Whether the Job is still active and must be deleted."""
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """After what time a run counts as failed."""
+    """The times after which a run counts as failed."""
 
     start: timedelta
     """Time for a pod to start."""
@@ -54,7 +54,7 @@ class Timeouts:
 
 
 def trigger_of(job: Job) -> Trigger:
-    """Return what started a run."""
+    """Return the trigger of a run."""
     if REQUEST_ANNOTATION in job.metadata.annotations:
         return Trigger.REQUESTED
     return Trigger.MANUAL if _BY_KUBECTL in job.metadata.annotations else Trigger.SCHEDULED
@@ -79,10 +79,10 @@ def active_runs(snapshot: Snapshot, ended: tuple[EndedRun, ...]) -> list[ActiveR
 
 
 def ended_runs(snapshot: Snapshot, timeouts: Timeouts, now: datetime, by_users: tuple[EndedRun, ...] = ()) -> tuple[EndedRun, ...]:
-    """Return the runs that ended and are not in the history yet, ordered by completion time."""
+    """Return the runs that have ended and are not yet in the history, ordered by completion time."""
     history = snapshot.refresh.status.history
     recorded = {run.id for run in history}
-    # a Job may outlive its entry in a full history: a run older than the whole history was recorded before
+    # a Job may outlive its entry in a full history: a run older than the whole history has already been recorded
     oldest = history[-1].completion_time if len(history) == HISTORY_LENGTH else None
     ended = [
         *by_users,
@@ -169,7 +169,7 @@ def expects_heartbeat(snapshot: Snapshot, run: str) -> bool:
 def timeouts_due(
     snapshot: Snapshot, active: list[ActiveRun], timeouts: Timeouts, start_grace: timedelta, now: datetime
 ) -> Iterator[timedelta]:
-    """Yield the times from now at which an active run may exceed a timeout, or its pod counts as late."""
+    """Yield the times from now until an active run may exceed a timeout, or its pod counts as late."""
     for run in active:
         since = snapshot.pending_since(run.id, run.start_time) - now
         yield since + start_grace
@@ -193,7 +193,7 @@ def _without_heartbeat(snapshot: Snapshot, longest: timedelta, now: datetime) ->
 
 
 def _deleted(snapshot: Snapshot, now: datetime) -> list[EndedRun]:
-    """Return the runs that were active at the last reconciliation and whose Job no longer exists."""
+    """Return the runs that were active at the last reconciliation, but whose Job no longer exists."""
     there = {job.metadata.name for job in snapshot.jobs}
     return [each for run in snapshot.refresh.status.active if run.id not in there and (each := _deleted_run(snapshot, run, now))]
 
@@ -201,7 +201,7 @@ def _deleted(snapshot: Snapshot, now: datetime) -> list[EndedRun]:
 def _deleted_run(snapshot: Snapshot, run: ActiveRun, now: datetime) -> EndedRun | None:
     """Return a run whose Job no longer exists: with its report, or else as deleted.
 
-    None if its Job may have finished unobserved and have been removed by the CronJob's history limit.
+    Return None if its Job may have finished unobserved, and then been removed by the CronJob's history limit.
     """
     seen = snapshot.refresh.run
     result = result_from_status(seen) if seen and seen.id == run.id else None

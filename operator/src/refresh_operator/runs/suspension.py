@@ -16,7 +16,7 @@ from refresh_operator.state.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Suspension:
-    """Why scheduled runs are suspended. Of several reasons, the most important one."""
+    """Why scheduled runs are suspended; of several reasons, the most important one."""
 
     reason: SuspendedReason
     message: str

@@ -1,1 +1,1 @@
-"""The objects that the operator creates, and the differences of existing ones; pure."""
+"""The objects that the operator creates, and how existing objects differ from them; pure."""

@@ -1,6 +1,6 @@
-"""The objects that the operator keeps equal to a refresh: its CronJob, and the RBAC objects of its pods; pure.
+"""The objects that the operator keeps up to date for a refresh: its CronJob, and the RBAC objects of its pods; pure.
 
-Defaults of the API server are written out, so that every other value in an object is an edit by somebody.
+Defaults of the API server are written out, so that any other value in an object means that somebody has edited it.
 """
 
 from datetime import timedelta
@@ -17,7 +17,7 @@ from refresh_operator.specs.rbac import rbac
 from refresh_operator.state.refresh import Refresh
 
 STARTING_DEADLINE: Final = timedelta(minutes=5)
-"""How late a run may start. Always set: without it, a CronJob stops for good after 100 missed runs."""
+"""How late a run may start. Always set, because without it a CronJob stops for good after 100 missed runs."""
 HISTORY_LIMIT: Final = 5
 """Number of succeeded and of failed Jobs that the CronJob keeps."""
 
@@ -25,7 +25,7 @@ HISTORY_LIMIT: Final = 5
 def managed_objects(
     refresh: Refresh, spec: RefreshSpec, settings: Settings, *, suspended: bool, withheld: frozenset[str] = NO_SECRETS
 ) -> tuple[Json, ...]:
-    """Return all objects that are kept equal to a refresh, in the order of their creation. Secrets in `withheld` are not mounted."""
+    """Return all objects that are kept up to date for a refresh, in the order of their creation. Secrets in `withheld` are not mounted."""
     return (*rbac(refresh), cronjob(refresh, spec, settings, suspended=suspended, withheld=withheld))
 
 

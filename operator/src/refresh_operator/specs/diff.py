@@ -1,7 +1,7 @@
-"""Differences between an object as the operator wants it and as it is; pure.
+"""Differences between the desired and the live object; pure.
 
-Every field below the top-level fields of the wanted object is compared, including fields that should not exist. In the metadata,
-only the operator's own labels, annotations and owner are compared, since others may add theirs.
+Every field below the top-level fields of the desired object is compared, including fields that should not exist. In the metadata, only the
+operator's own labels, annotations and owner are compared: others may add theirs.
 """
 
 import json
@@ -39,7 +39,7 @@ def owned_by(live: Json, uid: str) -> bool:
 def owned_by_predecessor(live: Json, owner: Metadata) -> bool:
     """Return whether an object is owned by a deleted refresh of the same name as `owner`.
 
-    The garbage collector deletes such an object eventually, after an outage of the API server possibly much later.
+    The garbage collector deletes such an object eventually; after an outage of the API server, that can take long.
     """
     seen = metadata_of(live)
     is_older = seen.creation_timestamp <= owner.creation_timestamp
@@ -48,7 +48,7 @@ def owned_by_predecessor(live: Json, owner: Metadata) -> bool:
 
 
 def replacement(desired: Json, live: Json) -> Json:
-    """Return the object to replace `live` with: `desired`, with the resource version and with the metadata that others have added."""
+    """Return the object that replaces `live`: `desired`, with the resource version and the metadata that others have added."""
     wanted, there = _metadata(desired), _metadata(live)
     metadata: Json = {**there, **wanted}
     for key in ("labels", "annotations"):
@@ -71,7 +71,7 @@ def _top(desired: Json, live: Json) -> Iterator[Difference]:
 
 def _field(path: str, desired: JsonValue, live: JsonValue) -> Iterator[Difference]:
     if isinstance(desired, dict) and isinstance(live, dict):
-        # a missing field and null are the same
+        # a missing field equals null
         for key in {**desired, **live}:
             if key in desired or live[key] is not None:
                 yield from _field(f"{path}.{key}", desired.get(key), live.get(key))

@@ -18,7 +18,7 @@ from refresh_operator.state.kube_types import Metadata
 from refresh_operator.state.refresh import NO_PARAMETERS, Refresh, RunParameters
 
 REPORT_TIME: Final = timedelta(seconds=60)
-"""How long a pod may run beyond the runner's own deadline, so that the runner can report."""
+"""How long a pod may run beyond the runner's own deadline, so that the runner has time to report."""
 MAX_BACKOFF: Final = timedelta(minutes=6)
 """Maximum delay of the Job controller before another attempt."""
 
@@ -85,7 +85,7 @@ def job_spec(
 
 
 def _on_exit(container: str) -> list[JsonValue]:
-    """Return the rules for a container by its name: others may be added by the cluster, with exit codes of their own."""
+    """Return the rules for a container by its name: the cluster may add others, which have their own exit codes."""
     final, interrupted = (int(ExitCode.FAILED), int(ExitCode.USAGE)), (int(ExitCode.INTERRUPTED),)
     return [
         {"action": action, "onExitCodes": {"containerName": container, "operator": "In", "values": list(values)}}

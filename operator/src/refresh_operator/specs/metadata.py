@@ -9,11 +9,11 @@ from refresh_api.objects import Json
 from refresh_operator.state.refresh import Refresh
 
 HASH_ANNOTATION: Final = f"{api.GROUP}/desired"
-"""Annotation with a hash of the object as the operator wants it. If it is current and the object differs, somebody edited the object."""
+"""Annotation with a hash of the desired object. If the hash is current and the object differs, somebody has edited the object."""
 
 
 def managed(refresh: Refresh, api_version: str, kind: str, name: str, body: Json) -> Json:
-    """Return an object that is owned by a refresh and kept equal to `body`."""
+    """Return an object with this body that a refresh owns and the operator keeps up to date."""
     metadata: Json = {
         "name": name,
         "namespace": refresh.metadata.namespace,
@@ -46,6 +46,6 @@ def _owner(refresh: Refresh) -> Json:
         "name": refresh.metadata.name,
         "uid": refresh.metadata.uid,
         "controller": True,
-        # true would require a permission on finalizers, and would only delay deletions
+        # true would require a permission on finalizers, and only delay deletions
         "blockOwnerDeletion": False,
     }

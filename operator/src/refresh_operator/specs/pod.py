@@ -1,6 +1,6 @@
 """The pod of a run: its run request, Secrets, resources and security settings; pure.
 
-Defaults of the API server are written out, so that every other value in an object is an edit by somebody.
+Defaults of the API server are written out, so that any other value in an object means that somebody has edited it.
 """
 
 from datetime import timedelta
@@ -22,14 +22,14 @@ from refresh_operator.state.kube_types import JOB_NAME_LABEL
 from refresh_operator.state.refresh import NO_PARAMETERS, Refresh, RunParameters
 
 DISK_REQUEST: Final = "256Mi"
-"""Default request for local disk."""
+"""Default request for local storage."""
 NEVER_READY: Final = f"{api.GROUP}/serves"
 """A readiness gate that is never set."""
 CA_PATH: Final = "/etc/refresh-ca"
 PROJECT: Final = "project"
 """Volume with the project that was fetched."""
 FETCH: Final = "fetch"
-"""Volume for the temporary files of the container that fetches it; they hold its credentials."""
+"""Volume for the temporary files of the container that fetches the project; they hold its credentials."""
 REPOSITORY: Final = "repository"
 """Volume with the Secret of the project's repository."""
 RUNNER_UID: Final = 65532
@@ -82,7 +82,7 @@ def restricted_pod(account: str, spec: RefreshSpec, settings: Settings, deadline
         "activeDeadlineSeconds": int(deadline.total_seconds()),
         "terminationGracePeriodSeconds": 30,
         "dnsPolicy": "ClusterFirst",
-        # never ready, so that no Service routes traffic to it, whatever its labels
+        # never ready, so that no Service routes traffic to it, whatever its labels are
         "readinessGates": [{"conditionType": NEVER_READY}],
         "schedulerName": "default-scheduler",
         "securityContext": {
@@ -122,7 +122,7 @@ def _placement(template: PodTemplate | None) -> Json:
 
 
 def _written(part: Toleration | Affinity) -> Json:
-    """Return a part without its empty fields, as the API server stores it."""
+    """Return a part of the template without its empty fields, as the API server stores it."""
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
 
@@ -132,7 +132,7 @@ def secret_mount(volume: str, secret: str) -> Json:
 
 
 def _runner(settings: Settings, spec: RefreshSpec, secrets: list[Json], environment: list[JsonValue]) -> Json:
-    """Return the container of the run. It has no credentials of the project's repository, and cannot change the project."""
+    """Return the container of the run. It has no credentials for the project's repository, and cannot change the project."""
     project: list[JsonValue] = [{"name": PROJECT, "mountPath": api.PROJECT_PATH, "readOnly": True}] if settings.git_of(spec.project) else []
     # /tmp is a volume of this pod
     places: list[JsonValue] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108
@@ -202,7 +202,7 @@ def _resources(resources: Resources) -> Json:
     }
     disk = resources.limits.ephemeral_storage
     if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
-        # without a request, Kubernetes would request the whole limit, which fits on few nodes
+        # without a request, Kubernetes would request the whole limit, which few nodes have free
         requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
     # empty fields are left out, as the API server stores them
     return {key: value for key, value in wanted.items() if value}
@@ -230,7 +230,7 @@ def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> li
 def fetch_environment(run_request: Json, git: Git, settings: Settings) -> list[JsonValue]:
     """Return the variables of the container that fetches the project: none of the pod template.
 
-    With a proxy and a certificate of their own, users could have code of another server in place of an allowed repository's.
+    With their own proxy and certificate, users could replace the code of an allowed repository by that of another server.
     """
     return [
         run_request,
@@ -254,7 +254,7 @@ def from_pod(name: str, path: str) -> Json:
 
 
 def _secrets(spec: RefreshSpec) -> dict[str, Json]:
-    """Return the volume source of each Secret of a run, by name. Only that of the warehouse is required for a pod to start."""
+    """Return the volume source of each Secret of a run, by name. Only the warehouse's Secret is required for a pod to start."""
     required = spec.warehouse.secret_ref.name
     sources: dict[str, Json] = {}
     for name, wanted in spec.run_secret_keys.items():
@@ -268,9 +268,9 @@ def _secrets(spec: RefreshSpec) -> dict[str, Json]:
 
 
 def _repository_secret(spec: RefreshSpec, git: Git | None, withheld: frozenset[str]) -> str | None:
-    """Return the Secret of the project's repository; None without one, or if that container mounts it as the warehouse's.
+    """Return the Secret of the project's repository; None if there is none or it is already mounted as the warehouse's Secret.
 
-    It has a volume of its own, since the run may read a single key of the same Secret.
+    It has its own volume, because the run may read a single key of the same Secret.
     """
     name = git.secret_ref.name if git and git.secret_ref else None
     return None if name in (*withheld, spec.warehouse.secret_ref.name) else name

@@ -8,7 +8,7 @@ from refresh_operator.state.refresh import Refresh
 
 
 def rbac(refresh: Refresh) -> tuple[Json, Json, Json]:
-    """Return the ServiceAccount, Role and RoleBinding. Pods may patch the status of their own refresh, and nothing else."""
+    """Return the ServiceAccount, Role and RoleBinding. Pods may patch the status of their own refresh and nothing else."""
     name = rbac_name(refresh.metadata.name)
     rule: Json = {
         "apiGroups": [api.GROUP],

@@ -1,1 +1,1 @@
-"""What was observed of one refresh: the objects of the API server, parsed; pure."""
+"""The observed state of one refresh: objects of the API server, parsed; pure."""

@@ -16,7 +16,7 @@ _FIELD_NAME_LENGTH: Final = 64
 
 
 def mapping(value: JsonValue) -> Json:
-    """Return the JSON object that a field holds, or an empty one if it holds anything else."""
+    """Return the JSON object in a field, or an empty one if the field holds anything else."""
     return value if isinstance(value, dict) else {}
 
 
@@ -66,7 +66,7 @@ Model = TypeVar("Model", bound=KubeModel)
 
 
 def parse_object(model: type[Model], item: Json) -> Model:
-    """Return an object as a model. Raise Unreadable, which names the object and the field, if a field has the wrong type."""
+    """Return an object as a model. If a field has the wrong type, raise Unreadable, which names the object and the field."""
     try:
         return model.model_validate(item)
     except ValidationError as error:
@@ -136,7 +136,7 @@ class Waiting(KubeModel):
 
 
 class Running(KubeModel):
-    """That a container runs."""
+    """The state of a running container."""
 
 
 class ContainerState(KubeModel):

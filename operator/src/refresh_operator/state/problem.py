@@ -10,4 +10,4 @@ class Problem:
     reason: str
     message: str
     stalled: bool
-    """Whether only a change by the users helps. If false, the operator retries until the cause is gone."""
+    """Whether users must change something. If False, the operator retries until the cause is gone."""

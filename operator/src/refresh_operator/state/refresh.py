@@ -1,4 +1,4 @@
-"""A DashboardRefresh as the operator sees it: its spec, or what is wrong with it, its annotations and its status; pure."""
+"""A DashboardRefresh as the operator sees it: its spec or the error in it, its annotations and its status; pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,10 +20,10 @@ from refresh_operator.state.kube_types import Metadata, field_path, mapping
 
 _NO_TIME: Final = "1970-01-01T00:00:00Z"
 _SHORT_SPEC: Final = 2**16
-"""A spec of at most so many bytes always results in a run request that fits into a pod, whatever its defaults add."""
+"""A spec of at most this many bytes always results in a run request that fits into a pod, whatever the defaults add."""
 _SPEC_REASONS: Final = {"schedule": ReadyReason.INVALID_SCHEDULE, "timeZone": ReadyReason.INVALID_TIME_ZONE}
 SHORTENED_LENGTH: Final = 32
-"""Number of leading characters that are kept of an annotation that is too long, so that users can recognise it."""
+"""How many leading characters of an annotation that is too long are kept, so that users can recognise it."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class InvalidSpec:
 
 @dataclass(frozen=True)
 class RunParameters:
-    """The mode and variables of a requested run, as its users wrote them."""
+    """The mode and variables of a requested run, as users wrote them."""
 
     mode: str | None = None
     vars: str | None = None
@@ -52,7 +52,7 @@ NO_PARAMETERS: Final = RunParameters()
 
 
 def parameters_of(annotations: Mapping[str, str]) -> RunParameters:
-    """Return the run parameters in the annotations of a refresh or of a Job."""
+    """Return the run parameters from the annotations of a refresh or of a Job."""
     return RunParameters(annotations.get(RUN_MODE) or None, annotations.get(RUN_VARS) or None)
 
 
@@ -72,7 +72,7 @@ class Refresh:
     status: OperatorStatus
     run: Run | None
     unknown_fields: tuple[str, ...] = ()
-    """Fields of the spec that the installed CRD has and this operator version does not support."""
+    """Fields of the spec that the installed CRD has, but this operator version does not support."""
 
     @property
     def ref(self) -> Ref:
@@ -81,7 +81,7 @@ class Refresh:
 
     @property
     def pending_request(self) -> str | None:
-        """The latest request for a run, or None once it is handled."""
+        """The latest request for a run, or None once it has been handled."""
         token = shortened(self.metadata.annotations.get(REQUESTED_AT))
         return token if token and token != self.status.last_handled_request_at else None
 
@@ -92,13 +92,13 @@ class Refresh:
 
     @property
     def pending_cancel(self) -> str | None:
-        """The run ID or request to cancel, or None once it is handled."""
+        """The run ID or request to cancel, or None once it has been handled."""
         wanted = shortened(self.metadata.annotations.get(CANCEL))
         return wanted if wanted and wanted != self.status.last_handled_cancel else None
 
     @property
     def pending_reset(self) -> str | None:
-        """The annotation that resets the failure count, or None once it is handled."""
+        """The annotation that resets the failure count, or None once it has been handled."""
         wanted = shortened(self.metadata.annotations.get(RESET_AT))
         return wanted if wanted and wanted != self.status.last_handled_reset_at else None
 
@@ -111,7 +111,7 @@ class Refresh:
 
 
 def parse_refresh(raw: Json) -> Refresh:
-    """Return a refresh from the API server's JSON. Never raises for what users wrote: the result has an InvalidSpec instead."""
+    """Return a refresh from the API server's JSON. Never raise for what users wrote: the result has an InvalidSpec instead."""
     metadata, invalid = _metadata(mapping(raw.get("metadata")))
     spec, unknown = (invalid, ()) if invalid else _spec(raw.get("spec", {}), unreadable(raw))
     status = mapping(raw.get("status"))
@@ -122,7 +122,7 @@ def parse_refresh(raw: Json) -> Refresh:
 
 
 def _metadata(metadata: Json) -> tuple[Metadata, InvalidSpec | None]:
-    """Return the metadata without the fields that have a wrong type, and the first of those fields."""
+    """Return the metadata without the fields of a wrong type, and the first such field."""
     try:
         return Metadata.model_validate(metadata), None
     except ValidationError as error:
@@ -134,7 +134,7 @@ def _metadata(metadata: Json) -> tuple[Metadata, InvalidSpec | None]:
 
 
 def _spec(spec: JsonValue, dropped: Mapping[str, str]) -> tuple[RefreshSpec | InvalidSpec, tuple[str, ...]]:
-    """Return the spec and its unknown fields. Those are ignored, so that a downgrade of the operator does not stop any refresh."""
+    """Return the spec and its unknown fields, which are ignored so that a downgrade of the operator stops no refresh."""
     for path, why in dropped.items():
         if not path.startswith("status"):
             return InvalidSpec(ReadyReason.UNREADABLE, path, why), ()
@@ -157,7 +157,7 @@ def _spec(spec: JsonValue, dropped: Mapping[str, str]) -> tuple[RefreshSpec | In
 
 
 def _status(status: Json) -> OperatorStatus:
-    """Return the operator's part of the status. Fields that another operator version wrote in another form are dropped."""
+    """Return the operator's part of the status. Drop fields that another operator version wrote in another form."""
     known = {info.alias or name for name, info in OperatorStatus.model_fields.items()}
     readable: Json = {}
     for name in known & status.keys():

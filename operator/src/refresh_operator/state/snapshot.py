@@ -32,14 +32,14 @@ class Snapshot:
     """Jobs of a deleted refresh of the same name."""
     pods: tuple[Pod, ...] = ()
     heartbeat_age: timedelta = timedelta(0)
-    """For how long `status.run` has shown the same heartbeat, by the operator's clock."""
+    """How long `status.run` has shown the same heartbeat, by the operator's clock."""
     missing_secrets: tuple[str, ...] = ()
-    """What is missing in the Secret of the warehouse, one message each; empty if it is complete."""
+    """One message for each thing that is missing in the Secret of the warehouse; empty if it is complete."""
     pause: Pause | None = None
     namespace_terminating: bool = False
-    """Whether the namespace is being deleted; only checked when a pod of a run is being deleted."""
+    """Whether the namespace is terminating; only checked while a pod of a run is terminating."""
     denied_secrets: Mapping[str, str] = field(default_factory=dict)
-    """Secrets that the refresh names and may not use, each with the reason."""
+    """Secrets that the refresh names but may not use, each with the reason."""
     denied_code: Denial | None = None
     """Why the refresh may not run its image or its project; None if it may."""
 
@@ -49,9 +49,10 @@ class Snapshot:
         return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
     def pending_since(self, job: str, created: datetime) -> datetime:
-        """Return from when the newest pod of a Job has its time to start: its creation, or that of the Job if it has no pod.
+        """Return when the start timeout of a Job's newest pod began: at its creation, or at that of the Job if it has no pod.
 
-        A pod that has fetched its project has the time for that in addition. By the API server's clock: those of nodes may differ.
+        A pod that has fetched its project gets the time that this took in addition. All times are by the API server's clock, because those
+        of nodes may differ.
         """
         pods = self.pods_of(job)
         if not pods:

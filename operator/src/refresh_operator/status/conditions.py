@@ -28,9 +28,9 @@ from refresh_operator.state.refresh import InvalidSpec, Refresh
 from refresh_operator.state.snapshot import Snapshot
 
 START_GRACE: Final = timedelta(seconds=10)
-"""Until then a pod counts as starting. Afterwards, the message says that it has not started."""
+"""How long a pod counts as starting. After that, the message says that it has not started."""
 QUOTE_LENGTH: Final = 300
-"""Maximum length of a message that is quoted in another message."""
+"""Maximum length of a message quoted in another message."""
 
 
 def one_line(text: str | None) -> str:
@@ -136,7 +136,7 @@ def _last_run_condition(old: OperatorStatus, history: list[FinishedRun], generat
     if last:
         status = ConditionStatus.TRUE if last.outcome in GOOD else ConditionStatus.FALSE
         return _condition(old, "LastRunSucceeded", status, last.reason.value, one_line(last.message), generation, now)
-    if before:  # a history with only skipped runs changes nothing
+    if before:  # a history of skipped runs alone does not change the condition
         return before.model_copy(update={"observed_generation": generation})
     return _condition(old, "LastRunSucceeded", ConditionStatus.UNKNOWN, "NoRunYet", "no run has finished yet", generation, now)
 
@@ -162,7 +162,7 @@ def _freshness(refresh: Refresh, new: OperatorStatus, generation: int, now: date
 
 
 def stale_after(refresh: Refresh, new: OperatorStatus, now: datetime) -> timedelta | None:
-    """Return after what time the data becomes stale, or None without `spec.freshness` or a successful run."""
+    """Return the time until the data becomes stale; None without `spec.freshness` or a successful run."""
     if isinstance(refresh.spec, InvalidSpec) or refresh.spec.freshness is None or new.last_success_time is None:
         return None
     return new.last_success_time - now + duration(refresh.spec.freshness.max_staleness)

@@ -24,7 +24,7 @@ _WHY_MISSED = {
     MissedReason.CLOCK_CHANGE: "clocks went forward, and this time did not exist",
 }
 _MISSED_MAX = 10
-"""Maximum number of events on missed runs in one reconciliation; further ones are only counted."""
+"""Maximum number of events on missed runs in one reconciliation; further runs are only counted."""
 _MESSAGE_LENGTH = 1000
 """Maximum length of an event's message; Kubernetes allows 1024 characters."""
 
@@ -36,7 +36,7 @@ class Event:
     reason: str
     message: str
     key: str
-    """What the event is about: an event with the same reason, message and key is posted once."""
+    """Identifies the subject of the event: events with the same reason, message and key are posted once."""
     warning: bool = False
 
 

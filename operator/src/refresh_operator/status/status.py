@@ -71,7 +71,7 @@ def new_status(snapshot: Snapshot, analysis: Analysis, now: datetime) -> Operato
 
 
 def problem_status(refresh: Refresh, problem: Problem, now: datetime) -> OperatorStatus:
-    """Return the status of a refresh that could not be reconciled: only phase, message and readiness change."""
+    """Return the status of a refresh that could not be reconciled; only the phase, the message and the readiness change."""
     old = refresh.status
     generation = refresh.metadata.generation
     others = [each for each in old.conditions if each.type not in ("Ready", "Reconciling", "Stalled")]
@@ -154,7 +154,7 @@ def _advice(refresh: Refresh, last: FinishedRun) -> str:
         return f"check spec.resources and spec.podTemplate; see: kubectl describe dr -n {namespace} {name}"
     if last.reason in _NEVER_STARTED:
         return f"see: kubectl describe dr -n {namespace} {name}"
-    # `job/` would show only the first of several pods
+    # `job/NAME` would show only the first of several pods
     pods = f"job/{last.id}" if last.attempts <= 1 else f"-l job-name={last.id} --prefix --tail=-1"
     if isinstance(refresh.spec, RefreshSpec) and refresh.spec.project:
         pods += " --all-containers"
@@ -165,7 +165,7 @@ def _advice(refresh: Refresh, last: FinishedRun) -> str:
 
 
 def _last_run_message(refresh: Refresh, last: FinishedRun, history: list[FinishedRun]) -> str:
-    """Return the result of the last run if it needs attention. After a partial run, also that of the last full run if it failed."""
+    """Return the result of the last run if it needs attention. After a partial run, add that of the last full run if it failed."""
     which = f"the last run ({last.mode})" if last.is_partial else "the last run"
     full = next((run for run in history if run.outcome is not Outcome.SKIPPED and not run.is_partial), None) if last.is_partial else None
     before = f"; the last full run failed ({full.reason}): {one_line(full.message)}" if full and full.outcome is Outcome.FAILED else ""
