@@ -117,13 +117,13 @@ def test_a_lock_file_that_is_missing_or_outdated(case: Case):
     (case.project / "packages.yml").write_text(f"packages:\n  - git: {case.server.url('outils.git')}\n    revision: other\n")
     case.repository.commit("Name another revision")
     fetched = case.fetch()
-    assert "package-lock.yml is missing, or was not made from the packages that the project names now" in fetched.message
+    assert "package-lock.yml is missing, or does not match the packages that the project requires" in fetched.message
     assert "dbt deps --lock" in fetched.message
     assert fetched.reason == "InvalidProject", "another attempt finds the same commit, and LastGood would hide it"
     assert "Traceback" not in fetched.message
     (case.project / "package-lock.yml").unlink()
     case.repository.commit("Remove the lock file")
-    assert "the project names packages and has no package-lock.yml" in case.fetch().message
+    assert "the project requires packages but has no package-lock.yml" in case.fetch().message
 
 
 def test_a_template_in_the_lock_file_is_refused(case: Case):
@@ -131,7 +131,7 @@ def test_a_template_in_the_lock_file_is_refused(case: Case):
     lock = case.project / "package-lock.yml"
     lock.write_text(lock.read_text().replace("outils.git", "outils.git{{ env_var('HOME') }}"))
     case.repository.commit("Add a template")
-    assert "package-lock.yml has a template in it" in case.fetch().message
+    assert "package-lock.yml contains a template" in case.fetch().message
 
 
 def test_a_template_in_an_escape_is_refused(case: Case):
@@ -140,7 +140,7 @@ def test_a_template_in_an_escape_is_refused(case: Case):
     url = case.server.url("outils.git")
     lock.write_text(lock.read_text().replace(url, f"\"{case.server.url('data/x.git')}\\x7b\\x7b env_var('HOME') \\x7d\\x7d\""))
     case.repository.commit("Hide a template")
-    assert "package-lock.yml has a template in it" in case.fetch().message
+    assert "package-lock.yml contains a template" in case.fetch().message
 
 
 @pytest.mark.parametrize("address", ["/data/../outils.git", "/data/%2e%2e/outils.git", "?.example.org/data/outils.git"])

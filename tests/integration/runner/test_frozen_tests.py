@@ -254,18 +254,18 @@ def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(
         return Templates(manifest).why_reading_may_differ([("a.yml", {"models": [{"config": {"meta": settings}}]})])
 
     assert [name for name in KEEP_READING if why(name)] == []
-    assert [name for name in READ_AGAIN if f"model.petit.{name} decides" not in str(why(name)) and name != "macro_decides"] == []
-    assert "macro.petit.tell decides" in str(why("macro_decides"))
+    assert [name for name in READ_AGAIN if f"model.petit.{name} depends" not in str(why(name)) and name != "macro_decides"] == []
+    assert "macro.petit.tell depends" in str(why("macro_decides"))
     assert [text for text in SETTINGS_KEPT if why(settings=text)] == []
     assert [text for text in SETTINGS_NOT if "a.yml" not in str(why(settings=text))] == []
-    assert "generate_alias_name decides" in str(why(macro="generate_alias_name"))
+    assert "generate_alias_name depends" in str(why(macro="generate_alias_name"))
     assert why(macro="generate_database_name") is None
 
 
 def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> None:
     """With the name of the model, and of the variable."""
     for text, why in {
-        READ_AGAIN["reads_by_date"]: "model.petit.m decides by what other runs have others of: `if` in line 1",
+        READ_AGAIN["reads_by_date"]: "model.petit.m depends on a value that differs between runs: `if` in line 1",
         "select {{ env_var('LEAST', '0') }} as id": "it reads environment variables: LEAST",
     }.items():
         project = write_project(tmp_path / "project")

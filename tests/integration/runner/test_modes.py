@@ -168,7 +168,7 @@ def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(runner: 
 
     runner.database.run("update src.lignes set chargee = null")
     ran = runner.run(runner.spec(sources={}))
-    assert "src.lignes was never loaded: no row of it has a value in its loaded_at_field" in ran.messages
+    assert "src.lignes was never loaded: none of its rows has a value in loaded_at_field" in ran.messages
 
 
 def cache(web: WebServer, **further: object) -> dict[str, object]:

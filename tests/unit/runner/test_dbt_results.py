@@ -50,7 +50,7 @@ def outcome(*results: RunResult, success: bool = False, error: BaseException | N
         ),
         (outcome(success=True), "dbt neither ran nor skipped model.petit.a, which was selected"),
         (outcome(result("a", "skipped")), None),
-        (outcome(result("a", "success")), "dbt ended with an error that it does not name"),
+        (outcome(result("a", "success")), "dbt failed without naming an error"),
         (outcome(error=DbtRuntimeError("no connection")), "Runtime Error no connection"),
         (dbtRunnerResult(False, None, result("a", "fail", "stopped at the first")), "stopped at the first"),  # type: ignore[arg-type]
     ],

@@ -1,4 +1,4 @@
-"""dbt's artifacts of a run and of a project: run_results.json, and the page that `dbt docs generate` would make."""
+"""dbt's artifacts of a run and of a project: run_results.json, and the page that `dbt docs generate` would write."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 _LONGEST: Final = 8 * 1024 * 1024
-"""Bytes of a file before compression; longer results are stored without their SQL, or not at all."""
+"""Maximum bytes of a file before compression. Longer results are stored without their SQL, or not at all."""
 _WORDS: Final = frozenset({"status", "unique_id", "name", "thread_id", "dbt_schema_version", "dbt_version", "adapter_unique_id"})
-"""Fields of run_results.json that hold dbt's own words or names, and are not redacted."""
+"""Fields of run_results.json with dbt's own words or names, which are not redacted."""
 _HASH: Final = 20
 
 
 def results_text(results: Mapping[str, object] | None, redact: Redactor) -> str | None:
-    """Return the text of run_results.json, redacted; None if there are no results, or too many."""
+    """Return the redacted text of run_results.json; None if there are no results or too many."""
     if results is None:
         return None
     text = json.dumps(results, default=str)
@@ -40,23 +40,23 @@ def results_text(results: Mapping[str, object] | None, redact: Redactor) -> str 
 
 
 def project_id(files: ProjectFiles) -> str:
-    """Return an id of the project's content, which changes with it; a new one each time if not all of its files are known."""
+    """Return a hash of the project's content, or a random ID if not all of its files are known."""
     return uuid4().hex[:_HASH] if files.unknown else files.digest[:_HASH]
 
 
 def docs_path(project: Path, id_: str) -> Path:
-    """Return the file for the compressed page of a project with this id, whether or not it exists."""
+    """Return the path of the compressed page for a project with this ID, whether or not it exists."""
     return project / "target" / f"refresh_docs_{id_}.html.gz"
 
 
 def write_docs(path: Path, manifest: Manifest) -> None:
-    """Write dbt's documentation of a project as one page, without a catalog of the warehouse; earlier pages are removed."""
+    """Write dbt's documentation of a project as one page, without a catalog of the warehouse. Remove earlier pages."""
     from dbt.task.docs import DOCS_INDEX_FILE_PATH
 
     catalog: dict[str, object] = {"metadata": {}, "nodes": {}, "sources": {}, "errors": None}
     written = json.dumps(manifest.writable_manifest().to_dict(omit_none=False), default=str)
     page = Path(DOCS_INDEX_FILE_PATH).read_text()
     for name, text in (("MANIFEST", written), ("CATALOG", json.dumps(catalog))):
-        # As dbt does it; a closing tag in the data would end the script.
+        # As in dbt: a closing tag in the data would end the script.
         page = page.replace(f'"{name}.JSON INLINE DATA"', text.replace("</", "<\\/"))
     replace_file(path, packed(page), earlier="refresh_docs_*.html.gz")

@@ -1,7 +1,7 @@
-"""What the runner asks of dbt: parse a project, execute commands, and stop.
+"""The runner's interface to dbt: parse a project, execute commands, and stop.
 
-An engine gives what dbt writes down as manifest.json and run_results.json, whichever way it gets it. So it can call dbt in this process,
-as `in_process.py` does, or start a program and read its files: it needs no class of dbt-core that takes a manifest or callbacks.
+An engine returns the content of manifest.json and run_results.json. It may call dbt in this process, as `in_process.py` does, or start a
+program and read its files. It needs no class of dbt-core that accepts a manifest or callbacks.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 OnLine = Callable[[str, str], None]
-"""Takes a level (debug, info, warn, error) and a line of dbt's output."""
+"""Called with a level (debug, info, warn, error) and a line of dbt's output."""
 OnCompleted = Callable[[str], None]
-"""Takes the id of a node whose work is committed; may be called on any thread, so it neither raises nor waits."""
+"""Called with the ID of a node whose work is committed, on any thread. It must neither raise nor wait."""
 
 
 class HookKind(StrEnum):
@@ -32,80 +32,80 @@ class HookKind(StrEnum):
 
 @dataclass(frozen=True)
 class Command:
-    """One command of dbt for exactly these nodes; hooks of the project do not run."""
+    """One dbt command for exactly these nodes, without the project's hooks."""
 
     name: str
     """`run`, `build`, `test`, `compile` or `source freshness`."""
     nodes: tuple[Node, ...]
     limit: timedelta
-    """No statement runs longer."""
+    """Maximum duration of a statement."""
     flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class NodeOutcome:
-    """What dbt says of one node, source or hook that it ran or skipped; as in run_results.json."""
+    """dbt's result for one node, source or hook that it ran or skipped, as in run_results.json."""
 
     id: str
     name: str
     status: str
-    """dbt's own word: success, pass, warn, fail, error, skipped, …"""
+    """dbt's status: success, pass, warn, fail, error, skipped, …"""
     message: str = ""
     seconds: float = 0.0
     sqlstate: str | None = None
-    """Of the last error on the node's connection, where the engine can tell."""
+    """SQLSTATE of the last error on the node's connection, if the engine knows it."""
     compiled_code: str | None = None
     age: timedelta | None = None
-    """For a source: how long ago it was loaded; None for never."""
+    """For a source: how long ago it was loaded; None if never."""
     is_hook: bool = False
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What dbt says of one command."""
+    """dbt's result for one command."""
 
     success: bool
     results: tuple[NodeOutcome, ...] | None = None
-    """None where dbt did not come to run nodes."""
+    """None if dbt did not get as far as running nodes."""
     error: str | None = None
-    """The message of dbt's exception, or of the result at which it stopped."""
+    """The message of dbt's exception, or of the result that stopped the command."""
     is_exception: bool = False
     sqlstate: str | None = None
-    """For errors that belong to no node."""
+    """SQLSTATE for errors that belong to no node."""
 
 
 class Engine(Protocol):
-    """dbt, for one project and one warehouse. Not for use by several threads, except `shutdown`."""
+    """dbt for one project and one warehouse. Not thread-safe, except for `shutdown`."""
 
     session_settings: Mapping[str, str]
-    """Parameters to set at the start of each session in the warehouse, beside its timeouts."""
+    """Parameters to set at the start of each session in the warehouse, in addition to its timeouts."""
     on_completed: OnCompleted
     completed: set[str]
-    """Ids of the nodes that the last command completed, even if it was stopped."""
+    """IDs of the nodes that the last command completed, even if it was stopped."""
 
     def parse(self) -> Manifest:
-        """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
+        """Parse the project. Raise RunFailedError with InvalidProject if dbt cannot parse it."""
 
     def execute(self, command: Command) -> Outcome:
-        """Execute a command; KeyboardInterrupt if it is stopped."""
+        """Execute a command. Raise KeyboardInterrupt if it is stopped."""
 
     def run_hooks(self, kind: HookKind, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> Outcome:
-        """Run the project's hooks of one kind for a run of these nodes, some of them `kept` from an earlier attempt.
+        """Run the project's hooks of one kind for a run of these nodes.
 
-        `unpublished` says why the staged nodes are not live; empty where they are.
+        `kept` nodes were built by an earlier attempt. `unpublished` says why the staged nodes are not live; empty if they are.
         """
 
     def test(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
-        """Run tests, by statements that were compiled earlier where the engine has them."""
+        """Run tests, using statements compiled in advance if the engine has them."""
 
     def compile_tests(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
-        """Compile tests to statements that return all columns of the rows that they find, where their macros can."""
+        """Compile tests to statements that return all columns of the failing rows, as far as their macros allow."""
 
     def stage(self, node_id: str, schema: str, note: str = "") -> None:
-        """Build a model in this schema; all references read it there. RunFailedError if the engine cannot."""
+        """Build a model in this schema, where all references read it. Raise RunFailedError if the engine cannot do so."""
 
     def run_results(self) -> Mapping[str, object] | None:
-        """Return what run_results.json would hold after one command with all nodes that were built or tested; None without any."""
+        """Return the content of run_results.json as if one command had built and tested all nodes of the run; None if there were none."""
 
     def shutdown(self) -> None:
-        """Close all connections to the warehouse and open no others; called from another thread than the one that waits."""
+        """Close all connections to the warehouse and open no new ones. Called from another thread than the one that waits."""

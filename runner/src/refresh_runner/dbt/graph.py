@@ -1,4 +1,4 @@
-"""Read-only queries of a parsed dbt project: which nodes a selection takes, what they read, and where they are in the warehouse."""
+"""Read-only queries of a parsed dbt project: the nodes of a selection, what they read, and their relations in the warehouse."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TABLE_KINDS: Final = frozenset({"model", "seed", "snapshot"})
 
 @dataclass(frozen=True)
 class Upstream:
-    """A model that a selected one reads, or a function that it calls, and that this refresh does not build."""
+    """A model that a selected model reads, or a function that it calls, if this refresh does not build it."""
 
     needed_by: str
     relation: Relation
@@ -43,11 +43,11 @@ class TableModel:
 
     id: str
     has_grants: bool
-    """Whether the project configures who may read it."""
+    """Whether the project configures the grants of the model."""
     readers: Mapping[str, Relation]
-    """Models of the same run that read it, by name, and where they are built."""
+    """The models of the same run that read it, by name, and their relations."""
     persists_docs: bool = False
-    """Whether its descriptions become comments in the warehouse."""
+    """Whether dbt writes its descriptions as comments to the warehouse."""
 
 
 class ProjectGraph:
@@ -63,17 +63,17 @@ class ProjectGraph:
         return self._select(selection, ("model", "seed", "snapshot", "function"))
 
     def buildable(self, selection: Selection) -> tuple[Node, ...]:
-        """Return the same, for a layer; RunFailedError also for a model that dbt cannot build on PostgreSQL."""
+        """Return the same nodes for a layer; RunFailedError also for a model that dbt cannot build on PostgreSQL."""
         found = self.models(selection)
         python = {id_ for id_, node in self.manifest.nodes.items() if str(node.resource_type) == "model" and node.language == "python"}
         if refused := [node.name for node in found if node.id in python]:
-            message = f"{refused[0]} is a Python model, which dbt can't run on PostgreSQL"
+            message = f"{refused[0]} is a Python model, which dbt cannot run on PostgreSQL"
             hint = f"write it in SQL, or leave it out of the layer: exclude: [{', '.join(refused)}]"
             raise invalid_project(f"{message}: {hint}", hint)
         return found
 
     def modified(self, base: ProjectGraph) -> frozenset[str]:
-        """Return the ids of what differs from another version of the project, and of all that reads it: dbt's `state:modified+`."""
+        """Return the IDs of the nodes that differ from another version of the project and of all downstream of them: `state:modified+`."""
         from dbt.contracts.graph.manifest import Manifest
         from dbt.contracts.state import PreviousState
         from dbt_common.exceptions import EventCompilationError
@@ -85,19 +85,19 @@ class ProjectGraph:
             with chdir(self._project):
                 found = selected(self.manifest, Selection(("state:modified+",)), ("model", "seed", "snapshot", "function"), previous)
         except EventCompilationError as error:
-            # an error, as a warning in each selection is
+            # an error, like a warning in any other selection
             if _NO_MATCH not in str(error):
                 raise invalid_project(error_text(error)) from error
             return frozenset()
         return frozenset(node.id for node in found)
 
     def materializations(self, models: Sequence[Node]) -> dict[str, str]:
-        """Return how dbt builds each model, by id: table, view, incremental, seed, snapshot or one of the project's own."""
+        """Return the materialization of each model by ID: table, view, incremental, seed, snapshot or a custom one."""
         nodes = ((model.id, self.manifest.nodes.get(model.id)) for model in models)
         return {id_: str(node.config.materialized) for id_, node in nodes if node}
 
     def own_key(self, id_: str) -> tuple[str, ...]:
-        """Return the columns of a model's `unique_key`; empty without one."""
+        """Return the columns of a model's `unique_key`; empty if it has none."""
         key = self.manifest.nodes[id_].config.get("unique_key") or ()
         return (key,) if isinstance(key, str) else tuple(str(each) for each in key)
 
@@ -113,7 +113,7 @@ class ProjectGraph:
         return self._select(selection, ("test", "unit_test"))
 
     def data_tests(self, selection: Selection) -> dict[Node, SingularTestNode | GenericTestNode]:
-        """Return the data tests of a selection, as dbt has them; RunFailedError if one of its selectors matches none."""
+        """Return the data tests of a selection with dbt's own objects; RunFailedError if one of its selectors matches none."""
         from dbt.contracts.graph.nodes import GenericTestNode, SingularTestNode
 
         found = {test: self.manifest.nodes.get(test.id) for test in self.tests(selection)}
@@ -126,15 +126,15 @@ class ProjectGraph:
         return tuple(Node(test.unique_id, test.name) for test in found)
 
     def sources(self, models: Sequence[Node], *, may_be_none: bool = False) -> tuple[Node, ...]:
-        """Return the sources of the models that have a freshness; RunFailedError if there are none, unless `may_be_none`."""
+        """Return the models' sources that declare a freshness; RunFailedError if there are none, unless `may_be_none`."""
         read = self._parents(models)
         stated = [source for id_, source in sorted(self.manifest.sources.items()) if id_ in read and source.has_freshness]
         if not stated and not may_be_none:
-            raise invalid_project("no source that the layers read states a freshness and a loaded_at_field")
+            raise invalid_project("no source of the layers declares a freshness and a loaded_at_field")
         return tuple(Node(source.unique_id, f"{source.source_name}.{source.name}") for source in stated)
 
     def upstream(self, models: Sequence[Node], built: Sequence[Node]) -> list[Upstream]:
-        """Return what the models read or call, without sources and without what the refresh has built by then."""
+        """Return what the models read or call, except sources and what the refresh has built before them."""
         functions, ours = functions_of(self.manifest), {model.id for model in built}
         found = {}
         for model in models:
@@ -148,7 +148,7 @@ class ProjectGraph:
         return list(found.values())
 
     def tables(self, models: Sequence[Node]) -> dict[Relation, TableModel]:
-        """Return the models that are tables, by the relation that they build."""
+        """Return the models that are tables, by relation."""
         nodes = [node for model in models if (node := self.manifest.nodes.get(model.id))]
         relations = self.relations(models) | self.function_relations(models)
         return {
@@ -167,18 +167,18 @@ class ProjectGraph:
         }
 
     def relations(self, models: Sequence[Node]) -> dict[str, Relation]:
-        """Return the relation that each model builds in the warehouse, by id; without functions and ephemeral models."""
+        """Return the relation of each model by ID, except functions and ephemeral models."""
         nodes = (node for model in models if (node := self.manifest.nodes.get(model.id)))
         return {node.unique_id: self._names.relation(node) for node in nodes if node.config.materialized != "ephemeral"}
 
     def function_relations(self, models: Sequence[Node]) -> dict[str, Relation]:
-        """Return schema and name of each function among the models, by id."""
+        """Return schema and name of each function among the models, by ID."""
         functions = functions_of(self.manifest)
         found = (function for model in models if (function := functions.get(model.id)))
         return {function.unique_id: self._names.relation(function) for function in found}
 
     def failure_relations(self, tests: Sequence[Node]) -> dict[str, Relation]:
-        """Return the relation in which a test stores the rows that it finds, by id, for the tests that do."""
+        """Return the relation in which each test stores its failing rows, by ID, for the tests that store them."""
         nodes = (node for test in tests if (node := self.manifest.nodes.get(test.id)))
         return {node.unique_id: self._names.relation(node) for node in nodes if node.is_relational}
 
@@ -187,7 +187,7 @@ class ProjectGraph:
         return {self._names.relation(found) for id_ in self._parents(nodes) if (found := self._readable(id_))}
 
     def tracked(self, nodes: Sequence[Node], built: Sequence[Node], made: Iterable[Relation]) -> TrackedRelations:
-        """Return what the nodes read without what is `built`, and what is `made`: the relations by which a run notices changes."""
+        """Return the relations by which a run detects changes: what the nodes read, except what is `built`, and what is `made`."""
         ours = {node.id for node in built}
         read: set[Relation] = set()
         unknown = ""
@@ -195,21 +195,21 @@ class ProjectGraph:
             if found := self._readable(id_):
                 read.add(self._names.relation(found))
             else:
-                unknown = f"{id_} is read, which is neither a source nor a model"
+                unknown = f"the run reads {id_}, which is neither a source nor a model"
         tables = [node for node in self.manifest.nodes.values() if str(node.resource_type) in _TABLE_KINDS and node.unique_id not in ours]
         models = {self._names.relation(node) for node in tables if node.config.materialized not in {"view", "ephemeral"}}
         return TrackedRelations(frozenset(read), frozenset(models), frozenset(made), unknown)
 
     def live_references(self, nodes: Sequence[Node], tables: Mapping[Relation, TableModel]) -> Iterator[str]:
-        """Yield a message for each node that visibly names one of the tables by other means than `ref`."""
+        """Yield a message for each node whose text names one of the tables without `ref`."""
         return live_references(self.manifest, nodes, {table.id: relation for relation, table in tables.items()})
 
     def known(self) -> frozenset[str]:
-        """Return schema.name of everything that the project builds, in whichever layer, and of its sources."""
+        """Return schema.name of everything that the project builds, and of its sources."""
         return frozenset(str(self._names.relation(node)) for node in self._tables_and_sources())
 
     def by_spelling(self) -> dict[str, Relation]:
-        """Return the relation of everything that the project builds or reads, by schema.name as the project may spell them."""
+        """Return the relation of everything that the project builds or reads, by schema.name in the project's spelling."""
         found: dict[str, Relation] = {}
         for node in self._tables_and_sources():
             relation = self._names.relation(node)
@@ -218,14 +218,14 @@ class ProjectGraph:
         return found
 
     def columns(self) -> dict[str, frozenset[str]]:
-        """Return the columns of each model by schema.name; none without a contract that makes the list complete."""
+        """Return the columns of each model by schema.name. A model without a contract has none, because its list may be incomplete."""
         from dbt.contracts.graph.nodes import ModelNode
 
         models = [node for node in self.manifest.nodes.values() if isinstance(node, ModelNode)]
         return {str(self._names.relation(model)): frozenset(model.columns if model.contract.enforced else ()) for model in models}
 
     def endpoints(self, relations: Iterable[Relation]) -> dict[Relation, tuple[str, ...]]:
-        """Return the endpoints that the project's exposures state for each of these models, an empty tuple for a model without."""
+        """Return the endpoints that the project's exposures declare for each of these models; an empty tuple if there are none."""
         nodes = self.manifest.nodes.items()
         models = {id_: self._names.relation(node) for id_, node in nodes if str(node.resource_type) == "model"}
         found: dict[Relation, dict[str, None]] = {relation: {} for relation in relations}
@@ -237,7 +237,7 @@ class ProjectGraph:
         return {relation: tuple(endpoints) for relation, endpoints in found.items()}
 
     def hooks(self, kind: HookKind) -> tuple[Node, ...]:
-        """Return the hooks of this kind, of the project and its packages."""
+        """Return the hooks of this kind in the project and its packages."""
         operations = [node for node in self.manifest.nodes.values() if str(node.resource_type) == "operation"]
         return tuple(Node(node.unique_id, node.name) for node in operations if kind.value in node.tags)
 
@@ -245,7 +245,7 @@ class ProjectGraph:
         try:
             with chdir(self._project):  # `path:` is relative to the working directory
                 found = selected(self.manifest, selection, kinds)
-        except Exception as error:  # dbt raises many classes of exceptions for a wrong selector
+        except Exception as error:  # dbt raises many classes of exceptions for an invalid selector
             raise invalid_project(error_text(error)) from error
         if not found:
             raise invalid_project(f"{' '.join(selection.select)} selects no {kinds[0]} of the dbt project")

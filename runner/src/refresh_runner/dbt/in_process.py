@@ -1,4 +1,4 @@
-"""dbt-core, called in this process: one import, one parse, however many commands."""
+"""dbt-core, called in this process: one import and one parse for any number of commands."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _importing: Final = threading.Lock()
 
 
 class InProcessEngine:
-    """dbt-core by its `dbtRunner`, with the patches of `patches/`."""
+    """dbt-core through its `dbtRunner`, with the patches in `patches/`."""
 
     def __init__(
         self, project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings, application_name: str, on_line: OnLine
@@ -76,24 +76,24 @@ class InProcessEngine:
         self._connections = Connections()
         self._invocation = Invocation()
         self._results: dict[str, RunResult] = {}
-        """dbt's last result of each node that it built or tested."""
+        """dbt's last result for each node that it built or tested."""
         self.test_templates: Statements = {}
-        """Templates of the data tests that were compiled when the project was read ahead, by id."""
+        """Templates of the data tests that were compiled when the project was parsed in advance, by ID."""
         self.session_settings: Mapping[str, str] = {}
         self.on_completed: OnCompleted = lambda _id: None
         self.completed: set[str] = set()
 
     def parse(self) -> Manifest:
-        """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
+        """Parse the project. Raise RunFailedError with InvalidProject if dbt cannot parse it."""
         write_profile(self._project, self._workdir, self._access, self._settings)
         import_dbt()
         require_patches()
         ahead = manifest_cache.path(self._project, self._settings)
-        # A full parse leaves enough garbage behind to be worth a collection.
+        # A full parse leaves enough garbage to be worth a collection.
         with no_collections() if ahead.is_file() else nullcontext():
             if ahead.is_file():
                 self._read_ahead(ahead)
-            # With a manifest at hand, the command parses nothing and only initializes dbt.
+            # If it is given a manifest, the command parses nothing and only initializes dbt.
             outcome = self._invoke(["parse"])
         from dbt.contracts.graph.manifest import Manifest
 
@@ -109,12 +109,12 @@ class InProcessEngine:
             self._on_line("warn", f"{path.name} cannot be used, so dbt parses the project: {error}")
 
     def execute(self, command: Command) -> Outcome:
-        """Execute a command; KeyboardInterrupt if it is stopped."""
+        """Execute a command. Raise KeyboardInterrupt if it is stopped."""
         with without_hooks():
             return self._execute(command)
 
     def run_hooks(self, kind: HookKind, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> Outcome:
-        """Run the project's hooks of one kind for a run of these nodes, some of them `kept` from an earlier attempt."""
+        """Run the project's hooks of one kind for a run of these nodes; `kept` nodes were built by an earlier attempt."""
         results: list[RunResult] = []
         if kind is HookKind.END:
             reasons = dict.fromkeys(self._staging.ids, unpublished) if unpublished else {}
@@ -122,28 +122,28 @@ class InProcessEngine:
         flags = ("--full-refresh",) if self._settings.full_refresh else ()
         with only_hooks(kind, results), self._staging.as_live():
             outcome = self._execute(Command("build", tuple(nodes), limit, flags))
-        # dbt names the connection of hooks after none of them.
+        # dbt does not name the connection of hooks after a hook.
         executed = outcome.results and tuple(replace(each, sqlstate=outcome.sqlstate) for each in outcome.results)
         return replace(outcome, results=executed)
 
     def test(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
-        """Run tests, those that were read ahead by their stored statements."""
+        """Run tests, using stored statements for those that were compiled in advance."""
         context, statements = self.render_context, {}
         if data_tests.PATCH.is_on and context.can_render:
             stored = ((test.id, self.test_templates.get(test.id)) for test in tests)
             statements = {id_: context.render(template) for id_, template in stored if template is not None}
-        # dbt's cache of relations is used for compiling only.
+        # Only compiling uses dbt's cache of relations.
         flags = ("--no-populate-cache",) if all(test.id in statements for test in tests) else ()
         with data_tests.preload(statements):
             return self.execute(Command("test", tuple(tests), limit, flags))
 
     def compile_tests(self, tests: Sequence[Node], limit: timedelta) -> Outcome:
-        """Compile tests to statements that return all columns of the rows that they find, where their macros can."""
+        """Compile tests to statements that return all columns of the failing rows, as far as their macros allow."""
         from dbt.contracts.graph.nodes import CompiledNode
 
         nodes = self.manifest.nodes
         before = {test.id: nodes[test.id] for test in tests}
-        # dbt's own tests select all columns only where rows are to be stored. The copies keep what dbt has compiled as it is.
+        # dbt's own tests select all columns only if their rows are to be stored. Copies leave what dbt has compiled unchanged.
         for test in tests:
             nodes[test.id] = wide = copy.deepcopy(before[test.id])
             wide.config["store_failures"] = True
@@ -157,8 +157,8 @@ class InProcessEngine:
             nodes.update(before)
 
     def dry_run(self, tests: Sequence[Node]) -> tuple[Outcome, Statements]:
-        """Return what dbt would send for each of these tests that sends one statement; nothing is sent."""
-        # dbt changes the nodes that it runs.
+        """Return the statement that dbt would send for each of these tests, if it is a single one. Send nothing."""
+        # Copies, because dbt changes the nodes that it runs.
         before = copy.deepcopy(self.manifest.nodes)
         try:
             with dry_run.DryRun.recording() as recorded:
@@ -168,7 +168,7 @@ class InProcessEngine:
         return outcome, recorded.statements
 
     def stage(self, node_id: str, schema: str, note: str = "") -> None:
-        """Build a model in this schema; all references read it there. `note` is a statement to execute after the model is built."""
+        """Build a model in this schema, where all references read it. `note` is a statement to execute after the model is built."""
         from dbt.artifacts.resources.v1.config import Hook
         from dbt.contracts.graph.nodes import ModelNode
 
@@ -178,7 +178,7 @@ class InProcessEngine:
             node.config.post_hook = [Hook(f"{{% raw %}}{note}{{% endraw %}}"), *node.config.post_hook]
 
     def stage_for_preview(self, ids: Sequence[str], schemas: Mapping[str, str]) -> list[str]:
-        """Build these nodes in other schemas, by their own, without their hooks, and create no live schema; return the hooks."""
+        """Build these nodes in other schemas, mapped from their own, without hooks and without creating live schemas. Return the hooks."""
         self._staging.creates_live_schemas = False
         hooks = []
         for id_ in ids:
@@ -191,7 +191,7 @@ class InProcessEngine:
 
     @property
     def render_context(self) -> RenderContext:
-        """Return what differs between this run's statements and those of other runs."""
+        """Return the values by which this run's statements differ from those of other runs."""
         return RenderContext(self._access.dbname, str(self._settings.variables.get(manifest_cache.AS_OF, "")), self._staging.names)
 
     @property
@@ -202,7 +202,7 @@ class InProcessEngine:
         return self._manifest
 
     def run_results(self) -> Mapping[str, object] | None:
-        """Return what run_results.json would hold after one command with all nodes that were built or tested; None without any."""
+        """Return the content of run_results.json as if one command had built and tested all nodes of the run; None if there were none."""
         found = list(self._results.values())
         if not found:
             return None
@@ -217,7 +217,7 @@ class InProcessEngine:
         return whole
 
     def shutdown(self) -> None:
-        """Close all connections to the warehouse and open no others; called from another thread than the one that waits."""
+        """Close all connections to the warehouse and open no new ones. Called from another thread than the one that waits."""
         self._connections.hang_up()
 
     def _execute(self, command: Command) -> Outcome:
@@ -239,11 +239,11 @@ class InProcessEngine:
         places = [
             *("--project-dir", str(self._project), "--profiles-dir", str(self._workdir)),
             *("--target-path", str(self._workdir / "target"), "--log-path", str(self._workdir / "logs")),
-            # dbt reads it as YAML, which has no escapes for JSON's emoji, and in which 1e-07 is text.
+            # dbt reads it as YAML, which lacks JSON's escapes for emoji and reads 1e-07 as text.
             *("--vars", yaml.safe_dump(dict(self._settings.variables), default_flow_style=True, width=math.inf)),
         ]
         is_building = command[0] in _BUILDING
-        # Of parsing and compiling, only warnings are of interest; what is only compiled is not completed.
+        # While parsing and compiling, only warnings matter, and a node that is only compiled is not completed.
         on_completed = self.on_completed if is_building else lambda _id: None
         with ExitStack() as stack:
             least = "info" if is_building else "warn"
@@ -273,7 +273,7 @@ class InProcessEngine:
 
 
 def outcome_of(answer: dbtRunnerResult, connections: Connections) -> Outcome:
-    """Return dbt's answer to a command as plain values, with the SQLSTATEs that were seen on its connections."""
+    """Return dbt's result for a command as plain values, with the SQLSTATEs seen on its connections."""
     executed = getattr(answer.result, "results", None)
     convert: Callable[..., NodeOutcome] = _node_outcome
     results = None if executed is None else tuple(convert(each, connections) for each in executed)
@@ -303,7 +303,7 @@ def _node_outcome(result: RunResult | SourceFreshnessResult, connections: Connec
 
 @contextmanager
 def _restoring_flags() -> Iterator[None]:
-    """Restore dbt's global flags afterwards: selections of the runner follow the flags of the project, not those of the last command."""
+    """Restore dbt's global flags afterwards: the runner's selections follow the flags of the project, not of the last command."""
     from dbt.flags import get_flags, set_flags
 
     flags = get_flags()  # type: ignore[no-untyped-call]  # dbt states no types here
@@ -314,21 +314,21 @@ def _restoring_flags() -> Iterator[None]:
 
 
 def _time_outs(limit: timedelta) -> dict[str, str]:
-    """Return PostgreSQL's settings; waiting for a lock times out before the statement does, so that the error names the lock."""
+    """Return PostgreSQL's settings. The lock timeout is shorter than the statement timeout, so that the error names the lock."""
     milliseconds = max(int(limit.total_seconds() * 1000), 1000)
     return {"statement_timeout": str(milliseconds), "lock_timeout": str(milliseconds // 2)}
 
 
 def preload() -> threading.Thread:
-    """Start to import dbt, which takes a second; the thread ends when it is imported."""
+    """Start importing dbt, which takes a second. Return the thread, which ends when dbt is imported."""
     thread = threading.Thread(target=import_dbt, name="import-dbt", daemon=True)
     thread.start()
     return thread
 
 
 def import_dbt() -> None:
-    """Import dbt and apply the patches that last for the life of the process."""
-    # Of two threads, one imports and the other one waits: a patch must not be applied twice.
+    """Import dbt, and apply the patches that last for the lifetime of the process."""
+    # If two threads call this, one imports and the other waits: a patch must not be applied twice.
     with _importing:
         _import_once()
 

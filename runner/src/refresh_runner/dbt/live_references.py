@@ -1,6 +1,6 @@
-"""Find what in a project refers to a live mart by other means than `ref`, or has `ref` in a text of which nobody knows what it becomes.
+"""Finds references to live marts that a project makes without `ref`, and uses of `ref` in string literals whose purpose is unknown.
 
-Only what the project's text shows is found here; `patches/staging.py` checks the statements that dbt sends.
+Only the project's files are searched here; `patches/staging.py` checks the statements that dbt sends.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _CALL: Final = re.compile(r"\b(\w+)\s*\(")
 _EXPRESSION: Final = re.compile(r"\{\{(.*?)\}\}", re.DOTALL)
 _NO_SQL: Final = re.compile(r"\{%.*?%\}|\{#.*?#\}", re.DOTALL)
 _OTHER_STATEMENT: Final = re.compile(r"\{%-?\s*(?:call|macro|raw|set\s+\w+\s*-?%\})")
-"""A block whose text is not part of the model's own statement."""
+"""A block whose content is not part of the model's own statement."""
 _REF: Final = re.compile(r"""\bref\(\s*(?:["']\w+["']\s*,\s*)?["'](\w+)["']""")
 _THIS: Final = re.compile(r"\{\{\s*this\s*\}\}")
 
 
 def live_references(manifest: Manifest, nodes: Iterable[Node], marts: Mapping[str, Relation]) -> Iterator[str]:
-    """Yield a message for each node that names one of the marts, by id, with what to do; a model may name itself, like `this`."""
+    """Yield a message with a remedy for each node that names one of the marts (by ID). A model may name itself, as with `this`."""
     for each in nodes:
         node, own = node_of(manifest, each.id), marts.get(each.id)
         others = [relation for relation in marts.values() if relation != own]
@@ -64,20 +64,20 @@ def _of_hooks(manifest: Manifest, node: AnyNode, marts: Collection[Relation], ow
             for whose, text in texts.items():
                 yield from (by_name(whose, relation) for relation in named(text, marts))
             if own and kind == "pre_hook" and _THIS.search(code_of(hook.sql)):
-                message = f"{who} names `this`, and {own} is built beside the live table, where nothing is yet"
+                message = f"{who} names `this`, but {own} is built beside the live table and does not exist there yet"
                 yield f"{message}: use a post-hook, or publish: Direct"
 
 
 def _of_views(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
-    """Yield a message for a test that stores its rows as a view, which would depend on the staging relation."""
+    """Yield a message for a test that stores its failing rows as a view, which would depend on the staging relation."""
     if str(node.config.get("store_failures_as")) == "view":
         for id_ in sorted(parents(manifest, node) & marts.keys()):
-            message = f"the test {node.name} stores what it finds as a view, which would hold on to the place where {marts[id_]} is built"
+            message = f"the test {node.name} stores its failing rows as a view, which would depend on the staging relation of {marts[id_]}"
             yield f"{message}: set store_failures_as: table, or publish: Direct"
 
 
 def _of_texts(manifest: Manifest, node: AnyNode, marts: Mapping[str, Relation]) -> Iterator[str]:
-    """Yield a message if a text in the node's SQL has `ref` of a mart where it could be data or a name."""
+    """Yield a message if a string literal in the node's SQL contains `ref` of a mart where it could be data or a name."""
     raw = str(getattr(node, "raw_code", ""))
     if _OTHER_STATEMENT.search(raw):
         return
@@ -97,7 +97,7 @@ def _called(manifest: Manifest, name: str) -> Iterator[str]:
 
 
 def _macros(manifest: Manifest, ids: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield name and text of these macros and of all that they call, without dbt's own."""
+    """Yield name and text of these macros and of all macros that they call, except dbt's own."""
     pending, seen = list(ids), set[str]()
     while pending:
         id_ = pending.pop()

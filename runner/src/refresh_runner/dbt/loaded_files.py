@@ -1,4 +1,4 @@
-"""What dbt has read of a project: its folders, its environment variables, its YAML files; by dbt's own account of the last parse."""
+"""The folders, environment variables and YAML files that dbt has read, as recorded by dbt in the last parse."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def loaded_folders() -> set[str]:
-    """Return the folders of the project and its packages, with links resolved; without those of dbt's own macros."""
+    """Return the folders of the project and its packages, with links resolved, except those of dbt's own macros."""
     from dbt.adapters.factory import get_include_paths
 
     config = _config()
@@ -27,13 +27,13 @@ def loaded_folders() -> set[str]:
 
 
 def environment_variables(manifest: Manifest) -> list[str]:
-    """Return the environment variables that the project read while it was parsed."""
+    """Return the environment variables that the project read during the parse."""
     projects = _config().load_dependencies().values()
     return sorted({*manifest.env_vars, *(name for each in projects for name in each.project_env_vars)})
 
 
 def yaml_contents(manifest: Manifest) -> Iterator[tuple[str, object]]:
-    """Yield the contents of the project's YAML files before rendering, by their names; without those of dbt's own packages."""
+    """Yield the names and unrendered contents of the project's YAML files, except those of dbt's own packages."""
     from dbt.adapters.factory import get_adapter_package_names
     from dbt.contracts.files import SchemaSourceFile
 

@@ -1,10 +1,9 @@
-"""Cache of a parsed project, in the project's target folder, if it was shown to hold for every warehouse and every date.
+"""Cache of a parsed project, in the project's target folder, if it is shown to be valid for every warehouse and every date.
 
-dbt throws a parsed project away when the connection or a variable changes, and so would parse every project again in every pod: seconds
-of processor time, for a result in which at most the database's name differs. When an image is built, the project is parsed twice, for
-two warehouses and two dates, and cached if both results differ in nothing but that name.
-
-The file is JSON, since it lies where a user's project lies: reading it creates dbt's own data objects and runs no code.
+dbt discards a parsed project when the connection or a variable changes, and would parse every project again in every pod. That takes
+seconds of CPU time, for a result in which at most the database's name differs. When an image is built, the project is parsed twice, for two
+warehouses and two dates. It is cached if the results differ only in that name. The file is JSON, because it is stored with the user's
+project: reading it creates only dbt's data objects and executes no code.
 """
 
 from __future__ import annotations
@@ -32,18 +31,18 @@ if TYPE_CHECKING:
     from dbt.contracts.graph.manifest import Manifest
 
 AS_OF: Final = "as_of"
-"""The variable that every run sets, with another value each day."""
+"""The variable that every run sets to the current date."""
 _VERSION: Final = 4
-"""Of the file's format."""
+"""Version of the file's format."""
 _TRANSIENT: Final = frozenset({"created_at", "generated_at", "invocation_id", "invocation_started_at"})
 _NOT_COMPARED: Final = frozenset({"metadata", "files", "flat_graph", "state_check", "disabled"})
-"""Parts of a manifest that describe the parse, repeat other parts, or are not used."""
+"""Parts of a manifest that describe the parse, duplicate other parts, or are unused."""
 
 
 def path(project: Path, settings: DbtSettings) -> Path:
-    """Return the file of a cached project, whether or not it exists; its name is a hash of all that it depends on.
+    """Return the path of a cached project, whether or not it exists. Its name is a hash of everything that the parse depends on.
 
-    It never exists for a project whose files are not all known.
+    The file never exists for a project whose files are not all known.
     """
     files = project_files(project)
     if files.unknown:
@@ -59,14 +58,14 @@ def path(project: Path, settings: DbtSettings) -> Path:
 
 
 def unknown(project: Path) -> Path:
-    """Return the path of a project whose files are not all known, which never exists."""
+    """Return the path for a project whose files are not all known. No such file ever exists."""
     return project / "target" / "refresh_unknown.json"
 
 
 def write(path: Path, manifest: Manifest, tests: Statements, others: Collection[Path] = ()) -> None:
-    """Cache a parsed project with the templates of its tests; other cached projects beside it are removed, except `others`.
+    """Cache a parsed project with the templates of its tests. Remove other cached projects in the folder, except `others`.
 
-    json_objects.UnwritableError if the project holds an object that cannot be written.
+    Raise json_objects.UnwritableError if the project contains an object that cannot be written.
     """
     parts = {name: getattr(manifest, name) for name in _parts(manifest)}
     content = {"manifest": parts, "tests": dict(tests), "schemas": schemas}
@@ -76,7 +75,7 @@ def write(path: Path, manifest: Manifest, tests: Statements, others: Collection[
 
 
 def replace_file(path: Path, content: bytes, earlier: str, others: Collection[Path] = ()) -> None:
-    """Write a file atomically; files beside it that match the pattern `earlier` are removed, except `others`."""
+    """Write a file atomically. Remove files in its folder that match the pattern `earlier`, except `others`."""
     path.parent.mkdir(exist_ok=True)
     for each in set(path.parent.glob(earlier)) - set(others):
         each.unlink(missing_ok=True)
@@ -89,13 +88,13 @@ def replace_file(path: Path, content: bytes, earlier: str, others: Collection[Pa
 def read(path: Path, database: str, before: str) -> tuple[Manifest, Statements]:
     """Return a cached project as if it had been parsed for this database, and the templates of its tests.
 
-    `before` is the database that it was parsed for. ValueError if the file is not of the cache's making.
+    `before` is the database for which it was parsed. Raise ValueError if `write` did not create the file.
     """
     from dbt.contracts.graph.manifest import Manifest
 
     content = json_objects.loads(path.read_text())
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is no cached project")
+        raise ValueError(f"{path} is not a cached project")
     schemas.update(content["schemas"])
     manifest = Manifest(**content["manifest"])
     move(manifest, database, before)
@@ -104,7 +103,7 @@ def read(path: Path, database: str, before: str) -> tuple[Manifest, Statements]:
 
 
 def move(manifest: Manifest, database: str, before: str | None = None) -> None:
-    """Move all nodes to another database, or only those in the database `before`, with their names in SQL."""
+    """Move all nodes, or only those in the database `before`, to another database, including their names in SQL."""
     names, renamed = Names(manifest), {}
     for node in (*manifest.nodes.values(), *manifest.sources.values(), *functions_of(manifest).values()):
         if before is not None and node.database != before:
@@ -126,7 +125,7 @@ def move(manifest: Manifest, database: str, before: str | None = None) -> None:
 
 
 def difference(one: Manifest, other: Manifest) -> str | None:
-    """Return the first difference of two parsed projects, in words; None if they are equal."""
+    """Return a description of the first difference between two parsed projects; None if they are equal."""
     return _in_words(_differing(_plain(one), _plain(other)))
 
 
@@ -159,7 +158,7 @@ def _as_json(value: object) -> object:
 
 
 def _differing(one: JsonValue, other: JsonValue, where: tuple[str, ...] = ()) -> tuple[str, ...] | None:
-    """Return the path to the first difference, None if there is none."""
+    """Return the path to the first difference; None if there is none."""
     if isinstance(one, dict) and isinstance(other, dict):
         pairs = [(key, one.get(key), other.get(key)) for key in sorted(one.keys() | other.keys())]
     elif isinstance(one, list) and isinstance(other, list) and len(one) == len(other):

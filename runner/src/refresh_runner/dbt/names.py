@@ -1,4 +1,4 @@
-"""The names of a project's nodes and sources, in dbt's SQL and in PostgreSQL's catalog, which has unquoted names in lower case."""
+"""The names of a project's nodes and sources, in dbt's SQL and in PostgreSQL's catalog. The catalog has unquoted names in lower case."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LOWER: Final = str.maketrans({chr(code): chr(code + 32) for code in range(ord("
 
 @dataclass(frozen=True)
 class _Quoting:
-    """Stands in for a dbt project configuration, of which dbt reads `quoting` alone."""
+    """Replaces a dbt project configuration, of which dbt only reads `quoting` here."""
 
     quoting: dict[str, bool]
 
 
 class Names:
-    """The names of one project, by its `quoting`."""
+    """The names of one project, according to its `quoting`."""
 
     def __init__(self, manifest: Manifest) -> None:
         quoting = manifest.metadata.quoting

@@ -1,8 +1,8 @@
-"""Names of staging schemas as text: `'{{ ref('mart') }}'` in a statement stands for the live relation, wherever it becomes data.
+"""Names of staging schemas in string literals: `'{{ ref('mart') }}'` in a statement stands for the live relation, wherever it becomes data.
 
-Plain dbt renders the live name there. With staging relations dbt renders the staging name, which would be published with the row.
-A text that PostgreSQL itself takes for a name (`to_regclass('…')`, `table_schema = '…'`) must stay the staging name. Where a text could be
-either, as in a function that nobody here knows, the statement is refused.
+Plain dbt renders the live name there. With staging relations, dbt renders the staging name, which would be published with the row. A
+literal that PostgreSQL itself interprets as a name (`to_regclass('…')`, `table_schema = '…'`) must keep the staging name. If a literal
+could be either, as in an unknown function, the statement is rejected.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(
 _TAKEN_FOR_NAME: Final = re.compile(
     r"\b(?:(?:to_reg\w+|pg_\w+|has_\w+|regclass|regtype|nextval|currval|setval)\s*\(?|execute(?:\s+format\s*\()?)\s*$", re.I
 )
-"""Before a text: a function that takes a relation's or a schema's name, the type regclass, and PL/pgSQL's `execute`."""
+"""Matches before a literal: a function that takes the name of a relation or schema, the type regclass, or PL/pgSQL's `execute`."""
 _CAST_TO_NAME: Final = re.compile(r"\s*::\s*reg\w+\b", re.I)
 _CATALOG_COLUMN: Final = r"""(?ix)\b(?:(?:table|constraint|specific|routine|trigger|sequence|udt|event_object)_(?:schema|name|table)
     |schemaname|tablename|viewname|matviewname|indexname|nspname|relname|proname)\b "?\s*\)?\s*"""
@@ -43,7 +43,7 @@ _NO_FUNCTION: Final = frozenset(
     " intersect into is join lateral like limit materialized not on or order over partition recursive returning row select set sets"
     " similar some then to union using values when where with within".split()
 )
-"""Keywords before a bracket."""
+"""Keywords that may precede a bracket."""
 _KEEPS_TEXT: Final = frozenset(
     "array_agg array_append array_prepend array_to_string bool_or bool_and btrim cast char character coalesce concat concat_ws count decode"
     " encode format greatest initcap json_agg json_build_array json_build_object jsonb_agg jsonb_build_array jsonb_build_object least left"
@@ -51,27 +51,27 @@ _KEEPS_TEXT: Final = frozenset(
     " replace reverse right rpad rtrim sha256 split_part starts_with string_agg string_to_array strpos substr substring sum text to_json"
     " to_jsonb translate trim unnest upper varchar varying".split()
 )
-"""Functions of PostgreSQL for which a text is data and nothing else."""
+"""Functions of PostgreSQL for which a literal is always data."""
 
 
 class AmbiguousNameError(ValueError):
-    """A staging schema's name is in a place where it could be data or a name."""
+    """A staging schema's name is used where it could be data or a name."""
 
 
 def mentions(sql: str, names: Collection[str]) -> bool:
-    """Return whether one of the names is anywhere in the text."""
+    """Return whether a statement contains one of the names anywhere."""
     return any(name in sql for name in names)
 
 
 def stores_texts(sql: str) -> bool:
-    """Return whether a statement changes rows or definitions, so that its texts can become data."""
+    """Return whether a statement changes rows or definitions, so that its literals can become data."""
     return bool(_STORES.match(_mask(sql)))
 
 
 def with_live_names(sql: str, schemas: Mapping[str, str]) -> str:
-    """Return the statement with the live schema in all texts that are data; `schemas` are the live ones, by staging schema.
+    """Return the statement with the live schema in all literals that are data; `schemas` are the live ones, by staging schema.
 
-    Raise AmbiguousNameError for a text that could be data or a name, and for a staging schema's name that is part of another name.
+    Raise AmbiguousNameError for a literal that could be data or a name, and for a staging schema's name that is part of another name.
     """
     if not mentions(sql, schemas):
         return sql
@@ -80,21 +80,21 @@ def with_live_names(sql: str, schemas: Mapping[str, str]) -> str:
     if _BLOCK.match(code):
         return _edited(sql, _texts(sql), lambda text: _block(text, schemas))
     if _ROUTINE.match(code) and any(mentions(text, schemas) for text in texts_of(sql)):
-        raise AmbiguousNameError("has a mart's name in the body of a routine")
+        raise AmbiguousNameError("contains a mart's name in the body of a routine")
     return _edited(sql, _data(sql, schemas), lambda text: _replaced(text, schemas))
 
 
 def check_texts(sql: str, names: Collection[str]) -> None:
-    """Raise AmbiguousNameError for a text that has one of the names and could be data or a name, and for a name that is part of another."""
+    """Raise AmbiguousNameError for a literal with one of the names that could be data or a name, and for a name inside another name."""
     for name in names:
         if found := re.search(rf"\w*(?<=\w){re.escape(name)}\w*|{re.escape(name)}\w+", _mask(sql)):
-            raise AmbiguousNameError(f"makes the name {found[0]}")
+            raise AmbiguousNameError(f"forms the name {found[0]}")
     for _ in _data(sql, names):
         pass
 
 
 def texts_of(sql: str) -> Iterator[str]:
-    """Yield the texts in a statement, with their quotes."""
+    """Yield the string literals in a statement, with their quotes."""
     return (found[0] for found in _texts(sql))
 
 
@@ -107,15 +107,15 @@ def _edited(sql: str, found: Iterable[re.Match[str]], edit: Callable[[str], str]
 
 
 def _block(text: str, schemas: Mapping[str, str]) -> str:
-    """Return the body of a DO statement, which is code, with its quotes."""
+    """Return the rewritten body of a DO statement, which is code, with its quotes."""
     if mentions(text, schemas) and not text.startswith("$"):
-        raise AmbiguousNameError("has a mart's name in a block that is not quoted by dollars")
+        raise AmbiguousNameError("contains a mart's name in a block that is not dollar-quoted")
     quote = text[: text.find("$", 1) + 1]
     return f"{quote}{with_live_names(text.removeprefix(quote).removesuffix(quote), schemas)}{quote}" if quote else text
 
 
 def _data(sql: str, names: Collection[str]) -> Iterator[re.Match[str]]:
-    """Yield the texts that have one of the names and are data; AmbiguousNameError for one that could be a name."""
+    """Yield the literals with one of the names that are data. Raise AmbiguousNameError for one that could be a name."""
     code = _mask(sql)
     for found in _texts(sql):
         if mentions(found[0], names) and not _is_name(code, found.start(), found.end()):
@@ -128,32 +128,32 @@ def _texts(sql: str) -> Iterator[re.Match[str]]:
 
 
 def _mask(sql: str) -> str:
-    """Return the statement with blanks in place of comments and texts."""
+    """Return the statement with blanks in place of comments and literals."""
     return _TOKEN.sub(lambda found: found[0] if found[0].startswith('"') else " " * len(found[0]), sql)
 
 
 def _replaced(text: str, schemas: Mapping[str, str]) -> str:
-    # The longest first: one schema's name can begin another's.
+    # The longest first: one schema's name can be a prefix of another's.
     for staging in sorted(schemas, key=len, reverse=True):
         text = text.replace(staging.replace("'", "''"), schemas[staging].replace("'", "''"))
     return text
 
 
 def _is_name(code: str, start: int, end: int) -> bool:
-    """Return whether PostgreSQL takes the text at this place for the name of a relation or schema."""
+    """Return whether PostgreSQL interprets the literal at this position as the name of a relation or schema."""
     before = code[:start]
     return bool(_TAKEN_FOR_NAME.search(before) or _AFTER_CATALOG_COLUMN.search(before) or _CAST_TO_NAME.match(code, end))
 
 
 def _refuse_unknown_use(code: str, start: int, text: str) -> None:
     if found := [name for name in _enclosing(code[:start]) if name not in _KEEPS_TEXT]:
-        raise AmbiguousNameError(f"passes the text {text} to {found[0]}()")
+        raise AmbiguousNameError(f"passes the literal {text} to {found[0]}()")
     if found_code := _EXECUTES_TEXT.search(code) or _READS_CATALOG.search(code):
-        raise AmbiguousNameError(f"has the text {text} beside {found_code[0]}")
+        raise AmbiguousNameError(f"uses the literal {text} with {found_code[0]}")
 
 
 def _enclosing(before: str) -> Iterator[str]:
-    """Yield the functions in whose brackets this place is, from the inside out."""
+    """Yield the functions whose brackets enclose this position, from the inside out."""
     depth = 0
     for position in range(len(before) - 1, -1, -1):
         if before[position] == ")":
@@ -167,7 +167,7 @@ def _enclosing(before: str) -> Iterator[str]:
 
 
 def _is_column_list_or_alias(before: str) -> bool:
-    """Return whether what follows is a table's name with its columns: `insert into t (…)`."""
+    """Return whether the code ends with a table's name that takes a list of columns or an alias: `insert into t (…)`."""
     return bool(re.search(r'\binto\s+(?:[\w$"]+\s*\.\s*)*"?$', before, re.I))
 
 
@@ -177,4 +177,4 @@ def _refuse_parts_of_names(code: str, schemas: Mapping[str, str]) -> None:
         code = re.sub(rf'(?<![\w$"]){name}\s*\.|\bschema\s+{name}(?![\w$])', " ", code, flags=re.I)
     for staging in schemas:
         if staging in code:
-            raise AmbiguousNameError(f"makes a name of {staging}")
+            raise AmbiguousNameError(f"forms a name from {staging}")

@@ -1,4 +1,4 @@
-"""dbt's log lines and the ends of its nodes, carried from dbt's worker threads to the runner's."""
+"""Passes dbt's log lines and completed nodes from dbt's worker threads to the runner's."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ if TYPE_CHECKING:
 
 _LEVELS: Final = ("info", "warn", "error")
 _NOISE: Final = frozenset({"MainReportVersion", "AdapterRegistered", "FoundStats", "ConcurrencyLine", "MainStackTrace"})
-"""Events that every command repeats, and the stack traces of a stop."""
+"""Events that every command repeats, and the stack traces after a stop."""
 
 
 class Lines:
-    """Passes dbt's lines on from a thread of its own: a callback that raises or waits would disturb dbt."""
+    """Passes dbt's lines on in its own thread: a callback that raises or waits would disturb dbt."""
 
     def __init__(self, on_line: OnLine, least: str, on_completed: OnCompleted, in_batches: Collection[str] = ()) -> None:
-        """Pass on lines of the level `least` or higher. Models `in_batches` are never completed: dbt reports each batch as the model."""
+        """Pass on lines of the level `least` or higher.
+
+        Models `in_batches` never count as completed: dbt reports each batch as the model.
+        """
         self._on_line = on_line
         self._in_batches = in_batches
         self._on_completed = on_completed
         self._levels = _LEVELS[_LEVELS.index(least) :]
         self.completed: set[str] = set()
-        """Ids of the nodes that succeeded so far: all that is known of a command that was stopped."""
+        """IDs of the nodes that have succeeded so far. Nothing else is known of a command that was stopped."""
         self._queue: queue.SimpleQueue[tuple[str, str] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._pass_on, name="dbt-lines", daemon=True)
 
     def take(self, event: EventMsg) -> None:
-        """Take an event; dbt calls this on its worker threads."""
+        """Process an event. dbt calls this on its worker threads."""
         if event.info.name == "NodeFinished" and event.data.node_info.node_status in {"success", "pass"}:
             id_ = event.data.node_info.unique_id
             if id_ not in self._in_batches:

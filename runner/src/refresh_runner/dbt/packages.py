@@ -1,4 +1,4 @@
-"""The dbt packages of a project: what it names, what its lock file says, and their installation."""
+"""The dbt packages of a project: the packages that it requires, its lock file, and their installation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _REMEDY: Final = "run `dbt deps --lock` and commit package-lock.yml"
 
 
 def names_packages(project: Path) -> bool:
-    """Return whether the project names packages."""
+    """Return whether the project requires packages."""
     return any(_entries(project / name) for name in _NAMING)
 
 
@@ -51,12 +51,12 @@ def digest(project: Path) -> str:
 
 
 def locked_addresses(project: Path, variables: Mapping[str, str]) -> list[str]:
-    """Return the addresses from which the lock file has packages downloaded; local packages have none.
+    """Return the addresses from which packages are downloaded, according to the lock file. Local packages have none.
 
-    RunFailedError with InvalidProject if there is no lock file, or an entry in it could be read by dbt as another package.
+    Raise RunFailedError with InvalidProject if there is no lock file, or if dbt could read an entry in it as another package.
     """
     if not (project / LOCK).is_file():
-        raise invalid_project(f"the project names packages and has no {LOCK}: {_REMEDY}")
+        raise invalid_project(f"the project requires packages but has no {LOCK}: {_REMEDY}")
     hub, found = variables.get(PACKAGE_HUB_ENV) or _HUB, []
     for entry in _entries(project / LOCK):
         kind = next((kind for kind in _KINDS if kind in entry), None)
@@ -64,11 +64,11 @@ def locked_addresses(project: Path, variables: Mapping[str, str]) -> list[str]:
             raise invalid_project(f"{LOCK} has an entry that is neither package, git, tarball nor local: {', '.join(map(str, entry))}")
         value = entry[kind]
         if any(_TEMPLATE.search(str(each)) for each in entry.values()):
-            # dbt would fill it in after the addresses are checked
-            raise invalid_project(f"{LOCK} has a template in it: write plain addresses")
+            # dbt would render it after the addresses have been checked
+            raise invalid_project(f"{LOCK} contains a template: write plain addresses")
         if kind == "package":
             if not isinstance(value, str) or not _HUB_PACKAGE.fullmatch(value):
-                raise invalid_project(f"{value} in {LOCK} is not the name of a package of the hub: {_REMEDY}")
+                raise invalid_project(f"{value} in {LOCK} is not the name of a package on the hub: {_REMEDY}")
             found.append(f"{hub}api/v1/{value}.json")
         elif kind != "local":
             if not isinstance(value, str) or not re.fullmatch(URL_PATTERN, value):
@@ -80,14 +80,14 @@ def locked_addresses(project: Path, variables: Mapping[str, str]) -> list[str]:
 
 
 def has_local(project: Path) -> bool:
-    """Return whether a package is a folder of the repository, to which dbt makes a link."""
+    """Return whether a package is a folder in the repository, to which dbt creates a link."""
     return any("local" in entry for entry in _entries(project / LOCK))
 
 
 def install(project: Path, workdir: Path) -> None:
-    """Install the packages by the lock file with `dbt deps`.
+    """Install the packages in the lock file with `dbt deps`.
 
-    RunFailedError says what failed: InvalidProject for the lock file, else ProjectUnavailable, since dbt has one error for all causes.
+    Raise RunFailedError with InvalidProject for an error in the lock file, else with ProjectUnavailable: dbt has one error for all causes.
     """
     from dbt.cli.main import dbtRunner
 
@@ -97,12 +97,12 @@ def install(project: Path, workdir: Path) -> None:
         try:
             outcome = dbtRunner().invoke(arguments)
         finally:
-            # dbt changes it
+            # dbt changes the working directory
             os.chdir(before)
     if isinstance(outcome.exception, OutdatedLockError):
         raise invalid_project(f"{outcome.exception}: {_REMEDY}")
     if not outcome.success:
-        message = f"the packages cannot be installed: {error_text(outcome.exception)}"
+        message = f"cannot install the packages: {error_text(outcome.exception)}"
         raise RunFailedError(Failure(Reason.PROJECT_UNAVAILABLE, message, retryable=True))
 
 

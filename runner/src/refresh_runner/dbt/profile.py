@@ -1,4 +1,4 @@
-"""The dbt profile of a run: the connection to the warehouse, under the name that the project gives its profile."""
+"""The dbt profile of a run: the connection to the warehouse, under the profile's name in the project."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from refresh_runner.model.plan import DbtSettings
 from refresh_runner.postgres.conninfo import ConnectionInfo
 
 PASSWORD_VARIABLE: Final = "DBT_ENV_SECRET_WAREHOUSE_PASSWORD"  # noqa: S105 - a name
-"""Environment variable of the password; its prefix has dbt redact the value in its logs."""
+"""Environment variable with the password. Its prefix makes dbt redact the value in its logs."""
 
 _CONNECT_TIMEOUT: Final = 5
 _KEEPALIVES_IDLE: Final = 60
 _CONNECT_RETRIES: Final = 1
-"""Few: a step retries the nodes whose connection failed, and a run that is stopped must not wait for more."""
+"""Few, because a step retries the nodes whose connection failed, and a stopped run must not wait for more."""
 
 
 def write_profile(project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings) -> None:
-    """Write profiles.yml into `workdir`; the password stays in the environment. RunFailedError if there is no such project."""
+    """Write profiles.yml to `workdir`; the password stays in the environment. Raise RunFailedError if the project does not exist."""
     output = {
         "type": "postgres",
         "host": access.host,
@@ -38,7 +38,7 @@ def write_profile(project: Path, workdir: Path, access: ConnectionInfo, settings
         "connect_timeout": _CONNECT_TIMEOUT,
         "keepalives_idle": _KEEPALIVES_IDLE,
         "retries": _CONNECT_RETRIES,
-        # Empty, so that PGAPPNAME holds: the name differs in every run, and a changed profile makes dbt parse again.
+        # Empty, so that PGAPPNAME applies: the name differs in every run, and a changed profile would make dbt parse again.
         "application_name": "",
     }
     if access.sslrootcert:
@@ -49,22 +49,22 @@ def write_profile(project: Path, workdir: Path, access: ConnectionInfo, settings
 
 
 def profile_name(project: Path) -> str:
-    """Return the profile that a dbt project names; RunFailedError if there is no such project."""
+    """Return the name of a dbt project's profile. Raise RunFailedError if the project does not exist."""
     file = project / "dbt_project.yml"
     try:
         content = yaml.safe_load(file.read_text())
     except OSError as error:
-        raise invalid_project(f"there is no dbt project in {project}: {error.strerror}", "--project names the folder of yours") from error
+        raise invalid_project(f"there is no dbt project in {project}: {error.strerror}", "use --project for another folder") from error
     except yaml.YAMLError as error:
-        raise invalid_project(f"{file} is no YAML: {' '.join(str(error).split())}") from error
+        raise invalid_project(f"{file} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict) or not isinstance(content.get("profile"), str):
-        raise invalid_project(f"{file} names no profile", "write `profile: any_name` in it: the profile itself is made for each run")
+        raise invalid_project(f"{file} names no profile", "add `profile: any_name` to it; the profile itself is generated for each run")
     return str(content["profile"])
 
 
 @contextmanager
 def environment(access: ConnectionInfo, application_name: str) -> Iterator[None]:
-    """Set the environment variables that dbt and libpq read; restore them afterwards."""
+    """Set the environment variables that dbt and libpq read, and restore them afterwards."""
     ours = {PASSWORD_VARIABLE: access.password, "PGAPPNAME": application_name, "PGCLIENTENCODING": "UTF8"}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

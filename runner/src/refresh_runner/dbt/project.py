@@ -1,6 +1,6 @@
 """One dbt project on one warehouse: parse it, then build, test and query its nodes.
 
-dbt is imported at first use: that takes a second, which `preload` lets overlap with connecting to the warehouse.
+dbt is imported at first use. That takes a second, so `preload` imports it while the runner connects to the warehouse.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _NO_TESTS: Final = ("--exclude-resource-type", "test", "--exclude-resource-type"
 
 
 class Dbt:
-    """One project on one warehouse. Not for use by several threads, except `shutdown`."""
+    """One project on one warehouse. Not thread-safe, except for `shutdown`."""
 
     def __init__(
         self, project: Path, workdir: Path, access: ConnectionInfo, settings: DbtSettings, application_name: str, on_line: OnLine
@@ -37,11 +37,11 @@ class Dbt:
 
     @staticmethod
     def preload() -> threading.Thread:
-        """Start to import dbt; the thread ends when it is imported."""
+        """Start importing dbt. Return the thread, which ends when dbt is imported."""
         return preload()
 
     def parse(self) -> None:
-        """Read the project; RunFailedError with InvalidProject says what is wrong in it."""
+        """Parse the project. Raise RunFailedError with InvalidProject if dbt cannot parse it."""
         self._graph = ProjectGraph(self._engine.parse(), self.project)
 
     @property
@@ -52,16 +52,16 @@ class Dbt:
         return self._graph
 
     def run(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Build models, seeds, snapshots and functions; no statement runs longer than `limit`. CancelledError if it is cancelled."""
+        """Build models, seeds, snapshots and functions; no statement runs longer than `limit`. Raise CancelledError if cancelled."""
         flags = ("--full-refresh",) if self._settings.full_refresh else ()
         if all(node.id.startswith("model.") for node in nodes):
             return _command_result(nodes, self._engine.execute(Command("run", tuple(nodes), limit, flags)))
-        # `run` builds models only; `build` also runs their tests, which are a step of their own.
+        # `run` builds only models; `build` also runs their tests, which are a separate step.
         return _command_result(nodes, self._engine.execute(Command("build", tuple(nodes), limit, (*flags, *_NO_TESTS))))
 
     def test(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Run tests; no statement runs longer than `limit`. CancelledError if it is cancelled."""
-        # dbt first creates the schemas of tests that store rows: where it may not, all other tests run nevertheless.
+        """Run tests; no statement runs longer than `limit`. Raise CancelledError if cancelled."""
+        # dbt first creates the schemas of tests that store rows. If it lacks the privilege, all other tests still run.
         storing = self.graph.failure_relations(nodes)
         parts = [[node for node in nodes if (node.id in storing) is stores] for stores in (False, True)]
         results: list[CommandResult] = []
@@ -75,7 +75,7 @@ class Dbt:
         return CommandResult(tuple(each for result in results for each in result.nodes), error)
 
     def source_ages(self, nodes: Sequence[Node], limit: timedelta) -> CommandResult:
-        """Return how old the sources are; no statement runs longer than `limit`. CancelledError if it is cancelled."""
+        """Return the ages of the sources; no statement runs longer than `limit`. Raise CancelledError if cancelled."""
         outcome = self._engine.execute(Command("source freshness", tuple(nodes), limit))
         return CommandResult(source_results(nodes, outcome), command_error(nodes, outcome))
 
@@ -84,9 +84,9 @@ class Dbt:
         return self._run_hooks(HookKind.START, nodes, (), "", limit)
 
     def run_end_hooks(self, nodes: Sequence[Node], kept: Sequence[Node], unpublished: str, limit: timedelta) -> CommandResult:
-        """Run on-run-end for a run of these nodes, some of them `kept` from an earlier attempt.
+        """Run on-run-end for a run of these nodes.
 
-        `unpublished` says why the staged models are not live; empty where they are.
+        `kept` nodes were built by an earlier attempt. `unpublished` says why the staged models are not live; empty if they are.
         """
         return self._run_hooks(HookKind.END, nodes, kept, unpublished, limit)
 
@@ -94,12 +94,12 @@ class Dbt:
         return _command_result(self.graph.hooks(kind), self._engine.run_hooks(kind, nodes, kept, unpublished, limit))
 
     def statements(self, tests: Sequence[Node], limit: timedelta) -> dict[str, str]:
-        """Return the statement of each data test, with all columns where it can, by id; CancelledError if it is cancelled.
+        """Return the statement of each data test by ID, with all columns if possible. Raise CancelledError if cancelled.
 
-        Tests that cannot be compiled are left out, and tests with `store_failures: false`, whose rows must be stored nowhere.
+        Left out are tests that cannot be compiled, and tests with `store_failures: false`, whose rows must not be stored anywhere.
         """
         nodes = self.graph.manifest.nodes
-        # Unit tests find no rows.
+        # Unit tests return no failing rows.
         asked = [test for test in tests if test.id in nodes and nodes[test.id].config.get("store_failures") is not False]
         if not asked:
             return {}
@@ -109,8 +109,8 @@ class Dbt:
         return compiled_statements(outcome)
 
     def dry_run(self, tests: Sequence[Node]) -> Statements:
-        """Return what dbt would send for each of these tests that passes and sends one statement; nothing is sent."""
-        # A test that stores rows first asks the warehouse for its schema.
+        """Return the statement that dbt would send for each of these tests, if it is a single one. Send nothing."""
+        # A test that stores rows first queries the warehouse for its schema.
         storing = self.graph.failure_relations(tests)
         tests = [test for test in tests if test.id in self.graph.manifest.nodes and test.id not in storing]
         outcome, statements = self._engine.dry_run(tests)
@@ -118,48 +118,48 @@ class Dbt:
         return {id_: statement for id_, statement in statements.items() if id_ in passed}
 
     def stage(self, table: TableModel, schema: str, note: str = "") -> None:
-        """Build a model in this schema, where all references read it; `note` is a statement to execute after it is built.
+        """Build a model in this schema, where all references read it. `note` is a statement to execute after it is built.
 
-        RunFailedError if this version of dbt does not allow it.
+        Raise RunFailedError if this version of dbt does not allow it.
         """
         self._engine.stage(table.id, schema, note)
 
     def stage_for_preview(self, models: Sequence[Node], schemas: Mapping[str, str]) -> list[str]:
-        """Build these models in other schemas, by their own; return what does not run: their hooks, which could change anything.
+        """Build these models in other schemas, mapped from their own. Return their hooks, which do not run: they could change anything.
 
-        RunFailedError if this version of dbt does not allow it.
+        Raise RunFailedError if this version of dbt does not allow it.
         """
         return self._engine.stage_for_preview([model.id for model in models], schemas)
 
     @property
     def render_context(self) -> RenderContext:
-        """Return what differs between this run's statements and those of other runs."""
+        """Return the values by which this run's statements differ from those of other runs."""
         return self._engine.render_context
 
     @property
     def test_templates(self) -> Statements:
-        """Return the templates of data tests that were stored when the project was read ahead, by id."""
+        """Return the templates of data tests that were stored when the project was parsed in advance, by ID."""
         return self._engine.test_templates
 
     @property
     def completed(self) -> set[str]:
-        """Return the ids of the nodes that the last command completed, even if it was stopped."""
+        """Return the IDs of the nodes that the last command completed, even if it was stopped."""
         return self._engine.completed
 
     def set_session_settings(self, settings: Mapping[str, str]) -> None:
-        """Set parameters at the start of each session in the warehouse, beside its timeouts."""
+        """Set parameters at the start of each session in the warehouse, in addition to its timeouts."""
         self._engine.session_settings = settings
 
     def call_on_completed(self, on_completed: OnCompleted) -> None:
-        """Call this with the id of each node whose work is committed, on any thread; it must neither raise nor wait."""
+        """Call this with the ID of each node whose work is committed, on any thread. It must neither raise nor wait."""
         self._engine.on_completed = on_completed
 
     def run_results(self) -> Mapping[str, object] | None:
-        """Return what run_results.json would hold after one command with all nodes that were built or tested; None without any."""
+        """Return the content of run_results.json as if one command had built and tested all nodes of the run; None if there were none."""
         return self._engine.run_results()
 
     def shutdown(self) -> None:
-        """Close all connections, whatever they wait for; called from another thread than the one that waits."""
+        """Close all connections, whatever they wait for. Called from another thread than the one that waits."""
         self._engine.shutdown()
 
 

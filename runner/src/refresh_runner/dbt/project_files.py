@@ -1,7 +1,7 @@
-"""Find and hash the files that dbt reads of a project, so that any change of them is noticed.
+"""Finds and hashes the files of a project that dbt reads, so that every change to them is detected.
 
-dbt reads the files at the top of a project, and some kinds of files below the folders that `dbt_project.yml` names, wherever those
-are, and the same of each package that is installed. Folders that are links are followed too.
+dbt reads the files at the top of a project, and files of some types in the folders that `dbt_project.yml` names, wherever these are. It
+reads the same files of each installed package, and follows links to folders.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ import yaml
 from refresh_api.names import POD_NAME_ENV, RUN_FAILURES_ENV, RUN_ID_ENV, RUN_REQUEST_ENV
 
 _READ: Final = frozenset({".sql", ".py", ".csv", ".md", ".yml", ".yaml"})
-"""What dbt takes of the folders that it reads, in upper and lower case."""
+"""Extensions of the files that dbt reads in these folders, in upper or lower case."""
 _TEMPLATES: Final = _READ - {".csv", ".py"}
-"""Those in which environment variables can be asked for."""
+"""Extensions of files in which `env_var` can be used."""
 _IGNORE: Final = ".dbtignore"
 _FOLDERS: Final[Mapping[str, str]] = {
     "model-paths": "models",
@@ -32,47 +32,47 @@ _FOLDERS: Final[Mapping[str, str]] = {
     "snapshot-paths": "snapshots",
     "function-paths": "functions",
 }
-"""The folders that dbt reads, by the setting that names others."""
+"""The default folders that dbt reads, by the setting that overrides them."""
 _PACKAGES: Final = "packages-install-path"
 _PLAIN: Final = re.compile(r"(?!.*(\{\{|\{%))", re.DOTALL)
 _ENV_VAR: Final = re.compile(rb"env_var\s*\(\s*(?:'([^'\\]+)'|\"([^\"\\]+)\")")
 _OWN_TO_A_RUN: Final = frozenset({RUN_REQUEST_ENV, RUN_ID_ENV, RUN_FAILURES_ENV, POD_NAME_ENV, "HOSTNAME"})
-"""Variables that are other ones in each attempt."""
+"""Variables whose values differ in each attempt."""
 _MOST: Final = 100_000
-"""Entries that are looked at: links can make any number of them out of few."""
+"""Maximum number of entries: links can turn a few files into any number of entries."""
 
 
 class UnknownFilesError(Exception):
-    """Not all files that dbt reads are known; says why."""
+    """Not all files that dbt reads are known; the message says why."""
 
 
 class Hash(Protocol):
-    """One of hashlib's, as far as it matters here."""
+    """The part of hashlib's objects that is used here."""
 
     def update(self, data: bytes, /) -> None:
-        """Take more."""
+        """Add these bytes."""
 
     def hexdigest(self) -> str:
-        """Return the hash of all that was taken."""
+        """Return the hash of all bytes added."""
 
 
 @dataclass(frozen=True)
 class ProjectFiles:
-    """A dbt project, by its files."""
+    """The files of a dbt project."""
 
     digest: str
-    """Of the names and contents of all files that dbt reads."""
+    """Hash of the names and contents of all files that dbt reads."""
     folders: frozenset[str]
-    """Where they are, without links."""
+    """The folders of the files, with links resolved."""
     variables: frozenset[str] = frozenset()
-    """The environment variables that they ask for by name."""
+    """The environment variables that the files name in `env_var`."""
     names_variables: bool = True
-    """They ask for no environment variable but by its name."""
+    """Whether every `env_var` has a literal name."""
     unknown: str = ""
-    """Why there may be other files; empty if there are not."""
+    """Why dbt may read other files; empty if it cannot."""
 
     def environment(self, variables: Mapping[str, str]) -> list[tuple[str, str | None]]:
-        """Return what the project may take from the environment, dbt's own switches included."""
+        """Return the environment variables that may affect the project, including dbt's own settings."""
         if not self.names_variables:
             return sorted((name, value) for name, value in variables.items() if name not in _OWN_TO_A_RUN)
         names = self.variables | {name for name in variables if name.startswith("DBT_")}
@@ -87,12 +87,12 @@ def project_files(project: Path) -> ProjectFiles:
     except UnknownFilesError as error:
         found.unknown = str(error)
     except OSError as error:
-        found.unknown = f"{error.filename} can't be read: {error.strerror}"
+        found.unknown = f"{error.filename} cannot be read: {error.strerror}"
     return found.files()
 
 
 class _Reading:
-    """Takes file by file."""
+    """Collects the files of a project."""
 
     def __init__(self) -> None:
         self.unknown = ""
@@ -114,7 +114,7 @@ class _Reading:
         settings = _settings(root / "dbt_project.yml")
         for name in _named_folders(settings):
             self._take_folder(root / name, name)
-        # Those of packages are installed beside them, not in them.
+        # The packages of a package are installed beside it, not in it.
         packages = root / _install_path(settings)
         if not is_package and packages.is_dir():
             for name in _names(packages):
@@ -130,7 +130,7 @@ class _Reading:
 
     def _below(self, folder: Path, above: frozenset[str]) -> Iterator[Path]:
         here = os.path.realpath(folder)
-        # A link to where we are within would have no end.
+        # A link to a parent folder would be followed without end.
         if here in above or not folder.is_dir():
             return
         for name in _names(folder):
@@ -163,7 +163,7 @@ class _Reading:
 
 
 def install_path(project: Path) -> str:
-    """Return the folder in which dbt installs packages, from the project's; UnknownFilesError if that is a template."""
+    """Return the folder in which dbt installs packages, relative to the project; UnknownFilesError if it is set by a template."""
     return _install_path(_settings(project / "dbt_project.yml"))
 
 
@@ -179,17 +179,17 @@ def _settings(file: Path) -> Mapping[str, object]:
     try:
         content = yaml.safe_load(file.read_bytes())
     except FileNotFoundError:
-        # dbt reads nothing of it then.
+        # Without this file, dbt reads nothing.
         return {}
     except yaml.YAMLError as error:
         raise UnknownFilesError(f"{file.name} is not valid YAML") from error
     if not isinstance(content, dict):
-        raise UnknownFilesError(f"{file.name} holds no settings")
+        raise UnknownFilesError(f"{file.name} is not a mapping")
     return content
 
 
 def _named_folders(settings: Mapping[str, object]) -> list[str]:
-    """Return the folders that dbt reads: of each kind those that are named, else the usual one; dbt knows two kinds by older names."""
+    """Return the folders that dbt reads: those in the settings, else the defaults. Two settings also have older names."""
     usual = [folder for setting, folder in _FOLDERS.items() if not settings.get(setting)]
     found = dict.fromkeys(usual)
     for setting, folders in settings.items():
@@ -202,7 +202,7 @@ def _named_folders(settings: Mapping[str, object]) -> list[str]:
 
 
 def _plain(folder: object, setting: str) -> str:
-    """Return the name of a folder, if the file says it: what is made from a variable or the environment is known to dbt alone."""
+    """Return the name of a folder. Raise UnknownFilesError for a template, whose value only dbt knows."""
     if not isinstance(folder, str) or not _PLAIN.match(folder):
         raise UnknownFilesError(f"{setting} in dbt_project.yml names a folder by a template")
     return folder

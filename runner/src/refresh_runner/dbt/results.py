@@ -1,4 +1,4 @@
-"""What dbt says of a command, as results of the run's nodes."""
+"""Converts dbt's results for a command into results of the run's nodes."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _STATES: Final = {
     "skipped": NodeState.SKIPPED,
 }
 _UNSUCCESSFUL: Final = frozenset({"error", "fail", "skipped", "partial success", "runtime error"})
-"""Statuses with which dbt calls the whole command unsuccessful."""
+"""Statuses that make dbt report the whole command as unsuccessful."""
 _AGES: Final = {"pass": NodeState.OK, "warn": NodeState.WARNED, "error": NodeState.FAILED}
 
 
 def command_error(nodes: Sequence[Node], outcome: Outcome) -> CommandError | None:
-    """Return what is wrong with a command beyond what its nodes show; None if nothing is.
+    """Return the error of a command that no selected node explains; None if there is none.
 
-    That is an exception, the error of a node that was not selected, and any difference between the nodes that dbt ran or skipped and
-    those that were selected, even where each of them succeeded.
+    It is an exception, the error of a node that was not selected, or any difference between the nodes that were selected and those that dbt
+    ran or skipped, even if each of these succeeded.
     """
     selected = {node.id for node in nodes}
     executed = outcome.results
@@ -38,12 +38,12 @@ def command_error(nodes: Sequence[Node], outcome: Outcome) -> CommandError | Non
     elif executed is not None and (missing := sorted(selected - {each.id for each in executed})):
         messages.append(f"dbt neither ran nor skipped {', '.join(missing)}, which was selected")
     elif not outcome.success and not messages and not any(each.status in _UNSUCCESSFUL for each in executed or ()):
-        messages.append(outcome.error or "dbt ended with an error that it does not name")
+        messages.append(outcome.error or "dbt failed without naming an error")
     return CommandError("; ".join(messages), is_retryable(outcome.sqlstate)) if messages else None
 
 
 def _counts(result: NodeOutcome) -> bool:
-    """Return whether the result of a node that was not selected is a problem; a hook that succeeded is not."""
+    """Return whether the result of a node that was not selected is a problem; a successful hook is not."""
     return result.status in _UNSUCCESSFUL or not result.is_hook
 
 
@@ -54,7 +54,7 @@ def _of_other(result: NodeOutcome) -> str:
 
 
 def node_results(nodes: Sequence[Node], outcome: Outcome) -> tuple[NodeResult, ...]:
-    """Return a result for every selected node; a node that dbt left out is BROKEN."""
+    """Return a result for every selected node. A node that dbt left out is BROKEN."""
     found = {each.id: each for each in outcome.results or ()}
     otherwise = (outcome.error if outcome.is_exception else None) or "dbt did not run it"
     results = []
@@ -71,7 +71,7 @@ def node_results(nodes: Sequence[Node], outcome: Outcome) -> tuple[NodeResult, .
 def source_results(nodes: Sequence[Node], outcome: Outcome) -> tuple[NodeResult, ...]:
     """Return the age of each source: FAILED beyond its error_after, WARNED beyond its warn_after, BROKEN if it is unknown."""
     found = {each.id: each for each in outcome.results or ()}
-    otherwise = (outcome.error if outcome.is_exception else None) or "was not asked"
+    otherwise = (outcome.error if outcome.is_exception else None) or "was not checked"
     results = []
     for node in nodes:
         result = found.get(node.id)
@@ -85,11 +85,11 @@ def source_results(nodes: Sequence[Node], outcome: Outcome) -> tuple[NodeResult,
 
 def _loaded(age: timedelta | None) -> str:
     if age is None:
-        return "was never loaded: no row of it has a value in its loaded_at_field"
+        return "was never loaded: none of its rows has a value in loaded_at_field"
     return f"was last loaded {duration_text(age)} ago"
 
 
 def compiled_statements(outcome: Outcome) -> dict[str, str]:
-    """Return what dbt compiled, by the node's id, without nodes that it could not compile."""
+    """Return the compiled statements by node ID, except of nodes that dbt could not compile."""
     done = [each for each in outcome.results or () if _STATES.get(each.status) is NodeState.OK]
     return {each.id: each.compiled_code for each in done if each.compiled_code}

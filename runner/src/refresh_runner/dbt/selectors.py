@@ -1,4 +1,4 @@
-"""The nodes that dbt selectors take, and selectors that take exactly one node each."""
+"""The nodes that dbt selectors match, and selectors that match exactly one node each."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from dbt.contracts.state import PreviousState
 
 _NOTHING: Final = "fqn:no.such.node"
-"""Without any `--select`, dbt takes the whole project."""
+"""Without any `--select`, dbt selects the whole project."""
 _SYNTAX: Final = re.compile(r"[^\w.-]")
-"""Whatever may mean something in a selector: a comma, a space, a plus sign, a wildcard."""
+"""Characters that may have a meaning in a selector: a comma, a space, a plus sign, a wildcard."""
 _SYNTAX_OR_DOT: Final = re.compile(r"[^\w-]")
 
 
 def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str], previous: PreviousState | None = None) -> tuple[Node, ...]:
     """Return the nodes of some kinds (model, seed, snapshot, function, test, unit_test) as `dbt list` would, sorted by id.
 
-    Ephemeral models are left out, since dbt does not build them. `previous` is the project that `state:` selectors compare with. Follows
-    the project's flags, so parse first. Raises dbt's own exception for a selector that matches nothing.
+    Ephemeral models are left out, because dbt does not build them. `previous` is the project with which `state:` selectors compare. The
+    project's flags apply, so parse first. Raise dbt's own exception for a selector that matches nothing.
     """
     from dbt.artifacts.resources.types import NodeType
     from dbt.compilation import Linker
@@ -45,10 +45,10 @@ def selected(manifest: Manifest, selection: Selection, kinds: Sequence[str], pre
 
 
 def select_arguments(manifest: Manifest, ids: Iterable[str]) -> list[str]:
-    """Return the arguments with which a command of dbt takes these nodes or sources, and no others.
+    """Return the arguments that make a dbt command select exactly these nodes or sources.
 
-    dbt is called in this process, so the length of the arguments has no limit. `--indirect-selection empty` keeps the tests of a
-    selected model out.
+    dbt is called in this process, so the length of the arguments has no limit. `--indirect-selection empty` leaves out the tests of
+    selected models.
     """
     selectors = list(_selectors(manifest, ids))
     return [*(part for each in selectors or [_NOTHING] for part in ("--select", each)), "--indirect-selection", "empty"]
@@ -61,10 +61,10 @@ def _selectors(manifest: Manifest, ids: Iterable[str]) -> Iterator[str]:
             yield "source:" + ".".join(_SYNTAX_OR_DOT.sub("?", part) for part in parts)
         else:
             node = node_of(manifest, id_)
-            # The name alone would also take what lies in a folder of the same name.
+            # The name alone would also match the content of a folder of the same name.
             yield f"fqn:{_literal('.'.join(node.fqn))},file:{_literal(PurePath(node.original_file_path).name)}"
 
 
 def _literal(name: str) -> str:
-    # dbt has no way to quote a character: `?` stands for any one.
+    # dbt cannot quote characters: `?` matches any single one.
     return _SYNTAX.sub("?", name)

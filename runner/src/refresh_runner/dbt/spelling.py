@@ -1,4 +1,4 @@
-"""The marts of a refresh, as PostgreSQL has their names: a refresh may spell them as its dbt project does, where that quotes no names."""
+"""The marts of a refresh under their names in PostgreSQL: if a dbt project quotes no names, a refresh may use the project's spelling."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from refresh_runner.postgres.connection import WarehouseConnection
 
 
 def by_project(plan: Plan, dbt: Dbt) -> Plan:
-    """Return a plan with its marts as the dbt project's models are named in PostgreSQL; others stay as they are."""
+    """Return a plan in which marts that are models of the dbt project have their names in PostgreSQL; others stay unchanged."""
     known, spelled = dbt.graph.known(), dbt.graph.by_spelling()
     return _spelled(plan, lambda check: None if check.relation in known else spelled.get(check.relation))
 
 
 def by_catalog(plan: Plan, warehouse: WarehouseConnection) -> Plan:
-    """Return a plan with its marts as they are in PostgreSQL: one that is not there by its spelling may be there in lower case."""
+    """Return a plan in which marts that do not exist in their spelling, but do in lower case, have the latter."""
     folded = {check.relation: _folded(check) for check in plan.marts}
     missing = warehouse.missing_relations([Relation(check.schema, check.table) for check in plan.marts])
     wanted = {name: each for name, each in folded.items() if Relation(*name.split(".", 1)) in missing}

@@ -1,4 +1,4 @@
-"""Find the tables that SQL text names, by searching for their names: a template cannot be parsed as SQL."""
+"""Finds the tables named in SQL by searching for their names: a template cannot be parsed as SQL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 from refresh_runner.postgres.catalog import Relation
 
 _TAKES_NAMES: Final = r"(?:to_reg\w+|pg_\w+|has_\w+|regclass)\s*\(?\s*"
-"""Functions, and a type, that take a relation's name as text."""
+"""Functions and a type that take a relation's name as a string literal."""
 _NO_CODE: Final = re.compile(
     r"""
     --[^\n]*  |  /\*.*?\*/  |  \{\#.*?\#\}
@@ -25,25 +25,25 @@ _SCHEMA_ALONE: Final = r"\bschema\s+(?P<schema>\"?{schema}\"?)(?![\w$.\"])"
 
 
 def named(sql: str, relations: Iterable[Relation]) -> list[Relation]:
-    """Return which of the relations the text names with their schema: not in comments or mere text, but where text is taken for a name."""
+    """Return the relations that the SQL names with their schema. Comments and literals do not count, except literals used as names."""
     code = code_of(sql)
     return [relation for relation in relations if re.search(_qualified(re.escape(relation.schema), re.escape(relation.table)), code, re.I)]
 
 
 def names_in(sql: str, schema: str) -> set[str]:
-    """Return the names, in small letters, that follow this schema's in the text."""
+    """Return the names, in lower case, that follow this schema's in the SQL."""
     pattern = rf'(?<![\w$"])"?{re.escape(schema)}"?\s*\.\s*(?:"(?P<quoted>[^"]+)"|(?P<plain>[\w$]+))'
     return {(found["quoted"] or found["plain"]).lower() for found in re.finditer(pattern, code_of(sql), re.I)}
 
 
 def other_schema(sql: str, schema: str, other: str) -> str | None:
-    """Return a statement that speaks of a schema as a whole (`on schema`, `in schema`) for another one; None if it does not."""
+    """Return a statement about a whole schema (`on schema`, `in schema`) rewritten for another schema; None if it is no such statement."""
     pattern = re.compile(_SCHEMA_ALONE.format(schema=re.escape(schema)), re.I)
     return pattern.sub(lambda _found: 'schema "{}"'.format(other.replace('"', '""')), sql) if pattern.search(code_of(sql)) else None
 
 
 def code_of(sql: str) -> str:
-    """Return SQL without comments and texts, but for texts that name something."""
+    """Return SQL without comments and string literals, except literals that are used as names."""
 
     def kept(found: re.Match[str]) -> str:
         if found[0].startswith('"'):

@@ -1,7 +1,7 @@
-"""Follow values that differ between runs, such as the date, through a template: they may be written out, and must decide nothing.
+"""Tracks values that differ between runs, such as the date, through a template: it may output them, but nothing may depend on them.
 
-Comparing two renderings is not enough: a template that tests for Monday renders alike on two Mondays. A value that is written as it is
-shows in both renderings; one that is compared, tested or passed to dbt may not show.
+Comparing two renderings is not enough: a template that tests for Monday renders identically on two Mondays. A value that is output
+unchanged differs visibly between the renderings. A value that is compared, tested or passed to dbt may leave no trace.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Final
 from jinja2 import nodes
 
 AS_OF: Final = "as_of"
-"""The variable that every run sets, with another value each day."""
+"""The variable that every run sets to the current date."""
 _SAYS_TO_DBT: Final = frozenset({"config", "ref", "source", "metric", "function", "builtins", "context", "model", "graph"})
-"""Functions whose arguments become a part of the project while it is parsed."""
+"""Functions whose arguments become part of the project while it is parsed."""
 BY_PARTS: Final = frozenset({"target", "modules", "context", "builtins"})
-"""Names that have some attributes with the same value in each run."""
+"""Names with some attributes that have the same value in every run."""
 _AS_IT_IS: Final = frozenset({"string", "trim"})
-"""Filters that do not change a text without spaces around it."""
+"""Filters that do not change a text without surrounding spaces."""
 _DIGITS: Final = re.compile(r"[\^$]?(?:\[0-9\]|\\d|\{\d+\}|-|\$)+")
-"""Patterns that match every date or none."""
+"""Patterns that match either every date or no date."""
 
 
 def calls(expression: nodes.Node) -> str | None:
-    """Return the function of a call, as name or name.attribute; None for anything else."""
+    """Return the function of a call, as name or name.attribute; None if the expression is not a call."""
     return dotted(expression.node) if isinstance(expression, nodes.Call) else None
 
 
@@ -46,7 +46,7 @@ def argument(call: nodes.Call) -> object:
 
 
 def children(node: nodes.Node) -> Iterator[nodes.Node]:
-    """Yield the parts of a node, without the default of the variable that every run sets."""
+    """Yield the children of a node, except the default of the variable that every run sets."""
     if isinstance(node, nodes.Call) and calls(node) == "var" and argument(node) == AS_OF:
         yield node.node
         return
@@ -66,7 +66,7 @@ def is_as_of(expression: nodes.Node) -> bool:
 
 
 class Flow:
-    """Follows values that differ between runs through one template."""
+    """Tracks run-specific values through one template: values that differ between runs."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class Flow:
         *,
         is_reading: bool,
     ) -> None:
-        """`dated` are the macros whose text holds such a value, `given` those that are given one: the latter are added to.
+        """Take the macros that output a run-specific value (`dated`), and those that get one as an argument (`given`, which grows).
 
-        `callees` names the macros that a call may lead to. While dbt `is_reading` a project it drops what is written, and leaves out
-        what is to be executed: then only what it is told matters.
+        `callees` returns the macros that a call may execute. While dbt `is_reading` a project, it discards all output and skips blocks
+        under `execute`. Only the arguments of its own functions matter then.
         """
         self._is_source = is_source
         self._callees = callees
@@ -89,12 +89,12 @@ class Flow:
         self._is_reading = is_reading
         self._names: set[str] = set()
         self.writes = False
-        """Whether such a value is written out, or handed back."""
+        """Whether a run-specific value is output or returned."""
         self.decides = ""
-        """What is decided by such a value, and where; empty if nothing is."""
+        """What depends on a run-specific value, and in which line; empty if nothing does."""
 
     def follow(self, template: nodes.Node) -> None:
-        """Look at all of a template; twice, since a loop's end may set what its begin has written."""
+        """Analyse the whole template. Do so twice, because the end of a loop may set a variable that its beginning outputs."""
         for _ in range(2):
             self._visit(template)
 
@@ -110,7 +110,7 @@ class Flow:
         return any(self._holds(child) for child in children(expression))
 
     def _holds_by_name(self, expression: nodes.Node) -> bool:
-        """Look at a name with its attributes, of which some may be the same for all where others are not."""
+        """Return whether a name with its attributes is run-specific; some attributes may be, and others not."""
         chain = [expression]
         while isinstance(chain[-1], nodes.Getattr | nodes.Getitem):
             chain.append(chain[-1].node)
@@ -120,13 +120,13 @@ class Flow:
         return self._is_source(name) and not (attributes and dotted(name) in BY_PARTS)
 
     def _is_same_for_all(self, expression: nodes.Node) -> bool:
-        """Whether a date is well-formed is the same for every date."""
+        """Return whether an expression only checks that a date is well-formed, which is true of every date."""
         if not isinstance(expression, nodes.Call) or calls(expression) not in {"modules.re.fullmatch", "modules.re.match"}:
             return False
         return isinstance(pattern := argument(expression), str) and bool(_DIGITS.fullmatch(pattern))
 
     def _writes_out(self, expression: nodes.Node) -> bool:
-        """Return whether an expression has such a value in it as it is, if at all."""
+        """Return whether an expression contains run-specific values only unchanged, if it contains any."""
         if not self._holds(expression) or isinstance(expression, nodes.Name):
             return True
         if self._is_reading:
@@ -147,7 +147,7 @@ class Flow:
         return self._is_source(expression)
 
     def _hands_on(self, call: nodes.Call) -> bool:
-        """A macro may be given such a value: it is followed there. To hand it back or to fail with it decides nothing."""
+        """Return whether a call only passes such a value on: to a macro, where it is tracked, to `return`, or to an error message."""
         handed = [
             *call.args,
             *(each.value for each in call.kwargs),
@@ -218,7 +218,7 @@ class Flow:
             self._decide(node, "an assignment")
 
     def _writes_in(self, body: Collection[nodes.Node]) -> bool:
-        """Return whether such a value is written within; all of it is looked at."""
+        """Analyse the nodes; return whether they output a run-specific value."""
         before, self.writes = self.writes, False
         self._visit_all(body)
         within, self.writes = self.writes, before or self.writes
@@ -231,7 +231,7 @@ class Flow:
                 self._decide(expression, "an expression")
 
     def _check(self, node: nodes.Node, expressions: Collection[nodes.Node], body: Collection[nodes.Node] | None = None) -> None:
-        """Note what is decided by such a value: whether what is in a body is done, unless that is to write some text alone."""
+        """Record if a run-specific value decides whether a body is executed, unless the body only outputs text."""
         only_writes = self._is_reading and body is not None and not any(_acts(within) for each in body for within in walk(each))
         if not only_writes and any(self._holds(each) for each in expressions):
             self._decide(node, f"`{type(node).__name__.lower()}`")

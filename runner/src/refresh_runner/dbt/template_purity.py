@@ -1,7 +1,7 @@
-"""Decide whether the templates of a dbt project, or of one test, could render differently in another run.
+"""Decides whether the templates of a dbt project, or of one test, could render differently in another run.
 
-An allow-list holds what a template may use; a template that uses anything else is assumed to differ. A name is taken for the macros of
-that name in all packages, so that more macros are checked than a template calls, and never fewer.
+An allow-list names what a template may use; a template that uses anything else is assumed to differ. A name stands for the macros of that
+name in all packages, so that never fewer macros are checked than a template calls.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _OWN: Final = frozenset({"dbt", "dbt_postgres"})
 """The packages that come with dbt."""
 _TEST: Final = "macro.dbt.materialization_test_default"
 _OF_TESTS: Final = frozenset({"should_store_failures", "get_limit_subquery_sql", "get_test_sql", "statement"})
-"""What dbt's own way of running a test calls: a project may have its own of each."""
+"""Macros that dbt calls to run a test. A project may override each of them."""
 _PLAIN: Final = frozenset(
     {
         *("ref", "source", "config", "return", "execute", "this", "_dbt_generic_test_kwargs", "local_md5", "dbt_version", "project_name"),
@@ -35,7 +35,7 @@ _PLAIN: Final = frozenset(
         *("caller", "varargs", "kwargs", "loop"),
     }
 )
-"""What a template may ask for: it has the same answer in each run, or one that is written out."""
+"""What a template may use: its value is the same in every run, or is output."""
 _PARTS: Final[Mapping[str, frozenset[str]]] = {
     "target": frozenset({"name", "schema", "type", "profile_name", "target_name"}),
     "adapter": frozenset({"dispatch", "quote", "quote_as_configured", "type"}),
@@ -43,7 +43,7 @@ _PARTS: Final[Mapping[str, frozenset[str]]] = {
     "modules": frozenset({"re", "itertools"}),
     "exceptions": frozenset({"raise_compiler_error", "raise_not_implemented", "raise_parsing_error"}),
 }
-"""What it may ask for by its parts alone."""
+"""What a template may use of names with attributes."""
 _ASKS: Final = frozenset(
     {
         *("run_query", "statement", "load_result", "store_result", "store_raw_result", "load_agate_table", "submit_python_job", "write"),
@@ -51,37 +51,37 @@ _ASKS: Final = frozenset(
         *("context", "graph", "selected_resources", "print", "set", "set_strict", "render"),
     }
 )
-"""What even macros of dbt's own may not ask for; they look at much else that is the same in each run."""
+"""What not even dbt's own macros may use. They may use all other names, whose values are the same in every run."""
 _NAMING: Final = frozenset({"generate_schema_name", "generate_alias_name", "generate_database_name"})
 _ELSEWHERE: Final = frozenset({"database", "schema"})
-"""Where a relation is: another place in each warehouse."""
+"""The location of a relation, which differs between warehouses."""
 _OTHERS: Final = frozenset(
     {
         *("run_started_at", "invocation_id", "thread_id", "dbt_metadata_envs", "invocation_args_dict", "set", "set_strict"),
         *("modules", "modules.datetime", "modules.pytz", "context", "builtins"),
     }
 )
-"""What other readings of a project have others of, or what leads to it."""
+"""Names whose values differ each time a project is read, or that lead to such values."""
 _FUNCTION: Final = re.compile(r"\s*(env_var|ref|var|source|doc)\s*\(.+\)\s*", re.DOTALL)
-"""Arguments of tests that dbt takes for templates without braces."""
+"""Arguments of tests that dbt renders as templates although they have no braces."""
 _RENDERED_LATER: Final = re.compile("on-run-start|on-run-end|query-comment|vars|loaded_at_query|filter|.*(pre|post)[-_]hook")
-"""Settings that dbt keeps as they are written."""
+"""Settings that dbt does not render while it reads a project."""
 _TESTS: Final = frozenset({"data_tests", "tests"})
 
 
 @dataclass(frozen=True)
 class Template:
-    """One template, taken apart."""
+    """One parsed template."""
 
     where: str
     ast: nodes.Template
     free: frozenset[str]
-    """Names that it does not define itself."""
+    """Names that the template does not define itself."""
     is_own: bool = False
-    """It is one of dbt's own."""
+    """Whether it belongs to dbt."""
 
     def asked(self) -> Iterator[tuple[str, nodes.Node]]:
-        """Yield the names that it takes from outside, with their attributes, each with its place."""
+        """Yield the names that it uses but does not define, with their attributes and their nodes."""
         inner: set[int] = set()
         for node in walk(self.ast):
             if id(node) in inner or not isinstance(node, nodes.Name | nodes.Getattr | nodes.Getitem):
@@ -104,28 +104,28 @@ class Templates:
         self._environment = _environment()
 
     def why_test_may_differ(self, test: SingularTestNode | GenericTestNode) -> str | None:
-        """Return why a data test may be another statement in another run, but for its date; None if it can't."""
+        """Return why the statement of a data test may differ between runs, except for the date; None if it cannot."""
         found = self._manifest.find_materialization_macro_by_name(self._manifest.metadata.project_name or "", "test", "postgres")
         if found is None or found.unique_id != _TEST:
-            return "the project has a materialization of its own for tests"
+            return "the project overrides the materialization of tests"
         try:
             return self._why_differs(test)
         except TemplateError as error:
             return str(error)
 
     def why_reading_may_differ(self, settings: Iterable[tuple[str, object]]) -> str | None:
-        """Return why dbt may read the project as another one at another date or elsewhere, by its templates; None if it can't.
+        """Return why the parsed project may differ on another date or in another warehouse, judged by its templates; None if it cannot.
 
-        `settings` are the contents of the project's YAML files, by their names.
+        `settings` are the contents of the project's YAML files, by name.
         """
         try:
             if found := next((why for file, content in settings if (why := self._why_settings_differ(file, content))), None):
                 return found
-            # A model that is left out today may be one tomorrow.
+            # A model that is disabled today may be enabled tomorrow.
             every = [*self._manifest.nodes.values(), *itertools.chain.from_iterable(self._manifest.disabled.values())]
             roots = [self._template(str(code), node.unique_id) for node in every if (code := getattr(node, "raw_code", None))]
             macros = [each for each in self._reached(roots, ()) if not each.is_own]
-            # What these write is what dbt takes.
+            # dbt uses the output of these macros.
             naming = [each for each in self._reached((), _NAMING) if not each.is_own]
         except TemplateError as error:
             return str(error)
@@ -135,12 +135,12 @@ class Templates:
         roots = [self._template(str(test.raw_code), test.unique_id), *self._ephemeral(test.depends_on_nodes)]
         handed = [self._template(text, test.unique_id) for text in _handed(test)]
         macros = self._reached([*roots, *handed], _OF_TESTS)
-        # Of what runs a test, only what is not dbt's own is looked at: dbt's own sends one statement.
+        # dbt's own macros that run a test are known to send one statement, so only overrides are checked.
         ours = [each for each in macros if each.where not in {_TEST, *(f"macro.dbt.{name}" for name in _OF_TESTS)}]
         if why := next((why for each in [*roots, *handed, *ours] if (why := self._why_asks(each))), None):
             return why
         if dated := next((each for each in handed if any(is_as_of(node) for node in walk(each.ast))), None):
-            return f"{dated.where} is given the run's date"
+            return f"{dated.where} gets the run's date as an argument"
         return self._flows([*roots, *ours], is_as_of, is_reading=False)
 
     def _ephemeral(self, parents: Iterable[str]) -> Iterator[Template]:
@@ -151,7 +151,7 @@ class Templates:
                 yield from self._ephemeral(node.depends_on_nodes)
 
     def _why_asks(self, template: Template) -> str | None:
-        """Return what a template asks for that it may not; None if there is nothing."""
+        """Return what a template uses although it may not; None if there is nothing."""
         for name, node in template.asked():
             first, _, rest = name.partition(".")
             part = rest.partition(".")[0]
@@ -164,11 +164,11 @@ class Templates:
             else:
                 refused = first not in _PLAIN and first not in self._named and first != "var"
             if refused:
-                return f"{template.where} asks for {name} in line {node.lineno}"
+                return f"{template.where} uses {name} in line {node.lineno}"
         return None if template.is_own else _why_odd(template)
 
     def _flows(self, templates: Collection[Template], is_source: Callable[[nodes.Node], bool], *, is_reading: bool) -> str | None:
-        """Return what is decided by a value that other runs have others of; None if nothing is."""
+        """Return what depends on a run-specific value; None if nothing does."""
         dated: set[str] = set()
         given: set[str] = set()
         while True:
@@ -178,19 +178,19 @@ class Templates:
                 flow.follow(template.ast)
                 if flow.writes and template.where in self._manifest.macros:
                     dated.add(self._manifest.macros[template.where].name)
-                why = why or (f"{template.where} decides by what other runs have others of: {flow.decides}" if flow.decides else None)
+                why = why or (f"{template.where} depends on a value that differs between runs: {flow.decides}" if flow.decides else None)
             if why or (len(dated), len(given)) == before:
                 return why
 
     def _why_settings_differ(self, file: str, content: object, *, of_test: bool = False) -> str | None:
-        """Return what a setting asks for that other readings have others of; the arguments of tests are not asked for yet."""
+        """Return which run-specific value a setting uses; None if it uses none. Arguments of tests are checked elsewhere."""
         if isinstance(content, str):
             if of_test or not ("{{" in content or "{%" in content):
                 return None
             template = self._template(content, file)
             if any(_differs(node) and not _is_connection(node) for node in walk(template.ast)):
-                return f"{file} asks in {content!r} for what other runs have others of"
-            # The name of a database, say, is another one in each reading where it is written out.
+                return f"{file} uses a value that differs between runs: {content!r}"
+            # A name that is output, such as that of the database, shows in the comparison of two parses.
             return self._flows([template], _differs, is_reading=False)
         if isinstance(content, Mapping):
             kept = {key: each for key, each in content.items() if not _RENDERED_LATER.fullmatch(str(key))}
@@ -200,7 +200,7 @@ class Templates:
         return next((why for each, tested in parts if (why := self._why_settings_differ(file, each, of_test=tested))), None)
 
     def _reached(self, roots: Iterable[Template], names: Iterable[str]) -> list[Template]:
-        """Return all macros that templates may call, directly or not, and those of these names."""
+        """Return all macros that templates may call, directly or indirectly, and the macros of these names."""
         found: dict[str, Template] = {}
         waiting = [*names, *(name for root in roots for name in self._called(root))]
         while waiting:
@@ -222,7 +222,7 @@ class Templates:
         return [name for name in self._named if name.partition("__")[2] == argument(call) or name == argument(call)]
 
     def _callees(self, call: nodes.Call) -> Collection[str]:
-        """Return the names of the macros that a call may lead to."""
+        """Return the names of the macros that a call may execute."""
         if isinstance(call.node, nodes.Call) and calls(call.node) == "adapter.dispatch":
             return self._dispatched(call.node)
         first, _, rest = (calls(call) or "").partition(".")
@@ -237,21 +237,21 @@ class Templates:
 
 
 def _why_odd(template: Template) -> str | None:
-    """Return what a template says that may be something else in each run, whatever it asks for."""
+    """Return which construct in a template may give another result in each run, whatever names it uses; None if there is none."""
     for node in walk(template.ast):
         if isinstance(node, nodes.Getattr) and node.attr in _ELSEWHERE and dotted(node) != "target.schema":
-            return f"{template.where} looks at where something is in line {node.lineno}"
+            return f"{template.where} uses the location of a relation in line {node.lineno}"
         if isinstance(node, nodes.Filter) and node.name == "random":
-            return f"{template.where} takes something at random in line {node.lineno}"
+            return f"{template.where} uses a random value in line {node.lineno}"
         if isinstance(node, nodes.Call) and calls(node) == "var" and not isinstance(argument(node), str):
-            return f"{template.where} asks for a variable by a name that is made in line {node.lineno}"
+            return f"{template.where} uses a variable with a computed name in line {node.lineno}"
         if isinstance(node, nodes.Call) and calls(node) == "adapter.dispatch" and not isinstance(argument(node), str):
-            return f"{template.where} calls a macro by a name that is made in line {node.lineno}"
+            return f"{template.where} calls a macro with a computed name in line {node.lineno}"
     return None
 
 
 def _differs(node: nodes.Node) -> bool:
-    """Whether an expression is what two readings of a project may have different ones of."""
+    """Return whether the value of an expression may differ each time a project is read."""
     if isinstance(node, nodes.Call):
         return calls(node) == "var" and (is_as_of(node) or not isinstance(argument(node), str))
     if isinstance(node, nodes.Filter):
@@ -261,7 +261,7 @@ def _differs(node: nodes.Node) -> bool:
 
 
 def _is_connection(node: nodes.Node) -> bool:
-    """Whether an expression is a part of the warehouse's connection."""
+    """Return whether an expression is part of the warehouse's connection."""
     if isinstance(node, nodes.Getattr) and node.attr == "database":
         return True
     first, _, part = (dotted(node) or "").partition(".")
@@ -269,7 +269,7 @@ def _is_connection(node: nodes.Node) -> bool:
 
 
 def _handed(test: SingularTestNode | GenericTestNode) -> Iterator[str]:
-    """Yield the texts among a test's arguments and settings that are templates."""
+    """Yield a test's arguments and settings that are templates."""
     metadata = getattr(test, "test_metadata", None)
     for text in _texts([metadata.kwargs if metadata else {}, test.config.to_dict()]):
         if "{{" in text or "{%" in text:

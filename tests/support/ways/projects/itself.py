@@ -13,7 +13,7 @@ _BY_ADAPTER = """
 {%- set found = run_query('select count(*) from ' ~ before) if before and execute else none %}
 select {{ found.columns[0].values()[0] + 1 if found else 1 }} as runs, '{{ model.schema }}.{{ model.alias }}' as place
 """
-_WORDS = "which this run builds beside the live table and makes live at its end"
+_WORDS = "which this run builds beside the live table and publishes at its end"
 _AUDIT = "create table dwh.audit (n integer); create schema autres; create table autres.audit (n integer); create table autres.places (a text, b text, n int)"
 
 _HOOKED = """

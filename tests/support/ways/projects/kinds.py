@@ -299,7 +299,7 @@ models:
         config=TABLES,
         marts=("dwh.mart",),
         edits=(),
-        refused="serpent is a Python model, which dbt can't run on PostgreSQL: write it in SQL",
+        refused="serpent is a Python model, which dbt cannot run on PostgreSQL: write it in SQL",
         refused_by=(Way.DIRECT, Way.SWAP, Way.PARSED),
         codes={Way.PLAIN: 1},
     ),

@@ -80,7 +80,7 @@ PROJECTS = [
         prepare="create schema suivi; create function suivi.compte(relation text) returns bigint language plpgsql as"
         " $$ declare n bigint; begin execute 'select count(*) from ' || relation into n; return n; end $$",
         marts=("dwh.mart", "dwh.lecteur"),
-        refused="""lecteur passes the text '{{ ref("mart") }}' to compte()""",
+        refused="""lecteur passes the literal '{{ ref("mart") }}' to compte()""",
     ),
     Project(
         name="a_name_made_of_a_schema",
@@ -91,6 +91,6 @@ PROJECTS = [
         },
         config=_TABLES,
         marts=("dwh.mart", "dwh.lecteur"),
-        refused="""lecteur makes the name {{ ref("mart") }}_lignes""",
+        refused="""lecteur forms the name {{ ref("mart") }}_lignes""",
     ),
 ]

@@ -1,1 +1,1 @@
-"""Everything that changes dbt's own classes at run time, one file a patch; each states what it is for and what it expects of dbt."""
+"""Everything that changes dbt's own classes at run time, with one file per patch. Each states its purpose and what it expects of dbt."""

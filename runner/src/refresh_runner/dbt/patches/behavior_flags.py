@@ -1,6 +1,6 @@
-"""Have dbt label its behavior flags without a walk through the stack, which it makes 34 times a command.
+"""Makes dbt label its behavior flags without walking the stack, which it does 34 times per command.
 
-The label is the module that defines a flag, for a notice that the runner does not print.
+The label is the module that defines a flag. It is used in a notice that the runner does not print.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ PATCH: Final = Patch(
 
 @PATCH.once
 def skip_stack_walks() -> None:
-    """Apply the patch for the life of the process."""
+    """Apply the patch for the lifetime of the process."""
     from dbt_common.behavior_flags import BehaviorFlagRendered
 
-    # By name, since a private attribute of another class cannot be assigned otherwise.
+    # By name, because a private attribute of another class cannot be assigned in any other way.
     setattr(BehaviorFlagRendered, "_default_source", staticmethod(lambda: "dbt"))  # noqa: B010

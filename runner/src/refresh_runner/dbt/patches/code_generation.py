@@ -1,8 +1,8 @@
-"""Have mashumaro generate the code of dbt's classes at their first use, not at import.
+"""Makes mashumaro generate the code of dbt's classes at their first use, not at import.
 
-dbt asks for that (`lazy_compilation`), yet four functions are compiled for each of 300 classes at import, each of which compiles
-another one when it is called: a third of the time of dbt's import. Here those four are closures; their first call has mashumaro
-compile the same code as ever.
+dbt requests this (`lazy_compilation`), but mashumaro still compiles four functions for each of 300 classes at import, each of which
+compiles another one when it is called. That takes a third of the time of dbt's import. With this patch the four are closures, and their
+first call makes mashumaro compile the usual code.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 Method = Callable[..., object]
 Compile = Callable[..., None]
-"""Takes a class and mashumaro's parameters for one of its formats; sets one method, under two names."""
+"""Takes a class and mashumaro's parameters for a format, and sets one method under two names."""
 
 _BUILDER: Final = "mashumaro.core.meta.code.builder"
 _MIXINS: Final = "mashumaro.mixins.dict"
 PATCH: Final = Patch(
     name="code_generation",
-    purpose="Code is generated for the classes that are used only.",
+    purpose="Code is generated only for classes that are used.",
     symbols=(
         Symbol(_MIXINS, "compile_mixin_packer", "cls, format_name, dialect, encoder, encoder_kwargs"),
         Symbol(_MIXINS, "compile_mixin_unpacker", "cls, format_name, dialect, decoder"),
@@ -38,7 +38,7 @@ PATCH: Final = Patch(
 
 @PATCH.once
 def delay_code_generation() -> None:
-    """Apply the patch to all classes that are defined from now on, for the life of the process."""
+    """Apply the patch to all classes that are defined from now on, for the lifetime of the process."""
     from mashumaro.core.meta.code.builder import CodeBuilder
     from mashumaro.mixins import dict as mixins
 
@@ -48,7 +48,7 @@ def delay_code_generation() -> None:
     def name_of_unpacker(format_name: str, coders: Mapping[str, object]) -> InternalMethodName:
         return CodeBuilder.get_unpack_method_name((), format_name, coders.get("decoder"))
 
-    # Under these names the common base class calls them.
+    # The common base class calls them by these names.
     vars(mixins).update(
         compile_mixin_packer=_later(CodeBuilder, CodeBuilder.add_pack_method, name_of_packer, _plain),
         compile_mixin_unpacker=_later(CodeBuilder, CodeBuilder.add_unpack_method, name_of_unpacker, classmethod),
@@ -65,13 +65,13 @@ def _later(
     name_of: Callable[[str, Mapping[str, object]], InternalMethodName],
     bound: Callable[[Method], object],
 ) -> Compile:
-    """Return what a class calls when it is defined, instead of the function that compiles at once."""
+    """Return the function that a class calls when it is defined, in place of the one that compiles at once."""
 
     def compile_later(cls: type, format_name: str = "dict", dialect: type | None = None, **coders: object) -> None:
         name = name_of(format_name, coders)
 
         def method(owner: object, /, *args: object, **kwargs: object) -> object:
-            # Replaces this method by the compiled one, under both names.
+            # Replaces this method with the compiled one, under both names.
             add_to(builder(cls, format_name=format_name, default_dialect=dialect, allow_postponed_evaluation=False, **coders))
             return getattr(owner, name)(*args, **kwargs)
 

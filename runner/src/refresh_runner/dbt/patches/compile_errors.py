@@ -1,4 +1,7 @@
-"""Have `dbt compile` go on after a test that cannot be compiled: it would leave the rows of all others out of the report."""
+"""Makes `dbt compile` continue after a test that cannot be compiled.
+
+Otherwise the rows of all other tests would be missing in the report.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 
 PATCH: Final = Patch(
     name="compile_errors",
-    purpose="One test that cannot be compiled does not hide the rows that others found.",
+    purpose="One test that cannot be compiled does not hide the failing rows of others.",
     symbols=(Symbol("dbt.task.compile", "CompileTask.raise_on_first_error", "self"),),
 )
 
 
 @contextmanager
 def continue_after_errors() -> Iterator[None]:
-    """Have the commands inside compile the remaining nodes after an error."""
+    """Make commands inside the block compile the remaining nodes after an error."""
     if not PATCH.is_on:
         yield
         return

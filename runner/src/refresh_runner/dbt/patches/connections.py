@@ -1,4 +1,4 @@
-"""Watch dbt's connections to the warehouse: configure each session, record SQLSTATEs, and close connections from another thread."""
+"""Controls dbt's connections to the warehouse: configures each session, records SQLSTATEs, and closes connections from another thread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MODULE: Final = "dbt.adapters.postgres.connections"
 PATCH: Final = Patch(
     name="connections",
-    purpose="Sessions have timeouts, errors their SQLSTATE, and a stop closes connections.",
+    purpose="Sessions have timeouts, errors have a SQLSTATE, and a stop closes connections.",
     symbols=(
         Symbol(_MODULE, "PostgresConnectionManager.open", "cls, connection", "classmethod"),
         Symbol(_MODULE, "PostgresConnectionManager.exception_handler", "self, sql"),
@@ -28,17 +28,17 @@ PATCH: Final = Patch(
 
 
 class Cursor(Protocol):
-    """The part of the driver's cursor that is used here."""
+    """The methods of the driver's cursor that are used here."""
 
     def execute(self, statement: str) -> object:
         """Send a statement."""
 
 
 class Handle(Protocol):
-    """The part of the driver's connection that is used here."""
+    """The methods of the driver's connection that are used here."""
 
     def fileno(self) -> int:
-        """Return its file descriptor; InterfaceError once it is closed."""
+        """Return the file descriptor. Raise InterfaceError if the connection is closed."""
 
     def cursor(self) -> Cursor:
         """Return a new cursor."""
@@ -54,30 +54,30 @@ class Connections:
         self.settings: Mapping[str, str] = {}
         """Parameters to set at the start of each session."""
         self._found: dict[str, str] = {}
-        """The SQLSTATE of each connection's last error; dbt keeps only the text, in the server's language."""
+        """The SQLSTATE of each connection's last error. dbt keeps only the message, in the server's language."""
         self._handles: list[Handle] = []
         self._is_given_up = False
         self._is_cancelled = False
 
     def clear(self) -> None:
-        """Forget all connections, since another command begins."""
+        """Forget all connections before the next command."""
         self._found.clear()
         self._handles.clear()
         self._is_cancelled = False
 
     def hang_up(self) -> None:
-        """Close all connections, whatever they wait for, and refuse to open others for good."""
+        """Close all connections, whatever they wait for, and never open new ones again."""
         self._is_given_up = True
         self._end_all()
 
     def cancel(self) -> None:
-        """Close all connections, and refuse to open others until the next command."""
+        """Close all connections, and open no new ones until the next command."""
         self._is_cancelled = True
         self._end_all()
 
     @property
     def _refusal(self) -> str:
-        """Return why no connection is opened any more; empty if connections are opened."""
+        """Return why no more connections are opened; empty if they are."""
         if self._is_given_up:
             return "PostgreSQL did not answer"
         return "the run was stopped" if self._is_cancelled else ""
@@ -87,17 +87,17 @@ class Connections:
             _end(handle)
 
     def sqlstate(self, connection: str) -> str | None:
-        """Return the SQLSTATE of a connection's last error, None without one; dbt names a connection by the node that uses it."""
+        """Return the SQLSTATE of a connection's last error; None if it had none. dbt names a connection after the node that uses it."""
         return self._found.get(connection)
 
     @property
     def worst(self) -> str | None:
-        """Return the SQLSTATE for errors that belong to no node: a permanent one if a connection had one, else a transient one."""
+        """Return the SQLSTATE for errors that belong to no node: that of a permanent error if there was one, else of a transient error."""
         return min(self._found.values(), key=is_retryable, default=None)
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Replace how dbt translates the driver's errors, connects and cancels, for the commands inside."""
+        """Replace the methods by which dbt translates the driver's errors, connects and cancels, for commands inside the block."""
         PATCH.require()
         import psycopg2
         from dbt.adapters.contracts.connection import ConnectionState
@@ -128,19 +128,19 @@ class Connections:
                 raise
             self._handles.append(opened.handle)
             if self._refusal:
-                # Too late for those who end all that there are.
+                # A stop during the connection attempt did not see this connection.
                 _end(opened.handle)
             try:
                 self._tell(opened.handle)
             except psycopg2.Error as error:
                 self._found[str(connection.name)] = _sqlstate(error)
-                # As dbt leaves a connection that it could not open.
+                # The state in which dbt leaves a connection that it could not open.
                 connection.handle, connection.state = None, ConnectionState.FAIL
                 raise FailedToConnectError(str(error)) from error
             return opened
 
         def cancel_open(_manager: Manager) -> list[str]:
-            # dbt would open one more connection to end sessions by process id, which behind a pooler may belong to others.
+            # dbt would open another connection to terminate sessions by process ID, which behind a pooler may belong to others.
             self.cancel()
             return []
 
@@ -154,10 +154,10 @@ class Connections:
 
 
 def _end(handle: Handle) -> None:
-    """Close a connection; its statement ends on the server too, which checks for clients that are gone."""
+    """Close a connection. Its statement ends on the server too, which checks for disconnected clients."""
     from psycopg2 import InterfaceError
 
-    # The thread that uses it may close it at any moment.
+    # The thread that uses the connection may close it at any moment.
     with suppress(InterfaceError):
         shutdown(handle.fileno())
 
@@ -168,6 +168,6 @@ def _sqlstate(error: object) -> str:
     code = getattr(error, "pgcode", None)
     if code:
         return str(code)
-    # libpq reports a connection that breaks in the middle of an answer as the base class itself, without a code.
+    # If a connection breaks in the middle of a response, libpq raises the base class without a code.
     lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) or type(error) is psycopg2.DatabaseError
     return CONNECTION_LOST if lost else INTERNAL_ERROR

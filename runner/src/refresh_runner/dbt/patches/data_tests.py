@@ -1,6 +1,6 @@
-"""Have dbt send the statements of data tests that were compiled when the project was read ahead, instead of compiling them again.
+"""Makes dbt send the statements of data tests that were compiled when the project was parsed in advance, instead of compiling them again.
 
-dbt runs each test by its own rules either way: severity, thresholds, and what it makes of an unexpected answer.
+dbt still applies its own rules to each test: severity, thresholds, and the handling of an unexpected response.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MODULE: Final = "dbt.adapters.postgres.connections"
 PATCH: Final = Patch(
     name="data_tests",
-    purpose="Data tests are not compiled again, and share a connection per thread.",
+    purpose="Data tests are not compiled again, and share one connection per thread.",
     symbols=(
         Symbol("dbt.task.test", "TestRunner.compile", "self, manifest"),
         Symbol("dbt.task.test", "TestRunner.execute_data_test", "self, data_test, manifest"),
@@ -38,7 +38,7 @@ PATCH: Final = Patch(
 
 @contextmanager
 def preload(statements: Statements) -> Iterator[None]:
-    """Have dbt send these statements for their tests inside, and open one connection per thread for them."""
+    """Make dbt send these statements for their tests inside the block, over one connection per thread."""
     if not statements:
         yield
         return
@@ -49,7 +49,7 @@ def preload(statements: Statements) -> Iterator[None]:
     compile_, execute, release = Runner.compile, Runner.execute_data_test, Manager.release
 
     def statement_of(node: TestNode) -> str | None:
-        # With --store-failures, a test writes a table first.
+        # With --store-failures, a test first writes a table.
         stores: bool = get_flags().STORE_FAILURES  # type: ignore[no-untyped-call]  # dbt states no types here
         return None if stores else statements.get(node.unique_id)
 
@@ -74,7 +74,8 @@ def preload(statements: Statements) -> Iterator[None]:
         if connection is None or connection.name not in statements or connection.state != "open" or connection.handle.closed:
             release(manager)
         elif connection.transaction_open:
-            # The next test can use it: a select leaves nothing in a session. dbt closes all at the end of the command.
+            # The next test can use the connection, because a select leaves no state in a session. dbt closes all connections at the end of
+            # the command.
             manager.rollback_if_open()  # type: ignore[no-untyped-call]  # dbt states no types here
 
     with patched(Runner, compile=compile_preloaded, execute_data_test=execute_preloaded), patched(Manager, release=release_preloaded):
@@ -82,7 +83,7 @@ def preload(statements: Statements) -> Iterator[None]:
 
 
 def _data(id_: str, columns: Sequence[str], rows: Sequence[Sequence[object]], response: dict[str, object]) -> TestResultData:
-    """Return an answer as dbt's own result; dbt's own error for an unexpected one."""
+    """Return a response as dbt's own result. Raise dbt's own error for an unexpected response."""
     from dbt.task.test import TestResultData
     from dbt.utils.utils import _coerce_decimal
     from dbt_common.clients.agate_helper import table_from_data_flat
@@ -92,7 +93,7 @@ def _data(id_: str, columns: Sequence[str], rows: Sequence[Sequence[object]], re
         failures, should_warn, should_error = rows[0]
         if type(failures) is int and isinstance(should_warn, bool) and isinstance(should_error, bool):
             return TestResultData(failures, should_warn, should_error, response)
-    # Any other answer is judged as dbt does it.
+    # dbt handles any other response in the same way.
     table = table_from_data_flat([dict(zip(columns, row, strict=True)) for row in rows], columns)
     for number, expected, what in ((len(table.rows), 1, "row"), (len(table.columns), len(COLUMNS), "columns")):
         if number != expected:

@@ -1,4 +1,4 @@
-"""Have dbt build no message of level debug, a dozen a node: nobody reads them, except those that end a node."""
+"""Makes dbt build no messages of level debug, of which it builds a dozen per node. Only those that end a node are read."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 PATCH: Final = Patch(
     name="debug_events",
-    purpose="Messages that nobody reads are not built.",
+    purpose="Unused messages are not built.",
     symbols=(
         Symbol("dbt_common.events.event_manager", "EventManager.fire_event", "self, e, level, node, force_warn_or_error_handling"),
         Symbol("dbt_common.events.base_types", "BaseEvent.__init__", "self, args, kwargs"),
@@ -27,7 +27,7 @@ READ_EVENTS: Final = frozenset({"NodeFinished"})
 
 @PATCH.once
 def skip_debug_events() -> None:
-    """Apply the patch for the life of the process."""
+    """Apply the patch for the lifetime of the process."""
     from dbt_common.events.base_types import BaseEvent, EventLevel
     from dbt_common.events.event_manager import EventManager
 
@@ -37,7 +37,7 @@ def skip_debug_events() -> None:
         vars(event)["made_of"] = (args, named)
 
     def made(event: BaseEvent, name: str) -> object:
-        # Called for attributes that do not exist yet.
+        # Called for attributes that do not yet exist.
         if name != "pb_msg":
             return getattr(event.pb_msg, name)
         args, named = vars(event).pop("made_of")

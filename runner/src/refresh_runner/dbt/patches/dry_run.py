@@ -1,4 +1,4 @@
-"""Run data tests on connections that lead nowhere, to record the statements that dbt would send."""
+"""Runs data tests on null connections, to record the statements that dbt would send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MODULE: Final = "dbt.adapters.postgres.connections"
 PATCH: Final = Patch(
     name="dry_run",
-    purpose="Statements of data tests are recorded when a project is read ahead, for the patch data_tests.",
+    purpose="Statements of data tests are recorded when a project is parsed in advance, for the patch data_tests.",
     symbols=(
         Symbol(_MODULE, "PostgresConnectionManager.open", "cls, connection", "classmethod"),
         Symbol(_MODULE, "PostgresConnectionManager._add_query_comment", "self, sql"),
@@ -24,31 +24,31 @@ PATCH: Final = Patch(
 )
 
 COLUMNS: Final = ("failures", "should_warn", "should_error")
-"""The columns of a data test's statement, which returns one row."""
+"""The columns of the single row that a data test's statement returns."""
 _CONTROL: Final = re.compile(r"\s*(begin|commit|rollback|select set_config)\b", re.IGNORECASE)
-"""Statements before and after those of a node."""
+"""Statements that dbt sends before and after those of a node."""
 
 
 class DryRun:
-    """What dbt would have sent, by the connection, which has the name of a node."""
+    """The statements that dbt would have sent, by connection, which is named after a node."""
 
     def __init__(self) -> None:
         self._sent: dict[str, list[str]] = {}
 
     def record(self, connection: str, statement: str) -> None:
-        """Record a statement; called on dbt's threads."""
+        """Record a statement. Called on dbt's threads."""
         if not _CONTROL.match(statement):
             self._sent.setdefault(connection, []).append(statement)
 
     @property
     def statements(self) -> dict[str, str]:
-        """Return the statements of the connections that sent exactly one."""
+        """Return the statements of those connections that sent exactly one."""
         return {name: sent[0] for name, sent in self._sent.items() if len(sent) == 1}
 
     @classmethod
     @contextmanager
     def recording(cls) -> Iterator[Self]:
-        """Have dbt's connections lead nowhere inside; every test passes. Where the patch is off, nothing must be run inside."""
+        """Give dbt null connections inside the block, on which every test passes. If the patch is off, run nothing inside it."""
         from dbt.adapters.contracts.connection import ConnectionState
         from dbt.adapters.postgres.connections import PostgresConnectionManager as Manager
 
@@ -58,13 +58,13 @@ class DryRun:
             connection.handle, connection.state = _NullConnection(connection, dry_run), ConnectionState.OPEN
             return connection
 
-        # The query comment differs in each run, and is added when a statement is sent.
+        # The query comment differs in each run. dbt adds it when it sends a statement.
         with patched(Manager, open=classmethod(open_), _add_query_comment=lambda _manager, statement: statement):
             yield dry_run
 
 
 class _NullConnection:
-    """The part of the driver's connection, and of its cursor, that dbt uses for a test."""
+    """The methods of the driver's connection, and of its cursor, that dbt uses for a test."""
 
     closed = 0
     description: Final = tuple((name, None) for name in COLUMNS)

@@ -1,4 +1,4 @@
-"""Collect garbage rarely: Python's collector goes through dbt's classes and the project over and over."""
+"""Collects garbage rarely, because Python's collector would scan dbt's classes and the project repeatedly."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from refresh_runner.dbt.patches.patch import Patch
 
 PATCH: Final = Patch(
     name="garbage_collection",
-    purpose="Python's collector leaves dbt and the project alone.",
+    purpose="Python's collector does not scan dbt and the project.",
     symbols=(),
     saves_ms=1190,
 )
 
 _THRESHOLD: Final = 50_000
-"""New objects before a collection, instead of Python's 700."""
+"""Number of new objects that triggers a collection; Python's default is 700."""
 
 
 @contextmanager
 def no_collections() -> Iterator[None]:
-    """Collect nothing inside, never look at what exists at the end again, and collect rarely from then on.
+    """Collect no garbage inside the block.
 
-    What dbt makes for a node is freed with it by its reference counts.
+    Afterwards never scan the objects that exist at its end, and collect rarely. Reference counts free the objects that dbt creates for a
+    node.
     """
     if not PATCH.is_on:
         yield

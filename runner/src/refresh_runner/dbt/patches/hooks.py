@@ -1,7 +1,7 @@
-"""Run on-run-start and on-run-end once a run, though a run takes several commands of dbt, each of which would run them.
+"""Runs on-run-start and on-run-end once per run, although a run executes several dbt commands, each of which would run them.
 
-The commands that build and test run no hooks. The project's hooks run by a command of their own, in which dbt does what it does before
-and after a `dbt build`, and nothing in between: it creates the schemas, fills its cache, and passes the run's results to the hooks.
+The commands that build and test run no hooks. The hooks run in a separate command, in which dbt does only what it does before and after a
+`dbt build`: it creates the schemas, fills its cache, and passes the run's results to the hooks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _TASK: Final = "dbt.task.run"
 PATCH: Final = Patch(
     name="hooks",
-    purpose="on-run-start and on-run-end run once a run.",
+    purpose="on-run-start and on-run-end run once per run.",
     symbols=(
         Symbol(_TASK, "RunTask.safe_run_hooks", "self, adapter, hook_type, extra_context"),
         Symbol(_TASK, "RunTask.run", "self"),
@@ -44,12 +44,12 @@ PATCH: Final = Patch(
 )
 
 _HOOK_THREAD: Final = "main"
-"""dbt's name for the thread of hooks: what ran there counts for `schemas`, and is not among the `results`."""
+"""dbt's name for the thread of hooks. Nodes on this thread count for `schemas`, but are not among the `results`."""
 
 
 @contextmanager
 def without_hooks() -> Iterator[None]:
-    """Have the commands inside run no on-run-start and on-run-end."""
+    """Make commands inside the block run neither on-run-start nor on-run-end."""
     PATCH.require()
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.task.run import RunTask
@@ -63,7 +63,7 @@ def without_hooks() -> Iterator[None]:
 
 @contextmanager
 def only_hooks(kind: HookKind, results: Sequence[RunResult] = ()) -> Iterator[None]:
-    """Have the commands inside run these hooks and nothing else; on-run-end is passed the results."""
+    """Make commands inside the block run only these hooks, and pass the results to on-run-end."""
     PATCH.require()
     from dbt.task.run import RunTask
 
@@ -77,10 +77,10 @@ def only_hooks(kind: HookKind, results: Sequence[RunResult] = ()) -> Iterator[No
 def results_for_hooks(
     manifest: Manifest, nodes: Sequence[Node], kept: Sequence[Node], found: Mapping[str, RunResult], unpublished: Mapping[str, str]
 ) -> list[RunResult]:
-    """Return the results that on-run-end gets, as one `dbt build` of the run's nodes would have passed them.
+    """Return the results for on-run-end, as one `dbt build` of the run's nodes would pass them.
 
-    `unpublished` maps nodes that were built and are not live to the reason: readers of the results see them as skipped. Nodes `kept`
-    from an earlier attempt have no results; they count for `schemas`, since this run publishes them.
+    `unpublished` maps nodes that were built but are not live to the reason; they appear as skipped. Nodes `kept` from an earlier attempt
+    have no results, but count for `schemas` because this run publishes them.
     """
     from dbt.artifacts.schemas.results import RunStatus
     from dbt.artifacts.schemas.run import RunResult
@@ -105,7 +105,7 @@ def results_for_hooks(
 
 
 def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExecutionResult:
-    """Do what dbt's own `RunTask.run` does, without the nodes."""
+    """Do what dbt's `RunTask.run` does, except running the nodes."""
     from dbt.adapters.factory import get_adapter
     from dbt_common.events.contextvars import task_contextvars
 
@@ -133,7 +133,7 @@ def _run(task: RunTask, kind: HookKind, results: Sequence[RunResult]) -> RunExec
 
 
 def _on_worker(task: RunTask, act: Callable[[], None]) -> None:
-    """Call a function on a worker thread, as dbt runs nodes: in the main thread, the driver would block signals while it waits."""
+    """Call a function on a worker thread, as dbt does for nodes. In the main thread, the driver would block signals while it waits."""
     from dbt.graph.thread_pool import DbtThreadPool
     from dbt_common.context import get_invocation_context
 

@@ -1,6 +1,6 @@
-"""Make all commands of a run one invocation of dbt, with one `invocation_id` and one `run_started_at`, as `dbt build` has them.
+"""Makes all commands of a run one dbt invocation, with one `invocation_id` and one `run_started_at`, as in `dbt build`.
 
-Projects write both into audit tables, from models as well as from hooks.
+Projects write both to audit tables, from models as well as from hooks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ PATCH: Final = Patch(
 
 
 class Invocation:
-    """The invocation of one run; it begins with the run's first command."""
+    """The invocation of one run. It begins with the run's first command."""
 
     def __init__(self) -> None:
         self.id: Final = str(uuid.uuid4())
@@ -37,7 +37,7 @@ class Invocation:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Have the commands inside belong to this invocation."""
+        """Make commands inside the block belong to this invocation."""
         PATCH.require()
         import dbt_common.invocation as common
         from dbt import tracking

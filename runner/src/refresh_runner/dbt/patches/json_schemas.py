@@ -1,6 +1,6 @@
-"""Have dbt generate the JSON schema of each of its classes once, or not at all where a read-ahead project brings it along.
+"""Makes dbt generate the JSON schema of each of its classes at most once.
 
-dbt generates those of 150 classes to check a project.
+dbt generates the schemas of 150 classes to check a project. A project that was parsed in advance can provide them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ PATCH: Final = Patch(
 )
 
 schemas: Final[dict[str, JsonValue]] = {}
-"""The JSON schemas of dbt's classes that were generated or preloaded, by the full name of the class."""
+"""The generated or preloaded JSON schemas of dbt's classes, by the full name of the class."""
 
 
 @PATCH.once
 def cache_json_schemas() -> None:
-    """Apply the patch for the life of the process."""
+    """Apply the patch for the lifetime of the process."""
     from dbt_common.dataclass_schema import dbtClassMixin
 
     make = vars(dbtClassMixin)["json_schema"].__func__

@@ -1,4 +1,4 @@
-"""Have `dbt deps` install what package-lock.yml says, or nothing: dbt would otherwise resolve the packages and write another lock file."""
+"""Makes `dbt deps` install exactly the packages in package-lock.yml. dbt could otherwise resolve them again and write a new lock file."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 
 PATCH: Final = Patch(
     name="locked_packages",
-    purpose="Packages are installed by their lock file alone.",
+    purpose="Packages are installed only from the lock file.",
     symbols=(Symbol("dbt.task.deps", "DepsTask.lock", "self"), Symbol("dbt.task.deps", "DepsTask.run", "self")),
-    required_for="installing packages by package-lock.yml",
+    required_for="installing packages from package-lock.yml",
 )
 
 
 class OutdatedLockError(Exception):
-    """There is no package-lock.yml, or it was not made from the packages that the project names now."""
+    """package-lock.yml is missing, or does not match the packages that the project requires."""
 
 
 @contextmanager
 def by_lock_file() -> Iterator[None]:
-    """Raise OutdatedLockError inside instead of writing a lock file."""
+    """Raise OutdatedLockError inside the block instead of writing a lock file."""
     PATCH.require()
     from dbt.task.deps import DepsTask
 
     def refuse(_self: DepsTask) -> None:
-        raise OutdatedLockError("package-lock.yml is missing, or was not made from the packages that the project names now")
+        raise OutdatedLockError("package-lock.yml is missing, or does not match the packages that the project requires")
 
     with patched(DepsTask, lock=refuse):
         yield

@@ -1,8 +1,8 @@
-"""What each patch of dbt declares: what it is for, what it expects of dbt, and whether a run can do without it.
+"""The declaration of a patch of dbt: its purpose, what it expects of dbt, and whether a run works without it.
 
-dbt's classes are no public interface, and a version of dbt may change any of them. So each patch states the symbols that it replaces or
-calls, with their parameters. They are compared with dbt's before the patch is used: where they differ, an optional patch is switched off
-with a line in the log, and a required one fails the run before anything is built.
+dbt's classes are not a public interface, and any version of dbt may change them. Therefore each patch declares the symbols that it replaces
+or calls, with their parameters. They are compared with dbt's before the patch is applied. If they differ, an optional patch is switched off
+with a line in the log, and a required patch fails the run before anything is built.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from refresh_runner.core.errors import Failure, RunFailedError
 log = logging.getLogger(__name__)
 
 SWITCH: Final = "REFRESH_DBT_PATCHES"
-"""Environment variable: `off` switches all optional patches off; `-NAME,-NAME` those of these names."""
+"""Environment variable: `off` switches off all optional patches, `-NAME,-NAME` those of these names."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,14 @@ class Symbol:
 
     module: str
     name: str
-    """With its class: `NodeSelector.get_selected`."""
+    """Its name including the class, such as `NodeSelector.get_selected`."""
     parameters: str
     """Names of its parameters, in order."""
     kind: str = ""
     """`classmethod` or `staticmethod`; empty for anything else."""
 
     def mismatch(self) -> str | None:
-        """Return how dbt's symbol differs from what is expected; None if it does not."""
+        """Return how dbt's symbol differs from the expected one; None if it does not."""
         path = f"{self.module}.{self.name}"
         try:
             found: object = importlib.import_module(self.module)
@@ -66,28 +66,28 @@ class Patch:
 
     name: str
     purpose: str
-    """What it is for, in one sentence."""
+    """Its purpose, in one sentence."""
     symbols: tuple[Symbol, ...]
     required_for: str = ""
-    """What is impossible without it; empty for an optional patch."""
+    """What does not work without it; empty for an optional patch."""
     saves_ms: int | None = None
-    """Processor time that an optional patch saves a small run, as `make bench-dbt-patches` measured it; None if it is not for speed.
+    """CPU time that an optional patch saves in a small run, as measured by `make bench-dbt-patches`; None if it does not serve speed.
 
-    Measured once, on two busy cores, where a run took 5.1 s with all patches and 9.4 s with none; 0 for less than the noise of 300 ms.
+    Measured once on two busy cores, where a run took 5.1 s with all patches and 9.4 s without any; 0 for less than the noise of 300 ms.
     """
 
     @property
     def is_on(self) -> bool:
-        """Whether to apply it; RunFailedError if it is required and does not fit this version of dbt."""
+        """Whether to apply the patch. Raise RunFailedError if it is required and does not fit this version of dbt."""
         return _is_on(self, os.environ.get(SWITCH, ""))
 
     @property
     def fits(self) -> bool:
-        """Return whether dbt's symbols are as expected."""
+        """Return whether dbt's symbols match the expected ones."""
         return _mismatch(self) is None
 
     def once(self, apply: Callable[[], None]) -> Callable[[], None]:
-        """Decorate a function that applies the patch for the life of the process: it is called once, and only if the patch is on."""
+        """Decorate a function that applies the patch for the lifetime of the process: it is called once, and only if the patch is on."""
 
         @cache  # applied twice, a patch would wrap itself
         @wraps(apply)
@@ -98,7 +98,7 @@ class Patch:
         return apply_once
 
     def require(self) -> None:
-        """Raise RunFailedError if it does not fit this version of dbt."""
+        """Raise RunFailedError if the patch does not fit this version of dbt."""
         if why := _mismatch(self):
             message = f"{self.required_for} is not possible with dbt-core {version('dbt-core')}: {why}"
             raise RunFailedError(Failure(Reason.DBT_FAILED, message, hint="install a version of dbt-core that the runner supports"))
@@ -109,7 +109,7 @@ def _mismatch(patch: Patch) -> str | None:
     return next((why for symbol in patch.symbols if (why := symbol.mismatch())), None)
 
 
-@cache  # logs a mismatch once
+@cache  # so that a mismatch is logged once
 def _is_on(patch: Patch, switch: str) -> bool:
     if patch.required_for:
         patch.require()
@@ -124,7 +124,7 @@ def _is_on(patch: Patch, switch: str) -> bool:
 
 @contextmanager
 def patched(owner: type | ModuleType, **attributes: object) -> Iterator[None]:
-    """Replace attributes of a class or module, own or inherited ones; restore them afterwards. AttributeError if there is none."""
+    """Replace own or inherited attributes of a class or module, and restore them afterwards. Raise AttributeError if one does not exist."""
     for name in attributes:
         getattr(owner, name)
     before = {name: vars(owner)[name] for name in attributes if name in vars(owner)}

@@ -1,4 +1,4 @@
-"""Have dbt search the installed packages for plug-ins once, not with each command."""
+"""Makes dbt search the installed packages for plug-ins once, not in each command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from refresh_runner.dbt.patches.patch import Patch, Symbol
 
 PATCH: Final = Patch(
     name="plugin_search",
-    purpose="dbt searches the installed packages for plug-ins once a run.",
+    purpose="dbt searches the installed packages for plug-ins once per run.",
     symbols=(Symbol("dbt.plugins.manager", "PluginManager.get_prefixed_modules", "cls", "classmethod"),),
     saves_ms=670,
 )
@@ -17,7 +17,7 @@ PATCH: Final = Patch(
 
 @PATCH.once
 def cache_plugin_search() -> None:
-    """Apply the patch for the life of the process."""
+    """Apply the patch for the lifetime of the process."""
     from dbt.plugins.manager import PluginManager
 
     PluginManager.get_prefixed_modules = cache(PluginManager.get_prefixed_modules)  # type: ignore[method-assign]

@@ -38,17 +38,17 @@ OPTIONAL: Final[tuple[Patch, ...]] = (
     plugin_search.PATCH,
     compile_errors.PATCH,
 )
-"""Switched off by a mismatch with dbt, or by REFRESH_DBT_PATCHES: a run is then slower, or reports less, and builds the same."""
+"""Switched off by a mismatch with dbt or by REFRESH_DBT_PATCHES. A run is then slower or reports less, but builds the same."""
 REQUIRED: Final[tuple[Patch, ...]] = (connections.PATCH, hooks.PATCH, invocation.PATCH, strict_selection.PATCH)
-"""Without them no run is possible."""
+"""Required by every run."""
 REQUIRED_TO_INSTALL: Final = locked_packages.PATCH
-"""Without it, no packages are installed."""
+"""Required to install packages."""
 REQUIRED_TO_SWAP: Final = staging.PATCH
-"""Without it, only refreshes with `publish: Direct` can run."""
+"""Required unless a refresh has `publish: Direct`."""
 
 
 def can_read_tests_ahead() -> bool:
-    """Return whether the statements of data tests can be recorded when a project is read ahead, with marts in staging relations."""
+    """Return whether the statements of data tests can be recorded when a project is parsed in advance, with marts in staging relations."""
     return dry_run.PATCH.is_on and data_tests.PATCH.is_on and REQUIRED_TO_SWAP.fits
 
 

@@ -1,6 +1,6 @@
-"""Have a command of dbt take nodes by their ids: finding a hundred of them by `--select` takes a tenth of a second.
+"""Makes a dbt command select nodes by their IDs: finding a hundred of them by `--select` takes a tenth of a second.
 
-The command carries `--select` all the same, which takes the same nodes where this patch is off.
+The command still has `--select`, which selects the same nodes if this patch is off.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from refresh_runner.dbt.patches.patch import Patch, Symbol, patched
 
 PATCH: Final = Patch(
     name="select_only",
-    purpose="A command's nodes are not searched for again.",
+    purpose="dbt does not search again for the nodes of a command.",
     symbols=(Symbol("dbt.graph.selector", "NodeSelector.get_selected", "self, spec, warn_on_no_nodes"),),
     saves_ms=0,
 )
@@ -21,7 +21,7 @@ PATCH: Final = Patch(
 
 @contextmanager
 def select_only(ids: Iterable[str]) -> Iterator[None]:
-    """Have the commands inside take exactly these nodes."""
+    """Make commands inside the block select exactly these nodes."""
     if not PATCH.is_on:
         yield
         return

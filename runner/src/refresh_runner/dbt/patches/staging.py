@@ -1,9 +1,9 @@
-"""Build models in staging relations, beside the live tables that they replace later.
+"""Builds models in staging relations, beside the live tables that they replace later.
 
-Whatever refers to a model by `ref` reads its staging relation. A model that reads itself (`this`) reads the live table, as with dbt
-alone: so it is live while its own SQL is compiled, and staged while it is built and its hooks run. A reference to a live table by any
-other way would read or change the data of the previous run, so every statement of dbt is searched for them, and one that has them fails.
-A name inserted as text (`'{{ ref('mart') }}'`) is data, and so the live one (names_as_text.py).
+Everything that refers to a model by `ref` reads its staging relation. A model that reads itself (`this`) reads the live table, as with
+plain dbt. Therefore it is live while its own SQL is compiled, and staged while it is built and its hooks run. Any other reference to a live
+table would read or change the data of the previous run. Therefore every statement of dbt is searched for such references, and fails if it
+has one. A name in a string literal (`'{{ ref('mart') }}'`) is data, and therefore stays live (names_as_text.py).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PATCH: Final = Patch(
 )
 
 _MIN_HEAD: Final = 63 - len("__dbt_tmp") - len("hhmmssffffff")
-"""Characters of a model's name that dbt keeps at least in a name derived from it (postgres__make_relation_with_suffix)."""
+"""Minimum number of characters of a model's name that dbt keeps in a derived name (postgres__make_relation_with_suffix)."""
 _CREATE_SCHEMA: Final = (
     "do $$ begin if not exists (select from pg_namespace where nspname = {text}) then create schema {name}; end if; end $$"
 )
@@ -54,7 +54,7 @@ _CREATE_SCHEMA: Final = (
 
 @dataclass(frozen=True)
 class _Place:
-    """A model at one place, and dbt's names for that place."""
+    """A model in one location, with dbt's names for it."""
 
     node: ManifestNode
     schema: str
@@ -79,17 +79,17 @@ class Staging:
         self._staged: dict[str, _Place] = {}
         self._names: dict[str, str] = {}
         self._schemas: dict[str, str] = {}
-        """Live schemas as the project spells them, by staging schema."""
+        """Live schemas in the project's spelling, by staging schema."""
         self._is_live = False
         self.creates_live_schemas = True
-        """Whether commands that build staged models also create the schemas of the live ones."""
+        """Whether commands that build staged models also create the live schemas."""
         self._own = threading.local()
         self._notes: set[str] = set()
 
     def put(self, node: ManifestNode, schema: str, names: Names, note: str = "") -> None:
-        """Build a model in this schema, and have all references read it there; `note` is the runner's own statement among its hooks.
+        """Build a model in this schema, where all references read it. `note` is the runner's own statement among its hooks.
 
-        RunFailedError if this version of dbt does not allow it.
+        Raise RunFailedError if this version of dbt does not allow it.
         """
         PATCH.require()
         # dbt strips each hook before it sends it.
@@ -104,17 +104,17 @@ class Staging:
 
     @property
     def ids(self) -> frozenset[str]:
-        """Return the ids of the staged models."""
+        """Return the IDs of the staged models."""
         return frozenset(self._live)
 
     @property
     def names(self) -> Mapping[str, str]:
-        """Return dbt's name of each staging relation, by dbt's name of the live one."""
+        """Return dbt's names of the staging relations, by dbt's names of the live ones."""
         return self._names
 
     @contextmanager
     def as_live(self) -> Iterator[None]:
-        """Move all models to their live relations inside."""
+        """Point all models to their live relations inside the block."""
         self._is_live = True
         for place in self._live.values():
             place.apply()
@@ -127,7 +127,7 @@ class Staging:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Replace how dbt creates schemas, compiles a model, looks up a relation and sends a statement, for the commands inside."""
+        """Replace how dbt creates schemas, compiles a model, looks up a relation and sends a statement, for commands inside the block."""
         if not self._live or self._is_live:
             yield
             return
@@ -142,7 +142,7 @@ class Staging:
         add_query: Callable[..., object] = Manager.add_query
 
         def create_all_schemas(task: RunTask, adapter: BaseAdapter, required_schemas: set[BaseRelation]) -> None:
-            # Publishing would create a live schema without the project's own macro. Commands that build nothing create none.
+            # Publishing would create a live schema without the project's own macro. Commands that build nothing create no schema.
             names = {each.schema for each in required_schemas}
             built = frozenset(id_ for id_, place in self._staged.items() if place.schema in names)
             if built and self.creates_live_schemas:
@@ -155,7 +155,7 @@ class Staging:
         ) -> ManifestSQLNode:
             with self._compiling(node.unique_id):
                 compiled = compile_node(compiler, node, manifest, *args, **named_)
-                # A unit test is compiled later, as another node.
+                # A unit test is compiled later, as a separate node.
                 if code := getattr(compiled, "compiled_code", None):
                     self._check(compiled.name, code)
                     compiled.compiled_code = self._with_live_texts(compiled.name, code)
@@ -180,7 +180,7 @@ class Staging:
 
     @contextmanager
     def _compiling(self, id_: str) -> Iterator[None]:
-        """Move a model to its live relation while this thread compiles it; other nodes stay as they are."""
+        """Point a model to its live relation while this thread compiles it; other nodes stay unchanged."""
         if id_ not in self._live:
             yield
             return
@@ -194,11 +194,11 @@ class Staging:
 
     @property
     def _at(self) -> Relation | None:
-        """Return the live relation of the model that this thread compiles, None outside of that."""
+        """Return the live relation of the model that this thread is compiling; None if there is none."""
         return getattr(self._own, "place", None)
 
     def _built_for(self, schema: str, name: str) -> Relation | None:
-        """Return the staging relation of a live name, None for other names and for the model that is being compiled."""
+        """Return the staging relation of a live name; None for other names and for the model that is being compiled."""
         for id_, place in self._live.items():
             is_asked_for = (schema, name) in {(place.schema, place.node.alias), (place.relation.schema, place.relation.table)}
             if is_asked_for and place.relation != self._at:
@@ -206,18 +206,21 @@ class Staging:
         return None
 
     def _sent(self, id_: str, sql: str) -> list[str]:
-        """Return the statements to send instead of one; dbt's own exception if it names a live or another staged table."""
+        """Return the statements to send in place of one.
+
+        Raise dbt's own exception if it names a live table or another table of a staging schema.
+        """
         if any(note in sql for note in self._notes):
             return [sql]
         name = id_.split(".")[2] if id_.count(".") > 1 else id_
         if names_as_text.stores_texts(sql):
-            # dbt itself stores what compiled code selects, whose texts are the live names already.
+            # dbt itself stores the result of compiled code, whose literals already have the live names.
             sql = self._with_live_texts(name, sql)
         if self._at is not None or id_ not in self._live:
             self._check(name, sql)
             return [sql]
         live, staged = self._live[id_], self._staged[id_]
-        # Its own SQL was checked when it was compiled, and may read the live table.
+        # A model's own SQL was checked when it was compiled, and may read the live table.
         code = getattr(live.node, "compiled_code", None)
         rest = sql.replace(code, "") if code else sql
         self._check(live.node.name, rest)
@@ -225,7 +228,7 @@ class Staging:
         if (instead := other_schema(rest, staged.relation.schema, live.relation.schema)) is None:
             return [sql]
         text, name = (f"{quote}{live.relation.schema.replace(quote, quote * 2)}{quote}" for quote in ("'", '"'))
-        # Privileges on all tables of a schema are granted on the staging relation, too.
+        # Privileges on all tables of a schema are also granted on the staging relation.
         whole = " all " in " ".join(rest.lower().split())
         return [_CREATE_SCHEMA.format(text=text, name=name), *([sql] if whole else []), instead]
 
@@ -243,25 +246,25 @@ class Staging:
             raise _error(name, found[0])
 
     def _check_neighbours(self, name: str, sql: str, schema: str) -> None:
-        """Raise dbt's own exception if a statement names a table of a staging schema that is no staged model."""
+        """Raise dbt's own exception if a statement names a table of a staging schema that is not a staged model."""
         ours = [place.node.alias.lower() for place in self._staged.values() if place.schema == schema]
         if _begins(sql, "drop index"):
             return
         if found := sorted(each for each in names_in(sql, schema) if not any(_belongs(each, alias) for alias in ours)):
             from dbt_common.exceptions import DbtRuntimeError
 
-            message = f"{name} looks for {found[0]} in {schema}, the schema in which the marts are built before they are live"
-            raise DbtRuntimeError(f"{message}: a hook names another table by its own schema, not by that of `this`, or set publish: Direct")
+            message = f"{name} uses {found[0]} in {schema}, the schema in which marts are built before they are live"
+            raise DbtRuntimeError(f"{message}: name the table with its own schema, not with that of `this`, or set publish: Direct")
 
 
 def _belongs(name: str, alias: str) -> bool:
-    """Return whether a name is a model's or derived from it by dbt, which truncates it to make room for a suffix."""
+    """Return whether a name is that of a model, or derived from it by dbt, which truncates it to make room for a suffix."""
     head, suffix, _ = name.partition("__dbt_")
     return name.startswith(alias) or (bool(suffix) and len(head) >= _MIN_HEAD and alias.startswith(head))
 
 
 def _begins(sql: str, words: str) -> bool:
-    """Return whether a statement begins with these words, after the comment that dbt puts before it."""
+    """Return whether a statement begins with these words, after the comment that dbt prepends."""
     return " ".join(code_of(sql).lower().split()).startswith(words)
 
 
@@ -272,12 +275,12 @@ def _error(name: str, relation: Relation) -> Exception:
 
 
 def by_name(who: str, relation: Relation) -> str:
-    """Return the message for something that names a live table, with what to do."""
-    message = f"{who} names {relation}, which this run builds beside the live table and makes live at its end"
-    return f"{message}: it would meet the data of the run before; use ref(), `this` in the model's own hooks, or publish: Direct"
+    """Return the message, with a remedy, for something that names a live table."""
+    message = f"{who} names {relation}, which this run builds beside the live table and publishes at its end"
+    return f"{message}: it would use the data of the previous run; use ref(), `this` in the model's own hooks, or publish: Direct"
 
 
 def ambiguous(who: str, error: names_as_text.AmbiguousNameError) -> str:
-    """Return the message for a staging schema's name that could be data or a name, with what to do."""
-    message = f"{who} {error}: it stands for a mart that this run builds in a staging schema, and the runner cannot know whether it becomes"
-    return f"{message} data (then it must be the live name) or is taken for a name (then it must not); use publish: Direct"
+    """Return the message, with a remedy, for a staging schema's name that could be data or a name."""
+    message = f"{who} {error}: it stands for a mart that this run builds in a staging schema, and the runner cannot tell whether it is used"
+    return f"{message} as data (then it must be the live name) or as a name (then it must not); set publish: Direct"

@@ -1,7 +1,7 @@
-"""Make a selector that matches nothing an error; all else that a project sets in `flags` holds.
+"""Makes a selector that matches nothing an error, and keeps everything else that a project sets in `flags`. dbt only warns about it.
 
-dbt only warns of it. `--warn-error-options` would make it an error, but replaces the project's own settings of warnings, and cannot be
-combined with `warn_error`.
+`--warn-error-options` would make it an error, but replaces the project's own settings for warnings, and cannot be combined with
+`warn_error`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PATCH: Final = Patch(
         Symbol("dbt.cli.flags", "Flags.__init__", "self, ctx, project_flags"),
         Symbol("dbt.cli.flags", "Flags.set_common_global_flags", "self"),
     ),
-    required_for="noticing a selector that matches nothing",
+    required_for="detecting a selector that matches nothing",
 )
 
 _ERRORS: Final = ("NoNodesForSelectionCriteria", "NothingToDo")
@@ -33,7 +33,7 @@ _ERRORS: Final = ("NoNodesForSelectionCriteria", "NothingToDo")
 
 @contextmanager
 def empty_selections_fail() -> Iterator[None]:
-    """Have the commands inside fail where a selector matches nothing."""
+    """Make commands inside the block fail if a selector matches nothing."""
     PATCH.require()
     from dbt.cli.flags import Flags
 
@@ -42,7 +42,7 @@ def empty_selections_fail() -> Iterator[None]:
     def make_strict(flags: Flags, ctx: Context | None = None, project_flags: ProjectFlags | None = None) -> None:
         make(flags, ctx, project_flags)
         options = strict(flags.WARN_ERROR_OPTIONS._warn_error_options_v2)
-        # The object is frozen, and has each value under both names.
+        # The object is frozen, and stores each value under both names.
         for name in ("WARN_ERROR_OPTIONS", "warn_error_options"):
             object.__setattr__(flags, name, options)
         flags.set_common_global_flags()  # type: ignore[no-untyped-call]  # dbt states no types here

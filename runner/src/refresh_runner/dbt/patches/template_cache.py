@@ -1,4 +1,4 @@
-"""Have Jinja compile equal texts once: tests of one kind have the same text, and macros the same in each command."""
+"""Makes Jinja compile equal templates once: tests of one kind have equal templates, and macros have the same ones in each command."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from refresh_runner.dbt.patches.patch import Patch, Symbol
 
 PATCH: Final = Patch(
     name="template_cache",
-    purpose="Jinja compiles each text once a run.",
+    purpose="Jinja compiles each template once per run.",
     symbols=(Symbol("dbt_common.clients.jinja", "MacroFuzzEnvironment.compile", "self, source, name, filename, raw, defer_init"),),
     saves_ms=0,
 )
 
 _compiled: Final[dict[tuple[object, ...], CodeType]] = {}
-"""Compiled templates, by the kind of environment, the text, and any other argument."""
+"""Compiled templates, by the kind of environment, the source, and all other arguments."""
 
 
 @PATCH.once
 def cache_templates() -> None:
-    """Apply the patch for the life of the process."""
+    """Apply the patch for the lifetime of the process."""
     from dbt_common.clients.jinja import MacroFuzzEnvironment
 
     # The environment for native values is derived from this one.
@@ -29,7 +29,7 @@ def cache_templates() -> None:
 
 
 def _cached(compile_: Callable[..., CodeType]) -> Callable[..., CodeType]:
-    """Return `Environment.compile` with a cache: code is immutable, and depends on the kind of environment alone."""
+    """Return `Environment.compile` with a cache: code is immutable, and depends only on the arguments and the kind of environment."""
 
     def compile_once(environment: object, source: object, *further: object, **named: object) -> CodeType:
         key = (type(environment), source, *further, *sorted(named.items()))
