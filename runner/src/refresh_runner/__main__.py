@@ -25,7 +25,7 @@ _STARTED = time.monotonic()
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the subcommand that the arguments name; return its exit code."""
+    """Run the subcommand given in the arguments. Return its exit code."""
     args = parser().parse_args(arguments)
     try:
         with opened(getattr(args, "project", None)) as project, opened(getattr(args, "base", None)) as base:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(plain(f"✗ {error.failure.message}"))
         return 1
     if arguments is None:
-        # Everything is reported and closed by now; freeing dbt's objects one by one would take another half second.
+        # Everything has been reported and closed. Freeing dbt's objects one by one would take another half second.
         sys.stdout.flush()
         # Releases the semaphores behind dbt's locks; otherwise Python's resource tracker prints a warning.
         multiprocessing.util._exit_function()  # type: ignore[attr-defined]  # the standard library registers it for every exit but this
@@ -71,7 +71,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     from refresh_runner.core.clock import Clock
     from refresh_runner.postgres.privileges import Grantee
 
-    # Log an exception of a thread, since the log is redacted; standard error is not.
+    # Log an exception in a thread: the log is redacted, but standard error is not.
     threading.excepthook = lambda failed: _log.error(
         "the thread %s failed", failed.thread and failed.thread.name, exc_info=failed.exc_value
     )
@@ -85,7 +85,7 @@ def _run(args: argparse.Namespace, cancellation: CancellationScope) -> int:
     )
     match args.command:
         case "fetch":
-            # What was fetched so far is not used; git ends with its standard output.
+            # What has been fetched so far is not used. git ends when its standard output is closed.
             signal.signal(signal.SIGTERM, lambda _signal, _frame: os._exit(ExitCode.INTERRUPTED))
             return fetch_command(environment)
         case "preview":

@@ -22,7 +22,7 @@ def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, git_server: 
         runner.database.run("create table kept as select * from dbt_refresh_project_cache")
         runner.database.run(f"update dbt_refresh_project_cache set {change}")
         log = runner.fetch(spec)
-        assert "its signature is wrong" in log
+        assert "its signature is invalid" in log
         assert "already parsed" not in log
         assert runner.run(spec).code == 0
         runner.database.run("delete from dbt_refresh_project_cache")
@@ -50,7 +50,7 @@ def test_what_was_changed_is_written_anew(runner: RunnerHarness, git_server: Git
     runner.fetch(spec)
     assert runner.run(spec).code == 0
     runner.database.run("update dbt_refresh_project_cache set signature = 'x'::bytea")
-    assert "its signature is wrong" in runner.fetch(spec)
+    assert "its signature is invalid" in runner.fetch(spec)
     assert "already parsed" in runner.fetch(spec)
     git_server.fault = unavailable
     spec["project"]["git"]["timeout"] = "2s"

@@ -35,4 +35,4 @@ def test_a_laptop_checks_a_branch_without_a_checkout(
         assert main(["lint", str(file), "--project", option]) == 1
         assert says in capsys.readouterr().out
     assert main(["lint", str(file)]) == 1
-    assert f"give --project git+{git_server.url()}#subdirectory=dbt" in capsys.readouterr().out
+    assert f"use --project git+{git_server.url()}#subdirectory=dbt" in capsys.readouterr().out

@@ -84,7 +84,7 @@ def test_packages_are_installed_by_the_lock_file_once(case: Case):
     (case.package.tree / "macros/soixante.sql").write_text(MACRO.replace("60", "61"))
     case.package.commit("Change the macro")
     assert case.fetch().project, case.log
-    assert "the packages in package-lock.yml are installed" in case.log
+    assert "installed the packages in package-lock.yml" in case.log
     assert case.runner.run(case.spec).code == 0
     assert case.runner.database.rows("select count(*) from dwh_marts.mart_a") == [(60,)]
     case.server.requests.clear()

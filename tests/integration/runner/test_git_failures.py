@@ -190,7 +190,7 @@ def test_a_server_that_hangs_ends_with_the_timeout(case: Case):
 
     case.server.fault = hang
     started = time.monotonic()
-    case.fails("not done within spec.project.git.timeout", retryable=True, timeout="2s")
+    case.fails("timed out (spec.project.git.timeout)", retryable=True, timeout="2s")
     assert time.monotonic() - started < 8
 
 
@@ -292,7 +292,7 @@ def test_a_pointer_of_git_lfs(case: Case):
     (case.repository.tree / "dbt/seeds").mkdir()
     (case.repository.tree / "dbt/seeds/communes.csv").write_text(pointer)
     case.repository.commit("Store a seed in LFS")
-    case.fails("dbt/seeds/communes.csv in the repository is a pointer of Git LFS", reason="InvalidProject")
+    case.fails("dbt/seeds/communes.csv in the repository is a Git LFS pointer", reason="InvalidProject")
 
 
 def test_nothing_of_the_repository_is_executed(case: Case, tmp_path: Path):
@@ -395,7 +395,7 @@ def test_a_tag_that_was_moved_is_said(case: Case):
     case.repository.tag("v1")
     fetched = case.fetch(run="petit-9", ref={"tag": "v1"})
     assert fetched.project
-    assert fetched.project.message == f"tag v1 was moved: it was commit {case.commit[:12]} in the previous run and is {moved[:12]} now"
+    assert fetched.project.message == f"tag v1 was moved from commit {case.commit[:12]}, used by the previous run, to {moved[:12]}"
 
 
 def test_a_warehouse_that_cannot_be_asked_is_the_failure(case: Case):

@@ -39,16 +39,16 @@ class ArtifactQuery:
     name: str | None = None
     """Name of the file to fetch; None for a list."""
     output: Path | None = None
-    """Where to write the file; None for its name in the current folder."""
+    """Path of the file to write; None for its own name in the current folder."""
 
 
 def artifacts_command(query: ArtifactQuery, secrets: Path | None, environment: Environment) -> int:
-    """List the files that runs stored in the warehouse, or fetch one; return the exit code."""
+    """List the files that runs have stored in the warehouse, or fetch one. Return the exit code."""
     return with_warehouse(secrets, environment, "refresh-artifacts", lambda warehouse, write: serve(warehouse, query, write))
 
 
 def serve(warehouse: WarehouseConnection, query: ArtifactQuery, say: Callable[[str], None]) -> ExitCode:
-    """List the files, or write one; FAILED if there is none or the warehouse cannot be queried."""
+    """List the files, or write one. Return FAILED if there is none or the warehouse cannot be queried."""
     try:
         with warehouse.session(), warehouse.short_transaction() as connection:
             return _fetch(connection, query, say) if query.run and query.name else _list(connection, query, say)

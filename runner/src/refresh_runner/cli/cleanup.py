@@ -1,4 +1,4 @@
-"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse, but not its live marts and its log."""
+"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse, except its live marts and its log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from refresh_runner.runlog.schema import RUN
 
 @dataclass(frozen=True)
 class Leftover:
-    """An object or rows to remove, with the statement that does."""
+    """An object or rows to remove, with the statement that removes them."""
 
     what: str
     statement: sql.Composed
@@ -31,12 +31,12 @@ class Leftover:
 
 
 def cleanup_command(ref: RefreshRef, secrets: Path | None, apply: bool, environment: Environment) -> int:
-    """Remove what a refresh left in the warehouse, or print what would be removed; return the exit code."""
+    """Remove what a refresh left in the warehouse, or print what would be removed. Return the exit code."""
     return with_warehouse(secrets, environment, "refresh-cleanup", lambda warehouse, write: cleanup(warehouse, ref, apply, write))
 
 
 def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: Callable[[str], None]) -> ExitCode:
-    """Remove what is left of a refresh, or print it; FAILED if a run holds the warehouse or it cannot be reached."""
+    """Remove what is left of a refresh, or print it. Return FAILED if a run holds the warehouse lock or the warehouse cannot be reached."""
     try:
         with warehouse.session() as connection:
             if not advisory_lock.try_acquire(connection):
@@ -68,7 +68,7 @@ def cleanup(warehouse: WarehouseConnection, ref: RefreshRef, apply: bool, say: C
 
 def _leftovers(connection: psycopg.Connection, ref: RefreshRef, previews: Sequence[str]) -> Iterator[Leftover]:
     if places := own_relations.of_refresh(connection, ref.name):
-        # In one statement, since views and foreign keys may refer to each other.
+        # In one statement, because the tables may depend on each other through views and foreign keys.
         statement = sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in places))
         yield Leftover(", ".join(f"the table {place}" for place in places), statement, frozenset(place.schema for place in places))
     if previews:

@@ -1,4 +1,4 @@
-"""`refresh-runner deps`: installs the packages of a dbt project by its lock file."""
+"""`refresh-runner deps`: installs the packages of a dbt project from its lock file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from refresh_runner.dbt import packages
 
 
 def deps(project: Path, say: Callable[[str], None]) -> ExitCode:
-    """Install the packages in package-lock.yml; FAILED without a lock file or with an outdated one, RETRY if one cannot be installed."""
+    """Install the packages in package-lock.yml.
+
+    Return FAILED if the lock file is missing or outdated, RETRY if a package cannot be installed.
+    """
     try:
         if packages.names_packages(project):
             with tempfile.TemporaryDirectory(prefix="deps-") as workdir:

@@ -1,4 +1,4 @@
-"""What every subcommand gets from the command line and from its process, and how it prints and finds the warehouse."""
+"""What every subcommand gets from the command line and its process, and how it prints and connects to the warehouse."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from refresh_runner.report.api_server import ACCOUNT_PATH
 from refresh_runner.run.cancellation import CancellationScope
 
 Print = Callable[[str], None]
-"""Prints one line for a person."""
+"""Prints one line for the user."""
 
 _DEFAULT_SECRET = "warehouse"  # noqa: S105 - a name
-"""Name of the warehouse's Secret for subcommands that read no refresh."""
+"""Default name of the warehouse's Secret, for subcommands that read no refresh."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """What a subcommand gets from its process. Tests pass their own."""
+    """What a subcommand gets from its process. Tests pass their own values."""
 
     variables: Mapping[str, str]
     clock: Clock
     jitter: Callable[[], float]
     output: TextIO
     cancellation: CancellationScope
-    """Its signal handlers are already installed: the first process of a container ignores SIGTERM without a handler."""
+    """Its signal handlers are already installed: without a handler, the first process of a container ignores SIGTERM."""
     termination_log: Path
     account: Path = ACCOUNT_PATH
     """Where Kubernetes mounts the service account's token."""
@@ -52,20 +52,21 @@ class RunOptions:
     file: Path | None
     """A DashboardRefresh as YAML. Defaults to the pod's run request."""
     project: Path | None
-    """Folder of the dbt project. Defaults to the one that the pod's init container has fetched, ./dbt_project or that of the image."""
+    """Folder of the dbt project. Defaults to the project that the pod's init container has fetched, ./dbt_project or the image's
+    project."""
     secrets: Path | None = None
     workdir: Path | None = None
     """Where dbt keeps its files. Defaults to a temporary folder."""
     mode: str | None = None
-    """Mode of the run; only with a file."""
+    """Mode of the run. Only valid with a file."""
     variables: tuple[str, ...] = ()
-    """dbt variables as NAME=VALUE; only with a file."""
+    """dbt variables as NAME=VALUE. Only valid with a file."""
     fetched: Path = Path(PROJECT_PATH)
-    """Where the init container has left a project from a repository."""
+    """Folder in which the init container leaves a project from a repository."""
 
 
 def printer(environment: Environment, access: ConnectionInfo | None = None) -> Print:
-    """Return a function that prints a line with the password of `access` redacted, safe for a terminal."""
+    """Return a function that prints a line safely on a terminal, with the password of `access` redacted."""
     redact = Redactor([access.password], [access.user, access.dbname, access.host]) if access else Redactor()
     return lambda line: print(plain(redact(line)), file=environment.output)
 
@@ -77,15 +78,15 @@ def plan_of(run_request: RunRequest, attempt: Attempt, environment: Environment)
 
 
 def access_of(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> ConnectionInfo:
-    """Return how to connect to the warehouse: from the Secret if a folder is given, else from PGHOST, PGUSER and so on.
+    """Return the warehouse's connection parameters: from the Secret if a folder is given, else from PGHOST, PGUSER and so on.
 
-    Raises SecretMissingError or ValueError if that is incomplete.
+    Raise SecretMissingError or ValueError if they are incomplete.
     """
     access = _access(secret, folder, variables)
     if access.sslrootcert == conninfo.SYSTEM_CERTIFICATES and not variables.get("SSL_CERT_DIR"):
         import certifi
 
-        # The OpenSSL bundled with psycopg looks for the system's certificates in the paths of its build machine.
+        # The OpenSSL bundled with psycopg searches for the system's certificates in the paths of its build machine.
         os.environ.setdefault("SSL_CERT_FILE", ssl.get_default_verify_paths().cafile or certifi.where())
     return access
 
@@ -100,7 +101,7 @@ def _access(secret: str, folder: SecretFolder, variables: Mapping[str, str]) -> 
 
 @contextmanager
 def warehouse_of(access: ConnectionInfo, application_name: str, environment: Environment) -> Iterator[WarehouseConnection]:
-    """Yield the warehouse, and close its connections afterwards."""
+    """Yield the warehouse. Close its connections afterwards."""
     warehouse = WarehouseConnection(access, application_name, environment.clock)
     try:
         yield warehouse
@@ -111,7 +112,7 @@ def warehouse_of(access: ConnectionInfo, application_name: str, environment: Env
 def with_warehouse(
     secrets: Path | None, environment: Environment, application_name: str, action: Callable[[WarehouseConnection, Print], ExitCode]
 ) -> ExitCode:
-    """Call `action` with the warehouse of a subcommand that reads no refresh; return its exit code, USAGE without credentials."""
+    """Call `action` with the warehouse, for a subcommand that reads no refresh. Return its exit code, or USAGE without credentials."""
     try:
         access = access_of(_DEFAULT_SECRET, SecretFolder(secrets), environment.variables)
     except (SecretMissingError, ValueError) as error:

@@ -1,6 +1,6 @@
-"""`refresh-runner fetch`: fetches the dbt project of a pod's run, in its init container, and leaves the result to the run.
+"""`refresh-runner fetch`: fetches the dbt project of a pod's run, in its init container, and hands the result to the run.
 
-A failure is left to the run too, which reports it to the status, the run log and people as it reports every other failure.
+The run also handles a failure: it reports it in the status, the run log and notifications, like every other failure.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ _SECRETS: Final = Path(SECRETS_PATH)
 
 
 def fetch_command(environment: Environment, folder: Path = Path(PROJECT_PATH), secrets: Path = _SECRETS) -> int:
-    """Fetch the project of the pod's run request; OK also if it is unavailable, which the run then reports.
+    """Fetch the project of the pod's run request. Return OK even if it is unavailable, which the run then reports.
 
-    RETRY only if nothing can be written to `folder`.
+    Return RETRY only if `folder` cannot be written to.
     """
     try:
         fetched = _fetched(environment, folder, SecretFolder(secrets))
@@ -60,9 +60,9 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
     if project is None:
         return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, "the refresh fetches no project"))
     if RunMode.parse(run_request.mode).kind is ModeKind.ROLLBACK:
-        return handover.Fetched.failed(unavailable("a rollback builds nothing of it"))
+        return handover.Fetched.failed(unavailable("a rollback does not build the project"))
     if environment.variables.get(PROJECT_URL_ENV) != project.git.url:
-        # what the cluster's policy has looked at
+        # the address that the cluster's policy has checked
         return handover.Fetched.failed(Failure(Reason.INVALID_RUN_REQUEST, f"{PROJECT_URL_ENV} is not the address of the run request"))
     redact, run = Redactor(), environment.variables.get(RUN_ID_ENV, "")
     try:
@@ -81,7 +81,7 @@ def _fetched(environment: Environment, folder: Path, secrets: SecretFolder) -> h
             known, earlier = known_revisions(warehouse, refresh, run), pinned(cache, refresh, run)
             fetched = _Fetch(run_request, project, fetcher, cache, folder, run, known, earlier).result()
             if cache.problem:
-                _log.warning("packages and the parsed project cannot be kept in the warehouse: %s", redact(cache.problem))
+                _log.warning("cannot store packages and the parsed project in the warehouse: %s", redact(cache.problem))
             return fetched
     except SecretMissingError as error:
         return handover.Fetched.failed(unavailable(redact(str(error)), "see spec.project.git.secretRef"))
@@ -124,7 +124,7 @@ def _access(environment: Environment, run_request: RunRequest, secrets: SecretFo
 
 @dataclass(frozen=True)
 class _Fetch:
-    """The fetch of one run's project, with everything that it needs."""
+    """The fetch of one run's project, with all its parameters."""
 
     run_request: RunRequest
     project: Project
@@ -134,14 +134,14 @@ class _Fetch:
     run: str
     known: KnownRevisions
     pinned: Revision | None
-    """What an earlier attempt of the run took."""
+    """The revision that an earlier attempt of the run used."""
 
     @property
     def source(self) -> Path:
         return self.folder / handover.SOURCE
 
     def result(self) -> handover.Fetched:
-        """Fetch and prepare the project, or use the last good one; RunFailedError if neither is possible."""
+        """Fetch and prepare the project, or use the last good one. Raise RunFailedError if neither is possible."""
         elapsed = self.fetcher.clock.elapsed
         end = elapsed() + duration(self.project.git.timeout).total_seconds()
         try:
@@ -172,7 +172,7 @@ class _Fetch:
         return self._of(revision, project, message)
 
     def _last_good(self, failure: Failure) -> handover.Fetched | None:
-        """Return the kept project of an earlier attempt, or else of the last successful run; None if there is none."""
+        """Return the stored project of an earlier attempt, or else of the last successful run; None if there is none."""
         revision = self.pinned or self.known.of_last_success
         project = last_good.restore(self.project.git, revision, self.source, self.cache) if revision else None
         if revision is None or project is None:
@@ -191,10 +191,10 @@ class _Fetch:
 
 
 def _moved(git: Git, before: Revision | None, now: Revision) -> str | None:
-    """Return that a tag is another commit than in the previous run, which a tag should never be; None if it is not."""
+    """Return a warning if a tag names another commit than in the previous run; None if it does not. A tag should never be moved."""
     if git.ref.tag is None or before is None or before.name != now.name or before.commit == now.commit:
         return None
-    return f"tag {git.ref.tag} was moved: it was commit {before.commit[:12]} in the previous run and is {now.commit[:12]} now"
+    return f"tag {git.ref.tag} was moved from commit {before.commit[:12]}, used by the previous run, to {now.commit[:12]}"
 
 
 def _log_to(environment: Environment, run_request: RunRequest, redact: Redactor) -> None:

@@ -1,4 +1,4 @@
-"""`refresh-runner grants`: prints the SQL that grants a role what a refresh needs, or what it lacks; executes nothing."""
+"""`refresh-runner grants`: prints the SQL that grants a role all that a refresh needs, or what the role lacks. Executes nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def grants_command(options: RunOptions, grantee: Grantee | None, environment: En
     """
     Dbt.preload()
     if options.file is None:
-        raise ValueError("grants need a file")
+        raise ValueError("grants requires a file")
     try:
         plan = plan_of(run_request_from_file(options.file), Attempt("grants"), environment)
         secret = plan.run_request.spec.warehouse.secret_ref.name
@@ -54,7 +54,7 @@ def grants_command(options: RunOptions, grantee: Grantee | None, environment: En
 
 
 def print_grants(plan: Plan, project: Path, grantee: Grantee, say: Callable[[str], None]) -> ExitCode:
-    """Print the grants that a new role needs to run the plan; FAILED if the project cannot be parsed."""
+    """Print the grants that a new role needs to run the plan. Return FAILED if the project cannot be parsed."""
     try:
         of_run, marts = _required_privileges(plan, project)
         privileges = [*required_privileges.of_tables_in_any_warehouse(), *of_run]
@@ -97,7 +97,7 @@ def print_preview_grants(plan: Plan, project: Path, builder: Grantee, role: str,
 
 
 def print_missing(plan: Plan, project: Path, warehouse: WarehouseConnection, say: Callable[[str], None]) -> ExitCode:
-    """Print the grants that the warehouse's user lacks, by the checks of a run; FAILED if it lacks any."""
+    """Print the grants that the warehouse's user lacks, with the checks of a run. Return FAILED if it lacks any."""
     try:
         privileges, _ = _required_privileges(plan, project)
         with warehouse.session() as connection:
@@ -130,7 +130,7 @@ def _required_privileges(plan: Plan, project: Path) -> tuple[list[Privilege], li
 
 
 def _without_redundant(privileges: list[Privilege], own: Collection[str]) -> list[Privilege]:
-    """Drop privileges that another statement implies, and those on schemas that the runner creates and its role thus owns."""
+    """Drop privileges that another statement implies, and those on schemas that the runner creates, which its role owns."""
     made = {need.schema for need in privileges if need.kind is PrivilegeKind.CREATE} - set(own)
     doubled = {PrivilegeKind.USAGE, PrivilegeKind.CREATE_SCHEMA}
     privileges = [need for need in privileges if need.schema not in own or need.kind is PrivilegeKind.CREATE_SCHEMA]

@@ -1,4 +1,4 @@
-"""The project of the last successful run, kept in the warehouse for times in which its repository cannot be reached."""
+"""The project of the last successful run, stored in the warehouse in case its repository cannot be reached."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ _log = logging.getLogger(__name__)
 
 
 def keep(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> None:
-    """Keep the files of a fetched and prepared revision, unless they are kept already."""
+    """Store the files of a fetched and prepared revision, unless they are already stored."""
     name = _name(git, revision)
     if not cache.has(name):
         cache.store(name, archive_of(source, LONGEST))
 
 
 def renew(git: Git, revision: Revision, cache: ProjectCache) -> None:
-    """Keep a revision longer, since it may still be needed."""
+    """Keep a stored revision longer, because it may still be needed."""
     cache.has(_name(git, revision))
 
 
 def restore(git: Git, revision: Revision, source: Path, cache: ProjectCache) -> Path | None:
-    """Put the files of a revision back, and return the folder of the project; None if they are not kept."""
+    """Restore the files of a revision, and return the folder of the project; None if they are not stored."""
     content = cache.load(_name(git, revision))
     if content is None:
-        _log.warning("%s of %s is not kept in the warehouse%s", revision, git.url, f": {cache.problem}" if cache.problem else "")
+        _log.warning("%s of %s is not stored in the warehouse%s", revision, git.url, f": {cache.problem}" if cache.problem else "")
         return None
     shutil.rmtree(source, ignore_errors=True)
     source.mkdir(parents=True)

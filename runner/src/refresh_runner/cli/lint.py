@@ -1,4 +1,4 @@
-"""`refresh-runner lint`: checks a refresh without a database or a cluster, and prints one line per check."""
+"""`refresh-runner lint`: checks a refresh without a database or a cluster. Prints one line per check."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from refresh_runner.postgres.conninfo import missing_keys
 from refresh_runner.publish.staged_tables import check_names, staged_tables, unknown_relation
 
 _MAX_LISTED: Final = 5
-"""Maximum names in a message."""
+"""Maximum number of names in a message."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +37,16 @@ class Check:
     field: str
     message: str
     is_notice: bool = False
-    """Whether it is a hint: it may be intended."""
+    """Whether it is only a hint, because it may be intended."""
 
     def __str__(self) -> str:
-        """Return sign, field and message on one line."""
+        """Return sign, field and message in one line."""
         sign = "!" if self.is_notice else "✓" if self.passed else "✗"
         return f"{sign} {self.field + ': ' if self.field else ''}{self.message}"
 
 
 def lint(file: Path, project: Path | None, secrets: Path | None, now: datetime, say: Callable[[Check], None]) -> ExitCode:
-    """Print the checks of a file's refresh; OK if all pass, else FAILED."""
+    """Print the checks of a file's refresh. Return OK if all pass, else FAILED."""
     passed = True
     for check in _checks(file, project, secrets, now):
         say(check)

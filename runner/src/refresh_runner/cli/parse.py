@@ -1,4 +1,4 @@
-"""`refresh-runner parse`: parses the dbt project in advance, when an image is built, so that runs need not."""
+"""`refresh-runner parse`: parses the dbt project in advance, when an image is built, so that runs need not parse it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PROBES: Final = (
         "2031-12-01",
     ),
 )
-"""Two fictitious warehouses and dates: what parses the same for both parses the same for all."""
+"""Two fictitious warehouses and dates: a project that parses identically for both parses identically for all."""
 
 
 def default_settings() -> DbtSettings:
@@ -44,31 +44,34 @@ def default_settings() -> DbtSettings:
 
 
 def settings_of(file: Path) -> DbtSettings:
-    """Return what dbt is told by the refresh of a file; InvalidRunRequestError names what is wrong with it."""
+    """Return the dbt settings of a file's refresh. Raise InvalidRunRequestError if it is invalid."""
     return settings_of_request(run_request_from_file(file))
 
 
 def settings_of_pod(variables: Mapping[str, str]) -> DbtSettings:
-    """Return what dbt is told by the pod's run request; InvalidRunRequestError names what is wrong with it."""
+    """Return the dbt settings of the pod's run request. Raise InvalidRunRequestError if it is invalid."""
     return settings_of_request(run_request_from_pod(variables))
 
 
 def settings_of_request(run_request: RunRequest) -> DbtSettings:
-    """Return what dbt is told by a run request."""
+    """Return the dbt settings of a run request."""
     return plan_for(run_request, Attempt("parse"), date.fromisoformat(_PROBES[0][1])).dbt
 
 
 def parse(project: Path, settings: Sequence[DbtSettings], say: Callable[[str], None]) -> ExitCode:
-    """Cache the parsed project for each settings, and its docs; FAILED if dbt cannot parse it, OSError if it cannot be stored."""
+    """Cache the parsed project for each of the settings, and its docs.
+
+    Return FAILED if dbt cannot parse it. Raise OSError if it cannot be stored.
+    """
     kept = [manifest_cache.path(project, each) for each in settings]
     codes = [cache_project(project, each, say, kept) for each in settings]
     return max(codes) or cache_docs(project, settings[0], say)
 
 
 def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], None], others: Collection[Path] = ()) -> ExitCode:
-    """Cache the parsed project if it is the same for every warehouse and date, and print the result; FAILED if dbt cannot parse it.
+    """Cache the parsed project if it is the same for every warehouse and date, and print the result. Return FAILED if dbt cannot parse it.
 
-    Earlier cached files are removed, except `others`.
+    Remove earlier cached files, except `others`.
     """
     files, path = project_files(project), manifest_cache.path(project, settings)
     if path.exists():
@@ -85,11 +88,11 @@ def cache_project(project: Path, settings: DbtSettings, say: Callable[[str], Non
 
 @dataclass(frozen=True)
 class _CacheEntry:
-    """Where to cache the parsed project."""
+    """Path of the cached project."""
 
     path: Path
     files: ProjectFiles
-    """The project's files before parsing."""
+    """The project's files before the parse."""
     others: Collection[Path]
 
 
@@ -127,7 +130,7 @@ def _uncacheable_reason(reading: _CacheEntry, one: Dbt, other: Dbt) -> str | Non
 
 
 def _tests(one: Dbt, other: Dbt) -> Statements:
-    """Return the statements of the tests that are the same in every run, except for relation names."""
+    """Return the statements of the tests that are the same in every run, except for relation names and the date."""
     if not can_read_tests_ahead():
         return {}
     everything = Selection(("*",))
@@ -143,7 +146,7 @@ def _tests(one: Dbt, other: Dbt) -> Statements:
 
 
 def cache_docs(project: Path, settings: DbtSettings, say: Callable[[str], None]) -> ExitCode:
-    """Cache the project's docs, which runs store in the warehouse; FAILED if dbt cannot parse the project."""
+    """Cache the project's docs, which runs store in the warehouse. Return FAILED if dbt cannot parse the project."""
     files = project_files(project)
     if files.unknown:
         say(f"the docs of {project} are not cached: {files.unknown}")

@@ -1,4 +1,4 @@
-"""The command line of `refresh-runner`: subcommands, options and their `--help`. Imports nothing slow, so that `--help` is quick."""
+"""The command line of `refresh-runner`: subcommands, options and their `--help`. Imports nothing slow, so that `--help` is fast."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ from refresh_runner.run.preflight import missing_relations
 
 @dataclass(frozen=True)
 class PlanLine:
-    """One line of the output: its subject, and what a run would do."""
+    """One line of the output: a subject, and what a run would do with it."""
 
     subject: str
     text: str
@@ -48,10 +48,10 @@ class PlanLine:
 
 
 def plan_command(options: RunOptions, environment: Environment) -> int:
-    """Print what a run of the file's refresh would do; return the exit code."""
+    """Print what a run of the file's refresh would do. Return the exit code."""
     Dbt.preload()
     if options.file is None:
-        raise ValueError("a plan needs a file")
+        raise ValueError("plan requires a file")
     try:
         run_request = run_request_from_file(options.file, options.mode, options.variables)
     except InvalidRunRequestError as error:
@@ -74,7 +74,7 @@ def plan_command(options: RunOptions, environment: Environment) -> int:
 
 
 def print_plan(plan: Plan, project: Path, access: ConnectionInfo | None, clock: Clock, say: Callable[[str], None]) -> ExitCode:
-    """Print what a run of the plan would do; FAILED if it would fail before its first step. Without `access`, nothing is queried."""
+    """Print what a run of the plan would do. Return FAILED if it would fail before its first step. Without `access`, query nothing."""
     try:
         for line in _lines(plan, project, access, clock):
             say(str(line))
@@ -184,7 +184,7 @@ def _upstream(dbt: Dbt, nodes: Sequence[Node], built: Sequence[Node], warehouse:
 
 
 def _standbys(plan: Plan, warehouse: WarehouseConnection) -> Iterator[PlanLine]:
-    """Yield what a run does for readers of standbys, if anything."""
+    """Yield what a run does for readers on standbys, if anything."""
     with warehouse.session() as connection:
         found = attached_standbys(connection)
     because = deferring_standbys(found, plan.vacuum)

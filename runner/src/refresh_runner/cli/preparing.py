@@ -1,4 +1,4 @@
-"""Makes a fetched project as complete as one in an image: with its packages, and parsed. What takes long is kept for later runs."""
+"""Adds to a fetched project what an image has: its packages and the parsed project. The results of slow work are stored for later runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from refresh_runner.runlog.project_cache import LONGEST, ProjectCache
 
 _log = logging.getLogger(__name__)
 _LEAST: Final = 5.0
-"""Seconds in which parsing can be worth a try."""
+"""Minimum number of seconds left for which parsing is worth a try."""
 _KEPT_VARIABLES: Final = ("PATH", "HOME", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", PACKAGE_HUB_ENV)
 
 
@@ -48,7 +48,7 @@ class Preparation:
     time_left: Callable[[], float]
 
     def put_packages(self) -> None:
-        """Put the packages of the lock file beside the project; RunFailedError says why that is not possible."""
+        """Install the packages of the lock file in the project. Raise RunFailedError if that is not possible."""
         if not packages.names_packages(self.project):
             return
         folder = packages.folder(self.project)
@@ -56,8 +56,8 @@ class Preparation:
             if not folder.is_dir():
                 raise RunFailedError(
                     invalid(
-                        f"the project names packages, and the repository has no {folder.name}: set spec.project.git.packages to Locked, or "
-                        "commit the packages"
+                        f"the project requires packages, but the repository has no {folder.name}: set spec.project.git.packages to "
+                        "Locked, or commit the packages"
                     )
                 )
             return
@@ -79,9 +79,9 @@ class Preparation:
             cache.store(name, archive_of(folder, LONGEST))
 
     def put_parsed(self) -> None:
-        """Put the parsed project into its target folder; where that is not possible, the log says why, and the run parses it.
+        """Put the parsed project into its target folder. If that is not possible, the log says why, and the run parses it.
 
-        Nothing is parsed ahead for a request with variables of its own, which may never come again.
+        A request with its own variables is not parsed in advance, because they may never be used again.
         """
         if self.run_request.vars or self.cache is None:
             return
@@ -94,7 +94,7 @@ class Preparation:
             path.write_text(unpacked(kept))
             _log.info("the project is already parsed")
         elif kept is None and not self.cache.refuses and self.time_left() > _LEAST and self._parse():
-            # nothing for a project that cannot be parsed ahead, so that no later fetch tries again
+            # stores an empty entry for a project that cannot be parsed in advance, so that no later fetch tries again
             self.cache.store(path.name, packed(path.read_text()) if path.is_file() else b"")
 
     def _check_addresses(self) -> None:
@@ -108,12 +108,12 @@ class Preparation:
         with self.fetcher.environment() as of_git:
             variables = {**self._variables(), **of_git}
             if ca := of_git.get("GIT_SSL_CAINFO"):
-                # packages may come from other servers than the one with a CA of its own
+                # packages may come from other servers than the one with its own CA
                 variables |= dict.fromkeys(("GIT_SSL_CAINFO", "REQUESTS_CA_BUNDLE"), str(self._with_usual_certificates(Path(ca))))
             code, output = self._run("deps", variables)
         if code is None:
-            raise RunFailedError(unavailable("the packages are not downloaded within spec.project.git.timeout", retryable=True))
-        # before it, dbt prints the same with colours and a traceback
+            raise RunFailedError(unavailable("timed out downloading the packages (spec.project.git.timeout)", retryable=True))
+        # before the last line, dbt prints the same error with colours and a traceback
         told = self.fetcher.redact(output.rpartition("✗ ")[2].strip()) or "dbt deps failed"
         if code == ExitCode.FAILED:
             raise RunFailedError(invalid(told))
@@ -121,16 +121,16 @@ class Preparation:
             raise RunFailedError(unavailable(told, retryable=True))
 
     def _parse(self) -> bool:
-        """Parse the project in advance; return whether that came to an end: another time it may have more time or memory."""
+        """Parse the project in advance. Return whether parsing finished: another attempt may have more time or memory."""
         code, output = self._run("parse", {**self._variables(), RUN_REQUEST_ENV: self.run_request.text}, "--run-request")
         if code is None:
-            _log.warning("the project is not parsed within spec.project.git.timeout, so the run parses it")
+            _log.warning("timed out parsing the project (spec.project.git.timeout), so the run parses it")
         for line in output.splitlines():
             _log.info(line)
         return code is not None and code >= 0
 
     def _run(self, command: str, variables: Mapping[str, str], *options: str) -> tuple[int | None, str]:
-        """Run a subcommand in a process of its own, so that neither its memory nor its time is the fetch's; no code if it took too long."""
+        """Run a subcommand in a separate process, to limit its memory and time. Return no exit code if it timed out."""
         arguments = [sys.executable, "-IB", "-m", "refresh_runner", command, "--project", str(self.project), *options]
         process = subprocess.Popen(
             arguments, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True
@@ -143,7 +143,7 @@ class Preparation:
         return process.returncode, output
 
     def _with_usual_certificates(self, ca: Path) -> Path:
-        """Return a file with these certificates and those that are trusted without them: the chart's, or those of the image."""
+        """Return a file with these certificates and the usual ones: the chart's or the image's."""
         import certifi
 
         usual = self.fetcher.variables.get("SSL_CERT_FILE") or certifi.where()
@@ -154,7 +154,7 @@ class Preparation:
         return both
 
     def _variables(self) -> dict[str, str]:
-        """Return the environment of a subcommand: no Secret is in it, since the project's templates can read it."""
+        """Return the environment of a subcommand. It contains no Secret, because the project's templates can read it."""
         return {name: value for name in _KEPT_VARIABLES if (value := self.fetcher.variables.get(name) or os.environ.get(name))}
 
 

@@ -1,4 +1,4 @@
-"""Which dbt project a subcommand uses: a folder, a repository, or the image's."""
+"""The dbt project of a subcommand: a folder, a repository, or the image's project."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from refresh_runner.core.errors import RunFailedError
 from refresh_runner.repository.failures import invalid
 
 IMAGE_PROJECTS: Final = (Path("/app/project"), Path("/app/dbt_project"))
-"""Where an image has its dbt project: one built on ours copies its own to the first, ours comes with the second."""
+"""Folders of the dbt project in an image: images built on ours copy their project to the first, ours has the second."""
 FORM: Final = "git+URL@REF#subdirectory=FOLDER"
-"""As pip and uv write it: a branch, tag or commit, and a folder; both may be left out."""
+"""The same form as in pip and uv: a branch, tag or commit, and a folder, both optional."""
 _FORM: Final = re.compile(r"git\+(?P<url>(?:https|ssh|file)://[^#]+?)(?:@(?P<ref>[^@#/][^@#]*))?(?:#subdirectory=(?P<folder>[^#]+))?")
 _LIMIT: Final = 300.0
-"""Seconds for a fetch."""
+"""Timeout of a fetch in seconds."""
 
 
 def default_project() -> Path:
@@ -29,32 +29,33 @@ def default_project() -> Path:
 
 
 def project_of(spec: RefreshSpec, given: Path | None) -> Path:
-    """Return the folder that was given, else the default one.
+    """Return the given folder, else the default one.
 
-    RunFailedError with InvalidProject if none was given and the refresh takes its project from a repository: another one would be checked.
+    Raise RunFailedError with InvalidProject if no folder is given and the refresh takes its project from a repository: the default one
+    would be another project.
     """
     if given is None and spec.project is not None:
         git = spec.project.git
         ref = git.ref.branch or git.ref.tag or git.ref.commit
         option = f"git+{git.url}{f'@{ref}' if ref else ''}{'' if git.path == '.' else f'#subdirectory={git.path}'}"
         raise RunFailedError(
-            invalid(f"this refresh takes its dbt project from Git: give --project {option}, or a folder that has it checked out")
+            invalid(f"this refresh takes its dbt project from Git: use --project {option}, or a folder with a checkout of it")
         )
     return given or default_project()
 
 
 @contextmanager
 def opened(option: str | None) -> Iterator[Path | None]:
-    """Yield the folder that `--project` names; a project in a repository is fetched into a temporary folder. None without the option.
+    """Yield the folder that `--project` names; None without the option. Fetch a project in a repository into a temporary folder.
 
-    RunFailedError says why it cannot be fetched. git uses the configuration and the credentials of whoever calls it.
+    Raise RunFailedError if it cannot be fetched. git uses the caller's configuration and credentials.
     """
     if option is None or not option.startswith("git+"):
         yield Path(option) if option else None
         return
     match = _FORM.fullmatch(option)
     if match is None:
-        raise RunFailedError(invalid(f"--project {option}: write {FORM} with an address that begins with https://, ssh:// or file://"))
+        raise RunFailedError(invalid(f"--project {option}: use {FORM} with an address that begins with https://, ssh:// or file://"))
     from refresh_runner.dbt import packages
     from refresh_runner.repository.contents import check_project, extract
     from refresh_runner.repository.git import GitRepository

@@ -1,4 +1,4 @@
-"""`refresh-runner run`: builds what one attempt needs, runs it, and reports its end."""
+"""`refresh-runner run`: sets up one attempt, runs it, and reports its end."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _LEVELS = {"warn": logging.WARNING, "error": logging.ERROR}
 
 
 def run_command(options: RunOptions, environment: Environment) -> int:
-    """Run the refresh of a file, or the pod's run request; return the exit code."""
+    """Run the refresh of a file, or the pod's run request. Return the exit code."""
     Dbt.preload()
     variables, file = environment.variables, options.file
     try:
@@ -76,7 +76,7 @@ def run_command(options: RunOptions, environment: Environment) -> int:
     try:
         return _run(RunContext(plan_of(run_request, attempt, environment), folder, options, source, in_pod=not file), environment)
     except Exception as error:
-        # The error's message may quote a secret, so it goes to the log alone, which redacts it.
+        # The error's message may quote a secret, so it is only written to the log, which redacts it.
         name = type(error).__name__
         _log.error("internal error of the runner: %s", name, exc_info=bool(logging.getLogger().handlers))
         if not file:
@@ -97,15 +97,15 @@ class ProjectSource:
 
     folder: Path
     status: ProjectStatus | None = None
-    """Its revision, if it was fetched from a repository."""
+    """The revision, if the project was fetched from a repository."""
     failure: Failure | None = None
-    """Why it could not be fetched."""
+    """Why the project could not be fetched."""
     warning: str = ""
     """Why the run ends as Warned even if it succeeds."""
 
 
 def _source(spec: RefreshSpec, options: RunOptions) -> ProjectSource:
-    """Return the project to run; RunFailedError if a file's refresh takes it from a repository and no folder was given."""
+    """Return the project to run. Raise RunFailedError if a file's refresh takes it from a repository and no folder is given."""
     if options.file is not None or spec.project is None:
         return ProjectSource(project_of(spec, options.project))
     fetched = handover.read(options.fetched)
@@ -114,7 +114,7 @@ def _source(spec: RefreshSpec, options: RunOptions) -> ProjectSource:
 
 @dataclass(frozen=True)
 class RunContext:
-    """What is to be run, with which options."""
+    """The run request and the options of a run."""
 
     plan: Plan
     folder: SecretFolder
@@ -123,7 +123,7 @@ class RunContext:
     in_pod: bool
 
     def secrets(self) -> tuple[dict[str, dict[str, str]], SecretMissingError | None]:
-        """Return the Secrets that exist, and the error of one that cannot be read."""
+        """Return the Secrets that exist, and the error of a Secret that cannot be read."""
         found, unreadable = {}, None
         for name in self.plan.run_request.spec.secret_keys:
             try:
@@ -187,7 +187,7 @@ def _services(context: RunContext, environment: Environment, access: ConnectionI
 
 
 def _artifacts(dbt: Dbt, reporter: RunReporter) -> Iterator[Artifact]:
-    """Yield the files to store with the run; one that cannot be created is only logged."""
+    """Yield the files to store with the run. Only log an error if one cannot be created."""
     yield Artifact(artifacts.LOG, "text/plain", reporter.tail.text())
     try:
         text = documents.results_text(dbt.run_results(), reporter.redact)

@@ -5,16 +5,16 @@ import io
 from typing import Final
 
 _LONGEST: Final = 512 * 1024 * 1024
-"""Bytes that are unpacked at most."""
+"""Maximum number of unpacked bytes."""
 
 
 def packed(text: str) -> bytes:
-    """Return a text as gzip; the same text gives the same bytes."""
+    """Return a text compressed with gzip. Equal texts result in equal bytes."""
     return gzip.compress(text.encode(errors="replace"), 6, mtime=0)
 
 
 def unpacked(content: bytes) -> str:
-    """Return the text of a gzip; ValueError if it cannot be read, or is too long."""
+    """Return the text in gzip data. Raise ValueError if it is invalid or too long."""
     try:
         with gzip.open(io.BytesIO(content)) as file:
             text = file.read(_LONGEST + 1)

@@ -1,4 +1,4 @@
-"""Why a run cannot go on: one value for every cause, with whether a retry could help."""
+"""Reasons why a run cannot continue, and whether a retry could help."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ TRANSIENT_SQLSTATES: Final[Mapping[str, str]] = {
     "40001": "serialization failure",
     "40003": "statement completion unknown",
     "40P01": "deadlock",
-    # The failed statement has released its resources, and other sessions will too. A permanent shortage fails the last attempt.
+    # The failed statement has released its resources, and other sessions will release theirs. A permanent shortage fails the last attempt.
     "53000": "insufficient resources",
     "53100": "disk full",
     "53200": "out of memory",
@@ -27,36 +27,36 @@ TRANSIENT_SQLSTATES: Final[Mapping[str, str]] = {
     "57P05": "idle session timeout",
     "72000": "snapshot too old",
 }
-"""SQLSTATEs, and classes of them, that another try may not meet again.
+"""Transient SQLSTATEs, and classes of them.
 
-Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (role and database), 42 and 22 (SQL and
-data), XX (PostgreSQL itself is broken).
+Left out on purpose: 57P04 (the database was dropped), 53400 (a configured limit), 28 and 3D (role and database), 42 and 22 (SQL and data),
+XX (PostgreSQL itself is broken).
 """
 STATEMENT_CLASSES: Final = frozenset({"25", "42", "57"})
-"""Classes of SQLSTATEs whose message is about the statement and quotes no rows."""
+"""Classes of SQLSTATEs whose messages are about the statement and never quote rows."""
 
 READ_ONLY: Final = "25006"
 NO_SCHEMA: Final = "3F000"
-"""A statement names no schema, and the search path has none."""
+"""A statement names no schema, and the search path contains none."""
 LOCK_NOT_AVAILABLE: Final = "55P03"
 QUERY_CANCELED: Final = "57014"
 INSUFFICIENT_PRIVILEGE: Final = "42501"
 INTERNAL_ERROR: Final = "XX000"
-"""Stands for an error without a SQLSTATE that is not about the connection."""
+"""Represents an error without a SQLSTATE that is not about the connection."""
 CONNECTION_LOST: Final = "08006"
-"""Stands for a lost or refused connection, for which the driver has no SQLSTATE."""
+"""Represents a lost or refused connection, for which the driver has no SQLSTATE."""
 
 _UNREACHABLE: Final = ("08", READ_ONLY, "28", "3D", "53", "57", "58")
-"""The connection, the role or database, and the server itself."""
+"""Classes for the connection, the role or database, and the server itself."""
 
 
 def is_retryable(sqlstate: str | None) -> bool:
-    """Return whether another try may not meet this error again; False for unknown errors."""
+    """Return whether an error is transient; False for unknown errors."""
     return sqlstate is not None and sqlstate.startswith(tuple(TRANSIENT_SQLSTATES))
 
 
 def reason_of(sqlstate: str | None, default: Reason) -> Reason:
-    """Return the run's reason for an error of PostgreSQL outside of any step; `default` if it is about the statement itself."""
+    """Return the run's reason for a PostgreSQL error outside of any step; `default` if the error is about the statement itself."""
     if sqlstate is None or sqlstate.startswith(_UNREACHABLE):
         return Reason.WAREHOUSE_UNREACHABLE
     return Reason.PRIVILEGE_MISSING if sqlstate in (INSUFFICIENT_PRIVILEGE, NO_SCHEMA) else default
@@ -64,25 +64,25 @@ def reason_of(sqlstate: str | None, default: Reason) -> Reason:
 
 TRANSIENT_HINT: Final = "check the warehouse: this error is transient"
 LINT_HINT: Final = "refresh-runner lint FILE shows the same without a database"
-"""Hint for an error in the dbt project, or in what a refresh says about it."""
+"""Hint for an error in the dbt project, or in a refresh's settings for it."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """What ended an attempt."""
+    """The reason why an attempt ended."""
 
     reason: Reason
     message: str
     retryable: bool = False
-    """Another attempt could succeed."""
+    """Whether another attempt could succeed."""
     hint: str = ""
-    """What the reader can do next."""
+    """What the user can do next."""
     skips_run: bool = False
-    """The run is skipped rather than failed, for example because another run holds the warehouse lock."""
+    """Whether the run counts as skipped, not failed, for example because another run holds the warehouse lock."""
 
 
 class RunFailedError(Exception):
-    """An attempt cannot go on; carries the failure."""
+    """An attempt cannot continue. Contains the failure."""
 
     def __init__(self, failure: Failure, step: str | None = None) -> None:
         super().__init__(failure.message)

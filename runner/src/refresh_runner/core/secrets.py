@@ -1,4 +1,4 @@
-"""Read Secrets from mounted folders, and keep their values out of everything that leaves the runner."""
+"""Reads Secrets from mounted folders, and keeps their values out of everything that leaves the runner."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _PROXIES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 
 
 class SecretMissingError(LookupError):
-    """A Secret or one of its keys is missing or malformed; the message names it, and never quotes a value."""
+    """A Secret or one of its keys is missing or malformed. The message names it, but never quotes a value."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class SecretFolder:
     def read_all(self, name: str) -> dict[str, str]:
         """Return the keys and values of a Secret, without trailing line breaks; empty if it does not exist.
 
-        Bytes that are not UTF-8 become surrogates instead of an error, since the key may not be needed; see `is_text`.
+        Bytes that are not UTF-8 become surrogates instead of an error, because the key may not be needed; see `is_text`.
         """
         folder = self.root / name if self.root else None
         if folder is None or not folder.is_dir():
@@ -61,7 +61,7 @@ def header_problem(value: str) -> str | None:
 
 
 def redactor(spec: RefreshSpec, secrets: Mapping[str, Mapping[str, str]], variables: Mapping[str, str], token: Path) -> Redactor:
-    """Return the redactor of a run: it masks the values of Secrets and secret variables, and the service account's token."""
+    """Return the redactor of a run. It masks the values of Secrets and secret variables, and the service account's token."""
     single = set(spec.single_keys)
     named = [value for name, value in variables.items() if name == "PGPASSWORD" or name.startswith(_DBT_SECRET)]
     # A proxy's address is secret only if it contains credentials.

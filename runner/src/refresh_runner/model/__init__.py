@@ -1,1 +1,1 @@
-"""What a run is to do, as values: the request, the plan made from it, the results of its steps."""
+"""Values of a run: the request, the plan made from it, and the results of its steps."""

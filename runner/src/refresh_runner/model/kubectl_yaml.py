@@ -1,7 +1,6 @@
 """A YAML loader with kubectl's types, so that a file means the same on a laptop and in a cluster.
 
-PyYAML reads 2026-01-31 as a date, 12:30 as a number of seconds, 1e3 and y as texts; kubectl reads two texts,
-a number and true.
+PyYAML reads 2026-01-31 as a date, 12:30 as a number of seconds, 1e3 and y as strings. kubectl reads two strings, a number and true.
 """
 
 import re
@@ -15,10 +14,10 @@ _FLOAT = re.compile(r"^[-+]?(\.[0-9_]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+
 
 
 class KubectlLoader(yaml.SafeLoader):
-    """Resolves unquoted scalars as kubectl's parser does; quoted ones are texts to both."""
+    """Resolves unquoted scalars like kubectl's parser; quoted scalars are strings in both."""
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
-        """Return an integer; one with a leading 0 is octal, if its digits allow that."""
+        """Return an integer. One with a leading 0 is octal, if its digits allow that."""
         text = str(self.construct_scalar(node)).replace("_", "")
         sign, digits = (-1 if text[0] == "-" else 1), text.lstrip("+-").lower()
         if digits[:2] in ("0x", "0o", "0b"):
@@ -28,7 +27,7 @@ class KubectlLoader(yaml.SafeLoader):
         return sign * int(digits)
 
     def construct_float(self, node: yaml.ScalarNode) -> int | float:
-        """Return a number with a point or an exponent; infinity and NaN are rejected by the field's validation."""
+        """Return a number with a point or an exponent. The field's validation rejects infinity and NaN."""
         number = float(str(self.construct_scalar(node)).lower().replace("_", "").replace(".inf", "inf").replace(".nan", "nan"))
         # JSON, to which it is converted, writes a whole number without a point
         return int(number) if number.is_integer() else number

@@ -1,4 +1,4 @@
-"""Reading run requests from a file or from the environment of a pod; every problem is reported with its field."""
+"""Reads run requests from a file or from the environment of a pod. Every problem is reported with its field."""
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,32 +15,32 @@ from refresh_api.status import clip
 from refresh_runner.model.kubectl_yaml import KubectlLoader
 
 _MAX_BYTES: Final = 256 * 1024
-"""Maximum bytes of a file: twice what fits into a pod's environment."""
+"""Maximum number of bytes in a file: twice what fits into a pod's environment."""
 _MAX_DEPTH: Final = 64
-"""Maximum depth of lists and mappings; dbt variables may have half of it."""
+"""Maximum depth of lists and mappings; dbt variables may use half of it."""
 _MAX_VALUES: Final = 100_000
-"""Maximum values of a document, with its aliases expanded."""
+"""Maximum number of values in a document, with its aliases expanded."""
 _MAX_ERRORS: Final = 50
 _MAX_MESSAGE: Final = 500
-"""Maximum characters of an error message."""
+"""Maximum number of characters in an error message."""
 _MAX_FIELD: Final = 64
-"""Maximum characters of a field's name."""
+"""Maximum number of characters in a field's name."""
 
 
 @dataclass(frozen=True)
 class FieldError:
-    """Something that is wrong with a run request."""
+    """An error in one field of a run request."""
 
     field: str
     message: str
 
     def __str__(self) -> str:
-        """Return field and message on one line."""
+        """Return field and message in one line."""
         return f"{self.field}: {self.message}" if self.field else self.message
 
 
 class InvalidRunRequestError(ValueError):
-    """A run request that cannot be carried out, with all that is wrong with it."""
+    """An invalid run request, with all errors in it."""
 
     def __init__(self, problems: Sequence[FieldError]) -> None:
         super().__init__("; ".join(map(str, problems)))
@@ -48,9 +48,9 @@ class InvalidRunRequestError(ValueError):
 
 
 def run_request_from_file(path: Path, mode: str | None = None, variables: Sequence[str] = ()) -> RunRequest:
-    """Return the run request of a DashboardRefresh file, in a mode, with further dbt variables as NAME=VALUE.
+    """Return the run request of a DashboardRefresh file, with a mode and additional dbt variables as NAME=VALUE.
 
-    InvalidRunRequestError names every problem in it.
+    Raise InvalidRunRequestError, which lists all errors, if it is invalid.
     """
     run_request = manifest_of(document_of(path)).run_request()
     asked = run_request.mode if mode is None else mode
@@ -69,7 +69,7 @@ class _TooLargeError(Exception):
 class _StrictLoader(KubectlLoader):
     """Rejects duplicate keys, which YAML forbids; PyYAML would silently use the last one.
 
-    Also limits the depth, since PyYAML recurses for each level.
+    Also limits the depth, because PyYAML recurses for each level.
     """
 
     _depth = 0
@@ -85,7 +85,7 @@ class _StrictLoader(KubectlLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         seen = set()
-        # PyYAML itself rejects keys that are neither texts nor numbers
+        # PyYAML itself rejects keys that are neither strings nor numbers
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is a duplicate key", key.start_mark)
@@ -94,7 +94,7 @@ class _StrictLoader(KubectlLoader):
 
 
 def document_of(path: Path) -> object:
-    """Return the one YAML document of a file; InvalidRunRequestError if it can't be read as one."""
+    """Return the single YAML document of a file. Raise InvalidRunRequestError if the file cannot be read or contains no such document."""
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -117,8 +117,8 @@ def document_of(path: Path) -> object:
 
 
 def _documents(text: str) -> Iterator[object]:
-    """Yield the documents of a YAML text, after checking their size with aliases expanded."""
-    # a loader of PyYAML's own safe kind
+    """Yield the documents of a YAML text. Check their size with aliases expanded first."""
+    # a subclass of PyYAML's SafeLoader
     loader = _StrictLoader(text)
     while loader.check_node():
         node = loader.get_node()
@@ -130,7 +130,7 @@ def _documents(text: str) -> Iterator[object]:
 
 
 def _value_count(top: yaml.Node) -> int:
-    """Return the number of values in a node, with aliases expanded; _TooLargeError if a node contains itself."""
+    """Return the number of values in a node, with aliases expanded. Raise _TooLargeError if a node contains itself."""
     sizes: dict[int, int] = {}
     under_way: set[int] = set()
     left = [top]
@@ -157,7 +157,7 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
 
 
 def manifest_of(document: object) -> Manifest:
-    """Return the refresh in a document; InvalidRunRequestError lists every invalid field."""
+    """Return the refresh in a document. Raise InvalidRunRequestError, which lists every invalid field, if it is invalid."""
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
@@ -165,7 +165,7 @@ def manifest_of(document: object) -> Manifest:
 
 
 def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
-    """Return the run request that the operator gave the pod; InvalidRunRequestError if there is none or it is not understood."""
+    """Return the run request that the operator gave the pod. Raise InvalidRunRequestError if there is none or it is invalid."""
     text = variables.get(RUN_REQUEST_ENV)
     if not text:
         raise InvalidRunRequestError([FieldError(RUN_REQUEST_ENV, "is not set; outside a pod, give a file")])
@@ -178,7 +178,7 @@ def run_request_from_pod(variables: Mapping[str, str]) -> RunRequest:
 
 
 def _check_mode(mode: str, run_request: RunRequest) -> None:
-    """Raise InvalidRunRequestError if a mode is unknown, or names a step that the refresh does not have."""
+    """Raise InvalidRunRequestError if a mode is unknown or names a step that the refresh does not have."""
     try:
         RunMode.parse(mode).check(run_request.spec.step_names)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What the mode of a run changes: which steps and models it skips, and what it publishes and records."""
+"""What a run's mode changes: the steps and models that the run skips, and what it publishes and records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class ModePolicy:
 
     @cached_property
     def skipped_steps(self) -> dict[str, str]:
-        """The steps that the mode skips, by name, with the reason."""
+        """The steps that the mode skips, by name, each with the reason."""
         names = [step.name for step in self.steps]
         match self.mode.kind:
             case ModeKind.FROM:
@@ -36,12 +36,12 @@ class ModePolicy:
 
     @property
     def model_selector(self) -> Selection | None:
-        """Which of the layers' models the run builds; None for all."""
+        """The selector of the layers' models that the run builds; None for all."""
         return Selection(tuple(self.mode.of.split())) if self.mode.kind is ModeKind.SELECT else None
 
     @property
     def is_rollback(self) -> bool:
-        """Whether the run publishes the previous version instead of building one."""
+        """Whether the run publishes the previous version instead of building a new one."""
         return self.mode.kind is ModeKind.ROLLBACK
 
     @property
@@ -51,7 +51,7 @@ class ModePolicy:
 
     @property
     def needs_dbt(self) -> bool:
-        """Whether a step of the run reads the dbt project."""
+        """Whether any step of the run reads the dbt project."""
         return any(
             not isinstance(step, ValidationStep) and not (isinstance(step, CacheStep) and not step.from_exposures)
             for step in self._steps_to_run
@@ -65,12 +65,12 @@ class ModePolicy:
 
     @property
     def records_inputs(self) -> bool:
-        """Whether the run records what it read and built, so that a later run can find that nothing has changed."""
+        """Whether the run records what it has read and built, so that a later run can detect that nothing has changed."""
         return self.is_plain and self.unchanged_policy is UnchangedPolicy.SKIP
 
     @property
     def may_skip_unchanged(self) -> bool:
-        """Whether the run builds nothing if nothing has changed; a run that a person requested always builds."""
+        """Whether the run builds nothing if nothing has changed. A requested run always builds."""
         return self.records_inputs and self.is_scheduled
 
     @property

@@ -1,4 +1,4 @@
-"""The plan of an attempt: its steps in order, made from the run request before anything is touched."""
+"""The plan of an attempt: its steps in order, made from the run request before anything is changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one attempt does."""
+    """The plan of one attempt."""
 
     run_request: RunRequest
     attempt: Attempt
@@ -67,7 +67,7 @@ class Plan:
 
     @cached_property
     def policy(self) -> ModePolicy:
-        """What the run's mode changes."""
+        """The effects of the run's mode."""
         is_scheduled = scheduled_time_of(self.attempt.run_id) is not None
         return ModePolicy(self.mode, self.steps, self.run_request.spec.unchanged_policy, is_scheduled)
 
@@ -83,7 +83,7 @@ class Plan:
 
     @property
     def mart_count(self) -> int:
-        """How many marts the run validates; 0 if its mode skips the validation."""
+        """Number of marts that the run validates; 0 if its mode skips the validation."""
         return sum(
             len(step.marts) for step in self.steps if isinstance(step, ValidationStep) and step.name not in self.policy.skipped_steps
         )
@@ -97,8 +97,8 @@ class Plan:
 def plan_for(run_request: RunRequest, attempt: Attempt, today: date, base_url: str | None = None) -> Plan:
     """Return the plan of a run request.
 
-    `today` is the run's date in the schedule's zone; `base_url`, where given, goes before that of the run request.
-    Raises ValueError if the run request's mode names a step that the refresh does not have.
+    `today` is the run's date in the schedule's time zone. `base_url` overrides that of the run request. Raise ValueError if the mode names
+    a step that the refresh does not have.
     """
     spec, mode = run_request.spec, RunMode.parse(run_request.mode)
     mode.check(spec.step_names)
@@ -145,7 +145,7 @@ def _as_of(variables: Mapping[str, JsonValue], today: date) -> date:
     try:
         return date.fromisoformat(str(variables["as_of"]))
     except ValueError:
-        # dbt reports the invalid date when it parses the project.
+        # dbt reports an invalid date when it parses the project.
         return today
 
 

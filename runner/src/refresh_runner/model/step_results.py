@@ -12,20 +12,20 @@ from refresh_runner.core.errors import TRANSIENT_HINT, Failure, is_retryable
 from refresh_runner.model.steps import SourcesStep, TestsStep, ValidationStep
 
 _KINDS: Final = ("seed", "snapshot", "function")
-"""What dbt builds beside models."""
+"""What dbt builds in addition to models."""
 _MAX_LISTED: Final = 20
-"""Maximum failures that a status or message lists by name."""
+"""Maximum number of failures that a status or message lists by name."""
 
 
 class NodeState(Enum):
-    """How dbt ended a node."""
+    """The result of a node in dbt."""
 
     OK = "ok"
     WARNED = "warned"
     FAILED = "failed"
-    """A test found rows."""
+    """A test returned failing rows."""
     BROKEN = "broken"
-    """It could not be executed."""
+    """The node could not be executed."""
     SKIPPED = "skipped"
     """A node upstream is broken."""
 
@@ -48,7 +48,7 @@ class NodeResult:
     sqlstate: str | None = None
     seconds: float = 0.0
     reused: bool = False
-    """Whether an earlier attempt of the run did it."""
+    """Whether an earlier attempt of the run built it."""
 
     @property
     def retryable(self) -> bool:
@@ -58,7 +58,7 @@ class NodeResult:
 
 @dataclass(frozen=True)
 class CommandError:
-    """An error of a dbt command that belongs to no selected node: a hook, a warning treated as an error, an exception."""
+    """An error of a dbt command that belongs to no selected node: a failed hook, a warning treated as an error, or an exception."""
 
     message: str
     retryable: bool = False
@@ -71,7 +71,7 @@ class CommandResult:
 
     nodes: tuple[NodeResult, ...]
     error: CommandError | None = None
-    """Why dbt reported a failure, if no node explains it."""
+    """Why dbt reported a failure that no node explains."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +82,25 @@ class StepResult:
     message: str = ""
     failure: Failure | None = None
     built: int = 0
-    """Models built."""
+    """Number of models built."""
     validation: tuple[MartStatus, ...] = ()
     version: str | None = None
     """The data version that this step published."""
     marts: int | None = None
-    """How many marts the run builds, if not all."""
+    """Number of marts that the run builds, if not all."""
     tests: TestCounts | None = None
     tests_with_rows: tuple[Node, ...] = ()
-    """Tests that found rows, failed ones first, at most as many as are listed."""
+    """Tests that returned failing rows, failed tests first, up to the maximum number that is listed."""
     endpoints: tuple[EndpointStatus, ...] = ()
 
     @classmethod
     def failed(cls, failure: Failure) -> Self:
-        """Return the result of a step that a failure ended."""
+        """Return the result of a step that ended with a failure."""
         return cls(StepState.FAILED, failure.message, failure)
 
 
 def with_command_error(result: StepResult, problem: CommandError | None, label: str) -> StepResult:
-    """Return a step's result, failed if its dbt command was: even if all nodes succeeded, dbt may have left something undone."""
+    """Return a step's result, failed if its dbt command failed. Even if all nodes succeeded, dbt may have left work undone."""
     if problem is None or (result.failure and not result.failure.skips_run):
         return result
     hint = TRANSIENT_HINT if problem.retryable else "fix what dbt reports in the dbt project"
@@ -137,7 +137,7 @@ def conclude_layer(results: Sequence[NodeResult], label: str) -> StepResult:
 
 
 def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: str) -> StepResult:
-    """Conclude the freshness check; a source that could not be checked counts as stale, unless the error is transient."""
+    """Conclude the freshness check. A source that could not be checked counts as stale, unless the error is transient."""
     stale = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     late = [result for result in results if result.state is NodeState.WARNED]
     message = "; ".join(f"{result.node.name} {result.message}" for result in [*stale, *late][:_MAX_LISTED])
@@ -154,7 +154,7 @@ def conclude_sources(step: SourcesStep, results: Sequence[NodeResult], label: st
 
 
 def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -> StepResult:
-    """Conclude the tests; one that could not run counts as failed, one with severity `warn` only warns."""
+    """Conclude the tests. A test that could not run counts as failed, and one with severity `warn` only warns."""
     failed = [result for result in results if result.state in {NodeState.FAILED, NodeState.BROKEN, NodeState.SKIPPED}]
     warned = [result for result in results if result.state is NodeState.WARNED]
     counts = TestCounts(
@@ -176,7 +176,7 @@ def conclude_tests(step: TestsStep, results: Sequence[NodeResult], label: str) -
         Reason.TESTS_FAILED,
         f"{label}: {message}",
         retryable=all(result.retryable for result in failed),
-        hint="look at the rows that the test finds: they break a rule that the dashboards rely on",
+        hint="check the rows that the test returns: they break a rule that the dashboards rely on",
     )
     return StepResult(StepState.FAILED, message, failure, tests=counts, tests_with_rows=found)
 
@@ -195,9 +195,9 @@ def conclude_validation(step: ValidationStep, marts: Sequence[MartStatus], label
 
 
 def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepResult:
-    """Conclude the calls of the API: the data is correct whatever it responds, so anything but 200 only warns.
+    """Conclude the calls of the API. The data is correct whatever it responds, so anything but 200 only warns.
 
-    `lag` says what standbys had not replayed when the wait for them ended, which also warns.
+    `lag` says what standbys had not yet replayed when the wait for them ended, which also warns.
     """
     warned = [endpoint for endpoint in endpoints if endpoint.state is StepState.WARNED]
     by_cause: dict[str, list[str]] = {}
@@ -211,7 +211,7 @@ def conclude_cache(endpoints: Sequence[EndpointStatus], lag: str = "") -> StepRe
 
 
 def _built(done: Sequence[NodeResult]) -> str:
-    """Return how many models, seeds and so on were built, and how many were reused."""
+    """Return the numbers of models, seeds and so on that were built and reused, in words."""
     kept = [result.node for result in done if result.reused]
     new = [result.node for result in done if not result.reused]
     by_earlier = "kept from an earlier attempt"
@@ -221,7 +221,7 @@ def _built(done: Sequence[NodeResult]) -> str:
 
 
 def count_by_kind(nodes: Sequence[Node]) -> str:
-    """Return how many of each kind that dbt builds there are, in words."""
+    """Return the number of nodes of each kind, in words."""
     found = Counter(kind if (kind := node.id.partition(".")[0]) in _KINDS else "model" for node in nodes)
     return ", ".join(pluralize(found[kind], kind) for kind in ("model", *_KINDS) if found[kind]) or pluralize(0, "model")
 

@@ -1,4 +1,4 @@
-"""The steps of a plan: what each is to do, with its limits."""
+"""The steps of a plan, with their tasks and limits."""
 
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -41,13 +41,13 @@ class TestsStep:
     """Run dbt's tests."""
 
     __test__: ClassVar = False
-    """Keeps pytest from collecting this class."""
+    """Prevents pytest from collecting this class."""
     selection: Selection
     timeout: timedelta
     retries: int
     failure_policy: FailurePolicy
     failed_rows_limit: int = 0
-    """How many rows of each failed test are stored."""
+    """Number of rows that are stored of each failed test."""
     name: str = "tests"
 
 
@@ -66,7 +66,7 @@ class MartCheck:
     time_zone: str = "Etc/UTC"
     """Time zone in which a timestamp is converted to a date."""
     max_row_count_change: Decimal | None = None
-    """How far its number of rows may be from the median of earlier runs, as a share."""
+    """Maximum deviation of the number of rows from the median of earlier runs, as a share."""
     min_rows: int = 1
 
     @property
@@ -93,12 +93,12 @@ class CacheStep:
     endpoints: tuple[str, ...]
     timeout: timedelta
     version: CacheVersion | None = None
-    """Where a response states the data version."""
+    """Where a response contains the data version."""
     authorization: SecretKeyRef | None = None
     from_exposures: bool = False
-    """Whether the project's exposures name further endpoints."""
+    """Whether the project's exposures declare further endpoints."""
     wait_for_replicas: timedelta | None = None
-    """How long to wait for standbys first; None to not wait."""
+    """How long to wait for standbys first; None means no wait."""
     name: str = "cache"
 
 

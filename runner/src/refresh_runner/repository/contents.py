@@ -1,4 +1,4 @@
-"""The files of a fetched commit: extracted, and refused where a run could not trust or use them."""
+"""The files of a fetched commit: extracted, and rejected if a run could not trust or use them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from refresh_runner.repository.failures import invalid
 
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _LFS_LENGTH: Final = 1024
-"""Bytes that a pointer of Git LFS has at most."""
+"""Maximum number of bytes in a Git LFS pointer."""
 _PROJECT_FILE: Final = "dbt_project.yml"
 
 
 def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|") -> None:
-    """Extract a tar; RunFailedError with InvalidProject for a link that leads out of the folder."""
+    """Extract a tar archive. Raise RunFailedError with InvalidProject for a link that leads out of the folder."""
     try:
         with tarfile.open(fileobj=archive, mode=mode) as files:
             files.extractall(folder, filter="data")
@@ -32,7 +32,7 @@ def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|"
 
 
 def archive_of(folder: Path, longest: int) -> bytes | None:
-    """Return the files of a folder as a compressed tar, for `extract` with mode `r|gz`; None if it has more bytes than `longest`."""
+    """Return the files of a folder as a compressed tar archive, for `extract` with mode `r|gz`; None if it exceeds `longest` bytes."""
     content = _Bounded(longest)
     try:
         with tarfile.open(fileobj=content, mode="w|gz") as archive:
@@ -43,11 +43,11 @@ def archive_of(folder: Path, longest: int) -> bytes | None:
 
 
 class _TooLongError(Exception):
-    """More was written than may be kept."""
+    """More bytes were written than are allowed."""
 
 
 class _Bounded(io.BytesIO):
-    """A file in memory that takes no more than some bytes: a repository can be larger than the memory of the container."""
+    """A file in memory of limited size: a repository can be larger than the container's memory."""
 
     def __init__(self, longest: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class _Bounded(io.BytesIO):
 
 
 def check_project(source: Path, path: str, submodules: Sequence[str]) -> Path:
-    """Return the folder of the project; RunFailedError with InvalidProject says why it cannot be used."""
+    """Return the folder of the project. Raise RunFailedError with InvalidProject if it cannot be used."""
     project = source if path == "." else source / path
     if not project.is_dir():
         raise RunFailedError(invalid(f"the repository has no folder {path} (spec.project.git.path)"))
@@ -72,12 +72,12 @@ def check_project(source: Path, path: str, submodules: Sequence[str]) -> Path:
         raise RunFailedError(invalid(f"{inside[0]} in the repository is a submodule: submodules are not fetched; commit its files instead"))
     if pointer := next(_pointers(project), None):
         found = pointer.relative_to(source)
-        raise RunFailedError(invalid(f"{found} in the repository is a pointer of Git LFS: LFS is not supported; commit the file itself"))
+        raise RunFailedError(invalid(f"{found} in the repository is a Git LFS pointer: LFS is not supported; commit the file itself"))
     return project
 
 
 def check_links(source: Path) -> None:
-    """Raise RunFailedError with InvalidProject for a link that leads out of a folder."""
+    """Raise RunFailedError with InvalidProject if a link leads out of a folder."""
     for link in _links(source):
         if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(source)):
             where = link.relative_to(source)
@@ -85,7 +85,7 @@ def check_links(source: Path) -> None:
 
 
 def make_links_relative(source: Path) -> None:
-    """Replace absolute links by relative ones, such as those that dbt makes to local packages, so that the folder can be moved."""
+    """Replace absolute links by relative ones, so that the folder can be moved. dbt creates absolute links to local packages."""
     for link in _links(source):
         if link.readlink().is_absolute():
             target = os.path.relpath(os.path.realpath(link), os.path.realpath(link.parent))

@@ -1,7 +1,7 @@
-"""The credentials of a repository, from its Secret to what `git` and `ssh` read.
+"""The credentials of a repository, passed from its Secret to `git` and `ssh`.
 
-They reach these programs in files alone: every process can see arguments, and dbt fills in variables of the environment wherever a
-project asks for them, also while it installs packages.
+These programs get them only in files: every process can see arguments, and a project can read environment variables through dbt, even
+while dbt installs packages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CA: Final = "ca.crt"
 IDENTITY: Final = "identity"
 KNOWN_HOSTS: Final = "known_hosts"
 _ANYBODY: Final = "git"
-"""User name where a token alone is given: forges look at the token."""
+"""User name if only a token is given: forges ignore it."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +35,26 @@ class Credentials:
 
     @property
     def secret_values(self) -> list[str]:
-        """What must not be seen in any message."""
+        """The values that must not appear in any message."""
         secret = [self.keys.get(key, "") for key in (PASSWORD, BEARER_TOKEN, IDENTITY)]
         password = secret[0]
         encoded = [quote(password, safe=""), base64.b64encode(f"{self._user}:{password}".encode()).decode()] if password else []
         return [*filter(None, secret), *encoded]
 
     def environment(self, url: str, workdir: Path, ca: str | None) -> dict[str, str]:
-        """Return the environment variables by which git uses them, and write the files that it reads; `ca` is the chart's CA bundle.
+        """Return the environment variables that make git use them, and write the files that it reads. `ca` is the chart's CA bundle.
 
-        RunFailedError names a key that is missing or malformed.
+        Raise RunFailedError, which names the key, if one is missing or malformed.
         """
         for key in (USERNAME, PASSWORD, BEARER_TOKEN):
             value = self.keys.get(key, "")
             if not is_text(value) or not value.isprintable():
                 raise RunFailedError(unavailable(f"the key {key} of its Secret is not one line of text", "see spec.project.git.secretRef"))
-        # a redirect would lead around the addresses that the chart allows, and take a bearer token along
+        # a redirect would bypass the addresses that the chart allows, and forward a bearer token
         settings: list[tuple[str, str, str]] = [("credential", "helper", ""), ("http", "followRedirects", "false")]
         found = {}
         if url.startswith("ssh:"):
-            # packages may come by https
+            # packages may be downloaded by HTTPS
             found = {"GIT_SSH_COMMAND": self._ssh(workdir), "GIT_SSH_VARIANT": "ssh"}
         elif token := self.keys.get(BEARER_TOKEN):
             parts = urlsplit(url)
@@ -91,13 +91,13 @@ class Credentials:
 
 
 def _setting(section: str, name: str, value: str) -> str:
-    """Return one setting as a file of git's configuration has it."""
+    """Return one setting in the form of a git configuration file."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'[{section}]\n\t{name} = "{escaped}"\n'
 
 
 def _written(path: Path, text: str) -> Path:
-    """Write a file that only its owner may read, with an end of line, without which ssh reads no key."""
+    """Write a file that only its owner may read. It ends with a line break, without which ssh cannot read a key."""
     path.touch(mode=0o600)
     path.write_text(text if text.endswith("\n") else f"{text}\n", errors="surrogateescape")
     return path

@@ -1,6 +1,6 @@
-"""What went wrong with a repository, from what `git` printed; pure.
+"""The causes of failed fetches, recognised in the output of `git`; pure.
 
-git has one exit code for all errors, so its English messages (LC_ALL=C), those of curl and of ssh are compared with patterns.
+git has one exit code for all errors, so its English messages (LC_ALL=C), and those of curl and ssh, are compared with patterns.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _URL_HINT: Final = "see spec.project.git.url"
 
 @dataclass(frozen=True)
 class _Known:
-    """A kind of error: by what it is recognised, what is said of it, and whether another try could succeed."""
+    """A known error: the pattern that recognises it, its message, and whether another try could succeed."""
 
     pattern: str
     says: str
@@ -34,8 +34,8 @@ _KNOWN: Final = (
     ),
     _Known(r"couldn't find remote ref HEAD|remote HEAD refers to nonexistent", "the repository is empty", "commit the dbt project to it"),
     _Known(r"couldn't find remote ref", "{ref} does not exist", _REF_HINT),
-    _Known(r"invalid refspec|not a valid ref", "{ref} is no name that git accepts", _REF_HINT),
-    _Known(r"mismatched algorithms", "the repository uses SHA-256, where spec.project.git.ref must name a commit", _REF_HINT),
+    _Known(r"invalid refspec|not a valid ref", "{ref} is not a valid name in git", _REF_HINT),
+    _Known(r"mismatched algorithms", "the repository uses SHA-256, for which spec.project.git.ref must name a commit", _REF_HINT),
     _Known(
         r"host key verification failed|no .* host key is known|remote host identification has changed",
         "the server's host key is not the one in known_hosts",
@@ -52,10 +52,10 @@ _KNOWN: Final = (
         "the server refused the credentials",
         _SECRET_HINT,
     ),
-    _Known(r"returned error: 407|proxy.*authentication", "the proxy asks for a login", "see proxy in the chart's values"),
+    _Known(r"returned error: 407|proxy.*authentication", "the proxy requires a login", "see proxy in the chart's values"),
     _Known(
         r"repository .*not found|returned error: 40[04]|returned error: 410|does not appear to be a git repository|not found",
-        "there is no such repository, or the credentials may not read it",
+        "there is no such repository, or the credentials do not allow reading it",
         _URL_HINT,
     ),
     _Known(r"redirect|returned error: 30[0-9]", "the server redirects to another address", _URL_HINT),
@@ -71,16 +71,16 @@ _KNOWN: Final = (
     ),
 )
 _DETAIL: Final = 300
-"""Characters of git's message that are quoted."""
+"""Maximum number of characters of git's message that are quoted."""
 
 
 def failure_of(output: str, url: str, ref: str) -> Failure:
-    """Return why a fetch of a ref failed. The output must have no secrets in it."""
-    # a repository may be called certificates.git
+    """Return why a fetch of a ref failed. The output must not contain secrets."""
+    # a repository may be named certificates.git
     told = output.replace(url.rstrip("/"), "")
     for kind in _KNOWN:
         if re.search(kind.pattern, told, re.IGNORECASE):
-            says = kind.says.format(ref=ref, gone=f"{ref} is not there any more, or the server does not give single commits")
+            says = kind.says.format(ref=ref, gone=f"{ref} no longer exists, or the server does not allow fetching single commits")
             return unavailable(f"{url}: {says} ({_detail(output)})", kind.hint, retryable=kind.retryable)
     return unavailable(f"{url}: git failed: {_detail(output)}", retryable=True)
 
@@ -91,19 +91,19 @@ def unavailable(message: str, hint: str = "", *, retryable: bool = False) -> Fai
 
 
 def machine_failure(url: str, error: OSError) -> Failure:
-    """Return the failure of a fetch for which this machine has no room; another attempt may run on another one."""
+    """Return the failure of a fetch for which this machine has no space left. Another attempt may run on another machine."""
     why = error.strerror or type(error).__name__
     return unavailable(f"{url}: {why}", "see spec.resources.limits.ephemeral-storage", retryable=True)
 
 
 def invalid(message: str) -> Failure:
-    """Return the failure of a project that was fetched and cannot be used."""
-    # names of files need not be UTF-8
+    """Return the failure of a project that was fetched but cannot be used."""
+    # file names need not be UTF-8
     return Failure(Reason.INVALID_PROJECT, message.encode(errors="backslashreplace").decode(), hint="see spec.project.git")
 
 
 def _detail(output: str) -> str:
-    """Return the line of git's output that says most: its last error."""
+    """Return the most useful line of git's output: its last error."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if re.match(r"(fatal|error|remote|ssh|curl|.*: permission denied|host key)", line, re.IGNORECASE)]
     return (told or lines or ["no message"])[0][:_DETAIL]

@@ -1,4 +1,4 @@
-"""Fetches the project of a refresh: one commit, with retries, into a folder."""
+"""Fetches one commit of a refresh's project into a folder, with retries."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RETRY: Final = Backoff(1.0, longest=15.0)
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Fetches commits of one repository, for as long as its timeout allows."""
+    """Fetches commits of one repository until its timeout."""
 
     git: Git
     credentials: Credentials
@@ -38,9 +38,9 @@ class Fetcher:
     redact: Callable[[str], str]
 
     def fetch(self, folder: Path, commit: str = "") -> tuple[Revision, Path]:
-        """Fetch the ref, or the commit that an earlier attempt took, into a folder; return its revision and the project's folder.
+        """Fetch the ref, or the commit that an earlier attempt used, into a folder. Return its revision and the project's folder.
 
-        RunFailedError says why it is unavailable or cannot be used.
+        Raise RunFailedError if it is unavailable or cannot be used.
         """
         end = self.clock.elapsed() + duration(self.git.timeout).total_seconds()
         failures, previous = 0, None
@@ -52,7 +52,7 @@ class Fetcher:
                 delay = _RETRY.delay(failures)
                 if not error.failure.retryable or self.clock.elapsed() + delay >= end:
                     if previous and self.clock.elapsed() >= end:
-                        # The last try had no time left; the one before says why.
+                        # The last try had no time left; the error of the one before is more useful.
                         raise previous from error
                     raise
                 previous = error
@@ -61,7 +61,7 @@ class Fetcher:
 
     @contextmanager
     def environment(self) -> Iterator[dict[str, str]]:
-        """Yield the environment variables by which any git uses these credentials for this repository's server, and no configuration."""
+        """Yield environment variables that make git use these credentials for this repository's server, and no other configuration."""
         with tempfile.TemporaryDirectory(prefix="git-") as place:
             yield {**SETTINGS, **self.credentials.environment(self.git.url, Path(place), self.variables.get("SSL_CERT_FILE"))}
 

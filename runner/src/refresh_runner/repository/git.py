@@ -1,7 +1,7 @@
-"""The `git` program: the only door to repositories.
+"""Runs the `git` program, the only access to repositories.
 
-It runs without any configuration of the machine or of the repository: no hook, no filter, no alias, no submodule, no prompt. Nothing is
-checked out: files come from `git archive`, which reads objects and runs nothing.
+git ignores all configuration of the machine and of the repository: no hook, filter, alias, submodule or prompt. Nothing is checked out:
+files come from `git archive`, which only reads objects.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ SETTINGS: Final = {
     "GIT_ALLOW_PROTOCOL": "https:ssh",
     "GIT_NO_REPLACE_OBJECTS": "1",
 }
-"""Environment variables that keep the machine's configuration from git."""
+"""Environment variables that make git ignore the machine's configuration."""
 _OPTIONS: Final = ("-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "protocol.version=2")
 _MESSAGES: Final = 5.0
-"""Seconds to wait for the last messages: a helper of git may still hold its pipe."""
+"""Seconds to wait for the last messages: a helper process of git may still hold the pipe open."""
 _ATTRIBUTES: Final = "* -export-ignore -export-subst -text -eol -ident -filter !working-tree-encoding\n"
-"""So that an archive has every file as it is in the commit."""
+"""Attributes with which an archive contains every file exactly as committed."""
 
 
 class GitRepository:
-    """A repository of our own with one commit of a remote one."""
+    """A local repository with one commit of a remote one."""
 
     def __init__(
         self, url: str, folder: Path, variables: Mapping[str, str], time_left: Callable[[], float], redact: Callable[[str], str]
@@ -54,17 +54,17 @@ class GitRepository:
     def isolated(
         cls, url: str, folder: Path, credentials: Mapping[str, str], time_left: Callable[[], float], redact: Callable[[str], str]
     ) -> Self:
-        """Return a repository whose git has only these credentials, as environment variables, and no configuration of the machine."""
+        """Return a repository whose git has only these credentials, as environment variables, and ignores the machine's configuration."""
         inherited = {name: value for name in _INHERITED if (value := os.environ.get(name))}
         return cls(url, folder, {**inherited, **SETTINGS, "HOME": str(folder.parent), **credentials}, time_left, redact)
 
     @classmethod
     def of_user(cls, url: str, folder: Path, time_left: Callable[[], float]) -> Self:
-        """Return a repository whose git has the configuration and the credentials of this user, and asks for nothing."""
+        """Return a repository whose git has this user's configuration and credentials, and never prompts."""
         return cls(url, folder, {**os.environ, "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}, time_left, lambda text: text)
 
     def fetch(self, refspec: str, label: str) -> str:
-        """Fetch one commit without its history, and return its hash; `label` names it for people. RunFailedError says what failed."""
+        """Fetch one commit without its history, and return its hash. `label` names it in messages. Raise RunFailedError if that fails."""
         shutil.rmtree(self._folder, ignore_errors=True)
         algorithm = ["--object-format=sha256"] if len(refspec) == 64 and "/" not in refspec else []
         self._run(label, "init", "--quiet", "--bare", "--template=", *algorithm, str(self._folder))
@@ -81,7 +81,7 @@ class GitRepository:
 
     @contextmanager
     def archive(self, commit: str) -> Iterator[IO[bytes]]:
-        """Yield the files of a commit as a tar; RunFailedError if git does not complete it."""
+        """Yield the files of a commit as a tar archive. Raise RunFailedError if git does not complete it."""
         with self._started(*self._here(), "archive", "--format=tar", commit) as process:
             try:
                 yield process.output
@@ -89,7 +89,7 @@ class GitRepository:
             except tarfile.TarError as error:
                 _kill(process.pid)
                 self._check(process, commit)
-                raise RunFailedError(unavailable(f"{self._url}: git's archive cannot be read: {error}", retryable=True)) from error
+                raise RunFailedError(unavailable(f"{self._url}: cannot read git's archive: {error}", retryable=True)) from error
             self._check(process, commit)
 
     def _here(self) -> tuple[str, ...]:
@@ -104,19 +104,19 @@ class GitRepository:
     def _check(self, process: _Process, label: str) -> None:
         code = process.wait()
         if self._time_left() <= 0:
-            raise RunFailedError(unavailable(f"{self._url}: not done within spec.project.git.timeout", retryable=True))
+            raise RunFailedError(unavailable(f"{self._url}: timed out (spec.project.git.timeout)", retryable=True))
         if code != 0:
             raise RunFailedError(failure_of(self._redact(process.errors()), self._url, label))
 
     @contextmanager
     def _started(self, *arguments: str) -> Iterator[_Process]:
-        """Start git in a process group of its own, which ends with the block, or once the time is over."""
+        """Start git in its own process group, which is killed at the end of the block or at the deadline."""
         try:
             process = _Process(["git", *_OPTIONS, *arguments], self._variables)
         except FileNotFoundError as error:
-            raise RunFailedError(unavailable("the image has no git program", "build it from this version's runner image")) from error
+            raise RunFailedError(unavailable("the image does not contain git", "build it from this version's runner image")) from error
         except OSError as error:
-            raise RunFailedError(unavailable(f"git could not be started: {error.strerror}", retryable=True)) from error
+            raise RunFailedError(unavailable(f"cannot start git: {error.strerror}", retryable=True)) from error
         timer = threading.Timer(max(self._time_left(), 0.0), _kill, [process.pid])
         timer.daemon = True
         timer.start()
@@ -128,7 +128,10 @@ class GitRepository:
 
 
 class _Process:
-    """git, whose messages a thread collects: nobody else reads them while the output is read, and the disk may be full."""
+    """A git process.
+
+    A thread collects its messages while its output is read: they are not written to a file, because the disk may be full.
+    """
 
     def __init__(self, command: list[str], variables: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -141,22 +144,22 @@ class _Process:
 
     @property
     def output(self) -> IO[bytes]:
-        """What git prints."""
+        """The standard output of git."""
         if self._process.stdout is None:
             raise RuntimeError("git was started without a pipe")
         return self._process.stdout
 
     def wait(self) -> int:
-        """Return the exit code, once git has ended."""
+        """Wait until git has ended. Return its exit code."""
         return self._process.wait()
 
     def errors(self) -> str:
-        """Return git's messages, once it has ended."""
+        """Wait until git has ended. Return its messages."""
         self._collector.join(_MESSAGES)
         return self._errors.decode(errors="replace")
 
     def end(self) -> None:
-        """End git if it has not ended."""
+        """Kill git if it is still running."""
         if self._process.poll() is None:
             _kill(self.pid)
         self._process.wait()
@@ -169,7 +172,7 @@ class _Process:
 
 
 def _kill(group: int) -> None:
-    """End a process group: git with its helpers and ssh."""
+    """Kill a process group: git with its helpers and ssh."""
     try:
         os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:

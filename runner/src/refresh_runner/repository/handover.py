@@ -1,4 +1,4 @@
-"""What the container that fetches the project leaves to the container of the run: the project, or why there is none."""
+"""The result that the container that fetches the project passes to the container of the run: the project, or why there is none."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Fetched(BaseModel):
 
     project: ProjectStatus | None = None
     warning: str = ""
-    """Why the run must end as Warned although it succeeds."""
+    """Why the run must end as Warned even if it succeeds."""
     folder: str = ""
-    """Path of the project below the folder in which this is written."""
+    """Path of the project, relative to the folder of this result."""
     reason: Reason | None = None
     message: str = ""
     hint: str = ""
@@ -42,16 +42,16 @@ class Fetched(BaseModel):
 
 
 def write(folder: Path, fetched: Fetched) -> None:
-    """Write the result of a fetch; OSError if that fails."""
+    """Write the result of a fetch. Raise OSError if that fails."""
     draft = folder / f"{_FILE}.draft"
     draft.write_text(fetched.model_dump_json())
     draft.rename(folder / _FILE)
 
 
 def read(folder: Path) -> Fetched:
-    """Return the result of the fetch; a failure if none was written, since the run must not take another project instead."""
+    """Return the result of the fetch. Return a failure if there is none, because the run must not use another project instead."""
     try:
         return Fetched.model_validate_json((folder / _FILE).read_text())
     except (OSError, ValidationError):
-        message = f"no project was fetched into {folder}: the container project did not run, or was changed"
+        message = f"there is no project in {folder}: the init container `project` did not run, or was changed"
         return Fetched.failed(Failure(Reason.PROJECT_UNAVAILABLE, message))
