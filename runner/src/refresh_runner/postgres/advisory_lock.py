@@ -1,4 +1,4 @@
-"""The warehouse lock: a session advisory lock in PostgreSQL, so that one run at a time writes, from any pod, cluster or laptop."""
+"""The warehouse lock: a session advisory lock in PostgreSQL, so that only one run at a time writes, from any pod, cluster or laptop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMESPACE: Final = 0x53494754
 """First key of the lock. Other users of advisory locks in this database must choose another one."""
 WAREHOUSE_KEY: Final = 1
 REFRESH_NAMESPACE: Final = NAMESPACE + 1
-"""First key of the locks by which runs of the same refresh detect each other; the second key is a hash of the refresh's name."""
+"""First key of the locks by which runs of the same refresh detect each other. The second key is a hash of the refresh's name."""
 _POLL: Final = 1.0
 _SHORTEST_POLL: Final = 0.1
 _PING: Final = 5.0
@@ -31,7 +31,7 @@ _PING: Final = 5.0
 
 
 def current_holder(connection: psycopg.Connection) -> str | None:
-    """Return the application_name of the session that holds the warehouse lock; None if no visible session does."""
+    """Return the application_name of the session that holds the warehouse lock; None if no visible session holds it."""
     row = connection.execute(
         "select a.application_name from pg_locks l join pg_stat_activity a using (pid)"
         " where l.locktype = 'advisory' and l.granted and l.classid = %s and l.objid = %s"
@@ -66,7 +66,7 @@ def acquire(
         while not try_acquire(connection):
             held_by = current_holder(connection) or "another session"
             if held_by == warehouse.application_name:
-                # An earlier attempt of this same run: its pod died, but its session did not.
+                # An earlier attempt of this run: its pod has died, but its session has not.
                 warehouse.terminate_own_sessions()
             elif policy is not LockPolicy.WAIT:
                 raise RunFailedError(_held(f"{held_by} holds the warehouse lock", policy))
@@ -87,7 +87,7 @@ def _is_only_run(connection: psycopg.Connection, refresh: RefreshRef) -> bool:
 
 @contextmanager
 def keepalive(connection: psycopg.Connection, on_lost: Callable[[], None]) -> Iterator[None]:
-    """Query the lock's connection regularly while inside, and call `on_lost` once if it is lost."""
+    """Query the lock's connection regularly inside the block, and call `on_lost` once if it is lost."""
     done = threading.Event()
 
     def ping() -> None:

@@ -1,6 +1,6 @@
-"""Find what blocks a run in the warehouse: another session that holds a lock which a session of the run waits for.
+"""Finds what blocks a run in the warehouse: another session that holds a lock for which a session of the run waits.
 
-PostgreSQL's own error only says that a lock was not available, and comes when it is too late to find the holder.
+PostgreSQL's own error only says that a lock was not available, and comes too late to find the holder.
 """
 
 from __future__ import annotations
@@ -60,29 +60,29 @@ _PREPARED: Final = """
 
 @dataclass(frozen=True)
 class Blocker:
-    """Who holds a lock that the run waits for. Blockers are equal if holder and lock are, whatever the holder is doing."""
+    """The holder of a lock for which the run waits. Blockers are equal if holder and lock are equal, whatever the holder is doing."""
 
     lock: str
     holder: str
-    """A session by its pid, or a prepared transaction by its name."""
+    """A session's pid, or a prepared transaction's name."""
     text: str = field(compare=False)
-    """The same as a message shows it."""
+    """The description in messages."""
 
 
 def find_blocker(connection: psycopg.Connection, relations: Sequence[Relation]) -> str:
-    """Return who holds any lock on one of the relations, as text; empty if no visible session does."""
+    """Return the holder of any lock on one of the relations, as text; empty if there is no visible one."""
     found = _query(connection, _HOLDERS, [relation.sql.as_string(connection) for relation in relations])
     return found.text if found else ""
 
 
 class LockMonitor:
-    """Watches, while entered, for a blocker of the run; `notify` gets a message about it, and an empty one once it is gone."""
+    """Polls, while entered, for a blocker of the run. `notify` gets a message about it, and an empty one once it is gone."""
 
     def __init__(self, warehouse: WarehouseConnection, notify: Callable[[str], None]) -> None:
         self.last_blocker = ""
         """The last blocker of the current step; empty if there was none."""
         self._found: Blocker | None = None
-        """Seen by the last poll. Publishing requests its locks repeatedly, so that a poll may fall between two requests."""
+        """Found by the last poll. Publishing requests its locks repeatedly, so that a poll may fall between two requests."""
         self._notified: Blocker | None = None
         self._warehouse = warehouse
         self._notify = notify
@@ -90,11 +90,11 @@ class LockMonitor:
 
     @property
     def current_blocker(self) -> str:
-        """What blocks the run now; empty if nothing does."""
+        """The current blocker of the run; empty if there is none."""
         return self._notified.text if self._notified else ""
 
     def reset(self) -> None:
-        """Forget earlier blockers, since a new step begins."""
+        """Forget earlier blockers, because a new step begins."""
         self.last_blocker, self._found, self._notified = "", None, None
 
     def __enter__(self) -> Self:

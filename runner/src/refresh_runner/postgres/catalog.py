@@ -1,4 +1,4 @@
-"""Read PostgreSQL's catalog: a table's schema, what belongs to it, and what depends on it."""
+"""Reads PostgreSQL's catalog: a table's schema, the objects that belong to it, and those that depend on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Column:
-    """The properties of a column that decide which rows fit into it."""
+    """The properties of a column that determine which values it accepts."""
 
     name: str
     type: str
@@ -54,16 +54,16 @@ class Column:
 
     @property
     def has_generated_values(self) -> bool:
-        """An insert may omit it, since it is an identity or a generated column."""
+        """Whether an insert may omit the column, because it is an identity or a generated column."""
         return bool(self.identity or self.generated)
 
 
 @dataclass(frozen=True)
 class TableSchema:
-    """What must be equal in two tables for rows of one to be stored, checked and indexed in the same way in the other."""
+    """The properties that two tables must share for rows of one to be stored, checked and indexed identically in the other."""
 
     columns: tuple[Column, ...]
-    """In order."""
+    """The columns in order."""
     constraints: frozenset[str]
     indexes: frozenset[str]
     foreign_keys: frozenset[str]
@@ -80,15 +80,15 @@ class RelationInfo:
     """pg_class.relkind: TABLE, VIEW, MATERIALIZED_VIEW or another one."""
     schema: TableSchema
     traits: frozenset[str]
-    """What else affects reads or writes, as text: policies, triggers, rules, statistics, parents."""
+    """Other properties that affect reads or writes, as text: policies, triggers, rules, statistics, parents."""
 
     @property
     def modifies_rows(self) -> bool:
-        """Triggers or rules may store other rows than those that are written."""
+        """Whether triggers or rules may store other rows than those that are written."""
         return any(trait.startswith(("trigger ", "rule ")) for trait in self.traits)
 
     def missing_in(self, other: RelationInfo) -> Iterator[str]:
-        """Yield, as text, what this table has and the other lacks, and what no model can have created."""
+        """Yield, as text, what this table has but the other lacks, and what no model can have created."""
         there = {column.name: column for column in other.schema.columns}
         for column in self.schema.columns:
             new = there.get(column.name)
@@ -107,7 +107,7 @@ class View:
     statement: str
     owner: str
     missing_privilege: str
-    """What the role lacks to recreate it: "owner", or the schema on which it needs CREATE. Empty if it lacks nothing."""
+    """What the role lacks to recreate the view: "owner", or the schema on which it needs CREATE. Empty if it lacks nothing."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class KeyColumn:
 
 @dataclass(frozen=True)
 class ForeignKey:
-    """A foreign key: referencing and referenced table by oid, and the referenced columns."""
+    """A foreign key: the oids of the referencing and the referenced table, and the referenced columns."""
 
     child: int
     parent: int
@@ -138,7 +138,7 @@ _COLUMNS: Final[LiteralString] = """
         case when attstorage <> typstorage then attstorage::text else '' end || attcompression::text
     from pg_attribute join pg_type t on t.oid = atttypid left join pg_attrdef on adrelid = attrelid and adnum = attnum
     where attrelid = any(%(oids)s) and attnum > 0 and not attisdropped order by attnum"""
-# Definitions of indexes without the names of index and table; traits of a table as text.
+# Definitions of indexes without the names of index and table, and traits of a table as text.
 _PARTS: Final = r"""
     select conrelid, case contype when 'f' then 'foreign key' else 'constraint' end, pg_get_constraintdef(oid)
         from pg_constraint where conrelid = any(%(oids)s) and contype not in ('n', 't')
@@ -182,7 +182,7 @@ _VIEWS: Final = """
     join pg_namespace n on n.oid = v.relnamespace
     where d.refclassid = 'pg_class'::regclass and d.refobjid = %(oid)s and v.oid <> %(oid)s
     and v.relkind = 'v' and r.rulename = '_RETURN'"""
-# Everything else that would stay with the old table after a swap. Functions may return its rows, columns may have its row type.
+# Everything else that would remain attached to the old table after a swap. Functions may return its rows, columns may have its row type.
 _DEPENDENTS: Final = """
     select distinct case when r.rulename = '_RETURN' then pg_describe_object('pg_class'::regclass, r.ev_class, 0)
             else pg_describe_object(d.classid, d.objid, d.objsubid) end
@@ -213,7 +213,7 @@ _FOREIGN_KEYS: Final = """
 
 @contextmanager
 def qualified_names(connection: psycopg.Connection) -> Iterator[None]:
-    """Empty the search path while inside, so that the catalog qualifies all names with their schema. Needs an open transaction."""
+    """Empty the search path inside the block, so that the catalog qualifies all names with their schema. Requires an open transaction."""
     row = connection.execute("select current_setting('search_path'), set_config('search_path', '', true)").fetchone()
     yield
     connection.execute("select set_config('search_path', %s, true)", [row[0] if row else ""])
@@ -263,7 +263,10 @@ def views_reading(connection: psycopg.Connection, oid: int) -> list[View]:
 
 
 def dependents_of(connection: psycopg.Connection, oid: int, swapped: Collection[int] = ()) -> list[str]:
-    """Return, as text, what depends on a table and cannot move to another one. Foreign keys of tables that are `swapped` too can."""
+    """Return, as text, what depends on a table and cannot be moved to another one.
+
+    Foreign keys of tables that are also `swapped` can be.
+    """
     return sorted(str(row[0]) for row in connection.execute(_DEPENDENTS, {"oid": oid, "swapped": list(swapped)}))
 
 

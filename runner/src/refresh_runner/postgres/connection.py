@@ -1,4 +1,4 @@
-"""The runner's own connection to the warehouse, beside those of dbt: it holds the lock, runs the checks and publishes."""
+"""The runner's own connection to the warehouse, separate from those of dbt: it holds the lock, runs the checks and publishes."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _RELATIONS: Final = """
 _FUNCTIONS: Final = """
     select n.nspname, p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace
     where (n.nspname::text, p.proname::text) in (select * from unnest(%s::text[], %s::text[]))"""
-"""Those of given schemas and names that exist."""
+"""The existing functions among given schemas and names."""
 _QUICK: Final = timedelta(seconds=10)
 """Timeout of a statement on the runner's own small tables."""
 
 
 class RefusedError(Exception):
-    """PostgreSQL refused a statement or lost the connection; the message is one line."""
+    """PostgreSQL rejected a statement, or the connection was lost. The message is one line."""
 
     def __init__(self, error: psycopg.Error) -> None:
         super().__init__(first_line(error))
@@ -58,17 +58,17 @@ class WarehouseConnection:
         self.info = info
         self.application_name = application_name[:63]
         self.session_settings: Mapping[str, str] = {}
-        """Settings for every session of this run: the server ends it once its client is gone, and not before."""
+        """Settings for every session of this run. With them the server ends a session once its client has disconnected, and not earlier."""
         self._clock = clock
         self._longest = longest
         self._is_aborted = False
         self._connection: psycopg.Connection | None = None
 
     def connect(self) -> psycopg.Connection:
-        """Return the open connection, or open one with a few tries; RunFailedError with WarehouseUnreachable if that fails."""
+        """Return the open connection, or open one with a few tries. Raise RunFailedError with WarehouseUnreachable if that fails."""
         for attempt in range(1, _CONNECT_TRIES + 1):
             if self._is_aborted:
-                message = f"the warehouse {self.info.address} did not answer"
+                message = f"the warehouse {self.info.address} did not respond"
                 raise RunFailedError(Failure(Reason.WAREHOUSE_UNREACHABLE, message, retryable=True))
             if self._connection is not None and not self._connection.closed:
                 return self._connection
@@ -94,7 +94,7 @@ class WarehouseConnection:
 
     @contextmanager
     def session(self) -> Iterator[psycopg.Connection]:
-        """Yield the connection; RunFailedError if it breaks inside."""
+        """Yield the connection. Raise RunFailedError if it is lost inside the block."""
         connection = self.connect()
         try:
             yield connection
@@ -102,7 +102,7 @@ class WarehouseConnection:
             raise RunFailedError(connection_lost(error)) from error
 
     def abort(self) -> None:
-        """Fail every query that still waits for an answer, on any thread, and open no further connection."""
+        """Make every query that still waits for a response fail, on any thread, and open no new connection."""
         connection, self._is_aborted = self._connection, True
         if connection is not None and not connection.closed:
             with suppress(psycopg.Error):
@@ -129,7 +129,7 @@ class WarehouseConnection:
 
     @contextmanager
     def short_transaction(self) -> Iterator[psycopg.Connection]:
-        """Yield the connection in a transaction of short statements; RefusedError if it fails."""
+        """Yield the connection in a transaction of short statements. Raise RefusedError if it fails."""
         connection = self.connect()
         try:
             with short_transaction(connection):
@@ -147,7 +147,7 @@ class WarehouseConnection:
     def terminate_own_sessions(self) -> None:
         """Terminate the other sessions of this run, and wait a few seconds for them to end.
 
-        They belong to dbt, or to an earlier attempt whose pod died.
+        They belong to dbt, or to an earlier attempt whose pod has died.
         """
         deadline = self._clock.elapsed() + _CANCEL_WAIT
         while self._terminate_others() and self._clock.elapsed() < deadline:
@@ -165,7 +165,10 @@ class WarehouseConnection:
             return len(rows.fetchall())
 
     def _open_unshared(self) -> psycopg.Connection:
-        """Open a session that no other client shares; RunFailedError with WarehouseUnreachable behind a pooler that shares sessions."""
+        """Open a session that no other client shares.
+
+        Raise RunFailedError with WarehouseUnreachable behind a pooler that shares sessions.
+        """
         connection = self._open(self.application_name)
         try:
             if sessions.is_pooled(connection) and sessions.is_shared(connection, lambda: self._open(self.application_name)):
@@ -178,7 +181,7 @@ class WarehouseConnection:
         return connection
 
     def _configure(self, connection: psycopg.Connection) -> None:
-        """Change the settings of a session that is the runner's own; not before it is known that no other client shares it."""
+        """Change the settings of a session. Call it only once it is known that no other client shares the session."""
         timeout = {"statement_timeout": f"{int(self._longest.total_seconds())}s"}
         sessions.set_config(connection, {**sessions.RUNNER_SETTINGS, **self.session_settings, **timeout})
 
@@ -235,7 +238,7 @@ def failure_of(error: psycopg.Error) -> Failure:
     sqlstate = sqlstate_of(error)
     retryable = is_retryable(sqlstate)
     reason = reason_of(sqlstate or INTERNAL_ERROR, Reason.RUNNER_ERROR)
-    hint = TRANSIENT_HINT if retryable else "PostgreSQL refused a statement of the runner; see the server's log"
+    hint = TRANSIENT_HINT if retryable else "PostgreSQL rejected a statement of the runner; see the server's log"
     return Failure(reason, f"{first_line(error)} ({error.sqlstate or type(error).__name__})", retryable, hint)
 
 

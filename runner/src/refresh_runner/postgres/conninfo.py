@@ -11,7 +11,7 @@ from refresh_runner.core.secrets import SecretFolder, SecretMissingError, is_tex
 _TEXTS: Final = (*WAREHOUSE_KEYS, "port", "sslmode", "sslrootcert")
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SYSTEM_CERTIFICATES: Final = Path("system")
-"""libpq's word for the certificates that the operating system trusts."""
+"""libpq's keyword for the certificates that the operating system trusts."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ConnectionInfo:
 
 
 PLACEHOLDER: Final = ConnectionInfo(host="localhost", port=5432, dbname="refresh_nowhere", user="nobody", password="unused")  # noqa: S106 - no real password
-"""For parsing a project, which dbt refuses to do without connection parameters. Nothing connects to it."""
+"""Placeholder for parsing a project, for which dbt requires connection parameters. Nothing connects to it."""
 
 
 def missing_keys(secret: Mapping[str, str]) -> list[str]:
@@ -93,7 +93,7 @@ def _certificates(name: str, content: str, folder: SecretFolder) -> Path | None:
 
 
 def _ssl_mode(wanted: str, certificates: Path | None) -> str:
-    """Return the sslmode. With the system's certificates it is verify-full, since anybody can get one of these."""
+    """Return the sslmode. With the system's certificates it is verify-full, because anybody can get a certificate that they trust."""
     if wanted and wanted not in _SSL_MODES:
         raise ValueError(f"sslmode of the warehouse must be one of {', '.join(_SSL_MODES)}")
     if certificates == SYSTEM_CERTIFICATES:

@@ -1,4 +1,4 @@
-"""The state of a run's inputs and outputs, as stored in the run log: it shows whether another run would change anything."""
+"""The state of a run's inputs and outputs, as stored in the run log. It shows whether another run would change anything."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class TrackedRelations:
     """The relations that a run reads and builds, according to the dbt project."""
 
     inputs: frozenset[Relation] = frozenset()
-    """What its models and tests read and the run does not build."""
+    """What the models and tests of the run read, except what the run builds."""
     models: frozenset[Relation] = frozenset()
     """All tables that the project builds, in this run or not."""
     outputs: frozenset[Relation] = frozenset()
-    """What the run builds or validates, by live name."""
+    """The relations that the run builds or validates, by live name."""
     unknown_reason: str = ""
     """Why the inputs are unknown; empty if they are known."""
 
@@ -30,11 +30,12 @@ class TableState(BaseModel):
     """Changes if the table is replaced, truncated or rewritten, or if its columns change."""
     row_count: int
     xmin: int
-    """All transactions with a smaller id had ended."""
+    """All transactions with a smaller ID had ended."""
     xids: list[int]
-    """Ids from `xmin` on of transactions that had written visible rows."""
+    """IDs, from `xmin` on, of transactions that had written visible rows."""
     rows_written: int | None = None
-    """Rows ever inserted, updated or deleted, by PostgreSQL's counters; None for outputs, where only the present rows matter."""
+    """Number of rows ever inserted, updated or deleted, by PostgreSQL's counters; None for outputs, of which only the current rows
+    matter."""
 
 
 class Snapshot(BaseModel):
@@ -46,18 +47,18 @@ class Snapshot(BaseModel):
 
 
 class RunSnapshots(BaseModel):
-    """What is stored of one run."""
+    """The stored snapshots of one run."""
 
     inputs: Snapshot
-    """State before the first step."""
+    """The state before the first step."""
     outputs: Snapshot | None = None
-    """State after the last step; None until then."""
+    """The state after the last step; None until then."""
     version: str | None = None
-    """Data version that was live then."""
+    """The data version that was live after the last step."""
 
 
 def parse_snapshots(kept: JsonValue) -> RunSnapshots | None:
-    """Parse what was stored of a run; None if nothing was, or in another form, which counts as changed."""
+    """Parse the stored snapshots of a run. Return None if there are none or they have another form, which counts as changed."""
     try:
         return RunSnapshots.model_validate(kept)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""Wait for transactions that would see a swapped mart as empty, because their snapshot is older than its rows.
+"""Waits for transactions that would see a swapped mart as empty, because their snapshot is older than its rows.
 
 PostgreSQL resolves a table's name to the current table, but shows its rows as of the snapshot. A REPEATABLE READ transaction that
 began before the new table was filled, and first reads it after the swap, sees no rows. Most such transactions end soon.
@@ -41,9 +41,9 @@ _OLDER: Final = """
 
 
 def wait(connection: psycopg.Connection, built: Sequence[int], limit: timedelta, standbys: Sequence[Standby]) -> None:
-    """Wait until no other transaction is older than these tables (pg_class.oid), at most `limit`; then log which are.
+    """Wait until no other transaction is older than these tables (pg_class.oid), or for at most `limit`; then log those that are.
 
-    Transactions on a standby without feedback are invisible: with such a standby this always waits for the whole time.
+    Transactions on a standby without feedback are invisible: with such a standby, this always waits for the whole time.
     """
     if not built:
         return

@@ -11,13 +11,13 @@ class Table:
 
     name: str
     columns: Mapping[str, str]
-    """Definitions by name. A column that a later version adds needs a default, or allows NULL."""
+    """Column definitions by name. A column that a later version adds must have a default or allow NULL."""
     key: tuple[str, ...] = ()
-    """The primary key, unless a column's definition has it."""
+    """The primary key, unless a column's definition declares it."""
     indexes: Mapping[str, str] = field(default_factory=dict)
-    """By name, what follows `on <table>`."""
+    """The text after `on <table>` of each index, by name."""
     unique: bool = False
-    """The indexes are unique."""
+    """Whether the indexes are unique."""
 
     @property
     def required_parts(self) -> frozenset[tuple[str, str]]:
@@ -52,5 +52,5 @@ def ddl_statements(table: Table, found: Parts) -> list[str]:
 
 
 def _addable(definition: str) -> str:
-    """Return a column's definition for `add column`: nullable unless it has a default, since rows may exist."""
+    """Return a column's definition for `add column`: nullable unless it has a default, because rows may exist."""
     return definition if " default " in definition else definition.replace(" not null", "")

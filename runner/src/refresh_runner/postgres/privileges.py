@@ -31,12 +31,12 @@ class PrivilegeKind(StrEnum):
     WRITE = "write"
     """Read, insert into, update and delete from a table."""
     MONITOR_STANDBYS = "monitor standbys"
-    """See how much of the WAL standbys have replayed."""
+    """See how much WAL standbys have replayed."""
 
 
 @dataclass(frozen=True)
 class Privilege:
-    """A privilege that a run needs. On an object that does not exist it counts as granted."""
+    """A privilege that a run needs. It counts as granted if the object does not exist."""
 
     kind: PrivilegeKind
     schema: str = ""
@@ -45,7 +45,7 @@ class Privilege:
 
 @dataclass(frozen=True)
 class Grantee:
-    """The role that a run acts as, its database, and the role that it logs in as if that is another one."""
+    """The role with which a run executes statements, its database, and the role with which it logs in, if it differs."""
 
     role: str
     database: str
@@ -95,7 +95,7 @@ def check(connection: psycopg.Connection, privileges: Iterable[Privilege]) -> No
 
 
 def grantee_of(connection: psycopg.Connection) -> Grantee:
-    """Return the role that the connection's statements are executed as, which `alter role … set role` makes another than the login."""
+    """Return the role with which the connection executes statements. With `alter role … set role`, it differs from the login role."""
     row = connection.execute("select current_user").fetchone()
     return Grantee(str(row[0]) if row else connection.info.user, connection.info.dbname, connection.info.user)
 
@@ -103,7 +103,7 @@ def grantee_of(connection: psycopg.Connection) -> Grantee:
 def grant_statements(privileges: Iterable[Privilege], grantee: Grantee, *, offline: bool = False) -> Iterator[str]:
     """Yield the SQL that grants the privileges to a role, each statement once.
 
-    `offline`: the warehouse was not queried, so that schemas and the role's own tables may not exist.
+    `offline` means that the warehouse was not queried, so schemas and the role's own tables may not exist.
     """
     yield from dict.fromkeys(each for privilege in privileges for each in _statements(privilege, grantee, offline))
 

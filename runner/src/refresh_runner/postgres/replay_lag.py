@@ -1,4 +1,4 @@
-"""How far standbys have replayed what is live on the primary. Until they have, their readers see the previous data version."""
+"""How far standbys have replayed the data that is live on the primary. Until then, their readers see the previous data version."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _POLL: Final = 0.2
 
 @dataclass(frozen=True)
 class ReplayLag:
-    """What standbys have not replayed yet. False if nothing is known to be missing."""
+    """What standbys have not yet replayed. False if nothing is known to be missing."""
 
     text: str = ""
-    """Which standbys lag and by how much, or why that is unknown. Empty if all have replayed it."""
+    """Which standbys lag and by how much, or why that is unknown. Empty if none lags."""
     is_known: bool = True
     is_hidden: bool = False
-    """A standby is attached, and the role lacks the privilege to see its position."""
+    """Whether a standby is attached whose position the role lacks the privilege to see."""
 
     def __bool__(self) -> bool:
         """Return whether a standby is known to lag."""
@@ -37,17 +37,17 @@ class ReplayLag:
 
 
 class ReplayMonitor:
-    """Monitors how standbys replay what was live when the monitor was created."""
+    """Monitors how far standbys have replayed what was live when the monitor was created."""
 
     def __init__(self, warehouse: WarehouseConnection, clock: Clock, position: str | None) -> None:
-        """`position` is the WAL position after publishing; None if the run has not published, which stands for the current position."""
+        """`position` is the WAL position after publishing; None means the current position, if the run has not published."""
         self._warehouse = warehouse
         self._clock = clock
         self._position = position
         self._began = clock.elapsed()
 
     def lag(self) -> ReplayLag:
-        """Return what the attached standbys have not replayed yet."""
+        """Return what the attached standbys have not yet replayed."""
         try:
             connection = self._warehouse.connect()
             self._position = self._position or current_position(connection)
@@ -59,7 +59,7 @@ class ReplayMonitor:
         return lag_of(found, self._clock.elapsed() - self._began, connection.info.user)
 
     def wait(self, limit: timedelta) -> ReplayLag:
-        """Wait until all standbys have replayed it, at most `limit`; return what is missing then."""
+        """Wait until all standbys have replayed it, or for at most `limit`. Return what is still missing."""
         ends = self._clock.elapsed() + limit.total_seconds()
         while (lag := self.lag()) and self._clock.elapsed() + _POLL <= ends:
             self._clock.sleep(_POLL)
@@ -67,7 +67,7 @@ class ReplayMonitor:
 
 
 def lag_of(standbys: Sequence[Standby], seconds: float, role: str) -> ReplayLag:
-    """Return the lag of standbys some seconds after a publish; `role` is the one that queried it. Pure."""
+    """Return the lag of standbys some seconds after a publish. `role` is the role that queried them. Pure."""
     if hidden := [standby for standby in standbys if standby.replay_lag_bytes is None]:
         names = ", ".join(map(str, hidden))
         return ReplayLag(

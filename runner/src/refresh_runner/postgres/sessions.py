@@ -14,11 +14,11 @@ from psycopg import sql
 _KEEPALIVES: Final[Mapping[str, str]] = {"tcp_keepalives_idle": "15", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """Keepalives of the server, so that it notices a lost node within half a minute and releases the lock, not after two hours."""
 _CLIENT_CHECK: Final[Mapping[str, str]] = {"client_connection_check_interval": "2000"}
-"""Milliseconds between checks, while a query runs, that its client still exists: ends the queries of a dead runner."""
+"""Milliseconds between checks, while a query runs, that its client still exists. They end the queries of a dead runner."""
 _IS_14: Final = 140000
 _IS_17: Final = 170000
 RUNNER_SETTINGS: Final[Mapping[str, str]] = {
-    # The driver parses these forms alone.
+    # The driver parses only these forms.
     "datestyle": "ISO, MDY",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
@@ -37,7 +37,7 @@ _SHARE_CHECKS: Final = 3
 
 
 def no_idle_timeouts(connection: psycopg.Connection) -> Mapping[str, str]:
-    """Return the settings of sessions that wait while another part of the run works: timeouts of idle clients are not for them."""
+    """Return the settings of sessions that wait while another part of the run works, without timeouts for idle clients."""
     names = ["idle_in_transaction_session_timeout"]
     names += ["idle_session_timeout"] if connection.info.server_version >= _IS_14 else []
     names += ["transaction_timeout"] if connection.info.server_version >= _IS_17 else []
@@ -45,7 +45,7 @@ def no_idle_timeouts(connection: psycopg.Connection) -> Mapping[str, str]:
 
 
 def enable_client_checks(connection: psycopg.Connection) -> Mapping[str, str]:
-    """Have the server end this session once its client is gone; return the settings, for use in other sessions."""
+    """Make the server end this session once its client has disconnected. Return the settings, for use in other sessions."""
     settings = {**_KEEPALIVES, **(_CLIENT_CHECK if connection.info.server_version >= _IS_14 else {})}
     for wanted in (settings, _KEEPALIVES):
         try:
@@ -69,14 +69,14 @@ def set_config_statement(settings: Mapping[str, str]) -> str:
 
 
 def is_pooled(connection: psycopg.Connection) -> bool:
-    """Return whether a pooler is in between: then the pid from the handshake is not that of the backend."""
+    """Return whether the connection goes through a pooler: then the pid from the handshake is not that of the backend."""
     return _backend(connection) != connection.info.backend_pid
 
 
 def is_shared(connection: psycopg.Connection, connect: Callable[[], psycopg.Connection]) -> bool:
     """Return whether a pooler assigns a session of the server to several clients in turn.
 
-    Then a second client gets the session that was ours, or we find ourselves in another one.
+    Then a second client gets the session of the first, or the first gets another session.
     """
     ours = {_backend(connection)}
     with closing(connect()) as other:
@@ -87,14 +87,14 @@ def is_shared(connection: psycopg.Connection, connect: Callable[[], psycopg.Conn
                         return True
                     ours.add(_backend(connection))
             except psycopg.errors.ProtocolViolation:
-                return True  # a pool in statement mode takes no transaction
+                return True  # a pool in statement mode rejects transactions
             if len(ours) > 1:
                 return True
     return False
 
 
 def shutdown(descriptor: int) -> None:
-    """Shut down a connection's socket from another thread, so that a query that waits on it fails; no-op if it is closed."""
+    """Shut down a connection's socket from another thread, so that a waiting query fails. Do nothing if the connection is closed."""
     with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as line:
         line.shutdown(socket.SHUT_RDWR)
 

@@ -1,8 +1,8 @@
-"""Keep dead rows during a run, for readers on a standby without hot_standby_feedback.
+"""Keeps dead rows during a run, for readers on a standby without hot_standby_feedback.
 
-Rows that a run replaces, and catalog rows that dbt replaces, are pruned by the next session that reads their page on the primary. A
-standby that replays this cancels its queries, or lags while it waits for them. An open snapshot on the primary prevents it, as
-hot_standby_feedback would, and at the same price: dead rows in the whole database stay for as long.
+Rows that a run replaces, and catalog rows that dbt replaces, are pruned by the next session that reads their page on the primary. A standby
+that replays this cancels its queries, or lags while it waits for them. An open snapshot on the primary prevents this, as
+hot_standby_feedback would, and at the same price: dead rows in the whole database are kept for as long.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _BLOCKS_OTHERS: Final = """
 
 
 class SnapshotHolder:
-    """An open snapshot, from `acquire` to `release`, if a standby needs one. It is renewed when another session waits for it to end."""
+    """An open snapshot, from `acquire` to `release`, if a standby needs one. It is renewed if another session waits for it to end."""
 
     def __init__(self, warehouse: WarehouseConnection, vacuum: Vacuum) -> None:
         self._warehouse = warehouse
@@ -41,7 +41,7 @@ class SnapshotHolder:
         self._keeper: threading.Thread | None = None
 
     def acquire(self) -> None:
-        """Open the snapshot if a standby needs it. If PostgreSQL refuses, log a warning: the run goes on."""
+        """Open the snapshot if a standby needs it. If PostgreSQL rejects this, log a warning; the run continues."""
         try:
             because = deferring_standbys(attached_standbys(self._warehouse.connect()), self._vacuum)
             if because is None:

@@ -1,4 +1,4 @@
-"""The standbys that stream from the warehouse: whether vacuuming cancels queries there, and how far each has replayed.
+"""The standbys that stream from the warehouse: whether vacuuming cancels queries on them, and how far each has replayed.
 
 A standby that replays the removal of rows waits up to max_standby_streaming_delay for queries that may still need them, and then
 cancels these, whichever tables they read. With hot_standby_feedback it reports what its queries need, and such rows are kept.
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 MONITORING_ROLE: Final = "pg_read_all_stats"
 """The predefined role whose members see the position of standbys; pg_monitor includes it."""
 _SETTLED: Final = timedelta(minutes=5)
-"""Rows that have been dead for longer are needed by few queries, so that a deferred vacuum may remove them."""
+"""Few queries need rows that have been dead for longer than this, so a deferred vacuum may remove them."""
 
 # Every role sees attached standbys and their feedback, as the xmin of session or slot. State and positions are NULL without
 # pg_read_all_stats. Excluded are subscribers of logical replication, by their slot, and clients that replay nothing (pg_basebackup).
@@ -51,19 +51,19 @@ class Standby:
     name: str
     """Its application_name."""
     has_feedback: bool
-    """hot_standby_feedback is on: it reports what its queries need."""
+    """Whether hot_standby_feedback is on: then the standby reports which rows its queries need."""
     replay_lag_bytes: int | None = None
-    """Bytes that it has not replayed up to a given position; None if the role cannot see that, or no position was given."""
+    """Bytes up to a given position that it has not yet replayed; None if the role cannot see this, or no position was given."""
 
     def __str__(self) -> str:
-        """Return the standby as a message names it."""
+        """Return the standby's name in messages."""
         return f"the standby {self.name}"
 
 
 def attached_standbys(connection: psycopg.Connection, position: str | None = None) -> list[Standby]:
     """Return the standbys that stream from this server; cascading standbys are not visible here.
 
-    Empty, with a log line, if the database has revoked the view from the role.
+    If the role lacks the privilege to read the view, return nothing and log a warning.
     """
     try:
         with connection.transaction():
@@ -75,7 +75,7 @@ def attached_standbys(connection: psycopg.Connection, position: str | None = Non
 
 
 def wal_position(connection: psycopg.Connection) -> str:
-    """Return the end of the WAL: a standby that has replayed it has all that is committed now."""
+    """Return the current end of the WAL. A standby that has replayed it has everything that is committed now."""
     row = connection.execute("select pg_current_wal_insert_lsn()::text").fetchone()
     return str(row[0]) if row else "0/0"
 
@@ -89,12 +89,12 @@ def deferring_standbys(standbys: Sequence[Standby], vacuum: Vacuum) -> list[Stan
 
 
 def vacuum_dead_rows(connection: psycopg.Connection, relations: Sequence[Relation], settled: timedelta = _SETTLED) -> None:
-    """Vacuum those of the tables in which all dead rows are older than `settled`: an earlier run deferred that."""
+    """Vacuum those tables in which all dead rows are older than `settled`: an earlier run deferred their vacuum."""
     places = ([each.schema for each in relations], [each.table for each in relations])
     for schema, table in connection.execute(_WITH_DEAD_ROWS, (*places, settled)).fetchall():
         connection.execute(sql.SQL("vacuum (truncate off, skip_locked) {}").format(Relation(str(schema), str(table)).sql))
 
 
 def standby_names(standbys: Sequence[Standby]) -> str:
-    """Return the standbys as a message lists them."""
+    """Return the list of standbys in messages."""
     return ", ".join(map(str, standbys))

@@ -1,1 +1,1 @@
-"""Making what was built visible to readers, in one transaction, and going back to the previous version."""
+"""Makes built marts visible to readers, in one transaction, and rolls back to the previous version."""

@@ -1,4 +1,4 @@
-"""Copy a table's attributes to another one: privileges, comments, security labels, storage parameters, positions of sequences.
+"""Copies a table's attributes to another: privileges, comments, security labels, storage parameters, positions of sequences.
 
 Each query compares all pairs of tables in the catalog at once, and returns the statements that add what the targets lack.
 """
@@ -23,9 +23,9 @@ class AttributePair:
     published_as: Relation
     """The live name of the target."""
     grants_declared: bool = False
-    """The dbt project declares who may read it: revoke all other grants."""
+    """Whether the dbt project declares its grants: then all other grants are revoked."""
     comments_declared: bool = False
-    """The dbt project's descriptions are its comments: remove all others."""
+    """Whether the dbt project's descriptions are its comments: then all others are removed."""
 
 
 _PAIRS: Final[LiteralString] = """
@@ -178,7 +178,7 @@ _STORAGE: Final[LiteralString] = """
 
 
 def copy_to_live(connection: psycopg.Connection, pairs: Sequence[AttributePair]) -> None:
-    """Copy from staged tables to live ones all attributes that can be set without blocking readers; keep what the staged ones lack.
+    """Copy all attributes that can be set without blocking readers from staged tables to live ones. Keep those that the staged ones lack.
 
     These are comments and labels, storage parameters, planner settings, positions of sequences, and privileges: those of the source and
     the default privileges of the schema. Other privileges are revoked if the project declares its grants.
@@ -190,7 +190,7 @@ def copy_to_live(connection: psycopg.Connection, pairs: Sequence[AttributePair])
 
 
 def copy_to_staging(connection: psycopg.Connection, pairs: Sequence[AttributePair]) -> None:
-    """Copy from live tables to staged ones the attributes for which the staged ones have no value of their own."""
+    """Copy those attributes from live tables to staged ones for which the staged ones have no value."""
     _apply(connection, _PAIRS + _ATTRIBUTES, pairs, matched=False)
     _apply(connection, _PAIRS + _STORAGE, pairs)
     _apply(connection, _GRANTS, [pair for pair in pairs if not pair.grants_declared])
@@ -203,7 +203,10 @@ def apply_default_privileges(connection: psycopg.Connection, pairs: Sequence[Att
 
 
 def take_statistics(connection: psycopg.Connection, oid: int, others: Collection[str]) -> list[str]:
-    """Drop the extended statistics of a table that `others`, the traits of another one, lack; return the statements that recreate them."""
+    """Drop a table's extended statistics that are not among `others`, the traits of another table.
+
+    Return the statements that recreate them.
+    """
     rows = connection.execute(
         r"select format('%%I.%%I', nspname, stxname), pg_get_statisticsobjdef(s.oid),"
         r" 'statistics ' || regexp_replace(pg_get_statisticsobjdef(s.oid), '^CREATE STATISTICS \S+ (.*) FROM .*', '\1')"

@@ -1,6 +1,6 @@
-"""Names derived from a mart's: its staging and previous relation, and dbt's intermediate names while it builds.
+"""Names derived from a mart's name: its staging and previous relation, and dbt's intermediate names during a build.
 
-PostgreSQL truncates identifiers at 63 bytes without an error. Longer names are therefore truncated here, and made unique by a hash.
+PostgreSQL truncates identifiers at 63 bytes without an error. Therefore longer names are truncated here, and made unique by a hash.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _DBT_BACKUP: Final = "__dbt_backup"
 
 
 def derive_name(name: str, suffix: str) -> str:
-    """Return name and suffix; if they are too long, a truncated name, a hash of the whole name, and the suffix."""
+    """Return the name with the suffix; if that is too long, the truncated name with a hash of the whole name and the suffix."""
     whole = name + suffix
     if len(whole.encode()) <= MAX_IDENTIFIER_BYTES:
         return whole
@@ -32,7 +32,7 @@ def derive_name(name: str, suffix: str) -> str:
 
 
 def truncate_identifier(name: str, bytes_: int = MAX_IDENTIFIER_BYTES) -> str:
-    """Return as many whole characters of a name as fit, as PostgreSQL does."""
+    """Return as many whole characters of a name as fit, like PostgreSQL."""
     return name.encode()[:bytes_].decode(errors="ignore")
 
 
@@ -57,7 +57,7 @@ def is_derived(relation: Relation) -> bool:
 
 
 def live_relations(places: Iterable[Relation], staged: Iterable[Relation]) -> list[Relation]:
-    """Return the live names of these relations, given the marts that are built in staging relations."""
+    """Return the live names of these relations. `staged` are the marts that are built in staging relations."""
     live = {staging_relation(relation): relation for relation in staged}
     return [live.get(place, place) for place in places]
 
@@ -74,7 +74,7 @@ def dbt_intermediates(relation: Relation) -> tuple[Relation, Relation]:
 
 
 def name_conflicts(built: Collection[Relation], staged: Collection[Relation] = ()) -> Iterator[str]:
-    """Yield an error for each name that is too long for PostgreSQL or stands for two relations, with what to do.
+    """Yield an error, with a remedy, for each name that is too long for PostgreSQL or stands for two relations.
 
     `built` are the live names of all relations of the project; `staged` those that are built in staging relations.
     """

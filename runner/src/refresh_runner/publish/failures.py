@@ -1,4 +1,4 @@
-"""Why a publish failed: the failure of a run, with what to do, for each kind of error."""
+"""The failure of a run, with a remedy, for each kind of error while publishing."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _HINTS: Final = {
     INSUFFICIENT_PRIVILEGE: "check that the warehouse's user owns the marts and may create schemas",
     QUERY_CANCELED: "raise spec.timeout, or check what publishing waits for",
     "23": "the rows violate a constraint of the live mart, or one that references it: check what was added to it by hand",
-    "2BP01": "another object depends on what is to be replaced: change or drop it",
+    "2BP01": "another object depends on the table that is to be replaced: change or drop that object",
     "55": "an object that was added to the mart by hand prevents the write: check what depends on it",
 }
-"""By the prefix of the SQLSTATE."""
+"""Hints by the prefix of the SQLSTATE."""
 _HINT: Final = "check what was added to the mart by hand (triggers, rules, constraints, publications): `\\d+` in psql shows it"
 
 
 def publish_failure(error: NotPublishableError | psycopg.Error, connection: psycopg.Connection, relations: Iterable[Relation]) -> Failure:
-    """Return the failure for an error while the marts `relations` were published on a connection."""
+    """Return the failure for an error while publishing the marts `relations` on a connection."""
     if isinstance(error, NotPublishableError):
         return Failure(Reason.PUBLISH_FAILED, str(error))
     if isinstance(error, psycopg.errors.LockNotAvailable):

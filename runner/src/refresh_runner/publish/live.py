@@ -1,8 +1,8 @@
-"""Make marts live: all marts of a refresh in one transaction, or none.
+"""Makes marts live: all marts of a refresh in one transaction, or none.
 
-dbt builds marts in staging schemas (`…__next`), where they are tested and validated. Publishing then makes the live tables equal to
-them: it merges rows where both tables have the same schema, which needs no lock that blocks readers, and swaps the tables elsewhere.
-What was live before is kept as the previous relation (`…__previous`) until the next publish.
+dbt builds marts in staging schemas (`…__next`), where they are tested and validated. Publishing then makes the live tables equal to them:
+it merges rows where both tables have the same schema, which needs no lock that blocks readers, and swaps the tables otherwise. The replaced
+data is kept in the previous relation (`…__previous`) until the next publish.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAINTENANCE: Final = {
 def publish(
     connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[PublishResults], None], options: PublishOptions
 ) -> PublishResults:
-    """Make all marts live, or none; `record` is called inside the transaction.
+    """Make all marts live, or none. `record` is called inside the transaction.
 
     Raise NotPublishableError, or psycopg.Error: LockNotAvailable if no lock was granted within the timeout.
     """
@@ -55,9 +55,9 @@ def publish(
 
 
 def vacuum_analyze(connection: psycopg.Connection, results: PublishResults, vacuum: Vacuum = Vacuum.AUTO) -> list[Standby] | None:
-    """Vacuum and analyze what was published; psycopg.Error if PostgreSQL refuses, which does not affect the published data.
+    """Vacuum and analyze the published marts. Raise psycopg.Error if PostgreSQL rejects this, which does not affect the published data.
 
-    Return the standbys because of which this is left to a later vacuum, or None if it is not. Then publishing has analyzed the marts.
+    Return the standbys that make this defer the vacuum, or None if there are none. In the former case publishing has analyzed the marts.
     """
     because = deferring_standbys(attached_standbys(connection), vacuum)
     for relation, result in results.items() if because is None else ():
@@ -67,14 +67,14 @@ def vacuum_analyze(connection: psycopg.Connection, results: PublishResults, vacu
 
 
 def make_live(transaction: PublishTransaction, publish_set: PublishSet) -> PublishResults:
-    """Merge what can be merged and swap the rest, inside the open transaction."""
+    """Merge the marts that can be merged and swap the rest, inside the open transaction."""
     connection, options = transaction.connection, transaction.options
     swapped = [mart.relation for group in publish_set.groups if publish_set.must_swap(group) for mart in group]
     new_oids = [publish_set.staged[relation].oid for relation in swapped if relation in publish_set.live]
-    # Before any lock is taken: whoever has a plan for the version before the last publish would wait for us, and we for them.
+    # Before any lock is taken: a reader of the version before the last publish could otherwise deadlock with this transaction.
     older_snapshots.wait(connection, new_oids, options.timeout / 4, publish_set.standbys)
     _drop_previous(transaction, publish_set)
-    # Merge first, since it blocks nobody; swap last, since readers wait until the commit.
+    # Merge first, because it blocks nobody. Swap last, because readers wait from then until the commit.
     results, reasons = _merge_groups(transaction, publish_set)
     attributes.copy_to_live(connection, [publish_set.attribute_pair(mart) for mart in publish_set.marts if mart.relation in results])
     drop_tables(connection, [staging_relation(relation) for relation in results])
@@ -85,7 +85,7 @@ def make_live(transaction: PublishTransaction, publish_set: PublishSet) -> Publi
 
 
 def _drop_previous(transaction: PublishTransaction, publish_set: PublishSet) -> None:
-    """Drop the previous relations, but for marts that this run republishes."""
+    """Drop the previous relations, except of marts that this run republishes."""
     marts = [mart.relation for mart in publish_set.marts if mart.relation not in transaction.options.republish]
     places = [previous_relation(relation) for relation in marts]
     refuse_foreign(transaction.connection, places)
@@ -93,12 +93,12 @@ def _drop_previous(transaction: PublishTransaction, publish_set: PublishSet) -> 
 
 
 def _merge_groups(transaction: PublishTransaction, publish_set: PublishSet) -> tuple[dict[Relation, PublishResult], Mapping[Relation, str]]:
-    """Merge each group of marts that can be merged; return the results, and the other marts with the reason to swap them."""
+    """Merge each group of marts that can be merged. Return the results, and the other marts with the reason to swap them."""
     results: dict[Relation, PublishResult] = {}
     reasons: dict[Relation, str] = {}
     for group in publish_set.groups:
         if found := {mart.relation: publish_set.swap_reasons[mart.relation] for mart in group if mart.relation in publish_set.swap_reasons}:
-            connected = f"has a foreign key in common with {next(iter(found))}"
+            connected = f"shares a foreign key with {next(iter(found))}"
             reasons |= {mart.relation: found.get(mart.relation) or connected for mart in group}
             continue
         try:
@@ -129,7 +129,7 @@ def _merge(transaction: PublishTransaction, publish_set: PublishSet, group: Sequ
 def _analyze(connection: psycopg.Connection, relations: Sequence[Relation]) -> None:
     """Analyze the relations inside the transaction.
 
-    After the commit, the ANALYZE of one would remove catalog rows that publishing another has replaced, and so cancel queries on standbys.
+    After the commit, analyzing one would remove catalog rows that publishing another has replaced, and so cancel queries on standbys.
     """
     for relation in relations:
         connection.execute(_ANALYZE.format(relation.sql))

@@ -1,8 +1,8 @@
-"""Publish a mart by merging: make the rows of the live table equal to those of the staged one.
+"""Publishes a mart by merging: makes the rows of the live table equal to those of the staged one.
 
-Rows are compared as text, which every type has: JSON, XML and points have no equality, and numbers and dates an odd one. Rows that are
-only in the live table are deleted, rows that are only in the staged one inserted. Where foreign keys reference the table, rows are
-matched by that key and updated instead, since a delete could cascade.
+Rows are compared as text, which every type has: JSON, XML and points have no equality operator, and equal numbers or dates can differ in
+their text. Rows that are only in the live table are deleted, rows that are only in the staged one inserted. If foreign keys reference the
+table, rows are matched by that key and updated instead, because a delete could cascade.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _DIFFERING: Final[LiteralString] = """
 
 
 class MergeMismatchError(Exception):
-    """The live table stored other rows than those that were written, for example because of a trigger."""
+    """The live table stored other rows than those written to it, for example because of a trigger."""
 
 
 def can_merge(live: RelationInfo, staged: RelationInfo, *, compare_foreign_keys: bool = True) -> bool:
     """Return whether the live table differs from the staged one in rows only, so that no swap is needed.
 
-    The live table may have more than the staged one, such as generated columns that were added by hand, but not less.
-    `compare_foreign_keys` is False for previous relations, which have lost their foreign keys.
+    The live table may have more properties than the staged one, such as generated columns that were added by hand, but not fewer.
+    `compare_foreign_keys` is False for previous relations, which have no foreign keys.
     """
     if (live.kind, staged.kind) != (TABLE, TABLE):
         return False
@@ -70,7 +70,7 @@ class Merge:
     live: RelationInfo
     staged: RelationInfo
     key: tuple[KeyColumn, ...] = ()
-    """Columns that foreign keys reference; empty if none does."""
+    """Columns that foreign keys reference; empty if there are none."""
 
     @property
     def _written(self) -> list[str]:
@@ -79,7 +79,7 @@ class Merge:
 
     @property
     def _compared(self) -> list[str]:
-        """The staged columns that are not generated, even if a live one of that name is."""
+        """The staged columns that are not generated, even if the live column of the same name is."""
         return [column.name for column in self.staged.schema.columns if not column.generated]
 
     def _whole(self, row: str = "__row") -> sql.Composable:
@@ -90,7 +90,7 @@ class Merge:
 
     @property
     def _same_key(self) -> sql.Composable:
-        # The operator that the key itself compares with: the search path may lack its schema, and `=` would compare citext as text.
+        # The operator with which the key itself compares: the search path may lack its schema, and `=` would compare citext as text.
         return sql.SQL(" and ").join(
             sql.SQL("__new.{0} {1} __old.{0}").format(sql.Identifier(column.name), _equals(column)) for column in self.key
         )
@@ -113,12 +113,12 @@ class Merge:
         connection.execute(sql.SQL(copy).format(previous.sql, names, names, self.target.sql))
 
     def insert_by_key(self, connection: psycopg.Connection) -> int:
-        """Insert the rows whose key is new; return how many."""
+        """Insert the rows whose key is new. Return their number."""
         there = sql.SQL(" where not exists (select from only {} __old where {})").format(self.target.sql, self._same_key)
         return connection.execute(self._insert + there).rowcount
 
     def update_by_key(self, connection: psycopg.Connection) -> int:
-        """Update the rows whose key exists and whose values differ; return how many."""
+        """Update the rows whose key exists and whose values differ. Return their number."""
         fixed = {column.name for column in self.live.schema.columns if column.identity == "a"}
         names = [name for name in self._written if name not in fixed]
         statement = "update only {} __old set ({}) = row({}) from only {} __new where {} and {} <> {}"
@@ -127,22 +127,22 @@ class Merge:
         return connection.execute(sql.SQL(statement).format(self.target.sql, *values, self.source.sql, self._same_key, *whole)).rowcount
 
     def delete_by_key(self, connection: psycopg.Connection) -> int:
-        """Delete the rows whose key no longer exists; return how many."""
+        """Delete the rows whose key no longer exists. Return their number."""
         statement = "delete from only {} __old where not exists (select from only {} __new where {})"
         return connection.execute(sql.SQL(statement).format(self.target.sql, self.source.sql, self._same_key)).rowcount
 
     def delete_rows(self, connection: psycopg.Connection) -> int:
-        """Delete the rows that no longer exist; return how many."""
+        """Delete the rows that no longer exist. Return their number."""
         gone = self._differing(self.target, self.source)
         return connection.execute(sql.SQL("delete from only {} where ctid in ({})").format(self.target.sql, gone)).rowcount
 
     def insert_rows(self, connection: psycopg.Connection) -> int:
-        """Insert the rows that are new; return how many."""
+        """Insert the rows that are new. Return their number."""
         new = self._differing(self.source, self.target)
         return connection.execute(self._insert + sql.SQL(" where __new.ctid in ({})").format(new)).rowcount
 
     def verify(self, connection: psycopg.Connection) -> None:
-        """Raise MergeMismatchError if the rows differ, on tables where triggers, rules or generated columns can cause that."""
+        """Raise MergeMismatchError if the rows differ. Only check tables where triggers, rules or generated columns can cause this."""
         by_hand = self._compared != [name for name in self._written if name in self._compared]
         names = {column.name for column in self.key}
         fixed = self.key and any(column.identity == "a" and column.name not in names for column in self.live.schema.columns)
@@ -154,9 +154,9 @@ class Merge:
 
 
 def merge_all(connection: psycopg.Connection, merges: Sequence[Merge]) -> dict[Relation, int]:
-    """Make each live table equal to its staged one; return the number of rows deleted, updated or inserted by table.
+    """Make each live table equal to its staged one. Return the number of rows deleted, updated or inserted, by table.
 
-    `merges` are in the order of foreign keys, referenced tables first, so that at no time a row references one that does not exist.
+    `merges` are in the order of foreign keys, referenced tables first, so that no row ever references one that does not exist.
     """
     changed = dict.fromkeys((merge.target for merge in merges), 0)
     keyed = [merge for merge in merges if merge.key]
@@ -185,6 +185,6 @@ def _list(names: Sequence[str], of: str = "") -> sql.Composed:
 
 
 def count_rows(connection: psycopg.Connection, relation: Relation) -> int:
-    """Return the number of rows of a table, without those of tables that inherit from it."""
+    """Return the number of rows of a table, except those of tables that inherit from it."""
     row = connection.execute(sql.SQL("select count(*) from only {}").format(relation.sql)).fetchone()
     return int(row[0]) if row else 0

@@ -1,4 +1,4 @@
-"""What a publish is asked to do, and what it returns."""
+"""The options of a publish, and its results."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from refresh_runner.publish.own_relations import NO_ORIGIN, RelationOrigin
 
 
 class PublishStrategy(StrEnum):
-    """How a mart is made live. The values are stored in dbt_refresh_version and stay as they are."""
+    """How a mart is made live. The values are stored in dbt_refresh_version and must not change."""
 
     MERGE = "Rows"
-    """Write the rows that differ into the live table: no lock that blocks readers."""
+    """Write the rows that differ to the live table. Needs no lock that blocks readers."""
     SWAP = "Move"
-    """Put the new table in place of the live one: needs an ACCESS EXCLUSIVE lock."""
+    """Replace the live table by the new one. Needs an ACCESS EXCLUSIVE lock."""
     CREATE = "New"
-    """Move the new table into the live schema, where there was none."""
+    """Move the new table to the live schema, if there is no live table."""
 
 
 class NotPublishableError(Exception):
-    """A mart cannot be published without losing something. The message says which, why and what to do; nothing was changed."""
+    """A mart cannot be published without losing something. The message says which, why and what to do. Nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Mart:
     relation: Relation
     """The name under which dashboards read it."""
     grants_declared: bool = False
-    """The dbt project declares who may read it. If not, manual grants are kept."""
+    """Whether the dbt project declares its grants. If not, manual grants are kept."""
     comments_declared: bool = False
-    """The dbt project's descriptions are its comments. If not, manual comments are kept."""
+    """Whether the dbt project's descriptions are its comments. If not, manual comments are kept."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ class PublishResult:
 
     strategy: PublishStrategy
     rows: int
-    """Rows in the mart."""
+    """Number of rows in the mart."""
     rows_written: int
-    """Rows deleted, updated or inserted."""
+    """Number of rows deleted, updated or inserted."""
 
 
 PublishResults = Mapping[Relation, PublishResult]
@@ -61,21 +61,21 @@ class PublishOptions:
     timeout: timedelta
     """Maximum duration, including the wait for locks."""
     mask_cancellation: Callable[[], object]
-    """Called right before the commit: from then on the run must not be cancelled until its caller has reported what is live."""
+    """Called right before the commit. From then on the run must not be cancelled until its caller has reported what is live."""
     vacuum: Vacuum = Vacuum.AUTO
     republish: frozenset[Relation] = frozenset()
-    """Marts that an earlier attempt of this run has published: these are replaced, and the previous relation is kept as it is."""
+    """Marts that an earlier attempt of this run has published. They are replaced, and their previous relation is left unchanged."""
     origin: RelationOrigin = NO_ORIGIN
     """The run that publishes."""
 
 
 COMPARISON_SETTINGS: Final = {
-    # No two values of a type may have the same text.
+    # Different values of a type must have different texts.
     "extra_float_digits": "1",
     "datestyle": "ISO, MDY",
     "intervalstyle": "postgres",
     "bytea_output": "hex",
-    # Return all rows or fail: a row security policy must not hide some of them.
+    # Return all rows or fail: a row security policy must not hide any.
     "row_security": "off",
 }
-"""Session settings that comparing rows as text relies on."""
+"""Session settings on which the comparison of rows as text relies."""

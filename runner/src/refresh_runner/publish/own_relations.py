@@ -1,7 +1,7 @@
-"""Registry of the tables and schemas that the runner has created besides the live ones, by oid. It never drops anything else.
+"""Registry, by oid, of the tables and schemas that the runner has created besides the live ones. It never drops anything else.
 
-Each is registered in the transaction that creates it, so that what a killed attempt left is known too. The name proves nothing, since a
-user's table may have it. An oid may be reused; for a table, the oid of its row type must match as well.
+Each is registered in the transaction that creates it, so that leftovers of a killed attempt are known too. The name proves nothing, because
+a user's table may have it. An oid may be reused; for a table, the oid of its row type must match as well.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ class ExistingRelation:
     relation: Relation
     is_owned: bool
     run_id: str
-    """The run that created it, if it is owned."""
+    """The run that created it, if the runner owns it."""
 
 
-# Existing relations of these names, and whether they are the registered ones.
+# Existing relations with these names, and whether they are the registered ones.
 _EXISTING: Final = """
     select s.schema, s.name, own.oid is not null, coalesce(own.run_id, '')
     from unnest(%s::text[], %s::text[]) as s (schema, name)
@@ -94,13 +94,13 @@ _ALL: Final = "select refresh, version, jsonb_object_keys(marts || coalesce(prev
 
 
 def prepare(connection: psycopg.Connection) -> None:
-    """Create the registry, and register what an earlier version of the runner, which had none, has created."""
+    """Create the registry, and register what earlier versions of the runner, which had no registry, have created."""
     with short_transaction(connection):
         is_new = connection.execute("select to_regclass(%s) is null", [TABLE.name]).fetchone() == (True,)
         ensure_tables(connection, [TABLE])
         if connection.execute("select to_regclass('dbt_refresh_version') is null").fetchone() == (True,):
             return
-        # That version dropped whatever had these names at each publish, so what is there was created by it, even after a downgrade.
+        # That version dropped everything with these names at each publish, so it created what exists now, even after a downgrade.
         for refresh, version, mart in connection.execute(_ALL if is_new else _NOT_REGISTERD).fetchall():
             live = Relation(*str(mart).split(".", 1))
             _adopt(
@@ -111,7 +111,7 @@ def prepare(connection: psycopg.Connection) -> None:
 
 
 def _adopt(connection: psycopg.Connection, places: Iterable[Relation], origin: RelationOrigin) -> None:
-    """Register the relations in these places and their schemas, except schemas that an administrator has created."""
+    """Register these relations and their schemas, except schemas that an administrator has created."""
     for place in places:
         if not any(found.is_owned for found in existing(connection, [place])):
             register(connection, place, origin)
@@ -124,12 +124,12 @@ def _adopt(connection: psycopg.Connection, places: Iterable[Relation], origin: R
 
 
 def register(connection: psycopg.Connection, place: Relation, origin: RelationOrigin) -> None:
-    """Register the table in this place as owned. Call it in the transaction that creates the table."""
+    """Register this table as owned. Call it in the transaction that creates the table."""
     connection.execute(register_statement(sql.Identifier(TABLE.name), place, origin))
 
 
 def unregister(connection: psycopg.Connection, place: Relation) -> None:
-    """Remove the table in this place from the registry: it is live now, and must not be dropped."""
+    """Remove this table from the registry: it is live now, and must not be dropped."""
     connection.execute(
         "delete from dbt_refresh_relation where kind = 'table' and oid = (select c.oid from pg_class c"
         " join pg_namespace n on n.oid = c.relnamespace where n.nspname = %s and c.relname = %s)",
@@ -138,7 +138,7 @@ def unregister(connection: psycopg.Connection, place: Relation) -> None:
 
 
 def register_statement(own: sql.Composable, place: Relation, origin: RelationOrigin) -> sql.Composed:
-    """Return the statement that registers a table; `own` is the registry."""
+    """Return the statement that registers a table. `own` is the registry."""
     return sql.SQL(_REGISTER).format(own=own, refresh=origin.refresh, run_id=origin.run_id, schema=place.schema, name=place.table)
 
 
@@ -163,7 +163,7 @@ def existing(connection: psycopg.Connection, places: Iterable[Relation]) -> list
 def of_refresh(connection: psycopg.Connection, refresh: str) -> list[Relation]:
     """Return the tables that were created for a refresh and still exist.
 
-    Tables outside of staging and previous schemas are left out even if registered: one could be a live mart.
+    Leave out tables outside of staging and previous schemas, even if registered: one could be a live mart.
     """
     if connection.execute("select to_regclass(%s) is null", [TABLE.name]).fetchone() == (True,):
         return []
@@ -172,7 +172,7 @@ def of_refresh(connection: psycopg.Connection, refresh: str) -> list[Relation]:
 
 
 def drop_owned(connection: psycopg.Connection, places: Iterable[Relation]) -> None:
-    """Drop those of the relations that the runner created, in one statement, since one may reference another."""
+    """Drop those relations that the runner created, in one statement, because one may reference another."""
     if ours := [found.relation for found in existing(connection, places) if found.is_owned]:
         connection.execute(sql.SQL("drop table {}").format(sql.SQL(", ").join(place.sql for place in ours)))
 
@@ -189,8 +189,8 @@ def register_schema(connection: psycopg.Connection, name: str, origin: RelationO
 
 
 def create_schema_if_missing(connection: psycopg.Connection, name: str) -> bool:
-    """Create the schema unless it exists, without registering it; return whether it was created."""
-    # Queried first: "if not exists" needs the privilege to create schemas even if there is nothing to do.
+    """Create the schema unless it exists, without registering it. Return whether it was created."""
+    # Queried first: "if not exists" requires the privilege to create schemas even if the schema exists.
     if connection.execute("select from pg_namespace where nspname = %s", [name]).fetchone() is not None:
         return False
     connection.execute(sql.SQL("create schema {}").format(sql.Identifier(name)))
@@ -198,7 +198,7 @@ def create_schema_if_missing(connection: psycopg.Connection, name: str) -> bool:
 
 
 def drop_empty_schemas(connection: psycopg.Connection, schemas: Collection[str]) -> None:
-    """Drop those of the schemas that the runner created and that are empty; remove what no longer exists from the registry."""
+    """Drop those schemas that the runner created and that are empty. Remove entries of what no longer exists from the registry."""
     ours = connection.execute(
         "select nspname from pg_namespace n join dbt_refresh_relation own on own.kind = 'schema' and own.oid = n.oid::bigint"
         " where nspname = any(%s) and not exists (select from pg_class where relnamespace = n.oid) order by 1",
@@ -209,6 +209,6 @@ def drop_empty_schemas(connection: psycopg.Connection, schemas: Collection[str])
             with connection.transaction():
                 connection.execute(sql.SQL("drop schema {}").format(sql.Identifier(str(name))))
         except psycopg.errors.DependentObjectsStillExist:
-            # It contains a function or type of another user.
+            # The schema contains a function or type of another user.
             continue
     connection.execute(_UNREGISTER_MISSING)

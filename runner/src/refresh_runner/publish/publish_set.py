@@ -1,4 +1,4 @@
-"""The marts of one publish with their live and staged tables: which can be merged, and which have to be swapped."""
+"""The marts of one publish with their live and staged tables: which can be merged, and which must be swapped."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ class PublishSet:
 
     marts: Sequence[Mart]
     live: Mapping[Relation, RelationInfo]
-    """By mart, where a relation of that name exists."""
+    """Live tables by mart, if a relation of that name exists."""
     staged: Mapping[Relation, RelationInfo]
-    """By mart."""
+    """Staged tables by mart."""
     swap_reasons: Mapping[Relation, str]
     """Marts that cannot be merged, and why."""
     foreign_keys: Sequence[ForeignKey]
-    """All that reference a live or staged table."""
+    """All foreign keys that reference a live or staged table."""
     standbys: Sequence[Standby] = ()
 
     @property
@@ -62,7 +62,7 @@ class PublishSet:
     def _sorted(self, group: set[Relation], parents: Mapping[Relation, set[Relation]]) -> list[Mart]:
         left, done = sorted(group), list[Relation]()
         while left:
-            # In a cycle of references none has all of its parents done: take any.
+            # In a cycle of references, no mart has all of its parents done: take any.
             ready = next((each for each in left if parents[each] <= set(done)), left[0])
             left.remove(ready)
             done.append(ready)
@@ -86,9 +86,9 @@ class PublishSet:
 
 
 def load_publish_set(connection: psycopg.Connection, marts: Sequence[Mart], *, compare_foreign_keys: bool = True) -> PublishSet:
-    """Read the live and staged tables of the marts; NotPublishableError if one was not built as a table.
+    """Read the live and staged tables of the marts. Raise NotPublishableError if one was not built as a table.
 
-    `compare_foreign_keys` is False for previous relations, which have lost their foreign keys.
+    `compare_foreign_keys` is False for previous relations, which have no foreign keys.
     """
     live_schemas = {staging_relation(mart.relation).schema: mart.relation.schema for mart in marts}
     with qualified_names(connection):

@@ -1,4 +1,4 @@
-"""The marts of one run: where dbt builds each of them, and when they are published or rolled back."""
+"""The marts of one run: where dbt builds each mart, and when they are published or rolled back."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MartPublisher:
     """Publishes the marts that a run validates. With `publish: Swap`, those that dbt builds as tables are built in staging relations."""
 
     def __init__(self, plan: Plan, connection: psycopg.Connection) -> None:
-        """`connection` is the one that holds the warehouse lock: a run that has lost it cannot publish."""
+        """`connection` holds the warehouse lock: a run that has lost the lock cannot publish."""
         self._plan = plan
         self._connection = connection
         self._refresh = plan.run_request.refresh.name
@@ -63,7 +63,7 @@ class MartPublisher:
             raise RunFailedError(Failure(Reason.PUBLISHING_HELD, message, hint=_RESUME_HINT, skips_run=True))
 
     def stage(self, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> None:
-        """Have dbt build the checked marts that are tables in staging relations, and read them there."""
+        """Make dbt build the checked marts that are tables in staging relations, and read them there."""
         places = set(map(str, dbt.graph.relations(built).values()))
         self._built = frozenset(check.relation for check in checks if check.relation in places)
         for relation, table in staged_tables(self._plan, dbt, built, checks).items():
@@ -75,7 +75,7 @@ class MartPublisher:
     def prepare_staging(self, kept: Collection[str]) -> None:
         """Drop what earlier runs left in staging, except for nodes of this run that are `kept`.
 
-        Raise RunFailedError if a relation that no refresh created is there.
+        Raise RunFailedError if staging contains a relation that no refresh created.
         """
         reused = [relation for relation, node in self._ids.items() if node in kept]
         with self._failing_as_publish(self._marts):
@@ -88,7 +88,7 @@ class MartPublisher:
 
     @property
     def mart_count(self) -> int:
-        """Number of marts that the run publishes: all, unless its mode names some models."""
+        """Number of marts that the run publishes: all, unless its mode selects some models."""
         return self._plan.mart_count if self._plan.policy.model_selector is None else len(self._built)
 
     def staged(self, check: MartCheck) -> MartCheck:
@@ -97,9 +97,9 @@ class MartPublisher:
         return replace(check, schema=staging_relation(relation).schema) if relation in self._staged else check
 
     def publish(self, rows: Mapping[str, int], options: PublishOptions) -> str | None:
-        """Publish all marts; return the live data version, or None if this run built no mart. Raise RunFailedError if that fails.
+        """Publish all marts. Return the live data version, or None if this run built no mart. Raise RunFailedError if that fails.
 
-        `rows` are the row counts of all marts by schema.name. Marts that the run was told not to build stay as they are.
+        `rows` are the row counts of all marts by schema.name. Marts that the run's mode leaves out stay unchanged.
         """
         if not self._plan.policy.publishes or not self.mart_count:
             return None
@@ -141,7 +141,7 @@ class MartPublisher:
         return version.previous
 
     def vacuum_analyze(self) -> None:
-        """Vacuum and analyze what was published. If PostgreSQL refuses, log a warning: the marts are live in any case."""
+        """Vacuum and analyze what was published. If PostgreSQL rejects this, log a warning: the marts are live in any case."""
         try:
             because = live.vacuum_analyze(self._connection, self._results, self._plan.vacuum)
         except psycopg.Error as error:
@@ -172,7 +172,7 @@ class MartPublisher:
 
     @contextmanager
     def _failing_as_publish(self, marts: Sequence[Mart]) -> Iterator[None]:
-        """Turn errors into RunFailedErrors; remember the WAL position at the end."""
+        """Convert errors to RunFailedErrors, and record the WAL position at the end."""
         try:
             yield
         except (NotPublishableError, psycopg.Error) as error:

@@ -1,7 +1,7 @@
 """Replica identities of marts that are published to subscribers by logical replication.
 
-Without a replica identity PostgreSQL refuses to delete from a published table. A primary key is enough, but dbt creates none; a unique
-index without NULLs or else the whole row takes its place. Both only add to what is sent about a deleted row.
+Without a replica identity, PostgreSQL refuses to delete from a published table. A primary key is enough, but dbt creates none. A unique
+index without NULLs, or else the whole row, replaces it. Both only add to the data that is sent about a deleted row.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from psycopg import sql
 
 from refresh_runner.postgres.catalog import Relation
 
-# A publication lists tables, schemas or all tables. The third column is an index that can be the identity, if there is one.
+# A publication lists tables, schemas or all tables. The third column is an index that can be the identity, if one exists.
 _WITHOUT_IDENTITY: Final[LiteralString] = """
     select n.nspname, c.relname, (
         select x.relname from pg_index i join pg_class x on x.oid = i.indexrelid
@@ -49,7 +49,7 @@ def replica_identity_statements(connection: psycopg.Connection, relations: Itera
         elif _rows_have_equality(connection, relation):
             identity = sql.SQL("full").format()
         else:
-            # Subscribers could not find the row. Without an identity the table is swapped instead of merged.
+            # Subscribers could not find the row. Without an identity, the table is swapped instead of merged.
             continue
         found[relation] = sql.SQL("alter table {} replica identity {}").format(relation.sql, identity)
     return found

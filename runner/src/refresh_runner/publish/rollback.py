@@ -1,4 +1,4 @@
-"""Make the previous relations of marts live again, in one transaction."""
+"""Makes the previous relations of marts live again, in one transaction."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from refresh_runner.publish.transaction import PublishTransaction
 def rollback(
     connection: psycopg.Connection, marts: Sequence[Mart], record: Callable[[PublishResults], None], options: PublishOptions
 ) -> PublishResults:
-    """Make the previous relations live, all or none; what was live becomes the previous relations. Raise as `publish` does."""
+    """Make the previous relations live, all or none. The live tables become the previous relations. Raises the same errors as `publish`."""
     transaction = PublishTransaction(connection, options)
     transaction.prepare(marts)
     with transaction.begin():
@@ -28,7 +28,7 @@ def rollback(
         found = {each.relation for each in own_relations.existing(connection, previous_relations(marts))}
         if missing := [mart.relation for mart in marts if previous_relation(mart.relation) not in found]:
             raise NotPublishableError(f"there is no previous relation of {missing[0]}")
-        # The previous relations take the way of newly built ones: through staging.
+        # The previous relations are published like newly built ones: from staging.
         own_relations.drop_owned(connection, [staging_relation(mart.relation) for mart in marts])
         for mart in marts:
             change_schema(connection, previous_relation(mart.relation), staging_relation(mart.relation).schema)

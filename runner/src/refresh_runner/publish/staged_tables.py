@@ -1,4 +1,4 @@
-"""Which marts of a run are built in staging relations, and what in the dbt project prevents that."""
+"""Which marts of a run are built in staging relations, and what in the dbt project prevents this."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from refresh_runner.publish.derived_names import name_conflicts
 def staged_tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     """Return the checked marts that the run builds as tables, and therefore publishes together.
 
-    Raise RunFailedError
-    - if a mart is not in the project: it would never be built, and its old rows would be valid forever;
+    Raise RunFailedError - if a mart is not in the project: it would never be built, and its old rows would stay valid forever;
     - if another model of the run reads one of the marts: it would read the staged version, or one that no longer exists;
     - if something that the run builds or tests names one of the marts without `ref`: it would read the previous data version.
     """
@@ -44,7 +43,7 @@ def check_names(dbt: Dbt, built: Sequence[Node], staged: Collection[Relation] = 
 
 
 def unknown_relation(relation: str, known: Collection[str]) -> str:
-    """Return the error that a project has no such relation, with suggestions: the same name in another schema, or a similar name."""
+    """Return the error for a relation that is not in the project, with suggestions: the same name in another schema, or a similar name."""
     same = sorted(each for each in known if each.partition(".")[2] == relation.partition(".")[2])
     meant = same or get_close_matches(relation, sorted(known), 3)
     return f"no model of the dbt project is {relation}" + (f"; did you mean {' or '.join(meant)}?" if meant else "")

@@ -25,7 +25,7 @@ from refresh_runner.publish.own_relations import RelationOrigin
 
 
 def prepare_staging(connection: psycopg.Connection, marts: Sequence[Mart], kept: Collection[Relation], origin: RelationOrigin) -> None:
-    """Create the staging schemas, and drop what earlier runs left there; `kept` are marts whose staging relation of this run is reused.
+    """Create the staging schemas, and drop what earlier runs left there. `kept` are marts whose staging relation of this run is reused.
 
     Raise NotPublishableError, with nothing changed, if a relation that no refresh created uses one of the names.
     """
@@ -34,7 +34,7 @@ def prepare_staging(connection: psycopg.Connection, marts: Sequence[Mart], kept:
         refuse_foreign_relations(connection, marts)
         for mart in marts:
             check_replaceable(connection, mart.relation)
-        # Publishing will drop these. Try now, so that a dependent object fails the run before anything is built.
+        # Publishing will drop these. Dropping them now makes a dependent object fail the run before anything is built.
         with connection.transaction(force_rollback=True):
             drop_tables(connection, [found.relation for found in own_relations.existing(connection, previous_relations(marts))])
         found = own_relations.existing(connection, [place for mart in marts for place in _staging_places(mart)])
@@ -45,7 +45,7 @@ def prepare_staging(connection: psycopg.Connection, marts: Sequence[Mart], kept:
 
 
 def drop_staging(connection: psycopg.Connection, marts: Sequence[Mart]) -> None:
-    """Drop all staging relations of the marts that a refresh created, whatever state dbt left them in."""
+    """Drop all staging relations of the marts that a refresh created, in whatever state dbt left them."""
     own_relations.drop_owned(connection, [place for mart in marts for place in _staging_places(mart)])
     own_relations.drop_empty_schemas(connection, {staging_relation(mart.relation).schema for mart in marts})
 
@@ -67,7 +67,7 @@ def refuse_foreign_relations(connection: psycopg.Connection, marts: Sequence[Mar
 
 
 def refuse_foreign(connection: psycopg.Connection, places: Iterable[Relation]) -> None:
-    """Raise NotPublishableError if a relation that no refresh created is in one of these places."""
+    """Raise NotPublishableError if no refresh created one of these relations."""
     if foreign := [str(found.relation) for found in own_relations.existing(connection, places) if not found.is_owned]:
         is_one = len(foreign) == 1
         raise NotPublishableError(
@@ -77,7 +77,7 @@ def refuse_foreign(connection: psycopg.Connection, places: Iterable[Relation]) -
 
 
 def check_replaceable(connection: psycopg.Connection, relation: Relation) -> None:
-    """Raise NotPublishableError if no table can replace what is live: anything but a table, or a view without dependents."""
+    """Raise NotPublishableError if a table cannot replace the live relation, which must be a table or a view without dependents."""
     with qualified_names(connection):
         live = read_relations(connection, [relation], {}).get(relation)
         if live is None or live.kind == TABLE:
@@ -89,7 +89,7 @@ def check_replaceable(connection: psycopg.Connection, relation: Relation) -> Non
 
 
 def drop_tables(connection: psycopg.Connection, relations: Sequence[Relation]) -> None:
-    """Drop the tables; NotPublishableError if another object depends on one of them."""
+    """Drop the tables. Raise NotPublishableError if another object depends on one of them."""
     if not relations:
         return
     try:

@@ -1,4 +1,4 @@
-"""Publish marts by putting the staged tables in place of the live ones: a change of schema under an ACCESS EXCLUSIVE lock."""
+"""Publishes marts by replacing the live tables with the staged ones: a change of schema under an ACCESS EXCLUSIVE lock."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from refresh_runner.publish.transaction import PublishTransaction
 
 
 def swap_all(transaction: PublishTransaction, publish_set: PublishSet, reasons: Mapping[Relation, str]) -> PublishResults:
-    """Swap the marts that `reasons` names; the values say why each is not merged. Raise NotPublishableError if one would lose something."""
+    """Swap the marts in `reasons`, whose values say why each is not merged. Raise NotPublishableError if one would lose something."""
     marts = [mart for mart in publish_set.marts if mart.relation in reasons]
     swapped_oids = [publish_set.live[mart.relation].oid for mart in marts if mart.relation in publish_set.live]
     for mart in marts:
@@ -69,7 +69,7 @@ def _check_swappable(connection: psycopg.Connection, publish_set: PublishSet, ma
 
 
 class _Swap:
-    """One mart's staged table on its way to the live name."""
+    """The swap of one mart's staged table."""
 
     def __init__(self, transaction: PublishTransaction, publish_set: PublishSet, mart: Mart) -> None:
         self._transaction = transaction
@@ -81,9 +81,9 @@ class _Swap:
         self._statistics: list[str] = []
 
     def perform(self) -> PublishResult:
-        """Put the staged table in place; views that read the old table read the new one afterwards."""
+        """Replace the live table. Views that read the old table read the new one afterwards."""
         target, is_republished = self._mart.relation, self._mart.relation in self._transaction.options.republish
-        # What this run itself has published is not kept; it is dropped once no view reads it any more.
+        # A table that this run itself has published is not kept; it is dropped once no view reads it.
         old = replaced_relation(target) if is_republished else previous_relation(target)
         has_old = bool(self._live and self._live.kind == TABLE)
         created_schema = is_republished and own_relations.create_schema_if_missing(self._connection, old.schema)
@@ -114,7 +114,7 @@ class _Swap:
 
     def _drop_view(self) -> None:
         kind = sql.SQL("materialized view" if self._live and self._live.kind == MATERIALIZED_VIEW else "view")
-        # LOCK TABLE takes no materialized view, so the lock is only requested here.
+        # LOCK TABLE does not support materialized views, so the lock is only requested here.
         with self._transaction.lock_timeout():
             self._connection.execute(sql.SQL("drop {} {}").format(kind, self._mart.relation.sql))
 

@@ -17,7 +17,8 @@ from refresh_runner.publish.derived_names import previous_relation, staging_rela
 from refresh_runner.publish.options import COMPARISON_SETTINGS, Mart, PublishOptions
 
 LOCK_TIMEOUT: Final = "100ms"
-"""How long new readers may queue behind our lock request. Below deadlock_timeout (1 s), so that we are cancelled and never a reader."""
+"""How long new readers may queue behind the lock request. Below deadlock_timeout (1 s), so that a deadlock cancels this transaction and
+never a reader."""
 
 
 class PublishTransaction:
@@ -29,10 +30,10 @@ class PublishTransaction:
         self.deadline = time.monotonic() + options.timeout.total_seconds()
 
     def prepare(self, marts: Sequence[Mart]) -> None:
-        """Do what has to be committed before the transaction: the runner's table, and replica identities of live tables."""
+        """Do what must be committed before the transaction: create the runner's table, and set replica identities of live tables."""
         own_relations.prepare(self.connection)
         for relation, statement in replication.replica_identity_statements(self.connection, [mart.relation for mart in marts]).items():
-            # In a transaction of its own: readers wait until it commits, and merging rows takes longer.
+            # In a separate transaction: readers wait until it commits, and merging rows takes longer.
             with self.connection.transaction():
                 self.lock([relation])
                 self.connection.execute(statement)
@@ -57,16 +58,16 @@ class PublishTransaction:
     def create_schemas(self, marts: Sequence[Mart]) -> None:
         """Create the live, staging and previous schemas that do not exist."""
         for schema in sorted({mart.relation.schema for mart in marts}):
-            # The live schema belongs to the dashboards, no matter who created it.
+            # The live schema belongs to the dashboards, whoever created it.
             own_relations.create_schema_if_missing(self.connection, schema)
         derived = {place.schema for mart in marts for place in (staging_relation(mart.relation), previous_relation(mart.relation))}
         for schema in sorted(derived):
             own_relations.create_schema(self.connection, schema, self.options.origin)
 
     def lock(self, relations: Sequence[Relation]) -> None:
-        """Take an ACCESS EXCLUSIVE lock on the tables until the transaction ends; psycopg.errors.LockNotAvailable after the deadline.
+        """Take an ACCESS EXCLUSIVE lock on the tables until the transaction ends. Raise psycopg.errors.LockNotAvailable after the deadline.
 
-        All are locked before any is changed: otherwise a reader of two of them could deadlock with us.
+        All tables are locked before any is changed. Otherwise a reader of two of them could deadlock with this transaction.
         """
         if not relations:
             return
@@ -84,7 +85,7 @@ class PublishTransaction:
 
     @contextmanager
     def lock_timeout(self) -> Iterator[None]:
-        """Bound how long each statement inside waits for a lock."""
+        """Limit how long each statement inside the block waits for a lock."""
         self.connection.execute(sql.SQL("set local lock_timeout = {}").format(LOCK_TIMEOUT))
         yield
         self.connection.execute("set local lock_timeout = default")

@@ -1,6 +1,6 @@
 """The data version that is live: one row per refresh, written in the transaction that publishes its marts.
 
-A reader can query it in the same snapshot as the marts, and so prove which version it serves.
+A reader can query it in the same snapshot as the marts, and thus prove which version it serves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TABLE: Final = Table(
 
 
 _DIRECT: Final = "InPlace"
-"""Stored instead of a strategy for marts that are built directly under their live name."""
+"""Stored in place of a strategy for marts that are built directly under their live name."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class DataVersion:
     previous: str | None
     """The data version that was live before; None if there is none."""
     held_since: datetime | None
-    """When a rollback made it live; nothing is published until a run with mode resume."""
+    """When a rollback made it live. Nothing is published until a run with mode resume."""
 
     @property
     def replaced(self) -> list[str]:
@@ -94,21 +94,21 @@ def published_by(connection: psycopg.Connection, refresh: str, version: str) -> 
 
 
 def record(connection: psycopg.Connection, refresh: str, version: str, live: PublishResults, in_place: Mapping[str, int]) -> None:
-    """Record that a version is live; what was live before becomes the previous version.
+    """Record that a version is live. The version that was live before becomes the previous version.
 
     `in_place` are the row counts, by schema.name, of marts that dbt builds directly under their live name.
     """
     marts = {name: {"rows": rows, "version": version, "way": _DIRECT} for name, rows in in_place.items()}
-    # An earlier version of the runner does not write `noted`: its previous relations are not in the registry, see own_relations.
+    # An earlier version of the runner does not write `noted`. Its previous relations are not in the registry; see own_relations.
     marts |= {
         str(relation): {"rows": done.rows, "version": version, "way": done.strategy.value, "noted": True} for relation, done in live.items()
     }
-    # For marts that an earlier attempt of this run has published, its strategy is the one that led from the previous relation.
+    # If an earlier attempt of this run has published a mart, its strategy is the one that replaced the previous relation.
     again = published_by(connection, refresh, version)
     marts |= {name: {**mart, "way": again[name]} for name, mart in marts.items() if name in again}
     connection.execute(
         "insert into dbt_refresh_version as v (refresh, version, marts) values (%s, %s, %s)"
-        # A run of some models leaves the other marts as they are.
+        # A run of some models leaves the other marts unchanged.
         " on conflict (refresh) do update set version = excluded.version, published_at = now(), marts = v.marts || excluded.marts,"
         "  previous_version = case when v.version = excluded.version then v.previous_version else v.version end,"
         "  previous_published_at = case when v.version = excluded.version then v.previous_published_at else v.published_at end,"
