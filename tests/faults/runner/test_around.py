@@ -134,7 +134,7 @@ def test_an_api_that_is_half_up_only_warns(slow_refresh: SlowRefresh):
     del slow_refresh.web.statuses["/b"]
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.outcome) == (0, Outcome.WARNED)
-    assert "/a: no whole answer within" in (ran.termination_message.message or "")
+    assert "/a: no complete response within" in (ran.termination_message.message or "")
     assert "/b: answered 500" in (ran.termination_message.message or "")
     assert slow_refresh.live_generations() == {slow_refresh.generation}
     slow_refresh.assert_clean_after("fault-api", rows=1)

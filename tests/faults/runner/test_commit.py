@@ -58,7 +58,7 @@ def test_deadline(slow: SlowRefresh, run: str) -> None:
     ran = slow.runner.run(slow.spec(timeout="12s"), 2, RUN_ID=run)
     assert ran.termination_message is not None
     assert (ran.termination_message.outcome, ran.termination_message.reason) == (Outcome.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
-    assert ran.termination_message.message == "not done within 12s: ended after 6/7 validation"
+    assert ran.termination_message.message == "timed out after 12s: stopped after 6/7 validation"
     assert slow.live_generations() == {slow.generation} != before
     slow.speed_up()
     assert_the_one_before_is_kept(slow, before)

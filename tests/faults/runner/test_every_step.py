@@ -87,7 +87,7 @@ def test_deadline(slow_refresh: SlowRefresh, run: str, step: str):
     ran = slow_refresh.runner.run({**spec, "cache": {**spec["cache"], "timeout": "60s"}}, 2, RUN_ID=run)
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.DEADLINE_EXCEEDED), ran.output
-    assert ran.termination_message.message == f"not done within 12s: ended during {LABELS[step]}"
+    assert ran.termination_message.message == f"timed out after 12s: stopped during {LABELS[step]}"
     assert slow_refresh.live_generations() == ({slow_refresh.generation} if step == "cache" else before)
     assert slow_refresh.outcome(run) == ("Finished", "Failed", "DeadlineExceeded")
     slow_refresh.assert_clean_after(run, rows=1)
@@ -117,7 +117,7 @@ def test_statement_time_out(slow_refresh: SlowRefresh, run: str, step: str):
     assert ran.termination_message.reason is TIMED[step]
     # On a busy machine PostgreSQL may begin too late; the runner's own timeout follows three seconds later.
     said = ran.termination_message.message or ""
-    assert "canceling statement due to statement timeout" in said or "not done within 6s" in said
+    assert "canceling statement due to statement timeout" in said or "timed out after 6s" in said
     assert slow_refresh.live_generations() == before
     slow_refresh.assert_clean_after(run, rows=1)
 

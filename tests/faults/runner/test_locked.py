@@ -92,7 +92,7 @@ def test_in_its_midst(slow_refresh: SlowRefresh, run: str, busy: str, table: str
     if reason is Reason.DEADLINE_EXCEEDED:
         assert ran.termination_message is not None
         assert (ran.termination_message.message or "").startswith(
-            f"not done within 40s: ended during {LABELS['validation']}, which waited for {table}, "
+            f"timed out after 40s: stopped during {LABELS['validation']}, which waited for {table}, "
         )
     slow_refresh.assert_next_attempt_succeeds(run)
 

@@ -71,7 +71,7 @@ def test_who_was_told_to_give_up_tries_no_more():
         patient.connect()
     assert len(slept) == 2
     hasty = WarehouseConnection(nobody, "hasty", Clock(lambda: datetime.now(UTC), time.monotonic, lambda _seconds: hasty.abort()))
-    with pytest.raises(RunFailedError, match="did not answer"):
+    with pytest.raises(RunFailedError, match="did not respond"):
         hasty.connect()
 
 
@@ -94,7 +94,7 @@ def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: Runn
         ran = runner.run(runner.spec(**SLOW, timeout=f"{12 * SLOWNESS}s"), failures=2)
     assert [name for _, name in seen] == [f"petit-{runner.run_count}"]
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.DEADLINE_EXCEEDED)
-    assert message(ran) == f"not done within {12 * SLOWNESS}s: ended during 1/1 facts"
+    assert message(ran) == f"timed out after {12 * SLOWNESS}s: stopped during 1/1 facts"
     assert runner.running_queries(NAP) == []
     assert [row[0] for row in runner.log_rows()] == [True, False]
 

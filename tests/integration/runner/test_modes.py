@@ -145,7 +145,7 @@ def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(runner: Runner
         runner.spec(validation={"marts": [{"relation": "dwh_marts.mart_a", "maxRowCountChange": "20%", "uniqueKey": ["mois"]}]})
     )
     assert outcome(ran) == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "0/1")
-    assert "69 rows repeat the mois of another one, 70 rows are 30% fewer than the usual 100" in ran.messages
+    assert "69 rows duplicate the mois of another row, 70 rows are 30% fewer than the usual 100" in ran.messages
     assert runner.database.rows("select rows, duplicates from dbt_refresh_mart order by validated_at desc limit 1") == [(70, 69)]
 
 
@@ -201,7 +201,7 @@ def test_endpoints_may_come_from_the_projects_exposures(runner: RunnerHarness, w
     ran = runner.run(spec, mode="only=cache")
     assert web.paths() == ["/a", "/exposed"]
     assert outcome(ran)[:2] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
-    assert "dwh_marts.mart_b: no exposure states an endpoint" in ran.messages
+    assert "dwh_marts.mart_b: no exposure declares an endpoint" in ran.messages
 
 
 def test_the_api_may_ask_who_calls(runner: RunnerHarness, web: WebServer) -> None:

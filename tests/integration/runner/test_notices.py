@@ -79,7 +79,7 @@ def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarne
     assert ran.termination_message is not None
     assert ran.termination_message.reason is Reason.DEADLINE_EXCEEDED
     assert len(told.slack.asked) == len(told.mails) == 1
-    assert all(f"not done within {limit}s: ended during 2/6 facts" in text for text in told.texts())
+    assert all(f"timed out after {limit}s: stopped during 2/6 facts" in text for text in told.texts())
 
 
 def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):

@@ -154,7 +154,7 @@ def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: Ru
     assert ran.code == 0
     assert words(ran) == (RunPhase.FINISHED, Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "2/2")
     assert "/a: answered 500" in ran.messages
-    assert "/b: no whole answer within" in ran.messages
+    assert "/b: no complete response within" in ran.messages
     assert runner.log_rows()[0][:3] == WELL
 
 
@@ -162,7 +162,7 @@ def test_an_api_that_is_away_is_a_warning(runner: RunnerHarness):
     """Nobody listens at its address, which the variable names."""
     ran = runner.run(API_BASE_URL="http://127.0.0.1:9")
     assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
-    assert "http://127.0.0.1:9 can't be reached" in ran.messages
+    assert "http://127.0.0.1:9 cannot be reached" in ran.messages
 
 
 def test_a_model_of_another_refresh_that_is_not_there_is_named(runner: RunnerHarness):

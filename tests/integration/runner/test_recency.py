@@ -72,11 +72,11 @@ def counts(warehouse: WarehouseConnection, column: str, zone: str = "Europe/Pari
         ("far", "12025-01-02", None),
         ("farther", "5000000-01-02", None),
         ("nothing", None, "no row has a nothing"),
-        ("flag", None, "flag is of a type that has no newest value"),
-        ("document", None, "document is of a type that has no newest value"),
-        ("number", None, "the newest number is no date"),
-        ("words", None, "the newest words is no date"),
-        ("several", None, "the newest several is no date"),
+        ("flag", None, "flag has a type for which PostgreSQL has no max()"),
+        ("document", None, "document has a type for which PostgreSQL has no max()"),
+        ("number", None, "the newest number is not a date"),
+        ("words", None, "the newest words is not a date"),
+        ("several", None, "the newest several is not a date"),
     ],
 )
 def test_an_odd_newest_value_is_at_most_a_warning(
@@ -95,7 +95,7 @@ def test_dates_are_in_the_time_zone_of_the_refresh(warehouse: WarehouseConnectio
     by_zone = {zone: str(counts(warehouse, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
     assert by_zone == {"Europe/Paris": "2026-06-30", "Etc/UTC": "2026-06-29", "America/Los_Angeles": "2026-06-29"}
     check, found = counts(warehouse, "moment", "Mars/Olympus")
-    message = "the age of moment can't be told: PostgreSQL does not know the zone Mars/Olympus"
+    message = "cannot compute the age of moment: PostgreSQL does not know the time zone Mars/Olympus"
     assert mart_status(check, found, AS_OF).message == message
 
 

@@ -75,7 +75,7 @@ def test_an_answer_is_told_by_its_status(script: Script, message: str | None):
     found = said(*script)
     assert message == found.message or (message or "") in (found.message or ""), found.message
     assert "SecretAccessKey" not in str(found)
-    assert ("can't be reached" in (found.message or "")) == ("HTTP" in (message or ""))
+    assert ("cannot be reached" in (found.message or "")) == ("HTTP" in (message or ""))
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_slow_drip_ends_with_the_endpoints_time(begin: bytes):
         api.scripts.append(api.drip(begin))
         began = time.monotonic()
         found = called(api.url, timeout=1)
-    assert found.message == "no whole answer within 1s"
+    assert found.message == "no complete response within 1s"
     assert time.monotonic() - began < 4
 
 
@@ -95,7 +95,7 @@ def test_a_body_that_does_not_end_takes_no_memory():
     """Its version is looked for in the first megabytes, and the rest is thrown away until the time is up."""
     with RawServer([[b"HTTP/1.1 200 OK\r\n\r\n{", *([b" " * 2**20] * 100_000)]]) as api:
         found = called(api.url, 1, CacheVersion(field="a"), version="petit-2")
-    assert found.message == "no whole answer within 1s"
+    assert found.message == "no complete response within 1s"
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,9 @@ def test_a_version_is_compared_and_only_shown_where_it_is_a_run(body: bytes, sho
 
 def test_metadata_services_are_refused_and_an_address_shows_no_password():
     """The control: an address where nobody listens is called."""
-    assert (called("http://169.254.169.254").message or "").startswith("http://169.254.169.254 can't be reached: its address is refused")
+    assert (called("http://169.254.169.254").message or "").startswith("http://169.254.169.254 cannot be reached: its address is refused")
     place = f"127.0.0.1:{free_port()}"
-    assert called(f"http://me:geheim-1@{place}").message == f"http://{place} can't be reached: connection refused"
+    assert called(f"http://me:geheim-1@{place}").message == f"http://{place} cannot be reached: connection refused"
 
 
 @pytest.mark.parametrize("authorization", ["Bearer line\nbreak-geheim", "geheim\0-1", " Bearer geheim-1"])

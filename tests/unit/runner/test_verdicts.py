@@ -88,7 +88,7 @@ def test_doubled_rows_are_a_warning():
     check = replace(CHECK, unique_key=("zone_id", "mois"))
     assert mart_status(check, MartCounts(10, NONE, duplicates=0), AS_OF).verdict is Verdict.VALID
     found = mart_status(check, MartCounts(10, NONE, duplicates=2), AS_OF)
-    assert (found.verdict, found.message) == (Verdict.WARNING, "2 rows repeat the zone_id, mois of another one")
+    assert (found.verdict, found.message) == (Verdict.WARNING, "2 rows duplicate the zone_id, mois of another row")
 
 
 def test_a_newest_record_may_be_as_old_as_is_said_and_no_older():

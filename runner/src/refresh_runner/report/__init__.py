@@ -1,1 +1,1 @@
-"""What leaves a run while it goes on and at its end: status, log, terminal, notifications."""
+"""The output of a run, during the run and at its end: status, log, terminal, notifications."""

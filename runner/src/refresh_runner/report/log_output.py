@@ -11,10 +11,10 @@ from refresh_api.status import clip
 from refresh_runner.core.secrets import Redactor
 
 TAIL_LENGTH: Final = 512 * 1024
-"""Characters of a run's log that are stored in the warehouse."""
+"""Maximum number of characters of a run's log that are stored in the warehouse."""
 
 LINE_LENGTH: Final = 64 * 1024
-"""Characters of a message in the log."""
+"""Maximum number of characters of a message in the log."""
 
 
 class JsonLines(logging.Formatter):
@@ -28,7 +28,7 @@ class JsonLines(logging.Formatter):
         self._last: tuple[logging.LogRecord, str] | None = None
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line; cached for the next handler of the same record."""
+        """Return the line, which is cached for the next handler of the same record."""
         if (last := self._last) and last[0] is record:
             return last[1]
         message = record.getMessage()
@@ -75,7 +75,7 @@ class Tail(logging.Handler):
 
 
 def log_to(stream: TextIO, formatter: logging.Formatter, tail: Tail, level: int = logging.INFO) -> None:
-    """Send all log records to both; errors of the stream are ignored, since logging must not fail a run."""
+    """Send all log records to both. Ignore errors of the stream, because logging must not fail a run."""
     handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()

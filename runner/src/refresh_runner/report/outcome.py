@@ -1,4 +1,4 @@
-"""The outcome of an attempt: from the results of its steps to phase, outcome, exit code and log row."""
+"""The outcome of an attempt: phase, outcome, exit code and log row, determined from the results of its steps."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,7 +39,8 @@ class Report:
     log_entry: LogEntry | None
     """The row in dbt_refresh_log; None if another attempt certainly follows, or if no row can be written.
 
-    Nothing need follow an attempt that was interrupted by SIGTERM: its Job may be over, or gone. If another one does, the row becomes its.
+    An attempt that was interrupted by SIGTERM may be the last: its Job may have ended or been deleted. If another attempt follows, it
+    overwrites the row.
     """
 
     @property
@@ -54,7 +55,7 @@ class Report:
         return self.outcome is Outcome.FAILED
 
     def without_log_entry(self, why: str) -> Self:
-        """Return the report for a run whose row could not be written: a success becomes a warning."""
+        """Return the report of a run whose row could not be written. A success becomes a warning."""
         message = f"{self.message}; {why}"
         if self.outcome not in GOOD:
             return replace(self, message=message)
@@ -66,7 +67,7 @@ def report_of(
 ) -> Report:
     """Conclude an attempt from the results of its steps, the failure that ended it, or why it had nothing to do.
 
-    `warning` says why a run ends as Warned even if all of its steps succeed; empty as a rule.
+    `warning` says why a run ends as Warned even if all of its steps succeed; usually empty.
     """
     found = failure or next((result.failure for result in results.values() if result.failure), None)
     if found is None:
@@ -139,7 +140,7 @@ def _log_entry(plan: Plan, results: Mapping[str, StepResult], failure: Failure |
 
 
 def are_live(plan: Plan, results: Mapping[str, StepResult]) -> bool:
-    """Return whether the run's marts are live; with `publish: Direct` they are as soon as they are built."""
+    """Return whether the run's marts are live. With `publish: Direct`, they are live as soon as they are built."""
     if plan.publish is Publish.SWAP or plan.policy.is_rollback:
         return any(result.version for result in results.values())
     layers = [results[layer.name] for layer in plan.layers if layer.name in results]

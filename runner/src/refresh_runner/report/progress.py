@@ -1,4 +1,4 @@
-"""Progress of a run: the one value from which the status, the terminal and the run log are written."""
+"""Progress of a run: the single value from which the status, the terminal and the run log are written."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ Changes = Mapping[str, object]
 class RunProgress:
     """Keeps the current `Run` and passes every change to its listeners.
 
-    All texts of a run pass through here: inputs are complete, texts in `run` are redacted first and then cut.
+    All texts of a run pass through here. Inputs are complete; texts in `run` are first redacted and then truncated.
     """
 
     def __init__(
@@ -69,19 +69,19 @@ class RunProgress:
         self._change(phase=RunPhase.RUNNING, message=None)
 
     def step_started(self, name: str, attempt: int) -> None:
-        """A try of a step begins."""
+        """A try of a step has begun."""
         before = self._steps[name]
         state = {"state": StepState.RUNNING, "tries": attempt, "start_time": before.start_time or self._clock.now()}
         self._change({name: state}, step=self._plan.label(name))
 
     def step_blocked(self, message: str) -> None:
-        """Another session blocks the running step; an empty message says that none does any more. Callable from any thread."""
+        """Another session blocks the running step; an empty message means that it no longer does. Callable from any thread."""
         with self._lock:
             running = [name for name, step in self._steps.items() if step.state is StepState.RUNNING]
             self._publish({name: {"message": self._redact.clipped(message) or None} for name in running})
 
     def step_ended(self, name: str, result: StepResult) -> None:
-        """A step has ended or is skipped."""
+        """A step has ended or has been skipped."""
         self.results[name] = result
         before = self._steps[name]
         took = self._clock.now() - before.start_time if before.start_time else None
@@ -99,7 +99,7 @@ class RunProgress:
         self._change({name: state}, **found)
 
     def concluded(self, report: Report) -> None:
-        """The attempt has ended; after a failure, the run keeps the name of its last step."""
+        """The attempt has ended. After a failure, the run keeps the name of its last step."""
         failed = report.outcome is None or report.is_failed
         self._change(
             phase=report.phase,

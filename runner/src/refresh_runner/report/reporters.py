@@ -25,16 +25,16 @@ from refresh_runner.report.terminal import LiveTable
 log = logging.getLogger(__name__)
 
 _STATUS_TIMEOUT: Final = 8.0
-"""Seconds for the last write of the status; a pod has thirty in all between SIGTERM and SIGKILL."""
+"""Seconds for the last write of the status. A pod has thirty in total between SIGTERM and SIGKILL."""
 _MESSAGE_LENGTH: Final = 1000
-"""Characters of the message in it."""
+"""Maximum number of characters of the message in the termination message."""
 _TERMINATION_MESSAGE_BYTES: Final = 4096
-"""Kubernetes cuts longer termination messages."""
+"""Kubernetes truncates longer termination messages."""
 
 
 @dataclass(frozen=True)
 class ReporterConfig:
-    """What a RunReporter needs."""
+    """The configuration of a RunReporter."""
 
     plan: Plan
     redact: Redactor
@@ -64,12 +64,12 @@ class RunReporter:
             self._table = shown.enter_context(LiveTable(Console(file=output), plan.run_request.display_name, config.redact))
         else:
             log_to(output, PlainLines(config.redact), self.tail)
-            # dbt logs a line for each model and test; a person at a terminal reads the steps.
+            # dbt logs a line for each model and test; at a terminal, the steps are enough.
             logging.getLogger("dbt").setLevel(logging.WARNING)
 
     @property
     def redact(self) -> Redactor:
-        """Redacts secrets in everything that is reported."""
+        """The redactor for everything that is reported."""
         return self._config.redact
 
     @property
@@ -78,7 +78,7 @@ class RunReporter:
         return self._config.secrets
 
     def update(self, run: Run) -> None:
-        """Report a newer state of the run."""
+        """Report a new state of the run."""
         self._log_changes(run)
         self._run = run
         if self._table:
@@ -92,7 +92,7 @@ class RunReporter:
             self._config.status.enable()
 
     def finish(self, report: Report, progress: RunProgress) -> None:
-        """Report the end of the run: termination message, notifications, status. The log already has it."""
+        """Report the end of the run: termination message, notifications, status. It is already in the log."""
         self._write_termination_message(report, progress.run, notified=False)
         if report.is_failed and self._config.plan.run_request.spec.notifications:
             sent = notify(
@@ -155,7 +155,7 @@ class RunReporter:
 def report_rejection(message: str, run_id: str, attempt: int, termination_log: Path, reason: Reason = Reason.INVALID_RUN_REQUEST) -> None:
     """Write the termination message of a pod whose run request is invalid."""
     words = TerminationMessage(id=run_id, attempt=attempt, phase=RunPhase.FINISHED, outcome=Outcome.FAILED, reason=reason)
-    # There is no redactor yet, and nothing secret: a run request names Secrets, it does not hold them.
+    # There is no redactor yet, and nothing is secret: a run request names Secrets, but does not contain them.
     write_termination_message(words.model_copy(update={"message": Redactor().clipped(message, _MESSAGE_LENGTH)}), termination_log)
 
 

@@ -1,6 +1,6 @@
 """Writes the runner's part of a status by server-side apply, on a thread of its own.
 
-A slow or unreachable API server never delays a run: a newer status replaces one that is not yet written.
+A slow or unreachable API server never delays a run: a newer status replaces one that has not yet been written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT: Final = 15.0
 """Seconds between two heartbeats."""
 _ERROR_LENGTH: Final = 500
-"""Characters of the API server's error that are logged."""
+"""Maximum number of characters of the API server's error that are logged."""
 _FREE_TEXT_FIELDS: Final = frozenset({"message", "failures", "version", "path"})
 """Fields of the status with free text, which may quote a secret."""
 _WORDS: Final = frozenset({"state", "type", "status", "reason", "differences", "unexpected", "completionTime", "lastTransitionTime"})
@@ -143,7 +143,7 @@ class StatusWriter(ABC, Generic[Value]):
                 self._uid_verified = True
             answer = self._apply(client, share)
         except (httpx.HTTPError, OSError, ValueError) as error:
-            # Not the error's own message, which may quote the header with the token.
+            # The error's message is left out: it may quote the header with the token.
             log.warning("cannot write the status, retrying: %s", why(error))
             return False
         if answer.is_success:

@@ -1,4 +1,4 @@
-"""A live table of a run for a terminal."""
+"""A live table of a run on a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _VERDICTS: Final = {Verdict.VALID: ("✓", "green"), Verdict.WARNING: ("⚠", "o
 
 
 class LiveTable:
-    """Shows the latest state of a run inside the block; log lines scroll above it."""
+    """Shows the latest state of a run inside the block. Log lines scroll above it."""
 
     def __init__(self, console: Console, title: str, redact: Redactor) -> None:
         self._console = console
@@ -37,7 +37,7 @@ class LiveTable:
         self._live = Live(console=console, refresh_per_second=4, transient=False)
 
     def show(self, run: Run) -> None:
-        """Show a newer state of the run."""
+        """Show a new state of the run."""
         self._live.update(self.rendered(run))
 
     def rendered(self, run: Run) -> RenderableType:
@@ -97,5 +97,5 @@ def _mart_row(mart: MartStatus) -> tuple[RenderableType, ...]:
     sign, colour = _VERDICTS[mart.verdict]
     shares = ", ".join(f"{share.column} {share.share}" for share in mart.null_shares)
     rows = "" if mart.rows is None else f"{mart.rows:,}"
-    said = Text(plain(shares or mart.message or ""))  # a bare text would be read as markup
+    said = Text(plain(shares or mart.message or ""))  # a plain string would be interpreted as markup
     return Text(sign, colour), Text(plain(mart.relation)), Text(mart.verdict, colour), rows, said

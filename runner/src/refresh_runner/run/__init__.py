@@ -1,1 +1,1 @@
-"""One attempt of a run: what is checked before it, its steps in order, its end."""
+"""One attempt of a run: the checks before it, its steps in order, and its end."""

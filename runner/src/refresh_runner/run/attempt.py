@@ -1,4 +1,4 @@
-"""Runs one attempt from start to end: executes the plan, concludes the outcome, and writes the log, whatever fails."""
+"""Runs one attempt from start to end: executes the plan, determines the outcome, and writes the log, whatever fails."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from refresh_runner.runlog import legacy_log
 log = logging.getLogger(__name__)
 
 _RUN_LOG_TIMEOUT: Final = 3.0
-"""Seconds to write the last rows; a pod has thirty in all between SIGTERM and SIGKILL."""
+"""Seconds for writing the last rows. A pod has thirty in total between SIGTERM and SIGKILL."""
 
 
 def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Callable[[], None] = lambda: None) -> Report:
-    """Execute the plan and return the report; errors of a run are reported, not raised. The warehouse's lock is released afterwards.
+    """Execute the plan and return the report. Errors of a run are reported, not raised. The warehouse lock is released afterwards.
 
-    `enable_status` is called once the run may write the refresh's status: when it holds the lock, has no project, cannot reach the
+    `enable_status` is called once the run may write the refresh's status. It may if it holds the lock, has no project, cannot reach the
     warehouse, or is the only run of its refresh that waits for the lock.
     """
     attempt = AttemptExecutor(plan, services, progress)
@@ -51,7 +51,7 @@ def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Ca
         services.run_log.store(artifact)
     services.run_log.close(_RUN_LOG_TIMEOUT)
     attempt.release()
-    # Release the lock before people are notified: a channel may be slow.
+    # Release the lock before notifications are sent: a channel may be slow.
     services.warehouse.close()
     return report
 
@@ -59,7 +59,7 @@ def run(plan: Plan, services: Services, progress: RunProgress, enable_status: Ca
 def _failure_of(
     plan: Plan, attempt: AttemptExecutor, services: Services, progress: RunProgress, enable_status: Callable[[], None]
 ) -> Failure | None:
-    """Execute the plan; return what ended it before its last step."""
+    """Execute the plan. Return the failure that ended it before its last step, if any."""
     try:
         with services.cancellation.timeout(services.time_left(plan), Cause.DEADLINE), services.cancellation.enabled():
             attempt.execute(enable_status)
@@ -77,7 +77,7 @@ def _failure_of(
     except Exception as error:
         log.exception("internal error of the runner")
         attempt.end_sessions()
-        failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="an internal error of the runner: see its log")
+        failure = Failure(Reason.RUNNER_ERROR, f"{type(error).__name__}: {error}", hint="see the log of the runner")
         return _record_failure(progress, attempt.step, failure)
     return None
 
@@ -89,7 +89,7 @@ def _record_failure(progress: RunProgress, step: str | None, failure: Failure) -
 
 
 def _location(plan: Plan, attempt: AttemptExecutor, progress: RunProgress) -> str:
-    """Return in which step or hook, or after which step, the attempt ended."""
+    """Return during which step or hook, or after which step, the attempt ended."""
     if attempt.step is not None:
         return f"during {plan.label(attempt.step)}"
     if attempt.hook is not None:
@@ -104,11 +104,9 @@ def _cancelled(plan: Plan, cause: Cause, where: str, blocker: str) -> Failure:
         case Cause.LOCK_LOST:
             return Failure(Reason.LOCK_LOST, f"the connection that holds the warehouse was lost {where}", retryable=True)
         case Cause.DEADLINE | Cause.STEP_TIMEOUT:
-            late = f"not done within {duration_text(plan.timeout)}: ended {where}"
+            late = f"timed out after {duration_text(plan.timeout)}: stopped {where}"
             message = f"{late}, which waited for {blocker}" if blocker else late
-            return Failure(
-                Reason.DEADLINE_EXCEEDED, message, retryable=True, hint="raise spec.timeout, or look at what that step waits for"
-            )
+            return Failure(Reason.DEADLINE_EXCEEDED, message, retryable=True, hint="raise spec.timeout, or check what that step waits for")
 
 
 def _skip_rest(progress: RunProgress, plan: Plan, failure: Failure | None) -> None:
@@ -120,7 +118,7 @@ def _skip_rest(progress: RunProgress, plan: Plan, failure: Failure | None) -> No
 
 
 def _write_legacy_log(report: Report, services: Services, progress: RunProgress) -> Report:
-    """Write the row of dbt_refresh_log; if that fails, a success becomes a warning."""
+    """Write the row of dbt_refresh_log. If that fails, a success becomes a warning."""
     if report.log_entry is None:
         return report
     try:

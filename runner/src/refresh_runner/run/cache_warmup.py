@@ -1,4 +1,4 @@
-"""Calls the dashboards' API, so that it rebuilds its cache, and checks which data version it serves."""
+"""Calls the dashboards' API so that it rebuilds its cache, and checks which data version it serves."""
 
 from __future__ import annotations
 
@@ -25,41 +25,41 @@ from refresh_runner.postgres.replay_lag import ReplayLag
 _POLL_INTERVAL: Final = 0.5
 """Seconds until an endpoint that serves older data is called again."""
 _MAX_BODY: Final = 16 * 2**20
-"""Bytes of a body that are searched for a version."""
+"""Maximum number of bytes of a body that are searched for a version."""
 
 
 @dataclass(frozen=True)
 class WarmupContext:
-    """How the endpoints are called."""
+    """The parameters of the calls."""
 
     elapsed: Callable[[], float]
     sleep: Callable[[float], None]
     deadline: float
-    """When all calls must have ended, in seconds of `elapsed`."""
+    """Deadline of all calls, in seconds of `elapsed`."""
     refresh: str = ""
     """Name of the refresh, the prefix of its run IDs."""
     version: str | None = None
-    """The live data version; None if unknown, and then endpoints need not serve it."""
+    """The live data version; None if unknown. Then endpoints need not serve it."""
     authorization: str | None = None
-    """Value of the header Authorization."""
+    """Value of the Authorization header."""
     lag: Callable[[], ReplayLag] = ReplayLag
-    """Returns what standbys may still have to replay; until then, an API that reads from them cannot serve the live data."""
+    """Returns what standbys may still have to replay. Until they have, an API that reads from them cannot serve the live data."""
     lag_deadline: float = 0.0
-    """Until when an endpoint is called beyond its timeout because of that lag, in seconds of `elapsed`."""
+    """Deadline, in seconds of `elapsed`, up to which an endpoint may be called beyond its timeout because of that lag."""
     problem: str | None = None
-    """Why no endpoint can be called; None if they can."""
+    """Why the endpoints cannot be called; None if they can."""
 
 
 def warm(step: CacheStep, context: WarmupContext) -> Iterator[EndpointStatus]:
-    """Call the endpoints one by one with `Cache-Control: no-cache`; each has its timeout.
+    """Call the endpoints one by one with `Cache-Control: no-cache`, each with its own timeout.
 
-    If the step says where the API states its data version, an endpoint is called until it serves the live one.
+    If the step says where a response contains the data version, call an endpoint until it serves the live one.
     """
     if context.problem:
         yield from (_warned(path, f"not called: {context.problem}") for path in step.endpoints)
         return
     headers = {"Cache-Control": "no-cache", **({"Authorization": context.authorization} if context.authorization else {})}
-    # No proxy is used for the API, but SSL_CERT_FILE and SSL_CERT_DIR are.
+    # The API is called without a proxy, but SSL_CERT_FILE and SSL_CERT_DIR apply.
     with Caller(step.base_url, headers) as caller:
         for path in step.endpoints:
             yield _warm_endpoint(caller, step, path, context)
@@ -73,7 +73,7 @@ def _warm_endpoint(caller: Caller, step: CacheStep, path: str, context: WarmupCo
             return found
         lag = context.lag()
         if lag or lag.is_hidden:
-            # The timeout counts from when the endpoint can serve the live data, as far as that is known.
+            # As far as is known, the timeout begins when the endpoint can serve the live data.
             ends = max(ends, min(context.elapsed() + step.timeout.total_seconds(), context.lag_deadline, context.deadline))
         if context.elapsed() + _POLL_INTERVAL > ends:
             if shows_live is None:
@@ -88,14 +88,14 @@ def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext,
     """Return an endpoint's status, and whether it serves the live data: None if it states no version, True if none is required."""
     limit = ends - context.elapsed()
     if limit <= 0:
-        return _warned(path, "not called: the run's time was up"), None
+        return _warned(path, "not called: the run timed out"), None
     keep = _MAX_BODY if step.version and step.version.field else 0
     try:
         answer = tried(partial(caller.call, "GET", path, keep=keep), limit, context.elapsed, context.sleep)
     except TimeoutError:
-        return _warned(path, f"no whole answer within {duration_text(timedelta(seconds=math.ceil(limit)))}"), None
+        return _warned(path, f"no complete response within {duration_text(timedelta(seconds=math.ceil(limit)))}"), None
     except CallError as error:
-        return _warned(path, f"{_redacted_url(step.base_url)} can't be reached: {error}"), None
+        return _warned(path, f"{_redacted_url(step.base_url)} cannot be reached: {error}"), None
     if not answer.is_whole:
         return _warned(path, f"answered {answer.status} with an unreadable body"), None
     said = _version(step.version, answer) if step.version else context.version
@@ -107,7 +107,7 @@ def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext,
 
 
 def _version(place: CacheVersion, answer: Answer) -> str | None:
-    """Return the version that a response states."""
+    """Return the version in a response."""
     if place.header:
         found: JsonValue = answer.headers.get(place.header)
     else:
@@ -121,7 +121,7 @@ def _version(place: CacheVersion, answer: Answer) -> str | None:
 
 
 def _is_run_id(version: str, refresh: str) -> bool:
-    """Return whether a version is a run ID: any other content of a field or header must not reach the status."""
+    """Return whether a version is a run ID. Other contents of a field or header must not reach the status."""
     return bool(re.fullmatch(rf"{re.escape(refresh)}-[a-z0-9-]{{1,64}}", version))
 
 

@@ -1,6 +1,6 @@
 """Cancellation of the main thread: SIGTERM, deadlines and a lost lock all raise one exception there.
 
-The exception is a KeyboardInterrupt, since dbt cancels its queries on that.
+The exception is a KeyboardInterrupt, because dbt then cancels its queries.
 """
 
 import signal
@@ -12,7 +12,7 @@ from datetime import timedelta
 from enum import StrEnum
 from types import FrameType
 
-# Any signal that the main thread handles would do; dbt, psycopg and Kubernetes do not use this one.
+# Any signal that the main thread handles would work; dbt, psycopg and Kubernetes do not use this one.
 _WAKE = signal.SIGUSR1
 
 
@@ -24,9 +24,9 @@ class Cause(StrEnum):
     DEADLINE = "deadline"
     """The attempt has exceeded its timeout."""
     STEP_TIMEOUT = "step timeout"
-    """The step has exceeded its timeout, the attempt has not."""
+    """The step has exceeded its timeout, but the attempt has not."""
     LOCK_LOST = "lock lost"
-    """The connection that held the warehouse's advisory lock is lost."""
+    """The connection that held the warehouse lock is lost."""
 
 
 class CancelledError(KeyboardInterrupt):
@@ -45,7 +45,10 @@ class _Cancellation:
 
 
 class CancellationScope:
-    """Raises CancelledError in the main thread, but only inside `enabled()`; a cancellation outside is raised at the next `enabled()`."""
+    """Raises CancelledError in the main thread, but only inside `enabled()`.
+
+    A cancellation outside of it is raised by the next `enabled()`.
+    """
 
     def __init__(self) -> None:
         self._main = threading.main_thread().ident
@@ -56,12 +59,12 @@ class CancellationScope:
 
     @property
     def cause(self) -> Cause | None:
-        """Why the attempt was cancelled; None if it was not."""
+        """The cause of the attempt's cancellation; None if it was not cancelled."""
         return self._pending.cause if self._pending and self._pending.ends_attempt else None
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Handle SIGTERM, SIGINT and the wake-up signal inside the block; main thread only."""
+        """Handle SIGTERM, SIGINT and the wake-up signal inside the block. Only for the main thread."""
         handlers: dict[signal.Signals, Callable[[int, FrameType | None], None]] = {
             signal.SIGTERM: self._terminated,
             signal.SIGINT: self._terminated,
@@ -86,7 +89,7 @@ class CancellationScope:
 
     @contextmanager
     def masked(self) -> Iterator[None]:
-        """Defer cancellation inside the block; a pending one is raised at its end."""
+        """Defer cancellation inside the block. A pending cancellation is raised at its end."""
         before, self._is_enabled = self._is_enabled, False
         try:
             yield
@@ -97,7 +100,7 @@ class CancellationScope:
 
     @contextmanager
     def timeout(self, limit: timedelta, cause: Cause) -> Iterator[None]:
-        """Cancel the block after `limit`. A deadline ends the attempt; a step's timeout is cleared once it was raised."""
+        """Cancel the block after `limit`. A deadline ends the attempt; a step's timeout is cleared once it has been raised."""
         timer = threading.Timer(max(limit.total_seconds(), 0), self._timed_out, [cause])
         timer.daemon = True
         timer.start()
@@ -115,7 +118,7 @@ class CancellationScope:
             raise CancelledError(self._pending.cause)
 
     def cancel(self, cause: Cause) -> None:
-        """End the attempt; callable from any thread. Later causes are ignored."""
+        """End the attempt. Callable from any thread. Later causes are ignored."""
         self._cancel(cause)
         self._wake()
 

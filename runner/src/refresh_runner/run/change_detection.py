@@ -1,9 +1,9 @@
 """Detects whether a run's inputs or outputs have changed since the previous run.
 
-No date or number in the rows is trusted. For a table, the transactions that wrote its rows and the number of rows are recorded: a row
-is new if another transaction wrote it, and while there is none and the number is the same, no row was added, changed or
-deleted. For sources, PostgreSQL's statistics are recorded too, which count a row that came and went in between. What other refreshes
-build is often rebuilt with the same rows: for that, a digest of all rows is recorded.
+No date or number in the rows is trusted. For a table, the number of rows and the transactions that wrote them are recorded. A row is new if
+another transaction wrote it. If there is no such row and the number is the same, no row was added, changed or deleted. For sources,
+PostgreSQL's statistics are recorded too: they count a row that was inserted and deleted in between. Other refreshes often rebuild their
+models with the same rows, so a digest of all rows is recorded for these.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from refresh_runner.postgres.connection import transaction_with_timeout
 from refresh_runner.postgres.data_version import Snapshot, TableState, TrackedRelations
 
 _MAX_XIDS: Final = 10_000
-"""At most this many transaction IDs are recorded; with more, a writer was never idle."""
+"""Maximum number of transaction IDs that are recorded. With more, a writer was never idle."""
 _LOCK_TIMEOUT: Final = "5s"
-"""Longest wait for a table lock."""
+"""Maximum wait for a table lock."""
 
 
 class UnknownError(Exception):
-    """It is unknown whether anything has changed; the message says why."""
+    """It is unknown whether anything has changed. The message says why."""
 
 
 def observe_inputs(
     connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
 ) -> tuple[Snapshot, str]:
-    """Return a snapshot of what a run reads, and what has changed since `before` (empty if nothing); UnknownError if that is unknown.
+    """Return a snapshot of what a run reads, and what has changed since `before`; empty if nothing.
 
-    All relations are read in one transaction: later writes count as a change next time, whether or not this run sees them.
+    Raise UnknownError if that is unknown. All relations are read in one transaction. Later writes count as a change in the next run,
+    whether or not this run sees them.
     """
     if tracked.unknown_reason:
         raise UnknownError(tracked.unknown_reason)
@@ -44,7 +45,7 @@ def observe_inputs(
 def observe_outputs(
     connection: psycopg.Connection, tracked: TrackedRelations, limit: timedelta, before: Snapshot | None = None
 ) -> tuple[Snapshot, str]:
-    """Return a snapshot of what a run has built, and what has changed since `before`; as `observe_inputs`, without the counters."""
+    """Return a snapshot of what a run has built, and what has changed since `before`, like `observe_inputs` but without the counters."""
     return _observe(connection, tracked.outputs, frozenset(), limit, before, is_read=False)
 
 
@@ -70,7 +71,7 @@ def _observe(
 
 
 class _Observer:
-    """Observes relations, and those that their views read, within one snapshot."""
+    """Observes relations, and those that their views read, in one snapshot."""
 
     def __init__(self, connection: psycopg.Connection, models: frozenset[Relation], before: Snapshot | None, *, is_read: bool) -> None:
         self.snapshot = Snapshot()
@@ -89,20 +90,20 @@ class _Observer:
 
     @property
     def change(self) -> str:
-        """What has changed, for a log line; empty if nothing has."""
+        """The change, for a log line; empty if nothing has changed."""
         if self._change or self._before is None:
             return self._change
         names = (self.snapshot.tables.keys() ^ self._before.tables.keys()) | (self.snapshot.digests.keys() ^ self._before.digests.keys())
         return f"{min(names)} did not exist in both runs" if names else ""
 
     def observe(self, relation: Relation) -> None:
-        """Observe a relation, unless it was already observed."""
+        """Observe a relation, unless it has already been observed."""
         name = str(relation)
         if name in self.snapshot.tables or name in self.snapshot.digests:
             return
         oid, kind, file = self._describe(relation)
         if kind == "v":
-            # From the catalog, not from the project: another image or other variables may have built the view.
+            # From the catalog, not from the project: the view may have been built with another image or other variables.
             definition = self._connection.execute("select pg_get_viewdef(%s::oid), reloptions from pg_class where oid = %s", [oid, oid])
             self._record_digest(name, repr((file.partition(" ")[2], definition.fetchone())))
             for schema, table in self._connection.execute(_READ_BY_VIEW, [oid]).fetchall() if self._is_read else ():
@@ -142,7 +143,7 @@ class _Observer:
         lines, young, new = self._connection.execute(counts.format(late, further, relation.sql)).fetchone() or (0, 0, 0)
         authors: list[int] = []
         if young:
-            # A separate query, rarely needed: a distinct list cannot be computed by parallel workers.
+            # A separate query, which is rarely needed: parallel workers cannot compute a distinct list.
             distinct = sql.SQL("select distinct {} from {} where {} limit {}").format(author, relation.sql, late, _MAX_XIDS + 1)
             authors = [int(number) for (number,) in self._connection.execute(distinct)]
         if len(authors) > _MAX_XIDS:

@@ -18,13 +18,13 @@ _LAST_SUCCESSES: Final = """
     where namespace = %(namespace)s and refresh = any(%(refreshes)s)
     and outcome = any(%(good)s) and split_part(mode, '=', 1) <> all(%(partial)s)
     group by refresh"""
-"""The server's clock on both sides of the comparison; the runs that count are those of `FinishedRun.loads`."""
+"""Both sides of the comparison are by the server's clock. The runs that count are those of `FinishedRun.loads`."""
 
 
 def check(run_request: RunRequest, run: str, warehouse: WarehouseConnection) -> None:
     """Raise RunFailedError, as a skipped run, for the first dependency that has not succeeded within its time.
 
-    Only for scheduled runs. Call it with the warehouse's lock held: then no dependency is running.
+    Only for scheduled runs. Call it while holding the warehouse lock: then no dependency is running.
     """
     dependencies = run_request.spec.depends_on
     if not dependencies or scheduled_time_of(run) is None:

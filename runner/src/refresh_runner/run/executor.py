@@ -1,4 +1,4 @@
-"""Executes a plan: acquires the warehouse's lock, checks what must hold before the first step, then executes the steps in order."""
+"""Executes a plan: acquires the warehouse lock, runs the checks before the first step, then executes the steps in order."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from refresh_runner.runlog.resume import ResumeState
 log = logging.getLogger(__name__)
 
 _ABORT_DELAY: Final = 10.0
-"""Seconds that PostgreSQL has to answer once the attempt is ending; a pod has thirty in all between SIGTERM and SIGKILL."""
+"""Seconds that PostgreSQL has to respond once the attempt is ending. A pod has thirty in total between SIGTERM and SIGKILL."""
 
 
 class AttemptExecutor:
@@ -42,9 +42,9 @@ class AttemptExecutor:
         self.step: str | None = None
         """The step in progress."""
         self.has_begun = False
-        """Whether the attempt has held the warehouse."""
+        """Whether the attempt has held the warehouse lock."""
         self.unchanged: str | None = None
-        """Why nothing needs to be built, empty if something does; None until that is decided."""
+        """Why nothing needs to be built; empty if something does, None until this is decided."""
         self._plan = plan
         self._services = services
         self._progress = progress
@@ -64,7 +64,7 @@ class AttemptExecutor:
         return self._monitor.current_blocker
 
     def execute(self, enable_status: Callable[[], None]) -> None:
-        """Execute all steps; RunFailedError and CancelledError end the attempt early."""
+        """Execute all steps. RunFailedError and CancelledError end the attempt early."""
         plan, services = self._plan, self._services
         schedule_guard.check(plan.run_request, plan.attempt.run_id)
         if services.unavailable and plan.policy.needs_dbt:
@@ -92,11 +92,11 @@ class AttemptExecutor:
         self._services.end_sessions()
 
     def release(self) -> None:
-        """Release the snapshot that is held for readers of standbys: the attempt writes nothing more."""
+        """Release the snapshot that is held for readers on standbys. The attempt writes nothing more."""
         self._snapshot.release()
 
     def discard(self) -> None:
-        """Drop the marts that were built and not published, if the attempt still holds the warehouse."""
+        """Drop the marts that were built but not published, if the attempt still holds the warehouse lock."""
         if self._marts:
             with suppress(psycopg.Error):
                 self._marts.drop_staging()
@@ -125,7 +125,7 @@ class AttemptExecutor:
     def _execute_steps(self, context: AttemptContext, earlier: ResumeState) -> None:
         try:
             for step in self._plan.steps:
-                # After the freshness check: stale sources do not change either.
+                # After the freshness check, because stale sources do not change either.
                 if self.unchanged is None and not isinstance(step, SourcesStep):
                     self.unchanged = check_unchanged(context, earlier)
                 self._execute_step(step, context)
@@ -159,7 +159,7 @@ class AttemptExecutor:
         return next((name for name, result in self._progress.results.items() if result.failure and name != ignored), None)
 
     def _abort_late_connections(self) -> None:
-        """Close all connections some seconds after the attempt began to end, for whoever still waits for PostgreSQL."""
+        """Close all connections some seconds after the attempt began to end, in case a thread still waits for PostgreSQL."""
         self._services.cancellation.ending.wait()
         self._services.clock.sleep(_ABORT_DELAY)
         self._services.dbt.shutdown()

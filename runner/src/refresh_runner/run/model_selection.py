@@ -26,19 +26,19 @@ class ModelSelection:
         return self.ids is not None
 
     def of(self, models: Sequence[Node]) -> tuple[Node, ...]:
-        """Return the selected models among these."""
+        """Return those of these models that are selected."""
         return tuple(model for model in models if self.ids is None or model.id in self.ids)
 
 
 def models_of_layers(plan: Plan, dbt: Dbt) -> list[Node]:
-    """Return the models of all layers, in the order of the layers; RunFailedError if a selector matches none."""
+    """Return the models of all layers, in the order of the layers. Raise RunFailedError if a selector matches none."""
     return [model for layer in plan.layers for model in dbt.graph.models(layer.selection)]
 
 
 def model_selection(plan: Plan, dbt: Dbt) -> ModelSelection:
-    """Return the models that the plan's mode selects; RunFailedError if no layer of the refresh builds any of them.
+    """Return the models that the plan's mode selects. Raise RunFailedError if no layer of the refresh builds any of them.
 
-    Selected models of other refreshes are not built: their refreshes would not know of the change.
+    Selected models of other refreshes are not built, because those refreshes would not know of the change.
     """
     if plan.policy.model_selector is None:
         return ModelSelection(None, "")

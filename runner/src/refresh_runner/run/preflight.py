@@ -36,15 +36,15 @@ class ResolvedPlan:
     nodes: Mapping[str, tuple[Node, ...]] = field(default_factory=dict)
     """Models, tests or sources, by step."""
     skipped: Mapping[str, str] = field(default_factory=dict)
-    """The skipped steps, with the reason."""
+    """The skipped steps, each with the reason."""
     exposure_endpoints: Mapping[Relation, tuple[str, ...]] = field(default_factory=dict)
-    """Endpoints that the project's exposures state, by mart, if the run is to call them."""
+    """Endpoints that the project's exposures declare, by mart, if the run calls them."""
     reusable: frozenset[str] = frozenset()
-    """IDs of models that earlier attempts have built and that need not be built again."""
+    """IDs of models that earlier attempts have built, so that they need not be built again."""
     tracked: TrackedRelations = field(default_factory=TrackedRelations)
     """What the run reads and builds, if change detection needs it."""
     plan: Plan | None = None
-    """The plan with its marts' names as PostgreSQL spells them."""
+    """The plan with the marts' names in PostgreSQL's spelling."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Preflight:
     warehouse: WarehouseConnection
 
     def check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
-        """Return the resolved plan, and redirect the marts to their staging relations; RunFailedError if the run cannot succeed."""
+        """Return the resolved plan, and redirect the marts to their staging relations. Raise RunFailedError if the run cannot succeed."""
         if self.plan.policy.needs_dbt:
             self.dbt.parse()
         plan = spelling.by_project(self.plan, self.dbt) if self.plan.policy.needs_dbt else spelling.by_catalog(self.plan, self.warehouse)
@@ -67,7 +67,7 @@ class Preflight:
         layers = [found.nodes[layer.name] for layer in self.plan.layers if found.nodes.get(layer.name)]
         models = [node for layer in layers for node in layer]
         self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.staged_relations))
-        # Leftovers are dropped first, so that a model whose table is gone or foreign is not reused.
+        # Leftovers are dropped first, so that a model is not reused if its table is missing or belongs to others.
         marts.prepare_staging(earlier.nodes)
         kept = self._reusable(earlier, layers)
         marts.prepare_staging(kept)
@@ -126,7 +126,7 @@ class Preflight:
             return frozenset()
         places = self.dbt.graph.relations([node for layer in layers for node in layer if node.id in earlier.nodes])
         missing = self.warehouse.missing_relations(places.values())
-        # A function is quick to recreate, and its existence was not checked.
+        # A function is quick to recreate, and its existence has not been checked.
         functions = self.dbt.graph.function_relations([node for layer in layers for node in layer])
         return reusable_nodes(layers, earlier.nodes - functions.keys(), {id_ for id_, place in places.items() if place in missing})
 

@@ -1,8 +1,8 @@
 """Runs the project's on-run-start and on-run-end hooks at the right moments of an attempt, and handles their failures.
 
-Each attempt counts as one dbt invocation: on-run-start runs before the first node is built or tested, on-run-end once the marts are
-live and before the API is called, and after a failed step too, as in dbt. A run that does nothing runs no hooks, nor does one that
-is cancelled, since that must end quickly.
+Each attempt counts as one dbt invocation. on-run-start runs before the first node is built or tested. on-run-end runs once the marts are
+live and before the API is called, and also after a failed step, as in dbt. A run that does nothing runs no hooks. Neither does a cancelled
+run, because it must end quickly.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NOT_LIVE: Final = "built, and not published: what was live before is"
 
 
 class ProjectHooks:
-    """The hooks of one attempt; each kind runs at most once."""
+    """The hooks of one attempt. Each kind runs at most once."""
 
     def __init__(self, plan: Plan, dbt: Dbt, run_log: RunLogWriter) -> None:
         self._plan = plan
@@ -37,10 +37,10 @@ class ProjectHooks:
         self._has_begun = False
         self._has_ended = False
         self.running: HookKind | None = None
-        """The kind in progress; it stays set if it ended the attempt."""
+        """The kind in progress. It stays set if it ended the attempt."""
 
     def begin(self, nodes: Sequence[Node], limit: timedelta) -> None:
-        """Run on-run-start for these nodes, unless it has run; RunFailedError if it fails, and then nothing must be built."""
+        """Run on-run-start for these nodes, unless it has run. Raise RunFailedError if it fails; then nothing must be built."""
         if self._has_begun:
             return
         self._nodes, self._has_begun = nodes, True
@@ -52,10 +52,10 @@ class ProjectHooks:
         self.running = None
 
     def end(self, results: Mapping[str, StepResult], kept: Collection[str], limit: timedelta, *, failed: bool = False) -> None:
-        """Run on-run-end, unless it has run or on-run-start has not; RunFailedError if it fails and nothing else has.
+        """Run on-run-end, unless it has run or on-run-start has not. Raise RunFailedError if it fails and nothing else has failed.
 
-        `results` are those of the run's steps so far; `kept` are nodes that an earlier attempt has built; `failed` says that an
-        error that is no step's result has ended the run.
+        `results` are those of the run's steps so far. `kept` are nodes that an earlier attempt has built. `failed` says whether an error
+        outside of the steps' results has ended the run.
         """
         if self._has_ended or not self._has_begun:
             return
@@ -73,7 +73,7 @@ class ProjectHooks:
         self.running = None
 
     def _failure(self, command: CommandResult, state: str) -> Failure | None:
-        """Record the results of hooks; return their failure, if any."""
+        """Record the results of hooks. Return their failure, if any."""
         kind = self.running or HookKind.START
         self._run_log.record_nodes(kind.value, command.nodes)
         broken = [each for each in command.nodes if each.state is not NodeState.OK]

@@ -29,7 +29,7 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Privilege]:
         " left join pg_namespace n on n.oid = c.relnamespace",
         [[table.name for table in TABLES]],
     ).fetchall()
-    # The first existing schema of the search path; the one named after the role usually does not exist.
+    # The first existing schema of the search path. The schema named after the role usually does not exist.
     row = connection.execute(
         "select nspname from unnest(string_to_array(replace(current_setting('search_path'), '\"$user\"', quote_ident(current_user)), ','))"
         " with ordinality as path (name, nth) join pg_namespace on quote_ident(nspname) = trim(name) order by nth limit 1"
@@ -46,13 +46,13 @@ def of_tables(connection: psycopg.Connection) -> Iterator[Privilege]:
 
 
 def of_tables_in_any_warehouse(schema: str = "public") -> Iterator[Privilege]:
-    """Yield the same without a connection, whether or not the tables exist."""
+    """Yield the same privileges without a connection, whether or not the tables exist."""
     yield Privilege(PrivilegeKind.CREATE, schema)
     yield from (Privilege(PrivilegeKind.OWNERSHIP, schema, table.name) for table in TABLES)
 
 
 def of_replica_wait(plan: Plan) -> Iterator[Privilege]:
-    """Yield the privileges to wait for standbys; a run without them continues with a warning."""
+    """Yield the privileges to wait for standbys. A run without them continues with a warning."""
     if any(isinstance(step, CacheStep) and step.wait_for_replicas for step in plan.steps):
         yield Privilege(PrivilegeKind.MONITOR_STANDBYS)
 
@@ -60,8 +60,8 @@ def of_replica_wait(plan: Plan) -> Iterator[Privilege]:
 def of_run(plan: Plan, dbt: Dbt, models: Sequence[Node], tests: Sequence[Node], swapped: Collection[Relation]) -> Iterator[Privilege]:
     """Yield the privileges to build, test and publish.
 
-    `models` and `tests` are those of the run; `swapped` the marts that are built beside the live ones, whether or not they are put there
-    already.
+    `models` and `tests` are those of the run. `swapped` are the marts that are built beside the live ones, whether or not they are already
+    staged.
     """
     places = list(dbt.graph.relations(models).values()) if models else []
     own = live_relations(places, swapped)

@@ -1,4 +1,4 @@
-"""What the parts of an attempt share: the services that it is given, and its state once it holds the warehouse."""
+"""What the parts of an attempt share: its services, and its state once it holds the warehouse lock."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from refresh_runner.runlog.artifacts import Artifact
 from refresh_runner.runlog.writer import RunLogWriter
 
 GRACE: Final = timedelta(seconds=3)
-"""PostgreSQL's own timeouts fire this much earlier than the runner's, since their errors say which statement took too long."""
+"""PostgreSQL's own timeouts fire this much earlier than the runner's, because their errors say which statement took too long."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Services:
     warning: str = ""
     """Why the run ends as Warned even if all steps succeed."""
     artifacts: Callable[[], Iterable[Artifact]] = tuple
-    """Creates the files to store with the run, at its end."""
+    """Creates, at the end of the run, the files to store with it."""
 
     def time_left(self, plan: Plan) -> timedelta:
         """Return what is left of the attempt's time, at least 0."""
@@ -62,7 +62,7 @@ class Services:
 
 @dataclass(frozen=True)
 class AttemptContext:
-    """An attempt that holds the warehouse: its plan resolved to nodes, and its marts."""
+    """An attempt that holds the warehouse lock: its plan resolved to nodes, and its marts."""
 
     plan: Plan
     services: Services

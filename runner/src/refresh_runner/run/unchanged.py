@@ -1,4 +1,4 @@
-"""Decides whether a run has nothing to do, because nothing has changed since the previous run; records what later runs compare."""
+"""Decides whether a run has nothing to do because nothing has changed since the previous run, and records what later runs compare."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ log = logging.getLogger(__name__)
 
 
 def check_unchanged(context: AttemptContext, earlier: ResumeState) -> str:
-    """Return since which run nothing has changed; empty if something has, or if that is unknown. Records the run's inputs."""
+    """Return a message with the run since which nothing has changed; empty if something has, or if that is unknown.
+
+    Record the run's inputs.
+    """
     if not context.plan.policy.records_inputs:
         return ""
     run_log, tracked, limit = context.services.run_log, context.resolved.tracked, context.time_left() / 4
     last = run_log.previous_run()
     before = parse_snapshots(last.inputs) if last and last.is_comparable else None
     try:
-        # On a connection of its own: locks on the tables that are read would otherwise last as long as the advisory lock.
+        # On a separate connection: locks on the tables that are read would otherwise last as long as the warehouse lock.
         with closing(context.services.warehouse.new_connection("look")) as connection:
             read, change = observe_inputs(connection, tracked, limit, before.inputs if before else None)
             if not earlier.is_resumed:

@@ -1,1 +1,1 @@
-"""The run log: the tables in the warehouse in which every run is recorded, and what later attempts read back."""
+"""The run log: the tables in the warehouse that record every run, and what later attempts read from them."""

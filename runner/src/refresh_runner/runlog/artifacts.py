@@ -10,7 +10,7 @@ FAILED_ROWS: Final = "failing_rows.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file of a run, already redacted; JSON is redacted value by value, so that it stays valid."""
+    """A file of a run, already redacted. JSON is redacted value by value, so that it stays valid."""
 
     name: str
     media_type: str

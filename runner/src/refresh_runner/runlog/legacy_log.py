@@ -10,7 +10,7 @@ from refresh_runner.runlog.schema import LEGACY_LOG
 
 
 def prepare(warehouse: WarehouseConnection) -> None:
-    """Create or extend the table; RunFailedError if that fails."""
+    """Create or extend the table. Raise RunFailedError if that fails."""
     try:
         with warehouse.short_transaction() as connection:
             ensure_tables(connection, [LEGACY_LOG])
@@ -19,7 +19,7 @@ def prepare(warehouse: WarehouseConnection) -> None:
 
 
 def write(warehouse: WarehouseConnection, entry: LogEntry) -> None:
-    """Insert or update the run's row; RunFailedError if that fails.
+    """Insert or update the run's row. Raise RunFailedError if that fails.
 
     A later attempt overwrites the row of an interrupted one, but never that of a success.
     """

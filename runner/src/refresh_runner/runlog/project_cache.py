@@ -1,7 +1,7 @@
-"""What fetches keep in the warehouse for later runs: parsed projects, packages, and the files of a commit.
+"""The files that fetches store in the warehouse for later runs: parsed projects, packages, and the files of a commit.
 
-It is signed by a key that is made from the warehouse's password: whoever can write this table but does not know the password, such as
-another role, cannot have a run use anything else than what was fetched.
+They are signed with a key that is derived from the warehouse's password. Someone who can write to this table without knowing the password,
+such as another role, cannot make a run use anything but what was fetched.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from refresh_runner.runlog.schema import PROJECT_CACHE
 
 _SALT: Final = b"dashboard-refresh: project cache"
 _COST: Final = 2**14
-"""Of scrypt, so that the password cannot be guessed quickly from a signature: about 50 ms."""
+"""Parameters of scrypt, with which a key takes about 50 ms, so that the password cannot be guessed quickly from a signature."""
 LONGEST: Final = 64 * 1024 * 1024
-"""Bytes after compression; what is longer is not stored."""
+"""Maximum number of bytes after compression; longer files are not stored."""
 
 
 class ProjectCache:
-    """The files that fetches keep, by name. If the warehouse refuses, nothing is found or stored, and `problem` says why."""
+    """The files that fetches store, by name. If the warehouse rejects a statement, nothing is found or stored, and `problem` says why."""
 
     def __init__(self, warehouse: WarehouseConnection) -> None:
         self._warehouse = warehouse
         self._key = hashlib.scrypt(warehouse.info.password.encode(errors="surrogateescape"), salt=_SALT, n=_COST, r=8, p=1)
         self.problem = ""
         self.refuses = False
-        """Whether the warehouse refuses to keep anything."""
+        """Whether the warehouse rejects statements on the cache."""
 
     def has(self, name: str) -> bool:
-        """Return whether something is stored under a name that nobody has changed; it then counts as used."""
+        """Return whether an unmodified file is stored under a name. If so, mark it as used."""
         row = self._execute(HAS_KEPT_SQL, {"name": self._place(name)})
         return row is not None and self._is_ours(name, *row)
 
     def load(self, name: str) -> bytes | None:
-        """Return what was stored under a name; None if there is nothing, or somebody else has changed it."""
+        """Return the file stored under a name; None if there is none, or if somebody else has changed it."""
         row = self._execute(LOAD_KEPT_SQL, {"name": self._place(name)})
         if row is None:
             return None
         content, signature = bytes(row[0]), bytes(row[1])
         if not self._is_ours(name, hashlib.sha256(content).digest(), signature):
-            self.problem = "its signature is wrong: somebody has changed it"
+            self.problem = "its signature is invalid: somebody has changed it"
             return None
         return content
 
     def store(self, name: str, content: bytes | None) -> None:
-        """Store something under a name, and delete what no run has used for long; None is what is longer than LONGEST."""
+        """Store a file under a name, and delete files that no run has used for long. None means that the file is longer than LONGEST."""
         if content is None or len(content) > LONGEST:
             self.problem = f"{name} has more than {LONGEST} bytes"
             return
@@ -58,7 +58,7 @@ class ProjectCache:
         self._execute(PRUNE_KEPT_SQL, {})
 
     def _execute(self, statement: LiteralString, row: Mapping[str, object]) -> tuple[Any, ...] | None:
-        """Execute a statement on the table, which is created if it is missing; return the row that it returns."""
+        """Execute a statement on the table, which is created if it is missing. Return the row of the result."""
         try:
             with self._warehouse.short_transaction() as connection:
                 ensure_tables(connection, [PROJECT_CACHE])
@@ -69,7 +69,7 @@ class ProjectCache:
             return None
 
     def _place(self, name: str) -> str:
-        """Return the name in the table: another one for each password, so that neither an old one nor another role's is in the way."""
+        """Return the name in the table. It depends on the password, so that files of an old password or of another role do not conflict."""
         return f"{hmac.digest(self._key, name.encode(), 'sha256').hex()[:16]}_{name}"
 
     def _is_ours(self, name: str, digest: bytes, signature: bytes) -> bool:

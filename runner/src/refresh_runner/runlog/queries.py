@@ -30,11 +30,11 @@ EARLIER_SQL: Final = """
 
 @dataclass(frozen=True)
 class EarlierAttempts:
-    """A row of EARLIER_SQL: what earlier attempts of the run left."""
+    """A row of EARLIER_SQL: the work of earlier attempts of the run."""
 
     fingerprint: str | None
     other_run_since: bool
-    """Whether another run has held the warehouse since the reusable work began."""
+    """Whether another run has held the warehouse lock since the reusable work began."""
     nodes: list[str]
 
 
@@ -64,7 +64,7 @@ LAST_GOOD_SQL: Final = """
     where namespace = %(namespace)s and refresh = %(refresh)s and revision is not null and outcome = any(%(good)s)
         and split_part(mode, '=', 1) <> all(%(partial)s)
     order by started_at desc limit 1"""
-"""The revision of the dbt project of the last run that built the whole refresh with success."""
+"""The revision of the dbt project of the last run that successfully built the whole refresh."""
 
 DELETE_NODES_SQL: Final = "delete from dbt_refresh_node where run_id = %(run_id)s"
 DELETE_ARTIFACT_SQL: Final = "delete from dbt_refresh_artifact where run_id = %(run_id)s and name = %(name)s"
@@ -123,7 +123,7 @@ STORE_KEPT_SQL: Final = """
 PRUNE_KEPT_SQL: Final = """
     delete from dbt_refresh_project_cache
     where used_at < now() - case when name ~ '_(source|pin)_' then interval '7 days' else interval '30 days' end"""
-"""Files of commits take most room, and each fetch renews those that are still needed."""
+"""Files of commits take the most space, and each fetch renews those that are still needed."""
 PRUNE_DOCS_SQL: Final = "delete from dbt_refresh_docs d where not exists (select from dbt_refresh_run run where run.project = d.project)"
 HAS_DOCS_SQL: Final = "select from dbt_refresh_docs where project = %s"
 STORE_DOCS_SQL: Final = """

@@ -1,4 +1,4 @@
-"""What an attempt reuses of the work of earlier attempts of its run."""
+"""The work of earlier attempts that an attempt of the same run reuses."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Fingerprint:
     project: str
     """Hash of the dbt project's files."""
     docs: Path
-    """Where the project's docs are, if they were generated."""
+    """Path of the project's docs, if they were generated."""
     revision: str | None = None
-    """Revision of the project, if it was fetched from a repository. Another revision with the same files is the same project."""
+    """Revision of the project, if it was fetched from a repository. Two revisions with the same files are the same project."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ NO_RESUME: Final = ResumeState()
 
 
 def resume_state(found: EarlierAttempts | None, fingerprint: str) -> ResumeState:
-    """Return what can be reused of earlier attempts: nothing if the fingerprint differs or another run held the warehouse since."""
+    """Return what can be reused of earlier attempts: nothing if the fingerprint differs or another run has held the lock since."""
     if found is None or not found.nodes:
         return NO_RESUME
     if found.fingerprint != fingerprint:
@@ -61,7 +61,7 @@ def resume_state(found: EarlierAttempts | None, fingerprint: str) -> ResumeState
 
 
 def reusable_nodes(layers: Sequence[Sequence[Node]], done: Collection[str], gone: Collection[str]) -> frozenset[str]:
-    """Return the nodes that need not be built again: those built in the layers before the first layer that has lost a table.
+    """Return the nodes that need not be built again: those built in the layers before the first layer with a missing table.
 
     Rebuilding a table may drop relations that depend on it, so nothing in later layers is reused.
     """
@@ -85,6 +85,6 @@ def fingerprint_of(plan: Plan, project: Path) -> Fingerprint:
 
 
 def _program() -> str:
-    """Return a hash of the runner itself."""
+    """Return a hash of the runner's code."""
     files = sorted(Path(__file__).parents[1].rglob("*.py"))
     return sha256(b"".join(sha256(file.read_bytes()).digest() for file in files)).hexdigest()

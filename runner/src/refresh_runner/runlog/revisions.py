@@ -1,4 +1,4 @@
-"""Which revision of the dbt project earlier runs of a refresh took, as the run log has it, and which one an earlier attempt of this run."""
+"""The revisions of the dbt project that earlier runs of a refresh, and earlier attempts of this run, used."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from refresh_runner.runlog.queries import HAS_REVISIONS_SQL, LAST_GOOD_SQL, PREV
 
 @dataclass(frozen=True)
 class KnownRevisions:
-    """The revisions of earlier runs; None for those that the run log does not have."""
+    """The revisions of earlier runs according to the run log; None if it has none."""
 
     of_previous_run: Revision | None = None
     of_last_success: Revision | None = None
 
 
 def known_revisions(warehouse: WarehouseConnection, refresh: RefreshRef, run: str) -> KnownRevisions:
-    """Return the revisions of the previous run and of the last one that built the whole refresh with success.
+    """Return the revisions of the previous run, and of the last run that successfully built the whole refresh.
 
-    RunFailedError if the warehouse cannot be asked: the run cannot go on either.
+    Raise RunFailedError if the warehouse cannot be queried: then the run cannot continue either.
     """
     known = {
         "namespace": refresh.namespace,
@@ -36,29 +36,29 @@ def known_revisions(warehouse: WarehouseConnection, refresh: RefreshRef, run: st
     }
     try:
         with warehouse.short_transaction() as connection:
-            # before the first run of this version, there is no such column
+            # the column does not exist before the first run of this version
             found = connection.execute(HAS_REVISIONS_SQL).fetchone()
             if not (found and found[0]):
                 return KnownRevisions()
             rows = [connection.execute(query, known).fetchone() for query in (PREVIOUS_REVISION_SQL, LAST_GOOD_SQL)]
     except RefusedError as error:
-        message = f"cannot read from the run log which revisions earlier runs took: {error}"
+        message = f"cannot read the revisions of earlier runs from the run log: {error}"
         reason = reason_of(error.sqlstate, Reason.PRIVILEGE_MISSING)
         raise RunFailedError(Failure(reason, message, retryable=is_retryable(error.sqlstate))) from error
     return KnownRevisions(*(Revision.parse(str(row[0])) if row else None for row in rows))
 
 
 def pinned(cache: ProjectCache, refresh: RefreshRef, run: str) -> Revision | None:
-    """Return the revision that an earlier attempt of a run took; None if there was none.
+    """Return the revision that an earlier attempt of a run used; None if there was none.
 
-    It is signed, unlike the run log: whoever can write that could otherwise choose the code of a run.
+    It is signed, unlike the run log. Otherwise anybody who can write to the run log could choose the code of a run.
     """
     content = cache.load(_pin(refresh, run))
     return Revision.parse(content.decode()) if content else None
 
 
 def pin(cache: ProjectCache, refresh: RefreshRef, run: str, revision: Revision) -> None:
-    """Have later attempts of a run take this revision."""
+    """Make later attempts of a run use this revision."""
     cache.store(_pin(refresh, run), str(revision).encode())
 
 

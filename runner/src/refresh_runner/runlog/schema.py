@@ -107,12 +107,12 @@ ARTIFACT: Final = Table(
     },
     key=("run_id", "name"),
 )
-"""Files of a run, each compressed by gzip: run_results.json, run.log, failing_rows.json."""
+"""Files of a run, each compressed with gzip: run_results.json, run.log, failing_rows.json."""
 DOCS: Final = Table(
     "dbt_refresh_docs",
     {"project": "text primary key", "media_type": "text not null", "content": "bytea not null", "stored_at": "timestamptz not null"},
 )
-"""The docs of a dbt project, compressed by gzip, stored once for all runs of that project (dbt_refresh_run.project)."""
+"""The docs of a dbt project, compressed with gzip, stored once for all runs of that project (dbt_refresh_run.project)."""
 PROJECT_CACHE: Final = Table(
     "dbt_refresh_project_cache",
     {
@@ -123,5 +123,5 @@ PROJECT_CACHE: Final = Table(
         "used_at": "timestamptz not null",
     },
 )
-"""Files that fetches keep for later runs, compressed by gzip and signed."""
+"""Files that fetches store for later runs, compressed with gzip and signed."""
 RUN_LOG: Final = (RUN, STEP, NODE, MART, ARTIFACT, DOCS)

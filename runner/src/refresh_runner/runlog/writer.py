@@ -1,7 +1,7 @@
 """Writes the run log: the rows of one run in dbt_refresh_run, and of its steps, nodes and marts.
 
-Rows are written in batches by a thread with a connection of its own, so that neither the run nor a publish on the lock's
-connection ever waits for them. If they cannot be written, the run logs one warning and continues.
+Rows are written in batches by a thread with its own connection, so that neither the run nor a publish on the lock's connection ever waits
+for them. If they cannot be written, the run logs one warning and continues.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class RunLogWriter:
         self._thread = threading.Thread(target=self._write_all, name="run-log", daemon=True)
 
     def begin(self) -> ResumeState:
-        """Insert the run's row, and close runs whose runner died; return what earlier attempts have built.
+        """Insert the run's row, and close runs whose runner has died. Return what earlier attempts have built.
 
-        The caller must hold the warehouse: only then is every other open run known to be dead.
+        The caller must hold the warehouse lock: only then is every other open run known to be dead.
         """
         try:
             with self._warehouse.short_transaction() as connection:
@@ -80,7 +80,7 @@ class RunLogWriter:
         return found
 
     def update(self, run: Run) -> None:
-        """Record a newer state of the run."""
+        """Record a new state of the run."""
         with self._changed:
             self._run = {
                 "step": run.step,
@@ -89,7 +89,7 @@ class RunLogWriter:
                 "reason": run.reason and run.reason.value,
                 "message": self._redacted(run.message),
                 "marts": run.marts,
-                # Outside a cluster, no further attempt follows an interrupted one.
+                # Outside of a cluster, no further attempt follows an interrupted one.
                 "over": run.phase is RunPhase.FINISHED or (run.phase is RunPhase.INTERRUPTED and run.pod is None),
             }
             self._run_changed = True
@@ -98,11 +98,11 @@ class RunLogWriter:
             self._changed.notify_all()
 
     def node_succeeded(self, node_id: str) -> None:
-        """Record that a node succeeded; returns at once, since dbt's threads call it."""
+        """Record that a node has succeeded. Return at once, because dbt's threads call this."""
         self._put(NODE, {"node_id": node_id, "node": node_id.split(".", 2)[-1], "step": self._step, "state": "ok"})
 
     def record_nodes(self, step: str, results: Sequence[NodeResult]) -> None:
-        """Record the nodes of a try of a step."""
+        """Record the results of nodes in one try of a step."""
         for result in results:
             found: Row = {"seconds": result.seconds, "sqlstate": result.sqlstate, "message": self._redacted(result.message) or None}
             self._put(NODE, {"node_id": result.node.id, "node": result.node.name, "step": step, "state": result.state.value, **found})
@@ -118,7 +118,7 @@ class RunLogWriter:
         self._store(artifact.name, artifact.media_type, artifact.text)
 
     def store_failed_rows(self, found: Mapping[str, samples.Rows]) -> None:
-        """Store the rows that tests found, by the test's name, if there are any."""
+        """Store the failing rows, by the test's name, if there are any."""
         if text := samples.to_json(found, self._redact):
             self._store(FAILED_ROWS, "application/json", text)
 
@@ -128,11 +128,11 @@ class RunLogWriter:
         return queries.PreviousRun(*found[0]) if found else None
 
     def record_inputs(self, inputs: RunSnapshots) -> None:
-        """Record what the run reads; call before its first step."""
+        """Record what the run reads. Call it before the first step."""
         self._query(queries.INPUTS_SQL, inputs=Jsonb(inputs.model_dump()))
 
     def record_outputs(self, made: Snapshot, version: str | None) -> None:
-        """Record what the run has built; call after its last step."""
+        """Record what the run has built. Call it after the last step."""
         self._query(queries.OUTPUTS_SQL, made=Jsonb({"outputs": made.model_dump(), "version": version}))
 
     def median_rows(self) -> dict[str, int]:
@@ -140,7 +140,7 @@ class RunLogWriter:
         return {str(relation): int(rows) for relation, rows in self._query(queries.MEDIAN_ROWS_SQL)}
 
     def close(self, within: float) -> None:
-        """Write what is left and delete what is older than the retention, for at most `within` seconds."""
+        """Write the remaining rows, and delete rows older than the retention, for at most `within` seconds."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
@@ -153,7 +153,7 @@ class RunLogWriter:
         connection.execute(queries.CLOSE_LOST_SQL, known)
         row = connection.execute(queries.EARLIER_SQL, known).fetchone()
         found = resume_state(queries.EarlierAttempts(*row) if row else None, self._fingerprint.value)
-        # Rows that tests found in an earlier attempt may be fixed by now.
+        # Failing rows of an earlier attempt may be fixed by now.
         connection.execute(queries.DELETE_ARTIFACT_SQL, {**known, "name": FAILED_ROWS})
         connection.execute(
             queries.BEGIN_SQL,
@@ -201,7 +201,7 @@ class RunLogWriter:
         return None if text is None else self._redact.clipped(text)
 
     def _query(self, statement: LiteralString, **further: object) -> list[tuple[Any, ...]]:
-        """Execute a statement on the connection that holds the lock; return its rows, none if PostgreSQL rejects it."""
+        """Execute a statement on the connection that holds the lock. Return its rows, or none if PostgreSQL rejects it."""
         ref = self._plan.run_request.refresh
         known = {"namespace": ref.namespace, "refresh": ref.name, "run_id": self._plan.attempt.run_id}
         try:
@@ -249,7 +249,7 @@ class RunLogWriter:
     def _write_with_reconnect(
         self, connection: psycopg.Connection | None, run: Row, rows: Sequence[tuple[Table, Row]]
     ) -> psycopg.Connection:
-        """Write; if the connection is lost, reconnect first."""
+        """Write. If the connection is lost, reconnect first."""
         if connection is not None:
             try:
                 self._write(connection, run, rows)
@@ -258,7 +258,7 @@ class RunLogWriter:
                 if not connection.closed:
                     raise
         connection = self._warehouse.new_connection("log")
-        # Rows lost in a crash of the server are written again, so commits need not wait for its disk.
+        # Rows that are lost in a crash of the server are written again, so commits need not wait for its disk.
         connection.execute("set synchronous_commit = off")
         self._write(connection, run, rows)
         return connection

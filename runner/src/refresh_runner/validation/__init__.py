@@ -1,1 +1,1 @@
-"""Counting the marts and judging the counts."""
+"""Counts the marts, and gives verdicts on the counts."""

@@ -1,4 +1,4 @@
-"""Checks of a mart: from its counts to a verdict, as pure functions."""
+"""Checks of a mart: pure functions that give a verdict on its counts."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ class NewestRecord:
     """The date of a mart's newest record, or why it is unknown."""
 
     text: str = ""
-    """As PostgreSQL writes it, which has dates that Python lacks: infinity, before year 1, after year 9999."""
+    """The date in PostgreSQL's text form. PostgreSQL has dates that Python lacks: infinity, before year 1, after year 9999."""
     ordinal: int | None = None
-    """The day as in `date.toordinal`; None if it is not a finite date."""
+    """The day number as in `date.toordinal`; None if the date is not finite."""
     problem: str = ""
 
     @property
     def day(self) -> date | None:
-        """The day as Python's date, if Python can represent it."""
+        """The day as a Python date, if Python can represent it."""
         return date.fromordinal(self.ordinal) if self.ordinal and 1 <= self.ordinal <= date.max.toordinal() else None
 
     def __str__(self) -> str:
@@ -44,9 +44,9 @@ class MartCounts:
 
 
 def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None = None) -> MartStatus:
-    """Return a mart's verdict: FAILED without table or with too few rows, WARNING if a check fails.
+    """Return a mart's verdict: FAILED if it has no table or too few rows, WARNING if a check fails.
 
-    `median_rows` is the median number of rows in the last published runs; None if there are too few runs.
+    `median_rows` is the median number of rows in the last published runs; None if there were too few runs.
     """
     if counts.error is not None:
         return MartStatus(relation=check.relation, verdict=Verdict.FAILED, message=counts.error)
@@ -71,11 +71,12 @@ def mart_status(check: MartCheck, counts: MartCounts, as_of: date, median_rows: 
 def _warnings(check: MartCheck, counts: MartCounts, as_of: date, median_rows: int | None) -> Iterator[str]:
     nulls = counts.nulls or {}
     for key in check.key_columns:
-        # Integers and decimals: 0.1 is not exact as a float, and exactly 10 % is a WARNING. A limit of 0% warns from the first NULL on.
+        # Integers and decimals, because 0.1 is not exact as a float, and exactly 10 % is a WARNING. A limit of 0 % warns from the first
+        # NULL.
         if nulls[key] and nulls[key] >= check.max_null_share * counts.rows:
             yield f"{key} is NULL in {percentage(nulls[key], counts.rows)} of the rows"
     if counts.duplicates:
-        yield f"{counts.duplicates} rows repeat the {', '.join(check.unique_key)} of another one"
+        yield f"{counts.duplicates} rows duplicate the {', '.join(check.unique_key)} of another row"
     if check.recency and counts.rows:
         yield from _recency_warnings(check.recency, counts.newest, as_of)
     if check.max_row_count_change is not None and median_rows and abs(counts.rows - median_rows) > check.max_row_count_change * median_rows:
@@ -95,6 +96,6 @@ def _recency_warnings(recency: Recency, found: NewestRecord | None, as_of: date)
 
 
 def percentage(part: int, whole: int) -> str:
-    """Return a percentage with at most two decimals, rounded down: 9.999 % must not read as 10 %, which would be a warning."""
+    """Return a percentage with at most two decimals, rounded down: 9.999 % must not be shown as 10 %, which would be a warning."""
     exact = (Decimal(part) * 100 / whole).quantize(Decimal("0.01"), rounding=ROUND_FLOOR)
     return f"{exact.normalize():f}%"

@@ -15,13 +15,13 @@ from refresh_runner.postgres.connection import WarehouseConnection, connection_l
 from refresh_runner.validation.checks import MartCounts, NewestRecord
 
 _TIMESTAMPTZ: Final = psycopg.postgres.types["timestamptz"].oid
-# In SQL, since Python has no infinity, no year before 1 and none after 9999. Days are numbered as in `date.toordinal`.
+# In SQL, because Python has no infinity, no year before 1 and none after 9999. Days are numbered as in `date.toordinal`.
 _AS_DATE: Final = """
     select d::text, case when isfinite(d) then d - date '0001-01-01' + 1 end from (select cast(%s::text as date) as d) as found"""
 
 
 def count(warehouse: WarehouseConnection, check: MartCheck, limit: timedelta) -> MartCounts:
-    """Count a mart in one scan of at most `limit`; RunFailedError for transient errors, else the counts hold the error."""
+    """Count a mart in one scan of at most `limit`. Raise RunFailedError for transient errors; the counts contain any other error."""
     connection = warehouse.connect()
     try:
         with transaction_with_timeout(connection, limit):
@@ -38,7 +38,7 @@ def count(warehouse: WarehouseConnection, check: MartCheck, limit: timedelta) ->
 
 
 def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
-    """Count a mart; psycopg.Error if that fails. If only its newest record is unknown, the counts say why."""
+    """Count a mart. Raise psycopg.Error if that fails. If only its newest record is unknown, the counts say why."""
     columns: list[sql.Composable] = [sql.SQL("count(*)")]
     if check.unique_key:
         columns.append(sql.SQL("count(*) - count(distinct row({}))").format(sql.SQL(", ").join(map(sql.Identifier, check.unique_key))))
@@ -55,7 +55,7 @@ def _count(connection: psycopg.Connection, check: MartCheck) -> MartCounts:
 
 
 def _newest_column(connection: psycopg.Connection, check: MartCheck, name: str) -> sql.Composable | NewestRecord:
-    """Return the SQL expression for the newest value as text, with timestamps as dates in the refresh's time zone; or why there is none."""
+    """Return the SQL expression for the newest value as text, with timestamps as dates in the refresh's time zone, or why there is none."""
     column = sql.Identifier(name)
     none = sql.SQL("select max({0}) from (select {0} from {1} limit 0) as none").format(column, sql.Identifier(check.schema, check.table))
     try:
@@ -66,9 +66,9 @@ def _newest_column(connection: psycopg.Connection, check: MartCheck, name: str) 
         with connection.transaction():
             connection.execute("select now() at time zone %s", [check.time_zone])
     except psycopg.errors.UndefinedFunction:
-        return NewestRecord(problem=f"{name} is of a type that has no newest value")
+        return NewestRecord(problem=f"{name} has a type for which PostgreSQL has no max()")
     except psycopg.errors.InvalidParameterValue:
-        return NewestRecord(problem=f"the age of {name} can't be told: PostgreSQL does not know the zone {check.time_zone}")
+        return NewestRecord(problem=f"cannot compute the age of {name}: PostgreSQL does not know the time zone {check.time_zone}")
     return sql.SQL("(max({}) at time zone {})::text").format(column, check.time_zone)
 
 
@@ -79,5 +79,5 @@ def _record(connection: psycopg.Connection, text: str | None, what: str) -> Newe
         with connection.transaction():
             row = connection.execute(_AS_DATE, [text]).fetchone()
     except psycopg.errors.DataError:
-        return NewestRecord(problem=f"{what} is no date")
+        return NewestRecord(problem=f"{what} is not a date")
     return NewestRecord(*row) if row else None

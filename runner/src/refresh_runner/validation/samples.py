@@ -1,4 +1,4 @@
-"""Samples of the rows that failed tests found. They are queried during the run, since marts that are not published are dropped."""
+"""Samples of failing rows. They are queried during the run, because marts that are not published are dropped."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ Rows = list[dict[str, JsonValue]]
 """Values by column."""
 
 _MAX_VALUE: Final = 200
-"""Maximum characters of a value."""
+"""Maximum number of characters of a value."""
 MAX_LENGTH: Final = 1024 * 1024
-"""Maximum characters of the file."""
+"""Maximum number of characters of the file."""
 _SAMPLE_SQL: Final = """
     select coalesce((
         select json_object_agg(key, case
@@ -37,7 +37,7 @@ _SAMPLE_SQL: Final = """
 {statement}
     ) as refresh_found_row
     limit {most}"""
-"""Integers of up to 15 digits, which every JSON reader keeps exact, stay numbers; other values become PostgreSQL's text."""
+"""Integers of up to 15 digits, which every JSON parser keeps exact, stay numbers. Other values become PostgreSQL's text."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class SampleOptions:
     """Rows."""
     limit: timedelta
     longest_secret: int
-    """Characters that are read beyond the limit, so that a secret at the cut is still recognised."""
+    """Number of characters that are read beyond the limit, so that a secret at the cut is still recognised."""
 
 
 def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -> Rows:
-    """Return the first rows that a test's statement selects; psycopg.Error if it fails or exceeds the limit."""
+    """Return the first rows that a test's statement selects. Raise psycopg.Error if it fails or exceeds the limit."""
     values = {"asked": sql.Literal(_MAX_VALUE + ask.longest_secret), "statement": sql.SQL(statement), "most": sql.Literal(ask.max_rows)}
     with transaction_with_timeout(connection, ask.limit):
         connection.execute("set local transaction_read_only = on")
@@ -61,7 +61,7 @@ def sample(connection: psycopg.Connection, statement: str, ask: SampleOptions) -
 
 
 def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
-    """Return the redacted file as JSON: rows by the test's name, up to its maximum length; None without rows."""
+    """Return the redacted file as JSON: rows by the test's name, up to the maximum length; None if there are no rows."""
     kept: dict[str, Rows] = {}
     left = MAX_LENGTH
     for name, rows in found.items():
@@ -75,13 +75,16 @@ def to_json(found: Mapping[str, Rows], redact: Redactor) -> str | None:
 
 
 def describe_error(error: psycopg.Error) -> str:
-    """Return PostgreSQL's error for a log line. Its message may quote a row and is left out, unless the error is about the statement."""
+    """Return PostgreSQL's error for a log line.
+
+    Its message is left out unless the error is about the statement, because it may quote a row.
+    """
     about_statement = (error.sqlstate or "")[:2] in STATEMENT_CLASSES
     return first_line(error) if about_statement else f"{type(error).__name__} ({error.sqlstate})"
 
 
 def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    """Return a row with all its columns: `select a.*, b.*` may repeat a name, so duplicates get a suffix."""
+    """Return a row with all its columns: `select a.*, b.*` may return a name twice, so duplicates get a suffix."""
     row: dict[str, JsonValue] = {}
     for column, value in pairs:
         names = itertools.chain([column], (f"{column}_{number}" for number in itertools.count(2)))
@@ -90,11 +93,11 @@ def _row(pairs: Sequence[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 def _shown(value: JsonValue, redact: Redactor) -> JsonValue:
-    """Return a redacted value; one that is not text becomes text if it holds a secret, so that the file stays valid JSON."""
+    """Return a redacted value. One that is not text becomes text if it contains a secret, so that the file stays valid JSON."""
     written = value if isinstance(value, str) else json.dumps(value)
     shown = redact(written)
     if redact.longest and len(written) >= _MAX_VALUE + redact.longest:
-        # It was cut, perhaps within a secret, which then cannot be recognised.
+        # The value was cut, perhaps inside a secret, which then cannot be recognised.
         shown = f"{shown[: max(len(shown) - redact.longest, 0)]}…"
     if isinstance(value, str) or shown != written:
         return redact.clipped(shown, _MAX_VALUE)

@@ -13,7 +13,7 @@ from refresh_runner.run.steps.validation import ValidationExecutor
 
 
 def executor_of(step: Step, context: AttemptContext, until_reported: ExitStack) -> StepExecutor:
-    """Return the executor of a step. `until_reported` is to be closed once its result is recorded."""
+    """Return the executor of a step. Close `until_reported` once its result is recorded."""
     match step:
         case SourcesStep():
             return SourcesExecutor(step, context)

@@ -17,7 +17,7 @@ from refresh_runner.run.services import AttemptContext
 from refresh_runner.run.steps.base import StepExecutor
 
 _LAG_ALLOWANCE: Final = timedelta(minutes=2)
-"""How much longer than their timeouts all endpoints together may take while a standby has not replayed the live data."""
+"""Time beyond their timeouts that all endpoints together may take while a standby has not yet replayed the live data."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class CacheExecutor(StepExecutor):
         self.context.end_hooks()
 
     def execute(self) -> StepResult:
-        """Call the endpoints of the step, and those that the exposures of the marts state."""
+        """Call the endpoints of the step, and those that the exposures of the marts declare."""
         context, services = self.context, self.context.services
         context.progress.step_started(self.step.name, 1)
         by_mart = context.resolved.exposure_endpoints
@@ -42,7 +42,7 @@ class CacheExecutor(StepExecutor):
         lag = replay.wait(min(step.wait_for_replicas, context.time_left())) if step.wait_for_replicas else ReplayLag()
         answers = list(cache_warmup.warm(step, self._warmup_context(replay)))
         without = [str(relation) for relation, endpoints in by_mart.items() if not endpoints]
-        answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure states an endpoint") for name in without]
+        answers += [EndpointStatus(path=name, state=StepState.WARNED, message="no exposure declares an endpoint") for name in without]
         return conclude_cache(answers, lag.text)
 
     def _warmup_context(self, replay: ReplayMonitor) -> WarmupContext:
@@ -61,7 +61,7 @@ class CacheExecutor(StepExecutor):
         )
 
     def _authorization(self) -> tuple[str | None, str | None]:
-        """Return the value of the header Authorization, and why it cannot be used."""
+        """Return the value of the Authorization header, and why it cannot be used, if so."""
         ref = self.step.authorization
         if ref is None:
             return None, None

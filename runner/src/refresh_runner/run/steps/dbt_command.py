@@ -19,13 +19,13 @@ log = logging.getLogger(__name__)
 
 
 Command = Callable[[Sequence[Node], timedelta], CommandResult]
-"""Executes a dbt command for these nodes; no statement takes longer than the limit."""
+"""Executes a dbt command for these nodes. No statement runs longer than the limit."""
 
 
 def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: Command) -> CommandResult:
-    """Execute the command for the step's nodes, and again for nodes with transient errors; return the last result of each node.
+    """Execute the command for the step's nodes, and again for nodes with transient errors. Return the last result of each node.
 
-    An error of the command itself is dropped once a retry has none; it prevents a retry unless it is transient.
+    An error of the command itself is dropped once a retry has none. It prevents a retry unless it is transient.
     """
     services, nodes = context.services, context.resolved.nodes[step.name]
     found = {node.id: NodeResult(node, NodeState.OK, reused=True) for node in nodes if node.id in context.resolved.reusable}
@@ -48,12 +48,12 @@ def with_retries(context: AttemptContext, step: LayerStep | TestsStep, command: 
 
 
 def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, nodes: Sequence[Node], command: Command) -> CommandResult:
-    """Execute the command once; nodes that are not done within the step's timeout count as broken."""
+    """Execute the command once. Nodes that do not finish within the step's timeout count as broken."""
     services, limit = context.services, min(step.timeout, context.time_left())
     try:
         with services.cancellation.timeout(limit + GRACE, Cause.STEP_TIMEOUT):
             result = command(nodes, limit)
-            # If dbt cannot cancel its queries, it raises an error of its own instead of the cancellation.
+            # If dbt cannot cancel its queries, it raises its own error instead of the cancellation.
             services.cancellation.raise_if_cancelled()
             return replace(result, nodes=tuple(_with_blocker(context, node) for node in result.nodes))
     except CancelledError as cancelled:
@@ -66,13 +66,13 @@ def execute(context: AttemptContext, step: SourcesStep | LayerStep | TestsStep, 
 def _timed_out(context: AttemptContext, node: Node, limit: timedelta) -> NodeResult:
     if node.id in context.services.dbt.completed:
         return NodeResult(node, NodeState.OK)
-    broken = NodeResult(node, NodeState.BROKEN, f"not done within {duration_text(limit)}", QUERY_CANCELED)
+    broken = NodeResult(node, NodeState.BROKEN, f"timed out after {duration_text(limit)}", QUERY_CANCELED)
     return _with_blocker(context, broken)
 
 
 def _with_blocker(context: AttemptContext, result: NodeResult) -> NodeResult:
-    """Add to a timeout's message which session blocked the step: PostgreSQL's error names neither table nor session."""
-    # After a lock timeout nothing waits any more, so the last blocker counts; a slow statement may never have waited at all.
+    """Add the session that blocked the step to a timeout's message: PostgreSQL's error names neither table nor session."""
+    # After a lock timeout nothing waits any more, so the last blocker counts. A slow statement may never have waited at all.
     monitor = context.monitor
     blocker = {LOCK_NOT_AVAILABLE: monitor.last_blocker, QUERY_CANCELED: monitor.current_blocker}.get(result.sqlstate or "")
     return replace(result, message=f"{result.message}; the step waited for {blocker}") if blocker else result

@@ -13,7 +13,7 @@ from refresh_runner.run.steps.base import StepExecutor
 
 @dataclass(frozen=True)
 class SourcesExecutor(StepExecutor):
-    """Checks the freshness of sources; without retries, since a stale source stays stale."""
+    """Checks the freshness of sources, without retries, because a stale source stays stale."""
 
     step: SourcesStep
     context: AttemptContext

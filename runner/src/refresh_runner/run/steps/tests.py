@@ -1,4 +1,4 @@
-"""Executes the step `tests`, and stores a sample of the rows that failed tests found."""
+"""Executes the step `tests`, and stores a sample of the failing rows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from refresh_runner.validation.samples import MAX_LENGTH, Rows, SampleOptions, d
 log = logging.getLogger(__name__)
 
 _SAMPLE_TIMEOUT: Final = timedelta(seconds=30)
-"""For all samples: the tests are over, and a run must not take much longer for what only helps people."""
+"""Timeout for all samples: the tests are finished, and samples are not worth a much longer run."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class TestsExecutor(StepExecutor):
         return with_command_error(conclude_tests(self.step, result.nodes, label), result.error, label)
 
     def after(self, result: StepResult, /) -> None:
-        """Store a sample of the rows that tests found."""
+        """Store a sample of the failing rows."""
         if self.step.failed_rows_limit and result.tests_with_rows:
             self._store_samples(result.tests_with_rows)
 
     def _store_samples(self, tests: Sequence[Node]) -> None:
-        """Store samples; a test whose rows cannot be read affects neither the other samples nor the run's result."""
+        """Store samples. A test whose rows cannot be read affects neither the other samples nor the run's result."""
         services = self.context.services
         limit = min(_SAMPLE_TIMEOUT, self.context.time_left() / 4)
         found: dict[str, Rows] = {}
         try:
             with services.cancellation.timeout(limit + GRACE, Cause.STEP_TIMEOUT):
-                # On a connection of its own: a query from the project could break the one that holds the advisory lock.
+                # On a separate connection: a query from the project could break the one that holds the warehouse lock.
                 with closing(services.warehouse.new_connection("rows")) as connection:
                     self._sample(connection, tests, limit, found)
                 services.cancellation.raise_if_cancelled()
@@ -63,7 +63,7 @@ class TestsExecutor(StepExecutor):
                 raise
             services.end_sessions()
         except Exception:
-            log.warning("cannot sample the rows that tests found", exc_info=True)
+            log.warning("cannot sample the failing rows", exc_info=True)
         if without := [test.name for test in tests if not found.get(test.name)]:
             log.warning("no rows are stored for %s", ", ".join(without))
         services.run_log.store_failed_rows(found)

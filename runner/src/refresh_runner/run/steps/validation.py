@@ -27,7 +27,7 @@ class ValidationExecutor(StepExecutor):
     step: ValidationStep
     context: AttemptContext
     until_reported: ExitStack
-    """Closed once the result is recorded; until then cancellation is masked, since what is published must also be reported."""
+    """Closed once the result is recorded. Until then cancellation is masked, because what is published must also be reported."""
 
     def execute(self) -> StepResult:
         """Validate and publish."""
@@ -45,7 +45,7 @@ class ValidationExecutor(StepExecutor):
         context, marts = self.context, self.context.marts
         restored = None
         if context.plan.policy.is_rollback:
-            # Counting the marts that are live again may take long, so cancellation is masked for the rollback alone.
+            # Counting the marts that are live again may take long, so cancellation is only masked during the rollback.
             with ExitStack() as committing:
                 restored = marts.rollback(self._publish_options(committing))
         result = conclude_validation(self.step, self._verdicts(), context.plan.label(self.step.name))
@@ -68,7 +68,7 @@ class ValidationExecutor(StepExecutor):
         )
 
     def _with_blocker(self, failure: Failure) -> Failure:
-        """Add to a transient failure which session blocks validation or publishing, unless its message already says so."""
+        """Add the session that blocks validation or publishing to a transient failure, unless its message already names it."""
         blocker = self.context.monitor.current_blocker
         if not failure.retryable or not blocker or HELD_BY in failure.message:
             return failure
