@@ -1,4 +1,4 @@
-"""What a run leaves as files in the warehouse, also where it failed; and how it is fetched."""
+"""The files that a run stores in the warehouse, even if it fails, and the command that fetches them."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from support.runner_harness import SLOWNESS, Json, RunnerHarness
 
 
 def artifact(runner: RunnerHarness, run: str, name: str) -> str:
-    """A file of a run."""
+    """Return a file of a run."""
     ((content,),) = runner.database.rows(f"select content from dbt_refresh_artifact where run_id = '{run}' and name = '{name}'")
     assert isinstance(content, bytes)
     return gzip.decompress(content).decode()
 
 
 def results(runner: RunnerHarness, run: str) -> dict[str, str]:
-    """What dbt said of each node, by its id."""
+    """Return dbt's result for each node, by ID."""
     found: Json = json.loads(artifact(runner, run, "run_results.json"))
     assert found["metadata"]["dbt_schema_version"].endswith("run-results/v6.json")
     return {each["unique_id"]: each["status"] for each in found["results"]}
 
 
 def asked(runner: RunnerHarness, wanted: ArtifactQuery) -> tuple[int, str]:
-    """The exit code of the command, and what it said."""
+    """Return the exit code of the command, and its output."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
     environment = Environment(runner.database.env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
@@ -48,7 +48,7 @@ def asked(runner: RunnerHarness, wanted: ArtifactQuery) -> tuple[int, str]:
 
 @pytest.fixture
 def drawn(runner: RunnerHarness) -> Iterator[RunnerHarness]:
-    """The runner, whose project has a page."""
+    """The runner, with a project whose docs are cached."""
     assert cache_docs(runner.project, DbtSettings(8, "prod", "dwh", {}), lambda _line: None) is ExitCode.OK
     yield runner
     for page in (runner.project / "target").glob("refresh_docs_*"):
@@ -56,7 +56,7 @@ def drawn(runner: RunnerHarness) -> Iterator[RunnerHarness]:
 
 
 def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: RunnerHarness, tmp_path: Path) -> None:
-    """All commands of dbt in one file, as dbt writes it; the page once, whatever the number of runs; all can be fetched."""
+    """All dbt commands share one file in dbt's format. The page is stored once for any number of runs. Everything can be fetched."""
     drawn.run(RUN_ID="petit-un")
     drawn.run(RUN_ID="petit-deux")
     found = results(drawn, "petit-un")
@@ -80,7 +80,7 @@ def test_a_run_leaves_its_results_its_log_and_its_projects_page(drawn: RunnerHar
 
 
 def test_a_run_that_fails_leaves_them_too(runner: RunnerHarness) -> None:
-    """With what went wrong; nothing secret is in them, and they go with their run."""
+    """The files show the error, contain no secret, and are deleted with their run."""
     runner.database.run("alter table src.lignes drop column nap cascade")
     runner.run(RUN_ID="petit-trois")
     assert results(runner, "petit-trois")["model.petit.stg_lignes"] == "error"
@@ -94,7 +94,7 @@ DOUBLED = "insert into src.lignes values (1, 1, 1, 0), (2, null, 1, 0), (2, null
 
 
 def test_what_a_failing_test_found_is_kept(runner: RunnerHarness) -> None:
-    """Also where the marts that it was found in are thrown away: whoever comes to look finds it, and the run still resumes right."""
+    """Even if the unpublished marts with these rows are dropped: people need the rows later, and the run must still resume correctly."""
     runner.database.run(DOUBLED)
     ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail", "failedRowsLimit": 5}), RUN_ID="petit-rouge")
     assert ran.code == 1
@@ -103,7 +103,7 @@ def test_what_a_failing_test_found_is_kept(runner: RunnerHarness) -> None:
     (rows,) = [rows for name, rows in found.items() if name.startswith("unique_mart_a_id")]
     assert found["not_null_mart_a_id"] == [{"id": None, "zone": 7, "mois": 1}]
     assert sorted(rows, key=lambda row: row["unique_field"]) == [{"unique_field": 1, "n_records": 2}, {"unique_field": 2, "n_records": 3}]
-    # Looking at a test's rows is not passing it.
+    # Sampling a test's rows must not count as passing it.
     assert [state for _, state in results(runner, "petit-rouge").items() if state == "fail"]
     ((state,),) = runner.database.rows("select state from dbt_refresh_node where run_id = 'petit-rouge' and node like 'unique_mart_a_id%'")
     assert state == "failed"
@@ -125,7 +125,7 @@ ODD = {
 
 @pytest.fixture
 def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
-    """The runner, whose project has tests that all fail, and that are not like others."""
+    """The runner, with a project of unusual tests that all fail."""
     made = [runner.project / "tests" / f"{name}.sql" for name in ODD] + [runner.project / "models" / "petite.sql"]
     made[0].parent.mkdir(exist_ok=True)
     for path, query in zip(made, ODD.values(), strict=False):
@@ -137,7 +137,7 @@ def odd(runner: RunnerHarness) -> Iterator[RunnerHarness]:
 
 
 def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is asked by itself, and nothing that PostgreSQL can write is too much for the file."""
+    """Each test is queried separately, and the file can hold every value that PostgreSQL can write."""
     monkeypatch.setattr(tests, "_SAMPLE_TIMEOUT", timedelta(seconds=3 * SLOWNESS))
     ran = odd.run(odd.spec(tests={"select": ["test_type:singular"], "failedRowsLimit": 5}), RUN_ID="petit-etrange")
     assert f"{len(ODD)} of {len(ODD)} tests failed" in ran.messages
@@ -167,13 +167,13 @@ def test_a_test_whose_rows_cant_be_kept_costs_the_others_nothing(odd: RunnerHarn
 
 
 def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: RunnerHarness) -> None:
-    """A further attempt of the same run, whose tests find nothing."""
+    """A later attempt of the same run, whose tests pass, must not show the rows of the earlier one."""
     runner.database.run(DOUBLED)
     spec = runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail", "failedRowsLimit": 5})
     count = "select count(*) from dbt_refresh_artifact where run_id = 'petit-encore' and name = 'failing_rows.json'"
     assert runner.run(spec, RUN_ID="petit-encore").code == 1
     assert runner.database.rows(count) == [(1,)]
-    # Not in the sources: the further attempt keeps the facts that are there.
+    # Not in the sources: the later attempt keeps the existing facts.
     runner.database.run("truncate dwh_facts.fait_lignes, dwh_facts.fait_jours")
     runner.database.run("insert into dwh_facts.fait_lignes values (1, 1, 1); insert into dwh_facts.fait_jours values (1, 1)")
     assert runner.run(spec, failures=1, RUN_ID="petit-encore").code == 0
@@ -181,7 +181,7 @@ def test_what_an_earlier_attempt_found_is_not_kept_once_it_is_mended(runner: Run
 
 
 def test_only_as_many_rows_are_kept_as_are_asked_for(runner: RunnerHarness) -> None:
-    """Nothing at all unless somebody asked, and after a run whose tests found nothing."""
+    """None are stored by default, nor after a run whose tests pass."""
     runner.database.run(DOUBLED)
     runner.run(runner.spec(tests={"select": ["tag:P2"], "failedRowsLimit": 1}), RUN_ID="petit-une")
     runner.run(runner.spec(tests={"select": ["tag:P2"]}), RUN_ID="petit-aucune")

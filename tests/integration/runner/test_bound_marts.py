@@ -1,4 +1,4 @@
-"""Marts that are bound to something: foreign keys, subscribers, rights that a schema gives, views of other roles."""
+"""Marts with dependencies: foreign keys, subscribers, default privileges, views of other roles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROLES = ("lieur", "abonne", "analyste")
 
 @pytest.fixture
 def holder(fresh_database: Database) -> Iterator[psycopg.Connection]:
-    """The connection that publishes, as a role that owns no more than it must; and further roles."""
+    """The connection that publishes, as a role that owns only what it must, and further roles."""
     with fresh_database.connect() as connection:
         for role in ROLES:
             connection.execute(f"drop role if exists {role}; create role {role}".encode())
@@ -40,23 +40,23 @@ def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]
 
 
 def as_admin(connection: psycopg.Connection, statements: str) -> None:
-    """Do something as another role than the one that publishes."""
+    """Execute statements as an administrator instead of the role that publishes."""
     connection.execute(f"reset role; {statements}; set role lieur".encode())
 
 
 def build(connection: psycopg.Connection, query: str, then: str = "", mart: Mart = A) -> None:
-    """Build a mart beside the live one, and do what its model does to it ({t})."""
+    """Build a mart in staging, and execute what its model does to it ({t})."""
     place = f"marts__next.{mart.relation.table}"
     connection.execute(f"create schema if not exists marts__next; create table {place} as {query}; {then.format(t=place)}".encode())
 
 
 def put_live(connection: psycopg.Connection, *marts: Mart) -> set[PublishStrategy]:
-    """Publish, and say in which ways."""
+    """Publish, and return the strategies."""
     return {written.strategy for written in publish(connection, marts, lambda _live: None, TERMS).values()}
 
 
 def pair(connection: psycopg.Connection, parents: str, children: str, more: str = "", action: str = "") -> None:
-    """Build two marts of which one refers to the other, as a contract with a foreign key does."""
+    """Build two marts, of which one references the other by a foreign key, as in a contract."""
     build(connection, f"select n as id, {more or '1 as gen'} from unnest(array[{parents}]) n", "alter table {t} add primary key (id)")
     key = "alter table {t} add foreign key (a_id) references marts__next.a (id) " + action
     build(connection, f"select n as a_id, {more or '1 as gen'} from unnest(array[{children}]) n", key, B)
@@ -64,7 +64,7 @@ def pair(connection: psycopg.Connection, parents: str, children: str, more: str 
 
 @pytest.mark.parametrize("action", ["", "on delete cascade", "on delete set null", "deferrable initially deferred"])
 def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(holder: psycopg.Connection, action: str) -> None:
-    """New, gone and changed rows at both ends; by rows, by a change of shape of one alone, and back; the foreign key stays."""
+    """With new, deleted and changed rows in both: by merging, by swapping one of them, and by merging again. The foreign key is kept."""
     pair(holder, "1, 2, 3", "1, 1, 3", action=action)
     assert put_live(holder, A, B) == {PublishStrategy.CREATE}
     pair(holder, "2, 3, 4", "3, 3, 4", "case n when 3 then 2 else 1 end as gen", action)
@@ -83,32 +83,35 @@ def test_marts_of_which_one_refers_to_the_other_are_published_time_and_again(hol
     pair(holder, "5", "5", action=action)
     holder.execute("alter table marts__next.b add column autre int")
     assert put_live(holder, A, B) == {PublishStrategy.MERGE}
-    # The control: it holds.
+    # The control: the constraint is enforced.
     with pytest.raises(psycopg.errors.ForeignKeyViolation):
         holder.execute("insert into marts.b values (77, 1)")
 
 
 def put_back(connection: psycopg.Connection) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    """What is in both marts after a rollback."""
+    """Return the rows of both marts after a rollback."""
     rollback(connection, [B, A], lambda _live: None, TERMS)
     return rows(connection, "select id from marts.a order by 1"), rows(connection, "select a_id from marts.b order by 1")
 
 
 def test_rows_of_another_team_that_refer_to_a_mart_stay(holder: psycopg.Connection) -> None:
-    """A changed row is updated: if it were deleted and inserted, the rows that refer to it would be deleted with it, without a message."""
+    """A changed row is updated. If it were deleted and inserted, the delete would silently cascade to the rows that reference it."""
     build(holder, "select n as id, 1 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
     put_live(holder, A)
     holder.execute("create table marts.leurs (id int references marts.a on delete cascade); insert into marts.leurs values (1), (2)")
     build(holder, "select n as id, 2 as gen from generate_series(1, 3) n", "alter table {t} add primary key (id)")
     assert put_live(holder, A) == {PublishStrategy.MERGE}
     assert rows(holder, "select id, (select max(gen) from marts.a) from marts.leurs order by 1") == [(1, 2), (2, 2)]
-    # The control: deleted, the rows take theirs with them.
+    # The control: a delete cascades.
     holder.execute("delete from marts.a where id = 1")
     assert rows(holder, "select id from marts.leurs") == [(2,)]
 
 
 def test_rows_are_found_by_a_key_as_its_type_compares_it(holder: psycopg.Connection) -> None:
-    """Also if the type's operators are outside the search path. Compared as text, E1 would be another row than e1: one too many."""
+    """Even if the type's operators are outside of the search path.
+
+    Compared as text, E1 and e1 would be two rows, and one of them superfluous.
+    """
     try:
         as_admin(holder, "create extension citext schema autre; grant usage on schema autre to public")
     except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile):
@@ -121,12 +124,12 @@ def test_rows_are_found_by_a_key_as_its_type_compares_it(holder: psycopg.Connect
     assert put_live(holder, A) == {PublishStrategy.MERGE}
     assert rows(holder, "select id::text, gen from marts.a order by 1") == [("E1", 2), ("E2", 2), ("E3", 2)]
     assert rows(holder, "select count(*) from marts.leurs") == [(1,)]
-    # The control: with its operators out of sight, the type compares as text.
+    # The control: if its operators are not in the search path, the type compares as text.
     assert rows(holder, "select 'e1'::autre.citext = 'E1'::autre.citext") == [(False,)]
 
 
 def test_a_row_that_others_need_and_that_is_gone_is_said(holder: psycopg.Connection) -> None:
-    """With what PostgreSQL says and what refers to it; nothing is changed."""
+    """The error has PostgreSQL's message and the referencing table. Nothing is changed."""
     build(holder, "select n as id from generate_series(1, 3) n", "alter table {t} add primary key (id)")
     put_live(holder, A)
     holder.execute("create table marts.leurs (id int references marts.a); insert into marts.leurs values (1)")
@@ -141,7 +144,7 @@ def test_a_row_that_others_need_and_that_is_gone_is_said(holder: psycopg.Connect
     ("then", "identity"), [("", "f"), ("alter table {t} add primary key (id)", "d"), ("create unique index on {t} (id)", "f")]
 )
 def test_marts_that_subscribers_follow_are_changed_by_rows(holder: psycopg.Connection, of_what: str, then: str, identity: str) -> None:
-    """Without a key PostgreSQL refuses to delete from them; it is given what tells rows apart, and only where that is missing."""
+    """Without a key, PostgreSQL refuses to delete from them. A replica identity is set, but only if there is none."""
     build(holder, "select n as id, 1 as gen from generate_series(1, 10) n", then)
     put_live(holder, A)
     if "schema" in of_what and holder.info.server_version < 150000:
@@ -160,7 +163,7 @@ def test_marts_that_subscribers_follow_are_changed_by_rows(holder: psycopg.Conne
 
 
 def test_a_unique_index_without_nulls_tells_rows_apart(holder: psycopg.Connection) -> None:
-    """Less is written for subscribers than with whole rows."""
+    """With an index as identity, PostgreSQL writes less for subscribers than with whole rows."""
     then = "alter table {t} alter id set not null; create unique index on {t} (id)"
     build(holder, "select n as id, 1 as gen from generate_series(1, 10) n", then)
     as_admin(holder, "create publication suivi for all tables")
@@ -171,7 +174,7 @@ def test_a_unique_index_without_nulls_tells_rows_apart(holder: psycopg.Connectio
 
 
 def test_published_rows_that_nobody_can_compare_leave_the_way_to_another_table(holder: psycopg.Connection) -> None:
-    """JSON has no equality, by which a subscriber could find the row."""
+    """JSON has no equality operator, so a subscriber could not find the row."""
     build(holder, "select n as id, '{{}}'::json as j from generate_series(1, 10) n".replace("{{}}", "{}"))
     put_live(holder, A)
     as_admin(holder, "create publication suivi for all tables")
@@ -181,7 +184,7 @@ def test_published_rows_that_nobody_can_compare_leave_the_way_to_another_table(h
 
 
 def rights(connection: psycopg.Connection, of: str = "a") -> set[tuple[object, ...]]:
-    """Who may do what with a mart and its columns."""
+    """Return the privileges on a mart and its columns."""
     return set(
         rows(
             connection,
@@ -196,7 +199,7 @@ def rights(connection: psycopg.Connection, of: str = "a") -> set[tuple[object, .
 @pytest.mark.parametrize("stated", [False, True])
 @pytest.mark.parametrize("more", ["1 as gen", "1 as gen, 'x' as nouveau"], ids=["rows", "move"])
 def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Connection, more: str, stated: bool) -> None:
-    """As plain dbt's tables have it: on the first one, on one that was there before, and on what takes its place; on sequences too."""
+    """As for tables of plain dbt: on a new mart, on an existing one and on one that replaces it, including sequences."""
     holder.execute("alter default privileges in schema marts grant select on tables to abonne")
     mart = Mart(A.relation, grants_declared=stated)
     build(holder, "select 1 as id, 1 as gen", "alter table {t} add nr int generated always as identity")
@@ -204,7 +207,7 @@ def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Con
     assert rights(holder) == {("abonne", "SELECT", "")}
     holder.execute("alter default privileges in schema marts grant insert on tables to analyste")
     holder.execute("alter default privileges in schema marts grant usage on sequences to analyste")
-    # The control: what dbt rebuilds in that schema.
+    # The control: a table that dbt rebuilds in that schema.
     holder.execute("create table marts.temoin (id int generated always as identity)")
     build(holder, f"select 2 as id, {more}", "alter table {t} add nr int generated always as identity; grant update on {t} to abonne")
     put_live(holder, mart)
@@ -216,7 +219,7 @@ def test_what_a_schema_gives_on_new_tables_is_given_on_marts(holder: psycopg.Con
 
 @pytest.mark.parametrize("more", ["2 as gen", "2 as gen, 'x' as nouveau"], ids=["rows", "move"])
 def test_rights_on_columns_stay_unless_the_project_states_who_may_read(holder: psycopg.Connection, more: str) -> None:
-    """They are people's; where the project has a word on rights, its word is all, as with dbt."""
+    """People granted them by hand. If the project declares grants, only these apply, as in dbt."""
     build(holder, "select 1 as id, 1 as gen")
     put_live(holder, A)
     holder.execute("grant select (id), update (gen) on marts.a to analyste; grant select on marts.a to abonne")
@@ -230,7 +233,7 @@ def test_rights_on_columns_stay_unless_the_project_states_who_may_read(holder: p
 
 
 def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connection) -> None:
-    """And with what helps; with that, the same mart is published, and the view reads it."""
+    """The message also has the remedy. Once it is applied, the same mart is published, and the view reads it."""
     build(holder, "select 1 as id")
     put_live(holder, A)
     holder.execute("grant select on marts.a to analyste")
@@ -260,7 +263,7 @@ def test_a_view_of_another_role_is_named_with_its_owner(holder: psycopg.Connecti
     ids=["partitioned", "materialized view", "view that another reads", "sequence"],
 )
 def test_what_no_table_can_take_the_place_of_is_refused_before_anything_is_built(holder: psycopg.Connection, made: str) -> None:
-    """The control: a view, also a materialized one, that nobody reads is replaced, as dbt replaces it."""
+    """The control: a plain or materialized view without dependents is replaced, as in dbt."""
     holder.execute(made.encode())
     with pytest.raises(NotPublishableError, match=r"marts\.a already exists and is not a table that can be published: drop it"):
         prepare_staging(holder, [A], [], TERMS.origin)

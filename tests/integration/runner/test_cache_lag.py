@@ -1,4 +1,4 @@
-"""How long an endpoint is asked that serves older data: its timeout, and longer while that may be a standby's fault."""
+"""How long an endpoint that serves older data is called: for its timeout, or longer while a standby may be the cause."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNASKED = ReplayLag("cannot query how far standbys have replayed: gone", is_know
 
 @pytest.mark.parametrize(("lag", "longer"), [(ReplayLag(), False), (UNASKED, False), (BEHIND, True), (HIDDEN, True)])
 def test_the_time_out_does_not_count_while_a_standby_is_or_may_be_behind(web: WebServer, lag: ReplayLag, longer: bool) -> None:
-    """For as long as the run allows; the warning says what is known of the standby."""
+    """Up to the deadline of the run. The warning says what is known about the standby."""
     web.headers["X-Data-Version"] = "old"
     step = CacheStep(web.url, ("/a",), timedelta(seconds=1), CacheVersion(header="X-Data-Version"))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""`refresh-runner cleanup`: what a deleted refresh left in the warehouse goes, what others need stays."""
+"""`refresh-runner cleanup`: removes what a deleted refresh left in the warehouse, and keeps what others need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.runner_harness import REF, RunnerHarness, hold_advisory_lock
 
 
 def cleaned(runner: RunnerHarness, *, really: bool) -> tuple[int, str]:
-    """The exit code, and what was said."""
+    """Return the exit code and the output."""
     output = io.StringIO()
     clock = Clock(lambda: datetime.now(UTC), time.monotonic, time.sleep)
     environment = Environment(runner.database.env, clock, lambda: 0.1, output, CancellationScope(), Path(os.devnull))
@@ -25,7 +25,10 @@ def cleaned(runner: RunnerHarness, *, really: bool) -> tuple[int, str]:
 
 
 def test_what_is_left_is_said_first_and_removed_on_demand(runner: RunnerHarness) -> None:
-    """The kept generation, the version and the runs go; the live marts and the log stay; again there is nothing to do."""
+    """The previous relations, the version and the runs are removed; the live marts and the log are kept.
+
+    A second call has nothing to do.
+    """
     runner.run()
     runner.run()
     code, said = cleaned(runner, really=False)
@@ -46,7 +49,7 @@ def test_what_is_left_is_said_first_and_removed_on_demand(runner: RunnerHarness)
 
 
 def test_a_run_at_work_is_not_disturbed(runner: RunnerHarness) -> None:
-    """The holder is named, and nothing is touched."""
+    """The holder of the lock is named, and nothing is changed."""
     runner.run()
     runner.run()
     with hold_advisory_lock(runner, "autre-run"):

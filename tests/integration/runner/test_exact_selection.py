@@ -1,4 +1,4 @@
-"""Each command of dbt names its nodes by `--select`, so that it would still take exactly those if no class of dbt's were patched."""
+"""Each dbt command names its nodes by `--select`, so that it would select exactly these even if no class of dbt were patched."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def dbt(tmp_path_factory: pytest.TempPathFactory) -> Dbt:
 
 
 def taken_by(dbt: Dbt, arguments: list[str]) -> set[str]:
-    """Return what dbt itself selects by these arguments, whatever kind of node it is."""
+    """Return what plain dbt selects by these arguments, of any kind of node."""
     from dbt.compilation import Linker
     from dbt.graph.cli import parse_difference
     from dbt.graph.graph import Graph
@@ -77,7 +77,7 @@ def taken_by(dbt: Dbt, arguments: list[str]) -> set[str]:
 
 
 def _take_no_tests(spec: Any) -> None:
-    """Do what `--indirect-selection empty` does, which dbt takes from the flags of the command under way."""
+    """Do what `--indirect-selection empty` does, which dbt reads from the flags of the current command."""
     from dbt.graph.selector_spec import IndirectSelection
 
     spec.indirect_selection = IndirectSelection.Empty
@@ -86,7 +86,7 @@ def _take_no_tests(spec: Any) -> None:
 
 
 def test_the_arguments_take_each_node_alone(dbt: Dbt) -> None:
-    """A selector that took one node more would build it with nobody having asked for it."""
+    """A selector that matched one node more would build a node that nobody selected."""
     manifest = dbt.graph.manifest
     nodes = [id_ for id_, node in manifest.nodes.items() if str(node.resource_type) != "operation"]
     every = [*nodes, *manifest.sources, *manifest.unit_tests]
@@ -96,6 +96,6 @@ def test_the_arguments_take_each_node_alone(dbt: Dbt) -> None:
 
 
 def test_no_nodes_are_not_the_whole_project(dbt: Dbt) -> None:
-    """Without `--select`, dbt takes everything."""
+    """Without `--select`, dbt selects the whole project."""
     with pytest.raises(EventCompilationError, match="does not match any enabled nodes"):
         taken_by(dbt, select_arguments(dbt.graph.manifest, []))

@@ -1,4 +1,4 @@
-"""What a run does when something outside goes wrong; each test asserts first that the fault hit."""
+"""How a run handles external faults. Each test first asserts that the fault occurred."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from refresh_runner.postgres.conninfo import ConnectionInfo
 from support.eventually import eventually
 from support.runner_harness import SLOWNESS, RunnerHarness, RunResult, hold_advisory_lock, in_background, warehouse_connection
 
-# A layer whose model sleeps as long as the source says, and no more.
+# A layer with a model that sleeps for as long as the source says.
 SLOW = {
     "tests": None,
     "validation": None,
@@ -32,12 +32,12 @@ NAP = "pg_sleep"
 
 
 def asleep(runner: RunnerHarness, seconds: float) -> None:
-    """Have the facts sleep, once for all rows."""
+    """Make the facts sleep, once for all rows."""
     runner.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
 
 
 def sleeping(runner: RunnerHarness) -> list[tuple[object, ...]]:
-    """Return our sleeping queries, once there is one."""
+    """Return the run's sleeping queries, once there are any."""
     return eventually(lambda: runner.running_queries(NAP) or None, within=30 * SLOWNESS)
 
 
@@ -52,7 +52,7 @@ def message(ran: RunResult) -> str:
 
 
 def test_a_warehouse_that_is_away_is_tried_by_every_attempt(runner: RunnerHarness):
-    """The first ones end with another to follow, the last one with the failure; the password is in none of them."""
+    """Every attempt but the last one says that another follows. The last one fails. None of them shows the password."""
     password = runner.secrets["warehouse"]["password"]
     runner.secrets["warehouse"]["port"] = str(free_port())
     first, last = runner.run(), runner.run(failures=2)
@@ -63,7 +63,7 @@ def test_a_warehouse_that_is_away_is_tried_by_every_attempt(runner: RunnerHarnes
 
 
 def test_who_was_told_to_give_up_tries_no_more():
-    """Between two tries to connect, as a run that must end within a pod's grace; the control: else it is tried three times."""
+    """A run that must end within a pod's grace period stops between two tries to connect. The control: otherwise it tries three times."""
     nobody = ConnectionInfo("127.0.0.1", free_port(), "d", "u", "p")
     slept: list[float] = []
     patient = WarehouseConnection(nobody, "patient", Clock(lambda: datetime.now(UTC), time.monotonic, slept.append))
@@ -76,7 +76,7 @@ def test_who_was_told_to_give_up_tries_no_more():
 
 
 def test_a_wrong_password_is_not_shown(runner: RunnerHarness):
-    """PostgreSQL's answer is."""
+    """PostgreSQL's error message is shown instead."""
     runner.secrets["warehouse"]["password"] = "q%40:/'\"$"
     ran = runner.run(failures=2)
     assert told(ran)[3] is Reason.WAREHOUSE_UNREACHABLE
@@ -86,7 +86,7 @@ def test_a_wrong_password_is_not_shown(runner: RunnerHarness):
 
 
 def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: RunnerHarness):
-    """The query ran, as pg_stat_activity shows, and does so no more."""
+    """pg_stat_activity shows that the query ran, and that it no longer does."""
     assert runner.run(runner.spec(**SLOW)).code == 0
     asleep(runner, 60)
     seen: list[tuple[object, ...]] = []
@@ -100,7 +100,7 @@ def test_a_run_over_its_deadline_names_the_step_and_leaves_no_query(runner: Runn
 
 
 def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner: RunnerHarness):
-    """PostgreSQL itself ends the statement, so that the error names it."""
+    """PostgreSQL itself cancels the statement, so that the error names it."""
     asleep(runner, 60)
     layers = [{"name": "facts", "select": ["stg_lignes", "fait_lignes"], "timeout": f"{4 * SLOWNESS}s", "retries": 1}]
     ran = runner.run(runner.spec(**{**SLOW, "layers": layers}), failures=2)
@@ -113,7 +113,7 @@ def test_a_step_over_its_time_out_is_tried_again_and_fails_with_its_model(runner
 
 
 def test_a_lost_connection_costs_one_more_try_of_that_model(runner: RunnerHarness):
-    """The backend that builds the model is ended; the next try finds the sleep gone and succeeds."""
+    """The backend that builds the model is terminated. The next try, without the sleep, succeeds."""
     asleep(runner, 60)
     ended: list[object] = []
 
@@ -132,7 +132,10 @@ def test_a_lost_connection_costs_one_more_try_of_that_model(runner: RunnerHarnes
 
 
 def test_sigterm_ends_query_lock_and_run_within_seconds(runner: RunnerHarness):
-    """As a drained node does it, or a Job's deadline: exit code 143, the step named in status and row; a further attempt takes it over."""
+    """As when a node is drained or a Job's deadline is exceeded: exit code 143, and the step in status and log.
+
+    The next attempt replaces the row.
+    """
     asleep(runner, 60)
     process = runner.start_process(runner.spec(**SLOW), RUN_ID="petit-ended")
     sleeping(runner)
@@ -153,7 +156,7 @@ def test_sigterm_ends_query_lock_and_run_within_seconds(runner: RunnerHarness):
 
 
 def test_a_held_warehouse_is_left_alone_by_skip(runner: RunnerHarness):
-    """The holder is named; no model is built, no row written, nothing failed."""
+    """The holder is named. No model is built, no row is written, and nothing has failed."""
     with hold_advisory_lock(runner):
         ran = runner.run(runner.spec(lock={"policy": "Skip"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
@@ -163,14 +166,14 @@ def test_a_held_warehouse_is_left_alone_by_skip(runner: RunnerHarness):
 
 
 def test_a_held_warehouse_fails_a_run_that_says_so(runner: RunnerHarness):
-    """Finally: its users asked not to wait."""
+    """The failure is final, because users asked not to wait."""
     with hold_advisory_lock(runner):
         ran = runner.run(runner.spec(lock={"policy": "Fail"}))
     assert told(ran) == (ExitCode.FAILED, RunPhase.FINISHED, Outcome.FAILED, Reason.LOCK_HELD)
 
 
 def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
-    """Until it is free, and says for whom."""
+    """It waits until the lock is free, and names the holder."""
     with hold_advisory_lock(runner) as connection, in_background(lambda: _freed_once_waited_for(runner, connection)):
         ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "60s"}))
     assert ran.code == 0, ran.output
@@ -180,12 +183,12 @@ def test_a_run_waits_for_the_warehouse(runner: RunnerHarness):
 def _freed_once_waited_for(runner: RunnerHarness, connection: psycopg.Connection) -> None:
     waiting = "select 1 from pg_stat_activity where application_name like 'petit-%'"
     eventually(lambda: runner.database.rows(waiting) or None, within=30 * SLOWNESS)
-    time.sleep(1.5)  # the run polls once a second; it must have been refused at least once more
+    time.sleep(1.5)  # the run polls once a second; another try must have failed
     connection.close()
 
 
 def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
-    """It is skipped, not failed: the other run keeps the dashboards fresh."""
+    """It is skipped, not failed, because the other run keeps the dashboards fresh."""
     with hold_advisory_lock(runner):
         ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "1s"}))
     assert told(ran) == (ExitCode.OK, RunPhase.FINISHED, Outcome.SKIPPED, Reason.LOCK_HELD)
@@ -193,7 +196,7 @@ def test_a_run_that_waited_too_long_gives_way(runner: RunnerHarness):
 
 
 def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(runner: RunnerHarness):
-    """Its session is ended: it has our run's name."""
+    """Its session is terminated, because it has the name of this run."""
     with hold_advisory_lock(runner, name="petit-again") as connection:
         ran = runner.run(runner.spec(lock={"policy": "Wait", "waitTimeout": "30s"}), RUN_ID="petit-again")
         assert ran.code == 0, ran.output
@@ -202,7 +205,7 @@ def test_a_dead_attempt_of_the_same_run_does_not_hold_the_next_one_up(runner: Ru
 
 
 def test_a_lost_lock_stops_the_run(runner: RunnerHarness):
-    """Somebody else may hold the warehouse now; another attempt follows."""
+    """Another run may hold the lock now. Another attempt follows."""
     asleep(runner, 60)
 
     def lose_it() -> None:
@@ -217,7 +220,7 @@ def test_a_lost_lock_stops_the_run(runner: RunnerHarness):
 
 
 def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(runner: RunnerHarness):
-    """PostgreSQL looks whether its client is still there; nobody else has to."""
+    """PostgreSQL itself checks that the client still exists."""
     asleep(runner, 60)
     process = runner.start_process(runner.spec(**SLOW))
     sleeping(runner)
@@ -232,7 +235,7 @@ def test_after_sigkill_the_query_ends_within_seconds_and_the_next_run_goes_on(ru
 
 
 def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_role(runner: RunnerHarness):
-    """As with passwords that rotate (`alter role … set role`): its sessions are the login's. Anybody else's are left alone."""
+    """As with rotating passwords (`alter role … set role`), the sessions belong to the login role. Sessions of others are left alone."""
     name = runner.database.name
     runner.database.run(f"create role {name}_owner; create role {name}_login login password 'x' in role {name}_owner")
     runner.database.run(f"alter role {name}_login set role {name}_owner")
@@ -255,7 +258,7 @@ def test_what_an_earlier_attempt_left_is_ended_where_the_login_works_as_another_
 
 
 def test_all_sessions_of_a_run_look_for_their_client(runner: RunnerHarness):
-    """Also those beside the one that holds the warehouse: what a killed run had asked there ends as well."""
+    """Including those that do not hold the lock: their queries of a killed run end as well."""
     asked = "select name from pg_settings where name in ('client_connection_check_interval', 'tcp_keepalives_idle') and setting <> '0'"
     before = runner.database.rows(asked)
     with warehouse_connection(runner.database.env) as ours, ours.session() as holding, closing(ours.new_connection("look")) as beside:

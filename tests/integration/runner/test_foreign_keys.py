@@ -1,4 +1,4 @@
-"""A contract's foreign key between two marts, from dbt's project to what is live: run after run, and tried again."""
+"""A contract's foreign key between two marts, from the dbt project to the live tables: in repeated runs, and in a retry."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CONTRACTS = """
 
 @pytest.fixture(scope="module")
 def contracted(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
-    """The small project, whose second mart refers to the first one."""
+    """The small project, in which the second mart references the first."""
     place = tmp_path_factory.mktemp("contracted")
     project = write_project(place / "project")
     file = project / "models/properties.yml"
@@ -44,13 +44,13 @@ def contracted(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def marts(contracted: RunnerHarness, runner: RunnerHarness) -> RunnerHarness:
-    """The same, as new."""
+    """The same project, reset."""
     contracted.secrets, contracted.api = runner.secrets, runner.api
     return contracted
 
 
 def test_it_holds_run_after_run(marts: RunnerHarness) -> None:
-    """Rows that are gone at both ends, and new ones, are published by rows; the version before can be put back."""
+    """Deleted and new rows in both marts are merged. The previous version can be restored."""
     spec = marts.spec()
     del spec["tests"]
     assert marts.run(spec).code == 0
@@ -71,7 +71,7 @@ def test_it_holds_run_after_run(marts: RunnerHarness) -> None:
 
 
 def test_a_mart_with_a_foreign_key_is_tried_again(marts: RunnerHarness) -> None:
-    """Its table was locked for too long the first time; dbt had put the other mart's name in the contract by then."""
+    """Its table was locked for too long in the first try, in which dbt had already written the other mart's name into the contract."""
     spec = marts.spec()
     del spec["tests"]
     assert marts.run(spec).code == 0
@@ -81,7 +81,7 @@ def test_a_mart_with_a_foreign_key_is_tried_again(marts: RunnerHarness) -> None:
         with marts.database.connect() as connection:
             connection.execute(f"begin; lock table dwh_facts.fait_jours in access exclusive mode; select pg_sleep({4 * SLOWNESS})".encode())
 
-    # Only marts are built, so that the lock is in nobody else's way.
+    # Only marts are built, so that the lock blocks nothing else.
     with in_background(lock):
         ran = marts.run({**spec, "layers": spec["layers"][2:]})
     assert ran.code == 0, ran.output

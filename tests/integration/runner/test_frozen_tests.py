@@ -1,4 +1,4 @@
-"""Data tests that could be other statements in another run are put together by dbt in each of them, and say what plain dbt says."""
+"""Data tests whose statements may differ between runs are compiled by dbt in each run, and have the results of plain dbt."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _write(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same project twice: one that is read in each run, one that is read ahead."""
+    """The same project twice: parsed in each run, and parsed in advance."""
     place = tmp_path_factory.mktemp("frozen")
     each = _write(place / "each")
     ahead = Path(copytree(each, place / "ahead"))
@@ -127,7 +127,7 @@ def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
 
 @pytest.mark.skipif(not HAS_OPTIONAL_PATCHES, reason="no statement is stored without the optional patches")
 def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(projects: tuple[Path, Path], tmp_path: Path) -> None:
-    """By the tests' names, so that each of the kinds is looked at."""
+    """Compared by the tests' names, so that each kind is covered."""
     dbt = _dbt(projects[1], tmp_path / "ahead", ConnectionInfo("127.0.0.1", 5432, "d", "u", "p"))
     names = {test.id: test.name for test in dbt.graph.tests(Selection(("*",)))}
     kept = {names[id_] for id_ in dbt.test_templates}
@@ -139,10 +139,10 @@ def test_a_statement_is_kept_where_it_is_the_same_in_every_run_and_nowhere_else(
 def test_every_test_says_what_dbt_says(
     runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, as_of: str
 ) -> None:
-    """On another day, in another environment, and later than the project was read."""
+    """On another day, in another environment, and after the project was parsed."""
     monkeypatch.setenv("LEAST", "5")
     assert runner.run().code == 0
-    # Whatever was frozen is from before.
+    # All stored statements were stored earlier.
     runner.database.run("create table src.read_at as select now() as at")
     access = from_variables(runner.database.env)
     each, ahead = (_found(_dbt(project, tmp_path / project.name, access, as_of)) for project in projects)
@@ -190,7 +190,7 @@ def test_every_test_says_what_dbt_says(
     ],
 )
 def test_a_projects_own_way_of_testing_counts(runner: RunnerHarness, tmp_path: Path, macro: str, kept: int) -> None:
-    """Each test says what it says with dbt alone, whether its statement is kept or not."""
+    """Each test has the result that it has in plain dbt, whether or not its statement is stored."""
     assert runner.run().code == 0
     each = write_project(tmp_path / "each")
     (each / "macros" / "ours.sql").write_text(macro)
@@ -237,7 +237,7 @@ SETTINGS_NOT = ["{{ run_started_at.year }}", "{{ var('as_of') > '1' }}", "{{ 'a'
 
 
 def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(tmp_path: Path) -> None:
-    """Reading the project on two Mondays would not show it; what a model only writes into its SQL is compiled in each run."""
+    """Parsing the project on two Mondays would not show a difference. What a model only outputs to its SQL is compiled in each run."""
     project = write_project(tmp_path / "project")
     (project / "macros" / "further.sql").write_text(READ_MACROS)
     for name, text in {**KEEP_READING, **READ_AGAIN}.items():
@@ -263,7 +263,7 @@ def test_a_project_is_kept_where_nothing_that_it_says_to_dbt_depends_on_the_day(
 
 
 def test_what_keeps_a_project_from_being_read_ahead_is_said(tmp_path: Path) -> None:
-    """With the name of the model, and of the variable."""
+    """The message names the model or the variable."""
     for text, why in {
         READ_AGAIN["reads_by_date"]: "model.petit.m depends on a value that differs between runs: `if` in line 1",
         "select {{ env_var('LEAST', '0') }} as id": "it reads environment variables: LEAST",

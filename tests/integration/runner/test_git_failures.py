@@ -1,4 +1,4 @@
-"""What can be wrong with a repository: each case has its words, and no secret is in any of them."""
+"""Faults of a repository: each has its own message, and none contains a secret."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Case:
         return fetched
 
     def fails(self, *words: str, reason: str = "ProjectUnavailable", retryable: bool = False, **fields: Any) -> None:
-        """Fetch, and check that it fails with these words."""
+        """Fetch, and check that it fails with this message."""
         fetched = self.fetch(**fields)
         assert fetched.reason == reason, fetched
         for word in words:
@@ -60,7 +60,7 @@ def case(runner: RunnerHarness, tmp_path: Path) -> Iterator[Case]:
 
 
 def test_each_kind_of_ref_is_fetched(case: Case):
-    """The control of all cases below. A commit is fetched by its hash, also one that no branch has any more."""
+    """The control of all cases below. A commit is fetched by its hash, even if no branch contains it any more."""
     tree = case.repository.tree
     case.repository.tag("v1", "--annotate", "--message", "One")
     case.repository.tag("v1-light")
@@ -82,7 +82,7 @@ def test_each_kind_of_ref_is_fetched(case: Case):
 
 
 def test_only_one_commit_of_a_long_history_is_fetched(case: Case):
-    """The history stays on the server: a file of 20 MB that a later commit has removed is not sent."""
+    """The history stays on the server: a file of 20 MB that a later commit removed is not sent."""
     big = case.repository.tree / "big.bin"
     big.write_bytes(os.urandom(20_000_000))
     case.repository.commit("Add something big")
@@ -108,25 +108,25 @@ def test_only_one_commit_of_a_long_history_is_fetched(case: Case):
 
 
 def test_a_branch_or_tag_or_commit_that_is_not_there(case: Case):
-    """It is named, and the run does not try again."""
+    """The message names it, and the run does not try again."""
     case.fails("branch gone does not exist", "spec.project.git.ref", ref={"branch": "gone"})
     case.fails("tag v9 does not exist", ref={"tag": "v9"})
     case.fails("commit aaaa", "is not there", ref={"commit": "a" * 40})
 
 
 def test_an_empty_repository(case: Case):
-    """Somebody has made it and pushed nothing yet."""
+    """Somebody has created it, but not yet pushed to it."""
     Repository.create(case.server.root, "empty.git")
     case.fails("the repository is empty", url=case.server.url("empty.git"), ref={})
 
 
 def test_no_such_repository(case: Case):
-    """A typing error in the address."""
+    """The address has a typing error."""
     case.fails("there is no such repository", "spec.project.git.url", url=case.server.url("warehose.git"))
 
 
 def test_wrong_and_missing_credentials(case: Case):
-    """401 is not tried again: the Secret must be changed."""
+    """401 is not retried: the Secret must be changed."""
     case.secret = case.server.secret(password="wrong-password-7")
     case.fails("the server refused the credentials", "spec.project.git.secretRef")
     case.secret = {"ca.crt": case.server.certificate.text}
@@ -135,14 +135,14 @@ def test_wrong_and_missing_credentials(case: Case):
 
 
 def test_a_token_is_a_password_for_any_user(case: Case):
-    """Forges give tokens; who has one should not have to invent a user name."""
+    """Forges issue tokens. Users should not have to invent a user name for one."""
     case.server.username = "git"
     case.secret = {"ca.crt": case.server.certificate.text, "password": PASSWORD}
     assert case.fetch().project
 
 
 def test_a_bearer_token(case: Case):
-    """It is sent as a header, and not to a server to which this one redirects."""
+    """It is sent in a header, but not to a server to which this one redirects."""
     case.server.bearer_token = PASSWORD
     case.secret = case.server.secret()
     assert case.fetch().project
@@ -164,7 +164,7 @@ def redirecting(url: str) -> Callable[[BaseHTTPRequestHandler], bool]:
 
 
 def test_a_redirect_is_not_followed(case: Case, tmp_path: Path):
-    """It would lead around the addresses that the chart allows. Forges redirect for old names: the refresh must name the new one."""
+    """It would bypass the addresses that the chart allows. Forges redirect old names: the refresh must use the new one."""
     with GitServer(tmp_path / "elsewhere", username="refresh", password=PASSWORD) as other:
         Repository.create(other.root)
         case.secret = case.server.secret(**{"ca.crt": case.server.certificate.text + other.certificate.text})
@@ -174,7 +174,7 @@ def test_a_redirect_is_not_followed(case: Case, tmp_path: Path):
 
 
 def test_a_certificate_that_is_not_trusted(case: Case, tmp_path: Path):
-    """Another CA than the server's, or none."""
+    """The Secret has another CA than the server's, or none."""
     case.secret = case.server.secret(**{"ca.crt": create_certificate(tmp_path / "other.pem").text})
     case.fails("the server's certificate is not trusted", "ca.crt")
     case.secret = {"username": "refresh", "password": PASSWORD}
@@ -182,7 +182,7 @@ def test_a_certificate_that_is_not_trusted(case: Case, tmp_path: Path):
 
 
 def test_a_server_that_hangs_ends_with_the_timeout(case: Case):
-    """It has its own, and the run tries again."""
+    """The fetch has its own timeout, and another attempt follows."""
 
     def hang(_request: BaseHTTPRequestHandler) -> bool:
         time.sleep(20)
@@ -195,7 +195,7 @@ def test_a_server_that_hangs_ends_with_the_timeout(case: Case):
 
 
 def test_a_server_that_is_busy_is_asked_again(case: Case):
-    """Twice 503, then the project."""
+    """The server responds with 503 twice, and then with the project."""
     answers = [503, 503]
 
     def busy(request: BaseHTTPRequestHandler) -> bool:
@@ -212,13 +212,13 @@ def test_a_server_that_is_busy_is_asked_again(case: Case):
 
 
 def test_an_unreachable_server(case: Case):
-    """Nothing listens; or the name does not exist."""
+    """Nothing listens at the address, or its name does not resolve."""
     case.fails("the server cannot be reached", retryable=True, url="https://localhost:1/warehouse.git", timeout="1s")
     case.fails("the server cannot be reached", retryable=True, url="https://nowhere.invalid/warehouse.git", timeout="1s")
 
 
 def test_a_folder_without_a_project(case: Case):
-    """spec.project.git.path is wrong, and the message says what was looked for."""
+    """spec.project.git.path is wrong. The message says which file is missing."""
     case.fails("no folder models", reason="InvalidProject", path="models")
     case.fails("the repository's top folder has no dbt_project.yml", reason="InvalidProject", path=".")
     case.fails("the repository's folder dbt/models has no dbt_project.yml", reason="InvalidProject", path="dbt/models")
@@ -226,14 +226,14 @@ def test_a_folder_without_a_project(case: Case):
 
 @pytest.mark.parametrize("target", ["/etc/passwd", "../../../etc/passwd", "../../../../../../run/refresh/secrets"])
 def test_a_link_that_leads_out(case: Case, target: str):
-    """Its content would be read as a model or a seed, and end in the warehouse."""
+    """Its target would be read as a model or a seed, and end up in the warehouse."""
     (case.repository.tree / "dbt/models/out.sql").symlink_to(target)
     case.repository.commit("Link out")
     case.fails("dbt/models/out.sql in the repository is a link that leads out of it", reason="InvalidProject")
 
 
 def test_links_in_two_steps_that_lead_out(case: Case):
-    """Each alone stays inside."""
+    """Each of the links alone stays inside the repository."""
     tree = case.repository.tree
     (tree / "a").mkdir()
     (tree / "a/up").symlink_to("..")
@@ -243,14 +243,14 @@ def test_links_in_two_steps_that_lead_out(case: Case):
 
 
 def test_a_name_that_is_not_utf_8_is_told(case: Case):
-    """The result is JSON, which has no such names."""
+    """The result is JSON, which cannot represent such names."""
     (case.repository.tree / "dbt/models/out\udce9.sql").symlink_to("/etc/passwd")
     case.repository.commit("Link out by an old name")
     case.fails("out\\udce9.sql in the repository is a link that leads out of it", reason="InvalidProject")
 
 
 def test_files_are_as_they_are_in_the_commit(case: Case):
-    """Attributes of the repository change no line end and no word: another seed would be another table."""
+    """Attributes in the repository change neither line ends nor keywords: a changed seed would change a table."""
     (case.repository.tree / ".gitattributes").write_text("*.csv text eol=crlf\n*.md ident\n")
     (case.repository.tree / "dbt/a.csv").write_text("id\n1\n")
     (case.repository.tree / "dbt/a.md").write_text("$Id$\n")
@@ -262,7 +262,7 @@ def test_files_are_as_they_are_in_the_commit(case: Case):
 
 
 def test_a_link_inside_the_repository_is_followed(case: Case):
-    """The control: projects share macros like this."""
+    """The control: projects share macros in this way."""
     tree = case.repository.tree
     (tree / "shared").mkdir()
     (tree / "shared/m.sql").write_text("{% macro m() %}1{% endmacro %}")
@@ -273,7 +273,7 @@ def test_a_link_inside_the_repository_is_followed(case: Case):
 
 
 def test_a_submodule(case: Case):
-    """Not fetched; only one in the project's way is an error."""
+    """Submodules are not fetched. Only one inside the project is an error."""
     inside = f"160000,{case.commit},dbt/models/sub"
     outside = f"160000,{case.commit},tools/sub"
     git(case.repository.tree, "update-index", "--add", "--cacheinfo", outside)
@@ -296,7 +296,7 @@ def test_a_pointer_of_git_lfs(case: Case):
 
 
 def test_nothing_of_the_repository_is_executed(case: Case, tmp_path: Path):
-    """Attributes that name filters, a hook, a configuration and a .gitmodules are only files."""
+    """Attributes that name filters, a hook, a configuration and a .gitmodules are treated as plain files."""
     marker = tmp_path / "executed"
     tree = case.repository.tree
     (tree / ".gitattributes").write_text("*.sql filter=evil\ndbt/models/marts/* export-ignore\n*.yml export-subst\n")
@@ -316,7 +316,7 @@ def test_nothing_of_the_repository_is_executed(case: Case, tmp_path: Path):
 
 
 def test_a_full_disk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Here a file system of one megabyte; another node may have more."""
+    """A file system of one megabyte. Another node may have more space, so another attempt follows."""
     small = tmp_path / "small"
     small.mkdir()
     if os.system(f"mount -t tmpfs -o size=1m tmpfs {small}"):
@@ -332,7 +332,7 @@ def test_a_full_disk(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_later_attempt_takes_the_same_commit(case: Case):
-    """Also after the branch was rewritten, and although the first attempt never held the warehouse. The next run takes the new commit."""
+    """Even after the branch was rewritten, and although the first attempt never held the lock. The next run uses the new commit."""
     assert case.fetch(run="petit-7").project
     git(case.repository.tree, "commit", "--quiet", "--amend", "--message", "Rewritten")
     git(case.repository.tree, "push", "--quiet", "--force", "origin", "HEAD:main")
@@ -345,7 +345,7 @@ def test_a_later_attempt_takes_the_same_commit(case: Case):
 
 
 def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
-    """Names of runs are predictable: a row for the next one must not decide what it takes. Neither does a changed or copied entry."""
+    """Run IDs are predictable: a row for the next run must not decide its commit. Nor must a changed or copied entry."""
     other = case.repository.commit("Another commit", branch="other")
     columns = "run_id text, namespace text, refresh text, revision text, started_at timestamptz, outcome text, mode text"
     case.runner.database.run(f"create table dbt_refresh_run ({columns})")
@@ -363,7 +363,7 @@ def test_who_can_write_the_run_log_cannot_choose_a_commit(case: Case):
 
 
 def test_a_rollback_needs_no_repository(case: Case):
-    """Old data are put back at 3 a.m., whether or not the server of the project can be reached."""
+    """A rollback at 3 a.m. must not depend on the server of the project."""
     runner = case.runner
     spec = runner.spec(project={"git": {"url": case.server.url(), "path": "dbt", "secretRef": {"name": "git"}, "timeout": "1s"}})
     runner.secrets["git"] = case.secret
@@ -379,7 +379,7 @@ def test_a_rollback_needs_no_repository(case: Case):
 
 
 def test_a_tag_that_was_moved_is_said(case: Case):
-    """A tag should never be another commit than in the run before."""
+    """A tag should never name another commit than in the previous run."""
     case.repository.tag("v1")
     case.runner.database.run(
         "create table dbt_refresh_run"
@@ -399,7 +399,7 @@ def test_a_tag_that_was_moved_is_said(case: Case):
 
 
 def test_a_warehouse_that_cannot_be_asked_is_the_failure(case: Case):
-    """Which commit an earlier attempt took is then unknown, and another one must not be taken."""
+    """The commit of an earlier attempt is then unknown, and no other one must be used."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         case.runner.secrets["warehouse"] = {**case.runner.database.secret, "host": "127.0.0.1", "port": str(taken.getsockname()[1])}

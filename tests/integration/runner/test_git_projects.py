@@ -1,4 +1,4 @@
-"""A dbt project from a Git repository: a real `git http-backend` behind TLS, fetched as in an init container, then run."""
+"""A dbt project from a Git repository, on a real `git http-backend` behind TLS: fetched as in an init container, then run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.runner_harness import RunnerHarness
 
 
 def test_a_commit_becomes_live_data(runner: RunnerHarness, git_server: GitServer, repository: Repository):
-    """Without any image build: the next run takes the commit that is newest when it starts."""
+    """No image is built: the next run uses the newest commit at its start."""
     spec = spec_of(runner, git_server, ref={"branch": "main"})
     runner.fetch(spec)
     assert runner.run(spec).code == 0
@@ -38,7 +38,7 @@ def test_an_unreachable_server_fails_the_run_with_words(runner: RunnerHarness, g
 
 
 def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, git_server: GitServer, repository: Repository):
-    """The first fetch of a commit parses it and keeps the result in the warehouse; later ones, in other pods, take it from there."""
+    """The first fetch of a commit parses it, and stores the result in the warehouse. Later fetches, in other pods, read it from there."""
     spec = spec_of(runner, git_server)
     assert "is cached" in runner.fetch(spec)
     assert runner.run(spec).code == 0
@@ -53,7 +53,7 @@ def test_a_known_commit_is_not_parsed_again(runner: RunnerHarness, git_server: G
 
 
 def test_a_run_takes_no_other_project_instead(runner: RunnerHarness, git_server: GitServer):
-    """Where the init container left nothing, the project of the image is not run."""
+    """If the init container left no project, the project of the image is not run."""
     spec = spec_of(runner, git_server)
     (runner.fetched / "fetched.json").unlink(missing_ok=True)
     ran = runner.run(spec)

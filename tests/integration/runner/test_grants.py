@@ -1,4 +1,7 @@
-"""A role with just the rights that `refresh-runner grants` prints can do all; what is missing is named before anything is done."""
+"""A role with exactly the privileges that `refresh-runner grants` prints can do everything.
+
+Missing ones are reported before anything is changed.
+"""
 
 from __future__ import annotations
 
@@ -25,13 +28,13 @@ PASSWORD = "kept-from-all-others"
 
 
 def grants(runner: RunnerHarness, place: Path, grantee: Grantee | None, **changes: object) -> tuple[int, list[str]]:
-    """The exit code, and the statements."""
+    """Return the exit code and the statements."""
     return printed_grants(runner, place, grantee, {"PGUSER": ROLE, "PGPASSWORD": PASSWORD}, **changes)
 
 
 @pytest.fixture
 def role(runner: RunnerHarness) -> Iterator[RunnerHarness]:
-    """The runner, run by a role that may do nothing."""
+    """The runner, with a role that has no privileges."""
     database = runner.database.name
     runner.database.run(
         f"""drop schema if exists dwh_marts__previous cascade;
@@ -53,7 +56,7 @@ def outcome(runner: RunnerHarness, mode: str = "refresh") -> tuple[object, objec
 
 
 def test_a_role_with_these_rights_alone_can_do_everything(role: RunnerHarness, tmp_path: Path):
-    """Build, publish by Swap and by Rows, roll back, resume; the run log and every table of the runner are written."""
+    """Build, publish by swapping and by merging, roll back, resume, and write the run log and every table of the runner."""
     code, statements = grants(role, tmp_path, Grantee(ROLE, role.database.name))
     assert code is ExitCode.OK
     role.database.run("\n".join(statements))
@@ -81,7 +84,7 @@ TAKEN = {
 
 
 def test_rights_that_are_missing_are_named_with_what_gives_them(role: RunnerHarness, tmp_path: Path):
-    """Before anything is built. What it says is enough: with it, the run succeeds."""
+    """They are reported before anything is built. Once the printed statements are executed, the run succeeds."""
     database = role.database.name
     role.database.run("\n".join(grants(role, tmp_path, Grantee(ROLE, database))[1]))
     role.database.run('revoke create on schema public from "etl-role"')
@@ -100,7 +103,10 @@ def test_rights_that_are_missing_are_named_with_what_gives_them(role: RunnerHarn
 
 
 def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_it(role: RunnerHarness, tmp_path: Path):
-    """They stay, also once they are empty: they are the administrator's. The control: without them it lacks the right to make some."""
+    """The schemas are kept, even if empty, because they are the administrator's.
+
+    The control: without them, the role lacks the privilege to create them.
+    """
     database = role.database.name
     statements = grants(role, tmp_path, Grantee(ROLE, database))[1]
     creating = f'grant create on database "{database}" to "{ROLE}";'
@@ -122,7 +128,7 @@ def test_a_role_that_may_make_no_schemas_publishes_in_those_that_were_made_for_i
 
 
 def refused(runner: RunnerHarness) -> list[str]:
-    """The statements that a run asks for."""
+    """Return the statements that a failed run prints."""
     ran = runner.run()
     assert ran.termination_message is not None
     assert (ran.code, ran.termination_message.reason) == (ExitCode.FAILED, Reason.PRIVILEGE_MISSING), ran.output
@@ -131,7 +137,7 @@ def refused(runner: RunnerHarness) -> list[str]:
 
 
 def test_waiting_for_replicas_needs_a_right_that_no_other_run_asks_for(role: RunnerHarness, tmp_path: Path):
-    """It is printed for a new role, and once it is given nothing is missing; a run without it goes on all the same."""
+    """It is printed for a new role. Once it is granted, nothing is missing. A run without it still continues."""
     cache = {"baseURL": role.api, "endpoints": ["/a"], "waitForReplicas": "5s"}
     grantee, right = Grantee(ROLE, role.database.name), f'grant pg_read_all_stats to "{ROLE}";'
     _, plain = grants(role, tmp_path, grantee)
@@ -150,7 +156,10 @@ STORES = "{{ config(store_failures=true, tags=['P2']) }} select * from {{ ref('m
 
 
 def test_a_test_that_stores_what_it_finds_needs_its_schema(role: RunnerHarness, tmp_path: Path) -> None:
-    """`grants` prints it, and a run asks for it before it builds anything. Without it, the other tests say what they say."""
+    """`grants` prints the privilege, and a run reports it before it builds anything.
+
+    Without it, the other tests have their usual results.
+    """
     project, database = write_project(tmp_path / "project"), role.database
     with (project / "dbt_project.yml").open("a") as file:
         file.write("test-paths: [tests]\n")

@@ -1,4 +1,4 @@
-"""on-run-start and on-run-end of a project: once a run, with the run's own results, and none that fails ends green."""
+"""on-run-start and on-run-end of a project run once per run, with the run's own results. A run with a failed hook never succeeds."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ insert into src.divisors values ('start', 1), ('end', 1);
 
 @pytest.fixture(scope="module")
 def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerHarness]:
-    """The small project with hooks, on a database of its own."""
+    """The small project with hooks, in a separate database."""
     place = tmp_path_factory.mktemp("hooks")
     project = write_project(place / "project")
-    # Of the run's models alone, since `dbt build` without a selection is what the runs are compared with.
+    # Only the run's models, because the runs are compared with `dbt build` without a selection.
     for name in ("stg_autres", "fait_autres"):
         (project / f"models/other/{name}.sql").unlink()
     (project / "macros/noted.sql").write_text(NOTED)
@@ -78,7 +78,7 @@ def hooked(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def runner(hooked: RunnerHarness, web: WebServer) -> RunnerHarness:
-    """The same, as new."""
+    """The same, reset."""
     hooked.reset()
     hooked.database.run(ROOM)
     hooked.api = web.url
@@ -86,7 +86,7 @@ def runner(hooked: RunnerHarness, web: WebServer) -> RunnerHarness:
 
 
 def audit(runner: RunnerHarness) -> list[tuple[object, ...]]:
-    """What the hooks wrote, but for what tells one run from another."""
+    """Return what the hooks wrote, except values that identify a run."""
     return runner.database.rows("select hook, schemas, pairs, results, selected from src.audit order by n")
 
 
@@ -100,7 +100,7 @@ def reads(runner: RunnerHarness, relation: str) -> object:
 
 
 def test_hooks_run_once_with_what_dbt_build_would_tell_them(runner: RunnerHarness, tmp_path: Path):
-    """Swapped, direct and by dbt alone: one row each at begin and end, of one invocation, with the same schemas and results."""
+    """With Swap, Direct and plain dbt, hooks write one row at start and end: of one invocation, with equal schemas and results."""
     told = {}
     for name in ("plain", "Direct", "Swap"):
         runner.reset()
@@ -124,7 +124,7 @@ def test_hooks_run_once_with_what_dbt_build_would_tell_them(runner: RunnerHarnes
 
 @pytest.mark.parametrize("publish", ["Direct", "Swap"])
 def test_an_on_run_end_that_fails_fails_the_run(runner: RunnerHarness, web: WebServer, publish: str):
-    """It says that the data are live; the API is not called, and without the fault the run succeeds."""
+    """The message says that the data are live. The API is not called. Without the fault, the run succeeds."""
     runner.database.run("update src.divisors set n = 0 where hook = 'end'")
     ran = runner.run(runner.spec(publish=publish))
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
@@ -146,7 +146,7 @@ def test_an_on_run_end_that_fails_fails_the_run(runner: RunnerHarness, web: WebS
 
 
 def test_an_on_run_start_that_fails_builds_nothing(runner: RunnerHarness):
-    """The run fails with its words; on-run-end has its turn, as with dbt."""
+    """The run fails with the hook's error. on-run-end still runs, as in dbt."""
     runner.database.run("update src.divisors set n = 0 where hook = 'start'")
     ran = runner.run()
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
@@ -157,7 +157,7 @@ def test_an_on_run_start_that_fails_builds_nothing(runner: RunnerHarness):
 
 
 def test_where_nothing_was_published_the_marts_are_told_as_skipped(runner: RunnerHarness):
-    """A failed test keeps them from being live: on-run-end runs, sees no place beside, and what is live is not called new."""
+    """A failed test prevents publishing. on-run-end runs, but sees neither staging schemas nor new live marts."""
     assert runner.run().code == 0
     runner.database.run("insert into src.lignes values (1, 1, 1, 0); delete from src.audit")
     ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
@@ -170,7 +170,7 @@ def test_where_nothing_was_published_the_marts_are_told_as_skipped(runner: Runne
 
 
 def test_a_failed_layer_has_its_on_run_end(runner: RunnerHarness):
-    """What was not tried is skipped in its results, and the layer's own error is the run's."""
+    """Nodes that did not run appear as skipped in its results. The run has the layer's error."""
     runner.database.run("alter table src.lignes rename column mois to autre; update src.divisors set n = 0 where hook = 'end'")
     ran = runner.run()
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.LAYER_FAILED), ran.output
@@ -181,7 +181,7 @@ def test_a_failed_layer_has_its_on_run_end(runner: RunnerHarness):
 
 
 def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
-    """Nothing has changed: no hook runs; the same order, asked for by hand, has them."""
+    """If nothing has changed, no hook runs. A requested run of the same refresh runs them."""
     spec = runner.spec(unchangedPolicy="Skip")
     assert runner.run(spec, RUN_ID="petit-29000001").code == 0
     runner.database.run("delete from src.audit")
@@ -195,7 +195,7 @@ def test_a_skipped_run_has_no_hooks(runner: RunnerHarness):
 
 @pytest.mark.parametrize("hook", ["start", "end"])
 def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
-    """Its query ends in the warehouse, and the run says what it was at."""
+    """Its query ends in the warehouse, and the run names the hook."""
     runner.database.run(f"update src.sleeps set nap = 60 where hook = '{hook}'")
     process = runner.start_process(runner.spec())
     eventually(lambda: runner.running_queries("from src.sleeps"), within=40 * SLOWNESS)
@@ -208,7 +208,7 @@ def test_sigterm_cancels_a_hook(runner: RunnerHarness, hook: str):
 
 
 def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHarness):
-    """The attempt's time bounds it, and the message is PostgreSQL's."""
+    """The attempt's timeout limits it, and the error is PostgreSQL's."""
     runner.database.run(f"update src.sleeps set nap = {60 * SLOWNESS} where hook = 'end'")
     ran = runner.run(runner.spec(timeout=f"{20 * SLOWNESS}s"), failures=2)
     assert ended(ran) == (1, RunPhase.FINISHED, Outcome.FAILED, Reason.HOOK_FAILED), ran.output
@@ -217,7 +217,7 @@ def test_a_hook_that_takes_too_long_is_cancelled_by_postgresql(runner: RunnerHar
 
 
 def test_a_resumed_attempt_grants_on_what_the_first_one_built(runner: RunnerHarness):
-    """Each attempt is an invocation; its schemas are those of all that the run makes live, also of what was kept."""
+    """Each attempt is an invocation. Its schemas are those of all marts that the run publishes, including reused ones."""
     runner.database.run("update src.lignes set nap = 30 where id = 1")
     brief = {"retries": 0, "timeout": f"{2 * SLOWNESS}s"}
     spec: Json = runner.spec(retries=1, layers=[layer | brief for layer in runner.spec()["layers"]])

@@ -1,7 +1,7 @@
-"""Every kind of column and of table that PostgreSQL has goes through publishing, by rows and by another table in the old one's place.
+"""Every kind of column and table in PostgreSQL can be published, by merging and by swapping.
 
-Afterwards the live table is what plain dbt would have made, with what people have put on it by hand; or publishing refuses with words
-and leaves everything as it was.
+Afterwards the live table is as plain dbt would have built it, with all objects that were added by hand. Otherwise publishing fails with a
+message and changes nothing.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ COLUMNS = {
 }
 OTHERS = {
     "xml": Kind("xmlelement(name a, xmlattributes(n as b), {g}) as a, '<a/>'::xml as b", needs="select '<a/>'::xml"),
-    # Their operators are in a schema that is not in the search path.
+    # Their operators are in a schema outside of the search path.
     "citext": Kind("('É' || n)::autre.citext as a, '{g}'::autre.citext as b", needs="create extension citext schema autre"),
     "hstore": Kind("autre.hstore(array['n', n::text, 'g', '{g}', '\"', null]) as a", needs="create extension hstore schema autre"),
     "vector": Kind("('[' || n || ',{g}]')::autre.vector(2) as a", needs="create extension vector schema autre"),
@@ -216,7 +216,7 @@ KINDS = {name: Kind(columns) for name, columns in COLUMNS.items()} | OTHERS
 
 
 def build(connection: psycopg.Connection, kind: Kind, place: str, generation: int, more: str = "") -> None:
-    """Make the table of a generation, of which some rows are new, some gone and some changed, and do what the model's hook does."""
+    """Build the table of a version, in which some rows are new, deleted or changed, and execute the model's hook."""
     columns = ", ".join(filter(None, ["n", "case when n > 15 then {g} else 0 end as gen", kind.columns, more]))
     rows = f"generate_series({generation if kind.rows else 1}, {kind.rows + generation if kind.rows else 0}) n"
     connection.execute(f"{kind.create} {place} as select {columns} from {rows}".replace("{g}", str(generation)).encode())
@@ -224,7 +224,7 @@ def build(connection: psycopg.Connection, kind: Kind, place: str, generation: in
 
 
 def perform(connection: psycopg.Connection, statements: str, place: str, generation: int = 0) -> None:
-    """Do something to a table."""
+    """Execute statements on a table."""
     name = place.split(".")[1]
     for statement in filter(None, statements.split("; ")):
         connection.execute(statement.replace("{t}", place).replace("{g}", str(generation)).replace("{n}", name).encode())
@@ -249,13 +249,13 @@ def rows(connection: psycopg.Connection, place: str, columns: str = "*") -> list
 
 
 def built_columns(connection: psycopg.Connection, place: str) -> str:
-    """The columns that a table has, as they stand in a query."""
+    """Return the columns of a table, as written in a query."""
     query = "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute where attrelid = %s::regclass and attnum > 0"
     return str((connection.execute(query + " and not attisdropped", [place]).fetchone() or ("",))[0])
 
 
 class Mirror:
-    """One kind's table, live and as plain dbt would rebuild it."""
+    """A table of one kind, live and as plain dbt would rebuild it."""
 
     def __init__(self, connection: psycopg.Connection, kind: Kind, name: str) -> None:
         self.connection, self.kind, self.name = connection, kind, name
@@ -264,11 +264,11 @@ class Mirror:
 
     @property
     def facts(self) -> set[str]:
-        """All that is known of the live table."""
+        """Return all facts about the live table."""
         return set(table_facts(self.connection, "marts", self.name))
 
     def make(self, generation: int, more: str = "") -> None:
-        """Build a generation beside the live one, and another time as plain dbt would."""
+        """Build a version in staging, and again as plain dbt would."""
         build(self.connection, self.kind, f"marts__next.{self.name}", generation, more)
         self.connection.execute(f"drop table if exists wanted.{self.name}".encode())
         build(self.connection, self.kind, f"wanted.{self.name}", generation, more)
@@ -278,7 +278,7 @@ class Mirror:
         return publish(self.connection, [self.mart], lambda _live: None, TERMS)[self.mart.relation].strategy
 
     def assert_as_wanted(self, before: set[str]) -> None:
-        """It is as plain dbt would have made it, with what was put on it by hand before."""
+        """Assert that the table is as plain dbt would have built it, with everything that was added by hand."""
         fresh = set(table_facts(self.connection, "wanted", self.name))
         expected = (before - self.plain) | (fresh - (self.plain - before))
         assert sorted(self.facts) == sorted(expected)
@@ -287,7 +287,7 @@ class Mirror:
         self.plain = fresh
 
     def assert_refused(self, words: str) -> None:
-        """It is said why, and nothing has changed."""
+        """Assert that the message says why, and that nothing has changed."""
         before, lines = self.facts, rows(self.connection, f"marts.{self.name}")
         with pytest.raises(NotPublishableError, match=f"marts.{self.name} .*while these depend on it: .*{re.escape(words)}"):
             self.publish()
@@ -297,7 +297,7 @@ class Mirror:
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
-    """The first time, by Rows and by Swap; what cannot be preserved is refused by name."""
+    """For the first time, by merging and by swapping. What cannot be preserved is named in an error."""
     require(kinds, kind)
     mirror = Mirror(kinds, kind, f"k{list(KINDS.values()).index(kind)}")
     mirror.make(1)
@@ -321,7 +321,7 @@ def test_a_table_of_each_kind(kinds: psycopg.Connection, kind: Kind) -> None:
 
 
 def test_the_comparison_would_see_what_is_lost(kinds: psycopg.Connection) -> None:
-    """The control: what is added to a table by hand and lost without a message is a difference of facts; a row, one of rows."""
+    """The control: an object that was added by hand and is lost silently shows as a difference of facts, and a lost row as one of rows."""
     mirror = Mirror(kinds, Kind(), "temoin")
     mirror.make(1)
     mirror.publish()

@@ -1,4 +1,4 @@
-"""What `dbt build` would do with a project and a refresh does not: lint names it, whatever the project says of warnings."""
+"""lint names what `dbt build` would do with a project but a refresh does not, whatever the project's settings for warnings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOUBLE = next(project for project in PROJECTS if project.name == "function")
 
 
 def linted(folder: Path, project: Project, **changes: object) -> tuple[int, list[str]]:
-    """Lint the project with another spec; return the exit code, and what is no mere tick."""
+    """Lint the project with another spec. Return the exit code, and all lines that do not just pass."""
     project = Project(**{**vars(project), **changes})
     project.write(folder / "project")
     (folder / "refresh.yaml").write_text(project.manifest(Way.SWAP))
@@ -26,21 +26,21 @@ def linted(folder: Path, project: Project, **changes: object) -> tuple[int, list
 
 
 def test_a_function_that_no_layer_makes_is_named(tmp_path: Path):
-    """It may be another refresh's, so that it is no error; with the function in a layer there is nothing to say."""
+    """It may belong to another refresh, so it is not an error. With the function in a layer, there is no message."""
     said = "calls dwh.double, a function of the project that no layer creates: add it to this layer's select"
     assert linted(tmp_path, DOUBLE, layers=(("fait", "mart"),)) == (0, [f"! spec.layers[0].select (couche-1): mart {said}"])
     assert linted(tmp_path / "all", DOUBLE, layers=(("fait", "mart", "double"),)) == (0, [])
 
 
 def test_a_function_of_a_later_layer_is_an_error(tmp_path: Path):
-    """As a model of a later layer is."""
+    """The same holds for a model of a later layer."""
     code, said = linted(tmp_path, DOUBLE, layers=(("fait", "mart"), ("double",)))
     assert code == 1
     assert "reads dwh.double, which a later layer builds" in said[0]
 
 
 def test_unit_tests_that_nothing_runs_are_named(tmp_path: Path):
-    """Where the tests of the refresh do not select them, or there are none."""
+    """The refresh's tests do not select them, or the refresh has no tests."""
     said = ["! spec.tests.select: selects none of vingt_et_un, which `dbt build` would run with the models: select them, or their models"]
     assert linted(tmp_path, SUM, tests="") == (0, said)
     assert linted(tmp_path / "run", SUM) == (0, [])
@@ -56,7 +56,7 @@ def test_unit_tests_that_nothing_runs_are_named(tmp_path: Path):
     ],
 )
 def test_a_selector_that_takes_nothing_is_always_an_error(tmp_path: Path, flags: str):
-    """Whatever the project's flags make of warnings."""
+    """It does not depend on the project's flags for warnings."""
     code, said = linted(tmp_path, SUM, config=f"{SUM.config}{flags}\n", layers=(("base", "fait", "no_such_model"), ("somme",)))
     assert code == 1
     assert "no_such_model" in said[0]

@@ -1,4 +1,4 @@
-"""Which session holds a lock, as far as the warehouse's user is allowed to see."""
+"""Which session holds a lock, as far as the warehouse's user may see it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLE = "sans-droits"
 
 @pytest.fixture
 def modest(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
-    """A session of a role that may see nothing of what others do."""
+    """A session of a role that may not see what others do."""
     runner.database.run(
         f"""create schema dwh_marts; create table dwh_marts.mart_a (id integer); create role "{ROLE}" login;
         grant usage on schema dwh_marts to "{ROLE}" """
@@ -35,7 +35,7 @@ def modest(runner: RunnerHarness) -> Iterator[psycopg.Connection]:
 
 
 def test_who_reads_a_mart_is_named(runner: RunnerHarness, modest: psycopg.Connection):
-    """Number, user and name of the session are anybody's to see; what it does is not. Nobody is named once it has ended."""
+    """Everybody may see pid, user and name of the session, but not what it does. Once it has ended, nobody is named."""
     with psycopg.connect(runner.database.dsn, autocommit=True) as us, psycopg.connect(runner.database.dsn, application_name="bi") as reader:
         assert find_blocker(us, [MART]) == ""
         reader.execute("select from dwh_marts.mart_a")
@@ -49,7 +49,7 @@ def test_who_reads_a_mart_is_named(runner: RunnerHarness, modest: psycopg.Connec
 
 @pytest.fixture(scope="module")
 def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """A server on which transactions can be prepared, with a mart; PostgreSQL allows none unless it is told at its start."""
+    """A server with prepared transactions and a mart. By default PostgreSQL does not allow prepared transactions."""
     folder: Path = tmp_path_factory.mktemp("preparing")
     with start_server(folder) as server:
         with psycopg.connect(server.dsn, autocommit=True) as connection:
@@ -62,7 +62,10 @@ def preparing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPost
 
 
 def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
-    """They hold locks without a session, for ever. Told while a run waits for them, and to who wants to publish; no longer once ended."""
+    """They hold locks without a session, forever.
+
+    They are named while a run waits for them, and in the error of a publish, until they end.
+    """
     monkeypatch.setattr(blocking, "_INTERVAL", 0.1)
     says = "dwh_marts.mart_a, held by prepared transaction '{}' (refresh), prepared at 20"
     told: list[str] = []
@@ -92,7 +95,7 @@ def test_prepared_transactions_are_named(preparing: EmbeddedPostgres, monkeypatc
 
 
 def test_a_row_of_a_prepared_transaction_is_waited_for(preparing: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch):
-    """What is waited for then is the transaction itself, of which PostgreSQL names no table."""
+    """The run then waits for the transaction itself, for which PostgreSQL names no table."""
     monkeypatch.setattr(blocking, "_INTERVAL", 0.1)
     told: list[str] = []
     with (

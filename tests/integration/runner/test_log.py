@@ -1,4 +1,4 @@
-"""The table dbt_refresh_log: made once, migrated, written once a run."""
+"""The table dbt_refresh_log: created once, migrated, and written once per run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_the_columns_are_those_of_the_old_flow_and_two_more(fresh_database: Data
 
 
 def test_the_old_queries_work(fresh_database: Database):
-    """As people have them in their files."""
+    """The queries that users have saved must not change."""
     log(fresh_database, ENTRY)
     day = fresh_database.rows("SELECT * FROM dbt_refresh_log WHERE run_date >= NOW() - INTERVAL '24 hours' ORDER BY run_date DESC")
     last = fresh_database.rows("SELECT * FROM dbt_refresh_log ORDER BY run_date DESC LIMIT 1")
@@ -48,14 +48,14 @@ def test_the_old_queries_work(fresh_database: Database):
 
 
 def test_a_run_has_one_row_however_often_it_is_logged(fresh_database: Database):
-    """And ids count up."""
+    """The row's ID must not change either."""
     log(fresh_database, *(LogEntry(True, 1, "", "r", run) for run in ("a", "a", "b", "b", "c")))
     rows = fresh_database.rows("select run_id, rank() over (order by refresh_id) from dbt_refresh_log order by run_date")
     assert rows == [("a", 1), ("b", 2), ("c", 3)]
 
 
 def test_the_old_flows_table_is_migrated_and_keeps_its_rows(fresh_database: Database):
-    """It lacks two columns."""
+    """The old flow's table lacks two columns."""
     fresh_database.run(
         "create table dbt_refresh_log (refresh_id serial primary key, run_date timestamptz default now(), success boolean,"
         " models_updated integer, notes text);"
@@ -92,7 +92,7 @@ def test_many_can_make_the_table_at_once(fresh_database: Database):
 
 
 def test_a_log_that_may_not_be_written_says_so(fresh_database: Database):
-    """With what is missing."""
+    """The error names the missing privilege."""
     fresh_database.run("create view dbt_refresh_log as select 1 as refresh_id")
     with pytest.raises(RunFailedError, match="cannot write dbt_refresh_log"):
         log(fresh_database, ENTRY)

@@ -1,4 +1,4 @@
-"""What a run publishes, and when: swapped or not, whole or in part, put back and held."""
+"""What a run publishes, and when: with Swap or Direct, all marts or some, rollback and hold."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def count(runner: RunnerHarness, relation: str = "dwh_marts.mart_a") -> int:
 
 
 def grow(runner: RunnerHarness, rows: int) -> None:
-    """Have this many lines in the source."""
+    """Set the number of lines in the source."""
     runner.database.run(f"truncate src.lignes; insert into src.lignes select n, n, 1, 0 from generate_series(1, {rows}) n")
 
 
@@ -27,7 +27,7 @@ def outcome(ran: RunResult) -> tuple[object, ...]:
 
 
 def is_tidy(runner: RunnerHarness) -> bool:
-    """Nothing is left beside the live marts."""
+    """Return whether nothing is left beside the live marts."""
     return (
         runner.database.rows("select relname from pg_class c join pg_namespace n on n.oid = relnamespace where nspname like '%\\_\\_next'")
         == []
@@ -35,7 +35,7 @@ def is_tidy(runner: RunnerHarness) -> bool:
 
 
 def test_a_run_that_fails_after_its_marts_leaves_the_live_ones_as_they_were(runner: RunnerHarness, web: WebServer) -> None:
-    """An empty mart is found beside them; with Direct, readers would have seen it."""
+    """The empty mart is found in staging. With Direct, readers would have seen it."""
     assert outcome(runner.run()) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     first = f"petit-{runner.run_count}"
     grow(runner, 0)
@@ -50,7 +50,7 @@ def test_a_run_that_fails_after_its_marts_leaves_the_live_ones_as_they_were(runn
 
 
 def test_a_failing_test_that_should_fail_the_run_publishes_nothing(runner: RunnerHarness) -> None:
-    """The tests look at what is not live yet."""
+    """The tests read the staged data."""
     runner.run()
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
@@ -59,7 +59,7 @@ def test_a_failing_test_that_should_fail_the_run_publishes_nothing(runner: Runne
 
 
 def test_the_version_before_is_put_back_and_held_until_somebody_resumes(runner: RunnerHarness, web: WebServer) -> None:
-    """Scheduled runs are skipped meanwhile, and say what to do; the API is called after the rollback."""
+    """Meanwhile scheduled runs are skipped with a hint. The API is called after the rollback."""
     runner.run()
     grow(runner, 50)
     runner.run()
@@ -84,7 +84,7 @@ def test_the_version_before_is_put_back_and_held_until_somebody_resumes(runner: 
 
 
 def test_what_was_live_before_a_run_is_kept_however_often_it_publishes(runner: RunnerHarness) -> None:
-    """An attempt published and its pod died while it called the API: the next attempt publishes again."""
+    """An attempt has published, and its pod has died while it called the API. The next attempt publishes again."""
     runner.run(RUN_ID="petit-un")
     grow(runner, 50)
     runner.run(RUN_ID="petit-deux")
@@ -95,7 +95,7 @@ def test_what_was_live_before_a_run_is_kept_however_often_it_publishes(runner: R
 
 
 def test_there_is_nothing_to_put_back_after_the_first_version(runner: RunnerHarness) -> None:
-    """The run says so and changes nothing."""
+    """The run reports this and changes nothing."""
     runner.run()
     ran = runner.run(mode="rollback")
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.PUBLISH_FAILED)
@@ -104,7 +104,7 @@ def test_there_is_nothing_to_put_back_after_the_first_version(runner: RunnerHarn
 
 
 def test_what_another_refresh_has_published_since_is_not_put_back(runner: RunnerHarness) -> None:
-    """Two refreshes with the same marts: the earlier version of one is no longer kept, and the message names the other."""
+    """Of two refreshes with the same marts, the earlier version of one is no longer kept. The message names the other refresh."""
     runner.run()
     runner.run()
     runner.ref = RefreshRef(name="grand", namespace="essai")
@@ -116,7 +116,7 @@ def test_what_another_refresh_has_published_since_is_not_put_back(runner: Runner
 
 
 def test_a_run_from_a_step_leaves_out_those_before(runner: RunnerHarness) -> None:
-    """The facts stay as they were, the marts are built from them and published."""
+    """The facts stay unchanged. The marts are built from them and published."""
     runner.run()
     grow(runner, 50)
     ran = runner.run(mode="from=marts")
@@ -127,7 +127,7 @@ def test_a_run_from_a_step_leaves_out_those_before(runner: RunnerHarness) -> Non
 
 
 def test_a_run_of_one_step_does_only_that(runner: RunnerHarness, web: WebServer) -> None:
-    """The API is called; dbt is not even read, and nothing is said of the marts."""
+    """The API is called. The dbt project is not parsed, and no mart is reported."""
     runner.run()
     web.asked.clear()
     before = runner.database.rows(VERSION)
@@ -137,7 +137,7 @@ def test_a_run_of_one_step_does_only_that(runner: RunnerHarness, web: WebServer)
 
 
 def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(runner: RunnerHarness) -> None:
-    """Once there are three published runs to compare with; each mart says what is odd about it."""
+    """As soon as there are three published runs to compare with. Each mart's message names all deviations."""
     for _ in range(3):
         runner.run(runner.spec(validation={"marts": [{"relation": "dwh_marts.mart_a"}]}))
     grow(runner, 70)
@@ -150,7 +150,7 @@ def test_what_is_unlike_other_runs_or_doubled_or_old_is_a_warning(runner: Runner
 
 
 def test_sources_that_were_not_loaded_in_time_warn_skip_or_fail_the_run(runner: RunnerHarness) -> None:
-    """By what the project states for them, and before anything is built; fresh ones let the run go on."""
+    """According to the project's freshness, and before anything is built. With fresh sources, the run continues."""
     runner.database.run("alter table src.lignes add column chargee timestamptz default now()")
     assert outcome(runner.run(runner.spec(sources={"stalePolicy": "Fail"}))) == (Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
     runner.database.run("update src.lignes set chargee = now() - interval '40 hours'")
@@ -176,7 +176,7 @@ def cache(web: WebServer, **further: object) -> dict[str, object]:
 
 
 def test_each_endpoint_must_serve_what_is_live_where_the_api_says_what_it_serves(runner: RunnerHarness, web: WebServer) -> None:
-    """It is asked until it does; one that serves older data, or says nothing, is a warning that names both versions."""
+    """It is called until it does. An endpoint that serves older data, or states no version, is a warning that names both versions."""
     spec = runner.spec(cache=cache(web, version={"header": "X-Data-Version"}))
     web.headers["X-Data-Version"] = f"petit-{runner.run_count + 1}"
     assert outcome(runner.run(spec))[:2] == (Outcome.SUCCEEDED, Reason.SUCCEEDED)
@@ -194,7 +194,10 @@ def test_each_endpoint_must_serve_what_is_live_where_the_api_says_what_it_serves
 
 
 def test_endpoints_may_come_from_the_projects_exposures(runner: RunnerHarness, web: WebServer) -> None:
-    """Each mart's own are called once, and a mart for which none is stated is a warning; dbt is asked also where nothing else needs it."""
+    """The endpoints of each mart are called once.
+
+    A mart without any is a warning. The project is parsed even if nothing else requires it.
+    """
     runner.run()
     web.asked.clear()
     spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "fromExposures": True})
@@ -205,7 +208,7 @@ def test_endpoints_may_come_from_the_projects_exposures(runner: RunnerHarness, w
 
 
 def test_the_api_may_ask_who_calls(runner: RunnerHarness, web: WebServer) -> None:
-    """The header's value comes from a Secret and shows nowhere; without it, nobody is called."""
+    """The header's value comes from a Secret and never appears in output. Without it, no endpoint is called."""
     spec = runner.spec(cache=cache(web, authorizationSecretRef={"name": "api", "key": "bearer"}))
     runner.secrets["api"] = {"bearer": "Bearer tres-secret-42"}
     ran = runner.run(spec)
@@ -221,7 +224,7 @@ def test_the_api_may_ask_who_calls(runner: RunnerHarness, web: WebServer) -> Non
 
 
 def test_a_mart_that_others_of_the_run_read_must_be_published_with_them(runner: RunnerHarness) -> None:
-    """Else a view would read what is not live, or what is gone; the message says what to do."""
+    """Otherwise a view would read staged or dropped data. The message says what to do."""
     spec = runner.spec(
         layers=[{"name": "all", "select": ["stg_lignes", "fait_lignes", "fait_jours", "mart_a", "mart_b"]}],
         validation={"marts": [{"relation": "dwh_facts.fait_lignes"}]},
@@ -232,7 +235,7 @@ def test_a_mart_that_others_of_the_run_read_must_be_published_with_them(runner: 
 
 
 def test_a_run_of_some_models_builds_and_publishes_only_those(runner: RunnerHarness, web: WebServer) -> None:
-    """The other marts stay live as they were and say which run built them; all are tested and validated, and the API is called."""
+    """The other marts stay live and name the run that built them. All marts are tested and validated, and the API is called."""
     runner.run()
     first = f"petit-{runner.run_count}"
     grow(runner, 50)
@@ -250,7 +253,7 @@ def test_a_run_of_some_models_builds_and_publishes_only_those(runner: RunnerHarn
 
 
 def test_a_run_of_some_models_that_are_no_marts_publishes_nothing(runner: RunnerHarness) -> None:
-    """Layers without any of them are left out and say so; what is live is the version before."""
+    """Layers without any of the models are skipped with a message. The live version does not change."""
     runner.run()
     before = runner.database.rows(VERSION)
     grow(runner, 50)
@@ -262,14 +265,14 @@ def test_a_run_of_some_models_that_are_no_marts_publishes_nothing(runner: Runner
 
 
 def test_a_run_of_models_that_the_refresh_does_not_build_is_refused(runner: RunnerHarness) -> None:
-    """Nothing is built for other refreshes."""
+    """A run never builds the models of other refreshes."""
     ran = runner.run(mode="select=stg_autres")
     assert outcome(ran)[:2] == (Outcome.FAILED, Reason.INVALID_RUN_REQUEST)
     assert "select=stg_autres: selects no model that a layer of petit builds" in ran.messages
 
 
 def test_variables_of_one_run_go_before_those_of_the_refresh(runner: RunnerHarness) -> None:
-    """They reach dbt, the date from which ages are counted, and the run's row."""
+    """They apply to dbt, to the date relative to which ages are computed, and to the run's row."""
     newest = {"column": "mois", "maxAgeDays": 7}
     spec = runner.spec(dbt={"vars": {"as_of": "2020-01-01"}}, validation={"marts": [{"relation": "dwh_marts.mart_a", "recency": newest}]})
     runner.database.run("alter table src.lignes alter column mois type date using date '2026-01-01'")

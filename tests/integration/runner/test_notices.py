@@ -1,4 +1,4 @@
-"""Who is notified of a failed run, and what no notification contains: secrets."""
+"""Who is notified of a failed run. No notification contains a secret."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NOTIFICATIONS = [
 
 @dataclass
 class Told:
-    """What came in by mail and by webhook."""
+    """The messages received by mail and by webhook."""
 
     slack: WebServer
     mails: list[Envelope]
@@ -48,7 +48,7 @@ class Told:
 
 @pytest.fixture
 def told(runner: RunnerHarness) -> Iterator[Told]:
-    """A webhook and a mail server that really listen, their Secrets mounted."""
+    """A real webhook and mail server, with their Secrets mounted."""
     mails: list[Envelope] = []
 
     class Handler:
@@ -70,7 +70,7 @@ def spec(runner: RunnerHarness) -> Json:
 
 
 def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarness, told: Told):
-    """Within the grace that a pod has afterwards."""
+    """The notification is sent within the pod's grace period."""
     runner.database.run("update src.lignes set nap = 60 where id = 1")
     began = time.monotonic()
     limit = 6 * SLOWNESS
@@ -83,7 +83,7 @@ def test_a_run_whose_time_is_up_tells_the_cause_and_the_step(runner: RunnerHarne
 
 
 def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):
-    """Step, model and error; a successful run before it notifies nobody."""
+    """The message has step, model and error. The control: a successful run before it notifies nobody."""
     assert runner.run(spec(runner)).code == 0
     assert told.texts() == []
     runner.database.run("alter table src.lignes rename column mois to autre")
@@ -99,7 +99,7 @@ def test_a_failed_run_tells_slack_and_mail(runner: RunnerHarness, told: Told):
 
 
 def test_the_link_is_made_from_the_template(runner: RunnerHarness, told: Told):
-    """In place of the commands."""
+    """The link replaces the commands."""
     runner.database.run("truncate src.lignes")
     runner.run(spec(runner), RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
     for text in told.texts():
@@ -107,7 +107,7 @@ def test_the_link_is_made_from_the_template(runner: RunnerHarness, told: Told):
 
 
 def test_an_attempt_that_another_one_follows_tells_nobody(runner: RunnerHarness, told: Told):
-    """The last one does."""
+    """Only the last attempt notifies people."""
     runner.secrets["warehouse"]["port"] = str(free_port())
     assert runner.run(spec(runner)).code == 75
     assert told.texts() == []
@@ -116,7 +116,7 @@ def test_an_attempt_that_another_one_follows_tells_nobody(runner: RunnerHarness,
 
 
 def test_a_channel_that_is_away_does_not_change_the_result(runner: RunnerHarness, told: Told):
-    """It is in the log; the other one is told."""
+    """The failure is in the log, and the other channel is notified."""
     told.slack.statuses["/T000/B000/hook-secret"] = 500
     runner.database.run("truncate src.lignes")
     ran = runner.run(spec(runner))
@@ -127,14 +127,14 @@ def test_a_channel_that_is_away_does_not_change_the_result(runner: RunnerHarness
 
 @pytest.mark.parametrize("fault", ["none", "warehouse away", "wrong port for slack", "broken model"])
 def test_no_secret_is_in_anything_that_leaves_the_runner(runner: RunnerHarness, told: Told, fault: str):
-    """Neither in its output and errors, nor in its last words, messages, files and log rows; the password works, though."""
+    """Neither in its output and errors, nor in its termination message, messages, files and log rows. The control: the password works."""
     if fault == "warehouse away":
         runner.secrets["warehouse"]["port"] = str(free_port())
     elif fault == "wrong port for slack":
         runner.secrets["slack"]["url"] = f"http://127.0.0.1:{free_port()}/T000/B000/hook-secret"
         runner.database.run("truncate src.lignes")
     elif fault == "broken model":
-        # Its error quotes the password, as that of a careless model might.
+        # The model's error quotes the password, as that of a careless model might.
         fails = "raise exception 'can''t log in with %', $p$" + PASSWORD + "$p$;"
         runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
         runner.database.run(
@@ -151,7 +151,7 @@ def test_no_secret_is_in_anything_that_leaves_the_runner(runner: RunnerHarness, 
 
 
 def test_a_slow_channel_does_not_hold_the_warehouse(runner: RunnerHarness, told: Told):
-    """While Slack has not answered yet, another pipeline can have the lock; the run then ends as usual."""
+    """While Slack has not yet responded, another pipeline can acquire the lock. The run then ends as usual."""
     told.slack.slow.add("/T000/B000/hook-secret")
     runner.database.run("alter table src.lignes rename column mois to autre")
     free: list[object] = []

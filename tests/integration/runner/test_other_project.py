@@ -1,4 +1,4 @@
-"""A project that is not ours goes through the runner: seeds, snapshots, incremental and ephemeral models, schemas of its own."""
+"""The runner with another project than the demo's: seeds, snapshots, incremental and ephemeral models, custom schemas."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ DBT = DbtSettings(8, "prod", "velos", {})
 
 @pytest.fixture(scope="module")
 def refresh() -> Json:
-    """The refresh that comes with the project."""
+    """The refresh of the project."""
     return dict(yaml.safe_load((PROJECT / "refresh.yaml").read_text())["spec"])
 
 
 @pytest.fixture(scope="module")
 def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerHarness]:
-    """The project with its sources, in which nothing was built yet; the tests of this file go from the first run on."""
+    """The project with its sources, before its first run. The tests of this file build on each other."""
     place = tmp_path_factory.mktemp("velos")
-    # A copy, since what is read ahead is kept in the project.
+    # A copy, because the parsed project is cached in the project.
     project = Path(copytree(PROJECT, place / "project"))
     cache_project(project, DBT, lambda _line: None)
     runner = RunnerHarness(place, project, create_database(postgres, "velos"), api="")
@@ -43,7 +43,7 @@ def velos(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def relations(runner: RunnerHarness) -> set[tuple[object, ...]]:
-    """What dbt has built: schema, name and kind (r for tables, v for views)."""
+    """Return what dbt has built: schema, name and kind (r for tables, v for views)."""
     query = "select relnamespace::regnamespace::text, relname, relkind::text from pg_class where relkind in ('r', 'v')"
     return set(
         runner.database.rows(
@@ -53,18 +53,18 @@ def relations(runner: RunnerHarness) -> set[tuple[object, ...]]:
 
 
 def report(runner: RunnerHarness) -> tuple[object, ...]:
-    """Rides and takings that the dashboard shows."""
+    """Return the rides and takings that the dashboard shows."""
     return runner.database.rows("select sum(nb_trajets)::int, sum(centimes)::int from velos_rapport.trajets_par_jour")[0]
 
 
 def test_its_refresh_fits_it(velos: RunnerHarness) -> None:
-    """Lint finds nothing, and every layer has something to build."""
+    """Lint finds no problem, and every layer has something to build."""
     said: list[str] = []
     assert lint(PROJECT / "refresh.yaml", velos.project, None, datetime.now(UTC), lambda check: said.append(str(check))) == 0, said
 
 
 def test_the_first_run_builds_all_kinds(velos: RunnerHarness, refresh: Json) -> None:
-    """Seed, snapshot, incremental model, view and table are there, the ephemeral model is not, and the log has its row."""
+    """Seed, snapshot, incremental model, view and table exist, the ephemeral model does not, and the log has its row."""
     ran = velos.run(refresh)
     assert ran.code == 0, ran.messages
     assert relations(velos) == {
@@ -79,7 +79,7 @@ def test_the_first_run_builds_all_kinds(velos: RunnerHarness, refresh: Json) -> 
 
 
 def test_a_second_run_adds_what_is_new(velos: RunnerHarness, refresh: Json) -> None:
-    """The incremental model keeps rides that the source has thrown away, the snapshot keeps a station's old name."""
+    """The incremental model keeps rides that the source has deleted, and the snapshot keeps a station's old name."""
     velos.database.run("delete from velos_source.trajets; insert into velos_source.trajets values (73, 1, 'jour', '2026-06-04 10:00', 10)")
     velos.database.run("update velos_source.stations set nom = 'Gare centrale' where station_id = 1")
     ran = velos.run(refresh)
@@ -95,7 +95,7 @@ def test_a_second_run_adds_what_is_new(velos: RunnerHarness, refresh: Json) -> N
 
 
 def test_a_failed_run_changes_in_place_what_is_not_published(velos: RunnerHarness, refresh: Json) -> None:
-    """As documented: the listed table stays as it was, the incremental model and the view on it show the new ride."""
+    """As documented: the listed table stays unchanged, but the incremental model and the view on it show the new ride."""
     before = report(velos)
     velos.database.run(
         "insert into velos_source.trajets values (74, 1, 'jour', '2026-06-05 10:00', 90), (75, 1, 'jour', '2026-06-05', null)"
@@ -109,7 +109,7 @@ def test_a_failed_run_changes_in_place_what_is_not_published(velos: RunnerHarnes
 
 
 def test_a_view_on_a_published_table_is_refused(velos: RunnerHarness, refresh: Json, tmp_path: Path) -> None:
-    """Also where it reads it through an ephemeral model: it would stay on the table beside the live one."""
+    """Even if it reads the table through an ephemeral model: it would keep reading the replaced table."""
     project = Path(copytree(velos.project, tmp_path / "project"))
     (project / "models/rapport/passage.sql").write_text(
         "{{ config(materialized='ephemeral') }} select * from {{ ref('trajets_par_jour') }}"

@@ -1,4 +1,4 @@
-"""What comes of a run, on a real PostgreSQL by the real dbt: each fault beside the run that shows it is the fault's doing."""
+"""Outcomes of runs with a real PostgreSQL and dbt. Each fault has a control: a run without it."""
 
 from refresh_api.status import Outcome, Reason, RunPhase
 from support.runner_harness import RunnerHarness
@@ -12,7 +12,7 @@ def words(ran) -> tuple[object, ...]:
 
 
 def states(ran) -> dict[str, str]:
-    """Return each step's last state, by the log."""
+    """Return each step's last state according to the log."""
     found = {}
     for message in (line["message"] for line in ran.lines if line["logger"].startswith("refresh_runner")):
         label, _, rest = message.partition(" ")
@@ -23,7 +23,7 @@ def states(ran) -> dict[str, str]:
 
 
 def test_a_run_does_its_six_steps(runner: RunnerHarness, web: WebServer):
-    """Models, tests, verdicts, calls past the API's cache, one row."""
+    """It builds models, tests them, gives verdicts, calls the API with `no-cache`, and writes one row."""
     ran = runner.run()
     assert ran.code == 0, ran.output
     assert words(ran) == (RunPhase.FINISHED, Outcome.SUCCEEDED, Reason.SUCCEEDED, "2/2")
@@ -33,7 +33,7 @@ def test_a_run_does_its_six_steps(runner: RunnerHarness, web: WebServer):
 
 
 def test_a_broken_model_fails_the_run(runner: RunnerHarness, web: WebServer):
-    """The model and its error are named, nothing after it is started, nobody calls the API, the row says so."""
+    """The model and its error are named, no later step starts, the API is not called, and the row has the error."""
     runner.database.run("alter table src.lignes rename column mois to autre")
     ran = runner.run()
     assert ran.code == 1
@@ -51,7 +51,7 @@ def test_a_broken_model_fails_the_run(runner: RunnerHarness, web: WebServer):
 
 
 def test_a_failing_test_warns(runner: RunnerHarness, web: WebServer):
-    """It is counted and named; the run goes on to the cache."""
+    """The test is counted and named. The run continues up to the cache."""
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = runner.run()
     assert ran.code == 0
@@ -63,7 +63,7 @@ def test_a_failing_test_warns(runner: RunnerHarness, web: WebServer):
 
 
 def test_a_failing_test_fails_the_run_where_it_should(runner: RunnerHarness, web: WebServer):
-    """With failurePolicy: Fail; the marts get their verdicts all the same, the API is not called."""
+    """With failurePolicy: Fail. The marts still get their verdicts, but the API is not called."""
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = runner.run(runner.spec(tests={"select": ["tag:P2"], "failurePolicy": "Fail"}))
     assert ran.code == 1
@@ -74,7 +74,7 @@ def test_a_failing_test_fails_the_run_where_it_should(runner: RunnerHarness, web
 
 
 def test_a_test_of_severity_warn_only_warns(runner: RunnerHarness):
-    """Also where failed tests fail the run: mart_b's test is one, and alone in finding something."""
+    """Even if failed tests fail the run. mart_b's test has this severity, and is the only one that finds rows."""
     only_b = {"select": ["mart_b"], "failurePolicy": "Fail"}
     runner.database.run("insert into src.lignes values (1, 1, 1, 0)")
     ran = runner.run(runner.spec(tests=only_b))
@@ -83,7 +83,7 @@ def test_a_test_of_severity_warn_only_warns(runner: RunnerHarness):
 
 
 def test_a_test_that_cannot_run_counts_as_failed(runner: RunnerHarness):
-    """Its table is gone, as with bad SQL."""
+    """Its table does not exist. Invalid SQL has the same effect."""
     spec = runner.spec(layers=[{"name": "facts", "select": ["stg_lignes", "fait_lignes"]}], validation=None, tests={"select": ["mart_a"]})
     ran = runner.run(spec)
     assert words(ran)[1:3] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS)
@@ -98,7 +98,7 @@ def null_share(runner: RunnerHarness, rows: int, nulls: int):
 
 
 def test_nulls_in_a_key_warn_from_ten_percent_on(runner: RunnerHarness):
-    """12 % and exactly 10 % do, 9.99 % does not."""
+    """12 % and exactly 10 % warn, 9.99 % does not."""
     many, exact, fewer = null_share(runner, 100, 12), null_share(runner, 10_000, 1_000), null_share(runner, 10_000, 999)
     assert words(many)[1:] == (Outcome.WARNED, Reason.SUCCEEDED_WITH_WARNINGS, "1/2")
     assert "zone is NULL in 12% of the rows" in many.messages
@@ -108,7 +108,7 @@ def test_nulls_in_a_key_warn_from_ten_percent_on(runner: RunnerHarness):
 
 
 def test_an_empty_mart_fails_the_run(runner: RunnerHarness, web: WebServer):
-    """The API is not asked to load it."""
+    """The API is not called, so that it does not load the empty mart."""
     runner.database.run("truncate src.lignes")
     ran = runner.run()
     assert ran.code == 1
@@ -119,7 +119,7 @@ def test_an_empty_mart_fails_the_run(runner: RunnerHarness, web: WebServer):
 
 
 def test_a_mart_that_may_be_empty_is_published_without_rows(runner: RunnerHarness):
-    """And filled again. The one beside it, which may not, keeps both from being published."""
+    """Later it is filled again. Another mart that may not be empty prevents both from being published."""
     a = {"relation": "dwh_marts.mart_a", "keyColumns": ["zone"], "minRows": 0}
     strict, lenient = (
         runner.spec(validation={"marts": [a, {"relation": "dwh_marts.mart_b", "keyColumns": ["mois"], "minRows": least}]})
@@ -139,7 +139,7 @@ def test_a_mart_that_may_be_empty_is_published_without_rows(runner: RunnerHarnes
 
 
 def test_a_missing_mart_fails_the_run(runner: RunnerHarness):
-    """The other one keeps its verdict."""
+    """The other mart keeps its verdict."""
     marts = [{"relation": "dwh_marts.mart_a", "keyColumns": ["zone"]}, {"relation": "dwh_facts.fait_autres"}]
     ran = runner.run(runner.spec(validation={"marts": marts}))
     assert words(ran)[1:] == (Outcome.FAILED, Reason.VALIDATION_FAILED, "1/2")
@@ -147,7 +147,7 @@ def test_a_missing_mart_fails_the_run(runner: RunnerHarness):
 
 
 def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: RunnerHarness, web: WebServer):
-    """One answers 500, one never ends; the run succeeds."""
+    """One endpoint responds with 500, one never finishes. The run succeeds."""
     web.statuses["/a"] = 500
     web.slow.add("/b")
     ran = runner.run(runner.spec(cache={"baseURL": web.url, "endpoints": ["/a", "/b"], "timeout": "2s"}))
@@ -159,14 +159,14 @@ def test_an_api_that_answers_wrongly_or_late_is_a_warning_by_endpoint(runner: Ru
 
 
 def test_an_api_that_is_away_is_a_warning(runner: RunnerHarness):
-    """Nobody listens at its address, which the variable names."""
+    """Nothing listens at its address, which the variable sets."""
     ran = runner.run(API_BASE_URL="http://127.0.0.1:9")
     assert (ran.code, words(ran)[1]) == (0, Outcome.WARNED)
     assert "http://127.0.0.1:9 cannot be reached" in ran.messages
 
 
 def test_a_model_of_another_refresh_that_is_not_there_is_named(runner: RunnerHarness):
-    """With the refresh that builds it; nothing is built before."""
+    """The error names the refresh that builds it. Nothing is built before that."""
     spec = runner.spec(layers=[{"name": "staging", "select": ["stg_lignes"]}, {"name": "facts", "select": ["fait_autres"]}])
     ran = runner.run(spec)
     assert (ran.code, words(ran)[2]) == (1, Reason.LAYER_FAILED)
@@ -180,14 +180,14 @@ def test_a_model_of_another_refresh_that_is_not_there_is_named(runner: RunnerHar
 
 
 def test_a_selection_of_nothing_is_an_error(runner: RunnerHarness):
-    """dbt itself would call it a success."""
+    """Plain dbt would report a success."""
     ran = runner.run(runner.spec(layers=[{"name": "staging", "select": ["stg_lignes", "tag:nothing"]}]))
     assert (ran.code, words(ran)[2]) == (1, Reason.INVALID_PROJECT)
     assert "tag:nothing" in ran.messages
 
 
 def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(runner: RunnerHarness):
-    """Also where a table of that name is live: it would be called valid for ever. The control: the same run with the right name."""
+    """Even if a table of that name is live: it would stay valid forever. The control: the same run with the right name."""
     runner.database.run(
         "create schema if not exists bi; create table if not exists bi.mart_a as select 1 as zone, date '2026-01-01' as mois"
     )
@@ -201,21 +201,21 @@ def test_a_mart_that_the_project_does_not_know_ends_the_run_before_it_builds(run
 
 
 def test_dbts_own_lines_are_in_the_log(runner: RunnerHarness):
-    """As JSON, with refresh, run and step."""
+    """They are JSON with refresh, run and step."""
     ran = runner.run()
     line = next(line for line in ran.lines if "OK created sql table model dwh_marts__next.mart_a" in line["message"])
     assert (line["refresh"], line["run"], line["step"], line["logger"]) == ("essai/petit", f"petit-{runner.run_count}", "3/6 marts", "dbt")
 
 
 def test_the_same_run_has_one_row(runner: RunnerHarness):
-    """Should its pod have died between the row and its report, the next attempt writes none."""
+    """If the pod died between writing the row and reporting, the next attempt writes no second row."""
     runner.run(RUN_ID="petit-once")
     runner.run(RUN_ID="petit-once")
     assert [row[4] for row in runner.log_rows()] == ["petit-once"]
 
 
 def test_an_order_that_is_not_understood_is_final(runner: RunnerHarness):
-    """And says so in the last words."""
+    """The termination message says so."""
     ran = runner.run(REFRESH_RUN_REQUEST='{"refresh": {"name": "x"}, "spec": {"layers": []}}')
     assert ran.code == 1
     assert words(ran)[:3] == (RunPhase.FINISHED, Outcome.FAILED, Reason.INVALID_RUN_REQUEST)

@@ -1,4 +1,4 @@
-"""What a run builds and keeps beside the live marts has names of its own, and nothing that it has not made itself is ever dropped."""
+"""Relations beside the live marts have their own names, and a run drops only what the runner has created."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LONGEST = "n" * 63
 
 @pytest.fixture(scope="module")
 def lengthy(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFactory) -> RunnerHarness:
-    """A project whose marts are in schemas with the longest names, one of which has a named key and ends by a hook."""
+    """A project with marts in schemas with names of maximum length; one mart has a named key and a hook at its end."""
     place = tmp_path_factory.mktemp("lengthy")
     project = write_project(place / "project")
     a, b = project / "models/marts/mart_a.sql", project / "models/marts/mart_b.sql"
@@ -38,7 +38,7 @@ def lengthy(shared_runner: RunnerHarness, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def long_bench(lengthy: RunnerHarness, runner: RunnerHarness) -> Iterator[RunnerHarness]:
-    """The same, reset; the other runner made the database so."""
+    """The same project, reset to the state in which the other fixture left the database."""
     lengthy.secrets, lengthy.api = runner.secrets, runner.api
     yield lengthy
     schemas = {f(Relation(schema, "a")).schema for schema in (LONG, LONGEST) for f in (previous_relation, staging_relation)}
@@ -46,18 +46,18 @@ def long_bench(lengthy: RunnerHarness, runner: RunnerHarness) -> Iterator[Runner
 
 
 def long_spec(runner: RunnerHarness) -> Json:
-    """The refresh of that project."""
+    """Return the refresh of that project."""
     text = json.dumps(runner.spec())
     return dict(json.loads(text.replace("dwh_marts.mart_a", f"{LONG}.mart_a").replace("dwh_marts.mart_b", f"{LONGEST}.mart_b")))
 
 
 def counts(runner: RunnerHarness, relation: Relation) -> object:
-    """How many rows a table has."""
+    """Return the number of rows of a table."""
     return runner.database.rows(f'select count(*) from "{relation.schema}"."{relation.table}"')[0][0]
 
 
 def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long_bench: RunnerHarness) -> None:
-    """By rows and by taking the old one's place; the generation before is kept, and nothing is left beside them."""
+    """By merging and by swapping. The previous version is kept, and nothing else is left beside the marts."""
     a, b = Relation(LONG, "mart_a"), Relation(LONGEST, "mart_b")
     spec = long_spec(long_bench)
     assert long_bench.run(spec).code == 0
@@ -76,7 +76,7 @@ def test_marts_in_schemas_with_the_longest_names_are_published_and_put_back(long
 
 @pytest.mark.parametrize("name", ["dwh_marts__next.mart_a", "dwh_marts__next.mart_b__dbt_tmp", "dwh_marts__previous.mart_a"])
 def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anything_is_built(runner: RunnerHarness, name: str) -> None:
-    """It is named, with what to do, and stays. The control: once it has another name, the same run goes through."""
+    """It is named with a remedy, and kept. The control: once it has another name, the same run succeeds."""
     runner.database.run(f"create schema {name.split('.')[0]}; create table {name} as select 42 as theirs")
     ran = runner.run()
     assert ran.termination_message is not None
@@ -87,12 +87,12 @@ def test_a_table_of_somebody_else_that_has_such_a_name_is_refused_before_anythin
     assert runner.database.rows("select to_regclass('dwh_staging.stg_lignes')") == [(None,)]
     runner.database.run(f"alter table {name} rename to theirs")
     assert runner.run().code == 0
-    # Their schema stays, though nothing of ours is in it.
+    # The schema is kept, although it contains nothing of the runner.
     assert runner.database.rows(f"select theirs from {name.split('.')[0]}.theirs") == [(42,)]
 
 
 def killed_while_it_builds(runner: RunnerHarness, spec: Json) -> None:
-    """Leave a mart beside the live ones, as a runner does that is killed when it has built one of two."""
+    """Leave a mart in staging, like a runner that is killed after it has built one of two marts."""
     with psycopg.connect(runner.database.dsn) as holder:
         holder.execute("lock table dwh_facts.fait_jours in access exclusive mode")
         process = runner.start_process({**spec, "layers": spec["layers"][2:]}, RUN_ID="killed")
@@ -106,7 +106,7 @@ def killed_while_it_builds(runner: RunnerHarness, spec: Json) -> None:
 
 
 def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: RunnerHarness) -> None:
-    """Its key has the name that the next one's has; in one schema there can be no two of them."""
+    """Both marts' keys have the same name, which can exist only once in a schema."""
     spec = long_spec(long_bench)
     assert long_bench.run(spec).code == 0
     killed_while_it_builds(long_bench, spec)
@@ -114,12 +114,12 @@ def test_what_a_killed_attempt_has_left_does_not_stop_the_next_run(long_bench: R
     ran = long_bench.run(spec, RUN_ID="next")
     assert ran.code == 0, ran.output
     assert counts(long_bench, Relation(LONG, "mart_a")) == 101
-    # The control: it was there, known by its oid, as long as the run that made it could go on.
+    # The control: the mart existed, registered by its oid, as long as its run could continue.
     assert "pk_mart_a" in str(long_bench.database.rows("select conname from pg_constraint"))
 
 
 def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(runner: RunnerHarness) -> None:
-    """The name was noted by nobody; the oid was. So is the schema, which is not dropped with something in it."""
+    """The registry has oids, not names. The schema is registered too, but it is not dropped unless it is empty."""
     assert runner.run().code == 0
     killed_while_it_builds(runner, runner.spec())
     noted = "select to_regclass('dwh_marts__next.mart_a')::oid::bigint in (select oid from dbt_refresh_relation)"
@@ -131,31 +131,31 @@ def test_a_table_that_took_the_name_of_what_a_killed_attempt_left_is_not_ours(ru
 
 
 def test_an_installation_from_before_these_notes_goes_on(runner: RunnerHarness) -> None:
-    """Up to then nobody noted anything: what is kept of the marts that were published is taken for ours, and nothing else."""
+    """Earlier versions had no registry: only the previous relations of published marts count as created by the runner."""
     assert [runner.run().code, runner.run().code] == [0, 0]
     runner.database.run("drop table dbt_refresh_relation; create table dwh_marts__previous.theirs as select 42 as theirs")
     runner.database.run("insert into src.lignes values (101, 1, 1, 0)")
     assert runner.run().code == 0
     assert counts(runner, Relation("dwh_marts__previous", "mart_a")) == 100
     assert runner.database.rows("select theirs from dwh_marts__previous.theirs") == [(42,)]
-    # A step back, and forward again: the older runner has published meanwhile.
+    # A downgrade and an upgrade: the older runner has published in between.
     runner.database.run("delete from dbt_refresh_relation; update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_a,noted}'")
     runner.database.run("update dbt_refresh_version set marts = marts #- '{dwh_marts.mart_b,noted}'")
     assert runner.run().code == 0
-    # The control: what this version has published, it has noted.
+    # The control: what this version has published is registered.
     runner.database.run("delete from dbt_refresh_relation")
     assert "dwh_marts__previous.mart_a, dwh_marts__previous.mart_b already exist" in runner.run().messages
 
 
 def test_an_oid_that_was_given_away_again_is_not_enough(runner: RunnerHarness) -> None:
-    """The row type's must be the same as well."""
+    """The oid of the row type must match as well."""
     assert [runner.run().code, runner.run().code] == [0, 0]
     runner.database.run("update dbt_refresh_relation set type_oid = type_oid + 1 where name = 'dwh_marts__previous.mart_a'")
     assert "dwh_marts__previous.mart_a already exists" in runner.run().messages
 
 
 def test_two_refreshes_that_share_schemas_leave_each_other_alone(runner: RunnerHarness) -> None:
-    """One publishes a mart of its own beside what a killed run of the other has left, and takes nothing of it away."""
+    """One publishes its own mart beside what a killed run of the other has left, and removes nothing of it."""
     assert runner.run().code == 0
     killed_while_it_builds(runner, runner.spec())
     spec = runner.spec()
@@ -171,7 +171,7 @@ def test_two_refreshes_that_share_schemas_leave_each_other_alone(runner: RunnerH
 
 
 def test_nobody_elses_view_on_what_is_kept_is_dropped(runner: RunnerHarness) -> None:
-    """A run that would have to says which it is and what to do, before it builds anything."""
+    """A run that would have to drop it names the view and the remedy before it builds anything."""
     assert [runner.run().code, runner.run().code] == [0, 0]
     runner.database.run("create view src.avant as select count(*) as n from dwh_marts__previous.mart_a; drop view dwh_staging.stg_lignes")
     ran = runner.run()

@@ -1,4 +1,4 @@
-"""A dbt project that is read once for all runs, and when it is not."""
+"""Parsing a dbt project once for all runs, and when this is not possible."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def _parsed(project: Path, workdir: Path, as_of: str) -> Dbt:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small project that nothing has read yet."""
+    """A small project that has not yet been parsed."""
     return write_project(tmp_path_factory.mktemp("parse") / "project")
 
 
 def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_path: Path) -> None:
-    """For another warehouse and date than those it was read for; without the move between databases, both would differ."""
+    """For another warehouse and date than those of the parse. Without moving nodes between databases, both would differ."""
     parsed = _parsed(project, tmp_path / "parsed", "2026-02-03").graph.manifest
     said: list[str] = []
     assert cache_project(project, SETTINGS, said.append) is ExitCode.OK
@@ -49,7 +49,7 @@ def test_what_was_read_ahead_is_what_a_run_would_have_read(project: Path, tmp_pa
 
 
 def test_a_changed_project_is_read_anew(project: Path) -> None:
-    """The file's name says what it holds for: another model, variable or target has another one."""
+    """The file's name is a hash of everything that the parse depends on: model, variables and target."""
     before = manifest_cache.path(project, SETTINGS)
     further = DbtSettings(8, "prod", "dwh", {"zone": 3})
     assert manifest_cache.path(project, further) != before
@@ -59,7 +59,7 @@ def test_a_changed_project_is_read_anew(project: Path) -> None:
 
 
 def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """For each with its own schema and variables; without a file for the usual ones. What was kept for others goes."""
+    """For each refresh with its own schema and variables, and without a file for the defaults. Results for others are removed."""
     project = write_project(tmp_path / "project")
     files = [tmp_path / "a.yaml", tmp_path / "b.yaml"]
     for file, dbt in zip(files, ({"schema": "ventes"}, {"vars": {"zone": 3}}), strict=True):
@@ -79,7 +79,7 @@ def test_a_project_is_read_ahead_for_the_refreshes_that_are_named(tmp_path: Path
 
 
 def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
-    """A model whose configuration holds the date would carry a wrong one: every run reads such a project itself."""
+    """A model with the date in its configuration would keep an old one. Every run parses such a project itself."""
     project = write_project(tmp_path / "project")
     model = project / "models" / "marts" / "mart_b.sql"
     model.write_text("{{ config(meta={'jour': var('as_of', 'none')}) }}\n" + model.read_text())
@@ -90,7 +90,7 @@ def test_a_project_that_differs_by_date_is_not_kept(tmp_path: Path) -> None:
 
 
 def test_a_project_that_cannot_be_read_says_why(tmp_path: Path) -> None:
-    """The build of an image ends there."""
+    """The build of an image fails with this error."""
     project = write_project(tmp_path / "project")
     (project / "models" / "marts" / "mart_b.sql").write_text("select * from {{ ref('nowhere') }}")
     said: list[str] = []
@@ -121,7 +121,7 @@ models:
 
 @pytest.mark.parametrize("quoting", ["{database: false}", "{database: false, schema: false, identifier: false}", "{}"])
 def test_what_names_a_database_is_moved_to_the_runs(tmp_path: Path, quoting: str) -> None:
-    """Nodes, sources, semantic models and exports of saved queries, quoted or not; one database that is written out is left alone."""
+    """Nodes, sources, semantic models and exports of saved queries, quoted or not. A literal database name is left alone."""
     project = write_project(tmp_path / "project")
     with (project / "dbt_project.yml").open("a") as file:
         file.write(f"quoting: {quoting}\n")

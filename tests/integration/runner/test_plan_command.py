@@ -28,7 +28,7 @@ def planned(
     secrets: Path | None = None,
     **changes: object,
 ) -> tuple[int, str]:
-    """The exit code and the lines of a plan for a file."""
+    """Return the exit code and the lines of a plan for a file."""
     file = place / "petit.yaml"
     body = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": "petit"}}
     file.write_text(yaml.safe_dump({**body, "spec": runner.spec(**changes)}))
@@ -46,7 +46,7 @@ def planned(
 
 
 def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerHarness, tmp_path: Path) -> None:
-    """Models, tests, marts and how they are published, endpoints; the warehouse has no new relation afterwards."""
+    """Models, tests, endpoints, marts and how they are published. The warehouse has no new relation afterwards."""
     relations = "select count(*) from pg_class"
     before = runner.database.rows(relations)
     code, said = planned(runner, tmp_path)
@@ -64,7 +64,7 @@ def test_a_plan_says_what_each_step_would_do_and_touches_nothing(runner: RunnerH
 
 
 def test_a_plan_says_what_is_done_for_the_readers_of_standbys(runner: RunnerHarness, tmp_path: Path) -> None:
-    """Nothing where there are none, and nobody says that there are."""
+    """There is no such line if there are no standbys and none are declared."""
     assert "standbys" not in planned(runner, tmp_path)[1]
     cache = {"baseURL": runner.api, "endpoints": ["/a"], "waitForReplicas": "90s"}
     said = planned(runner, tmp_path, vacuum="Deferred", cache=cache)[1]
@@ -73,7 +73,7 @@ def test_a_plan_says_what_is_done_for_the_readers_of_standbys(runner: RunnerHarn
 
 
 def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runner: RunnerHarness, tmp_path: Path) -> None:
-    """As it is at that moment."""
+    """The plan shows the state at that moment."""
     runner.run()
     with hold_advisory_lock(runner, "autre-run"):
         _, said = planned(runner, tmp_path, mode="from=marts")
@@ -83,19 +83,19 @@ def test_a_plan_says_what_is_live_who_is_at_work_and_what_a_mode_leaves_out(runn
 
 
 def test_a_plan_says_that_a_scheduled_run_may_leave_all_as_it_is(runner: RunnerHarness, tmp_path: Path) -> None:
-    """Where the refresh has it so; the control is one that has not."""
+    """Only if the refresh has unchangedPolicy: Skip. The control is a refresh without it."""
     assert "unchanged        a scheduled run builds nothing if nothing has changed" in planned(runner, tmp_path, unchangedPolicy="Skip")[1]
     assert "unchanged" not in planned(runner, tmp_path)[1]
 
 
 def test_a_plan_for_a_model_that_needs_another_refresh_says_so(runner: RunnerHarness, tmp_path: Path) -> None:
-    """And whether what it needs is there."""
+    """It also says whether the needed relation exists."""
     _, said = planned(runner, tmp_path, layers=[{"name": "facts", "select": ["fait_autres"]}], validation=None, tests=None)
     assert "fait_autres reads dwh_staging.stg_autres, built by main; MISSING: the run would fail" in said
 
 
 def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarness, tmp_path: Path) -> None:
-    """A layer without any of them is left out; the marts that stay as they are are looked at where they are live."""
+    """A layer without any of the models is left out. Marts that are not built are validated in the live schema."""
     code, said = planned(runner, tmp_path, mode="select=mart_a", variables=("as_of=2026-01-31", "zone=5"))
     assert code is ExitCode.OK
     for line in (
@@ -114,21 +114,21 @@ def test_a_plan_for_some_models_names_them_and_the_variables(runner: RunnerHarne
 
 @pytest.mark.parametrize(("mode", "why"), [("only=nulle", "no step is named 'nulle'"), ("vite", "is not a run mode")])
 def test_a_mode_that_cannot_be_is_refused(runner: RunnerHarness, tmp_path: Path, mode: str, why: str) -> None:
-    """With what can be written."""
+    """The error lists the valid modes."""
     code, said = planned(runner, tmp_path, mode=mode)
     assert code is ExitCode.USAGE
     assert why in said
 
 
 def test_without_a_warehouse_the_rest_is_said(runner: RunnerHarness, tmp_path: Path) -> None:
-    """It is not asked, and the plan says how it could be."""
+    """The warehouse is not queried, and the plan says how to connect to it."""
     code, said = planned(runner, tmp_path, asked=False)
     assert code is ExitCode.OK
     assert "not connected to the warehouse: set PGUSER" in said
 
 
 def test_secrets_that_are_given_must_be_there(runner: RunnerHarness, tmp_path: Path) -> None:
-    """Else a plan that asked nobody looks like one for which nothing is amiss; the control is the folder that holds them."""
+    """Otherwise a plan without a connection would look like one without problems. The control is the folder with the Secrets."""
     code, said = planned(runner, tmp_path, secrets=tmp_path / "nowhere")
     assert (code, "does not exist" in said) == (ExitCode.USAGE, True)
     (tmp_path / "secrets").mkdir()

@@ -1,4 +1,4 @@
-"""Making marts live all at once: what stays right, what readers see, and what is refused."""
+"""Publishing all marts at once: what is preserved, what readers see, and what is rejected."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 
 @pytest.fixture
 def holder(fresh_database: Database) -> Iterator[psycopg.Connection]:
-    """The connection that publishes; roles that read, and another team's mart in the same schema."""
+    """The connection that publishes, with roles that read, and another team's mart in the same schema."""
     with fresh_database.connect() as connection:
         connection.execute("""
             create schema marts;
@@ -37,7 +37,7 @@ def holder(fresh_database: Database) -> Iterator[psycopg.Connection]:
 
 
 def build(connection: psycopg.Connection, name: str, columns: str = "n as id, 1 as gen", rows: int = 10, keyed: bool = True) -> None:
-    """Build a mart beside the live one, as dbt does."""
+    """Build a mart in staging, as dbt does."""
     connection.execute(f"""
         create schema if not exists marts__next;
         create table marts__next.{name} as select {columns} from generate_series(1, {rows}) n;
@@ -48,7 +48,7 @@ def build(connection: psycopg.Connection, name: str, columns: str = "n as id, 1 
 
 
 def put_live(connection: psycopg.Connection, *marts: Mart, gen: int = 1) -> dict[Mart, PublishStrategy]:
-    """Build marts of a generation and publish them."""
+    """Build marts of a version, and publish them."""
     for mart in marts:
         build(connection, mart.relation.table, f"n as id, {gen} as gen")
     live = publish(connection, marts, lambda _live: None, TERMS)
@@ -61,7 +61,7 @@ def rows(connection: psycopg.Connection, query: str) -> list[tuple[object, ...]]
 
 
 def test_the_first_time_the_marts_appear_together(holder: psycopg.Connection) -> None:
-    """They have their indexes and comments, statistics too, and nothing is left beside them."""
+    """They have their indexes, comments and statistics, and nothing is left beside them."""
     assert put_live(holder, A, B) == {A: PublishStrategy.CREATE, B: PublishStrategy.CREATE}
     assert rows(holder, "select count(*), (select count(*) from marts.b) from marts.a") == [(10, 10)]
     assert rows(holder, "select reltuples from pg_class where oid = 'marts.a'::regclass") == [(10,)]
@@ -71,7 +71,7 @@ def test_the_first_time_the_marts_appear_together(holder: psycopg.Connection) ->
 
 
 def test_a_mart_of_the_same_shape_is_changed_by_its_rows_so_that_all_that_hangs_on_it_stays(holder: psycopg.Connection) -> None:
-    """Views and materialized views, grants by hand, an open reader, the table itself; only what differs is written."""
+    """Views and materialized views, manual grants, an open reader and the table itself are kept. Only rows that differ are written."""
     put_live(holder, A)
     holder.execute("""
         create view marts.vue as select gen from marts.a;
@@ -81,7 +81,7 @@ def test_a_mart_of_the_same_shape_is_changed_by_its_rows_so_that_all_that_hangs_
     before = rows(holder, "select 'marts.a'::regclass::oid")
     build(holder, "a", "n as id, case when n > 8 then 2 else 1 end as gen", rows=11)
     live = publish(holder, [A], lambda _live: None, TERMS)
-    # Two changed rows are deleted and written, one is new.
+    # Two changed rows are deleted and inserted, one is new.
     assert (live[A.relation].strategy, live[A.relation].rows, live[A.relation].rows_written) == (PublishStrategy.MERGE, 11, 5)
     assert rows(holder, "select gen, count(*) from marts.vue group by 1 order by 1") == [(1, 8), (2, 3)]
     assert rows(holder, "select 'marts.a'::regclass::oid") == before
@@ -90,7 +90,7 @@ def test_a_mart_of_the_same_shape_is_changed_by_its_rows_so_that_all_that_hangs_
 
 
 def test_rows_of_every_type_and_doubled_ones_are_equal_afterwards(holder: psycopg.Connection) -> None:
-    """As a multiset: JSON, floats, arrays and NULLs have no equality of their own, or an odd one."""
+    """Compared as a multiset: JSON, floats, arrays and NULLs have no usual equality."""
     shape = "n % 3 as gen, null::int as id, json_build_object('n', n % 2) as j, array[n % 2] as l, ('NaN'::float8) as f, n % 2 as n"
     build(holder, "a", shape, rows=20, keyed=False)
     publish(holder, [A], lambda _live: None, TERMS)
@@ -103,7 +103,7 @@ def test_rows_of_every_type_and_doubled_ones_are_equal_afterwards(holder: psycop
 
 
 def test_a_mart_of_another_shape_takes_the_place_of_the_old_one(holder: psycopg.Connection) -> None:
-    """Views read the new one, with their options; what was granted by hand is granted on it; the old one is kept."""
+    """Views keep their options and read the new table, which gets the manual grants. The old table is kept."""
     put_live(holder, A)
     holder.execute("""
         create view marts.vue with (security_barrier=true) as select id, gen from marts.a;
@@ -122,7 +122,7 @@ def test_a_mart_of_another_shape_takes_the_place_of_the_old_one(holder: psycopg.
 
 
 def test_comments_indexes_and_statistics_are_those_of_what_was_built(holder: psycopg.Connection) -> None:
-    """By rows and by moving; the plan of a query knows how many rows there are."""
+    """By merging and by swapping. The planner knows the number of rows."""
     put_live(holder, A)
     about = """select obj_description('marts.a'::regclass), col_description('marts.a'::regclass, 1), reltuples,
         (select count(*) from pg_indexes where schemaname = 'marts' and tablename = 'a') from pg_class where oid = 'marts.a'::regclass"""
@@ -138,7 +138,7 @@ def test_comments_indexes_and_statistics_are_those_of_what_was_built(holder: psy
 
 
 def test_grants_that_the_project_states_are_all_that_there_are(holder: psycopg.Connection) -> None:
-    """A role that the project no longer names loses its right, also where only rows change."""
+    """A role that the project no longer names loses its privilege, even if only rows change."""
     stated = Mart(A.relation, grants_declared=True)
     put_live(holder, stated)
     holder.execute("grant select on marts.a to lecteur")
@@ -160,7 +160,7 @@ def test_grants_that_the_project_states_are_all_that_there_are(holder: psycopg.C
     ],
 )
 def test_what_cannot_follow_to_another_table_refuses_the_change_of_shape(holder: psycopg.Connection, attached: str, named: str) -> None:
-    """Nothing is lost silently: the message names it, and no mart is changed."""
+    """Nothing is lost silently: the message names the object, and no mart is changed."""
     put_live(holder, A, B)
     holder.execute(attached.encode())
     build(holder, "a", "n as id, 2 as gen, 'x' as nouveau")
@@ -171,7 +171,7 @@ def test_what_cannot_follow_to_another_table_refuses_the_change_of_shape(holder:
 
 
 def test_a_view_that_reads_a_column_which_is_gone_is_named(holder: psycopg.Connection) -> None:
-    """And the live mart stays as it was."""
+    """The live mart stays unchanged."""
     put_live(holder, A)
     holder.execute("create view marts.vue as select id, gen from marts.a")
     build(holder, "a", "n as id, 1 as autre, 2 as gen, null as x", rows=3)
@@ -184,7 +184,7 @@ def test_a_view_that_reads_a_column_which_is_gone_is_named(holder: psycopg.Conne
 def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
     holder: psycopg.Connection, fresh_database: Database
 ) -> None:
-    """A swap is retried until its deadline; other readers are served meanwhile."""
+    """A swap is retried until its deadline. Meanwhile other readers are served."""
     put_live(holder, A)
     build(holder, "a", "n as id, 2 as gen, 'x' as nouveau")
     with fresh_database.connect() as reader, fresh_database.connect() as other:
@@ -202,7 +202,7 @@ def test_a_reader_that_keeps_its_transaction_open_is_waited_for_and_never_ended(
 def test_what_a_repeatable_read_transaction_sees_that_is_older_than_the_publishing(
     holder: psycopg.Connection, fresh_database: Database, columns: str, seen: tuple[int, int | None]
 ) -> None:
-    """Of a mart that it had not read before: the version of its time by rows; nothing of a moved one that could wait no longer for it."""
+    """A mart that it reads for the first time has the old version after a merge, and no rows after a swap that stopped waiting for it."""
     put_live(holder, A, B)
     with fresh_database.connect() as reader:
         reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
@@ -214,7 +214,7 @@ def test_what_a_repeatable_read_transaction_sees_that_is_older_than_the_publishi
 
 
 def test_a_mart_takes_anothers_place_only_once_older_transactions_have_ended(holder: psycopg.Connection, fresh_database: Database) -> None:
-    """Or one that reads it for the first time would find it empty; sessions that began later are not waited for."""
+    """Otherwise a transaction that reads the mart for the first time would find it empty. The swap does not wait for later sessions."""
     put_live(holder, A, B)
     with fresh_database.connect() as reader, fresh_database.connect() as later:
         reader.execute("begin isolation level repeatable read; select count(*) from marts.b")
@@ -229,7 +229,7 @@ def test_a_mart_takes_anothers_place_only_once_older_transactions_have_ended(hol
 
 
 def test_a_connection_that_is_gone_publishes_nothing(holder: psycopg.Connection, fresh_database: Database) -> None:
-    """With it the warehouse's lock is gone, so another run may be at work."""
+    """The warehouse lock is lost with it, so another run may be active."""
     put_live(holder, A, B)
     for mart in ("a", "b"):
         build(holder, mart, "n as id, 2 as gen")
@@ -245,7 +245,7 @@ def test_a_connection_that_is_gone_publishes_nothing(holder: psycopg.Connection,
 
 @pytest.mark.parametrize("columns", ["n as id, 3 as gen", "n as id, 3 as gen, 'x' as nouveau"])
 def test_a_run_that_publishes_again_keeps_what_was_live_before_it(holder: psycopg.Connection, columns: str) -> None:
-    """By rows and by moving: its own first try is nothing to go back to. The control: without the word, it is."""
+    """By merging and by swapping: its own first publish is not the version for a rollback. The control: without the option, it is."""
     put_live(holder, A, gen=1)
     put_live(holder, A, gen=2)
     holder.execute("create view marts.vue as select gen from marts.a")
@@ -261,7 +261,7 @@ def test_a_run_that_publishes_again_keeps_what_was_live_before_it(holder: psycop
 
 
 def test_the_previous_generation_is_put_back_whole(holder: psycopg.Connection) -> None:
-    """And what was live is the previous one then, so that nothing is lost."""
+    """The version that was live becomes the previous one, so that nothing is lost."""
     put_live(holder, A, B, gen=1)
     put_live(holder, A, B, gen=2)
     rollback(holder, [A, B], lambda _live: None, TERMS)
@@ -275,7 +275,7 @@ def test_the_previous_generation_is_put_back_whole(holder: psycopg.Connection) -
 def mixed_reads(
     database: Database, act: object, query: str = "select (select max(gen) from marts.a), (select max(gen) from marts.b)"
 ) -> tuple[int, int]:
-    """Read both marts without pause while something happens; return the reads, and how many saw two generations."""
+    """Read both marts continuously during an action. Return the number of reads, and of those that saw two versions."""
     done, found = threading.Event(), []
 
     def read() -> None:
@@ -297,7 +297,7 @@ def mixed_reads(
 
 
 def test_readers_never_see_half_of_it(holder: psycopg.Connection, fresh_database: Database) -> None:
-    """By rows and by moving; marts that are changed one after the other show that the readers would notice."""
+    """By merging and by swapping. The control: readers do notice marts that are changed one after the other."""
     put_live(holder, A, B)
 
     def by_rows() -> None:

@@ -1,4 +1,4 @@
-"""A server that takes no writes, and a role that finds no schema, are told as what they are, before anything is begun."""
+"""A read-only server, and a role without a schema, are reported as such before anything is changed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.runner_harness import RunnerHarness
 
 @contextmanager
 def a_role(runner: RunnerHarness, *settings: str) -> Iterator[None]:
-    """Run as a role with these settings, which may do nothing yet."""
+    """Run as a role with these settings and no privileges."""
     runner.database.run("create role lecteur_sans_ecrire login password 'lecteur_sans_ecrire-9'")
     for setting in settings:
         runner.database.run(f"alter role lecteur_sans_ecrire set {setting}")
@@ -25,7 +25,7 @@ def a_role(runner: RunnerHarness, *settings: str) -> Iterator[None]:
 
 
 def test_a_read_only_server_is_tried_again_and_named(runner: RunnerHarness):
-    """As after a failover: the next attempt may find the primary. The control: without it the run comes to what the role may do."""
+    """As after a failover: the next attempt may reach the primary. The control: otherwise the run gets to the check of privileges."""
     with a_role(runner, "default_transaction_read_only = on"):
         ran = runner.run()
         assert ran.code == 75
@@ -41,7 +41,7 @@ def test_a_read_only_server_is_tried_again_and_named(runner: RunnerHarness):
 
 @pytest.mark.parametrize("path", ["''", 'nowhere, "$user"'])
 def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(runner: RunnerHarness, path: str):
-    """Its log would have no place; the statement that helps is in the message, and helps."""
+    """Its log would have no schema. The message contains a statement that solves this."""
     with a_role(runner, f"search_path = {path}"):
         ran = runner.run()
         assert ran.termination_message is not None
@@ -57,7 +57,7 @@ def test_a_role_without_a_schema_to_work_in_is_told_what_to_set(runner: RunnerHa
 
 @pytest.mark.parametrize(("sqlstate", "code"), [("25006", 75), ("53300", 75), ("3D000", 1)])
 def test_a_model_that_fails_by_the_server_is_tried_again(runner: RunnerHarness, sqlstate: str, code: int):
-    """By its code alone; the control is one that is not transient."""
+    """The SQLSTATE alone decides. The control is an error that is not transient."""
     fails = f"raise exception 'so it is' using errcode = '{sqlstate}';"
     runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
     runner.database.run(

@@ -40,7 +40,7 @@ _TABLE = """
 
 @pytest.fixture(scope="module")
 def warehouse(postgres: EmbeddedPostgres) -> Iterator[WarehouseConnection]:
-    """The runner's own, on a server with another time zone and DateStyle; its mart has a column for each kind of date."""
+    """The runner's connection to a server with another time zone and DateStyle. The mart has a column for each kind of date."""
     database = create_database(postgres, "nouveautes")
     database.run(_TABLE)
     database.run("alter database nouveautes set timezone = 'America/Los_Angeles'")
@@ -82,7 +82,7 @@ def counts(warehouse: WarehouseConnection, column: str, zone: str = "Europe/Pari
 def test_an_odd_newest_value_is_at_most_a_warning(
     warehouse: WarehouseConnection, column: str, newest: str | None, message: str | None
 ) -> None:
-    """The rest of the counts stand; Python has none of the odd dates, so that PostgreSQL counts their days."""
+    """The other counts are kept. Python cannot represent the odd dates, so PostgreSQL counts their days."""
     check, found = counts(warehouse, column)
     status = mart_status(check, found, AS_OF)
     assert (found.rows, found.nulls) == (2, {"id": 0})
@@ -91,7 +91,7 @@ def test_an_odd_newest_value_is_at_most_a_warning(
 
 
 def test_dates_are_in_the_time_zone_of_the_refresh(warehouse: WarehouseConnection) -> None:
-    """Half past eleven at night in Greenwich is the next day in Paris, and not yet in Los Angeles, where the server is."""
+    """23:30 in Greenwich is the next day in Paris, but not in Los Angeles, where the server is."""
     by_zone = {zone: str(counts(warehouse, "moment", zone)[1].newest) for zone in ("Europe/Paris", "Etc/UTC", "America/Los_Angeles")}
     assert by_zone == {"Europe/Paris": "2026-06-30", "Etc/UTC": "2026-06-29", "America/Los_Angeles": "2026-06-29"}
     check, found = counts(warehouse, "moment", "Mars/Olympus")
@@ -100,5 +100,5 @@ def test_dates_are_in_the_time_zone_of_the_refresh(warehouse: WarehouseConnectio
 
 
 def test_a_missing_column_fails_the_check(warehouse: WarehouseConnection) -> None:
-    """The mart has failed, as for a key that is not there."""
+    """The mart is FAILED, as for a missing key column."""
     assert counts(warehouse, "jamais")[1].error == 'column "jamais" does not exist'

@@ -1,4 +1,4 @@
-"""No secret leaves a run, by none of its ways out; and those that are words or no text make no nonsense of it."""
+"""No secret leaves a run in any output. Secrets that are common words, or not text, do not corrupt the output."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TABLES = ("log", "run", "step", "node", "mart")
 
 
 def api_token(runner: RunnerHarness, token: str) -> dict[str, object]:
-    """Mount a token for the API; return the cache step that sends it."""
+    """Mount a token for the API. Return the cache step that sends it."""
     runner.secrets["api"] = {"token": token}
     return {"baseURL": runner.api, "endpoints": ["/a"], "authorizationSecretRef": {"name": "api", "key": "token"}}
 
 
 def raises(runner: RunnerHarness, text: str) -> None:
-    """Have a model fail, its error quoting a text."""
+    """Make a model fail with an error that quotes a text."""
     fails = f"raise exception '%', $quoted${text}$quoted$;"
     runner.database.run(f"create function src.zut() returns int language plpgsql as $f$ begin {fails} end $f$")
     runner.database.run(
@@ -30,14 +30,14 @@ def raises(runner: RunnerHarness, text: str) -> None:
 
 
 def left_by(runner: RunnerHarness, ran: RunResult) -> str:
-    """Everything that a run has left: output, last words, rows and files."""
+    """Return everything that a run has left: output, termination message, rows and files."""
     rows = [str(runner.database.rows(f"select t::text from dbt_refresh_{table} t")) for table in TABLES]
     files = [gzip.decompress(bytes(content)).decode() for (content,) in runner.database.rows("select content from dbt_refresh_artifact")]  # type: ignore[call-overload]
     return "\n".join([ran.output, (runner.folder / "termination-log").read_text(), *rows, *files])
 
 
 def test_a_long_key_is_found_wherever_a_text_is_cut(runner: RunnerHarness):
-    """It is no header, which is said by its name; the error that quotes it is longer than any status, row or last word takes."""
+    """It is not valid in a header, which is reported by its name. The error that quotes it exceeds the maximum of every output."""
     spec = runner.spec(cache=api_token(runner, KEY))
     raises(runner, "x" * 1990 + KEY + "y" * 200_000)
     ran = runner.run(spec)
@@ -59,7 +59,7 @@ def test_a_long_key_is_found_wherever_a_text_is_cut(runner: RunnerHarness):
 
 
 def test_a_token_that_is_no_header_is_named_and_never_sent(runner: RunnerHarness):
-    """By its Secret and key; the data are published all the same."""
+    """It is named by its Secret and key. The data are still published."""
     ran = runner.run(runner.spec(cache=api_token(runner, KEY)))
     assert ran.termination_message is not None
     assert ran.termination_message.outcome is Outcome.WARNED
@@ -69,7 +69,7 @@ def test_a_token_that_is_no_header_is_named_and_never_sent(runner: RunnerHarness
 
 @pytest.mark.parametrize("word", ["failed", "null"])
 def test_a_secret_that_is_a_word_leaves_json_and_sentences_as_they_are(runner: RunnerHarness, word: str):
-    """The log, the last words and dbt's results are still read by machines, and say still what happened."""
+    """The log, the termination message and dbt's results stay machine-readable, and still say what happened."""
     spec = runner.spec(cache=api_token(runner, word))
     runner.database.run("alter table src.lignes rename column mois to autre")
     ran = runner.run(spec)
@@ -82,7 +82,7 @@ def test_a_secret_that_is_a_word_leaves_json_and_sentences_as_they_are(runner: R
 
 
 def test_a_key_that_is_no_text_is_named(runner: RunnerHarness):
-    """With its Secret, in the last words; a key that no run needs may be what it likes."""
+    """The termination message names the key with its Secret. A key that no run needs may have any value."""
     runner.secrets["warehouse"]["keystore.p12"] = "x"
     spec = runner.spec(validation=None, tests=None, layers=[{"name": "staging", "select": ["stg_lignes"]}], cache=None)
     assert runner.run(spec).code == 0

@@ -1,4 +1,4 @@
-"""A further attempt of a run redoes only what is missing, also after SIGKILL; validation and publishing always follow."""
+"""A later attempt of a run repeats only what is missing, even after SIGKILL. Validation and publishing always follow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ KEPT = "kept from an earlier attempt"
 
 
 def asleep(runner: RunnerHarness, seconds: float) -> None:
-    """Have one of the two facts sleep."""
+    """Make one of the two facts sleep."""
     runner.database.run(f"truncate src.lignes; insert into src.lignes values (1, 1, 1, {seconds})")
 
 
 def built(runner: RunnerHarness) -> dict[str, object]:
-    """Return the tables and views that are there, with their identity."""
+    """Return the existing tables and views with their oids."""
     query = """select c.relname, c.oid from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where nspname in ('dwh_staging', 'dwh_facts', 'dwh_marts') and relkind in ('r', 'v')"""
     return {str(name): oid for name, oid in runner.database.rows(query)}
 
 
 def steps(ran: RunResult) -> dict[str, str]:
-    """Return what each step said of itself."""
+    """Return the message of each step."""
     said = (line["message"].split(" ", 1)[1].split(" Succeeded: ", 1) for line in ran.lines if " Succeeded: " in line["message"])
     return dict(said)
 
@@ -38,7 +38,7 @@ def spec(runner: RunnerHarness, **changes: object) -> Json:
 
 @pytest.fixture
 def half_done(runner: RunnerHarness) -> Json:
-    """A run whose first attempt built all but one fact and the marts; what held it up is gone."""
+    """A run whose first attempt built all but one fact and the marts. The cause of its failure has been removed."""
     asleep(runner, 60)
     ours = spec(runner)
     first = runner.run(ours, RUN_ID="twice")
@@ -49,7 +49,7 @@ def half_done(runner: RunnerHarness) -> Json:
 
 
 def test_only_what_is_missing_is_built(runner: RunnerHarness, half_done: Json):
-    """What was there is the same table as before; tests, validation and publishing follow."""
+    """Existing tables are reused. Tests, validation and publishing follow."""
     before = built(runner)
     ran = runner.run(half_done, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
@@ -64,7 +64,7 @@ def test_only_what_is_missing_is_built(runner: RunnerHarness, half_done: Json):
 
 
 def test_a_killed_runners_work_is_kept(runner: RunnerHarness):
-    """It had no time to say what it has done; the next attempt knows all the same."""
+    """It had no time to report what it had done. The next attempt still knows."""
     asleep(runner, 60)
     process = runner.start_process(runner.spec(), RUN_ID="killed")
     try:
@@ -86,7 +86,7 @@ def test_a_killed_runners_work_is_kept(runner: RunnerHarness):
 
 
 def test_nothing_is_kept_of_another_order(runner: RunnerHarness, half_done: Json):
-    """Whatever is different in it."""
+    """Any difference in the run request counts."""
     ran = runner.run({**half_done, "dbt": {"vars": {"autre": 1}}}, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
     assert KEPT not in ran.output
@@ -94,7 +94,7 @@ def test_nothing_is_kept_of_another_order(runner: RunnerHarness, half_done: Json
 
 
 def test_nothing_is_kept_when_another_run_was_there_in_between(runner: RunnerHarness, half_done: Json):
-    """It may have built the same models from other data."""
+    """The other run may have built the same models from other data."""
     assert runner.run(runner.spec(tests=None, validation=None, cache=None)).code == 0
     ran = runner.run(half_done, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output
@@ -103,7 +103,7 @@ def test_nothing_is_kept_when_another_run_was_there_in_between(runner: RunnerHar
 
 
 def test_what_is_no_longer_there_is_built_with_all_after_it(runner: RunnerHarness, half_done: Json):
-    """Somebody dropped a table between two attempts."""
+    """Somebody has dropped a table between two attempts."""
     runner.database.run("drop table dwh_facts.fait_jours")
     ran = runner.run(half_done, failures=1, RUN_ID="twice")
     assert ran.code == 0, ran.output

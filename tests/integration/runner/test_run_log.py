@@ -8,13 +8,13 @@ TABLES = ("run", "step", "node", "mart")
 
 
 def rows(runner: RunnerHarness, columns: str, table: str, order: str) -> list[tuple[object, ...]]:
-    """Return what the last run left in one of the tables."""
+    """Return the rows of the last run in one of the tables."""
     query = f"select {columns} from dbt_refresh_{table} where run_id = 'petit-{runner.run_count}' order by {order}"
     return runner.database.rows(query)
 
 
 def test_a_run_is_there_from_start_to_end_with_all_that_it_did(runner: RunnerHarness):
-    """Steps in order, a row a model and test, rows and NULLs a mart."""
+    """It has the steps in order, a row for each model and test, and the numbers of rows and NULLs of each mart."""
     runner.database.run("update src.lignes set zone = null where id <= 5")
     assert runner.run().code == 0
     run = rows(runner, "refresh, namespace, generation, phase, outcome, reason, marts, attempt, pod, ended_at >= started_at", "run", "1")
@@ -37,7 +37,7 @@ def test_a_run_is_there_from_start_to_end_with_all_that_it_did(runner: RunnerHar
 
 
 def test_a_failed_run_keeps_what_was_found(runner: RunnerHarness):
-    """The verdicts, and what PostgreSQL said of a model, with its SQLSTATE."""
+    """It has the verdicts, and PostgreSQL's error for a model, with the SQLSTATE."""
     runner.database.run("truncate src.lignes")
     assert runner.run(failures=2).code == 1
     assert rows(runner, "outcome, reason", "run", "1") == [("Failed", "ValidationFailed")]
@@ -51,7 +51,7 @@ def test_a_failed_run_keeps_what_was_found(runner: RunnerHarness):
 
 
 def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(runner: RunnerHarness):
-    """Whoever holds the warehouse knows that nobody else is at work; a run between two attempts may go on."""
+    """The holder of the lock knows that no other run is active. A run between two attempts may continue."""
     assert runner.run().code == 0
     runner.database.run(
         "insert into dbt_refresh_run (run_id, refresh, namespace, generation, mode, attempt, attempts, phase, step, started_at,"
@@ -71,7 +71,7 @@ def test_a_run_that_a_dead_runner_left_is_closed_by_the_next_holder(runner: Runn
 
 
 def test_a_run_goes_on_where_its_tables_can_not_be_written(runner: RunnerHarness):
-    """It says so once; the log's row is there."""
+    """It logs one warning, and the row of dbt_refresh_log exists."""
     runner.database.run("create view dbt_refresh_run as select 1 as run_id")
     try:
         ran = runner.run()
@@ -83,7 +83,7 @@ def test_a_run_goes_on_where_its_tables_can_not_be_written(runner: RunnerHarness
 
 
 def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(runner: RunnerHarness):
-    """After spec.history.retentionDays; other refreshes' runs and dbt_refresh_log stay."""
+    """They are deleted after spec.history.retentionDays. Runs of other refreshes and dbt_refresh_log are kept."""
     for _ in range(3):
         assert runner.run(runner.spec(tests=None)).code == 0
     first = runner.run_count - 2
@@ -100,7 +100,7 @@ def test_old_runs_of_the_refresh_are_deleted_with_all_that_is_theirs(runner: Run
 
 
 def test_tables_of_an_earlier_version_are_completed(runner: RunnerHarness):
-    """What is in them stays."""
+    """Their rows are kept."""
     assert runner.run().code == 0
     runner.database.run("alter table dbt_refresh_run drop column fingerprint, drop column marts; drop index dbt_refresh_run_refresh")
     assert runner.run().code == 0

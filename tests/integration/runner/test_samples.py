@@ -14,7 +14,7 @@ from support.laptop import ROOT, SAMPLES
 
 @pytest.mark.parametrize("sample", ["main", "phase2"])
 def test_the_samples_are_right(sample: str):
-    """By lint, without a database; a wrong one is not."""
+    """By lint, without a database. The control: an invalid one fails."""
     said: list[str] = []
     code = lint(SAMPLES / f"{sample}.yaml", ROOT / "dbt_project", None, datetime.now(UTC), lambda check: said.append(str(check)))
     assert code == 0, "\n".join(said)
@@ -22,7 +22,7 @@ def test_the_samples_are_right(sample: str):
 
 
 def test_lint_names_what_the_project_does_not_have(tmp_path: Path):
-    """A model, a key column, a Secret's key: each with its field, all at once."""
+    """A model, a key column, a Secret's key: all are reported at once, each with its field."""
     file = tmp_path / "phase2.yaml"
     text = (SAMPLES / "phase2.yaml").read_text()
     file.write_text(text.replace("[stg_implantations,", "[stg_implantation,").replace("[tranche_anciennete,", "[tranche,"))
@@ -42,7 +42,7 @@ def test_lint_names_what_the_project_does_not_have(tmp_path: Path):
 
 
 def wrong(file: Path, **changes: object) -> list[str]:
-    """What lint finds wrong in phase 2 with these changes to its spec."""
+    """Return the errors that lint finds in phase 2 with these changes to its spec."""
     document = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())
     document["spec"] |= changes
     file.write_text(yaml.safe_dump(document))
@@ -52,7 +52,7 @@ def wrong(file: Path, **changes: object) -> list[str]:
 
 
 def test_lint_says_what_would_not_be_built_or_published(tmp_path: Path):
-    """Layers in the wrong order, marts that none builds, that are misspelt, that something else reads; columns of every check."""
+    """Layers in the wrong order; marts that no layer builds, that are misspelt or that another model reads; columns of every check."""
     spec = yaml.safe_load((SAMPLES / "phase2.yaml").read_text())["spec"]
     staging, facts, marts = spec["layers"]
     file = tmp_path / "phase2.yaml"

@@ -1,4 +1,4 @@
-"""What was read ahead or built before counts for nothing once any file that dbt reads has changed, wherever it is."""
+"""A cached parse and earlier work are not used once any file that dbt reads has changed, wherever it is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ packages-install-path: ../packages
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project whose files lie in every place from which dbt takes some."""
+    """A project with files in every location from which dbt reads."""
     project = write_project(tmp_path / "project")
     settings = project / "dbt_project.yml"
     settings.write_text(settings.read_text().replace("macro-paths: [macros]\n", PROJECT))
@@ -96,7 +96,7 @@ FURTHER = {
 
 
 def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Path) -> None:
-    """Right after `parse` said that all is read; each edit by itself, and dbt's own manifest has the new code of each."""
+    """Right after `parse` reported the project as parsed. Each edit is tried separately, and dbt's manifest has the new code."""
     said: list[str] = []
     assert parse(project, [SETTINGS], said.append) is ExitCode.OK
     assert "nodes and the statements of" in said[0], said
@@ -116,7 +116,7 @@ def test_code_that_was_edited_is_read_wherever_it_is(project: Path, tmp_path: Pa
 
 
 def test_what_dbt_does_not_read_changes_nothing(project: Path) -> None:
-    """Else nothing of the above would say more than that any file counts; what dbt and its users write beside is left out."""
+    """The control of the test above: files that dbt or its users write beside the project do not count."""
     before = project_files(project)
     assert not before.unknown
     for name in ("target/manifest.json", "logs/dbt.log", "README.txt", "models/marts/mart_b.sql~", ".git/HEAD", "target/compiled/a.sql"):
@@ -133,7 +133,7 @@ def test_what_dbt_does_not_read_changes_nothing(project: Path) -> None:
     ],
 )
 def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting: str, why: str) -> None:
-    """It says why, and what is built of it is neither kept nor taken for unchanged."""
+    """The output says why. Its builds are neither reused nor considered unchanged."""
     project = write_project(tmp_path / "project")
     settings = project / "dbt_project.yml"
     settings.write_text(settings.read_text() + setting + "\n")
@@ -147,7 +147,7 @@ def test_a_project_whose_files_are_not_known_is_not_kept(tmp_path: Path, setting
 
 
 def test_work_is_not_taken_for_the_same_in_another_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment variable that a template asks for is a part of the code; another one is not."""
+    """An environment variable that a template uses is part of the code; any other is not."""
     project = write_project(tmp_path / "project")
     (project / "models" / "marts" / "mart_b.sql").write_text("select {{ env_var('REGION_ID', '1') }} as id")
     before = fingerprint_of(plan(), project).value
@@ -158,7 +158,7 @@ def test_work_is_not_taken_for_the_same_in_another_environment(tmp_path: Path, m
 
 
 def test_a_run_builds_what_was_edited_in_a_folder_named_logs(runner: RunnerHarness, tmp_path: Path) -> None:
-    """As it is live afterwards; before, the run said so of the code that it had read ahead."""
+    """The live data shows the edit. The control: before it, the run used the cached parse."""
     project = write_project(tmp_path / "project")
     model = project / "models" / "logs" / "mart_b.sql"
     model.parent.mkdir()

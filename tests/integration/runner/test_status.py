@@ -1,4 +1,4 @@
-"""The runner's share of the status, on a real API server, with no more than a run's permissions."""
+"""The runner's part of the status, on a real API server, with only a run's permissions."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ PASSWORD = "p%40:/'\"$"
 
 @dataclass(frozen=True)
 class Home:
-    """A refresh on the API server, and what its pods are given."""
+    """A refresh on the API server, with the environment of its pods."""
 
     kubectl: Kubectl
     ref: RefreshRef
     server: ApiServer
 
     def status(self) -> Json:
-        """Return its status as it is now."""
+        """Return the current status."""
         found: Json = json.loads(self.kubectl("get", "dr", self.ref.name, "-o", "json"))
         status: Json = found.get("status", {})
         return status
 
     def run(self) -> Json:
-        """Return the run that its status shows; empty as long as there is none."""
+        """Return the run in its status; empty as long as there is none."""
         found: Json = self.status().get("run", {})
         return found
 
     @property
     def variables(self) -> dict[str, str]:
-        """Return the variables by which a pod finds the API server."""
+        """Return the environment variables that locate the API server in a pod."""
         address = urlsplit(self.server.url)
         return {"KUBERNETES_SERVICE_HOST": str(address.hostname), "KUBERNETES_SERVICE_PORT": str(address.port)}
 
@@ -110,7 +110,7 @@ def writer(home: Home, ref: RefreshRef | None = None, heartbeat: float = 60) -> 
 
 
 def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
-    """Two writers, one status; what a later run does not have is gone."""
+    """The status has two writers. Fields that a later run does not have are removed."""
     operators = {"status": {"message": "the operator's"}}
     home.kubectl("patch", "dr", "petit", "--subresource=status", "--type=merge", "-p", json.dumps(operators))
     status = writer(home)
@@ -129,7 +129,7 @@ def test_the_whole_share_is_written_and_the_operators_is_left_alone(home: Home):
 
 
 def test_a_run_that_may_not_speak_writes_nothing(home: Home):
-    """Another run of the refresh may be the one that the status shows."""
+    """The status may show another run of the refresh."""
     status = writer(home)
     status.update(a_run())
     assert not status.finish(1)
@@ -137,7 +137,7 @@ def test_a_run_that_may_not_speak_writes_nothing(home: Home):
 
 
 def test_a_recreated_refresh_is_not_written(home: Home):
-    """It has our name, but it is another one."""
+    """It has the same name, but is another object."""
     ref = home.ref.model_copy(update={"uid": "00000000-0000-0000-0000-000000000000"})
     status = writer(home, ref)
     status.enable()
@@ -147,7 +147,7 @@ def test_a_recreated_refresh_is_not_written(home: Home):
 
 
 def test_signs_of_life_come_without_news(home: Home):
-    """While one step takes long."""
+    """During a long step, only the heartbeat changes."""
     status = writer(home, heartbeat=0.5)
     status.enable()
     status.update(a_run(heartbeat_time=datetime(2026, 1, 1, tzinfo=UTC)))
@@ -158,7 +158,7 @@ def test_signs_of_life_come_without_news(home: Home):
 
 
 def test_a_secret_in_a_message_does_not_reach_the_status(home: Home):
-    """In whatever form it is quoted."""
+    """In every form in which it may be quoted."""
     status = writer(home)
     status.enable()
     status.update(a_run(message=f"connection to postgresql://u:{PASSWORD}@db failed: {PASSWORD!r}"))
@@ -191,7 +191,7 @@ def test_an_api_server_that_is_away_holds_nobody_up(home: Home):
 
 
 def test_a_run_reports_itself_to_its_refresh(home: Home, runner: RunnerHarness):
-    """Steps, verdicts, tests and endpoints, as people read them."""
+    """The status has steps, verdicts, tests and endpoints in readable form."""
     runner.ref, runner.account = home.ref, home.server.account
     ran = runner.run(None, 0, **home.variables)
     assert ran.code == 0, ran.output
@@ -209,7 +209,7 @@ def test_a_run_reports_itself_to_its_refresh(home: Home, runner: RunnerHarness):
 
 
 def test_a_run_goes_on_without_an_api_server(home: Home, runner: RunnerHarness):
-    """Its last words and the log's row tell the result."""
+    """The termination message and the row in the log have the result."""
     runner.ref, runner.account = home.ref, home.server.account
     ran = runner.run(KUBERNETES_SERVICE_HOST="127.0.0.1", KUBERNETES_SERVICE_PORT=str(free_port()))
     assert ran.code == 0
@@ -220,7 +220,7 @@ def test_a_run_goes_on_without_an_api_server(home: Home, runner: RunnerHarness):
 
 
 def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: RunnerHarness):
-    """It is the only one of its own; who looks at the status need not ask why nothing happens."""
+    """It is the only run of its refresh, and its status should explain why nothing happens."""
     runner.ref, runner.account = home.ref, home.server.account
 
     def look(connection: psycopg.Connection) -> None:
@@ -233,7 +233,7 @@ def test_a_run_that_waits_for_another_refresh_says_so(home: Home, runner: Runner
 
 
 def test_a_run_that_waits_for_its_own_refresh_is_silent(home: Home, runner: RunnerHarness):
-    """The status belongs to the other one."""
+    """The status belongs to the other run."""
     runner.ref, runner.account = home.ref, home.server.account
     with hold_advisory_lock(runner) as connection:
         key = crc32(f"{home.ref.namespace}/{home.ref.name}".encode()) - 2**31

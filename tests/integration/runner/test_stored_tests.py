@@ -56,7 +56,7 @@ def _found(dbt: Dbt) -> dict[str, tuple[NodeState, str, str | None]]:
 
 @pytest.fixture(scope="module")
 def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The same project twice: one that is read in each run, one that is read ahead."""
+    """The same project twice: parsed in each run, and parsed in advance."""
     place = tmp_path_factory.mktemp("known")
     each = write_project(place / "each")
     with (each / "dbt_project.yml").open("a") as file:
@@ -67,13 +67,13 @@ def projects(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     ahead = Path(copytree(each, place / "ahead"))
     said: list[str] = []
     assert cache_project(ahead, DbtSettings(4, "prod", "dwh", {}), said.append) is ExitCode.OK
-    # Three more are in the project's properties.
+    # The project's properties have three more tests.
     assert f"the statements of {len(TESTS) - len(NOT_KNOWN) + 3} tests" in said[0]
     return each, ahead
 
 
 def test_a_stored_test_has_the_result_of_dbt(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
-    """State, message and SQLSTATE; each kind of test beside others."""
+    """State, message and SQLSTATE agree for each kind of test."""
     assert runner.run().code == 0
     access = from_variables(runner.database.env)
     each, ahead = (_dbt(project, tmp_path / project.name, access) for project in projects)
@@ -100,7 +100,7 @@ def test_a_stored_test_has_the_result_of_dbt(runner: RunnerHarness, projects: tu
 
 
 def test_stored_tests_are_sent_as_they_were_stored(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
-    """A kept statement that is another one has another answer: else nothing of the above would speak of kept statements."""
+    """The control of the test above: a modified stored statement has another result."""
     assert runner.run().code == 0
     dbt = _dbt(projects[1], tmp_path / "other", from_variables(runner.database.env))
     nodes = [node for node in dbt.graph.tests(Selection(("test_type:singular",))) if node.name in {"finds_nothing", "stores"}]
@@ -112,7 +112,7 @@ def test_stored_tests_are_sent_as_they_were_stored(runner: RunnerHarness, projec
 
 
 def test_stored_tests_share_their_connections(runner: RunnerHarness, projects: tuple[Path, Path], tmp_path: Path) -> None:
-    """No more than there are threads, and none is left; dbt connects once a test."""
+    """There is at most one connection per thread, and none is left open. Plain dbt connects once per test."""
     assert runner.run().code == 0
     counts = []
     for project in projects:

@@ -1,4 +1,4 @@
-"""`unchangedPolicy: Skip`: a scheduled run leaves the marts as they are where nothing has changed, and only where that can be shown."""
+"""`unchangedPolicy: Skip`: a scheduled run builds nothing if nothing has changed, and only if that is certain."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ OTHERS = "create schema if not exists dwh_staging; create table dwh_staging.stg_
 
 @pytest.fixture
 def stands(runner: RunnerHarness) -> RunnerHarness:
-    """The runner, whose marts are of now; the project reads a source, and a table that another refresh builds."""
+    """The runner, with current marts. The project reads a source, and a table that another refresh builds."""
     runner.database.run(OTHERS)
     assert reason(scheduled(runner)) is Reason.SUCCEEDED
     return runner
 
 
 def spec(runner: RunnerHarness, **changes: object) -> Json:
-    """A refresh that leaves unchanged marts alone."""
+    """Return a refresh with unchangedPolicy: Skip."""
     made = runner.spec(**{"unchangedPolicy": "Skip", **changes})
     if "fait_autres" not in made["layers"][1]["select"]:
         made["layers"][1]["select"].append("fait_autres")
@@ -33,7 +33,7 @@ def spec(runner: RunnerHarness, **changes: object) -> Json:
 
 
 def scheduled(runner: RunnerHarness, run: str | None = None, failures: int = 0, **changes: object) -> RunResult:
-    """Run as a CronJob's Job does: its name ends in the slot's minute."""
+    """Run like a CronJob's Job, whose name ends in the minute of its scheduled time."""
     return runner.run(spec(runner, **changes), failures, RUN_ID=run or f"petit-{next(_minutes)}")
 
 
@@ -43,7 +43,10 @@ def reason(ran: RunResult) -> Reason | None:
 
 
 def test_marts_that_would_be_the_same_are_left_as_they_are(stands: RunnerHarness, web: WebServer) -> None:
-    """A success that takes no step, calls nobody and says since when; and so again. The control builds: `Run`, the default."""
+    """The run succeeds without a step or a call, and names the run since which nothing has changed.
+
+    So does the next run. The control builds: `Run`, the default.
+    """
     version = stands.database.rows("select version, published_at from dbt_refresh_version")
     web.asked.clear()
     ran = scheduled(stands)
@@ -95,7 +98,7 @@ CHANGES = {
 
 @pytest.mark.parametrize(("change", "why"), CHANGES.values(), ids=CHANGES.keys())
 def test_whatever_has_changed_is_built(stands: RunnerHarness, change: str, why: str) -> None:
-    """And told in the log; afterwards there is nothing to do again."""
+    """The log names the change. The next run has nothing to do again."""
     stands.database.run(change)
     ran = scheduled(stands)
     assert reason(ran) is Reason.SUCCEEDED
@@ -104,7 +107,7 @@ def test_whatever_has_changed_is_built(stands: RunnerHarness, change: str, why: 
 
 
 def test_a_mart_that_is_gone_is_built(stands: RunnerHarness) -> None:
-    """And then it is there again."""
+    """Afterwards it exists again."""
     stands.database.run("drop table dwh_marts.mart_b")
     ran = scheduled(stands)
     assert (reason(ran), "cannot tell whether anything has changed: dwh_marts.mart_b does not exist" in ran.messages) == (
@@ -116,7 +119,7 @@ def test_a_mart_that_is_gone_is_built(stands: RunnerHarness) -> None:
 
 @pytest.mark.parametrize("changes", [{"publish": "Direct"}, {"validation": None}])
 def test_a_refresh_that_swaps_nothing_asks_the_same(stands: RunnerHarness, changes: Json) -> None:
-    """What it builds is live at once; a change by hand shows all the same."""
+    """What it builds is live at once. A manual change is still detected."""
     assert reason(scheduled(stands, **changes)) is Reason.SUCCEEDED
     assert reason(scheduled(stands, **changes)) is Reason.NOTHING_CHANGED
     stands.database.run("update dwh_marts.mart_b set mois = 0 where id = 1")
@@ -124,7 +127,7 @@ def test_a_refresh_that_swaps_nothing_asks_the_same(stands: RunnerHarness, chang
 
 
 def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stands: RunnerHarness) -> None:
-    """Where the project has a table, another image may have made a view of a table that the project does not know."""
+    """In place of a table of the project, another image may have created a view of a table that the project does not know."""
     stands.database.run("create table src.autres as select 1 as id; drop table dwh_staging.stg_autres cascade")
     stands.database.run("create view dwh_staging.stg_autres as select id from src.autres")
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
@@ -137,7 +140,7 @@ def test_what_a_view_of_another_refresh_reads_is_followed_in_the_warehouse(stand
 
 
 def test_what_was_written_but_not_committed_then_has_changed(stands: RunnerHarness) -> None:
-    """Its transaction is older than the run that did not see it."""
+    """The transaction began before the run that did not see its rows."""
     with stands.database.connect() as writer:
         writer.execute("begin; insert into src.lignes values (101, 1, 1, 0)")
         writer.execute("savepoint s; insert into src.lignes values (102, 1, 1, 0); release s")
@@ -149,7 +152,7 @@ def test_what_was_written_but_not_committed_then_has_changed(stands: RunnerHarne
 
 
 def test_what_another_refresh_has_built_anew_to_the_same_is_no_change(stands: RunnerHarness) -> None:
-    """The main pipeline does so every ten minutes."""
+    """The main pipeline rebuilds its tables every ten minutes."""
     stands.database.run("drop table dwh_staging.stg_autres cascade; " + OTHERS)
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED
 
@@ -163,12 +166,12 @@ REFUSALS: dict[str, Callable[[RunnerHarness], RunResult]] = {
 
 @pytest.mark.parametrize("ask", REFUSALS.values(), ids=REFUSALS.keys())
 def test_what_is_asked_for_otherwise_is_built(stands: RunnerHarness, ask: Callable[[RunnerHarness], RunResult]) -> None:
-    """Nothing has changed, but the run is not the one that was."""
+    """The data has not changed, but the run request has."""
     assert reason(ask(stands)) is Reason.SUCCEEDED
 
 
 def test_after_a_run_that_only_warned_all_is_built(stands: RunnerHarness, web: WebServer) -> None:
-    """Its warning would be gone, and the API's cache would stay cold."""
+    """Otherwise its warning would disappear, and the API's cache would stay cold."""
     stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
     web.statuses["/a"] = 500
     assert reason(scheduled(stands)) is Reason.SUCCEEDED_WITH_WARNINGS
@@ -178,7 +181,7 @@ def test_after_a_run_that_only_warned_all_is_built(stands: RunnerHarness, web: W
 
 
 def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: RunnerHarness) -> None:
-    """What is live is not what was built last."""
+    """The live version is not the one that was built last."""
     stands.database.run("insert into src.lignes values (101, 1, 1, 0)")
     scheduled(stands)
     stands.run(spec(stands), mode="rollback")
@@ -188,7 +191,10 @@ def test_after_a_roll_back_nothing_is_taken_for_unchanged(stands: RunnerHarness)
 
 
 def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: RunnerHarness) -> None:
-    """It keeps a fact of the first; what came after that is a change for the next run, though it was there before the attempt."""
+    """It reuses a fact of the first attempt.
+
+    Rows that arrived later count as a change in the next run, even if they arrived before this attempt.
+    """
     layers = spec(stands)["layers"]
     layers[1] |= {"timeout": f"{2 * SLOWNESS}s", "retries": 0}
     run = f"petit-{next(_minutes)}"
@@ -203,7 +209,7 @@ def test_a_further_attempt_answers_for_what_the_first_one_had_read(stands: Runne
 
 
 def test_where_it_can_not_be_shown_all_is_built(stands: RunnerHarness) -> None:
-    """A source in partitions has no lines of its own."""
+    """A partitioned source has no rows of its own."""
     stands.database.run("""
         alter table src.lignes rename to lignes_;
         create table src.lignes (like src.lignes_ including defaults) partition by range (id);
@@ -216,7 +222,7 @@ def test_where_it_can_not_be_shown_all_is_built(stands: RunnerHarness) -> None:
 
 
 def test_what_a_source_that_is_a_view_reads_is_followed(stands: RunnerHarness) -> None:
-    """Down to its tables."""
+    """The tables that the view reads are tracked."""
     stands.database.run("alter table src.lignes rename to lignes_; create view src.lignes as select * from src.lignes_")
     assert reason(scheduled(stands)) is Reason.SUCCEEDED
     assert reason(scheduled(stands)) is Reason.NOTHING_CHANGED

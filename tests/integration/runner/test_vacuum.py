@@ -1,4 +1,4 @@
-"""When the rows that a publish replaced are removed: at once, or later, for the readers of standbys."""
+"""When the rows that a publish has replaced are vacuumed: at once, or later for readers on standbys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TERMS = PublishOptions(timedelta(seconds=20), lambda: None)
 
 @contextmanager
 def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
-    """What a run holds."""
+    """The snapshot holder of a run."""
     with warehouse_connection(database.env) as warehouse:
         held = SnapshotHolder(warehouse, vacuum)
         held.acquire()
@@ -37,7 +37,7 @@ def snapshot(database: Database, vacuum: Vacuum) -> Iterator[None]:
 
 
 def bytes_left(database: Database) -> int:
-    """Size of a table after all its rows were deleted and it was vacuumed."""
+    """Return the size of a table after all its rows were deleted and it was vacuumed."""
     database.run("drop table if exists gone; create table gone as select generate_series(1, 1000) n")
     database.run("delete from gone")
     database.run("vacuum gone")
@@ -46,7 +46,7 @@ def bytes_left(database: Database) -> int:
 
 
 def test_rows_that_die_during_a_run_are_kept_where_that_is_asked_for(fresh_database: Database) -> None:
-    """Until the run ends, and only from its begin on; by itself none is where no standby is attached."""
+    """From the start of the run to its end. By default none are kept if no standby is attached."""
     for vacuum in (Vacuum.AUTO, Vacuum.IMMEDIATE):
         with snapshot(fresh_database, vacuum):
             assert bytes_left(fresh_database) == 0
@@ -56,7 +56,7 @@ def test_rows_that_die_during_a_run_are_kept_where_that_is_asked_for(fresh_datab
 
 
 def test_whoever_waits_for_older_snapshots_is_given_way_to(fresh_database: Database) -> None:
-    """An index that is made concurrently is there soon; another session's snapshot would hold it up."""
+    """An index is soon created concurrently. The control: the snapshot of another session blocks it."""
     fresh_database.run("create table t as select 1 as n")
     with fresh_database.connect() as builder:
         builder.execute("set statement_timeout = '10s'")
@@ -71,7 +71,7 @@ def test_whoever_waits_for_older_snapshots_is_given_way_to(fresh_database: Datab
 
 
 def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_once(fresh_database: Database) -> None:
-    """Rows that died a moment ago are left alone; at once, both are done by what follows the publish."""
+    """Rows that have just died are kept. If the vacuum is not deferred, both happen right after the publish."""
     about = "select pg_stat_get_vacuum_count(oid), reltuples from pg_class where oid = 'marts.a'::regclass"
 
     def put_live(connection: psycopg.Connection, rows: int, vacuum: Vacuum) -> None:
@@ -86,7 +86,7 @@ def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_o
         eventually(lambda: fresh_database.rows(about) == [(0, 20)], 10)
         vacuum_dead_rows(holder, [A.relation])
         assert fresh_database.rows(about) == [(0, 20)]
-        # Asked in the session that wrote: that of PostgreSQL 14 reports its counters only at the end of a statement.
+        # Queried in the session that wrote: in PostgreSQL 14, a session reports its counters only at the end of a statement.
         eventually(lambda: holder.execute("select where pg_stat_get_dead_tuples('marts.a'::regclass) > 0").fetchall(), 10)
         vacuum_dead_rows(holder, [A.relation], timedelta(0))
         eventually(lambda: fresh_database.rows(about) == [(1, 20)], 10)
@@ -95,7 +95,7 @@ def test_a_deferred_vacuum_comes_before_a_later_publish_and_statistics_come_at_o
 
 
 def test_a_role_that_may_not_ask_for_standbys_publishes_as_if_there_were_none(fresh_database: Database) -> None:
-    """Where everybody was denied to look; the transaction that asks goes on."""
+    """The view was revoked from everybody. The transaction that queries it continues."""
     fresh_database.run("create role aveugle login password 'aveugle'; revoke select on pg_stat_replication from public")
     try:
         with psycopg.connect(fresh_database.dsn, user="aveugle", password="aveugle") as connection:

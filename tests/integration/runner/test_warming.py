@@ -1,4 +1,4 @@
-"""The calls of the dashboards' API, by whatever answers there: its status is told, and nothing else that it says."""
+"""Calls of the dashboards' API, whatever responds there: only the status code of a response is reported."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def called(
 
 
 def said(*script: bytes, timeout: float = 5) -> EndpointStatus:
-    """Call an endpoint that says these bytes."""
+    """Call an endpoint that responds with these bytes."""
     with RawServer([script]) as api:
         return called(api.url, timeout)
 
@@ -71,7 +71,7 @@ def said(*script: bytes, timeout: float = 5) -> EndpointStatus:
     ],
 )
 def test_an_answer_is_told_by_its_status(script: Script, message: str | None):
-    """A body that can't be read is one, and not an API that can't be reached; the control is one that can."""
+    """An unreadable body is a response, not an unreachable API. The control is a readable body."""
     found = said(*script)
     assert message == found.message or (message or "") in (found.message or ""), found.message
     assert "SecretAccessKey" not in str(found)
@@ -82,7 +82,7 @@ def test_an_answer_is_told_by_its_status(script: Script, message: str | None):
     "begin", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n", b"H"]
 )
 def test_a_slow_drip_ends_with_the_endpoints_time(begin: bytes):
-    """In its headers as in its body."""
+    """Both in its headers and in its body."""
     with RawServer([]) as api:
         api.scripts.append(api.drip(begin))
         began = time.monotonic()
@@ -92,7 +92,7 @@ def test_a_slow_drip_ends_with_the_endpoints_time(begin: bytes):
 
 
 def test_a_body_that_does_not_end_takes_no_memory():
-    """Its version is looked for in the first megabytes, and the rest is thrown away until the time is up."""
+    """The version is searched for in the first megabytes. The rest is discarded until the timeout."""
     with RawServer([[b"HTTP/1.1 200 OK\r\n\r\n{", *([b" " * 2**20] * 100_000)]]) as api:
         found = called(api.url, 1, CacheVersion(field="a"), version="petit-2")
     assert found.message == "no complete response within 1s"
@@ -102,7 +102,7 @@ def test_a_body_that_does_not_end_takes_no_memory():
     ("statuses", "message", "calls"), [([503, 200], None, 2), ([429, 503, 200], None, 3), ([429] * 4, "answered 429", 3)]
 )
 def test_an_api_that_asks_for_another_try_gets_it(statuses: list[int], message: str | None, calls: int):
-    """Within the endpoint's time; a time that is longer is not waited for."""
+    """Within the endpoint's timeout. A longer Retry-After is ignored."""
     waited: list[float] = []
     with RawServer([http(status, Retry_After="1") for status in statuses]) as api:
         assert (called(api.url, waited=waited).message, len(api.heard), waited) == (message, calls, [1.0] * (calls - 1))
@@ -123,14 +123,14 @@ def test_an_api_that_asks_for_another_try_gets_it(statuses: list[int], message: 
     ],
 )
 def test_a_version_is_compared_and_only_shown_where_it_is_a_run(body: bytes, shown: str | None, message: str | None):
-    """If the field were copied, whoever names it could read what the API shows to nobody else."""
+    """If the field were copied, users could choose any field, and read data that the API shows to nobody else."""
     with RawServer([http(200, body)]) as api:
         found = called(api.url, 0.3, CacheVersion(field="meta.version"), version="petit-2")
     assert (found.version, found.message) == (shown, message)
 
 
 def test_metadata_services_are_refused_and_an_address_shows_no_password():
-    """The control: an address where nobody listens is called."""
+    """The control: an address where nothing listens is called."""
     assert (called("http://169.254.169.254").message or "").startswith("http://169.254.169.254 cannot be reached: its address is refused")
     place = f"127.0.0.1:{free_port()}"
     assert called(f"http://me:geheim-1@{place}").message == f"http://{place} cannot be reached: connection refused"
@@ -138,7 +138,7 @@ def test_metadata_services_are_refused_and_an_address_shows_no_password():
 
 @pytest.mark.parametrize("authorization", ["Bearer line\nbreak-geheim", "geheim\0-1", " Bearer geheim-1"])
 def test_a_header_that_httpx_refuses_is_not_quoted(authorization: str):
-    """The step says before which key holds none; this is what is left should it not."""
+    """The step already reports an invalid key. This is the second line of defence."""
     with WebServer() as api:
         found = called(api.url, authorization=authorization)
     assert "geh" not in str(found)
