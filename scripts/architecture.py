@@ -29,7 +29,7 @@ Edges = dict[str, set[str]]
 
 
 def edges(graph: grimp.ImportGraph, rooms: Iterable[str]) -> Edges:
-    """Return which of these packages and modules imports which others, themselves or by what is in them."""
+    """Return the imports between these packages and modules, including those of their contents."""
     known = sorted(rooms)
     found: Edges = {room: set() for room in known}
     for module in graph.modules:
@@ -67,7 +67,7 @@ def _reached(name: str, direct: Edges, path: tuple[str, ...]) -> set[str]:
 
 
 def depth(direct: Edges) -> int:
-    """Return how many packages the longest chain of imports has."""
+    """Return the number of packages in the longest chain of imports."""
 
     def below(name: str) -> int:
         return 1 + max((below(each) for each in direct[name]), default=0)

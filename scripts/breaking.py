@@ -244,7 +244,7 @@ def main() -> int:
     with reader_of(installation, cluster) as reader, small_refresh(installation), night.alone():
         tour(night)
         before = reader.errors
-        # last, since a successful run ends it
+        # last, because a successful run ends it
         night.postgres_killed()
     show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     print(f"\nA reader of the four marts meanwhile: {reader}; {reader.errors - before} of the errors while PostgreSQL was down.")

@@ -1,7 +1,7 @@
 """`make bundle`: everything that an installation without a registry needs, in one folder with checksums.
 
-The images are those of this checkout, for this machine's architecture; the chart's defaults name them, so that nothing has to be set once
-the nodes have them.
+The images are those of this checkout, for this machine's architecture; the chart's defaults name them, so nothing must be set once the
+nodes have them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _DISTRIBUTIONS = ("crds", "cli")
 
 
 def main() -> int:
-    """Make the bundle, and print where it is."""
+    """Write the bundle, and print its path."""
     version = str(yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"])
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
     folder = ROOT / "dist" / f"dashboard-refresh-{version}-linux-{machine}"
@@ -76,7 +76,7 @@ def retag(archive: Path, target: Path, image: Image, version: str) -> None:
 
 
 def put_chart(paths: Paths, folder: Path) -> None:
-    """Write the chart as Helm packages it."""
+    """Write the chart as a Helm package."""
     helm = shutil.which("helm") or str(build(HELM_PROGRAM, paths.cache))
     subprocess.run([helm, "package", str(CHART), "--destination", str(folder)], check=True, timeout=120, stdout=subprocess.DEVNULL)
 

@@ -1,4 +1,4 @@
-"""`make demo`: the whole product on a real cluster, two refreshes that have run, and what to type next."""
+"""`make demo`: the whole product on a real cluster, with two refreshes that have run, and the next commands to try."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def apply_refreshes(installation: Installation) -> None:
 
 
 def present(installation: Installation, cluster: Cluster) -> None:
-    """Print what users see, and what to type next."""
+    """Print what users see, and the next commands to try."""
     show("kubectl get dashboardrefresh", installation.kubectl("get", "dashboardrefresh"))
     steps = "{range .status.run.steps[*]}{.name}{'\\t'}{.state}{'\\t'}{.duration}{'\\n'}{end}"
     show(f"kubectl get dr {PHASE2} -o jsonpath=…steps", installation.kubectl("get", "dr", PHASE2, "-o", f"jsonpath={steps}").expandtabs(14))

@@ -212,7 +212,7 @@ def alerts() -> str:
 
 
 def permissions() -> str:
-    """Return the rules of every Role: the chart's, with the reasons in the comments above them, and the one that each refresh gets."""
+    """Return the rules of every Role: those of the chart, with the reasons in the comments above them, and that of each refresh."""
     sections = [
         (heading, list(rules(text))) for path in sorted((CHART / "templates").glob("*.yaml")) for heading, text in roles(path.read_text())
     ]
@@ -261,7 +261,7 @@ def _sentence(test: str) -> str:
 
 
 def facts() -> str:
-    """Return a table of the old flow's facts, what each one is now, and the test that shows it."""
+    """Return a table of the old flow's facts, their counterparts now, and the tests that show these."""
     rows = []
     for fact in yaml.safe_load((ROOT / "tests/parity.yaml").read_text()):
         rows.append((fact["fact"], fact["now"], f"{_sentence(fact['test'])} (`{fact['test'].partition('::')[0]}`)"))

@@ -1,4 +1,4 @@
-"""`make clean CLUSTER=existing`: remove from the cluster that KUBECONFIG leads to what `make demo` installed there."""
+"""`make clean CLUSTER=existing`: remove what `make demo` installed from the cluster of KUBECONFIG."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from support.kubectl import Kubectl, KubectlError
 
 
 def main() -> int:
-    """Remove the demo; what does not have its label stays."""
+    """Remove the demo. Objects without its label are kept."""
     paths = paths_of(os.environ)
     cluster = ExistingCluster(paths, "demo", os.environ)
     cluster.up()

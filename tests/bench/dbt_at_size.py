@@ -1,6 +1,6 @@
 """`make bench-dbt`: the dbt project on large sources: duration of each model, correctness of every mart, speed of the dashboards.
 
-Slow on purpose and no part of `make test`: a million records per table take some minutes and 3 GB.
+Intentionally slow and not part of `make test`: a million records per table take some minutes and 3 GB.
 """
 
 from __future__ import annotations

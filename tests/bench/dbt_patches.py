@@ -1,7 +1,7 @@
-"""`make bench-dbt-patches`: the processor time that each optional patch of dbt saves a run.
+"""`make bench-dbt-patches`: the CPU time that each optional patch of dbt saves in a run.
 
-A run of the small project (seven models, three tests) in a process of its own, with all patches, with all but one, and with none; the
-processor time of that process is compared, since it varies less than the time on the clock. Rounds alternate, and medians are compared.
+The small project (seven models, three tests) runs in a separate process: with all patches, with all but one, and with none. The CPU time of
+that process is compared, because it varies less than wall-clock time. Rounds alternate, and medians are compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The lower bound of a refresh: the SQL that dbt sent to the warehouse, sent again without dbt, with the same parallelism.
 
-The SQL is taken from the server's log of one run, where every statement has the id of its node. Catalog queries and
-dry runs (`where false limit 0`) are left out, since they are dbt's own work.
+The SQL is taken from the server's log of one run, where every statement has the ID of its node. Catalog queries and dry runs (`where false
+limit 0`) are left out, because they are dbt's own work.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Statements:
 
 @contextmanager
 def heard(server: EmbeddedPostgres, database: str) -> Iterator[Statements]:
-    """Record what is sent to a database while the block runs."""
+    """Record the statements that are sent to a database while the block runs."""
     log = server.log
     began, found = log.stat().st_size, Statements()
     name = sql.Identifier(database)
@@ -92,7 +92,7 @@ def statements_of(text: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Floor:
-    """The scripts of a refresh by step, and what is needed to send them."""
+    """The scripts of a refresh by step, and the means to send them."""
 
     dsn: str
     run_request: RunRequest
@@ -100,7 +100,7 @@ class Floor:
     threads: int = 8
 
     def run(self, clock: Clock, access: ConnectionInfo) -> dict[str, float]:
-        """Do in the warehouse what a refresh does; return seconds by step."""
+        """Execute in the warehouse what a refresh does. Return seconds by step."""
         seconds: dict[str, float] = {}
         plan = plan_for(self.run_request, Attempt("floor"), clock.now().date())
         checks = [check for step in plan.steps if isinstance(step, ValidationStep) for check in step.marts]

@@ -100,7 +100,7 @@ class Bench:
         self.samples.add("floor_seconds", time.monotonic() - started)
 
     def ready(self) -> int:
-        """Return how many refreshes are Ready, by the printed column alone, which is cheaper than the objects."""
+        """Return the number of refreshes that are Ready, by the printed column, which is cheaper than the objects."""
         return self.operator.api.column(self.operator.namespace, REFRESHES, "Phase").count("Scheduled")
 
     def writes(self) -> float:
@@ -114,7 +114,7 @@ class Bench:
         return total
 
     def settle(self) -> None:
-        """Wait until nothing is written any more."""
+        """Wait until no more writes occur."""
 
         def still() -> bool:
             before = self.writes()
@@ -204,7 +204,7 @@ class Bench:
 
 
 def _copy(item: Json) -> Json:
-    """Return an object as it can be created elsewhere, without owner."""
+    """Return a copy of an object that can be created elsewhere, without owner."""
     kept = {key: item["metadata"][key] for key in ("name", "labels", "annotations") if key in item["metadata"]}
     return {key: value for key, value in item.items() if key != "status"} | {"metadata": kept}
 
@@ -266,7 +266,7 @@ def measure(options: argparse.Namespace) -> Path:
             try:
                 step()
             except AssertionError as error:
-                # measurements so far are judged all the same; missing ones count as missed goals
+                # the measurements so far are still judged; missing ones count as missed goals
                 print(f"{name} did not come to its end: {error}", file=sys.stderr)
                 samples.notes.append(f"{name} did not come to its end: {str(error).splitlines()[0]}")
                 break

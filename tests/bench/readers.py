@@ -2,10 +2,10 @@
 
     python -m bench.readers [--publishes 50] [--rows 5000] [--readers 6] [--reads 50000]
 
-Four marts whose rows have a generation are published repeatedly with every row changed. Readers read all four without pause: in
-one statement, in a REPEATABLE READ transaction and in a READ COMMITTED one of four statements each. A read is mixed if it sees
-two generations. Publishes are spread evenly over the reads. As a control, the same readers watch marts that are published
-directly, as dbt does: they must see mixed reads.
+Four marts whose rows have a generation are published repeatedly with every row changed. Readers read all four continuously: in one
+statement, in a REPEATABLE READ transaction and in a READ COMMITTED one of four statements each. A read is mixed if it sees two generations.
+Publishes are spread evenly over the reads. As a control, the same readers watch marts that are published directly, as dbt does: they must
+see mixed reads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _ONE = ", ".join(
 
 @dataclass
 class Reader:
-    """A reader without pause, in one of the three ways, and what it saw."""
+    """A continuous reader, in one of the three ways, and what it saw."""
 
     dsn: str
     kind: str
@@ -67,7 +67,7 @@ class Reader:
                 self.mixed += len(seen) != 1
 
     def _seen(self, connection: psycopg.Connection) -> set[object]:
-        """Return the generations of one read; None is an empty mart."""
+        """Return the generations in one read; None stands for an empty mart."""
         if self.kind == "statement":
             return set(connection.execute(f"select {_ONE}".encode()).fetchone() or ())
         with connection.transaction():
@@ -94,7 +94,7 @@ def watched(dsn: str, count: int, act: Callable[[list[Reader]], None]) -> list[R
 
 
 def wait_for_reads(readers: list[Reader], count: int, within: float = 60) -> None:
-    """Wait until the readers have read that often in all, or until a timeout, after which the verdict fails."""
+    """Wait until the readers have reached this number of reads in total, or until a timeout, after which the verdict fails."""
     ends = time.monotonic() + within
     while sum(reader.reads for reader in readers) < count and time.monotonic() < ends:
         time.sleep(0.01)

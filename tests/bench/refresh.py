@@ -2,11 +2,11 @@
 
     python -m bench.refresh [--rows 10000] [--runs 5] [--seed 7]
 
-a) old: the old flow's four dbt commands, each a process. b) ours: the runner as a process with every feature on. c) floor: the SQL of
-b) for models, tests, validation and publishing, sent without dbt over as many connections. All have compiled bytecode, the same
-threads, databases that are copies of each other, and one warm-up run. Unit tests are left out of a) and b): they test SQL on rows of
-their own, which the floor has none of; the project's 22 take b) 1.1 s. The marts of all three are compared row by row. Server, API
-and programs share the machine.
+a) old: the old flow's four dbt commands, each a process. b) ours: the runner as a process with every feature on. c) floor: the SQL of b)
+for models, tests, validation and publishing, sent without dbt over as many connections. All have compiled bytecode, the same threads,
+databases that are copies of each other, and one warm-up run. Unit tests are left out of a) and b): they test SQL on their own rows, which
+the floor does not have. The project's 22 unit tests take b) 1.1 s. The marts of all three are compared row by row. Server, API and programs
+share the machine.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def phase2() -> RunRequest:
 
 
 def patient(sample: str) -> dict[str, Any]:
-    """Return a sample without unit tests, with timeouts that suit any number of rows, since durations are to be measured."""
+    """Return a sample without unit tests, with timeouts that suit any number of rows, because durations are measured."""
     manifest: dict[str, Any] = yaml.safe_load((SAMPLES / f"{sample}.yaml").read_text())
     manifest["spec"]["timeout"] = "24h"
     manifest["spec"]["tests"]["exclude"] = [_UNIT_TESTS]
@@ -196,7 +196,7 @@ def conditions(server: EmbeddedPostgres, samples: Samples, rows: int) -> None:
         for setting in ("server_version", "shared_buffers", "work_mem", "max_parallel_workers_per_gather", "fsync"):
             (value,) = connection.execute(sql.SQL("show {}").format(sql.Identifier(setting))).fetchone() or ("",)
             samples.versions[f"postgresql {setting}"] = str(value)
-        # Counted, since a copied database has no statistics yet.
+        # Counted, because a copied database has no statistics yet.
         relations = connection.execute(
             "select schemaname, relname from pg_stat_user_tables where schemaname = 'sigeti' or schemaname like 'dwh%' order by 1, 2"
         ).fetchall()
@@ -221,7 +221,7 @@ def main() -> int:
     names = [name for name in NAMES if name != "old" or not chosen.without_old]
     state = state_of(chosen.rows)
     write_profile(state)
-    # A full build, since the sources do not change: `bench.changes` measures incremental ones.
+    # A full build, because the sources do not change: `bench.changes` measures incremental ones.
     run_request = phase2().model_copy(update={"mode": "full-refresh"})
     started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     samples = Samples(

@@ -100,7 +100,7 @@ class Reader:
         self.mixed += len(seen - {None}) > 1
 
     def _seen(self, connection: psycopg.Connection) -> set[object]:
-        """Return the generations of one read; None is an empty mart."""
+        """Return the generations in one read; None stands for an empty mart."""
         if self.kind == "slow":
             query = f"select min(gen), max(gen), pg_sleep({self.seconds}) from marts.{MARTS[0].relation.table}"
             return set((connection.execute(query.encode()).fetchone() or ())[:2])

@@ -58,7 +58,7 @@ def test_the_rules_are_rules(promtool):
 
 
 def test_every_alert_fires_when_it_should_and_only_then(promtool, tmp_path):
-    """Each alert fires in a case of its own and is silent in the case where all is well."""
+    """Each alert fires in its own case, and is silent if there is no problem."""
     promtool_says(promtool, "test", "rules", str(without_annotations(tmp_path)))
     names = [rule["alert"] for rule in yaml.safe_load(RULES.read_text())["groups"][0]["rules"]]
     expected = re.findall(r"alertname: (\w+)\n\s+exp_alerts", CASES.read_text())

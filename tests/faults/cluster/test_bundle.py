@@ -49,7 +49,7 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 
 def test_its_checksums_hold(bundle: Path):
-    """A file that was changed on the way is found."""
+    """A file that was changed in transit is detected."""
     assert "FAILED" not in run("sha256sum", "--check", "SHA256SUMS", cwd=bundle)
     listed = {line.split("  ", 1)[1] for line in (bundle / "SHA256SUMS").read_text().splitlines()}
     assert listed == {str(each.relative_to(bundle)) for each in bundle.rglob("*") if each.is_file()} - {"SHA256SUMS"}
@@ -64,7 +64,7 @@ def test_the_plugin_is_installed_without_an_index(bundle: Path, tmp_path: Path):
 
 
 def test_the_chart_runs_with_the_images_of_the_bundle(bundle: Path, node: LocalCluster):
-    """Without any value: the operator becomes ready, and a run's pod would start with the runner's image, which the node has."""
+    """Without any values, the operator becomes ready, and a run's pod would start with the runner's image, which the node has."""
     tools = paths_of(os.environ).tools
     (chart,) = bundle.glob("dashboard-refresh-*.tgz")
     version = chart.stem.removeprefix("dashboard-refresh-")

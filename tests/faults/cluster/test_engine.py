@@ -1,4 +1,4 @@
-"""A Docker engine of a checkout's own: nothing leaves its network, and a crash leaves nothing that the next start does not clear away."""
+"""A Docker engine for one checkout: nothing leaves its network, and its next start cleans up after a crash."""
 
 import os
 import socket
@@ -46,7 +46,7 @@ def docker(engine: Engine, *arguments: str, stdin: bytes | None = None) -> str:
 
 
 def start_container(engine: Engine, tmp_path: Path) -> None:
-    """Start a container that restarts, on a network of its own, as kind's nodes do."""
+    """Start a container that restarts, in its own network, like the nodes of kind."""
     folder = tmp_path / "image"
     folder.mkdir(exist_ok=True)
     (folder / "pause").write_bytes(build(NODE, paths_of(os.environ).cache).read_bytes())
@@ -58,7 +58,7 @@ def start_container(engine: Engine, tmp_path: Path) -> None:
 
 
 def left_of(engine: Engine) -> list[str]:
-    """Return what there is of an engine: processes, its folder of sockets, control groups."""
+    """Return what exists of an engine: processes, its folder of sockets, control groups."""
     name = cgroup_of(engine.home)
     processes = [str(process.pid) for process in psutil.process_iter() if any(str(engine.home) in word for word in command_line(process))]
     groups = [str(each / name) for each in hierarchies(Path("/proc/mounts").read_text()) if (each / name).exists()]
@@ -73,7 +73,7 @@ def command_line(process: psutil.Process) -> list[str]:
 
 
 def test_nothing_leaves_its_network_and_nothing_of_it_is_left(engine: Engine, tmp_path: Path) -> None:
-    """The machine's loopback is another one, and an address outside is unreachable; the control is the same connection from the machine."""
+    """It has its own loopback, and outside addresses are unreachable. The control is the same connection from the machine."""
     before, modules = present(), Path("/lib/modules").exists()
     engine.up(closed=True)
     start_container(engine, tmp_path)
@@ -91,7 +91,7 @@ def test_nothing_leaves_its_network_and_nothing_of_it_is_left(engine: Engine, tm
 
 
 def test_containers_of_a_crashed_engine_are_not_restored_in_the_machine_s_network(engine: Engine, tmp_path: Path) -> None:
-    """An engine for builds would start them there, with bridge and addresses; images stay."""
+    """An engine for builds would start them there, with bridge and addresses. Images are kept."""
     engine.up(closed=True)
     start_container(engine, tmp_path)
     recorded = Processes(engine.home / "processes", engine.home / "logs").find("node")

@@ -61,7 +61,7 @@ def test_a_second_up_leaves_the_running_one_alone_and_down_leaves_nothing(plane:
 
 
 def test_a_component_stops_and_comes_back_with_its_data(plane: ControlPlane) -> None:
-    """A stopped API server refuses connections; started again, it has what was written before."""
+    """A stopped API server refuses connections. Once restarted, it has its data."""
     plane.up()
     kubectl(plane, "create", "namespace", "kept")
     for name in COMPONENTS:
@@ -74,7 +74,7 @@ def test_a_component_stops_and_comes_back_with_its_data(plane: ControlPlane) -> 
 
 
 def test_a_frozen_api_server_does_not_answer_until_it_thaws(plane: ControlPlane) -> None:
-    """Tests of a frozen API server rely on it: no answers while frozen, answers once it continues."""
+    """Tests of a frozen API server rely on this: it responds only once it continues."""
     plane.up()
     plane.pause_component("kube-apiserver")
     assert not answers(plane.kubeconfig, "/readyz")
@@ -95,7 +95,7 @@ def test_up_on_the_remains_of_a_crash_starts_cleanly(plane: ControlPlane) -> Non
 
 
 def test_down_after_a_crash_leaves_nothing(plane: ControlPlane) -> None:
-    """etcd was killed and the state is incomplete; what still runs must end all the same."""
+    """etcd was killed and the state is incomplete. All remaining processes must still end."""
     plane.up()
     recorded = plane.processes.find("etcd")
     assert recorded

@@ -76,7 +76,7 @@ def traces(home: Path, inhabitants: list[psutil.Process]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Node]:
-    """A cluster for these tests alone, with a server pod."""
+    """A separate cluster for these tests, with a server pod."""
     node = Node("smoke")
     try:
         node.up()

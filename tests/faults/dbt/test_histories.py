@@ -1,4 +1,4 @@
-"""Facts built incrementally equal facts built in full, over many random histories of the sources; and what forces a full build."""
+"""Facts built incrementally equal facts built in full, over many random histories of the sources. Some changes force a full build."""
 
 from __future__ import annotations
 

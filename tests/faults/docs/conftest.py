@@ -60,7 +60,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Shell:
 
 @pytest.fixture(scope="module")
 def installed(shell: Shell, contract, control_plane, api, helm: Path) -> Iterator[Shell]:
-    """The installation page was followed; the operator has its chart's permissions and pods succeed at once."""
+    """The steps of the installation page are done. The operator has its chart's permissions, and pods succeed at once."""
     link_tools(shell.home / "tools", control_plane.kube)
     (shell.home / "tools" / "helm").symlink_to(helm)
     config = json.loads(control_plane.kubeconfig.read_text())
@@ -89,7 +89,7 @@ def pods_that_succeed(operator: OperatorHarness) -> Iterator[None]:
 
     def play() -> None:
         while not over.wait(0.2):
-            # other tests of the session stop the API server now and then
+            # other tests of the session sometimes stop the API server
             with suppress(httpx.TransportError):
                 for job in operator.api.items(operator.namespace, "jobs"):
                     end(job)

@@ -25,7 +25,7 @@ OLD_TABLE = """create table dbt_refresh_log (
 
 @pytest.mark.parametrize("page", PAGES)
 def test_the_commands_of_a_page_work(installed, page):
-    """Readers type one block after the other; each must work where the page stands."""
+    """Readers type one block after the other. Each must work at its position on the page."""
     for block in blocks(page):
         if block.kind == "cluster":
             installed.run(block)
@@ -61,7 +61,7 @@ def test_values_of_the_chart_are_taken(helm, block, tmp_path):
 
 
 def test_the_page_on_taking_it_away_works(installed):
-    """Runs last, since nothing is left; objects owned by the refresh are deleted with it."""
+    """Runs last, because nothing is left afterwards. Objects owned by the refresh are deleted with it."""
     for block in all_blocks("console", "gone"):
         installed.run(block)
 
@@ -84,7 +84,7 @@ def test_the_queries_of_the_guide_work(log: Database):
     """The queries must match the tables that the runner creates."""
     with log.connect() as connection:
         for block in all_blocks("sql"):
-            # roles belong to the whole server, so that they are created in a transaction that is rolled back
+            # roles belong to the whole server, so they are created in a transaction that is rolled back
             with nullcontext() if "commit" in block.text else connection.transaction(force_rollback=True):
                 try:
                     connection.execute(block.text.encode())

@@ -1,4 +1,4 @@
-"""Commands that the guide has people run on their own machine; in a module of its own, since dbt parses whole projects for it."""
+"""Commands that the guide has people run on their own machine; in a separate module, because dbt parses whole projects for it."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ def test_a_warehouse_that_is_away_is_tried_again_and_then_named(installation, ap
 
 
 def test_a_run_over_its_deadline_names_the_step(installation, apply_phase2):
-    """A slow source holds up the facts until the deadline; without the step's name nobody would know where."""
+    """A slow source delays the facts until the deadline. Without the step's name, the cause would be hard to find."""
     name = apply_phase2(retries=0, timeout="45s")
     with installation.slow_table("sigeti.indemnisations", seconds=120):
         installation.request_run(name, "slow")
@@ -86,7 +86,7 @@ def rotate(installation, **values: str) -> None:
 
 
 def test_a_password_that_was_changed_reaches_the_next_run(installation, apply_phase2, rotating):
-    """F21: nobody edits the refresh. The control: until the Secret has the new password, a run fails by it and logs neither."""
+    """F21: nobody edits the refresh. The control: until the Secret has the new password, a run fails, and logs neither password."""
     name = apply_phase2(retries=0, warehouse={"secretRef": {"name": rotating}}, **ONE_VIEW)
     assert_recovers(installation, name)
     installation.psql("alter role rotating password 'second-word'")
@@ -110,7 +110,7 @@ def missing_image(installation):
 
 @pytest.mark.usefixtures("missing_image")
 def test_an_image_that_cannot_be_pulled_is_named(installation, apply_phase2):
-    """ImagePullBackOff is visible while the pod waits, and is the reason once the run is given up."""
+    """ImagePullBackOff is visible while the pod waits, and is the reason once the run has failed."""
     name = apply_phase2(retries=0, startTimeout="8s", **ONE_VIEW)
     installation.request_run(name, "no-image")
     done = installation.wait_for_run(name, "no-image")

@@ -1,4 +1,4 @@
-"""Wrong answers, shifted clocks and large histories: the operator converges and sends no more requests than needed."""
+"""Wrong responses, shifted clocks and large histories: the operator converges, and sends no more requests than needed."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def writes(proxy: FaultyApi) -> int:
 
 @pytest.mark.parametrize("fault", ["409", "500", "lost"])
 def test_f6_a_status_write_is_answered_wrongly_or_not_at_all(create_operator, fault):
-    """Three wrong answers in a row: the status converges, one request has one Job, and no hot loop remains."""
+    """After three wrong responses in a row, the status converges, one request has one Job, and no hot loop remains."""
     operator = create_operator()
     left = {"/status": 3}
 
@@ -123,7 +123,7 @@ def test_f18_clocks_are_five_minutes_apart(apart):
 
 @pytest.mark.timeout(600)
 def test_f27_a_thousand_runs_of_one_refresh(fresh_operator):
-    """The history is bounded and the resource small, whatever runs report; afterwards the operator is idle."""
+    """The history is limited and the object small, whatever runs report. Afterwards the operator is idle."""
     fresh_operator.start()
     fresh_operator.create_refresh("f27")
     fresh_operator.wait_until_ready("f27")

@@ -40,7 +40,7 @@ def test_f1_the_operator_is_killed_in_mid_run_and_stays_away_to_its_end(fresh_op
 
 
 def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: ControlPlane):
-    """For a minute; the result arrives afterwards, the operator did not restart, and nothing ran twice."""
+    """After a minute without the API server, the result arrives, the operator has not restarted, and nothing ran twice."""
     fresh_operator.start()
     fresh_operator.create_refresh("f5", token="one")
     job = fresh_operator.wait_for_job("f5")
@@ -64,7 +64,7 @@ def test_f5_the_api_server_is_away_in_mid_run(fresh_operator, control_plane: Con
 
 
 def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_plane: ControlPlane):
-    """For longer than the Lease lasts: afterwards one operator works, the run is notified once, and a new token has one Job."""
+    """After an outage longer than the Lease, one operator works, one notification of the run is sent, and a new token has one Job."""
     two = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     try:
         for each in two:
@@ -94,7 +94,7 @@ def test_f5_the_api_server_is_away_from_two_operators(fresh_operator, control_pl
 
 
 def test_f2_the_operator_is_away_over_several_slots(fresh_operator):
-    """Each scheduled time has its run; the operator then records each once and reports none as missed."""
+    """Each scheduled time has its run. The operator then records each run once, and reports none as missed."""
     fresh_operator.start()
     fresh_operator.create_refresh("f2", schedule="* * * * *")
     fresh_operator.wait_until_ready("f2")
@@ -143,7 +143,7 @@ def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, co
     try:
         fresh_operator.api.delete(fresh_operator.namespace, "dashboardrefreshes", "reborn")
         time.sleep(5)
-        assert fresh_operator.cronjob("reborn")["metadata"] == left  # the CronJob is there and its owner is not
+        assert fresh_operator.cronjob("reborn")["metadata"] == left  # the CronJob exists, but its owner does not
         fresh_operator.create_refresh("reborn", schedule="0 0 2 2 *")
         fresh_operator.wait_until_ready("reborn")
         fresh_operator.wait_for(lambda: job not in jobs(fresh_operator, "reborn"), 20, "reborn")
@@ -158,7 +158,7 @@ def test_what_kubernetes_has_not_cleared_away_is_no_strangers(fresh_operator, co
 
 
 def test_f30_watches_that_go_silent(create_operator):
-    """Connections stay open and deliver nothing: a deleted object is back within a resync. The control: no watch event arrived."""
+    """Connections stay open but deliver nothing. A deleted object is recreated within a resync. The control: no watch event arrived."""
     operator = create_operator()
     operator.settings = {"RESYNC": "20s"}
     config = operator.home / f"{operator.namespace}.kubeconfig"

@@ -1,4 +1,4 @@
-"""The operator's token is refused for good."""
+"""The API server permanently rejects the operator's token."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_token(operator: OperatorHarness, secret: str) -> None:
 
 
 def test_an_operator_whose_token_is_refused_ends(fresh_operator: OperatorHarness) -> None:
-    """It would ask for ever, and serve nobody; its Deployment starts it again. The control: until then, it serves."""
+    """Otherwise it would retry forever and do nothing. Its Deployment restarts it. The control: until then, it works."""
     fresh_operator.create_secret("bound", {})
     write_token(fresh_operator, "bound")
     fresh_operator.start()

@@ -77,7 +77,7 @@ def phases(create_operator) -> dict[str, Json]:
 
 
 def test_kstatus_gives_the_status_of_each_phase(phases):
-    """Flux waits by it. Without its default status, a new refresh would be Current: that is the control."""
+    """Flux waits by this status. The control: without its default status, a new refresh would be Current."""
     without = copy.deepcopy(phases["created"])
     assert without.pop("status")["observedGeneration"] == -1
     program = build(KSTATUS, paths_of(os.environ).cache)
@@ -89,7 +89,7 @@ def test_kstatus_gives_the_status_of_each_phase(phases):
 
 
 def test_argo_cd_gives_the_health_of_each_phase(phases, contract):
-    """By the Lua script in the ConfigMap, patched as the guide says. It uses no library of Lua, since Argo CD restricts these."""
+    """By the Lua script in the ConfigMap, patched as the guide says. It uses no library of Lua, because Argo CD restricts these."""
     contract("create", "namespace", "argocd")
     argocd = contract.within("argocd")
     argocd("create", "configmap", "argocd-cm", "--from-literal=url=https://argocd.example.org")
@@ -117,7 +117,7 @@ def health_of(script: str, refresh: Json) -> tuple[str, str]:
 
 
 def test_gitops_finds_no_drift_after_operator_and_runner_have_written(create_operator, tmp_path):
-    """A tool that applies the same manifests again changes nothing, so that it never fights with the operator. An edit is the control."""
+    """A tool that applies the same manifests again changes nothing, so it never conflicts with the operator. The control is an edit."""
     operator: OperatorHarness = create_operator()
     chart = [str(operator.helm), "template", "op", str(ROOT / "deploy/helm"), "--include-crds", "-n", operator.namespace]
     chart += ["--set", "refreshes.main.enabled=true,refreshes.phase2.enabled=true,page.enabled=true,networkPolicy.enabled=true"]

@@ -1,4 +1,4 @@
-"""An upgrade, a rollback and the end of a release by Helm, with refreshes in place and a run under way, on a real API server."""
+"""An upgrade, a rollback and the uninstallation of a Helm release, with existing refreshes and an active run, on a real API server."""
 
 import subprocess
 from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Release:
 
 @pytest.fixture
 def release(api, contract, helm, tmp_path) -> Iterator[Release]:
-    """The release as first installed, with the chart's refresh and a user's."""
+    """The release after its installation, with the chart's refresh and a user's."""
     operator = OperatorHarness(api, contract.within("helm-release"), helm, tmp_path)
     operator.create_namespace()
     installed = Release(operator)
@@ -61,7 +61,7 @@ def release(api, contract, helm, tmp_path) -> Iterator[Release]:
 
 
 def identity(operator: OperatorHarness, job: str) -> tuple[Any, ...]:
-    """What stays the same if neither the refresh nor its run is touched."""
+    """Return what does not change if neither the refresh nor its run is changed."""
     found: Any = operator.api.get(operator.namespace, "jobs", job)
     refresh = operator.get_refresh(NAME)["metadata"]
     return found["metadata"]["uid"], found["metadata"]["generation"], operator.wait_for_pod(job)["metadata"]["uid"], refresh["uid"]
@@ -73,7 +73,7 @@ def posted(operator: OperatorHarness, wanted: str) -> int:
 
 
 def test_a_run_lives_through_an_upgrade_and_its_history_through_a_rollback(release):
-    """The commands are those of the guide. The CronJobs get the other image each time, which is the control."""
+    """The commands are those of the guide. The control: the CronJobs get the other image each time."""
     operator = release.operator
     operator.request_run(NAME, "one")
     job = operator.wait_for_job(NAME)

@@ -119,7 +119,7 @@ def test_after_random_minutes_a_fresh_operator_finds_nothing_to_do(fresh_operato
         fresh_operator.wait_for(lambda name=name: fresh_operator.condition(name, "Ready")[0] == "True", 240, name)
     for _ in range(4):
         for name in monkey.names:
-            # kept generous, since Kubernetes doubles the delay after each pod that fails
+            # generous, because Kubernetes doubles the delay after each failed pod
             monkey.end(name, [0])
         fresh_operator.wait_for(lambda: at_rest(fresh_operator), 120)
     # a pod created just now is reported as not started after a while, by any operator

@@ -1,4 +1,4 @@
-"""Two operators, replicas or releases: the one that acts is killed while it works, or frozen and continued."""
+"""Two operators, replicas or releases: the active one is killed while it works, or frozen and continued."""
 
 import json
 import signal
@@ -17,7 +17,7 @@ COUNT = 30
 
 @pytest.fixture
 def two(fresh_operator):
-    """The leader and the replica that stands by."""
+    """The leader and the standby."""
     replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     for each in replicas:
         url = each.settings["HEALTH_ENDPOINT"].replace("healthz", "readyz")
@@ -39,14 +39,14 @@ def acknowledged(operator: OperatorHarness) -> int:
 
 
 def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
-    """Of thirty requests some are answered when the leader dies: the other one takes over within 20 seconds, one Job per request."""
+    """The leader dies after handling some of thirty requests. The standby takes over within 20 seconds, with one Job per request."""
     first, second = two
     for number in range(COUNT):
         first.create_refresh(f"f4-{number}", token="one")
     first.wait_for(lambda: acknowledged(first) >= 2, 20)
     first.stop(signal.SIGKILL)
     done, killed = acknowledged(first), time.monotonic()
-    assert 0 < done < COUNT  # some are answered, some are not
+    assert 0 < done < COUNT  # some are handled, some are not
     second.wait_for(lambda: holder(second) == "second", TAKEOVER)
     second.wait_for(lambda: acknowledged(second) > done, TAKEOVER)
     assert time.monotonic() - killed < TAKEOVER
@@ -58,7 +58,7 @@ def test_f4_the_leader_is_killed_in_the_midst_of_its_work(two):
 
 
 def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
-    """It finds that another one leads, and exits; pending changes are made once, by the new leader."""
+    """It finds that another one leads, and exits. The new leader applies pending changes once."""
     first, second = two
     first.create_refresh("frozen")
     first.wait_until_ready("frozen")
@@ -80,7 +80,7 @@ def test_f4_a_leader_that_was_frozen_writes_nothing_when_it_comes_back(two):
 
 
 def test_f39_a_release_that_was_frozen_writes_nothing_when_it_comes_back(create_operator):
-    """Another release that watches the namespace has taken over; what was pending is done once, with the settings of that one."""
+    """Another release that watches the namespace has taken over. Pending changes are applied once, with the settings of that release."""
     quick = {"CLAIM_DURATION": "4s", "RECHECK": "1s"}
     first = create_operator(RUNNER_IMAGE="refresh-runner:first", **quick)
     listed = f"watch.namespaces={{{first.namespace}}}"

@@ -1,4 +1,4 @@
-"""F29: an upgrade from the first chart's CRD to today's with a run in progress, on a control plane of its own."""
+"""F29: an upgrade from the first chart's CRD to today's with a run in progress, on a separate control plane."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def image(operator: OperatorHarness) -> str:
 
 
 def test_f29_a_refresh_of_the_first_chart_and_its_run_live_through_an_upgrade(first_release):
-    """Users upgrade with refreshes in use: history, Job and pod stay, the CronJob gets the new image, and an event says so."""
+    """Users upgrade with refreshes in use: history, Job and pod are kept, the CronJob gets the new image, and an event reports this."""
     assert first_release.kubectl.attempt("diff", "-f", str(ROOT / "crds")).returncode == 1
     first_release.kubectl("apply", "-f", str(ROOT / "crds"))  # as the guide says
     assert first_release.kubectl("diff", "-f", str(ROOT / "crds")) == ""

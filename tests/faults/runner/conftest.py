@@ -18,7 +18,7 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def shared_slow_refresh(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlowRefresh]:
-    """The refresh of the whole session; every test leaves it in order."""
+    """The refresh of the whole session. Every test must leave it intact."""
     folder = tmp_path_factory.mktemp("faults")
     write_slow_project(folder / "project")
     cache_project(folder / "project", DbtSettings(8, "prod", "dwh", {}), lambda _line: None)
@@ -30,7 +30,7 @@ def shared_slow_refresh(postgres: EmbeddedPostgres, tmp_path_factory: pytest.Tem
 
 @pytest.fixture
 def slow_refresh(shared_slow_refresh: SlowRefresh) -> SlowRefresh:
-    """The session's refresh with a running server, the next generation of sources and no slow step."""
+    """The session's refresh with a running server, the next version of the sources and no slow step."""
     shared_slow_refresh.runner.database.server.start_again()
     shared_slow_refresh.speed_up()
     shared_slow_refresh.next_generation()
@@ -39,5 +39,5 @@ def slow_refresh(shared_slow_refresh: SlowRefresh) -> SlowRefresh:
 
 @pytest.fixture
 def run() -> str:
-    """The id of a new run."""
+    """The ID of a new run."""
     return f"fault-{next(_numbers)}"

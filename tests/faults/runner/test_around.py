@@ -36,7 +36,10 @@ def through(slow_refresh: SlowRefresh, port: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])
 def test_a_pooler_that_shares_sessions_is_named(slow_refresh: SlowRefresh, tmp_path: Path, mode: str):
-    """A session lock taken through it would belong to anybody. The run fails for good at once and says what to connect to instead."""
+    """A session lock acquired through it would belong to any client.
+
+    The run fails at once and for good, and says where to connect instead.
+    """
     before = slow_refresh.live_generations()
     with pooler(slow_refresh.runner.database, tmp_path, mode) as port, through(slow_refresh, port):
         ran = slow_refresh.runner.run(slow_refresh.spec())
@@ -55,7 +58,7 @@ def test_a_pooler_that_keeps_sessions_is_fine(slow_refresh: SlowRefresh, tmp_pat
 
 
 def test_behind_a_pooler_postgresql_ends_what_takes_too_long(slow_refresh: SlowRefresh, tmp_path: Path):
-    """PostgreSQL's statement timeout works through a pooler; the runner's own, three seconds later, has another message."""
+    """PostgreSQL's statement timeout works through a pooler. The runner's own, three seconds later, has another message."""
     slow_refresh.slow_down("facts", 60)
     spec = slow_refresh.spec()
     for layer in spec["layers"]:
@@ -69,7 +72,7 @@ def test_behind_a_pooler_postgresql_ends_what_takes_too_long(slow_refresh: SlowR
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
 def test_behind_a_pooler_a_run_ends_when_it_is_told_to(slow_refresh: SlowRefresh, tmp_path: Path, step: str):
-    """Process ids differ behind a pooler, so that sessions cannot be terminated by them."""
+    """Process IDs differ behind a pooler, so sessions cannot be terminated by them."""
     with pooler(slow_refresh.runner.database, tmp_path, "session") as port, through(slow_refresh, port):
         process = slow_refresh.start_until_in_step(step, f"fault-pooled-{step}", 60)
         process.send_signal(signal.SIGTERM)
@@ -97,7 +100,10 @@ def test_behind_a_pooler_nothing_of_a_killed_run_runs_on(slow_refresh: SlowRefre
 
 @pytest.mark.parametrize("step", ["facts", "validation"])
 def test_a_line_that_falls_silent_does_not_hold_the_end_up(slow_refresh: SlowRefresh, step: str):
-    """Connected, but no answer: after SIGTERM the run ends within a pod's grace period, and PostgreSQL has ended its queries."""
+    """The server accepts a connection but does not respond.
+
+    After SIGTERM the run ends within a pod's grace period, and PostgreSQL has ended its queries.
+    """
     server = slow_refresh.runner.database.server
     with Proxy(server.host, server.port) as line:
         with through(slow_refresh, line.port):
@@ -112,7 +118,7 @@ def test_a_line_that_falls_silent_does_not_hold_the_end_up(slow_refresh: SlowRef
 
 
 def test_two_runs_at_once_work_one_after_the_other(slow_refresh: SlowRefresh):
-    """One waits for the lock of the other; both succeed, and their times in dbt_refresh_run do not overlap."""
+    """One waits for the lock of the other. Both succeed, and their times in dbt_refresh_run do not overlap."""
     slow_refresh.slow_down("facts", 4)
     processes = [slow_refresh.runner.start_process(slow_refresh.spec(), RUN_ID=f"fault-{name}") for name in ("one", "two")]
     both = [slow_refresh.runner.wait_for_exit(process, within=120) for process in processes]
@@ -141,7 +147,7 @@ def test_an_api_that_is_half_up_only_warns(slow_refresh: SlowRefresh):
 
 
 def test_channels_that_are_down_change_nothing(slow_refresh: SlowRefresh):
-    """The run fails for its own reason, has its row and ends; failed notifications are in its log."""
+    """The run fails for its own reason, writes its row and ends. Failed notifications are in its log."""
     slow_refresh.runner.secrets["slack"] = {"url": f"http://127.0.0.1:{free_port()}/hook"}
     slow_refresh.runner.secrets["smtp"] = {"host": "127.0.0.1", "port": str(free_port()), "from": "a@example.org", "security": "none"}
     told = [

@@ -30,7 +30,7 @@ def assert_the_one_before_is_kept(slow_refresh: SlowRefresh, before: set[object]
 
 
 def test_sigterm(slow: SlowRefresh, run: str) -> None:
-    """The runner waits for the commit and reports the interruption after it; the next attempt publishes again."""
+    """The runner waits for the commit, and then reports the interruption. The next attempt publishes again."""
     before = slow.live_generations()
     process = slow.start_until_in_step("commit", run, 3)
     process.send_signal(signal.SIGTERM)
@@ -52,7 +52,7 @@ def test_sigterm(slow: SlowRefresh, run: str) -> None:
 
 
 def test_deadline(slow: SlowRefresh, run: str) -> None:
-    """The run fails, since the cache was not called, and reports that its data are live."""
+    """The run fails, because the cache was not called, and reports that its data are live."""
     before = slow.live_generations()
     slow.slow_down("commit", 14)
     ran = slow.runner.run(slow.spec(timeout="12s"), 2, RUN_ID=run)

@@ -24,7 +24,7 @@ TOO_MANY = 6_000_000
 
 @pytest.fixture(scope="module")
 def small_disk(shared_slow_refresh: SlowRefresh) -> Iterator[Database]:
-    """A database on a disk of a few megabytes of its own."""
+    """A database on a separate disk of a few megabytes."""
     if os.geteuid() != 0:
         pytest.skip("a small disk is mounted by root alone")
     place = Path(tempfile.mkdtemp(prefix="refresh-small-disk-"))
@@ -60,7 +60,7 @@ def small_stage(shared_slow_refresh: SlowRefresh, small_disk: Database, tmp_path
 
 @pytest.fixture
 def cramped(small_stage: SlowRefresh) -> SlowRefresh:
-    """The same refresh with the next generation of sources."""
+    """The same refresh with the next version of the sources."""
     small_stage.speed_up()
     small_stage.next_generation()
     return small_stage

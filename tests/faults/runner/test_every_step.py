@@ -173,7 +173,7 @@ def test_lock_lost(slow_refresh: SlowRefresh, run: str, step: str):
 
 
 def test_a_killed_run_that_nobody_resumes_is_closed_by_the_next_one(slow_refresh: SlowRefresh, run: str):
-    """Its row would stay Running for ever; the next run closes it as lost and names the step."""
+    """Its row would stay Running forever. The next run closes it as lost, and names the step."""
     process = slow_refresh.start_until_in_step("facts", run)
     process.kill()
     process.communicate()

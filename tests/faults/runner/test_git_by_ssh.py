@@ -73,6 +73,6 @@ def test_a_missing_key_of_the_secret(runner: RunnerHarness, server: SshServer, k
 
 
 def test_no_such_repository(runner: RunnerHarness, server: SshServer):
-    """A typing error in the address."""
+    """The address has a typing error."""
     fetched = fetch(runner, server, server.secret(), url=server.url("warehose.git"))
     assert "there is no such repository" in fetched.message

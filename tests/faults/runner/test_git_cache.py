@@ -1,4 +1,4 @@
-"""What fetches keep in the warehouse: not what others wrote there, and not what cannot be kept."""
+"""The files that fetches store in the warehouse: only their own are used, and only what can be cached is stored."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.runner_harness import RunnerHarness, warehouse_connection
 
 
 def test_what_another_role_wrote_is_not_used(runner: RunnerHarness, git_server: GitServer, repository: Repository):
-    """Who can write the table but not sign could otherwise choose what a run builds. The run parses the project itself."""
+    """Otherwise a role that can write to the table but not sign could choose what a run builds. The run parses the project itself."""
     spec = spec_of(runner, git_server)
     runner.fetch(spec)
     for change in ("content = content || 'x'::bytea", "content = ''::bytea", "signature = signature || 'x'::bytea"):
@@ -44,7 +44,7 @@ def test_a_project_that_cannot_be_cached_is_parsed_by_each_run(runner: RunnerHar
 
 
 def test_what_was_changed_is_written_anew(runner: RunnerHarness, git_server: GitServer, repository: Repository):
-    """Nobody else's row may keep a fetch from its cache and its last good project for ever."""
+    """The row of another role must not prevent a fetch from using its cache and its last good project forever."""
     source = spec_of(runner, git_server)["project"]["git"]
     spec = runner.spec(project={"git": {**source, "timeout": "20s"}, "fallback": "LastGood"})
     runner.fetch(spec)
@@ -60,7 +60,7 @@ def test_what_was_changed_is_written_anew(runner: RunnerHarness, git_server: Git
 
 
 def test_each_password_has_entries_of_its_own(runner: RunnerHarness):
-    """After the password was changed, and for refreshes of other users with the same project."""
+    """After a change of the password, and for refreshes with other users and the same project."""
     secret = runner.database.secret
     access = {f"PG{key.upper()}": value for key, value in secret.items()}
     access |= {"PGDATABASE": secret["dbname"], "PGPORT": secret.get("port", "5432")}
@@ -77,7 +77,7 @@ def test_each_password_has_entries_of_its_own(runner: RunnerHarness):
 def test_a_parse_that_was_killed_is_tried_again(
     runner: RunnerHarness, git_server: GitServer, repository: Repository, monkeypatch: pytest.MonkeyPatch
 ):
-    """Another time it may have enough memory or time; only a project that dbt cannot parse ahead is remembered as such."""
+    """Another attempt may have enough memory or time. Only a project that cannot be parsed in advance is recorded as such."""
     spec = spec_of(runner, git_server)
     whole = Preparation._run
     for code in (None, -9):

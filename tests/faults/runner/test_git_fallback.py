@@ -1,4 +1,4 @@
-"""`fallback: LastGood`: runs go on with the last good project while the repository cannot be reached."""
+"""`fallback: LastGood`: runs use the last good project while the repository cannot be reached."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.runner_harness import RunnerHarness, write_project
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[GitServer]:
-    """A server that can be reached at first."""
+    """A server that is reachable at first."""
     with GitServer(tmp_path / "served") as served:
         yield served
 
@@ -52,7 +52,7 @@ def test_runs_go_on_with_the_last_good_project(runner: RunnerHarness, server: Gi
 
 
 def test_a_rollback_makes_no_revision_good(runner: RunnerHarness, server: GitServer):
-    """It succeeds with the bad commit at hand, since it builds nothing of it."""
+    """A rollback succeeds while the bad commit is current, because it does not build it."""
     repository = Repository.create(server.root)
     write_project(repository.tree)
     good = repository.commit("Add the project")

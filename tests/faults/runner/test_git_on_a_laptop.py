@@ -17,7 +17,7 @@ from support.runner_harness import RunnerHarness
 def test_a_laptop_checks_a_branch_without_a_checkout(
     runner: RunnerHarness, git_server: GitServer, repository: Repository, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    """As runs will take it, with the git configuration of whoever calls it. A refresh with a repository does not check another project."""
+    """The branch is fetched as in a run, with the caller's git configuration. lint of such a refresh never checks another project."""
     file = tmp_path / "refresh.yaml"
     body = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": "petit"}, "spec": spec_of(runner, git_server)}
     file.write_text(yaml.safe_dump(body))

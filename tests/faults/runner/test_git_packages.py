@@ -1,4 +1,4 @@
-"""dbt packages of a project from Git: by the lock file, from allowed addresses, downloaded once."""
+"""dbt packages of a project from Git: according to the lock file, from allowed addresses, downloaded once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Case:
         self.log = ""
 
     def name_package(self, entry: str) -> None:
-        """Name one package in packages.yml, and commit that with its lock file."""
+        """Require one package in packages.yml, and commit it with its lock file."""
         (self.project / "packages.yml").write_text(f"packages:\n  - {entry}\n")
         self.lock()
         self.repository.commit("Name a package")
@@ -80,7 +80,7 @@ def case(runner: RunnerHarness, tmp_path: Path) -> Iterator[Case]:
 
 
 def test_packages_are_installed_by_the_lock_file_once(case: Case):
-    """A later commit of the package is not taken, and a later fetch does not ask for it."""
+    """A later commit of the package is not used, and a later fetch does not request it."""
     (case.package.tree / "macros/soixante.sql").write_text(MACRO.replace("60", "61"))
     case.package.commit("Change the macro")
     assert case.fetch().project, case.log
@@ -95,7 +95,7 @@ def test_packages_are_installed_by_the_lock_file_once(case: Case):
 
 
 def test_a_package_from_an_address_that_is_not_allowed(case: Case):
-    """Its code would run with the warehouse's Secret as well."""
+    """Its code would run with the warehouse's Secret."""
     case.server.requests.clear()
     fetched = case.fetch(allowed="https://localhost:*/warehouse.git")
     assert fetched.reason == "InvalidProject"
@@ -104,7 +104,7 @@ def test_a_package_from_an_address_that_is_not_allowed(case: Case):
 
 
 def test_without_locked_packages_a_project_that_names_some_is_refused(case: Case):
-    """The words say what to set. With the packages in the repository, nothing needs to be downloaded."""
+    """The message says what to set. If the packages are in the repository, nothing needs to be downloaded."""
     fetched = case.fetch(packages="None")
     assert "set spec.project.git.packages to Locked" in fetched.message
     write_package(case.project / "dbt_packages/outils", "outils")
@@ -113,7 +113,7 @@ def test_without_locked_packages_a_project_that_names_some_is_refused(case: Case
 
 
 def test_a_lock_file_that_is_missing_or_outdated(case: Case):
-    """dbt would resolve the packages, and take whatever is newest."""
+    """dbt would resolve the packages, and use the newest versions."""
     (case.project / "packages.yml").write_text(f"packages:\n  - git: {case.server.url('outils.git')}\n    revision: other\n")
     case.repository.commit("Name another revision")
     fetched = case.fetch()
@@ -127,7 +127,7 @@ def test_a_lock_file_that_is_missing_or_outdated(case: Case):
 
 
 def test_a_template_in_the_lock_file_is_refused(case: Case):
-    """dbt fills it in after the address is checked: it could name another server, or send a secret there."""
+    """dbt renders it after the address has been checked: it could name another server, or send a secret to it."""
     lock = case.project / "package-lock.yml"
     lock.write_text(lock.read_text().replace("outils.git", "outils.git{{ env_var('HOME') }}"))
     case.repository.commit("Add a template")
@@ -135,7 +135,7 @@ def test_a_template_in_the_lock_file_is_refused(case: Case):
 
 
 def test_a_template_in_an_escape_is_refused(case: Case):
-    """YAML has escapes: dbt sees a template where the text of the file has none."""
+    """YAML has escapes: dbt may see a template that the text of the file does not show."""
     lock = case.project / "package-lock.yml"
     url = case.server.url("outils.git")
     lock.write_text(lock.read_text().replace(url, f"\"{case.server.url('data/x.git')}\\x7b\\x7b env_var('HOME') \\x7d\\x7d\""))
@@ -145,7 +145,7 @@ def test_a_template_in_an_escape_is_refused(case: Case):
 
 @pytest.mark.parametrize("address", ["/data/../outils.git", "/data/%2e%2e/outils.git", "?.example.org/data/outils.git"])
 def test_an_address_that_programs_read_differently_is_refused(case: Case, address: str):
-    """It matches a pattern as a text, and leads to another folder or another server."""
+    """Its text matches a pattern, but it leads to another folder or another server."""
     lock = case.project / "package-lock.yml"
     lock.write_text(lock.read_text().replace("/outils.git", address))
     case.repository.commit("Write it in another way")
@@ -157,7 +157,7 @@ def test_an_address_that_programs_read_differently_is_refused(case: Case, addres
 
 
 def test_a_committed_package_does_not_mix_with_the_downloaded_one(case: Case):
-    """`dbt deps` removes what is there; what is taken from the warehouse must give the same files for the same commit."""
+    """`dbt deps` removes existing packages. Files from the warehouse must be identical for the same commit."""
     write_package(case.project / "dbt_packages/outils", "outils")
     (case.project / "dbt_packages/outils/macros/vieux.sql").write_text("{% macro vieux() %}1{% endmacro %}")
     case.repository.commit("Commit an old package")
@@ -173,7 +173,7 @@ def test_a_committed_package_does_not_mix_with_the_downloaded_one(case: Case):
 
 
 def test_the_project_cannot_read_the_token(case: Case):
-    """`dbt deps` fills in templates of dbt_project.yml, and the token spelled in another way is not redacted."""
+    """`dbt deps` renders templates in dbt_project.yml, and a token in another spelling is not redacted."""
     token = "tres-secret-jeton-42"
     case.server.bearer_token = token
     settings = case.project / "dbt_project.yml"
@@ -186,7 +186,7 @@ def test_the_project_cannot_read_the_token(case: Case):
 
 
 def test_a_full_disk_is_left_to_another_attempt(case: Case, monkeypatch: pytest.MonkeyPatch):
-    """On another node there may be room; the run reports it, which it cannot if the init container just fails."""
+    """Another node may have space. The run must report this, which it cannot if the init container just fails."""
     assert case.fetch().project
 
     def full(*_arguments: object) -> None:
@@ -199,7 +199,7 @@ def test_a_full_disk_is_left_to_another_attempt(case: Case, monkeypatch: pytest.
 
 
 def test_a_local_package_of_the_repository(case: Case):
-    """Projects of one repository share macros like this; one outside of the repository is refused."""
+    """Projects in one repository share macros in this way. A package outside of the repository is rejected."""
     write_package(case.repository.tree / "partage", "outils")
     case.name_package("local: ../partage")
     assert case.fetch(allowed="").project, case.log
@@ -210,7 +210,7 @@ def test_a_local_package_of_the_repository(case: Case):
 
 
 def test_a_server_of_packages_that_is_unreachable_is_tried_again(case: Case):
-    """By the next attempt."""
+    """The next attempt tries again."""
     case.server.fault = lambda request: "outils" in request.path and unavailable(request)
     fetched = case.fetch(timeout="20s")
     assert fetched.reason == "ProjectUnavailable"

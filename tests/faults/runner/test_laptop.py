@@ -23,7 +23,7 @@ ENDPOINTS = ["implantation-suivi", "indemnisations", "emplois-crees", "creances-
 
 @dataclass(frozen=True)
 class Laptop:
-    """A warehouse with sources in which nothing is built yet, and its API."""
+    """A warehouse with sources but no models yet, and its API."""
 
     database: Database
     api: str
@@ -43,7 +43,7 @@ class Laptop:
 
 @pytest.fixture(scope="module")
 def laptop(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
-    """One for all tests of this module, which depend on their order."""
+    """One laptop for all tests of this module, which depend on their order."""
     database = create_database(postgres, "laptop")
     with database.connect() as connection:
         load(connection, Sources(300, 1, datetime.now(UTC).date()))

@@ -50,13 +50,13 @@ def assert_it_names(ran: RunResult, reason: Reason, table: str, session: int) ->
     ("step", "table", "mode", "reason"),
     [
         ("sources", "src.lignes", ALL, Reason.SOURCES_STALE),
-        # dbt renames the new relation to the old one's name, and so waits for those who read the old one.
+        # dbt renames the new relation to the name of the old one, and so waits for readers of the old one.
         ("staging", "dwh_staging.stg_lignes", READING, Reason.LAYER_FAILED),
         ("facts", "dwh_facts.fait_jours", READING, Reason.LAYER_FAILED),
     ],
 )
 def test_before_the_run(slow_refresh: SlowRefresh, run: str, step: str, table: str, mode: str, reason: Reason):
-    """An uncommitted migration, or a reader with an open transaction, must not hold a run for ever."""
+    """An uncommitted migration, or a reader with an open transaction, must not block a run forever."""
     before = slow_refresh.live_generations()
     with locked(slow_refresh, table, mode) as session:
         ran = slow_refresh.runner.run(impatient(slow_refresh), RUN_ID=run)
@@ -82,7 +82,7 @@ def test_in_its_midst(slow_refresh: SlowRefresh, run: str, busy: str, table: str
     spec = impatient(slow_refresh)
     process = slow_refresh.start_until_in_step(busy, run, 5, **spec)
     with locked(slow_refresh, table, ALL) as session:
-        # Until a step has failed by it: the tests leave the marts to the validation, which would wait as well.
+        # Until a step fails because of it: the tests do not read the marts, and the validation would wait as well.
         failed = f"select from dbt_refresh_step where run_id = '{run}' and state = 'Failed'"
         eventually(lambda: slow_refresh.runner.database.rows(failed) or process.poll() is not None, within=90)
         assert slow_refresh.live_generations() == before
@@ -102,7 +102,7 @@ def test_a_live_mart(slow_refresh: SlowRefresh, run: str, mode: str):
     """A writer blocks a merge of rows, a reader blocks a swap; readers see the mart unchanged."""
     before = slow_refresh.live_generations()
     if mode is READING:
-        # With another shape than the new one, so that it is swapped and not merged.
+        # With another schema than the new table, so that it is swapped, not merged.
         slow_refresh.runner.database.run("alter table dwh_marts.mart_a add column of_before integer")
     with locked(slow_refresh, "dwh_marts.mart_a", mode) as session:
         ran = slow_refresh.runner.run(slow_refresh.spec(timeout="16s"), RUN_ID=run)
@@ -112,7 +112,7 @@ def test_a_live_mart(slow_refresh: SlowRefresh, run: str, mode: str):
 
 
 def test_what_is_free_again_is_told_no_longer(slow_refresh: SlowRefresh, run: str):
-    """The positive control: the table is locked for a while only; the run waits, reports it while it does, and succeeds."""
+    """The positive control: the table is locked only for a while. The run waits, reports this meanwhile, and succeeds."""
     shown = f"select message from dbt_refresh_step where run_id = '{run}' and step = 'facts'"
     # The step's other model, so that the step continues for a while.
     slow_refresh.slow_down("facts", 40)

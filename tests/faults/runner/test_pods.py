@@ -34,7 +34,7 @@ def next_run(slow_refresh: SlowRefresh) -> RunResult:
 
 
 def test_a_job_that_is_deleted_leaves_a_row_and_nothing_else(slow_refresh: SlowRefresh):
-    """No pod follows that could report: the log names the step, and after a day the row in dbt_refresh_run is closed."""
+    """No later pod can report: the log names the step, and after a day the row in dbt_refresh_run is closed."""
     before = slow_refresh.live_generations()
     process = slow_refresh.start_until_in_step("marts", "fault-deleted")
     process.send_signal(signal.SIGTERM)
@@ -73,7 +73,7 @@ def test_a_pod_that_was_deleted_by_force_and_still_runs_gives_way_to_the_next(sl
 
 
 def test_a_runner_that_hangs_shows_no_life_and_is_closed_once_it_is_gone(slow_refresh: SlowRefresh):
-    """It holds the warehouse while it lives, and others name it; once killed, the next run records it as lost."""
+    """It holds the lock while it lives, and others name it. Once it is killed, the next run records it as lost."""
     process = slow_refresh.start_until_in_step("facts", "fault-hung")
     process.send_signal(signal.SIGSTOP)
     eventually(lambda: Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", within=5)

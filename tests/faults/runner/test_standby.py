@@ -52,14 +52,14 @@ def shared_runner(servers: Pair, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 @pytest.fixture
 def web() -> Iterator[WebServer]:
-    """An API that answers 200."""
+    """An API that responds with 200."""
     with WebServer() as server:
         yield server
 
 
 @pytest.fixture
 def runner(shared_runner: RunnerHarness, servers: Pair, web: WebServer) -> RunnerHarness:
-    """The runner after one publish that the standby has replayed; the next one writes a thousand rows."""
+    """The runner after one publish that the standby has replayed. The next publish writes a thousand rows."""
     servers.let(hot_standby_feedback="off")
     shared_runner.reset()
     shared_runner.api = web.url
@@ -161,7 +161,7 @@ def test_with_feedback_marts_are_vacuumed_at_once_and_no_query_is_cancelled(runn
 
 
 def test_a_mart_that_takes_anothers_place_cancels_its_readers_whatever_the_feedback(runner: RunnerHarness, servers: Pair) -> None:
-    """The ACCESS EXCLUSIVE lock of a swap is replayed on the standby; merging rows takes none and is preferred."""
+    """The ACCESS EXCLUSIVE lock of a swap is replayed on the standby. Merging takes no such lock and is preferred."""
     servers.let(hot_standby_feedback="on")
     eventually(lambda: standbys(servers)[0].has_feedback, 20)
     runner.database.run("alter table dwh_marts.mart_a add column ancienne integer")
@@ -202,7 +202,7 @@ def test_a_transaction_on_a_standby_with_feedback_finds_no_mart_empty(runner: Ru
 
 
 def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner: RunnerHarness, servers: Pair, web: WebServer) -> None:
-    """The cache is called all the same; the message names the standby and its lag. A standby that has caught up costs nothing."""
+    """The cache is still called. The message names the standby and its lag. A standby that has caught up causes no wait."""
     spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "waitForReplicas": "2s"})
     web.asked.clear()
     with servers.paused():
@@ -217,7 +217,7 @@ def test_the_cache_waits_for_replicas_and_warns_where_they_take_too_long(runner:
 def test_an_endpoint_that_reads_a_lagging_standby_has_the_time_that_the_standby_needs(
     runner: RunnerHarness, servers: Pair, web: WebServer
 ) -> None:
-    """The endpoint's timeout alone would be over; the control: without a lagging standby it is."""
+    """The endpoint's timeout alone would have expired. The control: without a lagging standby, it has."""
     spec = runner.spec(cache={"baseURL": web.url, "endpoints": ["/a"], "timeout": "1s", "version": {"header": "X-Data-Version"}})
 
     def serve() -> None:

@@ -1,6 +1,6 @@
 """Rules for a dbt project, as functions of the manifest that return violations in words: those of dbt-project-evaluator, and our own.
 
-That package needs a package registry and builds tables in the warehouse; here each rule is a question to the manifest.
+That package needs a package registry and builds tables in the warehouse. Here each rule is a query of the manifest.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ async def test_a_missing_mart_is_said(fresh_database: Database) -> None:
 
 
 async def test_a_warehouse_that_is_away_is_said_and_its_password_is_not(postgres: EmbeddedPostgres) -> None:
-    """A failed connection is a 503 without secrets."""
+    """A failed connection results in a 503 without secrets."""
     served = serve(Database(postgres, "nowhere"))
     answer = await served.client.get("/api/indemnisations/summary")
     assert answer.status_code == 503

@@ -49,7 +49,7 @@ def test_only_what_has_further_lines_is_made_anew(dbt: Dbt, built: Database) -> 
         assert wrong(built, DAY) == {}
     assert refresh(dbt, built) == set()
     assert wrong(built, DAY) == {}
-    # Positive control: a line is deleted, and the journal does not know it.
+    # Positive control: a line is deleted without the journal's knowledge.
     alone = "select emploi_id from sigeti.emplois group by 1 having count(*) = 1 and min(nb_crees) > 0 and count(deleted_at) = 0"
     built.run(f"delete from sigeti.emplois where emploi_id = (select min(emploi_id) from ({alone}) as records)")
     built.run("update dwh_facts.reperes set lignes = lignes - 1 where journal = 'stg_emplois_crees'")

@@ -1,4 +1,4 @@
-"""The dbt project keeps its promises: layers, grants and documentation are as agreed, its tests pass and find broken data."""
+"""The dbt project follows its rules: layers, grants and documentation are as agreed, and its tests pass and find broken data."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_phase_2_is_exactly_what_the_old_flow_built(manifest: Manifest) -> None:
 
 
 def test_the_main_pipeline_needs_nothing_of_phase_2(manifest: Manifest) -> None:
-    """No model without the tag reads one with it; each says who builds it, so that phase 2 can depend on `main`."""
+    """No model without the tag reads one with it. Each names the refresh that builds it, so that phase 2 can depend on `main`."""
     for model in models(manifest):
         if model.name in P2:
             assert "built_by" not in model.config.meta
@@ -194,7 +194,7 @@ def standing(database: Database, names: set[str]) -> set[tuple[object, ...]]:
 
 
 def test_neither_refresh_touches_what_the_other_builds(dbt: Dbt, spoilt: Database, manifest: Manifest) -> None:
-    """`main` after phase 2 and phase 2 after `main`: the other's relations keep their ids; the control: the own ones change."""
+    """`main` after phase 2, and phase 2 after `main`: relations of the other refresh keep their IDs. The control: its own change."""
     main = {model.name for model in models(manifest)} - P2
     for selector, own, others in (("P1", main, P2), ("P2", P2, main)):
         before = standing(spoilt, own), standing(spoilt, others)
@@ -236,7 +236,7 @@ NOT_SQL: dict[str, tuple[Variables, str]] = {
 
 @pytest.fixture(scope="module")
 def with_roles(postgres: EmbeddedPostgres, refreshed: Refresh) -> Iterator[Database]:
-    """A warehouse of its own with oddly named roles."""
+    """A separate warehouse with oddly named roles."""
     database = create_database(postgres, "roles", template=refreshed(3, 60, LAST).database.name)
     roles = '"Lecteurs du BI", "prenom.nom@exemple.org"'
     for role in roles.split(", "):
@@ -260,7 +260,7 @@ def test_a_variable_is_no_sql(tmp_path: Path, dbt: Dbt, with_roles: Database, va
 
 @pytest.mark.parametrize("roles", [["Lecteurs du BI", "prenom.nom@exemple.org", "public"], "Lecteurs du BI"])
 def test_roles_of_any_name_may_read(tmp_path: Path, with_roles: Database, roles: list[str] | str) -> None:
-    """Upper case, blanks, a single role, PUBLIC; twice, since the second run must not revoke anything."""
+    """Upper case, blanks, a single role, PUBLIC. The test runs twice, because the second run must not revoke anything."""
     variables: Variables = {"as_of": LAST.isoformat(), "roles_dashboards": roles, "calendrier_premiere_annee": 2016}
     for _ in range(2):
         Dbt(tmp_path, variables=variables).succeed(with_roles, "run", "--select", "mart_emplois_crees", variables=variables)

@@ -1,4 +1,4 @@
-"""The dbt project breaks none of the rules, and each rule finds a project that breaks it."""
+"""The dbt project follows all rules, and each rule detects a project that breaks it."""
 
 from __future__ import annotations
 

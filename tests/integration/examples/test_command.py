@@ -58,7 +58,7 @@ def answers(environment: dict[str, str]) -> bool:
 
 
 def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
-    """`load` fills it by the PG* variables; SIGTERM stops server and process cleanly."""
+    """`load` fills it using the PG* variables. SIGTERM stops server and process cleanly."""
     with warehouse(tmp_path) as (process, environment):
         load = [*COMMAND, "load", "--rows", "50", "--as-of", "2026-06-30", "--wait", "10"]
         done = subprocess.run(load, env=environment, capture_output=True, text=True, check=True)
@@ -71,7 +71,7 @@ def test_a_warehouse_is_filled_and_ends_when_told(tmp_path: Path) -> None:
 
 
 def test_the_dashboards_role_reads_what_comes_later_and_writes_nothing(tmp_path: Path) -> None:
-    """Also in schemas created later, as a published mart's is. The control: the writer may do what the reader may not."""
+    """Even in schemas created later, such as that of a published mart. The control: the writer may do what the reader may not."""
     with warehouse(tmp_path) as (_, environment):
         with psycopg.connect(dsn(environment), autocommit=True) as writer:
             writer.execute(
@@ -130,7 +130,7 @@ def test_a_warehouse_without_a_password_is_refused(tmp_path: Path) -> None:
 
 
 def test_loading_into_nothing_says_so_in_a_line(tmp_path: Path) -> None:
-    """A line without traceback and password."""
+    """The error is one line without traceback and password."""
     environment = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": "1", "PGUSER": "u", "PGPASSWORD": "secret", "PGDATABASE": "d"}
     done = subprocess.run([*COMMAND, "load"], env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1

@@ -13,7 +13,7 @@ from support.postgres import Database
 
 
 def test_what_was_written_is_there_after_a_restart_on_the_same_port(tmp_path: Path) -> None:
-    """A stopped server refuses connections; started again it answers on the same port with its data."""
+    """A stopped server refuses connections. Once restarted, it responds on the same port with its data."""
     folder = tmp_path / "warehouse"
     with EmbeddedPostgres.start(folder) as server:
         port = server.port
@@ -32,7 +32,7 @@ def test_what_was_written_is_there_after_a_restart_on_the_same_port(tmp_path: Pa
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts it as somebody else")
 def test_the_data_stay_where_they_were_made(tmp_path: Path) -> None:
-    """Even where the server's account can enter the folder later: it would find nothing elsewhere and begin with an empty database."""
+    """Even if the server's account can enter another folder later: it would find nothing there, and begin with an empty database."""
     place = tmp_path / "closed"
     place.mkdir(mode=0o700)
     with EmbeddedPostgres.start(place / "warehouse") as server:
@@ -70,18 +70,18 @@ def test_a_folder_in_use_is_refused_with_the_servers_own_words(tmp_path: Path) -
 
 
 def test_the_password_is_not_in_the_servers_representation(postgres: EmbeddedPostgres) -> None:
-    """A server in a traceback or log must not reveal its password."""
+    """The representation of a server in a traceback or log must not reveal its password."""
     assert postgres.access.password not in repr(postgres)
 
 
 def test_fresh_databases_know_nothing_of_each_other(fresh_database: Database) -> None:
-    """Each test has an empty database of its own on the shared server."""
+    """Each test has its own empty database on the shared server."""
     assert fresh_database.rows("select count(*) from pg_tables where schemaname = 'public'") == [(0,)]
     fresh_database.run("create table public.mine (a int)")
 
 
 def test_user_and_database_are_those_asked_for(tmp_path: Path) -> None:
-    """Superuser and database have the given names."""
+    """Superuser and database have the requested names."""
     access = Access(user="dbt", password="x", database="dwh")
     with EmbeddedPostgres.start(tmp_path / "w", access) as server, psycopg.connect(server.dsn) as connection:
         assert connection.execute("select current_user, current_database()").fetchone() == ("dbt", "dwh")

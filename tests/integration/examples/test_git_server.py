@@ -34,7 +34,7 @@ class Served:
     ca: str
 
     def clone(self, tree: Path, **changes: str) -> Clone:
-        """Clone the repository with the login and the certificate, or with changes of them."""
+        """Clone the repository with the login and the certificate, or with others."""
         secret = {"username": LOGIN["GIT_USERNAME"], "password": LOGIN["GIT_PASSWORD"], "ca.crt": self.ca, **changes}
         return Clone.of(f"https://localhost:{self.port}/dashboards.git", tree, secret)
 
@@ -143,7 +143,7 @@ def test_the_server_ends_on_sigterm_and_keeps_its_repositories(served: Served, t
 
 
 def test_a_server_without_a_login_is_refused(tmp_path: Path) -> None:
-    """Anyone could push otherwise, and so choose what a refresh runs."""
+    """Otherwise anyone could push, and so choose what a refresh runs."""
     command = [*COMMAND, "git", "--folder", str(tmp_path / "none"), "--certificate", str(tmp_path / "none.pem")]
     environment = {name: value for name, value in os.environ.items() if name not in LOGIN} | {"GIT_USERNAME": "refresh"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)

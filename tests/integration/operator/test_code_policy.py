@@ -1,4 +1,4 @@
-"""A refresh that names an image or a project of its own: allowed by the operator's patterns, or stalled until it is."""
+"""A refresh with its own image or project is stalled until the operator's patterns allow it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def image_of(item: Any) -> str:
 
 
 def test_an_image_is_run_where_it_is_allowed(create_operator: Callable[..., OperatorHarness]) -> None:
-    """A denied one starts nothing, and the request waits; an edit to an allowed one starts it. Other refreshes run the chart's image."""
+    """A denied image starts nothing, and the request stays queued.
+
+    An edit to an allowed image starts it. Other refreshes run the chart's image.
+    """
     operator = create_operator(RUNNER_ALLOWED_IMAGES="registry.example.org/team/*")
     operator.start()
     operator.create_refresh("usual")
@@ -40,7 +43,7 @@ def pod_of(item: Any) -> Any:
 
 
 def test_a_project_is_fetched_where_it_is_allowed(create_operator: Callable[..., OperatorHarness]) -> None:
-    """A denied one starts nothing, fetches nothing and mounts no credentials; an edit to an allowed one starts the waiting request."""
+    """A denied project starts nothing, fetches nothing and mounts no credentials. An edit to an allowed one starts the queued request."""
     operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*")
     operator.start()
     elsewhere = {"git": {**PROJECT["git"], "url": "https://git.example.com/data/velos.git"}}
@@ -62,7 +65,7 @@ def test_a_project_is_fetched_where_it_is_allowed(create_operator: Callable[...,
 
 
 def test_a_run_shows_its_fetch_and_its_revision(create_operator: Callable[..., OperatorHarness]) -> None:
-    """The pod is Pending while it fetches; the history has what the runner reported. The CronJob with the container stays as it is."""
+    """The pod is Pending while it fetches. The history has what the runner reported. The CronJob with the init container is not changed."""
     operator = create_operator(PROJECTS_ALLOWED_URLS="https://git.example.org/data/*", RESYNC="2s")
     operator.start()
     operator.create_refresh("velos", token="one", project=PROJECT, startTimeout="1s")

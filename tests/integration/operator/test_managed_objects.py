@@ -44,7 +44,7 @@ def test_the_cronjob_follows_edits_suspend_and_resume(running_operator):
 
 
 def test_drift_of_a_cronjob_is_corrected_and_the_fields_are_named(running_operator):
-    """Within ten seconds. That the edit was accepted before is the control."""
+    """Drift is corrected within ten seconds. The control: the API server accepted the edit."""
     running_operator.create_refresh("drift")
     running_operator.wait_until_ready("drift")
     pod = {"spec": {"nodeSelector": {"disk": "fast"}}}
@@ -62,7 +62,7 @@ def test_drift_of_a_cronjob_is_corrected_and_the_fields_are_named(running_operat
 
 
 def test_deleted_objects_are_recreated(running_operator):
-    """Each of the four objects, within ten seconds, with a new UID."""
+    """Each of the four objects is recreated within ten seconds, with a new UID."""
     running_operator.create_refresh("gone")
     running_operator.wait_until_ready("gone")
     for plural, pattern in KEPT.items():
@@ -90,7 +90,7 @@ def test_drift_of_a_role_is_corrected(running_operator):
 
 
 def test_a_deleted_refresh_leaves_nothing(running_operator):
-    """All its objects are deleted, also an active run, and no finalizer delays it. That they existed is the control."""
+    """All its objects are deleted, including an active run, and no finalizer delays this. The control: they existed."""
     running_operator.create_refresh("end", token="one")
     job = running_operator.wait_for_job("end")
     running_operator.wait_for_pod(job)
@@ -107,7 +107,7 @@ def test_a_deleted_refresh_leaves_nothing(running_operator):
 
 
 def test_a_cronjob_of_another_owner_is_left_alone(running_operator):
-    """Once it is deleted, the operator creates its own."""
+    """Once that CronJob is deleted, the operator creates its own."""
     container = {"name": "c", "image": "i"}
     template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [container]}}}}
     body = {
@@ -208,7 +208,7 @@ def test_a_revoked_permission_is_reported_until_it_is_restored(apart):
 
 
 def test_an_idle_operator_writes_nothing(apart):
-    """The API server counts the requests. An edit, which is counted, is the control."""
+    """The API server counts the requests. The control is an edit, which is counted."""
     said = len(apart.log.read_text())
     for number in range(5):
         apart.create_refresh(f"rest-{number}")
@@ -230,7 +230,7 @@ def test_an_idle_operator_writes_nothing(apart):
 
     eventually(at_rest, within=15)
     before = versions()
-    # every refresh is reconciled again, since each was changed
+    # every refresh is reconciled again, because each was changed
     for number in range(5):
         apart.api.patch(apart.namespace, "cronjobs", f"rest-{number}", {"metadata": {"annotations": {"note": "touched"}}})
     touched = versions()
@@ -289,7 +289,7 @@ IN_ZONE = {"key": "zone", "operator": "In", "values": ["a"]}
 
 
 def refuse_slow_disks(operator):
-    """Have the API server refuse CronJobs for slow disks in a namespace, and wait until it does."""
+    """Make the API server reject CronJobs for slow disks in a namespace, and wait until it does."""
     name = f"slow-{operator.namespace}"
     slow = "object.spec.jobTemplate.spec.template.spec.?nodeSelector['disk'].orValue('') == 'slow'"
     rules = [{"apiGroups": ["batch"], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["cronjobs"]}]

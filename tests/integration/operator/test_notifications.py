@@ -16,14 +16,14 @@ WEBHOOK = "/services/T0/B0/geheim"
 
 @pytest.fixture
 def slack() -> Iterator[WebServer]:
-    """Slack's end of a webhook."""
+    """A webhook in place of Slack's."""
     with WebServer() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def telling(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
-    """An operator with the Secrets of both channels; nobody listens at the mail server's address."""
+    """An operator with the Secrets of both channels. Nothing listens at the mail server's address."""
     operator = create_operator(RUN_URL_TEMPLATE="https://runs.example/{namespace}/{name}/{run}")
     operator.create_secret("slack", {"url": "http://127.0.0.1:9"})
     mail = {"host": "127.0.0.1", "port": str(free_port()), "from": "refresh@sigeti.local", "security": "none", "password": "mailgeheim"}
@@ -34,14 +34,14 @@ def telling(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
 
 @pytest.fixture
 def operator(telling: OperatorHarness, slack: WebServer) -> OperatorHarness:
-    """The same with this test's webhook."""
+    """The same operator with this test's webhook."""
     url = base64.b64encode((slack.url + WEBHOOK).encode()).decode()
     telling.api.patch(telling.namespace, "secrets", "slack", {"data": {"url": url}})
     return telling
 
 
 def test_a_run_without_a_report_is_notified_once(operator, slack):
-    """With its reason, revision and link. A restarted operator does not repeat it, and a failed channel shows as an event."""
+    """The notification has reason, revision and link. A restarted operator does not repeat it. A failed channel causes an event."""
     operator.create_refresh("silent", token="one", retries=0)
     job = operator.wait_for_job("silent")
     project = {"url": "https://git.example.org/velos", "path": ".", "revision": "main@sha1:" + "6e27e9a9" * 5}
@@ -66,7 +66,7 @@ def test_a_run_without_a_report_is_notified_once(operator, slack):
 
 
 def test_a_run_that_reported_is_notified_by_its_runner(operator, slack):
-    """Also if its channels failed, which the runner has recorded. A run without a report is the control."""
+    """Even if its channels failed, which the runner has recorded. The control is a run without a report."""
     operator.create_refresh("told", token="one", retries=0)
     job = operator.wait_for_job("told")
     sent = [{"channel": "#phase2-alerts", "sent": False, "message": "Slack answered 500"}]

@@ -27,7 +27,7 @@ FURTHER = ("one", "two")
 
 
 def text_of(name: str, value: str) -> str:
-    """A refresh, as JSON, with this text as a variable of dbt's."""
+    """Return a refresh as JSON, with this text as a dbt variable."""
     head = {"apiVersion": "dashboards.sigeti.io/v1alpha1", "kind": "DashboardRefresh", "metadata": {"name": name}}
     spec = sample_spec(schedule="0 0 1 1 *", dbt={"vars": {"odd": "HERE", "plain": 1}})
     return json.dumps({**head, "spec": spec}).replace('"HERE"', value)
@@ -35,7 +35,7 @@ def text_of(name: str, value: str) -> str:
 
 @pytest.fixture(scope="module")
 def operator(create_operator) -> Iterator[OperatorHarness]:
-    """A namespace with good refreshes and odd ones, which were there before the operator."""
+    """A namespace with valid and malformed refreshes that existed before the operator started."""
     found = create_operator()
     found.stop()
     found.create_refresh(FURTHER[0])
@@ -47,23 +47,23 @@ def operator(create_operator) -> Iterator[OperatorHarness]:
 
 
 def condition(operator: OperatorHarness, name: str, kind: str) -> Json:
-    """One condition of a refresh that may be odd."""
+    """Return one condition of a refresh that may be malformed."""
     said = operator.api.read(operator.namespace, "dashboardrefreshes", name).get("status", {}).get("conditions", [])
     return next((each for each in said if each["type"] == kind), {})
 
 
 def odd(like: str) -> str:
-    """A change that makes a refresh as odd as another one."""
+    """Return a change that makes a refresh malformed like another one."""
     return f'{{"spec":{{"dbt":{{"vars":{{"odd":{LISTS[like]}}}}}}}}}'
 
 
 def stalled(operator: OperatorHarness, name: str) -> bool:
-    """Whether a refresh says that only an edit helps."""
+    """Return whether the condition Stalled of a refresh is true."""
     return condition(operator, name, "Stalled").get("status") == "True"
 
 
 def plugin(operator: OperatorHarness, *words: str) -> subprocess.CompletedProcess[str]:
-    """The plugin, as people call it."""
+    """Run the plugin as users do."""
     command = [sys.executable, "-m", "refresh_cli", *words, "-n", operator.namespace, f"--kubeconfig={operator.kubectl.kubeconfig}"]
     environment = {**os.environ, "KUBECTL": operator.kubectl.program}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
@@ -79,7 +79,7 @@ def test_control_no_parser_reads_what_the_api_server_sends(operator):
 
 
 def test_malformed_refreshes_are_stalled_and_others_reconciled(operator):
-    """Those that existed at the start and those created later, without a restart of the operator."""
+    """Both those that existed at the start and those created later, without a restart of the operator."""
     operator.wait_until_ready(FURTHER[0])
     for name in ODD:
         operator.wait_for(lambda name=name: stalled(operator, name), 20, FURTHER[0])
@@ -101,7 +101,7 @@ def test_malformed_refreshes_are_stalled_and_others_reconciled(operator):
 
 
 def test_a_refresh_that_becomes_malformed_keeps_its_cronjob_and_recovers(operator):
-    """Its change arrives by the watch, and its history is kept."""
+    """The watch delivers its change, and its history is kept."""
     operator.create_refresh("turns")
     operator.wait_until_ready("turns")
     before = operator.cronjob("turns")["spec"]
@@ -125,7 +125,7 @@ def page(operator, helm, tmp_path_factory) -> Iterator[PageProcess]:
 
 
 def test_the_page_shows_malformed_refreshes(operator, page):
-    """The page is ready, and each malformed refresh has an issue, also one that becomes malformed later."""
+    """The page is ready, and each malformed refresh has an issue, including one that becomes malformed later."""
     names = {each["name"]: each for each in page.json("/")["refreshes"]}
     assert set(ODD) | {FURTHER[0]} <= set(names)
     for name in ODD:

@@ -22,7 +22,7 @@ def requested(operator, name: str, **changes) -> str:
 
 
 def test_a_run_survives_the_deletion_of_its_cronjob(running_operator):
-    """Kubernetes makes a scheduled Job belong to the CronJob alone, and would delete it too."""
+    """Only the CronJob owns a scheduled Job, so Kubernetes would delete the Job with it."""
     running_operator.create_refresh("orphan")
     running_operator.wait_until_ready("orphan")
     before = running_operator.cronjob("orphan")["metadata"]["uid"]

@@ -1,4 +1,4 @@
-"""The chart's admission policy, on a real API server: the operator's token works for its own objects only."""
+"""The chart's admission policy, on a real API server: the operator's token works only for its own objects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ALLOWED = "https://git.example.org/data/velos.git"
 
 
 def prepared(operator: OperatorHarness, **spec: Any) -> Token:
-    """A namespace with a refresh that has run once, and objects of somebody else; its operator is stopped."""
+    """A namespace with a refresh that has run once, and objects of others. Its operator is stopped."""
     operator.start()
     operator.create_refresh("ours", token="one", **spec)
     operator.wait_until_ready("ours")
@@ -63,7 +63,7 @@ def prepared(operator: OperatorHarness, **spec: Any) -> Token:
 
 @pytest.fixture(scope="module")
 def under_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
-    """The token where the policy is on."""
+    """The token in a cluster with the policy."""
     token = prepared(create_operator(*POLICY, "secrets.policy=Listed", "secrets.allowed={warehouse,slack*,smt?}"))
     eventually(lambda: token.answer("DELETE", "jobs", "foreign").status_code == 422, within=30)
     yield token
@@ -72,7 +72,7 @@ def under_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[To
 
 @pytest.fixture(scope="module")
 def with_projects(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
-    """The token where the policy is on and projects may be fetched; the refresh has one. The operator itself is under the policy."""
+    """The token with a policy that allows fetching projects, and a refresh with one. The policy applies to the operator itself."""
     allowed, hub = ("https://git.example.org/data/*", "https://hub.example.org/*"), "https://hub.example.org/"
     projects = (f"projects.allowedUrls={{{','.join(allowed)}}}", f"projects.packageHub={hub}")
     values = (*projects, "proxy.https=http://proxy:3128", "secrets.policy=Listed", "secrets.allowed={warehouse,slack,smtp,repository}")
@@ -86,21 +86,21 @@ def with_projects(create_operator: Callable[..., OperatorHarness]) -> Iterator[T
 
 @pytest.fixture(scope="module")
 def without_policy(create_operator: Callable[..., OperatorHarness]) -> Iterator[Token]:
-    """The same where it is off."""
+    """The token in a cluster without the policy."""
     token = prepared(create_operator())
     yield token
     token.http.close()
 
 
 def job_of(token: Token) -> Json:
-    """A Job as the operator makes them."""
+    """Return a Job like those that the operator creates."""
     cronjob = own(token, "cronjobs", "ours")
     metadata = cronjob["metadata"] | {"name": "ours-2"}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": cronjob["spec"]["jobTemplate"]["spec"]}
 
 
 def test_the_operator_may_write_its_own_objects(under_policy):
-    """Create, change and delete. It is the control of all rejections below, with the same server and token."""
+    """Create, change and delete. This is the control of all rejections below, with the same server and token."""
     for plural, name in (
         ("cronjobs", "ours"),
         ("serviceaccounts", "ours-runner"),
@@ -117,7 +117,7 @@ def test_the_operator_may_write_its_own_objects(under_policy):
 
 
 def test_a_removed_label_may_be_restored(under_policy):
-    """The owner reference still shows that the object is the operator's."""
+    """The owner reference still shows that the operator owns the object."""
     operator = under_policy.operator
     whole = operator.api.get(operator.namespace, "cronjobs", "ours")
     operator.api.patch(operator.namespace, "cronjobs", "ours", {"metadata": {"labels": {"dashboards.sigeti.io/refresh": None}}})
@@ -205,7 +205,7 @@ def test_only_pods_of_runs_can_be_started(under_policy, without_policy, make, ch
 
 @pytest.mark.parametrize("make", ["cronjobs", "jobs"])
 def test_an_allowed_image_can_be_started(under_policy, make):
-    """It is the refresh's own, and matches runner.allowedImages."""
+    """It is the refresh's own image, and matches runner.allowedImages."""
     body = own(under_policy, "cronjobs", "ours") if make == "cronjobs" else job_of(under_policy)
     container(image="registry.example.org/team/velos:3")(body)
     assert under_policy.answer("POST", make, body=body).status_code == 201
@@ -217,7 +217,7 @@ def no_address(body: Json) -> None:
 
 
 def renamed(body: Json) -> None:
-    """Give the init container another name; the podFailurePolicy must not speak of one that does not exist."""
+    """Rename the init container. The podFailurePolicy must not name a container that does not exist."""
     template_of(body)["spec"]["initContainers"][0]["name"] = "x"
     job = body["spec"].get("jobTemplate", body)["spec"]
     del job["podFailurePolicy"]
@@ -267,7 +267,7 @@ FETCHES = {
 
 
 def made(token: Token, make: str) -> Json:
-    """Return a CronJob or Job of the refresh, to be made once more."""
+    """Return a CronJob or Job of the refresh, to be created again."""
     return own(token, "cronjobs", "ours") if make == "cronjobs" else job_of(token)
 
 
@@ -301,7 +301,7 @@ def test_only_the_container_that_fetches_can_be_started_before_a_run(with_projec
 
 @pytest.mark.parametrize("make", ["cronjobs", "jobs"])
 def test_no_project_can_be_fetched_where_none_is_allowed(with_projects, under_policy, without_policy, make):
-    """Whatever the container has. The control: the same object without a policy."""
+    """No variant of the container is allowed. The control: the same object without a policy."""
     body = made(under_policy, make)
     fetching = template_of(made(with_projects, make))["spec"]
     template_of(body)["spec"] |= {"initContainers": fetching["initContainers"], "volumes": fetching["volumes"]}
@@ -344,7 +344,7 @@ def test_a_role_binding_can_only_bind_a_runs_role_to_its_account(under_policy, w
 
 
 def test_only_the_operators_own_leases_can_be_written(under_policy, without_policy):
-    """The leader's and the namespace's. Another controller's leader could be blocked otherwise."""
+    """These are the Leases of the leader and of the namespace. Otherwise the operator could block the leader of another controller."""
     for token, code in ((under_policy, 422), (without_policy, 201)):
         lease = {"metadata": {"name": "scheduler"}, "spec": {"holderIdentity": "x"}}
         assert token.answer("POST", "leases", body=lease).status_code == code

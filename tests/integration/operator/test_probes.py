@@ -18,7 +18,7 @@ SIZE = 4 * 2**20
 
 
 def is_ended(one: socket.socket) -> bool:
-    """Whether the other side has ended a connection, which it had not answered in full."""
+    """Return whether the server has closed a connection before its response was complete."""
     one.settimeout(0.2)
     taken = 0
     try:

@@ -10,7 +10,7 @@ from support.operator_harness import OperatorHarness
 
 
 def probe(replica: OperatorHarness, path: str) -> str:
-    """What a probe says, with 503 before it where it fails; empty where nobody answers."""
+    """Return the response of a probe, with the prefix 503 if it fails; empty if nothing responds."""
     address = replica.settings["HEALTH_ENDPOINT"].replace("healthz", path)
     try:
         answer = httpx.get(address, trust_env=False, timeout=5)
@@ -21,7 +21,7 @@ def probe(replica: OperatorHarness, path: str) -> str:
 
 @pytest.fixture
 def two(fresh_operator):
-    """The one that works, and the one that stands by."""
+    """The leader and the standby."""
     replicas = [fresh_operator.replica(name, free_port()) for name in ("first", "second")]
     replicas[0].start()
     fresh_operator.wait_for(lambda: probe(replicas[0], "readyz") == "ok", 20)
@@ -33,7 +33,7 @@ def two(fresh_operator):
 
 
 def test_a_standby_takes_over_when_the_leader_stops(two):
-    """Probes and metrics show who leads. A leader that stops releases the Lease, so that nothing waits for its expiry."""
+    """Probes and metrics show the leader. A leader that stops releases the Lease, so that the standby need not wait for its expiry."""
     first, second = two
     assert probe(second, "readyz") == "ok, standing by for first"
     assert probe(second, "healthz").startswith("ok")
@@ -65,5 +65,5 @@ def test_a_leader_that_lost_the_lease_exits_and_a_standby_stops_on_sigterm(two):
     working.api.patch(first.namespace, "leases", "op-dashboard-refresh", {"spec": {"holderIdentity": "somebody"}})
     assert working.wait(15) == 1
     assert "is now held by somebody" in first.log.read_text()
-    # It gives back what it holds, and never what another one has taken.
+    # An operator releases only a Lease that it holds.
     assert holder() == "somebody"

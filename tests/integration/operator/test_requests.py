@@ -25,7 +25,7 @@ def test_a_request_starts_exactly_one_run(running_operator):
 
 
 def test_a_request_starts_a_run_while_suspended(running_operator):
-    """Suspension is about the schedule only."""
+    """Suspension only concerns the schedule."""
     running_operator.create_refresh("asleep", suspend=True, token="one")
     assert running_operator.wait_for_job("asleep")
 
@@ -49,10 +49,10 @@ def test_a_request_is_queued_while_a_run_is_active(running_operator):
 
 @pytest.fixture(scope="module")
 def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
-    """An operator that was killed and started again, and the Jobs of three refreshes from before; each was touched in between.
+    """An operator that was killed and restarted, with the earlier Jobs of three refreshes, each of which was touched in between.
 
-    The run of `ended` has ended, that of `under-way` has not, and what was said of `lost` is gone: as if the operator had died
-    between making the Job and saying so.
+    The run of `ended` has ended, that of `under-way` has not.  The status of `lost` was removed, as if the operator had died between
+    creating the Job and recording it.
     """
     operator = create_operator()
     operator.start()

@@ -1,6 +1,6 @@
 """Scheduled runs, started by the real CronJob controller, also while the operator is down.
 
-The tests wait for one minute once, and all check what it brought.
+The tests share one wait for a scheduled minute, and check its effects.
 """
 
 import time
@@ -19,14 +19,14 @@ MARGIN = timedelta(seconds=15)
 
 @dataclass
 class Minute:
-    """What is there after a slot has come: one namespace where the operator runs, one where it was killed before."""
+    """The state after a scheduled time: one namespace in which the operator runs, and one in which it was killed before."""
 
     awake: OperatorHarness
     alone: OperatorHarness
 
 
 def bare_cronjob(operator: OperatorHarness, name: str, schedule: str, suspend: bool) -> None:
-    """A CronJob that nobody keeps: shows what the controller makes of the same change."""
+    """A CronJob without an operator, which shows how the controller handles the same change."""
     template = {"spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}}}
     spec = {"schedule": schedule, "suspend": suspend, "startingDeadlineSeconds": 300, "jobTemplate": template}
     body = {"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": name}, "spec": spec}
@@ -40,18 +40,18 @@ def jobs_of_cronjob(operator: OperatorHarness, name: str) -> list[str]:
 
 
 def fired(operator: OperatorHarness, name: str) -> bool:
-    """Whether a CronJob has made a Job."""
+    """Return whether a CronJob has created a Job."""
     return jobs_of_cronjob(operator, name) != []
 
 
 def coming_minute() -> datetime:
-    """The next full minute that leaves time for the preparations."""
+    """Return the next full minute that leaves time for the preparations."""
     return (datetime.now(UTC) + MARGIN + timedelta(minutes=1)).replace(second=0, microsecond=0)
 
 
 @pytest.fixture(scope="module")
 def minute(create_operator) -> Minute:
-    """The slot has come, and what was suspended or scheduled otherwise over it has been changed since."""
+    """The scheduled time has passed, and refreshes that were suspended or scheduled differently at that time have been changed since."""
     awake, alone = create_operator(), create_operator()
     for operator in (awake, alone):
         operator.start()
@@ -77,7 +77,7 @@ def minute(create_operator) -> Minute:
     awake.api.patch(awake.namespace, "cronjobs", "bare-suspended", {"spec": {"suspend": False}})
     awake.api.patch(awake.namespace, "cronjobs", "bare-edited", {"spec": {"schedule": this_minute}})
     for name in ("edited", "bare-edited"):
-        # the controller finds the slots of an edited schedule when it looks at the CronJob next, for whatever reason
+        # the controller finds the times of an edited schedule the next time that it syncs the CronJob, for whatever reason
         awake.api.patch(awake.namespace, "cronjobs", name, {"metadata": {"annotations": {"note": "touched"}}})
     for name in ("bare-suspended", "bare-edited"):
         eventually(partial(fired, awake, name), within=20, context=awake.kubectl.describe)
@@ -86,7 +86,7 @@ def minute(create_operator) -> Minute:
 
 @pytest.mark.parametrize("change", ["suspended", "edited"])
 def test_a_resume_or_edit_starts_no_run_for_a_past_time(minute, change):
-    """The same change of a CronJob without an operator did start one, and a refresh that was due ran: both are controls."""
+    """There are two controls: the same change of a CronJob without an operator started a run, and a refresh that was due ran."""
     assert fired(minute.awake, f"bare-{change}")
     assert fired(minute.awake, "punctual")
     assert not fired(minute.awake, change)

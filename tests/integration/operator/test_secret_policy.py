@@ -17,7 +17,7 @@ READY = {"warehouse", "slack", "smtp"}
 
 @pytest.fixture(scope="module")
 def labelled(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
-    """An operator that asks for the label; no Secret has it."""
+    """An operator that requires the label. No Secret has it."""
     operator = create_operator(SECRETS_POLICY="Labelled", RESYNC="3s", PROJECTS_ALLOWED_URLS="https://git.example.org/*")
     operator.create_secret("slack", {"url": "https://127.0.0.1:9/x"})
     operator.create_secret("smtp", {"host": "127.0.0.1", "from": "a@b"})
@@ -31,7 +31,7 @@ def allow(operator: OperatorHarness, name: str, value: str | None = "true") -> N
 
 
 def mounted(operator: OperatorHarness, name: str) -> set[str]:
-    """The Secrets that the refresh's CronJob mounts."""
+    """Return the Secrets that the refresh's CronJob mounts."""
     template: Any = (operator.cronjob(name) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return {volume["secret"]["secretName"] for volume in template["volumes"] if "secret" in volume}
 
@@ -78,13 +78,13 @@ def test_a_reference_to_a_denied_secret_removes_its_mounts(labelled: OperatorHar
     operator.patch_spec("two", warehouse={"secretRef": {"name": "other"}})
     operator.wait_for(lambda: operator.condition("two", "Ready")[0] == "True" and not off(operator, "two"), 20, "two")
     assert mounted(operator, "two") == {"other", "slack", "smtp"}
-    # What was allowed is asked for again at each resync.
+    # Allowed Secrets are checked again at each resync.
     allow(operator, "other", "false")
     operator.wait_for(lambda: operator.condition("two", "Ready") == ("False", "SecretNotAllowed") and off(operator, "two"), 20, "two")
 
 
 def test_a_denied_secret_of_a_repository_is_not_given_to_the_fetch(labelled: OperatorHarness):
-    """The container that fetches could send it to whoever answers for the address. The control: the same Secret with the label."""
+    """The container that fetches could send it to any server behind the address. The control: the same Secret with the label."""
     operator = labelled
     for name in READY:
         allow(operator, name)
@@ -102,7 +102,7 @@ def test_a_denied_secret_of_a_repository_is_not_given_to_the_fetch(labelled: Ope
 
 @pytest.fixture(scope="module")
 def listed(create_operator: Callable[..., OperatorHarness]) -> OperatorHarness:
-    """An operator that goes by names, and may not notify."""
+    """An operator with a list of Secrets, and notifications disabled."""
     operator = create_operator(SECRETS_POLICY="Listed", SECRETS_ALLOWED="warehouse,sl?ck", NOTIFY="false")
     operator.start()
     return operator
@@ -135,7 +135,7 @@ def test_an_operator_with_notifications_disabled_sends_none(listed: OperatorHarn
         operator.end_pod(job, 137, reason="OOMKilled")
         assert operator.wait_for_history("four", job)["reason"] == "OOMKilled"
         operator.wait_for(lambda: "RunFailed" in dict(operator.events("four")), 20, "four")
-        # A further run shows that all that followed from the first one is done.
+        # A second run shows that everything caused by the first one is finished.
         operator.request_run("four", "two")
         operator.wait_for_job("four")
         assert slack.asked == []

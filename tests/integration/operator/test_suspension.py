@@ -24,7 +24,7 @@ def test_suspenduntil_ends_by_itself(running_operator):
 
 
 def test_a_refresh_that_keeps_failing_is_suspended_until_a_requested_run_succeeds(running_operator):
-    """Before the last failure, the CronJob was not suspended: that is the control."""
+    """The control: before the last failure, the CronJob was not suspended."""
     running_operator.create_refresh("breaker", suspendAfterFailures=2, retries=0)
     running_operator.wait_until_ready("breaker")
     for number in (29_000_001, 29_000_002):

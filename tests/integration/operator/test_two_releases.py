@@ -1,4 +1,4 @@
-"""Two releases that watch one namespace of a real API server: one acts on its refreshes, and the other one says that it does not."""
+"""Two releases that watch one namespace of a real API server: one acts on its refreshes, and the other one reports that it does not."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ QUICK = {"CLAIM_DURATION": "4s", "RECHECK": "1s"}
 
 
 def image(operator: OperatorHarness, name: str) -> str:
-    """The image of a refresh's runs, which shows whose CronJob it is."""
+    """Return the image of a refresh's runs, which shows the release that wrote the CronJob."""
     pod: Any = (operator.cronjob(name) or {})["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     return str(pod["containers"][0]["image"])
 
@@ -26,14 +26,14 @@ def edited(operator: OperatorHarness, name: str) -> None:
 
 
 def refusal(of: OperatorHarness, holder: OperatorHarness, namespace: str) -> tuple[str, str]:
-    """The event by which one says that the other one acts in a namespace."""
+    """Return the event by which a release reports that another one acts in a namespace."""
     idle, acting = (f"{each.namespace}/{RELEASE}" for each in (of, holder))
     text = f"operator {idle} does not act on this DashboardRefresh: {acting} holds Lease {LEASE} in {namespace}"
     return "OtherOperator", text
 
 
 def test_a_second_release_leaves_refreshes_to_the_first_until_that_is_gone(create_operator):
-    """Both would replace the CronJob with their own settings by turns. That the second one acts later is the control."""
+    """Both would replace the CronJob in turn with their own settings. The control: the second release acts later."""
     endpoint = f"http://127.0.0.1:{free_port()}"
     first = create_operator(RUNNER_IMAGE="refresh-runner:first", **QUICK)
     listed = f"watch.namespaces={{{first.namespace}}}"
@@ -63,7 +63,7 @@ def test_a_second_release_leaves_refreshes_to_the_first_until_that_is_gone(creat
 
 
 def test_a_cluster_wide_release_yields_a_namespace_to_one_that_lists_it(create_operator):
-    """Whichever was installed first. That the cluster-wide one acts before is the control."""
+    """Whichever was installed first. The control: the cluster-wide release acts before that."""
     wide = create_operator("watch.clusterWide=true", WATCH_CLUSTER_WIDE="true", **QUICK)
     own = create_operator(RUNNER_IMAGE="refresh-runner:own", **QUICK)
     own.create_refresh("divided")

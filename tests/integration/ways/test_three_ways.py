@@ -1,4 +1,4 @@
-"""What works with plain dbt and `publish: Direct` works the same with `Swap`, or is refused by lint and before anything is built."""
+"""What works with plain dbt and `publish: Direct` works equally with `Swap`, or is rejected by lint and before anything is built."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def base(ways: Comparison) -> Iterator[Database]:
 
 @pytest.mark.parametrize("project", QUICK, ids=lambda project: project.name)
 def test_every_way_comes_to_the_same(ways: Comparison, project: Project) -> None:
-    """Relations, rows, grants, constraints, results and exit codes are compared after each run; or the project is refused."""
+    """Relations, rows, grants, constraints, results and exit codes are compared after each run, unless the project is rejected."""
     assert ways.verdict(project) == []
 
 
