@@ -206,7 +206,7 @@ def test_a_local_package_of_the_repository(case: Case):
     assert case.runner.run(case.spec).code == 0
     write_package(case.repository.tree.parent / "ailleurs", "outils")
     case.name_package(f"local: {case.repository.tree.parent / 'ailleurs'}")
-    assert "is a link that leads out of it" in case.fetch(allowed="").message
+    assert "is a link that points outside of it" in case.fetch(allowed="").message
 
 
 def test_a_server_of_packages_that_is_unreachable_is_tried_again(case: Case):

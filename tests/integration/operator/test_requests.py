@@ -51,7 +51,7 @@ def test_a_request_is_queued_while_a_run_is_active(running_operator):
 def restarted(create_operator) -> tuple[OperatorHarness, dict[str, str]]:
     """An operator that was killed and restarted, with the earlier Jobs of three refreshes, each of which was touched in between.
 
-    The run of `ended` has ended, that of `under-way` has not.  The status of `lost` was removed, as if the operator had died between
+    The run of `ended` has ended, that of `under-way` has not. The status of `lost` was removed, as if the operator had died between
     creating the Job and recording it.
     """
     operator = create_operator()

@@ -229,7 +229,7 @@ def test_a_link_that_leads_out(case: Case, target: str):
     """Its target would be read as a model or a seed, and end up in the warehouse."""
     (case.repository.tree / "dbt/models/out.sql").symlink_to(target)
     case.repository.commit("Link out")
-    case.fails("dbt/models/out.sql in the repository is a link that leads out of it", reason="InvalidProject")
+    case.fails("dbt/models/out.sql in the repository is a link that points outside of it", reason="InvalidProject")
 
 
 def test_links_in_two_steps_that_lead_out(case: Case):
@@ -239,14 +239,14 @@ def test_links_in_two_steps_that_lead_out(case: Case):
     (tree / "a/up").symlink_to("..")
     (tree / "dbt/models/out").symlink_to("../../a/up/..")
     case.repository.commit("Link out in two steps")
-    case.fails("is a link that leads out of it", reason="InvalidProject")
+    case.fails("is a link that points outside of it", reason="InvalidProject")
 
 
 def test_a_name_that_is_not_utf_8_is_told(case: Case):
     """The result is JSON, which cannot represent such names."""
     (case.repository.tree / "dbt/models/out\udce9.sql").symlink_to("/etc/passwd")
     case.repository.commit("Link out by an old name")
-    case.fails("out\\udce9.sql in the repository is a link that leads out of it", reason="InvalidProject")
+    case.fails("out\\udce9.sql in the repository is a link that points outside of it", reason="InvalidProject")
 
 
 def test_files_are_as_they_are_in_the_commit(case: Case):

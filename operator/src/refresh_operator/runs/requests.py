@@ -76,14 +76,14 @@ def handle_request(
 def handle_cancel(snapshot: Snapshot, now: datetime) -> Cancellation:
     """Return the runs to cancel, by ID or by request, and the request to withdraw."""
     refresh = snapshot.refresh
-    wanted = refresh.pending_cancel
-    if wanted is None:
+    target = refresh.pending_cancel
+    if target is None:
         return Cancellation(refresh.status.last_handled_cancel)
-    known = {run.id for run in refresh.status.history}
-    jobs = [job for job in snapshot.jobs if not job.end and job.metadata.name not in known and _matches(job, wanted)]
-    name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, wanted)
+    recorded = {run.id for run in refresh.status.history}
+    jobs = [job for job in snapshot.jobs if not job.end and job.metadata.name not in recorded and _matches(job, target)]
+    name = requested_job_name(refresh.metadata.name, refresh.metadata.uid, target)
     started = any(job.metadata.name == name for job in snapshot.jobs)
-    return Cancellation(wanted, tuple(cancelled_run(snapshot, job, now) for job in jobs), None if started else wanted)
+    return Cancellation(target, tuple(cancelled_run(snapshot, job, now) for job in jobs), None if started else target)
 
 
 def _matches(job: Job, wanted: str) -> bool:

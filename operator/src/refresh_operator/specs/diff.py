@@ -58,12 +58,12 @@ def replacement(desired: Json, live: Json) -> Json:
 
 
 def _top(desired: Json, live: Json) -> Iterator[Difference]:
-    wanted, there = _metadata(desired), _metadata(live)
+    desired_metadata, live_metadata = _metadata(desired), _metadata(live)
     for key in ("labels", "annotations"):
-        found = mapping(there.get(key))
-        for name, value in mapping(wanted.get(key)).items():
-            yield from _field(f"metadata.{key}.{name}", value, found.get(name))
-    yield from _field("metadata.ownerReferences", wanted.get("ownerReferences"), there.get("ownerReferences"))
+        live_values = mapping(live_metadata.get(key))
+        for name, value in mapping(desired_metadata.get(key)).items():
+            yield from _field(f"metadata.{key}.{name}", value, live_values.get(name))
+    yield from _field("metadata.ownerReferences", desired_metadata.get("ownerReferences"), live_metadata.get("ownerReferences"))
     for key, value in desired.items():
         if key not in ("apiVersion", "kind", "metadata"):
             yield from _field(key, value, live.get(key))
@@ -76,8 +76,8 @@ def _field(path: str, desired: JsonValue, live: JsonValue) -> Iterator[Differenc
             if key in desired or live[key] is not None:
                 yield from _field(f"{path}.{key}", desired.get(key), live.get(key))
     elif isinstance(desired, list) and isinstance(live, list) and len(desired) == len(live):
-        for number, (wanted, found) in enumerate(zip(desired, live, strict=True)):
-            yield from _field(f"{path}[{number}]", wanted, found)
+        for number, (desired_item, live_item) in enumerate(zip(desired, live, strict=True)):
+            yield from _field(f"{path}[{number}]", desired_item, live_item)
     elif not _same(path, desired, live):
         yield Difference(path, "" if live is None else json.dumps(live, sort_keys=True))
 

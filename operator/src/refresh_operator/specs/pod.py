@@ -112,13 +112,13 @@ def _placement(template: PodTemplate | None) -> Json:
     """Return the scheduling fields of the pod template."""
     if template is None:
         return {}
-    wanted: Json = {
+    fields: Json = {
         "nodeSelector": dict(template.spec.node_selector),
         "tolerations": [_written(each) for each in template.spec.tolerations],
         "affinity": _written(template.spec.affinity) if template.spec.affinity else None,
         "priorityClassName": template.spec.priority_class_name,
     }
-    return {key: value for key, value in wanted.items() if value}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _written(part: Toleration | Affinity) -> Json:
@@ -196,16 +196,16 @@ def network_environment(settings: Settings, template: PodTemplate | None) -> lis
 
 
 def _resources(resources: Resources) -> Json:
-    wanted: Json = {
+    fields: Json = {
         "requests": resources.requests.model_dump(mode="json", by_alias=True, exclude_none=True),
         "limits": resources.limits.model_dump(mode="json", by_alias=True, exclude_none=True),
     }
     disk = resources.limits.ephemeral_storage
-    if disk and not resources.requests.ephemeral_storage and isinstance(requests := wanted["requests"], dict):
+    if disk and not resources.requests.ephemeral_storage and isinstance(requests := fields["requests"], dict):
         # without a request, Kubernetes would request the whole limit, which few nodes have free
         requests["ephemeral-storage"] = min(DISK_REQUEST, disk, key=quantity)
     # empty fields are left out, as the API server stores them
-    return {key: value for key, value in wanted.items() if value}
+    return {key: value for key, value in fields.items() if value}
 
 
 def _environment(run_request: Json, spec: RefreshSpec, settings: Settings) -> list[JsonValue]:

@@ -59,7 +59,7 @@ def events_of(
 
 def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[EndedRun, ...]) -> list[Event]:
     events = []
-    token, wanted = after.last_handled_request_at, after.last_handled_cancel
+    token, cancel = after.last_handled_request_at, after.last_handled_cancel
     if after.request_error and token and token != before.last_handled_request_at:
         events.append(
             Event(
@@ -69,10 +69,10 @@ def _request_events(before: OperatorStatus, after: OperatorStatus, ended: tuple[
                 True,
             )
         )
-    withdrew = bool(after.request_error) and token == wanted
-    if wanted and wanted != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
-        text = f"cancel={wanted}: no active run has this ID or was started by this request; see status.active"
-        events.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), wanted, True))
+    withdrew = bool(after.request_error) and token == cancel
+    if cancel and cancel != before.last_handled_cancel and not withdrew and all(each.run.reason is not Reason.CANCELLED for each in ended):
+        text = f"cancel={cancel}: no active run has this ID or was started by this request; see status.active"
+        events.append(Event(EventReason.NOTHING_TO_CANCEL, clip(text, _MESSAGE_LENGTH), cancel, True))
     return events
 
 

@@ -22,10 +22,10 @@ def by_catalog(plan: Plan, warehouse: WarehouseConnection) -> Plan:
     """Return a plan in which marts that do not exist in their spelling, but do in lower case, have the latter."""
     folded = {check.relation: _folded(check) for check in plan.marts}
     missing = warehouse.missing_relations([Relation(check.schema, check.table) for check in plan.marts])
-    wanted = {name: each for name, each in folded.items() if Relation(*name.split(".", 1)) in missing}
-    gone = warehouse.missing_relations([relation for each in wanted.values() for relation in each]) if wanted else set()
-    found = {name: next((relation for relation in each if relation not in gone), None) for name, each in wanted.items()}
-    return _spelled(plan, lambda check: found.get(check.relation))
+    candidates = {name: each for name, each in folded.items() if Relation(*name.split(".", 1)) in missing}
+    absent = warehouse.missing_relations([relation for each in candidates.values() for relation in each]) if candidates else set()
+    spelled = {name: next((relation for relation in each if relation not in absent), None) for name, each in candidates.items()}
+    return _spelled(plan, lambda check: spelled.get(check.relation))
 
 
 def _folded(check: MartCheck) -> list[Relation]:

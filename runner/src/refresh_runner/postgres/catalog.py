@@ -89,9 +89,9 @@ class RelationInfo:
 
     def missing_in(self, other: RelationInfo) -> Iterator[str]:
         """Yield, as text, what this table has but the other lacks, and what no model can have created."""
-        there = {column.name: column for column in other.schema.columns}
+        other_columns = {column.name: column for column in other.schema.columns}
         for column in self.schema.columns:
-            new = there.get(column.name)
+            new = other_columns.get(column.name)
             if column.generated and not (new and new.generated):
                 yield f"generated column {column.name}"
             elif column.identity and not (new and new.identity):

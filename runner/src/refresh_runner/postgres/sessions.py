@@ -47,10 +47,10 @@ def no_idle_timeouts(connection: psycopg.Connection) -> Mapping[str, str]:
 def enable_client_checks(connection: psycopg.Connection) -> Mapping[str, str]:
     """Make the server end this session once its client has disconnected. Return the settings, for use in other sessions."""
     settings = {**_KEEPALIVES, **(_CLIENT_CHECK if connection.info.server_version >= _IS_14 else {})}
-    for wanted in (settings, _KEEPALIVES):
+    for candidate in (settings, _KEEPALIVES):
         try:
-            set_config(connection, wanted)
-            return wanted
+            set_config(connection, candidate)
+            return candidate
         except psycopg.errors.InvalidParameterValue:
             continue  # not supported by the server's operating system
     return {}

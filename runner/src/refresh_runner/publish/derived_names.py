@@ -88,7 +88,7 @@ def name_conflicts(built: Collection[Relation], staged: Collection[Relation] = (
                 owners[place(relation)].append(f"the {what} relation of {relation}")
         temporary, backup = dbt_intermediates(relation)
         if relation in (temporary, backup) or temporary == backup:
-            message = f"dbt's intermediate names of {relation} collide, since PostgreSQL truncates names at {MAX_IDENTIFIER_BYTES} bytes"
+            message = f"dbt's intermediate names of {relation} collide, because PostgreSQL truncates names at {MAX_IDENTIFIER_BYTES} bytes"
             yield f"{message}: give the model a shorter alias"
     for relation in sorted(set(built) | {staging_relation(each) for each in staged}):
         for intermediate in dbt_intermediates(relation):

@@ -39,9 +39,9 @@ def can_merge(live: RelationInfo, staged: RelationInfo, *, compare_foreign_keys:
     if (live.kind, staged.kind) != (TABLE, TABLE):
         return False
     one, other = live.schema, staged.schema
-    wanted = {column.name for column in other.columns}
+    staged_columns = {column.name for column in other.columns}
     # Identity and generated columns may have been added by hand.
-    shared = [column for column in one.columns if column.name in wanted or not column.has_generated_values]
+    shared = [column for column in one.columns if column.name in staged_columns or not column.has_generated_values]
     return (
         len(shared) == len(other.columns)
         and all(_fits(column, new) for column, new in zip(shared, other.columns, strict=True))

@@ -37,11 +37,11 @@ _WITHOUT_IDENTITY: Final[LiteralString] = """
 
 def replica_identity_statements(connection: psycopg.Connection, relations: Iterable[Relation]) -> dict[Relation, sql.Composed]:
     """Return the statements that set a replica identity, by table, for published tables that have none and can have one."""
-    wanted = sorted(relations)
-    if not wanted or connection.execute("select from pg_publication limit 1").fetchone() is None:
+    tables = sorted(relations)
+    if not tables or connection.execute("select from pg_publication limit 1").fetchone() is None:
         return {}
-    columns = ([each.schema for each in wanted], [each.table for each in wanted])
-    found = {}
+    columns = ([each.schema for each in tables], [each.table for each in tables])
+    statements = {}
     for schema, name, index in connection.execute(_WITHOUT_IDENTITY, columns).fetchall():
         relation = Relation(str(schema), str(name))
         if index is not None:
@@ -51,8 +51,8 @@ def replica_identity_statements(connection: psycopg.Connection, relations: Itera
         else:
             # Subscribers could not find the row. Without an identity, the table is swapped instead of merged.
             continue
-        found[relation] = sql.SQL("alter table {} replica identity {}").format(relation.sql, identity)
-    return found
+        statements[relation] = sql.SQL("alter table {} replica identity {}").format(relation.sql, identity)
+    return statements
 
 
 def _rows_have_equality(connection: psycopg.Connection, relation: Relation) -> bool:

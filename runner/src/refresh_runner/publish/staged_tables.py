@@ -53,12 +53,12 @@ def _tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCh
     if plan.publish is not Publish.SWAP:
         return {}
     tables = dbt.graph.tables(built)
-    wanted = {Relation(check.schema, check.table) for check in checks} & tables.keys()
-    for relation in sorted(wanted):
-        if outside := [name for name, where in tables[relation].readers.items() if where not in wanted]:
+    marts = {Relation(check.schema, check.table) for check in checks} & tables.keys()
+    for relation in sorted(marts):
+        if outside := [name for name, where in tables[relation].readers.items() if where not in marts]:
             message = f"{outside[0]} reads {relation}, which is published together with the others, but is not a table among them"
             raise invalid_project(message, f"list {outside[0]} in validation.marts as a table, or set publish: Direct")
-    return {relation: tables[relation] for relation in sorted(wanted)}
+    return {relation: tables[relation] for relation in sorted(marts)}
 
 
 def _tested(plan: Plan, dbt: Dbt) -> Iterator[Node]:

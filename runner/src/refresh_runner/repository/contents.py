@@ -27,7 +27,7 @@ def extract(archive: IO[bytes], folder: Path, mode: Literal["r|", "r|gz"] = "r|"
             files.extractall(folder, filter="data")
     except tarfile.FilterError as error:
         raise RunFailedError(
-            invalid(f"{error.tarinfo.name} in the repository is a link that leads out of it, which no run follows")
+            invalid(f"{error.tarinfo.name} in the repository is a link that points outside of it: links must stay inside the repository")
         ) from error
 
 
@@ -81,7 +81,9 @@ def check_links(source: Path) -> None:
     for link in _links(source):
         if not Path(os.path.realpath(link)).is_relative_to(os.path.realpath(source)):
             where = link.relative_to(source)
-            raise RunFailedError(invalid(f"{where} in the repository is a link that leads out of it, which no run follows"))
+            raise RunFailedError(
+                invalid(f"{where} in the repository is a link that points outside of it: links must stay inside the repository")
+            )
 
 
 def make_links_relative(source: Path) -> None:

@@ -68,19 +68,19 @@ def warm(step: CacheStep, context: WarmupContext) -> Iterator[EndpointStatus]:
 def _warm_endpoint(caller: Caller, step: CacheStep, path: str, context: WarmupContext) -> EndpointStatus:
     ends = min(context.elapsed() + step.timeout.total_seconds(), context.deadline)
     while True:
-        found, shows_live = _request(caller, step, path, context, ends)
-        if found.state is not StepState.SUCCEEDED or shows_live or context.version is None:
-            return found
+        endpoint, shows_live = _request(caller, step, path, context, ends)
+        if endpoint.state is not StepState.SUCCEEDED or shows_live or context.version is None:
+            return endpoint
         lag = context.lag()
         if lag or lag.is_hidden:
             # As far as is known, the timeout begins when the endpoint can serve the live data.
             ends = max(ends, min(context.elapsed() + step.timeout.total_seconds(), context.lag_deadline, context.deadline))
         if context.elapsed() + _POLL_INTERVAL > ends:
             if shows_live is None:
-                said = f"does not say in {_version_location(step.version)} which data it serves"
+                served = f"does not say in {_version_location(step.version)} which data it serves"
             else:
-                said = f"serves {f'the data of {found.version}' if found.version else 'other data'}"
-            return _warned(path, f"{said}; {context.version} is live" + (f"; {lag.text}" if lag.text else ""), found.version)
+                served = f"serves {f'the data of {endpoint.version}' if endpoint.version else 'other data'}"
+            return _warned(path, f"{served}; {context.version} is live" + (f"; {lag.text}" if lag.text else ""), endpoint.version)
         context.sleep(_POLL_INTERVAL)
 
 
@@ -98,11 +98,11 @@ def _request(caller: Caller, step: CacheStep, path: str, context: WarmupContext,
         return _warned(path, f"{_redacted_url(step.base_url)} cannot be reached: {error}"), None
     if not answer.is_whole:
         return _warned(path, f"answered {answer.status} with an unreadable body"), None
-    said = _version(step.version, answer) if step.version else context.version
-    version = said if step.version and said and (said == context.version or _is_run_id(said, context.refresh)) else None
+    stated = _version(step.version, answer) if step.version else context.version
+    version = stated if step.version and stated and (stated == context.version or _is_run_id(stated, context.refresh)) else None
     if answer.status != httpx.codes.OK:
         return _warned(path, f"answered {answer.status}", version), None
-    shows_live = None if step.version and said is None else said == context.version
+    shows_live = None if step.version and stated is None else stated == context.version
     return EndpointStatus(path=path, state=StepState.SUCCEEDED, version=version), shows_live
 
 

@@ -63,19 +63,23 @@ class Preflight:
         return replace(replace(self, plan=plan)._check(marts, earlier), plan=plan)
 
     def _check(self, marts: MartPublisher, earlier: ResumeState) -> ResolvedPlan:
-        found = self._resolve(marts) if self.plan.policy.needs_dbt else ResolvedPlan(skipped=self.plan.policy.skipped_steps)
-        layers = [found.nodes[layer.name] for layer in self.plan.layers if found.nodes.get(layer.name)]
+        resolved = self._resolve(marts) if self.plan.policy.needs_dbt else ResolvedPlan(skipped=self.plan.policy.skipped_steps)
+        layers = [resolved.nodes[layer.name] for layer in self.plan.layers if resolved.nodes.get(layer.name)]
         models = [node for layer in layers for node in layer]
-        self.check_privileges(required_privileges.of_run(self.plan, self.dbt, models, found.nodes.get("tests", ()), marts.staged_relations))
+        self.check_privileges(
+            required_privileges.of_run(self.plan, self.dbt, models, resolved.nodes.get("tests", ()), marts.staged_relations)
+        )
         # Leftovers are dropped first, so that a model is not reused if its table is missing or belongs to others.
         marts.prepare_staging(earlier.nodes)
-        kept = self._reusable(earlier, layers)
-        marts.prepare_staging(kept)
+        reusable = self._reusable(earlier, layers)
+        marts.prepare_staging(reusable)
         if not self.plan.policy.records_inputs:
-            return replace(found, reusable=kept)
-        made = live_relations(self.dbt.graph.relations(models).values(), marts.staged_relations)
-        made += [Relation(check.schema, check.table) for check in self.plan.marts]
-        return replace(found, reusable=kept, tracked=self.dbt.graph.tracked([*models, *found.nodes.get("tests", ())], models, made))
+            return replace(resolved, reusable=reusable)
+        outputs = live_relations(self.dbt.graph.relations(models).values(), marts.staged_relations)
+        outputs += [Relation(check.schema, check.table) for check in self.plan.marts]
+        return replace(
+            resolved, reusable=reusable, tracked=self.dbt.graph.tracked([*models, *resolved.nodes.get("tests", ())], models, outputs)
+        )
 
     def check_privileges(self, wanted: Iterable[Privilege]) -> None:
         """Raise RunFailedError for missing privileges before anything is changed."""

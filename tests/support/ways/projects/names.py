@@ -80,7 +80,7 @@ PROJECTS = [
         files={"models/mart.sql": f"{{{{ config(alias='{'é' * 31}a') }}}} select 1 as id"},
         config=TABLES,
         marts=(f"dwh.{'é' * 31}a",),
-        refused="collide, since PostgreSQL truncates names at 63 bytes: give the model a shorter alias",
+        refused="collide, because PostgreSQL truncates names at 63 bytes: give the model a shorter alias",
         refused_by=(Way.DIRECT, Way.SWAP, Way.PARSED),
         edits=(),
         codes={Way.PLAIN: 1},
