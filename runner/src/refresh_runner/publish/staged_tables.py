@@ -21,7 +21,8 @@ from refresh_runner.publish.derived_names import name_conflicts
 def staged_tables(plan: Plan, dbt: Dbt, built: Sequence[Node], checks: Sequence[MartCheck]) -> dict[Relation, TableModel]:
     """Return the checked marts that the run builds as tables, and therefore publishes together.
 
-    Raise RunFailedError - if a mart is not in the project: it would never be built, and its old rows would stay valid forever;
+    Raise RunFailedError
+    - if a mart is not in the project: it would never be built, and its old rows would stay valid forever;
     - if another model of the run reads one of the marts: it would read the staged version, or one that no longer exists;
     - if something that the run builds or tests names one of the marts without `ref`: it would read the previous data version.
     """
