@@ -7,7 +7,7 @@ from typing import Final
 from refresh_api.names import KIND, preview_id
 
 CRONJOB_NAME_MAX_LENGTH: Final = 50
-"""A Job's name adds 11 characters to that of its CronJob, and its pod's host name another two; 63 are allowed."""
+"""A Job's name is 11 characters longer than that of its CronJob, and its pod's host name another two; 63 are allowed."""
 _PREVIEW_NAME_LENGTH: Final = 45
 
 

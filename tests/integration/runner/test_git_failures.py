@@ -111,7 +111,7 @@ def test_a_branch_or_tag_or_commit_that_is_not_there(case: Case):
     """The message names it, and the run does not try again."""
     case.fails("branch gone does not exist", "spec.project.git.ref", ref={"branch": "gone"})
     case.fails("tag v9 does not exist", ref={"tag": "v9"})
-    case.fails("commit aaaa", "is not there", ref={"commit": "a" * 40})
+    case.fails("commit aaaa", "does not exist", ref={"commit": "a" * 40})
 
 
 def test_an_empty_repository(case: Case):

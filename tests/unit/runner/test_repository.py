@@ -56,7 +56,7 @@ def test_a_commit_of_an_earlier_attempt_goes_before_the_ref():
     [
         ("fatal: couldn't find remote ref refs/heads/x", "branch x does not exist", False),
         ("fatal: couldn't find remote ref HEAD", "the repository is empty", False),
-        ("remote: upload-pack: not our ref aaaa\nfatal: ...", "no longer exists", False),
+        ("remote: upload-pack: not our ref aaaa\nfatal: ...", "does not exist", False),
         ("fatal: Authentication failed for 'https://x/'", "the server refused the credentials", False),
         ("git@x: Permission denied (publickey).\nfatal: Could not read from remote", "the server refused the credentials", False),
         ("Host key verification failed.\nfatal: Could not read from remote repository.", "host key is not the one in known_hosts", False),

@@ -47,7 +47,7 @@ class Observer:
         self.secrets = SecretChecker(self.secret, self._secret_labels, secrets)
         self.code = code
         self.unlabelled: dict[Ref, set[str]] = {}
-        """Kinds of which an object has a managed object's name but not the label, so that no watch reports it."""
+        """Kinds with an object that has the name of a managed object but not the label, so that no watch reports it."""
         self._has_previews: bool | None = None
         """Whether the CRD of previews is installed; None if that is not known yet."""
 
@@ -129,7 +129,7 @@ class Observer:
         )
 
     async def denied_secrets(self, refresh: Refresh, spec: RefreshSpec) -> dict[str, str]:
-        """Return the Secrets that a refresh names and may not use, each with the reason."""
+        """Return the Secrets that a refresh names but may not use, each with the reason."""
         return await self.secrets.denied(refresh.ref, secret_uses(spec))
 
     async def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:

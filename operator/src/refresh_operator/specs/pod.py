@@ -62,7 +62,7 @@ def pod_spec(
         "volumes": [*volumes, *ca_volume(settings)],
     }
     if git:
-        # the run log has the commit that an earlier attempt took
+        # the run log has the commit that an earlier attempt used
         needed = [mount for name, mount in mounts.items() if name == spec.warehouse.secret_ref.name]
         needed += [secret_mount(REPOSITORY, repository)] if repository else []
         environment = fetch_environment(run_request, git, settings)
@@ -189,7 +189,7 @@ def ca_volume(settings: Settings) -> list[JsonValue]:
 
 
 def network_environment(settings: Settings, template: PodTemplate | None) -> list[JsonValue]:
-    """Return the variables for proxies and certificates from the chart, without those that the pod template sets."""
+    """Return the chart's variables for proxies and certificates, without those that the pod template sets."""
     variables = [*settings.proxies, *([("SSL_CERT_FILE", f"{CA_PATH}/{settings.ca_bundle.key}")] if settings.ca_bundle else [])]
     own = {each.name for each in template.environment} if template else set()
     return [literal(name, value) for name, value in variables if name not in own]

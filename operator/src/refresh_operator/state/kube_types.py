@@ -182,9 +182,10 @@ class Pod(KubeModel):
 
     @property
     def fetch_state(self) -> ContainerState | None:
-        """The state of the container that fetches the project; None without one. Others may be added by the cluster, such as a mesh's.
+        """The state of the container that fetches the project; None if there is none.
 
-        A preview's pod has two: that of the first is returned until it has succeeded.
+        A preview's pod has two: that of the first is returned until it has succeeded. The cluster may add other containers, such as those
+        of a service mesh.
         """
         ours = [each.state for each in self.status.init_container_statuses if each.name in (PROJECT_CONTAINER, BASE_CONTAINER)]
         return next((state for state in ours if state.terminated is None or state.terminated.exit_code), ours[-1] if ours else None)

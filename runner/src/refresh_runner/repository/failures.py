@@ -80,7 +80,7 @@ def failure_of(output: str, url: str, ref: str) -> Failure:
     told = output.replace(url.rstrip("/"), "")
     for kind in _KNOWN:
         if re.search(kind.pattern, told, re.IGNORECASE):
-            says = kind.says.format(ref=ref, gone=f"{ref} no longer exists, or the server does not allow fetching single commits")
+            says = kind.says.format(ref=ref, gone=f"{ref} does not exist, or the server does not allow fetching single commits")
             return unavailable(f"{url}: {says} ({_detail(output)})", kind.hint, retryable=kind.retryable)
     return unavailable(f"{url}: git failed: {_detail(output)}", retryable=True)
 
