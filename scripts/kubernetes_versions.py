@@ -32,6 +32,7 @@ SUITES: Final = (
         ("-n", "3", *(f"{_INTEGRATION}/{part}" for part in ("operator", "contract", "chart", "page", "runner/test_status.py"))),
     ),
     Suite("end to end", ("tests/e2e",), "test"),
+    Suite("upgrade", ("tests/versions",)),
 )
 
 

@@ -78,7 +78,10 @@ class ResultsTable:
 
 
 KUBERNETES: Final = ResultsTable(
-    ROOT / "docs/kubernetes.md", ("Kubernetes", "tests", "date", "passed", "failed", "skipped"), 2, ("API server", "end to end")
+    ROOT / "docs/kubernetes.md",
+    ("Kubernetes", "tests", "date", "passed", "failed", "skipped"),
+    2,
+    ("API server", "end to end", "upgrade"),
 )
 POSTGRES: Final = ResultsTable(
     ROOT / "docs/postgresql.md",

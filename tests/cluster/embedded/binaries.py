@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.embedded.kubernetes_versions import chosen
+from cluster.embedded.kubernetes_versions import KubernetesVersion, chosen
 from cluster.embedded.toolchain import go_toolchain
 from cluster.errors import ClusterError
 from cluster.once import made_once, run_logged
@@ -47,17 +47,23 @@ class Program:
         return digest.hexdigest()[:12]
 
 
-def _kubernetes_version() -> tuple[str, ...]:
-    major, minor, _ = KUBERNETES.split(".")
+def _version_flags(version: str) -> tuple[str, ...]:
+    major, minor, _ = version.split(".")
     place = "k8s.io/component-base/version"
     # kubectl refuses to work with a version that it cannot parse
-    return (f"-X {place}.gitVersion=v{KUBERNETES}", f"-X {place}.gitMajor={major}", f"-X {place}.gitMinor={minor}")
+    return (f"-X {place}.gitVersion=v{version}", f"-X {place}.gitMajor={major}", f"-X {place}.gitMinor={minor}")
 
 
-KUBE = Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", _kubernetes_version(), modfile=_CHOSEN.modfile)
+def kube_of(version: KubernetesVersion) -> Program:
+    """Return the program with all components of a version of Kubernetes, and its etcd."""
+    flags = _version_flags(version.version)
+    return Program("kube", _MODULES / "kubernetes", ".", "4 to 7 minutes on two cores", flags, modfile=version.modfile)
+
+
+KUBE = kube_of(_CHOSEN)
 COREDNS = Program("coredns", _MODULES / "coredns", ".", "about a minute")
 KUBEADM = Program(
-    "kubeadm", _MODULES.parent / "engine" / "kubeadm", "k8s.io/kubernetes/cmd/kubeadm", "about 2 minutes", _kubernetes_version()
+    "kubeadm", _MODULES.parent / "engine" / "kubeadm", "k8s.io/kubernetes/cmd/kubeadm", "about 2 minutes", _version_flags(KUBERNETES)
 )
 NODE = Program("node", _MODULES / "inside", ".", "a second", environment=(("CGO_ENABLED", "0"),))
 KIND = Program("kind", _MODULES / "kind", "sigs.k8s.io/kind", "half a minute")

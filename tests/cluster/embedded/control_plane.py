@@ -101,6 +101,14 @@ class ControlPlane:
         """Start a stopped component or continue a frozen one, and wait until it answers."""
         self._components().start(name)
 
+    def upgrade(self, kube: Path) -> None:
+        """Replace all components by those of another version, which keep ports, certificates and data, and wait until they answer."""
+        for name in reversed(COMPONENTS):
+            self.stop_component(name)
+        self.kube = kube
+        for name in COMPONENTS:
+            self.start_component(name)
+
     def _start(self, owner: int) -> None:
         api, etcd, etcd_peer = free_ports(3)
         ports = Ports(api, etcd, etcd_peer, owner)
