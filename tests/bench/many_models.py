@@ -114,7 +114,7 @@ class Bench:
         self._checked(["run", str(self.state / "refresh.yaml"), *options], {**side.env, RUN_ID_ENV: f"bench-{os.getpid()}-{number}"})
 
     def parse(self) -> None:
-        """Parse the project anew."""
+        """Parse the project without what was parsed before."""
         shutil.rmtree(self.project / "target", ignore_errors=True)
         self._checked(["parse", "--project", str(self.project)], {})
 

@@ -15,6 +15,7 @@ from refresh_runner.core.errors import Failure
 _SECRET_HINT: Final = "see spec.project.git.secretRef"  # noqa: S105 - a hint
 _REF_HINT: Final = "see spec.project.git.ref"
 _URL_HINT: Final = "see spec.project.git.url"
+_PROXY_HINT: Final = "see proxy in the chart's values"
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class _Known:
 
 
 _KNOWN: Final = (
+    _Known(r"tunnel failed, response 407|returned error: 407", "the proxy refused the credentials, or requires some", _PROXY_HINT),
+    _Known(r"tunnel failed, response 4", "the proxy refuses to connect to the server", _PROXY_HINT),
+    _Known(r"tunnel failed", "the proxy cannot connect to the server", _PROXY_HINT, True),
     _Known(r"no space left on device|disk quota exceeded", "the disk is full", "raise spec.resources.limits.ephemeral-storage", True),
     _Known(
         r"not our ref|unadvertised object|not a valid object name|upload-pack: not our|remote error:.*does not exist", "{gone}", _REF_HINT
@@ -52,7 +56,6 @@ _KNOWN: Final = (
         "the server refused the credentials",
         _SECRET_HINT,
     ),
-    _Known(r"returned error: 407|proxy.*authentication", "the proxy requires a login", "see proxy in the chart's values"),
     _Known(
         r"repository .*not found|returned error: 40[04]|returned error: 410|does not appear to be a git repository|not found",
         "there is no such repository, or the credentials do not allow reading it",
